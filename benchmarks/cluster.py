@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 from tests.dask_cluster import dask_cluster
 
+# The number of Linux's PR_SET_CHILD_SUBREAPER: what a command leaves behind becomes a child of this process.
 SUBREAPER = 36
-"""The number of Linux's PR_SET_CHILD_SUBREAPER: what a command leaves behind becomes a child of this process."""
 
 
 class Cost(NamedTuple):

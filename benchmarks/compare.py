@@ -31,8 +31,8 @@ COMMANDS: Final = {
     "the notebook mended, 400 cases": (*CHECK, "examples/notebook.py:rnn_with_b_hh", "--examples", "400"),
     "torch, 400 cases": (*CHECK, "torch", "--examples", "400"),
 }
+# The number of Linux's PR_SET_CHILD_SUBREAPER: what a command leaves behind becomes a child of this process.
 SUBREAPER: Final = 36
-"""The number of Linux's PR_SET_CHILD_SUBREAPER: what a command leaves behind becomes a child of this process."""
 
 
 class Pair(NamedTuple):

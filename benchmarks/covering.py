@@ -20,8 +20,7 @@ from harness.space.interactions import interactions_of
 from harness.space.scope import COST
 from harness.subjects.torch_module import TorchSubject
 
-DRAWN: Final = 20_000
-"""The number of drawn configs after which interactions that have not met are given up."""
+DRAWN: Final = 20_000  # The number of drawn configs after which interactions that have not met are given up
 
 SHARES: Final = (0.9, 0.99, 0.999, 1.0)
 

@@ -48,8 +48,7 @@ Array = NDArray[Any]
 Change = Callable[[Array], Array]
 
 COLUMNS: Final = ("np.allclose", "assert_close", "hard", "soft")
-CUT: Final = 15
-"""The number of steps that truncated backpropagation goes back."""
+CUT: Final = 15  # The number of steps that truncated backpropagation goes back
 TORCH: Final = TorchSubject()
 
 
@@ -108,18 +107,12 @@ class Tampered:
 class Stepwise:
     """One layer, one direction, time first, in NumPy float32, forward and backward; each field is a way to be wrong."""
 
-    operands: Change = same
-    """A change of every operand of a product in the forward pass."""
-    carried: Change = same
-    """A change of a state before the next step reads it."""
-    bend: float = 0.0
-    """The largest error of tanh."""
-    operands_back: Change = same
-    """A change of every operand of a product in the backward pass."""
-    for_slope: Change = same
-    """A change of a state before tanh' is computed from it."""
-    cut: int | None = None
-    """The number of steps after which the backward pass ends."""
+    operands: Change = same  # A change of every operand of a product in the forward pass
+    carried: Change = same  # A change of a state before the next step reads it
+    bend: float = 0.0  # The largest error of tanh
+    operands_back: Change = same  # A change of every operand of a product in the backward pass
+    for_slope: Change = same  # A change of a state before tanh' is computed from it
+    cut: int | None = None  # The number of steps after which the backward pass ends
     name: str = "stepwise"
     capabilities: ClassVar = Capabilities(offers={"loss": LOSSES})
 

@@ -60,8 +60,7 @@ Array = NDArray[Any]
 
 FORWARD: Final = ("output", "h_n", "readout")
 PARTS: Final = ("forward", "gradients")
-CHUNK: Final = 200
-"""The number of cases between two reports of progress."""
+CHUNK: Final = 200  # The number of cases between two reports of progress
 LIMIT: Final = 1_500_000
 """The number of products per layer (of the probed case, which is wider) beyond which a case is drawn again for the
 hand-written subjects, which form every product by itself.
@@ -134,12 +133,9 @@ class Style(NamedTuple):
     """The way a hand-written subject computes one case, and everything that is derived from the case."""
 
     order: str = "gemms"
-    seed: int = 0
-    """The seed of the random orders."""
-    factored: bool = False
-    """True if tanh' is (1 - h)(1 + h) instead of 1 - h h."""
-    wide: bool = False
-    """True if everything is computed in a wider format and rounded once."""
+    seed: int = 0  # The seed of the random orders
+    factored: bool = False  # True if tanh' is (1 - h)(1 + h) instead of 1 - h h
+    wide: bool = False  # True if everything is computed in a wider format and rounded once
 
     def total(self, parts: Sequence[Products]) -> Array:
         """Return the sum of all products."""
@@ -331,8 +327,8 @@ WHOLE: Final = scope_of(TORCH)
 CALLS: Final = "torch, in any call"
 
 CHEAP: Final = 2**17
+# The share of cases called in any way in which sizes give way at an eighth of the cost that a search affords.
 RARE: Final = 0.9
-"""The share of cases called in any way in which sizes give way at an eighth of the cost that a search affords."""
 
 
 class Drawn(NamedTuple):

@@ -80,10 +80,10 @@ Close = Callable[[Array, Array], bool]
 Drawn = Callable[[tuple[int, ...]], st.SearchStrategy[Array]]
 
 SIZES: Final = tuple(range(1, 17))
+# The scope that a property written by hand would ask of a layer.
 NAIVE: Final = Scope().only(
     **dict.fromkeys(("input_size", "hidden_size", "T", "N"), SIZES), dtype="float32", dropout=0.0, training=False
 )
-"""The scope that a property written by hand would ask of a layer."""
 WAYS: Final = ("harness", "harness-whole", "hypothesis", "every-element", "hypothesis-torch", "ModuleInfo", "notebook")
 REFERENCE: Final = Reference()
 TORCH: Final = TorchSubject()
@@ -111,13 +111,10 @@ class Way:
 class Killed:
     """The result for one fault: if it was killed, and at what cost."""
 
-    kill: bool = False
-    """True if it fails somewhere."""
-    sound: bool = False
-    """True if it fails where correct layers pass."""
+    kill: bool = False  # True if it fails somewhere
+    sound: bool = False  # True if it fails where correct layers pass
     examples: int | None = None
-    seconds: float | None = None
-    """Seconds up to the first sound kill."""
+    seconds: float | None = None  # Seconds up to the first sound kill
 
 
 @dataclass
@@ -125,14 +122,10 @@ class Row:
     """The results of one way of testing."""
 
     way: str
-    examples: int
-    """The number of examples in one run."""
-    run_seconds: float
-    """The seconds of one run on torch."""
-    alarms_torch: float
-    """The share of examples on which torch fails."""
-    alarms_planted: float
-    """The share of examples on which the reference, planted without a fault, fails."""
+    examples: int  # The number of examples in one run
+    run_seconds: float  # The seconds of one run on torch
+    alarms_torch: float  # The share of examples on which torch fails
+    alarms_planted: float  # The share of examples on which the reference, planted without a fault, fails
     faults: dict[str, Killed]
 
 

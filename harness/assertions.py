@@ -154,13 +154,12 @@ def _parts(given: Any) -> tuple[Any, ...]:
     return (given.__code__, *defaults, *(given.__closure__ or ()))
 
 
-KEPT: Final = 32
-"""The number of subjects that are kept; few test runs have more."""
+KEPT: Final = 32  # The number of subjects that are kept; few test runs have more
 
 _LAWS: dict[tuple[int, ...], tuple[tuple[Any, ...], Scope]] = {}
 """The scopes by the identities of a subject's parts. The parts are kept, too, so that no other object gets one of these
 identities.
 """
 
+# The subjects of names and classes, so that torch modules are not built again for every example.
 _kept = lru_cache(KEPT)(as_subject)
-"""The subjects of names and classes, so that torch modules are not built again for every example."""

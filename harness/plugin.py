@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from harness.report.reported import ReportedFinding
     from harness.search.record import Finding
 
+# The Hypothesis examples of a test: Hypothesis's own default, twice that, and what takes a minute or so.
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
-"""The Hypothesis examples of a test: Hypothesis's own default, twice that, and what takes a minute or so."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

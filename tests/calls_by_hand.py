@@ -20,20 +20,13 @@ Weights = Mapping[str, Array]
 class Wrong:
     """The mistakes that can be chosen; by default there are none."""
 
-    final_state: bool = False
-    """True if h_n is the state at step T even where that is padding."""
-    order: bool = False
-    """True if hx is read in the order of falling lengths."""
-    ties: bool = False
-    """True if the second of two equally long sequences gets the first one's initial state."""
-    padding_gradient: bool = False
-    """True if padding has a gradient."""
-    scale: bool = False
-    """True if elements kept by dropout are not scaled."""
-    drops_h_n: bool = False
-    """True if an inner layer's h_n is taken after dropout."""
-    backward: bool = False
-    """True if dropout is forgotten in the backward pass."""
+    final_state: bool = False  # True if h_n is the state at step T even where that is padding
+    order: bool = False  # True if hx is read in the order of falling lengths
+    ties: bool = False  # True if the second of two equally long sequences gets the first one's initial state
+    padding_gradient: bool = False  # True if padding has a gradient
+    scale: bool = False  # True if elements kept by dropout are not scaled
+    drops_h_n: bool = False  # True if an inner layer's h_n is taken after dropout
+    backward: bool = False  # True if dropout is forgotten in the backward pass
 
 
 def by_sequence(  # a network in one go

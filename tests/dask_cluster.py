@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STARTING = 60.0
-"""The most seconds that a scheduler or a worker may take to start on a busy machine."""
+STARTING = 60.0  # The most seconds that a scheduler or a worker may take to start on a busy machine
 
 
 @dataclass
@@ -22,8 +21,7 @@ class DaskCluster:
     folder: Path
     address: str = ""
     scheduler: subprocess.Popen[bytes] | None = None
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    """The workers, or their nannies."""
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)  # The workers, or their nannies
 
     def begin(self, environment: Mapping[str, str]) -> None:
         """Start the scheduler."""

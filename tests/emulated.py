@@ -4,8 +4,7 @@ from typing import Any
 
 import torch
 
-LARGE = 256
-"""The number of multiplications from which on the kernel with the defect is used."""
+LARGE = 256  # The number of multiplications from which on the kernel with the defect is used
 
 
 class FillsUpPairs(torch.nn.RNN):

@@ -37,8 +37,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 WRONG = f"{EXAMPLES / 'notebook.py'}:rnn_without_b_hh"
 RIGHT = f"{EXAMPLES / 'notebook.py'}:rnn_with_b_hh"
 
+# Pins that make a search short.
 SMALL = [f"--only={name}=1,2" for name in ("T", "N", "input_size", "hidden_size")] + ["--only=num_layers=1"]
-"""Pins that make a search short."""
 
 Registered = Callable[..., None]
 

@@ -24,8 +24,7 @@ class Edit(NamedTuple):
     """Something to add to a file of the repository."""
 
     path: str
-    where: str
-    """``after`` a text in its line, ``below`` a line, ``above`` a line, ``at the end``, and so on."""
+    where: str  # ``after`` a text in its line, ``below`` a line, ``above`` a line, ``at the end``, and so on
     text: str
     new: str
 

@@ -30,8 +30,8 @@ def test_mine(case):
     assert_agrees(rnn, case)
 """
 
+# The same test at small sizes.
 QUICK = WRONG.replace('["float32"]', '["float32"], T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2]')
-"""The same test at small sizes."""
 
 DRAWS = """
 import pytest

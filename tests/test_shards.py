@@ -24,8 +24,7 @@ from tests import implementations
 from tests.sharded import Sharded, same_but_for_times
 from tests.unrun import let_scripts_fail_unrun
 
-OF: Final = 4
-"""More shards than the three units, so that one has none."""
+OF: Final = 4  # More shards than the three units, so that one has none
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -69,8 +69,8 @@ class Accuracy:
     nan_from: float = math.inf  # the size of arguments from which on it is NaN
     points: int = 0
     assumed: bool = False  # its errors are no larger than the assumed ones, or than those that the user accepts
+    # The cases that show a tanh that does not agree, and nothing else: NaN first, then the worst error.
     alone: tuple[Case, ...] = field(default=(), compare=False, repr=False)
-    """The cases that show a tanh that does not agree, and nothing else: NaN first, then the worst error."""
 
     @property
     def u(self) -> float:

@@ -84,8 +84,8 @@ class Observation:
     """The case ``probes.probed(case)`` and its outcome; ``None`` without gradients, or if the subject does not support
     it.
     """
+    # A reference with a known issue: where it gives NaN, NaN is accepted as well as the right value.
     or_nan: Reference | None = None
-    """A reference with a known issue: where it gives NaN, NaN is accepted as well as the right value."""
     rounded: float = 0.0
     """The distance that each number may have from the computed one in addition to the allowance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
@@ -118,8 +118,8 @@ def check_agreement(
     return result if result.verdict is not Verdict.AGREES else effects_of(observation.raw) or result
 
 
+# The plain values of what does not matter to probes, which know of lengths themselves.
 _HOWEVER: Final = {name: PLAIN[name] for name in having("probed") if name != "lengths"}
-"""The plain values of what does not matter to probes, which know of lengths themselves."""
 
 
 def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:

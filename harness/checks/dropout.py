@@ -41,16 +41,16 @@ from harness.space.config import DIRECTIONS, RNNConfig, weight_names
 from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
+# The highest probability that a subject that obeys the law fails a run of all tests; each test has an equal share.
 FALSE_ALARMS: Final = 1e-9
-"""The highest probability that a subject that obeys the law fails a run of all tests; each test has an equal share."""
 
 CALLS: Final = 2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
 
 STEPS: Final = 8
 SEQUENCES: Final = 32
 UNITS: Final = 32
+# Lengths that contain every length from 1 to 8, in no order.
 LENGTHS: Final = tuple(STEPS - 5 * n % STEPS for n in range(SEQUENCES))
-"""Lengths that contain every length from 1 to 8, in no order."""
 
 AXES: Final = ("call", "t", "n", "direction", "unit")  # the axes of masks as they are counted
 

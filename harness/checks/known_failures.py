@@ -52,8 +52,8 @@ class KnownFailure:
     why: str
     link: str
     until: date  # the last day on which it excuses anything
+    # The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``.
     where: Mapping[str, Container[Any]] = field(default_factory=dict)
-    """The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``."""
     fails: str = ""  # the kind of the failure, such as ``output: value``; empty for any kind
 
     whose: ClassVar = "the subject"

@@ -67,8 +67,8 @@ from harness.space.outcome import Failure, Outcome
 from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, masks_of, scope_of
 
+# The suffix that marks the part of a law about gradients, as in their names: ``batch first.grad``.
 GRADIENTS: Final = ".grad"
-"""The suffix that marks the part of a law about gradients, as in their names: ``batch first.grad``."""
 
 
 def laws_for(case: Case) -> list[Law]:

@@ -22,8 +22,8 @@ from harness.space.config import ArraySpec, RNNConfig, never_rise
 from harness.space.parts import FORWARD_MODES, PREPARATIONS
 
 Arrays = Mapping[str, Array]
+# The results of a subject on a case, or its allowances, which are put together in the same way.
 Run = Callable[[Case], Arrays]
-"""The results of a subject on a case, or its allowances, which are put together in the same way."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Law:
     Except in a composed law, it is linear in the results of the runs, without subtractions, so that it can carry error
     bounds, too.
     """
+    # True if dropout draws the same masks in the other runs; if not, the law does not apply when dropout draws any.
     same_masks: bool = False
-    """True if dropout draws the same masks in the other runs; if not, the law does not apply when dropout draws any."""
     composed: bool = False  # true if one run reads what another one returned
     about: Callable[[Case], Case] = lambda case: case  # the case that the law is about, derived from the case at hand
+    # A test of whether a subject that keeps the law to the bit must do so here, given what it returned on the case.
     exact: Callable[[Case, Arrays], bool] = lambda _case, _arrays: True
-    """A test of whether a subject that keeps the law to the bit must do so here, given what it returned on the case."""
 
     def speaks_of(self, case: Case) -> bool:
         """Return whether the law applies to a case."""

@@ -24,8 +24,8 @@ that is seen from outside must not become one that only probes see.
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
 
+# The check that the same case gives the same answer again, and that the answer stays unchanged by a further call.
 TWICE: Final = "twice"
-"""The check that the same case gives the same answer again, and that the answer stays unchanged by a further call."""
 
 PROBES: Final = "probes"  # the check of gradients with probes (``oracle.probes``)
 DERIVATIVES: Final = "derivatives"  # the check of directional derivatives, of outputs or of gradients
@@ -54,8 +54,8 @@ class Verdict(Enum):
     """Within the worst that rounding can do, but beyond what it usually does: no proof, but strong evidence if it
     repeats.
     """
+    # Everything that was compared agrees, but that is too little to say so of the subject.
     NOT_ENOUGH = "not enough seen"
-    """Everything that was compared agrees, but that is too little to say so of the subject."""
     UNSUPPORTED = "unsupported"  # the subject says that it does not support this config
     BROKEN = "broken"  # the subject raised, died, did not answer in time, or does not give the same answer twice
 
@@ -87,21 +87,21 @@ class Result:
     nondeterministic: bool = False  # true if the subject gave two answers to one question
     of_tanh: bool = False  # true if the accuracy of the subject's tanh was measured, and is wrong (``checks.accuracy``)
     law: str = ""  # the law that is broken
+    # Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws.
     also: tuple[str, ...] = ()
-    """Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws."""
     advice: str = ""  # what would let the case pass, if the check knows that
+    # The config of the net on which the law of dropout is broken.
     net: RNNConfig | None = field(default=None, compare=False)
-    """The config of the net on which the law of dropout is broken."""
     not_compared: tuple[str, ...] = ()  # gradients, or the output, that the subject does not return
     ignored: tuple[str, ...] = ()  # gradients that the subject returns and nn.RNN does not have
     spared: tuple[str, ...] = ()  # known issues that could have shown, and did not
     margin: float | None = field(default=None, compare=False)
     """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
     """
+    # The mistakes that an agreeing subject could have made in this case without a difference (``vacuous``).
     weak: tuple[str, ...] = ()
-    """The mistakes that an agreeing subject could have made in this case without a difference (``vacuous``)."""
+    # A hash of the values of a subject that agrees, to tell them from any others (``compare_subjects.bits_of``).
     bits: str = field(default="", compare=False)
-    """A hash of the values of a subject that agrees, to tell them from any others (``compare_subjects.bits_of``)."""
 
     @property
     def failed(self) -> bool:

@@ -30,13 +30,13 @@ from harness.cli.outputs import Outputs, output_options
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 
+# The options that need the names of subjects, or gives them, by its parameter.
 _NAMED: Final = {
     "subjects": "a subject",
     "pythons": "--python",
     "scheduler": "--scheduler",
     "shard_text": "--shard",
 }
-"""The options that need the names of subjects, or gives them, by its parameter."""
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from harness.report.complaints import Summary
 
 
+# The options of ``textwrap`` by which a line is broken between words only.
 WHOLE_WORDS: Final[Mapping[str, Any]] = {"break_on_hyphens": False, "break_long_words": False}
-"""The options of ``textwrap`` by which a line is broken between words only."""
 
+# The place of what could not be written among what click keeps for a command.
 _UNWRITTEN: Final = "harness.cli.unwritten"
-"""The place of what could not be written among what click keeps for a command."""
 
 
 def complain(said: str) -> None:

@@ -30,8 +30,7 @@ of a row about once in 700; in none of 200 with 16 units, or with T=14.
 """
 
 
-Derived = Callable[[Case], Mapping[str, Array] | None]
-"""A function as ``own_derivative``, of one subject."""
+Derived = Callable[[Case], Mapping[str, Array] | None]  # A function as ``own_derivative``, of one subject
 
 
 @dataclass(frozen=True)

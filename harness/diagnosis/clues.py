@@ -43,10 +43,8 @@ chance."""
 class Clue:
     """A property that the wrong numbers of an array have in common."""
 
-    role: str
-    """The array, in any layer and direction."""
-    text: str
-    """The property, in words that read on from ``every wrong value``."""
+    role: str  # The array, in any layer and direction
+    text: str  # The property, in words that read on from ``every wrong value``
 
     def holds(self, observation: Observation, result: Result) -> bool | None:
         """Tell whether all that is wrong on a case is in the same array, and the clue is true of it.
@@ -206,8 +204,8 @@ class ByClue:
 
     name: str
     clue: Clue
+    # The configs on which the finding shows; they decide where the numbers are wrong by too little to tell.
     region: ByRegion
-    """The configs on which the finding shows; they decide where the numbers are wrong by too little to tell."""
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether everything that is wrong there follows the clue."""

@@ -19,8 +19,8 @@ from harness.space.outcome import Outcome
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
+# The values of the cases on which the gradient that should not be zero is looked for; one of each.
 REGIMES: Final = ("default", "normal")
-"""The values of the cases on which the gradient that should not be zero is looked for; one of each."""
 
 
 class Completed:

@@ -24,8 +24,8 @@ from harness.space.scope import Scope
 from harness.subjects.conventions import Conventions, turned
 from harness.subjects.protocol import Subject
 
+# The number of fresh cases on which a subject must fail as it is declared, and agree as it is declared instead.
 EVIDENCE: Final = 3
-"""The number of fresh cases on which a subject must fail as it is declared, and agree as it is declared instead."""
 
 FRESH: Final = 24
 """The number of fresh cases that are tried at most; a generic case of other sizes, with which they begin, shows every
@@ -35,21 +35,21 @@ TOGGLED: Final = ("one_bias", "transposed", "batch_first", "last_output_only")
 """The conventions that a run can tell from none. What is declared as ``zero_state_only`` is asked for less, which no
 run shows to be wrong."""
 
+# The ways in which a subject works that has not declared it, for people.
 MISSING: Final = {
     "one_bias": "works as if it had one bias",
     "transposed": "works as if its weights were transposed",
     "batch_first": "works as if batch_first were always True",
     "last_output_only": "returns the last output alone",
 }
-"""The ways in which a subject works that has not declared it, for people."""
 
+# The ways in which a subject works that has declared otherwise, for people.
 WRONG: Final = {
     "one_bias": "works as if it had two biases",
     "transposed": "works as if its weights were not",
     "batch_first": "works as if batch_first were always False",
     "last_output_only": "returns every output",
 }
-"""The ways in which a subject works that has declared otherwise, for people."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Instead:
 
     declared: Conventions
     instead: Conventions
+    # The number of fresh cases, beside the failing one, on which it fails as declared, and agrees with the other.
     fresh: int
-    """The number of fresh cases, beside the failing one, on which it fails as declared, and agrees with the other."""
 
     @property
     def sentence(self) -> str:

@@ -21,11 +21,11 @@ STEP: Final = 2.0**-20
 """The step of the differences. In float64 they are off by some 1e-10 of the loss: u / STEP by rounding, and STEP**2 by
 what is not linear."""
 
+# The relative distance at which two derivatives are the same, which is 10,000 times the error of the differences.
 CLOSE: Final = 1e-6
-"""The relative distance at which two derivatives are the same, which is 10,000 times the error of the differences."""
 
+# The number of random directions. Two different gradients agree along one of them by chance alone.
 DIRECTIONS: Final = 2
-"""The number of random directions. Two different gradients agree along one of them by chance alone."""
 
 
 def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:

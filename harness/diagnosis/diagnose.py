@@ -43,11 +43,8 @@ PAIRS: Final = 3 * 2**28
 """The cost of the pairs of faults that are tried (``RNNConfig.cost``): some 2 s, in which 12,000 pairs of the smallest
 cases are run, or 1,000 of T=50."""
 
-FEW: Final = 3
-"""The number of pairs beyond which none is named: what so many explain, none explains."""
-
-FIRST: Final = 24
-"""The number of fresh cases among which the cheapest is chosen to try pairs on."""
+FEW: Final = 3  # The number of pairs beyond which none is named: what so many explain, none explains
+FIRST: Final = 24  # The number of fresh cases among which the cheapest is chosen to try pairs on
 
 
 @dataclass(frozen=True)
@@ -55,21 +52,17 @@ class Diagnosis:
     """The faults of the catalogue that explain everything that was seen of a subject, and what was tried."""
 
     causes: tuple[Fault, ...]
-    tried: int
-    """The number of faults in the catalogue."""
+    tried: int  # The number of faults in the catalogue
     fresh: int
     """The number of fresh cases, beside the failing case, on which every cause reproduces what is wrong with the
     subject."""
-    spared: int = 0
-    """The number of fresh cases on which the subject is right, though the causes would show."""
-    pairs: int = 0
-    """The number of pairs of faults that were tried, if no single one explains the subject."""
-    beside: tuple[Fault, ...] = ()
-    """The causes of earlier findings, which the subject has as well."""
+    spared: int = 0  # The number of fresh cases on which the subject is right, though the causes would show
+    pairs: int = 0  # The number of pairs of faults that were tried, if no single one explains the subject
+    beside: tuple[Fault, ...] = ()  # The causes of earlier findings, which the subject has as well
+    # The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest.
     elsewhere: tuple[Fault, ...] = ()
-    """The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest."""
+    # The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may.
     precision: Precision | None = None
-    """The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may."""
     instead: Instead | OtherOrder | Stale | None = None
     """The conventions with which the subject would agree, its other order of arguments, or the weights of its first
     call that it goes on with. Then no fault was looked for, or none is certain."""

@@ -23,32 +23,30 @@ from harness.space.cut import fitted
 from harness.space.scope import COST, Scope, factors_of
 from harness.space.values import draw
 
-SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")
-"""The factors that are asked for as sizes."""
+SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")  # The factors that are asked for as sizes
 
+# The steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors.
 LARGER: Final = (1, 2, 3, 4, 7, 8, 15, 16)
-"""The steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors."""
 
 FAR: Final = (32, 64, 128, 256)
 """Further steps up, where a failure shows at all of those: a band of sizes may end behind them. They are tried as long
 as a case costs no more than one of a search (``COST``)."""
 
-WIDTHS: Final = (2, 4, 8, 16)
-"""The widths of vectors and blocks by which a pattern is looked for."""
+WIDTHS: Final = (2, 4, 8, 16)  # The widths of vectors and blocks by which a pattern is looked for
 
+# The orders in which two sizes may have to be.
 ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,
     ">=": operator.ge,
 }
-"""The orders in which two sizes may have to be."""
 
+# The values that a changed config is tried with, after the failing case's own.
 DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
-"""The values that a changed config is tried with, after the failing case's own."""
 
+# Further values for relu: in a small case most of it is zero in half of all sets, and nothing shows.
 MORE: Final = tuple(("normal", seed) for seed in range(1, 6))
-"""Further values for relu: in a small case most of it is zero in half of all sets, and nothing shows."""
 
 FURTHER: Final = range(6, 30)
 """Seeds of values that are drawn until a certain cause would show on them. One that shows on one set in eight, as with
@@ -116,20 +114,17 @@ def _listed(sizes: tuple[int, ...]) -> str:
 class Factors:
     """The factors that a failure depends on."""
 
-    needs: Mapping[str, Any] = field(default_factory=dict)
-    """The factors with which it fails, and with no other value."""
+    needs: Mapping[str, Any] = field(default_factory=dict)  # The factors with which it fails, and with no other value
+    # The values that fail, for factors of which several values fail and others do not.
     partly: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The values that fail, for factors of which several values fail and others do not."""
-    independent: tuple[str, ...] = ()
-    """The factors of which every value fails."""
+    independent: tuple[str, ...] = ()  # The factors of which every value fails
     sizes: Mapping[str, Size] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
     """The pairs of sizes that must be in an order (a key of ``ORDERS``). ``sizes`` leaves out both, but
     for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
+    # The sizes of which each may be 1, but not all of them at once, if there are such.
     not_all_one: tuple[str, ...] = ()
-    """The sizes of which each may be 1, but not all of them at once, if there are such."""
-    passing: tuple[str, Any] | None = None
-    """The nearest neighbour that passes: a factor, and its value there."""
+    passing: tuple[str, Any] | None = None  # The nearest neighbour that passes: a factor, and its value there
 
     def covers(self, config: RNNConfig) -> bool:
         """Tell whether a config has all that the failure needs, as far as that is known."""

@@ -13,11 +13,10 @@ from harness.space.parts import SIZE_FACTORS, ConfigError
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
 
+# The values of the fresh cases: generic, so that no two different faults give equal results by chance.
 REGIMES: Final = ("normal", "default")
-"""The values of the fresh cases: generic, so that no two different faults give equal results by chance."""
 
-RARE: Final = ("saturated", "sparse", "special")
-"""The values on which alone some mistakes show."""
+RARE: Final = ("saturated", "sparse", "special")  # The values on which alone some mistakes show
 
 RARELY: Final = 6
 """The number of cases of each of these. Of the special values, one in nine is a NaN, and one number in ten is
@@ -27,8 +26,8 @@ GENERIC: Final = {"T": 3, "N": 3, "input_size": 4, "hidden_size": 5}
 """The sizes of the generic case, all different but for T. ``wider`` makes T more than twice what it was, which tells a
 mistake that is made once from one that is made again."""
 
+# The steps up from each size of the failing case. With them, every remainder by 2 to 64 changes.
 NEAR: Final = (1, 2, 3, 8, 16, 32, 64)
-"""The steps up from each size of the failing case. With them, every remainder by 2 to 64 changes."""
 
 
 LENGTHS: Final = 2
@@ -70,12 +69,10 @@ def infinite_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
     return (infinite(other, number) for number, other in enumerate((config, *_larger(config, scope))))
 
 
-STILLED: Final = 3
-"""The number of cases of each config in which some preactivations are zero."""
+STILLED: Final = 3  # The number of cases of each config in which some preactivations are zero
 
 
-ZEROED: Final = 3
-"""The number of cases of each config, and of each of two patterns, in which x is zero at some steps."""
+ZEROED: Final = 3  # The number of cases of each config, and of each of two patterns, in which x is zero at some steps
 
 
 def stilled_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:

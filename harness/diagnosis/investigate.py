@@ -58,17 +58,16 @@ class Explanation:
     factors: Factors | None = None
     where: Where | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
-    clue: Clue | None = None
-    """The clue that its wrong numbers have in common, where no known mistake explains it."""
+    clue: Clue | None = None  # The clue that its wrong numbers have in common, where no known mistake explains it
     kernels: Kernels = NONE
+    # The software and hardware that the subject computes on (``subjects.ground``).
     ground: Mapping[str, str] = field(default_factory=dict)
-    """The software and hardware that the subject computes on (``subjects.ground``)."""
+    # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.
     judgement: Judgement | None = None
-    """The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide."""
+    # The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted.
     answers: int | None = None
-    """The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted."""
+    # The subject's outcome on the finding's case, if it was run for the explanation.
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
-    """The subject's outcome on the finding's case, if it was run for the explanation."""
 
 
 @dataclass
@@ -77,12 +76,10 @@ class Investigation:
 
     subject: Subject
     accepted: Accepted = STRICT
-    explanations: dict[str, Explanation] = field(default_factory=dict)
-    """The explanations, by the finding's id."""
+    explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _beside: list[Fault] = field(default_factory=list)
     _excuses: list[KnownCause] = field(default_factory=list)
-    _wavers: bool = False
-    """True if the subject was seen to give two answers to one question."""
+    _wavers: bool = False  # True if the subject was seen to give two answers to one question
 
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
@@ -384,8 +381,8 @@ def _cause_of(diagnosis: Diagnosis | None) -> Fault | None:
     return diagnosis.causes[0] if diagnosis is not None and diagnosis.certain and not diagnosis.instead else None
 
 
+# The families of faults that a kernel may have. Others are mistakes in a layer's own code, which no switch mends.
 KERNELS: Final = frozenset({"finiteness", "rounding"})
-"""The families of faults that a kernel may have. Others are mistakes in a layer's own code, which no switch mends."""
 
 
 def _of_own_code(diagnosis: Diagnosis | None) -> bool:

@@ -31,26 +31,21 @@ class FailingStage(NamedTuple):
     """The first stage of a subject that fails as the subject does (``Capabilities.stages``)."""
 
     name: str
-    passes: tuple[str, ...]
-    """The stages before it; each agrees."""
+    passes: tuple[str, ...]  # The stages before it; each agrees
+    # The largest difference in each of these, as a multiple of its allowance; ``None`` where no number tells.
     margins: tuple[float | None, ...]
-    """The largest difference in each of these, as a multiple of its allowance; ``None`` where no number tells."""
+    # The worst element of the subject itself, as a multiple of its allowance; ``None`` if not a number is wrong.
     off: float | None
-    """The worst element of the subject itself, as a multiple of its allowance; ``None`` if not a number is wrong."""
 
 
 @dataclass(frozen=True)
 class Kernels:
     """The results of a failing case under other settings."""
 
-    passes: tuple[str, ...] = ()
-    """The names of the switches under which it agrees."""
-    fails: tuple[str, ...] = ()
-    """The names of the switches under which it fails in the same way."""
-    ran: tuple[str, ...] = ()
-    """The implementations of oneDNN that ran in it, with their shapes."""
-    stage: FailingStage | None = None
-    """The stage that fails first; ``None`` for a subject without stages."""
+    passes: tuple[str, ...] = ()  # The names of the switches under which it agrees
+    fails: tuple[str, ...] = ()  # The names of the switches under which it fails in the same way
+    ran: tuple[str, ...] = ()  # The implementations of oneDNN that ran in it, with their shapes
+    stage: FailingStage | None = None  # The stage that fails first; ``None`` for a subject without stages
 
 
 NONE: Final = Kernels()

@@ -66,15 +66,15 @@ def _of_parameters(fault: Fault) -> bool:
     return fault.family == "gradients" and not fault.changes.keys().isdisjoint({"entering", "weight_gradients"})
 
 
+# The beginnings of the parameters' names, in the order of ``StepWeights``.
 PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-"""The beginnings of the parameters' names, in the order of ``StepWeights``."""
 
+# The groups of parameters, the widest first.
 OF_GRADIENTS: Final = {
     "both weights": PARAMETERS[:2],
     "both biases": PARAMETERS[2:],
     **{f"{name}": (name,) for name in PARAMETERS},
 }
-"""The groups of parameters, the widest first."""
 
 
 def from_places(fault: Fault, first: Mapping[str, int]) -> Iterator[Fault]:
@@ -123,8 +123,7 @@ class Part(Fault):
 
     fault: Fault
     where: str
-    beside: Fault | None = None
-    """A mistake that is made everywhere, in the part, too."""
+    beside: Fault | None = None  # A mistake that is made everywhere, in the part, too
 
     def layers(self) -> list[Changes]:
         """Return the changes: those of the mistake beside, and what tells the part from the rest."""
@@ -160,8 +159,7 @@ class InPlaces(Part):
     """A mistake in some layers or directions only."""
 
     made: Callable[[int, int], bool]
-    by_direction: int | None = None
-    """The direction, where that alone decides."""
+    by_direction: int | None = None  # The direction, where that alone decides
 
     def concerned(self, config: RNNConfig) -> list[str]:
         """Return the parameters of those places that the mistake gets wrong."""

@@ -30,8 +30,7 @@ class OtherOrder:
 
     taken: str
     place: str
-    grounds: str
-    """The reason why that is certain: how the same case ends with the arguments by name."""
+    grounds: str  # The reason why that is certain: how the same case ends with the arguments by name
 
     @property
     def sentence(self) -> str:

@@ -26,11 +26,11 @@ from harness.oracle.tolerance import REFERENCE_TANH_ERROR
 from harness.space.case import Case
 from harness.space.values import draw
 
+# The number of cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %.
 SEEDS: Final = 6
-"""The number of cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %."""
 
+# The formats, by the bits of their significand, the leading one included.
 NAMES: Final = {53: "float64", 24: "float32", 11: "TF32 or float16", 8: "bfloat16"}
-"""The formats, by the bits of their significand, the leading one included."""
 
 NOISE: Final = 8.0
 """The largest error over the root mean square that passes for noise. Of 384 numbers uniform in [-1, 1] it is 1.7, of
@@ -57,21 +57,16 @@ TINY: Final = float(np.finfo(np.float64).tiny)
 class Precision:
     """The properties that a subject's arithmetic shows."""
 
-    dtype_bits: int
-    """The bits of the dtype's significand."""
-    returned_bits: int
-    """The significant bits of the numbers that it returns."""
-    returned_error: float
-    """The largest error of these numbers; above 1, it is relative to them."""
-    activation_error: float
-    """The largest error of the activation where the preactivation is exact."""
-    activation_units: float
-    """The same error, relative to the largest that is assumed of it."""
+    dtype_bits: int  # The bits of the dtype's significand
+    returned_bits: int  # The significant bits of the numbers that it returns
+    returned_error: float  # The largest error of these numbers; above 1, it is relative to them
+    activation_error: float  # The largest error of the activation where the preactivation is exact
+    activation_units: float  # The same error, relative to the largest that is assumed of it
     sum_bits: float | None
     """The bits of the operands that rounding errors of that size would come from; ``None`` if the errors are not like
     noise."""
+    # The first looser contract under which the finding's case, and those asked here, would agree.
     accepted_by: str | None
-    """The first looser contract under which the finding's case, and those asked here, would agree."""
 
     @property
     def explains(self) -> bool:

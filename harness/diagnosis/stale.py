@@ -29,15 +29,13 @@ from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.parts import OTHER
 from harness.space.scope import Scope
 
-EVIDENCE: Final = 3
-"""The number of fresh cases on which a subject must compute with the weights of its first call."""
+EVIDENCE: Final = 3  # The number of fresh cases on which a subject must compute with the weights of its first call
 
+# The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart.
 FRESH: Final = 24
-"""The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart."""
 
 
-STATE: Final = ("state",)
-"""The state, in place of roles of parameters."""
+STATE: Final = ("state",)  # The state, in place of roles of parameters
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,7 @@ class Stale:
 
     roles: tuple[str, ...]
     one_bias: bool
-    fresh: int
-    """The number of fresh cases, beside the failing one, on which it computes so."""
+    fresh: int  # The number of fresh cases, beside the failing one, on which it computes so
 
     @property
     def sentence(self) -> str:

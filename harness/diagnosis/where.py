@@ -25,8 +25,7 @@ from harness.space.config import DIRECTIONS, RNNConfig
 from harness.space.scope import Scope
 from harness.space.values import draw
 
-SHOWN: Final = 3
-"""The number of places along an axis that are listed one by one."""
+SHOWN: Final = 3  # The number of places along an axis that are listed one by one
 
 Mask = NDArray[np.bool_]
 
@@ -36,20 +35,17 @@ class Where:
     """The origin of what is wrong on a case, and its pattern."""
 
     case: Case
-    array: str
-    """The name of the array: ``output``, or ``preactivation.grad`` on the way back."""
+    array: str  # The name of the array: ``output``, or ``preactivation.grad`` on the way back
     layer: int
+    # The place of the first wrong element in the order of computation: direction, t, n, unit.
     place: dict[str, int | str]
-    """The place of the first wrong element in the order of computation: direction, t, n, unit."""
+    # The places of the wrong elements of that layer, if that is less than everywhere: ``t: all but the first``.
     pattern: str
-    """The places of the wrong elements of that layer, if that is less than everywhere: ``t: all but the first``."""
-    wrong: int
-    """The number of elements that are wrong in themselves, in all layers."""
-    follows: int
-    """The number of elements that are off end to end, but right in themselves; of states only."""
+    wrong: int  # The number of elements that are wrong in themselves, in all layers
+    follows: int  # The number of elements that are off end to end, but right in themselves; of states only
     total: int
+    # The observation of the subject on the case.
     observation: Observation | None = field(default=None, compare=False, repr=False)
-    """The observation of the subject on the case."""
 
 
 def locate(observations: Observations, case: Case, scope: Scope) -> Where | None:

@@ -41,15 +41,14 @@ U64: Final = FORMATS["float64"].u
 class Accepted(NamedTuple):
     """A contract that is looser than the dtype's own. Only a user can choose it, except for ``measured``."""
 
+    # The relative error of every operand of a product, as where matrix units round what they read.
     operand_u: float = 0.0
-    """The relative error of every operand of a product, as where matrix units round what they read."""
     operand_underflow: float = 0.0
     rtol: float = 0.0
     atol: float = 0.0
+    # The relative error of tanh, in units of u, where that is more than what the backend is known for.
     tanh: float = 0.0
-    """The relative error of tanh, in units of u, where that is more than what the backend is known for."""
-    tanh_atol: float = 0.0
-    """The absolute error of tanh that is accepted beside the relative one."""
+    tanh_atol: float = 0.0  # The absolute error of tanh that is accepted beside the relative one
     measured: tuple[tuple[str, float, float], ...] = ()
     """The errors of tanh that were measured of a subject (``checks.accuracy``), for each dtype: its name, the relative
     error in units of u, and the absolute error."""

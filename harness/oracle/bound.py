@@ -17,9 +17,9 @@ from harness.space.errors import UsageError
 
 __all__ = ["np", "require_known_values", "warn_if_replaced"]
 
-_LIVE: Final = np
-"""The module that everybody shares."""
+_LIVE: Final = np  # The module that everybody shares
 
+# Functions that a verdict rests on, with arguments, and their values as the mathematics gives them.
 _KNOWN: Final[tuple[tuple[str, tuple[Any, ...], float], ...]] = (
     ("tanh", (0.5,), 0.46211715726000974),
     ("maximum", (-2.0, 1.0), 1.0),
@@ -32,10 +32,9 @@ _KNOWN: Final[tuple[tuple[str, tuple[Any, ...], float], ...]] = (
     ("where", (True, 2.0, 3.0), 2.0),
     ("sum", ([1.0, 2.0],), 3.0),
 )
-"""Functions that a verdict rests on, with arguments, and their values as the mathematics gives them."""
 
+# The relative difference that rounding may make to a known value: twice what ``tolerance`` assumes of NumPy's tanh.
 CLOSE: Final = 2.0**-50
-"""The relative difference that rounding may make to a known value: twice what ``tolerance`` assumes of NumPy's tanh."""
 
 
 def require_known_values() -> None:

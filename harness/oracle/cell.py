@@ -34,8 +34,7 @@ class Bounded(ABC):
     Whoever asks has to expect overflow and NaN in the computation.
     """
 
-    values: Floats
-    """The states (.., H)."""
+    values: Floats  # The states (.., H)
 
     @abstractmethod
     def allowance(self, h_error: Floats | None = None, *, t: int | None = None) -> Floats:
@@ -49,8 +48,8 @@ class Bounded(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no soft model yet")
 
 
+# The steps of one layer and direction: one for each row of x (.., I) and of the previous state h (.., H).
 BoundedSteps = Callable[[Known, Floats], Bounded]
-"""The steps of one layer and direction: one for each row of x (.., I) and of the previous state h (.., H)."""
 
 
 class Cell(ABC):
@@ -59,8 +58,7 @@ class Cell(ABC):
     A cell begins with ``step`` and ``bounded_steps``. The other methods have defaults that claim nothing.
     """
 
-    gates: ClassVar[tuple[str, ...]]
-    """The names of the blocks of H rows in W_ih, W_hh and the biases, in their order."""
+    gates: ClassVar[tuple[str, ...]]  # The names of the blocks of H rows in W_ih, W_hh and the biases, in their order
 
     @abstractmethod
     def step(self, x: Floats, h: Floats, w: StepWeights, kind: str) -> Floats:

@@ -27,8 +27,7 @@ from harness.oracle.tolerance import soft_allowance
 from harness.space.case import Array
 from harness.space.config import RNNConfig
 
-SITES: Final = 5
-"""The number of sites that a record shows: enough to see a pattern, few enough to read."""
+SITES: Final = 5  # The number of sites that a record shows: enough to see a pattern, few enough to read
 
 LOOKED_AT: Final = 256
 """The number of elements of an array that ``suspect`` looks at, those furthest beyond their floor. Each takes some 40
@@ -52,19 +51,19 @@ class Sort(Enum):
     SUSPICIOUS = "suspicious value"
     """A value within what the worst roundings may do, but beyond ``tolerance.LAMBDA`` standard deviations of usual
     ones."""
+    # A derivative beyond gradients that differs from differences (``torch.autograd.gradcheck``).
     DERIVATIVE = "derivative"
-    """A derivative beyond gradients that differs from differences (``torch.autograd.gradcheck``)."""
     CHANGED = "changed input"
     ALIASED = "shared memory"
     OVERWRITTEN = "overwritten by the next call"
     MALFORMED = "malformed"
 
 
+# The differences of numbers, where everything else is right.
 OF_VALUE: Final = frozenset({Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS})
-"""The differences of numbers, where everything else is right."""
 
+# The differences beside the results, which are right themselves.
 OF_EFFECT: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
-"""The differences beside the results, which are right themselves."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ class Site:
     actual: float
     expected: float
     allowance: float
+    # The equation of the element, where the subject's own operands are known exactly.
     equation: Equation | None = field(default=None, compare=False, repr=False)
-    """The equation of the element, where the subject's own operands are known exactly."""
 
     @property
     def difference(self) -> float:
@@ -96,24 +95,20 @@ class Mismatch:
 
     array: str
     sort: Sort
-    layer: int | None = None
-    """The inner layer of which the array is the output, where it is not the whole stack's."""
-    probed: bool = False
-    """True if it was seen with probes, which add units to the layer (``oracle.probes``)."""
+    layer: int | None = None  # The inner layer of which the array is the output, where it is not the whole stack's
+    probed: bool = False  # True if it was seen with probes, which add units to the layer (``oracle.probes``)
     law: str = ""
     """The law that it breaks, where the expected array is not the reference's but comes from other runs of the subject
     (``checks.laws``)."""
-    others: str = ""
-    """The other runs, in words."""
+    others: str = ""  # The other runs, in words
     expected: str = ""
     actual: str = ""
     count: int = 0
     total: int = 0
     atol: float = 0.0
-    rtol: float = 0.0
-    """The smallest absolute, or else relative, tolerance that would have let the array pass."""
+    rtol: float = 0.0  # The smallest absolute, or else relative, tolerance that would have let the array pass
+    # The worst site (by difference over allowance), and then the first ones in index order.
     sites: tuple[Site, ...] = ()
-    """The worst site (by difference over allowance), and then the first ones in index order."""
 
     @property
     def kind(self) -> str:

@@ -29,8 +29,8 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
 Index = tuple[int, ...]
+# A function from the state that a time step reads to the one that it gives, as ``Unroll.along_time`` takes it.
 TakeStep = Callable[[int, State], State]
-"""A function from the state that a time step reads to the one that it gives, as ``Unroll.along_time`` takes it."""
 
 BLOCK: Final = 2**13
 """The number of elements of an operand that are worked on at once. Larger arrays are fetched from the system anew each
@@ -38,11 +38,11 @@ time, and touching new memory costs more than computing: for 200 rows of 64 unit
 size, and 1.4 ms without."""
 
 
+# The number of random runs that ``usually_apart`` takes a standard deviation of: it is then known to 18 %.
 RUNS: Final = 16
-"""The number of random runs that ``usually_apart`` takes a standard deviation of: it is then known to 18 %."""
 
+# The number of roundings between a state and what dropout keeps of it, as ``between`` counts them.
 DROPOUT_ROUNDINGS: Final = 4
-"""The number of roundings between a state and what dropout keeps of it, as ``between`` counts them."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Expected:
     allowance: Floats
     floor: Floats | None = None
     equation: Callable[[Index], Equation] | None = None
+    # A mask of the elements where NaN is accepted, too, because a known issue gives NaN there.
     or_nan: NDArray[np.bool_] | None = None
-    """A mask of the elements where NaN is accepted, too, because a known issue gives NaN there."""
 
 
 def or_nan(expected: Expected, with_issue: Expected) -> Expected:

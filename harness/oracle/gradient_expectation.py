@@ -52,10 +52,8 @@ from harness.space.config import weight_names
 class Gradients(NamedTuple):
     """The expected gradients."""
 
-    arrays: dict[str, Expected]
-    """The gradients by the names of ``config.gradients``."""
-    preactivations: list[Expected]
-    """The da of every layer, (T, N, D*H), time first."""
+    arrays: dict[str, Expected]  # The gradients by the names of ``config.gradients``
+    preactivations: list[Expected]  # The da of every layer, (T, N, D*H), time first
 
 
 def expect_gradients(setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None = None) -> Gradients:

@@ -56,14 +56,10 @@ class Judgement:
     """A ruling and its figures; the last three are rounded down, and so never claim more than is proved."""
 
     ruling: Ruling
-    exact: float
-    """The midpoint of the ball, to the nearest float64; NaN where there is no ball."""
-    subject: float
-    """A lower bound on the subject's error, as a multiple of its allowance: more than 1 is wrong."""
-    reference: float
-    """A lower bound on the reference's error, as a multiple of its own bound."""
-    off_by: float
-    """A lower bound on the subject's error."""
+    exact: float  # The midpoint of the ball, to the nearest float64; NaN where there is no ball
+    subject: float  # A lower bound on the subject's error, as a multiple of its allowance: more than 1 is wrong
+    reference: float  # A lower bound on the reference's error, as a multiple of its own bound
+    off_by: float  # A lower bound on the subject's error
 
 
 class _Side(NamedTuple):

@@ -11,8 +11,7 @@ from harness.oracle.bound import np
 from harness.space.case import Array
 
 Floats = NDArray[np.float64]
-Steps = int | NDArray[np.intp]
-"""A time step; for packed sequences, an array (N) of one time step for each."""
+Steps = int | NDArray[np.intp]  # A time step; for packed sequences, an array (N) of one time step for each
 
 
 class Known(NamedTuple):

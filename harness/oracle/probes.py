@@ -32,11 +32,10 @@ from harness.oracle.known import Floats, Known
 from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names
 
+# The factor c, by dtype. c**2 / 3 <= u / 8, which is far less than what tanh itself may be off by.
 SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "float16": 2.0**-7}
-"""The factor c, by dtype. c**2 / 3 <= u / 8, which is far less than what tanh itself may be off by."""
 
-PILOT: Final = 2.0**-6
-"""The state of relu's carriers on the way down."""
+PILOT: Final = 2.0**-6  # The state of relu's carriers on the way down
 
 
 class Witness(NamedTuple):

@@ -174,8 +174,7 @@ class _Layer(NamedTuple):
     w: StepWeights
     kind: str
     arithmetic: Arithmetic
-    first: bool
-    """True if x is the caller's own."""
+    first: bool  # True if x is the caller's own
     sizes: Sizes
 
 

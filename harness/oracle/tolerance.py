@@ -109,17 +109,12 @@ class StepBounds(NamedTuple):
     y: Floats
     nonlinearity: str
     arithmetic: Arithmetic
-    x_given: bool
-    """True if x is the caller's own, and no state of a layer below."""
+    x_given: bool  # True if x is the caller's own, and no state of a layer below
     sizes: Sizes
-    products: Floats
-    """The sum of the absolute values of the products."""
-    magnitude: Floats
-    """The same with the biases."""
-    underflowed: Floats
-    """The cost of underflow."""
-    carried: Floats | None
-    """The error that errors of x and of the weights make in s."""
+    products: Floats  # The sum of the absolute values of the products
+    magnitude: Floats  # The same with the biases
+    underflowed: Floats  # The cost of underflow
+    carried: Floats | None  # The error that errors of x and of the weights make in s
 
     @classmethod
     def of(
@@ -333,15 +328,11 @@ def linear_allowance(
 class Products(NamedTuple):
     """The figures of a sum of m products on which its error depends, elementwise."""
 
-    magnitude: Floats
-    """The sum of the absolute values of the products."""
+    magnitude: Floats  # The sum of the absolute values of the products
     m: int
-    carried: Floats | float = 0.0
-    """The error that errors of the operands make in the sum."""
-    operands: Floats | float = 0.0
-    """The sum of the operands' own absolute values, which underflow multiplies."""
-    stored: int = 2
-    """The number of times that a partial result is rounded to 16 bits."""
+    carried: Floats | float = 0.0  # The error that errors of the operands make in the sum
+    operands: Floats | float = 0.0  # The sum of the operands' own absolute values, which underflow multiplies
+    stored: int = 2  # The number of times that a partial result is rounded to 16 bits
 
 
 def sum_allowance(products: Products, arithmetic: Arithmetic) -> Floats:

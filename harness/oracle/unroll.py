@@ -19,12 +19,9 @@ from harness.oracle.known import Floats, Steps, at_steps, to_float64, write_step
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, weight_names
 
-Visited = NDArray[np.bool_]
-"""A mask (T, N, 1) of the steps that each sequence has."""
-Place = tuple[int, int]
-"""A layer and a direction."""
-State = tuple[Floats, ...]
-"""A state (N, H), and the arrays that move with it, such as its error."""
+Visited = NDArray[np.bool_]  # A mask (T, N, 1) of the steps that each sequence has
+Place = tuple[int, int]  # A layer and a direction
+State = tuple[Floats, ...]  # A state (N, H), and the arrays that move with it, such as its error
 Below = TypeVar("Below")
 States = TypeVar("States")
 
@@ -33,10 +30,8 @@ class Back(NamedTuple):
     """The gradients of all that one layer and direction read."""
 
     weights: StepWeights
-    x: Floats
-    """The gradient by its input (T, N, I or D*H)."""
-    start: Floats
-    """The gradient by its initial state (N, H)."""
+    x: Floats  # The gradient by its input (T, N, I or D*H)
+    start: Floats  # The gradient by its initial state (N, H)
 
 
 class Read(NamedTuple):
@@ -50,8 +45,7 @@ class Read(NamedTuple):
 class Unroll(Cell):
     """A cell over time, directions and layers."""
 
-    changed: frozenset[str] = frozenset()
-    """The names of the choices, which are methods, that are not nn.RNN's own."""
+    changed: frozenset[str] = frozenset()  # The names of the choices, which are methods, that are not nn.RNN's own
 
     def nonlinearity(self, config: RNNConfig, layer: int) -> str:
         """Return the name of the phi that a layer applies: the same in every layer.

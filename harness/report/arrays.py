@@ -27,20 +27,19 @@ from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
 from harness.subjects.explain_inputs import Model, models
 
-WIDTH: Final = 8
-"""The width of the words that begin the lines, with a space."""
+WIDTH: Final = 8  # The width of the words that begin the lines, with a space
 
 
+# The words for arrays of zeros alone, of which no single mistake can be told.
 ALL_ZEROS: Final = "all of the numbers are zeros"
-"""The words for arrays of zeros alone, of which no single mistake can be told."""
 
 
+# The words for a reading in which all is right, by what is not as the user said.
 OTHERWISE: Final = {
     "dtype": "rounds to float32 somewhere: to that precision, everything is right",
     "time": "returns the output with its last time step first: turned, everything is right",
     "sequences": "returns the sequences of the batch in another order: put in order, everything is right",
 }
-"""The words for a reading in which all is right, by what is not as the user said."""
 
 
 def _no_pieces() -> dict[str, Any]:
@@ -52,17 +51,13 @@ def _no_pieces() -> dict[str, Any]:
 class Answer:
     """The answer of ``explain``; it prints as its lines."""
 
-    agrees: bool
-    """True if the arrays are what nn.RNN gives, as far as its derived allowances tell."""
-    cause: str | None
-    """The mistake that reproduces the arrays if they are wrong, or what is wrong with their shape."""
-    certain: bool
-    """True if exactly one known mistake reproduces everything that is wrong."""
-    others: tuple[str, ...] = ()
-    """Other known mistakes that would give the same numbers."""
+    agrees: bool  # True if the arrays are what nn.RNN gives, as far as its derived allowances tell
+    cause: str | None  # The mistake that reproduces the arrays if they are wrong, or what is wrong with their shape
+    certain: bool  # True if exactly one known mistake reproduces everything that is wrong
+    others: tuple[str, ...] = ()  # Other known mistakes that would give the same numbers
     lines: tuple[str, ...] = field(default=(), compare=False)
+    # The code, the shapes and the maps of errors that a notebook shows, as data.
     pieces: Mapping[str, Any] = field(default_factory=_no_pieces, compare=False)
-    """The code, the shapes and the maps of errors that a notebook shows, as data."""
 
     def __str__(self) -> str:
         return "\n".join(self.lines)

@@ -15,8 +15,8 @@ from harness.report.reported import ReportedFinding
 from harness.report.text import headline, shapes_rows, subject_report
 from harness.search.examination import Examination
 
+# The columns of the printed report: JupyterLab with its side bar shows 110 of them in a window of 1300 pixels.
 WIDTH = 100
-"""The columns of the printed report: JupyterLab with its side bar shows 110 of them in a window of 1300 pixels."""
 
 
 @dataclass(frozen=True, repr=False)

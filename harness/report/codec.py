@@ -33,12 +33,13 @@ _T = TypeVar("_T")
 
 LONGEST: Final = 200  # characters of an error
 
+# The fields of a record from which all others follow: the log has the cases, and findings stand beside it.
 _SEARCH: Final = (
     *("subject", "seed", "scope", "ground", "refused", "slow", "every_call", "undone", "accepted", "accuracy", "own"),
     *("seconds", "shard", "missing", "stop", "log"),
 )
-"""The fields of a record from which all others follow: the log has the cases, and findings stand beside it."""
 
+# Fields that follow from others, or that only serve to find out more from the subject; a type after those in it.
 _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
     Site: ("equation",),
     Accuracy: ("alone",),
@@ -47,7 +48,6 @@ _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
     ReportedFinding: ("also",),
     SearchRecord: tuple(one.name for one in fields(SearchRecord) if one.name not in _SEARCH),
 }
-"""Fields that follow from others, or that only serve to find out more from the subject; a type after those in it."""
 
 
 def encode(given: Any, kind: Any) -> Any:

@@ -19,8 +19,8 @@ from harness.space.searched import Share
 
 COLUMNS: Final = ("subject", "verdict", "covered", "findings", "minutes")
 
+# The reason why a subject was not asked after an interrupt.
 NOT_REACHED: Final = "the run was interrupted before it was checked"
-"""The reason why a subject was not asked after an interrupt."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Row:
 
     subject: str
     verdict: str | None = None  # its verdict; ``None`` if nothing was asked of it
+    # The share of all pairs of nn.RNN's values that met; ``None`` if nothing was asked of it.
     covered: Share | None = None
-    """The share of all pairs of nn.RNN's values that met; ``None`` if nothing was asked of it."""
     findings: int = 0
     seconds: float = 0.0  # the time from the start of its process to the end of its report
     why: str = ""  # the reason why it was not asked, or why it cannot be said to agree though nothing is wrong

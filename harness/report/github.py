@@ -14,8 +14,8 @@ from harness.report.upgrade import Standing, Upgrade
 
 IN_GITHUB: Final = "GITHUB_ACTIONS"  # the variable that is ``true`` in jobs of GitHub Actions
 
+# The variable that holds the folder of the checkout, to which the names of files are relative.
 _WORKSPACE: Final = "GITHUB_WORKSPACE"
-"""The variable that holds the folder of the checkout, to which the names of files are relative."""
 
 _DATA: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}  # the escapes of workflow commands, in a message and in a property

@@ -19,8 +19,7 @@ from harness.report.reported import ReportedFinding
 from harness.search.record import Finding
 from harness.space.case import Case
 
-LONG: Final = 4_000
-"""The number of characters beyond which a case that no seed gives is not written out."""
+LONG: Final = 4_000  # The number of characters beyond which a case that no seed gives is not written out
 
 
 def issue_of(one: ReportedFinding, script: str | None) -> str:

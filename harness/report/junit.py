@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from junitparser import TestSuite
     from junitparser.junitparser import FinalResult
 
+# Characters that XML cannot hold, however they are written.
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML cannot hold, however they are written."""
 
 _BESIDE: Final = {
     TWICE: "the same answer twice",

@@ -18,8 +18,8 @@ means something before no space. As numeric entities none of them means anything
 that; they do not agree on a backslash before a bar.
 """
 
+# The number of complaints shown with all their facts; a job page is read at a glance, and its size is limited.
 _FULL: Final = 5
-"""The number of complaints shown with all their facts; a job page is read at a glance, and its size is limited."""
 
 
 def markdown(summaries: Sequence[Summary]) -> str:

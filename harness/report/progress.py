@@ -17,11 +17,8 @@ from harness.report import wording
 from harness.search.record import SearchRecord
 from harness.space.outcome import printable
 
-EVERY: Final = 10.0
-"""The seconds between two plain lines. A search that ends before the first of them prints none."""
-
-SECOND: Final = 1.0
-"""The seconds between two states of a notebook's line, which counts them."""
+EVERY: Final = 10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.
+SECOND: Final = 1.0  # The seconds between two states of a notebook's line, which counts them
 
 
 @contextmanager

@@ -23,8 +23,8 @@ class Severity(Enum):
 
     VALUES = "values"  # wrong numbers, or shapes or dtypes, in a plain call
     GRADIENTS = "gradients"  # wrong gradients in a plain call
+    # Wrong only if the layer is called in a special way, or after other calls; or it writes into its inputs.
     CONDITION = "condition"
-    """Wrong only if the layer is called in a special way, or after other calls; or it writes into its inputs."""
     CRASH = "error"  # it raises, dies, hangs, or gives two answers to one question
     SPECIAL = "special"  # wrong only for numbers that are infinite, NaN, subnormal or huge
     EMPTY = "empty"  # wrong only in a batch of no sequences

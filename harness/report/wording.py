@@ -105,6 +105,7 @@ def helpers_line(helpers: Helpers | None) -> str | None:
     return "; ".join(parts)
 
 
+# Short words for the sharpness of comparisons.
 METHODS: Final = {
     Method.LOCAL: "step by step",
     Method.CARRIED: "step by step, with gradients",
@@ -114,7 +115,6 @@ METHODS: Final = {
     Method.END_TO_END: "end to end, where small errors may hide",
     Method.NONE: "in nothing: no arrays",
 }
-"""Short words for the sharpness of comparisons."""
 
 _SHARES: Final = {
     Sort.VALUE: "differs",
@@ -165,8 +165,8 @@ def place(site: Site) -> str:
     return ", ".join(f"{axis}={index}" for axis, index in site.place.items())
 
 
+# The significant decimal digits that tell any two numbers of a dtype apart.
 _DIGITS: Final = {"float64": 17, "float32": 9, "float16": 5, "bfloat16": 4}
-"""The significant decimal digits that tell any two numbers of a dtype apart."""
 
 
 def number(value: float, dtype: str) -> str:

@@ -48,8 +48,8 @@ DEMAND: Final = 0.1
 Of 0, 0.1, 0.4, 1 and 2, this value gives the fewest configs.
 """
 
+# The weight of ``COST``, relative to a size or a pair of boundaries that is met for the first time.
 CHEAPER: Final = 0.3
-"""The weight of ``COST``, relative to a size or a pair of boundaries that is met for the first time."""
 
 NEVER: Final = -1e6  # the gain of a class that is not possible, below every sum of gains
 

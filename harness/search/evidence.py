@@ -25,12 +25,12 @@ class Certificate:
     numbers, with any one step, sequence or unit left out, and with drawn numbers.
     """
 
+    # The number of plainer configs that were tried, with ``cases`` sets of values in total, and do not fail so.
     configs: int = 0
-    """The number of plainer configs that were tried, with ``cases`` sets of values in total, and do not fail so."""
     cases: int = 0  # the number of cases of these configs
     numbers: int = 0  # the number of plainer numbers that were tried, each alone, and do not fail so
+    # The failures of another kind among these neighbours, and the known ones, by name; without any, all pass.
     otherwise: tuple[str, ...] = ()
-    """The failures of another kind among these neighbours, and the known ones, by name; without any, all pass."""
     refused: tuple[str, ...] = ()  # plainer neighbours that the subject refuses, such as ``num_layers=1``
     untried: tuple[str, ...] = ()  # the things that were not tried, and why; a complete certificate has none
     fresh_process: bool = False  # True if the case was seen to fail in a fresh process, too
@@ -53,8 +53,8 @@ class Suspicion:
     """A suspicious case, and its results with other values of the same regime."""
 
     case: Case
+    # The suspicion, or the disagreement that other values led to; then ``case`` is the case of that disagreement.
     result: Result
-    """The suspicion, or the disagreement that other values led to; then ``case`` is the case of that disagreement."""
     again: int  # the number of other seeds that were suspicious, too
     tried: int
 

@@ -35,8 +35,8 @@ GRADIENTS: Final = 50
 surely.
 """
 
+# The share of all pairs of values that a subject offers, without sizes, that must have met in these cases.
 PAIRS: Final = 0.9
-"""The share of all pairs of values that a subject offers, without sizes, that must have met in these cases."""
 
 
 class Equal(NamedTuple):
@@ -61,11 +61,11 @@ class Examination:
     dropout: Result | None = None  # the result for the law of dropout; ``None`` if the subject draws no masks
     contract: str = KERNEL
     read_as: str = ""  # the names of the subject's parameters and what they are read as, if they are not nn.RNN's
+    # The further facts of a broken law of dropout, by name: where it begins, and how it is run again.
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
-    """The further facts of a broken law of dropout, by name: where it begins, and how it is run again."""
 
+    # The cases in which it gives the bits of its first stage, such as eager torch; ``None`` if it has no stages.
     equal: Equal | None = None
-    """The cases in which it gives the bits of its first stage, such as eager torch; ``None`` if it has no stages."""
 
     @property
     def verdict(self) -> Verdict | None:

@@ -16,10 +16,10 @@ from harness.space.errors import UsageError
 if TYPE_CHECKING:
     from harness.search.record import SearchRecord
 
-MARGINS: Final = -16
-"""The lowest power of two by which margins are counted; exact results are below it."""
+MARGINS: Final = -16  # The lowest power of two by which margins are counted; exact results are below it
 
 
+# The fields of a result, beside its verdict, that are the same in many cases and that a record counts.
 COUNTED: Final = (
     "method",
     "excused_by",
@@ -31,10 +31,8 @@ COUNTED: Final = (
     "spared",
     "weak",
 )
-"""The fields of a result, beside its verdict, that are the same in many cases and that a record counts."""
 
-MOST: Final = 10_000
-"""The number of cases of a plan for each one that is logged: a plan has at most a thousand shards."""
+MOST: Final = 10_000  # The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
 
 
 class Logged(NamedTuple):
@@ -69,15 +67,13 @@ class Event:
 class Log:
     """The cases of a search in the order of its plan, and what became of the failures."""
 
-    planned: int | None = None
-    """The number of cases that the plan was made for; ``None`` if only time ended the search."""
-    results: list[Result] = field(default_factory=list)
-    """The different results, without their grounds."""
+    planned: int | None = None  # The number of cases that the plan was made for; ``None`` if only time ended the search
+    results: list[Result] = field(default_factory=list)  # The different results, without their grounds
     cases: list[Logged] = field(default_factory=list)
+    # What became of failures, by the number of cases that were logged until then.
     events: dict[int, Event] = field(default_factory=dict)
-    """What became of failures, by the number of cases that were logged until then."""
+    # By the place of a case in the log: true if it has the bits of the subject's first stage.
     same: dict[int, bool] = field(default_factory=dict)
-    """By the place of a case in the log: true if it has the bits of the subject's first stage."""
     _places: dict[Result, int] = field(default_factory=dict)
     _known: Counter[str] = field(default_factory=Counter)
     _suspicions: int = 0

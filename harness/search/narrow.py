@@ -25,11 +25,11 @@ from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
+# The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
 ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
-"""The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer."""
 
+# A function that does not get the config cannot know these factors, and supports one value of each.
 UNSEEN: Final = having("unseen")
-"""A function that does not get the config cannot know these factors, and supports one value of each."""
 
 FEATURES: Final = having("feature")
 """Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
@@ -53,15 +53,15 @@ FEW_LAYERS: Final = 3
 three has a layer on either side.
 """
 
+# The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them.
 FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
-"""The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them."""
 
+# The seconds that a run on ``EDGE`` states may take, so that they all take at most 5 % of a search of torch, 25 s.
 DEAR: Final = 0.1
-"""The seconds that a run on ``EDGE`` states may take, so that they all take at most 5 % of a search of torch, 25 s."""
 
 PART: Final = 16  # the part of so many states on which it is timed: one in this many, of 64 steps and 64 sequences
+# Factors with a value that may open what is refused beside another value, such as gradients in float64.
 OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
-"""Factors with a value that may open what is refused beside another value, such as gradients in float64."""
 
 
 class _Slow(NamedTuple):
@@ -75,15 +75,14 @@ class Narrowed(NamedTuple):
     """The rest of a scope, and what the subject said about each value that was left out."""
 
     scope: Scope
-    refused: dict[str, str]
-    """The refusals by value: ``{"num_layers=2": "only one layer"}``."""
+    refused: dict[str, str]  # The refusals by value: ``{"num_layers=2": "only one layer"}``
+    # True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why.
     accepted: bool = True
-    """True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why."""
+    # The seconds that it takes for a shape that is new to it, if it is asked for less because of that.
     slow: float = 0.0
-    """The seconds that it takes for a shape that is new to it, if it is asked for less because of that."""
     every_call: bool = False  # True if it takes as long for a shape that it knows
+    # The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails.
     undone: tuple[tuple[str, Case, Result], ...] = ()
-    """The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails."""
 
 
 def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until: float = math.inf) -> Narrowed:

@@ -33,11 +33,11 @@ COVERED: Final = 0.6
 values matter, too. Torch's arrays take 984 of the default 1,650 cases, a budget that was chosen for them.
 """
 
+# The strengths of covering arrays, in order of preference; the first one that the budget allows is used.
 STRENGTHS: Final = (3, 2)
-"""The strengths of covering arrays, in order of preference; the first one that the budget allows is used."""
 
+# The number of cases per drawn config, each in another regime of values; its module and its masks are made once.
 CASES_PER_CONFIG: Final = 2
-"""The number of cases per drawn config, each in another regime of values; its module and its masks are made once."""
 
 SMALL: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
 """Small sizes, in the order of ``SIZE_FACTORS``, with which a search begins: all different, so that mixed-up axes give
@@ -54,13 +54,13 @@ THOROUGH: Final = 4
 only few cases can have probes, those have them more often: until one case in this many has them, or all that can.
 """
 
+# The configs of the cases on which derivatives beyond gradients are checked (``checks.derivatives``).
 DIFFERENTIATED: Final = (
     _TWICE := RNNConfig(2, 3, T=3, N=2, dtype="float64", loss="output"),
     _TWICE.replace(hx=True, loss="both"),
     _TWICE.replace(hx=True, loss="h_n", nonlinearity="relu", bias=False, batch_first=True),
     _TWICE.replace(hx=True, loss="both", num_layers=2, bidirectional=True, T=2),
 )
-"""The configs of the cases on which derivatives beyond gradients are checked (``checks.derivatives``)."""
 
 LAWFUL: Final = 4  # one case in this many is held to a law, for which the subject runs once or twice more
 
@@ -223,7 +223,7 @@ def _plain_share(scope: Scope) -> float:
     return prod(getattr(scope, name).count(value) / len(getattr(scope, name)) for name, value in _PLAIN.items()) or 1.0
 
 
+# The way of calling that probes need, packed or not, and however gradients are asked for.
 _PLAIN: Final = {name: PLAIN[name] for name in lacking("probed", WAY)}
-"""The way of calling that probes need, packed or not, and however gradients are asked for."""
 
 _PARTS: Final = 2**16

@@ -88,48 +88,48 @@ class SearchRecord:
     subject: str
     seed: int
     scope: Scope
+    # The ground that the subject computed on (``subjects.ground``).
     ground: dict[str, str] = field(default_factory=dict)
-    """The ground that the subject computed on (``subjects.ground``)."""
     refused: dict[str, str] = field(default_factory=dict)
+    # The seconds that it takes for a shape that is new to it, if it was asked for less because of that.
     slow: float = 0.0
-    """The seconds that it takes for a shape that is new to it, if it was asked for less because of that."""
     every_call: bool = False  # True if it takes as long for a shape that it knows
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.
     """
     accepted: Accepted = STRICT  # the contract it was held to: what its user accepts, and what was measured of its tanh
+    # The measured accuracy of its tanh, by dtype, if it differs from what is assumed.
     accuracy: list[Accuracy] = field(default_factory=list)
-    """The measured accuracy of its tanh, by dtype, if it differs from what is assumed."""
     coverage: Coverage = field(default_factory=Coverage)  # the coverage of the cases that were compared
+    # The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``.
     beside: dict[str, Coverage] = field(default_factory=dict)
-    """The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``."""
+    # Counts of how often the subject was held to each law, and kept it.
     laws: Counter[str] = field(default_factory=Counter)
-    """Counts of how often the subject was held to each law, and kept it."""
+    # The number of compared cases, by the sharpness of the comparison.
     checks: Counter[Method] = field(default_factory=Counter)
-    """The number of compared cases, by the sharpness of the comparison."""
     margins: dict[str, Counter[int]] = field(default_factory=dict)
     """Counts of passing cases by dtype and by the power of two up to which their largest difference over its allowance
     reaches: 0 stands for half the allowance to all of it, ``MARGINS`` for everything below.
     """
+    # The number of compared cases that could not have shown a mistake, by mistake (``checks.vacuous``).
     weak: Counter[str] = field(default_factory=Counter)
-    """The number of compared cases that could not have shown a mistake, by mistake (``checks.vacuous``)."""
+    # The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer.
     not_compared: Counter[str] = field(default_factory=Counter)
-    """The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer."""
+    # Counts of how often each gradient was returned that nn.RNN does not have.
     ignored: Counter[str] = field(default_factory=Counter)
-    """Counts of how often each gradient was returned that nn.RNN does not have."""
+    # The number of cases that the subject refused, by what it said.
     unsupported: Counter[str] = field(default_factory=Counter)
-    """The number of cases that the subject refused, by what it said."""
+    # Suspicions on one case that did not repeat on enough others to be a finding.
     suspicions: list[Suspicion] = field(default_factory=list)
-    """Suspicions on one case that did not repeat on enough others to be a finding."""
     known: Counter[str] = field(default_factory=Counter)
     """The number of failing cases that a known issue, a known failure or an earlier finding explains, by its name.
     """
     own: tuple[KnownFailure, ...] = ()  # the known failures of the subject that its user named
+    # The number of cases on which a known issue or failure would have shown and did not, by its name.
     spared: Counter[str] = field(default_factory=Counter)
-    """The number of cases on which a known issue or failure would have shown and did not, by its name."""
+    # The number of cases that failed, with a known cause or another one, by dtype.
     failing: Counter[str] = field(default_factory=Counter)
-    """The number of cases that failed, with a known cause or another one, by dtype."""
     shrink_checks: int = 0
     smallest: RNNConfig | None = None  # the config of the failure that is being shrunk, as small as it is so far
     explaining: bool = False  # True while a finding is being explained
@@ -140,10 +140,10 @@ class SearchRecord:
     missing: tuple[Shard, ...] = ()  # the parts of the plan that are missing, where it is made of several
     helpers: Helpers | None = None  # the workers that helped; ``None`` without any
     stop: Stop = Stop.BUDGET
+    # The cases in their order, by which all counts of cases can be made again.
     log: Log = field(default_factory=Log, repr=False)
-    """The cases in their order, by which all counts of cases can be made again."""
+    # The failures, each with a different cause as far as that is known.
     findings: list[Finding] = field(default_factory=list)
-    """The failures, each with a different cause as far as that is known."""
 
     @property
     def finding(self) -> Finding | None:

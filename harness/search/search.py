@@ -34,8 +34,8 @@ from harness.subjects.registry import as_subject
 
 DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
 
+# What a search yields: each case of the plan as it is counted, and each finding as soon as it is confirmed.
 Event = CheckedCase | Finding
-"""What a search yields: each case of the plan as it is counted, and each finding as soon as it is confirmed."""
 
 
 class Recognised(NamedTuple):

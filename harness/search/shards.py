@@ -10,16 +10,15 @@ from typing import Final, NamedTuple, Self
 from harness.search.plan import Unit
 from harness.space.errors import UsageError
 
-MOST: Final = 1_000
-"""The most shards of a plan; GitHub's matrix has at most 256 jobs."""
+MOST: Final = 1_000  # The most shards of a plan; GitHub's matrix has at most 256 jobs
 
 GRADIENTS: Final = 2
 """The cost of a case's gradients, in plain cases: torch takes 13 ms for a plain case, 26 ms more for its gradients, 14
 for probes, and 16 for a law, each of which counts as one.
 """
 
+# The cost of all checks of a module besides its cases, in plain cases: 1.9 s for torch. The first shard makes them.
 ASIDE: Final = 150
-"""The cost of all checks of a module besides its cases, in plain cases: 1.9 s for torch. The first shard makes them."""
 
 
 class Shard(NamedTuple):

@@ -37,8 +37,8 @@ LARGEST: Final = max(SIZES)
 others that are tried are the nearest and powers of two.
 """
 
+# The factors that are shrunk as numbers, in the order of how expensive they make a case.
 NUMBERS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
-"""The factors that are shrunk as numbers, in the order of how expensive they make a case."""
 
 LEAPT: Final = tuple(name for name in NUMBERS if name != "output_size")  # the sizes that are made small all at once
 LEAP: Final = 3
@@ -46,11 +46,11 @@ LEAP: Final = 3
 batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
 """
 
+# The number of sets of generic values for each combination, because one set may hide a mistake and two hardly do.
 LEAPS: Final = 2
-"""The number of sets of generic values for each combination, because one set may hide a mistake and two hardly do."""
 
+# The regime with infinities and NaN. A failure that needs them shows in no other regime, and is tried in no other.
 WILD: Final = "special"
-"""The regime with infinities and NaN. A failure that needs them shows in no other regime, and is tried in no other."""
 
 WILD_SEEDS: Final = 8
 """The number of seeds then tried in that regime: in a small case few numbers are special, and their places may matter.
@@ -62,8 +62,8 @@ large case counts for more, once for each ``MANY`` of its states.
 """
 
 _EACH_LENGTH: Final = "each length"  # the name for the single lengths, as opposed to ``lengths``, which is their kind
+# The name for the earlier call at another shape of a ``used`` module, which may be the call that fails.
 _CALL_BEFORE: Final = "the call before"
-"""The name for the earlier call at another shape of a ``used`` module, which may be the call that fails."""
 
 _FIRST: Final = "the first preparation alone"  # the step from two preparations to the first of them
 _TIED: Final = "sizes that are equal"  # the name for sizes that are equal, and so may have to stay equal

@@ -13,15 +13,13 @@ from harness.space.config import RNNConfig
 from harness.space.parts import OPTIONS, PAIRS, PREPARATIONS, SIZE_FACTORS, having
 from harness.space.scope import Scope, assembled, factors_to_draw
 
-SIZES: Final = (2, 3, 4, 5)
-"""The sizes, all different, so that arguments and axes that are mixed up give wrong shapes."""
+SIZES: Final = (2, 3, 4, 5)  # The sizes, all different, so that arguments and axes that are mixed up give wrong shapes
 
 POSITIONAL: Final = 6
 """The number of constructors by position, beside one with every argument at another value than its default. In each of
 them an argument has its default or another value, so any two arguments that are swapped differ in half of them."""
 
-TIED: Final = 6
-"""The number of pairs of modules that share their parameters, two for each loss."""
+TIED: Final = 6  # The number of pairs of modules that share their parameters, two for each loss
 
 _DRAWN: Final = tuple("mode" if name == "training" else name for name in having("beside_apart"))
 """The factors that are drawn, training with dropout as their mode. All others have their first value, or small sizes.

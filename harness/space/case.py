@@ -23,27 +23,26 @@ from harness.space.errors import UsageError, require_type
 
 Array = NDArray[Any]
 
-FORMAT: Final = 2
-"""The version of the file format; a file with a higher one is refused."""
+FORMAT: Final = 2  # The version of the file format; a file with a higher one is refused
 
+# The most bytes that the arrays of a file may take; a case of T=500, N=64, H=1024 takes a fifteenth.
 LARGEST: Final = 2**31
-"""The most bytes that the arrays of a file may take; a case of T=500, N=64, H=1024 takes a fifteenth."""
 
 LARGE: Final = 2**20
 """The most numbers of a case that a script or a test writes out: 20 MB of text. A search meets more in wide layers: in
 6,600 cases the most were 1.7 million, nearly all of them weights.
 """
 
+# Dtypes of ml_dtypes that NumPy knows by name once ml_dtypes is imported, but does not keep in its files.
 _WIDENED: Final = (ml_dtypes.bfloat16.__name__,)
-"""Dtypes of ml_dtypes that NumPy knows by name once ml_dtypes is imported, but does not keep in its files."""
 
 _INLINE: Final = 48
 """The count of numbers that a repr still writes out in full although it could name the seed: about three lines of text.
 """
 
 
+# The smallest array that is written by its entries if most are zero; a smaller one is read at a glance.
 _SPARSE: Final = 8
-"""The smallest array that is written by its entries if most are zero; a smaller one is read at a glance."""
 
 
 class CaseError(UsageError):

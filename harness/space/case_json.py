@@ -20,16 +20,14 @@ from harness.space.parts import ConfigError
 from harness.space.scope import LAYERS
 from harness.space.values import draw
 
-FORMAT: Final = 1
-"""The version of the JSON form; a file with a higher one is refused."""
+FORMAT: Final = 1  # The version of the JSON form; a file with a higher one is refused
 
+# The values that JSON has no numbers for, by the strings that stand for them.
 _NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-"""The values that JSON has no numbers for, by the strings that stand for them."""
 
 _KEYS: Final = {"format", "config", "origin", "arrays", "notes"}
 _REQUIRED: Final = ("format", "config", "arrays")
-_SHOWN: Final = 40
-"""The number of characters of a wrong value that an error repeats."""
+_SHOWN: Final = 40  # The number of characters of a wrong value that an error repeats
 
 
 def to_json(case: Case, /, **notes: Any) -> str:

@@ -28,15 +28,15 @@ from harness.space.parts import (
     having,
 )
 
+# The axis letter of each factor that is the length of an axis.
 AXES: Final = {name: FACTORS[name].axis for name in having("axis")}
-"""The axis letter of each factor that is the length of an axis."""
 
+# The name of a place on each of these axes: ``t=3, n=0, unit=1``.
 PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}
-"""The name of a place on each of these axes: ``t=3, n=0, unit=1``."""
 
 DIRECTIONS: Final = ("forward", "reverse")
+# The axes of a layer's parameters, by role; ``rows`` are those of all gates, and ``below`` is what the layer reads.
 PARAMETERS: Final = {"weight_ih": "{rows} {below}", "weight_hh": "{rows} H", "bias_ih": "{rows}", "bias_hh": "{rows}"}
-"""The axes of a layer's parameters, by role; ``rows`` are those of all gates, and ``below`` is what the layer reads."""
 
 PREACTIVATION: Final = "preactivation.grad"
 """The name used in comparisons for the gradient with respect to a layer's s_t = W_ih x_t + ...; no subject returns it.
@@ -281,16 +281,14 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         return sizes | {self._rows: self.gates * H, "D*H": D * H, "L*D": self.num_layers * D}
 
 
-FIELDS: Final = tuple(field.name for field in dataclasses.fields(RNNConfig))
-"""The names of a config's fields."""
+FIELDS: Final = tuple(field.name for field in dataclasses.fields(RNNConfig))  # The names of a config's fields
 
 MANY: Final = 2**14
 """The number of states from which they, and not the calls, take most of a case's time: torch and the comparison of so
 many take 3 ms.
 """
 
-PLAINEST: Final = RNNConfig(1, 1)
-"""The config with every field at its default, and sizes of 1."""
+PLAINEST: Final = RNNConfig(1, 1)  # The config with every field at its default, and sizes of 1
 
 
 @lru_cache(64)

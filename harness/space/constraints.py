@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+# A condition on the value of a factor; for ``lengths``, on their kind (``RNNConfig.packing``).
 Condition = Callable[[Any], bool]
-"""A condition on the value of a factor; for ``lengths``, on their kind (``RNNConfig.packing``)."""
 
 
 class Constraint(NamedTuple):
     """Values that exclude each other: no config meets all these conditions."""
 
-    excluded: Mapping[str, Condition]
-    """The conditions by factor."""
+    excluded: Mapping[str, Condition]  # The conditions by factor
+    # The factor that gives way, and the value that it then has; ``None`` if values that are drawn come out right.
     way_out: tuple[str, Any] | None = None
-    """The factor that gives way, and the value that it then has; ``None`` if values that are drawn come out right."""
     error: str = ""
     """The message of ``RNNConfig``, with fields in braces. Empty if a layer can have these values, or if the check of
     the lengths finds them."""

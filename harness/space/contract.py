@@ -12,11 +12,11 @@ if TYPE_CHECKING:  # only for the type checker: the command's --help must not ha
 PORT: Final = "port"
 KERNEL: Final = "kernel"
 
+# One line per contract on what it asks.
 CONTRACTS: Final = {
     PORT: "finite numbers, one sequence or more, plain arrays",
     KERNEL: "all that nn.RNN promises: infinities and NaN, empty batches, any strides, malformed calls",
 }
-"""One line per contract on what it asks."""
 
 
 def under(scope: Scope, contract: str) -> Scope:

@@ -17,16 +17,16 @@ from harness.space.interactions import Bools, Interactions, class_of, interactio
 from harness.space.parts import APART, SIZE_FACTORS
 from harness.space.scope import Scope
 
+# Every factor, in the order of a scope's fields.
 FACTORS: Final = tuple(name for name in Scope().values() if name not in APART)
-"""Every factor, in the order of a scope's fields."""
 
 WAITING: Final = 256
 """The number of configs that wait to have their interactions counted together, because counting costs some 5 µs each
 for many and 1 ms for one.
 """
 
+# The number of pairs of two factors' sizes that are remembered; a scope of all usual sizes has 702 of each two.
 PAIRS: Final = 2**15
-"""The number of pairs of two factors' sizes that are remembered; a scope of all usual sizes has 702 of each two."""
 
 
 class _Met:

@@ -13,8 +13,8 @@ import numpy as np
 from harness.space.case import Array, Case, padding, prescribe
 from harness.space.config import AXES, ArraySpec, RNNConfig, fitted_lengths
 
+# The places that stay on an axis, by the axis letter; on an axis that is not listed, the first ones stay.
 Staying = Mapping[str, tuple[int, ...]]
-"""The places that stay on an axis, by the axis letter; on an axis that is not listed, the first ones stay."""
 
 
 def without_one(case: Case, factor: str) -> Iterator[Case]:

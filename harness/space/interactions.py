@@ -25,17 +25,14 @@ from harness.space.scope import COST, Scope, smallest
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
+# The size below which each class ends; larger sizes are ``large``.
 CLASSES: Final = ((1, "none"), (2, "one"), (8, "small"), (12, "about 8"), (24, "about 16"), (48, "about 32"))
-"""The size below which each class ends; larger sizes are ``large``."""
 
+# Sizes that each deserve a config of their own, as does every pair of them as far as it is affordable.
 EDGES: Final = frozenset({*BOUNDARIES, *LARGE})
-"""Sizes that each deserve a config of their own, as does every pair of them as far as it is affordable."""
 
-ALONE: Final = frozenset(MULTIPLES)
-"""Sizes that each deserve a config of their own, but not in every pair."""
-
-COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional")
-"""The factors that a config's cost depends on."""
+ALONE: Final = frozenset(MULTIPLES)  # Sizes that each deserve a config of their own, but not in every pair
+COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional")  # The factors that a config's cost depends on
 
 GROUPS: Final = tuple(
     tuple(name for name in having("group") if FACTORS[name].group == group)
@@ -45,8 +42,7 @@ GROUPS: Final = tuple(
 constraint joins the group of the constraint.
 """
 
-STATES: Final = 64
-"""The most states, which are the bits of a mask."""
+STATES: Final = 64  # The most states, which are the bits of a mask
 
 
 def class_of(factor: str, value: Any) -> Any:
@@ -73,8 +69,7 @@ def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
     return fits & (factors["T"] <= few["T"]) if factors.get("device") == "meta" else fits
 
 
-_On = tuple[str, Condition]
-"""A factor, and a condition on it."""
+_On = tuple[str, Condition]  # A factor, and a condition on it
 
 
 @lru_cache(4)

@@ -17,26 +17,20 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 class Failure(Enum):
     """The reasons why a run gave no arrays."""
 
-    UNSUPPORTED = "unsupported"
-    """The subject says that it does not support this config."""
-    RAISED = "raised"
-    """The subject raised an error."""
-    MALFORMED = "malformed"
-    """The subject returned something other than the arrays that it had to return."""
-    CRASHED = "died"
-    """The subject's process ended without an answer."""
-    HUNG = "hung"
-    """The subject did not answer in time."""
+    UNSUPPORTED = "unsupported"  # The subject says that it does not support this config
+    RAISED = "raised"  # The subject raised an error
+    MALFORMED = "malformed"  # The subject returned something other than the arrays that it had to return
+    CRASHED = "died"  # The subject's process ended without an answer
+    HUNG = "hung"  # The subject did not answer in time
 
 
+# The most characters of a failure's texts: more than a person reads, and little enough for a thousand of them.
 LONGEST: Final = {"message": 2_000, "traceback": 20_000}
-"""The most characters of a failure's texts: more than a person reads, and little enough for a thousand of them."""
 
+# The message of a crash that took the process along from which all others are forked.
 ORPHANED: Final = "its process lost its fork server"
-"""The message of a crash that took the process along from which all others are forked."""
 
-LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})
-"""Failures after which there is no process left to ask again."""
+LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})  # Failures after which there is no process left to ask again
 
 
 def is_last(failure: Failure | None, message: str) -> bool:

@@ -38,28 +38,27 @@ PREPARATIONS: Final = (
     "functional_call",
 )
 
+# The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order.
 PACKINGS: Final = (None, "equal", "falling", "any")
-"""The kinds of packing: not packed, or packed with lengths that are all the same, that never rise, or in any order."""
 
 BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Sizes at which blocked and vectorised kernels change their path: one, two, and powers of two with their neighbours.
 """
 
-LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)
-"""Larger powers of two with their neighbours."""
+LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)  # Larger powers of two with their neighbours
 
+# Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours.
 MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
-"""Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours."""
 
 SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
 """The values that a size is drawn from: in a third of draws any size up to 16, in half a boundary, else a larger one.
 """
 
+# The number in every place of the other weights that a module was called with before; every dtype has it.
 OTHER: Final = 0.5
-"""The number in every place of the other weights that a module was called with before; every dtype has it."""
 
+# The preparations that give a module its weights themselves, whichever it had before.
 SETTING: Final = ("replaced", "parametrize", "functional_call")
-"""The preparations that give a module its weights themselves, whichever it had before."""
 
 PAIRS: Final = frozenset(
     (first, then)
@@ -290,11 +289,11 @@ class WayConfig:
             raise ConfigError(f"after={self.after!r} with preparation={self.preparation!r}: expected one of {then}")
 
 
+# The parts, in the order of their fields.
 PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig)
-"""The parts, in the order of their fields."""
 
+# The rows of the table, by the factor's name, in the order of a config's fields.
 FACTORS: Final[dict[str, Factor]] = {one.name: one.metadata[ROW] for part in PARTS for one in fields(part)}
-"""The rows of the table, by the factor's name, in the order of a config's fields."""
 
 
 def having(column: str, names: Iterable[str] = tuple(FACTORS)) -> tuple[str, ...]:
@@ -311,36 +310,33 @@ def _names(part: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(part))
 
 
-LAYER: Final = _names(LayerConfig)
-"""The names of the layer's fields, in the order of the constructor's arguments."""
+LAYER: Final = _names(LayerConfig)  # The names of the layer's fields, in the order of the constructor's arguments
 
+# The layer's fields without a default, which are its sizes; no other part has any.
 REQUIRED: Final = tuple(one.name for one in fields(LayerConfig) if one.default is MISSING)
-"""The layer's fields without a default, which are its sizes; no other part has any."""
 
-OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)
-"""The layer's fields with a default."""
+OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)  # The layer's fields with a default
 
 RESULTS: Final = _names(ResultConfig)
 WAY: Final = _names(WayConfig)
 OF_TORCH: Final = having("of_torch")
-SIZE_FACTORS: Final = having("size")
-"""The factors that are sizes of arrays and nothing else."""
+SIZE_FACTORS: Final = having("size")  # The factors that are sizes of arrays and nothing else
 
 APART: Final = having("apart")
 """The factors that are varied in cases of their own (``space.apart``), and everywhere else have their first value: no
 interaction of them is planned, because their many values would double the number of planned cases."""
 
+# The plainest value of each factor, which is nn.RNN's default where it has one.
 PLAIN: Final = {name: one.usual[0] for name, one in FACTORS.items()}
-"""The plainest value of each factor, which is nn.RNN's default where it has one."""
 
+# The constraints, in the order in which factors give way.
 CONSTRAINTS: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name in lacking("apart")))
-"""The constraints, in the order in which factors give way."""
 
+# The constraints on factors whose interactions are not planned.
 OF_APART: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name in APART))
-"""The constraints on factors whose interactions are not planned."""
 
+# The constraints that no layer can break.
 IMPOSSIBLE: Final = tuple(constraint for constraint in CONSTRAINTS if constraint.error)
-"""The constraints that no layer can break."""
 
 
 def require_value(name: str, value: object) -> None:

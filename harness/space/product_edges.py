@@ -12,8 +12,7 @@ from harness.space.config import RNNConfig
 from harness.space.parts import SIZE_FACTORS
 from harness.space.scope import Scope
 
-EDGE: Final = 2**16
-"""The product around which the configs lie."""
+EDGE: Final = 2**16  # The product around which the configs lie
 
 _EDGES: Final[tuple[dict[str, Any], ...]] = (
     {"N": 255, "T": 257},  # 65,535

@@ -38,17 +38,12 @@ LAYERS: Final = 1_000
 torch what it supports and for three cases takes 36 s with so many.
 """
 
+# A size up to this stays as it is if the others cost too much; at most one other size may then be larger.
 SMALL: Final = 3
-"""A size up to this stays as it is if the others cost too much; at most one other size may then be larger."""
 
-SWITCHES: Final = ("masks", "products")
-"""The fields of a scope that are true or false, and that a subject decides."""
-
-BESIDE: Final = frozenset({*SWITCHES, "regimes", "rules"})
-"""The fields of a scope that are not factors of a config."""
-
-_MASKED: Final = Constraint({"dropout": on, "training": on})
-"""The constraint on a scope without masks."""
+SWITCHES: Final = ("masks", "products")  # The fields of a scope that are true or false, and that a subject decides
+BESIDE: Final = frozenset({*SWITCHES, "regimes", "rules"})  # The fields of a scope that are not factors of a config
+_MASKED: Final = Constraint({"dropout": on, "training": on})  # The constraint on a scope without masks
 
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
 
@@ -376,8 +371,8 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
     return values
 
 
+# The values that torch's layer is asked for, of the factors of which a scope usually has fewer.
 OFFERS: Final = {name: row.torch for name, row in FACTORS.items() if row.torch != row.usual}
-"""The values that torch's layer is asked for, of the factors of which a scope usually has fewer."""
 
 WHOLE: Final = Scope().only(**OFFERS, masks=True)
 """Everything that can be asked of a layer on a CPU, without a readout, which is no part of nn.RNN. Of it, a subject's

@@ -9,11 +9,8 @@ from typing import Final, NamedTuple
 from harness.space.coverage import Coverage
 from harness.space.scope import WHOLE, Scope
 
-AGREEMENT: Final = "agreement"
-"""The check that is made on every case."""
-
-STRENGTHS: Final = {2: "pairs", 3: "triples"}
-"""The words for interactions, by the number of factors."""
+AGREEMENT: Final = "agreement"  # The check that is made on every case
+STRENGTHS: Final = {2: "pairs", 3: "triples"}  # The words for interactions, by the number of factors
 
 
 class Share(NamedTuple):

@@ -21,11 +21,10 @@ from harness.space.config import RNNConfig
 from harness.space.errors import UsageError, require_int, require_type
 
 Floats = NDArray[np.float64]
-AT_ONCE: Final = 2**20
-"""The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has."""
+AT_ONCE: Final = 2**20  # The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has
 
+# A function that scales, in place, arrays that were filled with N(0, 1).
 Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
-"""A function that scales, in place, arrays that were filled with N(0, 1)."""
 
 
 def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
@@ -152,6 +151,7 @@ def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> No
         np.copyto(array, edges, where=chosen)
 
 
+# The regimes from plain to wild, which is also the order in which a failing case is simplified.
 REGIMES: Final[dict[str, Filler]] = {
     "dyadic": _dyadic,
     "default": _default,
@@ -161,4 +161,3 @@ REGIMES: Final[dict[str, Filler]] = {
     "sparse": _sparse,
     "special": _special,
 }
-"""The regimes from plain to wild, which is also the order in which a failing case is simplified."""

@@ -68,14 +68,11 @@ class Keeping:
 
     subject: Subject
     folder: str
-    accepted: Accepted
-    """The contract of the search; a finding may have been found under a looser one."""
-    tolerance: str
-    """The contract as its user wrote it."""
-    warn: Callable[[str], None]
-    """The function that hears of a finding that could not be kept."""
+    accepted: Accepted  # The contract of the search; a finding may have been found under a looser one
+    tolerance: str  # The contract as its user wrote it
+    warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
+    # The places, by the finding's id; ``None`` where a finding could not be kept.
     places: dict[str, Kept | None] = field(default_factory=dict)
-    """The places, by the finding's id; ``None`` where a finding could not be kept."""
 
     def __call__(self, finding: Finding, explanation: Explanation) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""

@@ -26,8 +26,7 @@ from harness.space.outcome import Outcome
 from harness.store.findings import CASE
 from harness.subjects.protocol import Subject
 
-PATIENCE: Final = 120.0
-"""The seconds that a script may take: it imports torch, and runs one case."""
+PATIENCE: Final = 120.0  # The seconds that a script may take: it imports torch, and runs one case
 
 
 class Ended(NamedTuple):

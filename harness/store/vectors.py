@@ -29,11 +29,8 @@ from harness.space.errors import UsageError
 from harness.store.document import read as read_document
 
 INDEX: Final = "index.json"
-FORMAT: Final = 1
-"""The version of the index; a folder with a higher one is refused."""
-
-ALLOWANCE: Final = ".allowance"
-"""The suffix in the name of an array's allowances."""
+FORMAT: Final = 1  # The version of the index; a folder with a higher one is refused
+ALLOWANCE: Final = ".allowance"  # The suffix in the name of an array's allowances
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*\.safetensors")
 _UNBATCHED: Final = {"x", "hx", "output", "h_n", "readout"}

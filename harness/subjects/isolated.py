@@ -45,6 +45,7 @@ OUTSIDE: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM, UNTOLD} if sys.pla
 raises by mistake, or together with its fork server.
 """
 
+# The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process.
 IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "exact_laws": lambda _outcome: frozenset(),
     "masks": lambda _outcome: None,
@@ -53,7 +54,6 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "check_derivatives": lambda outcome: outcome,
     "call": lambda outcome: outcome,
 }
-"""The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process."""
 
 
 class ChangedError(SubjectError):

@@ -27,18 +27,14 @@ from harness.subjects.conventions import Conventions
 from harness.subjects.function import ALWAYS, FunctionSubject
 from harness.subjects.protocol import SubjectError
 
-EXEC: Final = "exec:"
-"""The start of the name of a program as a subject; its command follows."""
+EXEC: Final = "exec:"  # The start of the name of a program as a subject; its command follows
 
 AT_ONCE: Final = 4096
 """The most bytes that are written without another thread: an empty pipe holds so many on every system, and a program
 that answers before it has read everything would otherwise wait for us, and we for it."""
 
-CHUNK: Final = 2**16
-"""The bytes that are read at once; a pipe holds no more by default."""
-
-HEARD: Final = 4000
-"""The most bytes of standard error that are kept for a report; those at the end tell most."""
+CHUNK: Final = 2**16  # The bytes that are read at once; a pipe holds no more by default
+HEARD: Final = 4000  # The most bytes of standard error that are kept for a report; those at the end tell most
 
 
 def program_subject(spec: str) -> FunctionSubject:
@@ -81,6 +77,7 @@ def command_in(spec: str) -> list[str]:
     return [str(Path(word).absolute()) if Path(word).is_file() else word for word in words]
 
 
+# A function ``rnn`` that asks a program, for scripts.
 _SCRIPT: Final = """
 import builtins
 import json
@@ -117,7 +114,6 @@ def rnn(x, h0, weights, config, cotangents={{}}, lengths=None, masks=None):
     outputs = [found[name] for name in order if name in found]
     return (*outputs, gradients) if gradients else outputs[0] if len(outputs) == 1 else tuple(outputs)
 """
-"""A function ``rnn`` that asks a program, for scripts."""
 
 
 def _script_lines(command: Sequence[str]) -> tuple[str, ...]:
@@ -271,8 +267,7 @@ class _Running:
         raise Failed(Outcome(failure=Failure.CRASHED, message=message))
 
 
-_EVERY: Final[weakref.WeakSet[_Running]] = weakref.WeakSet()
-"""The programs that this process has started."""
+_EVERY: Final[weakref.WeakSet[_Running]] = weakref.WeakSet()  # The programs that this process has started
 
 
 def tell_what_is_awaited(number: int, file: IO[str]) -> None:

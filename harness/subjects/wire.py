@@ -28,24 +28,20 @@ from harness.subjects.calling import Failed, Malformed
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import ALWAYS, GIVEN, OPENS
 
-VERSION: Final = 1
-"""The version of the protocol, which a greeting names."""
+VERSION: Final = 1  # The version of the protocol, which a greeting names
 
+# The most bytes of a header. One that names all gradients of five layers in two directions has 3,000.
 LONGEST: Final = 2**20
-"""The most bytes of a header. One that names all gradients of five layers in two directions has 3,000."""
 
 ROOM: Final = 16
 """The number of times the expected bytes that an answer may have, so that a wrong shape or dtype can be told of, which
 takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
 
-UNSENT: Final = lacking("sent")
-"""The fields of a config that mean nothing to a program."""
+UNSENT: Final = lacking("sent")  # The fields of a config that mean nothing to a program
+_SHOWN: Final = 80  # The number of characters of a wrong text that an error repeats
 
-_SHOWN: Final = 80
-"""The number of characters of a wrong text that an error repeats."""
-
+# The first line that a program writes, in words.
 GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {VERSION}}}'
-"""The first line that a program writes, in words."""
 
 _ANSWER: Final = (
     'one line of JSON: {"arrays": {"output": [...], "h_n": [...]}} with the shapes, {"unsupported": "why"} or'
@@ -57,13 +53,12 @@ _ANSWER: Final = (
 class Greeting:
     """The line that a program writes when it starts: what it takes and offers."""
 
+    # The arguments that a function would take, by which the space that is asked for is chosen.
     takes: tuple[str, ...] = ALWAYS
-    """The arguments that a function would take, by which the space that is asked for is chosen."""
     offers: Mapping[str, Any] = field(default_factory=dict)
     contract: str = PORT
     conventions: Conventions = field(default_factory=Conventions)
-    software: str = ""
-    """The software that the program computes with, in its own words."""
+    software: str = ""  # The software that the program computes with, in its own words
 
     @classmethod
     def of(cls, line: bytes) -> Greeting:

@@ -23,11 +23,8 @@ import traceback
 from types import SimpleNamespace
 from typing import Any
 
-UNSENT: dict[str, Any] = {}
-"""The fields of a config that are not sent, with their values."""
-
-OPTIONS: list[str] = []
-"""The arguments of nn.RNN's constructor besides its sizes."""
+UNSENT: dict[str, Any] = {}  # The fields of a config that are not sent, with their values
+OPTIONS: list[str] = []  # The arguments of nn.RNN's constructor besides its sizes
 
 GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
 

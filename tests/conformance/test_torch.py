@@ -17,8 +17,8 @@ pytestmark = pytest.mark.kernels
 TORCH = TorchSubject()
 
 DEVICES = [os.environ["RNN_DEVICE"]] if "RNN_DEVICE" in os.environ else TORCH.devices()[:-1]  # meta has no values
+# Pairs that contain every regime and every dtype at least once.
 EACH_ONCE = set(zip(REGIMES, cycle(DTYPES), strict=False))
-"""Pairs that contain every regime and every dtype at least once."""
 
 
 @pytest.mark.parametrize("device", DEVICES)

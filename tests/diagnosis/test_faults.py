@@ -32,6 +32,7 @@ GENERIC = (
 )
 REGIMES = ("normal", "default", "saturated")
 
+# Faults of the forward pass whose gradients are not those of what they compute, with the gradients they have.
 OTHERWISE_BACK = {
     "ActivatesOutput": "its output is given nothing of the slope",
     "CarriesStateToNextSequence": "in a packed batch, what a sequence starts from is given nothing",
@@ -41,7 +42,6 @@ OTHERWISE_BACK = {
     "SkipsZeroXAndOutput": "a step that is skipped is given what any other is",
     "UpdatesInPlace": "it goes back as if the whole state were replaced at once",
 }
-"""Faults of the forward pass whose gradients are not those of what they compute, with the gradients they have."""
 
 ONES: dict[str, Any] = {"weight_ih_l0": [[1]], "weight_hh_l0": [[1]], "bias_ih_l0": [1], "bias_hh_l0": [1]}
 

@@ -22,6 +22,7 @@ from harness.space.config import RNNConfig, weight_names
 
 Arrays = dict[str, NDArray[Any]]
 
+# Faults that show no line, and why their sentence says it better.
 WITHOUT: Final = {
     "RoundsStateToBFloat16": "a rounding",
     "RoundsStateToFloat16": "a rounding",
@@ -42,8 +43,8 @@ WITHOUT: Final = {
     ),
     "LosesGradientOfHnInPadding": "the way back of a packed batch, which the program leaves out",
 }
-"""Faults that show no line, and why their sentence says it better."""
 
+# nn.RNN as in its documentation, written as most people write it.
 FORWARD: Final = """
 time = 1 if batch_first else 0
 x = np.moveaxis(x, time, 0)
@@ -83,8 +84,8 @@ y = output @ W_out.T + b_out
 output = np.moveaxis(output, 0, time)
 y = np.moveaxis(y, 0, time)
 """
-"""nn.RNN as in its documentation, written as most people write it."""
 
+# Backpropagation through time, written as most people write it.
 BACK: Final = """
 grads, dhx = {}, np.zeros((L * D, N, H))
 for layer in range(L)[::-1]:
@@ -124,7 +125,6 @@ def returned(name, grad):
     return grad
 grads = {name: returned(name, grad) for name, grad in grads.items()}
 """
-"""Backpropagation through time, written as most people write it."""
 
 BY_UNITS: Final = f"""
 old, h, new = h, h.copy(), np.zeros((N, H))
@@ -178,6 +178,7 @@ for dW, read in zip((dW_ih, dW_hh, *of_biases), (x[t], h_prev, ones, ones)):
 """
 SUM: Final = "s = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh\n"
 
+# Right lines that the programs write differently, with equivalent lines to put in their place.
 SAME: Final[Mapping[str, Mapping[str, str]]] = {
     lines.UNIT: {lines.STEP: BY_UNITS},
     lines.UNITS: {lines.STEP: BY_UNITS},
@@ -225,7 +226,6 @@ SAME: Final[Mapping[str, Mapping[str, str]]] = {
         lines.GRADIENT: f'if name in ("x", "hx"): return grad\ndW = grad\n{lines.GRADIENT_OF_PARAMETER}'
     },
 }
-"""Right lines that the programs write differently, with equivalent lines to put in their place."""
 
 CLOSE: Final = 1e-9
 """The tolerance: sums of some twenty numbers near one differ by 1e-14 in another order, and the mistakes change them by

@@ -10,8 +10,7 @@ from harness.subjects.torch_facts import TORCH
 
 S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)
 H = np.tanh(S)
-EXACT = 1 - H.astype(np.float64) ** 2
-"""The slope that the reference uses: 1 - h**2 of the state as it was returned."""
+EXACT = 1 - H.astype(np.float64) ** 2  # The slope that the reference uses: 1 - h**2 of the state as it was returned
 
 U = 2.0**-24
 

@@ -272,6 +272,7 @@ PLANTED: dict[str, tuple[Any, set[RNNConfig]]] = {
 }
 
 
+# One fault of every family, chosen from those that shrink quickly.
 KEPT = {
     ("layouts: strides", 0),
     ("packed: h_n of short sequences", 0),
@@ -282,7 +283,6 @@ KEPT = {
     ("devices: meta", 0),
     ("cells", 0),
 }
-"""One fault of every family, chosen from those that shrink quickly."""
 
 
 @pytest.mark.parametrize(("name", "seed"), few(product(PLANTED, [0, 1]), KEPT.__contains__))

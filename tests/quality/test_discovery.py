@@ -11,11 +11,10 @@ from tests.long import few
 
 SEED = 1
 
-FIRST = {fault.family: fault for fault in reversed(CATALOGUE)}.values()
-"""The first fault of every family."""
+FIRST = {fault.family: fault for fault in reversed(CATALOGUE)}.values()  # The first fault of every family
 
+# Faults that are the same if a block is larger than every size asked for: both leave out everything.
 LOOK_ALIKES = {"ForgetsState", "LeavesOutLastStates", "LeavesOutLastUnits", "LeavesOutLastSequences"}
-"""Faults that are the same if a block is larger than every size asked for: both leave out everything."""
 
 
 @pytest.mark.parametrize("fault", few(CATALOGUE, lambda fault: fault in FIRST), ids=lambda fault: fault.name)

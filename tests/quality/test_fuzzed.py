@@ -21,6 +21,7 @@ from harness.cli import codes, main
 from harness.space.errors import UsageError
 from tests.implementations import vectorised
 
+# Words in the place of any argument: numbers, names, files and values, some of them possible.
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "3", "1.5", "1e999", "nan", "inf", "-inf", "٣", "²", "9" * 400, "0x10"),
     *(
@@ -54,7 +55,6 @@ WORDS = (
     ),
     *("dtype=float8", "num_layers=0,1", "60s", "0s", "-1m", "1e9h", "abcd", "abcd1234", "correct", "port", "auto"),
 )
-"""Words in the place of any argument: numbers, names, files and values, some of them possible."""
 
 
 def lines() -> st.SearchStrategy[list[str]]:

@@ -21,8 +21,8 @@ from tests import implementations
 
 RIGHT = as_subject(implementations.vectorised)
 SCOPE = Scope().only(T=[1, 2, 3], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], dtype="float64")
+# The number of cases in which every four values of SCOPE meet: 83 are enough, and three in five may be planned so.
 ENOUGH = 200
-"""The number of cases in which every four values of SCOPE meet: 83 are enough, and three in five may be planned so."""
 
 
 RUN = Run((RIGHT.name,), 0, 30, None, "derived", 60.0, {})

@@ -36,8 +36,8 @@ from harness.space.coverage import Coverage
 from harness.space.values import draw
 from tests.report.test_wording import CASE, DIFFERS, SEVERAL, TOLD, agreement, disagreement
 
+# What a subject might say to break a report.
 NASTY: Final = "a|b `c` <script> *d* _e_ [f](g)\n# h\r\n::error::i & ]]> \x1b[31m\x00\ud800 $x$ @j :k: \\| 100%, l"
-"""What a subject might say to break a report."""
 
 UNREFUSED: Final = Refusals(
     1, 0, findings=[Unrefused("hx: batch of 1", Lapse.ACCEPTED, ("ValueError",), "no error", "rnn(x, hx)")]
@@ -370,8 +370,8 @@ FIELDS: Final[dict[str, Any]] = {
     "property": TEXT,
     "run_start": {"type": "number"},
 }
+# A test case as the documentation of Hypothesis describes it.
 FORMAT: Final = {"type": "object", "properties": FIELDS, "required": list(FIELDS), "additionalProperties": False}
-"""A test case as the documentation of Hypothesis describes it."""
 
 
 def observed(result: Result) -> dict[str, Any]:

@@ -29,8 +29,7 @@ WIDE = Scope().only(
     masks=True,
 )
 SITES = (Site({}, 0.0, 1.0, 0.1),)
-ENOUGH = 60
-"""The number of steps after which so short a descent has no end."""
+ENOUGH = 60  # The number of steps after which so short a descent has no end
 
 
 def smallest(config: RNNConfig, fails: Callable[[RNNConfig], bool], scope: Scope = WIDE) -> RNNConfig:

@@ -31,6 +31,7 @@ def small(**values: Any) -> Scope:
     return Scope().only(**PINNED | {"masks": True} | values)
 
 
+# Scopes of no more than some thousand configs each.
 SMALL = {
     "packed": small(
         T=[1, 2, 129], N=[0, 1, 3], lengths=PACKINGS, enforce_sorted=[False, True], batched=[True, False], bias=[True]
@@ -69,7 +70,6 @@ SMALL = {
     "nothing varies": small(),
     "what cannot be": small(batched=[False], N=[5], bias=[True, False]),
 }
-"""Scopes of no more than some thousand configs each."""
 
 
 def allowed(scope: Scope) -> Iterator[RNNConfig]:

@@ -21,13 +21,13 @@ from harness.space.parts import (
     WayConfig,
 )
 
+# A config in which all fields can be shown: ids are made from this text, so their order must not change.
 EVERY_FIELD = (
     "RNNConfig(2, 3, num_layers=2, nonlinearity='relu', bias=False, batch_first=True, dropout=0.5, bidirectional=True, "
     "T=2, N=1, hx=True, dtype='float32', device='meta', training=True, output_size=2, loss='both', wrt='inputs', "
     "lengths=(2,), enforce_sorted=True, strides='stepped', autocast='bfloat16', grad_mode='enable_grad', "
     "preparation='used')"
 )
-"""A config in which all fields can be shown: ids are made from this text, so their order must not change."""
 
 
 def test_a_config_has_the_fields_of_its_parts_in_their_order() -> None:

@@ -18,8 +18,8 @@ from harness.subjects.protocol import scope_of
 from harness.subjects.runtimes import flax, keras, mlx, ncnn, paddle
 from tests.scripts import says_failed
 
+# The module of the package that each subject needs.
 NEEDS = {"jax:flax": "flax", "keras:torch": "keras", "mlx:cpu": "mlx", "ncnn:cpu": "ncnn", "paddle:layer": "paddle"}
-"""The module of the package that each subject needs."""
 
 PLAIN = RNNConfig(3, 4, nonlinearity="relu", T=5, N=3)
 SMALL = {"T": (1, 2, 3), "N": (1, 2), "input_size": (1, 2), "hidden_size": (1, 2, 3), "bias": True}

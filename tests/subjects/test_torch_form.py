@@ -109,10 +109,8 @@ class Joined(nn.Module):
     """Layers of one matrix each, of x and the state beside each other, in this order or in the other one."""
 
     state_first = False
-    swaps: ClassVar[tuple[int, ...]] = ()
-    """The layers that have the other order."""
-    forgets = 0
-    """The number of steps after which the state is forgotten."""
+    swaps: ClassVar[tuple[int, ...]] = ()  # The layers that have the other order
+    forgets = 0  # The number of steps after which the state is forgotten
 
     def __init__(self, input_size: int, hidden_size: int, layers: int = 1, bidirectional: bool = False) -> None:
         super().__init__()

@@ -122,6 +122,7 @@ def test_a_number_that_overflows_or_leaves_no_grid_is_unsupported(number: float)
 
 
 LOADED = 'torch.from_numpy(weights[f"{name}_l0"])'
+# The right and the wrong text of the function, by the name of the fault that is planted by it.
 MISTAKES = {
     "IgnoresBiasHH": (LOADED, f"{LOADED} * (name != 'bias_hh')"),
     "IgnoresBiasIH": (LOADED, f"{LOADED} * (name != 'bias_ih')"),
@@ -131,7 +132,6 @@ MISTAKES = {
     "AlwaysTanh": ("nonlinearity=config.nonlinearity", "nonlinearity='tanh'"),
     "AlwaysRelu": ("nonlinearity=config.nonlinearity", "nonlinearity='relu'"),
 }
-"""The right and the wrong text of the function, by the name of the fault that is planted by it."""
 
 
 def with_mistake(right: str, wrong: str) -> FunctionSubject:

@@ -132,13 +132,13 @@ def test_a_module_is_called_as_the_config_says_and_left_as_it_was(
     assert not torch.is_autocast_enabled("cpu")
 
 
+# The strides of x (4, 5, 2), of hx (2, 5, 3) and of the gradient of an output (4, 5, 3).
 STRIDED: Final = [
     ("contiguous", (10, 2, 1), (15, 3, 1), (15, 3, 1)),
     ("transposed", (1, 4, 20), (1, 2, 10), (1, 4, 20)),
     ("stepped", (20, 4, 2), (30, 6, 2), (30, 6, 2)),
     ("expanded", (0, 2, 1), (0, 3, 1), (0, 0, 0)),
 ]
-"""The strides of x (4, 5, 2), of hx (2, 5, 3) and of the gradient of an output (4, 5, 3)."""
 
 
 @pytest.mark.parametrize(("strides", "of_x", "of_hx", "of_gradient"), STRIDED)

@@ -25,6 +25,7 @@ from harness.diagnosis.faults import (
 )
 from harness.diagnosis.faults.base import Fault as Fault
 
+# The faults by family, in the order in which they are tried.
 FAMILIES: Final = {
     "bias": bias.FAULTS,
     "weights": weights.FAULTS,
@@ -43,10 +44,9 @@ FAMILIES: Final = {
     "layout": layout.FAULTS,
     "gradients": gradients.FAULTS,
 }
-"""The faults by family, in the order in which they are tried."""
 
+# Every fault, with the value of its parameter that is planted where the harness itself is measured.
 CATALOGUE: Final = tuple(replace(fault, family=family) for family, faults in FAMILIES.items() for fault in faults)
-"""Every fault, with the value of its parameter that is planted where the harness itself is measured."""
 
 BY_NAME: Final = {fault.name: fault for fault in CATALOGUE}
 

@@ -22,14 +22,12 @@ from harness.oracle.unroll import Back, Read, State, Visited
 from harness.space.case import Case, padding
 from harness.space.config import RNNConfig, weight_names
 
-ONE: Final = RNNConfig(1, 1)
-"""The smallest config of all."""
+ONE: Final = RNNConfig(1, 1)  # The smallest config of all
 
+# Sizes of which two must be equal for a fault to show: no one of them can be made smaller alone.
 TIED: Final = range(2, 130)
-"""Sizes of which two must be equal for a fault to show: no one of them can be made smaller alone."""
 
-Place = tuple[int, int]
-"""A layer and a direction."""
+Place = tuple[int, int]  # A layer and a direction
 
 Change = Callable[..., Any]
 """Another way to make one of the reference's choices: ``change(right, *arguments)``.
@@ -40,8 +38,7 @@ The choices are the methods of ``Reference``: those of a step in ``oracle.refere
 first: ``change(k, right, *arguments)``.
 """
 
-Changes = Mapping[str, Change]
-"""Changes by the name of the choice, a method of ``Reference``."""
+Changes = Mapping[str, Change]  # Changes by the name of the choice, a method of ``Reference``
 
 
 def _none(_config: RNNConfig) -> Sequence[float]:
@@ -53,31 +50,26 @@ class Fault:
     """A mistake in one thing."""
 
     name: str
-    says: str
-    """The fault for people; it reads on from "the subject". ``{k}`` stands for the parameter."""
+    says: str  # The fault for people; it reads on from "the subject". ``{k}`` stands for the parameter.
     changes: Changes
     _: KW_ONLY
-    family: str = ""
-    """The sort of mistake: the file's that the fault stands in."""
-    role: str = ""
-    """The beginning of the names of the parameters concerned."""
+    family: str = ""  # The sort of mistake: the file's that the fault stands in
+    role: str = ""  # The beginning of the names of the parameters concerned
     code: tuple[str, str] | None = None
     """The line of NumPy that makes the mistake, and the right one, as in ``lines``; ``None`` where the sentence says it
     better."""
-    smallest: tuple[RNNConfig, ...] = ()
-    """The configs of its minimal cases, of the parameter that is planted."""
+    smallest: tuple[RNNConfig, ...] = ()  # The configs of its minimal cases, of the parameter that is planted
     stepwise: bool = True
     """True if every step makes it in the same way, from x and the state that it reads. Else only whole runs can be
     compared: it depends on the time step, on other layers or on other sequences, or what it returns as the output is
     not the state that the next step reads."""
+    # True if a sequence begins where another one ends: where no state is known, no step of it can be followed.
     across: bool = False
-    """True if a sequence begins where another one ends: where no state is known, no step of it can be followed."""
+    # True if ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only.
     of_each: bool = False
-    """True if ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only."""
-    k: float | None = None
-    """The value of its parameter, if it has one; in the catalogue, the one that is planted."""
+    k: float | None = None  # The value of its parameter, if it has one; in the catalogue, the one that is planted
+    # The values of its parameter that a case of a config can tell apart from each other, or from none.
     values: Callable[[RNNConfig], Sequence[float]] = _none
-    """The values of its parameter that a case of a config can tell apart from each other, or from none."""
 
     @cached_property
     def reference(self) -> Changed:

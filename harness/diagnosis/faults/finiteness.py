@@ -13,8 +13,7 @@ from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
 from harness.space.config import RNNConfig
 
-BLOCKS: Final = (2, 4, 8, 16)
-"""Terms that vector instructions take at once."""
+BLOCKS: Final = (2, 4, 8, 16)  # Terms that vector instructions take at once
 
 
 def _repeats_last_term_times_zero_values(config: RNNConfig) -> Sequence[int]:

@@ -21,13 +21,12 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 LOSS = ONE.replace(loss="output")
+# A gradient goes further than its own step at the second one, or at the first where hx is passed.
 FURTHER = (LOSS.replace(T=2), LOSS.replace(hx=True))
-"""A gradient goes further than its own step at the second one, or at the first where hx is passed."""
 BIASES = tuple(StepWeights._fields.index(name) for name in ("b_ih", "b_hh"))
 HH = StepWeights._fields.index("hh")
 OF_INPUTS: Final = ("x.grad", "hx.grad")
-LIMITS: Final = (0.5, 1, 5, 10)
-"""At which gradients are clipped, as people write it."""
+LIMITS: Final = (0.5, 1, 5, 10)  # At which gradients are clipped, as people write it
 
 
 def _stops_backpropagation(k: int, right: Reference, config: RNNConfig, direction: int, step: int) -> bool:

@@ -18,8 +18,7 @@ from harness.space.config import RNNConfig
 RELU = ONE.replace(nonlinearity="relu")
 _Function = Callable[[Floats], Floats]
 
-HARMLESS = "identity"
-"""The name of a nonlinearity that does nothing."""
+HARMLESS = "identity"  # The name of a nonlinearity that does nothing
 
 
 def _always_tanh(right: Reference, config: RNNConfig, layer: int) -> str:

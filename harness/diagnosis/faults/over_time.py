@@ -16,8 +16,8 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 BOTH = ONE.replace(bidirectional=True)
+# The configs in which a step is seen to be skipped: a bias, hx or the step before changes the state.
 AT_ZERO = (ONE, ONE.replace(bias=False, hx=True), ONE.replace(bias=False, T=2))
-"""The configs in which a step is seen to be skipped: a bias, hx or the step before changes the state."""
 
 
 def _reverse_reads_forwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:

@@ -14,8 +14,7 @@ from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 
-TF32_BITS = 11
-"""The bits of the significand, the leading one included."""
+TF32_BITS = 11  # The bits of the significand, the leading one included
 
 
 def _rounds_state_to_b_float16(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:

@@ -18,8 +18,8 @@ from harness.space.config import RNNConfig
 TWO = ONE.replace(num_layers=2)
 BOTH = ONE.replace(bidirectional=True)
 TWO_BY_TWO = BOTH.replace(num_layers=2)
+# A state is met at the second step, or at the first where one is passed: neither is smaller than the other.
 SECOND_STEP = (ONE.replace(T=2), ONE.replace(hx=True))
-"""A state is met at the second step, or at the first where one is passed: neither is smaller than the other."""
 
 
 def _forgets_state_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:

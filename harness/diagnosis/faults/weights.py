@@ -13,8 +13,8 @@ from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
+# A state of two units is met at the second step, or at the first where one is passed: neither is smaller.
 TWO_UNITS = (RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True))
-"""A state of two units is met at the second step, or at the first where one is passed: neither is smaller."""
 
 
 def _forgets_input_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:

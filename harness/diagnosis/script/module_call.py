@@ -14,8 +14,8 @@ from harness.subjects.capabilities import Recipe
 # The preparations of a module that the template has.
 PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
 
+# The ways of calling torch that are written, or refused below with a reason of their own.
 WRITTEN: Final = frozenset({"autocast", "grad_mode", "preparation", "after", "positional", "tied"})
-"""The ways of calling torch that are written, or refused below with a reason of their own."""
 
 
 def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
