@@ -1,5 +1,6 @@
 """Tests of examination: which checks are made of which subject, in one run, and the single verdict."""
 
+import math
 from typing import Any
 
 import pytest
@@ -97,11 +98,13 @@ class Asked:
         monkeypatch.setattr(examination, "check_dropout", self.check_dropout)
         monkeypatch.setattr(examination, "check_refusals", self.check_refusals)
 
-    def examine(self, subject: Any, scope: Scope, *, seed: int = 0, **arguments: Any) -> Examination:
+    def examine(
+        self, subject: Any, scope: Scope, *, seed: int = 0, until: float = math.inf, rest: float = 0.0, **options: Any
+    ) -> Examination:
         """Examine a subject after a search that found nothing."""
         record = hunted()
         record.scope, record.stop, record.seed = scope, self.stop, seed
-        return examine(subject, record, **arguments)
+        return examine(subject, record, Options(**options), until=until, rest=rest)
 
     def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope, until: float) -> Result:
         self.calls.append(("dropout", {"device": device, "seed": seed, "until": until}))
