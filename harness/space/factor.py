@@ -36,7 +36,7 @@ class Factor:
     probed: bool = False  # gradients are probed whatever it is
     drop_in: bool = False  # a class of another form than nn.RNN's need not have it
 
-    of_torch: bool = False  # it exists in torch only
+    modules_only: bool = False  # only a module of torch has it
     sent: bool = True  # it means something to a program
     said: bool = True  # it is said even if it is as usual
 
@@ -72,4 +72,4 @@ def way(choices: tuple[Any, ...] | None = None, **columns: Any) -> Any:
 
 def of_torch(choices: tuple[Any, ...] | None = None, **columns: Any) -> Any:
     """Return the field of a way of calling that exists in torch only."""
-    return way(choices, of_torch=True, sent=False, **columns)
+    return way(choices, modules_only=True, sent=False, **columns)

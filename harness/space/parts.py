@@ -319,7 +319,7 @@ OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)  # The la
 
 RESULTS: Final = _names(ResultConfig)
 WAY: Final = _names(WayConfig)
-OF_TORCH: Final = having("of_torch")
+OF_TORCH: Final = having("modules_only")
 SIZE_FACTORS: Final = having("size")  # The factors that are sizes of arrays and nothing else
 
 APART: Final = having("apart")
