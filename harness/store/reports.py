@@ -19,10 +19,12 @@ from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases
 from harness.search.merge import merged
 from harness.search.record import Finding, SearchRecord
+from harness.space.contract import CONTRACTS
 from harness.space.errors import UsageError
 from harness.space.searched import Searched
 from harness.store.document import read
 from harness.store.findings import Store
+from harness.subjects.ground import kernels, line
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,16 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
     search.log.require_sound()
     findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
     search.findings += [one.finding for one in findings]
-    return SubjectReport(search, findings, decode(record, _Rest))
+    rest = decode(record, _Rest)
+    if rest.contract not in CONTRACTS:
+        raise UsageError(f"contract={rest.contract!r}: expected one of {', '.join(CONTRACTS)}")
+    for facts in filter(None, (search.ground, *(one.ground for one in findings))):
+        try:
+            line(facts)
+            kernels(facts)
+        except KeyError as error:
+            raise UsageError(f"ground: expected {error} in it") from None
+    return SubjectReport(search, findings, rest)
 
 
 def met_together(paths: Sequence[Path]) -> list[Searched]:
