@@ -84,8 +84,8 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
         raise UsageError(f"contract={rest.contract!r}: expected one of {', '.join(CONTRACTS)}")
     for facts in filter(None, (search.ground, *(one.ground for one in findings))):
         try:
-            line(facts)
-            kernels(facts)
+            line(dict(facts))
+            kernels(dict(facts))
         except KeyError as error:
             raise UsageError(f"ground: expected {error} in it") from None
     return SubjectReport(search, findings, rest)
