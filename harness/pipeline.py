@@ -16,8 +16,8 @@ from rich.console import Console
 
 from harness.checks import known_failures
 from harness.checks.agreement import plain_outcome
-from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_net, net
+from harness.checks.full_check import bits_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage

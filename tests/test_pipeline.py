@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Verdict, as_subject, scope_of
-from harness.checks.compare_subjects import bits_of
 from harness.checks.dropout import check_dropout
+from harness.checks.full_check import bits_of
 from harness.checks.result import Method, Result
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage

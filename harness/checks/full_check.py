@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import NamedTuple
 
 from harness.checks.agreement import REFERENCE, Observation, assess, effects_of, observe
-from harness.checks.compare_subjects import bits_of
 from harness.checks.derivatives import check_derivatives
 from harness.checks.known_issues import OF_NUMPY, OF_TORCH, KnownCause, excused, spared
 from harness.checks.lawfulness import check_laws
@@ -17,7 +17,7 @@ from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.bound import warn_if_replaced
 from harness.oracle.reference import Reference
-from harness.space.case import Case
+from harness.space.case import Array, Case
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
@@ -62,6 +62,15 @@ def check(
         return _unless_excused(observation, effects, excuses)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
+
+
+def bits_of(arrays: Mapping[str, Array]) -> str:
+    """Return 16 hex digits that tell the names, dtypes and bits of a case's results from any others."""
+    told = sha256()
+    for name, array in sorted(arrays.items()):
+        told.update(f"{name} {array.dtype} ".encode())
+        told.update(array.tobytes())  # bfloat16 has no buffer
+    return told.hexdigest()[:16]
 
 
 def against(result: Result) -> bool:

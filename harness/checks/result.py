@@ -100,7 +100,7 @@ class Result:
     """
     # The mistakes that an agreeing subject could have made in this case without a difference (``vacuous``).
     weak: tuple[str, ...] = ()
-    # A hash of the values of a subject that agrees, to tell them from any others (``compare_subjects.bits_of``).
+    # A hash of the values of a subject that agrees, to tell them from any others (``full_check.bits_of``).
     bits: str = field(default="", compare=False)
 
     @property

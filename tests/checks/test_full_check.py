@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw
+from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, draw
 from harness.checks import full_check
-from harness.checks.full_check import check
+from harness.checks.full_check import bits_of, check
 from harness.checks.repeatability import DEAREST, confirmed
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Mismatch, Sort
@@ -277,3 +277,23 @@ def test_what_a_call_does_beside_its_results_is_told_last_and_hides_nothing(besi
     assert [result.kind for result in results] == [kind, kind, "output: value"]
     assert all(result.failed for result in results)
     assert right.runs > 1  # it was asked twice, and held to a law
+
+
+def test_an_agreement_has_the_bits_of_its_values_and_a_failure_has_none() -> None:
+    def changed(by: Any) -> Subject:
+        def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            output, h_n = (array.copy() for array in implementations.vectorised(x, h0, weights, config))
+            output[0, 1, 2] = by(output[0, 1, 2])
+            return output, h_n
+
+        return as_subject(rnn)
+
+    case, right = draw(RNNConfig(3, 4, T=5, N=2), "normal", 1), changed(lambda h: h)
+    plain, other = check(right, case), check(changed(lambda h: np.nextafter(h, np.float32(2))), case)
+
+    assert plain.bits == bits_of(right.run(case).arrays) != ""
+    assert other.bits not in {plain.bits, ""}
+    assert check(changed(lambda h: h + 1), case).bits == ""
+    assert bits_of({"a": np.zeros(2)}) != bits_of({"a": np.zeros(2, np.float32).repeat(2)})
+    assert bits_of({"a": np.zeros(2)}) != bits_of({"b": np.zeros(2)})
+    assert bits_of({"a": np.zeros(2, "bfloat16")}) != bits_of({"a": np.ones(2, "bfloat16")})
