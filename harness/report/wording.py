@@ -140,7 +140,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         where = f"{where}, seen with probes,"
     if mismatch.sort in _SHARES:
         what = _SHARES[mismatch.sort]
-        share = 100 * mismatch.count / mismatch.total
+        share = 100 * mismatch.count / max(1, mismatch.total)  # a damaged report may have none
         if mismatch.law:
             where, what = f"breaks the law of {mismatch.law}: {where}", f"{what} from that of {mismatch.others},"
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"

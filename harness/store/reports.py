@@ -131,6 +131,8 @@ def read_shards(paths: Sequence[Path]) -> list[RunReport]:
             raise UsageError(f"{path}: {other}, as in {first.path}; only shards of one search add up")
         if shard.number in found:
             raise UsageError(f"{path}: shard {shard}, as {found[shard.number].path}; name each shard once")
+        if any(part.search.shard != shard for part in one.subjects):
+            raise UsageError(f"{path}: its subjects are not all of shard {shard}, which its run is of")
         found[shard.number] = one
     return [found[number] for number in sorted(found)]
 
