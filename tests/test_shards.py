@@ -218,6 +218,8 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
         lambda document: _first(document)["log"].update(events={"0": {}}),
         lambda document: _first(document)["log"].update(results=[{"verdict": "fine"}]),
         lambda document: _first(document).update(stop="never"),
+        lambda document: _first(document).update(shard="3/4"),
+        lambda document: _first(document).update(ground={"torch": "2"}),
         lambda document: _first(document)["findings"][0]["finding"].update(case={"format": 1}),
         lambda document: _first(document)["findings"][0].update(facts=[{}]),
         lambda document: _first(document)["findings"][0].update(error_maps=[]),

@@ -158,7 +158,7 @@ class Unrefused(NamedTuple):
 
 @dataclass
 class Refusals:
-    """What a class makes of malformed calls: the first wrong answer to each rule is a finding."""
+    """The answers of a class to malformed calls: the first wrong answer to each rule is a finding."""
 
     calls: int = 0
     refused: int = 0

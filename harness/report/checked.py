@@ -27,7 +27,7 @@ class Checked:
 
     @property
     def examination(self) -> Examination:
-        """What was checked."""
+        """The results of all parts of the check."""
         return self.summary.examination
 
     @property

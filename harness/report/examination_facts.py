@@ -1,4 +1,4 @@
-"""What was checked of a subject and what a pass does not cover, as a list of facts, each with its name."""
+"""The facts of a check of a subject: what it covered, and what a pass does not cover."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from harness.search.shards import Shard
 
 @dataclass(frozen=True)
 class Run:
-    """What all subjects of a run, and all shards of a search, have in common."""
+    """The options of a run: all its subjects and all shards of a search share them."""
 
     subjects: tuple[str, ...]  # that were asked for
     seed: int

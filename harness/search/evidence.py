@@ -1,4 +1,4 @@
-"""What a finding rests on: the plainer cases that were tried, and the other values on which a suspicion repeats."""
+"""The evidence of a finding: plainer cases that were tried, and other values on which a suspicion repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ends the work with a subject before it is done: a hang, the end of the time, Ctrl-C and SIGTERM."""
+"""Reasons to stop early: the subject hangs, the time is over, Ctrl-C, SIGTERM."""
 
 from __future__ import annotations
 

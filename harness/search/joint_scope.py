@@ -17,7 +17,7 @@ SUPPORTS: Final = "supports it"
 
 
 class Behaviour(NamedTuple):
-    """What two interpreters do in different ways, neither of which is a defect."""
+    """Differences between two interpreters that are no defects."""
 
     what: str
     old: str
@@ -25,7 +25,7 @@ class Behaviour(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """What each of two subjects supports, with the scope that both do; ``None`` where there is none."""
+    """The support of each of two subjects, with the scope of both; ``None`` where there is none."""
 
     old: Narrowed | None
     new: Narrowed | None

@@ -55,7 +55,7 @@ class Logged(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a failing case, or of the measurements before the first case."""
+    """The outcome of a failing case, or of the measurements before the first case."""
 
     known: dict[str, int]  # how often an earlier finding or a known issue was met, by its name
     suspicions: tuple[Suspicion, ...]
@@ -150,7 +150,7 @@ class LoggedCase(NamedTuple):
 
     @property
     def event(self) -> Event | None:
-        """What became of it, if it failed."""
+        """Its outcome, if it failed."""
         return self.part.log.events.get(self.place + 1)
 
 

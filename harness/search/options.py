@@ -1,4 +1,4 @@
-"""What is asked of a search, beside its subject and its scope."""
+"""The options of a search."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ class Options:
 
     @property
     def accepted(self) -> Accepted:
-        """What is accepted."""
+        """The differences that ``tolerance`` accepts."""
         return accepted(self.tolerance)

@@ -39,7 +39,7 @@ Event = CheckedCase | Finding
 
 
 class Recognised(NamedTuple):
-    """How further cases with the cause of a finding are recognised."""
+    """A test that recognises further cases with the cause of a finding."""
 
     excuse: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
     earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one

@@ -118,7 +118,7 @@ def pickled(subject: object, name: str) -> bytes:
 
 
 class Answer(NamedTuple):
-    """What a worker gives for a unit: the results of its cases, or an error that is no fault of the subject."""
+    """The answer of a worker for a unit: the results of its cases, or an error that is no fault of the subject."""
 
     worker: str
     seen: tuple[CheckedCase, ...] = ()

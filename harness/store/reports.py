@@ -29,7 +29,7 @@ from harness.subjects.ground import kernels, line
 
 @dataclass(frozen=True)
 class _Rest:
-    """What a report has of a subject beside its search and its findings, as far as it is read."""
+    """The fields of a subject's report that are read, beside its search and its findings."""
 
     contract: str
     read_as: str = ""
@@ -42,7 +42,7 @@ class _Rest:
 
 
 class SubjectReport(NamedTuple):
-    """What a report says of one subject."""
+    """The report of one subject."""
 
     search: SearchRecord
     findings: tuple[ReportedFinding, ...]

@@ -1,4 +1,4 @@
-"""What the subjects of other libraries share: their packages, their scripts, and padding that a library may read."""
+"""Common parts of the subjects of other libraries: packages, scripts, and padding that a library may read."""
 
 from __future__ import annotations
 
