@@ -19,6 +19,8 @@ from harness.checks.repeatability import check_repeatability
 from harness.diagnosis.declared import Instead
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import fresh_cases, infinite_cases, rare, stilled_cases, zeroed_cases
+from harness.diagnosis.identify.cause import IdentifiedCause
+from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.pairs import Pair, pair_of
@@ -60,12 +62,12 @@ class Diagnosis:
     pairs: int = 0  # The number of pairs of faults that were tried, if no single one explains the subject
     beside: tuple[Fault, ...] = ()  # The causes of earlier findings, which the subject has as well
     # The other mistake, if the subject makes two of which the case shows one. It is needed to explain all the rest.
-    elsewhere: tuple[Fault, ...] = ()
+    elsewhere: tuple[Fault | Mistake, ...] = ()
     # The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may.
     precision: Precision | None = None
-    instead: Instead | OtherOrder | Stale | None = None
-    """The conventions with which the subject would agree, its other order of arguments, or the weights of its first
-    call that it goes on with. Then no fault was looked for, or none is certain."""
+    instead: Instead | OtherOrder | Stale | IdentifiedCause | None = None
+    """The conventions with which the subject would agree, its other order of arguments, the weights of its first call
+    that it goes on with, or what it was found to compute. Then no fault was looked for, or none is certain."""
 
     @property
     def certain(self) -> bool:

@@ -30,6 +30,9 @@ from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
+from harness.diagnosis.identify.cause import ByIdentified, IdentifiedCause, cause_of, identified_of
+from harness.diagnosis.identify.identify import Identified
+from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
@@ -79,6 +82,8 @@ class Investigation:
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _beside: list[Fault] = field(default_factory=list)
     _excuses: list[KnownCause] = field(default_factory=list)
+    _identified: dict[str, Identified | None] = field(default_factory=dict)  # what it computes, by nonlinearity
+    _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
 
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
@@ -148,7 +153,12 @@ class Investigation:
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
 
-    def _excuse(self, name: str, instead: Instead | OtherOrder | Stale, accepted: Accepted) -> KnownCause:
+    def _excuse(
+        self, name: str, instead: Instead | OtherOrder | Stale | IdentifiedCause, accepted: Accepted
+    ) -> KnownCause:
+        if isinstance(instead, IdentifiedCause):
+            self._said += instead.new
+            return ByIdentified(name, instead.identified, tuple(self._said))
         if isinstance(instead, OtherOrder):
             return ByPosition(name)
         if isinstance(instead, Stale):
@@ -230,8 +240,21 @@ class Investigation:
         if declares and (found := redeclared(None)) is not None:
             return found
         diagnosis = self._known_mistake(observations, finding, scope)
+        if not _certain(diagnosis) and (cause := self._computed(observations, finding, scope)) is not None:
+            return Diagnosis((), len(CATALOGUE), cause.fresh, instead=cause, elsewhere=cause.new[1:])
         answered = finding.result.failure is None
         return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
+
+    def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
+        """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
+        if nameable(finding) is None or finding.result.nondeterministic or self._wavers:
+            return None
+        kind = finding.case.config.nonlinearity
+        if kind not in self._identified:
+            self._identified[kind] = identified_of(observations, scope, finding.case)
+        if (found := self._identified[kind]) is None:
+            return None
+        return cause_of(found, observations.of(finding.case), finding.result, self._said)
 
     def _known_mistake(self, observations: Observations, finding: Finding, scope: Scope) -> Diagnosis | None:
         numbers = with_numbers(observations.subject, finding, observations.accepted)

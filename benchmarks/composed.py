@@ -1,0 +1,267 @@
+"""Layers with mistakes that are drawn at random, several at once, and what is said of them.
+
+Each layer is a program: the lines of NumPy that ``harness.diagnosis.identify`` would print of it, executed. So what a
+line says and what the search computes are held against each other. Run: ``python benchmarks/composed.py --layers 200``.
+It prints how many layers are identified wholly, how many of the mistakes are named in the words of those that were
+drawn, and each layer that is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness.processes import one_thread_a_process
+
+one_thread_a_process()
+
+import numpy as np  # noqa: E402
+
+from harness import as_subject  # noqa: E402
+from harness.diagnosis.identify.ask import Asker  # noqa: E402
+from harness.diagnosis.identify.identify import Identified, identify  # noqa: E402
+from harness.diagnosis.identify.lines import lines  # noqa: E402
+from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
+from harness.diagnosis.identify.model import Coef, Limit, Link, Model, Network, When  # noqa: E402
+from harness.diagnosis.observations import Observations  # noqa: E402
+from harness.subjects.protocol import scope_of  # noqa: E402
+
+ONLY: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
+
+
+class Zeros(UserDict[int, Any]):
+    """Arrays by step, which are 0 where none was written."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def __missing__(self, t: int) -> Any:
+        return np.zeros(self.shape)
+
+    def sum(self, _axis: int) -> Any:
+        return sum(self.data.values())
+
+
+class States(UserDict[int, Any]):
+    """States by step: before the first one, hx, and after the last one, the last."""
+
+    def __missing__(self, t: int) -> Any:
+        return self.data[-1] if t < 0 else self.data[max(self.data)]
+
+
+class Inputs(list[Any]):
+    """x by step, counted as Python counts and around both ends."""
+
+    def __getitem__(self, t: Any) -> Any:
+        return super().__getitem__(t % len(self))
+
+
+def executed(
+    text: Mapping[str, str], x: Any, hx: Any, weights: Mapping[str, Any], cotangents: Mapping[str, Any]
+) -> Any:
+    """Execute the lines of a layer, and return output, h_n and the gradients."""
+    T, N, _ = x.shape
+    H = hx.shape[-1]
+    zeros = np.zeros(H)
+    names = {role: weights.get(f"{role}_l0", zeros) for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    W_ih, W_hh, b_ih, b_hh = names.values()
+    space: dict[str, Any] = {"np": np, "T": T, "N": N, "H": H, "I": W_ih.shape[1], "hx": hx[0], "x": Inputs(x)}
+    space |= {"W_ih": W_ih, "W_hh": W_hh, "b_ih": b_ih, "b_hh": b_hh, "h": States(), "first": 0}
+    space |= {name: Zeros((N, H)) for name in ("s", "g", "da", "dh", "slope")} | {"dx": np.zeros_like(x)}
+    space |= {"dW_ih": 0 * W_ih, "dW_hh": 0 * W_hh, "db_ih": zeros.copy(), "db_hh": zeros.copy()}
+    space |= {"sigmoid": lambda v: 1 / (1 + np.exp(-v)), "h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
+    space |= {"norm_of": lambda *arrays: np.sqrt(sum((a * a).sum() for a in arrays))}
+    for t, g in enumerate(cotangents.get("output.grad", ())):
+        space["g"][t] = g.copy()
+    program = "\n".join(line.replace("output = h[0:T]; ", "") for line in text.values())
+    if program.count("for t in reversed(") == 2:  # the first step that the way back reaches
+        loop = next(line for line in text.values() if line.startswith("for t in reversed("))
+        program = program.replace(loop, f"first = min({loop[len('for t in reversed(') : -2]}, default=0)\n{loop}", 1)
+    exec(program, space)  # noqa: S102 - the lines are ours
+    output = np.stack([space["h"][t] for t in range(T)])
+    gradients = {
+        "x": space["dx"],
+        "hx": space["dhx"][None],
+        **{f"{role}_l0": space[name] for role, name in zip(names, ("dW_ih", "dW_hh", "db_ih", "db_hh"), strict=True)},
+    }
+    return output, space["h_n"][None], gradients
+
+
+def subject_of(model: Model) -> Any:
+    """Return a function that executes a model's lines."""
+    text = lines(model, "tanh")
+
+    def composed(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
+            raise NotImplementedError("one tanh layer, one direction, time first")
+        output, h_n, gradients = executed(text, x, h0, weights, cotangents)
+        given = {name: g for name, g in gradients.items() if name in weights or name in ("x", "hx")}
+        cast = {name: np.asarray(g, x.dtype) for name, g in given.items() if name != "hx" or config.hx}
+        return output.astype(x.dtype), h_n.astype(x.dtype), cast if config.loss else {}
+
+    return composed
+
+
+def terms(model: Model, **changes: Coef | None) -> Model:
+    """Change coefficients of nn.RNN's terms in a step."""
+    step = ((name, changes.get(name.replace(" @ ", "_").replace(".", "_"), coef)) for name, coef in model.step)
+    return replace(model, step=tuple((name, coef) for name, coef in step if coef is not None))
+
+
+def exchanged(model: Model, old: str, new: str, when: When | None = None) -> Model:
+    """Put another term in the place of one of nn.RNN's."""
+    changed = [
+        (new, coef._replace(when=when or coef.when)) if name == old else (name, coef) for name, coef in model.step
+    ]
+    return replace(model, step=tuple(changed))
+
+
+def read(role: str, name: str, coef: Coef = Coef()) -> Callable[[Random, Model], Model]:  # noqa: B008
+    """Return what makes a gradient of another term."""
+    return lambda _, m: replace(m, readouts={**m.readouts, role: ((name, coef),)})
+
+
+def coef_of(random: Random) -> Coef:
+    """Draw a coefficient that is not 1 at every step."""
+    return random.choice(
+        [Coef(2.0), Coef(0.5), Coef(-1.0), Coef(scale="N"), Coef(scale="T"), Coef(scale="np.sqrt(H)"),
+         Coef(when=When("from", 1)), Coef(when=When("first", 1)), Coef(when=When("last", random.randint(1, 5)))]
+    )  # fmt: skip
+
+
+def _factor(random: Random, m: Model) -> Model:
+    role = random.choice(["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
+    own = m.readout(role)[0][0]
+    return replace(m, readouts={**m.readouts, role: ((own, coef_of(random)),)})
+
+
+def _clip(random: Random, m: Model) -> Model:
+    roles = random.choice([("weight_ih", "weight_hh", "bias_ih", "bias_hh"), ("weight_hh",), ("x", "hx")])
+    kind = random.choice(["elements", "joint norm", "running sum"] if len(roles) == 4 else ["elements", "norm"])
+    return replace(m, limits=dict.fromkeys(roles, Limit(kind, random.choice([0.5, 1.0, 5.0]))))
+
+
+# What may be changed: a name for each slot, and what draws another choice of it.
+SLOTS: dict[str, tuple[Callable[[Random, Model], Model], ...]] = {
+    "activation": (
+        lambda r, m: replace(m, activation=r.choice(["sigmoid", "identity", "tanh twice", "softsign", "sin"])),
+    ),
+    "inside": (lambda r, m: replace(m, inside=r.choice([0.5, 2.0])),),
+    "start": (lambda r, m: replace(m, start=r.choice(["0 * hx", "np.tanh(hx)", "-hx", "hx[:1] + 0 * hx"])),),
+    "h_n": (lambda _, m: replace(m, final="h[0]"),),
+    "x": (
+        lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice(["x[t-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x[t] @ W_ih"])),
+    ),
+    "h": (
+        lambda r, m: exchanged(
+            m, "h[t-1] @ W_hh.T", r.choice(["h[t-1] @ W_hh", "h[t-2] @ W_hh.T", "h[t-1]", "hx @ W_hh.T"])
+        ),
+        lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(r.choice([0.5, 2.0, -1.0]))}),
+    ),
+    "b_ih": (lambda r, m: terms(m, b_ih=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),
+    "b_hh": (lambda r, m: terms(m, b_hh=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),
+    "slope": (
+        lambda r, m: replace(
+            m,
+            slope=r.choice(
+                [
+                    (("1", 1.0),),
+                    (("1", 1.0), ("s**2", -1.0)),
+                    (("1", 1.0), ("h", -1.0)),
+                    (("(h > 0)", 1.0),),
+                    (("1", 1.0), ("np.tanh(h)**2", -1.0)),
+                    (("h", 1.0), ("h**2", -1.0)),
+                ]
+            ),
+        ),
+    ),
+    "at": (lambda r, m: replace(m, at=r.choice(["t-1", "t+1", "T-1"])),),
+    "link": (
+        lambda r, m: replace(
+            m, links=(Link(r.choice(["da[t+1] @ W_hh.T", "da[t+1]", "dh[t+1] @ W_hh", "dh[t+1]"]), sloped=True),)
+        ),
+        lambda _, m: replace(m, links=()),
+        lambda _, m: replace(m, links=(Link("da[t+1] @ W_hh", sloped=False),)),
+    ),
+    "reached": (
+        lambda r, m: replace(
+            m, reached=r.choice([When("from", 1), When("but last", 1), When("last", r.randint(2, 6))])
+        ),
+    ),
+    "step limit": (
+        lambda r, m: replace(m, step_limit=(r.choice(["da", "dh"]), Limit("elements", r.choice([0.5, 1.0, 5.0])))),
+    ),
+    "dW_ih": (
+        read("weight_ih", "da[t] . x[t-1]"),
+        read("weight_ih", "da[t] . x[0]"),
+        read("weight_ih", "dh[t] . x[t]"),
+    ),
+    "dW_hh": (
+        read("weight_hh", "da[t] . h[t]"),
+        read("weight_hh", "transposed da[t] . h[t-1]"),
+        read("weight_hh", "g[t] . h[t-1]"),
+        read("weight_hh", "da[T-1-t] . h[t-1]"),
+    ),
+    "db": (read("bias_ih", "dh[t] . 1"), read("bias_hh", "summed over units da[t] . 1")),
+    "dx": (read("x", "da[t] @ W_hh @ W_ih"), read("x", "dh[t] @ W_ih")),
+    "dhx": (read("hx", "da[0]"), read("hx", "da[0] @ W_hh.T")),
+    "factor": (_factor,),
+    "clip": (_clip,),
+}
+
+
+def drawn(random: Random) -> tuple[Model, list[str]]:
+    """Draw a layer with one to four mistakes, and the names of their slots."""
+    names = random.sample(sorted(SLOTS), random.randint(1, 4))
+    model = Model()
+    for name in names:
+        model = random.choice(SLOTS[name])(random, model)
+    return model, names
+
+
+def identified(model: Model) -> Identified:
+    """Return what is found of a layer."""
+    subject = as_subject(subject_of(model))
+    scope = scope_of(subject).only(dtype=("float64", "float32"), **ONLY)
+    return identify(Asker(Observations(subject), scope, "tanh"))
+
+
+def main() -> None:
+    """Draw layers, identify them, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    whole = same = named = mistakes = false = 0
+    start = time.process_time()
+    for number in range(chosen.layers):
+        model, slots = drawn(Random(f"{chosen.seed}/{number}"))
+        planted = {one.sentence for one in mistakes_of(Network(model), "tanh")}
+        found = identified(model)
+        said = {one.sentence for one in mistakes_of(found.network, "tanh")}
+        whole += found.whole
+        same += found.whole and said == planted
+        mistakes += len(planted)
+        named += len(planted & said)
+        false += found.whole and found.fresh == 0
+        if said != planted or not found.whole:
+            print(f"{number}: {', '.join(slots)}; unknown: {', '.join(found.unknown) or 'nothing'}")
+            print("".join(f"    - {one}\n" for one in sorted(planted - said)), end="")
+            print("".join(f"    + {one}\n" for one in sorted(said - planted)), end="", flush=True)
+    seconds = (time.process_time() - start) / max(chosen.layers, 1)
+    print(f"{chosen.layers} layers, {mistakes} mistakes: {whole} layers known wholly, {same} in the same words")
+    print(f"{named} mistakes named in the same words; {seconds:.1f} CPU seconds a layer; --seed {chosen.seed}")
+
+
+if __name__ == "__main__":
+    main()

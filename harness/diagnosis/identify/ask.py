@@ -1,0 +1,210 @@
+"""ask: the questions that an identification asks of a subject, within what it takes."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.diagnosis.fresh import fitting
+from harness.diagnosis.identify.ball import Rounding
+from harness.diagnosis.observations import Observations
+from harness.oracle.arithmetic import FORMATS
+from harness.oracle.compare import Sort
+from harness.oracle.known import Floats
+from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
+from harness.space.parts import ConfigError
+from harness.space.scope import Scope
+
+DTYPES: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
+
+
+class Sizes(NamedTuple):
+    """The sizes of a case."""
+
+    T: int
+    N: int
+    input_size: int
+    hidden_size: int
+
+
+class Answer(NamedTuple):
+    """What a subject gave on a case, in the plain form."""
+
+    case: Case
+    arrays: Mapping[str, Floats]
+    shorter: Floats | None = None  # the last states of shorter runs (T, N, H), where the output is not returned
+
+    @property
+    def steps(self) -> Floats | None:
+        """The output (T, N, D*H), time first; ``None`` if it is not known."""
+        output = self.arrays.get("output")
+        if output is None and self._reads_out_states:
+            output = self.arrays.get("readout")
+        if output is None:
+            return self.shorter
+        return output.swapaxes(0, 1) if self.case.config.batch_first else output
+
+    @property
+    def _reads_out_states(self) -> bool:
+        """True if the readout is the output itself."""
+        W = self.case.weights.get("readout.weight")
+        return W is not None and W.shape[0] == W.shape[1] and bool((np.eye(len(W)) == W).all())
+
+    @property
+    def states(self) -> dict[tuple[int, int], Floats] | None:
+        """The states of a single layer by direction, in the order of the steps; ``None`` if they are not known."""
+        config = self.case.config
+        if self.steps is None or config.num_layers > 1 or config.lengths is not None:
+            return None
+        H = config.hidden_size
+        directions = [self.steps[..., d * H : (d + 1) * H] for d in range(config.num_directions)]
+        return {(0, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
+
+
+FUNCTION: Final = 8.0  # the error of a function in units of u: twice the most of any library measured
+
+
+def rounding_of(dtype: str) -> Rounding:
+    """Return the roundings of a dtype."""
+    form = FORMATS[dtype]
+    return Rounding(form.u, form.underflow, FUNCTION)
+
+
+class Asker:
+    """One subject and its scope, asked for cases of numbers of our own."""
+
+    def __init__(self, observations: Observations, scope: Scope, nonlinearity: str) -> None:
+        self._observations, self._scope, self.nonlinearity = observations, scope, nonlinearity
+        values = scope.values()
+        self.dtype = next((one for one in DTYPES if one in values["dtype"]), values["dtype"][0])
+        self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
+        self.has_hx = True in values["hx"]
+        self.has_bias = True in values["bias"]
+        self.questions = 0
+        self._answers: dict[Any, Answer | None] = {}
+
+    @property
+    def rounding(self) -> Rounding:
+        """The roundings of the dtype that is asked for."""
+        return rounding_of(self.dtype)
+
+    @property
+    def noise(self) -> float:
+        """The relative size of what some operations' roundings leave."""
+        return 32 * FORMATS[self.dtype].u
+
+    def allows(self, name: str, value: Any) -> bool:
+        """Tell whether the subject takes a value of a factor."""
+        return self._scope.allows(name, value)
+
+    def config(self, **factors: Any) -> RNNConfig | None:
+        """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""
+        sizes = ("T", "N", "input_size", "hidden_size")
+        named = {name: fitting(name, value, self._scope) if name in sizes else value for name, value in factors.items()}
+        values = self._scope.values()
+        for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
+            named.setdefault(name, value)
+        if named.get("loss") is not None and "all" in values["wrt"]:
+            named.setdefault("wrt", "all")
+        if None not in values["output_size"]:
+            width = named["hidden_size"] * (2 if named.get("bidirectional") else 1)
+            named["output_size"] = fitting("output_size", width, self._scope)
+        if named["N"] != 1 and values["batched"] == (False,):
+            return None
+        for name, several in values.items():
+            if name not in named:
+                plainest = getattr(RNNConfig(1, 1), name, None) if name != "lengths" else None
+                named[name] = plainest if plainest in several else several[0]
+        try:
+            config = self._scope.config(named)
+        except ConfigError:
+            return None
+        wanted = {name: value for name, value in factors.items() if name not in sizes}
+        return config if all(getattr(config, name) == value for name, value in wanted.items()) else None
+
+    def ask(
+        self,
+        sizes: Sizes,
+        seed: int = 0,
+        *,
+        scale: float = 1e-2,
+        at: tuple[int, ...] | None = None,
+        zero: tuple[str, ...] = (),
+        **factors: Any,
+    ) -> Answer | None:
+        """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
+
+        Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
+        are 0.
+        """
+        key = (*sizes, seed, scale, at, zero, *sorted(factors.items()))
+        if key not in self._answers:
+            config = self.config(**sizes._asdict(), **factors)
+            self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero)
+        return self._answers[key]
+
+    def _asked(
+        self,
+        config: RNNConfig,
+        seed: int,
+        scale: float,
+        at: tuple[int, ...] | None,
+        zero: tuple[str, ...],
+    ) -> Answer | None:
+        dtype = np.dtype(config.dtype)
+        arrays: dict[str, Array] = {}
+        # With exact numbers, no preactivation is beyond pi / 2, so that every activation can be undone.
+        terms = config.input_size + config.hidden_size + 2
+        largest = 1.5 / terms if config.dtype == "float64" else 1 / math.sqrt(max(1, config.hidden_size))
+        for name, spec in config.given.items():
+            random = np.random.default_rng([seed, zlib.crc32(name.encode()), *spec.shape])
+            values = random.uniform(-1, 1, spec.shape)
+            values *= largest if name.startswith(("weight", "bias")) else 1
+            if name.endswith(".grad"):
+                values *= scale
+                if at is not None and name in ("output.grad", "readout.grad"):
+                    time = 1 if config.batch_first and config.batched else 0
+                    keep = np.isin(np.arange(config.T), at)
+                    values *= keep.reshape([-1 if axis == time else 1 for axis in range(values.ndim)])
+            if name == "readout.weight" and spec.shape[0] == spec.shape[1]:
+                values = np.eye(len(values))
+            if name.startswith(zero) or name == "readout.bias":
+                values *= 0
+            arrays[name] = values.astype(dtype)
+        return self.of(Case.from_arrays(config, arrays))
+
+    def of(self, case: Case) -> Answer | None:
+        """Return what the subject gives on a case."""
+        self.questions += 1
+        seen = self._observations.of(case, with_probes=False)
+        arrays = {name: np.asarray(array, np.float64) for name, array in seen.outcome.arrays.items()}
+        if seen.outcome.failure is not None or seen.unfit is not None:
+            wrong = () if seen.unfit is None else seen.unfit.mismatches
+            missing = [m.array for m in wrong if m.sort is Sort.MISSING and m.array.endswith(".grad")]
+            if not wrong or len(missing) < len(wrong):
+                return None
+            arrays |= {name: np.zeros(case.config.gradients[name].shape) for name in missing}  # autograd has none
+        whole = Answer(seen.case, arrays)
+        if whole.steps is not None or "h_n" not in arrays or case.config.bidirectional:
+            return whole
+        return whole._replace(shorter=self._last_states(seen.case.forward(), arrays["h_n"]))
+
+    def _last_states(self, case: Case, h_n: Floats) -> Floats | None:
+        """Return the states of the last layer (T, N, H), each the last one of a run that ends with its step."""
+        states = []
+        for T in range(1, case.config.T):
+            x = case.x[:, :T] if case.config.batch_first and case.config.batched else case.x[:T]
+            config = case.config.replace(T=T)
+            if not self.allows("T", T):
+                return None
+            self.questions += 1
+            seen = self._observations.of(Case.from_arrays(config, {**case.arrays, "x": x}), with_probes=False)
+            if seen.unfit is not None or "h_n" not in seen.outcome.arrays:
+                return None
+            states.append(np.asarray(seen.outcome.arrays["h_n"][-1], np.float64))
+        return np.stack([*states, h_n[-1]])

@@ -1,0 +1,136 @@
+"""cause: identified mistakes as the cause of a finding, and how further failures with that cause are recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.diagnosis.identify.ask import Answer, Asker, rounding_of
+from harness.diagnosis.identify.identify import Identified, identify
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
+from harness.diagnosis.identify.model import RIGHT
+from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.terms import Numbers
+from harness.diagnosis.observations import Observations
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+from harness.space.case import Case
+from harness.space.scope import Scope
+
+EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
+
+
+@dataclass(frozen=True)
+class IdentifiedCause:
+    """The mistakes that show on a finding's case and were not said before, of a layer that is identified."""
+
+    identified: Identified
+    new: tuple[Mistake, ...]
+    said: tuple[Mistake, ...] = ()  # those of earlier findings
+
+    @property
+    def fresh(self) -> int:
+        """The number of fresh cases whose every number is reproduced."""
+        return self.identified.fresh
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, of the subject."""
+        return self.new[0].sentence
+
+    @property
+    def grounds(self) -> str:
+        """The reason why that is certain."""
+        known = "every number" if self.identified.whole else "every number that is known"
+        return f"what it was found to compute gives {known} that it returns on this case and on {self.fresh} fresh ones"
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """The line with the mistake, and nn.RNN's."""
+        return self.new[0].yours, self.new[0].right
+
+
+@dataclass(frozen=True)
+class ByIdentified:
+    """An excuse for failures that the identified layer reproduces, and that show none but some mistakes."""
+
+    name: str
+    identified: Identified
+    said: tuple[Mistake, ...]
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        """Tell whether the identified layer gives what the subject does, and no further mistake shows."""
+        seen = answers_of(observation)
+        if not seen or not result.mismatches or not all(reproduced(self.identified, a, result) for a in seen):
+            return False
+        further = [m for m in mistakes_of(self.identified.network, self.identified.nonlinearity) if m not in self.said]
+        return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
+
+
+def answers_of(observation: Observation) -> list[Answer]:
+    """Return what was observed of a case, and of the wider one with probes; nothing if there are no values."""
+    if observation.unfit is not None or observation.outcome.failure is not None:
+        return []
+    pairs = [(observation.case, observation.outcome), *([observation.probed] if observation.probed else [])]
+    return [Answer(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}) for case, outcome in pairs]
+
+
+def reproduced(identified: Identified, a: Answer, result: Result | None = None) -> bool:
+    """Tell whether an identified layer gives an answer's numbers, and is nearer to them where nn.RNN's are wrong.
+
+    Gradients that are not known must not be what is wrong.
+    """
+    config = a.case.config
+    if config.nonlinearity != identified.nonlinearity:
+        return False
+    wrong = {m.array for m in result.mismatches} if result is not None else set()
+    if any(role_of(name) in identified.unknown for name in wrong):
+        return False
+    if not explains(identified.network, a, rounding_of(config.plain.dtype), identified.unknown):
+        return False
+    with np.errstate(all="ignore"):
+        found, right = (run(network, a.case, states=a.states) for network in (identified.network, RIGHT))
+    return all(_nearer(a.arrays[name], found[name], right[name]) for name in wrong & found.keys() & a.arrays.keys())
+
+
+def _nearer(given: Floats, found: Numbers, right: Numbers) -> bool:
+    """Tell whether an array is nearer to what was found than to what is right, where these differ."""
+    one, other = values_of(found), values_of(right)
+    apart = np.abs(one - other) > 2.0**-40 * (np.abs(one) + np.abs(other))
+    apart &= np.isfinite(given)
+    off, wrong = (float(np.abs(given - v)[apart].sum()) for v in (one, other))
+    return 2 * off < wrong or not np.isfinite(given).all()
+
+
+def shows(identified: Identified, mistake: Mistake, a: Answer) -> bool:
+    """Tell whether a mistake makes a difference in what is returned on a case, beyond roundings."""
+    rounding = rounding_of(a.case.config.plain.dtype)
+    with np.errstate(all="ignore"):
+        made = run(identified.network, a.case, rounding, a.states)
+        mended = run(mistake.without(identified.network), a.case, states=a.states)
+    return any(
+        bool((np.abs(values_of(made[name]) - values_of(mended[name])) > getattr(made[name], "error", 0.0)).any())
+        for name in a.arrays
+        if name in made and role_of(name) not in identified.unknown
+    )
+
+
+def identified_of(observations: Observations, scope: Scope, case: Case) -> Identified | None:
+    """Return what a subject computes with a case's nonlinearity; ``None`` if the step is not known."""
+    found = identify(Asker(observations, scope, case.config.nonlinearity))
+    return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
+
+
+def cause_of(
+    identified: Identified, observation: Observation, result: Result, said: Sequence[Mistake]
+) -> IdentifiedCause | None:
+    """Return the mistakes that are not said yet and show on a failing case, if the identified layer reproduces it."""
+    seen = answers_of(observation)
+    if not seen or not all(reproduced(identified, a, result) for a in seen):
+        return None
+    every = mistakes_of(identified.network, identified.nonlinearity)
+    new = [m for m in every if m not in said and any(shows(identified, m, a) for a in seen)]
+    return IdentifiedCause(identified, tuple(new), tuple(said)) if new else None

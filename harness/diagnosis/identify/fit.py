@@ -1,0 +1,114 @@
+"""fit: the coefficients of a sum, from what it gave: linear equations, a column for each term that may stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from fractions import Fraction
+from itertools import chain, combinations
+from typing import Final
+
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+ENOUGH: Final = 4  # equations that two columns do not fit by chance
+NEAR: Final = 1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
+ROOM: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
+
+
+def solve(
+    columns: Mapping[str, Floats], y: Floats, noise: float, likely: Collection[str] = ()
+) -> dict[str, float] | None:
+    """Return the coefficients other than 0 with which the columns add up to ``y``, or ``None`` if none do.
+
+    ``noise`` is what roundings may make of the largest number of ``y``, relatively. A column that the ones before it
+    make up is left out, so the order says which of equal sums is meant: nn.RNN's terms come first. The ``likely``
+    columns are tried alone before all are.
+    """
+    size = float(np.abs(y).max(initial=0))
+    if size == 0:
+        return {}
+    if likely and (found := solve({n: c for n, c in columns.items() if n in likely}, y, noise)) is not None:
+        return found
+    if len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise):
+        return None
+    names: list[str] = []
+    basis: list[Floats] = []
+    kept: list[Floats] = []
+    for name, column in columns.items():
+        norm = float(np.linalg.norm(column))
+        if norm == 0 or not np.isfinite(norm):
+            continue
+        rest = column / norm
+        for _ in range(2):  # once more for what rounding left
+            for q in basis:
+                rest = rest - (q @ rest) * q
+        apart = float(np.linalg.norm(rest))
+        if apart < max(1e-6, 256 * noise):
+            continue
+        names.append(name)
+        kept.append(column)
+        basis.append(rest / apart)
+    if not names:
+        return None
+    if len(names) * ROOM > y.size:
+        return sparsest(dict(zip(names, kept, strict=True)), y, noise)
+    return settled(names, kept, y, noise)
+
+
+def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
+    """Tell whether some sum of columns comes near ``y`` at all, which rules most sums out in a tenth of the time."""
+    A = np.stack(columns, 1)
+    sizes = np.linalg.norm(A, axis=0)
+    A = A[:, sizes > 0] / sizes[sizes > 0]
+    if not A.shape[1] or not (np.isfinite(A).all() and np.isfinite(y).all()):
+        return False
+    Q = np.linalg.qr(A)[0]
+    return bool(np.abs(Q @ (Q.T @ y) - y).max() <= NEAR * noise * np.abs(y).max())
+
+
+def settled(names: list[str], kept: list[Floats], y: Floats, noise: float) -> dict[str, float] | None:
+    """Return the coefficients of independent columns, those that are nothing but noise left out."""
+    size = float(np.abs(y).max(initial=0))
+    while names:
+        A = np.stack(kept, 1)
+        scale = np.linalg.norm(A, axis=0)
+        Q, R = np.linalg.qr(A / scale)
+        found = np.linalg.solve(R, Q.T @ y) / scale
+        if not np.abs(A @ found - y).max() <= 64 * noise * (size + np.abs(A * found).max(initial=0)):
+            return None
+        parts = np.abs(A * found).max(0)
+        weak = parts < 4096 * noise * size
+        if not weak.any():
+            return {name: float(c) for name, c in zip(names, found, strict=True)}
+        if weak.all():
+            return None
+        names = [name for name, gone in zip(names, weak, strict=True) if not gone]
+        kept = [column for column, gone in zip(kept, weak, strict=True) if not gone]
+    return {}
+
+
+def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Collection[str]) -> dict[str, float] | None:
+    """Return coefficients as ``solve`` does, of one or two columns if these will do: columns may be nearly alike."""
+    sets = chain([[*likely]], combinations(columns, 1), combinations(columns, 2), [[*columns]])
+    solved = (solve({name: columns[name] for name in some if name in columns}, y, noise) for some in sets)
+    return next((found for found in solved if found is not None), None)
+
+
+def sparsest(columns: Mapping[str, Floats], y: Floats, noise: float) -> dict[str, float] | None:
+    """Return the one or two columns that add up to ``y``, if few equations are at hand."""
+    for number in (1, 2) if y.size >= ENOUGH else (1,):
+        for names in combinations(columns, number):
+            if (found := settled([*names], [columns[name] for name in names], y, noise)) is not None:
+                return found
+    return None
+
+
+def plainest(value: float, noise: float) -> float:
+    """Return the plain number that a coefficient is, up to noise: a fraction of small numbers, or a few digits."""
+    close = max(1e-7, 4096 * noise)
+    for limit in (1, 2, 4, 12, 100, 1000):
+        near = Fraction(value).limit_denominator(limit)
+        if abs(float(near) - value) <= close * max(abs(value), 1e-3):
+            return float(near)
+    digits = float(f"{value:.6g}")
+    return digits if abs(digits - value) <= close * abs(value) else value

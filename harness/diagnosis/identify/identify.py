@@ -1,0 +1,156 @@
+"""identify: the sums of a subject's step and of its way back, each from cases that show it and little else.
+
+The order is that in which data flows: the step, from the subject's own states, then h_n, then the slope in a single
+step, what a step passes to the one before it in two, each returned gradient in three, longer and wider cases for what
+depends on the step or on a size, and large numbers for what is clipped. A sum is not looked up: its coefficients solve
+linear equations, so that several mistakes at once only add up. What was found is then run as a whole, and must give
+every number of fresh cases within the error that roundings can make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from harness.diagnosis.identify.ask import Answer, Asker, Sizes
+from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Found, explains
+from harness.diagnosis.identify.limits import LimitInquiry
+from harness.diagnosis.identify.model import Model, Network, When
+from harness.oracle.bound import np
+
+FORWARD: Final = (
+    "activation",
+    "inside",
+    "otherwise",
+    "step",
+    "activated",
+    "added",
+    "start",
+    "final",
+    "written",
+)  # the fields of the way forward
+
+
+class LayerInquiry(LimitInquiry):
+    """Everything that is asked of one layer and direction."""
+
+    def identify(self) -> Found:
+        """Return what this layer and direction computes."""
+        if self._base is None:
+            return self.found
+        self.found.forward = self._step()
+        if self.asker.losses and not (self.found.forward and self._derives()) and self._states_known():
+            self._way_back()
+        self.found.model, self.found.derived = self.model, self.derived
+        return self.found
+
+    def _derives(self) -> bool:
+        """Tell whether the gradients are the derivative of a wrong way forward, as autograd takes it."""
+        if self.network.derived:
+            return True
+        right = Model()
+        if all(getattr(self.model, name) == getattr(right, name) for name in FORWARD):
+            return False
+        asked = [
+            a
+            for loss in self.asker.losses
+            for T in (1, SHORT, LONG[1])
+            for a in self.answers(T, 1, loss=loss, scale=1.0)
+        ]
+        for when in (When(), When("never"), When("never", 1), *(When("but every", k) for k in range(2, 13))):
+            model = replace(self.model, passes=when)
+            network = replace(self._with(model), derived=True)
+            if asked and all(explains(network, a, self.asker.rounding) for a in asked):
+                self.model, self.derived = model, True
+                return True
+        return False
+
+    def _way_back(self) -> None:
+        """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
+        best: tuple[tuple[int, int], Model, list[str]] | None = None
+        for chain in self._chains():
+            solved, unknown = self._readouts(chain)
+            score = (len(unknown), oddness(solved))
+            if best is None or score < best[0]:
+                best = score, solved, unknown
+            if not unknown:
+                break
+        if best is None:
+            self.found.unknown = ["the way back"]
+            return
+        (_, self.model, self.found.unknown) = best
+        self.found.backward = True
+        self._find_entry()
+        self._find_limits()
+
+
+def oddness(model: Model) -> int:
+    """Return how many fields of a model are not nn.RNN's."""
+    right = Model()
+    names = ("slope", "at", "own", "links", "reached", "passes")
+    return len([name for name in names if getattr(model, name) != getattr(right, name)]) + len(model.readouts)
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What a subject computes, and the cases on which the whole of it was tried."""
+
+    network: Network
+    nonlinearity: str
+    fresh: int  # the fresh cases whose every number the network gives
+    unknown: tuple[str, ...] = ()  # what is not known of it: gradients by role, or "the step"
+    seconds: float = 0.0
+    questions: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """True if every number that was returned is known."""
+        return not self.unknown
+
+
+def identify(asker: Asker) -> Identified:
+    """Return what a subject computes, by the coefficients of its sums."""
+    with np.errstate(all="ignore"):
+        first = LayerInquiry(asker).identify()
+        for sequences, input_size in ((1, SQUARE), (2, SQUARE - 1)):  # what is mixed up, or depends on equal sizes
+            if not first.forward:
+                another = LayerInquiry(asker, sequences=sequences, input_size=input_size).identify()
+                first = another if another.forward else first
+        network = Network(first.model, derived=first.derived)
+        unknown = [] if first.forward else ["the step"]
+        unknown += first.unknown
+        for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
+            if unknown or not all(asker.allows(name, value) for name, value in stack.items()):
+                continue
+            if all(explains(network, a, asker.rounding) for a in fresh_answers(asker, **stack)):
+                continue
+            found = LayerInquiry(asker, place, network).identify()
+            if found.forward and not found.unknown:
+                network = replace(network, **{"above" if place[0] else "reverse": found.model}, derived=found.derived)
+        fresh = list(fresh_answers(asker))
+        wrong = [a for a in fresh if not explains(network, a, asker.rounding, unknown)]
+        if wrong and not unknown:
+            unknown.append("what long, large or small cases show")
+        return Identified(network, asker.nonlinearity, len(fresh) - len(wrong), tuple(unknown), 0.0, asker.questions)
+
+
+# Sizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
+# everything, long ones, and gradients that a clip would cut off.
+FRESH: Final = (
+    (1, 1, 1, 1, 1.0),
+    (2, 2, 3, 2, 1.0),
+    (5, 2, SQUARE, SQUARE, 1e-2),
+    (7, 3, 2, 5, 30.0),
+    (LONG[1] + 2, 1, 3, 3, 1.0),
+)
+SEED: Final = 101  # of their numbers
+
+
+def fresh_answers(asker: Asker, **stack: Any) -> Iterator[Answer]:
+    """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
+    for loss in (None, *asker.losses):
+        for *sizes, scale in FRESH:
+            for hx in (True, False) if asker.has_hx else (False,):
+                if (a := asker.ask(Sizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
+                    yield a

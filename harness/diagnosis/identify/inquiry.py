@@ -1,0 +1,218 @@
+"""inquiry: one layer and direction of a subject, and the questions that are asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from harness.diagnosis.identify.ask import Answer, Asker, Sizes
+from harness.diagnosis.identify.ball import Ball, Rounding
+from harness.diagnosis.identify.layer import backward, forward, slopes
+from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
+from harness.diagnosis.identify.model import RIGHT_READOUT, Model, Network
+from harness.diagnosis.identify.run import Place, flow_of, flows_of, role_of, run, time_major, values_of
+from harness.diagnosis.identify.terms import Flow
+from harness.oracle.arithmetic import FORMATS
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
+SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
+LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
+OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
+SLACK: Final = 4.0  # what a subject may be off by, beside the bound: it may write the same sum in another way
+
+
+@dataclass
+class Found:
+    """What was found of one layer and direction: its model, and which parts of it are known."""
+
+    model: Model = field(default_factory=Model)
+    derived: bool = False  # True if the gradients are the derivative of the way forward
+    forward: bool = False  # True if the step is known
+    backward: bool = False  # True if the chain from step to step is known
+    unknown: list[str] = field(default_factory=list)  # the returned gradients that are not known, by role
+
+
+class Inquiry:
+    """One layer and direction of a subject, and what is known of it so far."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        place: Place = (0, 0),
+        network: Network = RIGHT_NETWORK,
+        *,
+        sequences: int = 2,
+        input_size: int = SQUARE,
+    ) -> None:
+        """Ask of a layer and direction; ``network`` is what is known of the layers below and the other direction."""
+        self.asker, self.noise, self.place, self.network = asker, asker.noise, place, network
+        self._input_size = input_size
+        self._stack: dict[str, Any] = {"num_layers": place[0] + 1, "bidirectional": place[1] > 0}
+        self.found = Found()
+        self.model = network.first
+        self.derived = network.derived
+        self._values: dict[Any, Any] = {}
+        self._base = self._shape(sequences)
+
+    def _shape(self, sequences: int) -> dict[str, Any] | None:
+        """Return how generic cases look: hx, and two sequences if there may be."""
+        for N in range(sequences, 0, -1):
+            for hx in (True, False) if self.asker.has_hx else (False,):
+                if (
+                    self.asker.ask(Sizes(SHORT, N, self._input_size, SQUARE), hx=hx, loss=None, **self._stack)
+                    is not None
+                ):
+                    return {"N": N, "hx": hx}
+        return None
+
+    def answers(
+        self, T: int, number: int, *, input_size: int = 0, hidden_size: int = SQUARE, **factors: Any
+    ) -> list[Answer]:
+        """Return what the subject gives on some cases of generic numbers."""
+        assert self._base is not None
+        named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None} | self._stack | factors
+        sizes = Sizes(T, named.pop("N"), input_size or self._input_size, hidden_size)
+        return [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]
+
+    def _steps_of(self, a: Answer) -> Floats | None:
+        """Return the states of this layer and direction (T, N, H) in the order of its steps, if they are returned."""
+        if a.steps is None:
+            return None
+        H, d = a.case.config.hidden_size, self.place[1]
+        states = a.steps[..., d * H : (d + 1) * H]
+        return states if d == 0 else states[::-1]
+
+    def _flows(self, answers: Sequence[Answer]) -> list[Flow]:
+        """Return a flow for each answer, with the subject's own states."""
+        flows = []
+        for a in answers:
+            _, x = flows_of(self.network, a.case, layers=self.place[0])
+            f = flow_of(a.case, *self.place, x, None)
+            if (states := self._steps_of(a)) is not None:
+                f.out = dict(enumerate(states))
+                f.h = dict(f.out)
+            f.given = f.hx
+            flows.append(f)
+        return flows
+
+    @property
+    def _row(self) -> int:
+        """The row of this layer and direction in hx and h_n."""
+        layer, direction = self.place
+        return layer * (2 if direction else 1) + direction
+
+    def _states_known(self) -> bool:
+        answers = self.answers(SHORT, 1)
+        return self.found.forward or bool(answers and answers[0].steps is not None)
+
+    def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Answer, Flow]]:
+        """Return answers with gradients, small ones, which are not 0 at one step alone if ``at`` names it."""
+        loss = self.asker.losses[0]
+        if loss == "h_n" and at is not None and at != T - 1:
+            return []
+        return self._pairs(
+            self.answers(T, number, loss=loss, at=None if at is None or loss == "h_n" else (at,), **factors)
+        )
+
+    def _pairs(self, answers: Sequence[Answer]) -> list[tuple[Answer, Flow]]:
+        """Return answers, each with its flow."""
+        found = []
+        for a, f in zip(answers, self._flows(answers), strict=True):
+            forward(self.model, f, self.asker.nonlinearity, np.stack(list(f.out.values())) if f.out else None)
+            f.g = self._given(a)
+            found.append((a, f))
+        return found
+
+    def _given(self, a: Answer) -> dict[int, Floats]:
+        """Return the gradient by each state, as the loss gives it, in the order of the steps."""
+        config, arrays, d = a.case.config, a.case.arrays, self.place[1]
+        T, H = config.T, config.hidden_size
+        g = np.zeros((T, config.N, H))
+        if "output.grad" in arrays:
+            given = time_major(a.case, arrays["output.grad"])[..., d * H : (d + 1) * H]
+            g = g + (given if d == 0 else given[::-1])
+        if "readout.grad" in arrays:
+            given = time_major(a.case, arrays["readout.grad"]) @ np.asarray(
+                a.case.weights["readout.weight"], np.float64
+            )
+            given = given[..., d * H : (d + 1) * H]
+            g = g + (given if d == 0 else given[::-1])
+        if "h_n.grad" in arrays:
+            g[-1] += np.asarray(arrays["h_n.grad"][self._row], np.float64)
+        return dict(enumerate(g))
+
+    def _name(self, role: str) -> str:
+        """Return the name of a gradient of this layer and direction."""
+        layer, d = self.place
+        return f"{role}.grad" if role in ("x", "hx") else f"{role}_l{layer}{'_reverse' if d else ''}.grad"
+
+    def _roles(self) -> list[str]:
+        """Return the roles of the gradients that the subject returns of this layer and direction."""
+        if not (asked := self._back(SHORT, 1)):
+            return []
+        returned = asked[0][0].arrays
+        return [r for r in RIGHT_READOUT if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
+
+    def _vector(self, role: str, a: Answer) -> Floats:
+        array = a.arrays[self._name(role)]
+        return (array[self._row] if role == "hx" else array).ravel()
+
+    def _chained(self, model: Model, asked: Sequence[tuple[Answer, Flow]]) -> None:
+        for _, f in asked:
+            slopes(model, f, self.asker.nonlinearity)
+            backward(model, f)
+
+    def _expected(self, model: Model, a: Answer) -> dict[str, Floats]:
+        with np.errstate(all="ignore"):
+            states = self._steps_of(a)
+            known = None if states is None else {self.place: states}
+            return {name: values_of(v) for name, v in run(self._with(model), a.case, states=known).items()}
+
+    def _with(self, model: Model) -> Network:
+        """Return the network with the model of this layer and direction."""
+        layer, d = self.place
+        if layer:
+            return replace(self.network, above=model)
+        return replace(self.network, reverse=model) if d else replace(self.network, first=model)
+
+    def _differing(self, model: Model, asked: Sequence[tuple[Answer, Flow]]) -> list[str]:
+        """Return the roles whose gradients are not the model's."""
+        wrong: list[str] = []
+        for a, _ in asked:
+            made = self._expected(model, a)
+            for role in self._roles():
+                if role not in wrong and role not in self.found.unknown:
+                    given, expected = (
+                        v[self._row] if role == "hx" else v
+                        for v in (a.arrays[self._name(role)], made[self._name(role)])
+                    )
+                    size = np.abs(expected).max(initial=0)
+                    if not np.abs(given - expected).max(initial=0) <= 1024 * self.noise * size:
+                        wrong.append(role)
+        return wrong
+
+
+def explains(network: Network, a: Answer, rounding: Rounding, roles: Sequence[str] = ()) -> bool:
+    """Tell whether the model gives every number of an answer, but for gradients of some roles."""
+    largest = FORMATS[a.case.config.plain.dtype].largest
+    with np.errstate(all="ignore"):
+        made = run(network, a.case, rounding, a.states)
+        overflows = max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) > OVERFLOWS * largest
+        for name, array in a.arrays.items():
+            if name not in made or role_of(name) in roles:
+                continue
+            ball = made[name]
+            value, error = (ball.value, ball.error) if isinstance(ball, Ball) else (ball, np.zeros(np.shape(ball)))
+            close = (np.abs(array - value) <= SLACK * error + rounding.eta) | ~np.isfinite(error)
+            if not (close | (~np.isfinite(array) & overflows)).all():
+                return False
+    return True
+
+
+def time_first(a: Answer, name: str) -> Floats:
+    """Return an array of an answer with time first."""
+    array = a.arrays[name]
+    return array.swapaxes(0, 1) if a.case.config.batch_first else array

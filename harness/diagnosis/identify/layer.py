@@ -1,0 +1,237 @@
+"""layer: what one layer and direction computes, forward and back, by its model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any, Final
+
+from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.model import (
+    RIGHT_READOUT,
+    Limit,
+    Model,
+    Sum,
+    needs_square,
+)
+from harness.diagnosis.identify.terms import (
+    ACTIVATIONS,
+    ADDED,
+    AT,
+    INPUT,
+    LEFT,
+    LINK,
+    RIGHT_SLOPE,
+    SLOPES,
+    START,
+    STARTS,
+    STEP,
+    Flow,
+    Numbers,
+    clipped,
+)
+from harness.diagnosis.identify.terms import RIGHT as OPERANDS
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+
+def product(name: str, f: Flow, t: int) -> Numbers:
+    """Return one step's part of a parameter's gradient: ``left . right`` is left.T @ right, summed over the batch.
+
+    ``. 1`` is the sum over the batch alone. ``(..).T`` is transposed, ``sum(..)`` summed over the units, too.
+    """
+    if name in ("W_ih", "W_hh", "b_ih", "b_hh"):
+        return getattr(f, name) * 1.0
+    if name.startswith("by source . "):
+        of = f.x if name.endswith("x") else [f.state(k - 1) for k in range(f.T)]
+        parts = [by_step[t].T @ of[source] for source, by_step in f.sources().items() if t in by_step]
+        return added(parts) if parts else np.zeros((f.H, of[0].shape[1]))
+    if name.startswith("sums "):
+        left, _, right = name.removeprefix("sums ").partition(" . ")
+        rows, others = LEFT[left].value(f, t).sum(0), OPERANDS[right].value(f, t).sum(0)
+        return (rows + np.zeros((1, 1))).T @ (others + np.zeros((1, 1)))
+    if name.startswith("transposed "):
+        return product(name.removeprefix("transposed "), f, t).T
+    if name.startswith("summed over units "):
+        return product(name.removeprefix("summed over units "), f, t).sum(0) + np.zeros(f.H)
+    if name.startswith("sequence "):
+        number, _, rest = name.removeprefix("sequence ").partition(": ")
+        n = {"first": 0, "last": f.N - 1}.get(number, 0)
+        left, _, right = rest.partition(" . ")
+        row = LEFT[left].value(f, t)[n : n + 1]
+        other = OPERANDS[right].value(f, t)
+        return row.sum(0) if other is None else row.T @ other[n : n + 1]
+    left, _, right = name.partition(" . ")
+    row, other = LEFT[left].value(f, t), OPERANDS[right].value(f, t)
+    return row.sum(0) if other is None else row.T @ other
+
+
+def added(parts: Any) -> Any:
+    """Return the sum of some numbers."""
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole + part
+    return whole
+
+
+def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | None:
+    """Return a sum at a step; ``None`` if it has no term there."""
+    found: Numbers | None = None
+    for name, coef in terms:
+        c = coef.of(f, t)
+        if c:
+            value = table[name].value(f, t)
+            value = value if c == 1 else value * c
+            found = value if found is None else found + value
+    return found
+
+
+def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> None:
+    """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back."""
+    activation = ACTIVATIONS[model.activation or nonlinearity]
+    zeros = np.zeros((f.N, f.H))
+    f.hx = STARTS[model.start](f.hx)
+    given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
+    f.h = dict(enumerate(given))
+    step = model.step if f.square or not any(STEP[name].square for name, _ in model.step) else Model().step
+    in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
+    for t in range(f.T):
+        other = next((ACTIVATIONS[kind] for kind, when in model.otherwise if when.at(t, f.T)), activation)
+        if in_place and states is None:
+            f.h[t] = zeros
+        for _ in range(f.H if in_place and states is None else 1):
+            s = total(step, STEP, f, t)
+            f.s[t] = zeros if s is None else s
+            h = other.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
+            h = h if model.activated == 1 else h * model.activated
+            added = total(model.added, ADDED, f, t)
+            f.made[t] = h if added is None else h + added
+            if states is None:
+                f.h[t] = f.made[t]
+
+
+def slopes(model: Model, f: Flow, nonlinearity: str) -> None:
+    """Compute a flow's slopes, each as it is taken at its step."""
+    terms = model.slope or RIGHT_SLOPE[nonlinearity]
+    for t in range(f.T):
+        k = AT[model.at](t, f.T)
+        h, s = f.state(k), (f.s[k] if k >= 0 else f.hx)
+        value: Numbers = np.zeros((f.N, f.H))
+        for name, c in terms:
+            value = value + SLOPES[name](h, s, f.x[max(k, 0)]) * c
+        f.slope[t] = value
+
+
+def limited(v: Numbers, limit: Limit) -> Numbers:
+    """Return an array that is clipped."""
+    if limit.kind == "elements":
+        return clipped(v, limit.most)
+    norm = float(np.sqrt(np.sum(np.square(v.value if isinstance(v, Ball) else v))))
+    return v * (limit.most / (norm + limit.beside)) if norm + limit.beside > limit.most else v
+
+
+def backward(model: Model, f: Flow) -> None:
+    """Compute a flow's gradients by its states and preactivations, given ``f.g`` and the slopes."""
+    f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
+    f.sources = lambda: by_source(model, f)
+    if model.horizon:
+        zeros = np.zeros((f.N, f.H))
+        f.da, f.dh = dict.fromkeys(range(f.T), zeros), dict.fromkeys(range(f.T), zeros)
+        for by_step in f.sources().values():
+            for t, da in by_step.items():
+                f.da[t] = f.da[t] + da
+        return
+    go_back(model, f, range(f.T))
+
+
+def by_source(model: Model, f: Flow) -> dict[int, dict[int, Numbers]]:
+    """Return da by the step whose output's gradient it is part of, and by step."""
+    found: dict[int, dict[int, Numbers]] = {}
+    for source in range(f.T):
+        one = copy(f)
+        one.da, one.dh, one.next, one.passed = {}, {}, {}, {}
+        one.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
+        first = max(0, source - model.horizon) if model.horizon else 0
+        go_back(model, one, range(first, source + 1))
+        found[source] = one.da
+    return found
+
+
+def go_back(model: Model, f: Flow, steps: range) -> None:
+    """Go back over some steps."""
+    zeros = np.zeros((f.N, f.H))
+    where, limit = model.step_limit or ("", Limit("elements", math.inf))
+    for t in reversed(steps):
+        f.da[t], f.dh[t] = zeros, zeros
+        if not model.reached.at(t, f.T):
+            continue
+        slope, da, dh = f.slope[t], zeros, zeros
+        for sloped, coef in model.own:
+            c = coef.of(f, t)
+            if c:
+                own = f.g[t] * c
+                dh, da = dh + own, da + (own * slope if sloped else own)
+        f.next[t] = zeros
+        if t + 1 in f.da and model.reached.at(t + 1, f.T) and model.passes.at(t, f.T):
+            for term, sloped, coef in model.links:
+                passed = LINK[term].value(f, t) * coef.of(f, t)
+                passed = limited(passed, limit) if where == "dh_next" else passed
+                dh, da = dh + passed, da + (passed * slope if sloped else passed)
+                f.next[t] = f.next[t] + passed
+        if t in f.passed:
+            sloped = not model.links or model.links[0].sloped
+            f.next[t] = f.next[t] + f.passed[t]
+            dh, da = dh + f.passed[t], da + (f.passed[t] * slope if sloped else f.passed[t])
+        if where == "dh":
+            dh = limited(dh, limit)
+            da = dh * slope
+        f.dh[t], f.da[t] = dh, (limited(da, limit) if where == "da" else da)
+
+
+def enter(model: Model, f: Flow, g: Floats) -> None:
+    """Add h_n's gradient where it enters; what is passed goes on to the first step that the way back reaches, or hx."""
+    for t in range(f.T):
+        for how, coef in model.entry:
+            if not (c := coef.of(f, t)):
+                continue
+            if how in ("g", "instead"):
+                f.g[t] = (f.g[t] if how == "g" else f.g[t] * 0.0) + g * c
+                continue
+            to = next((k for k in range(t, -1, -1) if model.reached.at(k, f.T)), -1)
+            f.passed[to] = f.passed.get(to, np.zeros_like(g)) + g * c
+
+
+def gradient(model: Model, role: str, f: Flow) -> Any:
+    """Return one gradient of a flow: an array; by x a list of steps."""
+    terms = model.readout(role)
+    if not f.square and any(needs_square(role, name) for name, _ in terms):
+        terms = RIGHT_READOUT[role]
+    if role == "x":
+        zeros = np.zeros((f.N, f.F))
+        return [found if (found := total(terms, INPUT, f, t)) is not None else zeros for t in range(f.T)]
+    if role == "hx":
+        found = total(terms, START, f, 0)
+        found = np.zeros((f.N, f.H)) if found is None else found
+        return found + f.passed[-1] if -1 in f.passed else found
+    shape = {"weight_ih": (f.H, f.F), "weight_hh": (f.H, f.H)}.get(role, (f.H,))
+    whole: Numbers = np.zeros(shape)
+    limit = model.limits.get(role)
+    for t in reversed([t for t in range(f.T) if model.reached.at(t, f.T)]):
+        for name, coef in terms:
+            c = coef.of(f, t)
+            if c:
+                part = product(name, f, t)
+                whole = whole + (part if c == 1 else part * c)
+        if limit is not None and limit.kind == "running sum":
+            whole = clipped(whole, limit.most)
+    return whole
+
+
+FINAL: Final[dict[str, Callable[[Flow], Numbers]]] = {
+    "h[T-1]": lambda f: f.made[f.T - 1],
+    "h[0]": lambda f: f.made[0],
+    "s[T-1]": lambda f: f.s[f.T - 1],
+    "h[T-2]": lambda f: f.made[f.T - 2] if f.T > 1 else f.hx,
+    "hx": lambda f: f.hx,
+}

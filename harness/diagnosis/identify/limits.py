@@ -1,0 +1,134 @@
+"""limits: what is clipped, of the gradients that are returned or at each step of the way back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from harness.diagnosis.identify.ask import Answer
+from harness.diagnosis.identify.fit import plainest
+from harness.diagnosis.identify.inquiry import LONG, SHORT
+from harness.diagnosis.identify.model import Limit, Model
+from harness.diagnosis.identify.readouts import ReadoutInquiry
+from harness.diagnosis.identify.terms import (
+    LINK,
+    Flow,
+)
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+
+class LimitInquiry(ReadoutInquiry):
+    """What large gradients show."""
+
+    def _find_limits(self) -> None:
+        """Find which gradients are clipped, or what is clipped at each step, from large ones."""
+        asked = [pair for scale in (30.0, 1e3, 1e4) for pair in self._back(SHORT, 4, scale=scale)]
+        if not asked:
+            return
+        wrong = self._differing(self.model, asked)
+        if not wrong:
+            return
+        asked += self._near(asked, wrong)
+        for model in (self.model, *self._step_limits()):
+            limits = self._limits(model, asked)
+            if limits is not None:
+                self.model = replace(model, limits=limits)
+                return
+        self.found.unknown += [f"large {role}" for role in wrong if role not in self.found.unknown]
+
+    def _near(self, asked: Sequence[tuple[Answer, Flow]], wrong: Sequence[str]) -> list[tuple[Answer, Flow]]:
+        """Return answers with gradients that are not far from a limit, so that some are cut off and others are not."""
+        a = asked[0][0]
+        made = self._expected(self.model, a)
+        sizes = [float(np.abs(made[self._name(role)]).max(initial=0)) for role in wrong]
+        tops = [self._top(role, a) for role in wrong]
+        scales = {
+            30.0 * times * top / size for top, size in zip(tops, sizes, strict=True) if size for times in (1.5, 4)
+        }
+        return [pair for scale in sorted(scales) for pair in self._back(LONG[0], 4, scale=scale)]
+
+    def _limits(self, model: Model, asked: Sequence[tuple[Answer, Flow]]) -> dict[str, Limit] | None:
+        """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""
+        wrong = self._differing(replace(model, limits={}), asked)
+        found: dict[str, Limit] = {}
+        unexplained = []
+        for role in wrong:
+            tops = {self._top(role, a) for a, _ in asked}
+            top = plainest(max(tops), self.noise)
+            one = replace(model, limits={role: Limit("elements", top)})
+            norms = [float(np.linalg.norm(self._vector(role, a))) for a, _ in asked]
+            norm = plainest(max(norms), self.noise)
+            other = replace(model, limits={role: Limit("norm", norm)})
+            if role not in self._differing(one, asked):
+                found[role] = Limit("elements", top)
+            elif role not in self._differing(other, asked):
+                found[role] = Limit("norm", norm)
+            elif role not in self._differing(replace(model, limits={role: Limit("running sum", top)}), asked):
+                found[role] = Limit("running sum", top)
+            else:
+                unexplained.append(role)
+        if unexplained:
+            limit = self._joint_norm(replace(model, limits=found), asked, unexplained)
+            one = replace(model, limits=found | dict.fromkeys(unexplained, limit))
+            if self._differing(one, asked):
+                return None
+            found |= dict.fromkeys(unexplained, limit)
+        return found
+
+    def _joint_norm(self, model: Model, asked: Sequence[tuple[Answer, Flow]], roles: Sequence[str]) -> Limit:
+        """Return the norm that some gradients have together, and what was added to the norm that divided them.
+
+        With n the norm before, it is most * n / (n + beside) after. Its inverse is linear in 1 / n.
+        """
+
+        def norm(arrays: Mapping[str, Floats], over: Sequence[str]) -> float:
+            return math.sqrt(sum(float(np.sum(np.square(arrays[self._name(role)]))) for role in over))
+
+        made = [self._expected(model, a) for a, _ in asked]
+        for count in range(len(roles), 0, -1):
+            for over in combinations(roles, count):
+                norms = [(norm(m, over), norm(a.arrays, over)) for m, (a, _) in zip(made, asked, strict=True)]
+                if not all(before and after for before, after in norms):
+                    continue
+                A = np.array([[1.0, 1 / before] for before, _ in norms])
+                y = np.array([1 / after for _, after in norms])
+                found = np.linalg.lstsq(A, y, rcond=None)[0]
+                if np.abs(A @ found - y).max() <= 4096 * self.noise * np.abs(y).max():
+                    beside = float(f"{found[1] / found[0]:.2g}")
+                    most = plainest(float(1 / found[0]), self.noise)
+                    return Limit(
+                        "joint norm",
+                        most,
+                        beside if 1e-13 < beside < 0.1 else 0.0,
+                        tuple(over) if count < len(roles) else (),
+                    )
+        return Limit("joint norm", math.inf)
+
+    def _top(self, role: str, a: Answer) -> float:
+        return float(np.abs(self._vector(role, a)).max(initial=0))
+
+    def _step_limits(self) -> Iterator[Model]:
+        """Yield the model with a clip at each step, whose limit is where gradients stop being in proportion."""
+        low, high = 1e-2, 1e4
+        if not (asked := self._back(2, 1, scale=low)) or self._differing(self.model, asked):
+            return
+        for _ in range(60):
+            middle = math.sqrt(low * high)
+            asked = self._back(2, 1, scale=middle)
+            low, high = (low, middle) if self._differing(self.model, asked) else (middle, high)
+            if high / low < 1 + 1e-9:
+                break
+        [(a, f)] = self._back(2, 1, scale=low)
+        self._chained(self.model, [(a, f)])
+        links = [LINK[link.term].value(f, 0) * link.coef.of(f, 0) for link in self.model.links]
+        quantities = {"da": list(f.da.values()), "dh": list(f.dh.values()), "dh_next": links}
+        for where, values in quantities.items():
+            if not values:
+                continue
+            top = max(float(np.abs(v).max()) for v in values)
+            norm = max(float(np.linalg.norm(v)) for v in values)
+            for kind, most in (("elements", top), ("norm", norm)):
+                yield replace(self.model, step_limit=(where, Limit(kind, float(f"{most:.4g}"))))

@@ -1,0 +1,225 @@
+"""lines: an identified layer as lines of NumPy, which do what they say: forward, and the way back."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from harness.diagnosis.identify.model import ONE, Coef, Limit, Model, Network, Sum, When
+from harness.diagnosis.identify.terms import ACTIVATIONS, RIGHT_SLOPE
+
+# Steps as conditions of t and T.
+CONDITIONS: Final[dict[str, str]] = {
+    "never": "False",
+    "first": "t < {k}",
+    "from": "t >= {k}",
+    "last": "t >= T - {k}",
+    "but last": "t < T - {k}",
+    "last but": "t == T - 1 - {k}",
+    "only": "t == {k}",
+    "every": "(t + 1) % {k} == 0",
+    "but every": "(t + 1) % {k} != 0",
+    "after the first of the last": "t > max(0, T - {k})",
+}
+
+NAMES: Final = {
+    "weight_ih": "dW_ih",
+    "weight_hh": "dW_hh",
+    "bias_ih": "db_ih",
+    "bias_hh": "db_hh",
+    "x": "dx[t]",
+    "hx": "dhx",
+}
+
+
+def number(value: float) -> str:
+    """Return a number as it is written in code."""
+    return f"{value:.6g}"
+
+
+def condition(when: When) -> str:
+    """Return a pattern of steps as an expression of t and T."""
+    return CONDITIONS[when.kind].format(k=when.k)
+
+
+def term(name: str, coef: Coef) -> str:
+    """Return a term with its coefficient."""
+    text = (
+        name
+        if coef.value == 1
+        else f"-{_factor(name)}"
+        if coef.value == -1
+        else f"{number(coef.value)} * {_factor(name)}"
+    )
+    if coef.scale:
+        scale = f"({coef.scale})" if " " in coef.scale and not coef.scale.startswith("(") else coef.scale
+        text = f"{_factor(text) if coef.value == 1 else text} {'/' if coef.divides else '*'} {scale}"
+    return text
+
+
+def _factor(name: str) -> str:
+    return f"({name})" if re.search(r" [-+@] ", name) else name
+
+
+def sum_of(terms: Sum) -> str:
+    """Return a sum; a term that does not stand at every step has its condition."""
+    parts = [
+        term(name, coef) if coef.when == When() else f"({term(name, coef)} if {condition(coef.when)} else 0)"
+        for name, coef in terms
+    ]
+    return " + ".join(parts).replace("+ -", "- ") or "0"
+
+
+def lines(model: Model, nonlinearity: str, *, back: bool = True) -> dict[str, str]:
+    """Return the lines of one layer and direction by what they compute.
+
+    Before the first step, h[t] is hx, and beyond the last one every gradient is 0; x is counted as Python counts.
+    """
+    found = {
+        "start": f"h[-1] = {model.start}",
+        "steps": "for t in range(T):",
+        "s": f"    s[t] = {sum_of(model.step)}",
+        "h": f"    h[t] = {_state(model, nonlinearity)}",
+        "h_n": f"output = {model.written[0]}[0:T]; h_n = {model.final}",
+    }
+    return found | _back(model, nonlinearity) if back else found
+
+
+def _state(model: Model, nonlinearity: str) -> str:
+    phi = ACTIVATIONS[model.activation or nonlinearity].line.format(
+        "s[t]" if model.inside == 1 else f"({number(model.inside)} * s[t])"
+    )
+    for kind, when in model.otherwise:
+        phi = f"({ACTIVATIONS[kind].line.format('s[t]')} if {condition(when)} else {phi})"
+    factor = "" if model.activated == 1 else f"{number(model.activated)} * "
+    return f"{factor}{phi}" + "".join(f" + {term(name, coef)}" for name, coef in model.added)
+
+
+def _back(model: Model, nonlinearity: str) -> dict[str, str]:
+    found = {"entry": entry_line(model), "back": loop_line(model.reached)}
+    found["slope"] = f"    slope[t] = {slope_of(model, nonlinearity)}"
+    passed = " + ".join(term(link.term, link.coef) for link in model.links) or "0"
+    passing = "" if model.passes == When() or not model.links else f" if {condition(model.passes)} else 0"
+    horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
+    found["next"] = f"    dh_next = {passed}{passing}{horizon}"
+    (sloped, coef), behind = model.own[0], bool(model.links) and not model.links[0].sloped
+    own = term("g[t]", coef)
+    where, limit = model.step_limit or ("", Limit("elements", 0))
+    found["dh"] = f"    dh[t] = {own} + dh_next"
+    da = {
+        (True, False): "dh[t] * slope[t]",
+        (True, True): f"{own} * slope[t] + dh_next",
+        (False, False): f"{own} + dh_next * slope[t]",
+        (False, True): "dh[t]",
+    }[sloped, behind]
+    found["da"] = f"    da[t] = {da}"
+    if where:
+        key = {"dh_next": "next", "dh": "dh", "da": "da"}[where]
+        name = {"dh_next": "dh_next", "dh": "dh[t]", "da": "da[t]"}[where]
+        found[key] += f"; {name} = {clipped(name, limit)}"
+    found["gradients"] = loop_line(model.reached)
+    for role, name in NAMES.items():
+        text = readout_line(model, role)
+        limit = model.limits.get(role, Limit("elements", 0))
+        if limit.kind == "running sum":
+            text += f"; {name} = {clipped(name, limit)}"
+        found[role] = text if role == "hx" else f"    {text}"
+    for role, limit in model.limits.items():
+        if limit.kind != "running sum":
+            found[f"limit of {role}"] = limit_line(role, limit)
+    joint = next((limit for limit in model.limits.values() if limit.kind == "joint norm"), None)
+    if joint is not None:
+        over = joint.over or [role for role, other in model.limits.items() if other == joint]
+        squares = ", ".join(NAMES[role].removesuffix("[t]") for role in over)
+        beside = f" + {number(joint.beside)}" if joint.beside else ""
+        limits = {key: found.pop(key) for key in list(found) if key.startswith("limit of")}
+        found |= {"norm": f"norm = norm_of({squares}){beside}"} | limits
+    return found
+
+
+def entry_line(model: Model) -> str:
+    """Return where h_n's gradient enters."""
+    if not model.entry:
+        return "pass"
+    how, coef = model.entry[0]
+    name, sign = ("passed", "+=") if how == "passed" else ("g", "+=" if how == "g" else "=")
+    if coef.when == When("last", 1):
+        return f"{name}[T-1] {sign} {term('h_n_grad', coef._replace(when=When()))}"
+    where = "" if coef.when == When() else f" if {condition(coef.when)} else 0"
+    return f"for t in range(T): {name}[t] += {term('h_n_grad', coef)}{where}"
+
+
+def loop_line(when: When) -> str:
+    """Return the loop of the way back."""
+    ranges = {
+        "all": "range(T)",
+        "but last": f"range(T - {when.k})",
+        "from": f"range({when.k}, T)",
+        "last": f"range(max(0, T - {when.k}), T)",
+        "first": f"range(min({when.k}, T))",
+    }
+    of = ranges.get(when.kind) or f"[t for t in range(T) if {condition(when)}]"
+    return f"for t in reversed({of}):"
+
+
+def slope_of(model: Model, nonlinearity: str) -> str:
+    """Return the slope at step t."""
+    terms = sorted(model.slope or RIGHT_SLOPE[nonlinearity], key=lambda one: one[1] < 0)
+    text = " + ".join(term(name, Coef(c)) for name, c in terms).replace("+ -", "- ")
+    return re.sub(r"\b(h|s|x)\b(?!\[|\()", lambda found: f"{found[1]}[{model.at}]", text)
+
+
+def readout_line(model: Model, role: str) -> str:
+    """Return the line of a gradient that is returned; ``+=`` at each step of the way back."""
+    terms = tuple((product_line(name), coef) for name, coef in model.readout(role))
+    if role == "hx" and model.reached != When():
+        terms = tuple((name.replace("[0]", "[first]"), coef) for name, coef in terms)
+    return f"{NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}"
+
+
+def product_line(name: str) -> str:
+    """Return a product of the model as it is written."""
+    if name.startswith("by source . "):
+        operand = "x[source]" if name.endswith("x") else "h[source-1]"
+        return f"sum(da_of[source][t].T @ {operand} for source in range(t, T))"
+    if name.startswith("sums "):
+        left, _, right = name.removeprefix("sums ").partition(" . ")
+        return f"np.outer({left}.sum(0), {right}.sum(0))"
+    if name.startswith("transposed "):
+        return f"({product_line(name.removeprefix('transposed '))}).T"
+    if name.startswith("summed over units "):
+        return f"{product_line(name.removeprefix('summed over units ')).removesuffix('.sum(0)')}.sum()"
+    if name.startswith("sequence "):
+        n, _, rest = name.removeprefix("sequence ").partition(": ")
+        left, _, right = rest.partition(" . ")
+        index = "0" if n == "first" else "-1"
+        return f"{left}[{index}]" if right == "1" else f"np.outer({left}[{index}], {right}[{index}])"
+    left, dot, right = name.partition(" . ")
+    if not dot:
+        return name
+    return f"{left}.sum(0)" if right == "1" else f"{left}.T @ {right}"
+
+
+def clipped(name: str, limit: Limit) -> str:
+    """Return a clipped array."""
+    if limit.kind in ("elements", "running sum"):
+        return f"np.clip({name}, -{number(limit.most)}, {number(limit.most)})"
+    return f"{name} * min(1, {number(limit.most)} / np.linalg.norm({name}))"
+
+
+def limit_line(role: str, limit: Limit) -> str:
+    """Return the line that clips a gradient."""
+    name = NAMES[role].removesuffix("[t]")
+    if limit.kind != "joint norm":
+        return f"{name} = {clipped(name, limit)}"
+    return f"{name} = {name} * min(1, {number(limit.most)} / norm)"
+
+
+def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
+    """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
+    own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, Model()))
+    keys = list(dict.fromkeys([*own, *(right if not network.derived else lines(Model(), nonlinearity, back=False))]))
+    return [(own.get(key, ""), right.get(key, "")) for key in keys]
+
+
+__all__ = ["ONE", "condition", "lines", "number", "recurrence", "sum_of", "term"]

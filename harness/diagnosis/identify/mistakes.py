@@ -1,0 +1,328 @@
+"""mistakes: where an identified layer is not nn.RNN's: each in a sentence, as a line of NumPy, and what mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.lines import lines, number, slope_of, term
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, Limit, Model, Network, Sum, When
+from harness.diagnosis.identify.terms import ACTIVATIONS, STEP
+
+
+class Difference(NamedTuple):
+    """A difference of a model from nn.RNN's: what is said of it, the line that has it, and what mends it."""
+
+    line: str  # its key among ``lines``
+    sentence: str
+    mend: Callable[[Model], Model]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One difference of a subject from nn.RNN."""
+
+    sentence: str  # reads on from "the subject"
+    yours: str  # the line of NumPy
+    right: str  # nn.RNN's; empty where nn.RNN has none
+    place: str = ""  # "above" or "reverse", if it is made there alone
+    mend: Callable[[Model], Model] = field(default=lambda model: model, compare=False, repr=False)
+
+    def without(self, network: Network) -> Network:
+        """Return a network in which this mistake is not made."""
+        if not self.place:
+            return network.map(self.mend)
+        own: Model = getattr(network, self.place)
+        changed: dict[str, Any] = {self.place: self.mend(own)}
+        return replace(network, **changed)
+
+
+def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
+    """Return the mistakes of a network, in the order in which numbers flow."""
+    found = list(_of_model(network.first, nonlinearity, derived=network.derived))
+    for place, words in (("above", "in the layers above the first"), ("reverse", "in the reverse direction")):
+        model: Model | None = getattr(network, place)
+        for one in [] if model is None else _of_model(model, nonlinearity, derived=network.derived):
+            if one not in found:
+                found.append(replace(one, place=place, sentence=f"{one.sentence}, {words}"))
+    return found
+
+
+def _of_model(model: Model, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
+    own, right = lines(model, nonlinearity), lines(Model(), nonlinearity)
+    differences = [*_forward(model, nonlinearity), *_passes(model)]
+    for line, sentence, mend in differences if derived else [*differences, *_back(model, nonlinearity)]:
+        yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
+
+
+def _set(name: str) -> Callable[[Model], Model]:
+    """Return what gives a field of a model nn.RNN's value."""
+    return lambda model: replace(model, **{name: getattr(Model(), name)})
+
+
+# The way forward.
+
+# The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
+_PARTS: Final = (
+    ("x[t] @ W_ih.T", re.compile(r"\bx\[")),
+    ("b_ih", re.compile(r"^b_ih$")),
+    ("h[t-1] @ W_hh.T", re.compile(r"\bh\[|\bhx\b")),
+    ("b_hh", re.compile(r"^b_hh$")),
+    ("", re.compile(r"^b_.*@|^1$")),
+)
+
+
+def _forward(model: Model, nonlinearity: str) -> Iterator[Difference]:
+    if model.start != "hx":
+        said = (
+            "ignores hx: it starts at zeros"
+            if model.start == "0 * hx"
+            else f"starts at {model.start.removesuffix(' + 0 * hx')}, not at hx"
+        )
+        yield Difference("start", said, _set("start"))
+    for right, belongs in _PARTS:
+        terms = tuple(one for one in model.step if belongs.search(one[0]))
+        if terms != (((right, ONE),) if right else ()):
+            yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
+    if model.activation is not None:
+        said = f"applies {ACTIVATIONS[model.activation].line.format('s')}, not {nonlinearity}"
+        yield Difference("h", said, _set("activation"))
+    if model.inside != 1:
+        said = f"applies {model.activation or nonlinearity} to {number(model.inside)} * s, not to s"
+        yield Difference("h", said, _set("inside"))
+    for kind, when in model.otherwise:
+        said = f"applies {ACTIVATIONS[kind].line.format('s')}, not {nonlinearity}, {when_words(when)}"
+        yield Difference("h", said, _set("otherwise"))
+    if model.added or model.activated != 1:
+        said = f"makes its state of {_outside(model)}, where nn.RNN takes {nonlinearity}(s) alone"
+        yield Difference("h", said, lambda m: replace(m, added=(), activated=1.0))
+    if model.written != Model().written:
+        yield Difference("h_n", "returns the sum of each step as the output, not its state", _set("written"))
+    if model.final != Model().final:
+        said = f"returns {model.final} as h_n, not the state after the last step"
+        yield Difference("h_n", said, _set("final"))
+
+
+# The sum of old states, less those that a unit reads anew.
+IN_PLACE: Final = {
+    "h[t-1] @ W_hh.T": 1.0,
+    "h[t] @ np.tril(W_hh, -1).T": 1.0,
+    "h[t-1] @ np.tril(W_hh, -1).T": -1.0,
+}
+
+
+def _mended_step(model: Model, right: str, belongs: re.Pattern[str]) -> Model:
+    names = [name for name, _ in Model().step]
+    terms = [one for one in model.step if not belongs.search(one[0])] + ([(right, ONE)] if right else [])
+    return replace(model, step=tuple(sorted(terms, key=lambda one: names.index(one[0]) if one[0] in names else 9)))
+
+
+def _step_sentence(terms: Sum, right: str) -> str:
+    if not terms:
+        role = {"b_ih": "bias_ih", "b_hh": "bias_hh"}.get(right)
+        return f"leaves {right} out of its step" if role is None else f"ignores {role}: {right} is never added"
+    where = ", where input_size = hidden_size" if any(STEP[name].square for name, _ in terms) else ""
+    if {name: coef.value for name, coef in terms} == IN_PLACE:
+        return "updates the state in place: each unit reads the new states of the units before it"
+    if not right:
+        return f"adds {written(terms)} to the sum of its step{where}"
+    if len(terms) == 1 and terms[0] == (right, Coef(when=terms[0][1].when)):
+        return f"adds {right} {when_words(terms[0][1].when)}"
+    return f"takes {written(terms)} in its step, not {right}{where}"
+
+
+def _outside(model: Model) -> str:
+    factor = "" if model.activated == 1 else f"{number(model.activated)} * "
+    return " + ".join([f"{factor}phi(s)", *(term(name, coef) for name, coef in model.added)])
+
+
+# The way back.
+
+
+def _passes(model: Model) -> Iterator[Difference]:
+    if model.passes.kind == "never" or not model.links:
+        mend = _set("passes") if model.passes.kind == "never" else _set("links")
+        yield Difference("next", "passes no gradient from a step to the one before it", mend)
+    elif model.horizon:
+        said = f"goes back {model.horizon} steps at most from the output of each step"
+        yield Difference("next", said, _set("horizon"))
+    elif model.passes != When():
+        yield Difference("next", f"cuts the way back every {model.passes.k} steps", _set("passes"))
+
+
+def _back(model: Model, nonlinearity: str) -> Iterator[Difference]:
+    right = Model()
+    last = Coef(when=When("last", 1))
+    if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
+        yield Difference("entry", _entry_sentence(model), _set("entry"))
+    if model.reached != right.reached:
+        yield Difference("back", _reached_sentence(model.reached), _set("reached"))
+    if model.slope is not None:
+        slopes = [slope_of(one, nonlinearity) for one in (model, right)]
+        said = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
+        yield Difference("slope", said, _set("slope"))
+    if model.at != right.at:
+        yield Difference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
+    if model.links and model.links != right.links:
+        behind = not model.links[0].sloped
+        passed = " + ".join(term(link.term, link.coef) for link in model.links)
+        if passed == right.links[0].term:
+            said = "adds what the next step passes back behind the slope, which does not multiply it"
+        else:
+            where = ", behind the slope" if behind else ""
+            said = f"passes {passed} from step t+1 back to step t{where}, not {right.links[0].term}"
+        yield Difference("da" if passed == right.links[0].term else "next", said, _set("links"))
+    if model.own != right.own:
+        sloped, coef = model.own[0]
+        said = f"takes {term('g[t]', coef)} for the output's gradient"
+        said = said if sloped else "adds the output's gradient behind the slope, which does not multiply it"
+        yield Difference("da" if not sloped else "dh", said, _set("own"))
+    if model.step_limit is not None:
+        where, limit = model.step_limit
+        what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
+        key = {"dh_next": "next"}.get(where, where)
+        yield Difference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
+    yield from _readouts(model)
+    yield from _limits(model)
+
+
+def _entry_sentence(model: Model) -> str:
+    if not model.entry:
+        return "ignores the gradient of h_n"
+    how, coef = model.entry[0]
+    if how == "instead":
+        return "takes the gradient of h_n in place of the output's at the last step, and does not add them"
+    if coef.when == When("last", 1):
+        return f"multiplies the gradient of h_n by {number(coef.value)}"
+    return f"adds the gradient of h_n {when_words(coef.when) or 'at every step'}, not at the last step"
+
+
+def _reached_sentence(when: When) -> str:
+    said = {
+        "but last": f"leaves the last {when.k} steps out of the way back",
+        "from": f"leaves the first {when.k} steps out of the way back",
+        "last": f"goes back over the last {when.k} steps only",
+        "first": f"goes back over the first {when.k} steps only",
+    }.get(when.kind, f"goes back {when_words(when)}")
+    return re.sub(r"the (last|first) 1 steps", r"the \1 step", said)
+
+
+def _readouts(model: Model) -> Iterator[Difference]:
+    groups: dict[tuple[str, object], list[str]] = {}
+    for role, terms in model.readouts.items():
+        if not terms and role.startswith("bias") and f"b_{role[5:]}" not in {name for name, _ in model.step}:
+            continue  # what is not read has no gradient
+        right = RIGHT_READOUT[role][0][0]
+        factor = [name for name, _ in terms] == [right]
+        groups.setdefault(
+            ("factor", terms[0][1]) if factor else ("biases" if "bias" in role else role, terms), []
+        ).append(role)
+    for (kind, _), roles in groups.items():
+        terms = model.readouts[roles[0]]
+        said = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
+        yield Difference(roles[0], said, partial(_mended_readouts, roles=tuple(roles)))
+
+
+def _mended_readouts(model: Model, roles: Sequence[str]) -> Model:
+    return replace(model, readouts={role: terms for role, terms in model.readouts.items() if role not in roles})
+
+
+def _factor_sentence(whose: str, coef: Coef) -> str:
+    if coef.when != When():
+        return f"counts the gradient by {whose} {when_words(coef.when)}"
+    if coef == Coef(scale="N"):
+        return f"divides the gradient by {whose} by N: it is a mean over the batch, not a sum"
+    by = term(coef.scale, Coef(coef.value)) if coef.scale else number(coef.value)
+    return f"{'divides' if coef.scale and coef.divides else 'multiplies'} the gradient by {whose} by {by}"
+
+
+def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
+    whose, right = of_roles(roles), RIGHT_READOUT[roles[0]]
+    if not terms:
+        return f"returns 0 as the gradient by {whose}"
+    units, sequence = "summed over units ", re.compile(r"sequence (first|last): ")
+    names = [name for name, _ in terms]
+    if names == [f"transposed {right[0][0]}"]:
+        return f"returns the gradient by {whose} transposed"
+    if names == [units + right[0][0]]:
+        return f"sums the gradient by {whose} over the units, too"
+    decay = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}.get(roles[0], "")
+    if decay in names and [one for one in terms if one[0] != decay] == list(right):
+        return f"adds {term(decay, terms[names.index(decay)][1])} to the gradient by {whose}, as weight decay does"
+    if names[0].startswith("by source"):
+        return f"takes for the gradient by {whose} what the last of the steps read, not what each one read"
+    if len(names) == 1 and (of := sequence.match(names[0])):
+        return f"takes the gradient by {whose} of the {of[1]} sequence alone"
+    made = written(terms).replace(" . 1", "").replace(" . ", " and ")
+    return (
+        f"makes the gradient by {whose} of {made}, not of {written(right).replace(' . 1', '').replace(' . ', ' and ')}"
+    )
+
+
+def _limits(model: Model) -> Iterator[Difference]:
+    groups: dict[Limit, list[str]] = {}
+    for role, limit in model.limits.items():
+        groups.setdefault(limit, []).append(role)
+    for limit, roles in groups.items():
+        most, whose = number(limit.most), of_roles(roles)
+        said = {
+            "elements": f"clips the gradient by {whose} to ±{most}",
+            "norm": f"clips the norm of the gradient by {whose} to {most}, each by itself",
+            "joint norm": f"clips the norm of the gradients by {whose}, taken together, to {most}",
+            "running sum": f"clips the running sum of the gradient by {whose} to ±{most} at each step",
+        }[limit.kind]
+        key = roles[0] if limit.kind == "running sum" else f"limit of {roles[0]}"
+        yield Difference(key, said, partial(_mended_limits, roles=tuple(roles)))
+
+
+def _mended_limits(model: Model, roles: Sequence[str]) -> Model:
+    return replace(model, limits={role: limit for role, limit in model.limits.items() if role not in roles})
+
+
+# Words.
+
+_STEPS: Final[dict[str, str]] = {
+    "all": "",
+    "never": "never",
+    "first": "at the first {k} steps only",
+    "from": "from step {k} on",
+    "last": "at the last {k} steps only",
+    "but last": "at all steps but the last {k}",
+    "last but": "at step T-1-{k} only",
+    "only": "at step {k} only",
+    "every": "at every {k}th step only",
+    "but every": "at all steps but every {k}th",
+    "after the first of the last": "at the last {k} steps but the first of them",
+}
+_BETTER: Final = {
+    "from step 1 on": "at all steps but the first",
+    "at step 0 only": "at the first step only",
+    "at the first 1 steps only": "at the first step only",
+    "at the last 1 steps only": "at the last step only",
+    "at all steps but the last 1": "at all steps but the last",
+}
+
+
+def when_words(when: When) -> str:
+    """Return the steps in words."""
+    said = _STEPS[when.kind].format(k=when.k)
+    return _BETTER.get(said, said)
+
+
+def written(terms: Sum) -> str:
+    """Return a sum, with the steps of each term in words where it does not stand at all of them."""
+    parts = []
+    for name, coef in terms:
+        words = when_words(coef.when)
+        parts.append(term(name, coef) + (f" [{words}]" if words else ""))
+    return " + ".join(parts).replace("+ -", "- ") or "0"
+
+
+def of_roles(roles: Sequence[str]) -> str:
+    """Return the arrays of some roles in words."""
+    names = ["the biases" if role == "bias_ih" and "bias_hh" in roles else role for role in roles]
+    names = [name for name in names if not (name == "bias_hh" and "the biases" in names)]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,194 @@
+"""model: a layer as the coefficients of its sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Final, NamedTuple
+
+from harness.diagnosis.identify.terms import (
+    INPUT,
+    START,
+    Flow,
+)
+
+
+class When(NamedTuple):
+    """The steps at which a term stands: all of them, or those that a pattern names."""
+
+    kind: str = "all"
+    k: int = 0
+
+    def at(self, t: int, T: int) -> bool:
+        """Tell whether it stands at step t of T."""
+        return PATTERNS[self.kind](t, T, self.k)
+
+
+PATTERNS: Final[dict[str, Callable[[int, int, int], bool]]] = {
+    "all": lambda t, T, k: True,
+    "never": lambda t, T, k: False,
+    "first": lambda t, T, k: t < k,
+    "from": lambda t, T, k: t >= k,
+    "last": lambda t, T, k: t >= T - k,
+    "but last": lambda t, T, k: t < T - k,
+    "last but": lambda t, T, k: t == T - 1 - k,
+    "only": lambda t, T, k: t == k,
+    "every": lambda t, T, k: (t + 1) % k == 0,
+    "but every": lambda t, T, k: (t + 1) % k != 0,
+    "after the first of the last": lambda t, T, k: t > max(0, T - k),
+}
+
+
+SCALES: Final[dict[str, Callable[[Flow, int], float]]] = {
+    "": lambda f, t: 1.0,
+    "N": lambda f, t: f.N,
+    "T": lambda f, t: f.T,
+    "N * T": lambda f, t: f.N * f.T,
+    "H": lambda f, t: f.H,
+    "I": lambda f, t: f.F,
+    "np.sqrt(H)": lambda f, t: math.sqrt(f.H),
+    "np.sqrt(I)": lambda f, t: math.sqrt(f.F),
+    "np.sqrt(T)": lambda f, t: math.sqrt(f.T),
+    "np.sqrt(N)": lambda f, t: math.sqrt(f.N),
+    "N * H": lambda f, t: f.N * f.H,
+    "(t + 1)": lambda f, t: t + 1,
+    "(T - t)": lambda f, t: f.T - t,
+}
+
+
+ALWAYS: Final = When()
+
+
+class Coef(NamedTuple):
+    """A coefficient: a value, what divides or multiplies it, and the steps at which it is not 0."""
+
+    value: float = 1.0
+    scale: str = ""
+    divides: bool = True
+    when: When = When()
+
+    def of(self, f: Flow, t: int) -> float:
+        """Return the coefficient at step t."""
+        if not self.when.at(t, f.T):
+            return 0.0
+        scale = SCALES[self.scale](f, t)
+        return self.value / scale if self.divides else self.value * scale
+
+
+Sum = tuple[tuple[str, Coef], ...]  # the terms of a sum, by name, and their coefficients
+
+
+ONE: Final = Coef()
+
+
+class Link(NamedTuple):
+    """A term of dh: what the later step passes on, and whether this step's slope multiplies it."""
+
+    term: str
+    sloped: bool
+    coef: Coef = ONE
+
+
+class Entry(NamedTuple):
+    """How h_n's gradient enters: added to a state's, "g", "instead" of that, or as if a later step had "passed" it."""
+
+    how: str
+    coef: Coef
+
+
+class Limit(NamedTuple):
+    """A clip: of each element, or of the norm of one array or of all of ``kind`` 'joint norm' together."""
+
+    kind: str  # "elements", "norm", "joint norm", "running sum"
+    most: float
+    beside: float = 0.0  # what is added to a norm that divides
+    over: tuple[str, ...] = ()  # the roles whose gradients a joint norm is taken of; a bias that is one may count once
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a layer computes. Every field is nn.RNN's unless given; ``None`` stands for what follows the config."""
+
+    activation: str | None = None
+    inside: float = 1.0  # what multiplies its argument
+    otherwise: tuple[tuple[str, When], ...] = ()  # other activations, and the steps that have them
+    step: Sum = tuple((name, ONE) for name in ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh"))
+    activated: float = 1.0  # what multiplies the activation
+    added: Sum = ()
+    start: str = "hx"  # what a sequence starts at, of ``STARTS``
+    final: str = "h[T-1]"
+    written: str = "h[t]"  # what is returned of each step: its state, or its sum "s[t]"
+    slope: tuple[tuple[str, float], ...] | None = None
+    at: str = "t"
+    own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without
+    links: tuple[Link, ...] = (Link("da[t+1] @ W_hh", True),)
+    entry: tuple[Entry, ...] = (Entry("g", Coef(when=When("last", 1))),)  # of h_n's gradient
+    reached: When = ALWAYS  # the steps that the way back reaches
+    passes: When = ALWAYS  # the steps that are passed something by the step after them
+    horizon: int = 0  # the steps that the gradient of a step's output goes back, if that is limited
+    step_limit: tuple[str, Limit] | None = None  # a clip at each step, of "da", "dh" or "dh_next"
+    readouts: Mapping[str, Sum] = field(default_factory=dict)  # of returned gradients, by role; others are nn.RNN's
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # by role
+
+    def readout(self, role: str) -> Sum:
+        """Return the terms of a gradient that is returned."""
+        if role == "hx" and role not in self.readouts:
+            terms = tuple((link.term.replace("[t+1]", "[0]"), link.coef._replace(when=When())) for link in self.links)
+            if terms and all(name in START for name, _ in terms):  # what a step passes to the one before, hx is passed
+                return terms
+        return self.readouts.get(role, RIGHT_READOUT[role])
+
+
+@dataclass(frozen=True)
+class Network:
+    """The models of a stack: of the first layer, and of the layers above and the reverse direction if these differ."""
+
+    first: Model = Model()
+    above: Model | None = None
+    reverse: Model | None = None
+    derived: bool = False
+    """True if its gradients are the derivative of its way forward, as autograd takes it. Then of the way back only
+    ``passes`` counts, the steps from whose states the gradient goes on."""
+
+    def of(self, layer: int, direction: int) -> Model:
+        """Return the model of a layer and direction."""
+        above = self.above if layer > 0 else None
+        reverse = self.reverse if direction > 0 else None
+        if above is None or reverse is None:
+            return above or reverse or self.first
+        names = [one.name for one in fields(Model) if getattr(reverse, one.name) != getattr(self.first, one.name)]
+        return replace(above, **{name: getattr(reverse, name) for name in names})
+
+    def map(self, change: Callable[[Model], Model]) -> Network:
+        """Return the network with each model changed."""
+        above, reverse = (None if one is None else change(one) for one in (self.above, self.reverse))
+        return Network(change(self.first), above, reverse, self.derived)
+
+
+RIGHT: Final = Network()
+
+
+RIGHT_READOUT: Final[dict[str, Sum]] = {
+    "weight_ih": (("da[t] . x[t]", ONE),),
+    "weight_hh": (("da[t] . h[t-1]", ONE),),
+    "bias_ih": (("da[t] . 1", ONE),),
+    "bias_hh": (("da[t] . 1", ONE),),
+    "x": (("da[t] @ W_ih", ONE),),
+    "hx": (("da[0] @ W_hh", ONE),),
+}
+
+
+ROLES: Final = tuple(RIGHT_READOUT)
+
+
+def needs_square(role: str, name: str) -> bool:
+    """Tell whether a term of a gradient has its shape only where input_size = hidden_size."""
+    if role in ("x", "hx"):
+        return bool((INPUT if role == "x" else START)[name].square)
+    if role.startswith("bias"):
+        return False
+    if name in ("W_ih", "W_hh") or name.startswith("by source"):
+        return False
+    of_x = "x[" in name.partition(" . ")[2]
+    return of_x != (role == "weight_ih") or (name.startswith("transposed") and role == "weight_ih")

@@ -1,0 +1,119 @@
+"""patterns: what the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.model import SCALES, Coef, Sum, When
+from harness.diagnosis.identify.terms import (
+    Flow,
+)
+from harness.oracle.known import Floats
+
+Vector = dict[int, float]  # a coefficient by step
+
+
+class System(NamedTuple):
+    """Linear equations: the columns of each step's terms, and what they add up to, at each step or over all of them."""
+
+    columns: Mapping[int, Mapping[str, Floats]]
+    y: Mapping[int, Floats] | Floats
+
+    def solved(self, names: Sequence[str], noise: float) -> dict[int, dict[str, float]] | None:
+        """Return the coefficients by step of some terms, if they explain everything; NaN where one cannot show."""
+        found: dict[int, dict[str, float]] = {}
+        if isinstance(self.y, Mapping):
+            for t, y in self.y.items():
+                by = solve({name: self.columns[t][name] for name in names}, y, noise)
+                if by is None:
+                    return None
+                found[t] = by
+        else:
+            flat = {f"{t}|{name}": by[name] for t, by in self.columns.items() for name in names}
+            if (whole := solve(flat, self.y, noise)) is None:
+                return None
+            found = {t: {} for t in self.columns}
+            for key, c in whole.items():
+                step, _, name = key.partition("|")
+                found[int(step)][name] = c
+        used = {name for by in found.values() for name in by}
+        for t, by in found.items():
+            by |= {name: math.nan for name in names if name in used and not self.columns[t][name].any()}
+        return found
+
+
+def named(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
+    """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do."""
+    steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in seen]
+    for scale, divides in ((scale, divides) for scale in SCALES for divides in (True, False)):
+        scaled = [
+            (f.T, {t: plainest(c * of(f, t) if divides else c / of(f, t), noise) for t, c in by.items()})
+            for of in (SCALES[scale],)
+            for f, by in steps
+        ]
+        values = {round(c, 9) for _, by in scaled for c in by.values() if c}
+        if len(values) == 1:
+            [value] = values
+            for when in patterns():
+                if all(bool(c) == when.at(t, T) for T, by in scaled for t, c in by.items()):
+                    return (Coef(value, scale, divides, when),)
+        if 1 < len(values) <= 2 and not scale:  # one value at some steps, another elsewhere
+            found: list[Coef] = []
+            for value in sorted(values, reverse=True):
+                hits = [(T, {t: round(c, 9) == value for t, c in by.items()}) for T, by in scaled]
+                fits = (w for w in patterns() if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items()))
+                if (there := next(fits, None)) is None:
+                    break
+                found.append(Coef(value, when=there))
+            else:
+                return tuple(found)
+    return None
+
+
+def patterns() -> Iterator[When]:
+    """Yield the patterns of steps, the plainest first."""
+    yield When()
+    yield When("only", 0)
+    for k in range(1, 13):
+        for kind in ("from", "first", "last", "but last", "last but"):
+            yield When(kind, k)
+    for k in range(2, 13):
+        yield When("but every", k)
+        yield When("every", k)
+        yield When("after the first of the last", k)
+
+
+def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+    """Return the sum whose coefficients were found at each step of some flows; ``None`` if they follow no pattern."""
+    names = dict.fromkeys(
+        name for _, steps in seen for by in steps.values() for name, c in by.items() if not math.isnan(c)
+    )
+    terms: list[tuple[str, Coef]] = []
+    for name in names:
+        found = named([(f, {t: by.get(name, 0.0) for t, by in steps.items()}) for f, steps in seen], noise)
+        if found is None:
+            return None
+        terms += [(name, coef) for coef in found]
+    return tuple(terms)
+
+
+def gathered_at_start(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+    """Return the sum of hx's gradient, which has one step only."""
+    names = used(seen)
+    terms: list[tuple[str, Coef]] = []
+    for name in names:
+        values = {round(plainest(steps[0].get(name, 0.0), noise), 9) for _, steps in seen}
+        if len(values) != 1:
+            return None
+        terms.append((name, Coef(values.pop())))
+    return tuple(terms)
+
+
+def used(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]) -> list[str]:
+    """Return the names of all terms that have a coefficient at some step."""
+    return list(
+        dict.fromkeys(name for _, steps in seen for by in steps.values() for name, c in by.items() if not math.isnan(c))
+    )

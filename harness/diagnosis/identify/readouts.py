@@ -1,0 +1,245 @@
+"""readouts: what each returned gradient is made of, the steps that the way back reaches, and where h_n's enters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product as product_of
+from typing import Any
+
+from harness.diagnosis.identify.ask import Answer
+from harness.diagnosis.identify.chain import ChainInquiry
+from harness.diagnosis.identify.inquiry import LONG, SHORT, time_first
+from harness.diagnosis.identify.layer import product
+from harness.diagnosis.identify.model import RIGHT_READOUT, Coef, Entry, Model, Sum, When, needs_square
+from harness.diagnosis.identify.patterns import (
+    System,
+    gathered,
+    gathered_at_start,
+    patterns,
+    used,
+)
+from harness.diagnosis.identify.terms import (
+    INPUT,
+    LEFT,
+    RIGHT,
+    START,
+    Flow,
+)
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+
+class ReadoutInquiry(ChainInquiry):
+    """The gradients that are returned."""
+
+    def _columns(self, role: str, f: Flow, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the terms of a role's gradient that a flow can have."""
+        if role == "x":
+            return {
+                name: term
+                for name, term in INPUT.items()
+                if (names is None or name in names) and (f.square or not term.square)
+            }
+        if role == "hx":
+            return {
+                name: term
+                for name, term in START.items()
+                if (names is None or name in names) and (f.square or not term.square)
+            }
+        if names is not None:
+            return dict.fromkeys(names)
+        if role.startswith("bias"):
+            every = [f"{left} . 1" for left in LEFT] + [f"summed over units {left} . 1" for left in ("da[t]", "g[t]")]
+            every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
+            every += ["b_ih" if role == "bias_ih" else "b_hh"]
+            return dict.fromkeys(every)
+        own = RIGHT_READOUT[role][0][0].partition(" . ")[2]
+        of_x = [name for name in RIGHT if "x[" in name and "hx" not in name]
+        wide = [name for name in RIGHT if name not in of_x and name != "1"]
+        fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
+        rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))
+        found = [f"da[t] . {right}" for right in rights]
+        found += [f"{left} . {own}" for left in LEFT if left != "da[t]"]
+        found += [f"sequence {n}: da[t] . {own}" for n in ("first", "last")] if f.N > 1 else []
+        found += [f"sums da[t] . {own}"] if f.N > 1 else []
+        found += [f"by source . {'x' if role == 'weight_ih' else 'h'}"]
+        found += ["W_ih" if role == "weight_ih" else "W_hh"]
+        if f.square or role == "weight_hh":
+            found += [f"transposed da[t] . {right}" for right in rights[:3]]
+        return dict.fromkeys(found)
+
+    def _solved(
+        self, role: str, asked: Sequence[tuple[Answer, Flow]], names: Sequence[str] | None = None
+    ) -> dict[int, dict[str, float]] | None:
+        """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
+        columns = list(self._columns(role, asked[0][1], names))
+        system = self._system_back(role, asked, columns)
+        own = RIGHT_READOUT[role][0][0]
+
+        def fits(some: Collection[str]) -> dict[int, dict[str, float]] | None:
+            return system.solved([name for name in columns if name in some], self.noise)
+
+        whole = fits(columns)
+        if whole is None or names is not None:
+            return whole
+        for one in sorted(columns, key=lambda name: name != own):
+            if (by := fits([one])) is not None:
+                return by
+        T = len(whole)
+        middle = {name for t, by in whole.items() if T // 2 <= t < T - 1 for name in by}
+        if middle and (by := fits(middle)) is not None:
+            return by
+        several = [{one, other} for one in (own, *middle) for other in columns if one != other]
+        return next((by for pair in several if (by := fits(pair)) is not None), whole)
+
+    def _system_back(self, role: str, asked: Sequence[tuple[Answer, Flow]], names: Sequence[str]) -> System:
+        """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
+        steps = range(asked[0][1].T)
+
+        def column(of: Callable[[Flow], Any]) -> Floats:
+            return np.concatenate([np.ravel(of(f)) for _, f in asked])
+
+        if role == "x":
+            return System(
+                {t: {name: column(partial(_at, INPUT[name].value, t)) for name in names} for t in steps},
+                {t: np.concatenate([time_first(a, "x.grad")[t].ravel() for a, _ in asked]) for t in steps},
+            )
+        y = np.concatenate([self._vector(role, a) for a, _ in asked])
+        if role == "hx":
+            return System({0: {name: column(partial(_at, START[name].value, 0)) for name in names}}, {0: y})
+        return System({t: {name: column(partial(_at, partial(product, name), t)) for name in names} for t in steps}, y)
+
+    def _readouts(self, model: Model) -> tuple[Model, list[str]]:
+        """Return the model with the gradients that it explains, and the roles of those that it does not."""
+        assert self._base is not None
+        N = self._base["N"]
+        roles, unknown = self._roles(), list[str]()
+        seen: dict[str, list[tuple[Flow, dict[int, dict[str, float]]]]] = {role: [] for role in roles}
+        cases = [
+            (SHORT, {}),
+            *((T, {}) for T in LONG),
+            (SHORT + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
+        ]
+        for i, (T, sizes) in enumerate(cases):
+            asked = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
+            if not asked or (sizes and asked[0][1].square):
+                continue
+            names = {role: used(seen[role]) if seen[role] else None for role in seen}
+            if sizes:
+                names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
+            if i > 0:
+                model = self._cut(model, asked, [role for role in seen if role != "hx"], names)
+            self._chained(model, asked)
+            for role in sorted(seen, key=lambda role: role == "hx"):
+                if role == "hx":
+                    model = self._reached(model, seen)
+                    self._chained(model, asked)
+                by = self._solved(role, asked, names[role])
+                if by is None and i and not sizes:
+                    by = self._solved(role, asked)
+                if by is not None:
+                    seen[role].append((asked[0][1], by))
+                elif not sizes:
+                    unknown.append(role)
+                    del seen[role]
+        model = self._reached(model, seen)
+        readouts: dict[str, Sum] = {}
+        for role, steps in seen.items():
+            of_steps = [(f, {t: by for t, by in at.items() if model.reached.at(t, f.T)}) for f, at in steps]
+            terms = gathered_at_start(steps, self.noise) if role == "hx" else gathered(of_steps, self.noise)
+            if terms is None:
+                unknown.append(role)
+            elif terms != replace(model, readouts={}).readout(role):
+                readouts[role] = terms
+        return replace(model, readouts=readouts), unknown
+
+    def _cut(
+        self,
+        model: Model,
+        asked: Sequence[tuple[Answer, Flow]],
+        roles: Sequence[str],
+        names: Mapping[str, Sequence[str] | None],
+    ) -> Model:
+        """Return the model with the steps between which a long way back is cut, if it is."""
+
+        def explains(one: Model) -> bool:
+            self._chained(one, asked)
+            return any(self._solved(role, asked, names[role]) is not None for role in roles)
+
+        if not model.links or not roles or explains(model):
+            return model
+        cut = [replace(model, passes=When("but every", k)) for k in range(2, 13)]
+        cut += [replace(model, horizon=k) for k in range(1, 13)]
+        return next((one for one in cut if explains(one)), model)
+
+    def _reached(
+        self, model: Model, seen: Mapping[str, Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]]
+    ) -> Model:
+        """Say of steps that count in no gradient that the way back does not reach them."""
+        if model.reached != When():
+            return model
+        counted: dict[tuple[int, int], bool] = {}
+        for role, steps in seen.items():
+            for f, at in steps if role != "hx" else ():
+                for t, by in at.items():
+                    shown = [c for c in by.values() if not math.isnan(c)]
+                    if shown or not by:
+                        counted[f.T, t] = counted.get((f.T, t), False) or bool(shown)
+        if not counted or all(counted.values()):
+            return model
+        when = next((w for w in patterns() if all(w.at(t, T) == hit for (T, t), hit in counted.items())), When())
+        return replace(model, reached=when)
+
+    def _find_entry(self) -> None:
+        """Find the steps at which the gradient of h_n enters."""
+        loss: dict[str, Any] = {"loss": "h_n"}
+        if "h_n" not in self.asker.losses:
+            loss = {"loss": "both", "zero": ("output.grad", "readout.grad")}
+        if loss["loss"] not in self.asker.losses:
+            return
+        asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, LONG[0], 1, 2)]
+        asked += [self._pairs(self.answers(SHORT, 2, loss="both"))] if "both" in self.asker.losses else []
+        asked = [pairs for pairs in asked if pairs]
+        if not [role for role in self._roles() if role not in self.found.unknown]:
+            return
+        simple = [(Entry(how, Coef(when=When("last", 1))),) for how in ("g", "passed", "instead")]
+        for entry in (*simple, self._entry(asked[:2])):
+            if entry is not None and not any(
+                self._differing(replace(self.model, entry=entry), pairs) for pairs in asked
+            ):
+                self.model = replace(self.model, entry=entry)
+                return
+        self.found.unknown.append("h_n.grad's way in")
+
+    def _entry(self, asked: Sequence[Sequence[tuple[Answer, Flow]]]) -> tuple[Entry, ...] | None:
+        """Return the entries by which h_n's gradient makes up all others, if there are some."""
+        seen = []
+        for pairs in asked:
+            T = pairs[0][1].T
+            columns: dict[int, dict[str, Floats]] = {t: {} for t in range(T)}
+            for how, t in product_of(("g", "passed"), range(T)):
+                one = replace(self.model, entry=(Entry(how, Coef(when=When("only", t))),))
+                columns[t][how] = self._all([self._expected(one, a) for a, _ in pairs])
+            system = System(columns, self._all([a.arrays for a, _ in pairs]))
+            if (by := system.solved(("g", "passed"), self.noise)) is None:
+                return None
+            seen.append((pairs[0][1], by))
+        terms = gathered(seen, self.noise)
+        return None if terms is None else tuple(Entry(how, coef) for how, coef in terms)
+
+    def _all(self, several: Sequence[Mapping[str, Floats]]) -> Floats:
+        """Return all known gradients of some answers, one after the other."""
+        names = [(role, self._name(role)) for role in self._roles() if role not in self.found.unknown]
+        parts = [
+            (arrays[name][self._row] if role == "hx" else arrays[name]).ravel()
+            for arrays in several
+            for role, name in names
+        ]
+        return np.concatenate(parts)
+
+
+def _at(value: Callable[[Flow, int], Any], t: int, f: Flow) -> Any:
+    return value(f, t)

@@ -1,0 +1,259 @@
+"""step: the sum of a step, its activation, what is added to that, and what of it is returned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry
+from harness.diagnosis.identify.layer import FINAL, forward, total
+from harness.diagnosis.identify.model import ONE, Coef, Model, Sum, When
+from harness.diagnosis.identify.patterns import System, gathered, patterns, used
+from harness.diagnosis.identify.terms import (
+    ACTIVATIONS,
+    ADDED,
+    STARTS,
+    STEP,
+    Flow,
+)
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+EQUATIONS: Final = 120  # of each sum, at least twice as many as there are terms: relu has half of them
+
+
+MOST: Final = 3  # the terms that one factor has in common if it is the sum's
+
+
+class Form(NamedTuple):
+    """The form of a step: its activation, what multiplies that and is added to it, and what of it is returned."""
+
+    kind: str
+    factor: float = 1.0
+    added: Sum = ()
+    written: str = "h[t]"
+
+
+class StepInquiry(Inquiry):
+    """The way forward."""
+
+    def _step(self) -> bool:
+        """Find the step, its activation, what is added to that, and what of it is returned."""
+        assert self._base is not None
+        number = math.ceil(EQUATIONS / (self._base["N"] * SQUARE)) + 2
+        seen = [self._observed(T, number) for T in (SHORT, *LONG)]
+        wide = self._observed(SHORT, number, N=3 if self._base["N"] > 1 else 1, input_size=3, hidden_size=5)
+        seen += [wide] if wide and not wide[0].square else []
+        if not seen[0] or not seen[0][0].out:
+            return False
+        first: Model | None = None
+        for form in self._forms():
+            model = self._formed(form, [flows for flows in seen if flows])
+            if model is not None and (final := self._final(model)) is not None:
+                self.model = replace(model, final=final)
+                return True
+            first = first or model
+        self.model = first or self.model
+        return first is not None
+
+    def _forms(self) -> Iterator[Form]:
+        """Yield the forms that a step may have, the plainest first."""
+        kinds = sorted(ACTIVATIONS, key=lambda name: name != self.asker.nonlinearity)
+        for outside in self._outsides():
+            for kind in kinds:
+                yield Form(kind, *outside)
+        for kind in kinds:
+            yield Form(kind, written="s[t]")
+
+    def _formed(self, form: Form, seen: Sequence[Sequence[Flow]]) -> Model | None:
+        """Return the model whose step has a form, if there is one."""
+        every: list[tuple[Flow, dict[int, dict[str, float]]]] = []
+        terms: dict[str, Any] = dict(STEP)
+        for flows in seen:
+            for f in flows:
+                f.hx = f.given
+                f.h = {t: ACTIVATIONS[form.kind].of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
+            fits = {name: term for name, term in terms.items() if flows[0].square or not term.square}
+            by = self._steps(flows, form, fits)
+            if by is None and not every:
+                return None
+            if by is not None:
+                every.append((flows[0], by))
+                terms = {name: term for name, term in terms.items() if name in used(every)}
+        step, other = gathered(every, self.noise), self._otherwise(every)
+        if step is None or other is None:
+            return None
+        scales = {(coef.value, coef.scale) for _, coef in step}
+        if len(scales) == 1 and len(step) >= MOST and (scale := scales.pop())[1] == "" and scale[0] != 1:
+            plain = tuple((name, coef._replace(value=1.0)) for name, coef in step)  # the argument as a whole is scaled
+            return self._model(form, plain, other, every[0][0].start, scale[0])
+        return self._model(form, step, other, every[0][0].start)
+
+    def _model(
+        self, form: Form, step: Sum, otherwise: tuple[tuple[str, When], ...], start: str, inside: float = 1.0
+    ) -> Model:
+        return replace(
+            self.model,
+            activation=None if form.kind == self.asker.nonlinearity else form.kind,
+            inside=inside,
+            otherwise=otherwise,
+            step=ordered(step, Model().step),
+            added=form.added,
+            activated=form.factor,
+            start=start,
+            written=form.written,
+        )
+
+    def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[str, When], ...] | None:
+        """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
+        kinds = dict.fromkeys(kind for f, _ in every for kind in f.kinds.values())
+        found = []
+        for kind in kinds:
+            hits = [(f.T, t, f.kinds.get(t) == kind) for f, by in every for t in by]
+            when = next((w for w in patterns() if all(w.at(t, T) == hit for T, t, hit in hits)), None)
+            if when is None:
+                return None
+            found.append((kind, when))
+        return tuple(found)
+
+    def _observed(self, T: int, number: int, **factors: Any) -> list[Flow]:
+        return self._flows(self.answers(T, number, **factors))
+
+    def _outsides(self) -> Iterator[tuple[float, Sum]]:
+        """Yield what may stand outside of the activation: its factor, and what is added to it."""
+        yield 1.0, ()
+        flows = self._observed(SHORT, 8, zero=("weight", "bias"))
+        found: dict[str, float] | None = {}
+        if flows and flows[0].out:
+            rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
+            columns = {
+                name: np.concatenate([np.broadcast_to(ADDED[name].value(f, t), (f.N, f.H)).ravel() for f, t in rows])
+                for name in ("h[t-1]", "x[t]", "h[t-2]", "1")
+                if not ADDED[name].square or flows[0].square
+            }
+            found = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
+        found = {name: plainest(c, self.noise) for name, c in (found or {}).items() if name != "1"}
+        base = tuple((name, Coef(c)) for name, c in found.items())
+        factors = dict.fromkeys([1.0, *(plainest(1 - c, self.noise) for c in found.values())])
+        for count in range(5):
+            for some in combinations(("b_hh", "b_ih", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T"), count):
+                for factor in factors:
+                    if count or base:
+                        yield factor, (*base, *((name, ONE) for name in some))
+
+    def _steps(self, flows: Sequence[Flow], form: Form, terms: Mapping[str, Any]) -> dict[int, dict[str, float]] | None:
+        """Return the coefficients of the terms of each step's sum; ``None`` if there are none."""
+        kind = form.kind
+        found: dict[int, dict[str, float]] = {}
+        systems: dict[int, tuple[dict[str, Floats], Floats]] = {}
+        flows[0].kinds, flows[0].start = {}, "hx"
+        likely = dict(Model().step)
+        for t in reversed(range(flows[0].T)):
+            others = [one for one in ("identity", "tanh", "relu") if one != kind and t in (0, flows[0].T - 1)]
+            for one in (kind, *others):
+                system = self._system(flows, form._replace(kind=one), terms, t)
+                by = None if system is None else solve(*system, self.noise, likely)
+                if system is not None and by is not None:
+                    systems[t], found[t] = system, by
+                    flows[0].kinds |= {} if one == kind else {t: one}
+                    break
+            else:
+                if t > 0:
+                    return None
+        later = found[1]
+        only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
+        if only_there and not self._alike(found.get(0), later, systems.get(0)):
+            given = [f.hx for f in flows]
+            for start in STARTS:
+                for f, hx in zip(flows, given, strict=True):
+                    f.hx = STARTS[start](hx)
+                system = self._system(flows, form, terms, 0)
+                by = None if system is None else solve(*system, self.noise, likely)
+                if system is not None and self._alike(by, later, system):
+                    systems[0], found[0], flows[0].start = system, by or {}, start
+                    flows[0].kinds.pop(0, None)
+                    break
+            else:
+                for f, hx in zip(flows, given, strict=True):
+                    f.hx = hx
+        if 0 not in found:
+            return None
+        found = dict(sorted(found.items()))
+        return self._in_few_words(
+            System({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), found
+        )
+
+    def _in_few_words(self, system: System, found: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+        """Return the coefficients of as few terms as will do: nn.RNN's own, with one exchanged, or one more.
+
+        At the ends of a sequence, and in short ones, several terms are the same.
+        """
+        right, names = [name for name, _ in Model().step], [*system.columns[0]]
+        others = [name for name in names if name not in right]
+        kept = [right] if set(right) <= set(names) else []
+        exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if old[0] == new[0]]
+        middle = {name for t, by in found.items() if len(found) // 2 <= t < len(found) - 1 for name in by}
+        several = [*kept, *exchanged, [*right, *middle.difference(right)]] if kept else []
+        return next((by for some in several if (by := system.solved(some, self.noise)) is not None), None) or (
+            system.solved(names, self.noise) or found
+        )
+
+    def _alike(self, one: Mapping[str, float] | None, other: Mapping[str, float], system: Any) -> bool:
+        """Tell whether a step reads states as another one does, as far as that can show there."""
+        if one is None or system is None:
+            return False
+        names = {name for name in {*one, *other} if "h[" in name and name in system[0] and system[0][name].any()}
+        return all(plainest(one.get(n, 0.0), self.noise) == plainest(other.get(n, 0.0), self.noise) for n in names)
+
+    def _system(
+        self, flows: Sequence[Flow], form: Form, terms: Mapping[str, Any], t: int
+    ) -> tuple[dict[str, Floats], Floats] | None:
+        """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
+        activation = ACTIVATIONS[form.kind]
+        out = np.concatenate([f.out[t].ravel() for f in flows])
+        if form.added:
+            beside = [np.asarray(total(form.added, ADDED, f, t)) + np.zeros((f.N, f.H)) for f in flows]
+            out = out - np.concatenate([v.ravel() for v in beside])
+        weight = np.ones_like(out)
+        s, known = out, np.isfinite(out)
+        if form.written != "s[t]":
+            s, known = activation.inverse(out / form.factor)
+            if (
+                not np.abs(activation.value(np.where(known, s, out)) - out / form.factor).max() <= 1e-3
+            ):  # no value of it
+                return None
+            weight = np.where(known, activation.slope(s), 0.0)
+        y = s * weight
+        rows = y != 0
+        if rows.sum() < y.size / 4:
+            return None
+        columns = {name: self._column(flows, name, t) for name in terms}
+        return {name: (column * weight)[rows] for name, column in columns.items()}, y[rows]
+
+    def _column(self, flows: Sequence[Flow], name: str, t: int) -> Floats:
+        """Return the values of a term at a step of some flows, which many forms have in common."""
+        key = (id(flows[0]), id(flows[0].hx), id(flows[0].h.get(0)), name, t)
+        if key not in self._values:
+            parts = [np.broadcast_to(STEP[name].value(f, t), (f.N, f.H)).ravel() for f in flows]
+            self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
+        column: Floats = self._values[key][-1]
+        return column
+
+    def _final(self, model: Model) -> str | None:
+        """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""
+        answers = self.answers(SHORT, 1)
+        if not answers or "h_n" not in answers[0].arrays:
+            return Model().final
+        given, [f] = answers[0].arrays["h_n"][self._row], self._flows(answers)
+        forward(model, f, self.asker.nonlinearity, self._steps_of(answers[0]))
+        return next((name for name, of in FINAL.items() if np.abs(given - of(f)).max() <= 64 * self.noise), None)
+
+
+def ordered(terms: Sum, right: Sum) -> Sum:
+    """Return a sum with its terms in nn.RNN's order, and what nn.RNN does not have behind."""
+    names = [name for name, _ in right]
+    return tuple(sorted(terms, key=lambda term: names.index(term[0]) if term[0] in names else len(names)))

@@ -1,0 +1,138 @@
+"""tape: numbers that remember how they were made, so that the derivative of an identified step can be taken.
+
+Where autograd does the way back, a mistake of the way forward shows in every gradient, and none of these is wrong in
+itself: they are the derivative of what is computed. A ``Var`` has the operations of an array and of a ``Ball``, and
+may hold either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.diagnosis.identify.ball import Ball
+from harness.oracle.bound import np
+
+Gradients = dict[int, Any]
+
+
+class Var:
+    """A value, and for each number that it was made of the gradient by it, given its own."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, value: Any, made_of: tuple[tuple[Var, Callable[[Any], Any]], ...] = ()) -> None:
+        self.value, self.made_of = value, made_of
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        shape: tuple[int, ...] = self.value.shape
+        return shape
+
+    @property
+    def T(self) -> Var:
+        """The transposed value."""
+        return Var(self.value.T, ((self, lambda g: g.T),))
+
+    def __getitem__(self, index: Any) -> Var:
+        def back(g: Any) -> Any:
+            shape = self.value.shape
+            if isinstance(g, Ball):
+                value, error = np.zeros(shape), np.zeros(shape)
+                np.add.at(value, index, g.value)
+                np.add.at(error, index, g.error)
+                return Ball(value, error, g.rounding)
+            whole = np.zeros(shape)
+            np.add.at(whole, index, g)
+            return whole
+
+        return Var(self.value[index], ((self, back),))
+
+    def __add__(self, other: Any) -> Var:
+        if isinstance(other, Var):
+            made = ((self, _like(self)), (other, _like(other)))
+            return Var(self.value + other.value, made)
+        return Var(self.value + other, ((self, _like(self)),))
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Any) -> Var:
+        if isinstance(other, Var):
+            a, b = self.value, other.value
+            return Var(a * b, ((self, lambda g: _like(self)(g * b)), (other, lambda g: _like(other)(g * a))))
+        return Var(self.value * other, ((self, lambda g: _like(self)(g * other)),))
+
+    __rmul__ = __mul__
+
+    def __matmul__(self, other: Any) -> Var:
+        if isinstance(other, Var):
+            a, b = self.value, other.value
+            return Var(a @ b, ((self, lambda g: g @ b.T), (other, lambda g: a.T @ g)))
+        return Var(self.value @ other, ((self, lambda g: g @ other.T),))
+
+    def __rmatmul__(self, other: Any) -> Var:
+        return Var(other @ self.value, ((self, lambda g: other.T @ g),))
+
+    def sum(self, axis: Any = None) -> Var:
+        """Return the sum along an axis."""
+        shape = self.value.shape
+
+        def back(g: Any) -> Any:
+            return g + np.zeros(shape) if axis in (None, 0) else _expanded(g, axis) + np.zeros(shape)
+
+        return Var(self.value.sum(axis), ((self, back),))
+
+    def mapped(self, value: Any, slope: Any) -> Var:
+        """Return a function's value, given its slope at each number."""
+        return Var(value, ((self, lambda g: g * slope),))
+
+
+def _expanded(g: Any, axis: int) -> Any:
+    if isinstance(g, Ball):
+        return Ball(np.expand_dims(g.value, axis), np.expand_dims(g.error, axis), g.rounding)
+    return np.expand_dims(g, axis)
+
+
+def _like(var: Var) -> Callable[[Any], Any]:
+    """Return a function that sums a gradient over the axes along which a value was repeated."""
+
+    def back(g: Any) -> Any:
+        shape = var.value.shape
+        if np.shape(getattr(g, "value", g)) == shape:
+            return g
+        g = g + np.zeros(np.broadcast_shapes(np.shape(getattr(g, "value", g)), shape))
+        while len(g.shape) > len(shape):
+            g = g.sum(0)
+        for axis, size in enumerate(shape):
+            if size == 1 and g.shape[axis] != 1:
+                g = _expanded(g.sum(axis), axis)
+        return g
+
+    return back
+
+
+def backward(seeds: Mapping[Var, Any], inputs: Mapping[str, Var]) -> dict[str, Any]:
+    """Return the gradient by each input, given those by some results; zeros where nothing depends on one."""
+    order: list[Var] = []
+    done: set[int] = set()
+    stack = [(var, False) for var in seeds]
+    while stack:
+        var, ready = stack.pop()
+        if ready:
+            order.append(var)
+        elif id(var) not in done:
+            done.add(id(var))
+            stack.append((var, True))
+            stack += [(of, False) for of, _ in var.made_of if id(of) not in done]
+    given: Gradients = {}
+    for var, g in seeds.items():
+        given[id(var)] = given[id(var)] + g if id(var) in given else g
+    for var in reversed(order):
+        g = given.get(id(var))
+        if g is None:
+            continue
+        for of, back in var.made_of:
+            part = back(g)
+            given[id(of)] = given[id(of)] + part if id(of) in given else part
+    return {name: given.get(id(var), np.zeros(var.shape)) for name, var in inputs.items()}

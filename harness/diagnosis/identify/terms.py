@@ -1,0 +1,480 @@
+"""terms: what may stand in each sum of a layer's step and of its way back. nn.RNN's own terms come first.
+
+A layer is a few sums: the preactivation, what is added to the activation, the gradient by the preactivation, and each
+gradient that is returned. A sum is identified by the coefficients of its terms. So a table says what a term is and how
+it is written, and nothing about mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.tape import Var
+from harness.oracle.bound import np
+
+Numbers = Any  # an array of float64, or a ``Ball``
+
+
+def mapped(
+    v: Numbers, function: Callable[[Any], Any], steepest: float, slope: Callable[[Numbers], Numbers] | None = None
+) -> Numbers:
+    """Apply a smooth function to each number; ``slope`` is its derivative."""
+    if isinstance(v, Var):
+        assert slope is not None
+        return v.mapped(mapped(v.value, function, steepest), slope(v.value))
+    return v.mapped(function, steepest) if isinstance(v, Ball) else function(v)
+
+
+def jumped(v: Numbers, function: Callable[[Any], Any]) -> Numbers:
+    """Apply a function that jumps at 0 to each number."""
+    return v.jumped(function) if isinstance(v, Ball) else function(v)
+
+
+def clipped(v: Numbers, limit: float) -> Numbers:
+    """Cut each number off at a limit on either side."""
+    return v.clipped(limit) if isinstance(v, Ball) else np.clip(v, -limit, limit)
+
+
+def _sigmoid(s: Any) -> Any:
+    return 0.5 * (1 + np.tanh(s / 2))
+
+
+class Activation(NamedTuple):
+    """A nonlinearity: its line, its value, its greatest slope, and its inverse: s, and where that is known."""
+
+    line: str
+    value: Callable[[Any], Any]
+    steepest: float
+    inverse: Callable[[Any], tuple[Any, Any]]
+    slope: Callable[[Any], Any]  # its derivative at s
+    rises: bool = True  # whether it never falls
+    kinked: bool = False  # whether its derivative jumps at 0
+
+    def of(self, s: Numbers) -> Numbers:
+        """Return the activation of each number."""
+        if isinstance(s, Var):
+            return s.mapped(self.of(s.value), self.slope_of(s.value))
+        return s.between(self.value) if isinstance(s, Ball) and self.rises else mapped(s, self.value, self.steepest)
+
+    def slope_of(self, s: Numbers) -> Numbers:
+        """Return the derivative at each number."""
+        return jumped(s, self.slope) if self.kinked else mapped(s, self.slope, 2.0)
+
+
+def _everywhere(inverse: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Any]]:
+    def found(h: Any) -> tuple[Any, Any]:
+        with np.errstate(all="ignore"):
+            s = inverse(h)
+        known = np.isfinite(s)
+        return np.where(known, s, 0.0), known
+
+    return found
+
+
+def _arctanh(h: Any) -> Any:
+    return 0.5 * np.log((1 + h) / (1 - h))
+
+
+ACTIVATIONS: Final = {
+    "tanh": Activation("np.tanh({0})", np.tanh, 1.0, _everywhere(_arctanh), lambda s: 1 - np.tanh(s) ** 2),
+    "relu": Activation(
+        "np.maximum({0}, 0)",
+        lambda s: np.maximum(s, 0),
+        1.0,
+        lambda h: (h, h > 0),
+        lambda s: (s > 0) * 1.0,
+        kinked=True,
+    ),
+    "sigmoid": Activation(
+        "1 / (1 + np.exp(-{0}))",
+        _sigmoid,
+        0.25,
+        _everywhere(lambda h: np.log(h / (1 - h))),
+        lambda s: _sigmoid(s) * (1 - _sigmoid(s)),
+    ),
+    "identity": Activation("{0}", lambda s: s * 1.0, 1.0, lambda h: (h, np.isfinite(h)), np.ones_like),
+    "tanh twice": Activation(
+        "np.tanh(np.tanh({0}))",
+        lambda s: np.tanh(np.tanh(s)),
+        1.0,
+        _everywhere(lambda h: _arctanh(_arctanh(h))),
+        lambda s: (1 - np.tanh(np.tanh(s)) ** 2) * (1 - np.tanh(s) ** 2),
+    ),
+    "hard tanh": Activation(
+        "np.clip({0}, -1, 1)",
+        lambda s: np.clip(s, -1, 1),
+        1.0,
+        lambda h: (h, np.abs(h) < 1),
+        lambda s: (np.abs(s) < 1) * 1.0,
+    ),
+    "leaky relu": Activation(
+        "np.where({0} > 0, {0}, 0.01 * {0})",
+        lambda s: np.where(s > 0, s, 0.01 * s),
+        1.0,
+        lambda h: (np.where(h > 0, h, 100 * h), np.isfinite(h)),
+        lambda s: np.where(s > 0, 1.0, 0.01),
+        kinked=True,
+    ),
+    "softsign": Activation(
+        "{0} / (1 + np.abs({0}))",
+        lambda s: s / (1 + np.abs(s)),
+        1.0,
+        _everywhere(lambda h: h / (1 - np.abs(h))),
+        lambda s: 1 / (1 + np.abs(s)) ** 2,
+    ),
+    "softplus": Activation(
+        "np.log1p(np.exp({0}))", lambda s: np.logaddexp(s, 0), 1.0, _everywhere(lambda h: np.log(np.expm1(h))), _sigmoid
+    ),
+    "elu": Activation(
+        "np.where({0} > 0, {0}, np.expm1({0}))",
+        lambda s: np.where(s > 0, s, np.expm1(np.minimum(s, 0))),
+        1.0,
+        _everywhere(lambda h: np.where(h > 0, h, np.log1p(np.where(h > 0, 0, h)))),
+        lambda s: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0))),
+    ),
+    "arctan": Activation(
+        "np.arctan({0})",
+        np.arctan,
+        1.0,
+        _everywhere(lambda h: np.where(np.abs(h) < np.pi / 2, np.tan(h), np.nan)),
+        lambda s: 1 / (1 + s * s),
+    ),
+    "sin": Activation("np.sin({0})", np.sin, 1.0, _everywhere(np.arcsin), np.cos, rises=False),
+}
+
+# What slopes are made of, by how it is written. nn.RNN's are 1 - h[t]**2, or h[t] > 0.
+SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
+    "1": lambda h, s, x: h * 0.0 + 1.0,
+    "h**2": lambda h, s, x: h * h,
+    "(h > 0)": lambda h, s, x: jumped(h, lambda v: (v > 0) * 1.0),
+    "h": lambda h, s, x: h * 1.0,
+    "s": lambda h, s, x: s * 1.0,
+    "s**2": lambda h, s, x: s * s,
+    "np.tanh(s)**2": lambda h, s, x: mapped(s, lambda v: np.tanh(v) ** 2, 0.8),
+    "np.tanh(h)**2": lambda h, s, x: mapped(h, lambda v: np.tanh(v) ** 2, 0.8),
+    "np.tanh(s)": lambda h, s, x: mapped(s, np.tanh, 1.0),
+    "np.tanh(h)": lambda h, s, x: mapped(h, np.tanh, 1.0),
+    "sigmoid(s)": lambda h, s, x: mapped(s, _sigmoid, 0.25),
+    "sigmoid(s)**2": lambda h, s, x: mapped(s, lambda v: _sigmoid(v) ** 2, 0.3),
+    "sigmoid(h)": lambda h, s, x: mapped(h, _sigmoid, 0.25),
+    "sigmoid(h)**2": lambda h, s, x: mapped(h, lambda v: _sigmoid(v) ** 2, 0.3),
+    "np.abs(h)": lambda h, s, x: mapped(h, np.abs, 1.0),
+    "np.tanh(np.tanh(h))**2": lambda h, s, x: mapped(h, lambda v: np.tanh(np.tanh(v)) ** 2, 0.8),
+    "(np.tanh(s) * np.tanh(np.tanh(s)))**2": lambda h, s, x: mapped(
+        s, lambda v: (np.tanh(v) * np.tanh(np.tanh(v))) ** 2, 1.6
+    ),
+    "h**3": lambda h, s, x: h * h * h,
+    "h**4": lambda h, s, x: h * h * h * h,
+    "1/(1 + s**2)": lambda h, s, x: mapped(s, lambda v: 1 / (1 + v * v), 0.65),
+    "np.cos(s)": lambda h, s, x: mapped(s, np.cos, 1.0),
+    "np.exp(-np.abs(s))": lambda h, s, x: mapped(s, lambda v: np.exp(-np.abs(v)), 1.0),
+    # of a layer above the first, whose x is the state of the layer below
+    "x**2": lambda h, s, x: x * x,
+    "(x > 0)": lambda h, s, x: jumped(x, lambda v: (v > 0) * 1.0),
+    "x": lambda h, s, x: x * 1.0,
+}
+
+RIGHT_SLOPE: Final = {"tanh": (("1", 1.0), ("h**2", -1.0)), "relu": (("(h > 0)", 1.0),)}
+
+
+class Flow:
+    """One layer and direction of one call, in the order in which its steps are made: what terms are made of.
+
+    x (T, N, F), hx (N, H), the states ``h`` and preactivations ``s`` by step, and on the way back the gradients by the
+    states ``g``, their sums ``dh`` with what later steps pass on, and the gradients by the preactivations ``da``.
+    """
+
+    def __init__(self, x: Any, hx: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any) -> None:  # noqa: PLR0917
+        self.x, self.hx = x, hx
+        self.W_ih, self.W_hh, self.b_ih, self.b_hh = W_ih, W_hh, b_ih, b_hh
+        self.T: int = len(x)
+        self.N: int = x[0].shape[0]
+        self.F: int = x[0].shape[1]  # the features of x
+        self.H: int = self.W_hh.shape[0]
+        self.h: dict[int, Numbers] = {}
+        self.out: dict[int, Numbers] = {}  # what is returned of each step
+        self.given = hx  # before anything was made of it
+        self.made: dict[int, Numbers] = {}  # what each step makes of the state that it reads
+        self.s: dict[int, Numbers] = {}
+        self.g: dict[int, Numbers] = {}
+        self.dh: dict[int, Numbers] = {}
+        self.da: dict[int, Numbers] = {}
+        self.next: dict[int, Numbers] = {}  # what each step was passed by the one after it
+        self.slope: dict[int, Numbers] = {}
+        self.start = "hx"  # what the first step reads, as it was found
+        self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
+        self.kinds: dict[int, str] = {}  # the steps whose activation is another one
+        self.first = 0
+        self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
+        self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
+
+    @property
+    def square(self) -> bool:
+        """True if x_t and h_t have one shape, so that one may be taken for the other."""
+        return self.F == self.H
+
+    def state(self, t: int) -> Numbers:
+        """Return h after a step; before the first it is hx."""
+        h = self.hx if t < 0 else self.h[min(t, self.T - 1)]
+        return Var(h.value) if isinstance(h, Var) and not self.passes(t) else h
+
+    def input(self, t: int) -> Numbers:
+        """Return x at a step, counted as Python counts."""
+        return self.x[t % self.T]
+
+    def back(self, of: dict[int, Numbers], t: int) -> Numbers:
+        """Return a gradient at a step; beyond the ends it is 0."""
+        return of.get(t, np.zeros((self.N, self.H)))
+
+
+class Term(NamedTuple):
+    """A term of a sum: how it is made, and whether it needs input_size = hidden_size."""
+
+    value: Callable[[Flow, int], Numbers]
+    square: bool = False
+
+
+def _diagonal(W: Any) -> Any:
+    return (W * np.eye(len(np.atleast_1d(getattr(W, "value", W))))).sum(1) if W.shape[0] == W.shape[1] else W
+
+
+# Functions that may stand where they do not belong: how each is written, its value and its derivative.
+ELEMENTWISE: Final = (
+    ("np.tanh({})", np.tanh, lambda v: mapped(v, lambda a: 1 - np.tanh(a) ** 2, 1.0)),
+    ("np.maximum({}, 0)", lambda v: np.maximum(v, 0), lambda v: jumped(v, lambda a: (a > 0) * 1.0)),
+    ("sigmoid({})", _sigmoid, lambda v: mapped(v, lambda a: _sigmoid(a) * (1 - _sigmoid(a)), 1.0)),
+    ("np.abs({})", np.abs, lambda v: jumped(v, np.sign)),
+)
+
+
+def _mapped_sum(function: Any, slope: Any, name: str) -> Callable[[Flow, int], Numbers]:
+    def value(f: Flow, t: int) -> Numbers:
+        v = f.x[t] @ f.W_ih.T if name.startswith("x") else f.state(t - 1) @ f.W_hh.T
+        v = v + f.b_ih if name.endswith("b_ih") else v + f.b_hh if name.endswith("b_hh") else v
+        return mapped(v, function, 1.0, slope)
+
+    return value
+
+
+def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[Flow, int], Numbers]:
+    def value(f: Flow, t: int) -> Numbers:
+        operand = f.state(t - 1) if name == "h[t-1]" else f.x[t]
+        return mapped(operand, function, 1.0, slope) @ getattr(f, W).T
+
+    return value
+
+
+# The preactivation s of a step, by how each term is written.
+STEP: Final = {
+    "x[t] @ W_ih.T": Term(lambda f, t: f.x[t] @ f.W_ih.T),
+    "b_ih": Term(lambda f, t: f.b_ih + np.zeros((f.N, 1))),
+    "h[t-1] @ W_hh.T": Term(lambda f, t: f.state(t - 1) @ f.W_hh.T),
+    "b_hh": Term(lambda f, t: f.b_hh + np.zeros((f.N, 1))),
+    "x[t] @ W_ih": Term(lambda f, t: f.x[t] @ f.W_ih, True),
+    "h[t-1] @ W_hh": Term(lambda f, t: f.state(t - 1) @ f.W_hh),
+    "h[t-1]": Term(lambda f, t: f.state(t - 1)),
+    "x[t]": Term(lambda f, t: f.x[t], True),
+    "hx @ W_hh.T": Term(lambda f, t: f.hx @ f.W_hh.T),
+    "h[t-2] @ W_hh.T": Term(lambda f, t: f.state(t - 2) @ f.W_hh.T),
+    "h[0] @ W_hh.T": Term(lambda f, t: f.state(min(0, t - 1)) @ f.W_hh.T),
+    "x[t-1] @ W_ih.T": Term(lambda f, t: f.input(t - 1) @ f.W_ih.T),
+    "x[t+1] @ W_ih.T": Term(lambda f, t: f.input(t + 1) @ f.W_ih.T),
+    "x[0] @ W_ih.T": Term(lambda f, t: f.x[0] @ f.W_ih.T),
+    "x[T-1] @ W_ih.T": Term(lambda f, t: f.x[f.T - 1] @ f.W_ih.T),
+    "x[T-1-t] @ W_ih.T": Term(lambda f, t: f.x[f.T - 1 - t] @ f.W_ih.T),
+    "x[t] @ W_hh.T": Term(lambda f, t: f.x[t] @ f.W_hh.T, True),
+    "h[t-1] @ W_ih.T": Term(lambda f, t: f.state(t - 1) @ f.W_ih.T, True),
+    "h[t-1] * np.diag(W_hh)": Term(lambda f, t: f.state(t - 1) * _diagonal(f.W_hh)),
+    "x[t] * np.diag(W_ih)": Term(lambda f, t: f.x[t] * _diagonal(f.W_ih), True),
+    "x[t] @ W_ih.T @ W_hh.T": Term(lambda f, t: f.x[t] @ f.W_ih.T @ f.W_hh.T),
+    "b_ih @ W_hh.T": Term(lambda f, t: (f.b_ih + np.zeros((f.N, 1))) @ f.W_hh.T),
+    "b_hh @ W_hh.T": Term(lambda f, t: (f.b_hh + np.zeros((f.N, 1))) @ f.W_hh.T),
+    "h[t-1].mean(0) @ W_hh.T": Term(lambda f, t: _mean(f.state(t - 1)) @ f.W_hh.T),
+    "x[t].mean(0) @ W_ih.T": Term(lambda f, t: _mean(f.x[t]) @ f.W_ih.T),
+    "h[t-1][:1] @ W_hh.T": Term(lambda f, t: f.state(t - 1)[:1] @ f.W_hh.T + np.zeros((f.N, 1))),
+    "x[t][:1] @ W_ih.T": Term(lambda f, t: f.x[t][:1] @ f.W_ih.T + np.zeros((f.N, 1))),
+    "h[t] @ np.tril(W_hh, -1).T": Term(lambda f, t: f.state(t) @ (f.W_hh * np.tri(f.H, k=-1)).T),
+    "h[t-1] @ np.tril(W_hh, -1).T": Term(lambda f, t: f.state(t - 1) @ (f.W_hh * np.tri(f.H, k=-1)).T),
+    "np.roll(h[t-1], 1, 0) @ W_hh.T": Term(lambda f, t: _rolled(f.state(t - 1)) @ f.W_hh.T),
+    "np.roll(x[t], 1, 0) @ W_ih.T": Term(lambda f, t: _rolled(f.x[t]) @ f.W_ih.T),
+    **{
+        f"{line.format(name)} @ {W}.T": Term(_mapped_operand(function, slope, name, W))
+        for line, function, slope in (
+            ("np.tanh({0})", np.tanh, lambda v: mapped(v, lambda a: 1 - np.tanh(a) ** 2, 1.0)),
+            ("np.maximum({}, 0)", lambda v: np.maximum(v, 0), lambda v: jumped(v, lambda a: (a > 0) * 1.0)),
+            ("sigmoid({})", _sigmoid, lambda v: mapped(v, lambda a: _sigmoid(a) * (1 - _sigmoid(a)), 1.0)),
+            ("np.abs({})", np.abs, lambda v: jumped(v, np.sign)),
+        )
+        for name, W in (("h[t-1]", "W_hh"), ("x[t]", "W_ih"))
+    },
+    **{
+        line.format(name): Term(_mapped_sum(function, slope, name))
+        for line, function, slope in ELEMENTWISE
+        for name in ("x[t] @ W_ih.T", "x[t] @ W_ih.T + b_ih", "h[t-1] @ W_hh.T", "h[t-1] @ W_hh.T + b_hh")
+    },
+    "1": Term(lambda f, t: np.ones((f.N, f.H))),
+}
+
+# What is added to the activation.
+ADDED: Final = {
+    "h[t-1]": Term(lambda f, t: f.state(t - 1)),
+    "x[t]": Term(lambda f, t: f.x[t], True),
+    "b_ih": STEP["b_ih"],
+    "b_hh": STEP["b_hh"],
+    "h[t-1] @ W_hh.T": STEP["h[t-1] @ W_hh.T"],
+    "x[t] @ W_ih.T": STEP["x[t] @ W_ih.T"],
+    "h[t-2]": Term(lambda f, t: f.state(t - 2)),
+    "1": STEP["1"],
+}
+
+# What a step passes on to the step before it, dh_next; ``f.da`` and ``f.dh`` are the later step's.
+LINK: Final = {
+    "da[t+1] @ W_hh": Term(lambda f, t: f.da[t + 1] @ f.W_hh),
+    "da[t+1] @ W_hh.T": Term(lambda f, t: f.da[t + 1] @ f.W_hh.T),
+    "da[t+1]": Term(lambda f, t: f.da[t + 1]),
+    "dh[t+1] @ W_hh": Term(lambda f, t: f.dh[t + 1] @ f.W_hh),
+    "dh[t+1] @ W_hh.T": Term(lambda f, t: f.dh[t + 1] @ f.W_hh.T),
+    "dh[t+1]": Term(lambda f, t: f.dh[t + 1]),
+    "dh_next[t+1]": Term(lambda f, t: f.back(f.next, t + 1)),
+    "g[t+1]": Term(lambda f, t: f.g[t + 1]),
+    "g[t+1] @ W_hh": Term(lambda f, t: f.g[t + 1] @ f.W_hh),
+    "(da[t+1] * slope[t+1]) @ W_hh": Term(lambda f, t: (f.da[t + 1] * f.slope[t + 1]) @ f.W_hh),
+    "da[t+1] * np.diag(W_hh)": Term(lambda f, t: f.da[t + 1] * _diagonal(f.W_hh)),
+    "da[t+1] @ W_ih": Term(lambda f, t: f.da[t + 1] @ f.W_ih, True),
+    "da[t+1] @ W_ih.T": Term(lambda f, t: f.da[t + 1] @ f.W_ih.T, True),
+    "(da[t+1] @ W_hh).mean(0)": Term(lambda f, t: _mean(f.da[t + 1] @ f.W_hh) + np.zeros((f.N, 1))),
+}
+
+
+def _dn(f: Flow, t: int) -> Numbers:
+    """Return what step t+1 passes on to step t, as nn.RNN's does."""
+    return f.back(f.da, t + 1) @ f.W_hh
+
+
+def _others(f: Flow, t: int) -> Numbers:
+    total: Numbers = np.zeros((f.N, f.H))
+    for k, da in f.da.items():
+        total = total + da if k != t else total
+    return total
+
+
+# The left operands of the parameters' gradients, and what alone makes the biases'.
+LEFT: Final = {
+    "da[t]": Term(lambda f, t: f.back(f.da, t)),
+    "dh[t]": Term(lambda f, t: f.back(f.dh, t)),
+    "g[t]": Term(lambda f, t: f.back(f.g, t)),
+    "da[t+1]": Term(lambda f, t: f.back(f.da, t + 1)),
+    "da[t-1]": Term(lambda f, t: f.back(f.da, t - 1)),
+    "da[T-1-t]": Term(lambda f, t: f.back(f.da, f.T - 1 - t)),
+    "da[T-1]": Term(lambda f, t: f.back(f.da, f.T - 1)),
+    "da[0]": Term(lambda f, t: f.back(f.da, 0)),
+    "slope[t]": Term(lambda f, t: f.slope[t]),
+}
+
+# Their right operands: each quantity at each step that may be taken for the right one, x[t] and h[t-1].
+INDICES: Final[dict[str, Callable[[int, int], int]]] = {
+    "t": lambda t, T: t,
+    "t-1": lambda t, T: t - 1,
+    "t+1": lambda t, T: t + 1,
+    "t-2": lambda t, T: t - 2,
+    "0": lambda t, T: 0,
+    "T-1": lambda t, T: T - 1,
+    "T-1-t": lambda t, T: T - 1 - t,
+}
+QUANTITIES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+    "x": lambda f, t: f.input(t),
+    "h": lambda f, t: f.state(t),
+    "s": lambda f, t: f.back(f.s, t),
+    "g": lambda f, t: f.back(f.g, t),
+    "dh": lambda f, t: f.back(f.dh, t),
+    "da": lambda f, t: f.back(f.da, t),
+}
+
+
+def _operand(quantity: str, index: str) -> Term:
+    return Term(lambda f, t: QUANTITIES[quantity](f, INDICES[index](t, f.T)))
+
+
+RIGHT: Final = {
+    "x[t]": _operand("x", "t"),
+    "h[t-1]": _operand("h", "t-1"),
+    "h[t]": _operand("h", "t"),
+    **{f"{one}[{index}]": _operand(one, index) for one in QUANTITIES for index in INDICES},
+    "hx": Term(lambda f, t: f.hx),
+    "h[t-1][:1]": Term(lambda f, t: f.state(t - 1)[:1] + np.zeros((f.N, 1))),
+    "x[t][:1]": Term(lambda f, t: f.x[t][:1] + np.zeros((f.N, 1))),
+    "np.tanh(h[t-1])": Term(lambda f, t: mapped(f.state(t - 1), np.tanh, 1.0)),
+    "np.tanh(x[t])": Term(lambda f, t: mapped(f.x[t], np.tanh, 1.0)),
+    "1": Term(lambda f, t: None),
+}
+
+# The gradient that x[t] is given.
+INPUT: Final = {
+    "da[t] @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_ih),
+    "(da.sum(0) - da[t]) @ W_ih": Term(lambda f, t: _others(f, t) @ f.W_ih),
+    "da[t+1] @ W_ih": Term(lambda f, t: f.back(f.da, t + 1) @ f.W_ih),
+    "da[t-1] @ W_ih": Term(lambda f, t: f.back(f.da, t - 1) @ f.W_ih),
+    "da[t] @ W_ih.T": Term(lambda f, t: f.back(f.da, t) @ f.W_ih.T, True),
+    "da[t] @ W_hh @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_hh @ f.W_ih),
+    "dn[t] @ W_ih": Term(lambda f, t: _dn(f, t) @ f.W_ih),
+    "dh[t] @ W_ih": Term(lambda f, t: f.back(f.dh, t) @ f.W_ih),
+    "g[t] @ W_ih": Term(lambda f, t: f.back(f.g, t) @ f.W_ih),
+    "da[t] @ W_hh": Term(lambda f, t: f.back(f.da, t) @ f.W_hh, True),
+    "da[t]": Term(lambda f, t: f.back(f.da, t), True),
+    "dh[t]": Term(lambda f, t: f.back(f.dh, t), True),
+    "da[T-1-t] @ W_ih": Term(lambda f, t: f.back(f.da, f.T - 1 - t) @ f.W_ih),
+}
+
+# The gradient that hx is given, once; ``f.first`` is the first step that the way back reaches.
+START: Final = {
+    "da[0] @ W_hh": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh),
+    "dh_next[0]": Term(lambda f, t: f.back(f.next, f.first)),
+    "dh[0]": Term(lambda f, t: f.back(f.dh, f.first)),
+    "da[0]": Term(lambda f, t: f.back(f.da, f.first)),
+    "da[0] @ W_hh.T": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh.T),
+    "dh[0] @ W_hh": Term(lambda f, t: f.back(f.dh, f.first) @ f.W_hh),
+    "dh[0] @ W_hh.T": Term(lambda f, t: f.back(f.dh, f.first) @ f.W_hh.T),
+    "da[1] @ W_hh": Term(lambda f, t: f.back(f.da, f.first + 1) @ f.W_hh),
+    "g[0]": Term(lambda f, t: f.back(f.g, f.first)),
+    "g[0] @ W_hh": Term(lambda f, t: f.back(f.g, f.first) @ f.W_hh),
+    "da[0] * np.diag(W_hh)": Term(lambda f, t: f.back(f.da, f.first) * _diagonal(f.W_hh)),
+    "da[0] @ W_ih": Term(lambda f, t: f.back(f.da, f.first) @ f.W_ih, True),
+    "(da[0] * slope[0]) @ W_hh": Term(lambda f, t: (f.back(f.da, f.first) * f.slope[f.first]) @ f.W_hh),
+    "(da.sum(0) - da[0]) @ W_hh": Term(lambda f, t: _others(f, f.first) @ f.W_hh),
+    "(da.sum(0) - da[0])": Term(lambda f, t: _others(f, f.first)),
+    "da[T-1] @ W_hh": Term(lambda f, t: f.back(f.da, f.T - 1) @ f.W_hh),
+}
+
+
+def _mean(v: Numbers) -> Numbers:
+    return v.sum(0) * (1.0 / v.shape[0]) + np.zeros((1, 1))
+
+
+# What a sequence may start at, given hx.
+STARTS: Final[dict[str, Callable[[Numbers], Numbers]]] = {
+    "hx": lambda hx: hx,
+    "0 * hx": lambda hx: hx * 0.0,
+    "np.tanh(hx)": lambda hx: mapped(hx, np.tanh, 1.0, ELEMENTWISE[0][2]),
+    "np.maximum(hx, 0)": lambda hx: mapped(hx, lambda v: np.maximum(v, 0), 1.0, ELEMENTWISE[1][2]),
+    "hx[:1] + 0 * hx": lambda hx: hx[:1] + np.zeros((hx.shape[0], 1)),
+    "hx.mean(0) + 0 * hx": _mean,
+    "-hx": lambda hx: hx * -1.0,
+    "0.5 * hx": lambda hx: hx * 0.5,
+    "2 * hx": lambda hx: hx * 2.0,
+}
+
+# The step whose slope is taken.
+AT: Final[dict[str, Callable[[int, int], int]]] = {
+    "t": lambda t, T: t,
+    "t-1": lambda t, T: t - 1,
+    "t+1": lambda t, T: min(t + 1, T - 1),
+    "T-1": lambda t, T: T - 1,
+    "0": lambda t, T: 0,
+}
+
+
+def _rolled(v: Numbers) -> Numbers:
+    order = np.roll(np.arange(v.shape[0]), 1)
+    return v[order]

@@ -1,0 +1,123 @@
+"""Tests of identification: several mistakes at once are found, and nothing is said of what is right."""
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.composed import drawn, identified
+from harness import RNNConfig, as_subject, draw
+from harness.checks.agreement import assess, observe
+from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.cause import ByIdentified, cause_of, identified_of
+from harness.diagnosis.identify.identify import Identified, identify
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model import Network
+from harness.diagnosis.observations import Observations
+from harness.space.scope import Scope
+from harness.subjects.protocol import scope_of
+
+SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
+
+
+@pytest.mark.parametrize("seed", [5, 6, 27, 36])
+def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
+    model, _ = drawn(Random(f"0/{seed}"))
+
+    found = identified(model)
+
+    assert found.whole
+    assert {m.sentence for m in mistakes_of(found.network, "tanh")} == {
+        m.sentence for m in mistakes_of(Network(model), "tanh")
+    }
+
+
+def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identified, list[str]]:
+    subject = as_subject(function)
+    found = identify(Asker(Observations(subject), scope, "tanh"))
+    return found, [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
+
+
+def plain(x: Any, h0: Any, weights: Any, config: Any, *, detached: bool = False, b_hh: bool = True) -> Any:
+    h, output = h0[0], []
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + (h.detach() if detached else h) @ weights["weight_hh_l0"].T
+        s = s + weights["bias_ih_l0"] if config.bias else s
+        h = (s + weights["bias_hh_l0"] if config.bias and b_hh else s).tanh()
+        output.append(h)
+    return output, h
+
+
+def test_a_right_layer_has_no_mistake() -> None:
+    found, said = found_of("torch", SCOPE.only(loss=("output", "h_n", "both", None)))
+
+    assert (said, found.whole) == ([], True)
+    assert found.fresh > 10
+
+
+def test_gradients_that_autograd_takes_of_a_wrong_step_are_no_mistakes_of_their_own() -> None:
+    import torch
+
+    def layer(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        leaves = {"x": torch.tensor(x), "hx": torch.tensor(h0), **{n: torch.tensor(w) for n, w in weights.items()}}
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+        ours = {name: leaves[name] for name in weights}
+        steps, last = plain(leaves["x"], leaves["hx"], ours, config, detached=True, b_hh=False)
+        output, h_n = torch.stack(steps), last[None]
+        read = [(output, "output.grad"), (h_n, "h_n.grad")]
+        loss = torch.stack(
+            [(v * torch.tensor(cotangents[n])).sum() for v, n in read if n in cotangents] or [h_n.sum()]
+        ).sum()
+        asked = {n: leaf for n, leaf in leaves.items() if n != "hx" or config.hx}
+        grads = torch.autograd.grad(loss, list(asked.values()), allow_unused=True) if config.loss else ()
+        zeros = (torch.zeros_like(leaf) if g is None else g for leaf, g in zip(asked.values(), grads, strict=False))
+        return output.detach().numpy(), h_n.detach().numpy(), {n: g.numpy() for n, g in zip(asked, zeros, strict=False)}
+
+    subject = as_subject(layer)
+    found, said = found_of(
+        layer, scope_of(subject).only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False)
+    )
+
+    assert said == ["ignores bias_hh: b_hh is never added", "passes no gradient from a step to the one before it"]
+    assert found.network.derived
+
+
+def no_bias_hh(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute one layer without b_hh, and return the last state for the first."""
+    h, output = h0[0], []
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+        h = np.tanh(s + weights["bias_ih_l0"] if config.bias else s)
+        output.append(h)
+    return np.stack(output), output[0][None]
+
+
+def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
+    subject, scope = as_subject(no_bias_hh), SCOPE.only(loss=None)
+    one = observe(subject, draw(RNNConfig(1, 1, T=1, bias=True), "normal", 0))
+    other = observe(subject, draw(RNNConfig(1, 1, T=2, bias=False, hx=True), "normal", 0))
+    found = identified_of(Observations(subject), scope, one.case)
+    assert found is not None
+
+    first = cause_of(found, one, assess(one), [])
+    assert first is not None
+    assert first.sentence == "ignores bias_hh: b_hh is never added"
+    excuse = ByIdentified("first", found, first.new)
+    assert excuse.excuses(one, assess(one))
+    assert not excuse.excuses(other, assess(other))  # it shows the other mistake
+
+    second = cause_of(found, other, assess(other), first.new)
+    assert second is not None
+    assert second.sentence == "returns h[0] as h_n, not the state after the last step"
+
+
+def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
+    def odd(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = no_bias_hh(x, h0, weights, config)
+        return np.sort(output, axis=-1), h_n
+
+    subject = as_subject(odd)
+
+    assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None

@@ -1,0 +1,52 @@
+"""Tests of balls and tapes: bounds hold what roundings make, and derivatives are those of differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.diagnosis.identify.ask import rounding_of
+from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.tape import Var, backward
+from harness.diagnosis.identify.terms import ACTIVATIONS, STEP, Flow
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.sampled_from(["float32", "float16"]))
+def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> None:
+    random = np.random.default_rng(seed)
+    a, b, c = (random.uniform(-2, 2, (3, 3)).astype(dtype) for _ in range(3))
+    narrow = np.tanh(a @ b + c) * c + a.sum(0)
+
+    balls = [Ball(v, 0.0, rounding_of(dtype)) for v in (a, b, c)]
+    bound = ACTIVATIONS["tanh"].of(balls[0] @ balls[1] + balls[2]) * balls[2] + balls[0].sum(0)
+
+    assert (np.abs(narrow.astype(float) - bound.value) <= bound.error).all()
+    assert bound.error.max() < 100 * rounding_of(dtype).u * 16  # and says something
+
+
+@pytest.mark.parametrize("name", STEP)
+def test_the_tape_of_each_term_of_a_step_is_the_derivative_of_what_it_computes(name: str) -> None:
+    random = np.random.default_rng(7)
+    arrays = [random.uniform(-1, 1, shape) for shape in ((3, 2, 4), (2, 4), (4, 4), (4, 4), (4,), (4,))]
+    seed = random.uniform(-1, 1, (2, 4))
+
+    def value(values: list[np.ndarray]) -> np.ndarray:
+        x, hx, *weights = values
+        flow = Flow(list(x), hx, *weights)
+        flow.h = {0: hx * 0.5, 1: hx * 0.25, 2: hx * 0.125}
+        return np.broadcast_to(STEP[name].value(flow, 1), (2, 4))
+
+    leaves = [[Var(v) for v in arrays[0]], *(Var(v) for v in arrays[1:])]
+    flow = Flow(leaves[0], *leaves[1:])
+    flow.h = {t: leaves[1] * 0.5 ** (t + 1) for t in range(3)}  # type: ignore[operator]
+    made = STEP[name].value(flow, 1) + np.zeros((2, 4))
+    inputs = {"hx": leaves[1], "W_ih": leaves[2], "W_hh": leaves[3], "b_ih": leaves[4], "b_hh": leaves[5]}
+    by = backward({made: seed}, inputs) if isinstance(made, Var) else {}  # type: ignore[arg-type]
+
+    for place, key in enumerate(inputs, 1):
+        direction = random.uniform(-1, 1, arrays[place].shape)
+        near = [[v + sign * 1e-6 * direction if i == place else v for i, v in enumerate(arrays)] for sign in (1, -1)]
+        slope = ((value(near[0]) - value(near[1])) * seed).sum() / 2e-6
+        taken = (by[key] * direction).sum() if by else 0.0
+        assert taken == pytest.approx(slope, abs=1e-7)

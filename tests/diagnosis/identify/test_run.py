@@ -1,0 +1,68 @@
+"""Tests of an identified layer: without a difference it is nn.RNN, and its lines do what it computes."""
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from benchmarks.composed import drawn, executed
+from harness import RNNConfig, draw
+from harness.diagnosis.identify.ask import rounding_of
+from harness.diagnosis.identify.lines import lines
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model import RIGHT, Model, Network
+from harness.diagnosis.identify.run import run, values_of
+from harness.oracle.reference import Reference
+
+GENERIC = RNNConfig(4, 4, T=4, N=3, dtype="float64", hx=True, loss="both")
+CONFIGS = [
+    GENERIC,
+    GENERIC.replace(num_layers=2, bidirectional=True),
+    GENERIC.replace(batch_first=True, nonlinearity="relu", bias=False),
+    GENERIC.replace(output_size=2, loss="output", T=1),
+    GENERIC.replace(lengths=(2, 4, 1), bidirectional=True),
+]
+
+
+@pytest.mark.parametrize("derived", [False, True])
+@pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+def test_without_a_difference_it_computes_what_the_reference_does(config: RNNConfig, derived: bool) -> None:
+    case = draw(config, "default", 1).plain()
+
+    right = Reference().run(case)
+    made = run(Network(derived=derived), case, rounding_of("float64"))
+
+    assert set(made) == set(case.config.returned)
+    for name, ball in made.items():
+        off = np.abs(values_of(ball) - right[name])
+        assert (off <= getattr(ball, "error", 0.0) + 1e-300).all(), name
+        assert values_of(ball) == pytest.approx(right[name], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_lines_of_a_layer_do_what_it_computes(seed: int) -> None:
+    model, _ = drawn(Random(f"lines/{seed}"))
+    case = draw(GENERIC.replace(T=5, loss="output"), "default", seed)
+    weights = {name: np.asarray(w) for name, w in case.weights.items()}
+
+    output, h_n, gradients = executed(lines(model, "tanh"), case.x, case.hx, weights, case.cotangents)
+    made = run(Network(model), case)
+
+    assert made["output"] == pytest.approx(output, rel=1e-9, abs=1e-12)
+    assert made["h_n"] == pytest.approx(h_n, rel=1e-9, abs=1e-12)
+    for name, gradient in gradients.items():
+        assert made[f"{name}.grad"] == pytest.approx(gradient, rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_mistake_mends_alone_and_all_of_them_give_nn_rnn(seed: int) -> None:
+    network = Network(drawn(Random(f"mend/{seed}"))[0])
+
+    mended = network
+    for mistake in mistakes_of(network, "tanh"):
+        mended = mistake.without(mended)
+        assert mistake not in mistakes_of(mended, "tanh")
+
+    assert not mistakes_of(mended, "tanh")
+    assert mended.first.step == Model().step
+    assert mended.above is RIGHT.above
