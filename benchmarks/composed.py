@@ -77,7 +77,7 @@ def executed(
     W_ih, W_hh, b_ih, b_hh = names.values()
     space: dict[str, Any] = {"np": np, "T": T, "N": N, "H": H, "I": W_ih.shape[1], "hx": hx[0], "x": Inputs(x)}
     space |= {"W_ih": W_ih, "W_hh": W_hh, "b_ih": b_ih, "b_hh": b_hh, "h": States(), "first": 0}
-    space |= {name: Zeros((N, H)) for name in ("s", "g", "da", "dh", "slope")} | {"dx": np.zeros_like(x)}
+    space |= {name: Zeros((N, H)) for name in ("s", "g", "da", "dh", "slope", "passed")} | {"dx": np.zeros_like(x)}
     space |= {"dW_ih": 0 * W_ih, "dW_hh": 0 * W_hh, "db_ih": zeros.copy(), "db_hh": zeros.copy()}
     space |= {"sigmoid": lambda v: 1 / (1 + np.exp(-v)), "h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
     space |= {"norm_of": lambda *arrays: np.sqrt(sum((a * a).sum() for a in arrays))}

@@ -1,10 +1,10 @@
 """What a user of the command reads about layers that were written without knowledge of the catalogue of faults.
 
-``layers`` holds three sets. Its manifest says of each layer which mistakes it has, in which words a report may name
+``layers`` holds five sets. Its manifest says of each layer which mistakes it has, in which words a report may name
 them, and on which configs they show. The benchmark searches and explains each layer as the command does, and prints
 whether the verdict is right, whether the first named cause is the right one, how many mistakes are told, whether the
 smallest case is at its true minimum, and how many lines there are until the end of the first finding. Run:
-``python benchmarks/foreign.py [LAYER]... --of first|second|third --workers 2``; without ``--of``, all three.
+``python benchmarks/foreign.py [LAYER]... --of first|second|third|fourth|fifth --workers 2``; without ``--of``, all.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from harness.subjects.protocol import scope_of  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[1]
 LAYERS: Final = Path("benchmarks", "layers")
+SETS: Final = ("first", "second", "third", "fourth", "fifth")
 LEAST: Final = {"input_size": 1, "hidden_size": 1, "num_layers": 1, "T": 1, "N": 1, "bidirectional": False}
 
 
@@ -99,7 +100,7 @@ class Layer(NamedTuple):
 def layers() -> Iterator[Layer]:
     """Yield every layer of the manifest."""
     for file, entries in tomllib.loads((ROOT / LAYERS / "manifest.toml").read_text(encoding="utf-8")).items():
-        contract = None if file.startswith("third") else "kernel"
+        contract = "kernel" if file.startswith(("first", "second")) else None
         for name, entry in entries.items():
             mistakes = entry.get("mistakes", [entry] if "truth" in entry else [])
             fields = [{name: one[name] for name in Mistake._fields if name in one} for one in mistakes]
@@ -288,14 +289,14 @@ def main() -> None:
     """Measure the layers, print a row for each and the figures of each set, and write everything with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="LAYER")
-    parser.add_argument("--of", choices=["first", "second", "third"], help="one of the three sets")
+    parser.add_argument("--of", choices=SETS, help="one of the sets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for of in [options.of] if options.of else ["first", "second", "third"]:
+        for of in [options.of] if options.of else SETS:
             some = []
             for row in pool.map(partial(measured, seed=options.seed), chosen(of, options.names)):
                 print_row(row)

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.checks.known_issues import reported
 from harness.checks.result import Method, Result, Verdict
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.oracle.compare import Mismatch, Site
 from harness.report import explained, wording
@@ -154,6 +155,9 @@ def _mistake(one: _Explained) -> Iterator[Fact]:
     result, config, title = one.finding.result, one.finding.case.config, cause_of(*one)[0]
     for name, line in explained.code_lines(one.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
+    diagnosis = one.explanation.diagnosis
+    if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
+        yield Fact("computes", "\n".join(diagnosis.instead.recurrence), detail=True, language="python")
     wrong = worst_line(result, config) or failure_line(result)
     if wrong != title:
         yield Fact("wrong", wrong)

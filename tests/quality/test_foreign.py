@@ -1,6 +1,6 @@
 """Measurement on forty foreign layers: the verdict, the smallest case, and the cause that a report names first.
 
-``benchmarks/foreign.py`` measures all three sets of them.
+``benchmarks/foreign.py`` measures all sets of them.
 """
 
 from importlib import import_module

@@ -10,6 +10,7 @@ from harness.checks.result import Result
 from harness.diagnosis.identify.ask import Answer, Asker, rounding_of
 from harness.diagnosis.identify.identify import Identified, identify
 from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.lines import recurrence
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.run import role_of, run, values_of
@@ -46,6 +47,16 @@ class IdentifiedCause:
         """The reason why that is certain."""
         known = "every number" if self.identified.whole else "every number that is known"
         return f"what it was found to compute gives {known} that it returns on this case and on {self.fresh} fresh ones"
+
+    @property
+    def recurrence(self) -> list[str]:
+        """What the subject computes, as lines of NumPy; above one that differs stands nn.RNN's own."""
+        shown: list[str] = []
+        for own, right in recurrence(self.identified.network, self.identified.nonlinearity):
+            indent = " " * (len(own or right) - len((own or right).lstrip()))
+            shown += [] if own == right else [f"{indent}# nn.RNN: {right.strip() or 'nothing'}"]
+            shown += [own] if own else []
+        return shown
 
     @property
     def lines(self) -> tuple[str, str]:

@@ -98,7 +98,9 @@ def _state(model: Model, nonlinearity: str) -> str:
 def _back(model: Model, nonlinearity: str) -> dict[str, str]:
     found = {"entry": entry_line(model), "back": loop_line(model.reached)}
     found["slope"] = f"    slope[t] = {slope_of(model, nonlinearity)}"
-    passed = " + ".join(term(link.term, link.coef) for link in model.links) or "0"
+    links = [term(link.term, link.coef) for link in model.links]
+    links += ["passed[t]"] if any(how == "passed" for how, _ in model.entry) else []
+    passed = " + ".join(links) or "0"
     passing = "" if model.passes == When() or not model.links else f" if {condition(model.passes)} else 0"
     horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
     found["next"] = f"    dh_next = {passed}{passing}{horizon}"
