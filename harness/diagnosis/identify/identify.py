@@ -127,7 +127,10 @@ def identify(asker: Asker) -> Identified:
                 continue
             found = LayerInquiry(asker, place, network).identify()
             if found.forward and not found.unknown:
-                network = replace(network, **{"above" if place[0] else "reverse": found.model}, derived=found.derived)
+                part: dict[str, Any] = {"above" if place[0] else "reverse": found.model}
+                whole = replace(network, derived=found.derived, **part)
+                if all(explains(whole, a, asker.rounding) for a in fresh_answers(asker, **stack)):
+                    network = whole
         fresh = list(fresh_answers(asker))
         wrong = [a for a in fresh if not explains(network, a, asker.rounding, unknown)]
         if wrong and not unknown:

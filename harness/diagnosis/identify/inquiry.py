@@ -11,7 +11,7 @@ from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, Model, Network
-from harness.diagnosis.identify.run import Place, flow_of, flows_of, role_of, run, time_major, values_of
+from harness.diagnosis.identify.run import Place, beside_others, flow_of, flows_of, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
@@ -83,15 +83,21 @@ class Inquiry:
             return None
         H, d = a.case.config.hidden_size, self.place[1]
         states = a.steps[..., d * H : (d + 1) * H]
-        return states if d == 0 else states[::-1]
+        states = states if d == 0 else states[::-1]
+        return states[::-1] if self.model.written == "h[T-1-t]" else states
 
     def _flows(self, answers: Sequence[Answer]) -> list[Flow]:
         """Return a flow for each answer, with the subject's own states."""
         flows = []
         for a in answers:
-            _, x = flows_of(self.network, a.case, layers=self.place[0])
-            f = flow_of(a.case, *self.place, x, None)
+            layer, d = self.place
+            others, x = flows_of(self.network, a.case, layers=layer)
+            if d:  # the forward direction beside
+                others |= flows_of(self.network, a.case, layers=layer + 1)[0]
+            f = flow_of(a.case, layer, d, x, None)
+            beside_others(others, f, self.place, list(time_major(a.case, a.case.x)))
             if (states := self._steps_of(a)) is not None:
+                f.raw = list(states)
                 f.out = dict(enumerate(states))
                 f.h = dict(f.out)
             f.given = f.hx
@@ -199,7 +205,9 @@ def explains(network: Network, a: Answer, rounding: Rounding, roles: Sequence[st
     """Tell whether the model gives every number of an answer, but for gradients of some roles."""
     largest = FORMATS[a.case.config.plain.dtype].largest
     with np.errstate(all="ignore"):
-        made = run(network, a.case, rounding, a.states)
+        models = (network.first, network.above, network.reverse)
+        turned = any(model is not None and model.written == "h[T-1-t]" for model in models)
+        made = run(network, a.case, rounding, None if turned else a.states)
         overflows = max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) > OVERFLOWS * largest
         for name, array in a.arrays.items():
             if name not in made or role_of(name) in roles:

@@ -91,10 +91,11 @@ def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> Non
     """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back."""
     activation = ACTIVATIONS[model.activation or nonlinearity]
     zeros = np.zeros((f.N, f.H))
-    f.hx = STARTS[model.start](f.hx)
+    f.given = f.hx
+    f.hx = STARTS[model.start](f)
     given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
     f.h = dict(enumerate(given))
-    step = model.step if f.square or not any(STEP[name].square for name, _ in model.step) else Model().step
+    step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else Model().step
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
     for t in range(f.T):
         other = next((ACTIVATIONS[kind] for kind, when in model.otherwise if when.at(t, f.T)), activation)

@@ -22,6 +22,7 @@ CONDITIONS: Final[dict[str, str]] = {
     "after the first of the last": "t > max(0, T - {k})",
 }
 
+OUTPUTS: Final = {"h[t]": "h[0:T]", "s[t]": "s[0:T]", "h[T-1-t]": "h[0:T][::-1]"}
 NAMES: Final = {
     "weight_ih": "dW_ih",
     "weight_hh": "dW_hh",
@@ -80,7 +81,7 @@ def lines(model: Model, nonlinearity: str, *, back: bool = True) -> dict[str, st
         "steps": "for t in range(T):",
         "s": f"    s[t] = {sum_of(model.step)}",
         "h": f"    h[t] = {_state(model, nonlinearity)}",
-        "h_n": f"output = {model.written[0]}[0:T]; h_n = {model.final}",
+        "h_n": f"output = {OUTPUTS[model.written]}; h_n = {model.final}",
     }
     return found | _back(model, nonlinearity) if back else found
 

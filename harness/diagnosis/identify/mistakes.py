@@ -65,12 +65,18 @@ def _set(name: str) -> Callable[[Model], Model]:
 
 # The way forward.
 
+STARTED: Final = {
+    "hx_below": "the initial state of the layer below",
+    "h_below[T-1]": "the last state of the layer below",
+    "hx_beside": "the forward direction's initial state",
+    "h_beside[T-1]": "the forward direction's last state",
+}
 # The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
 _PARTS: Final = (
-    ("x[t] @ W_ih.T", re.compile(r"\bx\[")),
-    ("b_ih", re.compile(r"^b_ih$")),
-    ("h[t-1] @ W_hh.T", re.compile(r"\bh\[|\bhx\b")),
-    ("b_hh", re.compile(r"^b_hh$")),
+    ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?\[")),
+    ("b_ih", re.compile(r"^b_ih(_below|_beside)?$")),
+    ("h[t-1] @ W_hh.T", re.compile(r"\bh(_below|_beside)?\[|\bhx\b")),
+    ("b_hh", re.compile(r"^b_hh(_below|_beside)?$")),
     ("", re.compile(r"^b_.*@|^1$")),
 )
 
@@ -80,7 +86,7 @@ def _forward(model: Model, nonlinearity: str) -> Iterator[Difference]:
         said = (
             "ignores hx: it starts at zeros"
             if model.start == "0 * hx"
-            else f"starts at {model.start.removesuffix(' + 0 * hx')}, not at hx"
+            else f"starts at {STARTED.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
         )
         yield Difference("start", said, _set("start"))
     for right, belongs in _PARTS:
@@ -100,7 +106,11 @@ def _forward(model: Model, nonlinearity: str) -> Iterator[Difference]:
         said = f"makes its state of {_outside(model)}, where nn.RNN takes {nonlinearity}(s) alone"
         yield Difference("h", said, lambda m: replace(m, added=(), activated=1.0))
     if model.written != Model().written:
-        yield Difference("h_n", "returns the sum of each step as the output, not its state", _set("written"))
+        said = {
+            "s[t]": "returns the sum of each step as the output, not its state",
+            "h[T-1-t]": "leaves its output in the order in which it was computed",
+        }[model.written]
+        yield Difference("h_n", said, _set("written"))
     if model.final != Model().final:
         said = f"returns {model.final} as h_n, not the state after the last step"
         yield Difference("h_n", said, _set("final"))

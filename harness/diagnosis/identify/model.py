@@ -118,7 +118,7 @@ class Model:
     added: Sum = ()
     start: str = "hx"  # what a sequence starts at, of ``STARTS``
     final: str = "h[T-1]"
-    written: str = "h[t]"  # what is returned of each step: its state, or its sum "s[t]"
+    written: str = "h[t]"  # what is returned of each step: its state, its sum "s[t]", or "h[T-1-t]"
     slope: tuple[tuple[str, float], ...] | None = None
     at: str = "t"
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without

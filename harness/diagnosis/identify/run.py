@@ -21,6 +21,7 @@ from harness.diagnosis.identify.layer import (
 from harness.diagnosis.identify.model import (
     ROLES,
     Limit,
+    Model,
     Network,
     When,
 )
@@ -34,6 +35,8 @@ from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
 from harness.space.config import weight_names
+
+Place = tuple[int, int]  # a layer and a direction
 
 
 def flow_of(case: Case, layer: int, direction: int, x: Any, rounding: Rounding | None) -> Flow:
@@ -55,13 +58,23 @@ def flow_of(case: Case, layer: int, direction: int, x: Any, rounding: Rounding |
     return Flow([v if isinstance(v, Ball) else of(v) for v in steps], of(hx), *weights)
 
 
+def beside_others(flows: Mapping[Place, Flow], f: Flow, place: Place, fed: Any) -> None:
+    """Tell a flow of the others, and of what the network is given."""
+    layer, d = place
+    f.below, f.beside = flows.get((layer - 1, d)), flows.get((layer, d - 1))
+    f.fed = fed if d == 0 else fed[::-1]
+
+
+def written_of(model: Model, f: Flow) -> list[Numbers]:
+    """Return what is returned of each step, in the order of the steps."""
+    of_step = [(f.s if model.written == "s[t]" else f.made)[t] for t in range(f.T)]
+    return of_step[::-1] if model.written == "h[T-1-t]" else of_step
+
+
 def time_major(case: Case, array: Any) -> Floats:
     """Return x or an output as float64 with time first."""
     values = np.asarray(array, np.float64)
     return values.swapaxes(0, 1) if case.config.batch_first else values
-
-
-Place = tuple[int, int]  # a layer and a direction
 
 
 def flows_of(
@@ -77,18 +90,18 @@ def flows_of(
     each step and the way back read in place of the model's own.
     """
     config = case.config
-    T = config.T
     x: Any = list(time_major(case, case.x))
-    flows: dict[Place, Flow] = {}
+    fed, flows = x, dict[Place, Flow]()
     for layer in range(config.num_layers if layers is None else layers):
         outputs = []
         for d in range(config.num_directions):
             f = flows[layer, d] = flow_of(case, layer, d, x, rounding)
+            beside_others(flows, f, (layer, d), fed)
             own: Any = (states or {}).get((layer, d))
             own = own if own is None or rounding is None else [Ball(h, 0.0, rounding) for h in own]
             forward(network.of(layer, d), f, config.nonlinearity, own)
-            of_step = f.s if network.of(layer, d).written == "s[t]" else f.made
-            outputs.append([of_step[t if d == 0 else T - 1 - t] for t in range(T)])
+            of_step = written_of(network.of(layer, d), f)
+            outputs.append(of_step if d == 0 else of_step[::-1])
         x = [joined(parts) for parts in zip(*outputs, strict=True)]
         if layer in case.masks and layer < config.num_layers - 1:
             x = [v * np.asarray(m, np.float64) for v, m in zip(x, case.masks[layer], strict=True)]
@@ -165,7 +178,7 @@ def run_derived(network: Network, case: Case, rounding: Rounding | None = None) 
 
     x: Any = [var(v) for v in time_major(case, case.x)]
     inputs = {f"x{t}": v for t, v in enumerate(x)}
-    flows: dict[Place, Flow] = {}
+    fed, flows = x, dict[Place, Flow]()
     for layer in range(L):
         outputs = []
         for d in range(D):
@@ -176,11 +189,12 @@ def run_derived(network: Network, case: Case, rounding: Rounding | None = None) 
             hx = np.zeros((config.N, H)) if case.hx is None else var(case.hx[row])
             inputs |= {} if case.hx is None else {f"hx{row}": hx}
             f = flows[layer, d] = Flow(x if d == 0 else x[::-1], hx, *weights)
+            beside_others(flows, f, (layer, d), fed)
             model = network.of(layer, d)
             f.passes = partial(goes_on, model.passes, T)
             forward(model, f, config.nonlinearity)
-            of_step = f.s if model.written == "s[t]" else f.made
-            outputs.append([of_step[t if d == 0 else T - 1 - t] for t in range(T)])
+            of_step = written_of(model, f)
+            outputs.append(of_step if d == 0 else of_step[::-1])
         x = [beside(parts) for parts in zip(*outputs, strict=True)]
         if layer in case.masks and layer < L - 1:
             x = [v * np.asarray(m, np.float64) for v, m in zip(x, case.masks[layer], strict=True)]

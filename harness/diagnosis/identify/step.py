@@ -63,11 +63,14 @@ class StepInquiry(Inquiry):
     def _forms(self) -> Iterator[Form]:
         """Yield the forms that a step may have, the plainest first."""
         kinds = sorted(ACTIVATIONS, key=lambda name: name != self.asker.nonlinearity)
+        kinds = kinds if self.place == (0, 0) else kinds[:1]  # the others have the first layer's
         for outside in self._outsides():
             for kind in kinds:
                 yield Form(kind, *outside)
         for kind in kinds:
             yield Form(kind, written="s[t]")
+        if self.place[1]:
+            yield Form(kinds[0], written="h[T-1-t]")
 
     def _formed(self, form: Form, seen: Sequence[Sequence[Flow]]) -> Model | None:
         """Return the model whose step has a form, if there is one."""
@@ -76,8 +79,9 @@ class StepInquiry(Inquiry):
         for flows in seen:
             for f in flows:
                 f.hx = f.given
+                f.out = dict(enumerate(reversed(f.raw) if form.written == "h[T-1-t]" else f.raw))
                 f.h = {t: ACTIVATIONS[form.kind].of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
-            fits = {name: term for name, term in terms.items() if flows[0].square or not term.square}
+            fits = {name: term for name, term in terms.items() if term.fits(flows[0])}
             by = self._steps(flows, form, fits)
             if by is None and not every:
                 return None
@@ -126,7 +130,8 @@ class StepInquiry(Inquiry):
     def _outsides(self) -> Iterator[tuple[float, Sum]]:
         """Yield what may stand outside of the activation: its factor, and what is added to it."""
         yield 1.0, ()
-        flows = self._observed(SHORT, 8, zero=("weight", "bias"))
+        own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        flows = self._observed(SHORT, 8, zero=own)
         found: dict[str, float] | None = {}
         if flows and flows[0].out:
             rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
@@ -170,7 +175,8 @@ class StepInquiry(Inquiry):
             given = [f.hx for f in flows]
             for start in STARTS:
                 for f, hx in zip(flows, given, strict=True):
-                    f.hx = STARTS[start](hx)
+                    f.hx = hx
+                    f.hx = STARTS[start](f)
                 system = self._system(flows, form, terms, 0)
                 by = None if system is None else solve(*system, self.noise, likely)
                 if system is not None and self._alike(by, later, system):
@@ -206,7 +212,11 @@ class StepInquiry(Inquiry):
         """Tell whether a step reads states as another one does, as far as that can show there."""
         if one is None or system is None:
             return False
-        names = {name for name in {*one, *other} if "h[" in name and name in system[0] and system[0][name].any()}
+        names = {
+            name
+            for name in {*one, *other}
+            if ("h[" in name or "h_" in name) and name in system[0] and system[0][name].any()
+        }
         return all(plainest(one.get(n, 0.0), self.noise) == plainest(other.get(n, 0.0), self.noise) for n in names)
 
     def _system(

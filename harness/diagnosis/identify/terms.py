@@ -188,6 +188,9 @@ class Flow:
 
     def __init__(self, x: Any, hx: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any) -> None:  # noqa: PLR0917
         self.x, self.hx = x, hx
+        self.below: Flow | None = None  # the layer below, in the same direction
+        self.beside: Flow | None = None  # of a reverse direction, the forward one
+        self.fed: Any = x  # what the network is given
         self.W_ih, self.W_hh, self.b_ih, self.b_hh = W_ih, W_hh, b_ih, b_hh
         self.T: int = len(x)
         self.N: int = x[0].shape[0]
@@ -195,6 +198,7 @@ class Flow:
         self.H: int = self.W_hh.shape[0]
         self.h: dict[int, Numbers] = {}
         self.out: dict[int, Numbers] = {}  # what is returned of each step
+        self.raw: list[Numbers] = []  # the same, as it was returned
         self.given = hx  # before anything was made of it
         self.made: dict[int, Numbers] = {}  # what each step makes of the state that it reads
         self.s: dict[int, Numbers] = {}
@@ -230,10 +234,24 @@ class Flow:
 
 
 class Term(NamedTuple):
-    """A term of a sum: how it is made, and whether it needs input_size = hidden_size."""
+    """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other flow it is."""
 
     value: Callable[[Flow, int], Numbers]
     square: bool = False
+    other: str = ""
+
+    def fits(self, f: Flow) -> bool:
+        """Tell whether a flow can have it."""
+        if self.square and not f.square:
+            return False
+        if not self.other:
+            return True
+        if self.other == "fed":
+            return f.below is not None and bool(f.fed[0].shape[-1] == f.F)
+        which, _, read = self.other.partition(" ")
+        other: Flow | None = getattr(f, which)
+        width = None if other is None else {"x": other.F, "h": other.H}.get(read, f.F)
+        return width == f.F
 
 
 def _diagonal(W: Any) -> Any:
@@ -264,6 +282,24 @@ def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[F
         return mapped(operand, function, 1.0, slope) @ getattr(f, W).T
 
     return value
+
+
+def _of_other(which: str) -> dict[str, Term]:
+    """Return the terms of a step with the parameters, or the states, of another layer or direction."""
+
+    def of(f: Flow) -> Flow:
+        other: Flow = getattr(f, which)
+        return other
+
+    return {
+        f"x[t] @ W_ih_{which}.T": Term(lambda f, t: f.x[t] @ of(f).W_ih.T, other=f"{which} x"),
+        f"h_{which}[t-1] @ W_ih.T": Term(lambda f, t: of(f).state(t - 1) @ f.W_ih.T, other=f"{which} h"),
+        f"b_ih_{which}": Term(lambda f, t: of(f).b_ih + np.zeros((f.N, 1)), other=which),
+        f"h[t-1] @ W_hh_{which}.T": Term(lambda f, t: f.state(t - 1) @ of(f).W_hh.T, other=which),
+        f"b_hh_{which}": Term(lambda f, t: of(f).b_hh + np.zeros((f.N, 1)), other=which),
+        f"h_{which}[t] @ W_hh.T": Term(lambda f, t: of(f).state(t) @ f.W_hh.T, other=which),
+        f"h_{which}[t-1] @ W_hh.T": Term(lambda f, t: of(f).state(t - 1) @ f.W_hh.T, other=which),
+    }
 
 
 # The preactivation s of a step, by how each term is written.
@@ -315,6 +351,9 @@ STEP: Final = {
         for name in ("x[t] @ W_ih.T", "x[t] @ W_ih.T + b_ih", "h[t-1] @ W_hh.T", "h[t-1] @ W_hh.T + b_hh")
     },
     "1": Term(lambda f, t: np.ones((f.N, f.H))),
+    "x_fed[t] @ W_ih.T": Term(lambda f, t: f.fed[t] @ f.W_ih.T, other="fed"),
+    **_of_other("below"),
+    **_of_other("beside"),
 }
 
 # What is added to the activation.
@@ -452,17 +491,21 @@ def _mean(v: Numbers) -> Numbers:
     return v.sum(0) * (1.0 / v.shape[0]) + np.zeros((1, 1))
 
 
-# What a sequence may start at, given hx.
-STARTS: Final[dict[str, Callable[[Numbers], Numbers]]] = {
-    "hx": lambda hx: hx,
-    "0 * hx": lambda hx: hx * 0.0,
-    "np.tanh(hx)": lambda hx: mapped(hx, np.tanh, 1.0, ELEMENTWISE[0][2]),
-    "np.maximum(hx, 0)": lambda hx: mapped(hx, lambda v: np.maximum(v, 0), 1.0, ELEMENTWISE[1][2]),
-    "hx[:1] + 0 * hx": lambda hx: hx[:1] + np.zeros((hx.shape[0], 1)),
-    "hx.mean(0) + 0 * hx": _mean,
-    "-hx": lambda hx: hx * -1.0,
-    "0.5 * hx": lambda hx: hx * 0.5,
-    "2 * hx": lambda hx: hx * 2.0,
+# What a sequence may start at; ``f.hx`` is what it should.
+STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
+    "hx": lambda f: f.hx,
+    "0 * hx": lambda f: f.hx * 0.0,
+    "np.tanh(hx)": lambda f: mapped(f.hx, np.tanh, 1.0, ELEMENTWISE[0][2]),
+    "np.maximum(hx, 0)": lambda f: mapped(f.hx, lambda v: np.maximum(v, 0), 1.0, ELEMENTWISE[1][2]),
+    "hx[:1] + 0 * hx": lambda f: f.hx[:1] + np.zeros((f.N, 1)),
+    "hx.mean(0) + 0 * hx": lambda f: _mean(f.hx),
+    "-hx": lambda f: f.hx * -1.0,
+    "0.5 * hx": lambda f: f.hx * 0.5,
+    "2 * hx": lambda f: f.hx * 2.0,
+    "hx_below": lambda f: f.hx if f.below is None else f.below.given,
+    "h_below[T-1]": lambda f: f.hx if f.below is None else f.below.state(f.T - 1),
+    "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given,
+    "h_beside[T-1]": lambda f: f.hx if f.beside is None else f.beside.state(f.T - 1),
 }
 
 # The step whose slope is taken.

@@ -25,7 +25,7 @@ def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> N
     assert bound.error.max() < 100 * rounding_of(dtype).u * 16  # and says something
 
 
-@pytest.mark.parametrize("name", STEP)
+@pytest.mark.parametrize("name", [name for name, term in STEP.items() if not term.other])
 def test_the_tape_of_each_term_of_a_step_is_the_derivative_of_what_it_computes(name: str) -> None:
     random = np.random.default_rng(7)
     arrays = [random.uniform(-1, 1, shape) for shape in ((3, 2, 4), (2, 4), (4, 4), (4, 4), (4,), (4,))]
