@@ -239,9 +239,12 @@ class Investigation:
         declares = bool(self.subject.capabilities.conventions.names)
         if declares and (found := redeclared(None)) is not None:
             return found
+        cause = self._computed(observations, finding, scope)
+        if cause is not None and len(cause.every) > 1:  # a known mistake may look like several together
+            return _of_computed(cause)
         diagnosis = self._known_mistake(observations, finding, scope)
-        if not _certain(diagnosis) and (cause := self._computed(observations, finding, scope)) is not None:
-            return Diagnosis((), len(CATALOGUE), cause.fresh, instead=cause, elsewhere=cause.new[1:])
+        if not _certain(diagnosis) and cause is not None:
+            return _of_computed(cause)
         answered = finding.result.failure is None
         return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
 
@@ -414,6 +417,10 @@ def _of_own_code(diagnosis: Diagnosis | None) -> bool:
     if diagnosis is not None and diagnosis.instead is not None:
         return True
     return any(fault.family not in KERNELS for fault in causes)
+
+
+def _of_computed(cause: IdentifiedCause) -> Diagnosis:
+    return Diagnosis((), len(CATALOGUE), cause.fresh, instead=cause, elsewhere=cause.new[1:])
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

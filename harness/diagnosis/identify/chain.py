@@ -14,6 +14,7 @@ from harness.diagnosis.identify.step import StepInquiry
 from harness.diagnosis.identify.terms import (
     AT,
     LINK,
+    OF_INPUT,
     RIGHT_SLOPE,
     SLOPES,
     Flow,
@@ -58,7 +59,7 @@ class ChainInquiry(StepInquiry):
                 continue
             right = RIGHT_SLOPE[self.asker.nonlinearity]
             names = sorted(SLOPES, key=lambda name: name not in dict(right))
-            names = [name for name in names if asked[0][1].square or "x" not in name.replace("np.exp", "")]
+            names = [name for name in names if asked[0][1].square or name not in OF_INPUT]
             columns = {
                 name: np.concatenate(
                     [

@@ -22,6 +22,7 @@ from harness.diagnosis.identify.terms import (
     INPUT,
     LEFT,
     LINK,
+    OF_INPUT,
     RIGHT_SLOPE,
     SLOPES,
     START,
@@ -96,6 +97,7 @@ def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> Non
     given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
     f.h = dict(enumerate(given))
     step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else Model().step
+    added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
     for t in range(f.T):
         other = next((ACTIVATIONS[kind] for kind, when in model.otherwise if when.at(t, f.T)), activation)
@@ -106,7 +108,7 @@ def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> Non
             f.s[t] = zeros if s is None else s
             h = other.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
             h = h if model.activated == 1 else h * model.activated
-            added = total(model.added, ADDED, f, t)
+            added = total(added_here, ADDED, f, t)
             f.made[t] = h if added is None else h + added
             if states is None:
                 f.h[t] = f.made[t]
@@ -115,6 +117,8 @@ def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> Non
 def slopes(model: Model, f: Flow, nonlinearity: str) -> None:
     """Compute a flow's slopes, each as it is taken at its step."""
     terms = model.slope or RIGHT_SLOPE[nonlinearity]
+    if not f.square and any(name in OF_INPUT for name, _ in terms):
+        terms = RIGHT_SLOPE[nonlinearity]
     for t in range(f.T):
         k = AT[model.at](t, f.T)
         h, s = f.state(k), (f.s[k] if k >= 0 else f.hx)
@@ -162,6 +166,7 @@ def by_source(model: Model, f: Flow) -> dict[int, dict[int, Numbers]]:
 def go_back(model: Model, f: Flow, steps: range) -> None:
     """Go back over some steps."""
     zeros = np.zeros((f.N, f.H))
+    links = model.links if all(LINK[link.term].fits(f) for link in model.links) else Model().links
     where, limit = model.step_limit or ("", Limit("elements", math.inf))
     for t in reversed(steps):
         f.da[t], f.dh[t] = zeros, zeros
@@ -175,7 +180,7 @@ def go_back(model: Model, f: Flow, steps: range) -> None:
                 dh, da = dh + own, da + (own * slope if sloped else own)
         f.next[t] = zeros
         if t + 1 in f.da and model.reached.at(t + 1, f.T) and model.passes.at(t, f.T):
-            for term, sloped, coef in model.links:
+            for term, sloped, coef in links:
                 passed = LINK[term].value(f, t) * coef.of(f, t)
                 passed = limited(passed, limit) if where == "dh_next" else passed
                 dh, da = dh + passed, da + (passed * slope if sloped else passed)

@@ -82,12 +82,13 @@ class ReadoutInquiry(ChainInquiry):
         def fits(some: Collection[str]) -> dict[int, dict[str, float]] | None:
             return system.solved([name for name in columns if name in some], self.noise)
 
-        whole = fits(columns)
-        if whole is None or names is not None:
-            return whole
+        if names is not None:
+            return fits(columns)
         for one in sorted(columns, key=lambda name: name != own):
             if (by := fits([one])) is not None:
                 return by
+        if (whole := fits(columns)) is None:
+            return None
         T = len(whole)
         middle = {name for t, by in whole.items() if T // 2 <= t < T - 1 for name in by}
         if middle and (by := fits(middle)) is not None:

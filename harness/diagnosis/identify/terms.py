@@ -176,6 +176,7 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "x": lambda h, s, x: x * 1.0,
 }
 
+OF_INPUT: Final = ("x**2", "(x > 0)", "x")
 RIGHT_SLOPE: Final = {"tanh": (("1", 1.0), ("h**2", -1.0)), "relu": (("(h > 0)", 1.0),)}
 
 
