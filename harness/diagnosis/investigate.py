@@ -30,7 +30,7 @@ from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
-from harness.diagnosis.identify.cause import ByIdentified, IdentifiedCause, cause_of, identified_of
+from harness.diagnosis.identify.cause import ByIdentified, IdentifiedCause, cause_of, identified_of, same_as
 from harness.diagnosis.identify.identify import Identified
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
@@ -243,10 +243,17 @@ class Investigation:
         if cause is not None and len(cause.every) > 1:  # a known mistake may look like several together
             return _of_computed(cause)
         diagnosis = self._known_mistake(observations, finding, scope)
-        if not _certain(diagnosis) and cause is not None:
+        if cause is not None and not self._same(diagnosis, cause):
             return _of_computed(cause)
         answered = finding.result.failure is None
         return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
+
+    @staticmethod
+    def _same(diagnosis: Diagnosis | None, cause: IdentifiedCause) -> bool:
+        """Tell whether a known mistake is certain, and is what the subject was found to compute, in better words."""
+        if diagnosis is None or not _certain(diagnosis) or len(diagnosis.causes) != 1:
+            return False
+        return same_as(cause.identified, diagnosis.causes[0])
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""

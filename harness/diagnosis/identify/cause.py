@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
@@ -19,7 +20,9 @@ from harness.diagnosis.observations import Observations
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
+from harness.space.config import RNNConfig
 from harness.space.scope import Scope
+from harness.space.values import draw
 
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
@@ -134,6 +137,38 @@ def shows(identified: Identified, mistake: Mistake, a: Answer) -> bool:
     )
 
 
+def _alone(identified: Identified, mistake: Mistake, every: Sequence[Mistake]) -> Identified:
+    """Return an identified layer with one of its mistakes."""
+    network = identified.network
+    for other in every:
+        network = network if other == mistake else other.without(network)
+    return replace(identified, network=network)
+
+
+# Configs on which a known mistake and an identified layer are held against each other, if the scope has them.
+GENERIC: Final = [
+    RNNConfig(4, 5, T=T, N=N, dtype="float64", hx=hx, loss=loss)
+    for T, N in ((1, 1), (4, 3), (11, 2))
+    for hx in (True, False)
+    for loss in (None, "output", "both")
+]
+
+
+def same_as(identified: Identified, fault: Any) -> bool:
+    """Tell whether a known mistake gives what an identified layer does, of gradients those that it returns."""
+    with np.errstate(all="ignore"):
+        for config in GENERIC:
+            config = config.replace(nonlinearity=identified.nonlinearity)
+            case = draw(config, "normal", 7)
+            large = {n: v * 1e4 if n.endswith(".grad") else v for n, v in case.arrays.items()}
+            for one in (case, Case.from_arrays(config, large)):
+                made, known = run(identified.network, one), fault.run(one)
+                names = [n for n in known if n in made and (role_of(n) in identified.roles or not n.endswith(".grad"))]
+                if not all(np.allclose(values_of(made[n]), known[n], 1e-6, 1e-9, equal_nan=True) for n in names):
+                    return False
+    return True
+
+
 def identified_of(observations: Observations, scope: Scope, case: Case) -> Identified | None:
     """Return what a subject computes with a case's nonlinearity; ``None`` if the step is not known."""
     found = identify(Asker(observations, scope, case.config.nonlinearity))
@@ -148,5 +183,8 @@ def cause_of(
     if not seen or not all(reproduced(identified, a, result) for a in seen):
         return None
     every = mistakes_of(identified.network, identified.nonlinearity)
-    new = [m for m in every if m not in said and any(shows(identified, m, a) for a in seen)]
+    unsaid = [m for m in every if m not in said]
+    new = [m for m in unsaid if any(shows(identified, m, a) for a in seen)]
+    if not new:  # each hides the others
+        new = [m for m in unsaid if any(shows(_alone(identified, m, every), m, a) for a in seen)]
     return IdentifiedCause(identified, tuple(new), tuple(said)) if new else None

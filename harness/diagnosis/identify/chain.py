@@ -28,7 +28,7 @@ class ChainInquiry(StepInquiry):
 
     def _chains(self) -> Iterator[Model]:
         """Yield models with what may be the slope and the link, as single steps and pairs of steps show them."""
-        roles = self._roles()
+        roles = self.roles()
         anchors = [role for role in ("bias_ih", "bias_hh", "x", "weight_ih", "weight_hh") if role in roles]
         done: list[Model] = []
         for anchor in anchors:

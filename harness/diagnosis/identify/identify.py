@@ -100,7 +100,7 @@ class Identified:
     nonlinearity: str
     fresh: int  # the fresh cases whose every number the network gives
     unknown: tuple[str, ...] = ()  # what is not known of it: gradients by role, or "the step"
-    seconds: float = 0.0
+    roles: tuple[str, ...] = ()  # the gradients that it returns
     questions: int = 0
 
     @property
@@ -112,7 +112,8 @@ class Identified:
 def identify(asker: Asker) -> Identified:
     """Return what a subject computes, by the coefficients of its sums."""
     with np.errstate(all="ignore"):
-        first = LayerInquiry(asker).identify()
+        inquiry = LayerInquiry(asker)
+        first = inquiry.identify()
         for sequences, input_size in ((1, SQUARE), (2, SQUARE - 1)):  # what is mixed up, or depends on equal sizes
             if not first.forward:
                 another = LayerInquiry(asker, sequences=sequences, input_size=input_size).identify()
@@ -135,7 +136,8 @@ def identify(asker: Asker) -> Identified:
         wrong = [a for a in fresh if not explains(network, a, asker.rounding, unknown)]
         if wrong and not unknown:
             unknown.append("what long, large or small cases show")
-        return Identified(network, asker.nonlinearity, len(fresh) - len(wrong), tuple(unknown), 0.0, asker.questions)
+        roles, known = tuple(inquiry.roles()), len(fresh) - len(wrong)
+        return Identified(network, asker.nonlinearity, known, tuple(unknown), roles, asker.questions)
 
 
 # Sizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of

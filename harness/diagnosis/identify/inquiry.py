@@ -155,9 +155,9 @@ class Inquiry:
         layer, d = self.place
         return f"{role}.grad" if role in ("x", "hx") else f"{role}_l{layer}{'_reverse' if d else ''}.grad"
 
-    def _roles(self) -> list[str]:
+    def roles(self) -> list[str]:
         """Return the roles of the gradients that the subject returns of this layer and direction."""
-        if not (asked := self._back(SHORT, 1)):
+        if not self.asker.losses or self._base is None or not (asked := self._back(SHORT, 1)):
             return []
         returned = asked[0][0].arrays
         return [r for r in RIGHT_READOUT if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
@@ -189,7 +189,7 @@ class Inquiry:
         wrong: list[str] = []
         for a, _ in asked:
             made = self._expected(model, a)
-            for role in self._roles():
+            for role in self.roles():
                 if role not in wrong and role not in self.found.unknown:
                     given, expected = (
                         v[self._row] if role == "hx" else v
@@ -208,13 +208,13 @@ def explains(network: Network, a: Answer, rounding: Rounding, roles: Sequence[st
         models = (network.first, network.above, network.reverse)
         turned = any(model is not None and model.written == "h[T-1-t]" for model in models)
         made = run(network, a.case, rounding, None if turned else a.states)
-        overflows = max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) > OVERFLOWS * largest
+        overflows = not max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) <= OVERFLOWS * largest
         for name, array in a.arrays.items():
             if name not in made or role_of(name) in roles:
                 continue
             ball = made[name]
             value, error = (ball.value, ball.error) if isinstance(ball, Ball) else (ball, np.zeros(np.shape(ball)))
-            close = (np.abs(array - value) <= SLACK * error + rounding.eta) | ~np.isfinite(error)
+            close = (np.abs(array - value) <= SLACK * error + rounding.eta) | ~np.isfinite(error + np.abs(value))
             if not (close | (~np.isfinite(array) & overflows)).all():
                 return False
     return True

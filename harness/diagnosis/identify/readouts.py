@@ -117,7 +117,7 @@ class ReadoutInquiry(ChainInquiry):
         """Return the model with the gradients that it explains, and the roles of those that it does not."""
         assert self._base is not None
         N = self._base["N"]
-        roles, unknown = self._roles(), list[str]()
+        roles, unknown = self.roles(), list[str]()
         seen: dict[str, list[tuple[Flow, dict[int, dict[str, float]]]]] = {role: [] for role in roles}
         cases = [
             (SHORT, {}),
@@ -204,7 +204,7 @@ class ReadoutInquiry(ChainInquiry):
         asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, LONG[0], 1, 2)]
         asked += [self._pairs(self.answers(SHORT, 2, loss="both"))] if "both" in self.asker.losses else []
         asked = [pairs for pairs in asked if pairs]
-        if not [role for role in self._roles() if role not in self.found.unknown]:
+        if not [role for role in self.roles() if role not in self.found.unknown]:
             return
         simple = [(Entry(how, Coef(when=When("last", 1))),) for how in ("g", "passed", "instead")]
         for entry in (*simple, self._entry(asked[:2])):
@@ -233,7 +233,7 @@ class ReadoutInquiry(ChainInquiry):
 
     def _all(self, several: Sequence[Mapping[str, Floats]]) -> Floats:
         """Return all known gradients of some answers, one after the other."""
-        names = [(role, self._name(role)) for role in self._roles() if role not in self.found.unknown]
+        names = [(role, self._name(role)) for role in self.roles() if role not in self.found.unknown]
         parts = [
             (arrays[name][self._row] if role == "hx" else arrays[name]).ravel()
             for arrays in several
