@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -75,6 +76,14 @@ def rounding_of(dtype: str) -> Rounding:
     return Rounding(form.u, form.underflow, FUNCTION)
 
 
+PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
+ENOUGH: Final = 10  # questions that tell how long one takes
+
+
+class SlowError(Exception):
+    """Raised where a subject takes too long to be asked some hundred questions."""
+
+
 class Asker:
     """One subject and its scope, asked for cases of numbers of our own."""
 
@@ -85,7 +94,7 @@ class Asker:
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
-        self.questions = 0
+        self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Answer | None] = {}
 
     @property
@@ -181,7 +190,11 @@ class Asker:
     def of(self, case: Case) -> Answer | None:
         """Return what the subject gives on a case."""
         self.questions += 1
+        start = time.perf_counter()
         seen = self._observations.of(case, with_probes=False)
+        self._seconds += time.perf_counter() - start
+        if self.questions >= ENOUGH and self._seconds > PATIENCE * self.questions:
+            raise SlowError
         arrays = {name: np.asarray(array, np.float64) for name, array in seen.outcome.arrays.items()}
         if seen.outcome.failure is not None or seen.unfit is not None:
             wrong = () if seen.unfit is None else seen.unfit.mismatches

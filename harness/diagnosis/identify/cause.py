@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
-from harness.diagnosis.identify.ask import Answer, Asker, rounding_of
+from harness.diagnosis.identify.ask import Answer, Asker, SlowError, rounding_of
 from harness.diagnosis.identify.identify import Identified, identify
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.lines import recurrence
@@ -170,8 +170,14 @@ def same_as(identified: Identified, fault: Any) -> bool:
 
 
 def identified_of(observations: Observations, scope: Scope, case: Case) -> Identified | None:
-    """Return what a subject computes with a case's nonlinearity; ``None`` if the step is not known."""
-    found = identify(Asker(observations, scope, case.config.nonlinearity))
+    """Return what a subject computes with a case's nonlinearity; ``None`` if the step is not known.
+
+    Nor is it where each question takes long, or an answer has a shape that no sum here has.
+    """
+    try:
+        found = identify(Asker(observations, scope, case.config.nonlinearity))
+    except (SlowError, ValueError, ArithmeticError):  # a singular matrix is a ValueError
+        return None
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
 
 

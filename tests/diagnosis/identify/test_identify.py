@@ -1,5 +1,6 @@
 """Tests of identification: several mistakes at once are found, and nothing is said of what is right."""
 
+import time
 from random import Random
 from typing import Any
 
@@ -121,3 +122,16 @@ def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
     subject = as_subject(odd)
 
     assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
+
+
+def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
+    calls = []
+
+    def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        calls.append(time.sleep(0.11))
+        return no_bias_hh(x, h0, weights, config)
+
+    subject = as_subject(slow)
+
+    assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
+    assert len(calls) < 20
