@@ -240,8 +240,6 @@ class Investigation:
         if declares and (found := redeclared(None)) is not None:
             return found
         cause = self._computed(observations, finding, scope)
-        if cause is not None and len(cause.every) > 1:  # a known mistake may look like several together
-            return _of_computed(cause)
         diagnosis = self._known_mistake(observations, finding, scope)
         if cause is not None and not self._same(diagnosis, cause):
             return _of_computed(cause)

@@ -143,6 +143,7 @@ class IsolatedSubject:
             with suppress(LostError, SubjectError):
                 child.call(self._timeout, _print_to, str(printed))
                 child.call(max(self._timeout, STARTING), _find, self._spec, self._switches)
+                child.call(self._timeout, _be_verbose)
                 child.call(self._timeout, _call, method, *arguments)
             child.kill()
             return printed.read_text(errors="replace")
@@ -286,6 +287,13 @@ def _print_to(file: str) -> None:
     """Have oneDNN tell what it runs, in a file."""
     os.environ["ONEDNN_VERBOSE"] = "1"
     os.dup2(os.open(file, os.O_WRONLY), 1)
+
+
+def _be_verbose() -> None:
+    """Have oneDNN tell what it runs where it has run before, as in a fork server: it reads its variable once."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.backends.mkldnn.is_available():
+        torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON).__enter__()
 
 
 def _in_the_child() -> NoReturn:

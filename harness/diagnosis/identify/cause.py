@@ -36,11 +36,6 @@ class IdentifiedCause:
     said: tuple[Mistake, ...] = ()  # those of earlier findings
 
     @property
-    def every(self) -> list[Mistake]:
-        """All mistakes of the subject."""
-        return mistakes_of(self.identified.network, self.identified.nonlinearity)
-
-    @property
     def fresh(self) -> int:
         """The number of fresh cases whose every number is reproduced."""
         return self.identified.fresh

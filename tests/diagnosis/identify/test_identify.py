@@ -125,10 +125,11 @@ def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
 
 
 def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
-    calls = []
+    calls: list[None] = []
 
     def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        calls.append(time.sleep(0.11))
+        calls.append(None)
+        time.sleep(0.11)
         return no_bias_hh(x, h0, weights, config)
 
     subject = as_subject(slow)
