@@ -27,8 +27,6 @@ def solve(
     size = float(np.abs(y).max(initial=0))
     if size == 0:
         return {}
-    if not columns:
-        return None
     if likely and (found := solve({n: c for n, c in columns.items() if n in likely}, y, noise)) is not None:
         return found
     if len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise):
@@ -59,7 +57,7 @@ def solve(
 
 def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
     """Tell whether some sum of columns comes near ``y`` at all, which rules most sums out in a tenth of the time."""
-    A = np.stack(columns, 1)
+    A = np.stack([*columns, np.zeros_like(y)], 1)  # a column even if there is no other
     sizes = np.linalg.norm(A, axis=0)
     A = A[:, sizes > 0] / sizes[sizes > 0]
     if not A.shape[1] or not (np.isfinite(A).all() and np.isfinite(y).all()):
