@@ -48,8 +48,8 @@ class IdentifiedCause:
     @property
     def grounds(self) -> str:
         """The reason why that is certain."""
-        known = "every number" if self.identified.whole else "every number that is known"
-        return f"what it was found to compute gives {known} that it returns on this case and on {self.fresh} fresh ones"
+        fresh = f"on this case and on {self.fresh} fresh ones"
+        return f"what it was found to compute gives every number that it returns {fresh}"
 
     @property
     def recurrence(self) -> list[str]:
@@ -173,7 +173,7 @@ def identified_of(observations: Observations, scope: Scope, case: Case) -> Ident
         found = identify(Asker(observations, scope, case.config.nonlinearity))
     except (SlowError, ValueError, ArithmeticError):  # a singular matrix is a ValueError
         return None
-    return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
+    return found if found.whole and found.fresh >= EVIDENCE else None  # or else a part of it may be false
 
 
 def cause_of(

@@ -18,6 +18,7 @@ from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Found, expla
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import Model, Network, When
 from harness.oracle.bound import np
+from harness.space.values import draw
 
 FORWARD: Final = (
     "activation",
@@ -159,3 +160,6 @@ def fresh_answers(asker: Asker, **stack: Any) -> Iterator[Answer]:
             for hx in (True, False) if asker.has_hx else (False,):
                 if (a := asker.ask(Sizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
                     yield a
+                    if loss is None:  # and large numbers, which leave the range where an activation is nearly linear
+                        large = draw(a.case.config, "normal", SEED)
+                        yield from filter(None, [asker.of(large)])
