@@ -49,7 +49,8 @@ class IdentifiedCause:
     def grounds(self) -> str:
         """The reason why that is certain."""
         fresh = f"on this case and on {self.fresh} fresh ones"
-        return f"what it was found to compute gives every number that it returns {fresh}"
+        numbers = "every number" if self.identified.whole else "every number but what is not known"
+        return f"what it was found to compute gives {numbers} {fresh}"
 
     @property
     def recurrence(self) -> list[str]:
@@ -173,7 +174,7 @@ def identified_of(observations: Observations, scope: Scope, case: Case) -> Ident
         found = identify(Asker(observations, scope, case.config.nonlinearity))
     except (SlowError, ValueError, ArithmeticError):  # a singular matrix is a ValueError
         return None
-    return found if found.whole and found.fresh >= EVIDENCE else None  # or else a part of it may be false
+    return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
 
 
 def cause_of(

@@ -9,14 +9,16 @@ every number of fresh cases within the error that roundings can make.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Answer, Asker, Sizes
-from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Found, explains
+from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Found, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import Model, Network, When
+from harness.diagnosis.identify.run import role_of
 from harness.oracle.bound import np
 from harness.space.values import draw
 
@@ -99,7 +101,7 @@ class Identified:
 
     network: Network
     nonlinearity: str
-    fresh: int  # the fresh cases whose every number the network gives
+    fresh: int  # the fresh cases on each of which the network gives every number that is known
     unknown: tuple[str, ...] = ()  # what is not known of it: gradients by role, or "the step"
     roles: tuple[str, ...] = ()  # the gradients that it returns
     questions: int = 0
@@ -133,12 +135,27 @@ def identify(asker: Asker) -> Identified:
                 whole = replace(network, derived=found.derived, **part)
                 if all(explains(whole, a, asker.rounding) for a in fresh_answers(asker, **stack)):
                     network = whole
+        roles = inquiry.roles()
         fresh = list(fresh_answers(asker))
-        wrong = [a for a in fresh if not explains(network, a, asker.rounding, unknown)]
-        if wrong and not unknown:
-            unknown.append("what long, large or small cases show")
-        roles, known = tuple(inquiry.roles()), len(fresh) - len(wrong)
-        return Identified(network, asker.nonlinearity, known, tuple(unknown), roles, asker.questions)
+        wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}
+        unknown = [{"the way back": ""}.get(part, part.removeprefix("large ")) for part in unknown]
+        unknown += ["the step"] if not all(name.endswith(".grad") for name in wrong) else []
+        unknown += roles if "" in unknown else [role_of(name) for name in wrong if name.endswith(".grad")]
+        unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, "the step")]
+        known = [role for role in roles if role not in unknown]
+        network = network.map(partial(_known_part, known=known))
+        return Identified(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+
+
+def _known_part(model: Model, known: Sequence[str]) -> Model:
+    """Return a model without what is not proved: other gradients, and all of the way back if none is known."""
+    if not known:
+        return replace(Model(), **{name: getattr(model, name) for name in FORWARD})
+    parts: dict[str, Any] = {
+        name: {role: value for role, value in getattr(model, name).items() if role in known}
+        for name in ("readouts", "limits")
+    }
+    return replace(model, **parts)
 
 
 # Sizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of

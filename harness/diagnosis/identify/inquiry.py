@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -201,23 +201,29 @@ class Inquiry:
         return wrong
 
 
-def explains(network: Network, a: Answer, rounding: Rounding, roles: Sequence[str] = ()) -> bool:
-    """Tell whether the model gives every number of an answer, but for gradients of some roles."""
+def explains(network: Network, a: Answer, rounding: Rounding, roles: Collection[str] = ()) -> bool:
+    """Tell whether a network gives every number of an answer, but for gradients of some roles."""
+    return all(role_of(name) in roles for name in departing(network, a, rounding))
+
+
+def departing(network: Network, a: Answer, rounding: Rounding) -> set[str]:
+    """Return the arrays of an answer that a network does not give."""
     largest = FORMATS[a.case.config.plain.dtype].largest
+    found: set[str] = set()
     with np.errstate(all="ignore"):
         models = (network.first, network.above, network.reverse)
         turned = any(model is not None and model.written == "h[T-1-t]" for model in models)
         made = run(network, a.case, rounding, None if turned else a.states)
         overflows = not max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) <= OVERFLOWS * largest
         for name, array in a.arrays.items():
-            if name not in made or role_of(name) in roles:
+            if name not in made:
                 continue
             ball = made[name]
             value, error = (ball.value, ball.error) if isinstance(ball, Ball) else (ball, np.zeros(np.shape(ball)))
             close = (np.abs(array - value) <= SLACK * error + rounding.eta) | ~np.isfinite(error + np.abs(value))
             if not (close | (~np.isfinite(array) & overflows)).all():
-                return False
-    return True
+                found.add(name)
+    return found
 
 
 def time_first(a: Answer, name: str) -> Floats:

@@ -102,13 +102,12 @@ def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noi
 
 def gathered_at_start(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
     """Return the sum of hx's gradient, which has one step only."""
-    names = used(seen)
     terms: list[tuple[str, Coef]] = []
-    for name in names:
-        values = {round(plainest(steps[0].get(name, 0.0), noise), 9) for _, steps in seen}
-        if len(values) != 1:
+    for name in used(seen):
+        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise)
+        if found is None or found[0].when != When():
             return None
-        terms.append((name, Coef(values.pop())))
+        terms.append((name, found[0]))
     return tuple(terms)
 
 

@@ -1,20 +1,21 @@
 """Tests of identification: several mistakes at once are found, and nothing is said of what is right."""
 
 import time
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.composed import drawn, identified
+from benchmarks.composed import ONLY, drawn, identified, subject_of
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import ByIdentified, cause_of, identified_of
 from harness.diagnosis.identify.identify import Identified, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.model import Coef, Network
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
@@ -136,3 +137,36 @@ def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
 
     assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
     assert len(calls) < 20
+
+
+def test_an_unknown_gradient_leaves_a_proved_mistake_of_the_step_certain() -> None:
+    model, _ = drawn(Random("0/5"))
+    scaled = replace(model, step=((model.step[0][0], Coef(scale="np.sqrt(I)")), *model.step[1:]), limits={})
+    right = subject_of(scaled)
+
+    def odd(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        output, h_n, gradients = right(x, h0, weights, config, cotangents)
+        return output, h_n, {n: np.abs(g) if n.startswith("bias") else g for n, g in gradients.items()}
+
+    subject = as_subject(odd)
+    found = identify(Asker(Observations(subject), scope_of(subject).only(dtype="float64", **ONLY), "tanh"))
+    said = [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
+
+    assert set(found.unknown) == {"bias_ih", "bias_hh"}
+    assert "takes (x[t] @ W_ih.T) / np.sqrt(I) in its step, not x[t] @ W_ih.T" in said
+    assert not any("bias" in sentence for sentence in said)
+
+
+def test_what_small_numbers_cannot_tell_is_not_said() -> None:
+    def clipped(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = h0[0], []
+        for x_t in x:
+            s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+            h = np.clip(s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s, -1, 1)
+            output.append(h)
+        return np.stack(output), h[None]
+
+    subject = as_subject(clipped)
+    found = identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
+
+    assert found is None or "clip" in mistakes_of(found.network, "tanh")[0].sentence
