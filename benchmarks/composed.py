@@ -28,10 +28,10 @@ import numpy as np  # noqa: E402
 
 from harness import as_subject  # noqa: E402
 from harness.diagnosis.identify.ask import Asker  # noqa: E402
-from harness.diagnosis.identify.identify import Identified, identify  # noqa: E402
-from harness.diagnosis.identify.lines import lines  # noqa: E402
+from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
-from harness.diagnosis.identify.model import Coef, Limit, Link, Model, Network, When  # noqa: E402
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, When  # noqa: E402
+from harness.diagnosis.identify.recurrence import lines  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
@@ -97,7 +97,7 @@ def executed(
     return output, space["h_n"][None], gradients
 
 
-def subject_of(model: Model) -> Any:
+def subject_of(model: LayerModel) -> Any:
     """Return a function that executes a model's lines."""
     text = lines(model, "tanh")
 
@@ -112,13 +112,13 @@ def subject_of(model: Model) -> Any:
     return composed
 
 
-def terms(model: Model, **changes: Coef | None) -> Model:
+def terms(model: LayerModel, **changes: Coef | None) -> LayerModel:
     """Change coefficients of nn.RNN's terms in a step."""
     step = ((name, changes.get(name.replace(" @ ", "_").replace(".", "_"), coef)) for name, coef in model.step)
     return replace(model, step=tuple((name, coef) for name, coef in step if coef is not None))
 
 
-def exchanged(model: Model, old: str, new: str, when: When | None = None) -> Model:
+def exchanged(model: LayerModel, old: str, new: str, when: When | None = None) -> LayerModel:
     """Put another term in the place of one of nn.RNN's."""
     changed = [
         (new, coef._replace(when=when or coef.when)) if name == old else (name, coef) for name, coef in model.step
@@ -126,7 +126,7 @@ def exchanged(model: Model, old: str, new: str, when: When | None = None) -> Mod
     return replace(model, step=tuple(changed))
 
 
-def read(role: str, name: str, coef: Coef = Coef()) -> Callable[[Random, Model], Model]:  # noqa: B008
+def read(role: str, name: str, coef: Coef = Coef()) -> Callable[[Random, LayerModel], LayerModel]:  # noqa: B008
     """Return what makes a gradient of another term."""
     return lambda _, m: replace(m, readouts={**m.readouts, role: ((name, coef),)})
 
@@ -139,20 +139,20 @@ def coef_of(random: Random) -> Coef:
     )  # fmt: skip
 
 
-def _factor(random: Random, m: Model) -> Model:
+def _factor(random: Random, m: LayerModel) -> LayerModel:
     role = random.choice(["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
     own = m.readout(role)[0][0]
     return replace(m, readouts={**m.readouts, role: ((own, coef_of(random)),)})
 
 
-def _clip(random: Random, m: Model) -> Model:
+def _clip(random: Random, m: LayerModel) -> LayerModel:
     roles = random.choice([("weight_ih", "weight_hh", "bias_ih", "bias_hh"), ("weight_hh",), ("x", "hx")])
     kind = random.choice(["elements", "joint norm", "running sum"] if len(roles) == 4 else ["elements", "norm"])
     return replace(m, limits=dict.fromkeys(roles, Limit(kind, random.choice([0.5, 1.0, 5.0]))))
 
 
 # What may be changed: a name for each slot, and what draws another choice of it.
-SLOTS: dict[str, tuple[Callable[[Random, Model], Model], ...]] = {
+SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "activation": (
         lambda r, m: replace(m, activation=r.choice(["sigmoid", "identity", "tanh twice", "softsign", "sin"])),
     ),
@@ -220,16 +220,16 @@ SLOTS: dict[str, tuple[Callable[[Random, Model], Model], ...]] = {
 }
 
 
-def drawn(random: Random) -> tuple[Model, list[str]]:
+def drawn(random: Random) -> tuple[LayerModel, list[str]]:
     """Draw a layer with one to four mistakes, and the names of their slots."""
     names = random.sample(sorted(SLOTS), random.randint(1, 4))
-    model = Model()
+    model = LayerModel()
     for name in names:
         model = random.choice(SLOTS[name])(random, model)
     return model, names
 
 
-def identified(model: Model) -> Identified:
+def identified(model: LayerModel) -> Identification:
     """Return what is found of a layer."""
     subject = as_subject(subject_of(model))
     scope = scope_of(subject).only(dtype=("float64", "float32"), **ONLY)

@@ -30,8 +30,8 @@ from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
-from harness.diagnosis.identify.cause import ByIdentified, IdentifiedCause, cause_of, identified_of, same_as
-from harness.diagnosis.identify.identify import Identified
+from harness.diagnosis.identify.cause import ByIdentification, IdentifiedCause, cause_of, identified_of, same_as
+from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
@@ -82,7 +82,7 @@ class Investigation:
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _beside: list[Fault] = field(default_factory=list)
     _excuses: list[KnownCause] = field(default_factory=list)
-    _identified: dict[str, Identified | None] = field(default_factory=dict)  # what it computes, by nonlinearity
+    _identified: dict[str, Identification | None] = field(default_factory=dict)  # what it computes, by nonlinearity
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
 
@@ -158,7 +158,7 @@ class Investigation:
     ) -> KnownCause:
         if isinstance(instead, IdentifiedCause):
             self._said += instead.new
-            return ByIdentified(name, instead.identified, tuple(self._said))
+            return ByIdentification(name, instead.identified, tuple(self._said))
         if isinstance(instead, OtherOrder):
             return ByPosition(name)
         if isinstance(instead, Stale):

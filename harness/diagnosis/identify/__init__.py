@@ -1,1 +1,1 @@
-"""What a subject does compute, found by experiment: the terms of each sum in its step and in its way back."""
+"""identify: experiments that find the recurrence a subject computes, as the coefficients of its sums."""

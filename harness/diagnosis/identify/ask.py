@@ -24,7 +24,7 @@ from harness.space.scope import Scope
 DTYPES: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
 
 
-class Sizes(NamedTuple):
+class CaseSizes(NamedTuple):
     """The sizes of a case."""
 
     T: int
@@ -33,8 +33,8 @@ class Sizes(NamedTuple):
     hidden_size: int
 
 
-class Answer(NamedTuple):
-    """What a subject gave on a case, in the plain form."""
+class Response(NamedTuple):
+    """The arrays that a subject returned for a case, in the plain form."""
 
     case: Case
     arrays: Mapping[str, Floats]
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
         return {(0, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
 
 
-FUNCTION: Final = 8.0  # the error of a function in units of u: twice the most of any library measured
+FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a tanh may have (``checks.accuracy``)
 
 
 def rounding_of(dtype: str) -> Rounding:
@@ -95,7 +95,7 @@ class Asker:
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
         self.questions, self._seconds = 0, 0.0
-        self._answers: dict[Any, Answer | None] = {}
+        self._answers: dict[Any, Response | None] = {}
 
     @property
     def rounding(self) -> Rounding:
@@ -138,14 +138,14 @@ class Asker:
 
     def ask(
         self,
-        sizes: Sizes,
+        sizes: CaseSizes,
         seed: int = 0,
         *,
         scale: float = 1e-2,
         at: tuple[int, ...] | None = None,
         zero: tuple[str, ...] = (),
         **factors: Any,
-    ) -> Answer | None:
+    ) -> Response | None:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
         Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
@@ -164,7 +164,7 @@ class Asker:
         scale: float,
         at: tuple[int, ...] | None,
         zero: tuple[str, ...],
-    ) -> Answer | None:
+    ) -> Response | None:
         dtype = np.dtype(config.dtype)
         arrays: dict[str, Array] = {}
         # With exact numbers, no preactivation is beyond pi / 2, so that every activation can be undone.
@@ -187,7 +187,7 @@ class Asker:
             arrays[name] = values.astype(dtype)
         return self.of(Case.from_arrays(config, arrays))
 
-    def of(self, case: Case) -> Answer | None:
+    def of(self, case: Case) -> Response | None:
         """Return what the subject gives on a case."""
         self.questions += 1
         start = time.perf_counter()
@@ -202,7 +202,7 @@ class Asker:
             if not wrong or len(missing) < len(wrong):
                 return None
             arrays |= {name: np.zeros(case.config.gradients[name].shape) for name in missing}  # autograd has none
-        whole = Answer(seen.case, arrays)
+        whole = Response(seen.case, arrays)
         if whole.steps is not None or "h_n" not in arrays or case.config.bidirectional:
             return whole
         return whole._replace(shorter=self._last_states(seen.case.forward(), arrays["h_n"]))

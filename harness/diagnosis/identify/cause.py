@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
-from harness.diagnosis.identify.ask import Answer, Asker, SlowError, rounding_of
-from harness.diagnosis.identify.identify import Identified, identify
+from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
+from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains
-from harness.diagnosis.identify.lines import recurrence
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import RIGHT
+from harness.diagnosis.identify.recurrence import recurrence
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import Numbers
 from harness.diagnosis.observations import Observations
@@ -31,7 +31,7 @@ EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 class IdentifiedCause:
     """The mistakes that show on a finding's case and were not said before, of a layer that is identified."""
 
-    identified: Identified
+    identified: Identification
     new: tuple[Mistake, ...]
     said: tuple[Mistake, ...] = ()  # those of earlier findings
 
@@ -42,7 +42,7 @@ class IdentifiedCause:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, of the subject."""
+        """The mistake in a sentence, which reads on from "the subject"."""
         return self.new[0].sentence
 
     @property
@@ -54,7 +54,7 @@ class IdentifiedCause:
 
     @property
     def recurrence(self) -> list[str]:
-        """What the subject computes, as lines of NumPy; above one that differs stands nn.RNN's own."""
+        """The recurrence of the subject as lines of NumPy; nn.RNN's own line stands above each that differs."""
         shown: list[str] = []
         for own, right in recurrence(self.identified.network, self.identified.nonlinearity):
             indent = " " * (len(own or right) - len((own or right).lstrip()))
@@ -69,11 +69,11 @@ class IdentifiedCause:
 
 
 @dataclass(frozen=True)
-class ByIdentified:
+class ByIdentification:
     """An excuse for failures that the identified layer reproduces, and that show none but some mistakes."""
 
     name: str
-    identified: Identified
+    identified: Identification
     said: tuple[Mistake, ...]
 
     def excuses(self, observation: Observation, result: Result) -> bool:
@@ -85,15 +85,17 @@ class ByIdentified:
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
 
-def answers_of(observation: Observation) -> list[Answer]:
+def answers_of(observation: Observation) -> list[Response]:
     """Return what was observed of a case, and of the wider one with probes; nothing if there are no values."""
     if observation.unfit is not None or observation.outcome.failure is not None:
         return []
     pairs = [(observation.case, observation.outcome), *([observation.probed] if observation.probed else [])]
-    return [Answer(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}) for case, outcome in pairs]
+    return [
+        Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}) for case, outcome in pairs
+    ]
 
 
-def reproduced(identified: Identified, a: Answer, result: Result | None = None) -> bool:
+def reproduced(identified: Identification, a: Response, result: Result | None = None) -> bool:
     """Tell whether an identified layer gives an answer's numbers, and is nearer to them where nn.RNN's are wrong.
 
     Gradients that are not known must not be what is wrong.
@@ -120,7 +122,7 @@ def _nearer(given: Floats, found: Numbers, right: Numbers) -> bool:
     return 2 * off < wrong or not np.isfinite(given).all()
 
 
-def shows(identified: Identified, mistake: Mistake, a: Answer) -> bool:
+def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
     """Tell whether a mistake makes a difference in what is returned on a case, beyond roundings."""
     rounding = rounding_of(a.case.config.plain.dtype)
     with np.errstate(all="ignore"):
@@ -133,7 +135,7 @@ def shows(identified: Identified, mistake: Mistake, a: Answer) -> bool:
     )
 
 
-def _alone(identified: Identified, mistake: Mistake, every: Sequence[Mistake]) -> Identified:
+def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake]) -> Identification:
     """Return an identified layer with one of its mistakes."""
     network = identified.network
     for other in every:
@@ -150,7 +152,7 @@ GENERIC: Final = [
 ]
 
 
-def same_as(identified: Identified, fault: Any) -> bool:
+def same_as(identified: Identification, fault: Any) -> bool:
     """Tell whether a known mistake gives what an identified layer does, of gradients those that it returns."""
     with np.errstate(all="ignore"):
         for config in GENERIC:
@@ -165,7 +167,7 @@ def same_as(identified: Identified, fault: Any) -> bool:
     return True
 
 
-def identified_of(observations: Observations, scope: Scope, case: Case) -> Identified | None:
+def identified_of(observations: Observations, scope: Scope, case: Case) -> Identification | None:
     """Return what a subject computes with a case's nonlinearity; ``None`` if the step is not known.
 
     Nor is it where each question takes long, or an answer has a shape that no sum here has.
@@ -178,7 +180,7 @@ def identified_of(observations: Observations, scope: Scope, case: Case) -> Ident
 
 
 def cause_of(
-    identified: Identified, observation: Observation, result: Result, said: Sequence[Mistake]
+    identified: Identification, observation: Observation, result: Result, said: Sequence[Mistake]
 ) -> IdentifiedCause | None:
     """Return the mistakes that are not said yet and show on a failing case, if the identified layer reproduces it."""
     seen = answers_of(observation)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.diagnosis.identify.ask import Answer
+from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import fewest, plainest, solve
 from harness.diagnosis.identify.layer import gradient, slopes
-from harness.diagnosis.identify.model import ONE, Coef, Link, Model, When
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Link, When
 from harness.diagnosis.identify.step import StepInquiry
 from harness.diagnosis.identify.terms import (
     AT,
@@ -26,11 +26,11 @@ from harness.oracle.known import Floats
 class ChainInquiry(StepInquiry):
     """The way back from step to step."""
 
-    def _chains(self) -> Iterator[Model]:
+    def _chains(self) -> Iterator[LayerModel]:
         """Yield models with what may be the slope and the link, as single steps and pairs of steps show them."""
         roles = self.roles()
         anchors = [role for role in ("bias_ih", "bias_hh", "x", "weight_ih", "weight_hh") if role in roles]
-        done: list[Model] = []
+        done: list[LayerModel] = []
         for anchor in anchors:
             for own, reached in self._own(anchor):
                 for model in self._linked(anchor, own, reached):
@@ -38,16 +38,16 @@ class ChainInquiry(StepInquiry):
                         done.append(model)
                         yield model
 
-    def _readout(self, role: str, f: Flow, da: Mapping[int, Floats], x_of: Answer) -> Floats:
+    def _readout(self, role: str, f: Flow, da: Mapping[int, Floats], x_of: Response) -> Floats:
         """Return what nn.RNN makes of some da: one gradient, as the subject lays it out."""
         f.da = dict(da)
-        made = gradient(Model(), role, f)
+        made = gradient(LayerModel(), role, f)
         if role == "x":
             made = np.stack(made)
             made = made.swapaxes(0, 1) if x_of.case.config.batch_first else made
         return np.ravel(made)
 
-    def _own(self, anchor: str) -> Iterator[tuple[Model, When]]:
+    def _own(self, anchor: str) -> Iterator[tuple[LayerModel, When]]:
         """Yield what may be the slope and its step, and which steps are reached."""
         number = 14 if anchor.startswith("bias") else 8
         for T, at, reached in ((1, 0, When()), (2, 0, When("but last", 1)), (2, 1, When("from", 1))):
@@ -104,7 +104,7 @@ class ChainInquiry(StepInquiry):
                     yield model, reached
             return
 
-    def _linked(self, anchor: str, own: Model, reached: When) -> Iterator[Model]:
+    def _linked(self, anchor: str, own: LayerModel, reached: When) -> Iterator[LayerModel]:
         """Yield models with what a step may pass to the one before it."""
         first = 0 if reached.kind != "from" else 1
         length = 2 if reached == When() else 3
@@ -150,9 +150,9 @@ class ChainInquiry(StepInquiry):
         for name in ("dh_next[t+1]",):  # what only a third step shows
             yield replace(own, links=(*links, Link(name, links[0].sloped if links else True)))
         if not links:  # the anchor may not show it
-            yield replace(own, links=Model().links)
+            yield replace(own, links=LayerModel().links)
 
-    def _factor(self, anchor: str, own: Model, first: int) -> float:
+    def _factor(self, anchor: str, own: LayerModel, first: int) -> float:
         """Return what multiplies the part of the first step in a gradient."""
         asked = self._back(first + 1, 4, first, N=1) or self._back(2, 4, first, N=1)
         if not asked:

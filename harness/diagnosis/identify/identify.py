@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import Answer, Asker, Sizes
-from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Found, departing, explains
+from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
-from harness.diagnosis.identify.model import Model, Network, When
+from harness.diagnosis.identify.model import LayerModel, Network, When
 from harness.diagnosis.identify.run import role_of
 from harness.oracle.bound import np
 from harness.space.values import draw
@@ -38,7 +38,7 @@ FORWARD: Final = (
 class LayerInquiry(LimitInquiry):
     """Everything that is asked of one layer and direction."""
 
-    def identify(self) -> Found:
+    def identify(self) -> PlaceResult:
         """Return what this layer and direction computes."""
         if self._base is None:
             return self.found
@@ -52,7 +52,7 @@ class LayerInquiry(LimitInquiry):
         """Tell whether the gradients are the derivative of a wrong way forward, as autograd takes it."""
         if self.network.derived:
             return True
-        right = Model()
+        right = LayerModel()
         if all(getattr(self.model, name) == getattr(right, name) for name in FORWARD):
             return False
         asked = [
@@ -71,7 +71,7 @@ class LayerInquiry(LimitInquiry):
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
-        best: tuple[tuple[int, int], Model, list[str]] | None = None
+        best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
         for chain in self._chains():
             solved, unknown = self._readouts(chain)
             score = (len(unknown), oddness(solved))
@@ -88,16 +88,16 @@ class LayerInquiry(LimitInquiry):
         self._find_limits()
 
 
-def oddness(model: Model) -> int:
+def oddness(model: LayerModel) -> int:
     """Return how many fields of a model are not nn.RNN's."""
-    right = Model()
+    right = LayerModel()
     names = ("slope", "at", "own", "links", "reached", "passes")
     return len([name for name in names if getattr(model, name) != getattr(right, name)]) + len(model.readouts)
 
 
 @dataclass(frozen=True)
-class Identified:
-    """What a subject computes, and the cases on which the whole of it was tried."""
+class Identification:
+    """The network that a subject was found to compute, and the cases on which it was tried."""
 
     network: Network
     nonlinearity: str
@@ -112,7 +112,7 @@ class Identified:
         return not self.unknown
 
 
-def identify(asker: Asker) -> Identified:
+def identify(asker: Asker) -> Identification:
     """Return what a subject computes, by the coefficients of its sums."""
     with np.errstate(all="ignore"):
         inquiry = LayerInquiry(asker)
@@ -144,13 +144,13 @@ def identify(asker: Asker) -> Identified:
         unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, "the step")]
         known = [role for role in roles if role not in unknown]
         network = network.map(partial(_known_part, known=known))
-        return Identified(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+        return Identification(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
 
 
-def _known_part(model: Model, known: Sequence[str]) -> Model:
+def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
     """Return a model without what is not proved: other gradients, and all of the way back if none is known."""
     if not known:
-        return replace(Model(), **{name: getattr(model, name) for name in FORWARD})
+        return replace(LayerModel(), **{name: getattr(model, name) for name in FORWARD})
     parts: dict[str, Any] = {
         name: {role: value for role, value in getattr(model, name).items() if role in known}
         for name in ("readouts", "limits")
@@ -158,7 +158,7 @@ def _known_part(model: Model, known: Sequence[str]) -> Model:
     return replace(model, **parts)
 
 
-# Sizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
+# CaseSizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
 # everything, long ones, and gradients that a clip would cut off.
 FRESH: Final = (
     (1, 1, 1, 1, 1.0),
@@ -170,12 +170,12 @@ FRESH: Final = (
 SEED: Final = 101  # of their numbers
 
 
-def fresh_answers(asker: Asker, **stack: Any) -> Iterator[Answer]:
+def fresh_answers(asker: Asker, **stack: Any) -> Iterator[Response]:
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
     for loss in (None, *asker.losses):
         for *sizes, scale in FRESH:
             for hx in (True, False) if asker.has_hx else (False,):
-                if (a := asker.ask(Sizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
+                if (a := asker.ask(CaseSizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
                     yield a
                     if loss is None:  # and large numbers, which leave the range where an activation is nearly linear
                         large = draw(a.case.config, "normal", SEED)

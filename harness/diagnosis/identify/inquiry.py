@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import Answer, Asker, Sizes
+from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
-from harness.diagnosis.identify.model import RIGHT_READOUT, Model, Network
+from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network
 from harness.diagnosis.identify.run import Place, beside_others, flow_of, flows_of, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.arithmetic import FORMATS
@@ -21,14 +21,13 @@ SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that wh
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
 LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
-SLACK: Final = 4.0  # what a subject may be off by, beside the bound: it may write the same sum in another way
 
 
 @dataclass
-class Found:
-    """What was found of one layer and direction: its model, and which parts of it are known."""
+class PlaceResult:
+    """The model of one layer and direction, and the parts of it that are known."""
 
-    model: Model = field(default_factory=Model)
+    model: LayerModel = field(default_factory=LayerModel)
     derived: bool = False  # True if the gradients are the derivative of the way forward
     forward: bool = False  # True if the step is known
     backward: bool = False  # True if the chain from step to step is known
@@ -51,7 +50,7 @@ class Inquiry:
         self.asker, self.noise, self.place, self.network = asker, asker.noise, place, network
         self._input_size = input_size
         self._stack: dict[str, Any] = {"num_layers": place[0] + 1, "bidirectional": place[1] > 0}
-        self.found = Found()
+        self.found = PlaceResult()
         self.model = network.first
         self.derived = network.derived
         self._values: dict[Any, Any] = {}
@@ -62,7 +61,7 @@ class Inquiry:
         for N in range(sequences, 0, -1):
             for hx in (True, False) if self.asker.has_hx else (False,):
                 if (
-                    self.asker.ask(Sizes(SHORT, N, self._input_size, SQUARE), hx=hx, loss=None, **self._stack)
+                    self.asker.ask(CaseSizes(SHORT, N, self._input_size, SQUARE), hx=hx, loss=None, **self._stack)
                     is not None
                 ):
                     return {"N": N, "hx": hx}
@@ -70,14 +69,14 @@ class Inquiry:
 
     def answers(
         self, T: int, number: int, *, input_size: int = 0, hidden_size: int = SQUARE, **factors: Any
-    ) -> list[Answer]:
+    ) -> list[Response]:
         """Return what the subject gives on some cases of generic numbers."""
         assert self._base is not None
         named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None} | self._stack | factors
-        sizes = Sizes(T, named.pop("N"), input_size or self._input_size, hidden_size)
+        sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size, hidden_size)
         return [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]
 
-    def _steps_of(self, a: Answer) -> Floats | None:
+    def _steps_of(self, a: Response) -> Floats | None:
         """Return the states of this layer and direction (T, N, H) in the order of its steps, if they are returned."""
         if a.steps is None:
             return None
@@ -86,7 +85,7 @@ class Inquiry:
         states = states if d == 0 else states[::-1]
         return states[::-1] if self.model.written == "h[T-1-t]" else states
 
-    def _flows(self, answers: Sequence[Answer]) -> list[Flow]:
+    def _flows(self, answers: Sequence[Response]) -> list[Flow]:
         """Return a flow for each answer, with the subject's own states."""
         flows = []
         for a in answers:
@@ -114,7 +113,7 @@ class Inquiry:
         answers = self.answers(SHORT, 1)
         return self.found.forward or bool(answers and answers[0].steps is not None)
 
-    def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Answer, Flow]]:
+    def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, Flow]]:
         """Return answers with gradients, small ones, which are not 0 at one step alone if ``at`` names it."""
         loss = self.asker.losses[0]
         if loss == "h_n" and at is not None and at != T - 1:
@@ -123,7 +122,7 @@ class Inquiry:
             self.answers(T, number, loss=loss, at=None if at is None or loss == "h_n" else (at,), **factors)
         )
 
-    def _pairs(self, answers: Sequence[Answer]) -> list[tuple[Answer, Flow]]:
+    def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
         """Return answers, each with its flow."""
         found = []
         for a, f in zip(answers, self._flows(answers), strict=True):
@@ -132,7 +131,7 @@ class Inquiry:
             found.append((a, f))
         return found
 
-    def _given(self, a: Answer) -> dict[int, Floats]:
+    def _given(self, a: Response) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
         config, arrays, d = a.case.config, a.case.arrays, self.place[1]
         T, H = config.T, config.hidden_size
@@ -162,29 +161,29 @@ class Inquiry:
         returned = asked[0][0].arrays
         return [r for r in RIGHT_READOUT if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
 
-    def _vector(self, role: str, a: Answer) -> Floats:
+    def _vector(self, role: str, a: Response) -> Floats:
         array = a.arrays[self._name(role)]
         return (array[self._row] if role == "hx" else array).ravel()
 
-    def _chained(self, model: Model, asked: Sequence[tuple[Answer, Flow]]) -> None:
+    def _chained(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> None:
         for _, f in asked:
             slopes(model, f, self.asker.nonlinearity)
             backward(model, f)
 
-    def _expected(self, model: Model, a: Answer) -> dict[str, Floats]:
+    def _expected(self, model: LayerModel, a: Response) -> dict[str, Floats]:
         with np.errstate(all="ignore"):
             states = self._steps_of(a)
             known = None if states is None else {self.place: states}
             return {name: values_of(v) for name, v in run(self._with(model), a.case, states=known).items()}
 
-    def _with(self, model: Model) -> Network:
+    def _with(self, model: LayerModel) -> Network:
         """Return the network with the model of this layer and direction."""
         layer, d = self.place
         if layer:
             return replace(self.network, above=model)
         return replace(self.network, reverse=model) if d else replace(self.network, first=model)
 
-    def _differing(self, model: Model, asked: Sequence[tuple[Answer, Flow]]) -> list[str]:
+    def _differing(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []
         for a, _ in asked:
@@ -201,12 +200,12 @@ class Inquiry:
         return wrong
 
 
-def explains(network: Network, a: Answer, rounding: Rounding, roles: Collection[str] = ()) -> bool:
+def explains(network: Network, a: Response, rounding: Rounding, roles: Collection[str] = ()) -> bool:
     """Tell whether a network gives every number of an answer, but for gradients of some roles."""
     return all(role_of(name) in roles for name in departing(network, a, rounding))
 
 
-def departing(network: Network, a: Answer, rounding: Rounding) -> set[str]:
+def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
     """Return the arrays of an answer that a network does not give."""
     largest = FORMATS[a.case.config.plain.dtype].largest
     found: set[str] = set()
@@ -220,13 +219,13 @@ def departing(network: Network, a: Answer, rounding: Rounding) -> set[str]:
                 continue
             ball = made[name]
             value, error = (ball.value, ball.error) if isinstance(ball, Ball) else (ball, np.zeros(np.shape(ball)))
-            close = (np.abs(array - value) <= SLACK * error + rounding.eta) | ~np.isfinite(error + np.abs(value))
+            close = (np.abs(array - value) <= error + rounding.eta) | ~np.isfinite(error + np.abs(value))
             if not (close | (~np.isfinite(array) & overflows)).all():
                 found.add(name)
     return found
 
 
-def time_first(a: Answer, name: str) -> Floats:
+def time_first(a: Response, name: str) -> Floats:
     """Return an array of an answer with time first."""
     array = a.arrays[name]
     return array.swapaxes(0, 1) if a.case.config.batch_first else array

@@ -10,8 +10,8 @@ from typing import Any, Final
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.model import (
     RIGHT_READOUT,
+    LayerModel,
     Limit,
-    Model,
     Sum,
     needs_square,
 )
@@ -88,7 +88,7 @@ def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | No
     return found
 
 
-def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> None:
+def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -> None:
     """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back."""
     activation = ACTIVATIONS[model.activation or nonlinearity]
     zeros = np.zeros((f.N, f.H))
@@ -96,7 +96,7 @@ def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> Non
     f.hx = STARTS[model.start](f)
     given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
     f.h = dict(enumerate(given))
-    step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else Model().step
+    step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else LayerModel().step
     added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
     for t in range(f.T):
@@ -114,7 +114,7 @@ def forward(model: Model, f: Flow, nonlinearity: str, states: Any = None) -> Non
                 f.h[t] = f.made[t]
 
 
-def slopes(model: Model, f: Flow, nonlinearity: str) -> None:
+def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
     """Compute a flow's slopes, each as it is taken at its step."""
     terms = model.slope or RIGHT_SLOPE[nonlinearity]
     if not f.square and any(name in OF_INPUT for name, _ in terms):
@@ -136,7 +136,7 @@ def limited(v: Numbers, limit: Limit) -> Numbers:
     return v * (limit.most / (norm + limit.beside)) if norm + limit.beside > limit.most else v
 
 
-def backward(model: Model, f: Flow) -> None:
+def backward(model: LayerModel, f: Flow) -> None:
     """Compute a flow's gradients by its states and preactivations, given ``f.g`` and the slopes."""
     f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
     f.sources = lambda: by_source(model, f)
@@ -150,7 +150,7 @@ def backward(model: Model, f: Flow) -> None:
     go_back(model, f, range(f.T))
 
 
-def by_source(model: Model, f: Flow) -> dict[int, dict[int, Numbers]]:
+def by_source(model: LayerModel, f: Flow) -> dict[int, dict[int, Numbers]]:
     """Return da by the step whose output's gradient it is part of, and by step."""
     found: dict[int, dict[int, Numbers]] = {}
     for source in range(f.T):
@@ -163,10 +163,10 @@ def by_source(model: Model, f: Flow) -> dict[int, dict[int, Numbers]]:
     return found
 
 
-def go_back(model: Model, f: Flow, steps: range) -> None:
+def go_back(model: LayerModel, f: Flow, steps: range) -> None:
     """Go back over some steps."""
     zeros = np.zeros((f.N, f.H))
-    links = model.links if all(LINK[link.term].fits(f) for link in model.links) else Model().links
+    links = model.links if all(LINK[link.term].fits(f) for link in model.links) else LayerModel().links
     where, limit = model.step_limit or ("", Limit("elements", math.inf))
     for t in reversed(steps):
         f.da[t], f.dh[t] = zeros, zeros
@@ -195,7 +195,7 @@ def go_back(model: Model, f: Flow, steps: range) -> None:
         f.dh[t], f.da[t] = dh, (limited(da, limit) if where == "da" else da)
 
 
-def enter(model: Model, f: Flow, g: Floats) -> None:
+def enter(model: LayerModel, f: Flow, g: Floats) -> None:
     """Add h_n's gradient where it enters; what is passed goes on to the first step that the way back reaches, or hx."""
     for t in range(f.T):
         for how, coef in model.entry:
@@ -208,7 +208,7 @@ def enter(model: Model, f: Flow, g: Floats) -> None:
             f.passed[to] = f.passed.get(to, np.zeros_like(g)) + g * c
 
 
-def gradient(model: Model, role: str, f: Flow) -> Any:
+def gradient(model: LayerModel, role: str, f: Flow) -> Any:
     """Return one gradient of a flow: an array; by x a list of steps."""
     terms = model.readout(role)
     if not f.square and any(needs_square(role, name) for name, _ in terms):

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from harness.diagnosis.identify.ask import Answer
+from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.inquiry import LONG, SHORT
-from harness.diagnosis.identify.model import Limit, Model
+from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.readouts import ReadoutInquiry
 from harness.diagnosis.identify.terms import (
     LINK,
@@ -39,7 +39,7 @@ class LimitInquiry(ReadoutInquiry):
                 return
         self.found.unknown += [f"large {role}" for role in wrong if role not in self.found.unknown]
 
-    def _near(self, asked: Sequence[tuple[Answer, Flow]], wrong: Sequence[str]) -> list[tuple[Answer, Flow]]:
+    def _near(self, asked: Sequence[tuple[Response, Flow]], wrong: Sequence[str]) -> list[tuple[Response, Flow]]:
         """Return answers with gradients that are not far from a limit, so that some are cut off and others are not."""
         a = asked[0][0]
         made = self._expected(self.model, a)
@@ -50,7 +50,7 @@ class LimitInquiry(ReadoutInquiry):
         }
         return [pair for scale in sorted(scales) for pair in self._back(LONG[0], 4, scale=scale)]
 
-    def _limits(self, model: Model, asked: Sequence[tuple[Answer, Flow]]) -> dict[str, Limit] | None:
+    def _limits(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> dict[str, Limit] | None:
         """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""
         wrong = self._differing(replace(model, limits={}), asked)
         found: dict[str, Limit] = {}
@@ -78,7 +78,7 @@ class LimitInquiry(ReadoutInquiry):
             found |= dict.fromkeys(unexplained, limit)
         return found
 
-    def _joint_norm(self, model: Model, asked: Sequence[tuple[Answer, Flow]], roles: Sequence[str]) -> Limit:
+    def _joint_norm(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]], roles: Sequence[str]) -> Limit:
         """Return the norm that some gradients have together, and what was added to the norm that divided them.
 
         With n the norm before, it is most * n / (n + beside) after. Its inverse is linear in 1 / n.
@@ -107,10 +107,10 @@ class LimitInquiry(ReadoutInquiry):
                     )
         return Limit("joint norm", math.inf)
 
-    def _top(self, role: str, a: Answer) -> float:
+    def _top(self, role: str, a: Response) -> float:
         return float(np.abs(self._vector(role, a)).max(initial=0))
 
-    def _step_limits(self) -> Iterator[Model]:
+    def _step_limits(self) -> Iterator[LayerModel]:
         """Yield the model with a clip at each step, whose limit is where gradients stop being in proportion."""
         low, high = 1e-2, 1e4
         if not (asked := self._back(2, 1, scale=low)) or self._differing(self.model, asked):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.lines import lines, number, slope_of, term
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, Limit, Model, Network, Sum, When
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
 from harness.diagnosis.identify.terms import ACTIVATIONS, STEP
 
 
@@ -18,7 +18,7 @@ class Difference(NamedTuple):
 
     line: str  # its key among ``lines``
     sentence: str
-    mend: Callable[[Model], Model]
+    mend: Callable[[LayerModel], LayerModel]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Mistake:
     yours: str  # the line of NumPy
     right: str  # nn.RNN's; empty where nn.RNN has none
     place: str = ""  # "above" or "reverse", if it is made there alone
-    mend: Callable[[Model], Model] = field(default=lambda model: model, compare=False, repr=False)
+    mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
 
     def without(self, network: Network) -> Network:
         """Return a network in which this mistake is not made."""
         if not self.place:
             return network.map(self.mend)
-        own: Model = getattr(network, self.place)
+        own: LayerModel = getattr(network, self.place)
         changed: dict[str, Any] = {self.place: self.mend(own)}
         return replace(network, **changed)
 
@@ -44,23 +44,23 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     """Return the mistakes of a network, in the order in which numbers flow."""
     found = list(_of_model(network.first, nonlinearity, derived=network.derived))
     for place, words in (("above", "in the layers above the first"), ("reverse", "in the reverse direction")):
-        model: Model | None = getattr(network, place)
+        model: LayerModel | None = getattr(network, place)
         for one in [] if model is None else _of_model(model, nonlinearity, derived=network.derived):
             if one not in found:
                 found.append(replace(one, place=place, sentence=f"{one.sentence}, {words}"))
     return found
 
 
-def _of_model(model: Model, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
-    own, right = lines(model, nonlinearity), lines(Model(), nonlinearity)
+def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
+    own, right = lines(model, nonlinearity), lines(LayerModel(), nonlinearity)
     differences = [*_forward(model, nonlinearity), *_passes(model)]
     for line, sentence, mend in differences if derived else [*differences, *_back(model, nonlinearity)]:
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
 
 
-def _set(name: str) -> Callable[[Model], Model]:
+def _set(name: str) -> Callable[[LayerModel], LayerModel]:
     """Return what gives a field of a model nn.RNN's value."""
-    return lambda model: replace(model, **{name: getattr(Model(), name)})
+    return lambda model: replace(model, **{name: getattr(LayerModel(), name)})
 
 
 # The way forward.
@@ -81,7 +81,7 @@ _PARTS: Final = (
 )
 
 
-def _forward(model: Model, nonlinearity: str) -> Iterator[Difference]:
+def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.start != "hx":
         said = (
             "ignores hx: it starts at zeros"
@@ -105,13 +105,13 @@ def _forward(model: Model, nonlinearity: str) -> Iterator[Difference]:
     if model.added or model.activated != 1:
         said = f"makes its state of {_outside(model)}, where nn.RNN takes {nonlinearity}(s) alone"
         yield Difference("h", said, lambda m: replace(m, added=(), activated=1.0))
-    if model.written != Model().written:
+    if model.written != LayerModel().written:
         said = {
             "s[t]": "returns the sum of each step as the output, not its state",
             "h[T-1-t]": "leaves its output in the order in which it was computed",
         }[model.written]
         yield Difference("h_n", said, _set("written"))
-    if model.final != Model().final:
+    if model.final != LayerModel().final:
         said = f"returns {model.final} as h_n, not the state after the last step"
         yield Difference("h_n", said, _set("final"))
 
@@ -124,8 +124,8 @@ IN_PLACE: Final = {
 }
 
 
-def _mended_step(model: Model, right: str, belongs: re.Pattern[str]) -> Model:
-    names = [name for name, _ in Model().step]
+def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> LayerModel:
+    names = [name for name, _ in LayerModel().step]
     terms = [one for one in model.step if not belongs.search(one[0])] + ([(right, ONE)] if right else [])
     return replace(model, step=tuple(sorted(terms, key=lambda one: names.index(one[0]) if one[0] in names else 9)))
 
@@ -144,7 +144,7 @@ def _step_sentence(terms: Sum, right: str) -> str:
     return f"takes {written(terms)} in its step, not {right}{where}"
 
 
-def _outside(model: Model) -> str:
+def _outside(model: LayerModel) -> str:
     factor = "" if model.activated == 1 else f"{number(model.activated)} * "
     return " + ".join([f"{factor}phi(s)", *(term(name, coef) for name, coef in model.added)])
 
@@ -152,7 +152,7 @@ def _outside(model: Model) -> str:
 # The way back.
 
 
-def _passes(model: Model) -> Iterator[Difference]:
+def _passes(model: LayerModel) -> Iterator[Difference]:
     if model.passes.kind == "never" or not model.links:
         mend = _set("passes") if model.passes.kind == "never" else _set("links")
         yield Difference("next", "passes no gradient from a step to the one before it", mend)
@@ -163,8 +163,8 @@ def _passes(model: Model) -> Iterator[Difference]:
         yield Difference("next", f"cuts the way back every {model.passes.k} steps", _set("passes"))
 
 
-def _back(model: Model, nonlinearity: str) -> Iterator[Difference]:
-    right = Model()
+def _back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+    right = LayerModel()
     last = Coef(when=When("last", 1))
     if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
         yield Difference("entry", _entry_sentence(model), _set("entry"))
@@ -199,7 +199,7 @@ def _back(model: Model, nonlinearity: str) -> Iterator[Difference]:
     yield from _limits(model)
 
 
-def _entry_sentence(model: Model) -> str:
+def _entry_sentence(model: LayerModel) -> str:
     if not model.entry:
         return "ignores the gradient of h_n"
     how, coef = model.entry[0]
@@ -220,7 +220,7 @@ def _reached_sentence(when: When) -> str:
     return re.sub(r"the (last|first) 1 steps", r"the \1 step", said)
 
 
-def _readouts(model: Model) -> Iterator[Difference]:
+def _readouts(model: LayerModel) -> Iterator[Difference]:
     groups: dict[tuple[str, object], list[str]] = {}
     for role, terms in model.readouts.items():
         if not terms and role.startswith("bias") and f"b_{role[5:]}" not in {name for name, _ in model.step}:
@@ -236,7 +236,7 @@ def _readouts(model: Model) -> Iterator[Difference]:
         yield Difference(roles[0], said, partial(_mended_readouts, roles=tuple(roles)))
 
 
-def _mended_readouts(model: Model, roles: Sequence[str]) -> Model:
+def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
     return replace(model, readouts={role: terms for role, terms in model.readouts.items() if role not in roles})
 
 
@@ -272,7 +272,7 @@ def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
     )
 
 
-def _limits(model: Model) -> Iterator[Difference]:
+def _limits(model: LayerModel) -> Iterator[Difference]:
     groups: dict[Limit, list[str]] = {}
     for role, limit in model.limits.items():
         groups.setdefault(limit, []).append(role)
@@ -288,7 +288,7 @@ def _limits(model: Model) -> Iterator[Difference]:
         yield Difference(key, said, partial(_mended_limits, roles=tuple(roles)))
 
 
-def _mended_limits(model: Model, roles: Sequence[str]) -> Model:
+def _mended_limits(model: LayerModel, roles: Sequence[str]) -> LayerModel:
     return replace(model, limits={role: limit for role, limit in model.limits.items() if role not in roles})
 
 

@@ -107,7 +107,7 @@ class Limit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Model:
+class LayerModel:
     """What a layer computes. Every field is nn.RNN's unless given; ``None`` stands for what follows the config."""
 
     activation: str | None = None
@@ -144,23 +144,23 @@ class Model:
 class Network:
     """The models of a stack: of the first layer, and of the layers above and the reverse direction if these differ."""
 
-    first: Model = Model()
-    above: Model | None = None
-    reverse: Model | None = None
+    first: LayerModel = LayerModel()
+    above: LayerModel | None = None
+    reverse: LayerModel | None = None
     derived: bool = False
     """True if its gradients are the derivative of its way forward, as autograd takes it. Then of the way back only
     ``passes`` counts, the steps from whose states the gradient goes on."""
 
-    def of(self, layer: int, direction: int) -> Model:
+    def of(self, layer: int, direction: int) -> LayerModel:
         """Return the model of a layer and direction."""
         above = self.above if layer > 0 else None
         reverse = self.reverse if direction > 0 else None
         if above is None or reverse is None:
             return above or reverse or self.first
-        names = [one.name for one in fields(Model) if getattr(reverse, one.name) != getattr(self.first, one.name)]
+        names = [one.name for one in fields(LayerModel) if getattr(reverse, one.name) != getattr(self.first, one.name)]
         return replace(above, **{name: getattr(reverse, name) for name in names})
 
-    def map(self, change: Callable[[Model], Model]) -> Network:
+    def map(self, change: Callable[[LayerModel], LayerModel]) -> Network:
         """Return the network with each model changed."""
         above, reverse = (None if one is None else change(one) for one in (self.above, self.reverse))
         return Network(change(self.first), above, reverse, self.derived)

@@ -9,11 +9,11 @@ from functools import partial
 from itertools import product as product_of
 from typing import Any
 
-from harness.diagnosis.identify.ask import Answer
+from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.chain import ChainInquiry
 from harness.diagnosis.identify.inquiry import LONG, SHORT, time_first
 from harness.diagnosis.identify.layer import product
-from harness.diagnosis.identify.model import RIGHT_READOUT, Coef, Entry, Model, Sum, When, needs_square
+from harness.diagnosis.identify.model import RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
 from harness.diagnosis.identify.patterns import (
     System,
     gathered,
@@ -72,7 +72,7 @@ class ReadoutInquiry(ChainInquiry):
         return dict.fromkeys(found)
 
     def _solved(
-        self, role: str, asked: Sequence[tuple[Answer, Flow]], names: Sequence[str] | None = None
+        self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str] | None = None
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
         columns = list(self._columns(role, asked[0][1], names))
@@ -96,7 +96,7 @@ class ReadoutInquiry(ChainInquiry):
         several = [{one, other} for one in (own, *middle) for other in columns if one != other]
         return next((by for pair in several if (by := fits(pair)) is not None), whole)
 
-    def _system_back(self, role: str, asked: Sequence[tuple[Answer, Flow]], names: Sequence[str]) -> System:
+    def _system_back(self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> System:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
         steps = range(asked[0][1].T)
 
@@ -113,7 +113,7 @@ class ReadoutInquiry(ChainInquiry):
             return System({0: {name: column(partial(_at, START[name].value, 0)) for name in names}}, {0: y})
         return System({t: {name: column(partial(_at, partial(product, name), t)) for name in names} for t in steps}, y)
 
-    def _readouts(self, model: Model) -> tuple[Model, list[str]]:
+    def _readouts(self, model: LayerModel) -> tuple[LayerModel, list[str]]:
         """Return the model with the gradients that it explains, and the roles of those that it does not."""
         assert self._base is not None
         N = self._base["N"]
@@ -159,14 +159,14 @@ class ReadoutInquiry(ChainInquiry):
 
     def _cut(
         self,
-        model: Model,
-        asked: Sequence[tuple[Answer, Flow]],
+        model: LayerModel,
+        asked: Sequence[tuple[Response, Flow]],
         roles: Sequence[str],
         names: Mapping[str, Sequence[str] | None],
-    ) -> Model:
+    ) -> LayerModel:
         """Return the model with the steps between which a long way back is cut, if it is."""
 
-        def explains(one: Model) -> bool:
+        def explains(one: LayerModel) -> bool:
             self._chained(one, asked)
             return any(self._solved(role, asked, names[role]) is not None for role in roles)
 
@@ -177,8 +177,8 @@ class ReadoutInquiry(ChainInquiry):
         return next((one for one in cut if explains(one)), model)
 
     def _reached(
-        self, model: Model, seen: Mapping[str, Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]]
-    ) -> Model:
+        self, model: LayerModel, seen: Mapping[str, Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]]
+    ) -> LayerModel:
         """Say of steps that count in no gradient that the way back does not reach them."""
         if model.reached != When():
             return model
@@ -215,7 +215,7 @@ class ReadoutInquiry(ChainInquiry):
                 return
         self.found.unknown.append("h_n.grad's way in")
 
-    def _entry(self, asked: Sequence[Sequence[tuple[Answer, Flow]]]) -> tuple[Entry, ...] | None:
+    def _entry(self, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
         seen = []
         for pairs in asked:

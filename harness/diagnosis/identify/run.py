@@ -20,8 +20,8 @@ from harness.diagnosis.identify.layer import (
 )
 from harness.diagnosis.identify.model import (
     ROLES,
+    LayerModel,
     Limit,
-    Model,
     Network,
     When,
 )
@@ -65,7 +65,7 @@ def beside_others(flows: Mapping[Place, Flow], f: Flow, place: Place, fed: Any) 
     f.fed = fed if d == 0 else fed[::-1]
 
 
-def written_of(model: Model, f: Flow) -> list[Numbers]:
+def written_of(model: LayerModel, f: Flow) -> list[Numbers]:
     """Return what is returned of each step, in the order of the steps."""
     of_step = [(f.s if model.written == "s[t]" else f.made)[t] for t in range(f.T)]
     return of_step[::-1] if model.written == "h[T-1-t]" else of_step

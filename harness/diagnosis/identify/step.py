@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import ONE, Coef, Model, Sum, When
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Sum, When
 from harness.diagnosis.identify.patterns import System, gathered, patterns, used
 from harness.diagnosis.identify.terms import (
     ACTIVATIONS,
@@ -29,7 +29,7 @@ EQUATIONS: Final = 120  # of each sum, at least twice as many as there are terms
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
-class Form(NamedTuple):
+class StepForm(NamedTuple):
     """The form of a step: its activation, what multiplies that and is added to it, and what of it is returned."""
 
     kind: str
@@ -50,7 +50,7 @@ class StepInquiry(Inquiry):
         seen += [wide] if wide and not wide[0].square else []
         if not seen[0] or not seen[0][0].out:
             return False
-        first: Model | None = None
+        first: LayerModel | None = None
         for form in self._forms():
             model = self._formed(form, [flows for flows in seen if flows])
             if model is not None and (final := self._final(model)) is not None:
@@ -60,19 +60,19 @@ class StepInquiry(Inquiry):
         self.model = first or self.model
         return first is not None
 
-    def _forms(self) -> Iterator[Form]:
+    def _forms(self) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         kinds = sorted(ACTIVATIONS, key=lambda name: name != self.asker.nonlinearity)
         kinds = kinds if self.place == (0, 0) else kinds[:1]  # the others have the first layer's
         for outside in self._outsides():
             for kind in kinds:
-                yield Form(kind, *outside)
+                yield StepForm(kind, *outside)
         for kind in kinds:
-            yield Form(kind, written="s[t]")
+            yield StepForm(kind, written="s[t]")
         if self.place[1]:
-            yield Form(kinds[0], written="h[T-1-t]")
+            yield StepForm(kinds[0], written="h[T-1-t]")
 
-    def _formed(self, form: Form, seen: Sequence[Sequence[Flow]]) -> Model | None:
+    def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: list[tuple[Flow, dict[int, dict[str, float]]]] = []
         terms: dict[str, Any] = dict(STEP)
@@ -98,14 +98,14 @@ class StepInquiry(Inquiry):
         return self._model(form, step, other, every[0][0].start)
 
     def _model(
-        self, form: Form, step: Sum, otherwise: tuple[tuple[str, When], ...], start: str, inside: float = 1.0
-    ) -> Model:
+        self, form: StepForm, step: Sum, otherwise: tuple[tuple[str, When], ...], start: str, inside: float = 1.0
+    ) -> LayerModel:
         return replace(
             self.model,
             activation=None if form.kind == self.asker.nonlinearity else form.kind,
             inside=inside,
             otherwise=otherwise,
-            step=ordered(step, Model().step),
+            step=ordered(step, LayerModel().step),
             added=form.added,
             activated=form.factor,
             start=start,
@@ -150,13 +150,15 @@ class StepInquiry(Inquiry):
                     if count or base:
                         yield factor, (*base, *((name, ONE) for name in some))
 
-    def _steps(self, flows: Sequence[Flow], form: Form, terms: Mapping[str, Any]) -> dict[int, dict[str, float]] | None:
+    def _steps(
+        self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any]
+    ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of the terms of each step's sum; ``None`` if there are none."""
         kind = form.kind
         found: dict[int, dict[str, float]] = {}
         systems: dict[int, tuple[dict[str, Floats], Floats]] = {}
         flows[0].kinds, flows[0].start = {}, "hx"
-        likely = dict(Model().step)
+        likely = dict(LayerModel().step)
         for t in reversed(range(flows[0].T)):
             others = [one for one in ("identity", "tanh", "relu") if one != kind and t in (0, flows[0].T - 1)]
             for one in (kind, *others):
@@ -198,7 +200,7 @@ class StepInquiry(Inquiry):
 
         At the ends of a sequence, and in short ones, several terms are the same.
         """
-        right, names = [name for name, _ in Model().step], [*system.columns[0]]
+        right, names = [name for name, _ in LayerModel().step], [*system.columns[0]]
         others = [name for name in names if name not in right]
         kept = [right] if set(right) <= set(names) else []
         exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if old[0] == new[0]]
@@ -220,7 +222,7 @@ class StepInquiry(Inquiry):
         return all(plainest(one.get(n, 0.0), self.noise) == plainest(other.get(n, 0.0), self.noise) for n in names)
 
     def _system(
-        self, flows: Sequence[Flow], form: Form, terms: Mapping[str, Any], t: int
+        self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any], t: int
     ) -> tuple[dict[str, Floats], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
         activation = ACTIVATIONS[form.kind]
@@ -253,11 +255,11 @@ class StepInquiry(Inquiry):
         column: Floats = self._values[key][-1]
         return column
 
-    def _final(self, model: Model) -> str | None:
+    def _final(self, model: LayerModel) -> str | None:
         """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""
         answers = self.answers(SHORT, 1)
         if not answers or "h_n" not in answers[0].arrays:
-            return Model().final
+            return LayerModel().final
         given, [f] = answers[0].arrays["h_n"][self._row], self._flows(answers)
         forward(model, f, self.asker.nonlinearity, self._steps_of(answers[0]))
         return next((name for name, of in FINAL.items() if np.abs(given - of(f)).max() <= 64 * self.noise), None)

@@ -12,8 +12,8 @@ from benchmarks.composed import ONLY, drawn, identified, subject_of
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.diagnosis.identify.ask import Asker
-from harness.diagnosis.identify.cause import ByIdentified, cause_of, identified_of
-from harness.diagnosis.identify.identify import Identified, identify
+from harness.diagnosis.identify.cause import ByIdentification, cause_of, identified_of
+from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, Network
 from harness.diagnosis.observations import Observations
@@ -35,7 +35,7 @@ def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
     }
 
 
-def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identified, list[str]]:
+def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identification, list[str]]:
     subject = as_subject(function)
     found = identify(Asker(Observations(subject), scope, "tanh"))
     return found, [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
@@ -106,7 +106,7 @@ def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
     first = cause_of(found, one, assess(one), [])
     assert first is not None
     assert first.sentence == "ignores bias_hh: b_hh is never added"
-    excuse = ByIdentified("first", found, first.new)
+    excuse = ByIdentification("first", found, first.new)
     assert excuse.excuses(one, assess(one))
     assert not excuse.excuses(other, assess(other))  # it shows the other mistake
 

@@ -8,9 +8,9 @@ import pytest
 from benchmarks.composed import drawn, executed
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.ask import rounding_of
-from harness.diagnosis.identify.lines import lines
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import RIGHT, Model, Network
+from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
+from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, values_of
 from harness.oracle.reference import Reference
 
@@ -64,5 +64,5 @@ def test_each_mistake_mends_alone_and_all_of_them_give_nn_rnn(seed: int) -> None
         assert mistake not in mistakes_of(mended, "tanh")
 
     assert not mistakes_of(mended, "tanh")
-    assert mended.first.step == Model().step
+    assert mended.first.step == LayerModel().step
     assert mended.above is RIGHT.above

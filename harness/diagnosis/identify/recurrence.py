@@ -1,11 +1,11 @@
-"""lines: an identified layer as lines of NumPy, which do what they say: forward, and the way back."""
+"""recurrence: an identified layer as lines of NumPy that can be executed, forward and back."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from harness.diagnosis.identify.model import ONE, Coef, Limit, Model, Network, Sum, When
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import ACTIVATIONS, RIGHT_SLOPE
 
 # Steps as conditions of t and T.
@@ -71,7 +71,7 @@ def sum_of(terms: Sum) -> str:
     return " + ".join(parts).replace("+ -", "- ") or "0"
 
 
-def lines(model: Model, nonlinearity: str, *, back: bool = True) -> dict[str, str]:
+def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[str, str]:
     """Return the lines of one layer and direction by what they compute.
 
     Before the first step, h[t] is hx, and beyond the last one every gradient is 0; x is counted as Python counts.
@@ -86,7 +86,7 @@ def lines(model: Model, nonlinearity: str, *, back: bool = True) -> dict[str, st
     return found | _back(model, nonlinearity) if back else found
 
 
-def _state(model: Model, nonlinearity: str) -> str:
+def _state(model: LayerModel, nonlinearity: str) -> str:
     phi = ACTIVATIONS[model.activation or nonlinearity].line.format(
         "s[t]" if model.inside == 1 else f"({number(model.inside)} * s[t])"
     )
@@ -96,7 +96,7 @@ def _state(model: Model, nonlinearity: str) -> str:
     return f"{factor}{phi}" + "".join(f" + {term(name, coef)}" for name, coef in model.added)
 
 
-def _back(model: Model, nonlinearity: str) -> dict[str, str]:
+def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     found = {"entry": entry_line(model), "back": loop_line(model.reached)}
     found["slope"] = f"    slope[t] = {slope_of(model, nonlinearity)}"
     links = [term(link.term, link.coef) for link in model.links]
@@ -140,7 +140,7 @@ def _back(model: Model, nonlinearity: str) -> dict[str, str]:
     return found
 
 
-def entry_line(model: Model) -> str:
+def entry_line(model: LayerModel) -> str:
     """Return where h_n's gradient enters."""
     if not model.entry:
         return "pass"
@@ -165,14 +165,14 @@ def loop_line(when: When) -> str:
     return f"for t in reversed({of}):"
 
 
-def slope_of(model: Model, nonlinearity: str) -> str:
+def slope_of(model: LayerModel, nonlinearity: str) -> str:
     """Return the slope at step t."""
     terms = sorted(model.slope or RIGHT_SLOPE[nonlinearity], key=lambda one: one[1] < 0)
     text = " + ".join(term(name, Coef(c)) for name, c in terms).replace("+ -", "- ")
     return re.sub(r"\b(h|s|x)\b(?!\[|\()", lambda found: f"{found[1]}[{model.at}]", text)
 
 
-def readout_line(model: Model, role: str) -> str:
+def readout_line(model: LayerModel, role: str) -> str:
     """Return the line of a gradient that is returned; ``+=`` at each step of the way back."""
     terms = tuple((product_line(name), coef) for name, coef in model.readout(role))
     if role == "hx" and model.reached != When():
@@ -220,8 +220,10 @@ def limit_line(role: str, limit: Limit) -> str:
 
 def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
     """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
-    own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, Model()))
-    keys = list(dict.fromkeys([*own, *(right if not network.derived else lines(Model(), nonlinearity, back=False))]))
+    own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, LayerModel()))
+    keys = list(
+        dict.fromkeys([*own, *(right if not network.derived else lines(LayerModel(), nonlinearity, back=False))])
+    )
     return [(own.get(key, ""), right.get(key, "")) for key in keys]
 
 
