@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -158,12 +159,18 @@ def _mistake(one: _Explained) -> Iterator[Fact]:
     diagnosis = one.explanation.diagnosis
     if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
         yield Fact("computes", "\n".join(diagnosis.instead.recurrence), detail=True, language="python")
+        result = replace(result, mismatches=_own_first(result, diagnosis.instead.arrays))
     wrong = worst_line(result, config) or failure_line(result)
     if wrong != title:
         yield Fact("wrong", wrong)
     if (at := result.raised_at) is not None:
         yield Fact("at", f"{at[0]}, line {at[1]}")
     yield from (fact for fact in observed(result, config) if fact.text not in {title, wrong})
+
+
+def _own_first(result: Result, arrays: Collection[str]) -> tuple[Mismatch, ...]:
+    """Return the mismatches of a result, those of some arrays first: others may have another cause."""
+    return tuple(sorted(result.mismatches, key=lambda mismatch: mismatch.array not in arrays))
 
 
 def _case(one: _Explained) -> Iterator[Fact]:

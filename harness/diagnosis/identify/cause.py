@@ -17,6 +17,7 @@ from harness.diagnosis.identify.recurrence import recurrence
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import Numbers
 from harness.diagnosis.observations import Observations
+from harness.oracle.arithmetic import U64
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
@@ -34,6 +35,7 @@ class IdentifiedCause:
     identified: Identification
     new: tuple[Mistake, ...]
     said: tuple[Mistake, ...] = ()  # those of earlier findings
+    arrays: frozenset[str] = frozenset()  # the arrays in which a new one shows
 
     @property
     def fresh(self) -> int:
@@ -116,7 +118,7 @@ def reproduced(identified: Identification, a: Response, result: Result | None = 
 def _nearer(given: Floats, found: Numbers, right: Numbers) -> bool:
     """Tell whether an array is nearer to what was found than to what is right, where these differ."""
     one, other = values_of(found), values_of(right)
-    apart = np.abs(one - other) > 2.0**-40 * (np.abs(one) + np.abs(other))
+    apart = np.abs(one - other) > 16 * U64 * (np.abs(one) + np.abs(other))  # both take nearly the same operations
     apart &= np.isfinite(given)
     off, wrong = (float(np.abs(given - v)[apart].sum()) for v in (one, other))
     return 2 * off < wrong or not np.isfinite(given).all()
@@ -124,15 +126,22 @@ def _nearer(given: Floats, found: Numbers, right: Numbers) -> bool:
 
 def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
     """Tell whether a mistake makes a difference in what is returned on a case, beyond roundings."""
+    return bool(shown_in(identified, mistake, a))
+
+
+def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
+    """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
     rounding = rounding_of(a.case.config.plain.dtype)
     with np.errstate(all="ignore"):
         made = run(identified.network, a.case, rounding, a.states)
         mended = run(mistake.without(identified.network), a.case, states=a.states)
-    return any(
-        bool((np.abs(values_of(made[name]) - values_of(mended[name])) > getattr(made[name], "error", 0.0)).any())
+    return [
+        name
         for name in a.arrays
-        if name in made and role_of(name) not in identified.unknown
-    )
+        if name in made
+        and role_of(name) not in identified.unknown
+        and (np.abs(values_of(made[name]) - values_of(mended[name])) > getattr(made[name], "error", 0.0)).any()
+    ]
 
 
 def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake]) -> Identification:
@@ -191,4 +200,5 @@ def cause_of(
     new = [m for m in unsaid if any(shows(identified, m, a) for a in seen)]
     if not new:  # each hides the others
         new = [m for m in unsaid if any(shows(_alone(identified, m, every), m, a) for a in seen)]
-    return IdentifiedCause(identified, tuple(new), tuple(said)) if new else None
+    arrays = frozenset(name for m in new for a in seen for name in shown_in(identified, m, a))
+    return IdentifiedCause(identified, tuple(new), tuple(said), arrays) if new else None
