@@ -9,6 +9,7 @@ drawn, and each layer that is not.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections import UserDict
@@ -27,6 +28,7 @@ one_thread_a_process()
 import numpy as np  # noqa: E402
 
 from harness import as_subject  # noqa: E402
+from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
 from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
@@ -79,7 +81,8 @@ def executed(
     space |= {"W_ih": W_ih, "W_hh": W_hh, "b_ih": b_ih, "b_hh": b_hh, "h": States(), "first": 0}
     space |= {name: Zeros((N, H)) for name in ("s", "g", "da", "dh", "slope", "passed")} | {"dx": np.zeros_like(x)}
     space |= {"dW_ih": 0 * W_ih, "dW_hh": 0 * W_hh, "db_ih": zeros.copy(), "db_hh": zeros.copy()}
-    space |= {"sigmoid": lambda v: 1 / (1 + np.exp(-v)), "h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
+    space |= {"sigmoid": lambda v: 1 / (1 + np.exp(-v)), "erf": np.vectorize(math.erf, otypes=[float])}
+    space |= {"h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
     space |= {"norm_of": lambda *arrays: np.sqrt(sum((a * a).sum() for a in arrays))}
     for t, g in enumerate(cotangents.get("output.grad", ())):
         space["g"][t] = g.copy()
@@ -151,11 +154,17 @@ def _clip(random: Random, m: LayerModel) -> LayerModel:
     return replace(m, limits=dict.fromkeys(roles, Limit(kind, random.choice([0.5, 1.0, 5.0]))))
 
 
+OTHERS = [
+    *(one for one in ACTIVATIONS.values() if one.name not in {"tanh", "exp"}),  # a state of exp overflows
+    *(Activation(name, (c,)) for name, c in (("leaky relu", 0.2), ("elu", 1.0), ("celu", 2.0), ("hard sigmoid", 0.2))),
+    *(Activation(name, (0.5,)) for name in ("softshrink", "hardshrink")),
+    *(Activation("clip", (low, high)) for low, high in ((-1.0, 1.0), (0.0, 6.0))),
+    Activation("quotient", (3.0, 4.0, 0.0, 1.0, 0.0, 1 / 27, 1.0, 0.0, 1 / 3)),
+    Activation("quotient", (1.0, 4.0, 0.0, 1.0, 0.0, -1 / 3, 1.0)),
+]
 # What may be changed: a name for each slot, and what draws another choice of it.
 SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
-    "activation": (
-        lambda r, m: replace(m, activation=r.choice(["sigmoid", "identity", "tanh twice", "softsign", "sin"])),
-    ),
+    "activation": (lambda r, m: replace(m, activation=r.choice(OTHERS)),),
     "inside": (lambda r, m: replace(m, inside=r.choice([0.5, 2.0])),),
     "start": (lambda r, m: replace(m, start=r.choice(["0 * hx", "np.tanh(hx)", "-hx", "hx[:1] + 0 * hx"])),),
     "h_n": (lambda _, m: replace(m, final="h[0]"),),

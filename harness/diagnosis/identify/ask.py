@@ -144,26 +144,28 @@ class Asker:
         scale: float = 1e-2,
         at: tuple[int, ...] | None = None,
         zero: tuple[str, ...] = (),
+        positive: bool = False,
         **factors: Any,
     ) -> Response | None:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
         Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
-        are 0.
+        are 0. With ``positive`` numbers, sums are positive, too.
         """
-        key = (*sizes, seed, scale, at, zero, *sorted(factors.items()))
+        key = (*sizes, seed, scale, at, zero, positive, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
-            self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero)
+            self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero, positive)
         return self._answers[key]
 
-    def _asked(
+    def _asked(  # noqa: PLR0917 - of private use
         self,
         config: RNNConfig,
         seed: int,
         scale: float,
         at: tuple[int, ...] | None,
         zero: tuple[str, ...],
+        positive: bool,
     ) -> Response | None:
         dtype = np.dtype(config.dtype)
         arrays: dict[str, Array] = {}
@@ -172,7 +174,7 @@ class Asker:
         largest = 1.5 / terms if config.dtype == "float64" else 1 / math.sqrt(max(1, config.hidden_size))
         for name, spec in config.given.items():
             random = np.random.default_rng([seed, zlib.crc32(name.encode()), *spec.shape])
-            values = random.uniform(-1, 1, spec.shape)
+            values = random.uniform(0.0 if positive else -1.0, 1, spec.shape)
             values *= largest if name.startswith(("weight", "bias")) else 1
             if name.endswith(".grad"):
                 values *= scale
@@ -186,6 +188,25 @@ class Asker:
                 values *= 0
             arrays[name] = values.astype(dtype)
         return self.of(Case.from_arrays(config, arrays))
+
+    def unit(self, values: Floats, through: str) -> tuple[Floats, Floats] | None:
+        """Return what a single step makes of some sums, with these sums; everything is 0 but x or hx, times a unit."""
+        sizes = CaseSizes(1, 1, len(values), len(values))
+        if (config := self.config(**sizes._asdict(), hx=through == "hx", loss=None)) is None:
+            return None
+        arrays: dict[str, Array] = {}
+        for name, spec in config.given.items():
+            array = np.zeros(spec.shape)
+            if name in ("weight_ih_l0" if through == "x" else "weight_hh_l0", "readout.weight"):
+                array = np.eye(spec.shape[0], spec.shape[1])
+            elif name == through:
+                array = np.resize(values, spec.shape)
+            arrays[name] = array.astype(np.dtype(config.dtype))
+        if (a := self.of(Case.from_arrays(config, arrays))) is None or a.steps is None:
+            return None
+        s = np.asarray(arrays[through], np.float64).ravel()
+        number = min(len(s), config.hidden_size)
+        return s[:number], a.steps[0, 0, :number]
 
     def of(self, case: Case) -> Response | None:
         """Return what the subject gives on a case."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
+from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains
@@ -15,7 +16,6 @@ from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.recurrence import recurrence
 from harness.diagnosis.identify.run import role_of, run, values_of
-from harness.diagnosis.identify.terms import Numbers
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import U64
 from harness.oracle.bound import np

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, Final
 
+from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.model import (
     RIGHT_READOUT,
@@ -16,7 +17,6 @@ from harness.diagnosis.identify.model import (
     needs_square,
 )
 from harness.diagnosis.identify.terms import (
-    ACTIVATIONS,
     ADDED,
     AT,
     INPUT,
@@ -29,7 +29,6 @@ from harness.diagnosis.identify.terms import (
     STARTS,
     STEP,
     Flow,
-    Numbers,
     clipped,
 )
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
@@ -90,7 +89,7 @@ def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | No
 
 def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -> None:
     """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back."""
-    activation = ACTIVATIONS[model.activation or nonlinearity]
+    activation = model.activation or Activation(nonlinearity)
     zeros = np.zeros((f.N, f.H))
     f.given = f.hx
     f.hx = STARTS[model.start](f)
@@ -100,7 +99,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
     for t in range(f.T):
-        other = next((ACTIVATIONS[kind] for kind, when in model.otherwise if when.at(t, f.T)), activation)
+        other = next((kind for kind, when in model.otherwise if when.at(t, f.T)), activation)
         if in_place and states is None:
             f.h[t] = zeros
         for _ in range(f.H if in_place and states is None else 1):

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
-from harness.diagnosis.identify.terms import ACTIVATIONS, STEP
+from harness.diagnosis.identify.terms import STEP
 
 
 class Difference(NamedTuple):
@@ -94,13 +95,14 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         if terms != (((right, ONE),) if right else ()):
             yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
     if model.activation is not None:
-        said = f"applies {ACTIVATIONS[model.activation].line.format('s')}, not {nonlinearity}"
+        said = f"applies {_function(model.activation)}, not {nonlinearity}"
         yield Difference("h", said, _set("activation"))
     if model.inside != 1:
-        said = f"applies {model.activation or nonlinearity} to {number(model.inside)} * s, not to s"
+        phi = (model.activation or Activation(nonlinearity)).name
+        said = f"applies {phi} to {number(model.inside)} * s, not to s"
         yield Difference("h", said, _set("inside"))
     for kind, when in model.otherwise:
-        said = f"applies {ACTIVATIONS[kind].line.format('s')}, not {nonlinearity}, {when_words(when)}"
+        said = f"applies {_function(kind)}, not {nonlinearity}, {when_words(when)}"
         yield Difference("h", said, _set("otherwise"))
     if model.added or model.activated != 1:
         said = f"makes its state of {_outside(model)}, where nn.RNN takes {nonlinearity}(s) alone"
@@ -142,6 +144,13 @@ def _step_sentence(terms: Sum, right: str) -> str:
     if len(terms) == 1 and terms[0] == (right, Coef(when=terms[0][1].when)):
         return f"adds {right} {when_words(terms[0][1].when)}"
     return f"takes {written(terms)} in its step, not {right}{where}"
+
+
+def _function(activation: Activation) -> str:
+    name, line = activation.name, activation.line("s")
+    if name in {"tanh", "relu"}:
+        return name
+    return line if name in {"identity", "clip", "quotient"} else f"{name}, {line}"
 
 
 def _outside(model: LayerModel) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, NamedTuple
 
+from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.terms import (
     INPUT,
     START,
@@ -110,9 +111,9 @@ class Limit(NamedTuple):
 class LayerModel:
     """What a layer computes. Every field is nn.RNN's unless given; ``None`` stands for what follows the config."""
 
-    activation: str | None = None
+    activation: Activation | None = None
     inside: float = 1.0  # what multiplies its argument
-    otherwise: tuple[tuple[str, When], ...] = ()  # other activations, and the steps that have them
+    otherwise: tuple[tuple[Activation, When], ...] = ()  # other activations, and the steps that have them
     step: Sum = tuple((name, ONE) for name in ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh"))
     activated: float = 1.0  # what multiplies the activation
     added: Sum = ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
-from harness.diagnosis.identify.terms import ACTIVATIONS, RIGHT_SLOPE
+from harness.diagnosis.identify.terms import RIGHT_SLOPE
 
 # Steps as conditions of t and T.
 CONDITIONS: Final[dict[str, str]] = {
@@ -87,11 +88,11 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
 
 
 def _state(model: LayerModel, nonlinearity: str) -> str:
-    phi = ACTIVATIONS[model.activation or nonlinearity].line.format(
+    phi = (model.activation or Activation(nonlinearity)).line(
         "s[t]" if model.inside == 1 else f"({number(model.inside)} * s[t])"
     )
     for kind, when in model.otherwise:
-        phi = f"({ACTIVATIONS[kind].line.format('s[t]')} if {condition(when)} else {phi})"
+        phi = f"({kind.line('s[t]')} if {condition(when)} else {phi})"
     factor = "" if model.activated == 1 else f"{number(model.activated)} * "
     return f"{factor}{phi}" + "".join(f" + {term(name, coef)}" for name, coef in model.added)
 

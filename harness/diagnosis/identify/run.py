@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import (
     FINAL,
@@ -27,10 +28,7 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.tape import backward as differentiate
-from harness.diagnosis.identify.terms import (
-    Flow,
-    Numbers,
-)
+from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case

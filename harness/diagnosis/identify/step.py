@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Sum, When
 from harness.diagnosis.identify.patterns import System, gathered, patterns, used
 from harness.diagnosis.identify.terms import (
-    ACTIVATIONS,
     ADDED,
     STARTS,
     STEP,
@@ -26,13 +26,22 @@ from harness.oracle.known import Floats
 EQUATIONS: Final = 120  # of each sum, at least twice as many as there are terms: relu has half of them
 
 
+# Sums at which an activation is measured: ordinary and large ones first, which tell whether it is nn.RNN's.
+TABLE: Final = (
+    np.array([0.31, -0.43, 0.87, -0.79, 1.3, -1.7, 2.9, -3.1, 5.3, -4.7, 11.0, -13.0, 43.0, -37.0, 210.0, -190.0]),
+    np.linspace(-0.97, 0.99, 16),
+    np.linspace(-0.92, 0.93, 16),
+    np.array([-8.1, -7.2, -6.3, -5.2, -4.1, -3.6, -2.7, -2.3, -1.9, -1.2, 1.1, 1.6, 2.2, 2.6, 3.3, 3.9]),
+    np.array([-2.1, -1.45, -1.05, 1.02, 1.4, 1.8, 2.05, 2.45, 3.05, 4.6, 5.1, 5.9, 6.1, 6.7, 7.3, 8.3]),
+)
+OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
 class StepForm(NamedTuple):
     """The form of a step: its activation, what multiplies that and is added to it, and what of it is returned."""
 
-    kind: str
+    kind: Activation
     factor: float = 1.0
     added: Sum = ()
     written: str = "h[t]"
@@ -44,15 +53,24 @@ class StepInquiry(Inquiry):
     def _step(self) -> bool:
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
+        base = self._base
         number = math.ceil(EQUATIONS / (self._base["N"] * SQUARE)) + 2
-        seen = [self._observed(T, number) for T in (SHORT, *LONG)]
-        wide = self._observed(SHORT, number, N=3 if self._base["N"] > 1 else 1, input_size=3, hidden_size=5)
-        seen += [wide] if wide and not wide[0].square else []
-        if not seen[0] or not seen[0][0].out:
+        seen: dict[bool, list[list[Flow]]] = {}
+
+        def of(positive: bool) -> list[list[Flow]]:
+            if positive not in seen:
+                every = [self._observed(T, number, positive=positive) for T in (SHORT, *LONG)]
+                sizes: dict[str, Any] = {"N": 3 if base["N"] > 1 else 1, "input_size": 3, "hidden_size": 5}
+                wide = self._observed(SHORT, number, **sizes, positive=positive)
+                every += [wide] if wide and not wide[0].square else []
+                seen[positive] = [flows for flows in every if flows and flows[0].out]
+            return seen[positive]
+
+        if not of(positive=False):
             return False
         first: LayerModel | None = None
         for form in self._forms():
-            model = self._formed(form, [flows for flows in seen if flows])
+            model = self._formed(form, of(form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 self.model = replace(model, final=final)
                 return True
@@ -62,15 +80,48 @@ class StepInquiry(Inquiry):
 
     def _forms(self) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
-        kinds = sorted(ACTIVATIONS, key=lambda name: name != self.asker.nonlinearity)
-        kinds = kinds if self.place == (0, 0) else kinds[:1]  # the others have the first layer's
-        for outside in self._outsides():
-            for kind in kinds:
-                yield StepForm(kind, *outside)
-        for kind in kinds:
+        kinds = self._kinds()
+        for kind, factor in kinds:
+            yield StepForm(kind, factor)
+        outsides = [*self._outsides()]
+        for factor, added in outsides:
+            for kind in dict.fromkeys([*(kind for kind, _ in kinds), ACTIVATIONS["identity"]]):
+                yield StepForm(kind, factor, added)
+        for kind in dict.fromkeys([*(kind for kind, _ in kinds), self._nonlinearity]):
             yield StepForm(kind, written="s[t]")
         if self.place[1]:
-            yield StepForm(kinds[0], written="h[T-1-t]")
+            yield StepForm(kinds[0][0], written="h[T-1-t]")
+
+    @property
+    def _nonlinearity(self) -> Activation:
+        return Activation(self.asker.nonlinearity)
+
+    def _kinds(self) -> list[tuple[Activation, float]]:
+        """Return what may be the activation, with its factor; layers above and the reverse direction have the first's.
+
+        With unit matrices, and nothing beside x, the sum of the first step is x, whatever is wrong with it otherwise.
+        Large numbers show where a function is cut off.
+        """
+        own = self.network.first.activation or self._nonlinearity
+        if self.place != (0, 0):
+            return [(own, 1.0)]
+        for through in ("x", "hx"):
+            s, h = self._table(TABLE[:1], through)
+            if s.size and np.ptp(h):
+                if (np.abs(h - own.value(s)) <= 64 * self.noise * (1 + np.abs(s))).all():
+                    return [(own, 1.0)]
+                found = recognised(*self._table(TABLE, through), self.noise)
+                return [*found, (own, 1.0)]
+        return [(own, 1.0)]
+
+    def _table(self, rows: Sequence[Floats], through: str) -> tuple[Floats, Floats]:
+        """Return values of s, and of what a single step makes of each."""
+        pairs = [pair for row in rows if (pair := self.asker.unit(row, through)) is not None]
+        if not pairs:
+            return np.zeros(0), np.zeros(0)
+        s, h = (np.concatenate(values) for values in zip(*pairs, strict=True))
+        finite = np.isfinite(h)
+        return s[finite], h[finite]
 
     def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
@@ -80,7 +131,7 @@ class StepInquiry(Inquiry):
             for f in flows:
                 f.hx = f.given
                 f.out = dict(enumerate(reversed(f.raw) if form.written == "h[T-1-t]" else f.raw))
-                f.h = {t: ACTIVATIONS[form.kind].of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
+                f.h = {t: form.kind.of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
             fits = {name: term for name, term in terms.items() if term.fits(flows[0])}
             by = self._steps(flows, form, fits)
             if by is None and not every:
@@ -98,11 +149,11 @@ class StepInquiry(Inquiry):
         return self._model(form, step, other, every[0][0].start)
 
     def _model(
-        self, form: StepForm, step: Sum, otherwise: tuple[tuple[str, When], ...], start: str, inside: float = 1.0
+        self, form: StepForm, step: Sum, otherwise: tuple[tuple[Activation, When], ...], start: str, inside: float = 1.0
     ) -> LayerModel:
         return replace(
             self.model,
-            activation=None if form.kind == self.asker.nonlinearity else form.kind,
+            activation=None if form.kind == self._nonlinearity else form.kind,
             inside=inside,
             otherwise=otherwise,
             step=ordered(step, LayerModel().step),
@@ -112,7 +163,7 @@ class StepInquiry(Inquiry):
             written=form.written,
         )
 
-    def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[str, When], ...] | None:
+    def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[Activation, When], ...] | None:
         """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
         kinds = dict.fromkeys(kind for f, _ in every for kind in f.kinds.values())
         found = []
@@ -160,7 +211,7 @@ class StepInquiry(Inquiry):
         flows[0].kinds, flows[0].start = {}, "hx"
         likely = dict(LayerModel().step)
         for t in reversed(range(flows[0].T)):
-            others = [one for one in ("identity", "tanh", "relu") if one != kind and t in (0, flows[0].T - 1)]
+            others = [one for one in OTHERWISE if one != kind and t in (0, flows[0].T - 1)]
             for one in (kind, *others):
                 system = self._system(flows, form._replace(kind=one), terms, t)
                 by = None if system is None else solve(*system, self.noise, likely)
@@ -225,7 +276,7 @@ class StepInquiry(Inquiry):
         self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any], t: int
     ) -> tuple[dict[str, Floats], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
-        activation = ACTIVATIONS[form.kind]
+        activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in flows])
         if form.added:
             beside = [np.asarray(total(form.added, ADDED, f, t)) + np.zeros((f.N, f.H)) for f in flows]

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.activations import Activation, Numbers, sigmoid
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.tape import Var
 from harness.oracle.bound import np
-
-Numbers = Any  # an array of float64, or a ``Ball``
 
 
 def mapped(
@@ -37,113 +36,6 @@ def clipped(v: Numbers, limit: float) -> Numbers:
     return v.clipped(limit) if isinstance(v, Ball) else np.clip(v, -limit, limit)
 
 
-def _sigmoid(s: Any) -> Any:
-    return 0.5 * (1 + np.tanh(s / 2))
-
-
-class Activation(NamedTuple):
-    """A nonlinearity: its line, its value, its greatest slope, and its inverse: s, and where that is known."""
-
-    line: str
-    value: Callable[[Any], Any]
-    steepest: float
-    inverse: Callable[[Any], tuple[Any, Any]]
-    slope: Callable[[Any], Any]  # its derivative at s
-    rises: bool = True  # whether it never falls
-    kinked: bool = False  # whether its derivative jumps at 0
-
-    def of(self, s: Numbers) -> Numbers:
-        """Return the activation of each number."""
-        if isinstance(s, Var):
-            return s.mapped(self.of(s.value), self.slope_of(s.value))
-        return s.between(self.value) if isinstance(s, Ball) and self.rises else mapped(s, self.value, self.steepest)
-
-    def slope_of(self, s: Numbers) -> Numbers:
-        """Return the derivative at each number."""
-        return jumped(s, self.slope) if self.kinked else mapped(s, self.slope, 2.0)
-
-
-def _everywhere(inverse: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Any]]:
-    def found(h: Any) -> tuple[Any, Any]:
-        with np.errstate(all="ignore"):
-            s = inverse(h)
-        known = np.isfinite(s)
-        return np.where(known, s, 0.0), known
-
-    return found
-
-
-def _arctanh(h: Any) -> Any:
-    return 0.5 * np.log((1 + h) / (1 - h))
-
-
-ACTIVATIONS: Final = {
-    "tanh": Activation("np.tanh({0})", np.tanh, 1.0, _everywhere(_arctanh), lambda s: 1 - np.tanh(s) ** 2),
-    "relu": Activation(
-        "np.maximum({0}, 0)",
-        lambda s: np.maximum(s, 0),
-        1.0,
-        lambda h: (h, h > 0),
-        lambda s: (s > 0) * 1.0,
-        kinked=True,
-    ),
-    "sigmoid": Activation(
-        "1 / (1 + np.exp(-{0}))",
-        _sigmoid,
-        0.25,
-        _everywhere(lambda h: np.log(h / (1 - h))),
-        lambda s: _sigmoid(s) * (1 - _sigmoid(s)),
-    ),
-    "identity": Activation("{0}", lambda s: s * 1.0, 1.0, lambda h: (h, np.isfinite(h)), np.ones_like),
-    "tanh twice": Activation(
-        "np.tanh(np.tanh({0}))",
-        lambda s: np.tanh(np.tanh(s)),
-        1.0,
-        _everywhere(lambda h: _arctanh(_arctanh(h))),
-        lambda s: (1 - np.tanh(np.tanh(s)) ** 2) * (1 - np.tanh(s) ** 2),
-    ),
-    "hard tanh": Activation(
-        "np.clip({0}, -1, 1)",
-        lambda s: np.clip(s, -1, 1),
-        1.0,
-        lambda h: (h, np.abs(h) < 1),
-        lambda s: (np.abs(s) < 1) * 1.0,
-    ),
-    "leaky relu": Activation(
-        "np.where({0} > 0, {0}, 0.01 * {0})",
-        lambda s: np.where(s > 0, s, 0.01 * s),
-        1.0,
-        lambda h: (np.where(h > 0, h, 100 * h), np.isfinite(h)),
-        lambda s: np.where(s > 0, 1.0, 0.01),
-        kinked=True,
-    ),
-    "softsign": Activation(
-        "{0} / (1 + np.abs({0}))",
-        lambda s: s / (1 + np.abs(s)),
-        1.0,
-        _everywhere(lambda h: h / (1 - np.abs(h))),
-        lambda s: 1 / (1 + np.abs(s)) ** 2,
-    ),
-    "softplus": Activation(
-        "np.log1p(np.exp({0}))", lambda s: np.logaddexp(s, 0), 1.0, _everywhere(lambda h: np.log(np.expm1(h))), _sigmoid
-    ),
-    "elu": Activation(
-        "np.where({0} > 0, {0}, np.expm1({0}))",
-        lambda s: np.where(s > 0, s, np.expm1(np.minimum(s, 0))),
-        1.0,
-        _everywhere(lambda h: np.where(h > 0, h, np.log1p(np.where(h > 0, 0, h)))),
-        lambda s: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0))),
-    ),
-    "arctan": Activation(
-        "np.arctan({0})",
-        np.arctan,
-        1.0,
-        _everywhere(lambda h: np.where(np.abs(h) < np.pi / 2, np.tan(h), np.nan)),
-        lambda s: 1 / (1 + s * s),
-    ),
-    "sin": Activation("np.sin({0})", np.sin, 1.0, _everywhere(np.arcsin), np.cos, rises=False),
-}
-
 # What slopes are made of, by how it is written. nn.RNN's are 1 - h[t]**2, or h[t] > 0.
 SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "1": lambda h, s, x: h * 0.0 + 1.0,
@@ -156,10 +48,10 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "np.tanh(h)**2": lambda h, s, x: mapped(h, lambda v: np.tanh(v) ** 2, 0.8),
     "np.tanh(s)": lambda h, s, x: mapped(s, np.tanh, 1.0),
     "np.tanh(h)": lambda h, s, x: mapped(h, np.tanh, 1.0),
-    "sigmoid(s)": lambda h, s, x: mapped(s, _sigmoid, 0.25),
-    "sigmoid(s)**2": lambda h, s, x: mapped(s, lambda v: _sigmoid(v) ** 2, 0.3),
-    "sigmoid(h)": lambda h, s, x: mapped(h, _sigmoid, 0.25),
-    "sigmoid(h)**2": lambda h, s, x: mapped(h, lambda v: _sigmoid(v) ** 2, 0.3),
+    "sigmoid(s)": lambda h, s, x: mapped(s, sigmoid, 0.25),
+    "sigmoid(s)**2": lambda h, s, x: mapped(s, lambda v: sigmoid(v) ** 2, 0.3),
+    "sigmoid(h)": lambda h, s, x: mapped(h, sigmoid, 0.25),
+    "sigmoid(h)**2": lambda h, s, x: mapped(h, lambda v: sigmoid(v) ** 2, 0.3),
     "np.abs(h)": lambda h, s, x: mapped(h, np.abs, 1.0),
     "np.tanh(np.tanh(h))**2": lambda h, s, x: mapped(h, lambda v: np.tanh(np.tanh(v)) ** 2, 0.8),
     "(np.tanh(s) * np.tanh(np.tanh(s)))**2": lambda h, s, x: mapped(
@@ -210,7 +102,7 @@ class Flow:
         self.slope: dict[int, Numbers] = {}
         self.start = "hx"  # what the first step reads, as it was found
         self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
-        self.kinds: dict[int, str] = {}  # the steps whose activation is another one
+        self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
         self.first = 0
         self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
         self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
@@ -263,7 +155,7 @@ def _diagonal(W: Any) -> Any:
 ELEMENTWISE: Final = (
     ("np.tanh({})", np.tanh, lambda v: mapped(v, lambda a: 1 - np.tanh(a) ** 2, 1.0)),
     ("np.maximum({}, 0)", lambda v: np.maximum(v, 0), lambda v: jumped(v, lambda a: (a > 0) * 1.0)),
-    ("sigmoid({})", _sigmoid, lambda v: mapped(v, lambda a: _sigmoid(a) * (1 - _sigmoid(a)), 1.0)),
+    ("sigmoid({})", sigmoid, lambda v: mapped(v, lambda a: sigmoid(a) * (1 - sigmoid(a)), 1.0)),
     ("np.abs({})", np.abs, lambda v: jumped(v, np.sign)),
 )
 
@@ -341,7 +233,7 @@ STEP: Final = {
         for line, function, slope in (
             ("np.tanh({0})", np.tanh, lambda v: mapped(v, lambda a: 1 - np.tanh(a) ** 2, 1.0)),
             ("np.maximum({}, 0)", lambda v: np.maximum(v, 0), lambda v: jumped(v, lambda a: (a > 0) * 1.0)),
-            ("sigmoid({})", _sigmoid, lambda v: mapped(v, lambda a: _sigmoid(a) * (1 - _sigmoid(a)), 1.0)),
+            ("sigmoid({})", sigmoid, lambda v: mapped(v, lambda a: sigmoid(a) * (1 - sigmoid(a)), 1.0)),
             ("np.abs({})", np.abs, lambda v: jumped(v, np.sign)),
         )
         for name, W in (("h[t-1]", "W_hh"), ("x[t]", "W_ih"))

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.diagnosis.identify.activations import TANH
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.tape import Var, backward
-from harness.diagnosis.identify.terms import ACTIVATIONS, STEP, Flow
+from harness.diagnosis.identify.terms import STEP, Flow
 
 
 @settings(max_examples=40)
@@ -19,7 +20,7 @@ def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> N
     narrow = np.tanh(a @ b + c) * c + a.sum(0)
 
     balls = [Ball(v, 0.0, rounding_of(dtype)) for v in (a, b, c)]
-    bound = ACTIVATIONS["tanh"].of(balls[0] @ balls[1] + balls[2]) * balls[2] + balls[0].sum(0)
+    bound = TANH.of(balls[0] @ balls[1] + balls[2]) * balls[2] + balls[0].sum(0)
 
     assert (np.abs(narrow.astype(float) - bound.value) <= bound.error).all()
     assert bound.error.max() < 100 * rounding_of(dtype).u * 16  # and says something

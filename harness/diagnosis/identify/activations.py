@@ -1,0 +1,449 @@
+"""activations: the functions of one number that may stand in the place of tanh and relu, and how one is recognised.
+
+The set is that of torch.nn and Keras, with their parameters, and quotients of polynomials, which stand for any
+approximation. A function is recognised by a table of its values, whatever the sum is that it is applied to.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.tape import Var
+from harness.oracle.arithmetic import U64
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+Numbers = Any  # an array of float64, a ``Ball`` or a ``Var``
+Parameters = tuple[float, ...]
+REACH: Final = 40.0  # the largest modulus of a sum that is sought for a value
+
+
+class Family(NamedTuple):
+    """A function of s and of its parameters. Its second derivative is at most ``bend``, but where its slope jumps."""
+
+    line: str | Callable[..., str]  # {0} is s, the others are its parameters
+    value: Callable[..., Any]
+    slope: Callable[..., Any]
+    bend: float = 2.0
+    kinks: Callable[..., Parameters] = lambda *parameters: ()  # noqa: ARG005 - most have none
+    rises: tuple[float, float] = (-math.inf, math.inf)  # where it never falls
+    cancels: bool = False  # whether terms cancel in how it is usually computed
+    guesses: Callable[[Floats, Floats], Iterable[Parameters]] | None = None  # what parameters a table may have
+    inverse: Callable[[Any], tuple[Any, Any]] | None = None  # s, and where it is known
+
+
+class Activation(NamedTuple):
+    """A function that is applied to the sum of a step."""
+
+    name: str
+    parameters: Parameters = ()
+
+    @property
+    def family(self) -> Family:
+        """The function with its parameters left open."""
+        return FAMILIES[self.name]
+
+    def line(self, s: str) -> str:
+        """Return the function of an expression as a line of NumPy."""
+        line = self.family.line
+        numbers = [f"{p:.6g}" for p in self.parameters]
+        return line.format(s, *numbers).replace(" 1 * ", " ") if isinstance(line, str) else line(s, *self.parameters)
+
+    def value(self, s: Any) -> Any:
+        """Return the function of each number of an array."""
+        return self.family.value(s, *self.parameters)
+
+    def slope(self, s: Any) -> Any:
+        """Return the derivative at each number of an array."""
+        return self.family.slope(s, *self.parameters)
+
+    @property
+    def positive(self) -> bool:
+        """True if it can be undone of positive sums alone."""
+        return self.family.rises[0] > -math.pi / 2
+
+    def inverse(self, h: Floats) -> tuple[Floats, Floats]:
+        """Return s, and where it is known, by halving the range in which the function rises."""
+        if self.family.inverse is not None:
+            with np.errstate(all="ignore"):
+                s, known = self.family.inverse(h)
+            known = known & np.isfinite(s)
+            return np.where(known, s, 0.0), known
+        low, high = (np.full(h.shape, min(max(end, -REACH), REACH)) for end in self.family.rises)
+        with np.errstate(all="ignore"):
+            for _ in range(64):
+                middle = (low + high) / 2
+                below = self.value(middle) < h
+                low, high = np.where(below, middle, low), np.where(below, high, middle)
+            s = (low + high) / 2
+            known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(self.slope(s)) > 1e-3)
+        known &= np.abs(s) < REACH - 1
+        return np.where(known, s, 0.0), known
+
+    def of(self, s: Numbers) -> Numbers:
+        """Return the function of each number."""
+        if isinstance(s, Var):
+            return s.mapped(self.of(s.value), self.slope_of(s.value))
+        if not isinstance(s, Ball):
+            return self.value(s)
+        value, ends = self.value(s.value), (s.value - s.error, s.value + s.error)
+        off = np.maximum(*(np.abs(self.value(end) - value) for end in ends))
+        if self.family.rises != (-math.inf, math.inf):  # elsewhere the mean value theorem bounds what lies between
+            steepest = np.maximum(*(np.abs(self.slope(end)) for end in ends)) + self.family.bend * s.error
+            off = np.maximum(off, steepest * s.error)
+        size = np.where(value == 0, 0.0, np.abs(value) + off)
+        size = size + np.maximum(1, np.abs(s.value)) if self.family.cancels else size
+        return Ball(value, off + (s.rounding.function * s.rounding.u + 4 * U64) * size, s.rounding)
+
+    def slope_of(self, s: Numbers) -> Numbers:
+        """Return the derivative at each number."""
+        if not isinstance(s, Ball):
+            return self.slope(s)
+        value = self.slope(s.value)
+        off = np.maximum(*(np.abs(self.slope(s.value + by) - value) for by in (-s.error, s.error)))
+        off = off + self.family.bend * s.error
+        if self.family.bend:  # of constant pieces nothing is rounded; others are made of numbers up to 1, which cancel
+            off = off + (s.rounding.function * s.rounding.u + 4 * U64) * (np.abs(value) + 1)
+        return Ball(value, off, s.rounding)
+
+
+def sigmoid(s: Any) -> Any:
+    """1 / (1 + exp(-s)), exact to some roundings on either side."""
+    e = np.exp(-np.abs(s))
+    return np.where(s >= 0, 1, e) / (1 + e)
+
+
+def _softplus(s: Any) -> Any:
+    return np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
+
+
+_ERF: Final = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _normal(s: Any) -> Any:
+    return np.asarray(_ERF(-np.asarray(s) / math.sqrt(2)), np.float64) / 2
+
+
+def _bell(s: Any) -> Any:
+    return np.exp(-s * s / 2) / math.sqrt(2 * math.pi)
+
+
+_K: Final = math.sqrt(2 / math.pi)
+
+
+def _gelu_inner(s: Any) -> Any:
+    return np.tanh(_K * (s + 0.044715 * s**3))
+
+
+def _gelu_tanh_slope(s: Any) -> Any:
+    inner = _gelu_inner(s)
+    return 0.5 * (1 + inner) + 0.5 * s * (1 - inner**2) * _K * (1 + 3 * 0.044715 * s * s)
+
+
+def _arctanh(h: Any) -> Any:
+    return 0.5 * np.log((1 + h) / (1 - h))
+
+
+def _mish_slope(s: Any) -> Any:
+    t = np.tanh(_softplus(s))
+    return t + s * (1 - t * t) * sigmoid(s)
+
+
+def _expm1(s: Any) -> Any:
+    return np.expm1(np.minimum(s, 0))
+
+
+def _inner(s: Any, low: float, high: float) -> Any:
+    return ((s > low) & (s < high)) * 1.0
+
+
+def _polynomial(coefficients: Parameters, s: Any, derivative: int = 0) -> Any:
+    whole = s * 0.0
+    for power in reversed(range(derivative, len(coefficients))):
+        whole = whole * s + coefficients[power] * (power if derivative else 1)
+    return whole
+
+
+def _parts(parameters: Parameters) -> tuple[float, Parameters, Parameters]:
+    """Return the limit of s, and the coefficients above and below the bar, of the constant on."""
+    limit, above, *rest = parameters
+    return limit, tuple(rest[: int(above)]), tuple(rest[int(above) :])
+
+
+def _quotient(s: Any, *parameters: float) -> Any:
+    limit, above, below = _parts(parameters)
+    v = np.clip(s, -limit, limit)
+    return _polynomial(above, v) / _polynomial(below, v)
+
+
+def _quotient_slope(s: Any, *parameters: float) -> Any:
+    limit, above, below = _parts(parameters)
+    v = np.clip(s, -limit, limit)
+    P, Q = _polynomial(above, v), _polynomial(below, v)
+    return np.where(np.abs(s) < limit, (_polynomial(above, v, 1) * Q - P * _polynomial(below, v, 1)) / Q**2, 0.0)
+
+
+def _quotient_line(s: str, *parameters: float) -> str:
+    limit, above, below = _parts(parameters)
+    cut = math.isfinite(limit)
+    v = "v" if cut else s
+
+    def term(c: float, power: int) -> str:
+        of = [f"{c:.6g}", v, f"{v}**{power}"][min(power, 2)]
+        if not power or abs(c) == 1:
+            return of if not power or c > 0 else f"-{of}"
+        return f"{of} / {1 / c:.0f}" if abs(1 / c - round(1 / c)) < 1e-12 else f"{c:.6g} * {of}"
+
+    def of(coefficients: Parameters) -> str:
+        terms = [term(c, power) for power, c in enumerate(coefficients) if c]
+        return re.sub(r"\+ (\S+) / -", r"- \1 / ", " + ".join(terms)).replace("+ -", "- ")
+
+    whole = of(above) if below == (1.0,) else f"({of(above)}) / ({of(below)})"
+    return f"(lambda v: {whole})(np.clip({s}, -{limit:.6g}, {limit:.6g}))" if cut else whole
+
+
+def _plain(value: float) -> float:
+    return plainest(float(value), U64)
+
+
+def _between(low: float, high: float) -> Iterator[Parameters]:
+    """Yield the plain numbers between two: 0.5 is what most write."""
+    for digits in (1, 2, 4):
+        value = round((low + high) / 2 * 10**digits) / 10**digits if high < math.inf and low > -math.inf else math.inf
+        for one in (0.5, 0.0, value):
+            if low <= one < high:
+                yield (one,)
+                return
+
+
+# The degrees above and below the bar, and whether the function is odd.
+DEGREES: Final = (
+    *((above, 0, True) for above in (1, 3, 5, 7, 9)),
+    *((above, above - 1, True) for above in (3, 5, 7, 9)),
+    *((above, 0, False) for above in (1, 2, 3, 4, 5)),
+    (3, 2, False),
+)
+INNER: Final = 1.0  # the range in which no approximation of tanh is cut off
+
+
+def _quotients(s: Floats, h: Floats) -> Iterator[Parameters]:
+    """Yield the quotients of polynomials that have the values h at s, near 0 at least; each with its limit."""
+    inner = np.abs(s) <= INNER
+    for above, below, odd in DEGREES:
+        each = 2 if odd else 1
+        columns = {f"a{p}": s[inner] ** p for p in range(each - 1, above + 1, each)}
+        columns |= {f"b{p}": -h[inner] * s[inner] ** p for p in range(each, below + 1, each)}
+        if inner.sum() < 2 * len(columns):
+            continue
+        found = solve(columns, h[inner], 64 * U64)
+        if found is None:
+            continue
+        found = {name: _plain(c) for name, c in found.items()}
+        P = tuple(found.get(f"a{p}", 0.0) for p in range(above + 1))
+        Q = (1.0, *(found.get(f"b{p}", 0.0) for p in range(1, below + 1)))
+        for limit in _limits(h, (math.inf, float(len(P)), *P, *Q)):
+            yield (limit, float(len(P)), *P, *Q)
+
+
+def _limits(h: Floats, parameters: Parameters) -> Iterator[float]:
+    """Yield where a quotient may be cut off: nowhere, or where it has the value that large sums give."""
+    yield math.inf
+    grid = np.linspace(INNER / 2, 12, 4000)
+    v = _quotient(grid, *parameters) - h[-1]
+    for k in np.flatnonzero((np.sign(v[1:]) != np.sign(v[:-1])) | (np.abs(v[1:]) < 1e-6)):
+        low, high = grid[k], grid[k + 1]
+        near = [round(float(grid[k + 1]) * by) / by for by in (1, 2, 10)]  # a plain limit, at which it may have its top
+        yield from (one for one in near if abs(float(_quotient(np.array(one), *parameters)) - h[-1]) < 1e-9)
+        for _ in range(60):
+            middle = (low + high) / 2
+            same = np.sign(_quotient(np.array(middle), *parameters) - h[-1]) == np.sign(v[k])
+            low, high = (middle, high) if same else (low, middle)
+        yield _plain(low)
+
+
+# Each by its usual name, the plainest first.
+FAMILIES: Final[dict[str, Family]] = {
+    "tanh": Family(
+        "np.tanh({0})", np.tanh, lambda s: 1 - np.tanh(s) ** 2, 0.8, inverse=lambda h: (_arctanh(h), np.abs(h) < 1)
+    ),
+    "relu": Family(
+        "np.maximum({0}, 0)",
+        lambda s: np.maximum(s, 0),
+        lambda s: (s > 0) * 1.0,
+        0.0,
+        lambda: (0.0,),
+        inverse=lambda h: (h, h > 0),
+    ),
+    "identity": Family("{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))),
+    "sigmoid": Family(
+        "1 / (1 + np.exp(-{0}))",
+        sigmoid,
+        lambda s: sigmoid(s) * sigmoid(-s),
+        cancels=True,
+        inverse=lambda h: (np.log(h / (1 - h)), (h > 0) & (h < 1)),
+    ),
+    "abs": Family("np.abs({0})", np.abs, np.sign, 0.0, lambda: (0.0,), (0.0, math.inf)),
+    "leaky relu": Family(
+        "np.where({0} > 0, {0}, {1} * {0})",
+        lambda s, a: np.where(s > 0, s, a * s),
+        lambda s, a: np.where(s > 0, 1.0, a),
+        0.0,
+        lambda a: (0.0,),  # noqa: ARG005
+        guesses=lambda s, h: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
+    ),
+    "clip": Family(
+        "np.clip({0}, {1}, {2})",
+        np.clip,
+        _inner,
+        0.0,
+        lambda low, high: (low, high),
+        guesses=lambda s, h: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
+    ),
+    "hard sigmoid": Family(
+        "np.clip({1} * {0} + 0.5, 0, 1)",
+        lambda s, k: np.clip(k * s + 0.5, 0, 1),
+        lambda s, k: k * _inner(k * s, -0.5, 0.5),
+        0.0,
+        lambda k: (-0.5 / k, 0.5 / k),
+        guesses=lambda s, h: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
+    ),
+    "elu": Family(
+        "np.where({0} > 0, {0}, {1} * np.expm1({0}))",
+        lambda s, a: np.where(s > 0, s, a * _expm1(s)),
+        lambda s, a: np.where(s > 0, 1.0, a * np.exp(np.minimum(s, 0))),
+        kinks=lambda a: (0.0,),  # noqa: ARG005
+        cancels=True,
+        guesses=lambda s, h: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
+    ),
+    "celu": Family(
+        "np.where({0} > 0, {0}, {1} * np.expm1({0} / {1}))",
+        lambda s, a: np.where(s > 0, s, a * _expm1(s / a)),
+        lambda s, a: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0) / a)),
+        cancels=True,
+        guesses=lambda s, h: [(_plain(-h[0]),)] if h[0] < 0 else [],  # noqa: ARG005
+    ),
+    "softplus": Family("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
+    "softsign": Family("{0} / (1 + np.abs({0}))", lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2),
+    "silu": Family(
+        "{0} / (1 + np.exp(-{0}))",
+        lambda s: s * sigmoid(s),
+        lambda s: sigmoid(s) * (1 + s * sigmoid(-s)),
+        rises=(0.0, math.inf),
+        cancels=True,
+    ),
+    "gelu": Family(
+        "{0} * (1 + erf({0} / np.sqrt(2))) / 2",
+        lambda s: s * _normal(s),
+        lambda s: _normal(s) + s * _bell(s),
+        rises=(0.0, math.inf),
+        cancels=True,
+    ),
+    "gelu by tanh": Family(
+        "{0} * (1 + np.tanh(np.sqrt(2 / np.pi) * ({0} + 0.044715 * {0}**3))) / 2",
+        lambda s: 0.5 * s * (1 + _gelu_inner(s)),
+        _gelu_tanh_slope,
+        rises=(0.0, math.inf),
+        cancels=True,
+    ),
+    "mish": Family(
+        "{0} * np.tanh(np.log1p(np.exp({0})))",
+        lambda s: s * np.tanh(_softplus(s)),
+        _mish_slope,
+        rises=(0.0, math.inf),
+        cancels=True,
+    ),
+    "hard swish": Family(
+        "{0} * np.clip({0} / 6 + 0.5, 0, 1)",
+        lambda s: s * np.clip(s / 6 + 0.5, 0, 1),
+        lambda s: np.clip(s / 6 + 0.5, 0, 1) + s / 6 * _inner(s, -3, 3),
+        kinks=lambda: (-3.0, 3.0),
+        rises=(0.0, math.inf),
+    ),
+    "tanh twice": Family(
+        "np.tanh(np.tanh({0}))",
+        lambda s: np.tanh(np.tanh(s)),
+        lambda s: (1 - np.tanh(np.tanh(s)) ** 2) * (1 - np.tanh(s) ** 2),
+        inverse=lambda h: (_arctanh(_arctanh(h)), np.abs(h) < 0.76),
+    ),
+    "arctan": Family("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
+    "sin": Family("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
+    "tanhshrink": Family("{0} - np.tanh({0})", lambda s: s - np.tanh(s), lambda s: np.tanh(s) ** 2, cancels=True),
+    "softshrink": Family(
+        "np.sign({0}) * np.maximum(np.abs({0}) - {1}, 0)",
+        lambda s, a: np.sign(s) * np.maximum(np.abs(s) - a, 0),
+        lambda s, a: (np.abs(s) > a) * 1.0,
+        0.0,
+        lambda a: (-a, a),
+        cancels=True,
+        guesses=lambda s, h: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
+    ),
+    "hardshrink": Family(
+        "np.where(np.abs({0}) > {1}, {0}, 0)",
+        lambda s, a: np.where(np.abs(s) > a, s, 0.0),
+        lambda s, a: (np.abs(s) > a) * 1.0,
+        0.0,
+        lambda a: (-a, a),
+        guesses=lambda s, h: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
+    ),
+    "logsigmoid": Family("-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True),
+    "exp": Family("np.exp({0})", np.exp, np.exp),
+    "squareplus": Family(
+        "({0} + np.sqrt({0}**2 + 4)) / 2",
+        lambda s: (s + np.sqrt(s * s + 4)) / 2,
+        lambda s: (1 + s / np.sqrt(s * s + 4)) / 2,
+        cancels=True,
+    ),
+    "threshold": Family(
+        "np.where({0} > {1}, {0}, {2})",
+        lambda s, a, v: np.where(s > a, s, v),
+        lambda s, a, v: (s > a) * 1.0,  # noqa: ARG005
+        0.0,
+        lambda a, v: (a,),  # noqa: ARG005
+        guesses=lambda s, h: [
+            (a, _plain(h[0])) for (a,) in _between(s[h != s].max(initial=-np.inf), s[h == s].min(initial=np.inf))
+        ],
+    ),
+    "quotient": Family(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
+}
+TANH: Final = Activation("tanh")
+ACTIVATIONS: Final = {name: Activation(name) for name, family in FAMILIES.items() if family.guesses is None}
+
+
+ARGUMENTS: Final = (1.0, 2.0, 0.5, -1.0, 2 / 3, 1.702, 1 / 3, 3.0, 0.25, 4.0)  # what often multiplies a sum
+
+
+def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, float]]:
+    """Return the functions that have the values h at s, each with its factor; none if no function of the set does.
+
+    All are the same function if there are several.
+    """
+    order = np.argsort(s)
+    s, h = s[order], h[order]
+    if np.ptp(h) <= 64 * noise * np.abs(h).max():  # a constant is none
+        return []
+    tops = dict.fromkeys([1.0, _plain(h[-1] / s[-1]), _plain(np.abs(h).max())])
+    for argument in ARGUMENTS:
+        found: list[tuple[Activation, float]] = []
+        for name, family in FAMILIES.items():
+            guesses: list[tuple[Parameters, float]] = []
+            with np.errstate(all="ignore"):
+                if family.guesses is None:
+                    v = family.value(argument * s)
+                    k = int(np.nanargmax(np.where(np.isfinite(v), np.abs(v), -1)))
+                    guesses = [((), plainest(float(h[k] / v[k]), noise))] if v[k] else []
+                elif argument == 1:
+                    guesses = [(p, top) for top in tops if top for p in family.guesses(s, h / top)]
+                for parameters, factor in guesses:
+                    v = factor * family.value(argument * s, *parameters)
+                    near = 256 * noise * (1 + np.abs(s) + np.abs(v))
+                    if factor and math.isfinite(factor) and (np.abs(h - v) <= near).all():
+                        found.append((Activation(name, parameters), factor))
+                        break
+        if found:
+            return [one for one in found if not one[0].parameters] or found
+    return []
