@@ -38,16 +38,21 @@ class Response(NamedTuple):
 
     case: Case
     arrays: Mapping[str, Floats]
-    shorter: Floats | None = None  # the last states of shorter runs (T, N, H), where the output is not returned
+    shorter: Floats | None = None  # the last states of shorter runs (T, N, H), where the output does not show them
 
     @property
     def steps(self) -> Floats | None:
-        """The output (T, N, D*H), time first; ``None`` if it is not known."""
+        """The states (T, N, D*H), time first; ``None`` if they are not known."""
+        return self.returned if self.shorter is None else self.shorter
+
+    @property
+    def returned(self) -> Floats | None:
+        """The output (T, N, D*H), time first; ``None`` if it is not returned."""
         output = self.arrays.get("output")
         if output is None and self._reads_out_states:
             output = self.arrays.get("readout")
         if output is None:
-            return self.shorter
+            return None
         return output.swapaxes(0, 1) if self.case.config.batch_first else output
 
     @property
@@ -94,6 +99,7 @@ class Asker:
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
+        self.shorter = False  # True if states are those that shorter runs end with, for the output is something else
         self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Response | None] = {}
 
@@ -152,7 +158,7 @@ class Asker:
         Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
         are 0. With ``positive`` numbers, sums are positive, too.
         """
-        key = (*sizes, seed, scale, at, zero, positive, *sorted(factors.items()))
+        key = (*sizes, seed, scale, at, zero, positive, self.shorter, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
             self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero, positive)
@@ -224,11 +230,12 @@ class Asker:
                 return None
             arrays |= {name: np.zeros(case.config.gradients[name].shape) for name in missing}  # autograd has none
         whole = Response(seen.case, arrays)
-        if whole.steps is not None or "h_n" not in arrays or case.config.bidirectional:
+        if case.config.bidirectional or (whole.steps is not None and not self.shorter):
             return whole
-        return whole._replace(shorter=self._last_states(seen.case.forward(), arrays["h_n"]))
+        last = last_state(whole)
+        return whole if last is None else whole._replace(shorter=self._last_states(seen.case.forward(), last))
 
-    def _last_states(self, case: Case, h_n: Floats) -> Floats | None:
+    def _last_states(self, case: Case, last: Floats) -> Floats | None:
         """Return the states of the last layer (T, N, H), each the last one of a run that ends with its step."""
         states = []
         for T in range(1, case.config.T):
@@ -238,7 +245,15 @@ class Asker:
                 return None
             self.questions += 1
             seen = self._observations.of(Case.from_arrays(config, {**case.arrays, "x": x}), with_probes=False)
-            if seen.unfit is not None or "h_n" not in seen.outcome.arrays:
+            state = last_state(Response(seen.case, seen.outcome.arrays)) if seen.unfit is None else None
+            if state is None:
                 return None
-            states.append(np.asarray(seen.outcome.arrays["h_n"][-1], np.float64))
-        return np.stack([*states, h_n[-1]])
+            states.append(state)
+        return np.stack([*states, last])
+
+
+def last_state(a: Response) -> Floats | None:
+    """Return the state (N, H) with which an answer ends: h_n, or the last output."""
+    if "h_n" in a.arrays:
+        return np.asarray(a.arrays["h_n"][-1], np.float64)
+    return None if a.returned is None else np.asarray(a.returned[-1], np.float64)

@@ -11,7 +11,7 @@ from harness.checks.result import Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.identify import Identification, identify
-from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.recurrence import recurrence
@@ -111,7 +111,7 @@ def reproduced(identified: Identification, a: Response, result: Result | None = 
     if not explains(identified.network, a, rounding_of(config.plain.dtype), identified.unknown):
         return False
     with np.errstate(all="ignore"):
-        found, right = (run(network, a.case, states=a.states) for network in (identified.network, RIGHT))
+        found, right = (run(network, a.case, states=states_of(network, a)) for network in (identified.network, RIGHT))
     return all(_nearer(a.arrays[name], found[name], right[name]) for name in wrong & found.keys() & a.arrays.keys())
 
 
@@ -133,8 +133,9 @@ def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
     rounding = rounding_of(a.case.config.plain.dtype)
     with np.errstate(all="ignore"):
-        made = run(identified.network, a.case, rounding, a.states)
-        mended = run(mistake.without(identified.network), a.case, states=a.states)
+        states = states_of(identified.network, a)
+        made = run(identified.network, a.case, rounding, states)
+        mended = run(mistake.without(identified.network), a.case, states=states)
     return [
         name
         for name in a.arrays

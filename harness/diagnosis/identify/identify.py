@@ -31,7 +31,9 @@ FORWARD: Final = (
     "added",
     "start",
     "final",
+    "visited",
     "written",
+    "shown",
 )  # the fields of the way forward
 
 

@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.ball import Ball, Rounding
-from harness.diagnosis.identify.layer import backward, forward, slopes
+from harness.diagnosis.identify.layer import backward, by_states, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
-from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network
+from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
 from harness.diagnosis.identify.run import Place, beside_others, flow_of, flows_of, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.arithmetic import FORMATS
@@ -83,7 +84,11 @@ class Inquiry:
         H, d = a.case.config.hidden_size, self.place[1]
         states = a.steps[..., d * H : (d + 1) * H]
         states = states if d == 0 else states[::-1]
-        return states[::-1] if self.model.written == "h[T-1-t]" else states
+        if a.shorter is None:
+            states = states[::-1] if self.model.written == "h[T-1-t]" else states
+            if self.model.written == "phi(h[t])":
+                states = (self.model.activation or Activation(self.asker.nonlinearity)).inverse(states)[0]
+        return states
 
     def _flows(self, answers: Sequence[Response]) -> list[Flow]:
         """Return a flow for each answer, with the subject's own states."""
@@ -146,8 +151,9 @@ class Inquiry:
             given = given[..., d * H : (d + 1) * H]
             g = g + (given if d == 0 else given[::-1])
         if "h_n.grad" in arrays:
-            g[-1] += np.asarray(arrays["h_n.grad"][self._row], np.float64)
-        return dict(enumerate(g))
+            entered = np.asarray(arrays["h_n.grad"][self._row], np.float64)
+            return {t: v + entered * (t == T - 1) for t, v in by_states(self.model, dict(enumerate(g))).items()}
+        return by_states(self.model, dict(enumerate(g)))
 
     def _name(self, role: str) -> str:
         """Return the name of a gradient of this layer and direction."""
@@ -210,9 +216,7 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
     largest = FORMATS[a.case.config.plain.dtype].largest
     found: set[str] = set()
     with np.errstate(all="ignore"):
-        models = (network.first, network.above, network.reverse)
-        turned = any(model is not None and model.written == "h[T-1-t]" for model in models)
-        made = run(network, a.case, rounding, None if turned else a.states)
+        made = run(network, a.case, rounding, states_of(network, a))
         overflows = not max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) <= OVERFLOWS * largest
         for name, array in a.arrays.items():
             if name not in made:
@@ -223,6 +227,13 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
             if not (close | (~np.isfinite(array) & overflows)).all():
                 found.add(name)
     return found
+
+
+def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
+    """Return the states of a single layer, if an answer has them."""
+    models = [model for model in (network.first, network.above, network.reverse) if model is not None]
+    plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
+    return a.states if plain or a.shorter is not None else None
 
 
 def time_first(a: Response, name: str) -> Floats:

@@ -28,6 +28,7 @@ from harness.diagnosis.identify.terms import (
     START,
     STARTS,
     STEP,
+    WRITTEN,
     Flow,
     clipped,
 )
@@ -100,6 +101,10 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
     for t in range(f.T):
         other = next((kind for kind, when in model.otherwise if when.at(t, f.T)), activation)
+        if not model.visited.at(t, f.T):
+            f.s[t], f.h[t], f.made[t] = zeros, f.state(t - 1), f.state(t - 1)
+            f.left.add(t)
+            continue
         if in_place and states is None:
             f.h[t] = zeros
         for _ in range(f.H if in_place and states is None else 1):
@@ -169,7 +174,7 @@ def go_back(model: LayerModel, f: Flow, steps: range) -> None:
     where, limit = model.step_limit or ("", Limit("elements", math.inf))
     for t in reversed(steps):
         f.da[t], f.dh[t] = zeros, zeros
-        if not model.reached.at(t, f.T):
+        if not model.reached.at(t, f.T) or not model.visited.at(t, f.T):
             continue
         slope, da, dh = f.slope[t], zeros, zeros
         for sloped, coef in model.own:
@@ -207,6 +212,32 @@ def enter(model: LayerModel, f: Flow, g: Floats) -> None:
             f.passed[to] = f.passed.get(to, np.zeros_like(g)) + g * c
 
 
+def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:
+    """Return what is returned of each step, in the order of the steps."""
+    found: list[Numbers] = []
+    for t in range(f.T):
+        k = WRITTEN[model.written](t, f.T)
+        of_step = f.s[t] if model.written == "s[t]" else f.made[k] if k >= 0 else f.hx
+        if model.written == "phi(h[t])":
+            of_step = (model.activation or Activation(nonlinearity)).of(of_step)
+        found.append(of_step if _writes(model, t, f.T) else np.zeros((f.N, f.H)))
+    return found
+
+
+def _writes(model: LayerModel, t: int, T: int) -> bool:
+    return model.shown.at(t, T) and model.visited.at(t, T)
+
+
+def by_states(model: LayerModel, g: Mapping[int, Numbers]) -> dict[int, Numbers]:
+    """Return the gradient by each state, given that by what is returned of each step."""
+    found = {t: v * 0.0 for t, v in g.items()}
+    for t, v in g.items():
+        k = WRITTEN[model.written](t, len(g))
+        if k >= 0 and _writes(model, t, len(g)):
+            found[k] = found[k] + v
+    return found
+
+
 def gradient(model: LayerModel, role: str, f: Flow) -> Any:
     """Return one gradient of a flow: an array; by x a list of steps."""
     terms = model.readout(role)
@@ -239,4 +270,6 @@ FINAL: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "s[T-1]": lambda f: f.s[f.T - 1],
     "h[T-2]": lambda f: f.made[f.T - 2] if f.T > 1 else f.hx,
     "hx": lambda f: f.hx,
+    "output[T-1]": lambda f: f.kept(f.T - 1),
+    "output[max(T-2, 0)]": lambda f: f.kept(max(f.T - 2, 0)),
 }

@@ -97,8 +97,8 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.activation is not None:
         said = f"applies {_function(model.activation)}, not {nonlinearity}"
         yield Difference("h", said, _set("activation"))
+    phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:
-        phi = (model.activation or Activation(nonlinearity)).name
         said = f"applies {phi} to {number(model.inside)} * s, not to s"
         yield Difference("h", said, _set("inside"))
     for kind, when in model.otherwise:
@@ -107,13 +107,20 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.added or model.activated != 1:
         said = f"makes its state of {_outside(model)}, where nn.RNN takes {nonlinearity}(s) alone"
         yield Difference("h", said, lambda m: replace(m, added=(), activated=1.0))
+    if model.visited != When():
+        said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
+        yield Difference("steps", said, lambda m: replace(m, visited=When(), final=LayerModel().final))
     if model.written != LayerModel().written:
         said = {
             "s[t]": "returns the sum of each step as the output, not its state",
+            "phi(h[t])": f"applies {phi} to its output once more",
+            "h[t-1]": "returns the state before each step as its output, not the one after it",
             "h[T-1-t]": "leaves its output in the order in which it was computed",
-        }[model.written]
+        }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
         yield Difference("h_n", said, _set("written"))
-    if model.final != LayerModel().final:
+    if model.shown != When():
+        yield Difference("h_n", f"writes its output {when_words(model.shown)}: elsewhere it is 0", _set("shown"))
+    if model.final != LayerModel().final and model.visited == When():
         said = f"returns {model.final} as h_n, not the state after the last step"
         yield Difference("h_n", said, _set("final"))
 
@@ -142,6 +149,8 @@ def _step_sentence(terms: Sum, right: str) -> str:
     if not right:
         return f"adds {written(terms)} to the sum of its step{where}"
     if len(terms) == 1 and terms[0] == (right, Coef(when=terms[0][1].when)):
+        if terms[0][1].when.kind == "but block" and right == "h[t-1] @ W_hh.T":
+            return f"starts anew from zeros every {terms[0][1].when.k} steps"
         return f"adds {right} {when_words(terms[0][1].when)}"
     return f"takes {written(terms)} in its step, not {right}{where}"
 
@@ -217,6 +226,11 @@ def _entry_sentence(model: LayerModel) -> str:
     if coef.when == When("last", 1):
         return f"multiplies the gradient of h_n by {number(coef.value)}"
     return f"adds the gradient of h_n {when_words(coef.when) or 'at every step'}, not at the last step"
+
+
+def _visited_sentence(when: When) -> str:
+    said = _reached_sentence(when).replace(" of the way back", "").replace("goes back", "runs")
+    return re.sub(r"leaves (.*) out$", r"leaves out \1", said)
 
 
 def _reached_sentence(when: When) -> str:
@@ -314,6 +328,8 @@ _STEPS: Final[dict[str, str]] = {
     "only": "at step {k} only",
     "every": "at every {k}th step only",
     "but every": "at all steps but every {k}th",
+    "block": "at every {k}th step after the first only",
+    "but block": "at all steps but every {k}th after the first",
     "after the first of the last": "at the last {k} steps but the first of them",
 }
 _BETTER: Final = {

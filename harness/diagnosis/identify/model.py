@@ -37,6 +37,8 @@ PATTERNS: Final[dict[str, Callable[[int, int, int], bool]]] = {
     "only": lambda t, T, k: t == k,
     "every": lambda t, T, k: (t + 1) % k == 0,
     "but every": lambda t, T, k: (t + 1) % k != 0,
+    "block": lambda t, T, k: t % k == 0 and t > 0,
+    "but block": lambda t, T, k: t % k != 0 or t == 0,
     "after the first of the last": lambda t, T, k: t > max(0, T - k),
 }
 
@@ -119,7 +121,9 @@ class LayerModel:
     added: Sum = ()
     start: str = "hx"  # what a sequence starts at, of ``STARTS``
     final: str = "h[T-1]"
-    written: str = "h[t]"  # what is returned of each step: its state, its sum "s[t]", or "h[T-1-t]"
+    visited: When = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0
+    written: str = "h[t]"  # what is returned of each step, of ``WRITTEN``
+    shown: When = ALWAYS  # the steps whose output is written; others are 0
     slope: tuple[tuple[str, float], ...] | None = None
     at: str = "t"
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without

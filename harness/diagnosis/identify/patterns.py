@@ -83,7 +83,14 @@ def patterns() -> Iterator[When]:
     for k in range(2, 13):
         yield When("but every", k)
         yield When("every", k)
+        yield When("but block", k)
+        yield When("block", k)
         yield When("after the first of the last", k)
+
+
+def fitting_pattern(hits: Sequence[tuple[int, int, bool]]) -> When | None:
+    """Return the plainest pattern of the steps that are hit, of T, t and whether it is."""
+    return next((w for w in patterns() if all(w.at(t, T) == hit for T, t, hit in hits)), None)
 
 
 def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:

@@ -20,10 +20,11 @@ CONDITIONS: Final[dict[str, str]] = {
     "only": "t == {k}",
     "every": "(t + 1) % {k} == 0",
     "but every": "(t + 1) % {k} != 0",
+    "block": "t % {k} == 0 and t > 0",
+    "but block": "t % {k} != 0 or t == 0",
     "after the first of the last": "t > max(0, T - {k})",
 }
 
-OUTPUTS: Final = {"h[t]": "h[0:T]", "s[t]": "s[0:T]", "h[T-1-t]": "h[0:T][::-1]"}
 NAMES: Final = {
     "weight_ih": "dW_ih",
     "weight_hh": "dW_hh",
@@ -77,14 +78,25 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
 
     Before the first step, h[t] is hx, and beyond the last one every gradient is 0; x is counted as Python counts.
     """
+    visits = model.visited != When()
     found = {
         "start": f"h[-1] = {model.start}",
-        "steps": "for t in range(T):",
+        "steps": loop_line(model.visited).replace("reversed(", "").replace("):", ":")
+        if visits
+        else "for t in range(T):",
         "s": f"    s[t] = {sum_of(model.step)}",
         "h": f"    h[t] = {_state(model, nonlinearity)}",
-        "h_n": f"output = {OUTPUTS[model.written]}; h_n = {model.final}",
+        "h_n": f"output = {_output(model, nonlinearity)}; h_n = {model.final}",
     }
     return found | _back(model, nonlinearity) if back else found
+
+
+def _output(model: LayerModel, nonlinearity: str) -> str:
+    activation = model.activation or Activation(nonlinearity)
+    of_step = activation.line("h[t]") if model.written == "phi(h[t])" else model.written
+    if model.shown != When():
+        return f"[{of_step} if {condition(model.shown)} else 0 * hx for t in range(T)]"
+    return "h[0:T]" if of_step == "h[t]" else f"[{of_step} for t in range(T)]"
 
 
 def _state(model: LayerModel, nonlinearity: str) -> str:

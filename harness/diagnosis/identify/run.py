@@ -13,15 +13,16 @@ from harness.diagnosis.identify.layer import (
     FINAL,
     added,
     backward,
+    by_states,
     enter,
     forward,
     gradient,
     limited,
     slopes,
+    written_of,
 )
 from harness.diagnosis.identify.model import (
     ROLES,
-    LayerModel,
     Limit,
     Network,
     When,
@@ -63,12 +64,6 @@ def beside_others(flows: Mapping[Place, Flow], f: Flow, place: Place, fed: Any) 
     f.fed = fed if d == 0 else fed[::-1]
 
 
-def written_of(model: LayerModel, f: Flow) -> list[Numbers]:
-    """Return what is returned of each step, in the order of the steps."""
-    of_step = [(f.s if model.written == "s[t]" else f.made)[t] for t in range(f.T)]
-    return of_step[::-1] if model.written == "h[T-1-t]" else of_step
-
-
 def time_major(case: Case, array: Any) -> Floats:
     """Return x or an output as float64 with time first."""
     values = np.asarray(array, np.float64)
@@ -98,7 +93,7 @@ def flows_of(
             own: Any = (states or {}).get((layer, d))
             own = own if own is None or rounding is None else [Ball(h, 0.0, rounding) for h in own]
             forward(network.of(layer, d), f, config.nonlinearity, own)
-            of_step = written_of(network.of(layer, d), f)
+            of_step = written_of(network.of(layer, d), f, config.nonlinearity)
             outputs.append(of_step if d == 0 else of_step[::-1])
         x = [joined(parts) for parts in zip(*outputs, strict=True)]
         if layer in case.masks and layer < config.num_layers - 1:
@@ -144,6 +139,7 @@ def run(
         for d in range(D):
             f, model = flows[layer, d], network.of(layer, d)
             f.g = {t: number(g[t if d == 0 else T - 1 - t])[:, d * H : (d + 1) * H] for t in range(T)}
+            f.g = by_states(model, f.g)
             if "h_n.grad" in arrays:
                 enter(model, f, np.asarray(arrays["h_n.grad"][layer * D + d], np.float64))
             slopes(model, f, config.nonlinearity)
@@ -191,7 +187,7 @@ def run_derived(network: Network, case: Case, rounding: Rounding | None = None) 
             model = network.of(layer, d)
             f.passes = partial(goes_on, model.passes, T)
             forward(model, f, config.nonlinearity)
-            of_step = written_of(model, f)
+            of_step = written_of(model, f, config.nonlinearity)
             outputs.append(of_step if d == 0 else of_step[::-1])
         x = [beside(parts) for parts in zip(*outputs, strict=True)]
         if layer in case.masks and layer < L - 1:
@@ -331,9 +327,11 @@ def joined(parts: Any) -> Numbers:
     """Put the directions' states side by side."""
     if len(parts) == 1:
         return parts[0]
-    if isinstance(parts[0], Ball):
+    balls = [p for p in parts if isinstance(p, Ball)]
+    if balls:
+        parts = [p if isinstance(p, Ball) else Ball(p, 0.0, balls[0].rounding) for p in parts]
         values, errors = (np.concatenate([getattr(p, name) for p in parts], -1) for name in ("value", "error"))
-        return Ball(values, errors, parts[0].rounding)
+        return Ball(values, errors, balls[0].rounding)
     return np.concatenate(parts, -1)
 
 

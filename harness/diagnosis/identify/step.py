@@ -13,11 +13,12 @@ from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Sum, When
-from harness.diagnosis.identify.patterns import System, gathered, patterns, used
+from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.terms import (
     ADDED,
     STARTS,
     STEP,
+    WRITTEN,
     Flow,
 )
 from harness.oracle.bound import np
@@ -44,7 +45,9 @@ class StepForm(NamedTuple):
     kind: Activation
     factor: float = 1.0
     added: Sum = ()
+    visited: When = When()
     written: str = "h[t]"
+    shown: When = When()
 
 
 class StepInquiry(Inquiry):
@@ -55,22 +58,22 @@ class StepInquiry(Inquiry):
         assert self._base is not None
         base = self._base
         number = math.ceil(EQUATIONS / (self._base["N"] * SQUARE)) + 2
-        seen: dict[bool, list[list[Flow]]] = {}
+        seen: dict[tuple[bool, bool], list[list[Flow]]] = {}
 
-        def of(positive: bool) -> list[list[Flow]]:
-            if positive not in seen:
+        def of(*, positive: bool = False) -> list[list[Flow]]:
+            if (positive, self.asker.shorter) not in seen:
                 every = [self._observed(T, number, positive=positive) for T in (SHORT, *LONG)]
                 sizes: dict[str, Any] = {"N": 3 if base["N"] > 1 else 1, "input_size": 3, "hidden_size": 5}
                 wide = self._observed(SHORT, number, **sizes, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
-                seen[positive] = [flows for flows in every if flows and flows[0].out]
-            return seen[positive]
+                seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
+            return seen[positive, self.asker.shorter]
 
-        if not of(positive=False):
+        if not of():
             return False
         first: LayerModel | None = None
-        for form in self._forms():
-            model = self._formed(form, of(form.kind.positive))
+        for form in self._forms(of()):
+            model = self._formed(form, of(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 self.model = replace(model, final=final)
                 return True
@@ -78,19 +81,58 @@ class StepInquiry(Inquiry):
         self.model = first or self.model
         return first is not None
 
-    def _forms(self) -> Iterator[StepForm]:
+    def _forms(self, seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         kinds = self._kinds()
         for kind, factor in kinds:
             yield StepForm(kind, factor)
+        if (visited := self._visited(seen)) is not None:
+            for kind, factor in kinds:
+                yield StepForm(kind, factor, visited=visited)
+        for kind in dict.fromkeys([*(kind for kind, _ in kinds), self._nonlinearity]):
+            yield StepForm(kind, written="s[t]")
+        yield StepForm(self._nonlinearity, written="phi(h[t])")
+        yield StepForm(kinds[0][0], written="h[T-1-t]")
+        for written, shown in self._writings():
+            for kind, factor in kinds:
+                yield StepForm(kind, factor, written=written, shown=shown)
+        self.asker.shorter = False
         outsides = [*self._outsides()]
         for factor, added in outsides:
             for kind in dict.fromkeys([*(kind for kind, _ in kinds), ACTIVATIONS["identity"]]):
                 yield StepForm(kind, factor, added)
-        for kind in dict.fromkeys([*(kind for kind, _ in kinds), self._nonlinearity]):
-            yield StepForm(kind, written="s[t]")
-        if self.place[1]:
-            yield StepForm(kinds[0][0], written="h[T-1-t]")
+
+    def _visited(self, seen: Sequence[Sequence[Flow]]) -> When | None:
+        """Return the steps whose output is not 0, if others are, and they follow a pattern."""
+        hits = [(f.T, t, bool(f.raw[t].any())) for flows in seen for f in flows[:1] for t in range(f.T)]
+        return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
+
+    def _writings(self) -> Iterator[tuple[str, When]]:
+        """Yield which state is returned of each step, if it is not that step's, by the states that shorter runs have.
+
+        Then such states are what is read of the subject from there on.
+        """
+        if self.place != (0, 0):
+            return
+        self.asker.shorter = True
+        found: list[tuple[int, int, list[int]]] = []  # T, t, and the steps with that state; none if all is 0
+        for a in [a for T in (SHORT, *LONG) for a in self.answers(T, 1)]:
+            if a.returned is None or a.shorter is None:
+                return
+            [f] = self._flows([a])
+            states = {-1: f.given, **dict(enumerate(a.shorter))}
+            for t, o in enumerate(a.returned):
+                alike = [k for k, h in states.items() if np.abs(h - o).max() <= 64 * self.noise]
+                if o.any() and not alike:
+                    return
+                found.append((f.T, t, alike if o.any() else []))
+        shown = fitting_pattern([(T, t, bool(alike)) for T, t, alike in found])
+        if shown is None:
+            return
+        for written, of in WRITTEN.items():
+            fits = all(of(t, T) in alike for T, t, alike in found if alike)
+            if fits and (written, shown) != ("h[t]", When()) and written not in ("s[t]", "phi(h[t])"):
+                yield written, shown
 
     @property
     def _nonlinearity(self) -> Activation:
@@ -130,8 +172,13 @@ class StepInquiry(Inquiry):
         for flows in seen:
             for f in flows:
                 f.hx = f.given
-                f.out = dict(enumerate(reversed(f.raw) if form.written == "h[T-1-t]" else f.raw))
+                turned = form.written == "h[T-1-t]" and not self.asker.shorter
+                f.out = dict(enumerate(reversed(f.raw) if turned else f.raw))
+                if form.written == "phi(h[t])":
+                    f.out = {t: form.kind.inverse(o)[0] for t, o in f.out.items()}
                 f.h = {t: form.kind.of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
+                for t in range(f.T):
+                    f.h[t] = f.h[t] if form.visited.at(t, f.T) else f.state(t - 1)
             fits = {name: term for name, term in terms.items() if term.fits(flows[0])}
             by = self._steps(flows, form, fits)
             if by is None and not every:
@@ -160,7 +207,9 @@ class StepInquiry(Inquiry):
             added=form.added,
             activated=form.factor,
             start=start,
+            visited=form.visited,
             written=form.written,
+            shown=form.shown,
         )
 
     def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[Activation, When], ...] | None:
@@ -169,8 +218,7 @@ class StepInquiry(Inquiry):
         found = []
         for kind in kinds:
             hits = [(f.T, t, f.kinds.get(t) == kind) for f, by in every for t in by]
-            when = next((w for w in patterns() if all(w.at(t, T) == hit for T, t, hit in hits)), None)
-            if when is None:
+            if (when := fitting_pattern(hits)) is None:
                 return None
             found.append((kind, when))
         return tuple(found)
@@ -210,7 +258,8 @@ class StepInquiry(Inquiry):
         systems: dict[int, tuple[dict[str, Floats], Floats]] = {}
         flows[0].kinds, flows[0].start = {}, "hx"
         likely = dict(LayerModel().step)
-        for t in reversed(range(flows[0].T)):
+        steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
+        for t in reversed(steps):
             others = [one for one in OTHERWISE if one != kind and t in (0, flows[0].T - 1)]
             for one in (kind, *others):
                 system = self._system(flows, form._replace(kind=one), terms, t)
@@ -220,26 +269,26 @@ class StepInquiry(Inquiry):
                     flows[0].kinds |= {} if one == kind else {t: one}
                     break
             else:
-                if t > 0:
+                if t > steps[0]:
                     return None
-        later = found[1]
+        start_at, later = steps[0], found[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
-        if only_there and not self._alike(found.get(0), later, systems.get(0)):
+        if only_there and len(steps) > 1 and not self._alike(found.get(start_at), later, systems.get(start_at)):
             given = [f.hx for f in flows]
             for start in STARTS:
                 for f, hx in zip(flows, given, strict=True):
                     f.hx = hx
                     f.hx = STARTS[start](f)
-                system = self._system(flows, form, terms, 0)
+                system = self._system(flows, form, terms, start_at)
                 by = None if system is None else solve(*system, self.noise, likely)
                 if system is not None and self._alike(by, later, system):
-                    systems[0], found[0], flows[0].start = system, by or {}, start
-                    flows[0].kinds.pop(0, None)
+                    systems[start_at], found[start_at], flows[0].start = system, by or {}, start
+                    flows[0].kinds.pop(start_at, None)
                     break
             else:
                 for f, hx in zip(flows, given, strict=True):
                     f.hx = hx
-        if 0 not in found:
+        if start_at not in found:
             return None
         found = dict(sorted(found.items()))
         return self._in_few_words(
@@ -251,7 +300,7 @@ class StepInquiry(Inquiry):
 
         At the ends of a sequence, and in short ones, several terms are the same.
         """
-        right, names = [name for name, _ in LayerModel().step], [*system.columns[0]]
+        right, names = [name for name, _ in LayerModel().step], [*next(iter(system.columns.values()))]
         others = [name for name in names if name not in right]
         kept = [right] if set(right) <= set(names) else []
         exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if old[0] == new[0]]
@@ -308,12 +357,14 @@ class StepInquiry(Inquiry):
 
     def _final(self, model: LayerModel) -> str | None:
         """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""
-        answers = self.answers(SHORT, 1)
+        answers = [a for T in (SHORT, 2, 1) for a in self.answers(T, 1)]
         if not answers or "h_n" not in answers[0].arrays:
             return LayerModel().final
-        given, [f] = answers[0].arrays["h_n"][self._row], self._flows(answers)
-        forward(model, f, self.asker.nonlinearity, self._steps_of(answers[0]))
-        return next((name for name, of in FINAL.items() if np.abs(given - of(f)).max() <= 64 * self.noise), None)
+        fits = [*FINAL]
+        for a, f in zip(answers, self._flows(answers), strict=True):
+            forward(model, f, self.asker.nonlinearity, self._steps_of(a))
+            fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL[n](f)).max() <= 64 * self.noise]
+        return next(iter(fits), None)
 
 
 def ordered(terms: Sum, right: Sum) -> Sum:

@@ -8,6 +8,7 @@ it is written, and nothing about mistakes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers, sigmoid
@@ -104,6 +105,7 @@ class Flow:
         self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
         self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
         self.first = 0
+        self.left: set[int] = set()  # the steps that are not computed
         self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
         self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
 
@@ -116,6 +118,10 @@ class Flow:
         """Return h after a step; before the first it is hx."""
         h = self.hx if t < 0 else self.h[min(t, self.T - 1)]
         return Var(h.value) if isinstance(h, Var) and not self.passes(t) else h
+
+    def kept(self, t: int) -> Numbers:
+        """Return what a step makes; 0 where it is left out."""
+        return np.zeros((self.N, self.H)) if t in self.left else self.made[t]
 
     def input(self, t: int) -> Numbers:
         """Return x at a step, counted as Python counts."""
@@ -399,6 +405,28 @@ STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "h_below[T-1]": lambda f: f.hx if f.below is None else f.below.state(f.T - 1),
     "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given,
     "h_beside[T-1]": lambda f: f.hx if f.beside is None else f.beside.state(f.T - 1),
+}
+
+
+def _at_least_the_last(k: int, t: int, T: int) -> int:
+    return max(t, T - k)
+
+
+def _at_most(k: int, t: int, T: int) -> int:  # noqa: ARG001
+    return min(t, k)
+
+
+# What is returned of each step: the step whose state it is, hx at -1. Of two, it is a function of that state.
+WRITTEN: Final[dict[str, Callable[[int, int], int]]] = {
+    "h[t]": lambda t, T: t,
+    "s[t]": lambda t, T: t,
+    "phi(h[t])": lambda t, T: t,
+    "h[t-1]": lambda t, T: t - 1,
+    "h[T-1-t]": lambda t, T: T - 1 - t,
+    "h[T-1]": lambda t, T: T - 1,
+    "h[0]": lambda t, T: 0,
+    **{f"h[max(t, T-{k})]": partial(_at_least_the_last, k) for k in range(2, 13)},
+    **{f"h[min(t, {k})]": partial(_at_most, k) for k in range(1, 12)},
 }
 
 # The step whose slope is taken.
