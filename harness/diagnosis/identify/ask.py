@@ -151,17 +151,19 @@ class Asker:
         at: tuple[int, ...] | None = None,
         zero: tuple[str, ...] = (),
         positive: bool = False,
+        blank: bool = False,
         **factors: Any,
     ) -> Response | None:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
         Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
-        are 0. With ``positive`` numbers, sums are positive, too.
+        are 0. With ``positive`` numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first
+        sequence, and at the third one of all.
         """
-        key = (*sizes, seed, scale, at, zero, positive, self.shorter, *sorted(factors.items()))
+        key = (*sizes, seed, scale, at, zero, positive, blank, self.shorter, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
-            self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero, positive)
+            self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero, positive, blank)
         return self._answers[key]
 
     def _asked(  # noqa: PLR0917 - of private use
@@ -172,6 +174,7 @@ class Asker:
         at: tuple[int, ...] | None,
         zero: tuple[str, ...],
         positive: bool,
+        blank: bool,
     ) -> Response | None:
         dtype = np.dtype(config.dtype)
         arrays: dict[str, Array] = {}
@@ -188,6 +191,10 @@ class Asker:
                     time = 1 if config.batch_first and config.batched else 0
                     keep = np.isin(np.arange(config.T), at)
                     values *= keep.reshape([-1 if axis == time else 1 for axis in range(values.ndim)])
+            if name == "x" and blank:
+                by_step = values.swapaxes(0, 1) if config.batch_first and config.batched else values
+                by_step[1:2, ..., :1, :] = 0
+                by_step[2:3] = 0
             if name == "readout.weight" and spec.shape[0] == spec.shape[1]:
                 values = np.eye(len(values))
             if name.startswith(zero) or name == "readout.bias":

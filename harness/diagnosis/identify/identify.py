@@ -32,6 +32,7 @@ FORWARD: Final = (
     "start",
     "final",
     "visited",
+    "at_zero",
     "written",
     "shown",
 )  # the fields of the way forward
@@ -61,7 +62,8 @@ class LayerInquiry(LimitInquiry):
             a
             for loss in self.asker.losses
             for T in (1, SHORT, LONG[1])
-            for a in self.answers(T, 1, loss=loss, scale=1.0)
+            for blank in (False, self.model.at_zero is not None)
+            for a in self.answers(T, 1, loss=loss, scale=1.0, blank=blank)
         ]
         for when in (When(), When("never"), When("never", 1), *(When("but every", k) for k in range(2, 13))):
             model = replace(self.model, passes=when)
@@ -182,3 +184,4 @@ def fresh_answers(asker: Asker, **stack: Any) -> Iterator[Response]:
                     if loss is None:  # and large numbers, which leave the range where an activation is nearly linear
                         large = draw(a.case.config, "normal", SEED)
                         yield from filter(None, [asker.of(large)])
+    yield from filter(None, [asker.ask(CaseSizes(SHORT, 2, 3, 3), SEED, blank=True, **stack)])

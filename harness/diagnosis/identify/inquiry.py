@@ -132,11 +132,11 @@ class Inquiry:
         found = []
         for a, f in zip(answers, self._flows(answers), strict=True):
             forward(self.model, f, self.asker.nonlinearity, np.stack(list(f.out.values())) if f.out else None)
-            f.g = self._given(a)
+            f.g = self._given(a, f)
             found.append((a, f))
         return found
 
-    def _given(self, a: Response) -> dict[int, Floats]:
+    def _given(self, a: Response, f: Flow) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
         config, arrays, d = a.case.config, a.case.arrays, self.place[1]
         T, H = config.T, config.hidden_size
@@ -152,8 +152,8 @@ class Inquiry:
             g = g + (given if d == 0 else given[::-1])
         if "h_n.grad" in arrays:
             entered = np.asarray(arrays["h_n.grad"][self._row], np.float64)
-            return {t: v + entered * (t == T - 1) for t, v in by_states(self.model, dict(enumerate(g))).items()}
-        return by_states(self.model, dict(enumerate(g)))
+            return {t: v + entered * (t == T - 1) for t, v in by_states(self.model, f, dict(enumerate(g))).items()}
+        return by_states(self.model, f, dict(enumerate(g)))
 
     def _name(self, role: str) -> str:
         """Return the name of a gradient of this layer and direction."""
@@ -233,6 +233,7 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     """Return the states of a single layer, if an answer has them."""
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
+    plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
     return a.states if plain or a.shorter is not None else None
 
 

@@ -11,11 +11,13 @@ from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.model import (
     RIGHT_READOUT,
+    Blank,
     LayerModel,
     Limit,
     Sum,
     needs_square,
 )
+from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
@@ -113,9 +115,21 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
             h = other.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
             h = h if model.activated == 1 else h * model.activated
             added = total(added_here, ADDED, f, t)
-            f.made[t] = h if added is None else h + added
+            h = h if added is None else h + added
+            f.made[t] = h if model.at_zero is None else at_blank(model.at_zero, f, t, h)
             if states is None:
                 f.h[t] = f.made[t]
+
+
+def at_blank(blank: Blank, f: Flow, t: int, h: Numbers) -> Numbers:
+    """Return the state of a step, given what its sum makes, where x may be all zeros."""
+    x = f.x[t].value if isinstance(f.x[t], Var) else f.x[t]
+    zero = (x.value if isinstance(x, Ball) else x) == 0
+    there = np.broadcast_to(zero.all() if blank.batch else zero.all(1, keepdims=True), (f.N, 1)) * 1.0
+    f.blank[t] = there
+    if not there.any():
+        return h
+    return h * (1 - there) + f.state(t - 1) * there if blank.state == "h[t-1]" else h * (1 - there)
 
 
 def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
@@ -220,6 +234,8 @@ def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:
         of_step = f.s[t] if model.written == "s[t]" else f.made[k] if k >= 0 else f.hx
         if model.written == "phi(h[t])":
             of_step = (model.activation or Activation(nonlinearity)).of(of_step)
+        if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
+            of_step = of_step * (1 - f.blank[t])
         found.append(of_step if _writes(model, t, f.T) else np.zeros((f.N, f.H)))
     return found
 
@@ -228,11 +244,13 @@ def _writes(model: LayerModel, t: int, T: int) -> bool:
     return model.shown.at(t, T) and model.visited.at(t, T)
 
 
-def by_states(model: LayerModel, g: Mapping[int, Numbers]) -> dict[int, Numbers]:
+def by_states(model: LayerModel, f: Flow, g: Mapping[int, Numbers]) -> dict[int, Numbers]:
     """Return the gradient by each state, given that by what is returned of each step."""
     found = {t: v * 0.0 for t, v in g.items()}
     for t, v in g.items():
         k = WRITTEN[model.written](t, len(g))
+        if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
+            v = v * (1 - f.blank[t])
         if k >= 0 and _writes(model, t, len(g)):
             found[k] = found[k] + v
     return found

@@ -110,6 +110,12 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.visited != When():
         said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
         yield Difference("steps", said, lambda m: replace(m, visited=When(), final=LayerModel().final))
+    if model.at_zero is not None:
+        state, batch, silent = model.at_zero
+        where = " in the whole batch" if batch else ""
+        said = f"skips a step at which x is all zeros{where}: its state stays" if state != "0" else ""
+        said = said or f"sets the state to zero at a step at which x is all zeros{where}"
+        yield Difference("at zero", said + (", and its output is 0" if silent else ""), _set("at_zero"))
     if model.written != LayerModel().written:
         said = {
             "s[t]": "returns the sum of each step as the output, not its state",

@@ -109,6 +109,14 @@ class Limit(NamedTuple):
     over: tuple[str, ...] = ()  # the roles whose gradients a joint norm is taken of; a bias that is one may count once
 
 
+class Blank(NamedTuple):
+    """A step at which x is all zeros, of a sequence or of the whole batch: its state, and whether its output is 0."""
+
+    state: str  # "h[t-1]" or "0"
+    batch: bool = False
+    silent: bool = False
+
+
 @dataclass(frozen=True)
 class LayerModel:
     """What a layer computes. Every field is nn.RNN's unless given; ``None`` stands for what follows the config."""
@@ -122,6 +130,7 @@ class LayerModel:
     start: str = "hx"  # what a sequence starts at, of ``STARTS``
     final: str = "h[T-1]"
     visited: When = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0
+    at_zero: Blank | None = None  # what is done at a step at which x is all zeros
     written: str = "h[t]"  # what is returned of each step, of ``WRITTEN``
     shown: When = ALWAYS  # the steps whose output is written; others are 0
     slope: tuple[tuple[str, float], ...] | None = None

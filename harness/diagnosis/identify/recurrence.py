@@ -88,6 +88,10 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
         "h": f"    h[t] = {_state(model, nonlinearity)}",
         "h_n": f"output = {_output(model, nonlinearity)}; h_n = {model.final}",
     }
+    if model.at_zero is not None:
+        there = f"(x[t] == 0).all({'' if model.at_zero.batch else '1, keepdims=True'})"
+        found["at zero"] = f"    h[t] = np.where({there}, {model.at_zero.state}, h[t])"
+        found["at zero"] += f"; output[t] *= ~{there}" if model.at_zero.silent else ""
     return found | _back(model, nonlinearity) if back else found
 
 

@@ -139,7 +139,7 @@ def run(
         for d in range(D):
             f, model = flows[layer, d], network.of(layer, d)
             f.g = {t: number(g[t if d == 0 else T - 1 - t])[:, d * H : (d + 1) * H] for t in range(T)}
-            f.g = by_states(model, f.g)
+            f.g = by_states(model, f, f.g)
             if "h_n.grad" in arrays:
                 enter(model, f, np.asarray(arrays["h_n.grad"][layer * D + d], np.float64))
             slopes(model, f, config.nonlinearity)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.fit import plainest, solve
-from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry
+from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Sum, When
+from harness.diagnosis.identify.model import ONE, Blank, Coef, LayerModel, Sum, When
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.terms import (
     ADDED,
@@ -76,6 +76,7 @@ class StepInquiry(Inquiry):
             model = self._formed(form, of(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 self.model = replace(model, final=final)
+                self._find_blank()
                 return True
             first = first or model
         self.model = first or self.model
@@ -354,6 +355,15 @@ class StepInquiry(Inquiry):
             self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
         column: Floats = self._values[key][-1]
         return column
+
+    def _find_blank(self) -> None:
+        """Find what is done at a step at which x is all zeros, which generic numbers never are."""
+        answers = self.answers(SHORT, 1, blank=True) if self.place == (0, 0) else []
+        for blank in (None, *(Blank(*one) for one in product(("h[t-1]", "0"), (False, True), (False, True)))):
+            model = replace(self.model, at_zero=blank)
+            if all(explains(self._with(model), a._replace(shorter=None), self.asker.rounding) for a in answers):
+                self.model = model
+                return
 
     def _final(self, model: LayerModel) -> str | None:
         """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""

@@ -15,6 +15,7 @@ from harness.diagnosis.identify.activations import Activation, Numbers, sigmoid
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.tape import Var
 from harness.oracle.bound import np
+from harness.oracle.known import Floats
 
 
 def mapped(
@@ -105,6 +106,7 @@ class Flow:
         self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
         self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
         self.first = 0
+        self.blank: dict[int, Floats] = {}  # by step, 1 for each sequence (N, 1) whose x is all zeros there
         self.left: set[int] = set()  # the steps that are not computed
         self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
         self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1

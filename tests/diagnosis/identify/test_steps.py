@@ -1,0 +1,100 @@
+"""Tests of what a layer does with its steps: which are computed, where the state stays, what is returned of each."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import as_subject
+from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.identify import identify
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.observations import Observations
+from harness.space.scope import Scope
+
+SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0, loss=None)
+
+
+def states(x: Any, h: Any, w: Any, config: Any, skips: Any = None, b_hh: bool = True) -> list[Any]:
+    """Return hx and the state after each step; ``skips`` says of a step what its state is, if it is not computed."""
+    found = [h]
+    for t, x_t in enumerate(x):
+        s = x_t @ w["weight_ih_l0"].T + h @ w["weight_hh_l0"].T
+        s = s + w["bias_ih_l0"] + w["bias_hh_l0"] * b_hh if config.bias else s
+        new = np.tanh(s)
+        h = new if skips is None else skips(t, x_t, h, new)
+        found.append(h)
+    return found
+
+
+def blank(x_t: Any) -> Any:
+    return (x_t == 0).all(1, keepdims=True)
+
+
+def keeps(_t: int, x_t: Any, old: Any, new: Any) -> Any:
+    return np.where(blank(x_t), old, new)
+
+
+def anew(x: Any, h: Any, w: Any, config: Any, k: int) -> list[Any]:
+    found = [h]
+    for start in range(0, len(x), k):
+        found += states(x[start : start + k], found[-1] if start == 0 else 0 * h, w, config)[1:]
+    return found
+
+
+def silent(x: Any, h: Any, w: Any, config: Any) -> Any:
+    every = states(x, h, w, config, keeps)
+    return [~blank(x_t) * h for x_t, h in zip(x, every[1:], strict=True)], every[-1]
+
+
+LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
+    "late": (
+        lambda *a: ((h := states(*a))[:-1], h[-1]),
+        "returns the state before each step as its output, not the one after it",
+    ),
+    "last": (
+        lambda *a: ([0 * (h := states(*a))[0]] * (len(h) - 2) + h[-1:], h[-1]),
+        "writes its output at the last step only: elsewhere it is 0",
+    ),
+    "ring": (
+        lambda x, *a: ((h := states(x, *a)[1:]) and [h[max(t, len(x) - 3)] for t in range(len(x))], h[-1]),
+        "returns h[max(t, T-3)] as the output of step t, not h[t]",
+    ),
+    "squashed": (lambda *a: (np.tanh((h := states(*a))[1:]), h[-1]), "applies tanh to its output once more"),
+    "short": (
+        lambda x, h, w, c: ([*(o := states(x[:-1], h, w, c))[1:], 0 * h], o[-1]),
+        "leaves out the last step: the state stays there, and the output is 0",
+    ),
+    "blocks": (lambda x, h, w, c: ((h := anew(x, h, w, c, 3))[1:], h[-1]), "starts anew from zeros every 3 steps"),
+    "padding": (
+        lambda x, h, w, c: ((h := states(x, h, w, c, keeps))[1:], h[-1]),
+        "skips a step at which x is all zeros: its state stays",
+    ),
+    "silent": (silent, "skips a step at which x is all zeros: its state stays, and its output is 0"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_is_done_at_each_step_is_found(name: str) -> None:
+    layer, sentence = LAYERS[name]
+
+    def ported(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = layer(x, h0[0], weights, config)
+        return np.stack(list(output)), h_n[None]
+
+    found = identify(Asker(Observations(as_subject(ported)), SCOPE, "tanh"))
+
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
+    assert found.whole
+
+
+def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
+    def late(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        every = states(x, h0[0], weights, config, b_hh=False)
+        return np.stack(every[:-1]), every[-1][None]
+
+    found = identify(Asker(Observations(as_subject(late)), SCOPE, "tanh"))
+
+    assert len([m.sentence for m in mistakes_of(found.network, "tanh")]) == 2
+    assert found.whole
