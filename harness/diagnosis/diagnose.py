@@ -68,6 +68,7 @@ class Diagnosis:
     instead: Instead | OtherOrder | Stale | IdentifiedCause | None = None
     """The conventions with which the subject would agree, its other order of arguments, the weights of its first call
     that it goes on with, or what it was found to compute. Then no fault was looked for, or none is certain."""
+    computed: IdentifiedCause | None = None  # what it was found to compute, where the certain fault is the same
 
     @property
     def certain(self) -> bool:

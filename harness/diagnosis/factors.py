@@ -1,25 +1,31 @@
 """factors: the factors of its config that a failure needs, the sizes at which it shows, and the nearest that passes.
 
 Each factor of the smallest failing config is changed alone. A failure that shows with every other value does not depend
-on the factor. A failure that shows with no other value needs the one it has.
+on the factor. A failure that shows with no other value needs the one it has, or another change in its place: hx is
+needed where there is one step alone. So what seems to be needed is left out of a larger config, too.
+
+Where a cause is known that can be run without the subject, that tells on which numbers to ask for a changed config.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import combinations, permutations
+from dataclasses import dataclass, field, replace
+from itertools import chain, combinations, islice, permutations
 from typing import Any, Final
 
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled
+from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled, wider
+from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.threshold import NumbersNeeded, drawn, numbers_needed
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.cut import fitted
+from harness.space.outcome import LOST
 from harness.space.scope import COST, Scope, factors_of
 from harness.space.values import draw
 
@@ -49,8 +55,10 @@ DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
 MORE: Final = tuple(("normal", seed) for seed in range(1, 6))
 
 FURTHER: Final = range(6, 30)
-"""Seeds of values that are drawn until a certain cause would show on them. One that shows on one set in eight, as with
+"""Seeds of values that are drawn until a known cause would show on them. One that shows on one set in eight, as with
 relu and dropout in a small case, is met with them and the above in 99 of 100; one that never shows needs the factor."""
+
+SHOWN: Final = 2  # the cases on which a known cause would show that a subject is asked for, of each changed config
 
 LOUD: Final = 256
 """The factor by which the gradients of a loss are larger in further sets. A mistake that cuts off large gradients shows
@@ -59,6 +67,9 @@ there."""
 LOUDLY: Final = (("default", 3), ("default", 4), ("normal", 5))
 """The values of these sets. tanh lets little pass where it is saturated, as it mostly is in small cases of normal
 values."""
+
+
+IRREGULAR: Final = "irregularly"  # the pattern of sizes that have none
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,10 @@ class Size:
 
     @property
     def pattern(self) -> str:
-        """The pattern of the sizes: ``from 17 on``, ``at 1 only``, ``at multiples of 8``; empty if every size fails."""
+        """The pattern of the sizes: ``from 17 on``, ``at 1 only``, ``at multiples of 8``; empty if every size fails.
+
+        ``IRREGULAR`` stands for sizes without one.
+        """
         fails = (self.smallest, *self.fails)
         if not self.passes:
             return "" if self.smallest == 1 else f"from {self.smallest} on"
@@ -80,7 +94,9 @@ class Size:
         by_width = next((text for width in WIDTHS if (text := self._by_width(width, fails))), None)
         if by_width is None and max(fails) < min(self.passes):
             return f"from {self.smallest} to {max(fails)}"
-        return by_width or f"at {_listed(fails)}, not at {_listed(self.passes)}"
+        if by_width is None and len(self.passes) == 1:
+            return f"from {self.smallest} on, except at {self.passes[0]}"
+        return by_width or IRREGULAR
 
     def shows(self, size: int) -> bool:
         """Tell whether the failure would show at a size that was not tried, by its pattern; without one, no."""
@@ -106,10 +122,6 @@ class Size:
         return None
 
 
-def _listed(sizes: tuple[int, ...]) -> str:
-    return ", ".join(map(str, sorted(sizes)))
-
-
 @dataclass(frozen=True)
 class Factors:
     """The factors that a failure depends on."""
@@ -122,9 +134,10 @@ class Factors:
     relations: tuple[tuple[str, str, str], ...] = ()
     """The pairs of sizes that must be in an order (a key of ``ORDERS``). ``sizes`` leaves out both, but
     for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
-    # The sizes of which each may be 1, but not all of them at once, if there are such.
-    not_all_one: tuple[str, ...] = ()
+    # Needs of which one must be met: a factor's value, or a size that it has, or more.
+    either: tuple[tuple[tuple[str, Any], ...], ...] = ()
     passing: tuple[str, Any] | None = None  # The nearest neighbour that passes: a factor, and its value there
+    numbers: NumbersNeeded | None = None  # what it needs of the numbers; ``None`` if these were not varied
 
     def covers(self, config: RNNConfig) -> bool:
         """Tell whether a config has all that the failure needs, as far as that is known."""
@@ -133,9 +146,14 @@ class Factors:
             all(values[name] == value for name, value in self.needs.items())
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
-            and (not self.not_all_one or any(values[name] > 1 for name in self.not_all_one))
+            and all(any(_met(values[name], need) for name, need in needs) for needs in self.either)
             and all(ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
         )
+
+
+def _met(value: Any, need: Any) -> bool:
+    """Tell whether a value is what is needed, or as large as a size that is."""
+    return bool(value >= need.smallest) if isinstance(need, Size) else bool(value == need)
 
 
 def _has(size: Size, value: Any) -> bool:
@@ -153,80 +171,220 @@ def depends_on(
     check: Callable[[Case], Result],
     *,
     explains_all: Callable[[Case, str], bool] = lambda _case, _name: True,
-    would_show: Callable[[Case], bool] | None = None,
-    is_active: Callable[[Case], bool] = lambda _case: True,
+    shows: Callable[[Case], bool] | None = None,
     of_cause: Callable[[Case, Result], bool] = lambda _case, _result: False,
+    right: Network = RIGHT,
 ) -> Factors:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
     ``explains_all`` says whether an excuse of that name leaves nothing else wrong on a case that ``check`` excuses.
-    ``would_show`` says whether a certain cause shows on a case: a changed config is tried until it would. ``is_active``
-    says whether that cause makes any difference: where it makes none, another mistake makes the case fail. ``of_cause``
-    says whether a failure of another kind has that cause: a gradient that is wrong with one loss is missing with
-    another.
+    ``shows`` says whether a known cause shows on a case, without the subject: no other case is then checked. In
+    ``right`` that cause is mended. ``of_cause`` says whether a failure of another kind has it: a gradient that is wrong
+    with one loss is missing with another.
     """
-    kind, config = like(finding.result), finding.case.config
-    otherwise: set[RNNConfig] = set()
-    """The configs that fail for what is known, or for another mistake, though not for this one."""
-    finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in finding.result.mismatches)
+    return _Dependence(finding, scope, check, explains_all, shows, of_cause, right).factors()
 
-    def alike(case: Case, result: Result) -> bool:
-        return like(result) == kind or of_cause(case, result)
 
-    def fails(other: RNNConfig) -> bool | None:
+@dataclass(frozen=True)
+class _Dependence:
+    """One failing case, and how further ones are asked for; as ``depends_on`` has it."""
+
+    finding: Finding
+    scope: Scope
+    check: Callable[[Case], Result]
+    explains_all: Callable[[Case, str], bool]
+    shows: Callable[[Case], bool] | None
+    of_cause: Callable[[Case, Result], bool]
+    right: Network
+    # The configs that fail for what is known, though not for this cause.
+    otherwise: set[RNNConfig] = field(default_factory=set)
+    known: dict[RNNConfig, bool | None] = field(default_factory=dict)
+    own: list[NumbersNeeded] = field(default_factory=list)  # what it needs of the numbers, of the case's own config
+
+    def factors(self) -> Factors:
+        """Return what the failure depends on: first the numbers, so that no factor is taken for what they decide."""
+        config, fails = self.finding.case.config, self.fails
+        if self.shows is None:
+            self.own.extend(filter(None, [self._numbers_at(config)]))
+        tried_sizes = {name: _size(name, config, self.scope, fails) for name in SIZES}
+        sizes = {name: size for name, size in tried_sizes.items() if size is not None}
+        here, found = factors_of(config), self._flipped()
+        needs: dict[str, Any] = {}
+        partly: dict[str, tuple[Any, ...]] = {}
+        independent: list[str] = []
+        for name, tried in found.items():
+            if all(tried.values()):
+                independent += [name] * bool(tried)
+            elif any(tried.values()):
+                partly[name] = (here[name], *(value for value, failed in tried.items() if failed))
+            else:
+                needs[name] = here[name]
+        nearest = self._nearest(sizes, found)
+        relations = tuple(_related(config, sizes, self.scope, fails))
+        for one, sign, another in relations:
+            sizes.pop(one, None)
+            size = sizes.pop(another, None) if sign != "!=" else None
+            if size is not None and sign != "==" and size.smallest > 1:
+                sizes[another] = Size(size.smallest, size.passes, ())  # it fails at these where the first is as large
+        either = tuple(self._alternatives(needs, sizes))
+        for (name, _), *_ in either:
+            needs.pop(name, None)
+            sizes.pop(name, None)
+        alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
+        if len(alone) > 1 and fails(changed(config, alone)) is False:
+            either += (tuple((name, Size(2, (), ())) for name in alone),)
+        factors = Factors(needs, partly, tuple(independent), sizes, relations, either, nearest)
+        return replace(factors, numbers=self._numbers(factors))
+
+    def _flipped(self) -> dict[str, dict[Any, bool]]:
+        """Return whether it fails with each factor, but for sizes, at each other value alone.
+
+        Without a loss there are no gradients that could be wrong.
+        """
+        config, found = self.finding.case.config, dict[str, dict[Any, bool]]()
+        here = factors_of(config)
+        for other in flipped(config, self.scope):
+            there = factors_of(other)
+            differing = [name for name in there if there[name] != here[name]]
+            if len(differing) != 1 or differing[0] in SIZES:
+                continue
+            if other.loss is None and config.loss is not None and like(self.finding.result) == "gradients":
+                continue
+            if (failed := self.fails(other)) is not None:
+                found.setdefault(differing[0], {})[there[differing[0]]] = failed
+        return found
+
+    def fails(self, other: RNNConfig) -> bool | None:
         """Tell whether it fails with other factors; ``None`` if it is refused, or fails in another way."""
-        passed, told = True, False
-        for candidate in _tries(finding.case, other, finite=finite):
-            result = check(candidate)
+        if other not in self.known:
+            self.known[other] = self._fails(other)
+        return self.known[other]
+
+    def _fails(self, other: RNNConfig) -> bool | None:
+        passed = True
+        for candidate in self._candidates(other):
+            result = self.check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
-            if against(result) and alike(candidate, result):
-                if is_active(candidate):
-                    return True
-                otherwise.add(other)
-                continue
+            if against(result) and self._alike(candidate, result):
+                return True
             if result.excused_by is not None:
-                otherwise.add(other)
-            passed &= not against(result) and (result.excused_by is None or explains_all(candidate, result.excused_by))
-            told = told or (would_show is not None and would_show(candidate))
-        if passed and would_show is not None and not told:
-            for candidate in (draw(other, "normal", seed) for seed in FURTHER):
-                if would_show(candidate):
-                    result = check(candidate)
-                    return alike(candidate, result) or None if against(result) else False
+                self.otherwise.add(other)
+            passed &= self._passes(candidate, result)
         return False if passed else None
 
-    sizes: dict[str, Size] = {}
-    for name in SIZES:
-        if (size := _size(name, config, scope, fails)) is not None:
-            sizes[name] = size
-    here = factors_of(config)
-    found: dict[str, dict[Any, bool]] = {}
-    for other in flipped(config, scope):
-        there = factors_of(other)
-        differing = [name for name in there if there[name] != here[name]]
-        if len(differing) == 1 and differing[0] not in SIZES and (failed := fails(other)) is not None:
-            found.setdefault(differing[0], {})[there[differing[0]]] = failed
-    needs: dict[str, Any] = {}
-    partly: dict[str, tuple[Any, ...]] = {}
-    independent: list[str] = []
-    for name, tried in found.items():
-        if all(tried.values()):
-            independent.append(name)
-        elif any(tried.values()):
-            partly[name] = (here[name], *(value for value, failed in tried.items() if failed))
-        else:
-            needs[name] = here[name]
-    nearest = _nearest(config, scope, sizes, found, fails, otherwise=otherwise)
-    alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
-    not_all_one = tuple(alone) if len(alone) > 1 and fails(changed(config, alone)) is False else ()
-    relations = tuple(_related(config, sizes, scope, fails))
-    for one, sign, another in relations:
-        sizes.pop(one, None)
-        size = sizes.pop(another, None) if sign != "!=" else None
-        if size is not None and sign != "==" and size.smallest > 1:
-            sizes[another] = Size(size.smallest, size.passes, ())  # it fails at these where the first is as large
-    return Factors(needs, partly, tuple(independent), sizes, relations, not_all_one, nearest)
+    def _alike(self, case: Case, result: Result) -> bool:
+        return like(result) == like(self.finding.result) or self.of_cause(case, result)
+
+    def _passes(self, case: Case, result: Result) -> bool:
+        """Tell whether nothing is wrong with a case that is not what is known, and explains all of it."""
+        return not against(result) and (result.excused_by is None or self.explains_all(case, result.excused_by))
+
+    def _candidates(self, config: RNNConfig) -> Iterator[Case]:
+        """Yield the cases of a config that the subject is asked for, of a known cause only those on which it shows."""
+        finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in self.finding.result.mismatches)
+        tries = _tries(self.finding.case, config, finite=finite)
+        if self.shows is not None:
+            rare = config.nonlinearity == "relu" or config.drops
+            further = (draw(config, "normal", seed) for seed in (FURTHER if rare else ()))
+            return islice(filter(self.shows, chain(tries, further)), SHOWN)
+        own = next(iter(self.own), None)
+        if own is None or own.always:
+            return tries
+        return chain(tries, (drawn(config, number) for number in range(own.telling)))
+
+    def _alternatives(
+        self, needs: Mapping[str, Any], sizes: Mapping[str, Size]
+    ) -> Iterator[tuple[tuple[str, Any], ...]]:
+        """Yield each need that a larger config does not have, with what is needed in its place.
+
+        Nothing is needed in its place where no single change does.
+        """
+        config = self.finding.case.config
+        thresholds = {name: size for name, size in sizes.items() if size.smallest > 1 and not size.passes}
+        if not needs and not thresholds:
+            return
+        large = wider(config, self.scope)
+        for name, value in (("hx", True), ("bias", True)):
+            large = changed(large, {name: value}) if self.scope.allows(name, value) else large
+        if not self.fails(large):
+            return
+        given, wide = factors_of(config), factors_of(large)
+        companions = [name for name in (*SIZES, "hx", "bias") if given[name] != wide[name]]
+        met = set[str]()
+        for name, need in {**needs, **thresholds}.items():
+            without = self._without(name, need)
+            if name in met or without is None or not self.fails(changed(large, without)):
+                continue
+            others: list[tuple[str, Any]] = []
+            for other in (one for one in companions if one != name):
+                values = range(given[other] + 1, given[other] + 4) if other in SIZES else (wide[other],)
+                at = next(
+                    (v for v in values if self.scope.allows(other, v) and self._fails_with(without, other, v)), None
+                )
+                if at is not None:
+                    others.append((other, Size(at, (), ()) if other in SIZES else at))
+            met |= {name, *(other for other, _ in others)}
+            yield ((name, need), *others)
+
+    def _fails_with(self, without: dict[str, Any], name: str, value: Any) -> bool | None:
+        return self.fails(changed(self.finding.case.config, {**without, name: value}))
+
+    def _without(self, name: str, need: Any) -> dict[str, Any] | None:
+        """Return a change by which a need is not met; ``None`` if the scope has none."""
+        if isinstance(need, Size):
+            return {name: need.smallest - 1} if self.scope.allows(name, need.smallest - 1) else None
+        others = [value for value in self.scope.values()[name] if value not in {need, "meta"}]
+        return {name: others[0]} if others else None
+
+    def _numbers(self, factors: Factors) -> NumbersNeeded | None:
+        """Return what the failure needs of the numbers: of a wider config, where all that could hide it is rare."""
+        config = self.finding.case.config
+        wide, found = wider(config, self.scope), None
+        if factors.covers(wide):
+            found = self._numbers_at(wide)
+        if found is None or not found.fails:
+            found = self.own[0] if self.own else self._numbers_at(config)
+        if found is not None and self.shows is not None:
+            borne_out = all(self._fails_on(case) is not False for case in found.failing[:SHOWN])
+            return found if borne_out else None
+        return found
+
+    def _numbers_at(self, config: RNNConfig) -> NumbersNeeded | None:
+        """Return what the failure needs of the numbers of a config; ``None`` if they are not varied.
+
+        Numbers that are not finite are no matter of size or sign, and a process that dies takes too long.
+        """
+        result = self.finding.result
+        finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in result.mismatches)
+        if result.failure in LOST or not finite or config.cost > COST:
+            return None
+        return numbers_needed(config, self.shows or self._fails_on, self.right)
+
+    def _fails_on(self, case: Case) -> bool | None:
+        result = self.check(case)
+        if against(result):
+            return self._alike(case, result) or None
+        return False if self._passes(case, result) and result.verdict is not Verdict.UNSUPPORTED else None
+
+    def _nearest(self, sizes: Mapping[str, Size], found: Mapping[str, Mapping[Any, bool]]) -> tuple[str, Any] | None:
+        """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed.
+
+        It is none of those that fail ``otherwise``.
+        """
+        config = self.finding.case.config
+        for size, name in sorted(((getattr(config, name), name) for name in sizes), reverse=True):
+            allowed = size > 1 and fitting(name, size - 1, self.scope) == size - 1
+            smaller = changed(config, {name: size - 1}) if allowed else config
+            if smaller != config and self.fails(smaller) is False and smaller not in self.otherwise:
+                return name, size - 1
+        others = [(name, min(size.passes)) for name, size in sizes.items() if size.passes]
+        for name, tried in found.items():
+            # Without a loss there are no gradients.
+            others += [
+                (name, value) for value, failed in tried.items() if not failed and (name, value) != ("loss", None)
+            ]
+        return next((one for one in others if changed(config, dict([one])) not in self.otherwise), None)
 
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
@@ -333,31 +491,6 @@ def _ordered(config: RNNConfig, one: str, other: str, scope: Scope, fails: Calla
         if fails(changed(config, {one: here + step, other: there + step + 1})) is not False:
             return False
     return True
-
-
-def _nearest(
-    config: RNNConfig,
-    scope: Scope,
-    sizes: Mapping[str, Size],
-    found: Mapping[str, Mapping[Any, bool]],
-    fails: Callable[[RNNConfig], bool | None],
-    *,
-    otherwise: set[RNNConfig],
-) -> tuple[str, Any] | None:
-    """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed.
-
-    It is none of those that fail ``otherwise``.
-    """
-    for size, name in sorted(((getattr(config, name), name) for name in sizes), reverse=True):
-        allowed = size > 1 and fitting(name, size - 1, scope) == size - 1
-        smaller = changed(config, {name: size - 1}) if allowed else config
-        if smaller != config and fails(smaller) is False and smaller not in otherwise:
-            return name, size - 1
-    others = [(name, min(size.passes)) for name, size in sizes.items() if size.passes]
-    for name, tried in found.items():
-        # Without a loss there are no gradients.
-        others += [(name, value) for value, failed in tried.items() if not failed and (name, value) != ("loss", None)]
-    return next((one for one in others if changed(config, dict([one])) not in otherwise), None)
 
 
 def like(result: Result) -> str:

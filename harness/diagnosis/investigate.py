@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Final, NamedTuple
 
+from harness.checks.agreement import Observation, arithmetic_of
 from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.lawfulness import GRADIENTS, laws_of
@@ -33,6 +34,7 @@ from harness.diagnosis.fresh import wider
 from harness.diagnosis.identify.cause import ByIdentification, IdentifiedCause, cause_of, identified_of, same_as
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
+from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
@@ -204,9 +206,9 @@ class Investigation:
                 scope,
                 self._check(observations, finding, scope),
                 explains_all=self._explains_all(observations, finding),
-                would_show=_would_show(observations, diagnosis),
-                is_active=_is_active(observations, diagnosis),
+                shows=_shows(observations, diagnosis),
                 of_cause=_of_cause(observations, diagnosis, finding),
+                right=RIGHT if (computed := _computed_of(diagnosis)) is None else computed.mended,
             )
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _of_own_code(diagnosis):
@@ -241,17 +243,17 @@ class Investigation:
             return found
         cause = self._computed(observations, finding, scope)
         diagnosis = self._known_mistake(observations, finding, scope)
-        if cause is not None and not self._same(diagnosis, cause):
+        if diagnosis is not None and cause is not None and self._same(diagnosis, cause):
+            return replace(diagnosis, computed=cause)
+        if cause is not None:
             return _of_computed(cause)
         answered = finding.result.failure is None
         return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
 
     @staticmethod
-    def _same(diagnosis: Diagnosis | None, cause: IdentifiedCause) -> bool:
+    def _same(diagnosis: Diagnosis, cause: IdentifiedCause) -> bool:
         """Tell whether a known mistake is certain, and is what the subject was found to compute, in better words."""
-        if diagnosis is None or not _certain(diagnosis) or len(diagnosis.causes) != 1:
-            return False
-        return same_as(cause.identified, diagnosis.causes[0])
+        return diagnosis.certain and len(diagnosis.causes) == 1 and same_as(cause.identified, diagnosis.causes[0])
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
@@ -361,30 +363,28 @@ def _mapped(observations: Observations, case: Case, scope: Scope, where: Where |
     return next((found for one in every if (found := error_maps(observations.of(one))) is not None), None)
 
 
-def _would_show(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:
-    """Tell on which cases a certain cause shows; ``None`` where no cause is certain.
+def _shows(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:
+    """Tell on which cases a known cause shows, without the subject; ``None`` where none can be run by itself.
 
     A rounding shows on most values a little, and on few by much: of it nothing is told.
     """
+    if (computed := _computed_of(diagnosis)) is not None:
+        return computed.shows_on
     if (cause := _cause_of(diagnosis)) is None or cause.family == "rounding":
         return None
 
     def shows(case: Case) -> bool:
-        observation = observations.of(case, with_probes=False)
-        return observation.unfit is None and Seen(observation).tells_apart(cause)
+        arithmetic = arithmetic_of(observations.subject, case, observations.accepted)
+        return Seen(Observation(case.plain(), Outcome(), arithmetic)).tells_apart(cause)
 
     return shows
 
 
-def _is_active(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool]:
-    """Tell on which cases a certain cause makes any difference; on all, where that cannot be told."""
-    cause = _cause_of(diagnosis)
-
-    def active(case: Case) -> bool:
-        observation = observations.of(case, with_probes=False)
-        return cause is None or observation.unfit is not None or Seen(observation).active(cause)
-
-    return active
+def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:
+    """Return the cause that was found in what the subject computes, also where a known mistake says it better."""
+    if diagnosis is None:
+        return None
+    return diagnosis.instead if isinstance(diagnosis.instead, IdentifiedCause) else diagnosis.computed
 
 
 def _of_cause(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.clues import Clue
 from harness.diagnosis.diagnose import Diagnosis
-from harness.diagnosis.factors import Factors
+from harness.diagnosis.factors import IRREGULAR, Factors, Size
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import NAMES, Precision
+from harness.diagnosis.threshold import NumbersNeeded
 from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
-from harness.space.parts import LOSSES
 from harness.subjects.torch_variants import SWITCHES
 
 NAMED: Final = 3  # causes that are named if several are possible
@@ -105,8 +105,23 @@ def clue_line(clue: Clue) -> str:
 
 def fails_line(factors: Factors) -> str:
     """Return what the failure needs, in a few words."""
-    condition = _condition(factors)
-    return f"with {condition}" if condition else "at every size, whatever the other factors are"
+    condition, numbers = _condition(factors), "" if factors.numbers is None else _numbers(factors.numbers)
+    said = [f"with {condition}"] * bool(condition) + [numbers] * bool(numbers)
+    irregular = [name for name, size in factors.sizes.items() if size.pattern == IRREGULAR]
+    if irregular and not numbers:
+        perhaps = "perhaps not deterministic, or memory read before it is written"
+        said.append(f"irregular in {', '.join(irregular)}: {perhaps}")
+    return ", ".join(said) or "at every size, whatever the other factors are"
+
+
+def _numbers(numbers: NumbersNeeded) -> str:
+    """Return what a failure needs of the numbers of a case; nothing if every draw fails."""
+    if numbers.always:
+        return ""
+    if numbers.threshold is not None:
+        return f"only {numbers.threshold.words}"
+    share = "few" if 4 * numbers.fails < numbers.draws else "some" if 2 * numbers.fails < numbers.draws else "most"
+    return f"with {share} numbers: {numbers.fails} of {numbers.draws} draws"
 
 
 def answers_line(answers: int) -> str:
@@ -168,23 +183,17 @@ def minimal_lines(certificate: Certificate) -> list[str]:
 _SIGNS: Final = {"==": "equal to", "!=": "other than", ">": "greater than", ">=": "at least"}
 
 
-def _any_loss(name: str, several: Collection[Any]) -> bool:
-    """Return whether a condition only says that gradients need a loss, which goes without saying."""
-    return name == "loss" and {*several} == {*LOSSES} - {None}
-
-
 def _condition(factors: Factors) -> str:
-    needs = [_named(name, value) for name, value in factors.needs.items()]
-    asked = {name: several for name, several in factors.partly.items() if not _any_loss(name, several)}
-    needs += [f"{name} in ({_values(several)})" for name, several in asked.items()]
-    needs += [f"{name} {size.pattern}" for name, size in factors.sizes.items() if size.pattern]
+    needs = [_need(name, value) for name, value in factors.needs.items()]
+    needs += [f"{name} in ({_values(several)})" for name, several in factors.partly.items()]
+    needs += [_need(name, size) for name, size in factors.sizes.items() if size.pattern not in {"", IRREGULAR}]
     needs += [f"{one} {_SIGNS[sign]} {other}" for one, sign, other in factors.relations]
-    needs += _not_all_one(factors)
-    return ", ".join(needs)
+    either = [" or ".join(_need(*one) for one in several) for several in factors.either if len(several) > 1]
+    return ", and ".join(filter(None, [", ".join(needs), *either]))
 
 
-def _not_all_one(factors: Factors) -> list[str]:
-    return [f"{' or '.join(factors.not_all_one)} from 2 on"] if factors.not_all_one else []
+def _need(name: str, need: Any) -> str:
+    return f"{name} {need.pattern}" if isinstance(need, Size) else _named(name, need)
 
 
 def _named(name: str, value: Any) -> str:

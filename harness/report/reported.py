@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.checks.result import Method
 from harness.diagnosis.declared import Instead
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation, Identity, identity_of
 from harness.report.error_maps import MapsRecord, maps_record
 from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps
@@ -28,6 +29,7 @@ class ReportedFinding:
     severity: Severity
     identity: Identity  # by which other findings of one cause are known
     certain: bool = False  # the cause is certain, or was measured
+    mistakes: int = 0  # that are certain
     misdeclared: bool = False  # a wrong declaration, which may show in any way
     faults: tuple[str, ...] = ()  # the names of the known mistakes that it may be
     facts: tuple[Fact, ...] = ()  # that hold wherever it is kept, and however often it was met
@@ -61,6 +63,14 @@ class ReportedFinding:
         return [Fact("also", line, detail=number > 0) for number, line in enumerate(said)]
 
 
+def _mistakes(finding: Finding, explanation: Explanation) -> int:
+    """Return how many mistakes of a finding are certain: those that were identified on its case show nowhere else."""
+    diagnosis = explanation.diagnosis
+    if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
+        return len(diagnosis.instead.new)
+    return int(is_certain(finding, explanation))
+
+
 def reported(
     finding: Finding, explanation: Explanation | None = None, kept: Kept | None = None, further: int = 0
 ) -> ReportedFinding:
@@ -74,6 +84,7 @@ def reported(
         severity(finding, explanation),
         identity_of(finding, explanation),
         certain=is_certain(finding, explanation),
+        mistakes=_mistakes(finding, explanation),
         misdeclared=diagnosis is not None and isinstance(diagnosis.instead, Instead),
         faults=() if diagnosis is None else tuple(fault.name for fault in diagnosis.causes),
         facts=tuple(facts_of_failure(finding, explanation)),

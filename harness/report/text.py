@@ -188,11 +188,14 @@ def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[Ren
 def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> str:
     """Return the text after the verdict: the numbers of bugs, of failing cases, and of wrong refusals."""
     hunt, parts = done.hunt, []
-    suspected = sum(one.finding.result.verdict is Verdict.SUSPECT for one in findings)
-    if bugs := len(findings) - suspected:
-        # Without a certain cause, two findings may come from one bug.
-        unsure = bugs > 1 and not all(one.certain for one in findings)
-        parts.append(f"{'up to ' if unsure else ''}{wording.counted(bugs, 'bug')}")
+    wrong = [one for one in findings if one.finding.result.verdict is not Verdict.SUSPECT]
+    suspected = len(findings) - len(wrong)
+    if wrong:
+        # Without a certain cause, two findings may come from one bug, and one of them from two.
+        certain = max(1, sum(one.mistakes for one in wrong))
+        known = all(one.certain for one in wrong) or (len(wrong) == 1 and not wrong[0].certainty)
+        among = f" in {wording.counted(len(wrong), 'finding')}" if len(wrong) > certain else ""
+        parts.append(f"{'' if known else 'at least '}{wording.counted(certain, 'bug')}{among}")
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))
     if findings:

@@ -9,6 +9,7 @@ from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_
 from harness.checks.agreement import observe
 from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
 from harness.diagnosis.investigate import Investigation
+from harness.report.explained import fails_line
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity
 from harness.search.narrow import narrow
@@ -134,7 +135,7 @@ def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_se
     assert explanation.diagnosis is not None
     assert isinstance(explanation.diagnosis.instead, Instead)
     assert explanation.factors is not None
-    assert explanation.factors.not_all_one == ("T", "N")
+    assert fails_line(explanation.factors) == "with T from 2 on or N from 2 on"
 
 
 def test_a_search_finds_it_names_it_and_goes_around_it() -> None:

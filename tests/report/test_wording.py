@@ -275,14 +275,6 @@ def test_two_causes_are_both_said() -> None:
     )
 
 
-def test_that_gradients_take_a_loss_goes_without_saying() -> None:
-    any_loss = Factors({"bias": True}, {"loss": ("output", "h_n", "both")})
-    one_loss = Factors(partly={"loss": ("h_n", "both")})
-
-    assert explained.fails_line(any_loss) == "with bias=True"
-    assert explained.fails_line(one_loss) == "with loss in (h_n, both)"
-
-
 @pytest.mark.parametrize(
     ("helpers", "said"),
     [
@@ -307,3 +299,12 @@ def test_refused_cases_are_told_with_their_reasons_the_most_frequent_first() -> 
     for shown in (text.subject_report(Summary(Examination(hunt)), verbose=v) for v in (False, True)):
         said = [line.split("refused", 1)[1].strip() for line in rendered(shown).splitlines() if " refused " in line]
         assert said == ["3 cases: 1 layer, not 2", "2 cases: no hx"]
+
+
+def test_one_finding_whose_cause_is_unknown_may_be_several_bugs() -> None:
+    hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
+    unknown = reported(FINDING, Explanation(Diagnosis((), 17, 0)))
+
+    assert text.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
+    other = replace(unknown, finding=replace(FINDING, case=draw(CONFIG)))
+    assert "at least 1 bug in 2 findings;" in text.headline(Summary(Examination(hunt), (TOLD, other)))

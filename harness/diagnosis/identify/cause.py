@@ -13,7 +13,7 @@ from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
-from harness.diagnosis.identify.model import RIGHT
+from harness.diagnosis.identify.model import RIGHT, Network
 from harness.diagnosis.identify.recurrence import recurrence
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.observations import Observations
@@ -55,6 +55,24 @@ class IdentifiedCause:
         return f"what it was found to compute gives {numbers} {fresh}"
 
     @property
+    def mended(self) -> Network:
+        """The network without the first of the mistakes."""
+        return self.new[0].without(self.identified.network)
+
+    def shows_on(self, case: Case) -> bool:
+        """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings."""
+        plain, identified = case.plain(), self.identified
+        rounding = rounding_of(plain.config.dtype)
+        with np.errstate(all="ignore"):
+            made, mended = (run(network, plain, rounding) for network in (identified.network, self.mended))
+        known = {*identified.roles} - {*identified.unknown}
+        return any(
+            (np.abs(values_of(made[name]) - values_of(right)) > _error(made[name]) + _error(right)).any()
+            for name, right in mended.items()
+            if not name.endswith(".grad") or role_of(name) in known
+        )
+
+    @property
     def recurrence(self) -> list[str]:
         """The recurrence of the subject as lines of NumPy; nn.RNN's own line stands above each that differs."""
         shown: list[str] = []
@@ -85,6 +103,11 @@ class ByIdentification:
             return False
         further = [m for m in mistakes_of(self.identified.network, self.identified.nonlinearity) if m not in self.said]
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
+
+
+def _error(v: Numbers) -> Any:
+    """Return how far off numbers may be."""
+    return getattr(v, "error", 0.0)
 
 
 def answers_of(observation: Observation) -> list[Response]:
@@ -141,7 +164,7 @@ def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[
         for name in a.arrays
         if name in made
         and role_of(name) not in identified.unknown
-        and (np.abs(values_of(made[name]) - values_of(mended[name])) > getattr(made[name], "error", 0.0)).any()
+        and (np.abs(values_of(made[name]) - values_of(mended[name])) > _error(made[name])).any()
     ]
 
 

@@ -1,0 +1,282 @@
+"""threshold: the quantity whose size or sign decides whether a failure shows on a case.
+
+Cases of one config are drawn whose arrays differ in size and in sign, each by itself. Where some fail and others pass,
+each quantity is tried as what divides them. Then the line from a failing case to a passing one is halved again and
+again, which moves every array at once. A quantity that only goes with the true one has another value at the end of each
+such line; the true one has the same, and that is the threshold.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.identify.run import flows_of, role_of, run, values_of
+from harness.oracle.bound import np
+from harness.oracle.known import Floats, to_float64
+from harness.space.case import Array, Case
+from harness.space.config import PARAMETERS, RNNConfig
+from harness.space.values import draw
+
+DRAWS: Final = 24
+"""The number of cases that are drawn. Of some 100 quantities that have nothing to do with a failure, one divides 6
+failing from 18 passing ones by chance once in 1,300 times; then the lines speak against it."""
+
+MOST: Final = 48  # the draws of another config
+FIRST: Final = 8  # the draws after which no more are made if all of them fail
+FEWEST: Final = 4  # the failing cases, and the passing ones, that a threshold must divide
+LINES: Final = 3  # the lines from a failing case to a passing one that are halved
+HALVINGS: Final = 20
+NARROW: Final = 2.0**-6  # the relative distance that the lines may leave between a failing and a passing quantity
+
+SCALES: Final = (1.0, 2.0**-8, 2.0**8)  # of a loss's gradients, which the way back only multiplies
+SIZES: Final = (1.0, 0.0625, 4.0)  # of x and hx; larger ones saturate tanh, and little shows
+WEIGHTS: Final = (1.0, 0.125, 3.0)  # of parameters
+SIGNS: Final = (0, 1, -1)  # of the numbers of an array: as they are drawn, or all of one sign
+
+STATISTICS: Final[Mapping[str, Callable[[Floats], float]]] = {
+    "beyond": lambda v: float(np.abs(v).max(initial=0)),
+    "norm": lambda v: float(np.sqrt(np.square(v).sum())),
+    "least": lambda v: float(v.min(initial=np.inf)),
+    "most": lambda v: float(v.max(initial=-np.inf)),
+}
+
+
+class Threshold(NamedTuple):
+    """The threshold of a quantity that divides failing cases from passing ones."""
+
+    quantity: str  # its numbers, in words
+    statistic: str  # a key of ``STATISTICS``
+    above: bool  # True if it fails above the threshold
+    value: float
+
+    @property
+    def words(self) -> str:
+        """What must be so, as a condition: ``where some gradients are beyond ±5``."""
+        value, what = f"{self.value:.3g}", self.quantity
+        if self.statistic == "norm":
+            return f"where the norm of all {what} is {'above' if self.above else 'at most'} {value}"
+        if self.statistic == "beyond":
+            return f"where some {what} are beyond ±{value}" if self.above else f"where all {what} are within ±{value}"
+        some = self.above == (self.statistic == "most")
+        if not self.value:
+            return f"where {'some' if some else 'all'} {what} are {'positive' if self.above else 'negative'}"
+        return f"where {'some' if some else 'all'} {what} are {'above' if self.above else 'below'} {value}"
+
+
+@dataclass(frozen=True)
+class NumbersNeeded:
+    """How a failure depends on the numbers of a case, where its config is one that fails."""
+
+    fails: int  # the draws that fail
+    draws: int
+    threshold: Threshold | None = None  # what decides it, if that is known
+    failing: tuple[Case, ...] = field(default=(), compare=False, repr=False)  # the draws that fail
+
+    @property
+    def telling(self) -> int:
+        """The draws of another config of which one would fail, but for once in 1,000 times, or as many as are made."""
+        share = self.fails / max(1, self.draws)
+        return MOST if not share else min(MOST, math.ceil(math.log(1e-3) / math.log1p(-share)))
+
+    @property
+    def always(self) -> bool:
+        """True if every draw fails."""
+        return self.fails == self.draws > 0
+
+
+_Key = tuple[str, str]  # a quantity, and its statistic
+
+
+class _Trial(NamedTuple):
+    """A case, whether it fails, and its quantities."""
+
+    case: Case
+    fails: bool
+    of: Mapping[_Key, float]
+
+
+class _Bracket(NamedTuple):
+    """The range in which a quantity passes from passing to failing."""
+
+    above: bool  # True if the failing ones are above
+    low: float
+    high: float
+    narrow: bool
+    of_sign: bool  # True if that is 0, between negative and positive
+    near: float  # the distance at which roundings may decide
+
+    def foretells(self, value: float) -> bool | None:
+        """Tell whether a case fails whose quantity has a value; ``None`` too near to the threshold."""
+        if self.low - self.near <= value <= self.high + self.near:
+            return None
+        return (value > self.high) == self.above
+
+
+def numbers_needed(config: RNNConfig, fails: Callable[[Case], bool | None], right: Network = RIGHT) -> NumbersNeeded:
+    """Return which numbers a failure needs, of a config.
+
+    ``fails`` says of a case whether it fails, ``None`` if that cannot be told. ``right`` is what a subject computes
+    that does not fail, of which the quantities are.
+    """
+    trials: list[_Trial] = []
+    for number in range(DRAWS):
+        trials += _tried(drawn(config, number), fails, right)
+        if len(trials) >= FIRST and all(trial.fails for trial in trials):
+            break
+    failing, passing = ([one for one in trials if one.fails is how] for how in (True, False))
+    found = NumbersNeeded(len(failing), len(trials), failing=tuple(one.case for one in failing))
+    if min(len(failing), len(passing)) < FEWEST:
+        return found
+    dividing = [key for key in failing[0].of if _bracket(trials, key) is not None]
+    for one, other in list(zip(failing, passing, strict=False))[:LINES]:
+        if not dividing:
+            break
+        trials += _halved(one, other, fails, right)
+        dividing = [key for key in dividing if _bracket(trials, key) is not None]
+    for one, other in zip(failing, reversed(passing), strict=False):
+        if len(dividing) < 2:
+            break
+        trials += _telling(trials, dividing, (one.case, other.case), fails, right)
+        dividing = [key for key in dividing if _bracket(trials, key) is not None]
+    return replace(found, threshold=_threshold(trials, dividing))
+
+
+def drawn(config: RNNConfig, number: int) -> Case:
+    """Return a case of generic numbers, whose arrays have sizes and signs of their own.
+
+    Of as many cases in a row as there are sizes or signs, each array has each of them once.
+    """
+
+    def choice(name: str, several: Sequence[float]) -> float:
+        block, place = divmod(number, len(several))
+        order = np.random.default_rng([block, len(several), zlib.crc32(name.encode())]).permutation(len(several))
+        return several[int(order[place])]
+
+    case, arrays = draw(config, ("normal", "default")[number % 2], number), dict[str, Array]()
+    for name, array in case.arrays.items():
+        if name in config.weights:
+            arrays[name] = array * array.dtype.type(choice("weights", WEIGHTS))
+            continue
+        sign = choice(f"sign of {name}", SIGNS)
+        scale = choice("gradients", SCALES) if name.endswith(".grad") else choice(name, SIZES)
+        values = np.abs(array) * array.dtype.type(sign) if sign else array
+        arrays[name] = values * array.dtype.type(scale)
+    return Case.from_arrays(config, arrays)
+
+
+def _between(one: Case, other: Case, share: float) -> Case:
+    """Return the case that is a share of the way from one to another."""
+    arrays = {
+        name: (to_float64(array) + share * (to_float64(other.arrays[name]) - to_float64(array))).astype(array.dtype)
+        for name, array in one.arrays.items()
+    }
+    return Case.from_arrays(one.config, arrays)
+
+
+def _halved(failing: _Trial, passing: _Trial, fails: Callable[[Case], bool | None], right: Network) -> Iterator[_Trial]:
+    """Yield cases between a failing one and a passing one, ever nearer to where that changes."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        for trial in _tried(_between(failing.case, passing.case, middle), fails, right):
+            yield trial
+            low, high = (middle, high) if trial.fails else (low, middle)
+
+
+def _telling(
+    trials: Sequence[_Trial],
+    keys: Sequence[_Key],
+    ends: tuple[Case, Case],
+    fails: Callable[[Case], bool | None],
+    right: Network,
+) -> Iterator[_Trial]:
+    """Yield a case between a failing and a passing one of which two quantities foretell different verdicts.
+
+    Each quantity passes its threshold somewhere on the line: it is asked for the case between the first and the last.
+    """
+    brackets = {key: bracket for key in keys if (bracket := _bracket(trials, key)) is not None and bracket.narrow}
+    crossings = []
+    for key, bracket in brackets.items():
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            above = _quantities(right, _between(*ends, middle))[key] > (bracket.low + bracket.high) / 2
+            low, high = (middle, high) if above == bracket.above else (low, middle)
+        crossings.append((low + high) / 2)
+    if not crossings:
+        return
+    case = _between(*ends, (min(crossings) + max(crossings)) / 2)
+    of = _quantities(right, case)
+    if len({bracket.foretells(of[key]) for key, bracket in brackets.items()} - {None}) > 1:
+        yield from _tried(case, fails, right)
+
+
+def _tried(case: Case, fails: Callable[[Case], bool | None], right: Network) -> Iterator[_Trial]:
+    """Yield the case with its verdict, if there is one."""
+    if (verdict := fails(case)) is not None:
+        yield _Trial(case, verdict, _quantities(right, case))
+
+
+def _quantities(right: Network, case: Case) -> dict[_Key, float]:
+    """Return every statistic of every quantity of a case, the more general ones first."""
+    plain = case.plain()
+    with np.errstate(all="ignore"):
+        gradients = {
+            role_of(name): values_of(v).ravel() for name, v in run(right, plain).items() if name.endswith(".grad")
+        }
+        sums = (
+            []
+            if plain.config.lengths is not None
+            else [values_of(f.s[t]).ravel() for f in flows_of(right, plain)[0].values() for t in range(f.T)]
+        )
+    found: dict[str, list[Floats]] = {
+        "numbers of x": [to_float64(plain.x).ravel()],
+        "numbers of hx": [] if plain.hx is None else [to_float64(plain.hx).ravel()],
+        "preactivations": sums,
+        "gradients of the loss": [to_float64(array).ravel() for array in plain.cotangents.values()],
+        "gradients": list(gradients.values()),
+        "gradients by parameters": [v for role, v in gradients.items() if role in PARAMETERS],
+        "gradients by weights": [v for role, v in gradients.items() if role.startswith("weight")],
+        "gradients by biases": [v for role, v in gradients.items() if role.startswith("bias")],
+        **{f"gradients by {role}": [v] for role, v in gradients.items()},
+    }
+    every = {name: np.concatenate(parts) for name, parts in found.items() if parts}
+    known = {name: v[~np.isnan(v)] for name, v in every.items()}  # padding is NaN
+    return {(name, how): of(v) for name, v in known.items() for how, of in STATISTICS.items() if v.size}
+
+
+def _bracket(trials: Sequence[_Trial], key: _Key) -> _Bracket | None:
+    """Return what divides failing cases from passing ones, near which roundings may decide; ``None`` if nothing does.
+
+    Next to 0 "near" is measured by the usual size: it is the sign that decides there.
+    """
+    failing, passing = ([one.of[key] for one in trials if one.fails is how] for how in (True, False))
+    usual = float(np.median([abs(one.of[key]) for one in trials[:FIRST]]))
+    for above, inner, outer in ((True, max(passing), min(failing)), (False, max(failing), min(passing))):
+        size = max(abs(inner), abs(outer))
+        signed = key[1] in {"least", "most"} and size <= NARROW * usual
+        near = NARROW * (usual if signed else size)
+        if inner - outer <= near:
+            return _Bracket(above, min(inner, outer), max(inner, outer), abs(outer - inner) <= near, signed, near)
+    return None
+
+
+def _threshold(trials: Sequence[_Trial], keys: Sequence[_Key]) -> Threshold | None:
+    """Return the threshold of the first quantity whose failing and passing values come close to each other."""
+    for key in keys:
+        bracket = _bracket(trials, key)
+        if bracket is not None and bracket.narrow:
+            return Threshold(*key, bracket.above, 0.0 if bracket.of_sign else _plainest(bracket.low, bracket.high))
+    return None
+
+
+def _plainest(low: float, high: float) -> float:
+    """Return the number of fewest digits between two, or as near to them as they are to each other."""
+    middle, width = (low + high) / 2, high - low
+    rounded = (float(f"{middle:.{digits}g}") for digits in (1, 2))
+    return next((one for one in rounded if low - width <= one <= high + width), middle)
