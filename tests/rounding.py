@@ -12,7 +12,7 @@ import numpy as np
 from harness import Case, Reference
 from harness.checks.agreement import arithmetic_of
 from harness.oracle.compare import beyond
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import to_float64
 from harness.space.case import as_plain

@@ -35,18 +35,13 @@ from harness.oracle.compare import (
     share_of_allowance,
     suspect,
 )
-from harness.oracle.expectation import (
-    Expected,
-    Setting,
-    apart_from_prefixes,
-    expect_local,
-    or_nan,
-    single_step_states,
-    usually_apart,
-)
+from harness.oracle.expectation import apart_from_prefixes, expect_local, single_step_states, usually_apart
+from harness.oracle.expected import Expected, Setting, or_nan
+from harness.oracle.gated import GATED
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.known import Known, to_float64
 from harness.oracle.reference import Reference
+from harness.oracle.unroll import Unroll
 from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
@@ -56,6 +51,12 @@ from harness.space.parts import PLAIN, having
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
 REFERENCE: Final = Reference()
+
+
+def reference_of(config: RNNConfig) -> Unroll:
+    """Return the reference of a config's cell."""
+    return GATED.get(config.cell, REFERENCE)
+
 
 PROBED_COST: Final = 2**23
 """The highest cost of a probed case (``RNNConfig.cost``); more expensive gradients are compared without probes. Near
@@ -85,7 +86,7 @@ class Observation:
     it.
     """
     # A reference with a known issue: where it gives NaN, NaN is accepted as well as the right value.
-    or_nan: Reference | None = None
+    or_nan: Unroll | None = None
     rounded: float = 0.0
     """The distance that each number may have from the computed one in addition to the allowance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
@@ -101,7 +102,7 @@ class Observation:
 def check_agreement(
     subject: Subject,
     case: Case,
-    reference: Reference = REFERENCE,
+    reference: Unroll | None = None,
     *,
     accepted: Accepted = STRICT,
     with_probes: bool = True,
@@ -168,14 +169,17 @@ def _arithmetic(dtype: str, backend: Backend, accepted: Accepted) -> Arithmetic:
 
 
 def assess(
-    observation: Observation, reference: Reference = REFERENCE, *, soft: bool = True, with_margin: bool = False
+    observation: Observation, reference: Unroll | None = None, *, soft: bool = True, with_margin: bool = False
 ) -> Result:
-    """Compare an observation with what ``reference`` allows; unless ``soft``, only with the hard allowances.
+    """Compare an observation with what a reference allows; unless ``soft``, only with the hard allowances.
+
+    Without one, it is that of the config's cell.
 
     ``with_margin`` also measures how much of its allowances a subject that agrees uses.
     """
     if observation.unfit is not None:
         return observation.unfit
+    reference = reference or reference_of(observation.case.config)
     soft = soft and observation.independent
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
@@ -216,7 +220,7 @@ class Departure(NamedTuple):
         return self.over > 1
 
 
-def departures(observation: Observation, reference: Reference = REFERENCE) -> list[Departure]:
+def departures(observation: Observation, reference: Unroll | None = None) -> list[Departure]:
     """Return how far each layer departs from its expected values, in the order of computation: forward, then back.
 
     The list is empty if the inner states could not be obtained; for gradients it has only what probes show.
@@ -224,6 +228,7 @@ def departures(observation: Observation, reference: Reference = REFERENCE) -> li
     if observation.unfit is not None or observation.prefixes is None:
         return []
     case = observation.case
+    reference = reference or reference_of(case.config)
     setting = Setting(reference, case, observation.arithmetic)
     states = _states(observation, reference)
     found: list[Departure] = []
@@ -251,8 +256,9 @@ def expected_final(observation: Observation) -> Expected | None:
     """Return the expected h_n, by one step from the subject's own states; ``None`` if these could not be obtained."""
     if observation.unfit is not None or observation.prefixes is None:
         return None
-    setting = Setting(REFERENCE, observation.case, observation.arithmetic)
-    return expect_local(setting, _states(observation, REFERENCE))[-1]["h_n"]
+    reference = reference_of(observation.case.config)
+    setting = Setting(reference, observation.case, observation.arithmetic)
+    return expect_local(setting, _states(observation, reference))[-1]["h_n"]
 
 
 def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array] | None:
@@ -260,18 +266,27 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
     known = "output" in arrays
     if known and config.num_layers == 1:
         return {}
-    if "h_n" not in arrays or ("output" in outcome.not_returned and config.T > 1):
+    if not arrays.keys() >= {*config.form.final} or ("output" in outcome.not_returned and config.T > 1):
         return None
     if config.T == 1 and (not known or holds_output(config, arrays)):
         return {}
     outputs: dict[int, Array] = {}
     for layers in range(1, config.num_layers + (not known)):
         prefix = case.prefix(layers)
+        if (
+            config.gated
+            and config.loss is not None
+            and config.wrt != "inputs"
+            and "grad_mode" in subject.capabilities.offers
+        ):
+            # Kernels of torch's LSTM depend on whether gradients are recorded.
+            prefix = replace(prefix, config=prefix.config.replace(grad_mode="enable_grad"))
         inner = subject.run(prefix)
         if inner.failure or check_form(prefix.config, inner.arrays, required=_required(prefix)):
             return None
         inner = plain_outcome(prefix.config, inner)
-        if not same_numbers(inner.arrays["h_n"], arrays["h_n"][: layers * config.num_directions]):
+        rows = layers * config.num_directions
+        if not all(same_numbers(inner.arrays[name], arrays[name][:rows]) for name in config.form.final):
             return None
         outputs[layers] = inner.arrays["output"]
     return outputs
@@ -284,7 +299,7 @@ def holds_output(config: RNNConfig, arrays: Mapping[str, Array]) -> bool:
 
 
 def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
-    if case.config.loss is None:
+    if case.config.loss is None or case.config.gated:  # whose probes are not built
         return None
     wider = probes.probed(case)
     asked = wider.config.wrt in subject.capabilities.offers.get(
@@ -298,7 +313,7 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     return wider, outcome if unfit(wider, outcome) else plain_outcome(wider.config, outcome)
 
 
-def _states(observation: Observation, reference: Reference) -> list[Known]:
+def _states(observation: Observation, reference: Unroll) -> list[Known]:
     """Return the output of every layer, from the outcome if it holds it, else from a prefix."""
     case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
@@ -318,7 +333,7 @@ class _Tightness(NamedTuple):
 
 
 def _local(
-    observation: Observation, states: Sequence[Known], reference: Reference, *, soft: bool, with_margin: bool
+    observation: Observation, states: Sequence[Known], reference: Unroll, *, soft: bool, with_margin: bool
 ) -> tuple[list[Mismatch], list[Mismatch], _Tightness]:
     """Return the disagreements of the case itself, its suspicious differences, and its tightness if it is asked for."""
     case = observation.case
@@ -328,7 +343,7 @@ def _local(
         setting = Setting(reference, case, observation.arithmetic)
         wider = _expected(observation, apart_from_prefixes(setting, states), reference)
         proved = _compared_layers(observation, states, wider, reference)
-        if proved:
+        if proved or case.config.gated:  # which has no model of what is usual
             return proved, [], _Tightness()
         usual = _expected(observation, usually_apart(setting, states), reference)
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
@@ -359,7 +374,7 @@ def _exempt_as(
     ]
 
 
-def _expected(observation: Observation, states: Sequence[Known], reference: Reference) -> list[dict[str, Expected]]:
+def _expected(observation: Observation, states: Sequence[Known], reference: Unroll) -> list[dict[str, Expected]]:
     setting = Setting(reference, observation.case, observation.arithmetic)
     expected = expect_local(setting, states)
     if observation.or_nan is not None:
@@ -384,7 +399,7 @@ class _Layer(NamedTuple):
 
 
 def _layers(
-    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]], reference: Reference
+    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]], reference: Unroll
 ) -> Iterator[_Layer]:
     """Yield what is compared layer by layer, from the first one up."""
     case = observation.case
@@ -399,7 +414,7 @@ def _compared_layers(
     observation: Observation,
     states: Sequence[Known],
     expected: Sequence[dict[str, Expected]],
-    reference: Reference,
+    reference: Unroll,
     *,
     soft: bool = False,
 ) -> list[Mismatch]:
@@ -424,7 +439,7 @@ def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]
 
 
 def _with_probes(
-    observation: Observation, wider: Case, outcome: Outcome, reference: Reference, *, soft: bool
+    observation: Observation, wider: Case, outcome: Outcome, reference: Unroll, *, soft: bool
 ) -> tuple[list[Mismatch], list[Mismatch]] | None:
     """Return the disagreements that probes show, and the suspicious differences; ``None`` if probes show nothing."""
     case, arithmetic = observation.case, observation.arithmetic
@@ -455,9 +470,7 @@ def _with_probes(
     return found, [] if found else suspicious
 
 
-def _end_to_end(
-    observation: Observation, reference: Reference, *, with_margin: bool
-) -> tuple[list[Mismatch], _Tightness]:
+def _end_to_end(observation: Observation, reference: Unroll, *, with_margin: bool) -> tuple[list[Mismatch], _Tightness]:
     case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
     expected = expect_whole_run(setting)
     if observation.or_nan is not None:
@@ -522,4 +535,4 @@ def _form(case: Case, outcome: Outcome) -> list[Mismatch]:
 
 
 def _required(case: Case) -> tuple[str, ...]:
-    return ("output", "h_n") if case.config.output_size is None else ("readout",)
+    return ("output", *case.config.form.final) if case.config.output_size is None else ("readout",)

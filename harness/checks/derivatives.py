@@ -45,7 +45,13 @@ def differentiable(case: Case) -> bool:
 
 
 def _asked(config: RNNConfig) -> bool:
-    plainly = config.plain is config and config.lengths is None and not config.drops and config.output_size is None
+    plainly = (
+        config.plain is config
+        and not config.gated
+        and config.lengths is None
+        and not config.drops
+        and config.output_size is None
+    )
     whole = config.loss is not None and config.wrt == "all" and config.dtype == "float64" and config.device != "meta"
     return plainly and whole and config.states <= STATES and sum(one.size for one in config.given.values()) <= NUMBERS
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from harness.checks.agreement import REFERENCE, Observation, assess, effects_of, observe
+from harness.checks.agreement import Observation, assess, effects_of, observe
 from harness.checks.derivatives import check_derivatives
 from harness.checks.known_issues import OF_NUMPY, OF_TORCH, KnownCause, excused, spared
 from harness.checks.lawfulness import check_laws
@@ -16,7 +16,7 @@ from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.bound import warn_if_replaced
-from harness.oracle.reference import Reference
+from harness.oracle.unroll import Unroll
 from harness.space.case import Array, Case
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
@@ -25,7 +25,7 @@ from harness.subjects.protocol import Subject
 def check(
     subject: Subject,
     case: Case,
-    reference: Reference = REFERENCE,
+    reference: Unroll | None = None,
     *,
     accepted: Accepted = STRICT,
     with_probes: bool = True,
@@ -90,7 +90,7 @@ class _Rest(NamedTuple):
     case: Case
     observation: Observation
     agreement: Result
-    reference: Reference
+    reference: Unroll | None
     accepted: Accepted
     laws: Iterable[Law] | None
     scope: Scope | None

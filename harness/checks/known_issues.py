@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Final, Protocol
 
-from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.agreement import Observation, assess, reference_of
 from harness.checks.malformed import RULES
 from harness.checks.result import Result, Verdict
+from harness.oracle.balls import Balls
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.compare import same_numbers
-from harness.oracle.known import Floats
+from harness.oracle.gated import GATED, Gated, Values
+from harness.oracle.known import Floats, Known
 from harness.oracle.reference import Reference
+from harness.oracle.unroll import Unroll
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import factors_of
@@ -59,7 +62,7 @@ class KnownIssue:
 class ValueIssue(KnownIssue):
     """An issue in numbers."""
 
-    references: Callable[[RNNConfig], tuple[Reference, ...]]  # those that have it, if it can show on a plain config
+    references: Callable[[RNNConfig], tuple[Unroll, ...]]  # those that have it, if it can show on a plain config
     gives_nan: bool = True  # a kernel that is chosen for some sizes may have it in some places only, and NaN there
 
     def excuses(self, observation: Observation, _result: Result) -> bool:
@@ -69,9 +72,9 @@ class ValueIssue(KnownIssue):
         """
         if observation.unfit is not None:
             return False
-        every = self.references(observation.case.config)
+        every, right = self.references(observation.case.config), reference_of(observation.case.config)
         ways = [(observation, one) for one in every]
-        ways += [(replace(observation, or_nan=one), REFERENCE) for one in every if self.gives_nan]
+        ways += [(replace(observation, or_nan=one), right) for one in every if self.gives_nan]
         with np.errstate(invalid="ignore", over="ignore"):
             return any(assess(*way).verdict is Verdict.AGREES for way in ways)
 
@@ -81,7 +84,7 @@ class ValueIssue(KnownIssue):
         if not every or all(np.isfinite(array).all() for array in case.arrays.values()):
             return False
         with np.errstate(invalid="ignore", over="ignore"):
-            wrong, right = (reference.run(case.forward()) for reference in (every[0], REFERENCE))
+            wrong, right = (reference.run(case.forward()) for reference in (every[0], reference_of(case.config)))
         return any(not same_numbers(array, right[name]) for name, array in wrong.items())
 
 
@@ -111,7 +114,7 @@ def times_zero(rows: Floats, block: int) -> Floats | float:
     return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
 
 
-class _DropoutMultiplies(Reference):
+class _DropoutMultiplies(Unroll):
     def dropped(self, array: Floats, factors: Floats) -> Floats:
         return np.asarray(array * factors)
 
@@ -121,8 +124,26 @@ class _FillsUpPairs(Reference):
         return super().preactivation(x, h, w) + times_zero(x, 2) + times_zero(h, 2)
 
 
+class _Drops(_DropoutMultiplies, Reference):
+    pass
+
+
 class _Both(_DropoutMultiplies, _FillsUpPairs):
     pass
+
+
+def _with_issues(cell: str, *, drops: bool = False, pairs: bool = False) -> Unroll:
+    """Return the reference of a cell with gates that multiplies by dropout's mask, or fills up pairs."""
+    own: Any = type(GATED[cell])
+    changes: dict[str, Any] = {"dropped": _DropoutMultiplies.dropped} if drops else {}
+
+    def activations(self: Gated, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+        x, h = (one._replace(values=one.values + times_zero(one.values, 2)) for one in (x, h))
+        values: Values = own.activations(self, k, x, h, w)
+        return values
+
+    made: Unroll = type(own.__name__, (own,), changes | ({"activations": activations} if pairs else {}))()
+    return made
 
 
 class _SkipsZeros(Reference):
@@ -139,8 +160,10 @@ class _SkipsZeros(Reference):
         return np.asarray(products[0] + w.b_ih + products[1] + w.b_hh)
 
 
-_DROPS: Final = (_DropoutMultiplies(), _Both())
-_PAIRS: Final = (_FillsUpPairs(),)
+_DROPS: Final = {"RNN": (_Drops(), _Both())} | {
+    cell: (_with_issues(cell, drops=True), _with_issues(cell, drops=True, pairs=True)) for cell in GATED
+}
+_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_with_issues(cell, pairs=True),) for cell in GATED}
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 
 OF_TORCH: Final = (
@@ -148,7 +171,7 @@ OF_TORCH: Final = (
         "dropout multiplies by zero",
         "torch",
         "dropout is documented to zero elements, but multiplies by a mask, and so it turns infinities into NaN",
-        references=lambda config: _DROPS[: 1 + (config.dtype == "bfloat16")] if config.drops else (),
+        references=lambda config: _DROPS[config.cell][: 1 + (config.dtype == "bfloat16")] if config.drops else (),
     ),
     ValueIssue(
         "bfloat16 pairs are filled up",
@@ -156,7 +179,7 @@ OF_TORCH: Final = (
         "where a bfloat16 product has an odd number of terms, oneDNN's kernel gemm:jit:bf16 multiplies the last "
         "feature of x or h by a zero of padding, too, which turns an infinity there into NaN",
         "onednn_bf16_odd_k.md",
-        references=lambda config: _PAIRS if config.dtype == "bfloat16" else (),
+        references=lambda config: _PAIRS[config.cell] if config.dtype == "bfloat16" else (),
     ),
 )
 
@@ -167,7 +190,7 @@ OF_NUMPY: Final = (
         "NumPy",
         "np.dot of (m, 1) by (1, 1) is 0 where the (1, 1) is 0, even if the other operand is infinite or NaN: its BLAS "
         "scales by that one number, and has a shortcut for 0",
-        references=lambda config: _SKIPS if config.hidden_size == 1 else (),
+        references=lambda config: _SKIPS if config.hidden_size == 1 and not config.gated else (),
         gives_nan=False,
     ),
 )

@@ -95,6 +95,11 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 )
 @seed_option
 @click.option(
+    "--layer",
+    type=click.Choice(["rnn", "gru", "lstm"]),
+    help="The layer to compare with.  [default: lstm of functions that take c0, else rnn]",
+)
+@click.option(
     "--contract",
     type=click.Choice(list(CONTRACTS)),
     help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: port of functions, kernel of classes]",
@@ -178,6 +183,7 @@ class _Given:
     examples: int | None
     seconds: float | None
     seed: int
+    layer: str | None
     contract: str | None
     output_size: int | None
     pins: tuple[str, ...]
@@ -202,6 +208,10 @@ def _checked(given: _Given) -> int:
 
     _require_compatible(given)
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
+    if given.layer in {"gru", "lstm"}:
+        from harness.subjects.conventions import of_layer
+
+        specs = tuple(of_layer(spec, given.layer) for spec in specs)
     subjects, upgrades = _under(specs, given.pythons, sharded=given.shard_text is not None)
     shard = _shard(given)
     ahead(subjects)  # before the harness's own imports, which take as long

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation
+from harness.checks.agreement import REFERENCE, Observation, reference_of
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
@@ -16,7 +16,7 @@ from harness.diagnosis.faults import Fault
 from harness.diagnosis.likeness import Seen, forward_part
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
@@ -97,7 +97,7 @@ def _follows(observation: Observation, first: Mismatch, factors: Factors, derive
         return False
     if first.sort is Sort.MISSING:
         drawn = (draw(config, "default", seed) for seed in range(DRAWS))
-        telling = next((case for case in drawn if REFERENCE.run(case.plain())[first.array].any()), None)
+        telling = next((case for case in drawn if reference_of(case.config).run(case.plain())[first.array].any()), None)
         return telling is not None and derived(telling) is not None
     seen = [(observation.case, observation.outcome)]
     seen += [observation.probed] if first.probed and observation.probed is not None else []
@@ -115,7 +115,7 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
     if arithmetic.backend.grids is not None:  # gradients have no allowance there
         return False
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(REFERENCE, case, arithmetic))
+        expected = expect_whole_run(Setting(reference_of(case.config), case, arithmetic))
     names = [name for name in case.config.gradients if name in given and name in wide and name in expected]
     return all((abs(given[name] - wide[name]) <= expected[name].allowance).all() for name in names)
 

@@ -20,7 +20,7 @@ from harness.diagnosis.fresh import changed, fitting, wider
 from harness.diagnosis.likeness import SLACK
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import OF_VALUE, beyond
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
 from harness.search.record import Finding

@@ -36,6 +36,8 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
     dropout draws masks, or a kink of relu lies at the numbers of the case.
     """
     plain = case.plain()
+    if plain.config.gated:  # the reference below is nn.RNN's
+        return None
     if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or plain.config.drops:
         return None
     config = plain.config.replace(dtype="float64")

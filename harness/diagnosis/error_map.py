@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, departures
+from harness.checks.agreement import REFERENCE, Observation, departures, reference_of
 from harness.oracle.compare import over_allowance
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
 from harness.space.config import DIRECTIONS, RNNConfig
@@ -103,7 +103,7 @@ def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
     """Yield the arrays that are wrong end to end."""
     config = observation.case.config
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(REFERENCE, observation.case, observation.arithmetic))
+        expected = expect_whole_run(Setting(reference_of(config), observation.case, observation.arithmetic))
     for name, spec in config.returned.items():
         array = observation.outcome.arrays.get(name)
         if array is None or array.shape != expected[name].values.shape:

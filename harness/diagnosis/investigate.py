@@ -197,9 +197,14 @@ class Investigation:
         explanation, case = Explanation(), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
-            diagnosis = self._diagnosis(observations, finding, scope, until)
+            gated = finding.case.config.gated  # the known mistakes, and what is identified, are nn.RNN's
+            diagnosis = None if gated else self._diagnosis(observations, finding, scope, until)
             explanation = replace(explanation, diagnosis=diagnosis)
-            if case is not None and (diagnosis is None or not (diagnosis.causes or diagnosis.instead)):
+            if (
+                case is not None
+                and not case.config.gated
+                and (diagnosis is None or not (diagnosis.causes or diagnosis.instead))
+            ):
                 explanation = replace(explanation, clue=clue_of(observations, finding, scope))
             factors = depends_on(
                 finding,

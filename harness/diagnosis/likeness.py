@@ -19,7 +19,7 @@ from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.result import Verdict
 from harness.diagnosis.faults import Fault
 from harness.oracle.compare import beyond
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.reference import Reference

@@ -21,7 +21,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.likeness import forward_part
 from harness.diagnosis.observations import Observations
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.guard import Hang
 from harness.space.case import Case

@@ -13,12 +13,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Departure, Observation, departures
+from harness.checks.agreement import REFERENCE, Departure, Observation, departures, reference_of
 from harness.checks.result import Result
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import Sort, beyond
-from harness.oracle.expectation import Setting, end_to_end_states
+from harness.oracle.expectation import end_to_end_states
+from harness.oracle.expected import Setting
 from harness.oracle.judge import Judgement, Ruling, judge
 from harness.space.case import Case
 from harness.space.config import DIRECTIONS, RNNConfig
@@ -114,7 +115,7 @@ def _following(observation: Observation, states: list[Departure]) -> int:
     if observation.prefixes is None:
         return 0
     with np.errstate(all="ignore"):
-        expected = end_to_end_states(Setting(REFERENCE, case, observation.arithmetic))
+        expected = end_to_end_states(Setting(reference_of(case.config), case, observation.arithmetic))
     config = case.config
     known = [*observation.prefixes.values(), observation.outcome.arrays.get("output")]
     if len(known) != len(expected):

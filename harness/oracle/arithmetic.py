@@ -137,6 +137,17 @@ class Arithmetic:
         return self.accepted.tanh_atol * (1 + self.format.u)
 
     @cached_property
+    def sigmoid_error(self) -> float:
+        """The relative error of a stored sigmoid."""
+        own = self.backend.sigmoid_error * self.sum_u
+        return own + self.format.u * (1 + own) if self.wide else own
+
+    @cached_property
+    def sigmoid_absolute(self) -> float:
+        """The absolute error of a stored sigmoid beside its relative one."""
+        return self.backend.sigmoid_absolute * self.sum_u * (1 + self.format.u)
+
+    @cached_property
     def underflow(self) -> float:
         """The most that one operation or operand loses by underflow."""
         return max(self.format.underflow, self.accepted.operand_underflow)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation
-from harness.oracle.expectation import Expected
+from harness.oracle.expected import Expected
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.tolerance import soft_allowance
 from harness.space.case import Array

@@ -10,27 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from numpy.random import PCG64, Generator
-from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.cell import Bounded, BoundedSteps
 from harness.oracle.equation import Equation
+from harness.oracle.expected import Expected, Index, Setting
+from harness.oracle.gated import Gated, Walk
 from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps
-from harness.oracle.reference import Reference
-from harness.oracle.tolerance import LAMBDA, gamma, linear_allowance, norms, off_grid, soft_floor
+from harness.oracle.tolerance import LAMBDA, gamma, linear_allowance, loosened, norms, off_grid, soft_floor
 from harness.oracle.unroll import Place, State, Unroll, keep_scale, readout_weights, through_layers
-from harness.space.case import Array, Case
+from harness.space.case import Array
 from harness.space.config import RNNConfig
 
-Index = tuple[int, ...]
 # A function from the state that a time step reads to the one that it gives, as ``Unroll.along_time`` takes it.
 TakeStep = Callable[[int, State], State]
+
+# What is expected of the final states (N, H) of each layer and direction, h first.
+Finals = dict[Place, list[Expected]]
 
 BLOCK: Final = 2**13
 """The number of elements of an operand that are worked on at once. Larger arrays are fetched from the system anew each
@@ -45,42 +46,6 @@ RUNS: Final = 16
 DROPOUT_ROUNDINGS: Final = 4
 
 
-@dataclass(frozen=True)
-class Expected:
-    """An array's expected values, and the largest difference from each that rounding can explain (inf: exempt).
-
-    Where an element's operands are known exactly, its ``equation`` is known, too, and a smaller difference may still be
-    suspicious. ``floor`` is a lower limit of the suspicious differences, elementwise.
-    """
-
-    values: Floats
-    allowance: Floats
-    floor: Floats | None = None
-    equation: Callable[[Index], Equation] | None = None
-    # A mask of the elements where NaN is accepted, too, because a known issue gives NaN there.
-    or_nan: NDArray[np.bool_] | None = None
-
-
-def or_nan(expected: Expected, with_issue: Expected) -> Expected:
-    """Return an expectation that accepts NaN, too, where a known issue gives it."""
-    return replace(expected, or_nan=np.isnan(with_issue.values))
-
-
-class Setting(NamedTuple):
-    """The setting of a comparison: the reference (or a fault), the case, and the subject's arithmetic."""
-
-    reference: Unroll
-    case: Case
-    arithmetic: Arithmetic
-
-    @property
-    def elman(self) -> Reference:
-        """The reference, where something is derived for the Elman cell alone."""
-        if not isinstance(self.reference, Reference):
-            raise TypeError(f"{type(self.reference).__name__}: expected a Reference, whose derivatives have allowances")
-        return self.reference
-
-
 def expect_local(setting: Setting, states: Sequence[Known]) -> list[dict[str, Expected]]:
     """Return the expected arrays of every layer, given the subject's own states.
 
@@ -88,13 +53,13 @@ def expect_local(setting: Setting, states: Sequence[Known]) -> list[dict[str, Ex
     holds all arrays of the whole stack.
     """
     reference, config = setting.reference, setting.case.config
-    final: dict[Place, Expected] = {}
+    final: Finals = {}
 
     def layer_states(layer: int, below: Sequence[Known], _expected: Sequence[Expected]) -> Expected:
         parts = [_direction(setting, (layer, d), below, states) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
-            final[layer, d] = at_step(part, reference.final_step(config, d))
-        return joined(reference, config, parts)
+            final[layer, d] = [at_step(one, reference.final_step(config, d)) for one in part]
+        return joined(reference, config, [part[0] for part in parts])
 
     def passed(layer: int, _expected: Sequence[Expected]) -> Known:
         return between(setting, layer, states)
@@ -189,11 +154,13 @@ def between(setting: Setting, layer: int, states: Sequence[Known]) -> Known:
 def expect_end_to_end(setting: Setting, states: Sequence[Known]) -> dict[str, Expected]:
     """Return the expected ``output``, ``h_n`` and ``readout`` of the case, given its ``end_to_end_states``."""
     reference, config = setting.reference, setting.case.config
-    final: dict[Place, Expected] = {}
+    final: Finals = {}
+    below = [_given(setting), *(between(setting, layer, states) for layer in range(config.num_layers - 1))]
     for layer, d in reference.h_n_order(config):
         last, part = reference.final_step(config, d), reference.features(config, d)
         values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
-        final[layer, d] = Expected(values, error)
+        carried = _carried(setting, (layer, d), below[: layer + 1], states)
+        final[layer, d] = [Expected(values, error), *(at_step(one, last) for one in carried)]
     top = states[-1]
     assert top.error is not None
     return _assemble(setting, Expected(top.values, top.error), final, top)
@@ -220,7 +187,11 @@ def carried_along(
         part, at = reference.features(config, direction), (layer, direction)
         values, errors = (array[..., part] for array in whole if array is not None)
         start, x = _start(setting, at, [*states, whole]), as_read(read_by(setting, at, below), arithmetic)
-        state, error = _carrying(setting, at, x, None if own is None else own[..., part])
+        own_part = None if own is None else own[..., part]
+        if isinstance(reference, Gated):
+            values[...], errors[...] = reference.run_along(case, at, arithmetic, x, start, own=own_part)
+            continue
+        state, error = _carrying(setting, at, x, own_part)
         reference.along_time(config, direction, (start.values,), state, (values,), visited=visited)
         off = np.zeros(start.values.shape) if start.error is None else start.error
         reference.along_time(config, direction, (off, norms(off)), error, (errors,), visited=visited)
@@ -396,15 +367,52 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     )
 
 
-def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> Expected:
-    """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one."""
+def walk(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> Walk:
+    """Return the steps of one layer and direction of a cell with gates, each from the subject's own previous state."""
+    (reference, case, arithmetic), own = setting, states[at[0]]
+    assert isinstance(reference, Gated)
+    exact = own.values[..., reference.features(case.config, at[1])] if own.error is None else None
+    previous = _previous(setting, at, states)
+    return reference.walk(case, at, arithmetic, read_by(setting, at, outputs), previous, own=exact)
+
+
+def _previous(setting: Setting, at: Place, states: Sequence[Known]) -> Known:
+    """Return the state that each step reads (T, N, H), of the subject's own states of every layer."""
+    (reference, case, _), own, part = setting, states[at[0]], setting.reference.features(setting.case.config, at[1])
+    previous = reference.previous_states(case, *at, own.values[..., part], [state.values for state in states])
+    error = None if own.error is None else shifted(reference, case.config, at[1], own.error[..., part])
+    return Known(previous, error)
+
+
+def _carried(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> list[Expected]:
+    """Return the states (T, N, H) beside h of a layer and direction, of a cell that has some."""
+    if not isinstance(setting.reference, Gated):
+        return []
+    return [_of_ball(setting, one) for one in walk(setting, at, outputs, states).states[1:]]
+
+
+def _of_ball(setting: Setting, ball: Known) -> Expected:
+    assert ball.error is not None
+    allowance = loosened(ball.error, ball.values, setting.arithmetic)
+    _hide_padding(setting.reference, setting.case.config, ball.values, allowance, None)
+    return Expected(ball.values, allowance)
+
+
+def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> list[Expected]:
+    """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one.
+
+    The first ones are h. Those of a cell that has more states follow.
+    """
     (reference, case, arithmetic), (layer, direction) = setting, at
-    config, own, below = case.config, states[layer], as_read(read_by(setting, at, outputs), arithmetic)
+    config, own = case.config, states[layer]
     part = reference.features(config, direction)
-    known = [state.values for state in states]
-    previous = reference.previous_states(case, layer, direction, own.values[..., part], known)
-    error = None if own.error is None else shifted(reference, config, direction, own.error[..., part])
-    error = as_read(Known(previous, error), arithmetic).error
+    if isinstance(reference, Gated):
+        found = [_of_ball(setting, one) for one in walk(setting, at, outputs, states).states]
+        if own.error is not None:
+            found[0] = Expected(found[0].values, found[0].allowance + own.error[..., part])
+        return found
+    below = as_read(read_by(setting, at, outputs), arithmetic)
+    previous, error = as_read(_previous(setting, at, states), arithmetic)
     w, kind = reference.step_weights(case, *at), reference.nonlinearity(config, layer)
     steps, of_unit = reference.bounded_steps(w, kind, arithmetic, first=not layer), reference.equation(w, kind)
     exact = below.error is None and own.error is None and arithmetic.modelled and of_unit is not None
@@ -424,13 +432,13 @@ def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Se
         allowance += own.error[..., part]
     _hide_padding(reference, config, values, allowance, floor)
     if floor is None:
-        return Expected(values, allowance)
+        return [Expected(values, allowance)]
 
     def equation(index: Index) -> Equation:
         assert of_unit is not None
         return of_unit(below.values[index[:2]], previous[index[:2]], index[2])
 
-    return Expected(values, allowance, floor, equation)
+    return [Expected(values, allowance, floor, equation)]
 
 
 def _hide_padding(
@@ -478,11 +486,12 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
     return Expected(values, allowance, floor, None if equation is None else at_t)
 
 
-def _assemble(setting: Setting, output: Expected, final: dict[Place, Expected], read: Known) -> dict[str, Expected]:
+def _assemble(setting: Setting, output: Expected, final: Finals, read: Known) -> dict[str, Expected]:
     """Return every array in the caller's layout; the readout is taken of ``read``."""
     reference, config = setting.reference, setting.case.config
-    rows = [final[key] for key in reference.h_n_order(config)]
-    arrays = {"output": laid_out(reference, config, output), "h_n": stacked(rows)}
+    arrays = {"output": laid_out(reference, config, output)}
+    for i, name in enumerate(config.form.final):
+        arrays[name] = stacked([final[key][i] for key in reference.h_n_order(config)])
     if config.output_size is not None:
         arrays["readout"] = laid_out(reference, config, _readout(setting, read))
     return arrays

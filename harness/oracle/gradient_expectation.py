@@ -24,8 +24,6 @@ from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.expectation import (
     DROPOUT_ROUNDINGS,
-    Expected,
-    Setting,
     between,
     end_to_end_states,
     expect_end_to_end,
@@ -33,8 +31,12 @@ from harness.oracle.expectation import (
     laid_out,
     shifted,
     stacked,
+    walk,
 )
+from harness.oracle.expected import Expected, Setting
+from harness.oracle.gated import Gated
 from harness.oracle.known import Floats, Known, at_steps, write_steps
+from harness.oracle.reference import Reference
 from harness.oracle.sums import (
     Matrix,
     Slopes,
@@ -45,7 +47,8 @@ from harness.oracle.sums import (
     through_slope,
     through_slope_growth,
 )
-from harness.oracle.unroll import Place, State, readout_weights
+from harness.oracle.tolerance import loosened
+from harness.oracle.unroll import Place, State, Unroll, readout_weights
 from harness.space.config import weight_names
 
 
@@ -78,14 +81,14 @@ class _Backward:
     def __init__(self, setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None) -> None:
         if setting.arithmetic.backend.grids is not None:
             raise NotImplementedError("gradients through a grid have no allowance yet")
-        self._setting, self._reference = setting, setting.elman
+        self._setting = setting
         self._case, self._arithmetic = setting.case, setting.arithmetic
         self._config, self._states, self._observed = setting.case.config, states, observed
         self._final = setting.reference.final_gradients(setting.case)
         self._sharp = setting.arithmetic.modelled
         """True if the soft model applies to this arithmetic."""
         self._found: dict[str, Expected] = {}
-        self._rows: dict[Place, Expected] = {}
+        self._rows: dict[Place, list[Expected]] = {}
 
     def run(self) -> Gradients:
         config, reference = self._config, self._reference
@@ -93,14 +96,16 @@ class _Backward:
         sources = [self._from_loss()]
         for layer in reversed(range(config.num_layers)):
             given = [self._dropped(layer, sources, reference.features(config, d)) for d in range(config.num_directions)]
+            if isinstance(reference, Gated):
+                sources = [self._through_gates(reference, (layer, d), sums) for d, sums in enumerate(given)]
+                continue
             expected = [self._back_through((layer, d), sums) for d, sums in enumerate(given)]
             inner.insert(0, joined(reference, config, expected))
             sources = [self._through_layer((layer, d), da) for d, da in enumerate(expected)]
         x = self._sum_of(sources, slice(None)).expected()
-        self._found |= {
-            "x.grad": laid_out(reference, config, x),
-            "hx.grad": stacked([self._rows[key] for key in sorted(self._rows)]),
-        }
+        self._found["x.grad"] = laid_out(reference, config, x)
+        for i, name in enumerate(config.form.hidden):
+            self._found[f"{name}.grad"] = stacked([self._rows[key][i] for key in sorted(self._rows)])
         return Gradients({name: self._returned(name, self._found[name]) for name in config.gradients}, inner)
 
     def _returned(self, name: str, expected: Expected) -> Expected:
@@ -137,9 +142,44 @@ class _Backward:
         self._found["readout.bias.grad"] = single_column(of_bias.expected())
         return Known(g), weight
 
+    @property
+    def _reference(self) -> Unroll:
+        return self._setting.reference
+
+    @property
+    def _elman(self) -> Reference:
+        return self._setting.elman
+
+    def _through_gates(self, reference: Gated, at: Place, given: Sum) -> tuple[Known, Floats]:
+        """Record the gradients of a direction of a cell with gates; return what goes to the layer below."""
+        config, (layer, d) = self._config, at
+        final = np.zeros((config.T, config.N, config.hidden_size))
+        write_steps(final, reference.final_step_back(config, d), self._final[at])
+        below = [self._below(one) for one in range(layer + 1)]
+        steps = walk(self._setting, at, below, self._states)
+        back = reference.go_back(
+            self._case, at, self._arithmetic, steps, given.plain(Known(final)), visited=reference.visited(config)
+        )
+        self._record_weights(at, (back.ih, back.hh, back.ih, back.hh), steps.before[0])
+        self._rows[at] = [self._loosened(one) for one in back.start]
+        return back.ih, reference.step_weights(self._case, layer, d).ih
+
+    def _loosened(self, ball: Known) -> Expected:
+        assert ball.error is not None
+        return Expected(ball.values, loosened(ball.error, ball.values, self._arithmetic))
+
+    def _record_weights(self, at: Place, rows: Sequence[Known], previous: Known) -> None:
+        """Record the gradients of a direction's parameters, each the sum of products of its rows (T, N, G*H)."""
+        config, ones = self._config, Known(np.ones((self._config.T, self._config.N, 1)))
+        beside = (self._below(at[0]), previous, ones, ones)
+        for i, name in enumerate(weight_names(*at, bias=config.bias)):
+            of = rows[i].map(lambda a: flattened(a).T)
+            summed = self._sum(config.T, rounded=1).product(of, Matrix.of(*beside[i].map(flattened))).expected()
+            self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
+
     def _back_through(self, at: Place, given: Sum) -> Expected:
         """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
-        config, reference, (layer, d) = self._config, self._reference, at
+        config, reference, (layer, d) = self._config, self._elman, at
         back = self._weights_back(layer, d)
         own, steps = self._own(layer, d), list(reference.time_order(config, d))
         g_final = np.zeros((config.T, config.N, config.hidden_size))
@@ -208,7 +248,7 @@ class _Backward:
         return slopes_at(self._setting, at, state, self._below(at[0]).values)
 
     def _weights_back(self, layer: int, d: int) -> StepWeights:
-        reference = self._reference
+        reference = self._elman
         return reference.weights_back((layer, d), reference.step_weights(self._case, layer, d))
 
     def _below(self, layer: int) -> Known:
@@ -224,10 +264,9 @@ class _Backward:
 
     def _through_layer(self, at: Place, expected: Expected) -> tuple[Known, Floats]:
         """Record the gradients of a direction's parameters and initial state; return what goes to the layer below."""
-        config, reference, (layer, d) = self._config, self._reference, at
+        config, reference, (layer, d) = self._config, self._elman, at
         back = self._weights_back(layer, d)
         da = Known(expected.values, expected.allowance) if self._observed is None else Known(self._seen(layer, d))
-        x = self._below(layer)
         own = self._own(layer, d)
         previous = Known(
             reference.previous_states(self._case, layer, d, own.values, [state.values for state in self._states]),
@@ -239,18 +278,10 @@ class _Backward:
             if previous.error is not None and own.error is not None:
                 errors = reference.remembered(config, d, previous.error, own.error)
             previous = Known(before, errors)
-        ones = Known(np.ones((config.T, config.N, 1)))
-        for i, name in enumerate(weight_names(layer, d, bias=config.bias)):
-            rows = da.map(partial(reference.entering, config, d, i)).map(lambda a: flattened(a).T)
-            summed = (
-                self._sum(config.T, rounded=1)
-                .product(rows, Matrix.of(*(x, previous, ones, ones)[i].map(flattened)))
-                .expected()
-            )
-            self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
+        self._record_weights(at, [da.map(partial(reference.entering, config, d, i)) for i in range(4)], previous)
         first = reference.first_step(config, d)
         to_start = Matrix.of(reference.weight_to_start(back))
-        self._rows[at] = self._sum().product(da.map(partial(at_steps, steps=first)), to_start).expected()
+        self._rows[at] = [self._sum().product(da.map(partial(at_steps, steps=first)), to_start).expected()]
         return da, back.ih
 
     def _dropped(self, layer: int, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:

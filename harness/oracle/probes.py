@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation
-from harness.oracle.expectation import Expected, Index, Setting
+from harness.oracle.expected import Expected, Index, Setting
 from harness.oracle.known import Floats, Known
 from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names

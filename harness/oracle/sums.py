@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation
-from harness.oracle.expectation import Expected, Index, Setting
+from harness.oracle.expected import Expected, Index, Setting
 from harness.oracle.known import Floats, Known, write_steps
 from harness.oracle.tolerance import (
     Products,
@@ -119,6 +119,31 @@ class Sum:
         self._m += roundings
         self._exact = False
         return self
+
+    def times(self, factor: Known) -> Sum:
+        """Multiply the sum as it is now, or each of its terms, at the price of a rounding more."""
+        off = np.zeros(()) if factor.error is None else factor.error
+        size, products = np.abs(factor.values) + off, self._products()
+        finite = products.magnitude + products.carried < self._arithmetic.format.largest
+        assert self._magnitude is not None
+        self._carried = np.where(finite, size * products.carried + np.abs(self._values) * off, np.inf)
+        self._values, self._magnitude = self._values * factor.values, size * self._magnitude
+        self._m, self._parts, self._exact = self._m + 1, self._parts + 1, False
+        return self
+
+    def at(self, t: int) -> Sum:
+        """Return the sum (N, K) of one time step, of (T, N, K)."""
+        own = Sum(self._arithmetic, self._stored, 0, soft=False)
+        arrays = (self._values, self._magnitude, self._carried, self._operands)
+        steps = [array[t] if array is not None and array.ndim > 2 else array for array in arrays]
+        own._values = np.zeros(()) if steps[0] is None else steps[0]
+        own._magnitude, own._carried, own._operands = steps[1:]
+        own._m, own._parts, own._exact = self._m, self._parts, False
+        return own
+
+    def ball(self) -> Known:
+        """Return the sum's value and allowance, to go on with; what a user accepts of results is no part of it."""
+        return Known(self._values, sum_allowance(self._products(), self._arithmetic))
 
     @property
     def values(self) -> Floats:

@@ -170,7 +170,7 @@ class StepBounds(NamedTuple):
         if arithmetic.wide:
             e = e + _stored(self.step, self.s, e, arithmetic)
         e = e + eta
-        allowance = _applied(self.s, self.y, e, self.nonlinearity, arithmetic) + eta  # phi itself may underflow, too
+        allowance = applied(self.s, self.y, e, self.nonlinearity, arithmetic) + eta  # phi itself may underflow, too
         if not (finite := reach + e < arithmetic.format.largest).all():
             allowance = np.where(finite, allowance, np.inf)
             if not np.isfinite(reach).all():
@@ -258,7 +258,7 @@ def _underflowed(m: int, operands: Floats, arithmetic: Arithmetic) -> Floats:
     return np.asarray(arithmetic.underflow * (8 * (m + 1) + operands))
 
 
-def _applied(s: Floats, y: Floats, e: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
+def applied(s: Floats, y: Floats, e: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
     """Return the error of y = phi(s), where s is off by e.
 
     For relu it is at most max(0, min(e, s + e)). For anything but tanh and relu, such as a fault's phi of slope 1 at

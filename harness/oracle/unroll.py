@@ -32,6 +32,7 @@ class Back(NamedTuple):
     weights: StepWeights
     x: Floats  # The gradient by its input (T, N, I or D*H)
     start: Floats  # The gradient by its initial state (N, H)
+    carried: State = ()  # Those by the other initial states, of a cell that has some
 
 
 class Read(NamedTuple):
@@ -211,15 +212,15 @@ class Unroll(Cell):
         """Return the gradient of the loss by the readout (T, N, O)."""
         return self.time_major(case.cotangents["readout.grad"], case.config)
 
-    def final_gradients(self, case: Case) -> dict[Place, Floats]:
+    def final_gradients(self, case: Case, name: str = "h_n") -> dict[Place, Floats]:
         """Return the gradient of the loss by the final state (N, H) of every layer and direction.
 
-        It is that of the state's row of h_n, or the sum of those of its rows.
+        It is that of the state's row of h_n, or of the final states of another name, or the sum of those of its rows.
         """
         config, order = case.config, self.h_n_order(case.config)
         found: dict[Place, Floats] = {}
-        if "h_n.grad" in case.cotangents:
-            for key, row in zip(order, to_float64(case.cotangents["h_n.grad"]), strict=True):
+        if f"{name}.grad" in case.cotangents:
+            for key, row in zip(order, to_float64(case.cotangents[f"{name}.grad"]), strict=True):
                 found[key] = row if key not in found else found[key] + row
         every = ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions))
         return {key: found[key] if key in found else np.zeros((config.N, config.hidden_size)) for key in every}
@@ -267,11 +268,15 @@ class Unroll(Cell):
             for layer, d in self.h_n_order(config)
         ]
         output = self.written(case, config.num_layers - 1, states[-1])
-        arrays = {"output": self.layout(output, config), "h_n": np.stack(rows)}
+        arrays = {"output": self.layout(output, config), "h_n": np.stack(rows), **self.carried_final(case, states)}
         if config.output_size is not None:
             read = self.readout_input(config, output)
             arrays["readout"] = self.layout(self.readout(read, *readout_weights(case)), config)
         return arrays if config.loss is None else arrays | self.gradients(case, states)
+
+    def carried_final(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+        """Return the final states beside h_n by name, of a cell that has some."""
+        return {}
 
     def states(self, case: Case) -> list[Floats]:
         """Return the states of every layer, (T, N, D*H)."""
@@ -296,9 +301,22 @@ class Unroll(Cell):
         w, kind = self.step_weights(case, *at), self.nonlinearity(case.config, at[0])
 
         def step(t: int, held: State) -> State:
-            return (self.step(x[t], held[0], w, kind),)
+            return self.moved(x[t], held, w, kind)
 
-        self.along_time(case.config, at[1], (start,), step, (states,), visited=visited)
+        self.along_time(case.config, at[1], (start, *self.initial(case, at)), step, (states,), visited=visited)
+
+    def initial(self, case: Case, at: Place) -> State:
+        """Return the initial states beside h, of a cell that has some."""
+        return ()
+
+    def moved(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:
+        """Return the states after a step, h first."""
+        return (self.step(x, held[0], w, kind),)
+
+    def read_below(self, case: Case, states: Sequence[Floats]) -> list[Floats]:
+        """Return what each layer reads, (T, N, ..), given the states of each."""
+        passed = (self.between(case, layer, self.written(case, layer, own)) for layer, own in enumerate(states[:-1]))
+        return [self.time_major(case.x, case.config), *passed]
 
     def along_time(
         self,
@@ -371,12 +389,11 @@ class Unroll(Cell):
         The loss is the sum of the cotangents times the arrays that they belong to.
         """
         config = case.config
-        below = [self.time_major(case.x, config)]
-        below += [self.between(case, layer, self.written(case, layer, own)) for layer, own in enumerate(states[:-1])]
+        below = self.read_below(case, states)
         g_below = [np.zeros_like(array) for array in below]
         g, g_final, visited = self.output_gradient(case), self.final_gradients(case), self.visited(config)
         of_weights: dict[Place, StepWeights] = {}
-        g_hx: dict[Place, Floats] = {}
+        g_hx: dict[Place, State] = {}
         for layer in reversed(range(config.num_layers)):
             if layer < config.num_layers - 1:
                 factors = self.factors_back(case, layer)
@@ -387,18 +404,20 @@ class Unroll(Cell):
                 at, part = (layer, d), self.features(config, d)
                 x, own = self.layer_input(case, layer, d, below[: layer + 1]), states[layer][..., part]
                 read = Read(x, self.previous_states(case, layer, d, own, states), own)
-                of_weights[at], g_input, g_start = self.back_through(
+                of_weights[at], g_input, g_start, carried = self.back_through(
                     case, at, read, (g[..., part], g_final[at]), visited=visited
                 )
                 to_input.append(g_input)
                 source = self.starts_from(config, layer, d)
                 if source is not None:
                     g_final[source], g_start = g_final[source] + g_start, np.zeros_like(g_start)
-                g_hx[at] = g_start
+                g_hx[at] = (g_start, *carried)
             for d, g_input in enumerate(reversed(to_input)):
                 self.read_back(case, (layer, d), g_input, g_below[: layer + 1])
         found = self.parameter_gradients(case, of_weights)
-        found |= {"x.grad": self.layout(g_below[0], config), "hx.grad": self.hx_gradient(case, g_hx)}
+        found["x.grad"] = self.layout(g_below[0], config)
+        for i, name in enumerate(config.form.hidden):
+            found[f"{name}.grad"] = self.hx_gradient(case, {at: of[i] for at, of in g_hx.items()})
         if config.output_size is not None:
             output = self.written(case, config.num_layers - 1, states[-1])
             found |= readout_gradients(self, case, self.readout_input(config, output))

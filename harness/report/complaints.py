@@ -102,7 +102,8 @@ class Summary:
 def verdict_on_all(summaries: Sequence[Summary]) -> str:
     """Return how many of several subjects agree."""
     right = sum(not one.complaints and not one.shortfall for one in summaries)
-    return f"{right} of {wording.counted(len(summaries), 'subject')} agree with nn.RNN"
+    layers = " or ".join(sorted({f"nn.{cell}" for one in summaries for cell in one.examination.hunt.scope.cell}))
+    return f"{right} of {wording.counted(len(summaries), 'subject')} agree with {layers}"
 
 
 def complaint_of(one: ReportedFinding) -> Complaint:

@@ -86,7 +86,7 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
 
 
 def _gradients(hunt: SearchRecord) -> Facts:
-    if hunt.checks and (said := coverage.of_whole(hunt.searched)) is not None:
+    if hunt.checks and hunt.scope.cell == ("RNN",) and (said := coverage.of_whole(hunt.searched)) is not None:
         yield "of nn.RNN", said
     for said in wording.not_compared_lines(hunt.not_compared):
         yield "not compared", said

@@ -119,9 +119,9 @@ def observed(result: Result, config: RNNConfig) -> Iterator[Fact]:
 def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
     """Return a failing result as plain text, for an exception's message."""
     lines = [fact.text for fact in observed(result, config) if fact.name != "traceback"]
-    lines += filter(None, map(wording.hint, result.mismatches[:ARRAYS]))
+    lines += wording.hints(result.mismatches[:ARRAYS], config)
     lines += [f"compared {result.method.value}"] if result.method is Method.END_TO_END else []
-    return "\n".join([wording.headline(subject, result.verdict), *lines])
+    return "\n".join([wording.headline(subject, result.verdict, config.layer), *lines])
 
 
 def case_words(case: Case, length: int = LONGEST_CASE) -> str:
@@ -234,7 +234,7 @@ def _advice(one: _Explained) -> Iterator[Fact]:
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
         every.append(f"--tolerance {precision.accepted_by} would accept that")
     every += [wording.leave_out_line(one.finding.case.config)] if one.finding.minimal else []
-    every += map(wording.hint, one.finding.result.mismatches[:1])
+    every += wording.hints(one.finding.result.mismatches[:1], one.finding.case.config)
     for number, advice in enumerate(filter(None, every)):
         yield Fact("advice", advice, detail=number > 0)
 

@@ -41,6 +41,7 @@ LISTED: Final = 8  # findings that a summary lists
 MEANINGS: Final = {
     "x": "the input",
     "hx": "the initial state of every layer and direction",
+    "cx": "the initial c of every layer and direction",
     "weight_ih": "W_ih: from the layer's input",
     "weight_hh": "W_hh: from its own previous state",
     "bias_ih": "b_ih: the first bias",
@@ -49,6 +50,7 @@ MEANINGS: Final = {
     "readout.bias": "b of the linear layer",
     "output": "h_t of the top layer, every step",
     "h_n": "h_t of every layer after its last step",
+    "c_n": "c_t of every layer after its last step",
     "readout": "y_t = W h_t + b",
 }  # what each array is, by how its name begins
 _WORD: Final = max(len(one.value) for one in Severity)
@@ -263,7 +265,7 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
     if fate is Fate.FAILED and done.again is False:
         parts.append(Text(f"it fails in another way than before; the finding was {stored.kind}"))
     rows = [(fact.name, fact.text) for fact in observed(result, stored.case.config)]
-    rows += [("advice", advice) for advice in map(wording.hint, result.mismatches[:1]) if advice]
+    rows += [("advice", advice) for advice in wording.hints(result.mismatches[:1], stored.case.config)]
     return Group(*parts, *([Padding(fact_table(rows), (0, 0, 0, 2))] if rows else []))
 
 

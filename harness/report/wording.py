@@ -42,17 +42,18 @@ CALLED: Final = lacking("said")  # factors of the way a layer is called, which m
 def verdict_on(hunt: SearchRecord, verdict: Verdict | None) -> str:
     """Return the verdict on the subject of a search as a sentence."""
     known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
-    return headline(hunt.subject, verdict) + (", but for known failures" if known else "")
+    layer = PLAINEST.replace(cell=hunt.scope.cell[0]).layer
+    return headline(hunt.subject, verdict, layer) + (", but for known failures" if known else "")
 
 
-def headline(subject: str, verdict: Verdict | None) -> str:
-    """Return a verdict as a sentence."""
+def headline(subject: str, verdict: Verdict | None, layer: str) -> str:
+    """Return a verdict on how a subject compares with a layer of torch's as a sentence."""
     return {
         None: f"{subject} was not checked",
-        Verdict.AGREES: f"{subject} agrees with nn.RNN",
-        Verdict.DISAGREES: f"{subject} disagrees with nn.RNN",
-        Verdict.SUSPECT: f"{subject} is suspected to disagree with nn.RNN",
-        Verdict.NOT_ENOUGH: f"{subject}: not enough seen to say that it agrees with nn.RNN",
+        Verdict.AGREES: f"{subject} agrees with {layer}",
+        Verdict.DISAGREES: f"{subject} disagrees with {layer}",
+        Verdict.SUSPECT: f"{subject} is suspected to disagree with {layer}",
+        Verdict.NOT_ENOUGH: f"{subject}: not enough seen to say that it agrees with {layer}",
         Verdict.UNSUPPORTED: f"{subject} refused everything it was asked",
         Verdict.BROKEN: f"{subject} is broken",
     }[verdict]
@@ -149,7 +150,7 @@ def mismatch_line(mismatch: Mismatch) -> str:
         return f"breaks the law of {mismatch.law}: for {mismatch.others}, {mismatch_line(plain)}"
     return {
         Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
-        Sort.UNEXPECTED: f"{where} is no output of nn.RNN: {mismatch.actual}",
+        Sort.UNEXPECTED: f"{where} is no output of the layer: {mismatch.actual}",
         Sort.SHAPE: f"{where} has shape {mismatch.actual}, expected {mismatch.expected}",
         Sort.DTYPE: f"{where} has dtype {mismatch.actual}, expected {mismatch.expected}",
         Sort.ALIASED: f"{where} shares memory with {mismatch.actual}",
@@ -189,7 +190,7 @@ def sizes_line(config: RNNConfig) -> str:
 
 def leave_out_line(config: RNNConfig) -> str | None:
     """Return how to leave out an unusual way of calling, for users who do not want to support it, or ``None``."""
-    plain, here = factors_of(PLAINEST), factors_of(config)
+    plain, here = factors_of(PLAINEST.replace(cell=config.cell)), factors_of(config)
     pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
     return f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
@@ -222,7 +223,12 @@ def _rounded_up(value: float) -> str:
     return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value):.1e}"
 
 
-def hint(mismatch: Mismatch) -> str | None:
+def hints(mismatches: Iterable[Mismatch], config: RNNConfig) -> list[str]:
+    """Return what to do about mismatches of a layer."""
+    return [said.replace(PLAINEST.layer, config.layer) for said in map(_hint, mismatches) if said]
+
+
+def _hint(mismatch: Mismatch) -> str | None:
     """Return what to do about a mismatch, or ``None``."""
     if mismatch.array.endswith(".grad") and mismatch.sort in {Sort.SHAPE, Sort.DTYPE}:
         return None

@@ -31,6 +31,12 @@ class Backend(NamedTuple):
     slopes_from_states: bool = True
     """True if the slope of tanh is computed from the state, as 1 - h**2. Otherwise it may be computed from the
     preactivation by another formula, such as 1 / cosh(s)**2."""
+    sigmoid_error: float = 8.0
+    """The bound on the relative error of a sigmoid, in units of u; beside it stands its absolute error.
+
+    As 1 / 2 + tanh(s / 2) / 2 it has an absolute error of about 1 u, which is relatively large where it vanishes.
+    """
+    sigmoid_absolute: float = 1.0
     # The grids that operands are rounded to before they are multiplied, in cells that have no gradients.
     grids: Grids | None = None
 

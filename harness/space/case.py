@@ -60,7 +60,8 @@ class Origin(NamedTuple):
 class Case:
     """One config and its arrays, in the shapes, order and dtype that the config derives; all arrays are read-only.
 
-    ``x`` is (T, N, I), or (N, T, I) if batch_first. ``hx`` is (L*D, N, H), or ``None`` if the config passes none.
+    ``x`` is (T, N, I), or (N, T, I) if batch_first. ``hx`` is (L*D, N, H), or ``None`` if the config passes none; an
+    LSTM's ``cx`` is like it.
     ``weights`` maps every parameter's name to its array, and ``cotangents`` the name of each gradient that a loss gives
     to its array. Without a batch axis, N is left out of every shape. Raises ``CaseError`` if an array does not fit.
 
@@ -75,10 +76,14 @@ class Case:
     origin: Origin | None = None
     cotangents: Mapping[str, Array] = field(default_factory=dict)
     masks: Mapping[int, Array] = field(default_factory=dict)
+    cx: Array | None = None
 
     def __post_init__(self) -> None:
-        if (self.hx is not None) != self.config.hx:
-            raise CaseError(f"hx is {'not ' if self.hx is None else ''}given, but the config says hx={self.config.hx}")
+        for name in ("hx", "cx"):
+            given, expected = getattr(self, name) is not None, name in self.config.hidden
+            if given != expected:
+                says = f"hx={self.config.hx}" if name == "hx" else f"hx={self.config.hx}, cell={self.config.cell!r}"
+                raise CaseError(f"{name} is {'' if given else 'not '}given, but the config says {says}")
         if list(self.weights) != list(self.config.weights):
             raise CaseError(f"weights are {list(self.weights)}, expected {list(self.config.weights)} in this order")
         if list(self.cotangents) != list(self.config.cotangents):
@@ -93,8 +98,8 @@ class Case:
         g = self.cotangents.get("readout.grad")
         if g is not None and self.config.lengths is not None and g[padding(self.config)].any():
             raise CaseError("readout.grad is not zero in the padding, which has no readout")
-        object.__setattr__(self, "x", _read_only(self.x))
-        object.__setattr__(self, "hx", None if self.hx is None else _read_only(self.hx))
+        for name in self.config.inputs:
+            object.__setattr__(self, name, _read_only(arrays[name]))
         for part in ("weights", "cotangents"):
             object.__setattr__(self, part, {name: _read_only(arrays[name]) for name in getattr(self, part)})
 
@@ -108,7 +113,8 @@ class Case:
         dotted = {name.replace(".", "_"): name for name in (*config.weights, *config.cotangents)}
         named = {dotted.get(name, name): array(value) for name, value in others.items()}
         cotangents = {name: named.pop(name) for name in config.cotangents if name in named}
-        return cls(config, array(x), None if hx is None else array(hx), named, origin, cotangents)
+        cx = named.pop("cx", None)
+        return cls(config, array(x), None if hx is None else array(hx), named, origin, cotangents, cx=cx)
 
     @classmethod
     def from_arrays(
@@ -123,16 +129,16 @@ class Case:
         require_type("arrays", arrays, Mapping, "it is a dict of arrays by name")
         try:
             weights, cotangents = ({name: arrays[name] for name in of} for of in (config.weights, config.cotangents))
-            x, hx = arrays["x"], arrays["hx"] if config.hx else None
+            inputs: Mapping[str, Any] = {name: arrays[name] for name in config.inputs}
         except KeyError as missing:
             raise CaseError(f"arrays: no {missing}; expected {', '.join(config.given)}") from None
-        return cls(config, x, hx, weights, origin, cotangents, masks or {})
+        hx, cx = (inputs.get(name) for name in ("hx", "cx"))
+        return cls(config, inputs["x"], hx, weights, origin, cotangents, masks or {}, cx)
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Every array by name: ``x``, ``hx`` if given, the weights, the cotangents."""
-        given = {"x": self.x} if self.hx is None else {"x": self.x, "hx": self.hx}
-        return {**given, **self.weights, **self.cotangents}
+        """Every array by name: ``x``, the initial states if given, the weights, the cotangents."""
+        return {**{name: getattr(self, name) for name in self.config.inputs}, **self.weights, **self.cotangents}
 
     @property
     def id(self) -> str:
@@ -165,14 +171,16 @@ class Case:
         """Return the case without its loss, which is what a forward pass sees."""
         if self.config.loss is None:
             return self
-        return Case(self.config.replace(loss=None, wrt="all"), self.x, self.hx, self.weights, masks=self.masks)
+        config = self.config.replace(loss=None, wrt="all")
+        return Case(config, self.x, self.hx, self.weights, masks=self.masks, cx=self.cx)
 
     def prefix(self, num_layers: int) -> Case:
         """Return the case of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         config = self.config.prefix(num_layers)
-        hx = None if self.hx is None else self.hx[: num_layers * config.num_directions]
+        rows = num_layers * config.num_directions
+        hx, cx = (None if array is None else array[:rows] for array in (self.hx, self.cx))
         masks = {layer: mask for layer, mask in self.masks.items() if layer < num_layers - 1}
-        return Case(config, self.x, hx, {name: self.weights[name] for name in config.weights}, masks=masks)
+        return Case(config, self.x, hx, {name: self.weights[name] for name in config.weights}, masks=masks, cx=cx)
 
     def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
         """Write the case to an ``.npz`` file, exactly and atomically; ``notes`` (plain data) go into its header."""
@@ -222,7 +230,7 @@ def as_plain(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[str, Array]
     plain: dict[str, Array] = {}
     for name, array in arrays.items():
         base = name.removesuffix(".grad")
-        if not config.batched and base in {"x", "hx", "output", "h_n", "readout"}:
+        if not config.batched and not base.startswith(("weight", "bias", "readout.")):
             array = array[:, None]
         if config.lengths is not None and name != "x.grad" and base in {"x", "output", "readout"}:
             array = np.where(padding(config)[..., None], array.dtype.type(0), array)

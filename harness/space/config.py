@@ -1,7 +1,7 @@
 """RNNConfig: one validated point of the space, and the shape of every array that follows from it.
 
 These letters are used everywhere: T time, N batch, I input_size, H hidden_size, O output_size, L num_layers, D
-directions (1 or 2).
+directions (1 or 2), G gates.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.space.parts import (
+    CELLS,
     FACTORS,
     IMPOSSIBLE,
     PAIRS,
@@ -21,6 +22,8 @@ from harness.space.parts import (
     REQUIRED,
     WAY,
     CallConfig,
+    CellConfig,
+    CellForm,
     ConfigError,
     LayerConfig,
     ResultConfig,
@@ -56,17 +59,15 @@ class ArraySpec(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclass takes the last one's fields first
+class RNNConfig(
+    CellConfig, WayConfig, ResultConfig, CallConfig, LayerConfig
+):  # a dataclass takes the last one's fields first
     """A layer, a call of it, the results that are asked for, and the way of the call.
 
     The fields are those of the parts. The layer's come first, and may be given by position as in ``nn.RNN``. The others
     are given by name.
 
     Raises ``ConfigError`` for a config that is not possible.
-    """
-
-    gates: ClassVar[int] = 1
-    """The number of blocks of H rows in each parameter of the layer's cell; for another kind of cell, a subclass says.
     """
 
     def __post_init__(self) -> None:
@@ -158,6 +159,26 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
         """The number of states: of all layers, directions, steps, sequences and units."""
         return self.num_layers * self.num_directions * self.T * self.N * self.hidden_size
 
+    @property
+    def form(self) -> CellForm:
+        """The form of the layer's cell."""
+        return CELLS[self.cell]
+
+    @property
+    def layer(self) -> str:
+        """The name of torch's layer, such as ``nn.LSTM``."""
+        return f"nn.{self.cell}"
+
+    @property
+    def gated(self) -> bool:
+        """True if the cell has gates, as those of nn.GRU and nn.LSTM have."""
+        return len(self.form.gates) > 1
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The names of the initial states that are passed, ``hx`` and of an LSTM ``cx``; none if none is."""
+        return self.form.hidden if self.hx else ()
+
     def prefix(self, num_layers: int) -> RNNConfig:
         """Return the config of this stack's first ``num_layers`` layers, without the readout and without gradients."""
         return _prefix(self, num_layers)
@@ -182,12 +203,9 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     @cached_property
     def inputs(self) -> dict[str, ArraySpec]:
-        """The arrays that the layer is given: ``x``, and ``hx`` if it is passed."""
-        sizes = self._sizes
-        specs = {"x": _spec(f"{self._steps} I", sizes)}
-        if self.hx:
-            specs["hx"] = _spec(f"L*D {self._batch} H", sizes)
-        return specs
+        """The arrays that the layer is given: ``x``, and the initial states if they are passed."""
+        state = _spec(f"L*D {self._batch} H", self._sizes)
+        return {"x": _spec(f"{self._steps} I", self._sizes), **dict.fromkeys(self.hidden, state)}
 
     @cached_property
     def weights(self) -> dict[str, ArraySpec]:
@@ -206,9 +224,12 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     @cached_property
     def cotangents(self) -> dict[str, ArraySpec]:
-        """The given gradients of the loss with respect to the outputs it reads: ``output.grad``, ``h_n.grad``."""
-        output = "output" if self.output_size is None else "readout"
-        read = {"output": (output,), "h_n": ("h_n",), "both": (output, "h_n"), None: ()}[self.loss]
+        """The given gradients of the loss with respect to the outputs it reads: ``output.grad``, ``h_n.grad``.
+
+        Whatever reads h_n reads all final states.
+        """
+        output, final = "output" if self.output_size is None else "readout", self.form.final
+        read = {"output": (output,), "h_n": final, "both": (output, *final), None: ()}[self.loss]
         return {f"{name}.grad": self.outputs[name] for name in read}
 
     @cached_property
@@ -234,9 +255,10 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     @cached_property
     def outputs(self) -> dict[str, ArraySpec]:
-        """The outputs of the layer: ``output``, ``h_n``, and ``readout`` if there is one."""
+        """The outputs of the layer: ``output``, the final states, and ``readout`` if there is one."""
         sizes = self._sizes
-        specs = {"output": _spec(f"{self._steps} D*H", sizes), "h_n": _spec(f"L*D {self._batch} H", sizes)}
+        state = _spec(f"L*D {self._batch} H", sizes)
+        specs = {"output": _spec(f"{self._steps} D*H", sizes), **dict.fromkeys(self.form.final, state)}
         if self.output_size is not None:
             specs["readout"] = _spec(f"{self._steps} O", sizes)
         return specs
@@ -262,6 +284,8 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
                 place |= self._direction(i // self.hidden_size) | {"unit": i % self.hidden_size}
             elif axis == "L*D":
                 place |= {"layer": i // self.num_directions} | self._direction(i % self.num_directions)
+            elif axis == "G*H":
+                place |= {"gate": self.form.gates[i // self.hidden_size], "unit": i % self.hidden_size}
             else:
                 place[PLACES[axis]] = i
         return place
@@ -271,14 +295,14 @@ class RNNConfig(WayConfig, ResultConfig, CallConfig, LayerConfig):  # a dataclas
 
     @property
     def _rows(self) -> str:
-        return "H" if self.gates == 1 else f"{self.gates}*H"
+        return "G*H" if self.gated else "H"
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
         """The length of every axis."""
         sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
         D, H = self.num_directions, self.hidden_size
-        return sizes | {self._rows: self.gates * H, "D*H": D * H, "L*D": self.num_layers * D}
+        return sizes | {self._rows: len(self.form.gates) * H, "D*H": D * H, "L*D": self.num_layers * D}
 
 
 FIELDS: Final = tuple(field.name for field in dataclasses.fields(RNNConfig))  # The names of a config's fields

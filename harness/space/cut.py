@@ -77,7 +77,7 @@ def _at_the_ends(h_n: Array, config: RNNConfig) -> Array:
 
 
 def _axes(config: RNNConfig) -> dict[str, int]:
-    return {"L": config.num_layers, "D": config.num_directions, "H": config.hidden_size}
+    return {"G": len(config.form.gates), "L": config.num_layers, "D": config.num_directions, "H": config.hidden_size}
 
 
 def _source(name: str, kept: Staying) -> str:

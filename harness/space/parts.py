@@ -11,13 +11,29 @@ import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.space.constraints import Constraint, among, below, given, off, on, other_than
 from harness.space.errors import UsageError
 from harness.space.factor import ROW, Factor, factor, of_torch, option, way
 
 NONLINEARITIES: Final = ("tanh", "relu")
+
+
+class CellForm(NamedTuple):
+    """The form of a cell: what its arrays' shapes and names follow from."""
+
+    gates: str  # The letters of the blocks of H rows in each parameter, in their order
+    hidden: tuple[str, ...]  # The names of the initial states, one for each state that a step passes on
+    final: tuple[str, ...]  # The names of the final states
+
+
+# The cells by the name of their layer, ``nn.RNN``, ``nn.GRU`` and ``nn.LSTM``.
+CELLS: Final = {
+    "RNN": CellForm("h", ("hx",), ("h_n",)),
+    "GRU": CellForm("rzn", ("hx",), ("h_n",)),
+    "LSTM": CellForm("ifgo", ("hx", "cx"), ("h_n", "c_n")),
+}
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 LOSSES: Final = (None, "output", "h_n", "both")
 WRT: Final = ("all", "inputs", "weights")
@@ -289,8 +305,37 @@ class WayConfig:
             raise ConfigError(f"after={self.after!r} with preparation={self.preparation!r}: expected one of {then}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CellConfig:
+    """The cell of the layer, by the layer's name: ``RNN``, ``GRU`` or ``LSTM``; a subject has one of them."""
+
+    cell: str = factor(
+        tuple(CELLS),
+        usual=("RNN",),
+        excluded=(
+            Constraint(
+                {"cell": other_than("RNN"), "nonlinearity": other_than("tanh")},
+                ("nonlinearity", "tanh"),
+                "nonlinearity={nonlinearity!r} with cell={cell!r}: expected cell='RNN', because the others have none",
+            ),
+        ),
+        asked=False,
+        apart=True,
+        sent=False,
+        said=False,
+    )
+
+    def __post_init__(self) -> None:
+        _require_flags_and_choices(self, CellConfig)
+
+
+def offers_of(cell: str) -> dict[str, tuple[Any, ...]]:
+    """Return the values of factors that a layer of a cell is asked for because of it."""
+    return {} if cell == "RNN" else {"cell": (cell,), "nonlinearity": ("tanh",)}
+
+
 # The parts, in the order of their fields.
-PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig)
+PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig, CellConfig)
 
 # The rows of the table, by the factor's name, in the order of a config's fields.
 FACTORS: Final[dict[str, Factor]] = {one.name: one.metadata[ROW] for part in PARTS for one in fields(part)}
@@ -336,7 +381,7 @@ CONSTRAINTS: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name i
 OF_APART: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name in APART))
 
 # The constraints that no layer can break.
-IMPOSSIBLE: Final = tuple(constraint for constraint in CONSTRAINTS if constraint.error)
+IMPOSSIBLE: Final = tuple(constraint for constraint in (*CONSTRAINTS, *OF_APART) if constraint.error)
 
 
 def require_value(name: str, value: object) -> None:

@@ -144,7 +144,7 @@ def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> No
     finite = np.array([0.0, -0.0, subnormal, tiny, largest / 4, -largest / 4])
     wild = np.concatenate([finite, [np.inf, -np.inf, np.nan]])
     for name, array in arrays.items():
-        edges = rng.choice(wild if name in {"x", "hx"} else finite, array.shape)
+        edges = rng.choice(wild if name in config.inputs else finite, array.shape)
         chosen = rng.random(array.shape) < 0.1
         if name == "x" and array.size:
             chosen.flat[rng.integers(array.size)] = True

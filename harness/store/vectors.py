@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.checks.agreement import REFERENCE
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.space import tensors
 from harness.space.atomic import atomic_write

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
 from harness.space.outcome import LONGEST, Failure, Outcome, legible
 
 
@@ -67,27 +68,28 @@ def _message(error: BaseException) -> str:
         return ""
 
 
-def named_outputs(returned: Any, *, readout: bool) -> dict[str, Array]:
-    """Return copies of a subject's results, by name. Raise ``Malformed`` as ``by_name`` and ``as_array`` do."""
-    return as_arrays(by_name(returned, readout=readout))
-
-
-def by_name(returned: Any, *, readout: bool) -> dict[str, Any]:
+def by_name(returned: Any, config: RNNConfig, *, readout: bool | None = None) -> dict[str, Any]:
     """Return a subject's results by name.
 
     Accepted are ``(output, h_n)``; and with a readout ``(output, h_n, readout)``, or ``(readout, h_n)``, or the readout
-    alone, as a model that ends in its linear layer returns it. Raises ``Malformed`` for anything else.
+    alone, as a model that ends in its linear layer returns it. Where a cell has several final states, they may be a
+    tuple of their own. Without ``readout``, the config says whether there is one. Raises ``Malformed`` for anything
+    else.
     """
-    expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
+    readout, final = config.output_size is not None if readout is None else readout, config.form.final
+    states = ", ".join(final)
+    expected = f"(output, {states}, readout) or (readout, {states})" if readout else f"(output, {states})"
     if readout and _is_array(returned):
         return {"readout": returned}
     if not isinstance(returned, tuple | list):
         raise Malformed(f"returned {_describe(returned)}, expected {expected}")
-    names = {(2, False): ("output", "h_n"), (2, True): ("readout", "h_n"), (3, True): ("output", "h_n", "readout")}
-    key = (len(returned), readout)
-    if key not in names:
+    if len(final) > 1 and len(returned) > 1 and isinstance(returned[1], tuple | list):
+        returned = [returned[0], *returned[1], *returned[2:]]
+    known = [("readout", *final), ("output", *final, "readout")] if readout else [("output", *final)]
+    names = next((one for one in known if len(one) == len(returned)), None)
+    if names is None:
         raise Malformed(f"returned {len(returned)} things, expected {expected}")
-    return dict(zip(names[key], returned, strict=True))
+    return dict(zip(names, returned, strict=True))
 
 
 def as_arrays(named: Mapping[str, Any]) -> dict[str, Array]:
@@ -114,8 +116,9 @@ def as_array(name: str, value: Any) -> Array:
 
 def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a subject's gradients under names such as ``x.grad``; ``x`` is accepted, too, and ``h0`` for ``hx``."""
+    known = {"h0": "hx", "c0": "cx"}
     names = {name: str(name).removesuffix(".grad") for name in gradients}
-    return {f"{'hx' if names[n] == 'h0' else names[n]}.grad": gradient for n, gradient in gradients.items()}
+    return {f"{known.get(names[n], names[n])}.grad": gradient for n, gradient in gradients.items()}
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
+from harness.space.parts import offers_of
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ class Conventions:
     """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or h_n alone. Other
     outputs are not compared."""
     zero_state_only: bool = False  # it always starts from zeros, and is asked for nothing else
+    gru: bool = False  # it is compared with nn.GRU
+    lstm: bool = False  # it is compared with nn.LSTM
 
     @classmethod
     def of(cls, declared: Any, whose: str = "conventions") -> Conventions:
@@ -51,12 +54,23 @@ class Conventions:
                 raise UsageError(f"{whose}: {str(name)[:80]} is no convention; {meant}")
             if not isinstance(value, bool):
                 raise UsageError(f"{whose}: {name}={reprlib.repr(value)}: expected True or False")
-        return cls(**named)
+        made = cls(**named)
+        if (cells := made.gru + made.lstm) > 1 or (cells and made.last_output_only) or (made.gru and made.one_bias):
+            names = [one for one in ("gru", "lstm", "last_output_only", "one_bias") if getattr(made, one)]
+            raise UsageError(
+                f"{whose}: {' with '.join(names)}: expected one of them, because together they mean nothing"
+            )
+        return made
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of those that are declared."""
         return tuple(name for name in NAMES if getattr(self, name))
+
+    @property
+    def cell(self) -> str:
+        """The cell of the layer that it is compared with."""
+        return "LSTM" if self.lstm else "GRU" if self.gru else "RNN"
 
     @property
     def offers(self) -> dict[str, tuple[Any, ...]]:
@@ -66,6 +80,7 @@ class Conventions:
             offers["batch_first"] = (True,)
         if self.zero_state_only:
             offers["hx"] = (False,)
+        offers |= offers_of(self.cell)
         if self.last_output_only:
             offers["loss"] = (None, "h_n")
         return offers
@@ -143,6 +158,11 @@ def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:
     name, *names = name.split("+")
     Conventions.of(names, spec)
     return f"{place}{colon}{name}", tuple(names)
+
+
+def of_layer(spec: str, layer: str) -> str:
+    """Return a subject's name with the layer that it is compared with, ``gru`` or ``lstm``."""
+    return f"torch:{layer}" if spec == "torch" else f"{spec}+{layer}"
 
 
 def turned(case: Case, *, batch_first: bool) -> Case:

@@ -15,7 +15,7 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.outcome import Outcome
-from harness.space.parts import FACTORS, OF_TORCH, having
+from harness.space.parts import FACTORS, OF_TORCH, having, offers_of
 from harness.space.values import draw, with_other_inputs
 from harness.subjects.calling import (
     Held,
@@ -30,12 +30,13 @@ from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.protocol import SubjectError
 
 # The names of the arguments that a function may take; it may leave some out.
-GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
+GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
 
 # The parts of the space that a function is asked for only if it takes a certain argument, by that argument.
 OPENS: Final[dict[str, dict[str, Any]]] = {
     **{FACTORS[name].argument: {name: tuple(dict.fromkeys(FACTORS[name].torch))} for name in having("argument")},
     "masks": {"masks": True},
+    "c0": offers_of("LSTM"),
 }
 
 # The arguments that every function may take, in their documented order.
@@ -65,12 +66,13 @@ class FunctionSubject:
         self._given_function, self._takes = function, _taken(function, name)
         self._conventions = declared_by(function, name) if conventions is None else conventions
         self._passed = self._conventions.passed(self._takes)
+        self._require_states(name)
         positional = _by_position(function, name)
         self._function = self._conventions.mapped(_called_by_name(function, positional), self._takes)
         offers: dict[str, Any] = {name: FACTORS[name].function for name in having("function")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
-        if not {"h0", "config"} & {*self._takes}:  # it cannot refuse an initial state
+        if not {"h0", "c0", "config"} & {*self._takes}:  # it cannot refuse an initial state
             offers["hx"] = (False,)
         offers |= getattr(function, "offers", {})
         self.capabilities = Capabilities(
@@ -84,6 +86,14 @@ class FunctionSubject:
             conventions=self._conventions,
             run_as=self.run_as,
         )
+
+    def _require_states(self, name: str) -> None:
+        """Raise ``SubjectError`` for arguments that its layer does not have, or has only in part."""
+        cell, takes = self._conventions.cell, {*self._takes}
+        if cell == "LSTM" and "h0" in takes and "c0" not in takes:
+            raise SubjectError(f"{name}: takes h0 alone: an LSTM starts from two states; take c0, too, or neither")
+        if cell == "GRU" and "c0" in takes:
+            raise SubjectError(f"{name}: takes c0, which a GRU does not have: leave it out, or declare lstm")
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, because NumPy arrays are on the CPU."""
@@ -144,6 +154,7 @@ class FunctionSubject:
         return {
             "x": lent["x"],
             "h0": lent["hx"] if config.hx else np.zeros(h0_shape, config.dtype),
+            "c0": lent["cx"] if "cx" in lent else np.zeros(h0_shape, config.dtype),
             "weights": {name: lent[name] for name in config.weights},
             "config": config,
             "cotangents": {name: lent[name] for name in config.cotangents},
@@ -160,7 +171,7 @@ class FunctionSubject:
         if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
             gradients = _asked(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
             returned = returned[:-1] if len(returned) > 2 else returned[0]
-        named = by_name(returned, readout=config.output_size is not None)
+        named = by_name(returned, config)
         if self._conventions.last_output_only and named.get("output", 0) is None:
             del named["output"]
         return {**named, **gradients}

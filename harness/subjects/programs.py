@@ -49,6 +49,10 @@ def subject_of(command: Sequence[str], name: str, note: str = "", conventions: S
     """
     program = Program(command, name)
     declared = Conventions.of((*program.conventions.names, *conventions))
+    if declared.cell != "RNN":
+        raise SubjectError(
+            f"{name}: {declared.cell} of a program: expected an nn.RNN; others are functions and classes"
+        )
     recipe = Recipe("rnn", (*[note] * bool(note), *_script_lines(command)), takes=program.takes)
     subject = FunctionSubject(program, name, recipe, declared)
     subject.capabilities = replace(

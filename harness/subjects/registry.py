@@ -37,6 +37,8 @@ def registered() -> dict[str, EntryPoint]:
         "torch": "harness.subjects.torch_module:TorchSubject",
         **{name: f"harness.subjects.torch_switched:{_attribute(name)}" for name in SUBJECTS},
         **{f"torch:{name}": f"harness.subjects.torch_transformed:{_attribute(name)}" for name in MODES},
+        "torch:gru": "harness.subjects.torch_module:gru",
+        "torch:lstm": "harness.subjects.torch_module:lstm",
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
         "torch:quantized-cell": "harness.subjects.torch_quantized:by_torch",
         "onnx:runtime": "harness.subjects.runtimes.onnx_runtimes:runtime",
@@ -161,7 +163,8 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
         from harness.subjects.torch_own import OwnFormSubject
 
         factory: Any = given
-        if (form := form_of(factory, name)) is not None:
+        declared = declared_by(given, name) if conventions is None else conventions
+        if declared.cell == "RNN" and (form := form_of(factory, name)) is not None:
             return OwnFormSubject(factory, name, form, conventions=conventions)
         return TorchSubject(factory, name, conventions=conventions)
     if hasattr(given, "load_state_dict"):

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
-from harness.space.parts import LAYER, OPTIONS, SETTING
+from harness.space.parts import LAYER, OPTIONS, SETTING, offers_of
 from harness.space.scope import OFFERS
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_facts
@@ -113,12 +113,14 @@ class TorchSubject:
         plain = not self._conventions.maps
         self._factory = factory
         self._facts = facts or facts_of(factory)
+        cell = self._facts.cell if self._conventions.cell == "RNN" else self._conventions.cell
         self._module = self._keeping()
         self.capabilities = Capabilities(
             offers={
                 **OFFERS,
                 **self._conventions.narrowed(OFFERS, name),
                 **({"positional": (False,)} if is_cell(factory) else {}),  # whose constructor is another
+                **of_cell(cell),
                 "masks": self._facts.draws_masks,
             },
             arithmetic=TORCH if self._facts.own else {},
@@ -132,7 +134,8 @@ class TorchSubject:
             masks=self.masks,
             run_twice=self.run_twice,
             check_derivatives=self.check_derivatives,
-            call=self.perform if plain and not is_cell(factory) else None,  # a cell has another constructor
+            # The malformed calls are those of nn.RNN, and a cell has another constructor.
+            call=self.perform if plain and cell == "RNN" and not is_cell(factory) else None,
             conventions=self._conventions,
             run_as=None if self._facts.own else self.run_as,  # torch's own declares nothing
         )
@@ -158,7 +161,8 @@ class TorchSubject:
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module with a config's constructor arguments. This is the first step."""
-        named: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS}
+        options = [name for name in OPTIONS if not (config.gated and name == "nonlinearity")]
+        named: dict[str, Any] = {name: getattr(config, name) for name in options}
         given: tuple[Any, ...] = ()
         if config.positional:
             given, named = tuple(named.values()), {}
@@ -402,9 +406,9 @@ class TorchSubject:
             raw, own = self._called(module, case, given, weights)
             returned = raw if config.lengths is None else padded(raw, config)
             with autocast(config):
-                results = self._by_name(returned)
+                results = self._by_name(returned, config)
                 named = as_arrays(results)
-                own_results = {name: data_of(one) for name, one in self._by_name(raw).items()}
+                own_results = {name: data_of(one) for name, one in self._by_name(raw, config).items()}
                 _require_device(results, config)
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
@@ -413,9 +417,9 @@ class TorchSubject:
         asked = [] if config.loss is None else [known[name.removesuffix(".grad")] for name in config.gradients]
         return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
 
-    def _by_name(self, returned: Any) -> dict[str, Any]:
+    def _by_name(self, returned: Any, config: RNNConfig) -> dict[str, Any]:
         """Return what the module returned, by name; without the output if only the last one is known."""
-        named = by_name(returned, readout=False)
+        named = by_name(returned, config, readout=False)
         if self._conventions.last_output_only and named["output"] is None:
             del named["output"]
         return named
@@ -428,7 +432,6 @@ class TorchSubject:
         x: torch.Tensor | PackedSequence = given["x"]
         if config.lengths is not None:
             x = packed(given["x"], config)
-        hx = [tensor for name, tensor in given.items() if name == "hx"]
         own: dict[str, torch.Tensor] = {}
         if config.loss is not None:
             own = parameters_of(with_both_biases(self._conventions, self.parameters(module, config)), config)
@@ -438,7 +441,7 @@ class TorchSubject:
             own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
             call = partial(self.call, module, self.renamed(module, own_weights(self._conventions, own)))
         with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
-            returned = call(x, *hx)
+            returned = call(x, *_states(given, config))
         return returned, own
 
     def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:
@@ -450,9 +453,13 @@ class TorchSubject:
         dtype = getattr(torch, config.dtype)
         with grad_mode(config), frozen(module, config):
             for before in self.calls_before(config):
-                given = [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in before.inputs.values()]
+                given = {
+                    name: torch.ones(spec.shape, device=config.device, dtype=dtype)
+                    for name, spec in before.inputs.items()
+                }
                 with autocast(config):
-                    output = next(one for one in self.call(module, parameters, *given) if one is not None)
+                    returned = self.call(module, parameters, given["x"], *_states(given, before))
+                output = next(one for one in returned if one is not None)
                 if config.loss is not None and output.requires_grad:
                     output.sum().backward()
                     module.zero_grad()
@@ -464,8 +471,8 @@ class TorchSubject:
         def results(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
             given = dict(zip(names, tensors, strict=True))
             own = own_weights(self._conventions, {name: given[name] for name in config.weights})
-            returned = self.call(module, self.renamed(module, own), *(given[name] for name in config.inputs))
-            named = self._by_name(returned)
+            returned = self.call(module, self.renamed(module, own), given["x"], *_states(given, config))
+            named = self._by_name(returned, config)
             return tuple(named[name.removesuffix(".grad")] for name in case.cotangents)
 
         with torch.enable_grad():
@@ -506,6 +513,27 @@ class TorchSubject:
         Modules are kept only if they forget earlier calls, because the case decides whether a module was used before.
         """
         return lru_cache(MODULES)(self.build) if self._facts.forgets else self.build
+
+
+def of_cell(cell: str) -> dict[str, tuple[Any, ...]]:
+    """Return what a layer of torch's is asked for because of its cell; under autocast, gates compute in two dtypes."""
+    return {} if cell == "RNN" else {**offers_of(cell), "autocast": (None,)}
+
+
+def gru() -> TorchSubject:
+    """Return torch's nn.GRU."""
+    return TorchSubject(torch.nn.GRU, "torch:gru")
+
+
+def lstm() -> TorchSubject:
+    """Return torch's nn.LSTM."""
+    return TorchSubject(torch.nn.LSTM, "torch:lstm")
+
+
+def _states(given: Tensors, config: RNNConfig) -> list[Any]:
+    """Return the argument for the initial states: none, a tensor, or a tuple of tensors."""
+    states = [given[name] for name in config.hidden]
+    return states if len(states) < 2 else [tuple(states)]
 
 
 def in_order(config: RNNConfig) -> bool:

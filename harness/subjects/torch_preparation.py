@@ -28,7 +28,7 @@ Weights = Mapping[str, torch.Tensor]
 @lru_cache(MODULES)
 def structure(config: RNNConfig) -> RNNConfig:
     """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype", "positional")})
+    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype", "positional", "cell")})
 
 
 def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

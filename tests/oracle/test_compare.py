@@ -10,7 +10,7 @@ from harness import RNNConfig
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, over_allowance, same_numbers, suspect
 from harness.oracle.equation import Equation
-from harness.oracle.expectation import Expected
+from harness.oracle.expected import Expected
 from harness.oracle.tolerance import soft_allowance, soft_floor
 
 CONFIG = RNNConfig(1, 2, T=3, N=4, bidirectional=True)

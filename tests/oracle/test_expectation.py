@@ -6,14 +6,8 @@ from hypothesis import given, settings
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.expectation import (
-    Expected,
-    Setting,
-    end_to_end_states,
-    expect_end_to_end,
-    expect_local,
-    single_step_states,
-)
+from harness.oracle.expectation import end_to_end_states, expect_end_to_end, expect_local, single_step_states
+from harness.oracle.expected import Expected, Setting
 from harness.oracle.known import Floats, Known
 from harness.oracle.reference import Reference
 from tests.oracle.by_hand import PRODUCTS, run_by_hand

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.diagnosis.faults import CATALOGUE
 from harness.oracle.arithmetic import CONTRACTS, Arithmetic, accepted
-from harness.oracle.expectation import Expected, Setting, end_to_end_states
+from harness.oracle.expectation import end_to_end_states
+from harness.oracle.expected import Expected, Setting
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
 from harness.oracle.known import Known
 from harness.oracle.sums import Matrix, Slopes, Sum, through_slope

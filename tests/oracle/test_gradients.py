@@ -11,7 +11,8 @@ from hypothesis import given, settings
 
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.expectation import Setting, end_to_end_states, expect_end_to_end
+from harness.oracle.expectation import end_to_end_states, expect_end_to_end
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_gradients
 from tests.oracle.by_hand import run_by_hand
 

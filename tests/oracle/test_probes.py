@@ -12,7 +12,8 @@ from harness import Case, Reference, RNNConfig, cases, draw
 from harness.oracle import probes
 from harness.oracle.arithmetic import Accepted, Arithmetic
 from harness.oracle.equation import Equation
-from harness.oracle.expectation import Expected, Setting, end_to_end_states, expect_end_to_end
+from harness.oracle.expectation import end_to_end_states, expect_end_to_end
+from harness.oracle.expected import Expected, Setting
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION

@@ -8,7 +8,8 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.expectation import Setting, end_to_end_states, expect_end_to_end
+from harness.oracle.expectation import end_to_end_states, expect_end_to_end
+from harness.oracle.expected import Setting
 from harness.oracle.reference import Reference
 from tests.implementations import plain_python
 

@@ -246,7 +246,7 @@ def test_an_exception_s_text() -> None:
 def test_axes_that_are_exchanged_are_said_to_be(
     array: str, actual: tuple[int, ...], expected: str, words: str | None
 ) -> None:
-    said = wording.hint(Mismatch(array, Sort.SHAPE, expected=expected, actual=str(actual))) or ""
+    said = "".join(wording.hints([Mismatch(array, Sort.SHAPE, expected=expected, actual=str(actual))], RNNConfig(1, 1)))
 
     assert words in said if words else "exchanged" not in said
 

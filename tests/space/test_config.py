@@ -96,22 +96,32 @@ def test_batch_first_turns_x_output_and_readout_but_not_hx_and_h_n() -> None:
     assert shapes == {"x": (6, 5, 3), "hx": (1, 6, 4), "output": (6, 5, 4), "h_n": (1, 6, 4), "readout": (6, 5, 7)}
 
 
-def test_a_cell_with_gates_has_a_block_of_rows_for_each() -> None:
-    class FourGates(RNNConfig):
-        gates = 4
-
-    config = FourGates(3, 5, num_layers=2, bidirectional=True, output_size=7)
+@pytest.mark.parametrize(("cell", "gates"), [("GRU", 3), ("LSTM", 4)])
+def test_a_cell_with_gates_has_a_block_of_rows_for_each(cell: str, gates: int) -> None:
+    config = RNNConfig(3, 5, num_layers=2, bidirectional=True, output_size=7, cell=cell)
 
     of_one = RNNConfig(3, 5, num_layers=2, bidirectional=True, output_size=7)
     of_layers = {name: spec for name, spec in config.weights.items() if not name.startswith("readout")}
-    assert {spec.axes[0] for spec in of_layers.values()} == {"4*H"}
-    assert {spec.shape[0] for spec in of_layers.values()} == {20}
+    assert {spec.axes[0] for spec in of_layers.values()} == {"G*H"}
+    assert {spec.shape[0] for spec in of_layers.values()} == {5 * gates}
     assert {name: spec.shape[1:] for name, spec in config.weights.items()} == {
         name: spec.shape[1:] for name, spec in of_one.weights.items()
     }
     assert config.weights["readout.bias"].shape == (7,)
-    assert config.outputs == of_one.outputs
-    assert repr(config).startswith("FourGates(3, 5, ")
+
+
+def test_an_lstm_has_two_states_and_a_loss_that_reads_one_reads_both() -> None:
+    config = RNNConfig(3, 5, N=2, T=4, hx=True, loss="h_n", cell="LSTM")
+
+    assert list(config.inputs) == ["x", "hx", "cx"]
+    assert list(config.outputs) == ["output", "h_n", "c_n"]
+    assert list(config.cotangents) == ["h_n.grad", "c_n.grad"]
+    assert config.inputs["cx"] == config.inputs["hx"]
+
+
+def test_a_cell_with_gates_has_no_nonlinearity() -> None:
+    with pytest.raises(ConfigError, match="nonlinearity='relu' with cell='GRU'"):
+        RNNConfig(1, 1, nonlinearity="relu", cell="GRU")
 
 
 def test_without_bias_only_matrices_are_left() -> None:

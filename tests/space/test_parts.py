@@ -15,6 +15,7 @@ from harness.space.parts import (
     REQUIRED,
     WAY,
     CallConfig,
+    CellConfig,
     ConfigError,
     LayerConfig,
     ResultConfig,
@@ -31,7 +32,7 @@ EVERY_FIELD = (
 
 
 def test_a_config_has_the_fields_of_its_parts_in_their_order() -> None:
-    parts = (LayerConfig, CallConfig, ResultConfig, WayConfig)
+    parts = (LayerConfig, CallConfig, ResultConfig, WayConfig, CellConfig)
 
     assert [field.name for part in parts for field in fields(part)] == [field.name for field in fields(RNNConfig)]
 

@@ -15,7 +15,7 @@ from harness.checks.agreement import REFERENCE, arithmetic_of
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.script.make import script
 from harness.oracle.compare import compare
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.search.search import hunt
 from harness.subjects import torch_quantized

@@ -12,7 +12,7 @@ import numpy as np
 from harness.checks.agreement import REFERENCE, arithmetic_of
 from harness.diagnosis.script.user import NoScript, User, own_parameters
 from harness.oracle.arithmetic import Accepted
-from harness.oracle.expectation import Setting
+from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import to_float64
 from harness.space.case import Array, Case, padding

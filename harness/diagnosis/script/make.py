@@ -86,8 +86,10 @@ def script(
 def script_with_harness(finding: Finding, reason: str, tolerance: str, file: str) -> Script:
     """Return a script that asks this package, where none can do without it; ``file`` holds the case."""
     says = {"title": title_of(finding.subject), "reason": reason, "file": file, "folder": quoted(str(Path.cwd()))}
-    subject = quoted(finding.subject)
-    return Script(_template("with_harness").render(says, subject=subject, tolerance=quoted(tolerance)), alone=False)
+    subject, layer = quoted(finding.subject), finding.case.config.layer
+    return Script(
+        _template("with_harness").render(says, subject=subject, layer=layer, tolerance=quoted(tolerance)), alone=False
+    )
 
 
 def script_of_refusals(spec: str, subject: Subject, refusals: Refusals) -> str:
@@ -105,6 +107,8 @@ def title_of(spec: str) -> str:
 def _require_one_call(finding: Finding) -> None:
     """Raise ``NoScript`` for what does not show in one call."""
     result = finding.result
+    if finding.case.config.gated:
+        raise NoScript(f"scripts without it are of nn.RNN, and this is {finding.case.config.layer}")
     if finding.case.is_large:
         raise NoScript("its case is too large to be written down; a replay reads it")
     if result.failure is Failure.HUNG:

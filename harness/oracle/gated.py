@@ -1,0 +1,324 @@
+"""gated: the cells of nn.GRU and nn.LSTM, each a step and its way back, with the bounds on what a correct one computes.
+
+The equations are those of the ``torch.nn.GRU`` and ``torch.nn.LSTM`` documentation pages. The GRU is that of K. Cho et
+al., EMNLP 2014, but with r beside the product W_hn h + b_hn and not inside of it. The LSTM is that of S. Hochreiter and
+J. Schmidhuber, Neural Computation 9(8), 1997, with the forget gate of F. Gers et al., Neural Computation 12(10), 2000.
+The gradients are backpropagation through time, written out from the same equations.
+
+All is written over balls, so that one text gives values and bounds. ``unroll`` takes a step through time, directions
+and layers. A state that the subject does not return, an LSTM's c, is carried with its error from step to step, and cut
+by what h says of it. Sums are bounded as in ``tolerance``; there is no soft model of these cells.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import ClassVar, Final, NamedTuple
+
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.balls import Balls, Rows
+from harness.oracle.bound import np
+from harness.oracle.cell import BoundedSteps, StepWeights
+from harness.oracle.known import Floats, Known, at_steps, to_float64, write_steps
+from harness.oracle.sums import Matrix, Sum, flattened
+from harness.oracle.unroll import Back, Place, Read, State, Unroll, Visited
+from harness.space.case import Case
+from harness.space.parts import CELLS
+
+Values = Mapping[str, Known]  # What a step computes, by the letters of the equations
+
+EXACT: Final = Arithmetic("float64")  # The arithmetic of the reference's own values, whose errors are not looked at
+
+
+class Walk(NamedTuple):
+    """The steps of one layer and direction at given states h, (T, N, ..) each.
+
+    ``states`` are what each step makes of ``before``, the states that it reads; both begin with h.
+    """
+
+    values: Values
+    before: tuple[Known, ...]
+    states: tuple[Known, ...]
+
+
+class WayBack(NamedTuple):
+    """The gradients of one layer and direction.
+
+    They are those by the gates' sums as W_ih and as W_hh meet them (T, N, G*H), and by each initial state (N, H).
+    """
+
+    ih: Known
+    hh: Known
+    start: tuple[Known, ...]
+
+
+class Gated(Unroll):
+    """A cell with gates. Its arrays are (.., H), and those of all gates (.., G*H)."""
+
+    # True if h_{t-1} enters h_t beside its product with W_hh, too.
+    keeps: ClassVar[bool] = False
+
+    # The gate that multiplies the tanh of the first carried state to give h, so that h shows that state; or none.
+    shows: ClassVar[str] = ""
+
+    @abstractmethod
+    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+        """Return the gates, which depend on x and the previous h alone."""
+
+    @abstractmethod
+    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+        """Return the states, h first, given the gates and the states before."""
+
+    @abstractmethod
+    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
+        """Return all that the way back multiplies gradients with."""
+
+    @abstractmethod
+    def back(self, k: Balls, v: Values, dh: Known, later: Sequence[Known]) -> tuple[Known, Known, tuple[Known, ...]]:
+        """Return the gradients by the gates' sums as W_ih and as W_hh meet them, and by each state before.
+
+        ``dh`` is the gradient by h, and ``later`` are those by the other states. The gradient by the h before is what
+        does not come through W_hh.
+        """
+
+    def cut(self, k: Balls, v: Values, h: Floats, carried: Sequence[Known]) -> Sequence[Known]:
+        """Return the carried states, given the subject's own h."""
+        return (k.before_tanh(h, v[self.shows], carried[0]),) if self.shows else carried
+
+    def step(self, x: Floats, h: Floats, w: StepWeights, kind: str) -> Floats:
+        raise NotImplementedError(f"{type(self).__name__} has more states than h")
+
+    def bounded_steps(self, w: StepWeights, kind: str, arithmetic: Arithmetic, *, first: bool) -> BoundedSteps:
+        raise NotImplementedError(f"{type(self).__name__} is bounded along the walk")
+
+    def initial(self, case: Case, at: Place) -> State:
+        """Return the initial states beside h (N, H): their rows of cx and so on, or zeros."""
+        given = [getattr(case, name) for name in case.config.form.hidden[1:]]
+        zeros = np.zeros((case.config.N, case.config.hidden_size))
+        return tuple(zeros if a is None else to_float64(self.hx_row(case.config, *at, a)) for a in given)
+
+    def moved(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
+        """Return the states after a step, in float64."""
+        return tuple(new.values for new in self._step(Balls(EXACT), Known(x), [Known(one) for one in held], w))
+
+    def _step(self, k: Balls, x: Known, before: Sequence[Known], w: StepWeights) -> tuple[Known, ...]:
+        return self.update(k, self.activations(k, x, before[0], w), before)
+
+    def run_along(
+        self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, start: Known, *, own: Floats | None = None
+    ) -> Known:
+        """Return the states h (T, N, H) of one layer and direction, with errors that go from step to step.
+
+        With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
+        """
+        k, w, config = Balls(arithmetic), self.step_weights(case, *at), case.config
+        values, errors = np.zeros((config.T, *start.values.shape)), np.zeros((config.T, *start.values.shape))
+
+        def step(t: int, held: State) -> State:
+            h, *others = self._step(k, x.map(lambda array: array[t]), _paired(held), w)
+            if own is not None:
+                apart = np.abs(own[t] - h.values)
+                h = Known(own[t], _error(h) + np.where(np.isnan(apart), 0.0, apart))
+            return _flat((h, *others))
+
+        first = _flat((start, *map(Known, self.initial(case, at))))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.along_time(config, at[1], first, step, (values, errors), visited=self.visited(config))
+        return Known(values, errors)
+
+    def walk(
+        self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, previous: Known, *, own: Floats | None = None
+    ) -> Walk:
+        """Return the steps of one layer and direction, which read ``previous`` (T, N, H).
+
+        ``own`` holds the subject's own states h, where they are known to be.
+        """
+        k, config = Balls(arithmetic), case.config
+        with np.errstate(all="ignore"):
+            values = self.activations(k, x, previous, self.step_weights(case, *at))
+            initial = self.initial(case, at)
+            if not initial:
+                return Walk(values, (previous,), self.update(k, values, (previous,)))
+            own_shape = previous.values.shape
+            before, after = (np.zeros((2 * n, *own_shape)) for n in (len(initial), 1 + len(initial)))
+
+            def step(t: int, held: State) -> State:
+                here = {name: _at(one, t) for name, one in values.items()}
+                new = self.update(k, here, (_at(previous, t), *_paired(held)))
+                for array, one in zip(before, held, strict=True):
+                    array[t] = one
+                for array, one in zip(after, _flat(new), strict=True):
+                    array[t] = one
+                return _flat(new[1:] if own is None else self.cut(k, here, own[t], new[1:]))
+
+            self.along_time(config, at[1], _flat(map(Known, initial)), step, (), visited=self.visited(config))
+        return Walk(values, (previous, *_paired(before)), _paired(after))
+
+    def go_back(
+        self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum, *, visited: Visited | None
+    ) -> WayBack:
+        """Return the gradients of one layer and direction; ``given`` is what reaches its states (T, N, H)."""
+        k, config, w = Balls(arithmetic), case.config, self.step_weights(case, *at)
+        hh, shape = Matrix.of(w.hh), walk.states[0].values.shape
+        with np.errstate(all="ignore"):
+            slopes = self.slopes(k, walk.values, walk.before, walk.states)
+            final = self._final_gradients(case, at, shape)
+
+            def step(t: int, later: State | None) -> State:
+                dh, carried = given.at(t), [_at(one, t) for one in final]
+                if later is not None:
+                    _, of_hh, direct, *others = _paired(later)
+                    dh.product(of_hh, hh)
+                    if self.keeps:
+                        dh.plain(direct)
+                    carried = [k.total(*pair) for pair in zip(others, carried, strict=True)]
+                here = {name: _at(one, t) for name, one in slopes.items()}
+                ih, of_hh, states = self.back(k, here, dh.ball(), carried)
+                return _flat((ih, of_hh, *states))
+
+            wide = (*shape[:-1], len(self.gates) * shape[-1])
+            arrays = [np.zeros(wide) for _ in range(4)] + [np.zeros(shape) for _ in range(2 * len(walk.states))]
+            self.back_along_time(config, at[1], step, tuple(arrays), visited=visited)
+            of_ih, of_hh, direct, *others = _paired(arrays)
+            first = self.first_step(config, at[1])
+            start = Sum(arithmetic, 0, 0, soft=False).product(of_hh.map(lambda a: at_steps(a, first)), hh)
+            if self.keeps:
+                start.plain(direct.map(lambda a: at_steps(a, first)))
+            carried = [one.map(lambda a: at_steps(a, first)) for one in others]
+            return WayBack(of_ih, of_hh, (start.ball(), *carried))
+
+    def _final_gradients(self, case: Case, at: Place, shape: tuple[int, ...]) -> list[Known]:
+        """Return the gradients by the states beside h (T, N, H) that the loss gives: those of the final ones."""
+        found = []
+        for name in case.config.form.final[1:]:
+            array = np.zeros(shape)
+            write_steps(array, self.final_step_back(case.config, at[1]), self.final_gradients(case, name)[at])
+            found.append(Known(array))
+        return found
+
+    def carried_final(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+        config = case.config
+        below = self.read_below(case, states)
+        rows = []
+        for layer, d in self.h_n_order(config):
+            own = states[layer][..., self.features(config, d)]
+            x, previous = (
+                self.layer_input(case, layer, d, below[: layer + 1]),
+                self.previous_states(case, layer, d, own),
+            )
+            walk = self.walk(case, (layer, d), EXACT, Known(x), Known(previous))
+            rows.append([at_steps(one.values, self.final_step(config, d)) for one in walk.states[1:]])
+        return {name: np.stack(of) for name, of in zip(config.form.final[1:], zip(*rows, strict=True), strict=False)}
+
+    def back_through(
+        self, case: Case, at: Place, read: Read, given: tuple[Floats, Floats], *, visited: Visited | None
+    ) -> Back:
+        config, w = case.config, self.step_weights(case, *at)
+        walk = self.walk(case, at, EXACT, Known(read.x), Known(read.previous))
+        final = np.zeros(read.own.shape)
+        write_steps(final, self.final_step_back(config, at[1]), given[1])
+        back = self.go_back(
+            case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(Known(given[0] + final)), visited=visited
+        )
+        of_ih, of_hh = back.ih.values, back.hh.values
+        weights = StepWeights(
+            flattened(of_ih).T @ flattened(read.x),
+            flattened(of_hh).T @ flattened(read.previous),
+            of_ih.sum((0, 1)),
+            of_hh.sum((0, 1)),
+        )
+        start, *carried = (one.values for one in back.start)
+        return Back(weights, of_ih @ w.ih, start, tuple(carried))
+
+
+class GRU(Gated):
+    """The cell h_t = (1 - z) n + z h, with n = tanh(W_in x + b_in + r (W_hn h + b_hn)); r, z are sigmoids of sums."""
+
+    gates = tuple(CELLS["GRU"].gates)
+    keeps = True
+
+    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+        rows = _rows_of(w, 3)
+        r, z = (k.sigmoid(k.affine(x, h, of)) for of in rows[:2])
+        return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, rows[2])), "q": k.of_state(h, rows[2])}
+
+    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+        return (k.mix(v["z"], v["n"], before[0]),)
+
+    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:  # noqa: ARG002 - an LSTM's
+        slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "rz"}
+        own = {"rest": k.less(v["z"]), "slope_n": k.tanh_slope(v["n"]), "apart": k.apart(before[0], v["n"])}
+        return {**v, **slopes, **own}
+
+    def back(
+        self,
+        k: Balls,
+        v: Values,
+        dh: Known,
+        later: Sequence[Known],  # noqa: ARG002 - an LSTM's
+    ) -> tuple[Known, Known, tuple[Known, ...]]:
+        n = k.product(dh, v["rest"], v["slope_n"])
+        r, z = k.product(n, v["q"], v["slope_r"]), k.product(dh, v["apart"], v["slope_z"])
+        return _joined(r, z, n), _joined(r, z, k.product(n, v["r"])), (k.product(dh, v["z"]),)
+
+
+class LSTM(Gated):
+    """The cell h_t = o tanh(c_t) with c_t = f c + i g; i, f and o are sigmoids of sums, and g is a tanh."""
+
+    gates = tuple(CELLS["LSTM"].gates)
+    shows = "o"
+
+    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+        i, f, g, o = (k.affine(x, h, rows) for rows in _rows_of(w, 4))
+        return {"i": k.sigmoid(i), "f": k.sigmoid(f), "g": k.tanh(g), "o": k.sigmoid(o)}
+
+    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+        c = k.total(k.product(v["f"], before[1]), k.product(v["i"], v["g"]))
+        return k.product(v["o"], k.tanh(c)), c
+
+    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
+        t = k.tanh(states[1])
+        slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "ifo"}
+        return {**v, **slopes, "slope_g": k.tanh_slope(v["g"]), "slope_t": k.tanh_slope(t), "t": t, "c": before[1]}
+
+    def back(self, k: Balls, v: Values, dh: Known, later: Sequence[Known]) -> tuple[Known, Known, tuple[Known, ...]]:
+        dc = k.total(k.product(dh, v["o"], v["slope_t"]), later[0])
+        given = {"i": (dc, v["g"]), "f": (dc, v["c"]), "g": (dc, v["i"]), "o": (dh, v["t"])}
+        da = _joined(*(k.product(*given[gate], v[f"slope_{gate}"]) for gate in self.gates))
+        nothing = Known(np.zeros_like(dh.values), np.zeros_like(dh.values))
+        return da, da, (nothing, k.product(dc, v["f"]))
+
+
+def _rows_of(w: StepWeights, gates: int) -> list[Rows]:
+    """Return the parameters of each gate."""
+    H = w.hh.shape[1]
+    blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
+    return [Rows(Matrix.of(w.ih[of].T), Matrix.of(w.hh[of].T), w.b_ih[of], w.b_hh[of]) for of in blocks]
+
+
+def _at(known: Known, t: int) -> Known:
+    return known.map(lambda array: array[t])
+
+
+def _error(known: Known) -> Floats:
+    return np.zeros_like(known.values) if known.error is None else known.error
+
+
+def _flat(balls: Iterable[Known]) -> State:
+    """Return the values and errors of balls as arrays that move together."""
+    return tuple(chain.from_iterable((one.values, _error(one)) for one in balls))
+
+
+def _paired(arrays: Sequence[Floats] | Floats) -> tuple[Known, ...]:
+    """Return the balls that ``_flat`` made arrays of."""
+    return tuple(Known(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
+
+
+def _joined(*gates: Known) -> Known:
+    """Return the balls of all gates (.., H) as one (.., G*H)."""
+    return Known(np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1))
+
+
+GATED: Final[Mapping[str, Gated]] = {"GRU": GRU(), "LSTM": LSTM()}
