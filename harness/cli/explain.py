@@ -1,4 +1,4 @@
-"""``rnn-harness explain``: it says which known mistake computes some arrays."""
+"""``rnn-harness explain``: it says which mistakes compute some arrays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def explain(
     *,
     batch_first: bool | None,
 ) -> int:
-    """Say whether ACTUAL is what nn.RNN computes from X, and if not, which known mistake computes it.
+    """Say whether ACTUAL is what nn.RNN computes from X, and if not, which mistakes compute it.
 
     MODEL holds the weights: a state_dict that torch.save wrote, or an .npz, .safetensors or .json file, under nn.RNN's
     names or those of Keras, Flax, ONNX or plain NumPy code. X and ACTUAL may have any of these formats, and .npy.

@@ -1,7 +1,8 @@
 """arrays: the mistakes that reproduce arrays which a user's code gave, where there is no code to run on fresh cases.
 
 Some facts about the arrays are not known: tanh or relu, which axis is time, and which of nn.RNN's arrays they are.
-These make several readings. In each, the arrays are one observation a case, and ``likeness`` judges them.
+These make several readings. In each, the arrays are one observation a case, and ``identify.explanations`` looks for
+what explains them all.
 
 The numbers are compared as given, in float64, by the allowances of the coarsest dtype among them. That holds, too, for
 code that computes in float64 and rounds its operands, its parameters and its results to that dtype. Each of the three
@@ -13,21 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice, product
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.result import Result
-from harness.diagnosis.diagnose import EVIDENCE, FEW, PAIRS, widest
+from harness.diagnosis.diagnose import EVIDENCE
 from harness.diagnosis.faults import CATALOGUE, Fault
-from harness.diagnosis.likeness import ROUNDINGS, Seen
-from harness.diagnosis.pairs import pair_of
-from harness.diagnosis.parts import from_places, parts_of
-from harness.diagnosis.where import first_wrong
+from harness.diagnosis.identify.ask import Response, rounding_of
+from harness.diagnosis.identify.explanations import COST, MOST, Explanation, case_apart, explanations
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.run import run
+from harness.diagnosis.likeness import Seen
 from harness.oracle.arithmetic import FORMATS, Arithmetic
-from harness.oracle.known import Floats
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
@@ -47,17 +48,13 @@ NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
 }
 
 
-TELLING: Final = ((125, 3), (3, 125))
-"""The sizes T and N of cases that tell mistakes apart: 125 is 1, 5, 13, 29 and 61 beyond multiples of 4, 8, 16, 32 and
-64."""
-
-
 class Given(NamedTuple):
     """One case as the user has it: what went in, and what came out of the user's code."""
 
     x: Any
     actual: Any
     hx: Any = None
+    cotangents: Mapping[str, Any] | None = None
 
 
 class _Case(NamedTuple):
@@ -65,6 +62,7 @@ class _Case(NamedTuple):
 
     x: Array
     hx: Array | None
+    cotangents: dict[str, Array]
     values: tuple[Array, ...]  # the arrays that came out
     labels: tuple[str, ...]  # the names of these arrays in errors
     ways: list[tuple[str, ...]]  # the names that nn.RNN may have for them, in each way to take them
@@ -84,6 +82,25 @@ class Reading(NamedTuple):
         """The config of the first case."""
         return self.seen[0].case.config
 
+    @property
+    def responses(self) -> list[Response]:
+        """The arrays that came back, with what they were made of."""
+        of = [seen.observation for seen in self.seen]
+        arrays = [{name: value.astype(np.float64) for name, value in one.outcome.arrays.items()} for one in of]
+        return [Response(one.case, own, rounded=one.rounded) for one, own in zip(of, arrays, strict=True)]
+
+    @property
+    def dtypes(self) -> list[str]:
+        """The dtype of each case."""
+        return [seen.observation.arithmetic.dtype for seen in self.seen]
+
+    def reproduced(self, cause: Cause) -> bool:
+        """Tell whether mistakes give every number."""
+        if cause.explanation is None:
+            return cause.fault is not None and self.reproduced_by(cause.fault)
+        network, pairs = cause.explanation.network, zip(self.responses, self.dtypes, strict=True)
+        return all(explains(network, a, rounding_of(dtype)) for a, dtype in pairs)
+
     def reproduced_by(self, fault: Fault) -> bool:
         """Tell whether the user's code may make a mistake: it does wherever the mistake would show."""
         return all(
@@ -94,11 +111,25 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class Cause:
-    """A mistake that reproduces everything that is wrong, in one reading."""
+    """Mistakes that reproduce everything that is wrong, in one reading."""
 
     reading: Reading
-    # the mistake; ``None`` if all is right in that reading, though it is not the one that the user said.
-    fault: Fault | None
+    """If there are no mistakes, all is right in this reading, though it is not the one that the user said."""
+    explanation: Explanation | None = None
+    fault: Fault | None = None
+
+    @property
+    def mistakes(self) -> tuple[str, ...]:
+        """The mistakes in sentences."""
+        if self.explanation is not None:
+            return tuple(mistake.sentence for mistake in self.explanation.mistakes)
+        return () if self.fault is None else (self.fault.sentence,)
+
+    def run(self, case: Case) -> Mapping[str, Any]:
+        """Return what a layer with these mistakes gives."""
+        if self.explanation is not None:
+            return run(self.explanation.network, case)
+        return (self.fault or REFERENCE).run(case)
 
 
 @dataclass(frozen=True)
@@ -110,12 +141,8 @@ class Found:
     wrong."""
     misfit: str = ""  # the reason why there is no reading at all: the arrays' shapes fit none
     results: tuple[Result, ...] = ()  # the results of the reading, one for each case
-    causes: tuple[Cause, ...] = ()
-    pairs: int = 0  # the number of pairs of known mistakes that were tried
-    many: bool = False  # true if so many pairs explain the arrays that none is named
-    same: bool = False  # true if all causes are the same to this module
-    # true if no part of the network was left out; with long arrays, it would take too long to try all.
-    whole: bool = True
+    causes: tuple[Cause, ...] = ()  # the plainest first
+    telling: str = ""  # what another case must have that tells the first cause from the others
     tried: bool = True  # false if no mistake was tried, because it takes too long to run even one on such long arrays
     lost: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
     # the number of digits after the point that all values have, if they were taken to be rounded to so many.
@@ -133,11 +160,18 @@ class Found:
 
     @property
     def certain(self) -> bool:
-        """True if one known mistake alone reproduces everything, in enough wrong numbers to rule chance out.
+        """True if one explanation alone reproduces everything, in enough wrong numbers to rule chance out.
 
-        Two different mistakes would have to share each number that is wrong.
+        Two different ones would have to share each number that is wrong.
         """
         return len(self.causes) == 1 and self.wrong >= EVIDENCE
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The mistakes that all causes have, if there are several: whichever it is, these are made."""
+        if len(self.causes) < 2 or self.wrong < EVIDENCE:
+            return ()
+        return tuple(one for one in self.causes[0].mistakes if all(one in other.mistakes for other in self.causes))
 
 
 def explained(
@@ -222,6 +256,9 @@ def _taken_otherwise(reading: Reading) -> Iterator[Reading]:
     observations = [seen.observation for seen in reading.seen]
     yield Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
 
+    if any(one.case.config.loss is not None for one in observations):
+        return
+
     def moved(change: Callable[[Case, str, Array], Array], other: str) -> Reading:
         seen = []
         for one in observations:
@@ -255,47 +292,34 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
 
 
 def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
-    """Look for a mistake; if there is none, for one in a part of the network; if there is none, for two at once.
+    """Look for what explains the arrays, in any reading: as few mistakes as will do.
 
-    No more parts and no more pairs are tried than ``PAIRS`` pays for, and nothing if it does not pay for one run.
+    Nothing is looked for if one run of each reading costs too much.
     """
-    most = PAIRS // (len(readings) * sum(seen.case.config.cost for seen in readings[0].seen))
     nearest = min(readings, key=_distance)
-    if not most:
+    if len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
         return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
-    singles = [_every(reading) for reading in readings]
-    causes = _causes(readings, singles)
-    causes += [Cause(reading, None) for reading in others if all(seen.right for seen in reading.seen)]
+    causes = [Cause(reading) for reading in others if all(seen.right for seen in reading.seen)]
     lost = 0 if causes else _lost(nearest)
-    tried, whole = 0, True
-    if not causes and not lost:
-        for reading, faults in zip(readings, singles, strict=True):
-            parts = list(islice(_parts(reading, faults), most + 1))
-            whole = whole and len(parts) <= most
-            made = [fault for fault in parts[:most] if reading.reproduced_by(fault)]
-            causes += [Cause(reading, fault) for fault in widest(made)]
-    if not causes and not lost:
-        for reading, faults in zip(readings, singles, strict=True):
-            matter = [fault for fault in faults if any(seen.tells_apart(fault) for seen in reading.seen)]
-            pairs = [pair_of(*pair) for pair in islice(combinations(matter, 2), most)]
-            tried += len(pairs)
-            causes += _causes([reading], [pairs])
-    # Where a setting makes no difference, the same mistake is found in both of its readings.
-    said = {cause.fault.sentence if cause.fault else cause.reading.other: cause for cause in reversed(causes)}
-    causes = list(said.values())[::-1]
+    for reading in () if lost else readings:
+        most = 1 if causes else MOST
+        causes += [Cause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
+        causes += [Cause(reading, fault=fault) for fault in _every(reading) if reading.reproduced_by(fault)]
+    fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
+    plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
+    causes = []
+    for cause in plainest:
+        causes += [cause] if all(_apart(cause, other) for other in causes) else []
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
-    same = not tried and _same(causes)
-    many = tried > 0 and len(causes) > FEW
-    return Found(
-        reading,
-        results=results_of(reading),
-        causes=() if many else tuple(causes),
-        pairs=tried,
-        many=many,
-        same=same,
-        whole=whole,
-        lost=lost,
-    )
+    telling = dict.fromkeys(_apart(causes[0], other) for other in causes[1:])
+    return Found(reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost)
+
+
+def _apart(one: Cause, other: Cause) -> str:
+    """Return what another case must have to tell two causes apart; empty if nothing does."""
+    if one.reading.config.plain != other.reading.config.plain or one.reading.other != other.reading.other:
+        return "another x"
+    return case_apart(one.run, other.run, one.reading.seen[0].case)
 
 
 def _distance(reading: Reading) -> tuple[int, float]:
@@ -315,58 +339,10 @@ def _lost(reading: Reading) -> int:
     return count
 
 
-def _causes(readings: Sequence[Reading], faults: Sequence[Sequence[Fault]]) -> list[Cause]:
-    return [
-        Cause(reading, fault)
-        for reading, own in zip(readings, faults, strict=True)
-        for fault in own
-        if reading.reproduced_by(fault)
-    ]
-
-
-def _same(causes: Sequence[Cause]) -> bool:
-    """Tell whether several causes are one for this module, so that no further case could tell them apart.
-
-    For example, a network's last layer may be its only one, and five units hold no block of eight.
-    """
-    if len(causes) < 2 or any(cause.fault is None or cause.reading is not causes[0].reading for cause in causes):
-        return False
-    first, *others = ([array for case in _telling(cause.reading) for array in _run(cause, case)] for cause in causes)
-    return all(_alike(first, other) for other in others)
-
-
-def _telling(reading: Reading) -> Iterator[Case]:
-    """Yield cases of the same weights whose sizes and initial states may tell causes apart."""
-    weights = {name: array.astype(np.float64) for name, array in reading.seen[0].case.weights.items()}
-    generator = np.random.default_rng(0)
-    for T, N in TELLING:
-        config = reading.config.replace(T=T, N=N, hx=True, dtype="float64")
-        x, hx = (generator.standard_normal(config.inputs[name].shape) for name in ("x", "hx"))
-        yield Case(config, x, hx, weights)
-
-
-def _run(cause: Cause, case: Case) -> Iterable[Floats]:
-    assert cause.fault is not None
-    with np.errstate(all="ignore"):
-        return cause.fault.run(case).values()
-
-
-def _alike(runs: Sequence[Floats], others: Sequence[Floats]) -> bool:
-    pairs = zip(runs, others, strict=True)
-    return all(np.allclose(one, other, ROUNDINGS, ROUNDINGS, equal_nan=True) for one, other in pairs)
-
-
 def _every(reading: Reading) -> list[Fault]:
     """Return every fault of the catalogue, with each parameter that one of the cases can tell."""
     fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
     return list({(fault.name, fault.k): fault for fault in fitted}.values())
-
-
-def _parts(reading: Reading, faults: Sequence[Fault]) -> Iterator[Fault]:
-    first = next((first for seen in reading.seen if (first := first_wrong(seen.observation))), {})
-    for fault in faults:
-        yield from parts_of(fault, reading.config)
-        yield from from_places(fault, first)
 
 
 def found_in(reading: Reading) -> Found:
@@ -381,12 +357,18 @@ def results_of(reading: Reading) -> tuple[Result, ...]:
 
 def _as_arrays(given: Given) -> _Case:
     actual: Any = given.actual
+    cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (given.cotangents or {}).items()}
+    expected = [f"{name}.grad" for name in RETURNED]
+    if not cotangents.keys() <= set(expected):
+        held = ", ".join(map(repr, cotangents))[:200]
+        raise UsageError(f"cotangents holds {held}: expected any of {', '.join(expected)}")
     if isinstance(actual, Mapping):
         names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
-        if not names or not set(names) <= set(RETURNED):
-            raise UsageError(
-                f"actual holds {', '.join(map(repr, names))[:200] or 'nothing'}: expected any of {', '.join(RETURNED)}"
-            )
+        outputs = {name for name in names if not (cotangents and str(name).endswith(".grad"))}
+        if not names or not outputs <= set(RETURNED):
+            held = ", ".join(map(repr, names))[:200] or "nothing"
+            hint = "; gradients need cotangents" if any(str(name).endswith(".grad") for name in outputs) else ""
+            raise UsageError(f"actual holds {held}: expected any of {', '.join(RETURNED)}{hint}")
         ways, values = [names], tuple(actual.values())
     elif isinstance(actual, tuple):
         if len(actual) not in NAMES:
@@ -395,7 +377,8 @@ def _as_arrays(given: Given) -> _Case:
     else:
         ways, labels, values = NAMES[1], ("actual",), (actual,)
     arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
-    return _Case(array("x", given.x), None if given.hx is None else array("hx", given.hx), arrays, labels, ways)
+    hx = None if given.hx is None else array("hx", given.hx)
+    return _Case(array("x", given.x), hx, cotangents, arrays, labels, ways)
 
 
 def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
@@ -410,13 +393,31 @@ def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterato
     weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
     dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], given.values)
     for named in _named(config, given):
-        of_config = config if "readout" in named else config.replace(output_size=None)
+        read = "readout" in named or "readout.grad" in given.cotangents
+        of_config = config if read else config.replace(output_size=None)
         own = {name: weights[name] for name in of_config.weights}
-        case = Case(of_config, given.x.astype(np.float64), None if hx is None else hx.astype(np.float64), own).plain()
+        start = None if hx is None else hx.astype(np.float64)
+        cotangents = _cotangents(of_config, given)
+        case = Case(of_config, given.x.astype(np.float64), start, own, cotangents=cotangents).plain()
         outcome = Outcome(as_plain(of_config, named))
         states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
         prefixes: dict[int, Array] | None = {} if states_known and not atol else None
         yield Seen(Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol))
+
+
+def _cotangents(config: RNNConfig, given: _Case) -> dict[str, Array]:
+    """Return the gradients of the loss as a config has them. Raises ``UsageError`` if they do not fit."""
+    found: dict[str, Array] = {}
+    for name, spec in config.cotangents.items():
+        if name not in given.cotangents:
+            raise UsageError(f"cotangents lacks {name}: expected {spec_line(spec)}")
+        value = shaped(given.cotangents[name], spec)
+        if value is None:
+            raise UsageError(
+                f"cotangents[{name!r}] has shape {given.cotangents[name].shape}: expected {spec_line(spec)}"
+            )
+        found[name] = value.astype(np.float64)
+    return found
 
 
 def called(config: RNNConfig, given: _Case) -> RNNConfig:
@@ -426,10 +427,13 @@ def called(config: RNNConfig, given: _Case) -> RNNConfig:
     if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
         hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
         raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
+    of_h_n = "h_n.grad" in given.cotangents
+    losses = {(True, False): "h_n", (False, True): "output", (True, True): "both"}
+    config = config.replace(hx=given.hx is not None, loss=losses.get((of_h_n, len(given.cotangents) > of_h_n)))
     if len(shape) == 2:
-        return config.replace(T=shape[0], batched=False, batch_first=False, hx=given.hx is not None)
+        return config.replace(T=shape[0], batched=False, batch_first=False)
     N, T = shape[:2] if config.batch_first else shape[1::-1]
-    return config.replace(T=T, N=N, hx=given.hx is not None)
+    return config.replace(T=T, N=N)
 
 
 def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
@@ -451,8 +455,8 @@ def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
     """
     fitting: list[dict[str, Array]] = []
     for names in given.ways:
-        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.outputs]
-        named = {name: found for name, value in pairs if (found := shaped(value, config.outputs[name])) is not None}
+        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.returned]
+        named = {name: found for name, value in pairs if (found := shaped(value, config.returned[name])) is not None}
         if len(named) == len(names):
             fitting.append(named)
     shapes = [value.shape for value in given.values]
@@ -481,7 +485,7 @@ def _misfit(config: RNNConfig, given: _Case) -> str:
         return ""
     for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
         names = dict.fromkeys(way[i] for way in given.ways)
-        specs = {name: config.outputs[name] for name in names if name in config.outputs}
+        specs = {name: config.returned[name] for name in names if name in config.returned}
         if any(shaped(value, spec) is not None for spec in specs.values()):
             continue
         said = f"{label} has shape {value.shape}"
@@ -496,7 +500,7 @@ def _misfit(config: RNNConfig, given: _Case) -> str:
 
 def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
     """Return why an array may have the shape that it has; empty where no reason is known."""
-    axes, expected = config.outputs[name]
+    axes, expected = config.returned[name]
     wanted = dict(zip(axes, expected, strict=True))
     sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
     differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]

@@ -80,6 +80,5 @@ def _found(seen: Mapping[str, Seen], wrong: tuple[str, ...]) -> Found:
     telling = [name for name in cheapest if name in wrong][:TELLING]
     telling += [name for name in cheapest if name not in wrong][:TELLING]
     found = found_in(Reading(tuple(seen[name] for name in telling)))
-    causes = [cause for cause in found.causes if cause.fault and whole.reproduced_by(cause.fault)]
-    named = tuple(replace(cause, reading=whole) for cause in causes)
+    named = tuple(replace(cause, reading=whole) for cause in found.causes if whole.reproduced(cause))
     return replace(found, reading=whole, results=results_of(whole), causes=named)

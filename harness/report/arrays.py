@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from numbers import Real
 from typing import Any, Final
 
@@ -13,7 +16,8 @@ import numpy as np
 from harness.checks.result import Method
 from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, spec_line
 from harness.diagnosis.error_map import error_maps
-from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.identify.mistakes import Mistake
+from harness.diagnosis.identify.recurrence import step_lines
 from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.error_maps import maps_record
@@ -22,6 +26,7 @@ from harness.report.page import piece
 from harness.report.record import as_json
 from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
+from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
@@ -32,6 +37,9 @@ WIDTH: Final = 8  # The width of the words that begin the lines, with a space
 
 # The words for arrays of zeros alone, of which no single mistake can be told.
 ALL_ZEROS: Final = "all of the numbers are zeros"
+
+
+ROLES: Final = {"weight_ih": "W_ih", "bias_ih": "b_ih", "weight_hh": "W_hh", "bias_hh": "b_hh"}
 
 
 # The words for a reading in which all is right, by what is not as the user said.
@@ -53,8 +61,8 @@ class Answer:
 
     agrees: bool  # True if the arrays are what nn.RNN gives, as far as its derived allowances tell
     cause: str | None  # The mistake that reproduces the arrays if they are wrong, or what is wrong with their shape
-    certain: bool  # True if exactly one known mistake reproduces everything that is wrong
-    others: tuple[str, ...] = ()  # Other known mistakes that would give the same numbers
+    certain: bool  # True if exactly one explanation reproduces everything that is wrong
+    others: tuple[str, ...] = ()  # Other explanations that would give the same numbers
     lines: tuple[str, ...] = field(default=(), compare=False)
     # The code, the shapes and the maps of errors that a notebook shows, as data.
     pieces: Mapping[str, Any] = field(default_factory=_no_pieces, compare=False)
@@ -87,6 +95,7 @@ def explain(
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
     atol: float = 0.0,
+    cotangents: Mapping[str, Any] | None = None,
     more: Sequence[Sequence[Any]] = (),
 ) -> Answer:
     """Tell whether ``actual``, which your own code made of ``x``, is what ``nn.RNN`` computes, and if not, why.
@@ -97,8 +106,9 @@ def explain(
 
     ``nonlinearity`` and ``batch_first`` are the module's by default; if only weights are given, both values are tried.
     ``atol`` is the error that each number of ``actual`` may have by itself: 5e-5 for four printed digits after the
-    point. ``more`` holds further cases, ``(x, actual)`` or ``(x, actual, hx)``, which tell apart what one case does
-    not.
+    point. If ``cotangents`` holds the gradients of the loss by outputs, as ``output.grad`` or ``h_n.grad``, ``actual``
+    may hold the gradients that your code made of them, as ``weight_hh_l0.grad`` or ``x.grad``. ``more`` holds further
+    cases, ``(x, actual)``, ``(x, actual, hx)`` or ``(x, actual, hx, cotangents)``, which tell apart what one does not.
 
     Raises ``UsageError`` if there is nothing to compare.
     """
@@ -109,12 +119,12 @@ def explain(
     if isinstance(atol, bool) or not isinstance(atol, Real) or not 0 <= float(atol) < math.inf:
         raise UsageError(f"atol={atol!r}: expected a number of at least 0, such as 5e-5 for four printed digits")
     for one in more:
-        if not isinstance(one, tuple | list) or len(one) not in {2, 3}:
+        if not isinstance(one, tuple | list) or len(one) not in {2, 3, 4}:
             raise UsageError(
                 f"more holds {a_or_an(type(one).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
             )
     handed = models(module)
-    cases = [Given(x, actual, hx), *(Given(*one) for one in more)]
+    cases = [Given(x, actual, hx, cotangents), *(Given(*one) for one in more)]
     found, chosen = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
     return _answer(found, chosen, others=len(handed) - 1)
 
@@ -146,7 +156,7 @@ def _pieces(found: Found) -> dict[str, Any]:
     seen = found.reading.seen[wrong].observation
     maps = None if found.agrees else error_maps(seen)
     return {
-        "code": dict(_code(found.causes[0], found.reading)) if found.causes else {},
+        "code": dict(_code(found.causes[0])) if found.causes else {},
         "shapes": shapes_rows(seen.case.config),
         "error_maps": None if maps is None else as_json(maps_record(maps)),
     }
@@ -181,28 +191,27 @@ def _how(found: Found) -> str:
 
 def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     """Yield the lines that say what is wrong, and why."""
-    reading, tried = found.reading, len(CATALOGUE)
+    reading = found.reading
     assert reading is not None
     total = counted(numbers(reading), "number")
     every = f"all {total}" if numbers(reading) > 1 else "the number"
     if causes:
         yield line("cause", causes[0])
-        yield from (line(*pair) for pair in _code(found.causes[0], reading))
+        yield from (line(*pair) for pair in _code(found.causes[0]))
         yield line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
         yield from (line("", f"or {said}") for said in causes[1:NAMED])
         if len(causes) > NAMED:
             yield line("", f"or one of {len(causes) - NAMED} more")
+        if found.shared:
+            yield line("certain", f"{'; and '.join(found.shared)}, whichever it is")
     elif _only_zeros(found):
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
     elif found.lost:
         yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
     elif not found.tried:
-        yield line("cause", f"unknown: {total} are too many to try the known mistakes: give fewer time steps")
+        yield line("cause", f"unknown: {total} are too many to try what may explain them: give fewer time steps")
     else:
-        pairs = f", nor does any of {counted(found.pairs, 'pair')}" if found.pairs else ""
-        pairs = f", and so many of {found.pairs:,} pairs do that none is named" if found.many else pairs
-        parts = "" if found.whole else "; not all were tried in parts of the network: give fewer time steps"
-        yield line("cause", f"unknown: none of the {tried} known mistakes reproduces {every}{pairs}{parts}")
+        yield line("cause", f"unknown: no mistake that was tried reproduces {every}, nor do several at once")
     wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
     case, mismatch = wrong[0]
     yield line("first", _first(reading, case, mismatch))
@@ -223,33 +232,50 @@ def _only_zeros(found: Found) -> bool:
 
 def _sure(found: Found, reproduces: str) -> str:
     """Return how certain a cause is, and what would make it more certain."""
-    if not found.certain and len(found.causes) == 1:
+    if found.certain:
+        return f"{reproduces}; nothing else as simple does"
+    if len(found.causes) == 1:
         return f"{reproduces}, but few are wrong: add other inputs with more=[(x, actual)]"
-    if not found.certain:
-        would = counted(len(found.causes) - 1, "other known mistake")
-        apart = "on this module they are the same" if found.same else "tell them apart with more=[(x, actual)]"
-        return f"{reproduces}; {would} would, too: {apart}"
-    if found.pairs:
-        return f"{reproduces}; no mistake alone does, and no other of {found.pairs:,} pairs"
-    others = f"the other {len(CATALOGUE) - 1}" if found.causes[0].fault else f"the {len(CATALOGUE)}"
-    return f"{reproduces}; none of {others} known mistakes does"
+    others = "so does another" if len(found.causes) == 2 else f"so do {len(found.causes) - 1} others"
+    return f"{reproduces}; {others}: {found.telling} tells, with more=[(x, actual)]"
 
 
 def sentence(cause: Cause) -> str:
-    """Return the mistake, its parameters, and the reading of the arrays if that is not the one that was given."""
+    """Return the mistakes, their parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
     if cause.reading.other in OTHERWISE:
         return OTHERWISE[cause.reading.other]
+    if cause.explanation is not None:
+        named = str if cause.reading.names else partial(_mistake, config)  # cases have parameters of their own
+        return "; and ".join(map(named, cause.explanation.mistakes))
     if cause.fault is None:
         return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
     concerned = cause.fault.concerned(config)
     return cause.fault.sentence + (f" ({', '.join(concerned)})" if concerned else "")
 
 
-def _code(cause: Cause, reading: Reading) -> list[tuple[str, str]]:
-    """Return the wrong line of code, and the right one, if the catalogue has them."""
-    code = None if cause.fault is None else cause.fault.lines(reading.config)
-    return [] if code is None else list(zip(("yours", "nn.RNN"), code, strict=True))
+def _mistake(config: RNNConfig, mistake: Mistake) -> str:
+    """Return a mistake with the parameters that its step takes otherwise."""
+    roles = [role for role, name in ROLES.items() if re.search(rf"\b({role}|{name})\b", mistake.sentence)]
+    layers = {"above": range(1, config.num_layers), "first layer": (0,)}.get(mistake.place, range(config.num_layers))
+    directions = {"reverse": (1,), "forward": (0,)}.get(mistake.place, range(config.num_directions))
+    names = [
+        n for at in product(layers, directions) for n in weight_names(*at, bias=True) if n.startswith(tuple(roles))
+    ]
+    of_step = mistake.yours.startswith("s[t] = ") and roles
+    return f"{mistake.sentence} ({', '.join(names)})" if of_step else mistake.sentence
+
+
+def _code(cause: Cause) -> list[tuple[str, str]]:
+    """Return the lines of code that are wrong, each with the right one."""
+    if cause.explanation is not None:
+        network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity
+        mistakes = cause.explanation.mistakes
+        pairs = [step_lines(one.place, one.yours, one.right, network, nonlinearity) for one in mistakes]
+    else:
+        code = None if cause.fault is None else cause.fault.lines(cause.reading.config)
+        pairs = [] if code is None else [code]
+    return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", "nn.RNN"), pair, strict=True) if line[1]]
 
 
 def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
@@ -279,7 +305,7 @@ def _of(reading: Reading, case: int) -> str:
 def _taken_as(reading: Reading, *, drops: bool) -> Iterator[str]:
     seen = reading.seen[0]
     config, arrays = reading.config, seen.observation.outcome.arrays
-    names = ", ".join(f"{name} {spec_line(config.outputs[name])}" for name in arrays)
+    names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)
     how = f"{config.nonlinearity}, batch_first={config.batch_first}, to the precision of "
     how += seen.observation.arithmetic.dtype
     rounded = f" and atol={seen.observation.rounded:g}" if seen.observation.rounded else ""

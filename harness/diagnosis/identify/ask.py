@@ -39,6 +39,7 @@ class Response(NamedTuple):
     case: Case
     arrays: Mapping[str, Floats]
     shorter: Floats | None = None  # the last states of shorter runs (T, N, H), where the output does not show them
+    rounded: float = 0.0  # how far each number may be off by itself, as if rounded in print
 
     @property
     def steps(self) -> Floats | None:
@@ -65,7 +66,7 @@ class Response(NamedTuple):
     def states(self) -> dict[tuple[int, int], Floats] | None:
         """The states of a single layer by direction, in the order of the steps; ``None`` if they are not known."""
         config = self.case.config
-        if self.steps is None or config.num_layers > 1 or config.lengths is not None:
+        if self.steps is None or config.num_layers > 1 or config.lengths is not None or self.rounded:
             return None
         H = config.hidden_size
         directions = [self.steps[..., d * H : (d + 1) * H] for d in range(config.num_directions)]

@@ -223,7 +223,7 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
                 continue
             ball = made[name]
             value, error = (ball.value, ball.error) if isinstance(ball, Ball) else (ball, np.zeros(np.shape(ball)))
-            close = (np.abs(array - value) <= error + rounding.eta) | ~np.isfinite(error + np.abs(value))
+            close = (np.abs(array - value) <= error + rounding.eta + a.rounded) | ~np.isfinite(error + np.abs(value))
             if not (close | (~np.isfinite(array) & overflows)).all():
                 found.add(name)
     return found

@@ -22,6 +22,14 @@ class Difference(NamedTuple):
     mend: Callable[[LayerModel], LayerModel]
 
 
+PLACES: Final = {
+    "above": "in the layers above the first",
+    "first layer": "in the first layer",
+    "reverse": "in the reverse direction",
+    "forward": "in the forward direction",
+}
+
+
 @dataclass(frozen=True)
 class Mistake:
     """One difference of a subject from nn.RNN."""
@@ -29,26 +37,35 @@ class Mistake:
     sentence: str  # reads on from "the subject"
     yours: str  # the line of NumPy
     right: str  # nn.RNN's; empty where nn.RNN has none
-    place: str = ""  # "above" or "reverse", if it is made there alone
+    place: str = ""  # of ``PLACES``, if it is made there alone
     mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.sentence
 
     def without(self, network: Network) -> Network:
         """Return a network in which this mistake is not made."""
         if not self.place:
             return network.map(self.mend)
-        own: LayerModel = getattr(network, self.place)
-        changed: dict[str, Any] = {self.place: self.mend(own)}
+        name = self.place if self.place in ("above", "reverse") else "first"
+        changed: dict[str, Any] = {name: self.mend(getattr(network, name))}
         return replace(network, **changed)
+
+    def at(self, place: str) -> Mistake:
+        """Return the same mistake where it is made in one place alone."""
+        return replace(self, place=place, sentence=f"{self.sentence}, {PLACES[place]}")
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     """Return the mistakes of a network, in the order in which numbers flow."""
     found = list(_of_model(network.first, nonlinearity, derived=network.derived))
-    for place, words in (("above", "in the layers above the first"), ("reverse", "in the reverse direction")):
+    for place, other in (("above", "first layer"), ("reverse", "forward")):
         model: LayerModel | None = getattr(network, place)
-        for one in [] if model is None else _of_model(model, nonlinearity, derived=network.derived):
-            if one not in found:
-                found.append(replace(one, place=place, sentence=f"{one.sentence}, {words}"))
+        if model is None:
+            continue
+        own = list(_of_model(model, nonlinearity, derived=network.derived))
+        new = [one.at(place) for one in own if one not in found]
+        found = [*(one if one in own or one.place else one.at(other) for one in found), *new]
     return found
 
 
@@ -73,7 +90,7 @@ STARTED: Final = {
     "h_beside[T-1]": "the forward direction's last state",
 }
 # The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
-_PARTS: Final = (
+PARTS: Final = (
     ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?\[")),
     ("b_ih", re.compile(r"^b_ih(_below|_beside)?$")),
     ("h[t-1] @ W_hh.T", re.compile(r"\bh(_below|_beside)?\[|\bhx\b")),
@@ -90,7 +107,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
             else f"starts at {STARTED.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
         )
         yield Difference("start", said, _set("start"))
-    for right, belongs in _PARTS:
+    for right, belongs in PARTS:
         terms = tuple(one for one in model.step if belongs.search(one[0]))
         if terms != (((right, ONE),) if right else ()):
             yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))

@@ -235,6 +235,23 @@ def limit_line(role: str, limit: Limit) -> str:
     return f"{name} = {name} * min(1, {number(limit.most)} / norm)"
 
 
+def step_lines(place: str, yours: str, right: str, network: Network, nonlinearity: str) -> tuple[str, str]:
+    """Return the line of a mistake and nn.RNN's; a step of the way forward as one line, as most people write it."""
+    model = getattr(network, place if place in ("above", "reverse") else "first")
+    if not yours.startswith(("s[t] = ", "h[t] = ")):
+        return yours, right
+    return _step_line(model, nonlinearity), _step_line(LayerModel(), nonlinearity)
+
+
+def _step_line(model: LayerModel, nonlinearity: str) -> str:
+    line, s = f"h = {_state(model, nonlinearity)}", sum_of(model.step)
+    line = line.replace("(s[t])", f"({s})").replace("s[t]", s if line == "h = s[t]" else f"({s})")
+    line = line.replace("np.tanh(", "tanh(")
+    if nonlinearity == "relu" and model.activation is None:
+        line = re.sub(r"np\.maximum\((.*), 0\)", r"relu(\1)", line)
+    return line.replace("h[t-1]", "h") if "h[0]" not in line and "h[t-2]" not in line else line
+
+
 def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
     """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
     own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, LayerModel()))

@@ -1,0 +1,290 @@
+"""choices: the plain differences from nn.RNN that a network may have, each of one slot and in one place.
+
+Where a subject can be asked, the coefficients of its sums are solved for. Where a few arrays are all that there is,
+they are too few equations, so that the plain choices are tried: a term left out, exchanged, scaled, or at some steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations, product
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.layer import FINAL
+from harness.diagnosis.identify.mistakes import PARTS
+from harness.diagnosis.identify.model import (
+    ONE,
+    RIGHT_READOUT,
+    Coef,
+    Entry,
+    LayerModel,
+    Limit,
+    Link,
+    Network,
+    Sum,
+    When,
+)
+from harness.diagnosis.identify.terms import (
+    ACTIVATIONS,
+    AT,
+    INPUT,
+    LEFT,
+    LINK,
+    OF_INPUT,
+    RIGHT_SLOPE,
+    SLOPES,
+    START,
+    STARTS,
+    STEP,
+)
+from harness.diagnosis.identify.terms import RIGHT as OPERANDS
+from harness.oracle.known import Floats
+from harness.space.config import RNNConfig
+
+Change = Callable[[LayerModel], LayerModel]
+
+FACTORS: Final = (2.0, 0.5, -1.0)
+SHARES: Final = (0.5, 0.1, 0.9, 0.2, 0.8, 0.25, 0.75, 0.3, 0.7)  # of the old state in a leaky one
+_SCALES: Final = {"x[t] @ W_ih.T": ("np.sqrt(I)", "I"), "h[t-1] @ W_hh.T": ("np.sqrt(H)", "H")}  # that divide a term
+_PLAIN: Final = frozenset(
+    ("x[t] @ W_ih", "h[t-1] @ W_hh", "h[t-1]", "x[t]", "1", "b_ih @ W_hh.T", "x[t-1] @ W_ih.T", "x[t+1] @ W_ih.T")
+)
+_BEYOND: Final = {
+    "x[t-1]": When("from", 1),
+    "x[t+1]": When("but last", 1),
+    "h[t-2]": When("from", 1),
+}  # where it exists
+ENDS: Final = 3  # the steps at an end that a term stands at, or does not, at most
+
+
+class Choice(NamedTuple):
+    """A difference of a network from nn.RNN: whether it is of the way back, and one of the plainest."""
+
+    back: bool
+    plain: bool
+    made: Callable[[Network], Network]
+
+
+def choices(config: RNNConfig, given: Mapping[str, Floats]) -> list[Choice]:
+    """Return the choices that may show in the given arrays of a config, the plainest first."""
+    every = [(False, *one) for one in _forward(config)]
+    every += [(True, *one) for one in _back(config, given)] if config.loss is not None else []
+    found = [Choice(back, plain, _everywhere(change)) for back, plain, change in every]
+    for place in _places(config):
+        found += [Choice(back, plain, _in_place(change, place)) for back, plain, change in every]
+    if config.bidirectional:
+        found.append(Choice(False, True, _in_place(_setting("written", "h[T-1-t]"), "reverse")))
+    return sorted(found, key=lambda choice: not choice.plain)
+
+
+def _everywhere(change: Change) -> Callable[[Network], Network]:
+    return lambda network: network.map(change)
+
+
+def _places(config: RNNConfig) -> Iterator[str]:
+    if config.num_layers > 1:
+        yield from ("above", "first layer")
+    if config.bidirectional:
+        yield from ("reverse", "forward")
+
+
+def _in_place(change: Change, place: str) -> Callable[[Network], Network]:
+    """Return what changes the model of one place alone."""
+
+    def made(network: Network) -> Network:
+        if place == "above":
+            return replace(network, above=change(network.above or network.first))
+        if place == "reverse":
+            return replace(network, reverse=change(network.reverse or network.first))
+        other = "above" if place == "first layer" else "reverse"
+        kept: dict[str, Any] = {other: getattr(network, other) or network.first}
+        return replace(network, first=change(network.first), **kept)
+
+    return made
+
+
+def _patterns(T: int) -> Iterator[When]:
+    """Yield the steps at which a term may stand where it does not stand at all of them."""
+    yield When("from", 1)  # with one step alone, nothing tells it from never
+    if T > 1:
+        yield When("only", 0)
+        ends = [1, *range(2, min(T - 1, ENDS + 1))]  # with T - 1, it is the same as 1 from the other end
+        yield from (When(kind, k) for k in ends for kind in ("but last", "last", "first", "from"))
+        yield from (When(kind, k) for k in range(2, min(T, ENDS + 1)) for kind in ("but every", "every"))
+
+
+def _coefs(T: int, scales: Sequence[str]) -> Iterator[tuple[bool, Coef]]:
+    """Yield the coefficients that a term may have in place of 1, each with whether it is plain."""
+    yield from ((True, Coef(value)) for value in FACTORS)
+    yield from ((True, Coef(1.0, scale)) for scale in scales)
+    yield from ((when in (When("from", 1), When("but last", 1)), Coef(when=when)) for when in _patterns(T))
+
+
+def _fits(name: str, table: Mapping[str, Any], config: RNNConfig) -> bool:
+    term = table[name]
+    if term.square and config.input_size != config.hidden_size:
+        return False
+    other = getattr(term, "other", "").partition(" ")[0]
+    return not other or (config.bidirectional if other == "beside" else config.num_layers > 1)
+
+
+def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+    """Yield the choices of the way forward."""
+    for start in STARTS:
+        if start != "hx" and (config.hx or start.startswith("h_")) and _started(start, config):
+            yield start == "0 * hx", _setting("start", start)
+    yield from _sums(config)
+    for kind in ACTIVATIONS:
+        change = _setting("activation", None if kind == config.nonlinearity else kind)
+        yield kind in {"tanh", "relu", "identity", "sigmoid"}, change
+    for kind, when in product(("identity", "tanh", "relu"), (When("only", 0), When("last", 1))):
+        if config.T > 1 and kind != config.nonlinearity:
+            yield False, _setting("otherwise", ((kind, when),))
+    yield from ((False, _setting("inside", factor)) for factor in FACTORS)
+    for count in range(1, 4):
+        for some in combinations([right for right, _ in PARTS if right], count):
+            yield count == 1, _outside(some)
+    for share in SHARES:
+        for factor in (1 - share, 1.0):
+            yield False, _leaking((("h[t-1]", Coef(share)),), factor)
+    yield True, _leaking((("h[t-1]", ONE),), 1.0)
+    if config.input_size == config.hidden_size:
+        yield True, _leaking((("x[t]", ONE),), 1.0)
+    yield from ((True, _setting("final", final)) for final in FINAL if final != "h[T-1]")
+    yield True, _setting("written", "s[t]")
+
+
+def _sums(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+    """Yield what each part of the step's sum may be."""
+    for right, belongs in PARTS:
+        others = [name for name in STEP if name != right and belongs.search(name) and _fits(name, STEP, config)]
+        if right:
+            yield True, _parted(belongs, ())
+            for plain, coef in _coefs(config.T, _SCALES.get(right, ())):
+                yield plain, _parted(belongs, ((right, coef),))
+        for name in others:
+            coefs = [ONE, *(Coef(when=when) for index, when in _BEYOND.items() if index in name)]
+            yield from ((name in _PLAIN, _parted(belongs, ((name, coef),))) for coef in coefs)
+
+
+def _started(start: str, config: RNNConfig) -> bool:
+    return ("below" not in start or config.num_layers > 1) and ("beside" not in start or config.bidirectional)
+
+
+def _setting(name: str, value: Any) -> Change:
+    changed: dict[str, Any] = {name: value}
+    return lambda model: replace(model, **changed)
+
+
+def _parted(belongs: Any, terms: Sum) -> Change:
+    """Return what gives one part of the step's sum other terms."""
+
+    def part(name: str) -> int:
+        return next((i for i, (_, of) in enumerate(PARTS) if of.search(name)), len(PARTS))
+
+    def made(model: LayerModel) -> LayerModel:
+        rest = [one for one in model.step if not belongs.search(one[0])]
+        return replace(model, step=tuple(sorted([*rest, *terms], key=lambda one: part(one[0]))))
+
+    return made
+
+
+def _outside(names: Sequence[str]) -> Change:
+    """Return what moves terms of the sum behind the activation."""
+
+    def made(model: LayerModel) -> LayerModel:
+        step = tuple(one for one in model.step if one[0] not in names)
+        return replace(model, step=step, added=(*model.added, *((name, ONE) for name in names)))
+
+    return made
+
+
+def _leaking(added: Sum, factor: float) -> Change:
+    return lambda model: replace(model, added=(*model.added, *added), activated=factor)
+
+
+def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool, Change]]:
+    """Yield the choices of the way back."""
+    square = config.input_size == config.hidden_size
+    yield from _slopes(config)
+    yield True, _setting("links", ())
+    for name, term in LINK.items():
+        for sloped in (True, False):
+            links = (Link(name, sloped),)
+            if name != "dh_next[t+1]" and (square or not term.square) and links != LayerModel().links:
+                yield name.startswith("da[t+1]") or not sloped, _setting("links", links)
+    yield True, _setting("own", ((False, ONE),))
+    for when in _patterns(config.T):
+        yield when in (When("but last", 1), When("from", 1)), _setting("reached", when)
+    yield False, _setting("passes", When("never"))
+    for k in range(2, config.T):
+        yield False, _setting("passes", When("but every", k))
+        yield False, _setting("horizon", k)
+    if config.loss != "output":
+        for how, when in (("g", When()), ("g", When("only", 0)), ("instead", When("last", 1))):
+            yield False, _setting("entry", (Entry(how, Coef(when=when)),))
+        yield False, _setting("entry", ())
+    roles = [role for role in RIGHT_READOUT if any(name.startswith(role) and name.endswith(".grad") for name in given)]
+    for some in (("bias_ih", "bias_hh"), *((role,) for role in roles)):
+        if set(some) <= set(roles):
+            yield from _readouts(some, config)
+    yield from _limits(given, roles)
+
+
+def _slopes(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+    square, right = config.input_size == config.hidden_size, dict(RIGHT_SLOPE[config.nonlinearity])
+    for name in SLOPES:
+        sums = [((name, 1.0),), (("1", 1.0), (name, -1.0))]
+        sums += [((name, 1.0), (f"{name}**2", -1.0))] if f"{name}**2" in SLOPES else []
+        for terms in sums if square or name not in OF_INPUT else ():
+            if dict(terms) != right and len(dict(terms)) == len(terms):
+                yield name in {"1", "h", "(h > 0)", "s"}, _setting("slope", terms)
+    yield from ((True, _setting("at", at)) for at in AT if at != "t")
+
+
+def _readouts(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+    """Yield the sums that the gradients of some roles may be."""
+    [(right, _)] = RIGHT_READOUT[roles[0]]
+    sums: list[tuple[bool, Sum]] = [(True, ())]
+    sums += [(plain, ((right, coef),)) for plain, coef in _coefs(config.T, ("N", "T", "N * T", "H", "N * H"))]
+    square = config.input_size == config.hidden_size
+    if roles[0] in ("x", "hx"):
+        table = INPUT if roles[0] == "x" else START
+        names = [name for name, term in table.items() if square or not term.square]
+    elif roles[0].startswith("bias"):
+        names = [f"{left} . 1" for left in LEFT] + ["summed over units da[t] . 1"]
+        names += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if config.N > 1 else []
+    else:
+        own = right.partition(" . ")[2]
+        of_x = roles[0] == "weight_ih"
+        fits = [name for name in OPERANDS if name != "1" and (square or (name.startswith("x[") == of_x))]
+        names = [f"da[t] . {name}" for name in fits] + [f"{left} . {own}" for left in LEFT]
+        names += [f"transposed {right}"] if square or not of_x else []
+        names += [f"sequence {n}: {right}" for n in ("first", "last")] if config.N > 1 else []
+    plainest = ("da[t] . h[t]", "dh[t] . ", "g[t] . ", "transposed", "dh[t] @", "da[t] @ W_ih.T")
+    sums += [(name.startswith(plainest), ((name, ONE),)) for name in names if name != right]
+    for plain, terms in sums:
+        yield plain, _reading(roles, terms)
+
+
+def _reading(roles: Sequence[str], terms: Sum) -> Change:
+    return lambda model: replace(model, readouts={**model.readouts, **dict.fromkeys(roles, terms)})
+
+
+def _limits(given: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tuple[bool, Change]]:
+    """Yield the clips that show as one size which several elements of a gradient have, and none more."""
+    tops: dict[str, float] = {}
+    for name, array in given.items():
+        sizes = abs(array).ravel()
+        if name.endswith(".grad") and sizes.size > 1 and sizes.max() and (sizes == sizes.max()).sum() > 1:
+            tops[name] = float(sizes.max())
+    for top in dict.fromkeys(tops.values()):
+        limit, clips = Limit("elements", top), [role for role in roles if any(n.startswith(role) for n in tops)]
+        yield True, _limiting(roles, limit)
+        yield True, _limiting([role for role in roles if role not in ("x", "hx")], limit)
+        yield from ((False, _limiting([role], limit)) for role in clips)
+
+
+def _limiting(roles: Sequence[str], limit: Limit) -> Change:
+    return lambda model: replace(model, limits={**model.limits, **dict.fromkeys(roles, limit)})

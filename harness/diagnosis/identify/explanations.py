@@ -1,0 +1,278 @@
+"""explanations: the networks that give the arrays of a few known cases, where nothing can be asked of any subject.
+
+A network is nn.RNN with some plain choices (``choices``), as few as give every number within the derived bounds. They
+are looked for along the flow: the first step before later ones, layer by layer, the way forward before gradients, so
+that mistakes which begin to show at different places only add up. What else gives the same numbers with as few choices
+is kept, and a case is looked for that would tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations, product
+from typing import Any, Final, NamedTuple
+
+from numpy.typing import NDArray
+
+from harness.diagnosis.identify.ask import Response, rounding_of
+from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.choices import Choice, choices
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
+from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.oracle.arithmetic import FORMATS
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.parts import ConfigError
+from harness.space.values import draw
+
+MOST: Final = 5  # choices of one network
+BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
+EXPLAINED: Final = 30  # networks that are held against each other, at most
+COST: Final = 2**30  # of all runs of a search, in units of ``RNNConfig.cost``
+SLACK: Final = 64.0  # ``likeness.SLACK``: by how much faster than in a right run errors may grow
+Bits = NDArray[np.bool_]
+Runs = Callable[[Case], Mapping[str, Any]]  # what a layer gives on a case
+
+BACK: Final = ("bias_ih", "bias_hh", "weight_ih", "x", "weight_hh", "hx")  # gradients, those of fewest choices first
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A network that gives every number, and its mistakes."""
+
+    network: Network
+    mistakes: tuple[Mistake, ...]
+
+
+class _Found(NamedTuple):
+    """A network on the way, its choices, and how many of the views it explains."""
+
+    network: Network
+    made: tuple[Choice, ...]
+    views: int
+
+
+def explanations(responses: Sequence[Response], dtypes: Sequence[str], most: int = MOST) -> list[Explanation]:
+    """Return the networks with fewest mistakes that give all arrays, the plainest first; nothing if none does.
+
+    ``most`` is the number of choices of a network, at most.
+    """
+    case = responses[0].case
+    with np.errstate(all="ignore"):
+        every = _Search(responses, dtypes).found(most)
+    fewest = min((len(one.mistakes) for one in every), default=0)
+    different: list[Explanation] = []
+    for one in [one for one in every if len(one.mistakes) == fewest][:EXPLAINED]:
+        if all(case_apart(partial(run, one.network), partial(run, other.network), case) for other in different):
+            different.append(one)
+    return different
+
+
+class _Search:
+    """The search of networks that explain some arrays."""
+
+    def __init__(self, responses: Sequence[Response], dtypes: Sequence[str]) -> None:
+        self._responses, self._roundings = responses, [rounding_of(dtype) for dtype in dtypes]
+        first = responses[0].case.config
+        config = max((one.case.config for one in responses), key=lambda one: (one.loss is not None, one.T))
+        self._names = [[name for name in a.case.config.returned if name in a.arrays] for a in responses]
+        self._actual = self._joined([a.arrays for a in responses])
+        right = [run(RIGHT, a.case, r, a.states) for a, r in zip(responses, self._roundings, strict=True)]
+        errors = [{n: v.error if isinstance(v, Ball) else 0 * values_of(v) for n, v in of.items()} for of in right]
+        units = max(FORMATS[dtype].u for dtype in dtypes) * (first.input_size + first.hidden_size + 2)
+        self._relative, self._absolute = SLACK * units, SLACK * self._joined(errors) + responses[0].rounded
+        self._views, self._forward = self._in_order()
+        self._gradients = len(self._views) > self._forward
+        self._choices = choices(config, {name: v for a in responses for name, v in a.arrays.items()})
+        self._runs = COST // sum(a.case.config.cost for a in responses)
+
+    def _joined(self, several: Iterable[Mapping[str, Any]]) -> Floats:
+        pairs = zip(several, self._names, strict=True)
+        return np.concatenate([np.ravel(values_of(of[name])) for of, names in pairs for name in names])
+
+    def _in_order(self) -> tuple[list[Bits], int]:
+        """Return which numbers are seen in each view, the first ones along the flow, then more and more.
+
+        Return, too, how many of the views are of the way forward.
+        """
+        keys: list[Any] = []
+        for a, names in zip(self._responses, self._names, strict=True):
+            config = a.case.config
+            H, T = config.hidden_size, config.T
+            for name in names:
+                index = np.indices(a.arrays[name].shape)
+                zeros = np.zeros(a.arrays[name].shape, int)
+                if name.endswith(".grad"):
+                    of = (BACK.index(role_of(name)) if role_of(name) in BACK else -1) + zeros
+                    layer = int("".join(filter(str.isdigit, name.rpartition("_l")[2])) or -1)
+                    key = [2 + zeros, -layer + zeros, of]
+                elif name == "h_n":
+                    inner = index[0] < (config.num_layers - 1) * config.num_directions
+                    key = [np.where(inner, 0, 1), index[0], T + zeros]
+                else:
+                    t = index[1 if config.batch_first and config.batched else 0]
+                    reverse = (index[-1] >= H) & (name == "output")
+                    key = [1 + zeros, zeros, np.where(reverse, T - 1 - t, t)]
+                keys.append(np.stack([part.ravel() for part in key]))
+        order, ranks = np.unique(np.concatenate(keys, 1), axis=1, return_inverse=True)
+        ranks = ranks.ravel()
+        return [ranks <= rank for rank in range(order.shape[1])], int((order[0] < 2).sum())
+
+    def _run(self, network: Network) -> Floats | None:
+        """Return what a network gives, in one row; ``None`` if it cannot run, or if too much was run."""
+        self._runs -= 1
+        try:
+            made = [run(network, a.case, states=a.states) for a in self._responses]
+            row = self._joined(made)
+        except (ValueError, IndexError, KeyError):
+            return None
+        return row if row.size == self._actual.size else None
+
+    def _near(self, row: Floats) -> Bits:
+        off = np.abs(row - self._actual)
+        close: Bits = off <= self._absolute + self._relative * (np.abs(row) + np.abs(self._actual))
+        return close
+
+    def _views_of(self, row: Floats) -> int:
+        """Return how many views are near what a network gives."""
+        near = self._near(row)
+        return next((i for i, view in enumerate(self._views) if not near[view].all()), len(self._views))
+
+    def _explains(self, network: Network) -> bool:
+        return all(explains(network, a, r) for a, r in zip(self._responses, self._roundings, strict=True))
+
+    def found(self, most: int) -> list[Explanation]:
+        """Return the networks with fewest choices that explain everything, and those of as few mistakes."""
+        frontier, pending = [self._made(RIGHT, ()) or _Found(RIGHT, (), 0)], list[_Found]()
+        if frontier[0].views == len(self._views):
+            return []
+        explained: list[Explanation] = []
+        for count in range(1, most + 1):
+            if (explained and count > min(len(one.mistakes) for one in explained)) or self._runs <= 0:
+                break
+            reached, pending, stuck = pending, [], []
+            for base in frontier:
+                own = self._extended(base)
+                reached += own
+                stuck += [] if own else [base]
+            if self._gradients:
+                reached += [self._derived(one) for one in reached if one.views >= self._forward > 0]
+            whole = [one for one in reached if one.views == len(self._views) and self._explains(one.network)]
+            explained += [self._explanation(one.network) for one in self._exchanged(whole)]
+            reached = [one for one in reached if one.views < len(self._views)]
+            if count < most and (not explained or count < min(len(one.mistakes) for one in explained)):
+                pending = [pair for base in stuck for pair in self._by_pairs(base)]
+            frontier = sorted(reached, key=lambda one: -one.views)[:BEAM]
+        return explained
+
+    def _explanation(self, network: Network) -> Explanation:
+        nonlinearity = self._responses[0].case.config.nonlinearity
+        return Explanation(network, tuple(mistakes_of(network, nonlinearity)))
+
+    def _derived(self, found: _Found) -> _Found:
+        """Return a network whose gradients are the derivative of its way forward."""
+        return self._made(replace(found.network, derived=True), found.made) or found
+
+    def _made(self, network: Network, made: tuple[Choice, ...], base: _Found | None = None) -> _Found | None:
+        """Return a network with the views that it explains, if these are more than a base explains."""
+        row = self._run(network) if self._runs > 0 else None
+        if row is None or (views := self._views_of(row)) <= (0 if base is None else base.views):
+            return None
+        return _Found(network, made, views)
+
+    def _choices_of(self, base: _Found) -> list[Choice]:
+        """Return the choices that may show in the first view that is not explained."""
+        if not self._forward:
+            return self._choices
+        return [choice for choice in self._choices if choice.back == (base.views >= self._forward)]
+
+    def _extended(self, base: _Found) -> list[_Found]:
+        """Return what explains more views with one choice more."""
+        tried = (self._made(one.made(base.network), (*base.made, one), base) for one in self._choices_of(base))
+        return [one for one in tried if one is not None]
+
+    def _by_pairs(self, base: _Found) -> list[_Found]:
+        """Return what explains more views with two choices more, of which each alone explains none.
+
+        Of choices that give the same numbers in the first view that is not explained, one stands for all at first.
+        """
+        if base.views == len(self._views) or (before := self._run(base.network)) is None:
+            return []
+        view, classes = self._views[base.views], dict[bytes, list[Choice]]()
+        size = 1e-300 + np.abs(self._actual[view]).max()
+        for choice in self._choices_of(base):
+            if (row := self._run(choice.made(base.network))) is not None and not (row == before)[view].all():
+                classes.setdefault(np.round(row[view] / size, 9).tobytes(), []).append(choice)
+        found: list[_Found] = []
+        plain = [sum(choice.plain for choice in choices) > 0 for choices in classes.values()]
+        pairs = [
+            (i + j, one, other) for (i, one), (j, other) in combinations(zip(plain, classes.values(), strict=True), 2)
+        ]
+        for how in (2, 1, 0):
+            for _, one, other in () if found else [pair for pair in pairs if pair[0] == how]:
+                row = self._run(other[0].made(one[0].made(base.network))) if self._runs > 0 else None
+                if row is None or not self._near(row)[view].all():
+                    continue
+                tried = (
+                    self._made(second.made(first.made(base.network)), (*base.made, first, second), base)
+                    for first, second in product(one, other)
+                )
+                found += [each for each in tried if each is not None]
+        return found
+
+    def _exchanged(self, whole: Sequence[_Found]) -> Iterator[_Found]:
+        """Yield networks that explain everything, and those which do with one of their choices exchanged."""
+        yield from whole
+        for one in whole[:BEAM]:
+            for i in range(len(one.made) if len(one.made) > 1 else 0):
+                for choice in self._choices:
+                    made = (*one.made[:i], choice, *one.made[i + 1 :])
+                    network = replace(RIGHT, derived=one.network.derived)
+                    for each in made:
+                        network = each.made(network)
+                    found = self._made(network, made)
+                    if found is not None and found.views == len(self._views) and self._explains(network):
+                        yield found
+
+
+# What another case may have that tells two networks apart, in words; the likeliest to be at hand first.
+OTHER_CASES: Final[dict[str, dict[str, Any]]] = {
+    "another x": {},
+    **{f"T={T}": {"T": T} for T in (2, 3, 5, 13)},
+    **{f"N={N}": {"N": N} for N in (2, 3)},
+    "hx": {"hx": True},
+    "hx, T=13 and N=3": {"hx": True, "T": 13, "N": 3},
+    "other weights": {"hx": True, "T": 13, "N": 3},
+}
+
+
+def case_apart(one: Runs, other: Runs, case: Case) -> str:
+    """Return what another case must have on which two layers differ; empty if they are the same wherever tried."""
+    weights = {name: np.asarray(array, np.float64) for name, array in case.weights.items()}
+    for words, change in OTHER_CASES.items():
+        if _differ(one, other, case.config, change, {} if words == "other weights" else weights):
+            return words
+    sizes = {"hidden_size": case.config.hidden_size + 1, "input_size": case.config.input_size + 2}
+    return "another hidden_size" if _differ(one, other, case.config, sizes | {"T": 7, "N": 5}, {}) else ""
+
+
+def _differ(
+    one: Runs, other: Runs, config: RNNConfig, change: Mapping[str, Any], weights: Mapping[str, Floats]
+) -> bool:
+    """Tell whether two layers give other numbers on a random case; not if there is no such config."""
+    try:
+        config = config.replace(lengths=None, dtype="float64", **({"batched": True} if "N" in change else {}), **change)
+    except ConfigError:
+        return False
+    drawn = draw(config, "normal", 11)
+    case = Case.from_arrays(config, {**drawn.arrays, **weights}).plain()
+    with np.errstate(all="ignore"):
+        given, others = one(case), other(case)
+    pairs = [(values_of(given[name]), values_of(others[name])) for name in given if name in others]
+    return any(a.shape != b.shape or not np.allclose(a, b, 1e-9, 1e-12, equal_nan=True) for a, b in pairs)
