@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, islice, product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from harness.diagnosis.identify.explanations import COST, MOST, Explanation, cas
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.likeness import Seen
+from harness.diagnosis.pairs import pair_of
 from harness.oracle.arithmetic import FORMATS, Arithmetic
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import ArraySpec, RNNConfig
@@ -305,6 +306,8 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
         most = 1 if causes else MOST
         causes += [Cause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
         causes += [Cause(reading, fault=fault) for fault in _every(reading) if reading.reproduced_by(fault)]
+    for reading in () if lost or causes else readings:
+        causes += [Cause(reading, fault=pair) for pair in _pairs(reading) if reading.reproduced_by(pair)]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
     plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
     causes = []
@@ -313,6 +316,13 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     telling = dict.fromkeys(_apart(causes[0], other) for other in causes[1:])
     return Found(reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost)
+
+
+def _pairs(reading: Reading) -> Iterator[Fault]:
+    """Yield pairs of known mistakes that matter, as many as are worth the time."""
+    matter = [fault for fault in _every(reading) if any(seen.tells_apart(fault) for seen in reading.seen)]
+    most = COST // sum(seen.case.config.cost for seen in reading.seen)
+    return (pair_of(*pair) for pair in islice(combinations(matter, 2), most))
 
 
 def _apart(one: Cause, other: Cause) -> str:

@@ -127,7 +127,7 @@ def test_the_notebook_s_arrays_lack_b_hh(names: tuple[str, ...]) -> None:
     [
         (DEEP, turned_w_hh, {}, "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T (weight_hh_l0, weight_hh_l0_rev"),
         (DEEP, tanh, {"hx": False}, "ignores hx: it starts at zeros"),
-        (RELU, tanh, {}, "applies np.tanh(s), not relu"),
+        (RELU, tanh, {}, "applies tanh, not relu"),
         (RELU, relu_without_b_ih, {}, "ignores bias_ih: b_ih is never added (bias_ih_l0)"),
         (
             BOTH_WAYS,
@@ -159,7 +159,7 @@ def test_a_mistake_is_named_in_stacks_directions_and_relu(
 def test_what_is_certain_is_never_another_mistake(config: RNNConfig) -> None:
     """Two of the mistakes that are tried are made at once; what is called certain gives their output on another x."""
     case, every = of(config), choices(config, {})
-    several = [one.made(other.made(RIGHT)) for one, other in zip(every[::7], every[3::7], strict=False)]
+    several = [one.made(other.made(RIGHT)) for one, other in zip(every[::19], every[3::19], strict=False)]
     certain = 0
 
     for network in several:

@@ -6,16 +6,19 @@ they are too few equations, so that the plain choices are tried: a term left out
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import PARTS
 from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_READOUT,
+    Blank,
     Coef,
     Entry,
     LayerModel,
@@ -26,7 +29,6 @@ from harness.diagnosis.identify.model import (
     When,
 )
 from harness.diagnosis.identify.terms import (
-    ACTIVATIONS,
     AT,
     INPUT,
     LEFT,
@@ -37,6 +39,7 @@ from harness.diagnosis.identify.terms import (
     START,
     STARTS,
     STEP,
+    WRITTEN,
 )
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.known import Floats
@@ -136,11 +139,11 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
             yield start == "0 * hx", _setting("start", start)
     yield from _sums(config)
     for kind in ACTIVATIONS:
-        change = _setting("activation", None if kind == config.nonlinearity else kind)
+        change = _setting("activation", None if kind == config.nonlinearity else ACTIVATIONS[kind])
         yield kind in {"tanh", "relu", "identity", "sigmoid"}, change
     for kind, when in product(("identity", "tanh", "relu"), (When("only", 0), When("last", 1))):
         if config.T > 1 and kind != config.nonlinearity:
-            yield False, _setting("otherwise", ((kind, when),))
+            yield False, _setting("otherwise", ((ACTIVATIONS[kind], when),))
     yield from ((False, _setting("inside", factor)) for factor in FACTORS)
     for count in range(1, 4):
         for some in combinations([right for right, _ in PARTS if right], count):
@@ -151,8 +154,21 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     yield True, _leaking((("h[t-1]", ONE),), 1.0)
     if config.input_size == config.hidden_size:
         yield True, _leaking((("x[t]", ONE),), 1.0)
+    for state, batch, silent in product(("h[t-1]", "0"), (False, True), (False, True)):
+        yield False, _setting("at_zero", Blank(state, batch, silent))
+    yield from _returned(config)
+
+
+def _returned(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
+    """Yield which steps may be computed, and what may be returned of each."""
     yield from ((True, _setting("final", final)) for final in FINAL if final != "h[T-1]")
-    yield True, _setting("written", "s[t]")
+    for written in WRITTEN:
+        far = any(int(k) >= config.T - 1 for k in re.findall(r"\(t, (?:T-)?(\d+)\)", written))
+        if written not in {"h[t]", "h[T-1-t]"} and not far:
+            yield written == "s[t]", _setting("written", written)
+    for when in _patterns(config.T):
+        yield False, _setting("shown", when)
+        yield False, _setting("visited", when)
 
 
 def _sums(config: RNNConfig) -> Iterator[tuple[bool, Change]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.choices import Choice, choices
-from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import RIGHT, Network
 from harness.diagnosis.identify.run import role_of, run, values_of
@@ -34,7 +34,7 @@ from harness.space.values import draw
 MOST: Final = 5  # choices of one network
 BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
 EXPLAINED: Final = 30  # networks that are held against each other, at most
-COST: Final = 2**30  # of all runs of a search, in units of ``RNNConfig.cost``
+COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
 SLACK: Final = 64.0  # ``likeness.SLACK``: by how much faster than in a right run errors may grow
 Bits = NDArray[np.bool_]
 Runs = Callable[[Case], Mapping[str, Any]]  # what a layer gives on a case
@@ -128,7 +128,7 @@ class _Search:
         """Return what a network gives, in one row; ``None`` if it cannot run, or if too much was run."""
         self._runs -= 1
         try:
-            made = [run(network, a.case, states=a.states) for a in self._responses]
+            made = [run(network, a.case, states=states_of(network, a)) for a in self._responses]
             row = self._joined(made)
         except (ValueError, IndexError, KeyError):
             return None
