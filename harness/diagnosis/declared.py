@@ -78,6 +78,13 @@ class Instead:
         """The reason why that is certain."""
         return f"so declared, it agrees on this case and on {self.fresh} fresh ones; as it is, it fails on them"
 
+    def explains(self, subject: Subject, observation: Observation, _result: Result) -> bool:
+        """Tell if the subject agrees on the case as if it had declared the other conventions."""
+        case = _asked(observation.case, subject, self.instead)
+        with suppress(Hang):
+            return check_agreement(_as(subject, self.instead), case).verdict is Verdict.AGREES
+        return False
+
 
 class _As:
     """A subject as if it had declared other conventions."""
@@ -120,21 +127,6 @@ def instead_of(
             if found:
                 return found[0] if len(found) == 1 else None
     return None
-
-
-class ByDeclaration:
-    """An excuse for every failure that goes away with another declaration."""
-
-    def __init__(self, name: str, subject: Subject, instead: Instead) -> None:
-        self.name = name
-        self._subject, self._other = subject, instead.instead
-
-    def excuses(self, observation: Observation, _result: Result) -> bool:
-        """Tell if the subject agrees on the case as if it had declared the other conventions."""
-        case = _asked(observation.case, self._subject, self._other)
-        with suppress(Hang):
-            return check_agreement(_as(self._subject, self._other), case).verdict is Verdict.AGREES
-        return False
 
 
 def _as(subject: Subject, conventions: Conventions) -> Subject:

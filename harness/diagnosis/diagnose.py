@@ -16,7 +16,6 @@ from itertools import chain, combinations, islice
 from typing import Any, Final
 
 from harness.checks.repeatability import check_repeatability
-from harness.diagnosis.declared import Instead
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import fresh_cases, infinite_cases, rare, stilled_cases, zeroed_cases
 from harness.diagnosis.identify.cause import IdentifiedCause
@@ -25,9 +24,8 @@ from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.pairs import Pair, pair_of
 from harness.diagnosis.parts import Part, from_places, parts_of, together
-from harness.diagnosis.positions import OtherOrder
 from harness.diagnosis.precision import Precision, estimate
-from harness.diagnosis.stale import Stale
+from harness.diagnosis.small_check import Cause
 from harness.diagnosis.where import first_wrong
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.guard import Late
@@ -65,9 +63,8 @@ class Diagnosis:
     elsewhere: tuple[Fault | Mistake, ...] = ()
     # The properties of the subject's arithmetic, if no fault explains the subject and coarser arithmetic may.
     precision: Precision | None = None
-    instead: Instead | OtherOrder | Stale | IdentifiedCause | None = None
-    """The conventions with which the subject would agree, its other order of arguments, the weights of its first call
-    that it goes on with, or what it was found to compute. Then no fault was looked for, or none is certain."""
+    # The cause that a check of something else told, or that was identified; then no fault is certain.
+    instead: Cause | None = None
     computed: IdentifiedCause | None = None  # what it was found to compute, where the certain fault is the same
 
     @property

@@ -24,14 +24,14 @@ from harness.checks.result import Result
 from harness.diagnosis.again import ByCause, ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.cut_off import with_numbers
-from harness.diagnosis.declared import ByDeclaration, Instead, instead_of
+from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
-from harness.diagnosis.identify.cause import ByIdentification, IdentifiedCause, cause_of, identified_of, same_as
+from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, same_as
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.model import RIGHT
@@ -39,8 +39,10 @@ from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.parts import together
-from harness.diagnosis.positions import ByPosition, OtherOrder, other_order
-from harness.diagnosis.stale import ByStale, Stale, stale_of
+from harness.diagnosis.positions import other_order
+from harness.diagnosis.roundings import roundings_of
+from harness.diagnosis.small_check import ByCheck, Cause, Question
+from harness.diagnosis.stale import stale_of
 from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
@@ -137,7 +139,9 @@ class Investigation:
         if _of_derivatives(finding):
             return ByRegion(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.instead is not None:
-            return self._excuse(name, diagnosis.instead, self._within(finding))
+            if isinstance(diagnosis.instead, IdentifiedCause):
+                self._said += diagnosis.instead.new
+            return ByCheck(name, self.subject, diagnosis.instead)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         if diagnosis is None or not diagnosis.certain:
@@ -154,18 +158,6 @@ class Investigation:
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
-
-    def _excuse(
-        self, name: str, instead: Instead | OtherOrder | Stale | IdentifiedCause, accepted: Accepted
-    ) -> KnownCause:
-        if isinstance(instead, IdentifiedCause):
-            self._said += instead.new
-            return ByIdentification(name, instead.identified, tuple(self._said))
-        if isinstance(instead, OtherOrder):
-            return ByPosition(name)
-        if isinstance(instead, Stale):
-            return ByStale(name, Observations(self.subject, accepted, wavers=self._wavers), instead)
-        return ByDeclaration(name, self.subject, instead)
 
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """Return what is known of why the finding's case fails."""
@@ -226,34 +218,21 @@ class Investigation:
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
-        """Return the known mistakes that explain a finding, or what does so instead.
+        """Return the causes of a finding: the first that a check tells, what was identified, or known mistakes.
 
-        That is the order of arguments, the weights of the first call, or a declaration. If anything is declared, that
-        comes before the known mistakes, because a mistake in it shows as many others.
+        The checks before come first because what they look for shows as many mistakes; those after, because many
+        mistakes show as what they look for.
         """
-        order = other_order(self.subject, finding, self._check(observations, finding, scope))
-        if order is not None:
-            return Diagnosis((), len(CATALOGUE), 0, instead=order)
-        # An error that is raised on the way back is explained by what is wrong forwards.
-        case = nameable(finding) or (None if finding.result.mismatches else finding.case.forward())
-        if case is not None and (stale := stale_of(observations, case, scope)) is not None:
-            return Diagnosis((), len(CATALOGUE), stale.fresh, instead=stale)
-
-        def redeclared(diagnosis: Diagnosis | None) -> Diagnosis | None:
-            instead = instead_of(observations.subject, finding.case, scope, observations.accepted, until)
-            return diagnosis if instead is None else Diagnosis((), len(CATALOGUE), instead.fresh, instead=instead)
-
-        declares = bool(self.subject.capabilities.conventions.names)
-        if declares and (found := redeclared(None)) is not None:
+        question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
+        if (found := _first_of(CHECKS_BEFORE, question)) is not None:
             return found
         cause = self._computed(observations, finding, scope)
         diagnosis = self._known_mistake(observations, finding, scope)
         if diagnosis is not None and cause is not None and self._same(diagnosis, cause):
             return replace(diagnosis, computed=cause)
         if cause is not None:
-            return _of_computed(cause)
-        answered = finding.result.failure is None
-        return redeclared(diagnosis) if answered and not declares and not _certain(diagnosis) else diagnosis
+            return replace(_because(cause), elsewhere=cause.new[1:])
+        return diagnosis if _certain(diagnosis) else _first_of(CHECKS_AFTER, question) or diagnosis
 
     @staticmethod
     def _same(diagnosis: Diagnosis, cause: IdentifiedCause) -> bool:
@@ -314,6 +293,32 @@ class Investigation:
             )
 
         return check
+
+
+def _declared(asked: Question) -> Cause | None:
+    """Look for another declaration, if there is one."""
+    return _redeclared(asked) if asked.subject.capabilities.conventions.names else None
+
+
+def _undeclared(asked: Question) -> Cause | None:
+    """Look for a declaration that is missing, if there is none."""
+    declares = asked.subject.capabilities.conventions.names
+    return None if declares or asked.finding.result.failure is not None else _redeclared(asked)
+
+
+def _redeclared(asked: Question) -> Cause | None:
+    return instead_of(asked.subject, asked.finding.case, asked.scope, asked.observations.accepted, asked.until)
+
+
+SmallCheck = Callable[[Question], Cause | None]
+CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
+CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, roundings_of)
+
+
+def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:
+    """Return the first cause that a check tells."""
+    found = next((cause for check in checks if (cause := check(asked)) is not None), None)
+    return None if found is None else _because(found)
 
 
 def _of_derivatives(finding: Finding) -> bool:
@@ -395,16 +400,12 @@ def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:
 def _of_cause(
     observations: Observations, diagnosis: Diagnosis | None, finding: Finding
 ) -> Callable[[Case, Result], bool]:
-    """Tell which failures have the certain cause of a finding, if it is one of gradients or a declaration; else none.
+    """Tell which failures have the certain cause of a finding, if a check told it or it is of gradients; else none.
 
     A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
     """
-    if diagnosis is not None and isinstance(diagnosis.instead, Instead):
-        declared = ByDeclaration(finding.id, observations.subject, diagnosis.instead)
-        return lambda case, result: declared.excuses(observations.of(case), result)
-    if diagnosis is not None and isinstance(diagnosis.instead, Stale):
-        stale = ByStale(finding.id, observations, diagnosis.instead)
-        return lambda case, result: stale.excuses(observations.of(case), result)
+    if diagnosis is not None and (instead := diagnosis.instead) is not None:
+        return lambda case, result: instead.explains(observations.subject, observations.of(case), result)
     cause = _cause_of(diagnosis)
     if cause is None or not _of_gradients(finding):
         return lambda _case, _result: False
@@ -429,8 +430,8 @@ def _of_own_code(diagnosis: Diagnosis | None) -> bool:
     return any(fault.family not in KERNELS for fault in causes)
 
 
-def _of_computed(cause: IdentifiedCause) -> Diagnosis:
-    return Diagnosis((), len(CATALOGUE), cause.fresh, instead=cause, elsewhere=cause.new[1:])
+def _because(cause: Cause) -> Diagnosis:
+    return Diagnosis((), len(CATALOGUE), cause.fresh, instead=cause)
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

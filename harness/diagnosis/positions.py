@@ -6,7 +6,6 @@ signature then tells what it takes there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +13,7 @@ from harness.checks.agreement import Observation
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
-from harness.search.record import Finding
-from harness.space.case import Case
+from harness.diagnosis.small_check import Question
 from harness.space.cut import fitted
 from harness.space.parts import LAYER, OPTIONS
 from harness.subjects.protocol import Subject
@@ -31,35 +29,29 @@ class OtherOrder:
     taken: str
     place: str
     grounds: str  # The reason why that is certain: how the same case ends with the arguments by name
+    fresh: int = 0
 
     @property
     def sentence(self) -> str:
         """The cause for people; it reads on from "the subject"."""
         return f"takes {self.taken} where nn.RNN takes {self.place}, if arguments are given by position"
 
+    def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
+        """Tell if arguments are given by position."""
+        return observation.config.positional
 
-def other_order(subject: Subject, finding: Finding, check: Callable[[Case], Result]) -> OtherOrder | None:
+
+def other_order(asked: Question) -> OtherOrder | None:
     """Return the first argument that is in another place, if a finding needs arguments by position and they have names.
 
     The sizes come first whatever they are called, because they are always given by position.
     """
-    case, own = finding.case, subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
+    case, own = asked.finding.case, asked.subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
     differing = next((pair for pair in zip(own, OPTIONS, strict=False) if pair[0] != pair[1]), None)
     if differing is None or not case.config.positional:
         return None
-    by_name = check(fitted(case, case.config.replace(positional=False)))
-    if against(by_name) and like(by_name) == like(finding.result):
+    by_name = asked.check(fitted(case, case.config.replace(positional=False)))
+    if against(by_name) and like(by_name) == like(asked.finding.result):
         return None
     passes = by_name.verdict is Verdict.AGREES and by_name.excused_by is None
     return OtherOrder(*differing, PASSES if passes else OTHERWISE)
-
-
-class ByPosition:
-    """An excuse for every failure of a constructor whose arguments are given by position."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def excuses(self, observation: Observation, _result: Result) -> bool:
-        """Tell if arguments are given by position."""
-        return observation.config.positional

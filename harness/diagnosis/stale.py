@@ -15,19 +15,22 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
+from harness.diagnosis.diagnose import nameable
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.likeness import forward_part
 from harness.diagnosis.observations import Observations
+from harness.diagnosis.small_check import Question
 from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.search.guard import Hang
+from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.parts import OTHER
 from harness.space.scope import Scope
+from harness.subjects.protocol import Subject
 
 EVIDENCE: Final = 3  # The number of fresh cases on which a subject must compute with the weights of its first call
 
@@ -64,15 +67,35 @@ class Stale:
         these = "that state" if self.roles == STATE else "these"
         return f"with {these}, nn.RNN gives what the subject does on this case and on {self.fresh} fresh ones"
 
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
+        """Tell whether a subject computes with the parameters of the call before, or some of them.
 
-def stale_of(observations: Observations, case: Case, scope: Scope) -> Stale | None:
+        Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
+        """
+        if not had_others(observation.config):
+            return False
+        first = result.mismatches[0] if result.mismatches else None
+        if first is None:
+            with suppress(Hang):
+                forward, accepted = observation.case.forward(), observation.arithmetic.accepted
+                observation = observe(Guarded(subject), forward, accepted, with_probes=False)
+        elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
+            observation = forward_part(observation)
+        parts = _parts(self.roles)[::-1] if self.roles != STATE else [STATE]
+        return any(goes_on(observation, some, one_bias=self.one_bias) for some in parts)
+
+
+def stale_of(asked: Question) -> Stale | None:
     """Return the parameters of its first call that a subject goes on with on a case, and on fresh ones.
 
     They are the fewest that explain all of these: a part of them may do on some, because what a module keeps may be a
     view there. The transpose of a matrix with one row is one, and shows new numbers. The result is ``None`` if no
-    parameters explain everything, or several sets of as few do.
+    parameters explain everything, or several sets of as few do. An error that is raised on the way back is explained by
+    the way forward.
     """
-    if not had_others(case.config):
+    observations, finding, scope = asked.observations, asked.finding, asked.scope
+    case = nameable(finding) or (None if finding.result.mismatches else finding.case.forward())
+    if case is None or not had_others(case.config):
         return None
     one_bias = observations.subject.capabilities.conventions.one_bias
     roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
@@ -154,28 +177,3 @@ def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
     kept = replace(seen, case=started, prefixes=None, rounded=off)
     with np.errstate(all="ignore"):
         return assess(kept, REFERENCE, soft=False).verdict is Verdict.AGREES
-
-
-@dataclass(frozen=True)
-class ByStale:
-    """An excuse for failures of modules that go on with some parameters of a call before."""
-
-    name: str
-    observations: Observations
-    stale: Stale
-
-    def excuses(self, observation: Observation, result: Result) -> bool:
-        """Tell whether the subject computes with the parameters of the call before, or some of them.
-
-        Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
-        """
-        if not had_others(observation.config):
-            return False
-        first = result.mismatches[0] if result.mismatches else None
-        if first is None:
-            with suppress(Hang):
-                observation = self.observations.of(observation.case.forward(), with_probes=False)
-        elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
-            observation = forward_part(observation)
-        parts = _parts(self.stale.roles)[::-1] if self.stale.roles != STATE else [STATE]
-        return any(goes_on(observation, some, one_bias=self.stale.one_bias) for some in parts)

@@ -120,6 +120,8 @@ def _numbers(numbers: NumbersNeeded) -> str:
         return ""
     if numbers.threshold is not None:
         return f"only {numbers.threshold.words}"
+    if not numbers.fails:
+        return f"with rare numbers: none of {numbers.draws} draws"
     share = "few" if 4 * numbers.fails < numbers.draws else "some" if 2 * numbers.fails < numbers.draws else "most"
     return f"with {share} numbers: {numbers.fails} of {numbers.draws} draws"
 

@@ -14,6 +14,7 @@ from harness.checks.known_issues import reported
 from harness.checks.result import Method, Result, Verdict
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.roundings import HINT, Roundings
 from harness.oracle.compare import Mismatch, Site
 from harness.report import explained, wording
 from harness.report.place import ISSUE, Fact, Kept
@@ -231,6 +232,8 @@ def _advice(one: _Explained) -> Iterator[Fact]:
     """Yield what to do, the most telling advice first."""
     diagnosis = one.explanation.diagnosis
     every = [one.finding.result.advice if cause_of(*one)[1] == "measured" else None]
+    if diagnosis is not None and isinstance(diagnosis.instead, Roundings):
+        every.append(HINT)
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
         every.append(f"--tolerance {precision.accepted_by} would accept that")
     every += [wording.leave_out_line(one.finding.case.config)] if one.finding.minimal else []

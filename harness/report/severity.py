@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.checks.result import Verdict
 from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.roundings import Roundings
 from harness.oracle.compare import OF_EFFECT, Sort
 from harness.report import explained
 from harness.report.wording import CALLED
@@ -41,7 +42,8 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     """Return the class of a finding, by how its case fails and what is special about the case."""
     result, config = finding.result, finding.case.config
     first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
-    coarse = diagnosis is not None and explained.coarse(diagnosis) is not None
+    rounds = diagnosis is not None and isinstance(diagnosis.instead, Roundings)
+    coarse = rounds or (diagnosis is not None and explained.coarse(diagnosis) is not None)
     classes = (
         (Severity.SPECIAL, result.of_tanh and first is not None and first.sort is Sort.FINITENESS),
         (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse or result.of_tanh),

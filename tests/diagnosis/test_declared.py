@@ -7,8 +7,9 @@ import pytest
 
 from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
 from harness.checks.agreement import observe
-from harness.diagnosis.declared import EVIDENCE, ByDeclaration, Instead, instead_of
+from harness.diagnosis.declared import EVIDENCE, Instead, instead_of
 from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.small_check import ByCheck
 from harness.report.explained import fails_line
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity
@@ -171,7 +172,7 @@ def test_a_declaration_is_the_cause_only_if_nothing_else_is_wrong() -> None:
 
 def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
     subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
-    excuse = ByDeclaration("id", subject, Instead(Conventions(transposed=True), Conventions(), 3))
+    excuse = ByCheck("id", subject, Instead(Conventions(transposed=True), Conventions(), 3))
 
     def excused(case: Case) -> bool:
         observation = observe(subject, case)

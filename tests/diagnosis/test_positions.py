@@ -9,7 +9,9 @@ import torch
 from harness import Scope, as_subject, draw, scope_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.observations import Observations
 from harness.diagnosis.positions import OTHERWISE, PASSES, other_order
+from harness.diagnosis.small_check import Question
 from harness.report.explained import cause_line, fails_line, grounds
 from harness.search.narrow import narrow
 from harness.search.record import Finding
@@ -160,7 +162,8 @@ def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_nam
     )
 
     def asked(named: Result) -> str | None:
-        found = other_order(as_subject(Swapped), finding, lambda _case: named)
+        observations = Observations(as_subject(Swapped))
+        found = other_order(Question(observations, finding, scope_of(observations.subject), lambda _case: named))
         return None if found is None else found.grounds
 
     assert [asked(named) for named in by_name] == [None, PASSES, OTHERWISE, OTHERWISE]

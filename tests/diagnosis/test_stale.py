@@ -1,16 +1,18 @@
 """Tests of modules that go on with what they made of the weights of their first call."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from harness import RNNConfig, Verdict, as_subject, check_agreement, draw, scope_of
+from harness import Case, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw, scope_of
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.stale import ByStale, Stale, stale_of
+from harness.diagnosis.small_check import Question
+from harness.diagnosis.stale import Stale, stale_of
 from harness.report.explained import cause_line, fails_line, grounds
 from harness.search.record import Finding
 from harness.space.config import PARAMETERS
@@ -160,8 +162,12 @@ class DropInKeepsState(nn.RNN):
 
 
 def stale(module: type[nn.Module], config: RNNConfig = USED) -> Stale | None:
-    subject = as_subject(module)
-    return stale_of(Observations(subject), draw(config, "normal", 1), scope_of(subject))
+    return stale_at(as_subject(module), draw(config, "normal", 1))
+
+
+def stale_at(subject: Subject, case: Case) -> Stale | None:
+    check = partial(check_agreement, subject)
+    return stale_of(Question(Observations(subject), Finding("mine", case, check(case)), scope_of(subject), check))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +221,7 @@ def test_a_module_that_notices_new_weights_agrees_however_it_was_prepared() -> N
         case = draw(USED.replace(training=training), "normal", 1)
 
         assert check_agreement(subject, case).verdict is Verdict.AGREES
-        assert stale_of(Observations(subject), case, scope_of(subject)) is None
+        assert stale_at(subject, case) is None
 
 
 def test_new_weights_come_by_a_load_and_in_training_by_a_step() -> None:
@@ -240,7 +246,7 @@ def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
     def excused(roles: tuple[str, ...], config: RNNConfig) -> bool:
         observation = observations.of(draw(config, "normal", 1))
         result: Result = check_agreement(subject, draw(config, "normal", 1))
-        return ByStale("one", observations, Stale(roles, False, 3)).excuses(observation, result)
+        return Stale(roles, False, 3).explains(subject, observation, result)
 
     assert excused(("weight_hh",), USED)
     assert excused(EVERY, USED.replace(loss="both"))
@@ -258,9 +264,7 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
     assert explanation.diagnosis is not None
     assert isinstance(explanation.diagnosis.instead, Stale)
     assert explanation.diagnosis.instead.roles == ("weight_hh",)
-    observations = Observations(subject)
-    excuse = ByStale("one", observations, explanation.diagnosis.instead)
-    assert excuse.excuses(observations.of(case), result)
+    assert explanation.diagnosis.instead.explains(subject, Observations(subject).of(case), result)
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""cause: identified mistakes as the cause of a finding, and how further failures with that cause are recognised."""
+"""cause: identified mistakes as the cause of a finding."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import Scope
 from harness.space.values import draw
+from harness.subjects.protocol import Subject
 
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
@@ -53,6 +54,15 @@ class IdentifiedCause:
         fresh = f"on this case and on {self.fresh} fresh ones"
         numbers = "every number" if self.identified.whole else "every number but what is not known"
         return f"what it was found to compute gives {numbers} {fresh}"
+
+    def explains(self, _subject: Subject, observation: Observation, result: Result) -> bool:
+        """Tell whether the identified layer gives what the subject does, and no mistake shows that is unsaid."""
+        seen = answers_of(observation)
+        if not seen or not result.mismatches or not all(reproduced(self.identified, a, result) for a in seen):
+            return False
+        every = mistakes_of(self.identified.network, self.identified.nonlinearity)
+        further = [mistake for mistake in every if mistake not in (*self.said, *self.new)]
+        return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
     @property
     def mended(self) -> Network:
@@ -86,23 +96,6 @@ class IdentifiedCause:
     def lines(self) -> tuple[str, str]:
         """The line with the mistake, and nn.RNN's."""
         return self.new[0].yours, self.new[0].right
-
-
-@dataclass(frozen=True)
-class ByIdentification:
-    """An excuse for failures that the identified layer reproduces, and that show none but some mistakes."""
-
-    name: str
-    identified: Identification
-    said: tuple[Mistake, ...]
-
-    def excuses(self, observation: Observation, result: Result) -> bool:
-        """Tell whether the identified layer gives what the subject does, and no further mistake shows."""
-        seen = answers_of(observation)
-        if not seen or not result.mismatches or not all(reproduced(self.identified, a, result) for a in seen):
-            return False
-        further = [m for m in mistakes_of(self.identified.network, self.identified.nonlinearity) if m not in self.said]
-        return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
 
 def _error(v: Numbers) -> Any:

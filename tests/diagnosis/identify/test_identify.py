@@ -12,7 +12,7 @@ from benchmarks.composed import ONLY, drawn, identified, subject_of
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.diagnosis.identify.ask import Asker
-from harness.diagnosis.identify.cause import ByIdentification, cause_of, identified_of
+from harness.diagnosis.identify.cause import cause_of, identified_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, Network
@@ -106,9 +106,8 @@ def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
     first = cause_of(found, one, assess(one), [])
     assert first is not None
     assert first.sentence == "ignores bias_hh: b_hh is never added"
-    excuse = ByIdentification("first", found, first.new)
-    assert excuse.excuses(one, assess(one))
-    assert not excuse.excuses(other, assess(other))  # it shows the other mistake
+    assert first.explains(subject, one, assess(one))
+    assert not first.explains(subject, other, assess(other))  # it shows the other mistake
 
     second = cause_of(found, other, assess(other), first.new)
     assert second is not None

@@ -1,0 +1,97 @@
+"""Tests of roundings: errors of a few ulp are one finding, and no mistake in what is computed is taken for them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from harness import Case, RNNConfig, Scope, as_subject, draw
+from harness.checks.agreement import observe
+from harness.checks.full_check import check
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.observations import Observations
+from harness.diagnosis.roundings import Roundings, roundings_of
+from harness.diagnosis.small_check import Question
+from harness.diagnosis.threshold import drawn
+from harness.search.record import Finding
+from tests.oracle.by_hand import subject as by_hand
+
+SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype=["float32", "float64"])
+CASE = draw(RNNConfig(3, 4, T=3, N=2, loss="both", hx=True), "normal", 1)
+rnn = by_hand()
+
+
+def there_and_back(weights: dict[str, Any], gradients: dict[str, Any]) -> dict[str, Any]:
+    steps = {name: w.dtype.type(0.01) * gradients[f"{name}.grad"] for name, w in weights.items()}
+    return {name: (w - steps[name]) + steps[name] for name, w in weights.items()}
+
+
+def steps_in_place(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    """Takes a step with its weights, takes it back, and computes with what is left."""
+    found = rnn(x, h0, weights, config, cotangents)
+    return rnn(x, h0, there_and_back(weights, found[2]), config, cotangents) if cotangents else found
+
+
+def old_minus_new(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    """Reads its gradients from the step that they make."""
+    output, h_n, gradients = rnn(x, h0, weights, config, cotangents)
+    for name, w in weights.items() if cotangents else ():
+        rate = w.dtype.type(0.01)
+        gradients[f"{name}.grad"] = (w - (w - rate * gradients[f"{name}.grad"])) / rate
+    return output, h_n, gradients
+
+
+def scaled(share: float) -> Callable[..., Any]:
+    def wrong(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        output, h_n, gradients = rnn(x, h0, weights, config, cotangents)
+        return output, h_n, {name: g * g.dtype.type(1 + share) for name, g in gradients.items()}
+
+    return wrong
+
+
+def found(function: Callable[..., Any], case: Case = CASE, scope: Scope = SCOPE) -> Roundings | None:
+    subject = as_subject(function)
+    finding = Finding("mine", case, check(subject, case, laws=()))
+    return roundings_of(Question(Observations(subject), finding, scope, partial(check, subject)))
+
+
+def failing(function: Callable[..., Any]) -> Case:
+    every = (drawn(CASE.config, number) for number in range(20))
+    return next(case for case in every if check(as_subject(function), case, laws=()).mismatches)
+
+
+@pytest.mark.parametrize("function", [steps_in_place, old_minus_new])
+def test_what_is_off_by_a_few_ulp_in_every_dtype_rounds(function: Callable[..., Any]) -> None:
+    subject, case = as_subject(function), failing(function)
+
+    cause = found(function, case)
+
+    assert cause is not None
+    assert cause.off.keys() == {"float32", "float64"}
+    assert cause.explains(subject, observe(subject, case), check(subject, case, laws=()))
+
+
+def test_roundings_are_told_where_nothing_else_is_the_cause() -> None:
+    subject, case = as_subject(steps_in_place), failing(steps_in_place)
+    scope = SCOPE.only(loss=["output", "both"], batched=True, strides="contiguous", preparation="new")
+
+    explanation = Investigation(subject).explain(Finding("mine", case, check(subject, case, laws=())), scope)
+
+    assert explanation.diagnosis is not None
+    assert isinstance(explanation.diagnosis.instead, Roundings)
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-5])
+def test_a_small_factor_is_no_rounding(share: float) -> None:
+    assert found(scaled(share)) is None
+
+
+def test_nothing_is_told_in_one_short_dtype_alone() -> None:
+    assert found(old_minus_new, scope=SCOPE.only(dtype="float32")) is None
+
+
+def test_a_mistake_beside_them_is_not_explained_by_them() -> None:
+    subject, known = as_subject(scaled(1e-3)), Roundings({"float32": 20.0, "float64": 20.0}, 9)
+
+    assert not known.explains(subject, observe(subject, CASE), check(subject, CASE, laws=()))
