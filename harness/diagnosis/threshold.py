@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from harness.checks.agreement import reference_of
 from harness.diagnosis.identify.model import RIGHT, Network
 from harness.diagnosis.identify.run import flows_of, role_of, run, values_of
 from harness.oracle.bound import np
@@ -224,16 +225,15 @@ def _tried(case: Case, fails: Callable[[Case], bool | None], right: Network) -> 
 
 def _quantities(right: Network, case: Case) -> dict[_Key, float]:
     """Return every statistic of every quantity of a case, the more general ones first."""
-    plain = case.plain()
+    plain, sums = case.plain(), list[Floats]()
     with np.errstate(all="ignore"):
-        gradients = {
-            role_of(name): values_of(v).ravel() for name, v in run(right, plain).items() if name.endswith(".grad")
-        }
-        sums = (
-            []
-            if plain.config.lengths is not None
-            else [values_of(f.s[t]).ravel() for f in flows_of(right, plain)[0].values() for t in range(f.T)]
-        )
+        if plain.config.gated:  # what is identified is nn.RNN's
+            arrays = reference_of(plain.config).run(plain)
+        else:
+            arrays = {name: values_of(v) for name, v in run(right, plain).items()}
+        if not plain.config.gated and plain.config.lengths is None:
+            sums = [values_of(f.s[t]).ravel() for f in flows_of(right, plain)[0].values() for t in range(f.T)]
+    gradients = {role_of(name): v.ravel() for name, v in arrays.items() if name.endswith(".grad")}
     found: dict[str, list[Floats]] = {
         "numbers of x": [to_float64(plain.x).ravel()],
         "numbers of hx": [] if plain.hx is None else [to_float64(plain.hx).ravel()],
