@@ -22,7 +22,7 @@ from harness.oracle.tolerance import applied, gamma, slope_error
 # The relative error of the reference's own sigmoid, in units of u64: one exp, one addition and one quotient.
 REFERENCE_SIGMOID_ERROR: Final = 4.0
 
-# The largest exponent that is taken; a sigmoid whose argument is off by more may be anything between 0 and 1.
+# The largest exponent that is taken: where an error is so much larger than s, a sigmoid may be anything from 0 to 1.
 LARGEST: Final = 600.0
 
 
@@ -89,14 +89,15 @@ class Balls(NamedTuple):
     def sigmoid(self, s: Known) -> Known:
         """Return 1 / (1 + exp(-s)).
 
-        For |d| <= e it is off by at most a b E / (1 + min(a, b) E) for a = sigmoid(s), b = sigmoid(-s) and
-        E = exp(e) - 1: nothing cancels in it.
+        For |d| <= e it is off by at most a b E / (1 + b E) for a = sigmoid(|s|), b = sigmoid(-|s|) and E = exp(e) - 1:
+        nothing cancels in it. b E is exp(e - |s|) and less where e is large, when b may underflow.
         """
-        small = np.exp(-np.abs(s.values))
+        size, e = np.abs(s.values), _off(s)
+        small = np.exp(-size)
         a, b = 1 / (1 + small), small / (1 + small)
         values = np.where(s.values >= 0, a, b)
-        E = np.expm1(np.minimum(_off(s), LARGEST))
-        spread = (1 + 16 * U64) * a * b * E / (1 + b * E)
+        ratio = np.where(np.less(e, 1), b * np.expm1(np.minimum(e, 1)), np.exp(np.minimum(e - size, LARGEST)))
+        spread = (1 + 16 * U64) * a * ratio / (1 + ratio)
         own = self.arithmetic.sigmoid_error + REFERENCE_SIGMOID_ERROR * U64
         error = spread + own * (values + spread) + self.arithmetic.sigmoid_absolute + self.arithmetic.underflow
         return self._ball(values, np.where(np.isfinite(_off(s)), error, np.inf), values)

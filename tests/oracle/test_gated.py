@@ -80,7 +80,8 @@ def test_torch_agrees_within_the_derived_bounds(cell: str, dtype: str) -> None:
 
 
 def sigmoid(s: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-s)))
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-s)))
 
 
 def lstm(
@@ -197,6 +198,17 @@ def test_operations_stay_within_their_balls(dtype: str) -> None:
         off = np.abs(actual.astype(np.float64) - ball.values) / ball.error
         assert off.max() <= 1
         assert off.max() > 0.05
+
+
+def test_a_sigmoid_may_be_anything_where_its_argument_may_have_either_sign() -> None:
+    k = Balls(Arithmetic("float32"))
+
+    for s, e in ((600.0, 700.0), (1e-3, 700.0), (30.0, 29.0), (0.0, 50.0)):
+        ball = k.sigmoid(Known(np.array([s, -s]), np.array([e, e])))
+
+        assert ball.error is not None
+        assert (ball.values - ball.error <= sigmoid(np.array([s - e, -s - e]))).all()
+        assert (ball.values + ball.error >= sigmoid(np.array([s + e, -s + e]))).all()
 
 
 def test_an_lstm_of_another_carried_state_is_seen_in_c_n() -> None:
