@@ -34,6 +34,7 @@ from harness.diagnosis.identify.identify import Identification, identify  # noqa
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, When  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
+from harness.diagnosis.identify.terms import ARRANGED, WRITTEN  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
@@ -68,10 +69,9 @@ class Inputs(list[Any]):
         return super().__getitem__(t % len(self))
 
 
-def executed(
-    text: Mapping[str, str], x: Any, hx: Any, weights: Mapping[str, Any], cotangents: Mapping[str, Any]
-) -> Any:
+def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cotangents: Mapping[str, Any]) -> Any:
     """Execute the lines of a layer, and return output, h_n and the gradients."""
+    text = lines(model, "tanh")
     T, N, _ = x.shape
     H = hx.shape[-1]
     zeros = np.zeros(H)
@@ -85,13 +85,14 @@ def executed(
     space |= {"h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
     space |= {"norm_of": lambda *arrays: np.sqrt(sum((a * a).sum() for a in arrays))}
     for t, g in enumerate(cotangents.get("output.grad", ())):
-        space["g"][t] = g.copy()
-    program = "\n".join(line.replace("output = h[0:T]; ", "") for line in text.values())
+        if (step := WRITTEN[model.written](t, T)) >= 0 and model.shown.at(t, T):
+            space["g"][step] = space["g"][step] + g
+    program = "\n".join(text.values()).replace("h[0:T]", "[h[t] for t in range(T)]")
     if program.count("for t in reversed(") == 2:  # the first step that the way back reaches
         loop = next(line for line in text.values() if line.startswith("for t in reversed("))
         program = program.replace(loop, f"first = min({loop[len('for t in reversed(') : -2]}, default=0)\n{loop}", 1)
     exec(program, space)  # noqa: S102 - the lines are ours
-    output = np.stack([space["h"][t] for t in range(T)])
+    output = np.stack(space["output"])
     gradients = {
         "x": space["dx"],
         "hx": space["dhx"][None],
@@ -102,12 +103,11 @@ def executed(
 
 def subject_of(model: LayerModel) -> Any:
     """Return a function that executes a model's lines."""
-    text = lines(model, "tanh")
 
     def composed(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
             raise NotImplementedError("one tanh layer, one direction, time first")
-        output, h_n, gradients = executed(text, x, h0, weights, cotangents)
+        output, h_n, gradients = executed(model, x, h0, weights, cotangents)
         given = {name: g for name, g in gradients.items() if name in weights or name in ("x", "hx")}
         cast = {name: np.asarray(g, x.dtype) for name, g in given.items() if name != "hx" or config.hx}
         return output.astype(x.dtype), h_n.astype(x.dtype), cast if config.loss else {}
@@ -166,16 +166,25 @@ OTHERS = [
 SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "activation": (lambda r, m: replace(m, activation=r.choice(OTHERS)),),
     "inside": (lambda r, m: replace(m, inside=r.choice([0.5, 2.0])),),
-    "start": (lambda r, m: replace(m, start=r.choice(["0 * hx", "np.tanh(hx)", "-hx", "hx[:1] + 0 * hx"])),),
+    "start": (
+        lambda r, m: replace(m, start=r.choice(["0 * hx", "np.tanh(hx)", "-hx", "hx[:1] + 0 * hx", "hx[::-1]"])),
+    ),
     "h_n": (lambda _, m: replace(m, final="h[0]"),),
+    "written": (
+        lambda r, m: replace(m, written=r.choice([name for name in WRITTEN if name != "h[t]"])),
+        lambda r, m: replace(m, shown=r.choice([When("last", 1), When("from", 1), When("but block", 3)])),
+    ),
     "x": (
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice(["x[t-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x[t] @ W_ih"])),
+        lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice([name for name in ARRANGED if name[0] == "x"])),
     ),
     "h": (
         lambda r, m: exchanged(
             m, "h[t-1] @ W_hh.T", r.choice(["h[t-1] @ W_hh", "h[t-2] @ W_hh.T", "h[t-1]", "hx @ W_hh.T"])
         ),
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(r.choice([0.5, 2.0, -1.0]))}),
+        lambda r, m: exchanged(m, "h[t-1] @ W_hh.T", r.choice([name for name in ARRANGED if name[0] == "h"])),
+        lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(when=When("but block", r.randint(2, 5)))}),
     ),
     "b_ih": (lambda r, m: terms(m, b_ih=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),
     "b_hh": (lambda r, m: terms(m, b_hh=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),

@@ -82,6 +82,7 @@ def rounding_of(dtype: str) -> Rounding:
     return Rounding(form.u, form.underflow, FUNCTION)
 
 
+UNIT: Final = {"x": "weight_ih_l0", "hx": "weight_hh_l0"}  # the unit matrix by which a number becomes the sum itself
 PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
 ENOUGH: Final = 10  # questions that tell how long one takes
 
@@ -100,7 +101,7 @@ class Asker:
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
-        self.shorter = False  # True if states are those that shorter runs end with, for the output is something else
+        self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
         self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Response | None] = {}
 
@@ -204,14 +205,14 @@ class Asker:
         return self.of(Case.from_arrays(config, arrays))
 
     def unit(self, values: Floats, through: str) -> tuple[Floats, Floats] | None:
-        """Return what a single step makes of some sums, with these sums; everything is 0 but x or hx, times a unit."""
+        """Return what a single step makes of some sums, with these: all is 0 but a bias, or x or hx times a unit."""
         sizes = CaseSizes(1, 1, len(values), len(values))
         if (config := self.config(**sizes._asdict(), hx=through == "hx", loss=None)) is None:
             return None
         arrays: dict[str, Array] = {}
         for name, spec in config.given.items():
             array = np.zeros(spec.shape)
-            if name in ("weight_ih_l0" if through == "x" else "weight_hh_l0", "readout.weight"):
+            if name in (UNIT.get(through), "readout.weight"):
                 array = np.eye(spec.shape[0], spec.shape[1])
             elif name == through:
                 array = np.resize(values, spec.shape)
@@ -221,6 +222,12 @@ class Asker:
         s = np.asarray(arrays[through], np.float64).ravel()
         number = min(len(s), config.hidden_size)
         return s[:number], a.steps[0, 0, :number]
+
+    def sequences(self, number: int) -> Floats | None:
+        """Return what a single step makes of some sequences, of one positive number each."""
+        if (a := self.ask(CaseSizes(1, number, 1, 1), positive=True, hx=False, loss=None)) is None or a.steps is None:
+            return None
+        return a.steps[0, :, 0]
 
     def of(self, case: Case) -> Response | None:
         """Return what the subject gives on a case."""
@@ -240,7 +247,7 @@ class Asker:
         whole = Response(seen.case, arrays)
         if case.config.bidirectional or (whole.steps is not None and not self.shorter):
             return whole
-        last = last_state(whole)
+        last = last_state(whole, self.shorter)
         return whole if last is None else whole._replace(shorter=self._last_states(seen.case.forward(), last))
 
     def _last_states(self, case: Case, last: Floats) -> Floats | None:
@@ -253,15 +260,15 @@ class Asker:
                 return None
             self.questions += 1
             seen = self._observations.of(Case.from_arrays(config, {**case.arrays, "x": x}), with_probes=False)
-            state = last_state(Response(seen.case, seen.outcome.arrays)) if seen.unfit is None else None
+            state = last_state(Response(seen.case, seen.outcome.arrays), self.shorter) if seen.unfit is None else None
             if state is None:
                 return None
             states.append(state)
         return np.stack([*states, last])
 
 
-def last_state(a: Response) -> Floats | None:
-    """Return the state (N, H) with which an answer ends: h_n, or the last output."""
-    if "h_n" in a.arrays:
+def last_state(a: Response, of: str = "") -> Floats | None:
+    """Return the state (N, H) with which an answer ends: h_n, or the last output, as ``of`` says; else either."""
+    if "h_n" in a.arrays and of != "output":
         return np.asarray(a.arrays["h_n"][-1], np.float64)
     return None if a.returned is None else np.asarray(a.returned[-1], np.float64)

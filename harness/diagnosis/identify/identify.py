@@ -27,6 +27,7 @@ FORWARD: Final = (
     "inside",
     "otherwise",
     "step",
+    "extents",
     "activated",
     "added",
     "start",
@@ -45,6 +46,8 @@ class LayerInquiry(LimitInquiry):
         """Return what this layer and direction computes."""
         if self._base is None:
             return self.found
+        if self.place == (0, 0):
+            self._find_extents()
         self.found.forward = self._step()
         if self.asker.losses and not (self.found.forward and self._derives()) and self._states_known():
             self._way_back()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.ball import Ball, Rounding
-from harness.diagnosis.identify.layer import backward, by_states, forward, slopes
+from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
 from harness.diagnosis.identify.run import Place, beside_others, flow_of, flows_of, role_of, run, time_major, values_of
@@ -68,13 +68,19 @@ class Inquiry:
                     return {"N": N, "hx": hx}
         return None
 
+    @property
+    def size(self) -> int:
+        """The input_size and hidden_size of most cases: so many that some count of what may be left out."""
+        return max([SQUARE, *(extent.least for extent in self.model.extents if extent.axis != "sequences")])
+
     def answers(
-        self, T: int, number: int, *, input_size: int = 0, hidden_size: int = SQUARE, **factors: Any
+        self, T: int, number: int, *, input_size: int = 0, hidden_size: int = 0, **factors: Any
     ) -> list[Response]:
         """Return what the subject gives on some cases of generic numbers."""
         assert self._base is not None
         named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None} | self._stack | factors
-        sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size, hidden_size)
+        more = self.size - SQUARE
+        sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
         return [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]
 
     def _steps_of(self, a: Response) -> Floats | None:
@@ -105,6 +111,7 @@ class Inquiry:
                 f.out = dict(enumerate(states))
                 f.h = dict(f.out)
             f.given = f.hx
+            cut_off(self.model, f)
             flows.append(f)
         return flows
 

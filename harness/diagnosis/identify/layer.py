@@ -90,10 +90,23 @@ def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | No
     return found
 
 
+def cut_off(model: LayerModel, f: Flow) -> None:
+    """Leave out of a flow's weights, and of the states that it makes, what does not count."""
+    for extent in model.extents:
+        if extent.axis == "inputs":
+            f.W_ih = f.W_ih * extent.mask(f.F)
+        elif extent.axis == "states":
+            f.W_hh = f.W_hh * extent.mask(f.H)
+        else:
+            mask = extent.mask(f.H) if extent.axis == "units" else extent.mask(f.N)[:, None]
+            f.counts = mask + np.zeros((f.N, f.H)) if f.counts is None else f.counts * mask
+
+
 def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -> None:
     """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back."""
     activation = model.activation or Activation(nonlinearity)
     zeros = np.zeros((f.N, f.H))
+    cut_off(model, f)
     f.given = f.hx
     f.hx = STARTS[model.start](f)
     given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
@@ -116,6 +129,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
             h = h if model.activated == 1 else h * model.activated
             added = total(added_here, ADDED, f, t)
             h = h if added is None else h + added
+            h = h if f.counts is None else h * f.counts
             f.made[t] = h if model.at_zero is None else at_blank(model.at_zero, f, t, h)
             if states is None:
                 f.h[t] = f.made[t]
@@ -139,7 +153,7 @@ def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
         terms = RIGHT_SLOPE[nonlinearity]
     for t in range(f.T):
         k = AT[model.at](t, f.T)
-        h, s = f.state(k), (f.s[k] if k >= 0 else f.hx)
+        h, s = f.state(k), f.back(f.s, k)
         value: Numbers = np.zeros((f.N, f.H))
         for name, c in terms:
             value = value + SLOPES[name](h, s, f.x[max(k, 0)]) * c

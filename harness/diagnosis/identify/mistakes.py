@@ -9,9 +9,20 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.model import (
+    ONE,
+    RIGHT_READOUT,
+    Coef,
+    Entry,
+    Extent,
+    LayerModel,
+    Limit,
+    Network,
+    Sum,
+    When,
+)
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
-from harness.diagnosis.identify.terms import STEP
+from harness.diagnosis.identify.terms import STEP, TIED
 
 
 class Difference(NamedTuple):
@@ -71,7 +82,7 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
 
 def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
     own, right = lines(model, nonlinearity), lines(LayerModel(), nonlinearity)
-    differences = [*_forward(model, nonlinearity), *_passes(model)]
+    differences = [*_extents(model), *_forward(model, nonlinearity), *_passes(model)]
     for line, sentence, mend in differences if derived else [*differences, *_back(model, nonlinearity)]:
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
 
@@ -92,9 +103,9 @@ STARTED: Final = {
 # The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
 PARTS: Final = (
     ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?\[")),
-    ("b_ih", re.compile(r"^b_ih(_below|_beside)?$")),
+    ("b_ih", re.compile(r"^b_ih(_below|_beside)?(\[.*\])?$")),
     ("h[t-1] @ W_hh.T", re.compile(r"\bh(_below|_beside)?\[|\bhx\b")),
-    ("b_hh", re.compile(r"^b_hh(_below|_beside)?$")),
+    ("b_hh", re.compile(r"^b_hh(_below|_beside)?(\[.*\])?$")),
     ("", re.compile(r"^b_.*@|^1$")),
 )
 
@@ -107,10 +118,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
             else f"starts at {STARTED.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
         )
         yield Difference("start", said, _set("start"))
-    for right, belongs in PARTS:
-        terms = tuple(one for one in model.step if belongs.search(one[0]))
-        if terms != (((right, ONE),) if right else ()):
-            yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
+    yield from _sum(model)
     if model.activation is not None:
         said = f"applies {_function(model.activation)}, not {nonlinearity}"
         yield Difference("h", said, _set("activation"))
@@ -121,12 +129,19 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     for kind, when in model.otherwise:
         said = f"applies {_function(kind)}, not {nonlinearity}, {when_words(when)}"
         yield Difference("h", said, _set("otherwise"))
-    if model.added or model.activated != 1:
-        said = f"makes its state of {_outside(model)}, where nn.RNN takes {nonlinearity}(s) alone"
-        yield Difference("h", said, lambda m: replace(m, added=(), activated=1.0))
+    moved = _behind(model)
+    rest = replace(model, added=tuple(one for one in model.added if one[0] not in moved))
+    if rest.added or model.activated != 1:
+        said = f"makes its state of {_outside(rest)}, where nn.RNN takes {nonlinearity}(s) alone"
+        kept = tuple(one for one in model.added if one[0] in moved)
+        yield Difference("h", said, lambda m: replace(m, added=kept, activated=1.0))
     if model.visited != When():
         said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
         yield Difference("steps", said, lambda m: replace(m, visited=When(), final=LayerModel().final))
+    yield from _returned(model, nonlinearity)
+
+
+def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.at_zero is not None:
         state, batch, silent = model.at_zero
         where = " in the whole batch" if batch else ""
@@ -136,7 +151,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.written != LayerModel().written:
         said = {
             "s[t]": "returns the sum of each step as the output, not its state",
-            "phi(h[t])": f"applies {phi} to its output once more",
+            "phi(h[t])": f"applies {(model.activation or Activation(nonlinearity)).name} to its output once more",
             "h[t-1]": "returns the state before each step as its output, not the one after it",
             "h[T-1-t]": "leaves its output in the order in which it was computed",
         }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
@@ -148,6 +163,80 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         yield Difference("h_n", said, _set("final"))
 
 
+def _sum(model: LayerModel) -> Iterator[Difference]:
+    names, moved = dict(model.step), _behind(model)
+    joint = [name for name in names if name.startswith("np.hstack")]
+    if joint:
+        said = f"takes {joint[0]} in its step, whose parts do not belong together"
+        yield Difference("s", said, _mended_joint)
+    if moved:
+        said = f"adds {' + '.join(moved)} to its activation, not to the sum of its step"
+        yield Difference("h", said, _mended_behind)
+    twice = next((b for b, other in (BIASES, BIASES[::-1]) if names.get(b) == Coef(2.0) and other not in names), "")
+    if twice:
+        roles = ("bias_ih", "bias_hh") if twice == "b_ih" else ("bias_hh", "bias_ih")
+        yield Difference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
+    for right, belongs in PARTS:
+        if (joint and "@" in right) or right in moved or (twice and right in BIASES):
+            continue
+        terms = tuple(one for one in model.step if belongs.search(one[0]))
+        if terms != (((right, ONE),) if right else ()):
+            yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
+
+
+BIASES: Final = ("b_ih", "b_hh")
+
+
+def _behind(model: LayerModel) -> list[str]:
+    """Return nn.RNN's terms of a step that are added to the activation and not to its argument."""
+    step = dict(model.step)
+    return [name for name, coef in model.added if name in dict(LayerModel().step) and coef == ONE and name not in step]
+
+
+def _mended_behind(model: LayerModel) -> LayerModel:
+    moved = _behind(model)
+    added = tuple(one for one in model.added if one[0] not in moved)
+    return replace(model, added=added, step=in_order((*model.step, *((name, ONE) for name in moved))))
+
+
+def _mended_biases(model: LayerModel) -> LayerModel:
+    others = tuple(one for one in model.step if one[0] not in BIASES)
+    return replace(model, step=in_order((*others, *((name, ONE) for name in BIASES))))
+
+
+def in_order(terms: Sum) -> Sum:
+    """Return a sum with its terms in nn.RNN's order, and what nn.RNN does not have behind."""
+    names = [name for name, _ in LayerModel().step]
+    return tuple(sorted(terms, key=lambda one: names.index(one[0]) if one[0] in names else len(names)))
+
+
+def _mended_joint(model: LayerModel) -> LayerModel:
+    right = [one for one in LayerModel().step if "@" in one[0]]
+    return replace(model, step=(*right, *(one for one in model.step if not one[0].startswith("np.hstack"))))
+
+
+def _extents(model: LayerModel) -> Iterator[Difference]:
+    for extent in model.extents:
+        yield Difference("s", _extent_sentence(extent), partial(_without_extent, extent=extent))
+
+
+def _without_extent(model: LayerModel, extent: Extent) -> LayerModel:
+    return replace(model, extents=tuple(one for one in model.extents if one != extent))
+
+
+def _extent_sentence(extent: Extent) -> str:
+    axis, kind, k = extent
+    some = axis.removesuffix("s") if k == 1 and kind != "blocks" else f"{k} {axis}"
+    which = {"but last": f"the last {some}", "first": f"the first {some} only"}.get(
+        kind, f"the {axis} that are left of full blocks of {k}"
+    )
+    if axis in ("units", "sequences"):
+        return (
+            f"computes {which}: other states are 0" if kind == "first" else f"does not compute {which}: 0 stays there"
+        )
+    return f"sums over {which}" if kind == "first" else f"leaves {which} out of the sum of its step"
+
+
 # The sum of old states, less those that a unit reads anew.
 IN_PLACE: Final = {
     "h[t-1] @ W_hh.T": 1.0,
@@ -157,9 +246,8 @@ IN_PLACE: Final = {
 
 
 def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> LayerModel:
-    names = [name for name, _ in LayerModel().step]
     terms = [one for one in model.step if not belongs.search(one[0])] + ([(right, ONE)] if right else [])
-    return replace(model, step=tuple(sorted(terms, key=lambda one: names.index(one[0]) if one[0] in names else 9)))
+    return replace(model, step=in_order(tuple(terms)))
 
 
 def _step_sentence(terms: Sum, right: str) -> str:
@@ -167,6 +255,7 @@ def _step_sentence(terms: Sum, right: str) -> str:
         role = {"b_ih": "bias_ih", "b_hh": "bias_hh"}.get(right)
         return f"leaves {right} out of its step" if role is None else f"ignores {role}: {right} is never added"
     where = ", where input_size = hidden_size" if any(STEP[name].square for name, _ in terms) else ""
+    where = f", where {TIED}" if any(STEP[name].other == TIED for name, _ in terms) else where
     if {name: coef.value for name, coef in terms} == IN_PLACE:
         return "updates the state in place: each unit reads the new states of the units before it"
     if not right:

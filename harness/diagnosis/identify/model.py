@@ -13,6 +13,8 @@ from harness.diagnosis.identify.terms import (
     START,
     Flow,
 )
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
 
 
 class When(NamedTuple):
@@ -117,6 +119,29 @@ class Blank(NamedTuple):
     silent: bool = False
 
 
+class Extent(NamedTuple):
+    """How much of an axis counts: all but the last k, the first k, or whole blocks of k. The rest is as if 0."""
+
+    axis: str  # "units", "inputs", "states", "sequences"
+    kind: str  # "but last", "first", "blocks"
+    k: int
+
+    def of(self, size: int) -> int:
+        """Return how many count of some."""
+        return {"but last": max(size - self.k, 0), "first": min(self.k, size), "blocks": size // self.k * self.k}[
+            self.kind
+        ]
+
+    @property
+    def least(self) -> int:
+        """The least size of which some count and others do not."""
+        return self.k + 1
+
+    def mask(self, size: int) -> Floats:
+        """Return 1 for those that count, and 0 for others."""
+        return np.where(np.arange(size) < self.of(size), 1.0, 0.0)
+
+
 @dataclass(frozen=True)
 class LayerModel:
     """What a layer computes. Every field is nn.RNN's unless given; ``None`` stands for what follows the config."""
@@ -127,6 +152,7 @@ class LayerModel:
     step: Sum = tuple((name, ONE) for name in ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh"))
     activated: float = 1.0  # what multiplies the activation
     added: Sum = ()
+    extents: tuple[Extent, ...] = ()  # of the axes that do not count whole
     start: str = "hx"  # what a sequence starts at, of ``STARTS``
     final: str = "h[T-1]"
     visited: When = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0

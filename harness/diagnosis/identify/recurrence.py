@@ -131,7 +131,7 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
         (True, True): f"{own} * slope[t] + dh_next",
         (False, False): f"{own} + dh_next * slope[t]",
         (False, True): "dh[t]",
-    }[sloped, behind]
+    }[(True, False) if where == "dh" else (sloped, behind)]  # what is clipped is all that the slope multiplies
     found["da"] = f"    da[t] = {da}"
     if where:
         key = {"dh_next": "next", "dh": "dh", "da": "da"}[where]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
@@ -12,12 +13,14 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, reco
 from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import ONE, Blank, Coef, LayerModel, Sum, When
+from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerModel, Sum, When
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.terms import (
     ADDED,
+    GENERAL,
     STARTS,
     STEP,
+    TIED,
     WRITTEN,
     Flow,
 )
@@ -35,6 +38,7 @@ TABLE: Final = (
     np.array([-8.1, -7.2, -6.3, -5.2, -4.1, -3.6, -2.7, -2.3, -1.9, -1.2, 1.1, 1.6, 2.2, 2.6, 3.3, 3.9]),
     np.array([-2.1, -1.45, -1.05, 1.02, 1.4, 1.8, 2.05, 2.45, 3.05, 4.6, 5.1, 5.9, 6.1, 6.7, 7.3, 8.3]),
 )
+SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
 
@@ -48,6 +52,7 @@ class StepForm(NamedTuple):
     visited: When = When()
     written: str = "h[t]"
     shown: When = When()
+    terms: tuple[str, ...] = ()  # the only ones of its sum, if given
 
 
 class StepInquiry(Inquiry):
@@ -56,15 +61,13 @@ class StepInquiry(Inquiry):
     def _step(self) -> bool:
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
-        base = self._base
         number = math.ceil(EQUATIONS / (self._base["N"] * SQUARE)) + 2
-        seen: dict[tuple[bool, bool], list[list[Flow]]] = {}
+        seen: dict[tuple[bool, str], list[list[Flow]]] = {}
 
         def of(*, positive: bool = False) -> list[list[Flow]]:
             if (positive, self.asker.shorter) not in seen:
                 every = [self._observed(T, number, positive=positive) for T in (SHORT, *LONG)]
-                sizes: dict[str, Any] = {"N": 3 if base["N"] > 1 else 1, "input_size": 3, "hidden_size": 5}
-                wide = self._observed(SHORT, number, **sizes, positive=positive)
+                wide = self._observed(SHORT, number, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
                 seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
             return seen[positive, self.asker.shorter]
@@ -75,9 +78,12 @@ class StepInquiry(Inquiry):
         for form in self._forms(of()):
             model = self._formed(form, of(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
-                self.model = replace(model, final=final)
-                self._find_blank()
-                return True
+                model = replace(model, final=final)
+                if self._holds(model):
+                    self.model = model
+                    self._find_tied()
+                    self._find_blank()
+                    return True
             first = first or model
         self.model = first or self.model
         return first is not None
@@ -94,28 +100,93 @@ class StepInquiry(Inquiry):
             yield StepForm(kind, written="s[t]")
         yield StepForm(self._nonlinearity, written="phi(h[t])")
         yield StepForm(kinds[0][0], written="h[T-1-t]")
-        for written, shown in self._writings():
-            for kind, factor in kinds:
-                yield StepForm(kind, factor, written=written, shown=shown)
-        self.asker.shorter = False
+        for by in ("h_n", "output"):
+            for written, shown in self._writings(by):
+                for kind, factor in kinds:
+                    yield StepForm(kind, factor, written=written, shown=shown)
+        self.asker.shorter = ""
+        for kind, factor in kinds:
+            if terms := self._arranged(kind, factor):
+                yield StepForm(kind, factor, terms=terms)
         outsides = [*self._outsides()]
         for factor, added in outsides:
             for kind in dict.fromkeys([*(kind for kind, _ in kinds), ACTIVATIONS["identity"]]):
                 yield StepForm(kind, factor, added)
+
+    def _holds(self, model: LayerModel) -> bool:
+        """Tell whether a model gives what is returned where no two sizes are equal, if there is such a case."""
+        answers = self.answers(SHORT, 1, **self._wide)
+        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+
+    @property
+    def _wide(self) -> dict[str, Any]:
+        """The sizes of cases in which no two are equal."""
+        assert self._base is not None
+        N = self._base["N"]
+        return {"N": N + 1 if N > 1 else 1, "input_size": self.size - 1, "hidden_size": self.size + 1}
+
+    def _arranged(self, kind: Activation, factor: float) -> tuple[str, ...]:
+        """Return the terms of a step by what x, hx and the biases each make alone; none if one of these is no term."""
+        found: list[str] = []
+        for part, zero in (("x", ("hx", "bias")), ("h", ("x", "bias")), ("b", ("x", "hx"))):
+            flows = self._observed(1, 8, zero=zero, positive=kind.positive, **self._wide)
+            if not flows or not flows[0].out or (part == "h" and not (self._base or {}).get("hx")):
+                continue
+            for f in flows:
+                f.h = dict(f.out)
+            names = {name: None for name in STEP if STEP[name].fits(flows[0]) and name != "1"}
+            own = [name for name, _ in LayerModel().step if name.startswith(part)]
+            system = self._system(flows, StepForm(kind, factor), names, 0)
+            some = [own, *([name] for name in names if part != "b"), [name for name in names if name.startswith("b_")]]
+            fits = (solve({name: system[0][name] for name in one}, system[1], self.noise) for one in some if system)
+            found += next((by for by in fits if by is not None), {})
+            found += own if part == "h" else []  # what is made of hx may be the start's
+        return tuple(dict.fromkeys(found)) if found else ()
+
+    def _find_extents(self) -> None:
+        """Find how much of each axis counts, by unit matrices, and sequences, of many sizes."""
+        ways: dict[str, Callable[[int], int]] = {
+            "inputs": partial(self._reaches, "x"),
+            "states": partial(self._reaches, "hx"),
+            "units": partial(self._reaches, "bias_ih_l0"),
+            "sequences": lambda size: extent_of(self.asker.sequences(size)),
+        }
+        found: dict[str, Extent] = {}
+        for axis, way in ways.items():
+            if (axis == "units" and not found) or not 0 < way(SIZES[-1]) < SIZES[-1]:
+                continue
+            counts = [(size, way(size)) for size in SIZES]
+            several = (Extent(axis, kind, k) for k in range(1, SIZES[-1]) for kind in ("but last", "first", "blocks"))
+            fits = (one for one in several if all(one.of(size) == number for size, number in counts))
+            if (extent := next(fits, None)) is not None:
+                found[axis] = extent
+        if "units" not in found and "inputs" in found and found["inputs"][1:] == found.get("states", (0,))[1:]:
+            found["units"] = found["inputs"]._replace(axis="units")
+        if "units" in found:
+            found = {axis: one for axis, one in found.items() if one[1:] != found["units"][1:] or axis == "units"}
+        self.model = replace(self.model, extents=tuple(found.values()))
+        most = [extent.least for extent in found.values() if extent.axis == "sequences"]
+        if most:
+            self._base = self._shape(max(most))
+
+    def _reaches(self, through: str, size: int) -> int:
+        """Return how many of the first units are not 0, if one number reaches each; all if there is no such case."""
+        seen = self.asker.unit(np.linspace(0.6, 1.9, size), through)
+        return size if seen is None or len(seen[1]) < size else extent_of(seen[1])
 
     def _visited(self, seen: Sequence[Sequence[Flow]]) -> When | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
         hits = [(f.T, t, bool(f.raw[t].any())) for flows in seen for f in flows[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
 
-    def _writings(self) -> Iterator[tuple[str, When]]:
-        """Yield which state is returned of each step, if it is not that step's, by the states that shorter runs have.
+    def _writings(self, by: str) -> Iterator[tuple[str, When]]:
+        """Yield which state is returned of each step, if it is not that step's, by those that end shorter runs.
 
         Then such states are what is read of the subject from there on.
         """
         if self.place != (0, 0):
             return
-        self.asker.shorter = True
+        self.asker.shorter = by
         found: list[tuple[int, int, list[int]]] = []  # T, t, and the steps with that state; none if all is 0
         for a in [a for T in (SHORT, *LONG) for a in self.answers(T, 1)]:
             if a.returned is None or a.shorter is None:
@@ -169,7 +240,7 @@ class StepInquiry(Inquiry):
     def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: list[tuple[Flow, dict[int, dict[str, float]]]] = []
-        terms: dict[str, Any] = dict(STEP)
+        terms: dict[str, Any] = {name: STEP[name] for name in form.terms} or dict(GENERAL)
         for flows in seen:
             for f in flows:
                 f.hx = f.given
@@ -340,6 +411,8 @@ class StepInquiry(Inquiry):
             ):  # no value of it
                 return None
             weight = np.where(known, activation.slope(s), 0.0)
+        if flows[0].counts is not None:
+            weight = weight * np.concatenate([f.counts.ravel() for f in flows if f.counts is not None])
         y = s * weight
         rows = y != 0
         if rows.sum() < y.size / 4:
@@ -355,6 +428,21 @@ class StepInquiry(Inquiry):
             self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
         column: Floats = self._values[key][-1]
         return column
+
+    def _find_tied(self) -> None:
+        """Find biases that are added along the batch, which can be where N = hidden_size alone."""
+        answers = self.answers(1, 8, N=self.size) if self.model.step == LayerModel().step else []
+        if not answers or self.size != answers[0].case.config.N:
+            return
+        if all(explains(self._with(self.model), a, self.asker.rounding) for a in answers[:1]):
+            return
+        names = [name for name, _ in LayerModel().step] + [name for name, term in STEP.items() if term.other == TIED]
+        flows = self._flows(answers)
+        system = self._system(flows, StepForm(self.model.activation or self._nonlinearity), dict.fromkeys(names), 0)
+        by = None if system is None else solve(*system, self.noise, names[:4])
+        if by is not None:
+            step = tuple((name, Coef(plainest(c, self.noise))) for name, c in by.items())
+            self.model = replace(self.model, step=ordered(step, LayerModel().step))
 
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
@@ -375,6 +463,14 @@ class StepInquiry(Inquiry):
             forward(model, f, self.asker.nonlinearity, self._steps_of(a))
             fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL[n](f)).max() <= 64 * self.noise]
         return next(iter(fits), None)
+
+
+def extent_of(values: Floats | None) -> int:
+    """Return the number of the first values that are not 0, if all others are; else all of them."""
+    if values is None:
+        return 0
+    number = int(np.count_nonzero(values))
+    return number if values[:number].all() else len(values)
 
 
 def ordered(terms: Sum, right: Sum) -> Sum:

@@ -7,7 +7,7 @@ it is written, and nothing about mistakes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -107,6 +107,7 @@ class Flow:
         self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
         self.first = 0
         self.blank: dict[int, Floats] = {}  # by step, 1 for each sequence (N, 1) whose x is all zeros there
+        self.counts: Floats | None = None  # (N, H), 0 for the units and sequences whose state is not computed
         self.left: set[int] = set()  # the steps that are not computed
         self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
         self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
@@ -134,6 +135,9 @@ class Flow:
         return of.get(t, np.zeros((self.N, self.H)))
 
 
+TIED: Final = "N = H"  # of a term that can be where these are equal alone
+
+
 class Term(NamedTuple):
     """A term of a sum: how it is made, whether it needs input_size = hidden_size, and of which other flow it is."""
 
@@ -147,12 +151,19 @@ class Term(NamedTuple):
             return False
         if not self.other:
             return True
+        if self.other == TIED:
+            return f.N == f.H
         if self.other == "fed":
             return f.below is not None and bool(f.fed[0].shape[-1] == f.F)
         which, _, read = self.other.partition(" ")
         other: Flow | None = getattr(f, which)
         width = None if other is None else {"x": other.F, "h": other.H}.get(read, f.F)
         return width == f.F
+
+
+def _expanded(v: Numbers) -> Numbers:
+    """Return a vector as a column."""
+    return v[np.arange(v.shape[0])[:, None]]
 
 
 def _diagonal(W: Any) -> Any:
@@ -203,8 +214,70 @@ def _of_other(which: str) -> dict[str, Term]:
     }
 
 
+def _by_columns(W: Numbers) -> Numbers:
+    """Return a matrix whose numbers, taken row by row, are read as if they stood column by column."""
+    rows, columns = W.shape
+    place = np.arange(rows * columns).reshape(columns, rows)
+    return W[place // columns, place % columns].T
+
+
+def _side_by_side(parts: Sequence[tuple[Numbers, Numbers]], f: Flow) -> Numbers:
+    """Return the product of operands side by side with the transpose of matrices side by side, of any widths."""
+    operands, matrices = zip(*parts, strict=True)
+    found: Numbers = np.zeros((f.N, f.H))
+    start = 0
+    for v in operands:
+        place = 0
+        for W in matrices:
+            low, high = max(start, place), min(start + v.shape[1], place + W.shape[1])
+            if low < high:
+                found = found + v[:, low - start : high - start] @ W[:, low - place : high - place].T
+            place += W.shape[1]
+        start += v.shape[1]
+    return found
+
+
+# How the transpose of a matrix may be read otherwise, each with how that is written.
+READ: Final[dict[str, Callable[[Any], Any]]] = {
+    "{}[::-1].T": lambda W: W[::-1],
+    "{}[:, ::-1].T": lambda W: W[:, ::-1],
+    "{}[::-1, ::-1].T": lambda W: W[::-1, ::-1],
+    "{0}.reshape({0}.shape[::-1])": _by_columns,
+    "np.tril({}).T": lambda W: W * np.tri(W.shape[0], W.shape[1]),
+    "np.triu({}).T": lambda W: W * (1 - np.tri(W.shape[0], W.shape[1], -1)),
+    "np.abs({}).T": lambda W: mapped(W, np.abs, 1.0, lambda v: jumped(v, np.sign)),
+}
+
+
+def _arranged(read: Callable[[Any], Any], operand: str, W: str) -> Callable[[Flow, int], Numbers]:
+    return lambda f, t: (f.x[t] if operand == "x[t]" else f.state(t - 1)) @ read(getattr(f, W)).T
+
+
+def _along_batch(name: str) -> Callable[[Flow, int], Numbers]:
+    return lambda f, t: _expanded(getattr(f, name)) + np.zeros((1, f.H))
+
+
+# Terms of a step that are tried one by one, each with the step's own part: whose matrix is read otherwise.
+ARRANGED: Final = {
+    **{
+        f"{operand} @ {line.format(W)}": Term(_arranged(read, operand, W))
+        for operand, W in (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
+        for line, read in READ.items()
+    },
+    "np.hstack([x[t], h[t-1]]) @ np.hstack([W_hh, W_ih]).T": Term(
+        lambda f, t: _side_by_side([(f.x[t], f.W_hh), (f.state(t - 1), f.W_ih)], f)
+    ),
+    "np.hstack([h[t-1], x[t]]) @ np.hstack([W_ih, W_hh]).T": Term(
+        lambda f, t: _side_by_side([(f.state(t - 1), f.W_ih), (f.x[t], f.W_hh)], f)
+    ),
+    "b_ih[::-1]": Term(lambda f, t: f.b_ih[::-1] + np.zeros((f.N, 1))),
+    "b_hh[::-1]": Term(lambda f, t: f.b_hh[::-1] + np.zeros((f.N, 1))),
+    "b_ih[:, None]": Term(_along_batch("b_ih"), other=TIED),
+    "b_hh[:, None]": Term(_along_batch("b_hh"), other=TIED),
+}
+
 # The preactivation s of a step, by how each term is written.
-STEP: Final = {
+GENERAL: Final = {
     "x[t] @ W_ih.T": Term(lambda f, t: f.x[t] @ f.W_ih.T),
     "b_ih": Term(lambda f, t: f.b_ih + np.zeros((f.N, 1))),
     "h[t-1] @ W_hh.T": Term(lambda f, t: f.state(t - 1) @ f.W_hh.T),
@@ -256,6 +329,8 @@ STEP: Final = {
     **_of_other("below"),
     **_of_other("beside"),
 }
+
+STEP: Final = GENERAL | ARRANGED
 
 # What is added to the activation.
 ADDED: Final = {
@@ -403,6 +478,7 @@ STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "-hx": lambda f: f.hx * -1.0,
     "0.5 * hx": lambda f: f.hx * 0.5,
     "2 * hx": lambda f: f.hx * 2.0,
+    "hx[::-1]": lambda f: f.hx[::-1],
     "hx_below": lambda f: f.hx if f.below is None else f.below.given,
     "h_below[T-1]": lambda f: f.hx if f.below is None else f.below.state(f.T - 1),
     "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given,

@@ -10,7 +10,6 @@ from harness import RNNConfig, draw
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
-from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, values_of
 from harness.oracle.reference import Reference
 
@@ -45,7 +44,7 @@ def test_the_lines_of_a_layer_do_what_it_computes(seed: int) -> None:
     case = draw(GENERIC.replace(T=5, loss="output"), "default", seed)
     weights = {name: np.asarray(w) for name, w in case.weights.items()}
 
-    output, h_n, gradients = executed(lines(model, "tanh"), case.x, case.hx, weights, case.cotangents)
+    output, h_n, gradients = executed(model, case.x, case.hx, weights, case.cotangents)
     made = run(Network(model), case)
 
     assert made["output"] == pytest.approx(output, rel=1e-9, abs=1e-12)
