@@ -62,6 +62,13 @@ class States(UserDict[int, Any]):
         return self.data[-1] if t < 0 else self.data[max(self.data)]
 
 
+class Sums(Zeros):
+    """Sums by step: before the first one 0, and after the last one, the last."""
+
+    def __missing__(self, t: int) -> Any:
+        return self.data[max(self.data)] if self.data and t > 0 else np.zeros(self.shape)
+
+
 class Inputs(list[Any]):
     """x by step, counted as Python counts and around both ends."""
 
@@ -78,8 +85,8 @@ def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cot
     names = {role: weights.get(f"{role}_l0", zeros) for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
     W_ih, W_hh, b_ih, b_hh = names.values()
     space: dict[str, Any] = {"np": np, "T": T, "N": N, "H": H, "I": W_ih.shape[1], "hx": hx[0], "x": Inputs(x)}
-    space |= {"W_ih": W_ih, "W_hh": W_hh, "b_ih": b_ih, "b_hh": b_hh, "h": States(), "first": 0}
-    space |= {name: Zeros((N, H)) for name in ("s", "g", "da", "dh", "slope", "passed")} | {"dx": np.zeros_like(x)}
+    space |= {"W_ih": W_ih, "W_hh": W_hh, "b_ih": b_ih, "b_hh": b_hh, "h": States(), "first": 0, "s": Sums((N, H))}
+    space |= {name: Zeros((N, H)) for name in ("g", "da", "dh", "slope", "passed")} | {"dx": np.zeros_like(x)}
     space |= {"dW_ih": 0 * W_ih, "dW_hh": 0 * W_hh, "db_ih": zeros.copy(), "db_hh": zeros.copy()}
     space |= {"sigmoid": lambda v: 1 / (1 + np.exp(-v)), "erf": np.vectorize(math.erf, otypes=[float])}
     space |= {"h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
