@@ -34,7 +34,7 @@ from harness.diagnosis.identify.identify import Identification, identify  # noqa
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, When  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
-from harness.diagnosis.identify.terms import ARRANGED, WRITTEN  # noqa: E402
+from harness.diagnosis.identify.terms import ARRANGED, MASKS, WRITTEN  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
@@ -223,6 +223,13 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
             m, reached=r.choice([When("from", 1), When("but last", 1), When("last", r.randint(2, 6))])
         ),
     ),
+    "sloped": (lambda r, m: replace(m, sloped=r.choice([When("last", 1), When("but last", 1)])),),
+    "counted": (lambda r, m: replace(m, counted=r.choice([When("last", 1), When("never"), When("but last", 1)])),),
+    "passes": (
+        lambda r, m: replace(
+            m, passes=When(r.choice(["but every", "but every from the end", "but last but"]), r.randint(2, 5))
+        ),
+    ),
     "step limit": (
         lambda r, m: replace(m, step_limit=(r.choice(["da", "dh"]), Limit("elements", r.choice([0.5, 1.0, 5.0])))),
     ),
@@ -236,6 +243,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         read("weight_hh", "transposed da[t] . h[t-1]"),
         read("weight_hh", "g[t] . h[t-1]"),
         read("weight_hh", "da[T-1-t] . h[t-1]"),
+        *(read("weight_hh", f"masked {mask}: da[t] . h[t-1]") for mask in list(MASKS)[:6]),
     ),
     "db": (read("bias_ih", "dh[t] . 1"), read("bias_hh", "summed over units da[t] . 1")),
     "dx": (read("x", "da[t] @ W_hh @ W_ih"), read("x", "dh[t] @ W_ih")),

@@ -417,6 +417,9 @@ ACTIVATIONS: Final = {name: Activation(name) for name, family in FAMILIES.items(
 ARGUMENTS: Final = (1.0, 2.0, 0.5, -1.0, 2 / 3, 1.702, 1 / 3, 3.0, 0.25, 4.0)  # what often multiplies a sum
 
 
+HOMOGENEOUS: Final = {"relu", "identity", "abs", "leaky relu"}  # a factor of these is one of their argument
+
+
 def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, float]]:
     """Return the functions that have the values h at s, each with its factor; none if no function of the set does.
 
@@ -442,6 +445,7 @@ def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, flo
                     v = factor * family.value(argument * s, *parameters)
                     near = 256 * noise * (1 + np.abs(s) + np.abs(v))
                     if factor and math.isfinite(factor) and (np.abs(h - v) <= near).all():
+                        factor = math.copysign(1.0, factor) if name in HOMOGENEOUS else factor
                         found.append((Activation(name, parameters), factor))
                         break
         if found:

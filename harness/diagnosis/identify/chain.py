@@ -71,26 +71,30 @@ class ChainInquiry(StepInquiry):
             }
             seen: list[tuple[Any, ...]] = []
             found = fewest(columns, y, self.noise, dict(right))
-            candidates: list[tuple[tuple[tuple[str, float], ...], str, bool]] = []
+            candidates: list[tuple[tuple[tuple[str, float], ...], str, bool, When]] = []
+            every = When()
             if found:
                 least = min(abs(c) for c in found.values())  # a factor of all of it may be the gradient's own
                 slope = tuple((name, plainest(c / least, self.noise)) for name, c in found.items())
                 leading = slope[0][1]
                 if same_slope([(name, c / leading) for name, c in slope], right):
                     slope = right
-                candidates += [(slope, where, True) for where in AT]
+                candidates += [(slope, where, True, every) for where in AT]
                 if list(found) == ["1"]:
-                    candidates += [(right, where, False) for where in AT]
-            candidates += [(right, where, True) for where in AT]
+                    candidates += [(right, where, False, every) for where in AT]
+            candidates += [(right, where, True, every) for where in AT]
+            some = (When("last", 1), When("but last", 1), When("only", 0), When("from", 1))
+            candidates += [(right, "t", True, when) for when in some]
             for candidate in candidates:
                 if candidate in seen:
                     continue
                 seen.append(candidate)
-                slope, where, sloped = candidate
+                slope, where, sloped, taken = candidate
                 model = replace(
                     self.model,
                     slope=None if slope == right else slope,
                     at=where,
+                    sloped=taken,
                     own=((sloped, ONE),),
                     links=(),
                     reached=reached,

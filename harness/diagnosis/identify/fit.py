@@ -103,9 +103,14 @@ def sparsest(columns: Mapping[str, Floats], y: Floats, noise: float) -> dict[str
     return None
 
 
+def accuracy(noise: float) -> float:
+    """Return how far a coefficient may be off, relatively, to be taken for a plain number."""
+    return max(1e-7, 4096 * noise)
+
+
 def plainest(value: float, noise: float) -> float:
     """Return the plain number that a coefficient is, up to noise: a fraction of small numbers, or a few digits."""
-    close = max(1e-7, 4096 * noise)
+    close = accuracy(noise)
     for limit in (1, 2, 4, 12, 100, 1000):
         near = Fraction(value).limit_denominator(limit)
         if abs(float(near) - value) <= close * max(abs(value), 1e-3):

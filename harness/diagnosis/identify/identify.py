@@ -78,6 +78,22 @@ class LayerInquiry(LimitInquiry):
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
+        best = self._best()
+        if best is None or best[2]:
+            self.model = replace(self.model, counted=self._counted())
+            best = self._best() if self.model.counted != When() else best
+            self.model = self.model if best is not None else replace(self.model, counted=When())
+        if best is None:
+            self.found.unknown = ["the way back"]
+            return
+        (_, self.model, self.found.unknown) = best
+        self.found.backward = True
+        self._find_entry()
+        self._find_limits()
+        self._find_kink()
+
+    def _best(self) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
+        """Return the way back that leaves the fewest gradients unknown, and is least odd."""
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
         for chain in self._chains():
             solved, unknown = self._readouts(chain)
@@ -86,19 +102,13 @@ class LayerInquiry(LimitInquiry):
                 best = score, solved, unknown
             if not unknown:
                 break
-        if best is None:
-            self.found.unknown = ["the way back"]
-            return
-        (_, self.model, self.found.unknown) = best
-        self.found.backward = True
-        self._find_entry()
-        self._find_limits()
+        return best
 
 
 def oddness(model: LayerModel) -> int:
     """Return how many fields of a model are not nn.RNN's."""
     right = LayerModel()
-    names = ("slope", "at", "own", "links", "reached", "passes")
+    names = ("slope", "at", "own", "links", "reached", "passes", "sloped")
     return len([name for name in names if getattr(model, name) != getattr(right, name)]) + len(model.readouts)
 
 

@@ -127,12 +127,18 @@ class Inquiry:
 
     def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, Flow]]:
         """Return answers with gradients, small ones, which are not 0 at one step alone if ``at`` names it."""
-        loss = self.asker.losses[0]
+        loss = self.loss
         if loss == "h_n" and at is not None and at != T - 1:
             return []
         return self._pairs(
             self.answers(T, number, loss=loss, at=None if at is None or loss == "h_n" else (at,), **factors)
         )
+
+    @property
+    def loss(self) -> str:
+        """The loss of most questions: of h_n alone if the output's gradient never counts."""
+        losses = self.asker.losses
+        return "h_n" if self.model.counted == When("never") and "h_n" in losses else losses[0]
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
         """Return answers, each with its flow."""

@@ -24,6 +24,7 @@ from harness.diagnosis.identify.terms import (
     INPUT,
     LEFT,
     LINK,
+    MASKS,
     OF_INPUT,
     RIGHT_SLOPE,
     SLOPES,
@@ -54,6 +55,9 @@ def product(name: str, f: Flow, t: int) -> Numbers:
         left, _, right = name.removeprefix("sums ").partition(" . ")
         rows, others = LEFT[left].value(f, t).sum(0), OPERANDS[right].value(f, t).sum(0)
         return (rows + np.zeros((1, 1))).T @ (others + np.zeros((1, 1)))
+    if name.startswith("masked "):
+        of, _, rest = name.removeprefix("masked ").partition(": ")
+        return product(rest, f, t) * MASKS[of](f.H)
     if name.startswith("transposed "):
         return product(name.removeprefix("transposed "), f, t).T
     if name.startswith("summed over units "):
@@ -157,7 +161,9 @@ def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
         value: Numbers = np.zeros((f.N, f.H))
         for name, c in terms:
             value = value + SLOPES[name](h, s, f.x[max(k, 0)]) * c
-        f.slope[t] = value
+        if model.at_kink and nonlinearity == "relu":
+            value = value + ((s.value if isinstance(s, Ball) else s) == 0) * model.at_kink
+        f.slope[t] = value if model.sloped.at(t, f.T) else np.ones((f.N, f.H))
 
 
 def limited(v: Numbers, limit: Limit) -> Numbers:
@@ -265,7 +271,7 @@ def by_states(model: LayerModel, f: Flow, g: Mapping[int, Numbers]) -> dict[int,
         k = WRITTEN[model.written](t, len(g))
         if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
             v = v * (1 - f.blank[t])
-        if k >= 0 and _writes(model, t, len(g)):
+        if k >= 0 and _writes(model, t, len(g)) and model.counted.at(t, len(g)):
             found[k] = found[k] + v
     return found
 

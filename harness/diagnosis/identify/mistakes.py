@@ -284,28 +284,34 @@ def _outside(model: LayerModel) -> str:
 
 def _passes(model: LayerModel) -> Iterator[Difference]:
     if model.passes.kind == "never" or not model.links:
-        mend = _set("passes") if model.passes.kind == "never" else _set("links")
+        right = LayerModel()
+        links = model.links or right.links
+        mend = partial(replace, links=links, passes=right.passes, horizon=right.horizon)
         yield Difference("next", "passes no gradient from a step to the one before it", mend)
     elif model.horizon:
         said = f"goes back {model.horizon} steps at most from the output of each step"
         yield Difference("next", said, _set("horizon"))
     elif model.passes != When():
-        yield Difference("next", f"cuts the way back every {model.passes.k} steps", _set("passes"))
+        said = {
+            "but every": f"cuts the way back every {model.passes.k} steps",
+            "but every from the end": f"cuts the way back every {model.passes.k} steps, counted from the end",
+            "but last but": f"cuts the way back once, before the last {model.passes.k} steps",
+        }.get(model.passes.kind, f"passes a gradient to the step before {when_words(model.passes)}")
+        yield Difference("next", re.sub(r"last 1 steps", "last step", said), _set("passes"))
 
 
 def _back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     right = LayerModel()
+    if model.counted != right.counted:
+        said = f"counts the gradient of the output {when_words(model.counted)}"
+        said = "ignores the gradient of the output" if model.counted.kind == "never" else said
+        yield Difference("counted", said, _set("counted"))
     last = Coef(when=When("last", 1))
     if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
         yield Difference("entry", _entry_sentence(model), _set("entry"))
     if model.reached != right.reached:
         yield Difference("back", _reached_sentence(model.reached), _set("reached"))
-    if model.slope is not None:
-        slopes = [slope_of(one, nonlinearity) for one in (model, right)]
-        said = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
-        yield Difference("slope", said, _set("slope"))
-    if model.at != right.at:
-        yield Difference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
+    yield from _slopes(model, nonlinearity)
     if model.links and model.links != right.links:
         behind = not model.links[0].sloped
         passed = " + ".join(term(link.term, link.coef) for link in model.links)
@@ -327,6 +333,22 @@ def _back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         yield Difference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
     yield from _readouts(model)
     yield from _limits(model)
+
+
+def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+    right = LayerModel()
+    if model.slope is not None:
+        slopes = [slope_of(one, nonlinearity) for one in (model, right)]
+        said = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
+        yield Difference("slope", said, _set("slope"))
+    if model.sloped != right.sloped:
+        said = f"takes the slope of {nonlinearity} {when_words(model.sloped)}: elsewhere it is 1"
+        yield Difference("slope", said, _set("sloped"))
+    if model.at_kink:
+        said = f"takes {number(model.at_kink)} for the slope of relu where the sum is 0, not 0"
+        yield Difference("slope", said, _set("at_kink"))
+    if model.at != right.at:
+        yield Difference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
 
 
 def _entry_sentence(model: LayerModel) -> str:
@@ -360,6 +382,8 @@ def _readouts(model: LayerModel) -> Iterator[Difference]:
     for role, terms in model.readouts.items():
         if not terms and role.startswith("bias") and f"b_{role[5:]}" not in {name for name, _ in model.step}:
             continue  # what is not read has no gradient
+        if dict(terms).keys() == {"da[0] @ W_hh, if reached"}:
+            continue  # nor has what the way back does not reach
         right = RIGHT_READOUT[role][0][0]
         factor = [name for name, _ in terms] == [right]
         groups.setdefault(
@@ -388,6 +412,9 @@ def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
     whose, right = of_roles(roles), RIGHT_READOUT[roles[0]]
     if not terms:
         return f"returns 0 as the gradient by {whose}"
+    if terms[0][0].startswith("masked "):
+        mask = terms[0][0].removeprefix("masked ").partition(":")[0]
+        return f"multiplies the gradient by {whose} by {mask}: other elements are 0"
     units, sequence = "summed over units ", re.compile(r"sequence (first|last): ")
     names = [name for name, _ in terms]
     if names == [f"transposed {right[0][0]}"]:
@@ -442,6 +469,8 @@ _STEPS: Final[dict[str, str]] = {
     "but every": "at all steps but every {k}th",
     "block": "at every {k}th step after the first only",
     "but block": "at all steps but every {k}th after the first",
+    "but every from the end": "at all steps but every {k}th from the end",
+    "but last but": "at all steps but T-1-{k}",
     "after the first of the last": "at the last {k} steps but the first of them",
 }
 _BETTER: Final = {

@@ -41,6 +41,8 @@ PATTERNS: Final[dict[str, Callable[[int, int, int], bool]]] = {
     "but every": lambda t, T, k: (t + 1) % k != 0,
     "block": lambda t, T, k: t % k == 0 and t > 0,
     "but block": lambda t, T, k: t % k != 0 or t == 0,
+    "but every from the end": lambda t, T, k: (T - 1 - t) % k != 0,
+    "but last but": lambda t, T, k: t != T - 1 - k,
     "after the first of the last": lambda t, T, k: t > max(0, T - k),
 }
 
@@ -161,6 +163,9 @@ class LayerModel:
     shown: When = ALWAYS  # the steps whose output is written; others are 0
     slope: tuple[tuple[str, float], ...] | None = None
     at: str = "t"
+    sloped: When = ALWAYS  # the steps whose slope is taken; at others it is 1
+    at_kink: float = 0.0  # the slope of relu where the sum is 0
+    counted: When = ALWAYS  # the steps whose output's gradient counts
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without
     links: tuple[Link, ...] = (Link("da[t+1] @ W_hh", True),)
     entry: tuple[Entry, ...] = (Entry("g", Coef(when=When("last", 1))),)  # of h_n's gradient
@@ -231,4 +236,6 @@ def needs_square(role: str, name: str) -> bool:
     if name in ("W_ih", "W_hh") or name.startswith("by source"):
         return False
     of_x = "x[" in name.partition(" . ")[2]
-    return of_x != (role == "weight_ih") or (name.startswith("transposed") and role == "weight_ih")
+    return (of_x != (role == "weight_ih") and not name.startswith("masked")) or (
+        name.startswith("transposed") and role == "weight_ih"
+    )

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.fit import accuracy, plainest, solve
 from harness.diagnosis.identify.model import SCALES, Coef, Sum, When
 from harness.diagnosis.identify.terms import (
     Flow,
 )
+from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 Vector = dict[int, float]  # a coefficient by step
@@ -41,12 +42,19 @@ class System(NamedTuple):
                 found[int(step)][name] = c
         used = {name for by in found.values() for name in by}
         for t, by in found.items():
-            by |= {name: math.nan for name in names if name in used and not self.columns[t][name].any()}
+            y = self.y[t] if isinstance(self.y, Mapping) else self.y
+            least = noise / accuracy(noise) * float(np.abs(y).max(initial=0))  # smaller columns show no coefficient
+            by |= {n: math.nan for n in names if n in used and np.abs(self.columns[t][n]).max(initial=0) <= least}
         return found
 
 
-def named(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
-    """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do."""
+def named(
+    seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[When] | None = None
+) -> tuple[Coef, ...] | None:
+    """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do.
+
+    The steps are those of ``some`` patterns, or of any.
+    """
     steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in seen]
     for scale, divides in ((scale, divides) for scale in SCALES for divides in (True, False)):
         scaled = [
@@ -57,14 +65,16 @@ def named(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...]
         values = {round(c, 9) for _, by in scaled for c in by.values() if c}
         if len(values) == 1:
             [value] = values
-            for when in patterns():
+            for when in some or patterns():
                 if all(bool(c) == when.at(t, T) for T, by in scaled for t, c in by.items()):
                     return (Coef(value, scale, divides, when),)
         if 1 < len(values) <= 2 and not scale:  # one value at some steps, another elsewhere
             found: list[Coef] = []
             for value in sorted(values, reverse=True):
                 hits = [(T, {t: round(c, 9) == value for t, c in by.items()}) for T, by in scaled]
-                fits = (w for w in patterns() if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items()))
+                fits = (
+                    w for w in some or patterns() if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items())
+                )
                 if (there := next(fits, None)) is None:
                     break
                 found.append(Coef(value, when=there))
@@ -85,6 +95,8 @@ def patterns() -> Iterator[When]:
         yield When("every", k)
         yield When("but block", k)
         yield When("block", k)
+        yield When("but every from the end", k)
+        yield When("but last but", k - 1)
         yield When("after the first of the last", k)
 
 
@@ -111,7 +123,7 @@ def gathered_at_start(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float
     """Return the sum of hx's gradient, which has one step only."""
     terms: list[tuple[str, Coef]] = []
     for name in used(seen):
-        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise)
+        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise, [When()])
         if found is None or found[0].when != When():
             return None
         terms.append((name, found[0]))

@@ -11,19 +11,22 @@ from typing import Any
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.chain import ChainInquiry
-from harness.diagnosis.identify.inquiry import LONG, SHORT, time_first
+from harness.diagnosis.identify.inquiry import LONG, SHORT, explains, time_first
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
 from harness.diagnosis.identify.patterns import (
     System,
+    fitting_pattern,
     gathered,
     gathered_at_start,
     patterns,
     used,
 )
+from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.terms import (
     INPUT,
     LEFT,
+    MASKS,
     RIGHT,
     START,
     Flow,
@@ -87,6 +90,10 @@ class ReadoutInquiry(ChainInquiry):
         for one in sorted(columns, key=lambda name: name != own):
             if (by := fits([one])) is not None:
                 return by
+        for mask in MASKS if role == "weight_hh" else ():
+            one = f"masked {mask}: {own}"
+            if (by := self._system_back(role, asked, [one]).solved([one], self.noise)) is not None:
+                return by
         if (whole := fits(columns)) is None:
             return None
         T = len(whole)
@@ -119,6 +126,7 @@ class ReadoutInquiry(ChainInquiry):
         N = self._base["N"]
         roles, unknown = self.roles(), list[str]()
         seen: dict[str, list[tuple[Flow, dict[int, dict[str, float]]]]] = {role: [] for role in roles}
+        earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
             (SHORT, {}),
             *((T, {}) for T in LONG),
@@ -131,13 +139,14 @@ class ReadoutInquiry(ChainInquiry):
             names = {role: used(seen[role]) if seen[role] else None for role in seen}
             if sizes:
                 names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
-            if i > 0:
-                model = self._cut(model, asked, [role for role in seen if role != "hx"], names)
+            own = {role: [RIGHT_READOUT[role][0][0]] for role in seen}
+            known = {role: of for role, of in (names if i else own).items() if role != "hx"}
+            model = self._cut(model, [asked, *earlier], known)
+            earlier.append(asked)
             self._chained(model, asked)
             for role in sorted(seen, key=lambda role: role == "hx"):
-                if role == "hx":
-                    model = self._reached(model, seen)
-                    self._chained(model, asked)
+                if role == "hx":  # the first step that is reached; which ones they are, only several lengths tell
+                    self._chained(self._reached(model, seen), asked)
                 by = self._solved(role, asked, names[role])
                 if by is None and i and not sizes:
                     by = self._solved(role, asked)
@@ -155,26 +164,38 @@ class ReadoutInquiry(ChainInquiry):
                 unknown.append(role)
             elif terms != replace(model, readouts={}).readout(role):
                 readouts[role] = terms
-        return replace(model, readouts=readouts), unknown
+        model = replace(model, readouts=readouts)
+        if readouts.get("hx") == () and model.reached != When():  # in long sequences the first step is not reached
+            term = "da[0] @ W_hh, if reached"
+            other = replace(model, readouts=readouts | {"hx": ((term, Coef()),)})
+            asked = [pair for T in (1, 2) for pair in self._back(T, 1)]
+            model = model if "hx" in self._differing(other, asked) else other
+        return model, unknown
 
     def _cut(
         self,
         model: LayerModel,
-        asked: Sequence[tuple[Response, Flow]],
-        roles: Sequence[str],
+        asked: Sequence[Sequence[tuple[Response, Flow]]],
         names: Mapping[str, Sequence[str] | None],
     ) -> LayerModel:
         """Return the model with the steps between which a long way back is cut, if it is."""
 
-        def explains(one: LayerModel) -> bool:
-            self._chained(one, asked)
-            return any(self._solved(role, asked, names[role]) is not None for role in roles)
+        def explained(one: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> bool:
+            self._chained(one, pairs)
+            return any(self._solved(role, pairs, of) is not None for role, of in names.items())
 
-        if not model.links or not roles or explains(model):
+        if not model.links or not names or explained(model, asked[0]):
             return model
+        kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
         cut = [replace(model, passes=When("but every", k)) for k in range(2, 13)]
         cut += [replace(model, horizon=k) for k in range(1, 13)]
-        return next((one for one in cut if explains(one)), model)
+        cut += [
+            replace(model, passes=When(kind, k))
+            for k in range(1, 13)
+            for kind in kinds[1:]
+            if k > 1 or "ev" not in kind
+        ]
+        return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
 
     def _reached(
         self, model: LayerModel, seen: Mapping[str, Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]]
@@ -193,6 +214,29 @@ class ReadoutInquiry(ChainInquiry):
             return model
         when = next((w for w in patterns() if all(w.at(t, T) == hit for (T, t), hit in counted.items())), When())
         return replace(model, reached=when)
+
+    def _counted(self) -> When:
+        """Return the steps whose output's gradient counts, as each alone shows."""
+        hits = []
+        for T in (SHORT, 7) if self.asker.losses[0] != "h_n" else ():
+            for t in range(T):
+                asked = self.answers(T, 1, loss=self.asker.losses[0], at=(t,))
+                arrays = [array for a in asked for name, array in a.arrays.items() if role_of(name) in RIGHT_READOUT]
+                hits.append((T, t, any(array.any() for array in arrays)))
+        if hits and not any(hit for *_, hit in hits):
+            return When("never")
+        return fitting_pattern(hits) or When()
+
+    def _find_kink(self) -> None:
+        """Find the slope of relu where the sum is exactly 0, which generic numbers never are."""
+        if self.asker.nonlinearity != "relu" or self.model.activation is not None or self.found.unknown:
+            return
+        answers = self.answers(2, 1, loss=self.loss, zero=("x", "hx", "bias"))
+        for slope in (0.0, 0.5, 1.0):
+            model = replace(self.model, at_kink=slope)
+            if answers and all(explains(self._with(model), a, self.asker.rounding) for a in answers):
+                self.model = model
+                return
 
     def _find_entry(self) -> None:
         """Find the steps at which the gradient of h_n enters."""

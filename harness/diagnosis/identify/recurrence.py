@@ -22,6 +22,8 @@ CONDITIONS: Final[dict[str, str]] = {
     "but every": "(t + 1) % {k} != 0",
     "block": "t % {k} == 0 and t > 0",
     "but block": "t % {k} != 0 or t == 0",
+    "but every from the end": "(T - 1 - t) % {k} != 0",
+    "but last but": "t != T - 1 - {k}",
     "after the first of the last": "t > max(0, T - {k})",
 }
 
@@ -115,7 +117,12 @@ def _state(model: LayerModel, nonlinearity: str) -> str:
 
 def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     found = {"entry": entry_line(model), "back": loop_line(model.reached)}
-    found["slope"] = f"    slope[t] = {slope_of(model, nonlinearity)}"
+    slope = slope_of(model, nonlinearity)
+    slope += f" + {number(model.at_kink)} * (s[t] == 0)" if model.at_kink else ""
+    found["slope"] = f"    slope[t] = {slope}"
+    found["slope"] += f" if {condition(model.sloped)} else 1 + 0 * h[t]" if model.sloped != When() else ""
+    if model.counted != When():
+        found = {"counted": f"for t in range(T): g[t] = g[t] * ({condition(model.counted)})"} | found
     links = [term(link.term, link.coef) for link in model.links]
     links += ["passed[t]"] if any(how == "passed" for how, _ in model.entry) else []
     passed = " + ".join(links) or "0"
@@ -192,7 +199,9 @@ def slope_of(model: LayerModel, nonlinearity: str) -> str:
 def readout_line(model: LayerModel, role: str) -> str:
     """Return the line of a gradient that is returned; ``+=`` at each step of the way back."""
     terms = tuple((product_line(name), coef) for name, coef in model.readout(role))
-    if role == "hx" and model.reached != When():
+    if role == "hx":
+        terms = tuple((name.removesuffix(", if reached"), coef) for name, coef in terms)
+    if role == "hx" and model.reached != When() and not dict(model.readout(role)).keys() & {"da[0] @ W_hh, if reached"}:
         terms = tuple((name.replace("[0]", "[first]"), coef) for name, coef in terms)
     return f"{NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}"
 
@@ -205,6 +214,9 @@ def product_line(name: str) -> str:
     if name.startswith("sums "):
         left, _, right = name.removeprefix("sums ").partition(" . ")
         return f"np.outer({left}.sum(0), {right}.sum(0))"
+    if name.startswith("masked "):
+        of, _, rest = name.removeprefix("masked ").partition(": ")
+        return f"{product_line(rest)} * {of}"
     if name.startswith("transposed "):
         return f"({product_line(name.removeprefix('transposed '))}).T"
     if name.startswith("summed over units "):

@@ -425,6 +425,21 @@ RIGHT: Final = {
     "1": Term(lambda f, t: None),
 }
 
+
+def _blocks(k: int, H: int) -> Floats:
+    block = np.arange(H) // k
+    return np.where(block[:, None] == block, 1.0, 0.0)
+
+
+# What weight_hh's gradient may be multiplied by, by how that is written.
+MASKS: Final[dict[str, Callable[[int], Floats]]] = {
+    "np.eye(H)": np.eye,
+    "np.tri(H)": np.tri,
+    "np.tri(H).T": lambda H: np.tri(H).T,
+    "(1 - np.eye(H))": lambda H: 1 - np.eye(H),
+    **{f"np.kron(np.eye(H), np.ones(({k}, {k})))[:H, :H]": partial(_blocks, k) for k in (2, 3, 4, 8, 16, 32)},
+}
+
 # The gradient that x[t] is given.
 INPUT: Final = {
     "da[t] @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_ih),
@@ -445,6 +460,7 @@ INPUT: Final = {
 # The gradient that hx is given, once; ``f.first`` is the first step that the way back reaches.
 START: Final = {
     "da[0] @ W_hh": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh),
+    "da[0] @ W_hh, if reached": Term(lambda f, t: f.back(f.da, 0) @ f.W_hh),
     "dh_next[0]": Term(lambda f, t: f.back(f.next, f.first)),
     "dh[0]": Term(lambda f, t: f.back(f.dh, f.first)),
     "da[0]": Term(lambda f, t: f.back(f.da, f.first)),
