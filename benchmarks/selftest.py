@@ -32,6 +32,7 @@ from benchmarks.correct_layers import CORRECT, correct_subject  # noqa: E402
 from benchmarks.planted import PlantedSubject  # noqa: E402
 from harness.diagnosis.diagnose import Diagnosis  # noqa: E402
 from harness.diagnosis.faults import CATALOGUE, Fault, named  # noqa: E402
+from harness.diagnosis.identify.cause import IdentifiedCause, same_as  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
 from harness.diagnosis.parts import Part  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
@@ -104,9 +105,14 @@ def trial_of(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
 
 
 def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
-    """Return how a diagnosis names a fault. A part of the fault and a look-alike are other faults."""
+    """Return how a diagnosis names a fault. A part of the fault and a look-alike are other faults.
+
+    What the subject was found to compute is right if it gives what the fault gives, whatever the words.
+    """
     if diagnosis is None:
         return Naming.NONE
+    if isinstance(diagnosis.instead, IdentifiedCause):
+        return Naming.RIGHT if same_as(diagnosis.instead.identified, fault) else Naming.WRONG
     if fault.name in [cause.name for cause in diagnosis.causes if not isinstance(cause, Part)]:
         return Naming.RIGHT if len(diagnosis.causes) == 1 else Naming.SEVERAL
     return Naming.WRONG if diagnosis.certain else Naming.NONE
