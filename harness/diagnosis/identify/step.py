@@ -149,7 +149,7 @@ class StepInquiry(Inquiry):
             "inputs": partial(self._reaches, "x"),
             "states": partial(self._reaches, "hx"),
             "units": partial(self._reaches, "bias_ih_l0"),
-            "sequences": lambda size: extent_of(self.asker.sequences(size)),
+            "sequences": lambda size: extent_of(self.asker.sequences(size), size),
         }
         found: dict[str, Extent] = {}
         for axis, way in ways.items():
@@ -172,7 +172,7 @@ class StepInquiry(Inquiry):
     def _reaches(self, through: str, size: int) -> int:
         """Return how many of the first units are not 0, if one number reaches each; all if there is no such case."""
         seen = self.asker.unit(np.linspace(0.6, 1.9, size), through)
-        return size if seen is None or len(seen[1]) < size else extent_of(seen[1])
+        return extent_of(None if seen is None else seen[1], size)
 
     def _visited(self, seen: Sequence[Sequence[Flow]]) -> When | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
@@ -465,12 +465,12 @@ class StepInquiry(Inquiry):
         return next(iter(fits), None)
 
 
-def extent_of(values: Floats | None) -> int:
-    """Return the number of the first values that are not 0, if all others are; else all of them."""
-    if values is None:
-        return 0
+def extent_of(values: Floats | None, size: int) -> int:
+    """Return the number of the first values that are not 0, if all others are; else, or without so many, the size."""
+    if values is None or len(values) < size:
+        return size
     number = int(np.count_nonzero(values))
-    return number if values[:number].all() else len(values)
+    return number if values[:number].all() else size
 
 
 def ordered(terms: Sum, right: Sum) -> Sum:

@@ -94,3 +94,16 @@ def test_what_depends_on_sizes_is_found(name: str) -> None:
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
     assert found.whole
+
+
+def test_of_a_scope_of_one_sequence_and_few_units_nothing_is_said_to_be_left_out() -> None:
+    def ported(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else 0
+        output, h_n = layer(x, h0[0], weights["weight_ih_l0"], weights["weight_hh_l0"], bias)
+        return output, h_n[None]
+
+    scope = SCOPE.only(N=1, input_size=3, hidden_size=5)
+    found = identify(Asker(Observations(as_subject(ported)), scope, "tanh"))
+
+    assert mistakes_of(found.network, "tanh") == []
+    assert found.whole
