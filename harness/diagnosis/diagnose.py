@@ -24,7 +24,7 @@ from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.pairs import Pair, pair_of
 from harness.diagnosis.parts import Part, from_places, parts_of, together
-from harness.diagnosis.precision import Precision, estimate
+from harness.diagnosis.precision import Precision, estimate, estimate_gradients
 from harness.diagnosis.small_check import Cause
 from harness.diagnosis.where import first_wrong
 from harness.oracle.compare import OF_VALUE, Sort
@@ -142,8 +142,9 @@ class _Inquiry:
         if not causes and not self._beside:  # with another factor another mistake may show, too
             causes, hits, spared = self._surviving(singles, alike_in_factors=True)
         precision = None
-        if not causes and finite and self._case.config.loss is None:
-            precision = estimate(self._observations, self._case)
+        if not causes and finite:
+            ask = estimate if self._case.config.loss is None else estimate_gradients
+            precision = ask(self._observations, self._case)
         return Diagnosis(tuple(causes), len(CATALOGUE), hits, spared, pairs, self._beside, elsewhere, precision)
 
     def _may_make(self, seen: Seen, fault: Fault) -> bool:

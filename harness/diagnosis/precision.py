@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
-from harness.checks.agreement import Observation, assess, holds_output
+from harness.checks.agreement import REFERENCE, Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
@@ -67,6 +67,7 @@ class Precision:
     noise."""
     # The first looser contract under which the finding's case, and those asked here, would agree.
     accepted_by: str | None
+    of: str = "results"  # the numbers that come back: results, or gradients
 
     @property
     def explains(self) -> bool:
@@ -122,6 +123,30 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
                 return None
             return _estimated(plain, generic, observations.of(case))
     return None
+
+
+def estimate_gradients(observations: Observations, case: Case) -> Precision | None:
+    """Estimate how many bits the gradients of a subject have; ``None`` if as many as the dtype, or not known."""
+    near = case.config.replace(num_layers=1, dropout=0.0, output_size=None)
+    larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched and near.lengths is None else {})
+    for config in (near.replace(**larger), near):
+        seen = [observations.of(draw(config, "normal", seed), with_probes=False) for seed in range(SEEDS)]
+        if all(one.unfit is None for one in seen):
+            break
+    else:
+        return None
+    bits = bits_of(seen[0].arithmetic.format.u)
+    with np.errstate(all="ignore"):
+        right = [REFERENCE.run(one.case) for one in seen]
+    found: list[Precision] = []
+    for name in seen[0].case.config.gradients:
+        if any(name not in one.outcome.arrays for one in seen):
+            continue
+        given = np.concatenate([to_float64(one.outcome.arrays[name]).ravel() for one in seen])
+        expected = np.concatenate([run[name].ravel() for run in right])
+        error = float((np.abs(given - expected) / np.maximum(np.abs(expected), 1)).max(initial=0))
+        found.append(Precision(bits, significant_bits(given), error, 0.0, 0.0, None, None, "gradients"))
+    return next((one for one in found if one.rounds_results), None)
 
 
 def _see(observations: Observations, case: Case) -> _SingleStep | None:

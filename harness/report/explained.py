@@ -74,7 +74,9 @@ def precision_line(precision: Precision) -> str:
     """Return how coarse a subject's arithmetic is."""
     said = []
     if precision.rounds_results:
-        said.append(f"its results have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}")
+        said.append(
+            f"its {precision.of} have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}"
+        )
     elif precision.coarse_sums and not precision.coarse_activation and precision.sum_bits is not None:
         said.append(f"its sums err as if their operands had {_bits(round(precision.sum_bits))}")
     if precision.coarse_activation and not precision.rounds_results:

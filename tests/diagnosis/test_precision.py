@@ -9,9 +9,10 @@ import pytest
 from harness import RNNConfig, as_subject, draw
 from harness.checks.accuracy import significant_bits
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.precision import Precision, estimate
+from harness.diagnosis.precision import Precision, estimate, estimate_gradients
 from harness.oracle.arithmetic import CONTRACTS
 from tests import implementations
+from tests.oracle.by_hand import subject as by_hand
 
 Change = Callable[[Any], Any]
 
@@ -157,3 +158,16 @@ def test_significant_bits_run_from_the_first_1_to_the_last() -> None:
     assert significant_bits(np.array([0.0, 1.0, 0.75, -2.5])) == 3
     assert significant_bits(np.array([1 + 2.0**-52])) == 53
     assert significant_bits(np.array([np.nan, np.inf])) == 0
+
+
+@pytest.mark.parametrize(("change", "bits"), [(to_bits(11), 11), (to_bits(8), 8), (same, None), (np.zeros_like, None)])
+def test_the_bits_of_gradients_are_counted(change: Change, bits: int | None) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig, cotangents: Any) -> Any:
+        *outputs, gradients = by_hand()(x, h0, weights, config, cotangents)
+        return (*outputs, {name: change(g) if name.startswith("weight_hh") else g for name, g in gradients.items()})
+
+    case = draw(RNNConfig(3, 4, T=2, N=1, loss="both"), "normal", 0)
+    found = estimate_gradients(Observations(as_subject(rnn)), case)
+
+    assert (None if found is None else found.returned_bits) == bits
+    assert found is None or found.of == "gradients"
