@@ -209,7 +209,7 @@ def _checked(given: _Given) -> int:
     _require_compatible(given)
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
     if given.layer in {"gru", "lstm"}:
-        from harness.subjects.conventions import of_layer
+        from harness.subjects.registry import of_layer
 
         specs = tuple(of_layer(spec, given.layer) for spec in specs)
     subjects, upgrades = _under(specs, given.pythons, sharded=given.shard_text is not None)

@@ -122,8 +122,11 @@ def _spectral(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> N
 
 
 def _saturated(_rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
-    """Multiply the weights by ten, which drives tanh to its ends and makes relu grow with every step."""
-    for name in config.weights:
+    """Multiply the weights by ten, which drives tanh to its ends and makes relu grow with every step.
+
+    An LSTM's initial c, which nothing bounds, is multiplied, too.
+    """
+    for name in (*config.weights, *config.hidden[1:]):
         arrays[name] *= 10
 
 

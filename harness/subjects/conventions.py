@@ -160,11 +160,6 @@ def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:
     return f"{place}{colon}{name}", tuple(names)
 
 
-def of_layer(spec: str, layer: str) -> str:
-    """Return a subject's name with the layer that it is compared with, ``gru`` or ``lstm``."""
-    return f"torch:{layer}" if spec == "torch" else f"{spec}+{layer}"
-
-
 def turned(case: Case, *, batch_first: bool) -> Case:
     """Return the same case in the other layout, in memory in order, or the case itself if it has the layout."""
     config = case.config

@@ -101,6 +101,18 @@ def find_subject(spec: str) -> Subject:
     return _declared(found, spec, conventions)
 
 
+def of_layer(spec: str, layer: str) -> str:
+    """Return a subject's name with the layer that it is compared with, ``gru`` or ``lstm``.
+
+    Raises ``SubjectError`` for what is an nn.RNN by its name, or may only be one.
+    """
+    if spec == "torch":
+        return f"torch:{layer}"
+    if spec in registered() or spec.startswith((EXEC, PYTHON)):
+        raise SubjectError(f"{spec}: is no {layer}; expected torch, or a function or class of yours")
+    return f"{spec}+{layer}"
+
+
 def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
     """Return the subject of a function or class with the conventions that it declares and those in its name."""
     if not names:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Capabilities, Outcome, RNNConfig, as_subject, draw
+from harness import Capabilities, Outcome, RNNConfig, as_subject, conventions, draw
 from harness.subjects.protocol import Subject, SubjectError
-from harness.subjects.registry import find_subject, registered
+from harness.subjects.registry import find_subject, of_layer, registered
 
 SOURCE = """
 import numpy as np
@@ -105,3 +105,27 @@ def test_objects_are_taken_as_they_are() -> None:
 def test_what_is_no_subject_is_refused(given: Any, words: str) -> None:
     with pytest.raises(SubjectError, match=words):
         as_subject(given)
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [("torch", "torch:lstm"), ("mine.py:f", "mine.py:f+lstm"), ("mine.py:f+transposed", "mine.py:f+transposed+lstm")],
+)
+def test_a_layer_is_part_of_a_subject_s_name(spec: str, named: str) -> None:
+    assert of_layer(spec, "lstm") == named
+
+
+@pytest.mark.parametrize("spec", ["torch:cell", "torch:gru", "exec:./program", "python:x mine.py:f"])
+def test_what_is_another_layer_by_its_name_is_refused(spec: str) -> None:
+    with pytest.raises(SubjectError, match="is no lstm; expected torch, or a function or class of yours"):
+        of_layer(spec, "lstm")
+
+
+def test_a_function_takes_the_states_that_its_layer_has() -> None:
+    def of_one(x: Any, h0: Any, weights: Any) -> None: ...
+
+    def of_two(x: Any, h0: Any, c0: Any, weights: Any) -> None: ...
+
+    for function, layer, said in ((of_one, "lstm", "an LSTM starts from two states"), (of_two, "gru", "takes c0")):
+        with pytest.raises(SubjectError, match=said):
+            as_subject(conventions(**{layer: True})(function))
