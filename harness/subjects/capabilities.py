@@ -80,6 +80,10 @@ class OwnProcess(Protocol):
         """Return the kernels that it runs on a case, by name and shape."""
         ...
 
+    def line_runs(self, case: Case) -> list[Any]:
+        """Return the runs of its own lines on a case (``line_runs.LineRun``)."""
+        ...
+
     def ground(self, device: str) -> dict[str, str]:
         """Return the software and hardware that its process computes on."""
         ...

@@ -28,6 +28,7 @@ from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.interpreters import PYTHON, parted
+from harness.subjects.line_runs import LineRun, line_runs_of
 from harness.subjects.programs import EXEC, tell_what_is_awaited
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
@@ -133,6 +134,11 @@ class IsolatedSubject:
     def kernels(self, case: Case) -> tuple[str, ...]:
         """Return the oneDNN implementations that it runs on a case, with their shapes; there may be none."""
         return heard(self._spoken("run", case))[1] if self.switchable else ()
+
+    def line_runs(self, case: Case) -> list[LineRun]:
+        """Return the runs of its own lines on a case, as ``line_runs_of`` does."""
+        found = self._ask("line_runs", case)
+        return [] if isinstance(found, Outcome) else list(found)
 
     def _spoken(self, method: str, *arguments: Any) -> str:
         """Return the text that oneDNN prints during a call in a process of its own."""
@@ -271,6 +277,7 @@ def _call(method: str, *arguments: Any) -> Any:
     """Make a call of this child's subject, or of what its process tells itself."""
     [subject] = _found
     own: dict[str, Callable[..., Any]] = {"run": subject.run, "ground": _ground, "speak": speak}
+    own["line_runs"] = partial(line_runs_of, subject)
     try:
         return (own[method] if method in own else getattr(subject.capabilities, method))(*arguments)
     except KeyboardInterrupt:  # raised by the subject itself, too

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -37,6 +37,9 @@ class Kernel(FunctionSubject):
         self._off, self._on = off, on
         process: OwnProcess = self
         self.capabilities = replace(self.capabilities, process=process)
+
+    def line_runs(self, case: Case) -> list[Any]:
+        return []
 
     def run(self, case: Case) -> Outcome:
         outcome = super().run(case)
