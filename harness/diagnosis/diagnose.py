@@ -22,6 +22,7 @@ from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
+from harness.diagnosis.own_line import SourceLine
 from harness.diagnosis.pairs import Pair, pair_of
 from harness.diagnosis.parts import Part, from_places, parts_of, together
 from harness.diagnosis.precision import Precision, estimate, estimate_gradients
@@ -66,6 +67,7 @@ class Diagnosis:
     # The cause that a check of something else told, or that was identified; then no fault is certain.
     instead: Cause | None = None
     computed: IdentifiedCause | None = None  # what it was found to compute, where the certain fault is the same
+    line: SourceLine | None = None  # the line of the subject's own code that makes the mistake, if that is known
 
     @property
     def certain(self) -> bool:

@@ -31,6 +31,7 @@ from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
+from harness.diagnosis.identify.ask import Asker, SlowError
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, same_as
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
@@ -38,6 +39,7 @@ from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
+from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.parts import together
 from harness.diagnosis.positions import other_order
 from harness.diagnosis.roundings import roundings_of
@@ -228,10 +230,14 @@ class Investigation:
             return found
         cause = self._computed(observations, finding, scope)
         diagnosis = self._known_mistake(observations, finding, scope)
-        if diagnosis is not None and cause is not None and self._same(diagnosis, cause):
-            return replace(diagnosis, computed=cause)
         if cause is not None:
-            return replace(_because(cause), elsewhere=cause.new[1:])
+            line: SourceLine | None = None
+            with suppress(Late, SlowError):
+                asker = Asker(observations, scope, finding.case.config.nonlinearity)
+                line = own_line(asker, cause.identified, cause.new[0])
+            if diagnosis is not None and self._same(diagnosis, cause):
+                return replace(diagnosis, computed=cause, line=line)
+            return replace(_because(cause), elsewhere=cause.new[1:], line=line)
         return diagnosis if _certain(diagnosis) else _first_of(CHECKS_AFTER, question) or diagnosis
 
     @staticmethod

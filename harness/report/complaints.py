@@ -108,7 +108,7 @@ def verdict_on_all(summaries: Sequence[Summary]) -> str:
 
 def complaint_of(one: ReportedFinding) -> Complaint:
     """Return a finding with its facts."""
-    at, kept = one.finding.result.raised_at, one.saved
+    at, kept = one.finding.result.raised_at or one.line, one.saved
     place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
     folder = None if kept is None else kept.folder
     kind, facts = one.finding.result.kind, tuple(one.all_facts)

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -158,6 +159,8 @@ def _mistake(one: _Explained) -> Iterator[Fact]:
     for name, line in explained.code_lines(one.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
     diagnosis = one.explanation.diagnosis
+    if diagnosis is not None and (own := diagnosis.line) is not None:
+        yield Fact("line", f"{_shortest(own.file)}:{own.number}: {own.text}")
     if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
         yield Fact("computes", "\n".join(diagnosis.instead.recurrence), detail=True, language="python")
         result = replace(result, mismatches=_own_first(result, diagnosis.instead.arrays))
@@ -167,6 +170,12 @@ def _mistake(one: _Explained) -> Iterator[Fact]:
     if (at := result.raised_at) is not None:
         yield Fact("at", f"{at[0]}, line {at[1]}")
     yield from (fact for fact in observed(result, config) if fact.text not in {title, wrong})
+
+
+def _shortest(file: str) -> str:
+    """Return the path of a file from here, if it is below."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _own_first(result: Result, arrays: Collection[str]) -> tuple[Mismatch, ...]:

@@ -34,6 +34,7 @@ class ReportedFinding:
     faults: tuple[str, ...] = ()  # the names of the known mistakes that it may be
     facts: tuple[Fact, ...] = ()  # that hold wherever it is kept, and however often it was met
     error_maps: MapsRecord | None = None
+    line: tuple[str, int] | None = None  # the file and line of the subject's own code that makes the mistake
     ground: Mapping[str, str] = field(default_factory=dict)  # what it was computed on
     saved: Kept | None = None
     further: int = 0  # the further cases that fail with the same cause
@@ -89,6 +90,7 @@ def reported(
         faults=() if diagnosis is None else tuple(fault.name for fault in diagnosis.causes),
         facts=tuple(facts_of_failure(finding, explanation)),
         error_maps=None if explanation.error_maps is None else maps_record(explanation.error_maps),
+        line=None if diagnosis is None or diagnosis.line is None else diagnosis.line[:2],
         ground=dict(explanation.ground),
         saved=kept,
         further=further,

@@ -106,6 +106,15 @@ def test_two_mistakes_come_out_one_after_the_other_and_end_a_search_a_while_afte
     assert done.limit == done.total == totals[1] + 100
 
 
+def test_the_line_of_the_code_that_makes_the_mistake_is_named(transposed: tuple[SearchRecord, Investigation]) -> None:
+    done, investigation = transposed
+
+    diagnosis = investigation.explanations[done.findings[0].id].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.line is not None
+    assert diagnosis.line.file == implementations.__file__
+
+
 def test_cases_of_a_known_cause_are_counted_and_not_made_smaller_again(
     without_b_hh: tuple[SearchRecord, Investigation],
 ) -> None:

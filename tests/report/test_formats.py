@@ -19,12 +19,17 @@ from markdown_it import MarkdownIt
 
 from harness.checks.malformed import Lapse, Refusals, Unrefused
 from harness.checks.result import Method, Result, Verdict
-from harness.report.complaints import Complaint, Summary
+from harness.diagnosis.diagnose import Diagnosis
+from harness.diagnosis.faults import CATALOGUE
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.own_line import SourceLine
+from harness.report.complaints import Complaint, Summary, complaint_of
 from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
 from harness.report.observations import observation
 from harness.report.place import Fact
+from harness.report.record import finding_record
 from harness.report.reported import ReportedFinding, reported
 from harness.report.upgrade import Defect, Standing, Upgrade
 from harness.search.checker import CheckedCase
@@ -34,7 +39,7 @@ from harness.search.record import SearchRecord, Stop
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.values import draw
-from tests.report.test_wording import CASE, DIFFERS, SEVERAL, TOLD, agreement, disagreement
+from tests.report.test_wording import CASE, DIFFERS, FINDING, SEVERAL, TOLD, agreement, disagreement
 
 # What a subject might say to break a report.
 NASTY: Final = "a|b `c` <script> *d* _e_ [f](g)\n# h\r\n::error::i & ]]> \x1b[31m\x00\ud800 $x$ @j :k: \\| 100%, l"
@@ -306,6 +311,18 @@ def test_an_annotation_points_to_the_line_that_raised(checkout: Path) -> None:
     (line,) = workflow_commands(complaining(complaint, agreement(), (str(file), "rnn")))
 
     assert parsed(line)[0].items() >= {"file": "sub/mine.py", "line": "5"}.items()
+
+
+def test_the_line_that_makes_a_mistake_is_a_fact_and_where_the_annotation_points(checkout: Path) -> None:
+    file = checkout / "sub" / "mine.py"
+    line = SourceLine(str(file), 5, "h = x")
+    told = reported(FINDING, Explanation(Diagnosis((CATALOGUE[0],), 17, 3, line=line)))
+
+    (annotation,) = workflow_commands(complaining(complaint_of(told), agreement(), (str(file), "rnn")))
+
+    assert [fact.text for fact in told.facts if fact.name == "line"] == [f"{file}:5: h = x"]
+    assert parsed(annotation)[0].items() >= {"file": "sub/mine.py", "line": "5"}.items()
+    assert finding_record(told)["line"] == (str(file), 5)
 
 
 @pytest.mark.parametrize("place", [None, ("/elsewhere/rnn.py", "rnn"), ("no such file.py", "rnn")])

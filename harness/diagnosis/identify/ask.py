@@ -20,6 +20,7 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.parts import ConfigError
 from harness.space.scope import Scope
+from harness.subjects.protocol import Subject
 
 DTYPES: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
 
@@ -104,6 +105,11 @@ class Asker:
         self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
         self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Response | None] = {}
+
+    @property
+    def subject(self) -> Subject:
+        """The subject that is asked."""
+        return self._observations.subject
 
     @property
     def rounding(self) -> Rounding:

@@ -105,11 +105,18 @@ def run(
     network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
 ) -> dict[str, Numbers]:
     """Return the arrays that the network gives on a plain case, as ``Case.plain`` has it; ``states`` as above."""
-    config, arrays = case.config, case.arrays
-    if config.lengths is not None:
+    if case.config.lengths is not None:
         return run_packed(network, case, rounding)
-    if network.derived and config.loss is not None:
+    if network.derived and case.config.loss is not None:
         return run_derived(network, case, rounding)
+    return run_whole(network, case, rounding, states)[1]
+
+
+def run_whole(
+    network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
+) -> tuple[dict[Place, Flow], dict[str, Numbers]]:
+    """Return every flow, too; of a case that is not packed, and a network that goes back by itself."""
+    config, arrays = case.config, case.arrays
     L, D, T, H = config.num_layers, config.num_directions, config.T, config.hidden_size
     flows, x = flows_of(network, case, rounding, states=states)
     found: dict[str, Numbers] = {"output": stacked(x)}
@@ -120,7 +127,7 @@ def run(
     if read:
         found["readout"] = stacked([v @ read[0].T + read[1] for v in x])
     if config.loss is None:
-        return laid_out(found, case)
+        return flows, laid_out(found, case)
     zeros = np.zeros((T, config.N, D * H))
     g: Any = list(time_major(case, arrays["output.grad"]) if "output.grad" in arrays else zeros)
     if "readout.grad" in arrays:
@@ -158,7 +165,8 @@ def run(
     found["x.grad"] = stacked(g)
     if case.hx is not None:
         found["hx.grad"] = stacked([of_hx[row] for row in range(L * D)])
-    return laid_out(within_limits(network, {name: found[name] for name in found if name in config.returned}), case)
+    returned = {name: found[name] for name in found if name in config.returned}
+    return flows, laid_out(within_limits(network, returned), case)
 
 
 def run_derived(network: Network, case: Case, rounding: Rounding | None = None) -> dict[str, Numbers]:

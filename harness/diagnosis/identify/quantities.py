@@ -1,0 +1,152 @@
+"""quantities: every number that an identified layer's lines make on a case, down to the parts of each sum."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import combinations
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.model import ROLES
+from harness.diagnosis.identify.terms import Flow
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+FORWARD: Final = ("s", "h")
+BACK: Final = ("slope", "next", "dh", "da")
+SUMS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # the gradients that are summed over the steps
+MOST: Final = 7  # terms of a sum whose partial sums are made, 2**7
+SAME: Final = 1e-10  # the relative difference of two float64 numbers that are taken for one: some 1e6 roundings
+
+
+class Quantity(NamedTuple):
+    """What a line makes at a step: the line's key among ``lines``, and whether it is its result or a part of it."""
+
+    key: str
+    t: int
+    result: bool
+
+
+class Steps:
+    """An array by step: of a flow, or as the line of a step has made it."""
+
+    def __init__(self, T: int, of: Any) -> None:
+        self._T, self._of, self._made = T, of, dict[int, Any]()
+
+    def __getitem__(self, t: int) -> Any:
+        return self._made[t] if t in self._made else self._of(t)
+
+    def __setitem__(self, t: int, value: Any) -> None:
+        self._made[t] = value
+
+    def sum(self, _axis: int) -> Any:
+        """Return the sum over the steps."""
+        return sum(map(self._of, range(self._T)))
+
+
+def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Floats]]:
+    """Return what the lines of a layer make of a flow's numbers, whoever made those.
+
+    Each step's lines read what the flow has of other steps. Raises what a line raises that does not stand for itself.
+    """
+    made: dict[Quantity, list[Floats]] = {}
+
+    def keep(key: str, t: int, taken: ast.expr, names: dict[str, Any]) -> None:
+        read = (
+            []
+            if key in SUMS
+            else [v for v in _values(taken, names, ast.Subscript, ast.Name) if isinstance(v, np.ndarray)]
+        )
+        parts = [one for one in _parts(taken, names) if not any(map(one_like(one), read))]
+        made.setdefault(Quantity(key, t, result=False), []).extend(parts)
+        value = np.asarray(_value(taken, names), np.float64)
+        if not any(map(one_like(value), read)):  # another name for a number is no new one
+            made.setdefault(Quantity(key, t, result=True), []).append(value)
+
+    for t in range(f.T):
+        for group in (FORWARD, *((BACK, *((role,) for role in ROLES if role != "hx" or t == 0)) if f.da else ())):
+            names = _names(f, t)
+            for key in group:
+                for statement in _statements(text[key])[: 1 if key in ROLES else None]:
+                    keep(key, t, _taken(statement.value, names), names)
+                    if key not in ROLES:
+                        exec(compile(ast.Module([statement], []), key, "exec"), names)  # noqa: S102 - our own line
+    for statement in _statements(text["start"]):
+        keep("start", 0, statement.value, _names(f, 0) | {"hx": f.given})
+    for role in SUMS if f.da else ():
+        terms = [made[Quantity(role, t, result=True)][-1] for t in range(f.T)]
+        for t in range(f.T):  # the sums of a loop in either order
+            made[Quantity(role, t, result=True)] += [np.asarray(sum(some)) for some in (terms[t:], terms[: t + 1])]
+    return made
+
+
+def equal(one: Floats, other: Floats) -> bool:
+    """Tell whether two sorted arrays have the same numbers."""
+    return one.size == other.size and bool((np.abs(one - other) <= SAME * np.abs(one)).all())
+
+
+def one_like(array: Floats) -> Any:
+    """Return a function that tells which arrays have an array's numbers, in any order."""
+    numbers = np.sort(array.ravel())
+    return lambda other: equal(numbers, np.sort(np.ravel(other)))
+
+
+def _names(f: Flow, t: int) -> dict[str, Any]:
+    """Return what a line of step t reads."""
+    found: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
+    found |= {"x": Steps(f.T, f.input), "h": Steps(f.T, f.state), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
+    by_step = {"s": f.s, "g": f.g, "dh": f.dh, "da": f.da, "dh_next": f.next, "slope": f.slope, "passed": f.passed}
+    found |= {name: Steps(f.T, lambda t, of=of: f.back(of, t)) for name, of in by_step.items()}
+    for end, of in (("", f), ("_below", f.below), ("_beside", f.beside)):
+        found |= {f"{name}{end}": getattr(of, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
+        if end and of is not None:
+            found |= {f"h{end}": Steps(f.T, of.state), f"hx{end}": of.given}
+    return found
+
+
+@cache
+def _statements(text: str) -> list[Any]:
+    return ast.parse(re.sub(r"\bdh_next\b(?!\[)", "dh_next[t]", text.strip())).body
+
+
+def _value(node: ast.expr, names: dict[str, Any]) -> Any:
+    return eval(compile(ast.Expression(node), "line", "eval"), names)  # noqa: S307 - our own line
+
+
+def _taken(node: ast.expr, names: dict[str, Any]) -> ast.expr:
+    """Return an expression with the branches that a step takes."""
+
+    class Taken(ast.NodeTransformer):
+        def visit_IfExp(self, one: ast.IfExp) -> Any:
+            return self.visit(one.body if _value(one.test, names) else one.orelse)
+
+    found: ast.expr = Taken().visit(ast.parse(ast.unparse(node), mode="eval").body)
+    return found
+
+
+def _values(node: ast.expr, names: dict[str, Any], *kinds: type[ast.expr]) -> list[Any]:
+    return [_value(one, names) for one in _inside(node) if isinstance(one, kinds)]
+
+
+def _inside(node: ast.AST) -> Iterator[Any]:
+    """Yield a node and those in it that have a value here, which the body of a function has not."""
+    yield node
+    for one in () if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node):
+        yield from _inside(one)
+
+
+def _parts(node: ast.expr, names: dict[str, Any]) -> Iterator[Floats]:
+    """Yield the values of an expression's operations, and of the sums of some of its terms."""
+    found = _values(node, names, ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
+    terms = [sign * _value(one, names) for sign, one in _terms(node, 1)]
+    some = range(2, len(terms)) if len(terms) <= MOST else ()
+    found += [sum(chosen) for size in some for chosen in combinations(terms, size)]
+    yield from (np.asarray(one, np.float64) for one in found)
+
+
+def _terms(node: ast.expr, sign: int) -> list[tuple[int, ast.expr]]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        return _terms(node.left, sign) + _terms(node.right, sign if isinstance(node.op, ast.Add) else -sign)
+    return [(sign, node)]

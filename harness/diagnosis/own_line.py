@@ -1,0 +1,258 @@
+"""own_line: the line of a subject's own Python that computes a wrong quantity.
+
+The identified layer's lines are executed on generic numbers, with the mistake and without, on the same operands. What
+only the mistaken lines make is wrong. The subject runs the same case under a trace function, and the first line that
+makes a wrong number is its own line. Nothing is said where that is open to doubt.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.mistakes import Mistake
+from harness.diagnosis.identify.model import ROLES, Network
+from harness.diagnosis.identify.quantities import BACK, FORWARD, SAME, Quantity, equal, one_like, quantities_of
+from harness.diagnosis.identify.recurrence import lines
+from harness.diagnosis.identify.run import Place, run, run_whole, values_of
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+from harness.space.case import Case
+from harness.space.values import draw
+from harness.subjects.line_runs import LineRun, Site, line_runs_of
+
+STEPS: Final = (4, 7)
+UNITS: Final = 8
+SCALES: Final = (1.0, 10.0, 100.0)  # of gradients, for what is clipped
+WEIGHT: Final = 0.3  # the scale of weights and biases, with which no tanh is nearly 1
+SEEN: Final = ("start", *FORWARD, *BACK, *ROLES, "limit", "norm")  # the keys of lines that make numbers of their own
+ENOUGH: Final = 3  # numbers by which a quantity is known
+LONGEST: Final = 100  # characters of a line
+
+
+class SourceLine(NamedTuple):
+    """A line of a file, and its text without indentation."""
+
+    file: str
+    number: int
+    text: str
+
+
+def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> SourceLine | None:
+    """Return the line of a subject that makes a mistake of an identified layer; ``None`` if that is open to doubt."""
+    network, mended = identified.network, mistake.without(identified.network)
+    place = {"above": (1, 0), "reverse": (0, 1)}.get(mistake.place, (0, 0))
+    texts = [lines(one.of(*place), identified.nonlinearity) for one in (network, mended)]
+    wrong = {key for text in texts for key in text if texts[0].get(key) != texts[1].get(key)}
+    forward = bool(wrong & {"start", *FORWARD})
+    read = [set(re.findall(r"\b[Wb]_\w+", text["s"])) for text in texts]
+    if read[0] != read[1]:  # which parameter a variable holds, or that it is 0, was decided elsewhere
+        return None
+    if not all(key.startswith(SEEN) for key in wrong) or (network.derived and not forward) or asker.dtype != "float64":
+        return None
+    with np.errstate(all="ignore"):
+        for case in _cases(asker, network, mended, mistake, (None,) if forward else asker.losses):
+            # Before any other run of the case: memory that was freed keeps its numbers.
+            runs = line_runs_of(asker.subject, case)
+            if (a := asker.of(case)) is None:
+                continue
+            if not explains(network, a, asker.rounding, identified.unknown):
+                return None
+            try:
+                search = _Search(network, mended, case.plain(), identified.nonlinearity, place, wrong)
+            except (NameError, TypeError, ValueError, IndexError):  # a line that does not stand for itself
+                return None
+            return search.line(runs)
+    return None
+
+
+def _cases(
+    asker: Asker, network: Network, mended: Network, mistake: Mistake, losses: Sequence[str | None]
+) -> Iterator[Case]:
+    """Yield a case on which a mistake makes a difference of each kind that a subject may refuse."""
+    stacks: dict[str, dict[str, Any]] = {"above": {"num_layers": 2}, "reverse": {"bidirectional": True}}
+    for hx, features, N in product((True, False) if asker.has_hx else (False,), (UNITS - 1, UNITS), (1, 2)):
+        for scale, T, loss in product(SCALES, STEPS, losses):
+            config = asker.config(
+                T=T, N=N, input_size=features, hidden_size=UNITS, hx=hx, loss=loss, **stacks.get(mistake.place, {})
+            )
+            if config is None or config.lengths is not None:
+                continue
+            drawn = draw(config, "normal", zlib.crc32(mistake.yours.encode()))
+            sizes = {name: scale if name.endswith(".grad") else WEIGHT for name in drawn.arrays} | {"x": 1, "hx": 1}
+            case = Case.from_arrays(config, {name: array * sizes[name] for name, array in drawn.arrays.items()})
+            made, right = (run(one, case.plain()) for one in (network, mended))
+            if not all(np.allclose(values_of(made[n]), values_of(right[n]), 1e-6, 0) for n in made):
+                yield case
+                break
+
+
+class _Search:
+    """The wrong quantities of a layer on a case, and the right ones."""
+
+    def __init__(  # noqa: PLR0917 - of private use
+        self, network: Network, mended: Network, case: Case, nonlinearity: str, place: Place, wrong: set[str]
+    ) -> None:
+        flows, arrays = run_whole(network, case)
+        groups = [group for group in (FORWARD, BACK) if wrong & {*group}]
+        touched = wrong.union(*groups)
+        every = quantities_of(lines(network.of(*place), nonlinearity), flows[place])
+        own = {q: made for q, made in every.items() if q.key in touched}
+        results = [one for q, made in own.items() if q.result and q.key not in ROLES for one in made]
+        right = {Quantity("given", 0, result=False): [np.asarray(one, np.float64) for one in case.arrays.values()]}
+        for at, f in flows.items():
+            for q, made in quantities_of(lines(mended.of(*at), nonlinearity), f).items():
+                # A sum that lacks a term is a part of the right one, and later lines read the wrong quantity itself.
+                if q.key in ROLES or (q.key in wrong and not q.result):
+                    made = [one for one in made if not any(map(one_like(one), results))]
+                right.setdefault(q, []).extend(made)
+        if any(key.startswith("limit") for key in wrong):
+            limited = Quantity("limit", 0, result=False)
+            right[limited] = [values_of(one) for one in run(mended, case).values()]
+            own = {limited: [values_of(one) for name, one in arrays.items() if name.endswith(".grad")]}
+        self._right = _Pool(right)
+        self._wrong = _Pool(own, self._right)
+        for q in [q for group in groups for q in own if q.key in group and q.key not in wrong]:
+            # What follows from a wrong quantity is known by it only where that is a number of its own.
+            if not any(one.key in wrong and one.result and one.t == q.t for one in self._wrong.telling):
+                self._wrong.telling.pop(q, None)
+
+    def line(self, runs: Sequence[LineRun]) -> SourceLine | None:
+        """Return the line that makes the first wrong quantity, if no doubt is left."""
+        held = [{q for value in one.values for q in self._wrong.of(value.array)} for one in runs]
+        at = next((number for number, some in enumerate(held) if some), None)
+        if at is None or not self._begins(held[at]):
+            return None
+        first, keys = runs[at], {q.key for q in held[at]}
+        before = [({q for v in one.values for q in self._right.of(v.array)}, one.stack[0]) for one in runs[:at]]
+        if keys & {*ROLES} and self._doubted(first, before, keys):
+            return None
+        parts = {q.key for q in held[at] if not q.result}
+        met: set[Quantity] = set()
+        for some, one in zip(held, runs, strict=True):  # the other steps' are made there, too
+            new = {q for q in some - met if q.key in keys and q.result != (q.key in parts)}
+            if new and one.stack[0] != first.stack[0]:
+                return None
+            met |= some
+        always = [any(q.key in keys for q in some) for some in held]
+        depth = _at_fault(runs, always, first.stack)
+        return _shown(first.stack[depth:], keys & {*ROLES})
+
+    def _begins(self, quantities: set[Quantity]) -> bool:
+        """Tell whether the recurrence is first wrong in these, and at one step; if not, its code is not seen."""
+        for group, order in ((FORWARD, min), (BACK, max)):
+            here = {q.t for q in quantities if q.key in group}
+            begin = order((q.t for q in self._wrong.telling if q.key in group), default=0)
+            once = {q.t for q in quantities if q.key in group and q.result and q.key != "slope"}
+            if here and (begin not in here or once - {begin}):
+                return False
+        return True
+
+    def _doubted(self, first: LineRun, before: Sequence[tuple[set[Quantity], Site]], keys: set[str]) -> bool:
+        """Tell whether a line may sum rightly what another one spoils."""
+        if any(value.shared and self._wrong.of(value.array) for value in first.values):  # two sums are one array
+            return True
+        if not any(q.key in BACK for some, _ in before for q in some):  # the way back is not seen
+            return True
+        for some, site in before:
+            right = [q for q in some if q.key in keys and site == first.stack[0]]
+            if right and all(q._replace(result=False) in self._wrong.telling for q in right):
+                return True  # it is right where the layer is wrong
+        return False
+
+
+class _Pool:
+    """Quantities by their numbers that none of other quantities has."""
+
+    def __init__(self, arrays: Mapping[Quantity, list[Floats]], others: _Pool | None = None) -> None:
+        self.telling: dict[Quantity, Floats] = {}
+        self.whole: dict[Quantity, list[Floats]] = {}
+        self._others = others
+        for q, made in arrays.items():
+            numbers = _telling(np.concatenate([*map(np.ravel, made), []]))
+            whole = [np.sort(one.ravel()) for one in made if len(_telling(one)) >= ENOUGH]
+            if others is not None:  # numbers that are clipped are round, and the others right: the whole array tells
+                numbers = numbers[~_among(numbers, np.sort(np.concatenate([*others.telling.values(), []])))]
+                known = [its for wholes in others.whole.values() for its in wholes]
+                whole = [one for one in whole if not any(equal(one, its) for its in known)]
+            self.whole[q] = whole
+            if len(numbers) or whole:
+                self.telling[q] = numbers
+
+    def of(self, array: Floats) -> set[Quantity]:
+        """Return the quantities that an array holds, in any order."""
+        held, names = np.sort(array), list(self.telling)
+        sizes = np.array([len(self.telling[q]) for q in names], int)
+        among = _among(np.concatenate([*self.telling.values(), []]), held)
+        counts = np.bincount(np.repeat(np.arange(len(names)), sizes)[among], minlength=len(names))
+        enough = np.minimum(np.minimum(sizes, ENOUGH), array.size)
+        found = {q for q, number, least in zip(names, counts, enough, strict=True) if number >= least > 0}
+        return found | {q for q in names if self._others and any(equal(one, held) for one in self.whole[q])}
+
+
+def _among(numbers: Floats, held: Floats) -> Any:
+    """Tell which numbers are among some that are sorted."""
+    if not held.size:
+        return np.zeros(len(numbers), bool)
+    at = np.searchsorted(held, numbers)
+    near = [np.abs(held[np.clip(at - back, 0, held.size - 1)] - numbers) for back in (0, 1)]
+    return np.minimum(*near) <= SAME * np.abs(numbers)
+
+
+def _telling(array: Floats) -> Floats:
+    """Return the numbers of an array that are no round ones, such as 0, 1 or a limit."""
+    found = np.unique(array[np.isfinite(array)])
+    return found[np.abs(np.round(found, 9) - found) > SAME * np.abs(found)]
+
+
+def _at_fault(runs: Sequence[LineRun], wrong: Sequence[bool], stack: tuple[Site, ...]) -> int:
+    """Return where in a stack a line is wrong whoever calls it; if it is right for others, its caller is at fault."""
+    for depth, site in enumerate(stack):
+        callers: dict[Site, bool] = {}
+        for one, bad in zip(runs, wrong, strict=True):
+            for called, caller in zip(one.stack, one.stack[1:], strict=False):
+                if called[:2] == site[:2]:
+                    callers[caller] = callers.get(caller, False) or bad
+        if all(callers.values()):
+            return depth
+    return len(stack) - 1
+
+
+def _shown(stack: tuple[Site, ...], roles: set[str]) -> SourceLine | None:
+    """Return the statement at the innermost site; of a dict of gradients, the entry of a role.
+
+    A function that only returns an expression may be right, and be given what is wrong: its caller is named, too.
+    """
+    (file, line, _), end, caller = stack[0], stack[0].line, ""
+    every = linecache.getlines(file)
+    try:
+        nodes = list(ast.walk(ast.parse("".join(every))))
+    except SyntaxError:  # it was changed since it was imported
+        return None
+    named = {f"{role}{layer}{after}" for role in roles for layer in ("", "_l0", "_l1") for after in ("", ".grad")}
+    for node in nodes:
+        if getattr(node, "lineno", None) != line:
+            continue
+        if isinstance(node, ast.Return | ast.Lambda) and len(stack) > 1 and _alone(node, nodes):
+            caller = f" (called in line {stack[1].line})"
+        if isinstance(node, ast.stmt) and not hasattr(node, "body"):
+            end = node.end_lineno or line
+            for one in [one for one in ast.walk(node) if isinstance(one, ast.Dict)]:
+                for key, value in zip(one.keys, one.values, strict=True):
+                    if isinstance(key, ast.Constant) and key.value in named:
+                        line, end = key.lineno, value.end_lineno or line
+    text = " ".join(" ".join(every[line - 1 : end]).split())
+    return SourceLine(file, line, (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…") + caller)
+
+
+def _alone(node: ast.AST, nodes: Sequence[ast.AST]) -> bool:
+    """Tell whether a function consists of this."""
+    return isinstance(node, ast.Lambda) or any(isinstance(one, ast.FunctionDef) and one.body == [node] for one in nodes)
