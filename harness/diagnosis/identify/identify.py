@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import LayerModel, Network, When
+from harness.diagnosis.identify.readouts import ENTRY
 from harness.diagnosis.identify.run import role_of
 from harness.oracle.bound import np
 from harness.space.values import draw
@@ -81,27 +83,38 @@ class LayerInquiry(LimitInquiry):
         best = self._best()
         if best is None or best[2]:
             self.model = replace(self.model, counted=self._counted())
-            best = self._best() if self.model.counted != When() else best
-            self.model = self.model if best is not None else replace(self.model, counted=When())
+            counted = self._best() if self.model.counted != When() else None
+            best = min(filter(None, [best, counted]), key=lambda one: one[0], default=None)
+            self.model = replace(self.model, counted=When() if best is None else best[1].counted)
+        if best is None or best[2]:  # a cut in short sequences is rare, and takes long
+            self.cut_short = True
+            best = min(filter(None, [best, self._best(3)]), key=lambda one: one[0], default=None)
         if best is None:
             self.found.unknown = ["the way back"]
             return
         (_, self.model, self.found.unknown) = best
         self.found.backward = True
         self._find_entry()
+        if ENTRY in self.found.unknown and self.model.reached != When():
+            # of the output's gradient alone, a step that is not reached and one that does not count are the same
+            reached, self.model = self.model, replace(self.model, counted=self.model.reached, reached=When())
+            self.found.unknown.remove(ENTRY)
+            self._find_entry()
+            self.model = reached if ENTRY in self.found.unknown else self.model
         self._find_limits()
         self._find_kink()
 
-    def _best(self) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
-        """Return the way back that leaves the fewest gradients unknown, and is least odd."""
+    def _best(self, most: int | None = None) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
+        """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
-        for chain in self._chains():
+        for chain in islice(self._chains(), most):
             solved, unknown = self._readouts(chain)
             score = (len(unknown), oddness(solved))
             if best is None or score < best[0]:
                 best = score, solved, unknown
             if not unknown:
                 break
+        return best
         return best
 
 

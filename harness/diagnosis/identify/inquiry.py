@@ -54,6 +54,7 @@ class Inquiry:
         self.found = PlaceResult()
         self.model = network.first
         self.derived = network.derived
+        self.cut_short = False  # True if the way back may be cut within a few steps
         self._values: dict[Any, Any] = {}
         self._base = self._shape(sequences)
 

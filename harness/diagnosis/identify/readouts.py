@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product as product_of
-from typing import Any
+from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.chain import ChainInquiry
@@ -33,6 +33,8 @@ from harness.diagnosis.identify.terms import (
 )
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
+
+ENTRY: Final = "h_n.grad's way in"
 
 
 class ReadoutInquiry(ChainInquiry):
@@ -141,7 +143,7 @@ class ReadoutInquiry(ChainInquiry):
                 names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
             own = {role: [RIGHT_READOUT[role][0][0]] for role in seen}
             known = {role: of for role, of in (names if i else own).items() if role != "hx"}
-            model = self._cut(model, [asked, *earlier], known)
+            model = self._cut(model, [asked, *earlier], known) if i or self.cut_short else model
             earlier.append(asked)
             self._chained(model, asked)
             for role in sorted(seen, key=lambda role: role == "hx"):
@@ -193,7 +195,7 @@ class ReadoutInquiry(ChainInquiry):
             replace(model, passes=When(kind, k))
             for k in range(1, 13)
             for kind in kinds[1:]
-            if k > 1 or "ev" not in kind
+            if self.cut_short and (k > 1 or "ev" not in kind)
         ]
         return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
 
@@ -257,7 +259,7 @@ class ReadoutInquiry(ChainInquiry):
             ):
                 self.model = replace(self.model, entry=entry)
                 return
-        self.found.unknown.append("h_n.grad's way in")
+        self.found.unknown.append(ENTRY)
 
     def _entry(self, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""

@@ -368,7 +368,7 @@ class StepInquiry(Inquiry):
         )
 
     def _in_few_words(self, system: System, found: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
-        """Return the coefficients of as few terms as will do: nn.RNN's own, with one exchanged, or one more.
+        """Return the coefficients of as few terms as will do: nn.RNN's own, with one or two exchanged, or one more.
 
         At the ends of a sequence, and in short ones, several terms are the same.
         """
@@ -377,7 +377,13 @@ class StepInquiry(Inquiry):
         kept = [right] if set(right) <= set(names) else []
         exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if old[0] == new[0]]
         middle = {name for t, by in found.items() if len(found) // 2 <= t < len(found) - 1 for name in by}
-        several = [*kept, *exchanged, [*right, *middle.difference(right)]] if kept else []
+        seen = {name for by in found.values() for name in by}.difference(right)
+        both = [
+            [*(n for n in right if n[0] not in "xh"), x, h]
+            for x, h in product((n for n in names if n[0] == "x"), (n for n in names if n[0] == "h"))
+            if {x, h}.isdisjoint(right) and seen & {x, h}
+        ]
+        several = [*kept, *exchanged, *both, [*right, *middle.difference(right)]] if kept else []
         return next((by for some in several if (by := system.solved(some, self.noise)) is not None), None) or (
             system.solved(names, self.noise) or found
         )
