@@ -40,6 +40,7 @@ from harness.search.options import Options  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.case import Case, as_plain  # noqa: E402
+from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
 
@@ -99,12 +100,12 @@ def trial_of(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
         found=True,
         minimal=case.config in fault.smallest,
         plain=is_plain(case),
-        naming=naming(fault, diagnosis),
+        naming=naming(fault, diagnosis, case.config),
         shown=f"{case.config!r}; named {' or '.join(causes) or 'nothing'}",
     )
 
 
-def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
+def naming(fault: Fault, diagnosis: Diagnosis | None, config: RNNConfig) -> Naming:
     """Return how a diagnosis names a fault. A part of the fault and a look-alike are other faults.
 
     What the subject was found to compute is right if it gives what the fault gives, whatever the words.
@@ -112,7 +113,7 @@ def naming(fault: Fault, diagnosis: Diagnosis | None) -> Naming:
     if diagnosis is None:
         return Naming.NONE
     if isinstance(diagnosis.instead, IdentifiedCause):
-        return Naming.RIGHT if same_as(diagnosis.instead.identified, fault) else Naming.WRONG
+        return Naming.RIGHT if same_as(diagnosis.instead.identified, fault, config) else Naming.WRONG
     if fault.name in [cause.name for cause in diagnosis.causes if not isinstance(cause, Part)]:
         return Naming.RIGHT if len(diagnosis.causes) == 1 else Naming.SEVERAL
     return Naming.WRONG if diagnosis.certain else Naming.NONE

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.checks.agreement import Observation, arithmetic_of
 from harness.checks.full_check import check as check_everything
@@ -34,8 +34,9 @@ from harness.diagnosis.fresh import wider
 from harness.diagnosis.identify.ask import Asker, SlowError
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, same_as
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import Mistake
+from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import RIGHT
+from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.likeness import Seen
 from harness.diagnosis.observations import Observations
@@ -53,6 +54,7 @@ from harness.search.guard import Guarded, Hang, Late
 from harness.search.record import Finding, SearchRecord
 from harness.search.search import Recognised
 from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
@@ -88,7 +90,7 @@ class Investigation:
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _beside: list[Fault] = field(default_factory=list)
     _excuses: list[KnownCause] = field(default_factory=list)
-    _identified: dict[str, Identification | None] = field(default_factory=dict)  # what it computes, by nonlinearity
+    _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
 
@@ -235,24 +237,28 @@ class Investigation:
             with suppress(Late, SlowError):
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
-            if diagnosis is not None and self._same(diagnosis, cause):
+            if diagnosis is not None and self._same(diagnosis, cause, finding.case.config):
                 return replace(diagnosis, computed=cause, line=line)
             return replace(_because(cause), elsewhere=cause.new[1:], line=line)
         return diagnosis if _certain(diagnosis) else _first_of(CHECKS_AFTER, question) or diagnosis
 
     @staticmethod
-    def _same(diagnosis: Diagnosis, cause: IdentifiedCause) -> bool:
-        """Tell whether a known mistake is certain, and is what the subject was found to compute, in better words."""
-        return diagnosis.certain and len(diagnosis.causes) == 1 and same_as(cause.identified, diagnosis.causes[0])
+    def _same(diagnosis: Diagnosis, cause: IdentifiedCause, config: RNNConfig) -> bool:
+        """Tell whether a known mistake is certain, and all that is wrong in what the subject was found to compute."""
+        identified = cause.identified
+        alone = len(mistakes_of(identified.network, identified.nonlinearity)) == len(diagnosis.causes) == 1
+        return alone and diagnosis.certain and same_as(cause.identified, diagnosis.causes[0], config)
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
         if nameable(finding) is None or finding.result.nondeterministic or self._wavers:
             return None
-        kind = finding.case.config.nonlinearity
-        if kind not in self._identified:
-            self._identified[kind] = identified_of(observations, scope, finding.case)
-        if (found := self._identified[kind]) is None:
+        config = finding.case.config
+        shown = (config.nonlinearity, *shown_by(config))
+        if shown not in self._identified:
+            before = next((found for found in reversed(self._identified.values()) if found is not None), None)
+            self._identified[shown] = identified_of(observations, scope, finding.case, before)
+        if (found := self._identified[shown]) is None:
             return None
         return cause_of(found, observations.of(finding.case), finding.result, self._said)
 

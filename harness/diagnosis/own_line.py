@@ -22,7 +22,8 @@ from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.model import ROLES, Network
 from harness.diagnosis.identify.quantities import BACK, FORWARD, SAME, Quantity, equal, one_like, quantities_of
 from harness.diagnosis.identify.recurrence import lines
-from harness.diagnosis.identify.run import Place, run, run_whole, values_of
+from harness.diagnosis.identify.run import run, run_whole, values_of
+from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
@@ -54,7 +55,8 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
     wrong = {key for text in texts for key in text if texts[0].get(key) != texts[1].get(key)}
     forward = bool(wrong & {"start", *FORWARD})
     read = [set(re.findall(r"\b[Wb]_\w+", text["s"])) for text in texts]
-    if read[0] != read[1]:  # which parameter a variable holds, or that it is 0, was decided elsewhere
+    wired = network.wiring != PLAIN or network.back is not None  # what is only moved is no number of its own
+    if wired or read[0] != read[1]:  # which parameter a variable holds, or that it is 0, was decided elsewhere
         return None
     if not all(key.startswith(SEEN) for key in wrong) or (network.derived and not forward) or asker.dtype != "float64":
         return None

@@ -231,8 +231,7 @@ def _quantities(right: Network, case: Case) -> dict[_Key, float]:
             arrays = reference_of(plain.config).run(plain)
         else:
             arrays = {name: values_of(v) for name, v in run(right, plain).items()}
-        if not plain.config.gated and plain.config.lengths is None:
-            sums = [values_of(f.s[t]).ravel() for f in flows_of(right, plain)[0].values() for t in range(f.T)]
+            sums = [values_of(f.s[t]).ravel() for f in flows_of(right, plain) for t in range(f.T)]
     gradients = {role_of(name): v.ravel() for name, v in arrays.items() if name.endswith(".grad")}
     found: dict[str, list[Floats]] = {
         "numbers of x": [to_float64(plain.x).ravel()],

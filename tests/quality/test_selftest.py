@@ -45,8 +45,8 @@ def test_a_fault_that_shows_nowhere_is_not_found() -> None:
     ],
 )
 def test_each_way_to_be_named(causes: tuple[Fault, ...], fresh: int, expected: Naming) -> None:
-    assert naming(BIAS_HH, Diagnosis(causes, len(CATALOGUE), fresh)) is expected
-    assert naming(BIAS_HH, None) is Naming.NONE
+    assert naming(BIAS_HH, Diagnosis(causes, len(CATALOGUE), fresh), RNNConfig(1, 1)) is expected
+    assert naming(BIAS_HH, None, RNNConfig(1, 1)) is Naming.NONE
 
 
 @pytest.mark.parametrize(("value", "plain"), [(0.5, True), (-2.0, True), (3.0, False), (0.25, False)])

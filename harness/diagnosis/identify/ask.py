@@ -6,6 +6,8 @@ import math
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,8 +18,8 @@ from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
-from harness.space.case import Array, Case
-from harness.space.config import RNNConfig
+from harness.space.case import Array, Case, prescribe
+from harness.space.config import RNNConfig, fitted_lengths
 from harness.space.parts import ConfigError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
@@ -128,6 +130,9 @@ class Asker:
     def config(self, **factors: Any) -> RNNConfig | None:
         """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""
         sizes = ("T", "N", "input_size", "hidden_size")
+        lengths = factors.pop("lengths", None)
+        if lengths is not None:
+            return self._packed(lengths, factors)
         named = {name: fitting(name, value, self._scope) if name in sizes else value for name, value in factors.items()}
         values = self._scope.values()
         for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
@@ -150,6 +155,18 @@ class Asker:
         wanted = {name: value for name, value in factors.items() if name not in sizes}
         return config if all(getattr(config, name) == value for name, value in wanted.items()) else None
 
+    def _packed(self, lengths: tuple[int, ...], factors: Mapping[str, Any]) -> RNNConfig | None:
+        """Return a config of a packed batch, with lengths that never rise if the subject takes no others."""
+        if (plain := self.config(**factors)) is None:
+            return None
+        fitted = fitted_lengths(lengths, plain.T, plain.N)
+        for several in (fitted, tuple(sorted(fitted, reverse=True))):
+            with suppress(ConfigError):
+                config = plain.replace(lengths=several)
+                if self.allows("lengths", config.packing):
+                    return config
+        return None
+
     def ask(
         self,
         sizes: CaseSizes,
@@ -160,29 +177,33 @@ class Asker:
         zero: tuple[str, ...] = (),
         positive: bool = False,
         blank: bool = False,
+        plain_readout: bool = True,
         **factors: Any,
     ) -> Response | None:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
         Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
         are 0. With ``positive`` numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first
-        sequence, and at the third one of all.
+        sequence, and at the third one of all. A plain readout returns the states themselves, if it may.
         """
-        key = (*sizes, seed, scale, at, zero, positive, blank, self.shorter, *sorted(factors.items()))
+        key = (*sizes, seed, scale, at, zero, positive, blank, plain_readout, self.shorter, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
-            self._answers[key] = None if config is None else self._asked(config, seed, scale, at, zero, positive, blank)
+            asked = partial(self._asked, seed=seed, scale=scale, at=at, zero=zero, plain_readout=plain_readout)
+            self._answers[key] = None if config is None else asked(config, positive=positive, blank=blank)
         return self._answers[key]
 
-    def _asked(  # noqa: PLR0917 - of private use
+    def _asked(
         self,
         config: RNNConfig,
+        *,
         seed: int,
         scale: float,
         at: tuple[int, ...] | None,
         zero: tuple[str, ...],
         positive: bool,
         blank: bool,
+        plain_readout: bool,
     ) -> Response | None:
         dtype = np.dtype(config.dtype)
         arrays: dict[str, Array] = {}
@@ -203,11 +224,14 @@ class Asker:
                 by_step = values.swapaxes(0, 1) if config.batch_first and config.batched else values
                 by_step[1:2, ..., :1, :] = 0
                 by_step[2:3] = 0
-            if name == "readout.weight" and spec.shape[0] == spec.shape[1]:
+            if plain_readout and name == "readout.weight" and spec.shape[0] == spec.shape[1]:
                 values = np.eye(len(values))
-            if name.startswith(zero) or name == "readout.bias":
+            if name.startswith(zero) or (plain_readout and name == "readout.bias"):
                 values *= 0
             arrays[name] = values.astype(dtype)
+        if config.lengths is not None:
+            prescribe(config, arrays)
+            arrays["x"] = np.nan_to_num(arrays["x"])  # whether padding is read shows in NaN, what it is read as in 0
         return self.of(Case.from_arrays(config, arrays))
 
     def unit(self, values: Floats, through: str) -> tuple[Floats, Floats] | None:

@@ -21,7 +21,10 @@ from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import LayerModel, Network, When
 from harness.diagnosis.identify.readouts import ENTRY
 from harness.diagnosis.identify.run import role_of
+from harness.diagnosis.identify.wiring import Place
+from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
+from harness.space.config import RNNConfig
 from harness.space.values import draw
 
 FORWARD: Final = (
@@ -142,29 +145,32 @@ class Identification:
         return not self.unknown
 
 
-def identify(asker: Asker) -> Identification:
-    """Return what a subject computes, by the coefficients of its sums."""
+def identify(asker: Asker, config: RNNConfig | None = None, before: Identification | None = None) -> Identification:
+    """Return what a subject computes, by the coefficients of its sums.
+
+    Of what is outside of a single layer, that is asked which may show with ``config``; without one, the sums of layers
+    above and of the reverse direction. What was identified ``before`` is not asked again if it holds.
+    """
     with np.errstate(all="ignore"):
         inquiry = LayerInquiry(asker)
-        first = inquiry.identify()
-        for sequences, input_size in ((1, SQUARE), (2, SQUARE - 1)):  # what is mixed up, or depends on equal sizes
-            if not first.forward:
-                another = LayerInquiry(asker, sequences=sequences, input_size=input_size).identify()
-                first = another if another.forward else first
-        network = Network(first.model, derived=first.derived)
-        unknown = [] if first.forward else ["the step"]
+        if before is not None and all(explains(before.network, a, asker.rounding) for a in fresh_answers(asker)):
+            network, step_known, first = before.network, True, PlaceResult(forward=True)
+        else:
+            first = inquiry.identify()
+            network, step_known = Network(first.model, derived=first.derived), first.forward
+            generic = list(fresh_answers(asker, (None,)))
+            if not (step_known and all(explains(network, a, asker.rounding) for a in generic)):
+                network, step_known, first = _otherwise_wired(asker, first, generic)
+        unknown = [] if step_known else ["the step"]
         unknown += first.unknown
+        known: list[Response] = []
+        for view in views_of(config, asker) if config is not None and not unknown else ():
+            network, answers = _seen_in(asker, view, network)
+            known += answers
         for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
-            if unknown or not all(asker.allows(name, value) for name, value in stack.items()):
+            if unknown or config is not None or not all(asker.allows(name, value) for name, value in stack.items()):
                 continue
-            if all(explains(network, a, asker.rounding) for a in fresh_answers(asker, **stack)):
-                continue
-            found = LayerInquiry(asker, place, network).identify()
-            if found.forward and not found.unknown:
-                part: dict[str, Any] = {"above" if place[0] else "reverse": found.model}
-                whole = replace(network, derived=found.derived, **part)
-                if all(explains(whole, a, asker.rounding) for a in fresh_answers(asker, **stack)):
-                    network = whole
+            network = _summed(asker, network, place, list(fresh_answers(asker, **stack)))
         roles = inquiry.roles()
         fresh = list(fresh_answers(asker))
         wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}
@@ -172,9 +178,71 @@ def identify(asker: Asker) -> Identification:
         unknown += ["the step"] if not all(name.endswith(".grad") for name in wrong) else []
         unknown += roles if "" in unknown else [role_of(name) for name in wrong if name.endswith(".grad")]
         unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, "the step")]
-        known = [role for role in roles if role not in unknown]
-        network = network.map(partial(_known_part, known=known))
+        proved = [role for role in roles if role not in unknown]
+        network = network.map(partial(_known_part, known=proved))
+        fresh += [a for a in known if explains(network, a, asker.rounding)]
         return Identification(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+
+
+def _otherwise_wired(
+    asker: Asker, first: PlaceResult, generic: Sequence[Response]
+) -> tuple[Network, bool, PlaceResult]:
+    """Return the network of a step that is not known with everything in its place, and whether it is known so."""
+    own = WiringInquiry(asker, own_view(asker, readout=bool(generic and "readout" in generic[0].arrays)))
+    tried = [PlaceResult(forward=True)]
+    for sequences, input_size in ((1, SQUARE), (2, SQUARE - 1)):  # what is mixed up, or depends on equal sizes
+        if first.forward:
+            break
+        tried.append(LayerInquiry(asker, sequences=sequences, input_size=input_size).identify())
+    for result in tried:
+        if not result.forward:
+            continue
+        network = Network(result.model, derived=result.derived)
+        network = own.forth(network, 2) or network
+        if not all(explains(network, a, asker.rounding) for a in generic):
+            continue
+        for derived in (result.derived, True):
+            if own.explained(replace(network, derived=derived), own.backward):
+                return replace(network, derived=derived), True, result
+        if result.model != LayerModel():
+            return network, True, result
+        if (back := own.back(network)) is not None:
+            return back, True, result
+    known = next((result for result in tried[1:] if result.forward), first)
+    return Network(known.model, derived=known.derived), known.forward, known
+
+
+def _seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:
+    """Return a network that explains the cases of a view, and those that it explains."""
+    inquiry = WiringInquiry(asker, view)
+    if not inquiry.explained(network, inquiry.forward):
+        found = inquiry.forth(network, 1)
+        if found is None and view.name in ("layers", "directions"):
+            place = (1, 0) if view.name == "layers" else (0, 1)
+            stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
+            summed = _summed(asker, network, place, list(fresh_answers(asker, **stack)))
+            found = summed if inquiry.explained(summed, inquiry.forward) else inquiry.forth(summed)
+        found = found or inquiry.forth(network)
+        if found is None:
+            return network, []
+        network = found
+    if inquiry.explained(network, inquiry.backward):
+        return network, [*inquiry.forward, *inquiry.backward]
+    back = inquiry.back(network)
+    return (network, inquiry.forward) if back is None else (back, [*inquiry.forward, *inquiry.backward])
+
+
+def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response]) -> Network:
+    """Return the network with the sums of the layers above, or of the reverse direction, if these explain its cases."""
+    if all(explains(network, a, asker.rounding) for a in fresh):
+        return network
+    found = LayerInquiry(asker, place, network).identify()
+    if found.forward and not found.unknown:
+        part: dict[str, Any] = {"above" if place[0] else "reverse": found.model}
+        whole = replace(network, derived=found.derived, **part)
+        if all(explains(whole, a, asker.rounding) for a in fresh):
+            return whole
+    return network
 
 
 def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
@@ -200,9 +268,9 @@ FRESH: Final = (
 SEED: Final = 101  # of their numbers
 
 
-def fresh_answers(asker: Asker, **stack: Any) -> Iterator[Response]:
+def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
-    for loss in (None, *asker.losses):
+    for loss in (None, *asker.losses) if losses is None else losses:
         for *sizes, scale in FRESH:
             for hx in (True, False) if asker.has_hx else (False,):
                 if (a := asker.ask(CaseSizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:

@@ -12,8 +12,9 @@ from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
-from harness.diagnosis.identify.run import Place, beside_others, flow_of, flows_of, role_of, run, time_major, values_of
+from harness.diagnosis.identify.run import lone_flow, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
@@ -101,12 +102,7 @@ class Inquiry:
         """Return a flow for each answer, with the subject's own states."""
         flows = []
         for a in answers:
-            layer, d = self.place
-            others, x = flows_of(self.network, a.case, layers=layer)
-            if d:  # the forward direction beside
-                others |= flows_of(self.network, a.case, layers=layer + 1)[0]
-            f = flow_of(a.case, layer, d, x, None)
-            beside_others(others, f, self.place, list(time_major(a.case, a.case.x)))
+            f = lone_flow(self.network, a.case, self.place)
             if (states := self._steps_of(a)) is not None:
                 f.raw = list(states)
                 f.out = dict(enumerate(states))
@@ -244,11 +240,12 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
 
 
 def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
-    """Return the states of a single layer, if an answer has them."""
+    """Return the states of a single layer, if an answer has them, and the network returns them in their place."""
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
-    return a.states if plain or a.shorter is not None else None
+    plain = (plain or a.shorter is not None) and network.wiring == PLAIN
+    return a.states if plain else None
 
 
 def time_first(a: Response, name: str) -> Floats:

@@ -37,7 +37,6 @@ from harness.diagnosis.identify.terms import (
 )
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.bound import np
-from harness.oracle.known import Floats
 
 
 def product(name: str, f: Flow, t: int) -> Numbers:
@@ -233,7 +232,7 @@ def go_back(model: LayerModel, f: Flow, steps: range) -> None:
         f.dh[t], f.da[t] = dh, (limited(da, limit) if where == "da" else da)
 
 
-def enter(model: LayerModel, f: Flow, g: Floats) -> None:
+def enter(model: LayerModel, f: Flow, g: Numbers) -> None:
     """Add h_n's gradient where it enters; what is passed goes on to the first step that the way back reaches, or hx."""
     for t in range(f.T):
         for how, coef in model.entry:
@@ -243,7 +242,7 @@ def enter(model: LayerModel, f: Flow, g: Floats) -> None:
                 f.g[t] = (f.g[t] if how == "g" else f.g[t] * 0.0) + g * c
                 continue
             to = next((k for k in range(t, -1, -1) if model.reached.at(k, f.T)), -1)
-            f.passed[to] = f.passed.get(to, np.zeros_like(g)) + g * c
+            f.passed[to] = f.passed.get(to, np.zeros(g.shape)) + g * c
 
 
 def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:

@@ -23,6 +23,7 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
 from harness.diagnosis.identify.terms import STEP, TIED
+from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences
 
 
 class Difference(NamedTuple):
@@ -50,33 +51,39 @@ class Mistake:
     right: str  # nn.RNN's; empty where nn.RNN has none
     place: str = ""  # of ``PLACES``, if it is made there alone
     mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
+    rewire: Callable[[Network], Network] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.sentence
 
     def without(self, network: Network) -> Network:
         """Return a network in which this mistake is not made."""
+        if self.rewire is not None:
+            return self.rewire(network)
         if not self.place:
             return network.map(self.mend)
         name = self.place if self.place in ("above", "reverse") else "first"
         changed: dict[str, Any] = {name: self.mend(getattr(network, name))}
         return replace(network, **changed)
 
-    def at(self, place: str) -> Mistake:
+    def at(self, place: str, words: str = "") -> Mistake:
         """Return the same mistake where it is made in one place alone."""
-        return replace(self, place=place, sentence=f"{self.sentence}, {PLACES[place]}")
+        return replace(self, place=place, sentence=f"{self.sentence}, {words or PLACES[place]}")
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     """Return the mistakes of a network, in the order in which numbers flow."""
     found = list(_of_model(network.first, nonlinearity, derived=network.derived))
-    for place, other in (("above", "first layer"), ("reverse", "forward")):
+    wiring = network.wiring
+    for place, other, where in (("above", "first layer", wiring.above), ("reverse", "forward", wiring.turned)):
         model: LayerModel | None = getattr(network, place)
         if model is None:
             continue
         own = list(_of_model(model, nonlinearity, derived=network.derived))
-        new = [one.at(place) for one in own if one not in found]
+        new = [one.at(place, WHERE_WORDS[where]) for one in own if one not in found]
         found = [*(one if one in own or one.place else one.at(other) for one in found), *new]
+    for sentence, yours, right, rewire in differences(network):
+        found.append(Mistake(sentence, yours, right, rewire=rewire))
     return found
 
 

@@ -13,6 +13,7 @@ from harness.diagnosis.identify.terms import (
     START,
     Flow,
 )
+from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, Sizes, Wiring
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
@@ -187,7 +188,10 @@ class LayerModel:
 
 @dataclass(frozen=True)
 class Network:
-    """The models of a stack: of the first layer, and of the layers above and the reverse direction if these differ."""
+    """The models of a stack: of the first layer, and of the layers above and the reverse direction if these differ.
+
+    ``wiring`` says which layers and directions these are, and what each of them reads and writes.
+    """
 
     first: LayerModel = LayerModel()
     above: LayerModel | None = None
@@ -195,11 +199,15 @@ class Network:
     derived: bool = False
     """True if its gradients are the derivative of its way forward, as autograd takes it. Then of the way back only
     ``passes`` counts, the steps from whose states the gradient goes on."""
+    wiring: Wiring = PLAIN
+    back: Wiring | None = None
+    """The wiring of the way back, if that is not the adjoint of the way forward."""
 
-    def of(self, layer: int, direction: int) -> LayerModel:
+    def of(self, layer: int, direction: int, sizes: Sizes = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""
-        above = self.above if layer > 0 else None
-        reverse = self.reverse if direction > 0 else None
+        at = layer, direction
+        above = self.above if WHERE[self.wiring.above](at, sizes) else None
+        reverse = self.reverse if WHERE[self.wiring.turned](at, sizes) else None
         if above is None or reverse is None:
             return above or reverse or self.first
         names = [one.name for one in fields(LayerModel) if getattr(reverse, one.name) != getattr(self.first, one.name)]
@@ -208,7 +216,7 @@ class Network:
     def map(self, change: Callable[[LayerModel], LayerModel]) -> Network:
         """Return the network with each model changed."""
         above, reverse = (None if one is None else change(one) for one in (self.above, self.reverse))
-        return Network(change(self.first), above, reverse, self.derived)
+        return replace(self, first=change(self.first), above=above, reverse=reverse)
 
 
 RIGHT: Final = Network()

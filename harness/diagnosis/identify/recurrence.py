@@ -8,6 +8,7 @@ from typing import Final
 from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
+from harness.diagnosis.identify.wiring_words import differences
 
 # Steps as conditions of t and T.
 CONDITIONS: Final[dict[str, str]] = {
@@ -270,7 +271,8 @@ def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
     keys = list(
         dict.fromkeys([*own, *(right if not network.derived else lines(LayerModel(), nonlinearity, back=False))])
     )
-    return [(own.get(key, ""), right.get(key, "")) for key in keys]
+    wired = [(yours, nn_rnn) for _, yours, nn_rnn, _ in differences(network) if yours]
+    return wired + [(own.get(key, ""), right.get(key, "")) for key in keys]
 
 
 __all__ = ["ONE", "condition", "lines", "number", "recurrence", "sum_of", "term"]

@@ -1,17 +1,22 @@
-"""run: the arrays that a network gives on a case: layers, directions, lengths, masks, and what is clipped."""
+"""run: the arrays that a network gives on a case: its sums at each step, wired as its wiring says, and what is clipped.
+
+Everything outside of the steps moves numbers from place to place, on a tape, so that the way back is its adjoint; a
+wiring of the way back of its own moves the gradients otherwise.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.diagnosis.identify.activations import Numbers
+from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball, Rounding
+from harness.diagnosis.identify.gather import columns, concatenated, each, rows, stack, stacked, value_of
 from harness.diagnosis.identify.layer import (
     FINAL,
-    added,
     backward,
     by_states,
     enter,
@@ -21,47 +26,454 @@ from harness.diagnosis.identify.layer import (
     slopes,
     written_of,
 )
-from harness.diagnosis.identify.model import (
-    ROLES,
-    Limit,
-    Network,
-    When,
-)
+from harness.diagnosis.identify.model import ROLES, LayerModel, Limit, Network, When
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.tape import backward as differentiate
-from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
+from harness.diagnosis.identify.wiring import (
+    FACTORS,
+    FEATURES,
+    FINALS,
+    LAYOUTS,
+    MASKS,
+    MATRICES,
+    PLACES,
+    READ_STEPS,
+    ROWS,
+    SEQUENCES,
+    STEPS,
+    TIMES,
+    WHERE,
+    Ints,
+    Place,
+    Sizes,
+    Wiring,
+    lengths_of,
+)
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
-from harness.space.case import Case
+from harness.space.case import Case, padding
 from harness.space.config import weight_names
 
-Place = tuple[int, int]  # a layer and a direction
+
+class Group(NamedTuple):
+    """The sequences of a direction that take their steps together."""
+
+    sequences: Ints
+    steps: int
 
 
-def flow_of(case: Case, layer: int, direction: int, x: Any, rounding: Rounding | None) -> Flow:
-    """Return the flow of a layer and direction, whose x is given in time's order."""
-    config = case.config
-    names = weight_names(layer, direction, bias=True)
+class Run:
+    """A network on its way through a plain case, as ``Case.plain`` has it."""
 
-    def of(array: Any) -> Any:
+    def __init__(
+        self,
+        network: Network,
+        case: Case,
+        rounding: Rounding | None = None,
+        states: Mapping[Place, Floats] | None = None,
+    ) -> None:
+        """Run on numbers, or with ``rounding`` on balls.
+
+        ``states`` (T, N, H) by place, in the order of its steps, are what each step and the way back read in place of
+        the network's own.
+        """
+        config = self.config = case.config
+        self.network, self.case, self.rounding = network, case, rounding
+        self.derived = network.derived and config.loss is not None  # else there is no way back
+        self._states = {} if self.derived else states or {}
+        self.forth = network.wiring
+        self.back = network.back or network.wiring
+        self.lengths = lengths_of(config)
+        self.of = Sizes(config.num_layers, config.num_directions)
+        self.leaves: dict[str, Var] = {}
+        self.flows: dict[tuple[int, int, int], Flow] = {}  # by layer, direction and group
+        self.nodes: list[Var] = []  # what the flows give
+        self._finals: dict[Place, Var] = {}
+        x = self._leaf("x")
+        self.fed = rows(x, self._laid_out(self.forth, "x_layout"), self._laid_out(self.back, "x_layout"))
+
+    def _number(self, array: Any) -> Numbers:
         values = np.asarray(array, np.float64)
-        return values if rounding is None else Ball(values, 0.0, rounding)
+        return values if self.rounding is None else Ball(values, 0.0, self.rounding)
 
-    weights = [
-        np.asarray(case.weights[name], np.float64) if name in case.weights else np.zeros(config.hidden_size)
-        for name in names
-    ]
-    row = layer * config.num_directions + direction
-    hx = np.zeros((config.N, config.hidden_size)) if case.hx is None else case.hx[row]
-    steps = x if direction == 0 else x[::-1]
-    return Flow([v if isinstance(v, Ball) else of(v) for v in steps], of(hx), *weights)
+    def _leaf(self, name: str) -> Var:
+        """Return an array of the case on the tape."""
+        if name not in self.leaves:
+            self.leaves[name] = Var(self._number(self.case.arrays[name]))
+        return self.leaves[name]
+
+    # Indices: each is where the numbers of a result lie in what it is made of.
+
+    def _laid_out(self, wiring: Wiring, slot: str) -> Ints:
+        """Return where (t, n) lies in an array with the layout of x or an output."""
+        T, N = self.config.T, self.config.N
+        t, n = np.arange(T)[:, None], np.arange(N)
+        turned = self.config.batch_first != bool(LAYOUTS[wiring.at((slot,))](self.config))
+        return n * T + t if turned else t * N + n
+
+    def _row_laid_out(self, wiring: Wiring, slot: str, row: Any, n: Any) -> Ints:
+        """Return where a row and sequence lies in hx or h_n."""
+        R, N = self.of.L * self.of.D, self.config.N
+        turned = bool(LAYOUTS[wiring.at((slot,))](self.config))
+        return np.asarray(n * R + row if turned else row * N + n, np.intp)
+
+    def _steps(self, wiring: Wiring, d: int) -> Ints:
+        """Return the number of steps of each sequence."""
+        name = wiring.way(d).steps
+        if self.config.lengths is None and " if " not in name:  # nothing tells the lengths of a batch that has none
+            name = "lengths[n]"
+        return STEPS[name](self.lengths, self.config.T)
+
+    def _read(self, wiring: Wiring, d: int, group: Group) -> Ints:
+        """Return where what step k of a sequence reads lies among (t, n)."""
+        way, T, N = wiring.way(d), self.config.T, self.config.N
+        steps = self._steps(wiring, d)[group.sequences]
+        t = TIMES[way.reads](np.arange(group.steps)[:, None], steps, T)
+        n = SEQUENCES[way.x_of](self.lengths)[group.sequences]
+        return np.where((t >= 0) & (t < T), t * N + n, -1)
+
+    def _start(self, wiring: Wiring, at: Place, sequences: Ints) -> Ints:
+        """Return where the initial state of some sequences lies in hx."""
+        n = SEQUENCES[wiring.way(at[1]).hx_of](self.lengths)[sequences]
+        return self._row_laid_out(wiring, "hx_layout", ROWS[wiring.hx_row](at, self.of), n)
+
+    def _written(self, wiring: Wiring, d: int, groups: list[Group]) -> Ints:
+        """Return where each (t, n) of an output lies among the steps of all groups; -1 if no step wrote it."""
+        way, T, N = wiring.way(d), self.config.T, self.config.N
+        index, start = np.full((T, N), -1), 0
+        steps = self._steps(wiring, d)
+        for group in groups:
+            k = np.arange(group.steps)[:, None]
+            own = start + k * len(group.sequences) + np.arange(len(group.sequences))
+            t = TIMES[way.writes](k, steps[group.sequences], T)
+            n = np.broadcast_to(group.sequences, t.shape)
+            there = (t >= 0) & (t < T)
+            index[t[there], n[there]] = own[there]
+            start += group.steps * len(group.sequences)
+        return index[:, SEQUENCES[way.output_of](self.lengths)]
+
+    def _final(self, wiring: Wiring, d: int) -> Ints:
+        """Return where h_n of each sequence lies among (t, n)."""
+        way, T = wiring.way(d), self.config.T
+        t = FINALS[way.final](self.lengths, T)
+        return t * self.config.N + np.arange(self.config.N)
+
+    def _of_h_n(self, wiring: Wiring) -> Ints:
+        """Return where each row and sequence of h_n lies among the last states by place."""
+        L, D, N = *self.of, self.config.N
+        index = np.full((L * D, N), -1)
+        for at in ((layer, d) for layer in range(L) for d in range(D)):
+            if WHERE[wiring.h_n_where](at, self.of):
+                layer, d = PLACES[wiring.h_n_place](at, self.of)
+                n = SEQUENCES[wiring.way(d).h_n_of](self.lengths)
+                index[ROWS[wiring.h_n_row](at, self.of)] = (layer * D + d) * N + n
+        return index
+
+    def _features(self, slot: str, d: int = 0) -> tuple[Ints, Ints]:
+        """Return the features that are read of an output, and those to which the gradient goes."""
+        one, other = (
+            FEATURES[wiring.at((slot,))](self.config.hidden_size, self.of.D, d) for wiring in (self.forth, self.back)
+        )
+        return one, other
+
+    # The way forward.
+
+    def groups(self, d: int) -> list[Group]:
+        """Return the sequences of a direction, by what takes its steps together."""
+        steps = self._steps(self.forth, d)
+        every = np.arange(self.config.N)
+        if self.forth.carries:
+            return [Group(every[n : n + 1], int(steps[n])) for n in every]
+        return [Group(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)] or [Group(every, self.config.T)]
+
+    def flow(self, at: Place, group: Group, x: Var, start: Var | None = None) -> tuple[Flow, dict[str, Var]]:
+        """Return the flow of a group of a layer and direction, and what of it is on the tape, by role.
+
+        ``x`` (T, N, F) is what its layer reads.
+        """
+        layer, d = at
+        N, H = len(group.sequences), self.config.hidden_size
+        if start is None and self.case.hx is not None:
+            one, other = (self._start(wiring, at, group.sequences) for wiring in (self.forth, self.back))
+            start = rows(self._leaf("hx"), one, other)
+        start = Var(self._number(np.zeros((N, H)))) if start is None else start
+        lost = self.back.lost
+        cut = (lost == "from the reverse direction" and d == 1) or (lost == "from the forward direction" and d == 0)
+        x = Var(x.value) if cut or (lost == "from layer to layer" and layer > 0) else x
+        xs = rows(x, self._read(self.forth, d, group), self._read(self.back, d, group))
+        taped = {"x": xs, "hx": start} | self._weights(at)
+        if lost == "through reverse" and d == 1:
+            taped = {role: Var(v.value) for role, v in taped.items()}
+        given = taped if self.derived else {role: v.value for role, v in taped.items()}
+        parameters = [given.get(role, np.zeros(H)) for role in ROLES[:4]]
+        f = Flow([given["x"][k] for k in range(group.steps)], given["hx"], *parameters)
+        return f, taped
+
+    def _weights(self, at: Place) -> dict[str, Var]:
+        """Return the parameters of a layer and direction on the tape, by role."""
+        of = dict(self.forth.weights)
+        found: dict[str, Var] = {}
+        for role, own in zip(ROLES, weight_names(*at, bias=self.config.bias), strict=False):
+            name = own
+            if role in of:
+                place = PLACES[of[role]](at, self.of)
+                name = weight_names(*place, bias=True)[ROLES.index(role)]
+                name = name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
+            found[role] = self._leaf(name)
+        if self.forth.matrices != "W_ih, W_hh":
+            ih, hh = found["weight_ih"], found["weight_hh"]
+            first = np.arange(int(np.prod(ih.shape))).reshape(ih.shape)
+            second = first.size + np.arange(int(np.prod(hh.shape))).reshape(hh.shape)
+            both = concatenated([flat(ih), flat(hh)], 0)
+            for role, index in zip(ROLES, MATRICES[self.forth.matrices](first, second), strict=False):
+                found[role] = rows(both, index, lead=1)
+        return found
+
+    def advance(self, layers: int | None = None) -> Var:
+        """Go forward through all layers, or through some, and return what the last one passes on (T, N, D*H)."""
+        x = self.fed
+        last = {"L": self.of.L, "1": 1, "L - 1": max(self.of.L - 1, 1)}[self.forth.layers]
+        for layer in range(last if layers is None else layers):
+            read = self._input(layer, x)
+            output = self._layer(layer, read, layer == self.of.L - 1)
+            x = self._dropped(layer, output) if layer < self.of.L - 1 else output
+        return x
+
+    def _input(self, layer: int, x: Var) -> Var:
+        fits = layer > 0 and self.fed.shape == x.shape
+        return {"below": x, "x": self.fed, "below + x": x + self.fed if fits else x}[
+            self.forth.input if fits else "below"
+        ]
+
+    def _layer(self, layer: int, x: Var, top: bool) -> Var:
+        config, parts = self.config, list[Var]()
+        for d in range(self.of.D):
+            if d and self.forth.directions == "1":
+                zeros = Var(self._number(np.zeros((config.T, config.N, config.hidden_size))))
+                parts.append(zeros)
+                self._finals[layer, d] = Var(self._number(np.zeros((config.N, config.hidden_size))))
+                continue
+            read = columns(x, *self._features("inner", d)) if layer else x
+            parts.append(self._direction((layer, d), read))
+        output = columns(concatenated(parts, -1), *self._features("joined"))
+        if self.forth.padding == "0" and config.lengths is not None:
+            output = output * (np.arange(config.T)[:, None] < self.lengths)[..., None].astype(np.float64)
+        skip = {"": False, "x": top, "above the first": layer > 0, "every layer": True}[self.forth.skip]
+        beside = self.fed if self.forth.skip == "x" else x
+        return output + beside if skip and beside.shape == output.shape else output
+
+    def _direction(self, at: Place, x: Var) -> Var:
+        """Compute one layer and direction, and return its output (T, N, H)."""
+        layer, d = at
+        config, H = self.config, self.config.hidden_size
+        groups = self.groups(d)
+        steps, finals, start = list[Var](), list[Var](), None
+        for g, group in enumerate(groups):
+            if group.steps == 0:
+                finals.append(Var(self._number(np.zeros((len(group.sequences), H)))))
+                continue
+            node = self._node(at, g, group, x, start)
+            steps.append(flat(node[: group.steps], 2))
+            finals.append(node[group.steps])
+            start = finals[-1] if self.forth.carries else None
+        wrote = concatenated(steps, 0) if steps else Var(self._number(np.zeros((0, H))))
+        output = rows(wrote, self._written(self.forth, d, groups), self._written(self.back, d, groups), 1)
+        back = np.argsort(np.concatenate([group.sequences for group in groups]), kind="stable")
+        final = rows(concatenated(finals, 0), back, lead=1)
+        if self.forth.way(d).final or self.back.way(d).final:
+            others = [rows(output, self._final(wiring, d)) for wiring in (self.forth, self.back)]
+            forth, goes = (
+                other if wiring.way(d).final else final
+                for wiring, other in zip((self.forth, self.back), others, strict=True)
+            )
+            final = Var(forth.value, ((goes, lambda g: g),))
+        if self.forth.drops_h_n and (factor := self._factor(self.forth, layer)) is not None:
+            t = self.lengths - 1 if d == 0 else 0 * self.lengths
+            final = final * factor[t, np.arange(config.N), d * H : (d + 1) * H]
+        self._finals[at] = final
+        return output
+
+    def _node(self, at: Place, g: int, group: Group, x: Var, start: Var | None) -> Var:
+        """Compute the steps of a group: return what each of them gives, and then the last states (steps + 1, N, H)."""
+        layer, d = at
+        f, taped = self.flow(at, group, x, start)
+        self.flows[layer, d, g] = f
+        self._beside_others(f, at, g, group)
+        model, nonlinearity = self._model(at)
+        own: Any = self._states.get(at)
+        own = own if own is None or self.rounding is None else [Ball(h, 0.0, self.rounding) for h in own]
+        if self.derived:
+            f.passes = partial(goes_on, model.passes, f.T)
+            forward(model, f, nonlinearity, own)
+            return stack([*written_of(model, f, nonlinearity), FINAL[model.final](f)])
+        forward(model, f, nonlinearity, own)
+        back = Back(model, f, nonlinearity, enters="h_n.grad" in self.case.cotangents)
+        made = tuple((taped[role], partial(back.by, role)) for role in ROLES if role in taped)
+        self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL[model.final](f)]), made))
+        return self.nodes[-1]
+
+    def _model(self, at: Place) -> tuple[LayerModel, str]:
+        """Return the model of a layer and direction, and its nonlinearity."""
+        model, kind = self.network.of(*at, self.of), self.forth.activation
+        if not kind or not WHERE[self.forth.activation_where](at, self.of):
+            return model, self.config.nonlinearity
+        return (
+            (model, kind)
+            if kind in RIGHT_SLOPE
+            else (replace(model, activation=Activation(kind)), self.config.nonlinearity)
+        )
+
+    def _beside_others(self, f: Flow, at: Place, g: int, group: Group) -> None:
+        """Tell a flow of the others, and of what the network is given."""
+        layer, d = at
+        f.below, f.beside = self.flows.get((layer - 1, d, g)), self.flows.get((layer, d - 1, g))
+        fed = rows(self.fed, self._read(self.forth, d, group))
+        f.fed = [(fed if self.derived else fed.value)[k] for k in range(group.steps)]
+
+    def alone(self, at: Place) -> Flow:
+        """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
+        layer, d = at
+        x = self._input(layer, self.advance(layer))
+        group = Group(np.arange(self.config.N), self.config.T)
+        if d:
+            self._direction((layer, 0), columns(x, *self._features("inner", 0)) if layer else x)
+        f, _ = self.flow(at, group, columns(x, *self._features("inner", d)) if layer else x)
+        self._beside_others(f, at, 0, group)
+        return f
+
+    def _factor(self, wiring: Wiring, layer: int) -> Floats | None:
+        """Return what dropout multiplies a layer's output by; ``None`` where it does nothing."""
+        masks = {at: np.asarray(mask, np.float64) for at, mask in self.case.masks.items()}
+        if layer not in masks or layer >= self.of.L - 1:
+            return None
+        mask = MASKS[wiring.mask](masks[layer], masks, self.config.hidden_size)
+        factor: Floats = FACTORS[wiring.factor](mask, self.config.dropout) + np.zeros(masks[layer].shape)
+        return factor
+
+    def _dropped(self, layer: int, output: Var) -> Var:
+        factor, back = (self._factor(wiring, layer) for wiring in (self.forth, self.back))
+        if factor is None or back is None:
+            return output
+        value = output.value * factor
+        return Var(value, ((output, lambda g: g * back),))
+
+    # What is returned.
+
+    def arrays(self) -> dict[str, Numbers]:
+        """Return the arrays that the network gives."""
+        config, case = self.config, self.case
+        x = self.advance()
+        L, D = self.of
+        top = max(layer for layer, _ in self._finals)
+        finals = [self._finals[min(layer, top), d] for layer in range(L) for d in range(D)]
+        h_n = rows(stack(finals), self._of_h_n(self.forth), self._of_h_n(self.back))
+        results = {"output": columns(x, *self._features("output")), "h_n": self._in_rows(h_n)}
+        if config.output_size is not None:
+            results["readout"] = self._readout(x)
+        for name in results.keys() - {"h_n"}:
+            results[name] = rows(results[name], self._out(self.forth), self._out(self.back))
+        found = {name: value_of(v) for name, v in results.items()}
+        for name in ("output", "readout"):
+            if config.lengths is not None and name in found:  # where nothing is compared
+                found[name] = each(found[name], lambda array: np.where(padding(config)[..., None], 0.0, array))
+        if config.loss is None:
+            return found
+        seeds: dict[Var, Any] = {results[name.removesuffix(".grad")]: g for name, g in case.cotangents.items()}
+        seeds = {v: self._number(g) for v, g in seeds.items()}
+        for node in self.nodes:  # a term of a gradient may stand where nothing is passed
+            seeds.setdefault(node, self._number(np.zeros(node.shape)))
+        by = differentiate(seeds, self.leaves | {name: self._leaf(name) for name in case.weights})
+        found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
+        return found if self.derived else within_limits(self.network, found, self.of)
+
+    def _out(self, wiring: Wiring) -> Ints:
+        """Return where the numbers of an output, as it is laid out, lie among (t, n)."""
+        T, N = self.config.T, self.config.N
+        index = np.empty(T * N, np.intp)
+        index[self._laid_out(wiring, "output_layout").ravel()] = np.arange(T * N)
+        return index.reshape((N, T) if self.config.batch_first else (T, N))
+
+    def _in_rows(self, h_n: Var) -> Var:
+        R, N = self.of.L * self.of.D, self.config.N
+
+        def index(wiring: Wiring) -> Ints:
+            found = np.empty(R * N, np.intp)
+            place = self._row_laid_out(wiring, "h_n_layout", np.arange(R)[:, None], np.arange(N))
+            found[place.ravel()] = np.arange(R * N)
+            return found.reshape(R, N)
+
+        return rows(h_n, index(self.forth), index(self.back))
+
+    def _readout(self, x: Var) -> Var:
+        T, N = self.config.T, self.config.N
+
+        def read_of(wiring: Wiring) -> Ints:
+            t = READ_STEPS[wiring.readout_step](np.arange(T), T)[:, None]
+            return np.where(t >= 0, t * N + np.arange(N), -1)
+
+        def written_by(wiring: Wiring) -> Ints:
+            t = np.arange(T)[:, None]
+            return np.where((t == T - 1) | (not wiring.readout_where), t * N + np.arange(N), -1)
+
+        read = columns(rows(x, read_of(self.forth), read_of(self.back)), *self._features("readout"))
+        operand, W = flat(read), self._leaf("readout.weight")
+        beside = operand.value
+        if (0, 0) in self._states and self.of == Sizes(1, 1):  # the states that the subject read out itself
+            beside = self._number(self._states[0, 0].reshape(beside.shape))
+        made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
+        whole = Var(operand.value @ W.value.T, made)
+        whole = whole + self._leaf("readout.bias") if self.forth.readout_bias else whole
+        return rows(whole, written_by(self.forth), written_by(self.back), 1)
 
 
-def beside_others(flows: Mapping[Place, Flow], f: Flow, place: Place, fed: Any) -> None:
-    """Tell a flow of the others, and of what the network is given."""
-    layer, d = place
-    f.below, f.beside = flows.get((layer - 1, d)), flows.get((layer, d - 1))
-    f.fed = fed if d == 0 else fed[::-1]
+class Back:
+    """The way back of one flow: the gradients by what it reads, given those by its results."""
+
+    def __init__(self, model: LayerModel, f: Flow, nonlinearity: str, *, enters: bool) -> None:
+        self._model, self._flow, self._nonlinearity, self._enters = model, f, nonlinearity, enters
+        self._given: Any = None
+
+    def by(self, role: str, g: Any) -> Numbers:
+        """Return the gradient by one of its operands; ``g`` (steps + 1, N, H) is that by what it gives."""
+        f, model = self._flow, self._model
+        if g is not self._given:
+            self._given = g
+            f.da, f.dh, f.next, f.passed, f.slope = {}, {}, {}, {}, {}
+            f.g = by_states(model, f, {t: g[t] for t in range(f.T)})
+            if self._enters:
+                enter(model, f, g[f.T])
+            slopes(model, f, self._nonlinearity)
+            backward(model, f)
+        found = gradient(model, role, f)
+        return stacked(found) if role == "x" else found
+
+
+def flat(v: Var, lead: int = 2) -> Var:
+    """Return an array with its first axes taken together, on the tape."""
+    shape = v.shape
+    count = int(np.prod(shape[:lead]))
+    to = (count, *shape[lead:])
+    return Var(each(v.value, lambda a: a.reshape(to)), ((v, lambda g: each(g, lambda a: a.reshape(shape))),))
+
+
+def run(
+    network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
+) -> dict[str, Numbers]:
+    """Return the arrays that the network gives on a plain case, as ``Case.plain`` has it; ``states`` as in ``Run``."""
+    return Run(network, case, rounding, states).arrays()
+
+
+def flows_of(network: Network, case: Case) -> list[Flow]:
+    """Return the flows of all layers and directions after the way forward; sequences of one length share one."""
+    way = Run(replace(network, derived=False), case)
+    way.advance()
+    return list(way.flows.values())
+
+
+def lone_flow(network: Network, case: Case, at: Place) -> Flow:
+    """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
+    return Run(replace(network, derived=False), case).alone(at)
 
 
 def time_major(case: Case, array: Any) -> Floats:
@@ -70,226 +482,18 @@ def time_major(case: Case, array: Any) -> Floats:
     return values.swapaxes(0, 1) if case.config.batch_first else values
 
 
-def flows_of(
-    network: Network,
-    case: Case,
-    rounding: Rounding | None = None,
-    layers: int | None = None,
-    states: Mapping[Place, Floats] | None = None,
-) -> tuple[dict[Place, Flow], Any]:
-    """Return the flow of each layer and direction after the way forward, and the output, step by step.
-
-    With ``layers``, the way ends before that layer. ``states`` (T, N, H) by place, in the order of its steps, are what
-    each step and the way back read in place of the model's own.
-    """
-    config = case.config
-    x: Any = list(time_major(case, case.x))
-    fed, flows = x, dict[Place, Flow]()
-    for layer in range(config.num_layers if layers is None else layers):
-        outputs = []
-        for d in range(config.num_directions):
-            f = flows[layer, d] = flow_of(case, layer, d, x, rounding)
-            beside_others(flows, f, (layer, d), fed)
-            own: Any = (states or {}).get((layer, d))
-            own = own if own is None or rounding is None else [Ball(h, 0.0, rounding) for h in own]
-            forward(network.of(layer, d), f, config.nonlinearity, own)
-            of_step = written_of(network.of(layer, d), f, config.nonlinearity)
-            outputs.append(of_step if d == 0 else of_step[::-1])
-        x = [joined(parts) for parts in zip(*outputs, strict=True)]
-        if layer in case.masks and layer < config.num_layers - 1:
-            x = [v * np.asarray(m, np.float64) for v, m in zip(x, case.masks[layer], strict=True)]
-    return flows, x
-
-
-def run(
-    network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
-) -> dict[str, Numbers]:
-    """Return the arrays that the network gives on a plain case, as ``Case.plain`` has it; ``states`` as above."""
-    if case.config.lengths is not None:
-        return run_packed(network, case, rounding)
-    if network.derived and case.config.loss is not None:
-        return run_derived(network, case, rounding)
-    return run_whole(network, case, rounding, states)[1]
-
-
 def run_whole(
     network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
 ) -> tuple[dict[Place, Flow], dict[str, Numbers]]:
     """Return every flow, too; of a case that is not packed, and a network that goes back by itself."""
-    config, arrays = case.config, case.arrays
-    L, D, T, H = config.num_layers, config.num_directions, config.T, config.hidden_size
-    flows, x = flows_of(network, case, rounding, states=states)
-    found: dict[str, Numbers] = {"output": stacked(x)}
-    found["h_n"] = stacked([FINAL[network.of(*at).final](f) for at, f in flows.items()])
-    read = [
-        np.asarray(case.weights[f"readout.{name}"], np.float64) for name in ("weight", "bias") if config.output_size
-    ]
-    if read:
-        found["readout"] = stacked([v @ read[0].T + read[1] for v in x])
-    if config.loss is None:
-        return flows, laid_out(found, case)
-    zeros = np.zeros((T, config.N, D * H))
-    g: Any = list(time_major(case, arrays["output.grad"]) if "output.grad" in arrays else zeros)
-    if "readout.grad" in arrays:
-        given = list(time_major(case, arrays["readout.grad"]))
-        states_read = x if states is None else [states[0, 0][t] for t in range(T)] if D == 1 and L == 1 else x
-        found["readout.weight.grad"] = added([o.T @ v for o, v in zip(given, states_read, strict=True)])
-        found["readout.bias.grad"] = added([o.sum(0) for o in given])
-        g = [o @ read[0] for o in given]
-
-    def number(v: Any) -> Numbers:
-        return v if rounding is None or isinstance(v, Ball) else Ball(v, 0.0, rounding)
-
-    of_hx: dict[int, Numbers] = {}
-    for layer in reversed(range(L)):
-        below: list[Any] | None = None
-        for d in range(D):
-            f, model = flows[layer, d], network.of(layer, d)
-            f.g = {t: number(g[t if d == 0 else T - 1 - t])[:, d * H : (d + 1) * H] for t in range(T)}
-            f.g = by_states(model, f, f.g)
-            if "h_n.grad" in arrays:
-                enter(model, f, np.asarray(arrays["h_n.grad"][layer * D + d], np.float64))
-            slopes(model, f, config.nonlinearity)
-            backward(model, f)
-            for role, name in zip(ROLES, weight_names(layer, d, bias=True), strict=False):
-                if name in case.weights:
-                    found[f"{name}.grad"] = gradient(model, role, f)
-            of_hx[layer * D + d] = gradient(model, "hx", f)
-            dx = gradient(model, "x", f)
-            dx = dx if d == 0 else dx[::-1]
-            below = dx if below is None else [a + b for a, b in zip(below, dx, strict=True)]
-        assert below is not None
-        g = below
-        if layer > 0 and layer - 1 in case.masks:
-            g = [v * np.asarray(m, np.float64) for v, m in zip(g, case.masks[layer - 1], strict=True)]
-    found["x.grad"] = stacked(g)
-    if case.hx is not None:
-        found["hx.grad"] = stacked([of_hx[row] for row in range(L * D)])
-    returned = {name: found[name] for name in found if name in config.returned}
-    return flows, laid_out(within_limits(network, returned), case)
-
-
-def run_derived(network: Network, case: Case, rounding: Rounding | None = None) -> dict[str, Numbers]:
-    """Return the arrays of a network whose gradients are the derivative of its way forward."""
-    config, arrays = case.config, case.arrays
-    L, D, T, H = config.num_layers, config.num_directions, config.T, config.hidden_size
-
-    def var(array: Any) -> Var:
-        values = np.asarray(array, np.float64)
-        return Var(values if rounding is None else Ball(values, 0.0, rounding))
-
-    x: Any = [var(v) for v in time_major(case, case.x)]
-    inputs = {f"x{t}": v for t, v in enumerate(x)}
-    fed, flows = x, dict[Place, Flow]()
-    for layer in range(L):
-        outputs = []
-        for d in range(D):
-            names = weight_names(layer, d, bias=True)
-            weights = tuple(var(arrays[name]) if name in arrays else np.zeros(H) for name in names)
-            inputs |= {name: w for name, w in zip(names, weights, strict=True) if name in arrays}
-            row = layer * D + d
-            hx = np.zeros((config.N, H)) if case.hx is None else var(case.hx[row])
-            inputs |= {} if case.hx is None else {f"hx{row}": hx}
-            f = flows[layer, d] = Flow(x if d == 0 else x[::-1], hx, *weights)
-            beside_others(flows, f, (layer, d), fed)
-            model = network.of(layer, d)
-            f.passes = partial(goes_on, model.passes, T)
-            forward(model, f, config.nonlinearity)
-            of_step = written_of(model, f, config.nonlinearity)
-            outputs.append(of_step if d == 0 else of_step[::-1])
-        x = [beside(parts) for parts in zip(*outputs, strict=True)]
-        if layer in case.masks and layer < L - 1:
-            x = [v * np.asarray(m, np.float64) for v, m in zip(x, case.masks[layer], strict=True)]
-    finals = [FINAL[network.of(*at).final](f) for at, f in flows.items()]
-    seeds: list[tuple[Any, Any]] = []
-    read: Any = []
-    if config.output_size is not None:
-        W, b = var(arrays["readout.weight"]), var(arrays["readout.bias"])
-        inputs |= {"readout.weight": W, "readout.bias": b}
-        read = [v @ W.T + b for v in x]
-    if "readout.grad" in arrays:
-        seeds += zip(read, (var(g).value for g in time_major(case, arrays["readout.grad"])), strict=True)
-    if "output.grad" in arrays:
-        seeds += zip(x, (var(g).value for g in time_major(case, arrays["output.grad"])), strict=True)
-    if "h_n.grad" in arrays:
-        seeds += zip(finals, (var(g).value for g in arrays["h_n.grad"]), strict=True)
-    given: dict[Var, Any] = {}
-    for v, g in seeds:
-        if isinstance(v, Var):
-            given[v] = given[v] + g if v in given else g
-    by = differentiate(given, inputs)
-    found: dict[str, Numbers] = {f"{name}.grad": g for name, g in by.items() if name in case.weights}
-    found["x.grad"] = stacked([by[f"x{t}"] for t in range(T)])
-    if case.hx is not None:
-        found["hx.grad"] = stacked([by[f"hx{row}"] for row in range(L * D)])
-    found |= {"output": stacked([of_var(v) for v in x]), "h_n": stacked([of_var(v) for v in finals])}
-    found |= {"readout": stacked([of_var(v) for v in read])} if read else {}
-    return laid_out({name: found[name] for name in config.returned if name in found}, case)
+    way = Run(network, case, rounding, states)
+    arrays = way.arrays()
+    return {(layer, d): f for (layer, d, _), f in way.flows.items()}, arrays
 
 
 def goes_on(passes: When, T: int, t: int) -> bool:
     """Tell whether the gradient of what reads the state of step t goes on; before the first step, that is hx."""
     return passes.at(t, T) if t >= 0 else passes != When("never")
-
-
-def of_var(v: Any) -> Numbers:
-    """Return the value of a number that may be on a tape."""
-    return v.value if isinstance(v, Var) else v
-
-
-def beside(parts: Any) -> Any:
-    """Put the directions' states side by side, on the tape."""
-    if len(parts) == 1:
-        return parts[0]
-    H = parts[0].shape[-1]
-
-    def cut(d: int) -> Callable[[Any], Any]:
-        return lambda g: g[:, d * H : (d + 1) * H]
-
-    return Var(
-        joined([of_var(p) for p in parts]), tuple((p, cut(d)) for d, p in enumerate(parts) if isinstance(p, Var))
-    )
-
-
-def run_packed(network: Network, case: Case, rounding: Rounding | None) -> dict[str, Numbers]:
-    """Return the arrays of a packed batch: each sequence alone, as long as it is, padding 0, and parameters summed."""
-    config = case.config
-    assert config.lengths is not None
-    found: dict[str, Any] = {}
-    for n, length in enumerate(config.lengths):
-        alone = config.replace(lengths=None, N=1, T=length, batch_first=False, enforce_sorted=False)
-        arrays = {}
-        for name, array in case.arrays.items():
-            base = name.removesuffix(".grad")
-            if base in ("x", "output"):
-                values = array.swapaxes(0, 1) if config.batch_first else array
-                arrays[name] = values[:length, n : n + 1]
-            else:
-                arrays[name] = array[:, n : n + 1] if base in ("hx", "h_n") else array
-        masks = {layer: mask[:length, n : n + 1] for layer, mask in case.masks.items()}
-        one = run(network, Case.from_arrays(alone, arrays, masks=masks), rounding)
-        for name, v in one.items():
-            ball = v if isinstance(v, Ball) else Ball(v, 0.0, rounding or Rounding(0.0, 0.0, 0.0))
-            if name.startswith(("weight", "bias")):
-                found[name] = found[name] + ball if name in found else ball
-            else:
-                found.setdefault(name, []).append(ball)
-    T = config.T
-    whole: dict[str, Numbers] = {}
-    for name, several in found.items():
-        if not isinstance(several, list):
-            whole[name] = several
-            continue
-        parts = []
-        for of in ("value", "error"):
-            columns = [getattr(ball, of) for ball in several]
-            if name in ("output", "x.grad"):
-                columns = [np.concatenate([c, np.zeros((T - len(c), *c.shape[1:]))]) for c in columns]
-            parts.append(np.concatenate(columns, 1))
-        whole[name] = Ball(parts[0], parts[1], several[0].rounding)
-    if rounding is None:
-        whole = {name: values_of(v) for name, v in whole.items()}
-    return laid_out(whole, case)
 
 
 def place_of(name: str) -> Place:
@@ -299,11 +503,11 @@ def place_of(name: str) -> Place:
     return (int(layer) if layer.isdigit() else 0), int(base.endswith("_reverse"))
 
 
-def within_limits(network: Network, found: dict[str, Numbers]) -> dict[str, Numbers]:
+def within_limits(network: Network, found: dict[str, Numbers], sizes: Sizes) -> dict[str, Numbers]:
     """Clip the gradients that the network clips."""
 
     def limit_of(name: str) -> Limit | None:
-        return network.of(*place_of(name)).limits.get(role_of(name)) if name.endswith(".grad") else None
+        return network.of(*place_of(name), sizes).limits.get(role_of(name)) if name.endswith(".grad") else None
 
     joint = [name for name in found if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
     over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
@@ -329,39 +533,3 @@ def values_of(v: Numbers) -> Floats:
     """Return the numbers alone."""
     values: Floats = v.value if isinstance(v, Ball) else v
     return values
-
-
-def joined(parts: Any) -> Numbers:
-    """Put the directions' states side by side."""
-    if len(parts) == 1:
-        return parts[0]
-    balls = [p for p in parts if isinstance(p, Ball)]
-    if balls:
-        parts = [p if isinstance(p, Ball) else Ball(p, 0.0, balls[0].rounding) for p in parts]
-        values, errors = (np.concatenate([getattr(p, name) for p in parts], -1) for name in ("value", "error"))
-        return Ball(values, errors, balls[0].rounding)
-    return np.concatenate(parts, -1)
-
-
-def stacked(parts: Any) -> Numbers:
-    """Put arrays on top of each other."""
-    balls = [p for p in parts if isinstance(p, Ball)]
-    if not balls:
-        return np.stack(parts)
-    parts = [p if isinstance(p, Ball) else Ball(p, 0.0, balls[0].rounding) for p in parts]
-    return Ball(np.stack([p.value for p in parts]), np.stack([p.error for p in parts]), balls[0].rounding)
-
-
-def laid_out(found: dict[str, Numbers], case: Case) -> dict[str, Numbers]:
-    """Bring arrays into the layout of a case."""
-
-    def swapped(v: Numbers) -> Numbers:
-        if isinstance(v, Ball):
-            return Ball(v.value.swapaxes(0, 1), v.error.swapaxes(0, 1), v.rounding)
-        return v.swapaxes(0, 1)
-
-    if case.config.batch_first:
-        for name in ("output", "x.grad", "readout"):
-            if name in found:
-                found[name] = swapped(found[name])
-    return found

@@ -1,0 +1,115 @@
+"""gather: numbers of an array in other places, on the tape: what a wiring moves, and where its gradient goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness.diagnosis.identify.activations import Numbers
+from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.tape import Var
+from harness.oracle.bound import np
+
+
+def value_of(v: Any) -> Numbers:
+    """Return the value of a number that may be on a tape."""
+    return v.value if isinstance(v, Var) else v
+
+
+def each(v: Numbers, change: Callable[[Any], Any]) -> Numbers:
+    """Return an array, or a ball's values and errors, with their numbers moved."""
+    return Ball(change(v.value), change(v.error), v.rounding) if isinstance(v, Ball) else change(v)
+
+
+def rows(v: Var, index: Any, back: Any = None, lead: int = 2) -> Var:
+    """Return rows of an array by their index among its first ``lead`` axes, flattened; -1 is a row of zeros.
+
+    The gradient goes to the rows of ``back`` if that is given, or else to those that were read.
+    """
+    shape = v.shape
+    count, rest = int(np.prod(shape[:lead])), shape[lead:]
+    back = index if back is None else back
+    plain = np.arange(count).reshape(shape[:lead])
+    if all(np.array_equal(one, plain) for one in (index, back)):
+        return v
+
+    def taken(array: Any) -> Any:
+        flat = np.concatenate([array.reshape(count, *rest), np.zeros((1, *rest))])
+        return flat[index]
+
+    return Var(each(v.value, taken), ((v, lambda g: put(g, back, shape, lead)),))
+
+
+def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
+    """Return what the rows of an array are given, where ``g`` is given to rows by their index; -1 is none."""
+    count, rest = int(np.prod(shape[:lead])), shape[lead:]
+    flat = np.asarray(index).ravel()
+
+    def added(array: Any) -> Any:
+        whole = np.zeros((count + 1, *rest))
+        np.add.at(whole, flat, array.reshape(len(flat), *rest))
+        return whole[:-1].reshape(shape)
+
+    if not isinstance(g, Ball):
+        return added(g)
+    times = np.bincount(flat[flat >= 0], minlength=count).max(initial=0)
+    sums = 0.0 if times < 2 else 2 * times * g.rounding.each * added(np.abs(g.value) + g.error)
+    return Ball(added(g.value), added(g.error) + sums, g.rounding)
+
+
+def columns(v: Var, index: Any, back: Any = None) -> Var:
+    """Return features of an array by their index along its last axis; -1 is zeros. The gradient goes as in ``rows``."""
+    width = v.shape[-1]
+    back = index if back is None else back
+    if all(np.array_equal(one, np.arange(width)) for one in (index, back)):
+        return v
+
+    def taken(array: Any) -> Any:
+        return np.concatenate([array, np.zeros((*array.shape[:-1], 1))], -1)[..., index]
+
+    def given(g: Any) -> Numbers:
+        def added(array: Any) -> Any:
+            whole = np.zeros((*array.shape[:-1], width + 1))
+            np.add.at(whole.swapaxes(0, -1), np.asarray(back), np.asarray(array).swapaxes(0, -1))
+            return whole[..., :-1]
+
+        return each(g, added)
+
+    return Var(each(v.value, taken), ((v, given),))
+
+
+def stacked(parts: Sequence[Any]) -> Numbers:
+    """Put arrays on top of each other."""
+    return _together(parts, np.stack)
+
+
+def _together(parts: Sequence[Any], join: Callable[[Any], Any]) -> Numbers:
+    balls = [p for p in parts if isinstance(p, Ball)]
+    if not balls:
+        return join(parts)
+    parts = [p if isinstance(p, Ball) else Ball(p, 0.0, balls[0].rounding) for p in parts]
+    return Ball(join([p.value for p in parts]), join([p.error for p in parts]), balls[0].rounding)
+
+
+def stack(parts: Sequence[Any]) -> Var:
+    """Put numbers that may be on the tape on top of each other."""
+
+    def cut(k: int) -> Callable[[Any], Any]:
+        return lambda g: g[k]
+
+    made = tuple((p, cut(k)) for k, p in enumerate(parts) if isinstance(p, Var))
+    return Var(stacked([value_of(p) for p in parts]), made)
+
+
+def concatenated(parts: Sequence[Var], axis: int) -> Var:
+    """Put numbers one after the other along an axis, the first or the last one."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([p.shape[axis] for p in parts])
+
+    def cut(k: int) -> Callable[[Any], Any]:
+        between = slice(int(ends[k]) - parts[k].shape[axis], int(ends[k]))
+        return lambda g: g[between] if axis == 0 else g[..., between]
+
+    made = tuple((p, cut(k)) for k, p in enumerate(parts))
+    return Var(_together([p.value for p in parts], lambda arrays: np.concatenate(arrays, axis)), made)

@@ -1,0 +1,373 @@
+"""wiring_inquiry: the wiring of a subject, found slot by slot on the smallest stack that shows it.
+
+A view is what a few slots show in: two layers, two directions, a packed batch. Its cases are those on which each choice
+of a slot gives other numbers. A choice is taken if it brings more of a subject's numbers out right, and a wiring is
+believed if it gives all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.wiring import (
+    FACTORS,
+    FEATURES,
+    FINALS,
+    INPUTS,
+    LAYOUTS,
+    LOST,
+    MASKS,
+    MATRICES,
+    PLACES,
+    READ_STEPS,
+    ROWS,
+    SEQUENCES,
+    SKIPS,
+    STEPS,
+    TIMES,
+    WHERE,
+    Sizes,
+    Wiring,
+)
+from harness.oracle.bound import np
+from harness.space.config import RNNConfig
+
+Slot = tuple[str, ...]
+Move = tuple[tuple[Slot, Any], ...]  # choices that are made together
+
+ROLES_SHARED: Final = (
+    ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    ("weight_ih", "weight_hh"),
+    ("bias_ih", "bias_hh"),
+    ("weight_ih",),
+    ("weight_hh",),
+    ("bias_ih",),
+    ("bias_hh",),
+)
+DEPTH: Final = 4  # slots that are wrong at once in one view, at most
+BEAM: Final = 3  # wirings from which the search goes on
+MOST: Final = 800  # wirings that are tried before a search goes deeper, at most: some two seconds
+LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its square are all different
+SEED: Final = 31
+
+
+class Probe(NamedTuple):
+    """The sizes of a case, and its other factors."""
+
+    sizes: CaseSizes
+    factors: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """The cases that show some slots, and the choices of these."""
+
+    name: str
+    probes: tuple[Probe, ...]  # that a wiring must explain
+    wider: tuple[Probe, ...]  # that tell apart wirings that do
+    moves: tuple[Move, ...]
+
+
+def one(slot: str, choices: Iterable[Any]) -> Iterator[Move]:
+    """Yield the choices of a slot."""
+    return ((((slot,), choice),) for choice in choices)
+
+
+def both(slot: str, choices: Iterable[str]) -> Iterator[Move]:
+    """Yield the choices of a slot of both directions, and of each."""
+    for choice in choices:
+        of = (("forward", slot), choice), (("reverse", slot), choice)
+        yield of
+        yield from ((one,) for one in of)
+
+
+def _sequences(*, packed: bool) -> list[str]:
+    return [name for name in SEQUENCES if name != "n" and packed == ("order" in name or "lengths" in name)]
+
+
+def _batch_moves() -> Iterator[Move]:
+    for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), _sequences(packed=False)):
+        yield from both(slot, [name])
+    yield from both("steps", [name for name in STEPS if " if " in name])
+    yield ((("carries",), True),)
+
+
+def _time_moves() -> Iterator[Move]:
+    for way, time in product(("reverse", "forward"), TIMES):
+        reads, writes = ((way, "reads"), time), ((way, "writes"), time)
+        yield from ((reads,), (writes,), (reads, writes))
+
+
+def _final_moves() -> Iterator[Move]:
+    yield from ((((way, "final"), time),) for way, time in product(("reverse", "forward"), FINALS))
+
+
+def _own_moves() -> Iterator[Move]:
+    """Yield the choices that show in a single layer and sequence."""
+    yield from one("matrices", MATRICES)
+    yield from one("skip", ("x", "every layer"))
+    yield from _time_moves()
+    yield from both("final", FINALS)
+
+
+def _row_moves() -> Iterator[Move]:
+    yield from one("h_n_where", WHERE)
+    yield from one("h_n_place", PLACES)
+    yield from one("h_n_row", ROWS)
+    yield from one("hx_row", ROWS)
+    for roles, place in product(ROLES_SHARED, PLACES):
+        yield ((("weights",), tuple((role, place) for role in roles)),)
+    yield from one("above", WHERE)
+    yield from one("turned", WHERE)
+    for where, kind in product(WHERE, ACTIVATIONS):
+        yield (("activation",), kind), (("activation_where",), where)
+
+
+def _layer_moves() -> Iterator[Move]:
+    yield from one("layers", ("1", "L - 1"))
+    yield from one("input", INPUTS)
+    yield from one("skip", SKIPS)
+    yield from _row_moves()
+
+
+def _direction_moves() -> Iterator[Move]:
+    for slot in ("joined", "output", "inner"):
+        yield from one(slot, FEATURES)
+    yield from one("directions", ("1",))
+    yield from _time_moves()
+    yield from _final_moves()
+    for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), ("N - 1 - n", "0", "N - 1")):
+        yield from ((((way, slot), name),) for way in ("reverse", "forward"))
+    yield from _row_moves()
+
+
+def _length_moves() -> Iterator[Move]:
+    yield from both("steps", [name for name in STEPS if " if " not in name])
+    yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
+    yield from _time_moves()
+    yield from both("final", FINALS)
+    for slot in ("hx_of", "h_n_of", "output_of", "x_of"):
+        yield from both(slot, _sequences(packed=True))
+    yield ((("padding",), "0"),)
+
+
+def _lost_moves() -> Iterator[Move]:
+    yield from one("lost", LOST)
+    yield from one("h_n_where", WHERE)
+
+
+MOVES: Final = {
+    "own": tuple(_own_moves()),
+    "batch": tuple(_batch_moves()),
+    "layout": tuple(
+        move for slot in ("x_layout", "output_layout", "hx_layout", "h_n_layout") for move in one(slot, LAYOUTS)
+    ),
+    "layers": tuple(_layer_moves()),
+    "directions": tuple(_direction_moves()),
+    "lengths": tuple(_length_moves()),
+    "dropout": (*one("factor", FACTORS), *one("mask", MASKS), *one("drops_h_n", (True,))),
+    "readout": (
+        *one("readout", FEATURES),
+        *one("readout_step", READ_STEPS),
+        *one("readout_where", ("t == T - 1",)),
+        *one("readout_bias", (False,)),
+    ),
+}
+LOSSES: Final = tuple(_lost_moves())
+
+
+def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
+    """Yield the views that show what may be wrong in a case, from the plainest outwards."""
+    L, D = min(config.num_layers, 2), config.bidirectional
+    stacks = [{"num_layers": L, "bidirectional": D}]
+    deeper = [{"num_layers": 3, "bidirectional": D}] if L > 1 else []
+    others = [{"num_layers": 2, "bidirectional": True}]
+
+    def view(name: str, sizes: Sequence[tuple[int, int]], stacks: Any, wider: Any = (), **factors: Any) -> View:
+        def probes(stacks: Any) -> tuple[Probe, ...]:
+            return tuple(
+                Probe(CaseSizes(T, N, width, 2), stack | factors | {"hx": hx})
+                for stack in stacks
+                for T, N in sizes
+                for hx in ((False, True) if asker.has_hx else (False,))
+                for width in ((4, 2) if name in ("layers", "directions") and stack is stacks[0] else (3,))
+            )
+
+        single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
+        return View(name, (*probes(stacks), single), probes(wider), MOVES[name])
+
+    if config.N > 1:
+        yield view("batch", [(2, 3)], [{}])
+    if config.batch_first and config.batched:
+        yield view("layout", [(3, 2), (3, 3)], stacks, batch_first=True)
+    if config.num_layers > 1:
+        plain = [{"num_layers": 2}, {"num_layers": 3}]
+        yield view("layers", [(3, 2)], plain, [] if D else others)
+    if D:
+        yield view("directions", [(3, 2)], [{"bidirectional": True}], others)
+        if config.num_layers > 1:
+            yield view("directions", [(3, 2)], [*stacks, *deeper])
+    if config.lengths is not None:
+        yield view("lengths", [(4, 5), (4, 1)], stacks, [*others, {"bidirectional": True}], lengths=LENGTHS)
+    if config.drops and (p := _dropout(asker)):
+        yield view("dropout", [(3, 3)], [*stacks, *deeper], others, dropout=p, training=True)
+    if config.output_size is not None:
+        yield view("readout", [(3, 2)], stacks, [{"bidirectional": True}], output_size=config.output_size)
+
+
+def own_view(asker: Asker, *, readout: bool) -> View:
+    """Return the view of a single layer and sequence, of a batch, and of a readout that is always there."""
+    sizes = ((3, 1, 4, 4), (3, 3, 3, 4))
+    starts = (False, True) if asker.has_hx else (False,)
+    probes = tuple(Probe(CaseSizes(*of), {"hx": hx}) for of in sizes for hx in starts)
+    return View("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
+
+
+def shown_by(config: RNNConfig) -> tuple[Any, ...]:
+    """Return what of a config decides its views."""
+    of = config.num_layers > 1, config.bidirectional, config.N > 1, config.batch_first and config.batched
+    return *of, config.lengths is not None, config.drops, config.output_size
+
+
+def _dropout(asker: Asker) -> float:
+    """Return a probability of dropout that the subject takes, and that tells p from 1 - p if it takes one."""
+    taken = [p for p in (0.25, 0.2, 0.1, 0.3, 0.75, 0.5) if asker.allows("dropout", p)]
+    return taken[0] if taken else 0.0
+
+
+def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Response]:
+    """Return what a subject gives on some cases that it takes."""
+    found = (
+        asker.ask(sizes, SEED, scale=1.0, plain_readout=False, **({"loss": None} | other | factors))
+        for sizes, other in probes
+    )
+    return [a for a in found if a is not None]
+
+
+class WiringInquiry:
+    """What is asked of a subject's wiring in one view."""
+
+    def __init__(self, asker: Asker, view: View) -> None:
+        self._asker, self.view = asker, view
+        self.forward = answers_of(asker, view.probes)
+        self._wider = answers_of(asker, view.wider)
+        self.backward: list[Response] = [a for loss in asker.losses for a in answers_of(asker, view.probes, loss=loss)]
+
+    def explained(self, network: Network, answers: Sequence[Response]) -> bool:
+        """Tell whether a network gives every number of some answers."""
+        return all(explains(network, a, self._asker.rounding) for a in answers)
+
+    def forth(self, network: Network, depth: int = DEPTH) -> Network | None:
+        """Return the network with a wiring that explains the way forward, if there is one."""
+        candidates = self._search(network, self.forward, self.view.moves, depth, back=False)
+        return self._widest(candidates, self._wider)
+
+    def back(self, network: Network) -> Network | None:
+        """Return the network with a wiring of the way back that explains the gradients."""
+        moves = (*LOSSES, *self.view.moves)
+        for start in dict.fromkeys((network.wiring, Wiring())):
+            begun = replace(network, back=start)
+            found = self._search(begun, self.backward, moves, 2, back=True)
+            if self.explained(begun, self.backward):
+                found = [begun]
+            wider = [a for loss in self._asker.losses for a in answers_of(self._asker, self.view.wider, loss=loss)]
+            if (best := self._widest(found, wider)) is not None:
+                return best
+        return None
+
+    def _widest(self, networks: Sequence[Network], answers: Sequence[Response]) -> Network | None:
+        """Return the first of the networks that explain most of other answers."""
+        if len(networks) < 2 or not answers:
+            return networks[0] if networks else None
+        return max(networks, key=lambda network: sum(self._matched(network, a) for a in answers))
+
+    def _search(
+        self, network: Network, answers: Sequence[Response], moves: Sequence[Move], depth: int, *, back: bool
+    ) -> list[Network]:
+        """Return the networks that explain all answers with the fewest choices that are not those of a network."""
+        beam, tried = [network], {(network.wiring, network.back)}
+        alike = _alike(moves, {Sizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
+        for _ in range(depth):
+            found: list[tuple[int, list[Network]]] = []
+            for start in beam if len(tried) <= MOST else ():
+                wrong = next((a for a in answers if not explains(start, a, self._asker.rounding)), None)
+                if wrong is None:
+                    continue
+                least = self._matched(start, wrong)
+                for several in alike:
+                    changed = [moved(start, move, back=back) for move in several]
+                    if (wired := (changed[0].wiring, changed[0].back)) in tried:
+                        continue
+                    tried.add(wired)
+                    if (matched := self._matched(changed[0], wrong)) > least:
+                        found.append((matched, changed))
+            found.sort(key=lambda one: -one[0])
+            best = [changed for matched, changed in found if matched == found[0][0]]
+            if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:
+                return whole
+            scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * BEAM]]
+            highest = max((score for score, _ in scores), default=0)
+            beam = [one for score, one in scores if score == highest][:BEAM]
+        return []
+
+    def _all_matched(self, network: Network, answers: Sequence[Response]) -> int:
+        return sum(self._matched(network, a) for a in answers)
+
+    def _matched(self, network: Network, a: Response) -> int:
+        """Return how many of an answer's numbers a network gives."""
+        count = 0
+        with np.errstate(all="ignore"):
+            made = run(network, a.case)
+        for name, array in a.arrays.items():
+            if name in made:
+                value = values_of(made[name])
+                size = np.abs(value).max(initial=0)
+                count += int(np.count_nonzero(np.abs(array - value) <= 1024 * self._asker.noise * size))
+        return count
+
+
+# Slots whose choices are expressions of a layer and direction.
+_OF_PLACES: Final[dict[str, Any]] = {
+    "hx_row": ROWS,
+    "h_n_row": ROWS,
+    "h_n_place": PLACES,
+    "h_n_where": WHERE,
+    "above": WHERE,
+    "turned": WHERE,
+    "activation_where": WHERE,
+}
+
+
+def _alike(moves: Sequence[Move], sizes: Iterable[Sizes]) -> list[list[Move]]:
+    """Return the moves, together those that are the same in stacks of some sizes."""
+    found: dict[Any, list[Move]] = {}
+    for move in moves:
+        found.setdefault(tuple(_effect(slot, choice, sizes) for slot, choice in move), []).append(move)
+    return list(found.values())
+
+
+def _effect(slot: Slot, choice: Any, sizes: Iterable[Sizes]) -> Any:
+    """Return what a choice comes to in stacks of some sizes."""
+
+    def values(of: Any) -> tuple[Any, ...]:
+        return tuple(of(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
+
+    if slot == ("weights",):
+        return slot, tuple((role, values(PLACES[place])) for role, place in choice)
+    return slot, values(_OF_PLACES[slot[-1]][choice]) if slot[-1] in _OF_PLACES else choice
+
+
+def moved(network: Network, move: Move, *, back: bool) -> Network:
+    """Return a network with other choices in its wiring, or in that of its way back."""
+    wiring = (network.back if back else None) or network.wiring
+    for slot, choice in move:
+        wiring = wiring.put(slot, choice)
+    return replace(network, back=wiring) if back else replace(network, wiring=wiring)

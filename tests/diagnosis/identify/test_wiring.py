@@ -1,0 +1,110 @@
+"""Tests of a wiring that is found: of programs with loops of their own, of planted mistakes, and of none."""
+
+from functools import partial
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.planted import PlantedSubject
+from harness import RNNConfig, as_subject, draw
+from harness.diagnosis.faults import named
+from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.cause import identified_of, same_as
+from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.observations import Observations
+from harness.space.scope import Scope
+from harness.subjects.protocol import scope_of
+
+STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
+SCOPE = Scope().only(nonlinearity="tanh", batch_first=False, dropout=0, loss=None)
+MISTAKES = {
+    "rows": "starts from row d * L + l of hx, not from row l * D + d",
+    "joined": "makes a layer's output of [reverse, forward], not of [forward, reverse]",
+    "shared": "computes with weight_hh of the first layer, not with those of each layer and direction",
+    "last": "writes h_n in the last layer only: its other rows stay 0",
+    "batch": "starts at hx[::-1], not at hx",
+    "b_hh": "ignores bias_hh: b_hh is never added",
+}
+
+
+def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] = ()) -> Any:
+    """Compute a stack by plain loops, with some mistakes."""
+    L, D = config.num_layers, config.num_directions
+    h_n = np.zeros_like(h0)
+    h0 = h0[:, ::-1] if "batch" in wrong else h0
+    for layer in range(L):
+        parts = []
+        for d in range(D):
+            end = f"_l{layer}{'_reverse' * d}"
+            W_hh = weights[f"weight_hh_l{0 if 'shared' in wrong else layer}{'_reverse' * d}"]
+            h = h0[d * L + layer if "rows" in wrong else layer * D + d]
+            out = np.zeros((*x.shape[:2], config.hidden_size), x.dtype)
+            for t in reversed(range(config.T)) if d else range(config.T):
+                s = x[t] @ weights[f"weight_ih{end}"].T + h @ W_hh.T
+                if config.bias:
+                    s = s + weights[f"bias_ih{end}"] + (0 if "b_hh" in wrong else weights[f"bias_hh{end}"])
+                h = out[t] = np.tanh(s)
+            if "last" not in wrong or layer == L - 1:
+                h_n[layer * D + d] = h
+            parts.append(out)
+        x = np.concatenate(parts[::-1] if "joined" in wrong else parts, -1)
+    return x, h_n
+
+
+def identification(function: Any, config: RNNConfig) -> tuple[Identification, set[str]]:
+    found = identify(Asker(Observations(as_subject(function)), SCOPE, "tanh"), config)
+    return found, {mistake.sentence for mistake in mistakes_of(found.network, "tanh")}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wrong_wirings_at_once_and_a_wrong_sum_are_named_each_for_itself(seed: int) -> None:
+    wrong = tuple(Random(f"wiring/{seed}").sample(sorted(MISTAKES), 2))
+
+    found, said = identification(partial(stack, wrong=wrong), STACK)
+
+    assert found.whole
+    assert said == {MISTAKES[name] for name in wrong}
+
+
+def test_nothing_is_said_of_a_right_stack() -> None:
+    found, said = identification(stack, STACK)
+
+    assert (said, found.whole) == (set(), True)
+
+
+def test_nothing_is_said_of_a_wiring_that_no_slot_has() -> None:
+    def odd(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = stack(x, h0, weights, config)
+        return output, np.sort(h_n, axis=0) if config.num_layers > 1 else h_n
+
+    _, said = identification(odd, STACK)
+
+    assert not said
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("LeavesHnSorted", "leaves h_n of a packed batch sorted, the longest sequence first"),
+        ("ReverseStartsInPadding", "runs on through the padding of a packed batch to step T, in the reverse direction"),
+        ("LosesGradientOfHnInPadding", "that of a shorter sequence is lost in the padding"),
+        ("SharesMaskOverTime", "drops with the first time step's mask at every step"),
+        ("ForgetsMaskBack", "forgets dropout on the way back"),
+        ("DetachesLayers", "passes no gradient from a layer to the one below it"),
+        ("IgnoresBatchFirst", "ignores batch_first: it always runs along the first axis"),
+        ("ReadsOutSwappedHalves", "reads out [reverse, forward], not [forward, reverse]"),
+        ("CarriesStateToNextSequence", "starts each sequence at the state that the one before it ended with"),
+    ],
+)
+def test_a_planted_mistake_is_found_with_all_that_it_computes(name: str, sentence: str) -> None:
+    fault = named(name)
+    subject, case = PlantedSubject(fault), draw(fault.smallest[0], "normal", 1)
+
+    found = identified_of(Observations(subject), scope_of(subject), case)
+
+    assert found is not None
+    assert [sentence in mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [True]
+    assert same_as(found, fault, case.config)
