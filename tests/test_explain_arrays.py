@@ -267,14 +267,17 @@ def test_files_of_every_format_are_read_alike(run: Any, rnn: nn.RNN) -> None:
 
 
 def test_test_vectors_are_weights_input_and_result_at_once(run: Any) -> None:
-    case = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal")
+    case = draw(RNNConfig(2, 3, T=4, N=5, hx=True, loss="both"), "normal")
     vectors.write(Path("v"), [case])
-    output = as_subject("torch").run(case).arrays["output"]
-    np.savez("out.npz", output=output, other=output)
+    arrays = as_subject("torch").run(case).arrays
+    np.savez("out.npz", output=arrays["output"], other=arrays["output"])
+    doubled: dict[str, Any] = {**arrays, "weight_hh_l0.grad": 2 * arrays["weight_hh_l0.grad"]}
+    np.savez("doubled.npz", **doubled)
 
     file = str(Path("v") / "001.safetensors")
 
-    assert run(file, file, file)[1].startswith("agrees with nn.RNN in all 75 numbers")
+    assert run(file, file, file)[1].startswith("agrees with nn.RNN in all 151 numbers")
+    assert "cause multiplies the gradient by weight_hh by 2 yours" in run(file, file, "doubled.npz")[1]
     assert run(file, file, "out.npz")[1].startswith("agrees with nn.RNN in all 60 numbers")
 
 

@@ -43,20 +43,22 @@ def explain(
 
     MODEL holds the weights: a state_dict that torch.save wrote, or an .npz, .safetensors or .json file, under nn.RNN's
     names or those of Keras, Flax, ONNX or plain NumPy code. X and ACTUAL may have any of these formats, and .npy.
-    ACTUAL is the output, the readout or h_n, or several of these by name. In Python: harness.explain(module, x,
+    ACTUAL is the output, the readout or h_n, or several of these by name, and gradients,
+    if the file of X holds those of the loss by outputs, as output.grad. In Python: harness.explain(module, x,
     actual).
     """
     from dataclasses import asdict
     from textwrap import fill
 
     from harness.report import arrays
-    from harness.subjects.array_files import load_array, load_model, load_returned, load_start
+    from harness.subjects.array_files import load_array, load_cotangents, load_model, load_returned, load_start
 
     console = console_for(json_to)
     answer = arrays.explain(
         load_model(model),
         load_array(x, "x"),
         load_returned(actual),
+        cotangents=load_cotangents(x),
         hx=load_start(x) if hx is None else load_array(hx, "hx", "h0"),
         nonlinearity=nonlinearity,
         batch_first=batch_first,

@@ -91,6 +91,12 @@ class Reading(NamedTuple):
         return [Response(one.case, own, rounded=one.rounded) for one, own in zip(of, arrays, strict=True)]
 
     @property
+    def only_zeros(self) -> bool:
+        """True if all numbers that came back are zeros, and there are several."""
+        arrays = [array for seen in self.seen for array in seen.observation.outcome.arrays.values()]
+        return sum(array.size for array in arrays) > 1 and not any(np.any(array) for array in arrays)
+
+    @property
     def dtypes(self) -> list[str]:
         """The dtype of each case."""
         return [seen.observation.arithmetic.dtype for seen in self.seen]
@@ -302,6 +308,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
         return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
     causes = [Cause(reading) for reading in others if all(seen.right for seen in reading.seen)]
     lost = 0 if causes else _lost(nearest)
+    readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
     for reading in () if lost else readings:
         most = 1 if causes else MOST
         causes += [Cause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
@@ -386,6 +393,8 @@ def _as_arrays(given: Given) -> _Case:
         ways, labels, values = NAMES[len(actual)], tuple(f"actual[{i}]" for i in range(len(actual))), actual
     else:
         ways, labels, values = NAMES[1], ("actual",), (actual,)
+    if not any(str(name).endswith(".grad") for name in ways[0]):
+        cotangents = {}
     arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
     hx = None if given.hx is None else array("hx", given.hx)
     return _Case(array("x", given.x), hx, cotangents, arrays, labels, ways)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from numbers import Real
 from typing import Any, Final
-
-import numpy as np
 
 from harness.checks.result import Method
 from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, spec_line
@@ -133,9 +131,7 @@ def _answer(found: Found, handed: Model, *, others: int) -> Answer:
     if found.reading is None:
         said = found.misfit
         return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
-    reading, zeros = found.reading, not found.agrees and _only_zeros(found)
-    if zeros and not found.certain:  # many mistakes leave zeros, and those in the catalogue are some of them
-        found = replace(found, causes=())
+    reading, zeros = found.reading, not found.agrees and found.reading.only_zeros
     causes = [sentence(cause) for cause in found.causes]
     lines = [
         _verdict(found),
@@ -204,7 +200,7 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
             yield line("", f"or one of {len(causes) - NAMED} more")
         if found.shared:
             yield line("certain", f"{'; and '.join(found.shared)}, whichever it is")
-    elif _only_zeros(found):
+    elif reading.only_zeros:
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
     elif found.lost:
         yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
@@ -221,13 +217,6 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
         yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
     if found.digits is not None:
         yield line("rounded", f"actual has at most {counted(found.digits, 'digit')} after the point, and is taken so")
-
-
-def _only_zeros(found: Found) -> bool:
-    """Tell whether all numbers that were given are zeros, and more than one."""
-    assert found.reading is not None
-    given = [array for seen in found.reading.seen for array in seen.observation.outcome.arrays.values()]
-    return numbers(found.reading) > 1 and not any(np.any(array) for array in given)
 
 
 def _sure(found: Found, reproduces: str) -> str:

@@ -21,6 +21,7 @@ from harness.subjects.weight_schemes import DEEPEST
 
 RETURNED: Final = ("output", "h_n", "readout")  # the names of what a layer returns, in a file that holds a whole case
 
+COTANGENTS: Final = tuple(f"{name}.grad" for name in RETURNED)
 GIVEN: Final = ("x", "h0", "hx")
 
 # The dtypes that a JSON file may name.
@@ -73,7 +74,14 @@ def load_returned(path: str) -> Any:
     held = load(path)
     if not isinstance(held, Mapping) or not set(held) & set(RETURNED):
         return held
-    return {name: held[name] for name in RETURNED if name in held}
+    gradients = [name for name in held if str(name).endswith(".grad") and name not in COTANGENTS]
+    return {name: held[name] for name in (*RETURNED, *gradients) if name in held}
+
+
+def load_cotangents(path: str) -> dict[str, Any]:
+    """Return the gradients of the loss by outputs that a file holds beside x."""
+    held = load(path)
+    return {name: held[name] for name in COTANGENTS if name in held} if isinstance(held, Mapping) else {}
 
 
 def _of_a_case(name: str, names: tuple[str, ...]) -> bool:

@@ -446,7 +446,7 @@ def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
         ({"actual": {"x.grad": np.zeros(1)}}, "expected any of readout, output, h_n; gradients need cotangents"),
         ({"cotangents": {"x.grad": np.zeros(1)}}, "cotangents holds 'x.grad': expected any of readout.grad, output.gr"),
         (
-            {"cotangents": {"output.grad": np.zeros(1)}},
+            {"cotangents": {"output.grad": np.zeros(1)}, "actual": {"x.grad": np.zeros((5, 2, 3))}},
             "cotangents['output.grad'] has shape (1,): expected (T, N, D*H)",
         ),
         ({"hx": np.zeros((2, 2, 4))}, "hx has shape (2, 2, 4): expected (L*D, N, H) = (1, 2, 4)"),

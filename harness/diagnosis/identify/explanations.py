@@ -26,7 +26,7 @@ from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
-from harness.space.case import Case
+from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.parts import ConfigError
 from harness.space.values import draw
@@ -35,6 +35,8 @@ MOST: Final = 5  # choices of one network
 BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
 EXPLAINED: Final = 30  # networks that are held against each other, at most
 COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
+RUNS: Final = 2000  # of a case; a longer one is shortened
+SHORT: Final = (12, 3)  # T and N of a case that is shortened
 SLACK: Final = 64.0  # ``likeness.SLACK``: by how much faster than in a right run errors may grow
 Bits = NDArray[np.bool_]
 Runs = Callable[[Case], Mapping[str, Any]]  # what a layer gives on a case
@@ -63,15 +65,38 @@ def explanations(responses: Sequence[Response], dtypes: Sequence[str], most: int
 
     ``most`` is the number of choices of a network, at most.
     """
-    case = responses[0].case
+    short = [_shortened(a) for a in responses]
     with np.errstate(all="ignore"):
-        every = _Search(responses, dtypes).found(most)
+        every = _Search(short, dtypes).found(most)
     fewest = min((len(one.mistakes) for one in every), default=0)
     different: list[Explanation] = []
     for one in [one for one in every if len(one.mistakes) == fewest][:EXPLAINED]:
-        if all(case_apart(partial(run, one.network), partial(run, other.network), case) for other in different):
+        runs = [partial(run, other.network) for other in different]
+        if all(case_apart(partial(run, one.network), other, short[0].case) for other in runs):
             different.append(one)
-    return different
+    pairs = [(a, rounding_of(dtype)) for a, b, dtype in zip(responses, short, dtypes, strict=True) if a is not b]
+    return [one for one in different if all(explains(one.network, a, rounding) for a, rounding in pairs)]
+
+
+def _shortened(a: Response) -> Response:
+    """Return the first steps and sequences of a long case, if they can be told without the others."""
+    config = a.case.config
+    if config.cost * RUNS <= COST or config.loss is not None or config.lengths is not None or a.case.masks:
+        return a
+    of_steps = {name: array for name, array in a.arrays.items() if name != "h_n"}
+    T = SHORT[0] if of_steps and not config.bidirectional else config.T
+    N = SHORT[1] if config.batched else config.N
+    short = config.replace(T=min(T, config.T), N=min(N, config.N))
+    arrays = of_steps if short.T < config.T else a.arrays
+
+    def cut(name: str, array: Array) -> Array:
+        axes = (short.inputs | short.outputs)[name].axes
+        sizes = {"T": short.T, "N": short.N}
+        return array[tuple(slice(sizes.get(axis)) for axis in axes)]
+
+    given = a.case.arrays | {name: cut(name, array) for name, array in a.case.arrays.items() if name in ("x", "hx")}
+    kept = {name: cut(name, array) for name, array in arrays.items()}
+    return Response(Case.from_arrays(short, given), kept, rounded=a.rounded)
 
 
 class _Search:
@@ -214,7 +239,7 @@ class _Search:
         pairs = [
             (i + j, one, other) for (i, one), (j, other) in combinations(zip(plain, classes.values(), strict=True), 2)
         ]
-        for how in (2, 1, 0):
+        for how in (2, 1):  # one of the two is plain
             for _, one, other in () if found else [pair for pair in pairs if pair[0] == how]:
                 row = self._run(other[0].made(one[0].made(base.network))) if self._runs > 0 else None
                 if row is None or not self._near(row)[view].all():
