@@ -114,6 +114,7 @@ def answers_of(observation: Observation) -> list[Response]:
     ]
 
 
+@np.errstate(all="ignore")
 def reproduced(identified: Identification, a: Response, result: Result | None = None) -> bool:
     """Tell whether an identified layer gives an answer's numbers, and is nearer to them where nn.RNN's are wrong.
 
@@ -124,14 +125,11 @@ def reproduced(identified: Identification, a: Response, result: Result | None = 
         return False
     if not explains(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.unknown):
         return False
-    with np.errstate(all="ignore"):
-        states = states_of(identified.network, a)
-        exact = rounding_of("float64")  # of these runs themselves
-        found, right = (run(network, a.case, exact, states) for network in (identified.network, RIGHT))
+    states = states_of(identified.network, a)
+    exact = rounding_of("float64")  # of these runs themselves
+    found, right = (run(network, a.case, exact, states) for network in (identified.network, RIGHT))
     compared = wrong & found.keys() & a.arrays.keys()
-    if (
-        identified.network.wiring != PLAIN
-    ):  # of an output in another place, states are read that are none: h_n seems off
+    if identified.network.wiring != PLAIN:  # states are read where an output is none, so that h_n seems off
         compared = {name for name in compared if _apart(a.arrays[name], found[name], right[name]).any()} or compared
     return all(_nearer(a.arrays[name], found[name], right[name]) for name in compared)
 
@@ -155,13 +153,13 @@ def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
     return bool(shown_in(identified, mistake, a))
 
 
+@np.errstate(all="ignore")
 def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
     rounding = rounding_of(a.case.config.plain.dtype)
-    with np.errstate(all="ignore"):
-        states = states_of(identified.network, a)
-        made = run(identified.network, a.case, rounding, states)
-        mended = run(mistake.without(identified.network), a.case, states=states)
+    states = states_of(identified.network, a)
+    made = run(identified.network, a.case, rounding, states)
+    mended = run(mistake.without(identified.network), a.case, states=states)
     return [
         name
         for name in a.arrays
