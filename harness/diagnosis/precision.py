@@ -80,7 +80,7 @@ class Precision:
 
         Zeros, or other plain numbers in the place of right ones, are no roundings of these.
         """
-        return self.returned_bits < self.dtype_bits and self.returned_error < 2.0**-FEWEST
+        return FEWEST <= self.returned_bits < self.dtype_bits and self.returned_error < 2.0**-FEWEST
 
     @property
     def coarse_sums(self) -> bool:

@@ -171,3 +171,9 @@ def test_the_bits_of_gradients_are_counted(change: Change, bits: int | None) -> 
 
     assert (None if found is None else found.returned_bits) == bits
     assert found is None or found.of == "gradients"
+
+
+def test_a_gradient_that_is_0_has_no_bits_to_count() -> None:
+    case = draw(RNNConfig(3, 4, T=1, N=1, hx=False, loss="both"), "normal", 0)  # of weight_hh
+
+    assert estimate_gradients(Observations(as_subject(by_hand())), case) is None
