@@ -114,8 +114,8 @@ class StepInquiry(Inquiry):
                 yield StepForm(kind, factor, added)
 
     def _holds(self, model: LayerModel) -> bool:
-        """Tell whether a model gives what is returned where no two sizes are equal, if there is such a case."""
-        answers = self.answers(SHORT, 1, **self._wide)
+        """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
+        answers = [*self.answers(SHORT, 1, **self._wide), *self.answers(LONG[1], 1)]
         return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
 
     @property
