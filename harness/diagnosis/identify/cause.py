@@ -19,6 +19,7 @@ from harness.diagnosis.identify.recurrence import recurrence
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.wiring import PLAIN
 from harness.diagnosis.observations import Observations
+from harness.oracle.arithmetic import U64
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
@@ -135,8 +136,15 @@ def reproduced(identified: Identification, a: Response, result: Result | None = 
 
 
 def _apart(given: Floats, found: Numbers, right: Numbers) -> Any:
-    """Tell where what was found and what is right differ by more than the roundings of both."""
-    apart = np.abs(values_of(found) - values_of(right)) > _error(found) + _error(right)
+    """Tell where what was found and what is right differ by more than the roundings of both.
+
+    Bounds grow with each step. Where they are beyond every difference, a few roundings count: which of the two is
+    nearer does not depend on them.
+    """
+    one, other = values_of(found), values_of(right)
+    apart = np.abs(one - other) > _error(found) + _error(right)
+    if not apart.any():
+        apart = np.abs(one - other) > 16 * U64 * (np.abs(one) + np.abs(other))
     return apart & np.isfinite(given)
 
 

@@ -12,7 +12,7 @@ from benchmarks.composed import ONLY, drawn, identified, subject_of
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.diagnosis.identify.ask import Asker
-from harness.diagnosis.identify.cause import cause_of, identified_of
+from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Network, When
@@ -134,6 +134,15 @@ def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
     second = cause_of(found, other, assess(other), first.new)
     assert second is not None
     assert second.sentence == "returns h[0] as h_n, not the state after the last step"
+
+
+def test_a_cause_explains_gradients_whose_bounds_are_beyond_all_differences() -> None:
+    model = replace(LayerModel(), slope=(("1", 1.0), ("s**2", -1.0)))
+    config = RNNConfig(1, 65, T=32, N=1, dtype="float64", loss="output")
+    observation = observe(as_subject(subject_of(model)), draw(config, "normal", 0))
+
+    assert assess(observation).failed
+    assert all(reproduced(identified(model), a, assess(observation)) for a in answers_of(observation))
 
 
 def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
