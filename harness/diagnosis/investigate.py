@@ -155,6 +155,8 @@ class Investigation:
                 return ByKernel(name, finding.result, switched, self._alone(finding))
             region = ByRegion(name, finding.result, explanation.factors, self._derived)
             return region if explanation.clue is None else ByClue(name, explanation.clue, region)
+        if diagnosis.computed is not None:  # the same mistake, in the words of one that is known
+            self._said += diagnosis.computed.new
         [cause] = diagnosis.causes
         known = [cause, *(together(cause, other) for other in self._beside)]
         self._beside += known
