@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from typing import Any, Final, Protocol
 
@@ -114,6 +115,19 @@ def times_zero(rows: Floats, block: int) -> Floats | float:
     return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
 
 
+def next_times_zero(rows: Floats) -> Floats | float:
+    """Return what rows (.., N, K) give that are filled up with the start of the row behind, times zero: 0, or NaN.
+
+    Up to 32 terms are filled up to pairs, more to blocks of 32, as the kernels that use AMX do.
+    """
+    K = rows.shape[-1]
+    if not (missing := -K % (2 if K <= 32 else 32)):
+        return 0.0
+    behind = np.zeros((*rows.shape[:-1], 1))
+    behind.reshape(-1)[:-1] = (rows.reshape(-1, K)[1:, :missing] * 0.0).sum(-1)
+    return behind
+
+
 class _DropoutMultiplies(Unroll):
     def dropped(self, array: Floats, factors: Floats) -> Floats:
         return np.asarray(array * factors)
@@ -124,25 +138,37 @@ class _FillsUpPairs(Reference):
         return super().preactivation(x, h, w) + times_zero(x, 2) + times_zero(h, 2)
 
 
+class _ReadsOn(Reference):
+    def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
+        return super().preactivation(x, h, w) + next_times_zero(x) + next_times_zero(h)
+
+    def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
+        return super().readout(output, weight, bias) + next_times_zero(output)
+
+
+class _PadsAll(_FillsUpPairs, _ReadsOn):
+    pass
+
+
 class _Drops(_DropoutMultiplies, Reference):
     pass
 
 
-class _Both(_DropoutMultiplies, _FillsUpPairs):
+class _Both(_DropoutMultiplies, _PadsAll):
     pass
 
 
-def _with_issues(cell: str, *, drops: bool = False, pairs: bool = False) -> Unroll:
-    """Return the reference of a cell with gates that multiplies by dropout's mask, or fills up pairs."""
+def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bool = False) -> Unroll:
+    """Return the reference of a cell with gates that multiplies by dropout's mask, or pads operands."""
     own: Any = type(GATED[cell])
     changes: dict[str, Any] = {"dropped": _DropoutMultiplies.dropped} if drops else {}
 
     def activations(self: Gated, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        x, h = (one._replace(values=one.values + times_zero(one.values, 2)) for one in (x, h))
+        x, h = (one._replace(values=one.values + sum(pad(one.values) for pad in pads)) for one in (x, h))
         values: Values = own.activations(self, k, x, h, w)
         return values
 
-    made: Unroll = type(own.__name__, (own,), changes | ({"activations": activations} if pairs else {}))()
+    made: Unroll = type(own.__name__, (own,), changes | ({"activations": activations} if pads else {}))()
     return made
 
 
@@ -160,10 +186,14 @@ class _SkipsZeros(Reference):
         return np.asarray(products[0] + w.b_ih + products[1] + w.b_hh)
 
 
+_FILLED: Final = partial(times_zero, block=2)
 _DROPS: Final = {"RNN": (_Drops(), _Both())} | {
-    cell: (_with_issues(cell, drops=True), _with_issues(cell, drops=True, pairs=True)) for cell in GATED
+    cell: (_with_issues(cell, drops=True), _with_issues(cell, _FILLED, next_times_zero, drops=True)) for cell in GATED
 }
-_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_with_issues(cell, pairs=True),) for cell in GATED}
+_PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_with_issues(cell, _FILLED),) for cell in GATED}
+_READS: Final = {"RNN": (_ReadsOn(), _PadsAll())} | {
+    cell: (_with_issues(cell, next_times_zero), _with_issues(cell, _FILLED, next_times_zero)) for cell in GATED
+}
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 
 OF_TORCH: Final = (
@@ -180,6 +210,14 @@ OF_TORCH: Final = (
         "feature of x or h by a zero of padding, too, which turns an infinity there into NaN",
         "onednn_bf16_odd_k.md",
         references=lambda config: _PAIRS[config.cell] if config.dtype == "bfloat16" else (),
+    ),
+    ValueIssue(
+        "bfloat16 rows are read on",
+        "oneDNN",
+        "oneDNN's bfloat16 kernels that use AMX fill up a row of x or h with the start of the next one, to pairs or to "
+        "32 terms, and multiply that by zeros of padding: an infinity or NaN there gives NaN in the row before",
+        "onednn_bf16_next_row.md",
+        references=lambda config: _READS[config.cell] if config.dtype == "bfloat16" else (),
     ),
 )
 
