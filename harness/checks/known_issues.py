@@ -115,16 +115,20 @@ def times_zero(rows: Floats, block: int) -> Floats | float:
     return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
 
 
-def next_times_zero(rows: Floats) -> Floats | float:
+def next_times_zero(rows: Floats, *, packed: bool = False) -> Floats | float:
     """Return what rows (.., N, K) give that are filled up with the start of the row behind, times zero: 0, or NaN.
 
-    Up to 32 terms are filled up to pairs, more to blocks of 32, as the kernels that use AMX do.
+    Up to 32 terms are filled up to pairs, more to blocks of 32, as the kernels that use AMX do. Which row is behind in
+    a packed batch depends on how it is sorted; any may be.
     """
     K = rows.shape[-1]
     if not (missing := -K % (2 if K <= 32 else 32)):
         return 0.0
+    starts = (rows.reshape(-1, K)[:, :missing] * 0.0).sum(-1)
     behind = np.zeros((*rows.shape[:-1], 1))
-    behind.reshape(-1)[:-1] = (rows.reshape(-1, K)[1:, :missing] * 0.0).sum(-1)
+    if packed:
+        return np.full_like(behind, starts.sum())
+    behind.reshape(-1)[:-1] = starts[1:]
     return behind
 
 
@@ -139,8 +143,11 @@ class _FillsUpPairs(Reference):
 
 
 class _ReadsOn(Reference):
+    packed = False
+
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
-        return super().preactivation(x, h, w) + next_times_zero(x) + next_times_zero(h)
+        read = (next_times_zero(rows, packed=self.packed) for rows in (x, h))
+        return super().preactivation(x, h, w) + sum(read)
 
     def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
         return super().readout(output, weight, bias) + next_times_zero(output)
@@ -148,6 +155,10 @@ class _ReadsOn(Reference):
 
 class _PadsAll(_FillsUpPairs, _ReadsOn):
     pass
+
+
+class _PadsPacked(_PadsAll):
+    packed = True
 
 
 class _Drops(_DropoutMultiplies, Reference):
@@ -191,9 +202,15 @@ _DROPS: Final = {"RNN": (_Drops(), _Both())} | {
     cell: (_with_issues(cell, drops=True), _with_issues(cell, _FILLED, next_times_zero, drops=True)) for cell in GATED
 }
 _PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_with_issues(cell, _FILLED),) for cell in GATED}
-_READS: Final = {"RNN": (_ReadsOn(), _PadsAll())} | {
+_READS: Final = {"RNN": (_ReadsOn(), _PadsAll(), _PadsPacked())} | {
     cell: (_with_issues(cell, next_times_zero), _with_issues(cell, _FILLED, next_times_zero)) for cell in GATED
 }
+
+
+def _reads(config: RNNConfig) -> tuple[Unroll, ...]:
+    return _READS[config.cell][: 2 + (config.lengths is not None)]
+
+
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 
 OF_TORCH: Final = (
@@ -217,7 +234,9 @@ OF_TORCH: Final = (
         "oneDNN's bfloat16 kernels that use AMX fill up a row of x or h with the start of the next one, to pairs or to "
         "32 terms, and multiply that by zeros of padding: an infinity or NaN there gives NaN in the row before",
         "onednn_bf16_next_row.md",
-        references=lambda config: _READS[config.cell] if config.dtype == "bfloat16" else (),
+        references=lambda config: (
+            _READS[config.cell][: 2 + (config.lengths is not None)] * (config.dtype == "bfloat16")
+        ),
     ),
 )
 

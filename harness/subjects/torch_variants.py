@@ -174,7 +174,12 @@ class Cell(torch.nn.RNNCell):
         output = torch.stack(states)
         return output, output[-1:].clone()'''
 
-_RNN: Final = Recipe(expression="torch.nn.RNN", own=True, title="torch.nn.RNN")
+
+def _layer(name: str) -> Recipe:
+    return Recipe(expression=f"torch.nn.{name}", own=True, title=f"torch.nn.{name}")
+
+
+_RNN: Final = _layer("RNN")
 
 
 def _switched(spec: str) -> Recipe:
@@ -191,6 +196,8 @@ def _transformed(name: str) -> Recipe:
 # They are known by name, because a finding is told of where no such subject can be made.
 RECIPES: Final = {
     "torch": _RNN,
+    "torch:gru": _layer("GRU"),
+    "torch:lstm": _layer("LSTM"),
     "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
     **{spec: _switched(spec) for spec in SUBJECTS},
     **{f"torch:{name}": _transformed(name) for name in MODES},

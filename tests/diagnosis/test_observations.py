@@ -42,7 +42,8 @@ def test_an_explanation_and_the_script_run_the_subject_once_on_each_case(functio
     keep(record.finding, explanation, subject, tmp_path)
 
     assert subject.runs[record.finding.case.id] == 1
-    assert max(subject.runs.values()) == 1
+    assert Counter(subject.runs.values())[2] <= 1  # the case whose lines are traced is run again
+    assert max(subject.runs.values()) <= 2
     assert len(subject.runs) > 100
 
 

@@ -34,7 +34,8 @@ def rnn(x, h0, weights, config):
         raise NotImplementedError
     h, output = h0[0], []
     for frame in x:
-        h = np.tanh(frame @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T).astype(x.dtype)
+        s = frame @ weights["weight_ih_l0"].T + weights.get("bias_ih_l0", 0) + h @ weights["weight_hh_l0"].T
+        h = np.tanh(s).astype(x.dtype)
         output.append(h)
     return np.stack(output), h[None]
 """

@@ -111,14 +111,18 @@ def test_everything_is_known_of_nn_rnn_alone() -> None:
     assert facts_of(Cell) == Facts(own=True)
 
 
-@pytest.mark.parametrize(("factory", "own"), [(torch.nn.RNN, True), (CellLoop, True), (torch.nn.GRU, False)])
-def test_a_class_is_called_by_what_is_known_of_it(factory: type[torch.nn.Module], *, own: bool) -> None:
+class Unknown(torch.nn.RNN):
+    """A class of which nothing is known."""
+
+
+@pytest.mark.parametrize("factory", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM, CellLoop, Unknown])
+def test_a_class_is_called_by_what_is_known_of_it(factory: type[torch.nn.Module]) -> None:
     found = as_subject(factory, "mine").capabilities
 
-    assert found.is_torch is bool(found.arithmetic) is own
+    assert found.is_torch is bool(found.arithmetic) is (factory is not Unknown)
     assert found.recipe == Recipe(is_cell=factory is CellLoop)
-    assert (found.call is None) == (factory is CellLoop)
-    assert found.shares_process == found.offers["masks"] == (factory is torch.nn.RNN)
+    assert (found.call is not None) == (factory in {torch.nn.RNN, Unknown})  # malformed calls are those of nn.RNN
+    assert found.shares_process == found.offers["masks"] == (factory in {torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM})
 
 
 def test_its_place_is_where_it_is_written_if_that_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
