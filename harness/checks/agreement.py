@@ -381,7 +381,11 @@ def _expected(observation: Observation, states: Sequence[Known], reference: Unro
         with_issue = expect_local(setting._replace(reference=observation.or_nan), states)
         expected = [_accepting_nan(*pair) for pair in zip(expected, with_issue, strict=True)]
     if observation.case.config.loss is not None:
-        expected[-1] |= expect_gradients(setting, states).arrays
+        of_gradients = expect_gradients(setting, states).arrays
+        if observation.or_nan is not None:
+            alike = setting._replace(reference=observation.or_nan)
+            of_gradients = _accepting_nan(of_gradients, expect_gradients(alike, states).arrays)
+        expected[-1] |= of_gradients
     return expected
 
 

@@ -115,16 +115,20 @@ def times_zero(rows: Floats, block: int) -> Floats | float:
     return rows[..., -1:] * 0.0 if rows.shape[-1] % block else 0.0
 
 
+def missing_terms(K: int) -> int:
+    """Return how many terms are missing of whole pairs, up to 32 terms, or else of blocks of 32."""
+    return -K % (2 if K <= 32 else 32)
+
+
 def next_times_zero(rows: Floats, *, packed: bool = False) -> Floats | float:
     """Return what rows (.., N, K) give that are filled up with the start of the row behind, times zero: 0, or NaN.
 
-    Up to 32 terms are filled up to pairs, more to blocks of 32, as the kernels that use AMX do. Which row is behind in
-    a packed batch depends on how it is sorted; any may be.
+    That is what the kernels that use AMX do. Which row is behind in a packed batch depends on how it is sorted; any may
+    be.
     """
-    K = rows.shape[-1]
-    if not (missing := -K % (2 if K <= 32 else 32)):
+    if not (missing := missing_terms(rows.shape[-1])):
         return 0.0
-    starts = (rows.reshape(-1, K)[:, :missing] * 0.0).sum(-1)
+    starts = (rows.reshape(-1, rows.shape[-1])[:, :missing] * 0.0).sum(-1)
     behind = np.zeros((*rows.shape[:-1], 1))
     if packed:
         return np.full_like(behind, starts.sum())
@@ -151,6 +155,17 @@ class _ReadsOn(Reference):
 
     def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
         return super().readout(output, weight, bias) + next_times_zero(output)
+
+    def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+        """Return NaN in every row of x and hx before one that is not finite: each step back may read on by one."""
+        if name not in ("x.grad", "hx.grad") or not missing_terms(config.hidden_size):
+            return gradient
+        turned = name == "x.grad" and config.batch_first
+        rows = gradient.swapaxes(0, 1) if turned else gradient
+        lost = ~np.isfinite(rows).all(-1)
+        before = np.flip(np.maximum.accumulate(np.flip(lost.ravel()))).reshape(lost.shape)
+        made = np.where(before[..., None], np.nan, rows)
+        return np.asarray(made.swapaxes(0, 1) if turned else made)
 
 
 class _PadsAll(_FillsUpPairs, _ReadsOn):
