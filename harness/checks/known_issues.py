@@ -154,7 +154,9 @@ class _ReadsOn(Reference):
         return super().preactivation(x, h, w) + sum(read)
 
     def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
-        return super().readout(output, weight, bias) + next_times_zero(output)
+        turned = next_times_zero(output.swapaxes(0, 1))  # with batch_first, the next step is behind
+        behind = next_times_zero(output) + (turned if isinstance(turned, float) else turned.swapaxes(0, 1))
+        return super().readout(output, weight, bias) + behind
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
         """Return NaN in every row of x and hx before one that is not finite: each step back may read on by one."""
