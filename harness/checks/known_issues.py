@@ -230,6 +230,8 @@ def _reads(config: RNNConfig) -> tuple[Unroll, ...]:
 
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 
+READ_ON: Final = "bfloat16 rows are read on"  # what it does to a sequence depends on the one behind
+
 OF_TORCH: Final = (
     ValueIssue(
         "dropout multiplies by zero",
@@ -246,7 +248,7 @@ OF_TORCH: Final = (
         references=lambda config: _PAIRS[config.cell] if config.dtype == "bfloat16" else (),
     ),
     ValueIssue(
-        "bfloat16 rows are read on",
+        READ_ON,
         "oneDNN",
         "oneDNN's bfloat16 kernels that use AMX fill up a row of x or h with the start of the next one, to pairs or to "
         "32 terms, and multiply that by zeros of padding: an infinity or NaN there gives NaN in the row before",
