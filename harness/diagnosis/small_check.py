@@ -44,7 +44,7 @@ class Cause(Protocol):
 
 
 class Question(NamedTuple):
-    """What a check is asked: the cause of a finding, of which it returns a ``Cause`` or ``None``."""
+    """A question to a check: the cause of a finding. The answer is a ``Cause`` or ``None``."""
 
     observations: Observations
     finding: Finding

@@ -57,7 +57,7 @@ class Threshold(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What must be so, as a condition: ``where some gradients are beyond ±5``."""
+        """The condition in words: ``where some gradients are beyond ±5``."""
         value, what = f"{self.value:.3g}", self.quantity
         if self.statistic == "norm":
             return f"where the norm of all {what} is {'above' if self.above else 'at most'} {value}"

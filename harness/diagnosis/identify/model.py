@@ -123,7 +123,7 @@ class Blank(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """How much of an axis counts: all but the last k, the first k, or whole blocks of k. The rest is as if 0."""
+    """The part of an axis that counts: all but the last k, the first k, or whole blocks of k. The rest is as if 0."""
 
     axis: str  # "units", "inputs", "states", "sequences"
     kind: str  # "but last", "first", "blocks"

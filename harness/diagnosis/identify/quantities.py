@@ -22,7 +22,7 @@ SAME: Final = 1e-10  # the relative difference of two float64 numbers that are t
 
 
 class Quantity(NamedTuple):
-    """What a line makes at a step: the line's key among ``lines``, and whether it is its result or a part of it."""
+    """A result of a line at a step: the line's key among ``lines``, and whether it is all of it or a part."""
 
     key: str
     t: int

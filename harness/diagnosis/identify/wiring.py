@@ -287,7 +287,7 @@ REVERSE: Final = Pass(reads="steps - 1 - k", writes="steps - 1 - k")
 
 @dataclass(frozen=True)
 class Wiring:
-    """What a stack does outside of the steps; nn.RNN's unless given."""
+    """The choices of a stack outside of the steps; nn.RNN's unless given."""
 
     forward: Pass = Pass()
     reverse: Pass = REVERSE

@@ -253,7 +253,7 @@ def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Re
 
 
 class WiringInquiry:
-    """What is asked of a subject's wiring in one view."""
+    """The questions about a subject's wiring in one view."""
 
     def __init__(self, asker: Asker, view: View) -> None:
         self._asker, self.view = asker, view
