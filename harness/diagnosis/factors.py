@@ -284,7 +284,7 @@ class _Dependence:
         """Yield the cases of a config that the subject is asked for, of a known cause only those on which it shows."""
         finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in self.finding.result.mismatches)
         tries = _tries(self.finding.case, config, finite=finite)
-        if self.shows is not None and not config.gated:  # the causes that can be run are nn.RNN's
+        if self.shows is not None:
             rare = config.nonlinearity == "relu" or config.drops
             further = (draw(config, "normal", seed) for seed in (FURTHER if rare else ()))
             return islice(filter(self.shows, chain(tries, further)), SHOWN)

@@ -195,8 +195,7 @@ class Investigation:
         explanation, case = Explanation(), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
-            gated = finding.case.config.gated  # the known mistakes, and what is identified, are nn.RNN's
-            diagnosis = None if gated else self._diagnosis(observations, finding, scope, until)
+            diagnosis = self._diagnosis(observations, finding, scope, until)
             explanation = replace(explanation, diagnosis=diagnosis)
             if (
                 case is not None
@@ -265,6 +264,8 @@ class Investigation:
         return cause_of(found, observations.of(finding.case), finding.result, self._said)
 
     def _known_mistake(self, observations: Observations, finding: Finding, scope: Scope) -> Diagnosis | None:
+        if finding.case.config.gated:  # they are nn.RNN's
+            return None
         numbers = with_numbers(observations.subject, finding, observations.accepted)
         if numbers is not None:  # a gradient is missing
             completed, finding = numbers

@@ -16,6 +16,7 @@ from itertools import product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.mistakes import Mistake
@@ -56,6 +57,7 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
     forward = bool(wrong & {"start", *FORWARD})
     read = [set(re.findall(r"\b[Wb]_\w+", text["s"])) for text in texts]
     wired = network.wiring != PLAIN or network.back is not None  # what is only moved is no number of its own
+    wired |= isinstance(network.first, GatedModel)  # the lines of a step with gates make a name anew in each
     if wired or read[0] != read[1]:  # which parameter a variable holds, or that it is 0, was decided elsewhere
         return None
     if not all(key.startswith(SEEN) for key in wrong) or (network.derived and not forward) or asker.dtype != "float64":

@@ -58,7 +58,7 @@ def grounds(diagnosis: Diagnosis) -> list[str]:
 def code_lines(diagnosis: Diagnosis | None, config: RNNConfig) -> dict[str, str]:
     """Return the line of NumPy with the mistake and nn.RNN's own line, by whose they are, if a single cause is left."""
     if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
-        named = dict(zip(("yours", "nn.RNN"), diagnosis.instead.lines, strict=True))
+        named = dict(zip(("yours", config.layer), diagnosis.instead.lines, strict=True))
         return {name: line for name, line in named.items() if line}
     both = diagnosis.causes[0].lines(config) if diagnosis is not None and len(diagnosis.causes) == 1 else None
     return {} if both is None else dict(zip(("yours", "nn.RNN"), both, strict=True))

@@ -122,9 +122,10 @@ def test_a_mistake_is_found_at_its_smallest_case(made: Callable[..., Any], array
     assert finding.result.mismatches[0].array == array
 
 
-def test_a_report_names_the_layer_and_no_cause(tmp_path: Any) -> None:
+def test_a_report_names_the_layer_and_the_cause_in_its_words(tmp_path: Any) -> None:
     said = str(check(lstm(rows="ifog"), cases=60, findings=str(tmp_path), quiet=True))
 
     assert "disagrees with nn.LSTM" in said
     assert "agree with nn.RNN" not in said
-    assert "certain" not in said
+    assert "order i, f, o, g" in said
+    assert "nn.LSTM   g = tanh(x @ W_ig.T" in said

@@ -88,7 +88,7 @@ class Activation(NamedTuple):
     def of(self, s: Numbers) -> Numbers:
         """Return the function of each number."""
         if isinstance(s, Var):
-            return s.mapped(self.of(s.value), self.slope_of(s.value))
+            return Var(self.of(s.value), ((s, lambda g: g * self.slope_of(s.value)),))
         if not isinstance(s, Ball):
             return self.value(s)
         value, ends = self.value(s.value), (s.value - s.error, s.value + s.error)

@@ -34,7 +34,8 @@ class Ball:
 
     def __init__(self, value: Any, error: Any, rounding: Rounding) -> None:
         self.value = np.asarray(value, np.float64)
-        self.error = np.broadcast_to(np.asarray(error, np.float64), self.value.shape)
+        error = np.asarray(error, np.float64)
+        self.error = error if error.shape == self.value.shape else np.broadcast_to(error, self.value.shape)
         self.rounding = rounding
 
     @property

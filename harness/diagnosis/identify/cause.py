@@ -11,10 +11,12 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
+from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
-from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.recurrence import recurrence
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.wiring import PLAIN
@@ -86,17 +88,17 @@ class IdentifiedCause:
 
     @property
     def recurrence(self) -> list[str]:
-        """The recurrence of the subject as lines of NumPy; nn.RNN's own line stands above each that differs."""
-        shown: list[str] = []
+        """The recurrence of the subject as lines of NumPy; torch's own line stands above each that differs."""
+        layer, shown = layer_of(self.identified.network), list[str]()
         for own, right in recurrence(self.identified.network, self.identified.nonlinearity):
             indent = " " * (len(own or right) - len((own or right).lstrip()))
-            shown += [] if own == right else [f"{indent}# nn.RNN: {right.strip() or 'nothing'}"]
+            shown += [] if own == right else [f"{indent}# {layer}: {right.strip() or 'nothing'}"]
             shown += [own] if own else []
         return shown
 
     @property
     def lines(self) -> tuple[str, str]:
-        """The line with the mistake, and nn.RNN's."""
+        """The line with the mistake, and torch's."""
         return self.new[0].yours, self.new[0].right
 
 
@@ -128,7 +130,8 @@ def reproduced(identified: Identification, a: Response, result: Result | None = 
         return False
     states = states_of(identified.network, a)
     exact = rounding_of("float64")  # of these runs themselves
-    found, right = (run(network, a.case, exact, states) for network in (identified.network, RIGHT))
+    both = identified.network, right_of(a.case.config)
+    found, right = (run(network, a.case, exact, states) for network in both)
     compared = wrong & found.keys() & a.arrays.keys()
     if identified.network.wiring != PLAIN:  # states are read where an output is none, so that h_n seems off
         compared = {name for name in compared if _apart(a.arrays[name], found[name], right[name]).any()} or compared
@@ -232,7 +235,8 @@ def identified_of(
     Nor is it where each question takes long, or an answer has a shape that no sum here has.
     """
     try:
-        found = identify(Asker(observations, scope, case.config.nonlinearity), case.config, before)
+        asker = Asker(observations, scope, case.config.nonlinearity)
+        found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
     except (SlowError, ValueError, ArithmeticError):  # a singular matrix is a ValueError
         return None
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from itertools import chain, combinations
-from typing import Final
+from typing import Final, TypeVar
 
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
+Name = TypeVar("Name")  # of a term: what tells it from others
 ENOUGH: Final = 4  # equations that two columns do not fit by chance
 NEAR: Final = 1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
 ROOM: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
 
 
 def solve(
-    columns: Mapping[str, Floats], y: Floats, noise: float, likely: Collection[str] = ()
-) -> dict[str, float] | None:
+    columns: Mapping[Name, Floats], y: Floats, noise: float, likely: Collection[Name] = ()
+) -> dict[Name, float] | None:
     """Return the coefficients other than 0 with which the columns add up to ``y``, or ``None`` if none do.
 
     ``noise`` is what roundings may make of the largest number of ``y``, relatively. A column that the ones before it
@@ -31,7 +32,7 @@ def solve(
         return found
     if len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise):
         return None
-    names: list[str] = []
+    names: list[Name] = []
     basis: list[Floats] = []
     kept: list[Floats] = []
     for name, column in columns.items():
@@ -66,7 +67,7 @@ def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
     return bool(np.abs(Q @ (Q.T @ y) - y).max() <= NEAR * noise * np.abs(y).max())
 
 
-def settled(names: list[str], kept: list[Floats], y: Floats, noise: float) -> dict[str, float] | None:
+def settled(names: list[Name], kept: list[Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the coefficients of independent columns, those that are nothing but noise left out."""
     size = float(np.abs(y).max(initial=0))
     while names:
@@ -94,7 +95,7 @@ def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Colle
     return next((found for found in solved if found is not None), None)
 
 
-def sparsest(columns: Mapping[str, Floats], y: Floats, noise: float) -> dict[str, float] | None:
+def sparsest(columns: Mapping[Name, Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the one or two columns that add up to ``y``, if few equations are at hand."""
     for number in (1, 2) if y.size >= ENOUGH else (1,):
         for names in combinations(columns, number):

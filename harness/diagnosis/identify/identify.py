@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.model import LayerModel, Network, When
@@ -165,7 +166,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         unknown += first.unknown
         known: list[Response] = []
         for view in views_of(config, asker) if config is not None and not unknown else ():
-            network, answers = _seen_in(asker, view, network)
+            network, answers = seen_in(asker, view, network)
             known += answers
         for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
             if unknown or config is not None or not all(asker.allows(name, value) for name, value in stack.items()):
@@ -212,12 +213,13 @@ def _otherwise_wired(
     return Network(known.model, derived=known.derived), known.forward, known
 
 
-def _seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:
+def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
     if not inquiry.explained(network, inquiry.forward):
         found = inquiry.forth(network, 1)
-        if found is None and view.name in ("layers", "directions"):
+        layered = view.name in ("layers", "directions") and not isinstance(network.first, GatedModel)
+        if found is None and layered:
             place = (1, 0) if view.name == "layers" else (0, 1)
             stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
             summed = _summed(asker, network, place, list(fresh_answers(asker, **stack)))

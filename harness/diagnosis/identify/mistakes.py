@@ -9,6 +9,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.gate_words import differences as gate_differences
+from harness.diagnosis.identify.gate_words import lines as gate_lines
+from harness.diagnosis.identify.gates import STEPS, GatedModel, layer_of
 from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_READOUT,
@@ -83,14 +86,23 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
         new = [one.at(place, WHERE_WORDS[where]) for one in own if one not in found]
         found = [*(one if one in own or one.place else one.at(other) for one in found), *new]
     for sentence, yours, right, rewire in differences(network):
-        found.append(Mistake(sentence, yours, right, rewire=rewire))
+        found.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
     return found
 
 
 def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
+    if isinstance(model, GatedModel):
+        yield from _of_gates(model)
+        return
     own, right = lines(model, nonlinearity), lines(LayerModel(), nonlinearity)
     differences = [*_extents(model), *_forward(model, nonlinearity), *_passes(model)]
     for line, sentence, mend in differences if derived else [*differences, *_back(model, nonlinearity)]:
+        yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
+
+
+def _of_gates(model: GatedModel) -> Iterator[Mistake]:
+    own, right = gate_lines(model), gate_lines(STEPS[model.cell])
+    for line, sentence, mend in (*gate_differences(model), *_passes(model)):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
 
 

@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball, Rounding
+from harness.diagnosis.identify.gates import GatedModel, rows_of
 from harness.diagnosis.identify.gather import columns, concatenated, each, rows, stack, stacked, value_of
 from harness.diagnosis.identify.layer import (
     FINAL,
@@ -55,6 +56,10 @@ from harness.oracle.known import Floats
 from harness.space.case import Case, padding
 from harness.space.config import weight_names
 
+# A sum of products may be arranged in another way, (1 - z) n + z h as n + z (h - n): its partial results are at most
+# twice as large, and each takes at most twice the roundings.
+ARRANGED: Final = 4
+
 
 class Group(NamedTuple):
     """The sequences of a direction that take their steps together."""
@@ -79,9 +84,12 @@ class Run:
         the network's own.
         """
         config = self.config = case.config
+        if config.gated and rounding is not None:
+            rounding = rounding._replace(u=ARRANGED * rounding.u)
         self.network, self.case, self.rounding = network, case, rounding
-        self.derived = network.derived and config.loss is not None  # else there is no way back
-        self._states = {} if self.derived else states or {}
+        self.derived = (network.derived and config.loss is not None) or config.gated  # else there is no way back
+        self.width = config.hidden_size * len(config.form.hidden)  # of all states of a unit, side by side
+        self._states = {} if self.derived and not config.gated else states or {}
         self.forth = network.wiring
         self.back = network.back or network.wiring
         self.lengths = lengths_of(config)
@@ -193,11 +201,11 @@ class Run:
         ``x`` (T, N, F) is what its layer reads.
         """
         layer, d = at
-        N, H = len(group.sequences), self.config.hidden_size
-        if start is None and self.case.hx is not None:
+        N, R = len(group.sequences), self.config.weights[weight_names(*at)[0]].shape[0]
+        if start is None and self.config.hidden:
             one, other = (self._start(wiring, at, group.sequences) for wiring in (self.forth, self.back))
-            start = rows(self._leaf("hx"), one, other)
-        start = Var(self._number(np.zeros((N, H)))) if start is None else start
+            start = concatenated([rows(self._leaf(name), one, other) for name in self.config.hidden], -1)
+        start = Var(self._number(np.zeros((N, self.width)))) if start is None else start
         lost = self.back.lost
         cut = (lost == "from the reverse direction" and d == 1) or (lost == "from the forward direction" and d == 0)
         x = Var(x.value) if cut or (lost == "from layer to layer" and layer > 0) else x
@@ -206,7 +214,7 @@ class Run:
         if lost == "through reverse" and d == 1:
             taped = {role: Var(v.value) for role, v in taped.items()}
         given = taped if self.derived else {role: v.value for role, v in taped.items()}
-        parameters = [given.get(role, np.zeros(H)) for role in ROLES[:4]]
+        parameters = [given.get(role, np.zeros(R)) for role in ROLES[:4]]
         f = Flow([given["x"][k] for k in range(group.steps)], given["hx"], *parameters)
         return f, taped
 
@@ -252,7 +260,7 @@ class Run:
             if d and self.forth.directions == "1":
                 zeros = Var(self._number(np.zeros((config.T, config.N, config.hidden_size))))
                 parts.append(zeros)
-                self._finals[layer, d] = Var(self._number(np.zeros((config.N, config.hidden_size))))
+                self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
             read = columns(x, *self._features("inner", d)) if layer else x
             parts.append(self._direction((layer, d), read))
@@ -271,10 +279,10 @@ class Run:
         steps, finals, start = list[Var](), list[Var](), None
         for g, group in enumerate(groups):
             if group.steps == 0:
-                finals.append(Var(self._number(np.zeros((len(group.sequences), H)))))
+                finals.append(Var(self._number(np.zeros((len(group.sequences), self.width)))))
                 continue
             node = self._node(at, g, group, x, start)
-            steps.append(flat(node[: group.steps], 2))
+            steps.append(flat(columns(node[: group.steps], np.arange(H)), 2))
             finals.append(node[group.steps])
             start = finals[-1] if self.forth.carries else None
         wrote = concatenated(steps, 0) if steps else Var(self._number(np.zeros((0, H))))
@@ -284,10 +292,11 @@ class Run:
         if self.forth.way(d).final or self.back.way(d).final:
             others = [rows(output, self._final(wiring, d)) for wiring in (self.forth, self.back)]
             forth, goes = (
-                other if wiring.way(d).final else final
+                other if wiring.way(d).final else columns(final, np.arange(H))
                 for wiring, other in zip((self.forth, self.back), others, strict=True)
             )
-            final = Var(forth.value, ((goes, lambda g: g),))
+            of_h = Var(forth.value, ((goes, lambda g: g),))
+            final = concatenated([of_h, columns(final, np.arange(H, self.width))], -1) if self.width > H else of_h
         if self.forth.drops_h_n and (factor := self._factor(self.forth, layer)) is not None:
             t = self.lengths - 1 if d == 0 else 0 * self.lengths
             final = final * factor[t, np.arange(config.N), d * H : (d + 1) * H]
@@ -303,6 +312,9 @@ class Run:
         model, nonlinearity = self._model(at)
         own: Any = self._states.get(at)
         own = own if own is None or self.rounding is None else [Ball(h, 0.0, self.rounding) for h in own]
+        if isinstance(model, GatedModel):
+            f.passes = partial(goes_on, model.passes, f.T)
+            return stack(rows_of(model, f, own))
         if self.derived:
             f.passes = partial(goes_on, model.passes, f.T)
             forward(model, f, nonlinearity, own)
@@ -367,11 +379,13 @@ class Run:
         L, D = self.of
         top = max(layer for layer, _ in self._finals)
         finals = [self._finals[min(layer, top), d] for layer in range(L) for d in range(D)]
-        h_n = rows(stack(finals), self._of_h_n(self.forth), self._of_h_n(self.back))
-        results = {"output": columns(x, *self._features("output")), "h_n": self._in_rows(h_n)}
+        ends = self._in_rows(rows(stack(finals), self._of_h_n(self.forth), self._of_h_n(self.back)))
+        H, names = config.hidden_size, config.form.final
+        results = {name: columns(ends, np.arange(k * H, (k + 1) * H)) for k, name in enumerate(names)}
+        results["output"] = columns(x, *self._features("output"))
         if config.output_size is not None:
             results["readout"] = self._readout(x)
-        for name in results.keys() - {"h_n"}:
+        for name in results.keys() - {*names}:
             results[name] = rows(results[name], self._out(self.forth), self._out(self.back))
         found = {name: value_of(v) for name, v in results.items()}
         for name in ("output", "readout"):
@@ -385,7 +399,7 @@ class Run:
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = differentiate(seeds, self.leaves | {name: self._leaf(name) for name in case.weights})
         found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
-        return found if self.derived else within_limits(self.network, found, self.of)
+        return found if self.network.derived and not config.gated else within_limits(self.network, found, self.of)
 
     def _out(self, wiring: Wiring) -> Ints:
         """Return where the numbers of an output, as it is laid out, lie among (t, n)."""

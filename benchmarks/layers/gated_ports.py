@@ -1,0 +1,254 @@
+"""Ports of nn.GRU and nn.LSTM to NumPy, each with the mistakes that its name says: ``rnn-harness check FILE:NAME``.
+
+The mistakes are those that people made in ports, exporters and runtimes. ``MISTAKES`` says of each port the cell, what
+is chosen otherwise, and a part of the sentence for each mistake. ``right_gru`` and ``right_lstm`` have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def sigmoid(s: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-s)))
+
+
+def hard(k: float) -> Callable[[Array], Array]:
+    return lambda s: np.clip(k * s + 0.5, 0, 1)
+
+
+def relu(s: Array) -> Array:
+    return np.maximum(s, 0)
+
+
+def same(s: Array) -> Array:
+    return s
+
+
+RIGHT: Final = {
+    "LSTM": {
+        "rows": "ifgo",
+        "gates": {"i": sigmoid, "f": sigmoid, "g": np.tanh, "o": sigmoid},
+        "forget": lambda f, i: f,
+        "read": np.tanh,
+        "clip": np.inf,
+        "peep": "",
+        "reads": "h",
+        "memory": 1.0,
+    },
+    "GRU": {
+        "rows": "rzn",
+        "gates": {"r": sigmoid, "z": sigmoid, "n": np.tanh},
+        "candidate": lambda p, r, h: p.x("n") + p.b_ih("n") + r * (p.h("n", h) + p.b_hh("n")),
+        "mix": lambda z, n, h, r: (1 - z) * n + z * h,
+    },
+}
+COMMON: Final = {
+    "bias_rows": "",
+    "bias_of": {},
+    "add": {},
+    "biases": (1, 1),
+    "start": lambda states: states,
+    "carry": lambda states: states,
+    "final": lambda states: states,
+    "start_row": lambda layer, d, D: layer * D + d,
+}
+
+
+class Sums:
+    """The parts of each gate's sum."""
+
+    def __init__(self, k: Mapping[str, Any], parameters: list[Array], x: Array) -> None:
+        letters = list(k["rows"])
+        blocks = [np.split(v, len(letters)) for v in parameters]
+        self.W, self.V = (dict(zip(letters, rows, strict=True)) for rows in blocks[:2])
+        self.b, self.c = (dict(zip(k["bias_rows"] or letters, rows, strict=True)) for rows in blocks[2:])
+        self.k, self.value = k, x
+
+    def x(self, g: str) -> Array:
+        return self.value @ self.W[g].T
+
+    def h(self, g: str, h: Array) -> Array:
+        return h @ self.V[g].T
+
+    def b_ih(self, g: str) -> Array:
+        return self.k["biases"][0] * self.b[self.k["bias_of"].get(g, g)]
+
+    def b_hh(self, g: str) -> Array:
+        return self.k["biases"][1] * self.c[self.k["bias_of"].get(g, g)]
+
+    def __call__(self, g: str, h: Array) -> Array:
+        return self.x(g) + self.b_ih(g) + self.h(g, h) + self.b_hh(g) + self.value.dtype.type(self.k["add"].get(g, 0))
+
+
+def lstm_step(k: Mapping[str, Any], p: Sums, states: list[Array]) -> list[Array]:
+    h, c = states
+    read = c if k["reads"] == "c" else h
+    gates = k["gates"]
+    i, f = (gates[name](p(name, read) + c * (name in k["peep"])) for name in "if")
+    c = k["forget"](f, i) * k["memory"] * c + i * gates["g"](p("g", read))
+    c = np.clip(c, -k["clip"], k["clip"]).astype(h.dtype)
+    o = gates["o"](p("o", read) + c * ("o" in k["peep"]))
+    return [o * k["read"](c), c]
+
+
+def gru_step(k: Mapping[str, Any], p: Sums, states: list[Array]) -> list[Array]:
+    (h,) = states
+    r, z = (k["gates"][name](p(name, h)) for name in "rz")
+    return [k["mix"](z, k["gates"]["n"](k["candidate"](p, r, h)), h, r)]
+
+
+STEPS: Final = {"LSTM": lstm_step, "GRU": gru_step}
+
+
+def forward(cell: str, k: Mapping[str, Any], x: Array, given: list[Array], weights: Any, config: Any) -> list[Array]:
+    if config.batch_first:
+        raise NotImplementedError("time first only")
+    D, finals = config.num_directions, []
+    for layer in range(config.num_layers):
+        sides = []
+        for d in range(D):
+            end = f"_l{layer}" + "_reverse" * d
+            parameters = [weights[f"weight_{one}{end}"] for one in ("ih", "hh")]
+            zero = np.zeros(len(parameters[0]), x.dtype)
+            parameters += [weights.get(f"bias_{one}{end}", zero) for one in ("ih", "hh")]
+            states, steps = k["start"]([v[k["start_row"](layer, d, D)] for v in given]), []
+            for x_t in x[:: -1 if d else 1]:
+                new = STEPS[cell](k, Sums(k, parameters, x_t), states)
+                steps.append(new[0])
+                states = k["carry"](new)
+            finals.append(k["final"](new))
+            sides.append(np.stack(steps)[:: -1 if d else 1])
+        x = np.concatenate(sides, -1)
+    return [x, *map(np.stack, zip(*finals, strict=True))]
+
+
+def port(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a port with some choices, forward alone."""
+    k = RIGHT[cell] | COMMON | choices
+    k["gates"] = RIGHT[cell]["gates"] | choices.get("gates", {})
+
+    def gru(x: Array, h0: Array, weights: Any, config: Any) -> Any:
+        return tuple(forward("GRU", k, x, [h0], weights, config))
+
+    def lstm(x: Array, h0: Array, c0: Array, weights: Any, config: Any) -> Any:
+        return tuple(forward("LSTM", k, x, [h0, c0], weights, config))
+
+    function = gru if cell == "GRU" else lstm
+    function.conventions = {cell.lower(): True}  # type: ignore[attr-defined]
+    return function
+
+
+class Port(NamedTuple):
+    """A port: its cell, what it chooses otherwise, and a part of the sentence of each mistake."""
+
+    cell: str
+    choices: Mapping[str, Any]
+    words: tuple[str, ...]
+
+
+def one_gate(letters: str, function: Any) -> dict[str, Any]:
+    return {"gates": dict.fromkeys(letters, function)}
+
+
+MISTAKES: Final[dict[str, Port]] = {
+    "right_gru": Port("GRU", {}, ()),
+    "right_lstm": Port("LSTM", {}, ()),
+    "onnx_rows": Port("LSTM", {"rows": "iofg"}, ("order i, o, f, g, ONNX's",)),
+    "caffe_rows": Port("LSTM", {"rows": "ifog"}, ("order i, f, o, g, that of Core ML",)),
+    "tf1_rows": Port("LSTM", {"rows": "igfo"}, ("order i, g, f, o, TensorFlow 1's",)),
+    "forget_first": Port("LSTM", {"rows": "figo"}, ("order f, i, g, o",)),
+    "lstm_hard_02": Port("LSTM", one_gate("ifo", hard(0.2)), ("hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1)",)),
+    "lstm_hard_6": Port("LSTM", one_gate("ifo", hard(1 / 6)), ("hard sigmoid, np.clip(0.166667 * s + 0.5, 0, 1)",)),
+    "lstm_tanh_gates": Port("LSTM", one_gate("ifo", np.tanh), ("tanh to the sum of i, f and o",)),
+    "g_relu": Port("LSTM", one_gate("g", relu), ("relu to the sum of g",)),
+    "g_sigmoid": Port("LSTM", one_gate("g", sigmoid), ("sigmoid to the sum of g",)),
+    "g_identity": Port("LSTM", one_gate("g", same), ("no function to the sum of g",)),
+    "no_tanh_of_c": Port("LSTM", {"read": same}, ("makes h of o * c,",)),
+    "c_for_h_n": Port("LSTM", {"final": lambda s: [s[1], s[1]]}, ("returns c as h_n",)),
+    "h_for_c_n": Port("LSTM", {"final": lambda s: [s[0], s[0]]}, ("returns h as c_n",)),
+    "tanh_c_for_c_n": Port("LSTM", {"final": lambda s: [s[0], np.tanh(s[1])]}, ("returns tanh(c) as c_n",)),
+    "h_n_c_n_exchanged": Port("LSTM", {"final": lambda s: s[::-1]}, ("exchanges h_n and c_n",)),
+    "h_carried_as_c": Port("LSTM", {"carry": lambda s: [s[0], s[0]]}, ("carries h to the next step as c",)),
+    "c_carried_as_h": Port("LSTM", {"carry": lambda s: [s[1], s[1]]}, ("carries c to the next step as h",)),
+    "lstm_bias_rows": Port("LSTM", {"bias_rows": "iofg"}, ("the rows of bias_ih and bias_hh in the order i, o, f, g",)),
+    "lstm_bias_of_i": Port("LSTM", {"bias_of": dict.fromkeys("fgo", "i")}, ("b_ii + b_hi in the sums of f, g and o",)),
+    "lstm_one_bias": Port("LSTM", {"biases": (2, 0)}, ("adds bias_ih twice",)),
+    "lstm_no_b_hh": Port("LSTM", {"biases": (1, 0)}, ("ignores bias_hh",)),
+    "forget_bias": Port("LSTM", {"add": {"f": 1}}, ("adds 1 to the sum of f",)),
+    "c_not_carried": Port("LSTM", {"memory": 0.0}, ("does not carry c",)),
+    "f_is_one": Port("LSTM", {"forget": lambda f, i: 1 + 0 * f}, ("makes c of i * g + c",)),
+    "f_is_1_minus_i": Port("LSTM", {"forget": lambda f, i: 1 - i}, ("1 - i in the place of f",)),
+    "peepholes": Port("LSTM", {"peep": "ifo"}, ("adds c to the sums of i and f", "adds the new c to the sum of o")),
+    "peepholes_i_f": Port("LSTM", {"peep": "if"}, ("adds c to the sums of i and f",)),
+    "gates_read_c": Port("LSTM", {"reads": "c"}, ("takes c @ weight_hh.T",)),
+    "c0_ignored": Port("LSTM", {"start": lambda s: [s[0], 0 * s[1]]}, ("ignores cx",)),
+    "lstm_h0_ignored": Port("LSTM", {"start": lambda s: [0 * s[0], s[1]]}, ("ignores hx",)),
+    "h0_c0_exchanged": Port("LSTM", {"start": lambda s: s[::-1]}, ("exchanges hx and cx",)),
+    "cell_clip": Port("LSTM", {"clip": 3.0}, ("clips c to ±3",)),
+    "c0_of_first_layer": Port("LSTM", {"start_row": lambda layer, d, D: d}, ("starts from row d of hx",)),
+    "c0_of_forward": Port("LSTM", {"start_row": lambda layer, d, D: layer * D}, ("starts from row l * D of hx",)),
+    "keras_rows": Port("GRU", {"rows": "zrn"}, ("order z, r, n, that of ONNX, Keras",)),
+    "n_first": Port("GRU", {"rows": "nrz"}, ("order n, r, z",)),
+    "gru_bias_rows": Port("GRU", {"bias_rows": "zrn"}, ("the rows of bias_ih and bias_hh in the order z, r, n",)),
+    "z_exchanged": Port("GRU", {"mix": lambda z, n, h, r: z * n + (1 - z) * h}, ("exchanges z and 1 - z",)),
+    "n_not_weighed": Port("GRU", {"mix": lambda z, n, h, r: n + z * h}, ("makes h of n + z * h",)),
+    "h_out_of_mix": Port("GRU", {"mix": lambda z, n, h, r: (1 - z) * n}, ("makes h of (1 - z) * n,",)),
+    "r_h_in_mix": Port(
+        "GRU", {"mix": lambda z, n, h, r: (1 - z) * n + z * r * h}, ("makes h of (1 - z) * n + r * z * h",)
+    ),
+    "gru_hard_02": Port("GRU", one_gate("rz", hard(0.2)), ("hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1)",)),
+    "gru_hard_6": Port("GRU", one_gate("rz", hard(1 / 6)), ("hard sigmoid, np.clip(0.166667 * s + 0.5, 0, 1)",)),
+    "n_relu": Port("GRU", one_gate("n", relu), ("relu to the sum of n",)),
+    "n_sigmoid": Port("GRU", one_gate("n", sigmoid), ("sigmoid to the sum of n",)),
+    "r_on_x": Port(
+        "GRU",
+        {"candidate": lambda p, r, h: r * (p.x("n") + p.b_ih("n")) + p.h("n", h) + p.b_hh("n")},
+        ("r * (x @ W_in.T + b_in)",),
+    ),
+    "r_on_both": Port(
+        "GRU", {"candidate": lambda p, r, h: r * p("n", h)}, ("multiplies x @ W_in.T and b_in by r, too",)
+    ),
+    "b_hn_outside": Port(
+        "GRU",
+        {"candidate": lambda p, r, h: p.x("n") + p.b_ih("n") + r * p.h("n", h) + p.b_hh("n")},
+        ("adds b_hn outside of r",),
+    ),
+    "b_hn_dropped": Port(
+        "GRU", {"candidate": lambda p, r, h: p.x("n") + p.b_ih("n") + r * p.h("n", h)}, ("leaves b_hn out",)
+    ),
+    "b_in_inside": Port(
+        "GRU",
+        {"candidate": lambda p, r, h: p.x("n") + r * (p.b_ih("n") + p.h("n", h) + p.b_hh("n"))},
+        ("multiplies b_in by r",),
+    ),
+    "reset_before": Port("GRU", {"candidate": lambda p, r, h: p("n", r * h)}, ("applies r to h before W_hn",)),
+    "r_omitted": Port("GRU", {"candidate": lambda p, r, h: p("n", h)}, ("does not apply r",)),
+    "gru_h0_ignored": Port("GRU", {"start": lambda s: [0 * s[0]]}, ("ignores hx",)),
+    "two_of_keras": Port(
+        "GRU",
+        {"rows": "zrn", "candidate": lambda p, r, h: p("n", r * h)},
+        ("order z, r, n", "applies r to h before W_hn"),
+    ),
+    "three_of_gru": Port(
+        "GRU",
+        {"rows": "zrn", "mix": lambda z, n, h, r: z * n + (1 - z) * h} | one_gate("rz", hard(0.2)),
+        ("order z, r, n", "exchanges z", "hard sigmoid"),
+    ),
+    "three_of_lstm": Port(
+        "LSTM",
+        {"rows": "iofg", "add": {"f": 1}, "read": same},
+        ("order i, o, f, g", "adds 1 to the sum of f", "makes h of o * c,"),
+    ),
+    "four_of_lstm": Port(
+        "LSTM",
+        {"rows": "igfo", "bias_rows": "ifgo", "start": lambda s: [s[0], 0 * s[1]]} | one_gate("ifo", hard(0.2)),
+        ("order i, g, f, o", "hard sigmoid", "ignores cx"),
+    ),
+}
+globals().update({name: port(cell, choices) for name, (cell, choices, _) in MISTAKES.items()})

@@ -1,0 +1,115 @@
+"""gate_identify: a layer with gates as a whole: its step, what moves from step to step, and whether that is all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Final
+
+from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.fit import plainest
+from harness.diagnosis.identify.gate_inquiry import GateInquiry
+from harness.diagnosis.identify.gates import STEPS, GatedModel
+from harness.diagnosis.identify.identify import Identification, fresh_answers, seen_in
+from harness.diagnosis.identify.inquiry import departing, explains
+from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.run import role_of
+from harness.diagnosis.identify.wiring_inquiry import views_of
+from harness.oracle.bound import np
+from harness.space.config import RNNConfig
+
+STATES: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
+LARGE: Final = 100.0
+
+
+def identify_gated(asker: Asker, config: RNNConfig, before: Identification | None = None) -> Identification:
+    """Return what a subject computes whose cell has gates, as ``identify.identify`` does."""
+    with np.errstate(all="ignore"):
+        known = None if before is None else before.network
+        if known is None or not _all(known, fresh_answers(asker, (None,)), asker):
+            found = _layer(asker, config.cell)
+            known = Network(STEPS[config.cell] if found is None else found, derived=True)
+        fresh = list(fresh_answers(asker))
+        if _all(known, [a for a in fresh if a.case.config.loss is None], asker):
+            for view in views_of(config, asker):
+                known, answers = seen_in(asker, view, known)
+                fresh += answers
+        wrong = {name for a in fresh for name in departing(known, a, asker.rounding)}
+        unknown = ["the step"] * any(not name.endswith(".grad") for name in wrong)
+        unknown += sorted({role_of(name) for name in wrong if name.endswith(".grad")})
+        roles = {role_of(name) for a in fresh for name in a.arrays if name.endswith(".grad")}
+        return Identification(known, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+
+
+def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:
+    return all(explains(network, a, asker.rounding) for a in answers)
+
+
+def _layer(asker: Asker, cell: str) -> GatedModel | None:
+    """Return what the layer computes, if its step is found."""
+    first: GatedModel | None = None
+    for inquiry in (GateInquiry(asker, cell), GateInquiry(asker, cell, first=True)):
+        inquiry.find_sights()
+        if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
+            moved, whole = _moved(asker, step)
+            if whole:
+                return _limited(inquiry, moved)
+            first = first or moved
+    return first
+
+
+def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
+    """Return a model with what it starts at, carries and returns, and whether that is all."""
+
+    def answers(T: int, hx: bool) -> list[Response]:
+        asked = (asker.ask(CaseSizes(T, 2, 3, 4), seed, hx=hx, loss=None) for seed in range(2))
+        return [a for a in asked if a is not None]
+
+    right, states = STEPS[model.cell], len(model.starts)
+    starts = [model.starts, *product((*right.starts, "zero"), repeat=states)]
+    carried = [model.carried, *product(STATES, repeat=states)]
+    first, given = answers(1, False), answers(1, True)
+    best = model
+    for start in dict.fromkeys(starts if given else starts[:1]):
+        tried = _returning(asker, replace(model, starts=start), [*first, *given], right)
+        if tried is not None:
+            best = tried
+            break
+    later = [a for T in (2, 3) for hx in (False, True) for a in answers(T, hx)]
+    for some in dict.fromkeys(carried):
+        for tried in (replace(best, carried=some), _returning(asker, replace(best, carried=some), later, right)):
+            if tried is not None and _all(Network(tried, derived=True), later, asker):
+                return tried, True
+    return best, False
+
+
+def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], right: GatedModel) -> GatedModel | None:
+    """Return the model that returns what the answers have, each array by itself."""
+    names = ("output", *("h_n", "c_n")[: len(model.starts)])
+    found = list(right.returned)
+    for k, name in enumerate(names):
+        for choice in (right.returned[k], *STATES):
+            if len(model.starts) == 1 and choice in ("c'", "t", "c", "tanh(c)"):
+                continue
+            found[k] = choice
+            network = Network(replace(model, returned=tuple(found)), derived=True)
+            if not any(name in departing(network, a, asker.rounding) for a in answers):
+                break
+        else:
+            return None
+    return replace(model, returned=tuple(found))
+
+
+def _limited(inquiry: GateInquiry, model: GatedModel) -> GatedModel:
+    """Return a model with the limit of c, if that has one: all gates are open, so that c only grows."""
+    if not model.memory or model.returned[2] != "c'":
+        return model
+    for start in (LARGE, -LARGE):
+        if (a := inquiry.grown(start)) is None or explains(Network(model, derived=True), a, inquiry.asker.rounding):
+            return model
+        limit = float(np.abs(a.arrays["c_n"]).max())
+        limited = replace(model, limit=plainest(limit, inquiry.noise) if 0 < limit < LARGE else 0.0)
+        if explains(Network(limited, derived=True), a, inquiry.asker.rounding):
+            return limited
+    return model

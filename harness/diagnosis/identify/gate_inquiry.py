@@ -1,0 +1,557 @@
+"""gate_inquiry: the gates of a subject's step, found one by one by what their rows of W_ih move.
+
+Some features of x drive the gates: each adds to the sum of the gate that reads one block of rows of W_ih. A state is a
+gate times something, plus something, so a gate is known of a state once that is seen with the gate at both of its ends,
+too: then its function is undone, and the coefficients of its sum solve linear equations, whatever the other gates do.
+A gate that acts through another one is seen in that one's sum. Then each state solves linear equations, too: its terms
+are products of gates and states. Which gate is which follows from what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations, permutations, product
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, TANH, Activation
+from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.gates import (
+    OWN,
+    SIGMOID,
+    STEPS,
+    Gate,
+    GatedModel,
+    Part,
+    Polynomial,
+    Step,
+    blocks_of,
+)
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+FAR: Final = 200.0  # a sum at which a gate is at its end: every bounded function of torch.nn and Keras is flat there
+UNITS: Final = 3
+FEATURES: Final = 4  # of x, beside those that drive the gates
+LEVELS: Final = (0.9, 0.7, 1.1, 0.8)  # sums at which gates are between their ends, and differ
+SEQUENCES: Final = 8
+SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
+TABLE: Final = np.array(
+    [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3]
+)
+NAMES: Final = (*OWN, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
+GROWING: Final = 40  # steps after which a c that only grows is beyond any usual limit
+WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
+
+
+class Setting(NamedTuple):
+    """Where the step that is looked at stands: the first one, of given states, or the second one."""
+
+    T: int
+    hx: bool
+
+
+class Sight(NamedTuple):
+    """How a gate is seen: an array, what of it, and the sums that others are driven to meanwhile."""
+
+    setting: Setting
+    array: str
+    arctanh: bool
+    others: tuple[float, ...]
+    through: int = -1  # the block of the gate in whose sum it is seen
+    diagonal: bool = False  # whether W_hh of that gate is diagonal meanwhile, so that units do not mix
+    open: bool = False  # whether the ends of that gate are those with this one at its upper end
+    activation: Activation = SIGMOID
+    inside: float = 1.0
+
+
+class Weights(NamedTuple):
+    """How the numbers of a case are drawn."""
+
+    quiet: float | None = None  # else there are no biases, x drives gates alone, and W_hh of each gate is this diagonal
+    each: int = 1  # so many sequences in turn are the same but for what drives them
+    diagonal: int | None = None  # the block of W_hh that is diagonal
+
+
+PLAIN: Final = Weights()
+
+
+class Seen(NamedTuple):
+    """Steps of several sequences: what each reads, and what is returned of it."""
+
+    case: Case
+    x: Floats
+    before: Mapping[str, Floats]
+    after: Mapping[str, Floats]
+
+
+class GateInquiry:
+    """Everything that is asked of one layer and direction with gates."""
+
+    def __init__(self, asker: Asker, cell: str, *, first: bool = False) -> None:
+        """Ask of the second step of a sequence before its first one, or of that before, if it is the ``first``."""
+        self.asker, self.right, self.noise = asker, STEPS[cell], asker.noise
+        self.G = len(self.right.gates)
+        hx = [given for given in (False, True) if asker.allows("hx", given)]
+        wide = (Setting(2, hx[0]), *(Setting(1, True) for _ in hx if True in hx))
+        wide = wide[::-1] if first else wide
+        self.settings = [s for s in dict.fromkeys(wide) if self._config(s.T, 1, s.hx) is not None]
+        self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1
+        self.sights: dict[int, Sight] = {}
+        self.gates: dict[int, Gate] = {}
+        self._through: dict[tuple[int, int, bool, Setting], Sight | None] = {}
+        self._sums: dict[tuple[int, Sight], list[tuple[Seen, Floats, Floats]] | None] = {}
+
+    def _config(self, T: int, N: int, hx: bool) -> RNNConfig | None:
+        sizes = CaseSizes(T, N, self.G + FEATURES, UNITS)
+        config = self.asker.config(**sizes._asdict(), hx=hx, loss=None)
+        fits = config is not None and (config.T, config.N, config.input_size) == (T, N, self.G + FEATURES)
+        return config if fits else None
+
+    # What is asked.
+
+    def _steps(self, setting: Setting, seed: int, drives: Floats, weights: Weights = PLAIN) -> Seen | None:
+        """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
+        every = [self._asked(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
+        seen = [one for one in every if one is not None]
+        if len(seen) < len(every) or not seen:
+            return None
+        before, after = (_beside([getattr(one, name) for one in seen]) for name in ("before", "after"))
+        return Seen(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
+
+    def _asked(self, setting: Setting, seed: int, drives: Floats, first: int, of: Weights) -> Seen | None:
+        N, G, T = len(drives), self.G, setting.T
+        config = self._config(T, N, setting.hx)
+        if config is None:
+            return None
+        random = np.random.default_rng(seed)
+        largest = 1.5 / (FEATURES + UNITS + 2)
+        ih = random.uniform(-largest, largest, (G * UNITS, G + FEATURES))
+        ih[:, :G] = np.repeat(np.eye(G), UNITS, 0)
+        hh = random.uniform(-1, 1, (G * UNITS, UNITS)) * 2 * largest
+        biases = [random.uniform(-largest, largest, G * UNITS) for _ in range(2)]
+        if of.diagonal is not None:
+            hh[of.diagonal * UNITS : (of.diagonal + 1) * UNITS] *= np.eye(UNITS)
+        if of.quiet is not None:
+            hh, biases = np.tile(of.quiet * np.eye(UNITS), (G, 1)), [0 * b for b in biases]
+        rows = (first + np.arange(N)) // of.each  # where these are equal, sequences are the same but for their drives
+        own = [np.random.default_rng([seed, int(row)]) for row in rows]
+        x = np.stack([r.uniform(-1, 1, (T, G + FEATURES)) for r in own], 1)
+        x = x if of.quiet is None else 0 * x
+        x[:-1, :, :G] = LEVELS[:G]
+        x[-1, :, :G] = drives
+        hidden = config.form.hidden
+        starts = {name: np.stack([r.uniform(-1, 1, UNITS) for r in own]) for name in hidden}
+        if of.quiet is not None:
+            starts = {name: np.full((N, UNITS), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
+        weights = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
+        case, a = self._answer(config, x, starts, weights)
+        if a is None:
+            return None
+        before = starts if setting.hx and T == 1 else {}
+        if T > 1:
+            prefix = self._config(T - 1, N, setting.hx)
+            one = None if prefix is None else self._answer(prefix, x[:-1], starts, weights)[1]
+            if one is None:
+                return None
+            before = dict(zip(hidden, (self._state(one, k) for k in range(len(hidden))), strict=True))
+        states = {name: before[given] for name, given in zip("hc", hidden, strict=False)}
+        return Seen(case, np.asarray(case.x, np.float64).reshape(T, N, -1)[-1], states, arrays_of(a))
+
+    def _answer(
+        self, config: RNNConfig, x: Floats, starts: Mapping[str, Floats], weights: Mapping[str, Floats]
+    ) -> tuple[Case, Response | None]:
+        dtype, arrays = np.dtype(config.dtype), dict[str, Any]()
+        for name, spec in config.given.items():
+            value = x if name == "x" else starts.get(name, weights.get(name))
+            value = np.eye(*spec.shape) if value is None and len(spec.shape) == 2 else value
+            value = np.zeros(spec.shape) if value is None else value
+            if name == "x" and config.batch_first and config.batched:
+                value = value.swapaxes(0, 1)
+            arrays[name] = value.reshape(spec.shape).astype(dtype)
+        case = Case.from_arrays(config, arrays)
+        return case, self.asker.of(case)
+
+    def _state(self, a: Response, k: int) -> Floats:
+        """Return the state after an answer's last step, as far as it is known how that is returned."""
+        arrays = arrays_of(a)
+        if k == 0:
+            return arrays.get("output", arrays.get("h_n", next(iter(arrays.values()))))
+        name, arctanh = self.carries
+        value = arrays.get(name, next(iter(arrays.values())))
+        return np.arctanh(np.clip(value, -1, 1)) if arctanh else value
+
+    @property
+    def carries(self) -> tuple[str, bool]:
+        """The array that shows c, and whether it is its tanh."""
+        sights = [s for s in self.sights.values() if (s.array, s.arctanh) != ("output", False)]
+        return (sights[0].array, sights[0].arctanh) if sights else ("c_n", False)
+
+    def grown(self, start: float) -> Response | None:
+        """Return what is given where all gates are open, and cx is large or there are many steps."""
+        T, hx = (1, True) if self.asker.allows("hx", True) else (GROWING, False)
+        config = self._config(T, 1, hx)
+        if config is None:
+            return None
+        x = np.zeros((T, 1, self.G + FEATURES))
+        x[..., : self.G] = FAR
+        eye = np.zeros((self.G * UNITS, self.G + FEATURES))
+        eye[:, : self.G] = np.repeat(np.eye(self.G), UNITS, 0) * (math.copysign(1, start) if T > 1 else 1)
+        return self._answer(config, x, {"cx": np.full((1, UNITS), start)}, {"weight_ih_l0": eye})[1]
+
+    # Which gate is seen where.
+
+    def find_sights(self) -> None:
+        """Find where the gate that reads each block shows, and its function."""
+        views = [("c_n", False), ("output", False), ("c_n", True), ("h_n", False), ("output", True), ("h_n", True)]
+        views = views if len(self.right.starts) > 1 else [("output", False), ("h_n", False)]
+        seen = self._steps(self.settings[0], 1, np.asarray([LEVELS[: self.G]])) if self.settings else None
+        if seen is not None:  # an array that is the same as another one shows nothing more
+            known = [name for name in ("output", "c_n", "h_n") if name in seen.after]
+            same = {b for a, b in combinations(known, 2) if np.array_equal(seen.after[a], seen.after[b])}
+            views = [(name, arctanh) for name, arctanh in views if name in known and name not in same]
+        for plain in (True, False):
+            for setting, (array, arctanh) in product(self.settings, views):
+                for k in range(self.G):
+                    if k not in self.sights:
+                        self._look(k, setting, array, arctanh, plain=plain)
+
+    def _sights_of(self, k: int) -> Iterator[Sight]:
+        """Yield how a gate is seen: of itself, or in the sum of another one."""
+        if k in self.sights:
+            yield self.sights[k]
+        for m, opened, setting in product(self.sights, (False, True), self.settings):
+            if k != m and self.sights[m].activation.name != "identity":
+                if (k, m, opened, setting) not in self._through:
+                    self._through[k, m, opened, setting] = self._look_through(k, m, setting, opened=opened)
+                if (sight := self._through[k, m, opened, setting]) is not None:
+                    yield sight
+                    yield sight._replace(diagonal=True)
+
+    def _backgrounds(self, k: int) -> Iterator[tuple[float, ...]]:
+        level = LEVELS[: self.G]
+        others = [j for j in range(self.G) if j != k]
+        yield level
+        for far in others:
+            yield tuple(FAR if j == far else one for j, one in enumerate(level))
+        yield tuple(FAR if j in others else one for j, one in enumerate(level))
+
+    def _driven(self, k: int, others: Sequence[float], values: Floats) -> Floats:
+        drives = np.tile(np.asarray(others, np.float64), (len(values), 1))
+        drives[:, k] = values
+        return drives
+
+    def _look(self, k: int, setting: Setting, array: str, arctanh: bool, *, plain: bool) -> None:
+        s = np.concatenate([TABLE, [FAR, -FAR]])
+        for others in self._backgrounds(k):
+            seen = self._steps(setting, 1, self._driven(k, others, s), Weights(quiet=0.0))
+            if seen is None or array not in seen.after:
+                continue
+            v = seen.after[array][:, 0]
+            v = np.arctanh(v) if arctanh else v
+            found = self._function(s, v)
+            if found is not None and (not plain or found[1] in ARGUMENTS):
+                self.sights[k] = Sight(setting, array, arctanh, others, activation=found[0], inside=found[1])
+                return
+
+    def _look_through(self, k: int, m: int, setting: Setting, *, opened: bool) -> Sight | None:
+        """Look for a gate in the sum of another one, whose ends are known."""
+        s, sight = np.concatenate([TABLE, [FAR, -FAR]]), self.sights[m]._replace(setting=setting)
+        drives = np.repeat(self._driven(k, sight.others, s), 3, 0)
+        drives[:, m] = np.tile([LEVELS[m], FAR, -FAR], len(s))
+        drives[np.arange(len(drives)) % 3 > 0, k] = FAR if opened else drives[np.arange(len(drives)) % 3 > 0, k]
+        for quiet in (0.5, -0.5):
+            seen = self._steps(setting, 1, drives, Weights(quiet=quiet))
+            if seen is None:
+                continue
+            found = self._function(s, self._undone(sight, seen)[0][:, 0])
+            if found is not None:
+                activation, inside = found
+                return sight._replace(through=m, open=opened, activation=activation, inside=inside)
+        return None
+
+    def _ends(self, activation: Activation) -> bool:
+        return bool(np.isfinite(activation.value(np.array([1e6]))).all() and abs(activation.value(np.array(1e6))) < 10)
+
+    def _function(self, s: Floats, v: Floats) -> tuple[Activation, float] | None:
+        """Return the function, up to what multiplies it and is added to it, and what multiplies its argument."""
+        if not np.isfinite(v).all() or np.ptp(v) <= 1e6 * self.noise * np.abs(v).max():
+            return None
+        ones = np.ones_like(s)
+        for argument in ARGUMENTS:
+            for kind in ACTIVATIONS.values():
+                y = kind.value(argument * s)
+                if np.isfinite(y).all() and solve({"1": ones, "y": y}, v, self.noise) is not None:
+                    return kind, argument
+        top, bottom = v[-2], v[-1]  # at both ends
+        y = (v - bottom) / (top - bottom)
+        between = (y > 1e-9) & (y < 1 - 1e-9)
+        if between.sum() < 4:
+            return None
+        inner, noise = s[between], self.noise * 1e3
+        for own, of in ((np.log(y[between] / (1 - y[between])), None), (y[between], "hard")):
+            steep = np.polyfit(inner, own, 1)
+            if np.abs(np.polyval(steep, inner) - own).max() <= 64 * noise * (1 + np.abs(own).max()):
+                a = plainest(float(steep[0]), noise)
+                if of is None:
+                    return (TANH, a / 2) if _simple(a / 2) and not _simple(a) else (SIGMOID, a)
+                return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
+        return None
+
+    def _undone(self, sight: Sight, seen: Seen) -> tuple[Floats, Floats]:
+        """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
+        v = seen.after[sight.array]
+        return self._from_ends(sight, np.arctanh(v) if sight.arctanh else v)
+
+    def _from_ends(self, sight: Sight, v: Floats) -> tuple[Floats, Floats]:
+        main, high, low = v[0::3], v[1::3], v[2::3]
+        kind = sight.activation
+        top, bottom = (float(kind.value(np.array(end))) for end in (FAR * sight.inside, -FAR * sight.inside))
+        reach = high - low
+        if kind.name == "identity":  # up to what others add
+            weight = reach / (2 * FAR)
+            return main / np.where(weight == 0, 1.0, weight) / sight.inside, weight
+        if not self._ends(kind):  # it is 0 at its lower end, and at its upper one its sum
+            share = (main - low) / np.where(reach == 0, 1.0, reach)
+            y = FAR * sight.inside * share / (1 - share)
+        else:
+            y = bottom + (top - bottom) * (main - low) / np.where(reach == 0, 1.0, reach)
+        s, known = kind.inverse(y)
+        weight = np.where(known & (np.abs(reach) > WEAK * np.abs(reach).max()), np.abs(reach * kind.slope(s)), 0.0)
+        return s / sight.inside, np.where(np.isfinite(weight), weight, 0.0)
+
+    # What a gate's sum is made of.
+
+    def find_sums(self) -> bool:
+        """Find the sum of each gate that is seen; tell whether all of these are known."""
+        unknown, before = [*range(self.G)], -1
+        while len(self.gates) > before:
+            before = len(self.gates)
+            for last, k in product((False, True), [*unknown]):  # to those of the last kind others may add
+                identity = k in self.sights and self.sights[k].activation.name == "identity"
+                if identity != last or k in self.gates:
+                    continue
+                gate = next((one for sight in self._sights_of(k) if (one := self._sum(k, sight)) is not None), None)
+                if gate is not None:
+                    self.gates[k] = gate
+        seen = {*self.sights, *(k for (k, *_), sight in self._through.items() if sight is not None)}
+        return seen <= {*self.gates}
+
+    def _observed(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
+        """Return steps, and the sum of a gate in each and how well it is known."""
+        if (k, sight) not in self._sums:
+            self._sums[k, sight] = self._observe(k, sight)
+        return self._sums[k, sight]
+
+    def _observe(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
+        found, number, m = [], self.N if self.N > 1 else SEQUENCES, sight.through
+        others = sight.others if (sight.array, sight.arctanh) == ("output", True) else LEVELS[: self.G]
+        each = 3 if m < 0 else 9
+        drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
+        drives[:, k] = np.tile(np.repeat([0.0, FAR, -FAR], each // 3), number)
+        if m >= 0:
+            drives[:, m] = np.tile([LEVELS[m], FAR, -FAR], 3 * number)
+            ends = np.arange(len(drives)) % 3 > 0
+            drives[ends, k] = FAR if sight.open else drives[ends, k]
+        for seed in range(SEEDS):
+            diagonal = m if sight.diagonal else None
+            seen = self._steps(sight.setting, seed, drives, Weights(each=each, diagonal=diagonal))
+            if seen is None:
+                return None
+            if m < 0:
+                s, weight = self._undone(sight, seen)
+            else:
+                inner, sure = self._undone(self.sights[m], seen)
+                s, weight = self._from_ends(sight, inner)
+                weight = weight * np.minimum.reduce([np.abs(sure[j::3]) for j in range(3)])
+            found.append((_every(seen, each), s, weight))
+        return found
+
+    def _sum(self, k: int, sight: Sight) -> Gate | None:
+        observed = self._observed(k, sight)
+        if observed is None:
+            return None
+        y = np.concatenate([(s * w).ravel() for _, s, w in observed])
+        weight = np.concatenate([w.ravel() for _, _, w in observed])
+        rows = weight != 0
+        if rows.sum() < weight.size / 4 or not np.isfinite(y).all():
+            return None
+        beside = {} if sight.activation.name != "identity" else self._beside(observed, rows)
+        for parts in self._parts(k, sight):
+            columns: dict[Any, Floats] = {part: self._column(part, observed)[rows] for part in parts}
+            columns = {part: c * weight[rows] for part, c in columns.items()} | beside
+            own = [part for part in parts if part.block == k and not part.factor and part.name in OWN]
+            found = solve(columns, y[rows], self.noise, own)
+            if found is not None:
+                kept = tuple(p._replace(coef=plainest(c, self.noise)) for p, c in found.items() if p in parts)
+                return Gate(sight.activation, kept, sight.inside)
+        return None
+
+    def _beside(self, observed: Sequence[tuple[Seen, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
+        """Return what may be added to a product with a gate: products of other gates and states."""
+        gates, states = [str(m) for m in self.gates], ["h", "c"][: len(self.right.starts)]
+        some = [(*names, one) for n in range(3) for names in combinations(gates, n) for one in states]
+        return {
+            names: np.concatenate(
+                [np.broadcast_to(self._step(seen).monomial(names), s.shape).ravel() for seen, s, _ in observed]
+            )[rows]
+            for names in some
+        }
+
+    def _parts(self, k: int, sight: Sight) -> Iterator[list[Part]]:
+        """Yield what a sum may be made of, ever more."""
+        blocks = [k, *(j for j in range(self.G) if j != k)]
+        states = ["h", "c"][: len(self.right.starts)]
+        own = [Part(name, j) for name in OWN for j in blocks]
+        plain = [Part("1", k)]
+        others = [Part(name, k) for name in ("h[t-1]",)]
+        yield [*own, *plain]
+        read = [*states, "c'"] if len(states) > 1 and sight[1:3] == ("output", False) else states
+        odd = [Part(name, j, operand) for operand in read for name in NAMES if name.startswith("h") for j in blocks]
+        odd = [part for part in odd if part.name != "h[t-1]" or part.block == k]
+        first = [*own, *plain, *others]
+        wide = [*first, *(part for part in odd if part not in first)]
+        for m in self.gates:
+            by = str(m)
+            factor = [part._replace(factor=by) for part in own]
+            inner = [Part(OWN[2], j, f"{by} * h") for j in blocks]
+            yield [*own, *plain, *factor, *inner]
+        yield wide
+
+    def _column(self, part: Part, observed: Sequence[tuple[Seen, Floats, Floats]]) -> Floats:
+        return np.concatenate(
+            [np.broadcast_to(self._step(seen).part(part), s.shape).ravel() for seen, s, _ in observed]
+        )
+
+    def _step(self, seen: Seen, model: GatedModel | None = None, *, known: bool = True) -> Step:
+        """Return the quantities of steps, as far as gates are known, by their blocks, c' as it is seen if ``known``."""
+        weights = [np.asarray(v, np.float64) for v in seen.case.weights.values()]
+        if len(weights) < 4 or weights[2].ndim != 1:
+            weights = [*weights[:2], *[np.zeros(len(weights[0]))] * 2]
+        states = dict(seen.before)
+        if len(self.right.starts) > 1 and known:
+            name, arctanh = self.carries
+            after = seen.after.get(name, np.zeros_like(states["h"]))
+            states["c'"] = np.arctanh(np.clip(after, -1, 1)) if arctanh else after
+        gates = tuple((str(k), gate) for k, gate in self.gates.items())
+        return Step(replace(model or self.right, gates=gates), blocks_of(self.right.cell, *weights[:4]), seen.x, states)
+
+    # What the states are made of.
+
+    def find_states(self) -> GatedModel | None:
+        """Return the step, its gates by their letters."""
+        gates, two = [str(k) for k in self.gates], len(self.right.starts) > 1
+        some = [names for n in range(3 if two else 4) for names in combinations(gates, n)]
+        model = self.right
+        if two:
+            others = next((s.others for s in self.sights.values() if (s.array, s.arctanh) == self.carries), LEVELS)
+            columns = [(*names, *state) for names in some for state in ((), ("c",), ("h",), ("tanh(c)",))]
+            memory = self._polynomial(columns, others, "c'", model)
+            if memory is None:
+                return None
+            model = replace(model, memory=memory)
+        for kind in dict.fromkeys([TANH, ACTIVATIONS["identity"], *ACTIVATIONS.values()] if two else [TANH]):
+            model = replace(model, read=kind)
+            beside = ((), ("t",), ("c'",), ("h",)) if two else ((), ("h",))
+            columns = [
+                (*names, *state) for names in some for state in beside if state != ("t",) or kind.name != "identity"
+            ]
+            mix = self._polynomial(columns, LEVELS, "h'", model)
+            if mix is not None:
+                return self._named(replace(model, mix=mix))
+        return None
+
+    def _polynomial(
+        self, columns: Sequence[tuple[str, ...]], others: Sequence[float], name: str, model: GatedModel
+    ) -> Polynomial | None:
+        """Return what a state is made of, in all settings or else in the first."""
+        steps: list[list[tuple[Seen, Step]]] = []
+        for setting in self.settings:
+            drives = np.tile(np.asarray(others[: self.G]), (SEQUENCES, 1))
+            every = [self._steps(setting, 100 + seed, drives) for seed in range(SEEDS)]
+            steps.append([(seen, self._step(seen, model, known=name == "c'")) for seen in every if seen is not None])
+        for some in dict.fromkeys([len(steps), 1]):
+            pairs = [pair for one in steps[:some] for pair in one]
+            if not pairs:
+                return None
+            shape = (len(pairs[0][0].before["h"]), UNITS)
+            y = np.concatenate([(s.of("c'") if name == "c'" else seen.after["output"]).ravel() for seen, s in pairs])
+            values = {
+                names: np.concatenate([np.broadcast_to(step.monomial(names), shape).ravel() for _, step in pairs])
+                for names in columns
+            }
+            if (found := solve(values, y, self.noise)) is not None:
+                return tuple((names, plainest(c, self.noise)) for names, c in found.items())
+        return None
+
+    def _named(self, model: GatedModel) -> GatedModel:
+        """Return a model with the letters of the gates that it is nearest to with."""
+        letters = [name for name, _ in self.right.gates]
+        best: tuple[tuple[int, ...], GatedModel] | None = None
+        for blocks in permutations(range(self.G)):
+            named = renamed(model, self.gates, dict(zip(map(str, blocks), letters, strict=True)), self.right)
+            away = (distance(named, self.right), sum(j != k for j, k in enumerate(blocks)))
+            if best is None or away < best[0]:
+                best = away, named
+        assert best is not None
+        return best[1]
+
+
+def renamed(model: GatedModel, gates: Mapping[int, Gate], letters: Mapping[str, str], right: GatedModel) -> GatedModel:
+    """Return a model whose gates have their letters; one that is not known is as torch has it."""
+
+    def name(text: str) -> str:
+        left, star, rest = text.partition(" * ")
+        return letters.get(left, left) + star + rest
+
+    def of(terms: Polynomial) -> Polynomial:
+        return tuple((tuple(sorted(map(name, names))), coef) for names, coef in terms)
+
+    found = {
+        letters[str(k)]: gate._replace(
+            parts=tuple(p._replace(operand=name(p.operand), factor=name(p.factor)) for p in gate.parts)
+        )
+        for k, gate in gates.items()
+    }
+    blocks = {letter: int(block) for block, letter in letters.items()}
+    every = []
+    for k, (letter, gate) in enumerate(right.gates):
+        own = gate._replace(parts=tuple(p._replace(block=blocks[letter]) for p in gate.parts))
+        every.append((letter, found.get(letter, own if k != blocks[letter] else gate)))
+    return replace(model, gates=tuple(every), memory=of(model.memory), mix=of(model.mix))
+
+
+def distance(one: GatedModel, other: GatedModel) -> int:
+    """Return how many numbers and functions of two models are not the same."""
+    apart = 0
+    for a, b in ((one.memory, other.memory), (one.mix, other.mix)):
+        apart += 2 * len({*a} ^ {*b})
+    rights = dict(other.gates)
+    for letter, gate in one.gates:
+        apart += (gate.activation, gate.inside) != (rights[letter].activation, rights[letter].inside)
+        apart += {p.factor for p in gate.parts} != {p.factor for p in rights[letter].parts}
+    return apart
+
+
+def arrays_of(a: Response) -> dict[str, Floats]:
+    """Return what an answer shows of its last step: each array (N, H)."""
+    found = {name: np.asarray(a.arrays[name][-1], np.float64) for name in ("h_n", "c_n") if name in a.arrays}
+    return found if a.returned is None else found | {"output": np.asarray(a.returned[-1], np.float64)}
+
+
+def _beside(of: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([one[name] for one in of]) for name in of[0]}
+
+
+def _every(seen: Seen, k: int) -> Seen:
+    """Return the first of every k steps."""
+    before, after = ({name: v[::k] for name, v in of.items()} for of in (seen.before, seen.after))
+    return Seen(seen.case, seen.x[::k], before, after)
+
+
+def _simple(value: float) -> bool:
+    return value == round(value, 3) and math.isfinite(value)

@@ -1,0 +1,410 @@
+"""gate_words: a step with gates as lines of NumPy, and where it is not torch's: each in a sentence, and mended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.gates import OWN, STEPS, Gate, GatedModel, Part, Polynomial
+
+# The orders of rows that other frameworks have, which torch's differs from.
+ORDERS: Final = {
+    "iofg": "ONNX's",
+    "ifog": "that of Core ML and Caffe",
+    "igfo": "TensorFlow 1's",
+    "zrn": "that of ONNX, Keras and oneDNN",
+}
+PARAMETERS: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
+PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
+
+
+class Difference(NamedTuple):
+    """A difference of a model from torch's: the line that has it, what is said of it, and what mends it."""
+
+    line: str  # its key among ``lines``
+    sentence: str
+    mend: Callable[[Any], Any]  # of a ``GatedModel``
+
+
+# Lines.
+
+
+def lines(model: GatedModel) -> dict[str, str]:
+    """Return the lines of one layer and direction by what they compute; a state is the new one once it is written."""
+    gates = dict(model.gates)
+    late = [name for name, gate in gates.items() if any("c'" in p.operand for p in gate.parts)]
+    names = final_names(model)
+    found = {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
+    found["steps"] = "for t in range(T):"
+    found |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
+    if model.memory:
+        c = polynomial_text(model, model.memory, STEPS[model.cell].memory)
+        c = f"np.clip({c}, -{model.limit:.6g}, {model.limit:.6g})" if model.limit else c
+        found["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
+    found |= {name: f"    {_gate_line(model, name)}" for name in late}
+    h = polynomial_text(model, model.mix, STEPS[model.cell].mix)
+    found["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
+    new = {"h'": found["h"].split()[0], "c'": found.get("c", "c").split()[0]}
+    found |= {"h": found["h"].replace("c_after", new["c'"])}
+    late_names = {name: found[name].replace("c_after", new["c'"]) for name in late}
+    found |= late_names
+    carried = [(name, _value(model, one, new)) for name, one in zip(letters_of(model), model.carried, strict=True)]
+    changed = [(name, value) for name, value in carried if name != value]
+    if changed:
+        found["carried"] = f"    {', '.join(n for n, _ in changed)} = {', '.join(v for _, v in changed)}"
+    values = [_value(model, one, new) for one in model.returned]
+    found["output"] = f"    output[t] = {values[0]}"
+    found["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
+    return found
+
+
+def letters_of(model: GatedModel) -> tuple[str, ...]:
+    """Return the names of the states."""
+    return ("h", "c")[: len(model.starts)]
+
+
+def final_names(model: GatedModel) -> tuple[str, ...]:
+    """Return the names of the final states."""
+    return ("h_n", "c_n")[: len(model.starts)]
+
+
+def _start(name: str) -> str:
+    return "0 * hx" if name == "zero" else name
+
+
+def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
+    if name == "t":
+        return function_text(model.read, new["c'"])
+    return {"zero": "0 * h", **new}.get(name, name)
+
+
+def _letter(model: GatedModel, block: int) -> str:
+    return STEPS[model.cell].gates[block][0]
+
+
+def part_text(model: GatedModel, part: Part) -> str:
+    """Return a term of a gate's sum, without its factor."""
+    letter = _letter(model, part.block)
+    operand = f"({part.operand})" if "*" in part.operand else part.operand.replace("c'", "c_after")
+    text = part.name.replace("x[t]", "x").replace("h[t-1]", operand)
+    text = re.sub(r"\b([Wb])_(i|h)h\b", rf"\1_\2{letter}", text)
+    return text if part.coef == 1 else f"-{text}" if part.coef == -1 else _times(part.coef, text)
+
+
+def _times(coef: float, text: str) -> str:
+    if text == "1":
+        return f"{coef:.6g}"
+    return f"{coef:.6g} * ({text})" if re.search(r" [-+@] ", text) else f"{coef:.6g} * {text}"
+
+
+def sum_text(model: GatedModel, parts: Sequence[Part]) -> str:
+    """Return the sum of a gate; what one gate multiplies stands together."""
+    found = []
+    for factor in dict.fromkeys(p.factor for p in parts):
+        inner = joined(part_text(model, p) for p in parts if p.factor == factor)
+        found.append(f"{factor} * ({inner})" if factor else inner)
+    return joined(found) or "0"
+
+
+def joined(terms: Iterable[str]) -> str:
+    """Return a sum of terms."""
+    return " + ".join(terms).replace("+ -", "- ")
+
+
+def function_text(kind: Activation, s: str) -> str:
+    """Return a function of an expression."""
+    if kind.name in PLAIN:
+        return f"{kind.name}({s})"
+    s = f"({s})" if " " in s else s
+    return kind.line(s)
+
+
+def _gate_line(model: GatedModel, name: str) -> str:
+    return f"{name} = {gate_text(model, dict(model.gates)[name])}"
+
+
+def gate_text(model: GatedModel, gate: Gate) -> str:
+    """Return what a gate is."""
+    s = sum_text(model, gate.parts)
+    return function_text(gate.activation, s if gate.inside == 1 else f"{gate.inside:.6g} * ({s})")
+
+
+def polynomial_text(model: GatedModel, terms: Polynomial, right: Polynomial) -> str:
+    """Return a sum of products; what stands with a gate and without it is written as (1 - gate)."""
+    rest = {frozenset(names): (names, coef) for names, coef in terms}
+    letters = [name for name, _ in model.gates]
+    order = [*(frozenset(names) for names, _ in right), *rest]
+    found = []
+    for key in order:
+        if key not in rest:
+            continue
+        names, coef = rest.pop(key)
+        gate = next((g for g in letters if g not in key and rest.get(key | {g}, ((), 0.0))[1] == -coef and coef), None)
+        if gate is not None:
+            rest.pop(key | {gate})
+        found.append(_product_text(model, names, coef, letters, gate))
+    return joined(found) or "0 * h"
+
+
+def _product_text(model: GatedModel, names: Sequence[str], coef: float, letters: list[str], gate: str | None) -> str:
+    ordered = sorted(names, key=lambda name: (name not in letters, letters.index(name) if name in letters else name))
+    words = {"t": function_text(model.read, "c_after"), "c'": "c_after", "h'": "h"}
+    factors = [*([f"(1 - {gate})"] if gate else []), *(words.get(name, name) for name in ordered)]
+    text = " * ".join(factors) or "1"
+    return text if coef == 1 else f"-{text}" if coef == -1 else _times(coef, text)
+
+
+# Mistakes.
+
+
+def differences(model: GatedModel) -> Iterator[Difference]:
+    """Yield the differences of a step from torch's, in the order in which numbers flow."""
+    right = STEPS[model.cell]
+    yield from _starts(model, right)
+    rows = [*_rows(model, right)]
+    yield from rows
+    mended = model
+    for one in rows:
+        mended = one.mend(mended)
+    yield from _functions(mended, right)
+    yield from _sums(mended, right)
+    if {*model.memory} != {*right.memory}:
+        yield Difference("c", _memory_sentence(model, right), lambda m: replace(m, memory=right.memory))
+    if model.limit:
+        yield Difference("c", f"clips c to ±{model.limit:.6g}", lambda m: replace(m, limit=0.0))
+    if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
+        yield Difference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
+    if {*model.mix} != {*right.mix}:
+        yield Difference("h", _mix_sentence(model, right), lambda m: replace(m, mix=right.mix))
+    yield from _moved(model, right)
+
+
+def _starts(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+    if model.starts == right.starts[::-1] and len(right.starts) > 1:
+        yield Difference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set("starts", right))
+        return
+    for k, (own, other) in enumerate(zip(model.starts, right.starts, strict=True)):
+        if own != other:
+            letter = letters_of(model)[k]
+            said = (
+                f"ignores {other}: {letter} starts at zeros"
+                if own == "zero"
+                else f"starts {letter} at {own}, not {other}"
+            )
+            yield Difference("start", said, partial(_at, name="starts", k=k, value=other))
+
+
+def _set(name: str, right: GatedModel) -> Callable[[GatedModel], GatedModel]:
+    return lambda model: replace(model, **{name: getattr(right, name)})
+
+
+def _at(model: GatedModel, name: str, k: int, value: str) -> GatedModel:
+    choices = [*getattr(model, name)]
+    choices[k] = value
+    changed: dict[str, Any] = {name: tuple(choices)}
+    return replace(model, **changed)
+
+
+def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+    """Yield the parameters whose rows are read in another order."""
+    letters = [name for name, _ in right.gates]
+    orders: dict[str, list[str]] = {}
+    for name in OWN:
+        blocks = [{p.block for p in gate.parts if p.name == name} for _, gate in model.gates]
+        known = [next(iter(one)) if len(one) == 1 else -1 for one in blocks]
+        rest = [k for k in range(len(letters)) if k not in known]
+        if known.count(-1) <= 1 and len(rest) <= 1:  # a gate that does not read it has the rows that are left
+            known = [rest[0] if k == -1 else k for k in known]
+        if sorted(known) == [*range(len(letters))] and known != sorted(known):
+            order = "".join(letters[known.index(k)] for k in range(len(letters)))
+            orders.setdefault(order, []).append(name)
+    for order, names in orders.items():
+        absent = [name for name in OWN if name not in names and _reads(model, name)]
+        of = "its rows" if not absent else f"the rows of {listed([PARAMETERS[name] for name in names])}"
+        said = f"reads {of} in the order {', '.join(order)}"
+        said += f", {ORDERS[order]}" if order in ORDERS else f", not {', '.join(letters)}"
+        yield Difference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
+
+
+def _first_moved(order: str, letters: list[str]) -> str:
+    return next(letter for letter, own in zip(letters, order, strict=True) if letter != own)
+
+
+def _reads(model: GatedModel, name: str) -> bool:
+    return any(p.name == name for _, gate in model.gates for p in gate.parts)
+
+
+def _reordered(model: GatedModel, names: Sequence[str], right: GatedModel) -> GatedModel:
+    own = {letter: k for k, (letter, _) in enumerate(right.gates)}
+    return _with_gates(
+        model,
+        lambda letter, gate: gate._replace(
+            parts=tuple(p._replace(block=own[letter]) if p.name in names else p for p in gate.parts)
+        ),
+    )
+
+
+def _with_gates(model: GatedModel, change: Callable[[str, Gate], Gate]) -> GatedModel:
+    return replace(model, gates=tuple((letter, change(letter, gate)) for letter, gate in model.gates))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in words."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _name(kind: Activation) -> str:
+    line = kind.line("s")
+    return (
+        kind.name
+        if kind.name in {*PLAIN, "relu"}
+        else "no function"
+        if kind.name == "identity"
+        else f"{kind.name}, {line},"
+    )
+
+
+def _functions(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+    rights, wrong = dict(right.gates), dict[tuple[Activation, float, Activation], list[str]]()
+    for letter, gate in model.gates:
+        if gate[::2] != rights[letter][::2]:
+            wrong.setdefault((gate.activation, gate.inside, rights[letter].activation), []).append(letter)
+    for (kind, inside, own), letters in wrong.items():
+        said = f"applies {_name(kind)} to the sum of {listed(letters)}, not {own.name}"
+        if inside != 1:
+            of = f"{inside:.6g} times the sum of {listed(letters)}"
+            said = f"applies {_name(kind)} to {of}, not {own.name} to the sum"
+        yield Difference(letters[0], said, partial(_refunctioned, letters=letters, right=right))
+
+
+def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
+    rights = dict(right.gates)
+    return _with_gates(
+        model,
+        lambda letter, gate: (
+            gate._replace(activation=rights[letter].activation, inside=rights[letter].inside)
+            if letter in letters
+            else gate
+        ),
+    )
+
+
+def _sums(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+    """Yield what is wrong in the sums of gates; what is the same in several is said once."""
+    rights = dict(right.gates)
+    found: dict[str, list[str]] = {}
+    for letter, gate in model.gates:
+        more = [p for p in gate.parts if p not in rights[letter].parts]
+        less = [p for p in rights[letter].parts if p not in gate.parts]
+        if more or less:
+            words = _sum_sentence(model, letter, more, less)
+            found.setdefault(
+                re.sub(rf"\b([Wb]_[ih]){letter}\b|\b{letter}$|\b{letter}(?=, not)", r"\1*", words), []
+            ).append(letter)
+    for words, letters in found.items():
+        yield Difference(letters[0], _of_all(words, letters, right), partial(_resummed, letters=letters, right=right))
+
+
+def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:
+    """Return what is said of one gate, of several; ``*`` stands for the letter of each."""
+    if len(letters) == 1:
+        return words.replace("*", letters[0]) if " * " not in words else re.sub(r"(?<! )\*|\*(?! )", letters[0], words)
+    many = re.sub(r"b_(i|h)\*", r"bias_\1h", re.sub(r"W_(i|h)\*", r"weight_\1h", words))
+    many = re.sub(r"sum of \*", f"sums of {listed(letters)}", many)
+    if len(letters) == len(right.gates):
+        every = f" in the sums of {listed(letters)}"
+        for one, other in (("ih", "hh"), ("hh", "ih")):
+            if many == f"takes 2 * bias_{one}{every}, not bias_ih + bias_hh":
+                return f"adds bias_{one} twice, and bias_{other} never"
+            if many == f"leaves bias_{one} out of the sums of {listed(letters)}":
+                return f"ignores bias_{one}: it is never added"
+    return many
+
+
+def _resummed(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
+    rights = dict(right.gates)
+    return _with_gates(
+        model, lambda letter, gate: gate._replace(parts=rights[letter].parts) if letter in letters else gate
+    )
+
+
+def _sum_sentence(model: GatedModel, letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
+    """Return what is wrong in a gate's sum."""
+    own = list(STEPS[model.cell].gates).index((letter, dict(STEPS[model.cell].gates)[letter]))
+    if all(p.coef == 1 and p.block == own for p in more) and (said := _reset_sentence(letter, more, less)):
+        return said
+
+    def of(parts: Sequence[Part]) -> str:
+        return listed([part_text(model, p) for p in parts]).replace("c_after", "the new c")
+
+    if not more:
+        return f"leaves {of(less)} out of the sum of {letter}"
+    if not less:
+        return f"adds {of(more)} to the sum of {letter}"
+    wanted, instead = (sum_text(model, parts).replace("c_after", "c") for parts in (less, more))
+    return f"takes {instead} in the sum of {letter}, not {wanted}"
+
+
+def _reset_sentence(letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
+    """Return what is multiplied by a gate, and what is not, if no more than that is wrong."""
+    x, b_ih, h, b_hh = OWN
+    texts = {x: f"x @ W_i{letter}.T", b_ih: f"b_i{letter}", h: f"h @ W_h{letter}.T", b_hh: f"b_h{letter}"}
+    gate = next((p.factor for p in (*more, *less) if p.factor), "")
+    reads = {(p.name, p.operand) for p in more}, {(p.name, p.operand) for p in less}
+    before = {(name, f"{gate} * h" if name == h else operand) for name, operand in reads[1]}
+    inside, outside = ({p.factor for p in parts} for parts in (more, less))
+    if outside == {gate} and inside == {""} and reads[0] == before and (h, "h") in reads[1]:
+        return f"applies {gate} to h before W_h{letter}, not to the product with it"
+    if reads[0] != reads[1] or not {*texts} >= {name for name, _ in reads[0]}:
+        return ""
+    what = listed([texts[p.name] for p in more])
+    if (inside, outside) == ({gate}, {""}):
+        return f"multiplies {what} by {gate}, too"
+    if (inside, outside) == ({""}, {gate}):
+        if {name for name, _ in reads[0]} == {h, b_hh}:
+            return f"does not apply {gate}: it multiplies nothing in {letter}"
+        return f"adds {what} outside of {gate}"
+    return ""
+
+
+def _memory_sentence(model: GatedModel, right: GatedModel) -> str:
+    own = polynomial_text(model, model.memory, right.memory)
+    if not any({"c", "tanh(c)"} & {*names} for names, _ in model.memory):
+        return f"does not carry c: it makes c of {own}"
+    if {*model.memory} == {(("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)}:
+        return "takes 1 - i in the place of f"
+    return f"makes c of {own}, not of {polynomial_text(right, right.memory, right.memory)}"
+
+
+def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
+    own = polynomial_text(model, model.mix, right.mix).replace("c_after", "c")
+    if {*model.mix} == {(("h",), 1.0), (("h", "z"), -1.0), (("n", "z"), 1.0)}:
+        return "exchanges z and 1 - z"
+    return f"makes h of {own}, not of {polynomial_text(right, right.mix, right.mix).replace('c_after', 'c')}"
+
+
+def _moved(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+    new = {"h'": "h", "c'": "c"}
+    for k, (own, other) in enumerate(zip(model.carried, right.carried, strict=True)):
+        if own != other:
+            letter, value = letters_of(model)[k], _value(model, own, new)
+            said = (
+                f"carries no {letter} to the next step"
+                if own == "zero"
+                else f"carries {value} to the next step as {letter}"
+            )
+            yield Difference("carried", said, partial(_at, name="carried", k=k, value=other))
+    names = ("output", *final_names(model))
+    if model.returned[1:] == right.returned[:0:-1] and len(right.starts) > 1:
+        yield Difference(
+            "returned", "exchanges h_n and c_n", lambda m: replace(m, returned=(m.returned[0], *right.returned[1:]))
+        )
+        return
+    for k, (own, other) in enumerate(zip(model.returned, right.returned, strict=True)):
+        if own != other:
+            said = f"returns {_value(model, own, new)} as {names[k]}, not {new[other]}"
+            yield Difference("returned" if k else "output", said, partial(_at, name="returned", k=k, value=other))

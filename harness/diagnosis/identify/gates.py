@@ -1,0 +1,205 @@
+"""gates: a step with gates as data, and what it computes, forward; its way back is the derivative, on a tape.
+
+A gate is a function of a sum, whose terms are those of nn.RNN's step with one block of rows of each parameter. A state
+is a sum of products of gates and states. So GRU and LSTM are rows of a table, and a mistake is another number in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any, Final, NamedTuple
+
+from harness.diagnosis.identify.activations import TANH, Activation, Numbers
+from harness.diagnosis.identify.gather import concatenated
+from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
+from harness.diagnosis.identify.tape import Var
+from harness.diagnosis.identify.terms import STEP, Flow, clipped
+from harness.oracle.bound import np
+from harness.space.config import RNNConfig
+from harness.space.parts import CELLS
+
+SIGMOID: Final = Activation("sigmoid")
+
+
+class Part(NamedTuple):
+    """A term of a gate's sum."""
+
+    name: str  # of ``STEP``, where ``h[t-1]`` stands for the operand
+    block: int  # the block of rows of its parameter
+    operand: str = "h"  # the quantity that is read in the place of h
+    factor: str = ""  # the gate that multiplies it
+    coef: float = 1.0
+
+
+class Gate(NamedTuple):
+    """A function of the sum of some parts; ``inside`` multiplies the sum."""
+
+    activation: Activation
+    parts: tuple[Part, ...]
+    inside: float = 1.0
+
+
+Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
+
+
+@dataclass(frozen=True)
+class GatedModel(LayerModel):
+    """A layer whose step has gates.
+
+    The quantities of a step are its gates by their letters, the states before it ``h`` and ``c``, those after it ``h'``
+    and ``c'``, and ``t``, the function ``read`` of ``c'``. What it has of a ``LayerModel`` are ``passes`` and
+    ``limits``.
+    """
+
+    cell: str = ""
+    gates: tuple[tuple[str, Gate], ...] = ()
+    memory: Polynomial = ()  # c', if there is one
+    limit: float = 0.0  # the largest modulus of c', if that is limited
+    read: Activation = TANH
+    mix: Polynomial = ()  # h'
+    starts: tuple[str, ...] = ("hx",)  # what the states start at
+    carried: tuple[str, ...] = ("h'",)  # what the next step reads as its states
+    returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
+
+
+def own_parts(block: int, reset: str = "") -> tuple[Part, ...]:
+    """Return the terms of a gate's sum as torch has it; ``reset`` multiplies what is read of the state."""
+    x, b_ih, h, b_hh = OWN
+    return Part(x, block), Part(b_ih, block), Part(h, block, factor=reset), Part(b_hh, block, factor=reset)
+
+
+OWN: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
+
+# The steps of torch's cells with gates.
+STEPS: Final[Mapping[str, GatedModel]] = {
+    "GRU": GatedModel(
+        cell="GRU",
+        gates=(
+            ("r", Gate(SIGMOID, own_parts(0))),
+            ("z", Gate(SIGMOID, own_parts(1))),
+            ("n", Gate(TANH, own_parts(2, reset="r"))),
+        ),
+        mix=((("n",), 1.0), (("n", "z"), -1.0), (("h", "z"), 1.0)),
+    ),
+    "LSTM": GatedModel(
+        cell="LSTM",
+        gates=tuple((name, Gate(TANH if name == "g" else SIGMOID, own_parts(k))) for k, name in enumerate("ifgo")),
+        memory=((("c", "f"), 1.0), (("g", "i"), 1.0)),
+        mix=((("o", "t"), 1.0),),
+        starts=("hx", "cx"),
+        carried=("h'", "c'"),
+        returned=("h'", "h'", "c'"),
+    ),
+}
+
+
+def right_of(config: RNNConfig) -> Network:
+    """Return the network that torch's layer is."""
+    return Network(STEPS[config.cell], derived=True) if config.gated else RIGHT
+
+
+def layer_of(network: Network) -> str:
+    """Return the name of torch's layer that a network is held against."""
+    return f"nn.{network.first.cell}" if isinstance(network.first, GatedModel) else "nn.RNN"
+
+
+class Step:
+    """The quantities of one step, computed when they are asked for."""
+
+    def __init__(self, model: GatedModel, blocks: list[tuple[Any, ...]], x: Any, states: Mapping[str, Any]) -> None:
+        self._model, self._blocks, self._x = model, blocks, x
+        self._gates = dict(model.gates)
+        self._known: dict[str, Numbers] = dict(states)
+        self._flows: dict[tuple[int, str], Flow] = {}
+
+    def of(self, name: str) -> Numbers:
+        """Return a quantity."""
+        if name not in self._known:
+            self._known[name] = self._made(name)
+        return self._known[name]
+
+    def _made(self, name: str) -> Numbers:
+        model = self._model
+        if name in self._gates:
+            return self._gate(self._gates[name])
+        if name in ("t", "tanh(c)"):
+            return model.read.of(self.of("c'")) if name == "t" else TANH.of(self.of("c"))
+        if name in ("c'", "h'"):
+            value = self._polynomial(model.memory if name == "c'" else model.mix)
+            return limited(value, model.limit) if model.limit and name == "c'" else value
+        left, star, right = name.partition(" * ")
+        return self.of(left) * self.of(right) if star else self.of("h") * 0.0
+
+    def part(self, part: Part) -> Numbers:
+        """Return a term of a gate's sum, without its coefficient."""
+        at = part.block, part.operand
+        if at not in self._flows:
+            self._flows[at] = Flow([self._x], self.of(part.operand), *self._blocks[part.block])
+        value = STEP[part.name].value(self._flows[at], 0)
+        return value * self.of(part.factor) if part.factor else value
+
+    def _gate(self, gate: Gate) -> Numbers:
+        s = self._sum([value if p.coef == 1 else value * p.coef for p in gate.parts for value in [self.part(p)]])
+        return gate.activation.of(s if gate.inside == 1 else s * gate.inside)
+
+    def _sum(self, terms: list[Numbers]) -> Numbers:
+        return reduce(add, terms) if terms else 0.0 * self.of("h")
+
+    def _polynomial(self, terms: Polynomial) -> Numbers:
+        return self._sum([self.monomial(names, coef) for names, coef in terms])
+
+    def monomial(self, names: tuple[str, ...], coef: float = 1.0) -> Numbers:
+        """Return a product of quantities."""
+        value: Numbers = np.ones((1, 1)) + 0.0 * self.of("h") if not names else self.of(names[0])
+        for name in names[1:]:
+            value = value * self.of(name)
+        return value if coef == 1 else value * coef
+
+
+def limited(v: Numbers, limit: float) -> Numbers:
+    """Return numbers that are cut off at a limit on either side, on the tape, too."""
+    if not isinstance(v, Var):
+        return clipped(v, limit)
+    inside = np.abs(getattr(v.value, "value", v.value)) <= limit
+    return v.mapped(clipped(v.value, limit), inside * 1.0)
+
+
+def blocks_of(cell: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Return the block of rows of each gate, of each parameter."""
+    G = len(CELLS[cell].gates)
+    H = parameters[0].shape[0] // G
+    return [tuple(v[k * H : (k + 1) * H] for v in parameters) for k in range(G)]
+
+
+def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
+    """Return what a flow gives: of each step (N, S*H) what is returned beside c', and at last the final states.
+
+    With ``own`` states h, each step reads those, as far as they are what it returns.
+    """
+    own = own if model.returned[0] == model.carried[0] == "h'" else None
+    letters = ("h", "c")[: len(model.starts)]
+    blocks = blocks_of(model.cell, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
+    H = blocks[0][0].shape[0]
+    given = {name: f.hx[:, k * H : (k + 1) * H] for name, k in zip(("hx", "cx"), range(len(letters)), strict=False)}
+    states = dict(
+        zip(letters, (given[name] if name in given else given["hx"] * 0.0 for name in model.starts), strict=True)
+    )
+    found, step = [], None
+    for t in range(f.T):
+        if t and not f.passes(t - 1):
+            states = {name: Var(v.value) for name, v in states.items()}
+        step = Step(model, blocks, f.x[t], states)
+        states = dict(zip(letters, map(step.of, model.carried), strict=True))
+        states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
+        found.append(joined([step.of(model.returned[0]), *map(step.of, model.carried[1:])]))
+    assert step is not None
+    found.append(joined(list(map(step.of, model.returned[1:]))))
+    return found
+
+
+def joined(parts: list[Any]) -> Var:
+    """Return numbers side by side, on the tape."""
+    return concatenated([one if isinstance(one, Var) else Var(one) for one in parts], -1)

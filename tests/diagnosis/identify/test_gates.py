@@ -1,0 +1,100 @@
+"""What is wrong in a GRU or an LSTM is found by experiment, and said only where every number is reproduced."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.layers.gated_ports import MISTAKES, port
+from harness import Subject, as_subject
+from harness.diagnosis.identify.ask import Asker, rounding_of
+from harness.diagnosis.identify.gate_identify import identify_gated
+from harness.diagnosis.identify.gates import right_of
+from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.observations import Observations
+from harness.space.config import RNNConfig
+from harness.space.values import draw
+from harness.subjects.protocol import scope_of
+
+
+def identified(subject: Subject, **factors: Any) -> Identification:
+    scope = scope_of(subject)
+    config = RNNConfig(2, 2, N=2, cell=scope.values()["cell"][0], **factors)
+    return identify_gated(Asker(Observations(subject), scope, "tanh"), config)
+
+
+def said_of(found: Identification) -> list[str]:
+    return [mistake.sentence for mistake in mistakes_of(found.network, "tanh")]
+
+
+STACKS: Mapping[str, dict[str, Any]] = {
+    "c0_of_first_layer": {"num_layers": 2},
+    "c0_of_forward": {"bidirectional": True},
+}
+TOLD = (
+    "caffe_rows",
+    "gru_bias_rows",
+    "lstm_hard_6",
+    "g_identity",
+    "h_for_c_n",
+    "h_carried_as_c",
+    "peepholes",
+    "f_is_1_minus_i",
+    "cell_clip",
+    "c0_of_forward",
+    "r_on_x",
+    "r_h_in_mix",
+    "reset_before",
+    "n_relu",
+    "three_of_gru",
+    "four_of_lstm",
+)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
+    cell, choices, words = MISTAKES[name]
+
+    found = identified(as_subject(port(cell, choices)), **STACKS.get(name, {}))
+
+    said = said_of(found)
+    assert found.whole
+    assert len(said) == len(words)
+    assert all(any(part in sentence for sentence in said) for part in words)
+
+
+@pytest.mark.parametrize("spec", ["torch:gru", "torch:lstm"])
+def test_nothing_is_said_of_what_is_right(spec: str) -> None:
+    found = identified(as_subject(spec))
+
+    assert found.whole
+    assert said_of(found) == []
+
+
+def test_nothing_is_known_of_a_step_that_no_sum_makes() -> None:
+    choices = {"mix": lambda z, n, h, r: (1 - z) * n + z * np.sin(3 * h) * np.cos(n)}
+
+    assert "the step" in identified(as_subject(port("GRU", choices))).unknown
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM"])
+@pytest.mark.parametrize(
+    "factors",
+    [{"num_layers": 2, "bidirectional": True}, {"lengths": (4, 2, 3)}, {"hx": True, "bias": False, "output_size": 2}],
+)
+def test_the_right_step_gives_what_torch_gives_within_its_bounds(cell: str, factors: dict[str, Any]) -> None:
+    config = RNNConfig(3, 4, T=4, N=3, cell=cell, dtype="float64", loss="both", **factors)
+    case = draw(config, "normal", 1)
+    outcome = as_subject(f"torch:{cell.lower()}").run(case)
+
+    plain = case.plain()
+    made = run(right_of(plain.config), plain, rounding_of("float64"))
+
+    assert made.keys() >= outcome.arrays.keys()
+    for name, array in outcome.arrays.items():
+        apart = np.abs(np.asarray(array, np.float64) - values_of(made[name]))
+        assert (apart <= made[name].error).all(), name
+        assert (made[name].error <= 1e-6 * (1 + np.abs(values_of(made[name])))).all(), name
