@@ -65,10 +65,10 @@ from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra import numpy as hnp  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence  # noqa: E402
 
-from benchmarks.planted import PlantedSubject  # noqa: E402
+from benchmarks.planted import CATALOGUE, Fault  # noqa: E402
+from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from benchmarks.selftest import chosen  # noqa: E402
 from harness import Case, Reference, RNNConfig, Scope, Subject, Verdict, check_agreement, configs, hunt  # noqa: E402
-from harness.diagnosis.faults import CATALOGUE, Fault  # noqa: E402
 from harness.search.covering import _covering  # noqa: E402
 from harness.search.record import SearchRecord  # noqa: E402
 from harness.space.case import Array, as_plain  # noqa: E402

@@ -25,11 +25,11 @@ from harness.processes import one_thread_a_process
 one_thread_a_process()
 
 from benchmarks.foreign import layers  # noqa: E402
-from benchmarks.planted import PlantedSubject  # noqa: E402
+from benchmarks.planted import CATALOGUE  # noqa: E402
+from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import full_check  # noqa: E402
 from harness.checks.full_check import against  # noqa: E402
-from harness.diagnosis.faults import CATALOGUE  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
 from harness.search.record import (  # noqa: E402
     Finding,

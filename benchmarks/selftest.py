@@ -29,12 +29,12 @@ one_thread_a_process()
 import numpy as np  # noqa: E402
 
 from benchmarks.correct_layers import CORRECT, correct_subject  # noqa: E402
-from benchmarks.planted import PlantedSubject  # noqa: E402
-from harness.diagnosis.diagnose import Diagnosis  # noqa: E402
-from harness.diagnosis.faults import CATALOGUE, Fault, named  # noqa: E402
-from harness.diagnosis.identify.cause import IdentifiedCause, same_as  # noqa: E402
-from harness.diagnosis.investigate import Investigation  # noqa: E402
-from harness.diagnosis.parts import Part  # noqa: E402
+from benchmarks.planted import CATALOGUE, Fault, named  # noqa: E402
+from benchmarks.planted.same import same_as  # noqa: E402
+from benchmarks.planted.subject import PlantedSubject  # noqa: E402
+from harness.diagnosis.identify.cause import IdentifiedCause  # noqa: E402
+from harness.diagnosis.investigate import Diagnosis, Investigation  # noqa: E402
+from harness.diagnosis.roundings import Roundings  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.options import Options  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
@@ -47,9 +47,8 @@ from harness.subjects.protocol import scope_of  # noqa: E402
 class Naming(Enum):
     """The way in which the report names a planted fault."""
 
-    RIGHT = "right"  # the fault and nothing else
-    SEVERAL = "among several"
-    WRONG = "wrong"  # another fault, for certain
+    RIGHT = "right"
+    WRONG = "wrong"  # another mistake, for certain
     NONE = "not named"
 
 
@@ -92,7 +91,7 @@ def trial_of(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
     if finding is None:
         return Trial(fault.name, fault.family, record.total)
     case, diagnosis = finding.case, Investigation(subject).explain(finding, record.scope).diagnosis
-    causes = [cause.name for cause in diagnosis.causes] if diagnosis else []
+    cause = diagnosis.cause.sentence if diagnosis and diagnosis.cause else "nothing"
     return Trial(
         fault.name,
         fault.family,
@@ -101,22 +100,23 @@ def trial_of(fault: Fault, seed: int = 0, cases: int | None = None) -> Trial:
         minimal=case.config in fault.smallest,
         plain=is_plain(case),
         naming=naming(fault, diagnosis, case.config),
-        shown=f"{case.config!r}; named {' or '.join(causes) or 'nothing'}",
+        shown=f"{case.config!r}; named: {cause}",
     )
 
 
 def naming(fault: Fault, diagnosis: Diagnosis | None, config: RNNConfig) -> Naming:
-    """Return how a diagnosis names a fault. A part of the fault and a look-alike are other faults.
+    """Return how a diagnosis names a fault: it is right if what was identified gives what the fault gives.
 
-    What the subject was found to compute is right if it gives what the fault gives, whatever the words.
+    Of a rounding, how coarse it is says all.
     """
     if diagnosis is None:
         return Naming.NONE
-    if isinstance(diagnosis.instead, IdentifiedCause):
-        return Naming.RIGHT if same_as(diagnosis.instead.identified, fault, config) else Naming.WRONG
-    if fault.name in [cause.name for cause in diagnosis.causes if not isinstance(cause, Part)]:
-        return Naming.RIGHT if len(diagnosis.causes) == 1 else Naming.SEVERAL
-    return Naming.WRONG if diagnosis.certain else Naming.NONE
+    if isinstance(diagnosis.cause, IdentifiedCause):
+        return Naming.RIGHT if same_as(diagnosis.cause.identified, fault, config) else Naming.WRONG
+    if fault.family == "rounding":
+        coarse = diagnosis.precision is not None and diagnosis.precision.explains
+        return Naming.RIGHT if coarse or isinstance(diagnosis.cause, Roundings) else Naming.NONE
+    return Naming.NONE if diagnosis.cause is None else Naming.WRONG
 
 
 def is_plain(case: Case) -> bool:

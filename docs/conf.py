@@ -28,7 +28,7 @@ html_theme = "furo"
 html_title = "rnn-harness"
 html_copy_source = False
 
-GENERATED = {"docs/index": generated.contents, "docs/faults": generated.faults, "docs/api": generated.api}
+GENERATED = {"docs/index": generated.contents, "docs/api": generated.api}
 
 
 def setup(app: Sphinx) -> None:

@@ -18,7 +18,7 @@ from harness.processes import one_thread_a_process
 
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
-    from harness.diagnosis.diagnose import Diagnosis
+    from harness.diagnosis.investigate import Diagnosis
     from harness.report.place import Kept
     from harness.report.reported import ReportedFinding
     from harness.search.record import Finding
@@ -129,13 +129,12 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
 
 def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis | None, str]:
     """Return the cause, sought among configs that such a test may draw: other sizes, everything else the same."""
-    from harness.diagnosis.diagnose import diagnose
-    from harness.diagnosis.observations import Observations
+    from harness.diagnosis.investigate import Investigation
     from harness.space.scope import Scope
 
     try:
         around = Scope.around(disagreement.case.config)
-        return diagnose(Observations(disagreement.subject), finding, around), ""
+        return Investigation(disagreement.subject).diagnosis(finding, around), ""
     except Exception as error:  # noqa: BLE001 - a report that cannot be made must not end the session
         return None, f"the search for the cause failed: {type(error).__name__}: {error}"
 

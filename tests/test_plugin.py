@@ -82,7 +82,7 @@ def test_a_disagreement_comes_with_its_cause_and_a_command_that_repeats_it(pytes
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*Disagreement: rnn: ignores bias_hh: b_hh is never added (bias_hh_l0) (certain)",
+            "*Disagreement: rnn: ignores bias_hh: b_hh is never added (certain)",
             "E * yours     h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T)",
             "E * nn.RNN    h = tanh(x[[]t[]] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)",
             "E * wrong     output[[]t=0, n=0, unit=0[]] = *, should be * (±*)",

@@ -1,1 +1,1 @@
-"""The diagnosis of a failing case: named faults, and which of them is the subject's."""
+"""The diagnosis of a failing case: what the subject computes instead, what the failure needs, where it begins."""

@@ -1,19 +1,17 @@
-"""again: the excuses by which a search recognises a known cause again: by the mistake itself, or by where it shows."""
+"""again: the excuse by which a search recognises a failure of unknown cause again: by where it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, reference_of
+from harness.checks.agreement import Observation, reference_of
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
-from harness.diagnosis.faults import Fault
-from harness.diagnosis.likeness import Seen, forward_part
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.expected import Setting
@@ -31,60 +29,6 @@ of a row about once in 700; in none of 200 with 16 units, or with T=14.
 
 
 Derived = Callable[[Case], Mapping[str, Array] | None]  # A function as ``own_derivative``, of one subject
-
-
-@dataclass(frozen=True)
-class ByCause:
-    """An excuse that recognises a finding's cause: the subject makes that mistake, and no other.
-
-    A mistake that is made forwards makes gradients wrong, too. So gradients are looked at only where the way forward is
-    right. There they are of the cause if they are the derivative of what it computes, as autograd takes it. A missing
-    gradient is of the cause if that makes all of it zero, because autograd has no gradient for what is
-    not used. Where the cause shows, any gradient is of it that is the derivative of what the subject itself computes,
-    as ``derived`` tells of a case. A fault may lose infinities and NaN in other ways than the subject does, so it is
-    enough that they are lost where the mistake shows. For a mistake that cannot be told step by step, it is enough that
-    it makes a difference on the case.
-    """
-
-    name: str
-    causes: tuple[Fault, ...]
-    factors: Factors
-    forwards: bool
-    derived: Derived = lambda _case: None
-
-    def excuses(self, observation: Observation, result: Result) -> bool:
-        """Tell whether one of the causes reproduces the subject there."""
-        if not result.mismatches:
-            return False
-        first = result.mismatches[0]
-        if first.sort is Sort.MISSING and first.array.endswith(GRADIENTS):
-            made = any(_cuts_off(cause, observation.case, first.array) for cause in self.causes)
-        elif observation.unfit is not None:
-            return False
-        else:
-            made = any(self._made(one, first) for one in _looked_at(observation, first))
-        return made or (self.forwards and _follows(observation, first, self.factors, self.derived))
-
-    def _made(self, observation: Observation, first: Mismatch) -> bool:
-        seen = Seen(forward_part(observation) if self.forwards else observation)
-        if self.forwards and first.array.endswith(GRADIENTS) and seen.right:
-            seen = Seen(observation)  # numbers that hide the mistake forwards may show it backwards
-        if first.sort is Sort.FINITENESS:
-            if self.factors.covers(observation.case.config):
-                return True
-            # A kernel that is taken for some sizes makes the mistake in some products of a case, and not in others.
-            if any(cause.stepwise and seen.loses_numbers_as(cause) for cause in self.causes):
-                return True
-        if self.forwards and any(seen.differentiates(cause, first.array) for cause in self.causes):
-            return True
-        return any(self._makes(seen, cause) for cause in self.causes)
-
-    @staticmethod
-    def _makes(seen: Seen, cause: Fault) -> bool:
-        if not cause.stepwise:
-            return seen.active(cause)
-        # An activation of the subject's own has errors of its own, which no allowance is derived for.
-        return seen.reproduces(cause) or (cause.family == "nonlinearity" and seen.resembles(cause))
 
 
 def _follows(observation: Observation, first: Mismatch, factors: Factors, derived: Derived) -> bool:
@@ -118,52 +62,6 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
         expected = expect_whole_run(Setting(reference_of(case.config), case, arithmetic))
     names = [name for name in case.config.gradients if name in given and name in wide and name in expected]
     return all((abs(given[name] - wide[name]) <= expected[name].allowance).all() for name in names)
-
-
-def _cuts_off(cause: Fault, case: Case, gradient: str) -> bool:
-    """Tell whether a cause makes all of a gradient zero, whatever the numbers.
-
-    The test takes tanh, and also one feature alone, because with relu, or with many features that saturate tanh, few
-    numbers pass through many steps. A weight that is multiplied by zeros alone at one step is looked at with two.
-    """
-    config = case.config.replace(wrt="all", nonlinearity="tanh")  # probes ask for all gradients, too
-    config = config if config.N else config.replace(N=1)
-    if gradient not in config.gradients:
-        return False
-    told = [_zeroes(cause, one, gradient) for one in dict.fromkeys((config, config.replace(input_size=1)))]
-    if config.T == 1 and config.lengths is None and not any(one is not None for one in told):
-        return _zeroes(cause, config.replace(T=2), gradient) is True
-    return any(told)
-
-
-def _zeroes(cause: Fault, config: RNNConfig, gradient: str) -> bool | None:
-    """Tell whether a cause makes all of a gradient zero; ``None`` if all of it is zero without the cause.
-
-    Numbers that make all of the right gradient zero say nothing, so others are drawn.
-    """
-    for seed in range(DRAWS):
-        generic = draw(config, "default", seed).plain()
-        with np.errstate(all="ignore"):
-            given, right = (one.run(generic)[gradient] for one in (cause, REFERENCE))
-        if right.any():
-            return not given.any()
-    return None
-
-
-def _looked_at(observation: Observation, first: Mismatch) -> Iterator[Observation]:
-    """Yield what was observed, and then the part of it that is wrong by itself: the case, or the one with probes.
-
-    What probes show of inner gradients depends on the gradient by x, which some mistakes change.
-    """
-    yield observation
-    if observation.probed is None:
-        return
-    alone = replace(observation, probed=None)
-    if not first.probed:
-        yield alone
-    else:
-        case, outcome = observation.probed
-        yield replace(alone, case=case, outcome=outcome, prefixes={} if case.config.num_layers == 1 else None)
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice, product
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from harness.checks.agreement import REFERENCE, Observation, assess
 from harness.checks.result import Result
-from harness.diagnosis.diagnose import EVIDENCE
-from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.identify.ask import Response, rounding_of
+from harness.diagnosis.identify.cause import EVIDENCE
 from harness.diagnosis.identify.explanations import COST, MOST, Explanation, case_apart, explanations
 from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.likeness import Seen
-from harness.diagnosis.pairs import pair_of
+from harness.diagnosis.observations import is_right
 from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.expected import Setting
+from harness.oracle.gradient_expectation import expect_whole_run
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
@@ -72,7 +73,7 @@ class _Case(NamedTuple):
 class Reading(NamedTuple):
     """One way to take what was given, and what is seen then, a case each."""
 
-    seen: tuple[Seen, ...]
+    seen: tuple[Observation, ...]
     other: str = ""
     """The thing that is not as the user said: ``batch_first``; ``dtype``, a coarser one; the order of the ``time``
     steps, or of the ``sequences``. Empty if all is."""
@@ -86,34 +87,31 @@ class Reading(NamedTuple):
     @property
     def responses(self) -> list[Response]:
         """The arrays that came back, with what they were made of."""
-        of = [seen.observation for seen in self.seen]
-        arrays = [{name: value.astype(np.float64) for name, value in one.outcome.arrays.items()} for one in of]
-        return [Response(one.case, own, rounded=one.rounded) for one, own in zip(of, arrays, strict=True)]
+        return [
+            Response(
+                one.case,
+                {name: value.astype(np.float64) for name, value in one.outcome.arrays.items()},
+                rounded=one.rounded,
+            )
+            for one in self.seen
+        ]
 
     @property
     def only_zeros(self) -> bool:
         """True if all numbers that came back are zeros, and there are several."""
-        arrays = [array for seen in self.seen for array in seen.observation.outcome.arrays.values()]
+        arrays = [array for seen in self.seen for array in seen.outcome.arrays.values()]
         return sum(array.size for array in arrays) > 1 and not any(np.any(array) for array in arrays)
 
     @property
     def dtypes(self) -> list[str]:
         """The dtype of each case."""
-        return [seen.observation.arithmetic.dtype for seen in self.seen]
+        return [seen.arithmetic.dtype for seen in self.seen]
 
     def reproduced(self, cause: Cause) -> bool:
         """Tell whether mistakes give every number."""
-        if cause.explanation is None:
-            return cause.fault is not None and self.reproduced_by(cause.fault)
-        network, pairs = cause.explanation.network, zip(self.responses, self.dtypes, strict=True)
+        network = RIGHT if cause.explanation is None else cause.explanation.network
+        pairs = zip(self.responses, self.dtypes, strict=True)
         return all(explains(network, a, rounding_of(dtype)) for a, dtype in pairs)
-
-    def reproduced_by(self, fault: Fault) -> bool:
-        """Tell whether the user's code may make a mistake: it does wherever the mistake would show."""
-        return all(
-            not one.tells_apart(fault) if one.right else one.resembles(fault) and one.reproduces(fault)
-            for one in self.seen
-        )
 
 
 @dataclass(frozen=True)
@@ -123,20 +121,15 @@ class Cause:
     reading: Reading
     """If there are no mistakes, all is right in this reading, though it is not the one that the user said."""
     explanation: Explanation | None = None
-    fault: Fault | None = None
 
     @property
     def mistakes(self) -> tuple[str, ...]:
         """The mistakes in sentences."""
-        if self.explanation is not None:
-            return tuple(mistake.sentence for mistake in self.explanation.mistakes)
-        return () if self.fault is None else (self.fault.sentence,)
+        return () if self.explanation is None else tuple(mistake.sentence for mistake in self.explanation.mistakes)
 
     def run(self, case: Case) -> Mapping[str, Any]:
         """Return what a layer with these mistakes gives."""
-        if self.explanation is not None:
-            return run(self.explanation.network, case)
-        return (self.fault or REFERENCE).run(case)
+        return REFERENCE.run(case) if self.explanation is None else run(self.explanation.network, case)
 
 
 @dataclass(frozen=True)
@@ -184,7 +177,7 @@ class Found:
 def explained(
     models: Sequence[Model], cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
 ) -> tuple[Found, Model]:
-    """Return what the arrays of all cases agree with, nn.RNN or known mistakes, and with which of several models.
+    """Return what the arrays of all cases agree with, nn.RNN or mistakes, and with which of several models.
 
     In doubt, that is the first model. Raises what ``_explained`` raises.
     """
@@ -204,7 +197,7 @@ def _explained(
     atol: float,
     search: bool = True,
 ) -> Found:
-    """Return what the arrays of all cases agree with: nn.RNN, or known mistakes, if these are to be searched for.
+    """Return what the arrays of all cases agree with: nn.RNN, or mistakes, if these are to be searched for.
 
     Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
     """
@@ -225,7 +218,7 @@ def _explained(
         config = model.config.replace(batch_first=firsts[-1])
         return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
     for reading in found:
-        if all(seen.right for seen in reading.seen):
+        if all(is_right(seen) for seen in reading.seen):
             return Found(reading, results=results_of(reading))
     if not search:
         return Found(found[0])
@@ -260,17 +253,16 @@ def _taken_otherwise(reading: Reading) -> Iterator[Reading]:
     Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
     batch may have changed places.
     """
-    observations = [seen.observation for seen in reading.seen]
-    yield Reading(tuple(Seen(replace(one, arithmetic=Arithmetic("float32"))) for one in observations), "dtype")
+    yield Reading(tuple(replace(one, arithmetic=Arithmetic("float32")) for one in reading.seen), "dtype")
 
-    if any(one.case.config.loss is not None for one in observations):
+    if any(one.case.config.loss is not None for one in reading.seen):
         return
 
     def moved(change: Callable[[Case, str, Array], Array], other: str) -> Reading:
         seen = []
-        for one in observations:
+        for one in reading.seen:
             arrays = {name: change(one.case, name, array) for name, array in one.outcome.arrays.items()}
-            seen.append(Seen(replace(one, outcome=replace(one.outcome, arrays=arrays))))
+            seen.append(replace(one, outcome=replace(one.outcome, arrays=arrays)))
         return Reading(tuple(seen), other)
 
     yield moved(_turned, "time")
@@ -306,15 +298,12 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     nearest = min(readings, key=_distance)
     if len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
         return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
-    causes = [Cause(reading) for reading in others if all(seen.right for seen in reading.seen)]
+    causes = [Cause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
     lost = 0 if causes else _lost(nearest)
     readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
     for reading in () if lost else readings:
         most = 1 if causes else MOST
         causes += [Cause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
-        causes += [Cause(reading, fault=fault) for fault in _every(reading) if reading.reproduced_by(fault)]
-    for reading in () if lost or causes else readings:
-        causes += [Cause(reading, fault=pair) for pair in _pairs(reading) if reading.reproduced_by(pair)]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
     plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
     causes = []
@@ -323,13 +312,6 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     telling = dict.fromkeys(_apart(causes[0], other) for other in causes[1:])
     return Found(reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost)
-
-
-def _pairs(reading: Reading) -> Iterator[Fault]:
-    """Yield pairs of known mistakes that matter, as many as are worth the time."""
-    matter = [fault for fault in _every(reading) if any(seen.tells_apart(fault) for seen in reading.seen)]
-    most = COST // sum(seen.case.config.cost for seen in reading.seen)
-    return (pair_of(*pair) for pair in islice(combinations(matter, 2), most))
 
 
 def _apart(one: Cause, other: Cause) -> str:
@@ -351,15 +333,9 @@ def _lost(reading: Reading) -> int:
     for seen in reading.seen:
         with np.errstate(all="ignore"):
             right = REFERENCE.run(seen.case)
-        arrays = seen.observation.outcome.arrays
+        arrays = seen.outcome.arrays
         count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
     return count
-
-
-def _every(reading: Reading) -> list[Fault]:
-    """Return every fault of the catalogue, with each parameter that one of the cases can tell."""
-    fitted = (fault for known in CATALOGUE for seen in reading.seen for fault in known.fitted(seen.case.config))
-    return list({(fault.name, fault.k): fault for fault in fitted}.values())
 
 
 def found_in(reading: Reading) -> Found:
@@ -369,7 +345,15 @@ def found_in(reading: Reading) -> Found:
 
 def results_of(reading: Reading) -> tuple[Result, ...]:
     """Compare each case of a reading with the reference."""
-    return tuple(assess(seen.observation, REFERENCE, soft=False) for seen in reading.seen)
+    return tuple(assess(seen, REFERENCE, soft=False) for seen in reading.seen)
+
+
+def hidden_by_roundings(seen: Observation) -> float:
+    """Return the size below which an error may hide in what is compared end to end."""
+    with np.errstate(all="ignore"):
+        expected = expect_whole_run(Setting(REFERENCE, seen.case, seen.arithmetic))
+    given = [name for name in seen.outcome.arrays if name in seen.case.config.returned]
+    return max(float(expected[name].allowance.max(initial=0)) for name in given) + seen.rounded
 
 
 def _as_arrays(given: Given) -> _Case:
@@ -400,7 +384,7 @@ def _as_arrays(given: Given) -> _Case:
     return _Case(array("x", given.x), hx, cotangents, arrays, labels, ways)
 
 
-def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Seen]:
+def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Observation]:
     """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
 
     Raises ``UsageError`` for an x that the layer cannot read.
@@ -421,7 +405,7 @@ def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterato
         outcome = Outcome(as_plain(of_config, named))
         states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
         prefixes: dict[int, Array] | None = {} if states_known and not atol else None
-        yield Seen(Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol))
+        yield Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol)
 
 
 def _cotangents(config: RNNConfig, given: _Case) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""clues: properties that wrong numbers have in common, where no known mistake explains them.
+"""clues: properties that wrong numbers have in common, whose cause is not known.
 
 Every wrong number is compared with what is right, there and elsewhere. It may be a constant times the right number,
 zero, cut off, or the right number of another place. A clue must hold on every case that was looked at.
@@ -17,7 +17,6 @@ from harness.checks.agreement import REFERENCE, Observation, expected_final
 from harness.checks.result import Result
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.fresh import changed, fitting, wider
-from harness.diagnosis.likeness import SLACK
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import OF_VALUE, beyond
 from harness.oracle.expected import Setting
@@ -37,6 +36,11 @@ and the failing one."""
 ENOUGH: Final = 4
 """The number of wrong numbers, in all, that must have a clue in common. A clue that only two numbers share may be
 chance."""
+
+
+SLACK: Final = 64.0
+"""The multiple of a right run's allowance by which a number may differ from what a clue says: errors may grow faster at
+its other states (2.5 times was seen)."""
 
 
 @dataclass(frozen=True)

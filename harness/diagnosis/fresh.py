@@ -59,30 +59,6 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
             yield draw(wide, regime, seed)
 
 
-def infinite_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Return cases around a config, within ``scope``, in which infinities stand where they tell mistakes apart.
-
-    They are of the config itself, and of the config with each of its sizes a little larger, which changes every
-    remainder. A third of the rows of x, and of hx, has an infinity in its last feature, a third in another one, and a
-    third has none.
-    """
-    return (infinite(other, number) for number, other in enumerate((config, *_larger(config, scope))))
-
-
-STILLED: Final = 3  # The number of cases of each config in which some preactivations are zero
-
-
-ZEROED: Final = 3  # The number of cases of each config, and of each of two patterns, in which x is zero at some steps
-
-
-def stilled_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
-    """Yield cases of a relu with gradients whose first unit has a preactivation of 0, where its slope is a choice."""
-    if config.nonlinearity != "relu" or config.loss is None:
-        return
-    for one in dict.fromkeys((config, wider(config, scope))):
-        yield from (stilled(one, seed) for seed in range(STILLED))
-
-
 def stilled(config: RNNConfig, seed: int) -> Case:
     """Return a case of normal numbers in which nothing reaches the first unit of any layer."""
     arrays = dict(draw(config, "normal", seed).arrays)
@@ -93,29 +69,12 @@ def stilled(config: RNNConfig, seed: int) -> Case:
     return Case.from_arrays(config, arrays)
 
 
-def zeroed_cases(case: Case, scope: Scope) -> Iterator[Case]:
-    """Yield cases of normal numbers around one that has a step whose x is all zeros, with such steps."""
-    if not (case.x == 0).all(-1).any():
-        return
-    for one in dict.fromkeys((case.config, wider(case.config, scope))):
-        for seed in range(2 * ZEROED):
-            yield zeroed(one, seed)
-
-
-def zeroed(config: RNNConfig, seed: int) -> Case:
-    """Return a case of normal numbers whose x is zero at every second step, or in every second row for odd seeds."""
-    generic = draw(config, "normal", seed)
-    places = np.indices(generic.x.shape[:-1])
-    time = 1 if config.batch_first and config.batched else 0
-    chosen = (places.sum(0) if seed % 2 else places[time]) % 2 == 0
-    if config.strides == "expanded":  # one value is repeated along the first axis
-        chosen[:] = True
-    x = np.where(chosen[..., None] & ~np.isnan(generic.x), 0, generic.x)  # the padding stays NaN
-    return Case.from_arrays(config, {**generic.arrays, "x": x.astype(generic.x.dtype)})
-
-
 def infinite(config: RNNConfig, seed: int) -> Case:
-    """Return a case of normal numbers and infinities, as ``infinite_cases`` says."""
+    """Return a case of normal numbers and infinities.
+
+    A third of the rows of x, and of hx, has an infinity in its last feature, a third in another one, and a third has
+    none.
+    """
     arrays = dict(draw(config, "normal", seed).arrays)
     for name in config.inputs:
         if config.strides == "expanded":  # one value is repeated along the first axis
@@ -131,14 +90,6 @@ def _with_infinities(array: Array) -> Array:
         if number % 3 < 2 and not np.isnan(row).any():  # padding is NaN
             row[-1 if number % 3 == 0 else number // 3 % row.size] = np.inf if number % 2 else -np.inf
     return rows.reshape(array.shape)
-
-
-def rare(case: Case) -> bool:
-    """Tell whether a case has rare values.
-
-    A fault is told less sharply on these: that it seems not to be made there is no proof.
-    """
-    return case.origin is not None and case.origin.regime in RARE
 
 
 def wider(config: RNNConfig, scope: Scope) -> RNNConfig:

@@ -1,6 +1,6 @@
 """investigate: everything that is said of a finding, and the excuse by which a search recognises its cause again.
 
-Three questions are asked of a finding: which known mistake it is, what it depends on, and where it begins. The answers
+Three questions are asked of a finding: what its cause is, what it depends on, and where it begins. The answers
 to earlier findings of a search are known when a later one is explained.
 """
 
@@ -15,34 +15,29 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.checks.agreement import Observation, arithmetic_of
 from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
-from harness.checks.lawfulness import GRADIENTS, laws_of
+from harness.checks.lawfulness import laws_of
 from harness.checks.repeatability import answers_of
 from harness.checks.result import Result
-from harness.diagnosis.again import ByCause, ByRegion
+from harness.diagnosis.again import ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
-from harness.diagnosis.cut_off import with_numbers
 from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
-from harness.diagnosis.diagnose import Diagnosis, diagnose, nameable
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.faults import CATALOGUE, Fault
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.identify.ask import Asker, SlowError
-from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, same_as
+from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, lacks_gradients
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
+from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
-from harness.diagnosis.likeness import Seen
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observations import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
-from harness.diagnosis.parts import together
 from harness.diagnosis.positions import other_order
+from harness.diagnosis.precision import Precision, estimate, estimate_gradients
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.small_check import ByCheck, Cause, Question
 from harness.diagnosis.stale import stale_of
@@ -54,11 +49,25 @@ from harness.search.guard import Guarded, Hang, Late
 from harness.search.record import Finding, SearchRecord
 from harness.search.search import Recognised
 from harness.space.case import Array, Case
-from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The cause of a finding, or else how coarse the subject's arithmetic is."""
+
+    cause: Cause | None = None  # A cause that an experiment told, which is certain
+    elsewhere: tuple[Mistake, ...] = ()  # Further mistakes that the case shows
+    precision: Precision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
+    line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
+
+    @property
+    def certain(self) -> bool:
+        """True if a cause is known."""
+        return self.cause is not None
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Explanation:
     factors: Factors | None = None
     where: Where | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
-    clue: Clue | None = None  # The clue that its wrong numbers have in common, where no known mistake explains it
+    clue: Clue | None = None  # The clue that its wrong numbers have in common, where the cause is not known
     kernels: Kernels = NONE
     # The software and hardware that the subject computes on (``subjects.ground``).
     ground: Mapping[str, str] = field(default_factory=dict)
@@ -88,7 +97,6 @@ class Investigation:
     subject: Subject
     accepted: Accepted = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
-    _beside: list[Fault] = field(default_factory=list)
     _excuses: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
@@ -142,25 +150,17 @@ class Investigation:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if _of_derivatives(finding):
             return ByRegion(name, finding.result, Factors())
-        if diagnosis is not None and diagnosis.instead is not None:
-            if isinstance(diagnosis.instead, IdentifiedCause):
-                self._said += diagnosis.instead.new
-            return ByCheck(name, self.subject, diagnosis.instead)
+        if diagnosis is not None and diagnosis.cause is not None:
+            if isinstance(diagnosis.cause, IdentifiedCause):
+                self._said += diagnosis.cause.new
+            return ByCheck(name, self.subject, diagnosis.cause)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
-        if diagnosis is None or not diagnosis.certain:
-            process = self.subject.capabilities.process
-            if kernels.passes and finding.result.mismatches and process is not None:
-                switched = process.switched(kernels.passes[0])
-                return ByKernel(name, finding.result, switched, self._alone(finding))
-            region = ByRegion(name, finding.result, explanation.factors, self._derived)
-            return region if explanation.clue is None else ByClue(name, explanation.clue, region)
-        if diagnosis.computed is not None:  # the same mistake, in the words of one that is known
-            self._said += diagnosis.computed.new
-        [cause] = diagnosis.causes
-        known = [cause, *(together(cause, other) for other in self._beside)]
-        self._beside += known
-        return ByCause(name, tuple(known), explanation.factors, not _of_gradients(finding), self._derived)
+        process = self.subject.capabilities.process
+        if kernels.passes and finding.result.mismatches and process is not None:
+            return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
+        region = ByRegion(name, finding.result, explanation.factors, self._derived)
+        return region if explanation.clue is None else ByClue(name, explanation.clue, region)
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -168,6 +168,10 @@ class Investigation:
     def explain(self, finding: Finding, scope: Scope) -> Explanation:
         """Return what is known of why the finding's case fails."""
         return self._keep(finding, self._explanation(finding, scope))
+
+    def diagnosis(self, finding: Finding, scope: Scope) -> Diagnosis | None:
+        """Return the cause of a finding alone, which takes less time than all that is known of it."""
+        return self._diagnosis(Observations(self.subject, self._within(finding)), finding, scope, math.inf)
 
     def known_of(self, finding: Finding) -> Explanation:
         """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
@@ -195,25 +199,23 @@ class Investigation:
         explanation, case = Explanation(), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
+            gated = finding.case.config.gated
             diagnosis = self._diagnosis(observations, finding, scope, until)
             explanation = replace(explanation, diagnosis=diagnosis)
-            if (
-                case is not None
-                and not case.config.gated
-                and (diagnosis is None or not (diagnosis.causes or diagnosis.instead))
-            ):
+            if case is not None and not gated and not _certain(diagnosis):
                 explanation = replace(explanation, clue=clue_of(observations, finding, scope))
+            computed = _computed_of(diagnosis)
             factors = depends_on(
                 finding,
                 scope,
                 self._check(observations, finding, scope),
                 explains_all=self._explains_all(observations, finding),
-                shows=_shows(observations, diagnosis),
-                of_cause=_of_cause(observations, diagnosis, finding),
-                right=RIGHT if (computed := _computed_of(diagnosis)) is None else computed.mended,
+                shows=None if computed is None else computed.shows_on,
+                of_cause=_of_cause(observations, diagnosis),
+                right=RIGHT if computed is None else computed.mended,
             )
             explanation = replace(explanation, factors=factors)
-            if time.perf_counter() < until and not _of_own_code(diagnosis):
+            if time.perf_counter() < until and not _certain(diagnosis):
                 kernels = kernels_of(self.subject, finding.case, finding.result, self._alone(finding))
                 explanation = replace(explanation, kernels=kernels)
             where = None if case is None else locate(observations, case, scope)
@@ -223,7 +225,7 @@ class Investigation:
         return replace(explanation, outcome=observations.outcome(finding.case))
 
     def _diagnosis(self, observations: Observations, finding: Finding, scope: Scope, until: float) -> Diagnosis | None:
-        """Return the causes of a finding: the first that a check tells, what was identified, or known mistakes.
+        """Return the cause of a finding: the first that a check tells, or what was identified.
 
         The checks before come first because what they look for shows as many mistakes; those after, because many
         mistakes show as what they look for.
@@ -232,27 +234,18 @@ class Investigation:
         if (found := _first_of(CHECKS_BEFORE, question)) is not None:
             return found
         cause = self._computed(observations, finding, scope)
-        diagnosis = self._known_mistake(observations, finding, scope)
         if cause is not None:
             line: SourceLine | None = None
             with suppress(Late, SlowError):
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
-            if diagnosis is not None and self._same(diagnosis, cause, finding.case.config):
-                return replace(diagnosis, computed=cause, line=line)
-            return replace(_because(cause), elsewhere=cause.new[1:], line=line)
-        return diagnosis if _certain(diagnosis) else _first_of(CHECKS_AFTER, question) or diagnosis
-
-    @staticmethod
-    def _same(diagnosis: Diagnosis, cause: IdentifiedCause, config: RNNConfig) -> bool:
-        """Tell whether a known mistake is certain, and all that is wrong in what the subject was found to compute."""
-        identified = cause.identified
-        alone = len(mistakes_of(identified.network, identified.nonlinearity)) == len(diagnosis.causes) == 1
-        return alone and diagnosis.certain and same_as(cause.identified, diagnosis.causes[0], config)
+            return Diagnosis(cause, cause.new[1:], line=line)
+        return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
-        if nameable(finding) is None or finding.result.nondeterministic or self._wavers:
+        tells = nameable(finding) is not None or lacks_gradients(finding.result)
+        if not tells or finding.result.nondeterministic or self._wavers:
             return None
         config = finding.case.config
         shown = (config.nonlinearity, *shown_by(config))
@@ -262,15 +255,6 @@ class Investigation:
         if (found := self._identified[shown]) is None:
             return None
         return cause_of(found, observations.of(finding.case), finding.result, self._said)
-
-    def _known_mistake(self, observations: Observations, finding: Finding, scope: Scope) -> Diagnosis | None:
-        if finding.case.config.gated:  # they are nn.RNN's
-            return None
-        numbers = with_numbers(observations.subject, finding, observations.accepted)
-        if numbers is not None:  # a gradient is missing
-            completed, finding = numbers
-            observations = Observations(completed, observations.accepted, wavers=observations.wavers)
-        return diagnose(observations, finding, scope, self._beside)
 
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.
@@ -333,7 +317,7 @@ CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, roundings_of)
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:
     """Return the first cause that a check tells."""
     found = next((cause for check in checks if (cause := check(asked)) is not None), None)
-    return None if found is None else _because(found)
+    return None if found is None else Diagnosis(found)
 
 
 def _of_derivatives(finding: Finding) -> bool:
@@ -388,65 +372,27 @@ def _mapped(observations: Observations, case: Case, scope: Scope, where: Where |
     return next((found for one in every if (found := error_maps(observations.of(one))) is not None), None)
 
 
-def _shows(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case], bool] | None:
-    """Tell on which cases a known cause shows, without the subject; ``None`` where none can be run by itself.
-
-    A rounding shows on most values a little, and on few by much: of it nothing is told.
-    """
-    if (computed := _computed_of(diagnosis)) is not None:
-        return computed.shows_on
-    if (cause := _cause_of(diagnosis)) is None or cause.family == "rounding":
-        return None
-
-    def shows(case: Case) -> bool:
-        arithmetic = arithmetic_of(observations.subject, case, observations.accepted)
-        return Seen(Observation(case.plain(), Outcome(), arithmetic)).tells_apart(cause)
-
-    return shows
-
-
 def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:
-    """Return the cause that was found in what the subject computes, also where a known mistake says it better."""
-    if diagnosis is None:
-        return None
-    return diagnosis.instead if isinstance(diagnosis.instead, IdentifiedCause) else diagnosis.computed
+    """Return the cause that was found in what the subject computes."""
+    return diagnosis.cause if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause) else None
 
 
-def _of_cause(
-    observations: Observations, diagnosis: Diagnosis | None, finding: Finding
-) -> Callable[[Case, Result], bool]:
-    """Tell which failures have the certain cause of a finding, if a check told it or it is of gradients; else none.
+def _of_cause(observations: Observations, diagnosis: Diagnosis | None) -> Callable[[Case, Result], bool]:
+    """Tell which failures have the cause of a finding; none if it is not known.
 
     A declaration that is wrong shows as wrong numbers, wrong shapes or an error, from one size to another.
     """
-    if diagnosis is not None and (instead := diagnosis.instead) is not None:
-        return lambda case, result: instead.explains(observations.subject, observations.of(case), result)
-    cause = _cause_of(diagnosis)
-    if cause is None or not _of_gradients(finding):
+    if diagnosis is None or (cause := diagnosis.cause) is None:
         return lambda _case, _result: False
-    known = ByCause(finding.id, (cause,), Factors(), forwards=False)
-    return lambda case, result: known.excuses(observations.of(case), result)
+    return lambda case, result: cause.explains(observations.subject, observations.of(case), result)
 
 
-def _cause_of(diagnosis: Diagnosis | None) -> Fault | None:
-    """Return the one fault that is certain, if there is one."""
-    return diagnosis.causes[0] if diagnosis is not None and diagnosis.certain and not diagnosis.instead else None
-
-
-# The families of faults that a kernel may have. Others are mistakes in a layer's own code, which no switch mends.
-KERNELS: Final = frozenset({"finiteness", "rounding"})
-
-
-def _of_own_code(diagnosis: Diagnosis | None) -> bool:
-    """Tell whether the cause is certain, and is none that a kernel may have."""
-    causes = () if diagnosis is None or not diagnosis.certain else diagnosis.causes
-    if diagnosis is not None and diagnosis.instead is not None:
-        return True
-    return any(fault.family not in KERNELS for fault in causes)
-
-
-def _because(cause: Cause) -> Diagnosis:
-    return Diagnosis((), len(CATALOGUE), cause.fresh, instead=cause)
+def _precision(observations: Observations, finding: Finding) -> Diagnosis | None:
+    """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
+    case = nameable(finding)
+    if case is None or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches):
+        return None
+    return Diagnosis(precision=(estimate if case.config.loss is None else estimate_gradients)(observations, case))
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:
@@ -454,11 +400,9 @@ def _certain(diagnosis: Diagnosis | None) -> bool:
 
 
 def _causes(explanation: Explanation) -> tuple[str, ...]:
-    """Return the cause, or all that are possible."""
+    """Return the cause, if it is known."""
     diagnosis = explanation.diagnosis
-    if diagnosis is not None and diagnosis.instead is not None:
-        return (diagnosis.instead.sentence,)
-    return () if diagnosis is None else tuple(fault.sentence for fault in diagnosis.causes)
+    return () if diagnosis is None or diagnosis.cause is None else (diagnosis.cause.sentence,)
 
 
 def _probed(finding: Finding) -> bool:
@@ -468,7 +412,3 @@ def _probed(finding: Finding) -> bool:
     mismatches = finding.result.mismatches
     plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
     return not plain or mismatches[0].sort is Sort.OVERWRITTEN
-
-
-def _of_gradients(finding: Finding) -> bool:
-    return bool(finding.result.mismatches) and finding.result.mismatches[0].array.endswith(GRADIENTS)

@@ -11,7 +11,7 @@ import numpy as np
 from harness.checks.agreement import Observation, unfit
 from harness.checks.result import Result
 from harness.diagnosis.arrays import Found, Reading, found_in, results_of
-from harness.diagnosis.likeness import Seen, forward_part
+from harness.diagnosis.observations import forward_part, is_right
 from harness.oracle.arithmetic import Accepted, Arithmetic
 from harness.space.backend import UNKNOWN
 from harness.space.case import Array, Case, as_plain
@@ -46,19 +46,19 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
     missing: list[str] = []
-    seen: dict[str, Seen] = {}
+    seen: dict[str, Observation] = {}
     for name, case, arrays in results:
         if arrays is None:
             missing.append(name)
         elif (result := unfit(case, Outcome(arrays))) is not None:
             bad[name] = result
         else:
-            seen[name] = Seen(_observation(case, arrays, accepted))
+            seen[name] = _observation(case, arrays, accepted)
     whole = dict(zip(seen, results_of(Reading(tuple(seen.values()))), strict=True))
     wrong = tuple(name for name, result in whole.items() if result.failed)
     # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
-    forward = {name: Seen(forward_part(one.observation)) for name, one in seen.items()}
-    first = tuple(name for name, one in forward.items() if not one.right)
+    forward = {name: forward_part(one) for name, one in seen.items()}
+    first = tuple(name for name, one in forward.items() if not is_right(one))
     found = _found(forward, first) if first else _found(seen, wrong) if seen else None
     return Judged(found, whole, bad, tuple(missing))
 
@@ -72,7 +72,7 @@ def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) ->
     return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if known else None)
 
 
-def _found(seen: Mapping[str, Seen], wrong: tuple[str, ...]) -> Found:
+def _found(seen: Mapping[str, Observation], wrong: tuple[str, ...]) -> Found:
     whole = Reading(tuple(seen.values()), names=tuple(seen))
     if not wrong:
         return Found(whole, results=results_of(whole))

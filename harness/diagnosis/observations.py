@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from harness.checks.agreement import Observation, observe
+from harness.checks.agreement import Observation, assess, observe
+from harness.checks.result import Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import OF_VALUE
+from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
@@ -42,6 +45,30 @@ class Observations:
         """Return what the subject returned on a case, if the case was observed."""
         known = self._known.get(_key(case))
         return None if known is None else known.raw
+
+
+def nameable(finding: Finding) -> Case | None:
+    """Return the part of a finding's case that tells its cause; ``None`` if its numbers tell nothing.
+
+    A mistake on the way forward makes the way back wrong, too, in as many ways as there are to differentiate. So the
+    way back is left out then.
+    """
+    mismatches = finding.result.mismatches
+    if not mismatches or not all(mismatch.sort in OF_VALUE for mismatch in mismatches):
+        return None
+    return finding.case if mismatches[0].array.endswith(".grad") else finding.case.forward()
+
+
+def is_right(observation: Observation) -> bool:
+    """Tell whether nothing is wrong in an observation, as far as hard bounds tell."""
+    return assess(observation, soft=False).verdict is Verdict.AGREES
+
+
+def forward_part(observation: Observation) -> Observation:
+    """Return what was observed on the way forward alone."""
+    case = observation.case.forward()
+    arrays = {name: array for name, array in observation.outcome.arrays.items() if name in case.config.outputs}
+    return replace(observation, case=case, outcome=replace(observation.outcome, arrays=arrays), probed=None)
 
 
 def _key(case: Case) -> bytes:

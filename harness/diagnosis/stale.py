@@ -18,10 +18,8 @@ import numpy as np
 from harness.checks.agreement import REFERENCE, Observation, assess, observe
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.diagnose import nameable
 from harness.diagnosis.fresh import fresh_cases
-from harness.diagnosis.likeness import forward_part
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import Question
 from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run

@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any, Final
 
 from harness.checks.result import Method
-from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, spec_line
+from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, hidden_by_roundings, spec_line
 from harness.diagnosis.error_map import error_maps
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.recurrence import step_lines
@@ -149,7 +149,7 @@ def _pieces(found: Found) -> dict[str, Any]:
     """Return the parts that a notebook shows, of the first case that is wrong."""
     assert found.reading is not None
     wrong = next((i for i, result in enumerate(found.results) if result.mismatches), 0)
-    seen = found.reading.seen[wrong].observation
+    seen = found.reading.seen[wrong]
     maps = None if found.agrees else error_maps(seen)
     return {
         "code": dict(_code(found.causes[0])) if found.causes else {},
@@ -165,7 +165,7 @@ def line(word: str, said: str) -> str:
 
 def numbers(reading: Reading) -> int:
     """Return how many numbers were given."""
-    return sum(array.size for seen in reading.seen for array in seen.observation.outcome.arrays.values())
+    return sum(array.size for seen in reading.seen for array in seen.outcome.arrays.values())
 
 
 def _verdict(found: Found) -> str:
@@ -182,7 +182,7 @@ def _how(found: Found) -> str:
     if all(result.method is Method.LOCAL for result in found.results):
         return "step by step"
     assert found.reading is not None
-    return f"end to end; less than {max(seen.widest for seen in found.reading.seen):.1g} may hide"
+    return f"end to end; less than {max(hidden_by_roundings(seen) for seen in found.reading.seen):.1g} may hide"
 
 
 def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
@@ -237,10 +237,7 @@ def sentence(cause: Cause) -> str:
     if cause.explanation is not None:
         named = str if cause.reading.names else partial(_mistake, config)  # cases have parameters of their own
         return "; and ".join(map(named, cause.explanation.mistakes))
-    if cause.fault is None:
-        return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
-    concerned = cause.fault.concerned(config)
-    return cause.fault.sentence + (f" ({', '.join(concerned)})" if concerned else "")
+    return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
 
 
 def _mistake(config: RNNConfig, mistake: Mistake) -> str:
@@ -257,19 +254,17 @@ def _mistake(config: RNNConfig, mistake: Mistake) -> str:
 
 def _code(cause: Cause) -> list[tuple[str, str]]:
     """Return the lines of code that are wrong, each with the right one."""
-    if cause.explanation is not None:
-        network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity
-        mistakes = cause.explanation.mistakes
-        pairs = [step_lines(one.place, one.yours, one.right, network, nonlinearity) for one in mistakes]
-    else:
-        code = None if cause.fault is None else cause.fault.lines(cause.reading.config)
-        pairs = [] if code is None else [code]
+    if cause.explanation is None:
+        return []
+    network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity
+    mistakes = cause.explanation.mistakes
+    pairs = [step_lines(one.place, one.yours, one.right, network, nonlinearity) for one in mistakes]
     return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", "nn.RNN"), pair, strict=True) if line[1]]
 
 
 def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
     """Return where the error begins: if all states are known, by comparing each step alone."""
-    where = first_departure(reading.seen[case].observation)
+    where = first_departure(reading.seen[case])
     if where is None:
         site = min(mismatch.sites, key=lambda one: tuple(map(str, one.place.values())))
         return f"{mismatch.array}[{place(site)}]{_of(reading, case)}"
@@ -280,7 +275,7 @@ def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
 
 
 def _worst(reading: Reading, case: int, mismatch: Mismatch) -> str:
-    site, dtype = mismatch.sites[0], reading.seen[case].observation.arithmetic.dtype
+    site, dtype = mismatch.sites[0], reading.seen[case].arithmetic.dtype
     values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
     return f"{mismatch.array}[{place(site)}]{_of(reading, case)} = {values} (±{site.allowance:.2g})"
 
@@ -293,11 +288,11 @@ def _of(reading: Reading, case: int) -> str:
 
 def _taken_as(reading: Reading, *, drops: bool) -> Iterator[str]:
     seen = reading.seen[0]
-    config, arrays = reading.config, seen.observation.outcome.arrays
+    config, arrays = reading.config, seen.outcome.arrays
     names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)
     how = f"{config.nonlinearity}, batch_first={config.batch_first}, to the precision of "
-    how += seen.observation.arithmetic.dtype
-    rounded = f" and atol={seen.observation.rounded:g}" if seen.observation.rounded else ""
+    how += seen.arithmetic.dtype
+    rounded = f" and atol={seen.rounded:g}" if seen.rounded else ""
     yield line("taken", f"as {names}; {how}{rounded}")
     if drops:
         yield line("", "without its dropout, as in eval mode")

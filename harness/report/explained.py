@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.clues import Clue
-from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import IRREGULAR, Factors, Size
 from harness.diagnosis.identify.cause import IdentifiedCause
+from harness.diagnosis.investigate import Diagnosis
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import NAMES, Precision
 from harness.diagnosis.threshold import NumbersNeeded
@@ -19,55 +19,20 @@ from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.subjects.torch_variants import SWITCHES
 
-NAMED: Final = 3  # causes that are named if several are possible
-
-
-def cause_line(diagnosis: Diagnosis, config: RNNConfig, factors: Factors | None = None) -> str:
-    """Return the cause in one sentence, or that none is known."""
-    if diagnosis.instead is not None:
-        return diagnosis.instead.sentence
-    if not diagnosis.causes:
-        precision = coarse(diagnosis)
-        return "unknown" if precision is None else precision_line(precision)
-    said = []
-    for fault in diagnosis.causes[:NAMED]:
-        concerned = fault.concerned(config)
-        said.append(fault.sentence + (f" ({', '.join(concerned)})" if concerned else ""))
-    more = len(diagnosis.causes) - NAMED
-    line = " or ".join(said) + (f" or one of {more} others" if more > 0 else "")
-    condition = _condition(factors) if diagnosis.spared and factors is not None else ""
-    return f"{line}, where {condition}" if condition else line
-
-
-def grounds(diagnosis: Diagnosis) -> list[str]:
-    """Return why the cause is believed, or what was tried in vain."""
-    if diagnosis.instead is not None:
-        return [diagnosis.instead.grounds]
-    if not diagnosis.causes:
-        pairs = f", nor do any two of them ({counted(diagnosis.pairs, 'pair')} tried)" if diagnosis.pairs else ""
-        return [f"none of the {diagnosis.tried} known faults alone explains it{pairs}"]
-    ruled_out = diagnosis.tried - len(diagnosis.causes)
-    others = f"{counted(ruled_out, 'other fault')} {'does' if ruled_out == 1 else 'do'} not"
-    told = [f"reproduces the subject on this case and on {counted(diagnosis.fresh, 'fresh one')}; {others}"]
-    if diagnosis.spared:
-        told.append(f"the subject is right on {counted(diagnosis.spared, 'other')} where that would show")
-    told += [f"it also {fault.sentence}: together, the two explain everything" for fault in diagnosis.elsewhere]
-    return told + [f"together with an earlier finding: it {fault.sentence}" for fault in diagnosis.beside[:1]]
+NAMED: Final = 3  # kernels that are named
 
 
 def code_lines(diagnosis: Diagnosis | None, config: RNNConfig) -> dict[str, str]:
-    """Return the line of NumPy with the mistake and nn.RNN's own line, by whose they are, if a single cause is left."""
-    if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
-        named = dict(zip(("yours", config.layer), diagnosis.instead.lines, strict=True))
-        return {name: line for name, line in named.items() if line}
-    both = diagnosis.causes[0].lines(config) if diagnosis is not None and len(diagnosis.causes) == 1 else None
-    return {} if both is None else dict(zip(("yours", "nn.RNN"), both, strict=True))
+    """Return the line of NumPy with the mistake and the layer's own line, by whose they are, if the cause is known."""
+    if diagnosis is None or not isinstance(diagnosis.cause, IdentifiedCause):
+        return {}
+    return {name: line for name, line in zip(("yours", config.layer), diagnosis.cause.lines, strict=True) if line}
 
 
 def coarse(diagnosis: Diagnosis) -> Precision | None:
-    """Return the subject's arithmetic if that explains the failure and no fault does, else ``None``."""
+    """Return the subject's arithmetic if that explains the failure, else ``None``."""
     precision = diagnosis.precision
-    return None if diagnosis.causes or precision is None or not precision.explains else precision
+    return None if precision is None or not precision.explains else precision
 
 
 def precision_line(precision: Precision) -> str:

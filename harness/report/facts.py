@@ -73,16 +73,14 @@ def named(id_: str, kept: Kept) -> str:
 def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     """Return the cause, or else what is wrong, in a sentence, and how certain the cause is."""
     diagnosis, result = explanation.diagnosis, finding.result
-    named = diagnosis is not None and bool(diagnosis.causes or diagnosis.instead)
     if result.method is Method.DROPOUT:
         return wording.dropout_told(result)[0], ""
-    if result.of_tanh and not named:
+    if diagnosis is not None and diagnosis.cause is not None:
+        return diagnosis.cause.sentence, "certain"
+    if result.of_tanh:
         return failure_line(result), "measured"
-    if diagnosis is not None and (named or explained.coarse(diagnosis)):
-        said = explained.cause_line(diagnosis, finding.case.config, explanation.factors)
-        if named:
-            return said, "certain" if diagnosis.certain else "possibly"
-        return said, "suspected" if result.verdict is Verdict.SUSPECT else ""
+    if diagnosis is not None and (precision := explained.coarse(diagnosis)) is not None:
+        return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
     if explanation.clue is not None:
         return explained.clue_line(explanation.clue), "cause unknown"
     unproved = result.verdict is Verdict.SUSPECT
@@ -161,9 +159,9 @@ def _mistake(one: _Explained) -> Iterator[Fact]:
     diagnosis = one.explanation.diagnosis
     if diagnosis is not None and (own := diagnosis.line) is not None:
         yield Fact("line", f"{_shortest(own.file)}:{own.number}: {own.text}")
-    if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
-        yield Fact("computes", "\n".join(diagnosis.instead.recurrence), detail=True, language="python")
-        result = replace(result, mismatches=_own_first(result, diagnosis.instead.arrays))
+    if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause):
+        yield Fact("computes", "\n".join(diagnosis.cause.recurrence), detail=True, language="python")
+        result = replace(result, mismatches=_own_first(result, diagnosis.cause.arrays))
     wrong = worst_line(result, config) or failure_line(result)
     if wrong != title:
         yield Fact("wrong", wrong)
@@ -217,14 +215,14 @@ def _kernel(one: _Explained) -> Iterator[Fact]:
 def _others(one: _Explained) -> Iterator[Fact]:
     """Yield other mistakes."""
     if (diagnosis := one.explanation.diagnosis) is not None:
-        for number, other in enumerate((*diagnosis.elsewhere, *diagnosis.beside)):
+        for number, other in enumerate(diagnosis.elsewhere):
             yield Fact("beside", f"it {other.sentence}", detail=number > 0)
 
 
 def _evidence(one: _Explained) -> Iterator[Fact]:
     """Yield why the cause and the failure are believed."""
-    if one.explanation.diagnosis is not None:
-        yield Fact("evidence", "\n".join(explained.grounds(one.explanation.diagnosis)), detail=True)
+    if (diagnosis := one.explanation.diagnosis) is not None and diagnosis.cause is not None:
+        yield Fact("evidence", diagnosis.cause.grounds, detail=True)
     if one.finding.result.verdict is Verdict.SUSPECT:
         unproved = "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
         yield Fact("suspect", unproved, detail=True)
@@ -241,7 +239,7 @@ def _advice(one: _Explained) -> Iterator[Fact]:
     """Yield what to do, the most telling advice first."""
     diagnosis = one.explanation.diagnosis
     every = [one.finding.result.advice if cause_of(*one)[1] == "measured" else None]
-    if diagnosis is not None and isinstance(diagnosis.instead, Roundings):
+    if diagnosis is not None and isinstance(diagnosis.cause, Roundings):
         every.append(HINT)
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
         every.append(f"--tolerance {precision.accepted_by} would accept that")

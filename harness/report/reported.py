@@ -31,7 +31,6 @@ class ReportedFinding:
     certain: bool = False  # the cause is certain, or was measured
     mistakes: int = 0  # that are certain
     misdeclared: bool = False  # a wrong declaration, which may show in any way
-    faults: tuple[str, ...] = ()  # the names of the known mistakes that it may be
     facts: tuple[Fact, ...] = ()  # that hold wherever it is kept, and however often it was met
     error_maps: MapsRecord | None = None
     line: tuple[str, int] | None = None  # the file and line of the subject's own code that makes the mistake
@@ -67,8 +66,8 @@ class ReportedFinding:
 def _mistakes(finding: Finding, explanation: Explanation) -> int:
     """Return how many mistakes of a finding are certain: those that were identified on its case show nowhere else."""
     diagnosis = explanation.diagnosis
-    if diagnosis is not None and isinstance(diagnosis.instead, IdentifiedCause):
-        return len(diagnosis.instead.new)
+    if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause):
+        return len(diagnosis.cause.new)
     return int(is_certain(finding, explanation))
 
 
@@ -86,8 +85,7 @@ def reported(
         identity_of(finding, explanation),
         certain=is_certain(finding, explanation),
         mistakes=_mistakes(finding, explanation),
-        misdeclared=diagnosis is not None and isinstance(diagnosis.instead, Instead),
-        faults=() if diagnosis is None else tuple(fault.name for fault in diagnosis.causes),
+        misdeclared=diagnosis is not None and isinstance(diagnosis.cause, Instead),
         facts=tuple(facts_of_failure(finding, explanation)),
         error_maps=None if explanation.error_maps is None else maps_record(explanation.error_maps),
         line=None if diagnosis is None or diagnosis.line is None else diagnosis.line[:2],

@@ -42,7 +42,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     """Return the class of a finding, by how its case fails and what is special about the case."""
     result, config = finding.result, finding.case.config
     first, diagnosis = result.mismatches[0] if result.mismatches else None, explanation.diagnosis
-    rounds = diagnosis is not None and isinstance(diagnosis.instead, Roundings)
+    rounds = diagnosis is not None and isinstance(diagnosis.cause, Roundings)
     coarse = rounds or (diagnosis is not None and explained.coarse(diagnosis) is not None)
     classes = (
         (Severity.SPECIAL, result.of_tanh and first is not None and first.sort is Sort.FINITENESS),

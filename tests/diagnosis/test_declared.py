@@ -134,7 +134,7 @@ def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_se
     explanation = Investigation(subject).explain(Finding("mine", case, check_agreement(subject, case)), scope)
 
     assert explanation.diagnosis is not None
-    assert isinstance(explanation.diagnosis.instead, Instead)
+    assert isinstance(explanation.diagnosis.cause, Instead)
     assert explanation.factors is not None
     assert fails_line(explanation.factors) == "with T from 2 on or N from 2 on"
 

@@ -10,10 +10,9 @@ from torch import Tensor
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
-from harness.diagnosis.again import ByCause, ByRegion
+from harness.diagnosis.again import ByRegion
 from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.factors import Factors, Size
-from harness.diagnosis.faults import named
 from harness.oracle.compare import Sort
 from tests.diagnosis.halved_back import halved_back
 
@@ -22,7 +21,7 @@ ABOVE = Factors(sizes={"num_layers": Size(2, (3,), ())})
 
 
 class Skewed(ByHand):
-    """A layer whose upper layers start from the square of their state, which is in no catalogue."""
+    """A layer whose upper layers start from the square of their state."""
 
     def initial(self, layer: int, d: int, hx: Tensor, finals: Sequence[Tensor]) -> Tensor:
         start = super().initial(layer, d, hx, finals)
@@ -86,10 +85,7 @@ def hidden_forwards() -> Case:
 
 
 @pytest.mark.parametrize(("layer", "known"), [(Skewed, True), (SkewedAndHalved, False), (SkewedAndHalvedAlone, False)])
-@pytest.mark.parametrize("named_cause", [True, False])
-def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not(
-    layer: Any, known: bool, named_cause: bool
-) -> None:
+def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not(layer: Any, known: bool) -> None:
     subject, case = as_subject(layer), hidden_forwards()
     shown = assess(observe(subject, draw(CONFIG.replace(loss=None), "default", 1)))
     observation = observe(subject, case, with_probes=False)
@@ -99,10 +95,7 @@ def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not
     def derived(one: Case) -> Any:
         return own_derivative(subject, one)
 
-    by_cause = ByCause("3f9c2a11", (named("IgnoresBiasHH"),), ABOVE, forwards=True, derived=derived)
-    by_region = ByRegion("3f9c2a11", shown, ABOVE, derived)
-
-    assert (by_cause if named_cause else by_region).excuses(observation, result) is known
+    assert ByRegion("3f9c2a11", shown, ABOVE, derived).excuses(observation, result) is known
 
 
 def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_shows() -> None:

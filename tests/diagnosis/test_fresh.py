@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope
-from harness.diagnosis.fresh import LENGTHS, NEAR, RARE, fresh_cases, infinite, rare, wider
+from harness.diagnosis.fresh import LENGTHS, NEAR, fresh_cases, infinite, wider
 from harness.space.parts import PACKINGS, SIZE_FACTORS
 from harness.space.scope import factors_of, lengths_of
 
@@ -58,13 +58,6 @@ def test_sizes_near_the_failing_one_are_met_one_at_a_time() -> None:
     seen = {case.config for case in fresh_cases(RNNConfig(1, 5), ALL)}
 
     assert {RNNConfig(1, 5 + step) for step in NEAR} <= seen
-
-
-def test_rare_values_come_last() -> None:
-    marks = [rare(case) for case in fresh_cases(RNNConfig(1, 1), ALL)]
-
-    assert marks == sorted(marks)
-    assert sum(marks) >= 2 * len(RARE)
 
 
 @pytest.mark.parametrize("N", range(3, 9))

@@ -79,7 +79,7 @@ def test_roundings_are_told_where_nothing_else_is_the_cause() -> None:
     explanation = Investigation(subject).explain(Finding("mine", case, check(subject, case, laws=())), scope)
 
     assert explanation.diagnosis is not None
-    assert isinstance(explanation.diagnosis.instead, Roundings)
+    assert isinstance(explanation.diagnosis.cause, Roundings)
 
 
 @pytest.mark.parametrize("share", [1e-3, 1e-5])

@@ -13,7 +13,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.small_check import Question
 from harness.diagnosis.stale import Stale, stale_of
-from harness.report.explained import cause_line, fails_line, grounds
+from harness.report.explained import fails_line
 from harness.search.record import Finding
 from harness.space.config import PARAMETERS
 from tests.searches import explained
@@ -262,9 +262,9 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
     assert "second time" in result.message
     explanation = Investigation(subject).explain(Finding("mine", case, result), scope_of(subject))
     assert explanation.diagnosis is not None
-    assert isinstance(explanation.diagnosis.instead, Stale)
-    assert explanation.diagnosis.instead.roles == ("weight_hh",)
-    assert explanation.diagnosis.instead.explains(subject, Observations(subject).of(case), result)
+    assert isinstance(explanation.diagnosis.cause, Stale)
+    assert explanation.diagnosis.cause.roles == ("weight_hh",)
+    assert explanation.diagnosis.cause.explains(subject, Observations(subject).of(case), result)
 
 
 @pytest.mark.long
@@ -280,13 +280,11 @@ def test_a_search_has_one_finding_that_is_certain(module: type[nn.Module], monke
     explanation = investigation.explanations[finding.id]
     assert explanation.diagnosis is not None
     assert explanation.factors is not None
-    assert explanation.diagnosis.certain
-    assert cause_line(explanation.diagnosis, finding.case.config) == (
-        "goes on with the weights of its first call, not with new ones"
+    assert explanation.diagnosis.cause is not None
+    assert explanation.diagnosis.cause.sentence == "goes on with the weights of its first call, not with new ones"
+    assert explanation.diagnosis.cause.grounds == (
+        "with these, nn.RNN gives what the subject does on this case and on 3 fresh ones"
     )
-    assert grounds(explanation.diagnosis) == [
-        "with these, nn.RNN gives what the subject does on this case and on 3 fresh ones",
-    ]
     assert "preparation=used" in fails_line(explanation.factors)
     assert finding.minimal
     assert record.known.total() > 0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.planted import CATALOGUE
 from harness import Case, Reference, RNNConfig, cases, draw
-from harness.diagnosis.faults import CATALOGUE
 from harness.oracle.arithmetic import CONTRACTS, Arithmetic, accepted
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.expected import Expected, Setting

@@ -9,16 +9,16 @@ import pytest
 
 from benchmarks import selftest
 from benchmarks.correct_layers import ARITHMETICS, CORRECT, compensated, correct_subject, from_the_last, fused, layer_of
+from benchmarks.planted import Fault, named
 from benchmarks.selftest import Naming, correct, naming, trial, trial_of
 from harness import Case, RNNConfig, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Verdict
-from harness.diagnosis.diagnose import Diagnosis
-from harness.diagnosis.faults import CATALOGUE, Fault, named
+from harness.diagnosis.investigate import Diagnosis
 from harness.subjects.function import FunctionSubject
+from tests.causes import WITHOUT_B_HH
 from tests.long import few
 
-BIAS_HH, BIAS_IH = named("IgnoresBiasHH"), named("IgnoresBiasIH")
 NOTHING = Fault("ChangesNothing", "changes nothing", {}, family="bias", smallest=(RNNConfig(1, 1),))
 
 
@@ -34,19 +34,11 @@ def test_a_fault_that_shows_nowhere_is_not_found() -> None:
     assert not trial_of(NOTHING, cases=20).passed
 
 
-@pytest.mark.parametrize(
-    ("causes", "fresh", "expected"),
-    [
-        ((BIAS_HH,), 10, Naming.RIGHT),
-        ((BIAS_IH, BIAS_HH), 10, Naming.SEVERAL),
-        ((BIAS_IH,), 10, Naming.WRONG),
-        ((BIAS_IH,), 0, Naming.NONE),
-        ((), 0, Naming.NONE),
-    ],
-)
-def test_each_way_to_be_named(causes: tuple[Fault, ...], fresh: int, expected: Naming) -> None:
-    assert naming(BIAS_HH, Diagnosis(causes, len(CATALOGUE), fresh), RNNConfig(1, 1)) is expected
-    assert naming(BIAS_HH, None, RNNConfig(1, 1)) is Naming.NONE
+def test_each_way_to_be_named() -> None:
+    assert naming(named("IgnoresBiasHH"), WITHOUT_B_HH, RNNConfig(1, 1)) is Naming.RIGHT
+    assert naming(named("IgnoresBiasIH"), WITHOUT_B_HH, RNNConfig(1, 1)) is Naming.WRONG
+    assert naming(named("IgnoresBiasHH"), Diagnosis(), RNNConfig(1, 1)) is Naming.NONE
+    assert naming(named("IgnoresBiasHH"), None, RNNConfig(1, 1)) is Naming.NONE
 
 
 @pytest.mark.parametrize(("value", "plain"), [(0.5, True), (-2.0, True), (3.0, False), (0.25, False)])

@@ -19,8 +19,6 @@ from markdown_it import MarkdownIt
 
 from harness.checks.malformed import Lapse, Refusals, Unrefused
 from harness.checks.result import Method, Result, Verdict
-from harness.diagnosis.diagnose import Diagnosis
-from harness.diagnosis.faults import CATALOGUE
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.own_line import SourceLine
 from harness.report.complaints import Complaint, Summary, complaint_of
@@ -39,6 +37,7 @@ from harness.search.record import SearchRecord, Stop
 from harness.space.config import RNNConfig
 from harness.space.coverage import Coverage
 from harness.space.values import draw
+from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import CASE, DIFFERS, FINDING, SEVERAL, TOLD, agreement, disagreement
 
 # What a subject might say to break a report.
@@ -164,7 +163,7 @@ def test_a_suite_has_one_failure_for_each_thing_that_is_wrong_and_passes_none_of
     assert "passed" not in found
     first = next(suite.iter("failure"))
     assert found["failure"][0].startswith(f"{TOLD.finding.id}: ignores bias_hh")
-    assert first.attrib["message"].endswith("(bias_hh_l0) (certain)")
+    assert first.attrib["message"].endswith("ignores bias_hh: b_hh is never added (certain)")
     assert first.text is not None
     for words in ("yours: h = tanh(", "smallest: Case.of(", f"replay: rnn-harness replay {TOLD.finding.id}"):
         assert words in first.text
@@ -300,7 +299,7 @@ def test_an_annotation_points_to_the_function(checkout: Path) -> None:
 
     properties, message = parsed(first)
     assert properties == {"file": "sub/mine.py", "line": "4", "title": "torch disagrees with nn.RNN"}
-    assert message.startswith("ignores bias_hh: b_hh is never added (bias_hh_l0) (certain)\nyours: ")
+    assert message.startswith("ignores bias_hh: b_hh is never added (certain)\nyours: ")
     assert message.endswith(f"replay: rnn-harness replay {TOLD.finding.id}")
 
 
@@ -316,7 +315,7 @@ def test_an_annotation_points_to_the_line_that_raised(checkout: Path) -> None:
 def test_the_line_that_makes_a_mistake_is_a_fact_and_where_the_annotation_points(checkout: Path) -> None:
     file = checkout / "sub" / "mine.py"
     line = SourceLine(str(file), 5, "h = x")
-    told = reported(FINDING, Explanation(Diagnosis((CATALOGUE[0],), 17, 3, line=line)))
+    told = reported(FINDING, Explanation(replace(WITHOUT_B_HH, line=line)))
 
     (annotation,) = workflow_commands(complaining(complaint_of(told), agreement(), (str(file), "rnn")))
 

@@ -14,16 +14,14 @@ from rich.console import RenderableType
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Method, Raised
-from harness.diagnosis.diagnose import Diagnosis
 from harness.diagnosis.factors import Factors, Size
-from harness.diagnosis.faults import CATALOGUE
-from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import Precision
 from harness.diagnosis.where import Where, judge_worst
 from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
-from harness.report import explained, text, wording
+from harness.report import text, wording
 from harness.report.complaints import Summary, complaint_of
 from harness.report.facts import plain_finding
 from harness.report.paper import Paper
@@ -33,6 +31,7 @@ from harness.search.evidence import Certificate, Suspicion
 from harness.search.examination import Examination
 from harness.search.record import Finding, Helpers, SearchRecord, Stop
 from harness.space.scope import Scope
+from tests.causes import WITHOUT_B_HH
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 
@@ -64,10 +63,8 @@ WHERE = Where(
     2,
 )
 KEPT = Kept(Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reproduce.py", "issue.md"), "reproduce.py")
-CAUSE = Diagnosis(tuple(fault for fault in CATALOGUE if fault.name == "IgnoresBiasHH"), 17, 10)
 
-
-WHY = Explanation(CAUSE, FACTORS, WHERE, judgement=judge_worst(FINDING.result))
+WHY = Explanation(WITHOUT_B_HH, FACTORS, WHERE, judgement=judge_worst(FINDING.result))
 
 
 def assert_snapshot(name: str, shown: str) -> None:
@@ -117,7 +114,7 @@ def unrepeated() -> SearchRecord:
 
 COARSE = Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")
 
-IMPRECISE = Explanation(Diagnosis((), 30, 0, precision=COARSE))
+IMPRECISE = Explanation(Diagnosis(precision=COARSE))
 INACCURATE = reported(suspected(), IMPRECISE)
 TOLD = reported(FINDING, WHY, KEPT, further=12)
 SEVERAL = [
@@ -262,19 +259,6 @@ def test_runs_of_sizes_are_drawn_together() -> None:
     assert wording.values_line([None, 2]) == "None, 2"
 
 
-def test_no_cause_is_admitted() -> None:
-    nothing = Diagnosis((), 17, 0)
-
-    assert explained.cause_line(nothing, CONFIG) == "unknown"
-    assert explained.grounds(nothing) == ["none of the 17 known faults alone explains it"]
-
-
-def test_two_causes_are_both_said() -> None:
-    assert explained.cause_line(Diagnosis(CATALOGUE[:2], 17, 4), CONFIG) == (
-        "ignores bias_hh: b_hh is never added (bias_hh_l0) or ignores bias_ih: b_ih is never added (bias_ih_l0)"
-    )
-
-
 @pytest.mark.parametrize(
     ("helpers", "said"),
     [
@@ -303,7 +287,7 @@ def test_refused_cases_are_told_with_their_reasons_the_most_frequent_first() -> 
 
 def test_one_finding_whose_cause_is_unknown_may_be_several_bugs() -> None:
     hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
-    unknown = reported(FINDING, Explanation(Diagnosis((), 17, 0)))
+    unknown = reported(FINDING, Explanation(Diagnosis()))
 
     assert text.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
     other = replace(unknown, finding=replace(FINDING, case=draw(CONFIG)))

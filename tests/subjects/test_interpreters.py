@@ -23,6 +23,7 @@ from harness.subjects.interpreters import WORKER, Elsewhere, portable
 from harness.subjects.isolated import _content
 from harness.subjects.protocol import SubjectError, masks_of, scope_of
 from harness.subjects.registry import find_subject
+from tests.causes import has_cause_of
 from tests.unrun import let_scripts_fail_unrun
 
 SOURCE: Final = '''
@@ -145,8 +146,7 @@ def test_a_wrong_one_is_explained_and_has_a_script(tmp_path: Path) -> None:
 
     assert finding is not None
     explanation = Investigation(subject).explain(finding, record.scope)
-    assert explanation.diagnosis is not None
-    assert [cause.name for cause in explanation.diagnosis.causes] == ["IgnoresBiasHH"]
+    assert has_cause_of(explanation.diagnosis, "IgnoresBiasHH")
     assert offer(finding, subject, tmp_path).path is not None
 
 

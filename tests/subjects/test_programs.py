@@ -24,6 +24,7 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.programs import AT_ONCE, HEARD
 from harness.subjects.protocol import SubjectError, ground_of, scope_of
 from harness.subjects.registry import find_subject
+from tests.causes import has_cause_of
 
 LANGUAGES: Final = Path(__file__).parents[2] / "examples" / "languages"
 NODE, COMPILER = shutil.which("node"), shutil.which("c++")
@@ -137,8 +138,7 @@ def test_a_wrong_one_is_explained_and_has_a_script(
     assert finding is not None
     assert finding.minimal
     explanation = Investigation(subject).explain(finding, record.scope)
-    assert explanation.diagnosis is not None
-    assert [cause.name for cause in explanation.diagnosis.causes] == [fault]
+    assert has_cause_of(explanation.diagnosis, fault)
     offered = offer(finding, subject, tmp_path)
     assert offered.path is not None, offered.reason
 

@@ -8,12 +8,12 @@ from torch import nn
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
-from harness.diagnosis.diagnose import diagnose
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.investigate import Investigation
 from harness.search.evidence import Certificate
 from harness.search.record import Finding
 from harness.space.outcome import Failure
 from harness.subjects.protocol import SubjectError, scope_of
+from tests.causes import has_cause_of
 
 PLAIN = RNNConfig(4, 3, T=4, N=2, loss="both")
 
@@ -773,7 +773,5 @@ def test_its_mistake_is_found_and_named(layer: Any, config: RNNConfig, cause: st
     finding = Finding("its", case, check_agreement(subject, case), Certificate())
 
     assert finding.result.verdict is Verdict.DISAGREES
-    diagnosis = diagnose(Observations(subject), finding, scope_of(subject).only(device="cpu", preparation="new"))
-
-    assert diagnosis is not None
-    assert diagnosis.causes[0].name == cause
+    scope = scope_of(subject).only(device="cpu", preparation="new")
+    assert has_cause_of(Investigation(subject).diagnosis(finding, scope), cause, config)

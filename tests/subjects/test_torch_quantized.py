@@ -21,6 +21,7 @@ from harness.search.search import hunt
 from harness.subjects import torch_quantized
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
+from tests.causes import has_cause_of
 from tests.scripts import says_failed
 
 SUBJECT = as_subject("torch:quantized-cell")
@@ -163,9 +164,7 @@ def test_a_mistake_is_named(cause: str) -> None:
     found = hunt(subject, scope_of(subject).only(**SUPPORTED), cases=100)
 
     assert found.finding is not None
-    diagnosis = Investigation(subject).explain(found.finding, found.scope).diagnosis
-    assert diagnosis is not None
-    assert (diagnosis.certain, [one.name for one in diagnosis.causes]) == (True, [cause])
+    assert has_cause_of(Investigation(subject).explain(found.finding, found.scope).diagnosis, cause)
 
 
 def test_a_grid_is_that_of_the_whole_batch() -> None:

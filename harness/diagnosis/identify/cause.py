@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 from harness.checks.agreement import Observation
@@ -23,9 +22,9 @@ from harness.diagnosis.identify.wiring import PLAIN
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import U64
 from harness.oracle.bound import np
+from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
 from harness.space.case import Case
-from harness.space.config import RNNConfig, fitted_lengths
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
@@ -59,14 +58,29 @@ class IdentifiedCause:
         numbers = "every number" if self.identified.whole else "every number but what is not known"
         return f"what it was found to compute gives {numbers} {fresh}"
 
-    def explains(self, _subject: Subject, observation: Observation, result: Result) -> bool:
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the identified layer gives what the subject does, and no mistake shows that is unsaid."""
-        seen = answers_of(observation)
+        seen = answers_of(observation, result)
         if not seen or not result.mismatches or not all(reproduced(self.identified, a, result) for a in seen):
+            return False
+        if not all(_tight(self.identified, a) for a in seen) and not self._in_float64(subject, seen[0]):
             return False
         every = mistakes_of(self.identified.network, self.identified.nonlinearity)
         further = [mistake for mistake in every if mistake not in (*self.said, *self.new)]
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
+
+    def _in_float64(self, subject: Subject, a: Response) -> bool:
+        """Tell whether the subject gives what the identified layer does on a case's numbers in float64, if it can."""
+        if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or a.case.config.drops:
+            return True
+        config = a.case.config.replace(dtype="float64")
+        wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in a.case.arrays.items()})
+        outcome = subject.run(wide)
+        arrays = {name: np.asarray(v, np.float64) for name, v in outcome.arrays.items() if name in a.arrays}
+        again = Response(wide, arrays)
+        return outcome.failure is None and explains(
+            self.identified.network, again, rounding_of("float64"), self.identified.unknown
+        )
 
     @property
     def mended(self) -> Network:
@@ -107,14 +121,37 @@ def _error(v: Numbers) -> Any:
     return getattr(v, "error", 0.0)
 
 
-def answers_of(observation: Observation) -> list[Response]:
-    """Return what was observed of a case, and of the wider one with probes; nothing if there are no values."""
+def lacks_gradients(result: Result) -> bool:
+    """Tell whether gradients are missing, and nothing else is wrong: autograd has none for what is not connected."""
+    return bool(result.mismatches) and all(
+        mismatch.sort is Sort.MISSING and mismatch.array.endswith(".grad") for mismatch in result.mismatches
+    )
+
+
+def answers_of(observation: Observation, result: Result) -> list[Response]:
+    """Return what was observed of a case, and of the wider one with probes; nothing if there are no values.
+
+    A gradient that is missing is 0, whatever the numbers. So it is held against numbers of which it is not.
+    """
+    if lacks_gradients(result):
+        return _without_gradients(observation.case, [mismatch.array for mismatch in result.mismatches])
     if observation.unfit is not None or observation.outcome.failure is not None:
         return []
     pairs = [(observation.case, observation.outcome), *([observation.probed] if observation.probed else [])]
     return [
         Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}) for case, outcome in pairs
     ]
+
+
+@np.errstate(all="ignore")
+def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
+    """Return an answer in which some gradients are 0 where nn.RNN's are not; nothing if they always are."""
+    for regime in ("default", "normal"):
+        generic = draw(case.config, regime, 1).plain()
+        right = run(RIGHT, generic)
+        if all(name in right and values_of(right[name]).any() for name in names):
+            return [Response(generic, {name: np.zeros(generic.config.gradients[name].shape) for name in names})]
+    return []
 
 
 @np.errstate(all="ignore")
@@ -138,6 +175,13 @@ def reproduced(identified: Identification, a: Response, result: Result | None = 
     return all(_nearer(a.arrays[name], found[name], right[name]) for name in compared)
 
 
+@np.errstate(all="ignore")
+def _tight(identified: Identification, a: Response) -> bool:
+    """Tell whether the bound of each array is within its largest number: a larger one lets nearly everything pass."""
+    found = run(identified.network, a.case, rounding_of(a.case.config.plain.dtype), states_of(identified.network, a))
+    return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in found.values())
+
+
 def _apart(given: Floats, found: Numbers, right: Numbers) -> Any:
     """Tell where what was found and what is right differ by more than the roundings of both.
 
@@ -152,11 +196,14 @@ def _apart(given: Floats, found: Numbers, right: Numbers) -> Any:
 
 
 def _nearer(given: Floats, found: Numbers, right: Numbers) -> bool:
-    """Tell whether an array is nearer to what was found than to what is right, where these differ."""
-    one, other = values_of(found), values_of(right)
+    """Tell whether an array is nearer to what was found than to what is right, where these differ.
+
+    It is nearer in all, and at worst: 2.02 times was the least in 406 cases of five torch classes.
+    """
     apart = _apart(given, found, right)
-    off, wrong = (float(np.abs(given - v)[apart].sum()) for v in (one, other))
-    return 2 * off < wrong or not np.isfinite(given).all()
+    off, wrong = (np.abs(given - values_of(v))[apart] for v in (found, right))
+    nearer = 2 * off.sum() < wrong.sum() and 2 * off.max(initial=0) < wrong.max(initial=0)
+    return bool(nearer) or not np.isfinite(given).all()
 
 
 def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
@@ -188,45 +235,6 @@ def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake
     return replace(identified, network=network)
 
 
-def same_as(identified: Identification, fault: Any, config: RNNConfig) -> bool:
-    """Tell whether a known mistake gives what an identified layer does, of gradients those that it returns.
-
-    They are held against each other on cases with the layers, directions, lengths and layout of ``config``.
-    """
-    with np.errstate(all="ignore"):
-        for case in _generic(config.replace(nonlinearity=identified.nonlinearity)):
-            made, known = run(identified.network, case), fault.run(case)
-            names = [n for n in known if n in made and (role_of(n) in identified.roles or not n.endswith(".grad"))]
-            if not all(np.allclose(values_of(made[n]), known[n], 1e-6, 1e-9, equal_nan=True) for n in names):
-                return False
-    return True
-
-
-def _generic(config: RNNConfig) -> Iterator[Case]:
-    """Yield cases of several sizes, with and without hx and a loss, of small gradients and of large ones."""
-    packed = config.lengths is not None
-    plainest = config.plain.replace(
-        lengths=None,
-        input_size=4,
-        hidden_size=5,
-        dtype="float64",
-        loss=None,
-        wrt="all",
-        dropout=config.dropout and 0.25,
-    )
-    for T, N in ((1, 1), (3, 3), (4, 5), (11, 2)):
-        lengths = fitted_lengths((3, 1, 4, 2, 2), T, N) if packed else None
-        for hx, loss in product((True, False), (None, "output", "both")):
-            stack = plainest.replace(T=T, N=N, hx=hx, loss=loss)
-            stack = stack.replace(lengths=lengths, num_layers=3 if config.num_layers > 1 else 1)
-            case = draw(stack, "normal", 7).plain()
-            random = np.random.default_rng(7)
-            shape = (T, N, stack.num_directions * stack.hidden_size)
-            masks = {layer: random.random(shape) >= stack.dropout for layer in range(2)} if stack.drops else {}
-            large = {n: v * 1e4 if n.endswith(".grad") else v for n, v in case.arrays.items()}
-            yield from (Case.from_arrays(case.config, arrays, masks=masks) for arrays in (case.arrays, large))
-
-
 def identified_of(
     observations: Observations, scope: Scope, case: Case, before: Identification | None = None
 ) -> Identification | None:
@@ -246,7 +254,7 @@ def cause_of(
     identified: Identification, observation: Observation, result: Result, said: Sequence[Mistake]
 ) -> IdentifiedCause | None:
     """Return the mistakes that are not said yet and show on a failing case, if the identified layer reproduces it."""
-    seen = answers_of(observation)
+    seen = answers_of(observation, result)
     if not seen or not all(reproduced(identified, a, result) for a in seen):
         return None
     every = mistakes_of(identified.network, identified.nonlinearity)

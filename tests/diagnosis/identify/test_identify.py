@@ -141,8 +141,10 @@ def test_a_cause_explains_gradients_whose_bounds_are_beyond_all_differences() ->
     config = RNNConfig(1, 65, T=32, N=1, dtype="float64", loss="output")
     observation = observe(as_subject(subject_of(model)), draw(config, "normal", 0))
 
-    assert assess(observation).failed
-    assert all(reproduced(identified(model), a, assess(observation)) for a in answers_of(observation))
+    result = assess(observation)
+
+    assert result.failed
+    assert all(reproduced(identified(model), a, result) for a in answers_of(observation, result))
 
 
 def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.planted import PlantedSubject
+from benchmarks.planted import named
+from benchmarks.planted.same import same_as
+from benchmarks.planted.subject import PlantedSubject
 from harness import RNNConfig, as_subject, draw
-from harness.diagnosis.faults import named
 from harness.diagnosis.identify.ask import Asker
-from harness.diagnosis.identify.cause import identified_of, same_as
+from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.observations import Observations

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Changes, Fault, Place, added_after_phi, parameters, without
+from benchmarks.planted.base import ONE, Changes, Fault, Place, added_after_phi, parameters, without
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, write_steps
@@ -179,91 +178,73 @@ FAULTS: Final = (
         "ForgetsState",
         "forgets the state: h @ W_hh.T is left out, so that no time step reads the one before",
         {**parameters(without("hh")), "preactivation": _forgets_state_preactivation},
-        role="weight_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + b_hh)", lines.STEP),
         smallest=SECOND_STEP,
     ),
     Fault(
         "IgnoresHx",
         "ignores hx: the recurrence starts from zeros",
         {"hx_row": _ignores_hx},
-        code=("h = np.zeros((N, H))", lines.START),
         smallest=(ONE.replace(hx=True),),
     ),
     Fault(
         "ActivatesHx",
         "applies the nonlinearity to hx, too",
         {"initial_state": _activates_hx, "hx_gradient": _activates_hx_hx_gradient},
-        code=("h = {phi}(hx[layer * D + d])", lines.START),
         smallest=(ONE.replace(hx=True), ONE.replace(hx=True, nonlinearity="relu")),
     ),
     Fault(
         "ReadsHxByDirection",
         "reads hx in the wrong order: directions before layers, not row layer * directions + direction",
         {"hx_row": _reads_hx_by_direction},
-        code=("h = hx[d * L + layer]", lines.START),
         smallest=(TWO_BY_TWO.replace(hx=True),),
-        stepwise=False,
     ),
     Fault(
         "ReadsHxBySum",
         "reads row layer + direction of hx, not row layer * directions + direction",
         {"hx_row": _reads_hx_by_sum},
-        code=("h = hx[layer + d]", lines.START),
         smallest=(TWO_BY_TWO.replace(hx=True),),
     ),
     Fault(
         "WritesHnByDirection",
         "writes h_n in the wrong order: directions before layers, not row layer * directions + direction",
         {"h_n_order": _writes_hn_by_direction},
-        code=("h_n[d * L + layer] = h", lines.FINAL),
         smallest=(TWO_BY_TWO,),
-        stepwise=False,
     ),
     Fault(
         "TakesHnAtLastStep",
         "takes the reverse direction's h_n at the last time step, not at the first, which it visits last",
         {"final_step": _takes_hn_at_last_step},
-        code=("h_n[layer * D + d] = out[T - 1]  # if d == 1", lines.FINAL),
         smallest=(BOTH.replace(T=2),),
     ),
     Fault(
         "TakesHnAtFirstStep",
         "takes h_n at the step that is visited first",
         {"final_step": _takes_hn_at_first_step},
-        code=("h_n[layer * D + d] = out[order[0]]", lines.FINAL),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "TakesHnOneStepEarly",
         "takes h_n one step before the last, if there is such a step",
         {"final_step": _takes_hn_one_step_early},
-        code=("h_n[layer * D + d] = out[order[-2]]", lines.FINAL),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "TakesHnBeforeLastStep",
         "takes the state before the last one for h_n; with a single step, that is the initial state",
         {"run": _takes_hn_before_last_step_run, "back_direction": _takes_hn_before_last_step_back_direction},
-        code=("h_n[layer * D + d] = h_prev  # which the last step read", lines.FINAL),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "WritesTopLayerInEveryRow",
         "writes the last layer's state in every layer's rows of h_n",
         {"h_n_order": _writes_top_layer_in_every_row},
-        code=("h_n[d::D] = h", lines.FINAL),
         smallest=(TWO,),
-        stepwise=False,
     ),
     Fault(
         "WritesTopRowOfHnOnly",
         "writes the last layer's rows of h_n only: the others stay zero",
         {"run": _writes_top_row_of_hn_only_run, "final_gradients": _writes_top_row_of_hn_only_final_gradients},
-        code=("h_n[layer * D + d] = h if layer == L - 1 else 0", lines.FINAL),
         smallest=(TWO,),
-        stepwise=False,
     ),
     Fault(
         "AddsPreviousState",
@@ -273,7 +254,6 @@ FAULTS: Final = (
             "slopes": _adds_previous_state_slopes,
             "to_previous": _adds_previous_state_to_previous,
         },
-        code=("h = h + {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=SECOND_STEP,
     ),
     Fault(
@@ -286,34 +266,24 @@ FAULTS: Final = (
                 _adds_state_after_nonlinearity_preactivation, _adds_state_after_nonlinearity_to_previous, "hh", "b_hh"
             ),
         },
-        role="weight_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih) + h @ W_hh.T + b_hh", lines.STEP),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "UpdatesInPlace",
         "updates the state in place: each unit reads the new states of the units before it",
         {"step": _updates_in_place},
-        role="weight_hh",
-        code=("h[:, j] = {phi}(x[t] @ W_ih[j] + b_ih[j] + h @ W_hh[j] + b_hh[j])", lines.UNIT),
         smallest=(RNNConfig(1, 2),),
-        stepwise=False,
     ),
     Fault(
         "ForgetsStateAtFirstStep",
         "leaves h @ W_hh.T + b_hh out at the first step",
         _without_at_first_step("hh", "b_hh"),
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih)  # if i == 0", lines.STEP),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "IgnoresBiasHHAtFirstStep",
         "leaves b_hh out at the first step",
         _without_at_first_step("b_hh"),
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T)  # if i == 0", lines.STEP),
         smallest=(ONE,),
-        stepwise=False,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.diagnosis.faults import Fault
+from benchmarks.planted import Fault
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome

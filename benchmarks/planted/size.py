@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault, Place, parameters
-from harness.diagnosis.faults.batch import taken
+from benchmarks.planted.base import ONE, Fault, Place, parameters
+from benchmarks.planted.batch import taken
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
@@ -104,11 +103,6 @@ def inputs(config: RNNConfig) -> tuple[int, ...]:
     return (config.input_size, upper) if config.num_layers > 1 else (config.input_size,)
 
 
-def remaining(*sizes: int) -> list[int]:
-    """List the blocks that do not divide every size."""
-    return [block for block in BLOCKS if any(size % block for size in sizes)]
-
-
 def below(size: int) -> list[int]:
     """List the blocks that are smaller than a size."""
     return [block for block in (1, *BLOCKS, 128) if block < size]
@@ -119,115 +113,87 @@ FAULTS: Final = (
         "LeavesOutLastUnits",
         "computes units in blocks of {k}: the last (hidden_size mod {k}) of them stay zero",
         {"new_state": _leaves_out_last_units_new_state, "slopes": _leaves_out_last_units_slopes},
-        code=("units = range(H // {k} * {k})", lines.UNITS),
         smallest=(ONE,),
         k=8,
-        values=lambda config: remaining(config.hidden_size),
     ),
     Fault(
         "LeavesOutLastInputs",
         "sums inputs in blocks of {k}: the last (mod {k}) of those that a layer reads are left out of x @ W_ih.T",
         {"step_weights": _leaves_out_last_inputs},
-        role="weight_ih",
-        code=("inputs = range(W_ih.shape[1] // {k} * {k})", lines.INPUTS),
         smallest=(ONE,),
         k=8,
-        values=lambda config: remaining(*inputs(config)),
     ),
     Fault(
         "LeavesOutLastStates",
         "sums states in blocks of {k}: the last (hidden_size mod {k}) of them are left out of h @ W_hh.T",
         {"step_weights": _leaves_out_last_states},
-        role="weight_hh",
-        code=("states = range(H // {k} * {k})", lines.STATES),
         smallest=(ONE.replace(T=2), ONE.replace(hx=True)),
         k=8,
-        values=lambda config: remaining(config.hidden_size),
     ),
     Fault(
         "LeavesOutLastSequences",
         "computes sequences in blocks of {k}: the states of the last (N mod {k}) of them stay zero",
         {"lengths": _leaves_out_last_sequences},
-        code=("sequences = range(N // {k} * {k})", lines.SEQUENCES),
         smallest=(ONE,),
         k=8,
-        values=lambda config: remaining(config.N),
     ),
     Fault(
         "SkipsLastUnit",
         "computes all units but the last, which stays zero",
         {"new_state": _skips_last_unit_new_state, "slopes": _skips_last_unit_slopes},
-        code=("units = range(H - 1)", lines.UNITS),
         smallest=(ONE,),
     ),
     Fault(
         "SkipsLastInput",
         "leaves the last input of every layer out of the sum x @ W_ih.T",
         parameters(lambda w: w._replace(ih=cut(w.ih, w.ih.shape[1] - 1))),
-        role="weight_ih",
-        code=("inputs = range(W_ih.shape[1] - 1)", lines.INPUTS),
         smallest=(ONE,),
     ),
     Fault(
         "SkipsLastState",
         "leaves the last unit's state out of the sum h @ W_hh.T",
         parameters(lambda w: w._replace(hh=cut(w.hh, w.hh.shape[1] - 1))),
-        role="weight_hh",
-        code=("states = range(H - 1)", lines.STATES),
         smallest=(ONE.replace(T=2), ONE.replace(hx=True)),
     ),
     Fault(
         "SkipsLastSequence",
         "computes all sequences but the last, whose states stay zero",
         {"lengths": _skips_last_sequence},
-        code=("sequences = range(N - 1)", lines.SEQUENCES),
         smallest=(ONE,),
     ),
     Fault(
         "ComputesFirstUnitsOnly",
         "computes the first {k} units only: the others stay zero",
         {"new_state": _computes_first_units_only_new_state, "slopes": _computes_first_units_only_slopes},
-        code=("units = range(H)[:{k}]", lines.UNITS),
         smallest=(RNNConfig(1, 3),),
         k=2,
-        values=lambda config: below(config.hidden_size),
     ),
     Fault(
         "SumsFirstInputsOnly",
         "sums only the first {k} of the inputs that a layer reads",
         {"step_weights": _sums_first_inputs_only},
-        role="weight_ih",
-        code=("inputs = range(W_ih.shape[1])[:{k}]", lines.INPUTS),
         smallest=(RNNConfig(3, 1), RNNConfig(1, 3, num_layers=2), RNNConfig(1, 2, num_layers=2, bidirectional=True)),
         k=2,
-        values=lambda config: below(max(inputs(config))),
     ),
     Fault(
         "SumsFirstStatesOnly",
         "sums the first {k} states only in h @ W_hh.T",
         {"step_weights": _sums_first_states_only},
-        role="weight_hh",
-        code=("states = range(H)[:{k}]", lines.STATES),
         smallest=(RNNConfig(1, 3, T=2), RNNConfig(1, 3, hx=True)),
         k=2,
-        values=lambda config: below(config.hidden_size),
     ),
     Fault(
         "ComputesFirstStepsOnly",
         "computes the first {k} steps only: later states stay zero, and h_n is that of the last one computed",
         {"lengths": _computes_first_steps_only},
-        code=("order = range({k})[::-1] if d == 1 else range({k})", lines.ORDER),
         smallest=(ONE.replace(T=3),),
         k=2,
-        values=lambda config: below(config.T),
     ),
     Fault(
         "ComputesFirstSequencesOnly",
         "computes the first {k} sequences only: the states of the others stay zero",
         {"lengths": _computes_first_sequences_only},
-        code=("sequences = range(N)[:{k}]", lines.SEQUENCES),
         smallest=(ONE.replace(N=3),),
         k=2,
-        values=lambda config: [k for k in below(config.N) if k > 1],
     ),
 )

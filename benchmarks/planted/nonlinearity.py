@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Changes, Fault, Place
+from benchmarks.planted.base import ONE, Changes, Fault, Place
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, at_steps, write_steps
 from harness.oracle.reference import Reference
@@ -264,28 +263,24 @@ FAULTS: Final = (
         "AlwaysTanh",
         "ignores nonlinearity='relu': it applies tanh",
         {"nonlinearity": _always_tanh},
-        code=("h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(RELU,),
     ),
     Fault(
         "AlwaysRelu",
         "ignores nonlinearity='tanh': it applies relu",
         {"nonlinearity": _always_relu},
-        code=("h = relu(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "ExchangesNonlinearities",
         "applies relu where nonlinearity='tanh', and tanh where nonlinearity='relu'",
         {"nonlinearity": _exchanges_nonlinearities},
-        code=("h = {other}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "NoNonlinearity",
         "applies no nonlinearity: h_t is the preactivation itself",
         {"nonlinearity": _no_nonlinearity_nonlinearity, "activation": _no_nonlinearity_activation},
-        code=("h = x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
@@ -295,9 +290,7 @@ FAULTS: Final = (
             "nonlinearity": _no_nonlinearity_in_last_layer_nonlinearity_of,
             "activation": _no_nonlinearity_in_last_layer_activation,
         },
-        code=("h = s  # if layer == L - 1", lines.PHI),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "NonlinearityInFirstLayerOnly",
@@ -306,30 +299,24 @@ FAULTS: Final = (
             "nonlinearity": _nonlinearity_in_first_layer_only_nonlinearity_of,
             "activation": _nonlinearity_in_first_layer_only_activation,
         },
-        code=("h = s  # if layer > 0", lines.PHI),
         smallest=(ONE.replace(num_layers=2),),
     ),
     Fault(
         "TanhInLastLayer",
         "applies tanh in the last layer of several, although nonlinearity='relu'",
         {"nonlinearity": _tanh_in_last_layer},
-        code=("h = tanh(s)  # if layer == L - 1", lines.PHI),
         smallest=(RELU.replace(num_layers=2),),
-        stepwise=False,
     ),
     Fault(
         "ReluInLastLayer",
         "applies relu in the last layer of several, although nonlinearity='tanh'",
         {"nonlinearity": _relu_in_last_layer},
-        code=("h = relu(s)  # if layer == L - 1", lines.PHI),
         smallest=(ONE.replace(num_layers=2),),
-        stepwise=False,
     ),
     Fault(
         "TanhAboveFirstLayer",
         "applies tanh in every layer above the first, although nonlinearity='relu'",
         {"nonlinearity": _tanh_above_first_layer},
-        code=("h = tanh(s)  # if layer > 0", lines.PHI),
         smallest=(RELU.replace(num_layers=2),),
     ),
     Fault(
@@ -340,43 +327,36 @@ FAULTS: Final = (
             "run_direction": _no_nonlinearity_at_last_step_run_direction,
             "slopes": _no_nonlinearity_at_last_step_slopes,
         },
-        code=("h = s  # if t == order[-1]", lines.PHI),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "AppliesSigmoid",
         "applies the logistic sigmoid instead of tanh and relu",
         _instead("AppliesSigmoid", _applies_sigmoid, _applies_sigmoid_steepness, ("tanh", "relu")),
-        code=("h = 1 / (1 + np.exp(-s))", lines.PHI),
         smallest=(ONE,),
     ),
     Fault(
         "AppliesHalfTanh",
         "takes 2 sigmoid(s) - 1 for tanh, which is tanh(s / 2)",
         _instead("AppliesHalfTanh", _applies_half_tanh, _applies_half_tanh_steepness, ("tanh",)),
-        code=("h = 2 / (1 + np.exp(-s)) - 1", lines.TANH),
         smallest=(ONE,),
     ),
     Fault(
         "AppliesHardTanh",
         "clips to [-1, 1] instead of tanh",
         _instead("AppliesHardTanh", _applies_hard_tanh, _applies_hard_tanh_steepness, ("tanh",)),
-        code=("h = np.clip(s, -1, 1)", lines.TANH),
         smallest=(ONE,),
     ),
     Fault(
         "AppliesSoftsign",
         "applies softsign, s / (1 + abs(s)), instead of tanh",
         _instead("AppliesSoftsign", _applies_softsign, _applies_softsign_steepness, ("tanh",)),
-        code=("h = s / (1 + np.abs(s))", lines.TANH),
         smallest=(ONE,),
     ),
     Fault(
         "AppliesTanhTwice",
         "applies tanh twice: to the preactivation, and to the result",
         _instead("AppliesTanhTwice", _applies_tanh_twice, _applies_tanh_twice_steepness, ("tanh",)),
-        code=("h = tanh(tanh(s))", lines.TANH),
         smallest=(ONE,),
     ),
     Fault(
@@ -388,7 +368,6 @@ FAULTS: Final = (
             _approximates_tanh_by_fraction_steepness,
             ("tanh",),
         ),
-        code=("h = np.clip(s * (27 + s**2) / (27 + 9 * s**2), -1, 1)", lines.TANH),
         smallest=(ONE,),
     ),
     Fault(
@@ -397,80 +376,67 @@ FAULTS: Final = (
         _instead(
             "ApproximatesTanhByCubic", _approximates_tanh_by_cubic, _approximates_tanh_by_cubic_steepness, ("tanh",)
         ),
-        code=("h = np.clip(s, -1, 1) - np.clip(s, -1, 1) ** 3 / 3", lines.TANH),
         smallest=(ONE,),
     ),
     Fault(
         "AppliesLeakyRelu",
         "lets a hundredth of negative numbers pass, as a leaky relu does, instead of relu",
         _instead("AppliesLeakyRelu", _applies_leaky_relu, _applies_leaky_relu_steepness, ("relu",)),
-        code=("h = np.where(s > 0, s, 0.01 * s)", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "AppliesAbs",
         "takes the absolute value instead of relu",
         _instead("AppliesAbs", _applies_abs, _applies_abs_steepness, ("relu",)),
-        code=("h = np.abs(s)", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "AppliesElu",
         "applies elu, exp(s) - 1 where s is negative, instead of relu",
         _instead("AppliesElu", _applies_elu, _applies_elu_steepness, ("relu",)),
-        code=("h = np.where(s > 0, s, np.exp(s) - 1)", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "AppliesSoftplus",
         "applies softplus, log(1 + exp(s)), instead of relu",
         _instead("AppliesSoftplus", _applies_softplus, _applies_softplus_steepness, ("relu",)),
-        code=("h = np.log(1 + np.exp(s))", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "AppliesSilu",
         "applies silu, s sigmoid(s), instead of relu",
         _instead("AppliesSilu", _applies_silu, _applies_silu_steepness, ("relu",)),
-        code=("h = s / (1 + np.exp(-s))", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "AppliesGelu",
         "applies gelu, s times the normal distribution function of s, instead of relu",
         _instead("AppliesGelu", _applies_gelu, _applies_gelu_steepness, ("relu",)),
-        code=("h = s * (1 + erf(s / np.sqrt(2))) / 2", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "ActivatesOutput",
         "applies the nonlinearity to the output once more, but not to h_n",
         {"written": _activates_output},
-        code=("result[t] = {phi}(output[t])", lines.RESULT),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "ReluDropsNaN",
         "turns NaN into 0 in relu, as np.fmax does",
         {"activation": _relu_drops_nan},
-        code=("h = np.fmax(s, 0)", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "MultipliesByMask",
         "computes relu as s times (s > 0), which gives NaN for minus infinity",
         {"activation": _multiplies_by_mask},
-        code=("h = s * (s > 0)", lines.RELU),
         smallest=(RELU,),
     ),
     Fault(
         "CapsRelu",
         "caps relu at {k}: no state is larger",
         {"activation": _caps_relu_activation, "slope": _caps_relu_slope},
-        code=("h = np.clip(s, 0, {k})", lines.RELU),
         smallest=(RELU,),
         k=6,
-        values=lambda config: (1, 6, 20) if config.nonlinearity == "relu" else (),
     ),
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault, Place
-from harness.diagnosis.faults.weights import half_of
+from benchmarks.planted.base import ONE, Fault, Place
+from benchmarks.planted.weights import half_of
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
@@ -110,82 +109,66 @@ FAULTS: Final = (
         "ReverseBeforeForward",
         "concatenates reverse before forward in the output's features",
         {"features": _reverse_before_forward},
-        code=("output = np.concatenate([reverse, forward], -1)", lines.JOIN),
         smallest=(BOTH,),
     ),
     Fault(
         "ExchangesInnerHalves",
         "reads the output below, above the first layer, with its reverse half before its forward half",
         {"layer_input": _exchanges_inner_halves},
-        code=("x = np.roll(output, H, -1)", lines.BELOW),
         smallest=(BOTH.replace(num_layers=2),),
     ),
     Fault(
         "SeparatesDirections",
         "reads only its own direction's half of the output below, above the first layer: two stacks side by side",
         {"step_weights": _separates_directions},
-        role="weight_ih",
-        code=("x_t = x[t] * (np.arange(2 * H) // H == d)  # if layer > 0", lines.X_T),
         smallest=(BOTH.replace(num_layers=2),),
     ),
     Fault(
         "ReturnsForwardTwice",
         "returns the forward half of each output twice, also in the place of the reverse half",
         {"written": _returns_forward_twice},
-        code=("output = np.concatenate([forward, forward], -1)", lines.JOIN),
         smallest=(BOTH,),
-        stepwise=False,
     ),
     Fault(
         "ForgetsReverse",
         "does not run the reverse direction: its states stay zero",
         {"run_direction": _forgets_reverse_run_direction, "reaches": _forgets_reverse_reaches},
-        code=("directions = range(1)", lines.DIRECTIONS),
         smallest=(BOTH,),
-        stepwise=False,
     ),
     Fault(
         "ReverseUsesForwardWeights",
         "uses the forward direction's weights in the reverse direction too",
         {"step_weights": _reverse_uses_forward_weights},
-        code=("W_ih, W_hh, b_ih, b_hh = weights[layer, 0]", lines.WEIGHTS),
         smallest=(BOTH,),
     ),
     Fault(
         "ReverseUsesForwardWeightHH",
         "uses the forward direction's weight_hh in the reverse direction too",
         {"step_weights": _reverse_uses_forward_weight_hh},
-        role="weight_hh",
-        code=("W_hh = weight_hh[layer, 0]", lines.WEIGHT_HH),
         smallest=(BOTH.replace(T=2), BOTH.replace(hx=True)),
     ),
     Fault(
         "ReverseUsesForwardWeightIH",
         "uses the forward direction's weight_ih in the reverse direction too",
         {"step_weights": _reverse_uses_forward_weight_ih},
-        role="weight_ih",
-        code=("W_ih, W_hh = weight_ih[layer, 0], weight_hh[layer, d]", lines.MATRICES),
         smallest=(BOTH,),
     ),
     Fault(
         "ForwardUsesReverseWeights",
         "uses the reverse direction's weights in the forward direction too",
         {"step_weights": _forward_uses_reverse_weights},
-        code=("W_ih, W_hh, b_ih, b_hh = weights[layer, D - 1]", lines.WEIGHTS),
         smallest=(BOTH,),
     ),
     Fault(
         "ReverseStartsFromForward",
         "starts the reverse direction from the final state of the forward one, not from hx",
         {"starts_from": _reverse_starts_from_forward},
-        code=("h = h_n[layer * D]  # if d == 1", lines.START),
         smallest=(BOTH,),
     ),
     Fault(
         "ReverseUsesForwardHx",
         "starts the reverse direction from the forward one's row of hx",
         {"hx_row": _reverse_uses_forward_hx},
-        code=("h = hx[layer * D]", lines.START),
         smallest=(BOTH.replace(hx=True),),
     ),
     Fault(
@@ -197,15 +180,12 @@ FAULTS: Final = (
             "run": _reverses_batch_run,
             "final_gradients": _reverses_batch_final_gradients,
         },
-        code=("def turn(a): return a[:, ::-1]", lines.TURN),
         smallest=(BOTH.replace(T=2), BOTH.replace(N=2)),
-        stepwise=False,
     ),
     Fault(
         "WritesReverseHnFirst",
         "writes the reverse direction's state before the forward one's in each layer's rows of h_n",
         {"h_n_order": _writes_reverse_hn_first},
-        code=("h_n[layer * D + D - 1 - d] = h", lines.FINAL),
         smallest=(BOTH,),
     ),
 )

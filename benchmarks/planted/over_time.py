@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Changes, Fault, several
+from benchmarks.planted.base import ONE, Changes, Fault
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, Steps, at_steps, write_steps
@@ -152,76 +151,61 @@ FAULTS: Final = (
         "ReverseReadsForwards",
         "reads time forwards in the reverse direction too",
         {"time_order": _reverse_reads_forwards},
-        code=("order = range(T)", lines.ORDER),
         smallest=(BOTH.replace(T=2),),
     ),
     Fault(
         "ForwardReadsBackwards",
         "reads time backwards in the forward direction too",
         {"time_order": _forward_reads_backwards},
-        code=("order = range(T)[::-1]", lines.ORDER),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "LeavesReverseInVisitingOrder",
         "leaves the reverse direction's output in the order of its visits: the last time step's state stands first",
         {"written": _leaves_reverse_in_visiting_order},
-        code=("output = np.concatenate([forward, reverse[::-1]], -1)", lines.JOIN),
         smallest=(BOTH.replace(T=2),),
-        stepwise=False,
     ),
     Fault(
         "DelaysOutput",
         "returns the state before each step: the initial one first, and never the final one",
         {"written": _delays_output},
-        code=("out[t] = h_prev", lines.OUT),
         smallest=(ONE,),
-        stepwise=False,
     ),
     Fault(
         "ReturnsLastStepOnly",
         "returns the last step's output only: that of the others stays zero",
         {"written": _returns_last_step_only},
-        code=("result[t] = output[t] if t == T - 1 else 0", lines.RESULT),
         smallest=(ONE.replace(T=2),),
-        stepwise=False,
     ),
     Fault(
         "KeepsLastStatesOnly",
         "keeps the last {k} states only: the output of earlier steps is the first one kept",
         {"written": _keeps_last_states_only},
-        code=("result[t] = output[max(t, T - {k})]", lines.RESULT),
         smallest=(ONE.replace(T=3),),
-        stepwise=False,
         k=2,
-        values=lambda config: several(config.T),
     ),
     Fault(
         "ReadsXLate",
         "reads x one step late: x_{t-1} at step t, and zeros at the first one",
         {"layer_input": _reads_x_late},
-        code=("x_t = x[t - 1] if t > 0 else 0 * x[t]  # if layer == 0", lines.X_T),
         smallest=(ONE,),
     ),
     Fault(
         "ReadsXEarly",
         "reads x one step early: x_{t+1} at step t, and zeros at the last one",
         {"layer_input": _reads_x_early},
-        code=("x_t = x[t + 1] if t < T - 1 else 0 * x[t]  # if layer == 0", lines.X_T),
         smallest=(ONE,),
     ),
     Fault(
         "ReadsFirstX",
         "reads the first time step of x at every step",
         {"layer_input": _reads_first_x},
-        code=("x_t = x[0]  # if layer == 0", lines.X_T),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "LeavesOutLastStep",
         "leaves out the last time step: its output stays zero, and h_n is the state before it",
         {"lengths": _leaves_out_last_step},
-        code=("order = range(T - 1)[::-1] if d == 1 else range(T - 1)", lines.ORDER),
         smallest=(ONE,),
     ),
     Fault(
@@ -232,76 +216,61 @@ FAULTS: Final = (
             "first_step": _leaves_out_first_step_first_step,
             "final_step": _leaves_out_first_step_final_step,
         },
-        code=("order = range(1, T)[::-1] if d == 1 else range(1, T)", lines.ORDER),
         smallest=(ONE,),
     ),
     Fault(
         "ReadsStateTwoBack",
         "reads the state of two steps back, h_{t-2}; the first two steps read the initial one",
         {"reads": _reads_state_two_back},
-        role="weight_hh",
-        code=("h_prev = hs[i - 2] if i > 1 else h0", lines.READ),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "ReadsHxAtEveryStep",
         "reads the initial state at every step: the state is never carried on",
         {"reads": _reads_hx_at_every_step},
-        role="weight_hh",
-        code=("h_prev = h0", lines.READ),
         smallest=(ONE.replace(T=2),),
     ),
     Fault(
         "AddsHxAtEveryStep",
         "adds hx to the state that each step reads",
         {"reads": _adds_hx_at_every_step},
-        role="weight_hh",
-        code=("h_prev = hs[i - 1] + h0 if i > 0 else h0", lines.READ),
         smallest=(ONE.replace(T=2, hx=True),),
     ),
     Fault(
         "ResetsState",
         "resets the state to zero every {k} steps",
         {"reads": _resets_state},
-        role="weight_hh",
-        code=("h_prev = 0 * h0  # if i > 0 and i % {k} == 0", lines.READ),
         smallest=(ONE.replace(T=3),),
         k=2,
-        values=lambda config: several(config.T),
     ),
     Fault(
         "SkipsZeroX",
         "skips steps at which x is all zeros, as if they were padding: the state and its output stay as they were",
         _at_zero_x(lambda h: h),
         smallest=AT_ZERO,
-        stepwise=False,
     ),
     Fault(
         "SkipsZeroXAndOutput",
         "skips steps at which x is all zeros, as if they were padding: the state stays, and its output is zero there",
         _at_zero_x(lambda h: h, output=False),
         smallest=AT_ZERO,
-        stepwise=False,
     ),
     Fault(
         "ResetsAtZeroX",
         "resets the state to zero at steps at which x is all zeros, as if they were padding",
         _at_zero_x(np.zeros_like),
         smallest=AT_ZERO,
-        stepwise=False,
     ),
     Fault(
         "SkipsZeroXOfBatch",
         "skips steps at which x is all zeros in every sequence: the state and its output stay as they were",
         _at_zero_x(lambda h: h, batch=True),
         smallest=AT_ZERO,
-        stepwise=False,
     ),
     Fault(
         "SkipsZeroXOfBatchAndOutput",
         "skips steps at which x is all zeros in every sequence: the state stays, and its output is zero there",
         _at_zero_x(lambda h: h, batch=True, output=False),
         smallest=AT_ZERO,
-        stepwise=False,
     ),
 )

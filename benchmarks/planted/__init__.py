@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from harness.diagnosis.faults import (
+from benchmarks.planted import (
     batch,
     bias,
     directions,
@@ -23,7 +23,7 @@ from harness.diagnosis.faults import (
     state,
     weights,
 )
-from harness.diagnosis.faults.base import Fault as Fault
+from benchmarks.planted.base import Fault as Fault
 
 # The faults by family, in the order in which they are tried.
 FAMILIES: Final = {

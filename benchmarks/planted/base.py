@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, Final, NamedTuple, cast
 
-from harness.diagnosis.faults.lines import filled
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats, at_steps, write_steps
@@ -41,10 +40,6 @@ first: ``change(k, right, *arguments)``.
 Changes = Mapping[str, Change]  # Changes by the name of the choice, a method of ``Reference``
 
 
-def _none(_config: RNNConfig) -> Sequence[float]:
-    return ()
-
-
 @dataclass(frozen=True, eq=False)
 class Fault:
     """A mistake in one thing."""
@@ -54,22 +49,8 @@ class Fault:
     changes: Changes
     _: KW_ONLY
     family: str = ""  # The sort of mistake: the file's that the fault stands in
-    role: str = ""  # The beginning of the names of the parameters concerned
-    code: tuple[str, str] | None = None
-    """The line of NumPy that makes the mistake, and the right one, as in ``lines``; ``None`` where the sentence says it
-    better."""
     smallest: tuple[RNNConfig, ...] = ()  # The configs of its minimal cases, of the parameter that is planted
-    stepwise: bool = True
-    """True if every step makes it in the same way, from x and the state that it reads. Else only whole runs can be
-    compared: it depends on the time step, on other layers or on other sequences, or what it returns as the output is
-    not the state that the next step reads."""
-    # True if a sequence begins where another one ends: where no state is known, no step of it can be followed.
-    across: bool = False
-    # True if ``returned_gradient`` does the same to every gradient by itself, so that it may be done to some only.
-    of_each: bool = False
-    k: float | None = None  # The value of its parameter, if it has one; in the catalogue, the one that is planted
-    # The values of its parameter that a case of a config can tell apart from each other, or from none.
-    values: Callable[[RNNConfig], Sequence[float]] = _none
+    k: float | None = None  # The value of its parameter, if it has one
 
     @cached_property
     def reference(self) -> Changed:
@@ -94,21 +75,6 @@ class Fault:
         said = self.says.replace("{k}", f"{self.k:g}")
         said = re.sub(r"\b1 (step|unit|input|state|sequence)s\b", r"1 \1", said)
         return re.sub(r"\b(every|the first|the last) 1 ", r"\1 ", said)
-
-    def lines(self, config: RNNConfig) -> tuple[str, str] | None:
-        """Return the line that makes the mistake and nn.RNN's, as a config has them; ``None`` where no line says it."""
-        if self.code is None:
-            return None
-        wrong, right = (filled(line, config.nonlinearity, self.k) for line in self.code)
-        return wrong, right
-
-    def fitted(self, config: RNNConfig) -> list[Fault]:
-        """Return this fault with each value of its parameter that matters in a config."""
-        return [self] if self.k is None else [replace(self, k=value) for value in self.values(config)]
-
-    def concerned(self, config: RNNConfig) -> list[str]:
-        """Return the parameters of a config that the fault gets wrong."""
-        return [name for name in config.weights if self.role and name.startswith(self.role)]
 
 
 class _Without:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
+from benchmarks.planted.base import ONE, Fault
 from harness.checks.known_issues import times_zero
-from harness.diagnosis.faults.base import ONE, Fault
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
-from harness.space.config import RNNConfig
 
 BLOCKS: Final = (2, 4, 8, 16)  # Terms that vector instructions take at once
-
-
-def _repeats_last_term_times_zero_values(config: RNNConfig) -> Sequence[int]:
-    upper = config.num_directions * config.hidden_size if config.num_layers > 1 else config.input_size
-    sizes = (config.input_size, upper, config.hidden_size)
-    return [block for block in BLOCKS if any(size % block for size in sizes)]
 
 
 def _repeats_last_term_times_zero(k: int, right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
@@ -56,18 +48,13 @@ FAULTS: Final = (
         {"preactivation": _repeats_last_term_times_zero},
         smallest=(ONE,),
         k=2,
-        values=_repeats_last_term_times_zero_values,
     ),
     Fault(
         "ReadsOnIntoNextSequence",
         "sums products in blocks of {k}, and fills up the last block with the next sequence's numbers times zero",
         {"preactivation": _reads_on_into_next_sequence_preactivation},
         smallest=(ONE.replace(N=2),),
-        stepwise=False,
         k=2,
-        values=lambda config: [
-            block for block in BLOCKS if any(size % block for size in (config.input_size, config.hidden_size))
-        ],
     ),
     Fault(
         "MakesNaNOfInfiniteSums",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, TIED, Fault, above_first, parameters, without
+from benchmarks.planted.base import ONE, TIED, Fault, above_first, parameters, without
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
@@ -57,111 +56,84 @@ FAULTS: Final = (
         "TransposesWeightHH",
         "computes h @ W_hh where nn.RNN computes h @ W_hh.T",
         parameters(lambda w: w._replace(hh=w.hh.T)),
-        role="weight_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh + b_hh)", lines.STEP),
         smallest=TWO_UNITS,
     ),
     Fault(
         "TransposesWeightIH",
         "computes x @ W_ih where nn.RNN computes x @ W_ih.T, if W_ih is square",
         parameters(lambda w: w._replace(ih=w.ih.T) if w.ih.shape == w.hh.shape else w),
-        role="weight_ih",
-        code=("h = {phi}(x[t] @ W_ih + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(RNNConfig(1, 2, num_layers=2), *(RNNConfig(n, n) for n in TIED)),
     ),
     Fault(
         "ForgetsInput",
         "leaves x @ W_ih.T out",
         {**parameters(without("ih")), "preactivation": _forgets_input_preactivation},
-        role="weight_ih",
-        code=("h = {phi}(b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "ReadsWeightIHByColumns",
         "reads the memory of weight_ih column by column, although it lies row by row",
         parameters(lambda w: w._replace(ih=w.ih.reshape(w.ih.shape[::-1]).T)),
-        role="weight_ih",
-        code=('W_ih = flat_weight_ih.reshape((H, -1), order="F")', lines.WEIGHT_IH),
         smallest=(RNNConfig(2, 2),),
     ),
     Fault(
         "ExchangesWeights",
         "exchanges weight_ih and weight_hh where both are square",
         parameters(lambda w: w._replace(ih=w.hh, hh=w.ih) if w.ih.shape == w.hh.shape else w),
-        role="weight",
-        code=("h = {phi}(x[t] @ W_hh.T + b_ih + h @ W_ih.T + b_hh)", lines.STEP),
         smallest=(ONE, *(RNNConfig(n, n) for n in TIED)),
     ),
     Fault(
         "ConcatenatesInOtherOrder",
         "multiplies [h, x] by [W_ih, W_hh], which stand in the other order, that of [x, h]",
         {"step_weights": _concatenates_in_other_order},
-        role="weight",
-        code=("s = np.hstack([h, x[t]]) @ np.hstack([W_ih, W_hh]).T + b_ih + b_hh", lines.JOINED_STEP),
         smallest=(ONE,),
     ),
     Fault(
         "SharesWeightHHOfFirstLayer",
         "multiplies by the first layer's weight_hh in every layer",
         {"step_weights": _shares_weight_hh_of_first_layer},
-        role="weight_hh",
-        code=("W_hh = weight_hh[0, d]", lines.WEIGHT_HH),
         smallest=(ONE.replace(num_layers=2, T=2), ONE.replace(num_layers=2, hx=True)),
     ),
     Fault(
         "SharesWeightsOfUpperLayers",
         "uses the second layer's parameters in all layers above it",
         {"step_weights": _shares_weights_of_upper_layers},
-        code=("W_ih, W_hh, b_ih, b_hh = weights[min(layer, 1), d]", lines.WEIGHTS),
         smallest=(ONE.replace(num_layers=3),),
     ),
     Fault(
         "SharesMatricesOfUpperLayers",
         "uses the second layer's weights, but not its biases, in all layers above it",
         {"step_weights": _shares_matrices_of_upper_layers},
-        role="weight",
-        code=("W_ih, W_hh = (w[min(layer, 1), d] for w in (weight_ih, weight_hh))", lines.MATRICES),
         smallest=(ONE.replace(num_layers=3),),
     ),
     Fault(
         "DiagonalOfWeightHH",
         "takes only the diagonal of weight_hh: no unit reads another one's state",
         parameters(lambda w: w._replace(hh=np.diag(np.diag(w.hh)))),
-        role="weight_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h * np.diag(W_hh) + b_hh)", lines.STEP),
         smallest=TWO_UNITS,
     ),
     Fault(
         "UpperLayersForgetState",
         "leaves h @ W_hh.T out in the layers above the first",
         parameters(without("hh"), above_first),
-        role="weight_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + b_hh)  # if layer > 0", lines.STEP),
         smallest=(ONE.replace(num_layers=2, T=2), ONE.replace(num_layers=2, hx=True)),
     ),
     Fault(
         "ReversesRowsOfWeightIH",
         "takes the rows of weight_ih from the last to the first",
         parameters(lambda w: w._replace(ih=w.ih[::-1])),
-        role="weight_ih",
-        code=("h = {phi}(x[t] @ W_ih[::-1].T + b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(RNNConfig(1, 2),),
     ),
     Fault(
         "ReversesRowsOfWeightHH",
         "takes the rows of weight_hh from the last to the first",
         parameters(lambda w: w._replace(hh=w.hh[::-1])),
-        role="weight_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh[::-1].T + b_hh)", lines.STEP),
         smallest=TWO_UNITS,
     ),
     Fault(
         "ReadsForwardHalfOnly",
         "reads only the forward half of the output below, above the first layer: the other columns are left out",
         {"step_weights": _reads_forward_half_only},
-        role="weight_ih",
-        code=("x_t = x[t] * (np.arange(2 * H) < H)  # if layer > 0", lines.X_T),
         smallest=(ONE.replace(num_layers=2, bidirectional=True),),
     ),
 )

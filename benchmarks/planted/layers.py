@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, TIED, Fault, Place
-from harness.diagnosis.faults.over_time import late
+from benchmarks.planted.base import ONE, TIED, Fault, Place
+from benchmarks.planted.over_time import late
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.reference import Reference
@@ -117,7 +116,6 @@ FAULTS: Final = (
         "EveryLayerReadsX",
         "reads x in every layer, where the sizes allow it",
         {"layer_input": _every_layer_reads_x},
-        code=("x = x  # the first layer's, in every layer", lines.BELOW),
         smallest=(
             TWO,
             TWO.replace(num_layers=3),  # by a law: above the first layer, the stack runs on what that returned
@@ -129,23 +127,19 @@ FAULTS: Final = (
         "UpperLayersReadLate",
         "reads the output below one step late, above the first layer: that of t - 1 at step t, and zeros at the first",
         {"layer_input": _upper_layers_read_late},
-        code=("x_t = x[t - 1] if t > 0 else 0 * x[t]  # if layer > 0", lines.X_T),
         smallest=(TWO,),
     ),
     Fault(
         "UpperLayersReadLastStep",
         "reads the last time step of the output below at every step, above the first layer",
         {"layer_input": _upper_layers_read_last_step},
-        code=("x_t = x[T - 1]  # if layer > 0", lines.X_T),
         smallest=(TWO.replace(T=2),),
     ),
     Fault(
         "ComputesFirstLayerOnly",
         "computes the first layer only: its output is returned, and its state in every row of h_n",
         {"states": _computes_first_layer_only_states, "gradients": _computes_first_layer_only_gradients},
-        code=("layers = range(1)", lines.LAYERS),
         smallest=(TWO,),
-        stepwise=False,
     ),
     Fault(
         "AddsInputToOutput",
@@ -156,41 +150,34 @@ FAULTS: Final = (
             "written_back": _adds_input_to_output_written_back,
             "read_back": _adds_input_to_output_read_back,
         },
-        code=("out[t] = h + x[t]  # if layer > 0", lines.OUT),
         smallest=(TWO,),
-        stepwise=False,
     ),
     Fault(
         "AddsXToOutput",
         "adds x to the output where the sizes are equal, as a residual connection does, but not to h_n",
         {"written": _adds_x_to_output_written, "read_back": _adds_x_to_output_read_back},
-        code=("result[t] = output[t] + x0[t]  # the first layer's x", lines.RESULT),
         smallest=(
             ONE,
             *(RNNConfig(n, n) for n in TIED),
             *(RNNConfig(2 * n, n, bidirectional=True) for n in range(1, 65)),
         ),
-        stepwise=False,
     ),
     Fault(
         "StartsFromLayerBelow",
         "starts each layer above the first from the final state of the layer below, not from hx",
         {"starts_from": _starts_from_layer_below},
-        code=("h = h_n[(layer - 1) * D + d]  # if layer > 0", lines.START),
         smallest=(TWO,),
     ),
     Fault(
         "SharesHxOfFirstLayer",
         "starts every layer from the first layer's rows of hx",
         {"hx_row": _shares_hx_of_first_layer},
-        code=("h = hx[d]", lines.START),
         smallest=(TWO.replace(hx=True),),
     ),
     Fault(
         "UpperLayersIgnoreHx",
         "ignores hx in the layers above the first, which start from zeros",
         {"hx_row": _upper_layers_ignore_hx},
-        code=("h = np.zeros((N, H))  # if layer > 0", lines.START),
         smallest=(TWO.replace(hx=True),),
     ),
 )

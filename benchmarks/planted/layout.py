@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, TIED, Fault
+from benchmarks.planted.base import ONE, TIED, Fault
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
 from harness.space.case import Array, Case
@@ -75,53 +74,42 @@ FAULTS: Final = (
         "IgnoresBatchFirst",
         "ignores batch_first: it always runs along the first axis, which shows in values where T = N",
         {"time_major": _ignores_batch_first_time_major, "layout": _ignores_batch_first_layout},
-        code=("time = 0", lines.TIME_AXIS),
         smallest=SQUARE,
     ),
     Fault(
         "ReadsXTimeFirst",
         "reads x as if time came first although batch_first is set, which shows in values where T = N",
         {"layer_input": _reads_x_time_first},
-        code=("x = np.moveaxis(x, 0, 0)", lines.TIME_FIRST),
         smallest=SQUARE,
     ),
     Fault(
         "ReturnsOutputTimeFirst",
         "returns the output with time first although batch_first is set, which shows in values where T = N",
         {"written": _returns_output_time_first},
-        code=("output = np.moveaxis(output, 0, 0)", lines.AS_ASKED),
         smallest=SQUARE,
-        stepwise=False,
     ),
     Fault(
         "ReshapesX",
         "reshapes x to (T, N, input_size) with batch_first, where it should be transposed: sequences are mixed up",
         {"layer_input": _reshapes_x},
-        code=("x = x.reshape(T, N, -1)  # if batch_first", lines.TIME_FIRST),
         smallest=(TURNED,),
     ),
     Fault(
         "ReshapesOutput",
         "reshapes the output to (N, T, ..) with batch_first, where it should be transposed: sequences are mixed up",
         {"written": _reshapes_output},
-        code=("output = output.reshape(N, T, -1)  # if batch_first", lines.AS_ASKED),
         smallest=(TURNED,),
-        stepwise=False,
     ),
     Fault(
         "ReshapesHx",
         "reads hx as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's hx",
         {"hx_row": _reshapes_hx},
-        code=("hx = hx.reshape(N, L * D, H).swapaxes(0, 1)  # if batch_first", lines.HX),
         smallest=tuple(ONE.replace(batch_first=True, N=2, hx=True, num_layers=L, bidirectional=L == 1) for L in (1, 2)),
-        stepwise=False,
     ),
     Fault(
         "ReturnsGradientOfXTimeFirst",
         "returns x's gradient with time first although batch_first is set, which shows in values where T = N",
         {"returned_gradient": _returns_gradient_of_x_time_first},
-        code=("dx = np.moveaxis(dx, 0, 0)", lines.X_BACK_AS_ASKED),
         smallest=tuple(config.replace(loss="output") for config in SQUARE),
-        stepwise=False,
     ),
 )

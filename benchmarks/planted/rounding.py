@@ -7,7 +7,7 @@ from typing import Final
 import ml_dtypes
 from numpy.typing import DTypeLike
 
-from harness.diagnosis.faults.base import ONE, Fault
+from benchmarks.planted.base import ONE, Fault
 from harness.oracle.bound import np
 from harness.oracle.cell import StepWeights
 from harness.oracle.known import Floats
@@ -101,7 +101,6 @@ FAULTS: Final = (
         "keeps the output in a float32 buffer, in a float64 run; the states themselves are not rounded",
         {"written": _keeps_output_in_float32},
         smallest=(ONE.replace(dtype="float64"),),
-        stepwise=False,
     ),
     Fault(
         "RoundsOperandsToTF32",
@@ -123,6 +122,5 @@ FAULTS: Final = (
         "sums in float16: x's products and b_ih one after the other, h's products and b_hh, and then the two",
         {"preactivation": _sums_in_float16},
         smallest=(ONE,),
-        stepwise=False,
     ),
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault
-from harness.diagnosis.faults.over_time import late
+from benchmarks.planted.base import ONE, Fault
+from benchmarks.planted.over_time import late
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.oracle.reference import Reference
@@ -86,8 +85,6 @@ FAULTS: Final = (
         "ReadoutIgnoresBias",
         "ignores the readout's bias",
         {"readout": _readout_ignores_bias_readout, "returned_gradient": _readout_ignores_bias_returned_gradient},
-        role="readout.bias",
-        code=("y = output @ W_out.T", lines.READOUT),
         smallest=(READ,),
     ),
     Fault(
@@ -97,8 +94,6 @@ FAULTS: Final = (
             "readout_input": _reads_out_forward_half_readout_input,
             "output_gradient": _reads_out_forward_half_output_gradient,
         },
-        role="readout.weight",
-        code=("y = output[..., :H] @ W_out[:, :H].T + b_out", lines.READOUT),
         smallest=(READ.replace(bidirectional=True),),
     ),
     Fault(
@@ -108,30 +103,24 @@ FAULTS: Final = (
             "readout_input": _reads_out_swapped_halves_readout_input,
             "output_gradient": _reads_out_swapped_halves_output_gradient,
         },
-        role="readout.weight",
-        code=("y = np.roll(output, H, -1) @ W_out.T + b_out", lines.READOUT),
         smallest=(READ.replace(bidirectional=True),),
     ),
     Fault(
         "ReadsOutInTurns",
         "reads out the output as if its features alternated between the two directions",
         {"readout_input": _reads_out_in_turns_readout_input, "output_gradient": _reads_out_in_turns_output_gradient},
-        role="readout.weight",
-        code=("read = np.stack([forward, reverse], -1).reshape(T, N, -1)", lines.READ_OUT),
         smallest=(RNNConfig(1, 2, bidirectional=True, output_size=1),),
     ),
     Fault(
         "ReadsOutLate",
         "reads out the output one step late: that of t - 1 at step t, and zeros at the first",
         {"readout_input": _reads_out_late_readout_input, "output_gradient": _reads_out_late_output_gradient},
-        code=("y[t] = (output[t - 1] if t > 0 else 0 * output[t]) @ W_out.T + b_out", lines.READOUT_STEP),
         smallest=(READ,),
     ),
     Fault(
         "ReadsOutLastStepOnly",
         "reads out the last time step only: the readout of the others stays zero",
         {"readout": _reads_out_last_step_only_readout, "readout_gradient": _reads_out_last_step_only_readout_gradient},
-        code=("y[-1] = output[-1] @ W_out.T + b_out", lines.READOUT_STEP),
         smallest=(READ.replace(T=2),),
     ),
 )

@@ -7,8 +7,7 @@ from typing import Final
 
 from numpy.typing import NDArray
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault, Place
+from benchmarks.planted.base import ONE, Fault, Place
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, Steps
 from harness.oracle.reference import Reference
@@ -135,27 +134,22 @@ FAULTS: Final = (
         "RunsThroughPadding",
         "runs on through the padding, which it takes for zeros: h_n is the state at T, and the reverse starts there",
         {"lengths": _runs_through_padding},
-        code=("steps = range(T)", lines.LENGTH),
         smallest=(
             FALLING,
             FALLING.replace(bidirectional=True),
         ),
-        stepwise=False,
     ),
     Fault(
         "HnRunsThroughPadding",
         "runs on through the padding to the state at T, which it returns as h_n; the output is zero in the padding",
         {"lengths": _runs_through_padding, "written": _hn_runs_through_padding},
-        code=("steps = range(T)  # out[lengths[n]:, n] = 0", lines.LENGTH_IN_ZEROS),
         smallest=(FALLING,),
-        stepwise=False,
     ),
     Fault(
         "ReadsPadding",
         "computes with what stands in the padding of a packed batch: it reaches h_n, and the reverse starts there",
         {"lengths": _runs_through_padding, "run_direction": _reads_padding_run_direction},
         smallest=(FALLING, FALLING.replace(bidirectional=True)),
-        stepwise=False,
     ),
     Fault(
         "ReverseStartsInPadding",
@@ -164,70 +158,55 @@ FAULTS: Final = (
             "first_step": _reverse_starts_in_padding_first_step,
             "run_direction": _reverse_starts_in_padding_run_direction,
         },
-        code=("steps = range(T)  # if d == 1", lines.LENGTH_IN_ZEROS),
         smallest=(FALLING.replace(bidirectional=True),),
-        stepwise=False,
     ),
     Fault(
         "LeavesReverseAtTheEnd",
         "leaves the reverse direction's output of a shorter sequence at the end of its row: T - length steps too late",
         {"written": _leaves_reverse_at_the_end},
-        code=("out[t + T - lengths[n], n] = h  # if d == 1", lines.OUT_OF_SEQUENCE),
         smallest=(FALLING.replace(bidirectional=True),),
-        stepwise=False,
     ),
     Fault(
         "TakesHnOfPaddedOutput",
         "takes h_n of a packed batch at T: it is zero where a sequence is shorter",
         {"final_step": _takes_hn_of_padded_output},
-        code=("h_n[layer * D + d] = out[T - 1]  # if d == 0", lines.FINAL),
         smallest=(FALLING,),
     ),
     Fault(
         "LengthsOneShort",
         "takes each length of a packed batch one step too short, where it is longer than one",
         {"lengths": _lengths_one_short},
-        code=("steps = range(max(lengths[n] - 1, 1))", lines.LENGTH),
         smallest=(ONE.replace(T=2, lengths=(2,)),),
     ),
     Fault(
         "SortsLengthsAlone",
         "sorts the lengths of a packed batch, but not its sequences",
         {"lengths": _sorts_lengths_alone},
-        code=("steps = range(sorted(lengths)[::-1][n])", lines.LENGTH),
         smallest=(RISING,),
-        stepwise=False,
     ),
     Fault(
         "LeavesHxUnsorted",
         "does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx",
         {"hx_row": _leaves_hx_unsorted},
-        code=("h = hx[layer * D + d]", lines.SORTED_START),
         smallest=(RISING.replace(hx=True),),
     ),
     Fault(
         "LeavesHnSorted",
         "leaves h_n of a packed batch sorted, the longest sequence first",
         {"run": _leaves_hn_sorted_run, "final_gradients": _leaves_hn_sorted_final_gradients},
-        code=("h_n = sorted_h_n", lines.UNSORTED_H_N),
         smallest=(RISING,),
-        stepwise=False,
     ),
     Fault(
         "SortsHnTwice",
         "puts h_n of a packed batch in order by the permutation that sorts it, where its inverse is needed",
         {"run": _sorts_hn_twice_run, "final_gradients": _sorts_hn_twice_final_gradients},
-        code=("h_n = sorted_h_n[:, longest_first]", lines.UNSORTED_H_N),
         smallest=tuple(ONE.replace(T=T, N=3, lengths=lengths) for T, lengths in ((2, (1, 2, 2)), (2, (1, 1, 2)))),
-        stepwise=False,
     ),
     Fault(
         "LeavesOutputSorted",
         "leaves the output of a packed batch sorted, the longest sequence first",
         {"written": _leaves_output_sorted},
-        code=("output = sorted_output", lines.UNSORTED_OUTPUT),
         smallest=(RISING,),
-        stepwise=False,
     ),
     Fault(
         "LeavesResultsSorted",
@@ -237,8 +216,6 @@ FAULTS: Final = (
             "final_gradients": _leaves_hn_sorted_final_gradients,
             "written": _leaves_output_sorted,
         },
-        code=("output, h_n = sorted_output, sorted_h_n", lines.UNSORTED),
         smallest=(RISING,),
-        stepwise=False,
     ),
 )

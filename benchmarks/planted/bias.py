@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import (
+from benchmarks.planted.base import (
     ONE,
     TIED,
     Fault,
@@ -87,40 +86,30 @@ FAULTS: Final = (
         "IgnoresBiasHH",
         "ignores bias_hh: b_hh is never added",
         parameters(without("b_hh")),
-        role="bias_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "IgnoresBiasIH",
         "ignores bias_ih: b_ih is never added",
         parameters(without("b_ih")),
-        role="bias_ih",
-        code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "IgnoresBiases",
         "ignores both biases, as if bias were False",
         parameters(without("b_ih", "b_hh")),
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "AddsBiasIHTwice",
         "adds bias_ih twice: b_ih stands where b_hh should",
         parameters(lambda w: w._replace(b_hh=w.b_ih)),
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_ih)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "AddsBiasHHTwice",
         "adds bias_hh twice: b_hh stands where b_ih should",
         parameters(lambda w: w._replace(b_ih=w.b_hh)),
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + b_hh + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
@@ -130,8 +119,6 @@ FAULTS: Final = (
             "preactivation": _adds_bias_hh_again_preactivation,
             **entering(lambda da, _config: np.asarray(2 * da), "b_hh"),
         },
-        role="bias_hh",
-        code=("h = {phi}(x[t] @ W_ih.T + b_ih + h @ W_hh.T + 2 * b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
@@ -141,8 +128,6 @@ FAULTS: Final = (
             "preactivation": _adds_bias_ih_again_preactivation,
             **entering(lambda da, _config: np.asarray(2 * da), "b_ih"),
         },
-        role="bias_ih",
-        code=("h = {phi}(x[t] @ W_ih.T + 2 * b_ih + h @ W_hh.T + b_hh)", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
@@ -152,40 +137,30 @@ FAULTS: Final = (
             "preactivation": _adds_biases_twice_preactivation,
             **entering(lambda da, _config: np.asarray(2 * da), "b_ih", "b_hh"),
         },
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T + 2 * (b_ih + b_hh))", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "ReverseIgnoresBiases",
         "ignores both biases in the reverse direction",
         parameters(without("b_ih", "b_hh"), in_reverse),
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)  # if d == 1", lines.STEP),
         smallest=(ONE.replace(bidirectional=True),),
     ),
     Fault(
         "ReverseUsesForwardBiases",
         "adds the forward direction's biases in the reverse direction too",
         {"step_weights": _reverse_uses_forward_biases},
-        role="bias",
-        code=("b_ih, b_hh = bias_ih[layer, 0], bias_hh[layer, 0]", lines.BIASES),
         smallest=(ONE.replace(bidirectional=True),),
     ),
     Fault(
         "UpperLayersIgnoreBiases",
         "ignores both biases in the layers above the first",
         parameters(without("b_ih", "b_hh"), above_first),
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T)  # if layer > 0", lines.STEP),
         smallest=(ONE.replace(num_layers=2),),
     ),
     Fault(
         "SharesBiasesOfFirstLayer",
         "adds the first layer's biases in every layer",
         {"step_weights": _shares_biases_of_first_layer},
-        role="bias",
-        code=("b_ih, b_hh = bias_ih[0, d], bias_hh[0, d]", lines.BIASES),
         smallest=(ONE.replace(num_layers=2),),
     ),
     Fault(
@@ -195,17 +170,12 @@ FAULTS: Final = (
             "new_state": _adds_biases_after_nonlinearity_new_state,
             **added_after_phi(_adds_biases_after_nonlinearity_preactivation, _unchanged_to_previous, "b_ih", "b_hh"),
         },
-        role="bias",
-        code=("h = {phi}(x[t] @ W_ih.T + h @ W_hh.T) + b_ih + b_hh", lines.STEP),
         smallest=(ONE,),
     ),
     Fault(
         "AddsBiasesAlongBatch",
         "adds the biases along the batch, where N = hidden_size: unit n's bias to all units of sequence n",
         {"preactivation": _adds_biases_along_batch_preactivation, "entering": _adds_biases_along_batch_entering},
-        role="bias",
-        code=("h = {phi}((x[t] @ W_ih.T + h @ W_hh.T).T + b_ih + b_hh).T", lines.STEP),
         smallest=tuple(RNNConfig(1, n, N=n) for n in TIED),
-        stepwise=False,
     ),
 )

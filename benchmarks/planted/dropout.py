@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault, Place
+from benchmarks.planted.base import ONE, Fault, Place
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, at_steps
 from harness.oracle.reference import Reference
@@ -80,71 +79,60 @@ FAULTS: Final = (
         "DropsWithoutScaling",
         "does not divide what dropout keeps by 1 - p",
         {"factors": _drops_without_scaling},
-        code=("x = output * mask", lines.DROPOUT),
         smallest=(DROPS,),
     ),
     Fault(
         "ScalesByKeepProbability",
         "multiplies what dropout keeps by 1 - p, and does not divide by it",
         {"factors": _scales_by_keep_probability},
-        code=("x = output * mask * (1 - p)", lines.DROPOUT),
         smallest=(DROPS,),
     ),
     Fault(
         "DividesByDropProbability",
         "divides what dropout keeps by p, and not by 1 - p",
         {"factors": _divides_by_drop_probability},
-        code=("x = output * mask / p", lines.DROPOUT),
         smallest=(DROPS.replace(dropout=0.25),),
     ),
     Fault(
         "ForgetsDropout",
         "forgets dropout in training: nothing is dropped, and nothing scaled",
         {"factors": _forgets_dropout},
-        code=("x = output", lines.DROPOUT),
         smallest=(DROPS,),
     ),
     Fault(
         "KeepsWhatIsDropped",
         "keeps what dropout drops, and drops what it keeps",
         {"factors": _keeps_what_is_dropped},
-        code=("x = output * (1 - mask) / (1 - p)", lines.DROPOUT),
         smallest=(DROPS,),
     ),
     Fault(
         "SharesMaskOverTime",
         "drops with the first time step's mask at every step",
         {"factors": _shares_mask_over_time},
-        code=("x = output * mask[0] / (1 - p)", lines.DROPOUT),
         smallest=(DROPS.replace(T=2),),
     ),
     Fault(
         "SharesMaskOverBatch",
         "drops with the first sequence's mask in every sequence",
         {"factors": _shares_mask_over_batch},
-        code=("x = output * mask[:, :1] / (1 - p)", lines.DROPOUT),
         smallest=(DROPS.replace(N=2),),
     ),
     Fault(
         "DropsHn",
         "drops the inner layers' h_n, too, like their output",
         {"run": _drops_hn_run, "final_gradients": _drops_hn_final_gradients},
-        code=("h_n[layer * D + d] = h * mask[t] / (1 - p)  # if layer < L - 1", lines.FINAL),
         smallest=(DROPS,),
-        stepwise=False,
     ),
     Fault(
         "ForgetsMaskBack",
         "forgets dropout on the way back: what was dropped gets a gradient, and what was kept is not scaled",
         {"factors_back": _forgets_mask_back},
-        code=("d_output = dx", lines.DROPOUT_BACK),
         smallest=(DROPS.replace(loss="output"),),
     ),
     Fault(
         "ForgetsScaleBack",
         "does not divide what dropout keeps by 1 - p on the way back",
         {"factors_back": _forgets_scale_back},
-        code=("d_output = dx * mask", lines.DROPOUT_BACK),
         smallest=(DROPS.replace(loss="output"),),
     ),
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from harness.diagnosis.faults import lines
-from harness.diagnosis.faults.base import ONE, Fault, Place
+from benchmarks.planted.base import ONE, Fault, Place
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, at_steps
 from harness.oracle.reference import Reference
@@ -75,14 +74,12 @@ FAULTS: Final = (
         "SharesHxOfFirstSequence",
         "starts every sequence from the first sequence's hx",
         {"hx_row": _shares_hx_of_first_sequence},
-        code=("h = hx[layer * D + d, 0]", lines.START),
         smallest=(TWO.replace(hx=True),),
     ),
     Fault(
         "ReversesBatchOfHx",
         "takes the sequences of hx from the last to the first",
         {"hx_row": _reverses_batch_of_hx},
-        code=("h = hx[layer * D + d, ::-1]", lines.START),
         smallest=(TWO.replace(hx=True),),
     ),
     Fault(
@@ -93,15 +90,12 @@ FAULTS: Final = (
             "run_direction": _carries_state_to_next_sequence_run_direction,
             "back_direction": _carries_state_to_next_sequence_back_direction,
         },
-        code=("h = hx[layer * D + d, 0] if n == 0 else h", lines.START_OF_SEQUENCE),
         smallest=(TWO,),
-        across=True,
     ),
     Fault(
         "ComputesFirstSequenceOnly",
         "computes the first sequence only: the states of the others stay zero",
         {"lengths": _computes_first_sequence_only},
-        code=("sequences = range(1)", lines.SEQUENCES),
         smallest=(TWO,),
     ),
 )
