@@ -119,7 +119,7 @@ print(Investigation(subject).diagnosis(record.finding, record.scope).cause.lines
 def test_a_term_is_named(tmp_path: Path) -> None:
     said = ran(followed("term", tmp_path), "-c", TERM)
 
-    assert "np.cumsum(h[t-1], 1) @ W_hh.T" in said
+    assert "np.cumsum(h, 1) @ W_hh.T" in said
 
 
 LAW: Final = """

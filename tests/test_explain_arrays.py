@@ -74,7 +74,7 @@ def test_files_are_explained_with_exit_codes_and_json(run: Any, rnn: nn.RNN, mod
     assert right[0] == codes.AGREES
     assert right[1].startswith("agrees with nn.RNN in all 40 numbers, step by step")
     assert wrong[0] == untold[0] == codes.FINDING
-    assert "cause ignores bias_hh: b_hh is never added (bias_hh_l0) yours " in wrong[1]
+    assert "cause ignores bias_hh: b_hh is never added yours " in wrong[1]
     assert "certain it reproduces all 40 numbers" in wrong[1]
     assert "relu, batch_first=True" in untold[1]
     told = json.loads(Path("told.json").read_text())

@@ -29,9 +29,9 @@ from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.identify.ask import Asker, SlowError
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, lacks_gradients
+from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
-from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.observations import Observations, nameable
@@ -210,9 +210,9 @@ class Investigation:
                 scope,
                 self._check(observations, finding, scope),
                 explains_all=self._explains_all(observations, finding),
-                shows=None if computed is None else computed.shows_on,
+                shows=None if computed is None else _shows(observations, computed),
                 of_cause=_of_cause(observations, diagnosis),
-                right=RIGHT if computed is None else computed.mended,
+                right=right_of(finding.case.config) if computed is None else computed.mended,
             )
             explanation = replace(explanation, factors=factors)
             if time.perf_counter() < until and not _certain(diagnosis):
@@ -245,7 +245,7 @@ class Investigation:
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
         tells = nameable(finding) is not None or lacks_gradients(finding.result)
-        if not tells or finding.result.nondeterministic or self._wavers:
+        if not tells or finding.result.nondeterministic:
             return None
         config = finding.case.config
         shown = (config.nonlinearity, *shown_by(config))
@@ -370,6 +370,15 @@ def _mapped(observations: Observations, case: Case, scope: Scope, where: Where |
         return None if where.observation is None else error_maps(where.observation)
     every = (draw(wider(case.config, scope), "normal", 1), case)
     return next((found for one in every if (found := error_maps(observations.of(one))) is not None), None)
+
+
+def _shows(observations: Observations, cause: IdentifiedCause) -> Callable[[Case], bool]:
+    """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws."""
+
+    def shows(case: Case) -> bool:
+        return cause.shows_on(observations.of(case, with_probes=False).case if case.config.drops else case)
+
+    return shows
 
 
 def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:

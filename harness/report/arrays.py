@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import product
 from numbers import Real
 from typing import Any, Final
 
 from harness.checks.result import Method
 from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, hidden_by_roundings, spec_line
 from harness.diagnosis.error_map import error_maps
-from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.recurrence import step_lines
 from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
@@ -24,7 +20,6 @@ from harness.report.page import piece
 from harness.report.record import as_json
 from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
-from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
@@ -235,21 +230,8 @@ def sentence(cause: Cause) -> str:
     if cause.reading.other in OTHERWISE:
         return OTHERWISE[cause.reading.other]
     if cause.explanation is not None:
-        named = str if cause.reading.names else partial(_mistake, config)  # cases have parameters of their own
-        return "; and ".join(map(named, cause.explanation.mistakes))
+        return "; and ".join(cause.mistakes)
     return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
-
-
-def _mistake(config: RNNConfig, mistake: Mistake) -> str:
-    """Return a mistake with the parameters that its step takes otherwise."""
-    roles = [role for role, name in ROLES.items() if re.search(rf"\b({role}|{name})\b", mistake.sentence)]
-    layers = {"above": range(1, config.num_layers), "first layer": (0,)}.get(mistake.place, range(config.num_layers))
-    directions = {"reverse": (1,), "forward": (0,)}.get(mistake.place, range(config.num_directions))
-    names = [
-        n for at in product(layers, directions) for n in weight_names(*at, bias=True) if n.startswith(tuple(roles))
-    ]
-    of_step = mistake.yours.startswith("s[t] = ") and roles
-    return f"{mistake.sentence} ({', '.join(names)})" if of_step else mistake.sentence
 
 
 def _code(cause: Cause) -> list[tuple[str, str]]:

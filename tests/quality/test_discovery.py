@@ -13,8 +13,11 @@ SEED = 1
 
 FIRST = {fault.family: fault for fault in reversed(CATALOGUE)}.values()  # The first fault of every family
 
-# Faults of infinities and NaN, which no question that is asked of a subject shows.
-UNKNOWN = {"NOT YET"}
+# What shows in infinities and NaN alone, which no question to a subject has.
+UNKNOWN = {
+    *("MultipliesByMask", "ReadsPadding", "ReluDropsNaN"),
+    *("MakesNaNOfInfiniteSums", "ReadsOnIntoNextSequence", "RepeatsLastTermTimesZero"),
+}
 
 
 @pytest.mark.parametrize("fault", few(CATALOGUE, lambda fault: fault in FIRST), ids=lambda fault: fault.name)

@@ -76,7 +76,7 @@ def test_a_crash_has_its_place_and_its_traceback() -> None:
 
 def test_the_lines_of_code_are_those_of_the_cause() -> None:
     lines = said(reported(FINDING, Explanation(WITHOUT_B_HH)))
-    assert lines["yours"] == "s[t] = x[t] @ W_ih.T + b_ih + h[t-1] @ W_hh.T"
+    assert lines["yours"] == "h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T)"
     assert "yours" not in said(reported(FINDING, Explanation(Diagnosis())))
     assert "yours" not in said(reported(FINDING))
 

@@ -100,7 +100,7 @@ def test_a_finding_has_its_cause_its_lines_its_case_and_its_map(faulty: list[Sum
     [article] = page_of(faulty[:1]).inside("article")
 
     assert article.startswith("1. ignores bias_hh: b_hh is never added certain")
-    assert "s[t] = x[t] @ W_ih.T + b_ih + h[t-1] @ W_hh.T + b_hh" in article
+    assert "h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T + b_hh)" in article
     assert "Case.of(RNNConfig(1, 1, T=1, N=1)" in article
     assert "Errors over tolerance, made at each step" in article
 

@@ -253,7 +253,7 @@ def limit_line(role: str, limit: Limit) -> str:
 def step_lines(place: str, yours: str, right: str, network: Network, nonlinearity: str) -> tuple[str, str]:
     """Return the line of a mistake and nn.RNN's; a step of the way forward as one line, as most people write it."""
     model = getattr(network, place if place in ("above", "reverse") else "first")
-    if not yours.startswith(("s[t] = ", "h[t] = ")):
+    if not yours.startswith(("s[t] = ", "h[t] = ")) or isinstance(model, GatedModel):
         return yours, right
     return _step_line(model, nonlinearity), _step_line(LayerModel(), nonlinearity)
 
