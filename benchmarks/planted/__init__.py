@@ -1,4 +1,4 @@
-"""faults: named ways of being wrong, each a change of one thing in the reference; a file for each family."""
+"""faults: named ways of being wrong, each a change of one thing in a right layer; a file for each family."""
 
 from __future__ import annotations
 

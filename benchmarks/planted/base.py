@@ -1,4 +1,4 @@
-"""base: a fault as data, and the reference with its changes made, on the way there and on the way back.
+"""base: a fault as data, and the layer with its changes made, on the way there and on the way back.
 
 Where a fault only chooses - another row of hx, another step's output, a transposed weight, zeros - what its numbers are
 given goes back to where each of them was taken from. To find out where that is, the choice is made once among numbers
@@ -13,11 +13,9 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, Final, NamedTuple, cast
 
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats, at_steps, write_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Back, Read, State, Visited
+import numpy as np
+
+from benchmarks.planted.layer import Back, Floats, Layer, Moving, Read, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Case, padding
 from harness.space.config import RNNConfig, weight_names
 
@@ -29,15 +27,13 @@ TIED: Final = range(2, 130)
 Place = tuple[int, int]  # A layer and a direction
 
 Change = Callable[..., Any]
-"""Another way to make one of the reference's choices: ``change(right, *arguments)``.
-
-The choices are the methods of ``Reference``: those of a step in ``oracle.reference``, all others in ``oracle.unroll``.
+"""Another way to make one of the choices, which are the methods of ``Layer``: ``change(right, *arguments)``.
 
 ``right`` makes this fault's choices as they are without it, and all others as they are. A fault with a parameter has it
 first: ``change(k, right, *arguments)``.
 """
 
-Changes = Mapping[str, Change]  # Changes by the name of the choice, a method of ``Reference``
+Changes = Mapping[str, Change]  # Changes by the name of the choice, a method of ``Layer``
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +49,8 @@ class Fault:
     k: float | None = None  # The value of its parameter, if it has one
 
     @cached_property
-    def reference(self) -> Changed:
-        """The reference with this mistake."""
+    def layer(self) -> Changed:
+        """The layer with this mistake."""
         return Changed(self.layers())
 
     def layers(self) -> list[Changes]:
@@ -64,8 +60,8 @@ class Fault:
         return [{name: partial(change, self.k) for name, change in self.changes.items()}]
 
     def run(self, case: Case) -> dict[str, Floats]:
-        """Return the arrays that a layer with this mistake gives, as ``Reference.run`` does."""
-        return self.reference.run(case)
+        """Return the arrays that a layer with this mistake gives, by name."""
+        return self.layer.run(case)
 
     @property
     def sentence(self) -> str:
@@ -80,25 +76,25 @@ class Fault:
 class _Without:
     """The choices of a model, without some changes."""
 
-    def __init__(self, model: Reference, before: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, model: Layer, before: Mapping[str, Callable[..., Any]]) -> None:
         self._model, self._before = model, before
 
     def __getattr__(self, name: str) -> Any:
         return self._before[name] if name in self._before else getattr(self._model, name)
 
 
-class Changed(Reference):
-    """The reference with changes made, the last of which is asked first."""
+class Changed(Layer):
+    """The right layer with changes made, the last of which is asked first."""
 
     def __init__(self, layers: Sequence[Changes]) -> None:
         self.changed = frozenset(name for changes in layers for name in changes)
         for changes in layers:
-            right = cast(Reference, _Without(self, {name: getattr(self, name) for name in changes}))
+            right = cast(Layer, _Without(self, {name: getattr(self, name) for name in changes}))
             for name, change in changes.items():
                 setattr(self, name, partial(change, right))
 
     def run(self, case: Case) -> dict[str, Floats]:
-        """Return what a Reference returns; the padding is zero, as wherever it is compared."""
+        """Return what the right layer returns; the padding is zero, as wherever it is compared."""
         arrays = super().run(case)
         if case.config.lengths is not None:
             hidden = padding(case.config)[..., None]
@@ -114,11 +110,11 @@ class Changed(Reference):
         previous = np.empty_like(own)
         start = self.initial_state(case, *at) if states is None else self.start(case, *at, states)
 
-        def step(t: int, held: State) -> State:
-            previous[t] = held[0]
-            return (own[t],)
+        def step(t: int, held: Floats) -> Floats:
+            previous[t] = held
+            return np.asarray(own[t])
 
-        self.along_time(case.config, direction, (start,), step, (), visited=visited)
+        self.along_time(case.config, direction, start, step, np.empty_like(own), visited=visited)
         return previous
 
     def back_direction(
@@ -185,7 +181,7 @@ def parameters(
 ) -> Changes:
     """Change the parameters of some layers and directions."""
 
-    def step_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+    def step_weights(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
         w = right.step_weights(case, layer, direction)
         return change(w) if where(layer, direction) else w
 
@@ -200,7 +196,7 @@ def without(*names: str) -> Callable[[StepWeights], StepWeights]:
 def returned(change: Callable[[Floats], Floats], *starts: str) -> Changes:
     """Change the gradients whose names begin so, or all."""
 
-    def returned_gradient(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+    def returned_gradient(right: Layer, config: RNNConfig, name: str, gradient: Floats) -> Floats:
         gradient = right.returned_gradient(config, name, gradient)
         return np.asarray(change(gradient)) if not starts or name.startswith(starts) else gradient
 
@@ -210,7 +206,7 @@ def returned(change: Callable[[Floats], Floats], *starts: str) -> Changes:
 def entering(change: Callable[[Floats, RNNConfig], Floats], *names: str) -> Changes:
     """Change what of da (T, N, H) enters the gradients of some parameters, as ``StepWeights`` names them, or of all."""
 
-    def entering(right: Reference, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+    def entering(right: Layer, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
         da = right.entering(config, direction, parameter, da)
         return np.asarray(change(da, config)) if not names or StepWeights._fields[parameter] in names else da
 
@@ -223,12 +219,12 @@ def added_after_phi(preactivation: Change, to_previous: Change, *names: str) -> 
     The gradient by the state enters theirs, and not that by the preactivation. The slopes are those at phi(s).
     """
 
-    def slopes(right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
+    def slopes(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
         s = preactivation(right, x, previous, right.step_weights(case, *at))
         return right.slopes(case, at, x, previous, right.activation(s, right.nonlinearity(case.config, at[0])))
 
     def back_through(
-        right: Reference, case: Case, at: Place, read: Read, given: tuple[Floats, Floats], *, visited: Visited | None
+        right: Layer, case: Case, at: Place, read: Read, given: tuple[Floats, Floats], *, visited: Visited | None
     ) -> Back:
         config, (x, previous, own) = case.config, read
         back = right.back_through(case, at, read, given, visited=visited)
@@ -238,7 +234,7 @@ def added_after_phi(preactivation: Change, to_previous: Change, *names: str) -> 
         last = right.final_step_back(config, at[1])
         write_steps(whole, last, at_steps(whole, last) + given[1])
 
-        def step(t: int, later: State | None) -> State:
+        def step(t: int, later: Moving | None) -> Moving:
             return (whole[t] if later is None else whole[t] + to_previous(right, later[1], later[0], hh)), da[t]
 
         dh = np.empty_like(whole)

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Fault, Place
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, at_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Visited
+from benchmarks.planted.layer import Floats, Layer, Visited, at_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
 TWO = ONE.replace(N=2)
 
 
-def _shares_hx_of_first_sequence(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _shares_hx_of_first_sequence(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     row = right.hx_row(config, layer, direction, hx)
     return np.broadcast_to(row[:1], row.shape)
 
 
-def _reverses_batch_of_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _reverses_batch_of_hx(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     return right.hx_row(config, layer, direction, hx)[::-1]
 
 
 def _carries_state_to_next_sequence_start(
-    right: Reference, case: Case, layer: int, direction: int, states: Sequence[Floats]
+    right: Layer, case: Case, layer: int, direction: int, states: Sequence[Floats]
 ) -> Floats:
     first = right.start(case, layer, direction, states)[:1]
     final = at_steps(states[layer], right.final_step(case.config, direction))
@@ -34,7 +33,7 @@ def _carries_state_to_next_sequence_start(
 
 
 def _carries_state_to_next_sequence_run_direction(
-    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
 ) -> None:
     h, last = start[:1], right.final_step(case.config, at[1])
     for n in range(case.config.N):
@@ -45,7 +44,7 @@ def _carries_state_to_next_sequence_run_direction(
 
 
 def _carries_state_to_next_sequence_back_direction(
-    right: Reference, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
 ) -> tuple[Floats, Floats]:
     if right.lengths(case.config) is not None or case.config.N == 0:
         return right.back_direction(case, at, g, g_final, slopes, visited=visited)
@@ -58,7 +57,7 @@ def _carries_state_to_next_sequence_back_direction(
     return da, np.concatenate([given, np.zeros_like(g_final[1:])])
 
 
-def _computes_first_sequence_only(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _computes_first_sequence_only(right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     return taken(right.lengths(config), config, 1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import (
     ONE,
     TIED,
@@ -15,51 +17,48 @@ from benchmarks.planted.base import (
     parameters,
     without,
 )
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats
-from harness.oracle.reference import Reference
+from benchmarks.planted.layer import Floats, Layer, StepWeights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 B_IH, B_HH = (StepWeights._fields.index(name) for name in ("b_ih", "b_hh"))
 
 
-def _adds_bias_hh_again_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_bias_hh_again_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.preactivation(x, h, w) + w.b_hh)
 
 
-def _adds_bias_ih_again_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_bias_ih_again_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.preactivation(x, h, w) + w.b_ih)
 
 
-def _adds_biases_twice_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_biases_twice_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.preactivation(x, h, w) + w.b_ih + w.b_hh)
 
 
-def _shares_biases_of_first_layer(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _shares_biases_of_first_layer(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     first = right.step_weights(case, 0, direction)
     return right.step_weights(case, layer, direction)._replace(b_ih=first.b_ih, b_hh=first.b_hh)
 
 
-def _reverse_uses_forward_biases(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _reverse_uses_forward_biases(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     forward = right.step_weights(case, layer, 0)
     return right.step_weights(case, layer, direction)._replace(b_ih=forward.b_ih, b_hh=forward.b_hh)
 
 
-def _adds_biases_after_nonlinearity_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_biases_after_nonlinearity_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return right.preactivation(x, h, unbiased(w))
 
 
-def _adds_biases_after_nonlinearity_new_state(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_biases_after_nonlinearity_new_state(right: Layer, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.new_state(activated, h, w) + w.b_ih + w.b_hh)
 
 
-def _unchanged_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
+def _unchanged_to_previous(right: Layer, da: Floats, dh: Floats, hh: Floats) -> Floats:
     return right.to_previous(da, dh, hh)
 
 
-def _adds_biases_along_batch_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_biases_along_batch_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     s = right.preactivation(x, h, w)
     if s.ndim < 2 or s.shape[-2] != s.shape[-1]:
         return s
@@ -68,7 +67,7 @@ def _adds_biases_along_batch_preactivation(right: Reference, x: Floats, h: Float
 
 
 def _adds_biases_along_batch_entering(
-    right: Reference, config: RNNConfig, direction: int, parameter: int, da: Floats
+    right: Layer, config: RNNConfig, direction: int, parameter: int, da: Floats
 ) -> Floats:
     entering = right.entering(config, direction, parameter, da)
     along = parameter in {B_IH, B_HH} and config.hidden_size == config.N

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Fault, Place
+from benchmarks.planted.layer import Floats, Layer, StepWeights, Visited
 from benchmarks.planted.weights import half_of
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
 BOTH = ONE.replace(bidirectional=True)
 
 
-def _reverse_before_forward(right: Reference, config: RNNConfig, direction: int) -> slice:
+def _reverse_before_forward(right: Layer, config: RNNConfig, direction: int) -> slice:
     return right.features(config, config.num_directions - 1 - direction)
 
 
-def _exchanges_inner_halves(
-    right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]
-) -> Floats:
+def _exchanges_inner_halves(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     read = right.layer_input(case, layer, direction, below)
     return np.roll(read, case.config.hidden_size, axis=-1) if layer and case.config.bidirectional else read
 
 
-def _separates_directions(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _separates_directions(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(ih=half_of(w.ih, direction, case)) if layer else w
 
 
-def _returns_forward_twice(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _returns_forward_twice(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states).copy()
     for d in range(case.config.num_directions):
         output[..., right.features(case.config, d)] = output[..., right.features(case.config, 0)]
@@ -42,7 +38,7 @@ def _returns_forward_twice(right: Reference, case: Case, layer: int, states: Flo
 
 
 def _forgets_reverse_run_direction(
-    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
 ) -> None:
     if at[1]:
         states[...] = 0.0
@@ -50,57 +46,55 @@ def _forgets_reverse_run_direction(
         right.run_direction(case, at, x, start, states, visited=visited)
 
 
-def _forgets_reverse_reaches(right: Reference, config: RNNConfig, direction: int, step: int) -> bool:
+def _forgets_reverse_reaches(right: Layer, config: RNNConfig, direction: int, step: int) -> bool:
     return not direction and right.reaches(config, direction, step)
 
 
-def _reverse_uses_forward_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _reverse_uses_forward_weights(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     return right.step_weights(case, layer, 0)
 
 
-def _reverse_uses_forward_weight_hh(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _reverse_uses_forward_weight_hh(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(hh=right.step_weights(case, layer, 0).hh)
 
 
-def _reverse_uses_forward_weight_ih(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _reverse_uses_forward_weight_ih(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     return right.step_weights(case, layer, direction)._replace(ih=right.step_weights(case, layer, 0).ih)
 
 
-def _forward_uses_reverse_weights(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _forward_uses_reverse_weights(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     return right.step_weights(case, layer, case.config.num_directions - 1)
 
 
-def _reverse_starts_from_forward(
-    right: Reference, config: RNNConfig, layer: int, direction: int
-) -> tuple[int, int] | None:
+def _reverse_starts_from_forward(right: Layer, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
     return (layer, 0) if direction else right.starts_from(config, layer, direction)
 
 
-def _reverse_uses_forward_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _reverse_uses_forward_hx(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     return right.hx_row(config, layer, 0, hx)
 
 
-def _reverses_batch_time_order(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
+def _reverses_batch_time_order(right: Layer, config: RNNConfig, direction: int) -> Sequence[int]:
     return right.time_order(config, 0)
 
 
-def _reverses_batch_hx_row(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _reverses_batch_hx_row(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     row = right.hx_row(config, layer, direction, hx)
     return row[::-1] if direction else row
 
 
-def _reverses_batch_run(right: Reference, case: Case) -> dict[str, Floats]:
+def _reverses_batch_run(right: Layer, case: Case) -> dict[str, Floats]:
     arrays = right.run(case)
     rows = [row[::-1] if d else row for (_, d), row in zip(right.h_n_order(case.config), arrays["h_n"], strict=True)]
     return arrays | {"h_n": np.stack(rows)}
 
 
-def _reverses_batch_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _reverses_batch_final_gradients(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     return {at: g[::-1] if at[1] else g for at, g in right.final_gradients(case).items()}
 
 
-def _writes_reverse_hn_first(right: Reference, config: RNNConfig) -> list[tuple[int, int]]:
+def _writes_reverse_hn_first(right: Layer, config: RNNConfig) -> list[tuple[int, int]]:
     return [(layer, config.num_directions - 1 - d) for layer, d in right.h_n_order(config)]
 
 

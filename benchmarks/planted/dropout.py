@@ -4,72 +4,71 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Fault, Place
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, at_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import keep_scale
+from benchmarks.planted.layer import Floats, Layer, at_steps, keep_scale
 from harness.space.case import Case
 
 DROPS = ONE.replace(num_layers=2, dropout=0.5, training=True)
 
 
-def _drops_without_scaling(right: Reference, case: Case, layer: int) -> Floats | None:
+def _drops_without_scaling(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors(case, layer)
     return None if factors is None else (factors != 0).astype(np.float64)
 
 
-def _scales_by_keep_probability(right: Reference, case: Case, layer: int) -> Floats | None:
+def _scales_by_keep_probability(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors(case, layer)
     return None if factors is None else np.where(factors != 0, 1 - case.config.dropout, 0.0)
 
 
-def _divides_by_drop_probability(right: Reference, case: Case, layer: int) -> Floats | None:
+def _divides_by_drop_probability(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors(case, layer)
     return None if factors is None else np.where(factors != 0, 1 / case.config.dropout, 0.0)
 
 
-def _forgets_dropout(right: Reference, case: Case, layer: int) -> Floats | None:
+def _forgets_dropout(right: Layer, case: Case, layer: int) -> Floats | None:
     return None
 
 
-def _keeps_what_is_dropped(right: Reference, case: Case, layer: int) -> Floats | None:
+def _keeps_what_is_dropped(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors(case, layer)
     return None if factors is None else np.where(factors == 0, keep_scale(case.config), 0.0)
 
 
-def _shares_mask_over_time(right: Reference, case: Case, layer: int) -> Floats | None:
+def _shares_mask_over_time(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors(case, layer)
     return None if factors is None else np.broadcast_to(factors[:1], factors.shape)
 
 
-def _shares_mask_over_batch(right: Reference, case: Case, layer: int) -> Floats | None:
+def _shares_mask_over_batch(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors(case, layer)
     return None if factors is None else np.broadcast_to(factors[:, :1], factors.shape)
 
 
-def _drops_hn_run(right: Reference, case: Case) -> dict[str, Floats]:
+def _drops_hn_run(right: Layer, case: Case) -> dict[str, Floats]:
     arrays = right.run(case)
     rows = zip(right.h_n_order(case.config), arrays["h_n"], strict=True)
     return arrays | {"h_n": np.stack([_dropped(right, case, at, row) for at, row in rows])}
 
 
-def _drops_hn_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _drops_hn_final_gradients(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     return {at: _dropped(right, case, at, row) for at, row in right.final_gradients(case).items()}
 
 
-def _dropped(right: Reference, case: Case, at: Place, row: Floats) -> Floats:
+def _dropped(right: Layer, case: Case, at: Place, row: Floats) -> Floats:
     config, factors = case.config, right.factors(case, at[0])
     if factors is None:
         return row
     return right.dropped(row, at_steps(factors, right.final_step(config, at[1]))[:, right.features(config, at[1])])
 
 
-def _forgets_mask_back(right: Reference, case: Case, layer: int) -> Floats | None:
+def _forgets_mask_back(right: Layer, case: Case, layer: int) -> Floats | None:
     return None
 
 
-def _forgets_scale_back(right: Reference, case: Case, layer: int) -> Floats | None:
+def _forgets_scale_back(right: Layer, case: Case, layer: int) -> Floats | None:
     factors = right.factors_back(case, layer)
     return None if factors is None else (factors != 0).astype(np.float64)
 

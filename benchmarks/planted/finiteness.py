@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Fault
+from benchmarks.planted.layer import Floats, Layer, StepWeights
 from harness.checks.known_issues import times_zero
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats
-from harness.oracle.reference import Reference
 
 BLOCKS: Final = (2, 4, 8, 16)  # Terms that vector instructions take at once
 
 
-def _repeats_last_term_times_zero(k: int, right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _repeats_last_term_times_zero(k: int, right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     filled = times_zero(x, k) + times_zero(h, k)
     return right.preactivation(x, h, w) + filled
 
 
-def _reads_on_into_next_sequence_preactivation(
-    k: int, right: Reference, x: Floats, h: Floats, w: StepWeights
-) -> Floats:
+def _reads_on_into_next_sequence_preactivation(k: int, right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return right.preactivation(x, h, w) + _of_padding(x, k) + _of_padding(h, k)
 
 
@@ -36,7 +33,7 @@ def _of_padding(rows: Floats, k: int) -> Floats:
     return read
 
 
-def _makes_nan_of_infinite_sums(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _makes_nan_of_infinite_sums(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     s = right.preactivation(x, h, w)
     return s + 0.0 * s
 

@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Change, Fault, Place, entering, returned
+from benchmarks.planted.layer import Floats, Layer, Steps, StepWeights, Visited, at_steps, write_steps
 from benchmarks.planted.over_time import from_the_last
 from benchmarks.planted.readout import last_only
 from benchmarks.planted.rounding import stored
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats, Steps, at_steps, write_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Visited
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -26,17 +24,17 @@ HH = StepWeights._fields.index("hh")
 OF_INPUTS: Final = ("x.grad", "hx.grad")
 
 
-def _stops_backpropagation(k: int, right: Reference, config: RNNConfig, direction: int, step: int) -> bool:
+def _stops_backpropagation(k: int, right: Layer, config: RNNConfig, direction: int, step: int) -> bool:
     return step >= config.T - k and right.reaches(config, direction, step)
 
 
-def _stops_on_the_way_to_hx_reaches(k: int, right: Reference, config: RNNConfig, direction: int, step: int) -> bool:
+def _stops_on_the_way_to_hx_reaches(k: int, right: Layer, config: RNNConfig, direction: int, step: int) -> bool:
     return step >= config.T - k and right.reaches(config, direction, step)
 
 
 def _stops_on_the_way_to_hx_back_direction(
     k: int,
-    right: Reference,
+    right: Layer,
     case: Case,
     at: Place,
     g: Floats,
@@ -53,141 +51,135 @@ def _stops_on_the_way_to_hx_back_direction(
     return da, right.to_previous(da[t], np.zeros_like(da[t]), right.weight_to_start(back))
 
 
-def _cuts_backpropagation(k: int, right: Reference, config: RNNConfig, step: int) -> bool:
+def _cuts_backpropagation(k: int, right: Layer, config: RNNConfig, step: int) -> bool:
     return step != config.T - k and right.flows_back(config, step)
 
 
-def _detaches_state(k: int, right: Reference, config: RNNConfig, step: int) -> bool:
+def _detaches_state(k: int, right: Layer, config: RNNConfig, step: int) -> bool:
     return step % k > 0 and right.flows_back(config, step)
 
 
-def _detaches_state_from_the_end(k: int, right: Reference, config: RNNConfig, step: int) -> bool:
+def _detaches_state_from_the_end(k: int, right: Layer, config: RNNConfig, step: int) -> bool:
     return (config.T - step) % k > 0 and right.flows_back(config, step)
 
 
-def _forgets_weight_hh_back(right: Reference, at: Place, w: StepWeights) -> StepWeights:
+def _forgets_weight_hh_back(right: Layer, at: Place, w: StepWeights) -> StepWeights:
     return right.weights_back(at, w)._replace(hh=np.eye(len(w.hh)))
 
 
-def _forgets_state_back(right: Reference, at: Place, w: StepWeights) -> StepWeights:
+def _forgets_state_back(right: Layer, at: Place, w: StepWeights) -> StepWeights:
     return right.weights_back(at, w)._replace(hh=np.zeros_like(w.hh))
 
 
-def _transposes_weight_hh_back(right: Reference, at: Place, w: StepWeights) -> StepWeights:
+def _transposes_weight_hh_back(right: Layer, at: Place, w: StepWeights) -> StepWeights:
     back = right.weights_back(at, w)
     return back._replace(hh=back.hh.T)
 
 
-def _clips_gradient_of_state(k: float, right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
+def _clips_gradient_of_state(k: float, right: Layer, da: Floats, dh: Floats, hh: Floats) -> Floats:
     return np.clip(right.to_previous(da, dh, hh), -k, k)
 
 
-def _detaches_layers(right: Reference, at: Place, w: StepWeights) -> StepWeights:
+def _detaches_layers(right: Layer, at: Place, w: StepWeights) -> StepWeights:
     back = right.weights_back(at, w)
     return back._replace(ih=np.zeros_like(back.ih)) if at[0] else back
 
 
-def _forgets_reverse_to_input(right: Reference, at: Place, w: StepWeights) -> StepWeights:
+def _forgets_reverse_to_input(right: Layer, at: Place, w: StepWeights) -> StepWeights:
     back = right.weights_back(at, w)
     return back._replace(ih=np.zeros_like(back.ih)) if at[1] else back
 
 
-def _forgets_reverse_back(right: Reference, config: RNNConfig, direction: int, step: int) -> bool:
+def _forgets_reverse_back(right: Layer, config: RNNConfig, direction: int, step: int) -> bool:
     return not direction and right.reaches(config, direction, step)
 
 
 def _goes_back_in_order_of_time(
-    right: Reference, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
 ) -> tuple[Floats, Floats]:
     given = from_the_last(g, case.config) if at[1] else g
     return right.back_direction(case, at, given, g_final, slopes, visited=visited)
 
 
-def _ignores_gradient_of_output(right: Reference, case: Case) -> Floats:
+def _ignores_gradient_of_output(right: Layer, case: Case) -> Floats:
     return np.zeros_like(right.output_gradient(case))
 
 
-def _ignores_gradient_of_hn(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _ignores_gradient_of_hn(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     return {key: np.zeros_like(gradient) for key, gradient in right.final_gradients(case).items()}
 
 
-def _ignores_inner_gradient_of_hn(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _ignores_inner_gradient_of_hn(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     top = case.config.num_layers - 1
     return {key: gradient * (key[0] == top) for key, gradient in right.final_gradients(case).items()}
 
 
-def _loses_gradient_of_hn_in_padding(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _loses_gradient_of_hn_in_padding(right: Layer, config: RNNConfig, direction: int) -> Steps:
     last = right.final_step_back(config, direction)
     return last if direction or config.lengths is None else config.T - 1
 
 
-def _gives_hn_to_last_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _gives_hn_to_last_step(right: Layer, config: RNNConfig, direction: int) -> Steps:
     return right.final_step_back(config, 0)
 
 
-def _takes_loss_of_last_step_only_output_gradient(right: Reference, case: Case) -> Floats:
+def _takes_loss_of_last_step_only_output_gradient(right: Layer, case: Case) -> Floats:
     return last_only(right.output_gradient(case))
 
 
-def _takes_loss_of_last_step_only_readout_gradient(right: Reference, case: Case) -> Floats:
+def _takes_loss_of_last_step_only_readout_gradient(right: Layer, case: Case) -> Floats:
     return last_only(right.readout_gradient(case))
 
 
-def _ignores_slope(right: Reference, h: Floats, nonlinearity: str) -> Floats:
+def _ignores_slope(right: Layer, h: Floats, nonlinearity: str) -> Floats:
     return np.ones_like(h)
 
 
-def _slope_at_last_step_only(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
-) -> Floats:
+def _slope_at_last_step_only(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
     slopes, last = right.slopes(case, at, x, previous, own), right.final_step(case.config, at[1])
     ones = np.ones_like(slopes)
     write_steps(ones, last, at_steps(slopes, last))
     return ones
 
 
-def _no_slope_at_last_step(right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
+def _no_slope_at_last_step(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
     slopes = right.slopes(case, at, x, previous, own).copy()
     write_steps(slopes, right.final_step(case.config, at[1]), np.ones_like(slopes[0]))
     return slopes
 
 
-def _slope_of_previous_state(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
-) -> Floats:
+def _slope_of_previous_state(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
     return right.slope(previous, right.slope_of(case.config, at[0]))
 
 
-def _slope_without_square(right: Reference, h: Floats, nonlinearity: str) -> Floats:
+def _slope_without_square(right: Layer, h: Floats, nonlinearity: str) -> Floats:
     return np.asarray(1 - h) if nonlinearity == "tanh" else right.slope(h, nonlinearity)
 
 
-def _slope_of_tanh_of_state(right: Reference, h: Floats, nonlinearity: str) -> Floats:
+def _slope_of_tanh_of_state(right: Layer, h: Floats, nonlinearity: str) -> Floats:
     return np.asarray(1 - np.tanh(h) ** 2) if nonlinearity == "tanh" else right.slope(h, nonlinearity)
 
 
-def _slope_of_preactivation(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
-) -> Floats:
+def _slope_of_preactivation(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
     if right.nonlinearity(case.config, at[0]) != "tanh":
         return right.slopes(case, at, x, previous, own)
     s = right.preactivation(x, previous, right.step_weights(case, *at))
     return np.asarray(1 - s * s)
 
 
-def _slope_of_tanh_for_relu(right: Reference, config: RNNConfig, layer: int) -> str:
+def _slope_of_tanh_for_relu(right: Layer, config: RNNConfig, layer: int) -> str:
     kind = right.slope_of(config, layer)
     return "tanh" if kind == "relu" else kind
 
 
-def _slope_of_relu_at_zero(right: Reference, h: Floats, nonlinearity: str) -> Floats:
+def _slope_of_relu_at_zero(right: Layer, h: Floats, nonlinearity: str) -> Floats:
     return (h >= 0).astype(np.float64) if nonlinearity == "relu" else right.slope(h, nonlinearity)
 
 
 def _slope_at_zero(steep: float) -> Change:
     """Take ``steep`` for the slope of relu where the preactivation is zero."""
 
-    def slopes(right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
+    def slopes(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
         slopes = right.slopes(case, at, x, previous, own)
         if right.slope_of(case.config, at[0]) != "relu":
             return slopes
@@ -197,16 +189,16 @@ def _slope_at_zero(steep: float) -> Change:
     return slopes
 
 
-def _averages_loss_over_batch(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+def _averages_loss_over_batch(right: Layer, config: RNNConfig, name: str, gradient: Floats) -> Floats:
     return np.asarray(right.returned_gradient(config, name, gradient) / max(config.N, 1))
 
 
-def _averages_loss_over_time(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+def _averages_loss_over_time(right: Layer, config: RNNConfig, name: str, gradient: Floats) -> Floats:
     return np.asarray(right.returned_gradient(config, name, gradient) / config.T)
 
 
 def _leaves_out_first_step_of_weight_hh(
-    right: Reference, config: RNNConfig, direction: int, parameter: int, da: Floats
+    right: Layer, config: RNNConfig, direction: int, parameter: int, da: Floats
 ) -> Floats:
     entering = right.entering(config, direction, parameter, da)
     if parameter != HH:
@@ -217,7 +209,7 @@ def _leaves_out_first_step_of_weight_hh(
 
 
 def _sums_gradients_in_float32(
-    right: Reference, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
+    right: Layer, config: RNNConfig, direction: int, da: Floats, beside: tuple[Floats, Floats]
 ) -> StepWeights:
     total: StepWeights | None = None
     for t in reversed(right.time_order(config, direction)):
@@ -231,24 +223,24 @@ def _sums_gradients_in_float32(
 
 
 def _weight_hh_beside_new_state(
-    right: Reference, config: RNNConfig, direction: int, previous: Floats, own: Floats
+    right: Layer, config: RNNConfig, direction: int, previous: Floats, own: Floats
 ) -> Floats:
     return own
 
 
 def _weight_hh_beside_last_state(
-    right: Reference, config: RNNConfig, direction: int, previous: Floats, own: Floats
+    right: Layer, config: RNNConfig, direction: int, previous: Floats, own: Floats
 ) -> Floats:
     read = right.remembered(config, direction, previous, own).copy()
     write_steps(read, right.first_step(config, direction), at_steps(own, right.final_step(config, direction)))
     return read
 
 
-def _gradient_of_hx_without_weight(right: Reference, back: StepWeights) -> Floats:
+def _gradient_of_hx_without_weight(right: Layer, back: StepWeights) -> Floats:
     return np.eye(len(back.hh))
 
 
-def _diagonal_blocks_of_weight_hh(k: int, right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+def _diagonal_blocks_of_weight_hh(k: int, right: Layer, config: RNNConfig, name: str, gradient: Floats) -> Floats:
     gradient = right.returned_gradient(config, name, gradient)
     if not name.startswith("weight_hh"):
         return gradient
@@ -256,30 +248,30 @@ def _diagonal_blocks_of_weight_hh(k: int, right: Reference, config: RNNConfig, n
     return np.where(block[:, None] == block, gradient, 0.0)
 
 
-def _clips_gradients(k: float, right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+def _clips_gradients(k: float, right: Layer, config: RNNConfig, name: str, gradient: Floats) -> Floats:
     return np.clip(right.returned_gradient(config, name, gradient), -k, k)
 
 
-def _clips_norm(k: float, right: Reference, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+def _clips_norm(k: float, right: Layer, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
     found = right.gradients(case, states)
     norm = _norm(gradient for name, gradient in found.items() if name not in OF_INPUTS)
     return _scaled(found, dict.fromkeys(found, norm), k)
 
 
-def _clips_norm_of_all(k: float, right: Reference, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+def _clips_norm_of_all(k: float, right: Layer, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
     found = right.gradients(case, states)
     return _scaled(found, dict.fromkeys(found, _norm(found.values())), k, beside=())
 
 
 def _clips_norm_of_one_bias(
-    k: float, right: Reference, case: Case, of_weights: Mapping[tuple[int, int], StepWeights]
+    k: float, right: Layer, case: Case, of_weights: Mapping[tuple[int, int], StepWeights]
 ) -> dict[str, Floats]:
     found = right.parameter_gradients(case, of_weights)
     norm = _norm(gradient for gradients in of_weights.values() for gradient in gradients[:-1])
     return _scaled(found, dict.fromkeys(found, norm), k)
 
 
-def _clips_each_norm(k: float, right: Reference, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+def _clips_each_norm(k: float, right: Layer, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
     found = right.gradients(case, states)
     return _scaled(found, {name: _norm([gradient]) for name, gradient in found.items()}, k)
 

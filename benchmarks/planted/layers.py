@@ -5,41 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, TIED, Fault, Place
+from benchmarks.planted.layer import Floats, Layer, to_float64
 from benchmarks.planted.over_time import late
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, to_float64
-from harness.oracle.reference import Reference
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
 TWO = ONE.replace(num_layers=2)
 
 
-def _every_layer_reads_x(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+def _every_layer_reads_x(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     fits = below[0].shape == below[-1].shape
     return right.layer_input(case, layer, direction, below[:1] if fits else below)
 
 
-def _upper_layers_read_late(
-    right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]
-) -> Floats:
+def _upper_layers_read_late(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     read = right.layer_input(case, layer, direction, below)
     return late(read) if layer else read
 
 
 def _upper_layers_read_last_step(
-    right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]
+    right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]
 ) -> Floats:
     read = right.layer_input(case, layer, direction, below)
     return np.broadcast_to(read[-1:], read.shape) if layer else read
 
 
-def _computes_first_layer_only_states(right: Reference, case: Case) -> list[Floats]:
+def _computes_first_layer_only_states(right: Layer, case: Case) -> list[Floats]:
     return [right.states(case)[0]] * case.config.num_layers
 
 
-def _computes_first_layer_only_gradients(right: Reference, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
+def _computes_first_layer_only_gradients(right: Layer, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
     config, D = case.config, case.config.num_directions
     alone = config.replace(num_layers=1, dropout=0.0, dtype="float64")
     given = {name: to_float64(array) for name, array in case.arrays.items()}
@@ -57,13 +55,13 @@ def _computes_first_layer_only_gradients(right: Reference, case: Case, states: S
 
 
 def _adds_input_to_output_layer_input(
-    right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]
+    right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]
 ) -> Floats:
     read = right.layer_input(case, layer, direction, below)
     return read if layer < 2 else np.asarray(sum(below[1:-1], read))
 
 
-def _adds_input_to_output_written(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _adds_input_to_output_written(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output, top = right.written(case, layer, states), case.config.num_layers - 1
     if layer < top or not top:
         return output
@@ -71,13 +69,11 @@ def _adds_input_to_output_written(right: Reference, case: Case, layer: int, stat
     return np.asarray(sum((right.between(case, k, own) for k, own in enumerate(lower)), output))
 
 
-def _adds_input_to_output_written_back(right: Reference, case: Case, layer: int, g: Floats) -> Floats:
+def _adds_input_to_output_written_back(right: Layer, case: Case, layer: int, g: Floats) -> Floats:
     return g
 
 
-def _adds_input_to_output_read_back(
-    right: Reference, case: Case, at: Place, g: Floats, g_below: Sequence[Floats]
-) -> None:
+def _adds_input_to_output_read_back(right: Layer, case: Case, at: Place, g: Floats, g_below: Sequence[Floats]) -> None:
     if at[0] < 2:
         right.read_back(case, at, g, g_below)
     top = at == (case.config.num_layers - 1, 0)
@@ -86,27 +82,27 @@ def _adds_input_to_output_read_back(
         given += right.output_gradient(case) if top else 0.0
 
 
-def _adds_x_to_output_written(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _adds_x_to_output_written(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output, x = right.written(case, layer, states), right.time_major(case.x, case.config)
     return output + x if layer == case.config.num_layers - 1 and output.shape == x.shape else output
 
 
-def _adds_x_to_output_read_back(right: Reference, case: Case, at: Place, g: Floats, g_below: Sequence[Floats]) -> None:
+def _adds_x_to_output_read_back(right: Layer, case: Case, at: Place, g: Floats, g_below: Sequence[Floats]) -> None:
     right.read_back(case, at, g, g_below)
     of_output = right.output_gradient(case)
     if at == (case.config.num_layers - 1, 0) and of_output.shape == g_below[0].shape:
         g_below[0][...] += of_output
 
 
-def _starts_from_layer_below(right: Reference, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
+def _starts_from_layer_below(right: Layer, config: RNNConfig, layer: int, direction: int) -> tuple[int, int] | None:
     return (layer - 1, direction) if layer else right.starts_from(config, layer, direction)
 
 
-def _shares_hx_of_first_layer(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _shares_hx_of_first_layer(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     return right.hx_row(config, 0, direction, hx)
 
 
-def _upper_layers_ignore_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _upper_layers_ignore_hx(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     row = right.hx_row(config, layer, direction, hx)
     return np.zeros_like(row) if layer else row
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.planted.base import ONE, TIED, Fault
-from harness.oracle.known import Floats
-from harness.oracle.reference import Reference
+from benchmarks.planted.layer import Floats, Layer
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -15,46 +14,46 @@ TURNED = ONE.replace(batch_first=True, T=2, N=2)
 SQUARE = tuple(ONE.replace(batch_first=True, T=n, N=n) for n in TIED)
 
 
-def _ignores_batch_first_time_major(right: Reference, array: Array, config: RNNConfig) -> Floats:
+def _ignores_batch_first_time_major(right: Layer, array: Array, config: RNNConfig) -> Floats:
     as_asked = right.time_major(array, config)
     return as_asked.swapaxes(0, 1) if confused(config) else as_asked
 
 
-def _ignores_batch_first_layout(right: Reference, array: Floats, config: RNNConfig) -> Floats:
+def _ignores_batch_first_layout(right: Layer, array: Floats, config: RNNConfig) -> Floats:
     as_asked = right.layout(array, config)
     return as_asked.swapaxes(0, 1) if confused(config) else as_asked
 
 
-def _reads_x_time_first(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+def _reads_x_time_first(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     x = right.layer_input(case, layer, direction, below)
     return x.swapaxes(0, 1) if not layer and confused(case.config) else x
 
 
-def _returns_output_time_first(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _returns_output_time_first(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states)
     top = layer == case.config.num_layers - 1
     return output.swapaxes(0, 1) if top and confused(case.config) else output
 
 
-def _reshapes_x(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+def _reshapes_x(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     x = right.layer_input(case, layer, direction, below)
     return x.swapaxes(0, 1).reshape(x.shape) if not layer and turned(case.config) else x
 
 
-def _reshapes_output(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _reshapes_output(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states)
     if layer < case.config.num_layers - 1 or not turned(case.config):
         return output
     return output.reshape(output.shape[1], output.shape[0], -1).swapaxes(0, 1)
 
 
-def _reshapes_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _reshapes_hx(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     mixed = config.batch_first and config.N > 0
     read = hx.reshape(hx.shape[1], hx.shape[0], -1).swapaxes(0, 1) if mixed else hx
     return right.hx_row(config, layer, direction, read)
 
 
-def _returns_gradient_of_x_time_first(right: Reference, config: RNNConfig, name: str, gradient: Floats) -> Floats:
+def _returns_gradient_of_x_time_first(right: Layer, config: RNNConfig, name: str, gradient: Floats) -> Floats:
     gradient = right.returned_gradient(config, name, gradient)
     return gradient.swapaxes(0, 1) if name == "x.grad" and confused(config) else gradient
 

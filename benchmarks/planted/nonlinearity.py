@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Changes, Fault, Place
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, at_steps, write_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Visited
+from benchmarks.planted.layer import Floats, Layer, Visited, at_steps, write_steps
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -20,62 +19,62 @@ _Function = Callable[[Floats], Floats]
 HARMLESS = "identity"  # The name of a nonlinearity that does nothing
 
 
-def _always_tanh(right: Reference, config: RNNConfig, layer: int) -> str:
+def _always_tanh(right: Layer, config: RNNConfig, layer: int) -> str:
     return "tanh"
 
 
-def _always_relu(right: Reference, config: RNNConfig, layer: int) -> str:
+def _always_relu(right: Layer, config: RNNConfig, layer: int) -> str:
     return "relu"
 
 
-def _exchanges_nonlinearities(right: Reference, config: RNNConfig, layer: int) -> str:
+def _exchanges_nonlinearities(right: Layer, config: RNNConfig, layer: int) -> str:
     return "relu" if right.nonlinearity(config, layer) == "tanh" else "tanh"
 
 
-def _no_nonlinearity_nonlinearity(right: Reference, config: RNNConfig, layer: int) -> str:
+def _no_nonlinearity_nonlinearity(right: Layer, config: RNNConfig, layer: int) -> str:
     return HARMLESS
 
 
-def _no_nonlinearity_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _no_nonlinearity_activation(right: Layer, s: Floats, nonlinearity: str) -> Floats:
     return s if nonlinearity == HARMLESS else right.activation(s, nonlinearity)
 
 
-def _no_nonlinearity_in_last_layer_nonlinearity_of(right: Reference, config: RNNConfig, layer: int) -> str:
+def _no_nonlinearity_in_last_layer_nonlinearity_of(right: Layer, config: RNNConfig, layer: int) -> str:
     return HARMLESS if layer == config.num_layers - 1 else right.nonlinearity(config, layer)
 
 
-def _no_nonlinearity_in_last_layer_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _no_nonlinearity_in_last_layer_activation(right: Layer, s: Floats, nonlinearity: str) -> Floats:
     return s if nonlinearity == HARMLESS else right.activation(s, nonlinearity)
 
 
-def _nonlinearity_in_first_layer_only_nonlinearity_of(right: Reference, config: RNNConfig, layer: int) -> str:
+def _nonlinearity_in_first_layer_only_nonlinearity_of(right: Layer, config: RNNConfig, layer: int) -> str:
     return HARMLESS if layer else right.nonlinearity(config, layer)
 
 
-def _nonlinearity_in_first_layer_only_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _nonlinearity_in_first_layer_only_activation(right: Layer, s: Floats, nonlinearity: str) -> Floats:
     return s if nonlinearity == HARMLESS else right.activation(s, nonlinearity)
 
 
-def _tanh_in_last_layer(right: Reference, config: RNNConfig, layer: int) -> str:
+def _tanh_in_last_layer(right: Layer, config: RNNConfig, layer: int) -> str:
     last = 0 < layer == config.num_layers - 1
     return "tanh" if last else right.nonlinearity(config, layer)
 
 
-def _relu_in_last_layer(right: Reference, config: RNNConfig, layer: int) -> str:
+def _relu_in_last_layer(right: Layer, config: RNNConfig, layer: int) -> str:
     last = 0 < layer == config.num_layers - 1
     return "relu" if last else right.nonlinearity(config, layer)
 
 
-def _tanh_above_first_layer(right: Reference, config: RNNConfig, layer: int) -> str:
+def _tanh_above_first_layer(right: Layer, config: RNNConfig, layer: int) -> str:
     return "tanh" if layer else right.nonlinearity(config, layer)
 
 
-def _no_nonlinearity_at_last_step_activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _no_nonlinearity_at_last_step_activation(right: Layer, s: Floats, nonlinearity: str) -> Floats:
     return s if nonlinearity == HARMLESS else right.activation(s, nonlinearity)
 
 
 def _no_nonlinearity_at_last_step_run_direction(
-    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
 ) -> None:
     right.run_direction(case, at, x, start, states, visited=visited)
     order, last = list(right.time_order(case.config, at[1])), right.final_step(case.config, at[1])
@@ -88,7 +87,7 @@ def _no_nonlinearity_at_last_step_run_direction(
 
 
 def _no_nonlinearity_at_last_step_slopes(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
+    right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
 ) -> Floats:
     slopes = right.slopes(case, at, x, previous, own).copy()
     write_steps(slopes, right.final_step(case.config, at[1]), np.ones_like(own[0]))
@@ -98,14 +97,14 @@ def _no_nonlinearity_at_last_step_slopes(
 def _instead(name: str, phi: _Function, steepness: _Function, of: Sequence[str] = ("relu",)) -> Changes:
     """Apply ``phi``, whose slope by the preactivation is ``steepness``, in the place of other nonlinearities."""
 
-    def nonlinearity(right: Reference, config: RNNConfig, layer: int) -> str:
+    def nonlinearity(right: Layer, config: RNNConfig, layer: int) -> str:
         replaced = right.nonlinearity(config, layer)
         return name if replaced in of else replaced
 
-    def activation(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+    def activation(right: Layer, s: Floats, nonlinearity: str) -> Floats:
         return phi(s) if nonlinearity == name else right.activation(s, nonlinearity)
 
-    def slopes(right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
+    def slopes(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
         if right.nonlinearity(case.config, at[0]) not in of:
             return right.slopes(case, at, x, previous, own)
         return steepness(right.preactivation(x, previous, right.step_weights(case, *at)))
@@ -219,28 +218,28 @@ def _applies_gelu_steepness(s: Floats) -> Floats:
     return np.asarray(_normal(s) + s * np.exp(-s * s / 2) / math.sqrt(2 * math.pi))
 
 
-def _activates_output(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _activates_output(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states)
     top = layer == case.config.num_layers - 1
     return right.activation(output, right.nonlinearity(case.config, layer)) if top else output
 
 
-def _relu_drops_nan(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _relu_drops_nan(right: Layer, s: Floats, nonlinearity: str) -> Floats:
     activated = right.activation(s, nonlinearity)
     return np.where(np.isnan(activated), 0.0, activated) if nonlinearity == "relu" else activated
 
 
-def _multiplies_by_mask(right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _multiplies_by_mask(right: Layer, s: Floats, nonlinearity: str) -> Floats:
     activated = right.activation(s, nonlinearity)
     return activated + np.where(s == -np.inf, np.nan, 0.0) if nonlinearity == "relu" else activated
 
 
-def _caps_relu_activation(k: float, right: Reference, s: Floats, nonlinearity: str) -> Floats:
+def _caps_relu_activation(k: float, right: Layer, s: Floats, nonlinearity: str) -> Floats:
     activated = right.activation(s, nonlinearity)
     return np.minimum(activated, k) if nonlinearity == "relu" else activated
 
 
-def _caps_relu_slope(k: float, right: Reference, h: Floats, nonlinearity: str) -> Floats:
+def _caps_relu_slope(k: float, right: Layer, h: Floats, nonlinearity: str) -> Floats:
     slope = right.slope(h, nonlinearity)
     return np.where(h < k, slope, 0.0) if nonlinearity == "relu" else slope
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Changes, Fault
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats, Steps, at_steps, write_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Visited
+from benchmarks.planted.layer import Floats, Layer, Steps, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -19,15 +17,15 @@ BOTH = ONE.replace(bidirectional=True)
 AT_ZERO = (ONE, ONE.replace(bias=False, hx=True), ONE.replace(bias=False, T=2))
 
 
-def _reverse_reads_forwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
+def _reverse_reads_forwards(right: Layer, config: RNNConfig, direction: int) -> Sequence[int]:
     return right.time_order(config, 0)
 
 
-def _forward_reads_backwards(right: Reference, config: RNNConfig, direction: int) -> Sequence[int]:
+def _forward_reads_backwards(right: Layer, config: RNNConfig, direction: int) -> Sequence[int]:
     return right.time_order(config, 1)
 
 
-def _leaves_reverse_in_visiting_order(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _leaves_reverse_in_visiting_order(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output, config = right.written(case, layer, states), case.config
     if not config.bidirectional:
         return output
@@ -36,7 +34,7 @@ def _leaves_reverse_in_visiting_order(right: Reference, case: Case, layer: int, 
     return turned
 
 
-def _delays_output(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _delays_output(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states).copy()
     for d in range(case.config.num_directions):
         part = right.features(case.config, d)
@@ -44,7 +42,7 @@ def _delays_output(right: Reference, case: Case, layer: int, states: Floats) -> 
     return output
 
 
-def _returns_last_step_only(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _returns_last_step_only(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output, last = right.written(case, layer, states), right.final_step(case.config, 0)
     if layer < case.config.num_layers - 1:
         return output
@@ -53,59 +51,59 @@ def _returns_last_step_only(right: Reference, case: Case, layer: int, states: Fl
     return alone
 
 
-def _keeps_last_states_only(k: int, right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _keeps_last_states_only(k: int, right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output, config = right.written(case, layer, states), case.config
     if layer < config.num_layers - 1:
         return output
     return output[np.maximum(np.arange(config.T), config.T - k)]
 
 
-def _reads_x_late(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+def _reads_x_late(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     x = right.layer_input(case, layer, direction, below)
     return x if layer else late(x)
 
 
-def _reads_x_early(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+def _reads_x_early(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     x = right.layer_input(case, layer, direction, below)
     return x if layer else late(x[::-1])[::-1]
 
 
-def _reads_first_x(right: Reference, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
+def _reads_first_x(right: Layer, case: Case, layer: int, direction: int, below: Sequence[Floats]) -> Floats:
     x = right.layer_input(case, layer, direction, below)
     return x if layer else np.broadcast_to(x[:1], x.shape)
 
 
-def _leaves_out_last_step(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _leaves_out_last_step(right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     return tuple(length - 1 for length in right.lengths(config) or (config.T,) * config.N)
 
 
-def _leaves_out_first_step_visited(right: Reference, config: RNNConfig) -> Visited | None:
+def _leaves_out_first_step_visited(right: Layer, config: RNNConfig) -> Visited | None:
     visited = right.visited(config)
     later = np.arange(config.T)[:, None, None] > 0
     return np.broadcast_to(later, (config.T, config.N, 1)) if visited is None else visited & later
 
 
-def _leaves_out_first_step_first_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _leaves_out_first_step_first_step(right: Layer, config: RNNConfig, direction: int) -> Steps:
     return _at_least_one(right.first_step(config, direction), config)
 
 
-def _leaves_out_first_step_final_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _leaves_out_first_step_final_step(right: Layer, config: RNNConfig, direction: int) -> Steps:
     return _at_least_one(right.final_step(config, direction), config)
 
 
-def _reads_state_two_back(right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+def _reads_state_two_back(right: Layer, config: RNNConfig, step: int) -> tuple[int, ...]:
     return tuple(max(read - 1, -1) for read in right.reads(config, step))
 
 
-def _reads_hx_at_every_step(right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+def _reads_hx_at_every_step(right: Layer, config: RNNConfig, step: int) -> tuple[int, ...]:
     return (-1,)
 
 
-def _adds_hx_at_every_step(right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+def _adds_hx_at_every_step(right: Layer, config: RNNConfig, step: int) -> tuple[int, ...]:
     return (*right.reads(config, step), -1) if step else right.reads(config, step)
 
 
-def _resets_state(k: int, right: Reference, config: RNNConfig, step: int) -> tuple[int, ...]:
+def _resets_state(k: int, right: Layer, config: RNNConfig, step: int) -> tuple[int, ...]:
     return () if step and step % k == 0 else right.reads(config, step)
 
 
@@ -116,14 +114,14 @@ def _at_zero_x(new: Callable[[Floats], Floats], *, batch: bool = False, output: 
     """
     axes = (-2, -1) if batch else (-1,)
 
-    def step(right: Reference, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
+    def step(right: Layer, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
         return np.where((x == 0).all(axes, keepdims=True), new(h), right.step(x, h, w, nonlinearity))
 
-    def written(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+    def written(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
         skipped = (right.time_major(case.x, case.config) == 0).all(axes, keepdims=True)
         return np.where(skipped, 0.0, right.written(case, layer, states))
 
-    def written_back(right: Reference, case: Case, layer: int, g: Floats) -> Floats:
+    def written_back(right: Layer, case: Case, layer: int, g: Floats) -> Floats:
         skipped = (right.time_major(case.x, case.config) == 0).all(axes, keepdims=True)
         return np.where(skipped, 0.0, g)
 

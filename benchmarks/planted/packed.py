@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.planted.base import ONE, Fault, Place
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, Steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import Visited
+from benchmarks.planted.layer import Floats, Layer, Steps, Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -19,11 +17,11 @@ FALLING = ONE.replace(T=2, N=2, lengths=(2, 1))
 RISING = ONE.replace(T=2, N=2, lengths=(1, 2))
 
 
-def _runs_through_padding(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _runs_through_padding(right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     return None
 
 
-def _hn_runs_through_padding(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _hn_runs_through_padding(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states)
     lengths = case.config.lengths
     if lengths is None:
@@ -32,7 +30,7 @@ def _hn_runs_through_padding(right: Reference, case: Case, layer: int, states: F
 
 
 def _reads_padding_run_direction(
-    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
 ) -> None:
     lengths = case.config.lengths
     if lengths is not None:  # the padding of a drawn case is NaN
@@ -40,12 +38,12 @@ def _reads_padding_run_direction(
     right.run_direction(case, at, x, start, states, visited=visited)
 
 
-def _reverse_starts_in_padding_first_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _reverse_starts_in_padding_first_step(right: Layer, config: RNNConfig, direction: int) -> Steps:
     return config.T - 1 if direction and config.lengths is not None else right.first_step(config, direction)
 
 
 def _reverse_starts_in_padding_run_direction(
-    right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
 ) -> None:
     through = at[1] and case.config.lengths is not None
     right.run_direction(case, at, x, start, states, visited=None if through else visited)
@@ -53,7 +51,7 @@ def _reverse_starts_in_padding_run_direction(
         states[...] = np.where(visited, states, 0.0)
 
 
-def _leaves_reverse_at_the_end(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _leaves_reverse_at_the_end(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output, config = right.written(case, layer, states), case.config
     if config.lengths is None or not config.bidirectional:
         return output
@@ -66,46 +64,46 @@ def _leaves_reverse_at_the_end(right: Reference, case: Case, layer: int, states:
     return output
 
 
-def _takes_hn_of_padded_output(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _takes_hn_of_padded_output(right: Layer, config: RNNConfig, direction: int) -> Steps:
     last = right.final_step(config, direction)
     return last if direction or config.lengths is None else config.T - 1
 
 
-def _lengths_one_short(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _lengths_one_short(right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     lengths = right.lengths(config)
     if lengths is None or config.lengths is None:
         return lengths
     return tuple(max(length - 1, min(length, 1)) for length in lengths)
 
 
-def _sorts_lengths_alone(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _sorts_lengths_alone(right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     lengths = right.lengths(config)
     return lengths if lengths is None else tuple(sorted(lengths, reverse=True))
 
 
-def _leaves_hx_unsorted(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _leaves_hx_unsorted(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     return right.hx_row(config, layer, direction, hx)[np.argsort(sorting(config), kind="stable")]
 
 
-def _leaves_hn_sorted_run(right: Reference, case: Case) -> dict[str, Floats]:
+def _leaves_hn_sorted_run(right: Layer, case: Case) -> dict[str, Floats]:
     arrays = right.run(case)
     return arrays | {"h_n": arrays["h_n"][:, sorting(case.config)]}
 
 
-def _leaves_hn_sorted_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _leaves_hn_sorted_final_gradients(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     return unsorted(right.final_gradients(case), case.config)
 
 
-def _sorts_hn_twice_run(right: Reference, case: Case) -> dict[str, Floats]:
+def _sorts_hn_twice_run(right: Layer, case: Case) -> dict[str, Floats]:
     arrays, twice = right.run(case), sorting(case.config)
     return arrays | {"h_n": arrays["h_n"][:, twice[twice]]}
 
 
-def _sorts_hn_twice_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _sorts_hn_twice_final_gradients(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     return unsorted(unsorted(right.final_gradients(case), case.config), case.config)
 
 
-def _leaves_output_sorted(right: Reference, case: Case, layer: int, states: Floats) -> Floats:
+def _leaves_output_sorted(right: Layer, case: Case, layer: int, states: Floats) -> Floats:
     output = right.written(case, layer, states)
     return output if layer < case.config.num_layers - 1 else _sorted_output(output, case.config)
 

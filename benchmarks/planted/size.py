@@ -4,86 +4,81 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Fault, Place, parameters
 from benchmarks.planted.batch import taken
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats
-from harness.oracle.reference import Reference
+from benchmarks.planted.layer import Floats, Layer, StepWeights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 BLOCKS: Final = (2, 4, 8, 16, 32, 64)
 
 
-def _leaves_out_last_units_new_state(k: int, right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+def _leaves_out_last_units_new_state(k: int, right: Layer, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return cut(right.new_state(activated, h, w), whole(activated.shape[-1], k))
 
 
 def _leaves_out_last_units_slopes(
-    k: int, right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
+    k: int, right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
 ) -> Floats:
     return cut(right.slopes(case, at, x, previous, own), whole(own.shape[-1], k))
 
 
-def _leaves_out_last_inputs(k: int, right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _leaves_out_last_inputs(k: int, right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(ih=cut(w.ih, whole(w.ih.shape[1], k)))
 
 
-def _leaves_out_last_states(k: int, right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _leaves_out_last_states(k: int, right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(hh=cut(w.hh, whole(w.hh.shape[1], k)))
 
 
-def _leaves_out_last_sequences(k: int, right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _leaves_out_last_sequences(k: int, right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     return taken(right.lengths(config), config, whole(config.N, k))
 
 
-def _skips_last_unit_new_state(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+def _skips_last_unit_new_state(right: Layer, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return cut(right.new_state(activated, h, w), activated.shape[-1] - 1)
 
 
-def _skips_last_unit_slopes(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
-) -> Floats:
+def _skips_last_unit_slopes(right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats) -> Floats:
     return cut(right.slopes(case, at, x, previous, own), own.shape[-1] - 1)
 
 
-def _skips_last_sequence(right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _skips_last_sequence(right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     return taken(right.lengths(config), config, max(config.N - 1, 0))
 
 
-def _computes_first_units_only_new_state(
-    k: int, right: Reference, activated: Floats, h: Floats, w: StepWeights
-) -> Floats:
+def _computes_first_units_only_new_state(k: int, right: Layer, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return cut(right.new_state(activated, h, w), k)
 
 
 def _computes_first_units_only_slopes(
-    k: int, right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
+    k: int, right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
 ) -> Floats:
     return cut(right.slopes(case, at, x, previous, own), k)
 
 
-def _sums_first_inputs_only(k: int, right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _sums_first_inputs_only(k: int, right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(ih=cut(w.ih, k))
 
 
-def _sums_first_states_only(k: int, right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _sums_first_states_only(k: int, right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(hh=cut(w.hh, k))
 
 
-def _computes_first_steps_only(k: int, right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _computes_first_steps_only(k: int, right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     given = right.lengths(config)
     if k >= config.T:
         return given
     return tuple(min(length, k) for length in given or (config.T,) * config.N)
 
 
-def _computes_first_sequences_only(k: int, right: Reference, config: RNNConfig) -> tuple[int, ...] | None:
+def _computes_first_sequences_only(k: int, right: Layer, config: RNNConfig) -> tuple[int, ...] | None:
     return taken(right.lengths(config), config, k)
 
 

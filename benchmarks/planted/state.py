@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, Changes, Fault, Place, added_after_phi, parameters, without
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats, Steps, at_steps, write_steps
-from harness.oracle.reference import Reference
-from harness.oracle.unroll import State, Visited
+from benchmarks.planted.layer import Floats, Layer, Steps, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
@@ -21,7 +19,7 @@ TWO_BY_TWO = BOTH.replace(num_layers=2)
 SECOND_STEP = (ONE.replace(T=2), ONE.replace(hx=True))
 
 
-def _forgets_state_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _forgets_state_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return right.preactivation(x, np.zeros_like(h), w)
 
 
@@ -29,20 +27,20 @@ def _without_at_first_step(*left_out: str) -> Changes:
     """Leave some parameters out at the first step."""
 
     def run_direction(
-        right: Reference, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
+        right: Layer, case: Case, at: Place, x: Floats, start: Floats, states: Floats, *, visited: Visited | None
     ) -> None:
         w, kind = right.step_weights(case, *at), right.nonlinearity(case.config, at[0])
         first = np.asarray(right.first_step(case.config, at[1]))[..., None]
 
-        def step(t: int, held: State) -> State:
-            new = right.step(x[t], held[0], w, kind)
+        def step(t: int, held: Floats) -> Floats:
+            new = right.step(x[t], held, w, kind)
             if (first == t).any():
-                new = np.where(first == t, right.step(x[t], held[0], without(*left_out)(w), kind), new)
-            return (new,)
+                new = np.where(first == t, right.step(x[t], held, without(*left_out)(w), kind), new)
+            return new
 
-        right.along_time(case.config, at[1], (start,), step, (states,), visited=visited)
+        right.along_time(case.config, at[1], start, step, states, visited=visited)
 
-    def entering(right: Reference, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
+    def entering(right: Layer, config: RNNConfig, direction: int, parameter: int, da: Floats) -> Floats:
         entering = right.entering(config, direction, parameter, da)
         if StepWeights._fields[parameter] not in left_out:
             return entering
@@ -50,22 +48,22 @@ def _without_at_first_step(*left_out: str) -> Changes:
         write_steps(later, right.first_step(config, direction), np.zeros_like(later[0]))
         return later
 
-    def weight_to_start(right: Reference, back: StepWeights) -> Floats:
+    def weight_to_start(right: Layer, back: StepWeights) -> Floats:
         start = right.weight_to_start(back)
         return np.zeros_like(start) if "hh" in left_out else start
 
     return {"run_direction": run_direction, "entering": entering, "weight_to_start": weight_to_start}
 
 
-def _ignores_hx(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _ignores_hx(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     return np.zeros_like(right.hx_row(config, layer, direction, hx))
 
 
-def _activates_hx(right: Reference, case: Case, layer: int, direction: int) -> Floats:
+def _activates_hx(right: Layer, case: Case, layer: int, direction: int) -> Floats:
     return right.activation(right.initial_state(case, layer, direction), right.nonlinearity(case.config, layer))
 
 
-def _activates_hx_hx_gradient(right: Reference, case: Case, rows: Mapping[Place, Floats]) -> Floats:
+def _activates_hx_hx_gradient(right: Layer, case: Case, rows: Mapping[Place, Floats]) -> Floats:
     inside = {
         at: g * right.slope(_activates_hx(right, case, *at), right.nonlinearity(case.config, at[0]))
         for at, g in rows.items()
@@ -73,35 +71,35 @@ def _activates_hx_hx_gradient(right: Reference, case: Case, rows: Mapping[Place,
     return right.hx_gradient(case, inside)
 
 
-def _reads_hx_by_direction(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _reads_hx_by_direction(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     row = direction * config.num_layers + layer
     return right.hx_row(config, *divmod(row, config.num_directions), hx)
 
 
-def _reads_hx_by_sum(right: Reference, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
+def _reads_hx_by_sum(right: Layer, config: RNNConfig, layer: int, direction: int, hx: Array) -> Array:
     return right.hx_row(config, *divmod(layer + direction, config.num_directions), hx)
 
 
-def _writes_hn_by_direction(right: Reference, config: RNNConfig) -> list[tuple[int, int]]:
+def _writes_hn_by_direction(right: Layer, config: RNNConfig) -> list[tuple[int, int]]:
     order, D = right.h_n_order(config), config.num_directions
     return [order[layer * D + d] for d in range(D) for layer in range(config.num_layers)]
 
 
-def _takes_hn_at_last_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _takes_hn_at_last_step(right: Layer, config: RNNConfig, direction: int) -> Steps:
     return right.final_step(config, 0)
 
 
-def _takes_hn_at_first_step(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _takes_hn_at_first_step(right: Layer, config: RNNConfig, direction: int) -> Steps:
     return right.first_step(config, direction)
 
 
-def _takes_hn_one_step_early(right: Reference, config: RNNConfig, direction: int) -> Steps:
+def _takes_hn_one_step_early(right: Layer, config: RNNConfig, direction: int) -> Steps:
     last, first = right.final_step(config, direction), right.first_step(config, direction)
     early = np.where(np.asarray(last) == first, last, np.asarray(last) + (1 if direction else -1))
     return int(early) if early.ndim == 0 else early
 
 
-def _takes_hn_before_last_step_run(right: Reference, case: Case) -> dict[str, Floats]:
+def _takes_hn_before_last_step_run(right: Layer, case: Case) -> dict[str, Floats]:
     arrays, config, states = right.run(case), case.config, right.states(case)
     rows = []
     for layer, d in right.h_n_order(config):
@@ -111,7 +109,7 @@ def _takes_hn_before_last_step_run(right: Reference, case: Case) -> dict[str, Fl
 
 
 def _takes_hn_before_last_step_back_direction(
-    right: Reference, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
+    right: Layer, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
 ) -> tuple[Floats, Floats]:
     last, first = (
         np.broadcast_to(steps, len(g_final))
@@ -125,48 +123,48 @@ def _takes_hn_before_last_step_back_direction(
     return da, start + np.where(alone, g_final, 0.0)
 
 
-def _writes_top_layer_in_every_row(right: Reference, config: RNNConfig) -> list[tuple[int, int]]:
+def _writes_top_layer_in_every_row(right: Layer, config: RNNConfig) -> list[tuple[int, int]]:
     return [(config.num_layers - 1, d) for _, d in right.h_n_order(config)]
 
 
-def _writes_top_row_of_hn_only_run(right: Reference, case: Case) -> dict[str, Floats]:
+def _writes_top_row_of_hn_only_run(right: Layer, case: Case) -> dict[str, Floats]:
     arrays = right.run(case)
     inner = np.arange(len(arrays["h_n"])) < len(arrays["h_n"]) - case.config.num_directions
     return arrays | {"h_n": np.where(inner[:, None, None], 0.0, arrays["h_n"])}
 
 
-def _writes_top_row_of_hn_only_final_gradients(right: Reference, case: Case) -> dict[tuple[int, int], Floats]:
+def _writes_top_row_of_hn_only_final_gradients(right: Layer, case: Case) -> dict[tuple[int, int], Floats]:
     top = case.config.num_layers - 1
     return {key: g if key[0] == top else np.zeros_like(g) for key, g in right.final_gradients(case).items()}
 
 
-def _adds_previous_state_new_state(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_previous_state_new_state(right: Layer, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.new_state(activated, h, w) + h)
 
 
 def _adds_previous_state_slopes(
-    right: Reference, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
+    right: Layer, case: Case, at: Place, x: Floats, previous: Floats, own: Floats
 ) -> Floats:
     return right.slopes(case, at, x, previous, np.asarray(own - previous))
 
 
-def _adds_previous_state_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
+def _adds_previous_state_to_previous(right: Layer, da: Floats, dh: Floats, hh: Floats) -> Floats:
     return np.asarray(right.to_previous(da, dh, hh) + dh)
 
 
-def _adds_state_after_nonlinearity_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_state_after_nonlinearity_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return right.preactivation(x, np.zeros_like(h), without("b_hh")(w))
 
 
-def _adds_state_after_nonlinearity_new_state(right: Reference, activated: Floats, h: Floats, w: StepWeights) -> Floats:
+def _adds_state_after_nonlinearity_new_state(right: Layer, activated: Floats, h: Floats, w: StepWeights) -> Floats:
     return np.asarray(right.new_state(activated, h, w) + h @ w.hh.T + w.b_hh)
 
 
-def _adds_state_after_nonlinearity_to_previous(right: Reference, da: Floats, dh: Floats, hh: Floats) -> Floats:
+def _adds_state_after_nonlinearity_to_previous(right: Layer, da: Floats, dh: Floats, hh: Floats) -> Floats:
     return right.to_previous(dh, dh, hh)
 
 
-def _updates_in_place(right: Reference, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
+def _updates_in_place(right: Layer, x: Floats, h: Floats, w: StepWeights, nonlinearity: str) -> Floats:
     state = h.copy()
     for unit in range(h.shape[-1]):
         state[..., unit] = right.step(x, state, w, nonlinearity)[..., unit]

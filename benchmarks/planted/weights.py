@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from benchmarks.planted.base import ONE, TIED, Fault, above_first, parameters, without
-from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
-from harness.oracle.known import Floats
-from harness.oracle.reference import Reference
+from benchmarks.planted.layer import Floats, Layer, StepWeights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
@@ -16,31 +15,31 @@ from harness.space.config import RNNConfig
 TWO_UNITS = (RNNConfig(1, 2, T=2), RNNConfig(1, 2, hx=True))
 
 
-def _forgets_input_preactivation(right: Reference, x: Floats, h: Floats, w: StepWeights) -> Floats:
+def _forgets_input_preactivation(right: Layer, x: Floats, h: Floats, w: StepWeights) -> Floats:
     return right.preactivation(np.zeros_like(x), h, w)
 
 
-def _concatenates_in_other_order(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _concatenates_in_other_order(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     side_by_side, H = np.concatenate([w.ih, w.hh], axis=1), len(w.hh)
     return w._replace(ih=side_by_side[:, H:], hh=side_by_side[:, :H])
 
 
-def _shares_weight_hh_of_first_layer(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _shares_weight_hh_of_first_layer(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     first = right.step_weights(case, 0, direction)
     return right.step_weights(case, layer, direction)._replace(hh=first.hh)
 
 
-def _shares_weights_of_upper_layers(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _shares_weights_of_upper_layers(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     return right.step_weights(case, min(layer, 1), direction)
 
 
-def _shares_matrices_of_upper_layers(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _shares_matrices_of_upper_layers(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     second = right.step_weights(case, min(layer, 1), direction)
     return right.step_weights(case, layer, direction)._replace(ih=second.ih, hh=second.hh)
 
 
-def _reads_forward_half_only(right: Reference, case: Case, layer: int, direction: int) -> StepWeights:
+def _reads_forward_half_only(right: Layer, case: Case, layer: int, direction: int) -> StepWeights:
     w = right.step_weights(case, layer, direction)
     return w._replace(ih=half_of(w.ih, 0, case)) if layer else w
 
