@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from harness import Case, Reference
+from harness import Case
 from harness.checks.agreement import arithmetic_of
 from harness.oracle.compare import beyond
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import to_float64
+from harness.oracle.setting import Setting
 from harness.space.case import as_plain
 from harness.subjects.torch_module import TorchSubject
 
@@ -26,7 +26,7 @@ def assert_same_but_for_rounding(case: Case, one: Mapping[str, Any], other: Mapp
 
     A - B| <= |A - exact| + |exact - B|, so twice the allowance is what rounding can explain.
     """
-    expected = expect_whole_run(Setting(Reference(), case.plain(), arithmetic_of(TORCH, case)))
+    expected = expect_whole_run(Setting.of(case.plain(), arithmetic_of(TORCH, case)))
     ours, theirs = (as_plain(case.config, {name: arrays[name] for name in one}) for arrays in (one, other))
     for name, array in ours.items():
         allowance = 2 * expected[name].allowance

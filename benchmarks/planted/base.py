@@ -15,7 +15,18 @@ from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from benchmarks.planted.layer import Back, Floats, Layer, Moving, Read, StepWeights, Visited, at_steps, write_steps
+from benchmarks.planted.layer import (
+    Back,
+    Floats,
+    Layer,
+    Moving,
+    Place,
+    Read,
+    StepWeights,
+    Visited,
+    at_steps,
+    write_steps,
+)
 from harness.space.case import Case, padding
 from harness.space.config import RNNConfig, weight_names
 
@@ -23,8 +34,6 @@ ONE: Final = RNNConfig(1, 1)  # The smallest config of all
 
 # Sizes of which two must be equal for a fault to show: no one of them can be made smaller alone.
 TIED: Final = range(2, 130)
-
-Place = tuple[int, int]  # A layer and a direction
 
 Change = Callable[..., Any]
 """Another way to make one of the choices, which are the methods of ``Layer``: ``change(right, *arguments)``.

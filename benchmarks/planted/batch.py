@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Fault, Place
-from benchmarks.planted.layer import Floats, Layer, Visited, at_steps
+from benchmarks.planted.base import ONE, Fault
+from benchmarks.planted.layer import Floats, Layer, Place, Visited, at_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

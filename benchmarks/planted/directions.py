@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Fault, Place
-from benchmarks.planted.layer import Floats, Layer, StepWeights, Visited
+from benchmarks.planted.base import ONE, Fault
+from benchmarks.planted.layer import Floats, Layer, Place, StepWeights, Visited
 from benchmarks.planted.weights import half_of
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Fault, Place
-from benchmarks.planted.layer import Floats, Layer, at_steps, keep_scale
+from benchmarks.planted.base import ONE, Fault
+from benchmarks.planted.layer import Floats, Layer, Place, at_steps, keep_scale
 from harness.space.case import Case
 
 DROPS = ONE.replace(num_layers=2, dropout=0.5, training=True)

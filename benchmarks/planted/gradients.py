@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Change, Fault, Place, entering, returned
-from benchmarks.planted.layer import Floats, Layer, Steps, StepWeights, Visited, at_steps, write_steps
+from benchmarks.planted.base import ONE, Change, Fault, entering, returned
+from benchmarks.planted.layer import Floats, Layer, Place, Steps, StepWeights, Visited, at_steps, write_steps
 from benchmarks.planted.over_time import from_the_last
 from benchmarks.planted.readout import last_only
 from benchmarks.planted.rounding import stored

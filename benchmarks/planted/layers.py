@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, TIED, Fault, Place
-from benchmarks.planted.layer import Floats, Layer, to_float64
+from benchmarks.planted.base import ONE, TIED, Fault
+from benchmarks.planted.layer import Floats, Layer, Place, to_float64
 from benchmarks.planted.over_time import late
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Changes, Fault, Place
-from benchmarks.planted.layer import Floats, Layer, Visited, at_steps, write_steps
+from benchmarks.planted.base import ONE, Changes, Fault
+from benchmarks.planted.layer import Floats, Layer, Place, Visited, at_steps, write_steps
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 

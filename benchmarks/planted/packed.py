@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.planted.base import ONE, Fault, Place
-from benchmarks.planted.layer import Floats, Layer, Steps, Visited
+from benchmarks.planted.base import ONE, Fault
+from benchmarks.planted.layer import Floats, Layer, Place, Steps, Visited
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Fault, Place, parameters
+from benchmarks.planted.base import ONE, Fault, parameters
 from benchmarks.planted.batch import taken
-from benchmarks.planted.layer import Floats, Layer, StepWeights
+from benchmarks.planted.layer import Floats, Layer, Place, StepWeights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.planted.base import ONE, Changes, Fault, Place, added_after_phi, parameters, without
-from benchmarks.planted.layer import Floats, Layer, Steps, StepWeights, Visited, at_steps, write_steps
+from benchmarks.planted.base import ONE, Changes, Fault, added_after_phi, parameters, without
+from benchmarks.planted.layer import Floats, Layer, Place, Steps, StepWeights, Visited, at_steps, write_steps
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 

@@ -36,11 +36,11 @@ from harness.oracle.compare import (
     suspect,
 )
 from harness.oracle.expectation import apart_from_prefixes, expect_local, single_step_states, usually_apart
-from harness.oracle.expected import Expected, Setting, or_nan
-from harness.oracle.gated import GATED
+from harness.oracle.expected import Expected, or_nan
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.known import Known, to_float64
-from harness.oracle.reference import Reference
+from harness.oracle.places import layout, time_major
+from harness.oracle.setting import Setting, reference_of
 from harness.oracle.unroll import Unroll
 from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
@@ -49,14 +49,6 @@ from harness.space.errors import require_type
 from harness.space.outcome import LOST, Failure, Outcome
 from harness.space.parts import PLAIN, having
 from harness.subjects.protocol import Subject, backend_of, masks_of
-
-REFERENCE: Final = Reference()
-
-
-def reference_of(config: RNNConfig) -> Unroll:
-    """Return the reference of a config's cell."""
-    return GATED.get(config.cell, REFERENCE)
-
 
 PROBED_COST: Final = 2**23
 """The highest cost of a probed case (``RNNConfig.cost``); more expensive gradients are compared without probes. Near
@@ -102,7 +94,6 @@ class Observation:
 def check_agreement(
     subject: Subject,
     case: Case,
-    reference: Unroll | None = None,
     *,
     accepted: Accepted = STRICT,
     with_probes: bool = True,
@@ -115,7 +106,7 @@ def check_agreement(
     require_type("subject", subject, Subject, "as_subject(function) makes one")
     require_type("case", case, Case, "draw(config) makes one")
     observation = observe(subject, case, accepted, with_probes=with_probes)
-    result = assess(observation, reference)
+    result = assess(observation)
     return result if result.verdict is not Verdict.AGREES else effects_of(observation.raw) or result
 
 
@@ -171,23 +162,23 @@ def _arithmetic(dtype: str, backend: Backend, accepted: Accepted) -> Arithmetic:
 def assess(
     observation: Observation, reference: Unroll | None = None, *, soft: bool = True, with_margin: bool = False
 ) -> Result:
-    """Compare an observation with what a reference allows; unless ``soft``, only with the hard allowances.
+    """Compare an observation with what a correct subject may give; unless ``soft``, only with the hard allowances.
 
-    Without one, it is that of the config's cell.
+    ``reference`` is one with a known issue, which is taken to be right.
 
     ``with_margin`` also measures how much of its allowances a subject that agrees uses.
     """
     if observation.unfit is not None:
         return observation.unfit
-    reference = reference or reference_of(observation.case.config)
+    case = observation.case
+    setting = Setting(reference or reference_of(case.config), case, observation.arithmetic)
     soft = soft and observation.independent
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
-        found, tight = _end_to_end(observation, reference, with_margin=with_margin)
+        found, tight = _end_to_end(observation, setting, with_margin=with_margin)
         method = Method.END_TO_END
     else:
-        states = _states(observation, reference)
-        found, suspicious, tight = _local(observation, states, reference, soft=soft, with_margin=with_margin)
+        found, suspicious, tight = _local(observation, setting, soft=soft, with_margin=with_margin)
         method = Method.LOCAL
     spoke = False
     if not found and observation.probed is not None:
@@ -195,10 +186,10 @@ def assess(
             wider = f"run with probes, in {observation.probed[0].config!r}"
             mismatches = tuple(replace(mismatch, probed=True) for mismatch in bad.mismatches)
             return replace(bad, message=f"{wider}: {bad.message}" if bad.message else "", mismatches=mismatches)
-        seen = _with_probes(observation, *observation.probed, reference, soft=soft)
+        seen = _with_probes(setting, *observation.probed, soft=soft)
         if seen is not None:
             found, suspicious, spoke = seen[0], suspicious + seen[1], True
-    if observation.case.config.loss is not None and method is Method.LOCAL and not spoke:
+    if case.config.loss is not None and method is Method.LOCAL and not spoke:
         method = Method.CARRIED
     if found:
         return Result(Verdict.DISAGREES, tuple(found), method=method)
@@ -220,7 +211,7 @@ class Departure(NamedTuple):
         return self.over > 1
 
 
-def departures(observation: Observation, reference: Unroll | None = None) -> list[Departure]:
+def departures(observation: Observation) -> list[Departure]:
     """Return how far each layer departs from its expected values, in the order of computation: forward, then back.
 
     The list is empty if the inner states could not be obtained; for gradients it has only what probes show.
@@ -228,21 +219,18 @@ def departures(observation: Observation, reference: Unroll | None = None) -> lis
     if observation.unfit is not None or observation.prefixes is None:
         return []
     case = observation.case
-    reference = reference or reference_of(case.config)
-    setting = Setting(reference, case, observation.arithmetic)
-    states = _states(observation, reference)
+    setting, states = Setting.of(case, observation.arithmetic), _states(observation)
     found: list[Departure] = []
     for layer, (own, expected) in enumerate(zip(states, expect_local(setting, states), strict=True)):
         values, allowance = (
-            reference.time_major(array, case.config)
-            for array in (expected["output"].values, expected["output"].allowance)
+            time_major(array, case.config) for array in (expected["output"].values, expected["output"].allowance)
         )
         found.append(Departure("output", layer, over_allowance(own.values, values, allowance)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
         seen = probes.witness(setting, outcome.arrays)
         if seen is not None:
-            inside = Setting(reference, wider, observation.arithmetic)
+            inside = setting._replace(case=wider)
             backward = expect_gradients(inside, seen.states, seen.preactivation_gradients).preactivations
             for layer in reversed(range(case.config.num_layers)):
                 chosen = probes.selection(case.config, PREACTIVATION, layer)
@@ -256,9 +244,8 @@ def expected_final(observation: Observation) -> Expected | None:
     """Return the expected h_n, by one step from the subject's own states; ``None`` if these could not be obtained."""
     if observation.unfit is not None or observation.prefixes is None:
         return None
-    reference = reference_of(observation.case.config)
-    setting = Setting(reference, observation.case, observation.arithmetic)
-    return expect_local(setting, _states(observation, reference))[-1]["h_n"]
+    setting = Setting.of(observation.case, observation.arithmetic)
+    return expect_local(setting, _states(observation))[-1]["h_n"]
 
 
 def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array] | None:
@@ -294,8 +281,8 @@ def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array
 
 def holds_output(config: RNNConfig, arrays: Mapping[str, Array]) -> bool:
     """Tell whether h_n ends with the single step of output, as it must; otherwise nothing is read from it."""
-    [top] = single_step_states(REFERENCE, config, to_float64(arrays["h_n"]))[-1:]
-    return same_numbers(REFERENCE.layout(top.values, config), to_float64(arrays["output"]))
+    [top] = single_step_states(config, to_float64(arrays["h_n"]))[-1:]
+    return same_numbers(layout(top.values, config), to_float64(arrays["output"]))
 
 
 def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
@@ -313,15 +300,15 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     return wider, outcome if unfit(wider, outcome) else plain_outcome(wider.config, outcome)
 
 
-def _states(observation: Observation, reference: Unroll) -> list[Known]:
+def _states(observation: Observation) -> list[Known]:
     """Return the output of every layer, from the outcome if it holds it, else from a prefix."""
     case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
-    inner = [Known(reference.time_major(array, case.config)) for array in prefixes.values()]
+    inner = [Known(time_major(array, case.config)) for array in prefixes.values()]
     if len(prefixes) + ("output" in arrays) < layers:
-        inner = single_step_states(reference, case.config, to_float64(arrays["h_n"]))
+        inner = single_step_states(case.config, to_float64(arrays["h_n"]))
     if "output" in arrays:
-        return [*inner[: layers - 1], Known(reference.time_major(arrays["output"], case.config))]
+        return [*inner[: layers - 1], Known(time_major(arrays["output"], case.config))]
     return inner
 
 
@@ -333,28 +320,27 @@ class _Tightness(NamedTuple):
 
 
 def _local(
-    observation: Observation, states: Sequence[Known], reference: Unroll, *, soft: bool, with_margin: bool
+    observation: Observation, setting: Setting, *, soft: bool, with_margin: bool
 ) -> tuple[list[Mismatch], list[Mismatch], _Tightness]:
     """Return the disagreements of the case itself, its suspicious differences, and its tightness if it is asked for."""
-    case = observation.case
-    expected = _expected(observation, states, reference)
-    found = _compared_layers(observation, states, expected, reference)
+    case, states = observation.case, _states(observation)
+    expected = _expected(observation, setting, states)
+    found = _compared_layers(observation, states, expected)
     if found and observation.prefixes and not _needs_no_prefix(found[0], case):
-        setting = Setting(reference, case, observation.arithmetic)
-        wider = _expected(observation, apart_from_prefixes(setting, states), reference)
-        proved = _compared_layers(observation, states, wider, reference)
+        wider = _expected(observation, setting, apart_from_prefixes(setting, states))
+        proved = _compared_layers(observation, states, wider)
         if proved or case.config.gated:  # which has no model of what is usual
             return proved, [], _Tightness()
-        usual = _expected(observation, usually_apart(setting, states), reference)
+        usual = _expected(observation, setting, usually_apart(setting, states))
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
-        found = _compared_layers(observation, states, _exempt_as(wider, usual), reference)
+        found = _compared_layers(observation, states, _exempt_as(wider, usual))
         return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found], _Tightness()
     if found:
         return found, [], _Tightness()
-    suspicious = _compared_layers(observation, states, expected, reference, soft=True) if soft else []
+    suspicious = _compared_layers(observation, states, expected, soft=True) if soft else []
     if not with_margin:
         return [], suspicious, _Tightness()
-    layers = _layers(observation, states, expected, reference)
+    layers = _layers(observation, states, expected)
     margin = _margin((layer.actual, layer.expected) for layer in layers)
     outputs = [one["output"] for one in expected if "output" in one]
     return [], suspicious, _Tightness(margin, weakness(case, outputs, expected[-1]))
@@ -374,8 +360,7 @@ def _exempt_as(
     ]
 
 
-def _expected(observation: Observation, states: Sequence[Known], reference: Unroll) -> list[dict[str, Expected]]:
-    setting = Setting(reference, observation.case, observation.arithmetic)
+def _expected(observation: Observation, setting: Setting, states: Sequence[Known]) -> list[dict[str, Expected]]:
     expected = expect_local(setting, states)
     if observation.or_nan is not None:
         with_issue = expect_local(setting._replace(reference=observation.or_nan), states)
@@ -403,14 +388,14 @@ class _Layer(NamedTuple):
 
 
 def _layers(
-    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]], reference: Unroll
+    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]]
 ) -> Iterator[_Layer]:
     """Yield what is compared layer by layer, from the first one up."""
     case = observation.case
     for layer, own in enumerate(states[:-1] if case.config.T > 1 else ()):  # in a single step, h_n shows the same
         config = case.config.prefix(layer + 1)
-        yield _Layer(config, {"output": reference.layout(own.values, config)}, expected[layer], layer)
-    top = {"output": reference.layout(states[-1].values, case.config), **observation.outcome.arrays}
+        yield _Layer(config, {"output": layout(own.values, config)}, expected[layer], layer)
+    top = {"output": layout(states[-1].values, case.config), **observation.outcome.arrays}
     yield _Layer(case.config, top, expected[-1], None)
 
 
@@ -418,12 +403,11 @@ def _compared_layers(
     observation: Observation,
     states: Sequence[Known],
     expected: Sequence[dict[str, Expected]],
-    reference: Unroll,
     *,
     soft: bool = False,
 ) -> list[Mismatch]:
     found: list[Mismatch] = []
-    for config, actual, allowed, layer in _layers(observation, states, expected, reference):
+    for config, actual, allowed, layer in _layers(observation, states, expected):
         if soft:
             found += suspect(config, actual, allowed, observation.arithmetic, layer)
         else:
@@ -443,17 +427,16 @@ def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]
 
 
 def _with_probes(
-    observation: Observation, wider: Case, outcome: Outcome, reference: Unroll, *, soft: bool
+    setting: Setting, wider: Case, outcome: Outcome, *, soft: bool
 ) -> tuple[list[Mismatch], list[Mismatch]] | None:
     """Return the disagreements that probes show, and the suspicious differences; ``None`` if probes show nothing."""
-    case, arithmetic = observation.case, observation.arithmetic
-    config = case.config
-    seen = probes.witness(Setting(reference, case, arithmetic), outcome.arrays)
+    config, arithmetic = setting.case.config, setting.arithmetic
+    seen = probes.witness(setting, outcome.arrays)
     if seen is None:
         return None
-    setting = Setting(reference, wider, arithmetic)
-    states = expect_local(setting, seen.states)
-    gradients = expect_gradients(setting, seen.states, seen.preactivation_gradients)
+    inside = setting._replace(case=wider)
+    states = expect_local(inside, seen.states)
+    gradients = expect_gradients(inside, seen.states, seen.preactivation_gradients)
     found: list[Mismatch] = []
     suspicious: list[Mismatch] = []
 
@@ -465,7 +448,7 @@ def _with_probes(
             suspicious.extend(suspect(config, actual, allowed, arithmetic, layer, probed=True))
 
     for layer, own in enumerate(seen.states):
-        look("output", reference.layout(own.values, wider.config), states[layer]["output"], layer)
+        look("output", layout(own.values, wider.config), states[layer]["output"], layer)
     for layer in reversed(range(config.num_layers)):
         da = seen.preactivation_gradients[layer]
         look(PREACTIVATION, da, gradients.preactivations[layer], layer)
@@ -474,9 +457,8 @@ def _with_probes(
     return found, [] if found else suspicious
 
 
-def _end_to_end(observation: Observation, reference: Unroll, *, with_margin: bool) -> tuple[list[Mismatch], _Tightness]:
-    case, setting = observation.case, Setting(reference, observation.case, observation.arithmetic)
-    expected = expect_whole_run(setting)
+def _end_to_end(observation: Observation, setting: Setting, *, with_margin: bool) -> tuple[list[Mismatch], _Tightness]:
+    case, expected = observation.case, expect_whole_run(setting)
     if observation.or_nan is not None:
         expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
     if observation.rounded:

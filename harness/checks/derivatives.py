@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.checks.agreement import REFERENCE, failure_of
+from harness.checks.agreement import failure_of
 from harness.checks.result import DERIVATIVES, Result, Verdict
 from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.places import features, time_major
+from harness.oracle.setting import REFERENCE
+from harness.oracle.unroll import previous_states, step_weights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject
@@ -61,14 +64,14 @@ def _moderate(array: np.ndarray) -> bool:
 
 
 def _near_a_kink(case: Case) -> bool:
-    config, below = case.config, REFERENCE.time_major(case.x, case.config)
+    config, below = case.config, time_major(case.x, case.config)
     if config.nonlinearity != "relu":
         return False
     for layer, states in enumerate(REFERENCE.states(case)):
         for d in range(config.num_directions):
-            own = states[..., REFERENCE.features(config, d)]
-            read = REFERENCE.previous_states(case, layer, d, own)
-            if (np.abs(REFERENCE.preactivation(below, read, REFERENCE.step_weights(case, layer, d))) < FAR).any():
+            own = states[..., features(config, d)]
+            read = previous_states(case, (layer, d), own)
+            if (np.abs(REFERENCE.preactivation(below, read, step_weights(case, (layer, d)))) < FAR).any():
                 return True
         below = states
     return False

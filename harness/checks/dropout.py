@@ -30,11 +30,12 @@ from typing import Final
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Observation, arithmetic_of, assess, unfit
+from harness.checks.agreement import Observation, arithmetic_of, assess, unfit
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch
 from harness.oracle.known import write_steps
+from harness.oracle.places import features, final_step, h_n_order, time_major, visited
 from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import DIRECTIONS, RNNConfig, weight_names
@@ -217,12 +218,12 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
     neither shows had no effect.
     """
     plain = config.plain
-    kept = REFERENCE.time_major(arrays["output"], plain) > _lift(config)
+    kept = time_major(arrays["output"], plain) > _lift(config)
     masks = {layer: kept.copy() for layer in range(config.num_layers - 1)}
-    for row, (layer, d) in enumerate(REFERENCE.h_n_order(plain)):
+    for row, (layer, d) in enumerate(h_n_order(plain)):
         if 0 < layer < config.num_layers - 1:
-            part = masks[layer - 1][..., REFERENCE.features(plain, d)]
-            write_steps(part, REFERENCE.final_step(plain, d), arrays["h_n"][row] > 0)
+            part = masks[layer - 1][..., features(plain, d)]
+            write_steps(part, final_step(plain, d), arrays["h_n"][row] > 0)
     return masks
 
 
@@ -262,8 +263,8 @@ def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:
     nothing.
     """
     kept = calls.reshape(_sizes(config))
-    visited = REFERENCE.visited(config.plain)
-    there = np.broadcast_to(True if visited is None else visited[None, ..., None], kept.shape)
+    own = visited(config.plain)
+    there = np.broadcast_to(True if own is None else own[None, ..., None], kept.shape)
     kept = kept & there
     total = _wrong_rate(config, kept, there, level)
     places = _wrong_places(config, kept, there, level)

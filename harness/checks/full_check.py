@@ -17,7 +17,6 @@ from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.bound import warn_if_replaced
 from harness.oracle.compare import Sort
-from harness.oracle.unroll import Unroll
 from harness.space.case import Array, Case
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
@@ -26,7 +25,6 @@ from harness.subjects.protocol import Subject
 def check(
     subject: Subject,
     case: Case,
-    reference: Unroll | None = None,
     *,
     accepted: Accepted = STRICT,
     with_probes: bool = True,
@@ -47,7 +45,7 @@ def check(
     """
     if observation is None:
         observation = observe(subject, case, accepted, with_probes=with_probes)
-    result = assess(observation, reference, with_margin=True)
+    result = assess(observation, with_margin=True)
     if against(result):
         warn_if_replaced()
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
@@ -56,7 +54,7 @@ def check(
         return result
     if result.method is not Method.FORM:
         result = replace(result, bits=bits_of(observation.outcome.arrays))
-    rest = _Rest(subject, case, observation, result, reference, accepted, laws, scope).result(with_probes=with_probes)
+    rest = _Rest(subject, case, observation, result, accepted, laws, scope).result(with_probes=with_probes)
     if against(rest):
         infinite = bool(rest.law) and all(mismatch.sort is Sort.FINITENESS for mismatch in rest.mismatches)
         if infinite and subject.capabilities.is_torch and READ_ON in spared(observation.case):
@@ -94,7 +92,6 @@ class _Rest(NamedTuple):
     case: Case
     observation: Observation
     agreement: Result
-    reference: Unroll | None
     accepted: Accepted
     laws: Iterable[Law] | None
     scope: Scope | None

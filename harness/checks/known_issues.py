@@ -15,17 +15,17 @@ from functools import partial
 from importlib.resources import files
 from typing import Any, Final, Protocol
 
-from harness.checks.agreement import Observation, assess, reference_of
+from harness.checks.agreement import Observation, assess
 from harness.checks.malformed import RULES
 from harness.checks.result import Result, Verdict
 from harness.oracle.balls import Balls
 from harness.oracle.bound import np
-from harness.oracle.cell import StepWeights
 from harness.oracle.compare import same_numbers
 from harness.oracle.gated import GATED, Gated, Values
 from harness.oracle.known import Floats, Known
 from harness.oracle.reference import Reference
-from harness.oracle.unroll import Unroll
+from harness.oracle.setting import reference_of
+from harness.oracle.unroll import StepWeights, Unroll
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import factors_of

@@ -52,15 +52,16 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from harness.checks.agreement import REFERENCE, arithmetic_of, unfit
+from harness.checks.agreement import arithmetic_of, unfit
 from harness.checks.laws import LAWS, Arrays, Law
 from harness.checks.result import Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, U64, Accepted
 from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, compare, same_numbers
-from harness.oracle.expected import Expected, Setting
+from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
+from harness.oracle.setting import Setting
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
@@ -246,7 +247,7 @@ class _Application:
     def _allowances(self, case: Case) -> Arrays:
         """Return how far a correct subject's results may be from the exact result, in the shapes of the results."""
         arithmetic = arithmetic_of(self._subject, case, self._accepted)
-        setting = Setting(REFERENCE, replace(case, masks=self._masks(case)).plain(), arithmetic)
+        setting = Setting.of(replace(case, masks=self._masks(case)).plain(), arithmetic)
         expected = expect_whole_run(setting)
         return {
             name: np.nan_to_num(one.allowance, nan=np.inf, posinf=np.inf).reshape(case.config.returned[name].shape)

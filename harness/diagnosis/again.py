@@ -8,14 +8,14 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import Observation, reference_of
+from harness.checks.agreement import Observation
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import Setting, reference_of
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.values import draw
@@ -59,7 +59,7 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
     if arithmetic.backend.grids is not None:  # gradients have no allowance there
         return False
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(reference_of(case.config), case, arithmetic))
+        expected = expect_whole_run(Setting.of(case, arithmetic))
     names = [name for name in case.config.gradients if name in given and name in wide and name in expected]
     return all((abs(given[name] - wide[name]) <= expected[name].allowance).all() for name in names)
 

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result
 from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.cause import EVIDENCE
@@ -29,8 +29,8 @@ from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.observations import is_right
 from harness.oracle.arithmetic import FORMATS, Arithmetic
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import REFERENCE, Setting
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
@@ -345,13 +345,13 @@ def found_in(reading: Reading) -> Found:
 
 def results_of(reading: Reading) -> tuple[Result, ...]:
     """Compare each case of a reading with the reference."""
-    return tuple(assess(seen, REFERENCE, soft=False) for seen in reading.seen)
+    return tuple(assess(seen, soft=False) for seen in reading.seen)
 
 
 def hidden_by_roundings(seen: Observation) -> float:
     """Return the size below which an error may hide in what is compared end to end."""
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(REFERENCE, seen.case, seen.arithmetic))
+        expected = expect_whole_run(Setting.of(seen.case, seen.arithmetic))
     given = [name for name in seen.outcome.arrays if name in seen.case.config.returned]
     return max(float(expected[name].allowance.max(initial=0)) for name in given) + seen.rounded
 

@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Observation, expected_final
+from harness.checks.agreement import Observation, expected_final
 from harness.checks.result import Result
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.fresh import changed, fitting, wider
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import OF_VALUE, beyond
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
+from harness.oracle.setting import Setting
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
@@ -118,7 +118,7 @@ def _wrong(observation: Observation, role: str) -> Iterator[_Wrong]:
         return
     with np.errstate(all="ignore"):
         final = expected_final(observation) if role == "h_n" else None  # a copy: it need not be run again to be known
-        expected = {"h_n": final} if final else expect_whole_run(Setting(REFERENCE, case, observation.arithmetic))
+        expected = {"h_n": final} if final else expect_whole_run(Setting.of(case, observation.arithmetic))
     for name in names:
         actual, right = to_float64(observation.outcome.arrays[name]), expected[name]
         bad = beyond(actual, right.values, right.allowance)

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE
 from harness.checks.lawfulness import GRADIENTS
 from harness.oracle.known import Floats
+from harness.oracle.setting import REFERENCE
 from harness.space.case import Array, Case
 from harness.subjects.protocol import Subject
 

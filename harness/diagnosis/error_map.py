@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, departures, reference_of
+from harness.checks.agreement import Observation, departures
 from harness.oracle.compare import over_allowance
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import Floats, to_float64
+from harness.oracle.places import h_n_order, time_major
+from harness.oracle.setting import Setting
 from harness.space.config import DIRECTIONS, RNNConfig
 
 MOST: Final = 4  # maps of one case
@@ -103,7 +104,7 @@ def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
     """Yield the arrays that are wrong end to end."""
     config = observation.case.config
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(reference_of(config), observation.case, observation.arithmetic))
+        expected = expect_whole_run(Setting.of(observation.case, observation.arithmetic))
     for name, spec in config.returned.items():
         array = observation.outcome.arrays.get(name)
         if array is None or array.shape != expected[name].values.shape:
@@ -114,13 +115,13 @@ def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
             continue
         if name == "output":
             top = config.num_layers - 1
-            for direction, part in _by_direction(REFERENCE.time_major(over, config), config):
+            for direction, part in _by_direction(time_major(over, config), config):
                 if (part > 1).any():
                     yield _Wrong(name, top, direction, part, "t", "unit", backward=direction == 1)
         elif "T" in spec.axes:
-            yield _Wrong(name, None, None, REFERENCE.time_major(over, config), "t", "feature")
+            yield _Wrong(name, None, None, time_major(over, config), "t", "feature")
         elif over.ndim == 3:
-            order = REFERENCE.h_n_order(config)
+            order = h_n_order(config)
             labels = tuple(f"{layer}{(' forward', ' reverse')[d] * config.bidirectional}" for layer, d in order)
             yield _Wrong(name, None, None, over, "layer", "unit", labels)
         elif over.ndim == 2:

@@ -15,14 +15,16 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
-from harness.checks.agreement import REFERENCE, Observation, assess, holds_output
+from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
 from harness.oracle.arithmetic import accepted as contract_of
 from harness.oracle.known import Floats, to_float64
-from harness.oracle.reference import Reference
+from harness.oracle.places import time_major
+from harness.oracle.setting import REFERENCE
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
+from harness.oracle.unroll import initial_states, step_weights
 from harness.space.case import Case
 from harness.space.values import draw
 
@@ -156,14 +158,13 @@ def _see(observations: Observations, case: Case) -> _SingleStep | None:
         return None
     if "output" in observation.outcome.arrays and not holds_output(observation.case.config, observation.outcome.arrays):
         return None  # a copy went wrong, and no arithmetic
-    reference = Reference()
     rows = []
     for d in range(case.config.num_directions):
-        w, h = reference.step_weights(case, 0, d), reference.initial_state(case, 0, d)
-        x = reference.time_major(case.x, case.config)[0]
-        s = reference.preactivation(x, h, w)
+        w, h = step_weights(case, (0, d)), initial_states(case, (0, d))[0]
+        x = time_major(case.x, case.config)[0]
+        s = REFERENCE.preactivation(x, h, w)
         q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
-        rows.append((s, reference.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
+        rows.append((s, REFERENCE.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
     s, expected, scale = (np.stack(part) for part in zip(*rows, strict=True))
     return _SingleStep(observation, to_float64(h_n), expected, s, scale)
 

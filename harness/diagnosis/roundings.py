@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, assess
+from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.small_check import Question
@@ -21,6 +21,7 @@ from harness.diagnosis.threshold import drawn
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.compare import Sort
 from harness.oracle.known import to_float64
+from harness.oracle.setting import REFERENCE
 from harness.space.case import Array, Case
 from harness.space.cut import fitted
 from harness.space.scope import Scope

@@ -15,14 +15,14 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, Observation, assess, observe
+from harness.checks.agreement import Observation, assess, observe
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import Question
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import Setting
 from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
@@ -148,7 +148,7 @@ def goes_on(observation: Observation, roles: tuple[str, ...], *, one_bias: bool)
     }
     before = replace(observation, case=replace(case, weights=weights, origin=None), probed=None)
     with np.errstate(all="ignore"):
-        return assess(before, REFERENCE, soft=False).verdict is Verdict.AGREES
+        return assess(before, soft=False).verdict is Verdict.AGREES
 
 
 def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
@@ -167,11 +167,11 @@ def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
     before = Case.from_arrays(last, {name: array.astype(last.dtype) for name, array in arrays.items()})
     seen = forward_part(observation)
     with np.errstate(all="ignore"):
-        ended = expect_whole_run(Setting(REFERENCE, before, observation.arithmetic))["h_n"]
+        ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
         grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
         off = float(ended.allowance.max(initial=0)) * (1 + float(grown))
     given = {**seen.case.arrays, "hx": ended.values.astype(config.dtype)}
     started = Case.from_arrays(seen.case.config.replace(hx=True), given)
     kept = replace(seen, case=started, prefixes=None, rounded=off)
     with np.errstate(all="ignore"):
-        return assess(kept, REFERENCE, soft=False).verdict is Verdict.AGREES
+        return assess(kept, soft=False).verdict is Verdict.AGREES

@@ -13,14 +13,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks.agreement import REFERENCE, Departure, Observation, departures, reference_of
+from harness.checks.agreement import Departure, Observation, departures
 from harness.checks.result import Result
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import Sort, beyond
 from harness.oracle.expectation import end_to_end_states
-from harness.oracle.expected import Setting
 from harness.oracle.judge import Judgement, Ruling, judge
+from harness.oracle.places import time_major, time_order
+from harness.oracle.setting import Setting
 from harness.space.case import Case
 from harness.space.config import DIRECTIONS, RNNConfig
 from harness.space.scope import Scope
@@ -103,7 +104,7 @@ def _by_direction(bad: Mask, config: RNNConfig) -> Mask:
 def _in_order(bad: Mask, config: RNNConfig, *, back: bool) -> Iterator[tuple[int, int, int, int]]:
     """Yield wrong elements as (direction, t, n, unit), in the order in which they are computed."""
     for direction in range(config.num_directions):
-        order = REFERENCE.time_order(config, direction)
+        order = time_order(config, direction)
         for t in reversed(order) if back else order:
             for n, unit in np.argwhere(bad[t, :, direction]):
                 yield direction, t, int(n), int(unit)
@@ -115,7 +116,7 @@ def _following(observation: Observation, states: list[Departure]) -> int:
     if observation.prefixes is None:
         return 0
     with np.errstate(all="ignore"):
-        expected = end_to_end_states(Setting(reference_of(case.config), case, observation.arithmetic))
+        expected = end_to_end_states(Setting.of(case, observation.arithmetic))
     config = case.config
     known = [*observation.prefixes.values(), observation.outcome.arrays.get("output")]
     if len(known) != len(expected):
@@ -123,7 +124,7 @@ def _following(observation: Observation, states: list[Departure]) -> int:
     count = 0
     for own, one, departure in zip(known, expected, states, strict=True):
         if own is not None and one.error is not None:
-            off = beyond(REFERENCE.time_major(own, config), one.values, one.error)
+            off = beyond(time_major(own, config), one.values, one.error)
             count += int((off & ~departure.bad).sum())
     return count
 

@@ -20,9 +20,7 @@ class Equation(NamedTuple):
 
     a: Floats  # The first factor of each product, (m)
     b: Floats  # The second factor of each product, (m)
-    function: str = "identity"
-    """The name of the function: ``identity``, ``tanh`` or ``relu``. Any other, such as a fault's, cannot be evaluated
-    exactly."""
+    function: str = "identity"  # The name of the function: ``identity``, ``tanh`` or ``relu``
     state: float | None = None
     nonlinearity: str = "tanh"  # The name of the nonlinearity whose slope is phi'
     # The number of terms in each partial sum, where parts are first summed by themselves and then added up.

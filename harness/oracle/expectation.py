@@ -17,17 +17,37 @@ from numpy.random import PCG64, Generator
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
-from harness.oracle.cell import Bounded, BoundedSteps
 from harness.oracle.equation import Equation
-from harness.oracle.expected import Expected, Index, Setting
+from harness.oracle.expected import Expected, Index
 from harness.oracle.gated import Gated, Walk
-from harness.oracle.known import Floats, Known, Steps, at_steps, write_steps
-from harness.oracle.tolerance import LAMBDA, gamma, linear_allowance, loosened, norms, off_grid, soft_floor
-from harness.oracle.unroll import Place, State, Unroll, keep_scale, readout_weights, through_layers
-from harness.space.case import Array
+from harness.oracle.known import Floats, Known, Steps, at_steps
+from harness.oracle.places import Place, features, final_step, h_n_order, layout, time_major, visited
+from harness.oracle.reference import BoundedSteps
+from harness.oracle.setting import Setting
+from harness.oracle.tolerance import (
+    LAMBDA,
+    StepBounds,
+    error_growth,
+    gamma,
+    linear_allowance,
+    loosened,
+    norms,
+    off_grid,
+    soft_floor,
+)
+from harness.oracle.unroll import (
+    State,
+    along_time,
+    initial_states,
+    keep_scale,
+    previous_states,
+    readout_weights,
+    shifted,
+)
+from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 
-# A function from the state that a time step reads to the one that it gives, as ``Unroll.along_time`` takes it.
+# A function from the state that a time step reads to the one that it gives, as ``along_time`` takes it.
 TakeStep = Callable[[int, State], State]
 
 # What is expected of the final states (N, H) of each layer and direction, h first.
@@ -52,59 +72,49 @@ def expect_local(setting: Setting, states: Sequence[Known]) -> list[dict[str, Ex
     ``states[l]`` is the output of layer l, time first. Each dict but the last holds a layer's ``output``. The last one
     holds all arrays of the whole stack.
     """
-    reference, config = setting.reference, setting.case.config
-    final: Finals = {}
-
-    def layer_states(layer: int, below: Sequence[Known], _expected: Sequence[Expected]) -> Expected:
-        parts = [_direction(setting, (layer, d), below, states) for d in range(config.num_directions)]
+    config, final = setting.case.config, Finals()
+    outputs: list[Expected] = []
+    for layer, (x, own) in enumerate(zip(inputs(setting, states), states, strict=True)):
+        parts = [_direction(setting, (layer, d), x, own) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
-            final[layer, d] = [at_step(one, reference.final_step(config, d)) for one in part]
-        return joined(reference, config, [part[0] for part in parts])
-
-    def passed(layer: int, _expected: Sequence[Expected]) -> Known:
-        return between(setting, layer, states)
-
-    outputs = through_layers(len(states), _given(setting), layer_states, passed)
-    expected = [{"output": laid_out(reference, config, output)} for output in outputs[:-1]]
+            final[layer, d] = [at_step(one, final_step(config, d)) for one in part]
+        outputs.append(joined(config, [part[0] for part in parts]))
+    expected = [{"output": laid_out(config, output)} for output in outputs[:-1]]
     return [*expected, _assemble(setting, outputs[-1], final, states[-1])]
+
+
+def inputs(setting: Setting, states: Sequence[Known]) -> list[Known]:
+    """Return what each layer reads, (T, N, ..), given the states of each."""
+    passed = (between(setting, layer, own) for layer, own in enumerate(states[:-1]))
+    return [_given(setting), *passed]
 
 
 def _given(setting: Setting) -> Known:
     """Return x, time first."""
-    return Known(setting.reference.time_major(setting.case.x, setting.case.config))
+    return Known(time_major(setting.case.x, setting.case.config))
 
 
-def single_step_states(reference: Unroll, config: RNNConfig, h_n: Array) -> list[Known]:
+def single_step_states(config: RNNConfig, h_n: Array) -> list[Known]:
     """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.hidden_size)
     states = [Known(np.zeros(shape)) for _ in range(config.num_layers)]
-    for (layer, direction), row in zip(reference.h_n_order(config), h_n, strict=True):
-        states[layer].values[0][..., reference.features(config, direction)] = row
+    for (layer, direction), row in zip(h_n_order(config), h_n, strict=True):
+        states[layer].values[0][..., features(config, direction)] = row
     return states
 
 
 def end_to_end_states(setting: Setting) -> list[Known]:
     """Return the output of every layer, computed without the subject's states."""
-
-    def layer_states(layer: int, below: Sequence[Known], states: Sequence[Known]) -> Known:
-        return carried_along(setting, layer, below, states)
-
-    layers = setting.case.config.num_layers
-    return through_layers(layers, _given(setting), layer_states, partial(between, setting))
+    return _layer_by_layer(setting, setting.case.config.num_layers, partial(carried_along, setting))
 
 
-def read_by(setting: Setting, at: Place, below: Sequence[Known]) -> Known:
-    """Return what a layer and direction read: the last of ``below``, if no fault reads another.
-
-    ``below`` holds x, and what dropout leaves of each output below.
-    """
-    reference, case, _ = setting
-    output = reference.layer_input(case, *at, [layer.values for layer in below])
-    same = [layer for layer in below if layer.values is output]
-    if same or all(layer.error is None for layer in below):
-        return same[0] if same else Known(output)
-    errors = [np.zeros(layer.values.shape) if layer.error is None else layer.error for layer in below]
-    return Known(output, reference.layer_input(case, *at, errors))
+def _layer_by_layer(setting: Setting, layers: int, states_of: Callable[[int, Known], Known]) -> list[Known]:
+    """Return the states of the lowest layers, given those of a layer that reads an input."""
+    x, states = _given(setting), list[Known]()
+    for layer in range(layers):
+        states.append(states_of(layer, x))
+        x = between(setting, layer, states[-1])
+    return states
 
 
 def as_read(operand: Known, arithmetic: Arithmetic) -> Known:
@@ -116,28 +126,16 @@ def as_read(operand: Known, arithmetic: Arithmetic) -> Known:
     return operand if grids is None else Known(operand.values, off_grid(operand.values, grids.states, operand.error))
 
 
-def _start(setting: Setting, at: Place, states: Sequence[Known]) -> Known:
-    """Return the initial state of a layer and direction, which may be the final state of another, computed before."""
-    reference, case, _ = setting
-    values = reference.start(case, *at, [state.values for state in states])
-    source = reference.starts_from(case.config, *at)
-    error = None if source is None else states[source[0]].error
-    if source is None or error is None:
-        return Known(values)
-    final = at_steps(error, reference.final_step(case.config, source[1]))
-    return Known(values, final[:, reference.features(case.config, source[1])])
-
-
-def between(setting: Setting, layer: int, states: Sequence[Known]) -> Known:
-    """Return what the next layer reads of ``states[layer]``: what dropout leaves of it.
+def between(setting: Setting, layer: int, states: Known) -> Known:
+    """Return what the next layer reads of a layer's states: what dropout leaves of them.
 
     1 - p, its inverse and the product are rounded, and the inverse once more in some implementations. An inverse that
     is a power of two costs no rounding. The product may overflow.
     """
     reference, case, arithmetic = setting
-    output, error = states[layer].values, states[layer].error
+    output, error = states
     if layer not in case.masks:
-        return states[layer]
+        return states
     with np.errstate(invalid="ignore", over="ignore"):
         kept = reference.between(case, layer, output)
         carried = None if error is None else reference.between(case, layer, error)
@@ -153,48 +151,44 @@ def between(setting: Setting, layer: int, states: Sequence[Known]) -> Known:
 
 def expect_end_to_end(setting: Setting, states: Sequence[Known]) -> dict[str, Expected]:
     """Return the expected ``output``, ``h_n`` and ``readout`` of the case, given its ``end_to_end_states``."""
-    reference, config = setting.reference, setting.case.config
-    final: Finals = {}
-    below = [_given(setting), *(between(setting, layer, states) for layer in range(config.num_layers - 1))]
-    for layer, d in reference.h_n_order(config):
-        last, part = reference.final_step(config, d), reference.features(config, d)
+    config, final, read = setting.case.config, Finals(), inputs(setting, states)
+    for layer, d in h_n_order(config):
+        last, part = final_step(config, d), features(config, d)
         values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
-        carried = _carried(setting, (layer, d), below[: layer + 1], states)
+        carried = _carried(setting, (layer, d), read[layer], states[layer])
         final[layer, d] = [Expected(values, error), *(at_step(one, last) for one in carried)]
     top = states[-1]
     assert top.error is not None
     return _assemble(setting, Expected(top.values, top.error), final, top)
 
 
-def carried_along(
-    setting: Setting, layer: int, below: Sequence[Known], states: Sequence[Known], own: Floats | None = None
-) -> Known:
+def carried_along(setting: Setting, layer: int, x: Known, own: Floats | None = None) -> Known:
     """Return a layer's states (T, N, D*H), and how far a correct run's may be from them; errors go from step to step.
 
     The states are the reference's, or ``own``: those of another run. With ``own``, the error is how far the two runs
     may be apart, each with its own roundings. That is at most one step's allowance around what the reference makes of
-    that run's operands, plus the distance of its own state from the same. ``states`` are those of the layers before it.
+    that run's operands, plus the distance of its own state from the same.
 
     Errors are carried twice: elementwise, e <- |W_hh| e + ..., which grows by the row sums of |W_hh|, and as the norm
     of the errors of each row, which grows by the largest singular value. An element is off by at most the smaller of
     the two. The states come first, so that all that their errors do not enter is computed for many steps at once.
     """
     reference, case, arithmetic = setting
-    config = case.config
+    config, x = case.config, as_read(x, arithmetic)
     shape = (config.T, config.N, config.num_directions * config.hidden_size)
-    whole, visited = Known(np.zeros(shape), np.empty(shape)), reference.visited(config)
+    whole = Known(np.zeros(shape), np.empty(shape))
     for direction in range(config.num_directions):
-        part, at = reference.features(config, direction), (layer, direction)
+        part, at = features(config, direction), (layer, direction)
         values, errors = (array[..., part] for array in whole if array is not None)
-        start, x = _start(setting, at, [*states, whole]), as_read(read_by(setting, at, below), arithmetic)
         own_part = None if own is None else own[..., part]
         if isinstance(reference, Gated):
-            values[...], errors[...] = reference.run_along(case, at, arithmetic, x, start, own=own_part)
+            values[...], errors[...] = reference.run_along(case, at, arithmetic, x, own=own_part)
             continue
         state, error = _carrying(setting, at, x, own_part)
-        reference.along_time(config, direction, (start.values,), state, (values,), visited=visited)
-        off = np.zeros(start.values.shape) if start.error is None else start.error
-        reference.along_time(config, direction, (off, norms(off)), error, (errors,), visited=visited)
+        (start,) = initial_states(case, at)
+        along_time(config, direction, (start,), state, (values,))
+        off = np.zeros(start.shape)
+        along_time(config, direction, (off, norms(off)), error, (errors,))
     return whole
 
 
@@ -203,35 +197,34 @@ def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tupl
 
     The second one needs the states that all steps read. It has a stretch of time computed at once.
     """
-    reference, case, arithmetic = setting
-    config, w, kind = case.config, reference.step_weights(case, *at), reference.nonlinearity(case.config, at[0])
-    steps = reference.bounded_steps(w, kind, arithmetic, first=at[0] == 0)
-    by_unit, largest = reference.growth(w, arithmetic)
+    (_, case, arithmetic), config = setting, setting.case.config
+    steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
+    by_unit, largest = error_growth(steps.w.ih, steps.w.hh, arithmetic)
     previous = np.zeros((config.T, config.N, config.hidden_size))
     at_once = max(1, BLOCK // max(1, config.N * max(x.values.shape[2], config.hidden_size)))
 
     def state(t: int, held: State) -> State:
         (previous[t],) = held
         with np.errstate(over="ignore", invalid="ignore"):
-            return (steps(Known(x.values[t]), held[0]).values if own is None else own[t],)
+            return (steps.values(x.values[t], held[0]) if own is None else own[t],)
 
     @lru_cache(1)
-    def stretch(number: int) -> tuple[Bounded, Floats | None, Floats, Floats]:
+    def stretch(number: int) -> tuple[StepBounds, Floats | None, Floats, Floats]:
         """Return the steps of a stretch, how far its states are from them, and the errors alone, with their norms."""
         some = slice(number * at_once, (number + 1) * at_once)
-        bounded, apart = steps(x.map(lambda array: array[some]), previous[some]), None
-        alone = bounded.allowance()
+        bounds, apart = steps.bounds(x.map(lambda array: array[some]), previous[some]), None
+        alone = bounds.allowance()
         if own is not None:
-            apart = np.abs(own[some] - bounded.values)
+            apart = np.abs(own[some] - bounds.y)
             apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
             alone = alone + apart
-        return bounded, apart, alone, norms(alone)
+        return bounds, apart, alone, norms(alone)
 
     def error(t: int, held: State) -> State:
         (error, norm), (number, i) = held, divmod(t, at_once)
         with np.errstate(invalid="ignore", over="ignore"):
-            bounded, apart, alone, norm_alone = stretch(number)
-            error = bounded.allowance(as_read(Known(previous[t], error), arithmetic).error, t=i)
+            bounds, apart, alone, norm_alone = stretch(number)
+            error = bounds.at(i).allowance(as_read(Known(previous[t], error), arithmetic).error)
             if apart is not None:
                 error = error + apart[i]
             error = np.fmin(error, alone[i] + by_unit * norm)
@@ -246,11 +239,10 @@ def apart_from_prefixes(setting: Setting, states: Sequence[Known]) -> list[Known
     The top layer's states are the whole run's own, and exact.
     """
 
-    def layer_states(layer: int, below: Sequence[Known], known: Sequence[Known]) -> Known:
-        return carried_along(setting, layer, below, known, states[layer].values)
+    def states_of(layer: int, x: Known) -> Known:
+        return carried_along(setting, layer, x, states[layer].values)
 
-    known = through_layers(len(states) - 1, _given(setting), layer_states, partial(between, setting))
-    return [*known, states[-1]]
+    return [*_layer_by_layer(setting, len(states) - 1, states_of), states[-1]]
 
 
 def usually_apart(setting: Setting, states: Sequence[Known]) -> list[Known]:
@@ -271,30 +263,26 @@ def usually_apart(setting: Setting, states: Sequence[Known]) -> list[Known]:
 
 def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> list[Known]:
     """Return the states of the lowest layers, where each step adds a random part of its allowance to its result."""
-    reference, case, arithmetic = setting
-    config = case.config
+    (_, case, arithmetic), config = setting, setting.case.config
 
-    def layer_states(layer: int, below: Sequence[Known], states: Sequence[Known]) -> Known:
+    def states_of(layer: int, x: Known) -> Known:
         whole = Known(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
         for direction in range(config.num_directions):
-            at, part = (layer, direction), reference.features(config, direction)
-            start, x = _start(setting, at, [*states, whole]), read_by(setting, at, below)
-            w, kind = reference.step_weights(case, *at), reference.nonlinearity(config, layer)
-            steps = reference.bounded_steps(w, kind, arithmetic, first=layer == 0)
+            at, part = (layer, direction), features(config, direction)
+            steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
 
-            def state(t: int, held: State, x: Known = x, steps: BoundedSteps = steps) -> State:
+            def state(t: int, held: State, steps: BoundedSteps = steps) -> State:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    bounded = steps(as_read(Known(x.values[t]), arithmetic), held[0])
                     if random is None:
-                        return (bounded.values,)
-                    off = bounded.allowance(as_read(Known(held[0]), arithmetic).error)
-                    return (_off(bounded.values, off, random),)
+                        return (steps.values(x.values[t], held[0]),)
+                    bounds = steps.bounds(as_read(Known(x.values[t]), arithmetic), held[0])
+                    off = bounds.allowance(as_read(Known(held[0]), arithmetic).error)
+                    return (_off(bounds.y, off, random),)
 
-            visited = reference.visited(config)
-            reference.along_time(config, direction, (start.values,), state, (whole.values[..., part],), visited=visited)
+            along_time(config, direction, initial_states(case, at), state, (whole.values[..., part],))
         return whole
 
-    return through_layers(layers, _given(setting), layer_states, partial(between, setting))
+    return _layer_by_layer(setting, layers, states_of)
 
 
 def _off(values: Floats, allowance: Floats, random: Generator) -> Floats:
@@ -309,12 +297,12 @@ def _distance(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(apart), np.inf, apart))
 
 
-def laid_out(reference: Unroll, config: RNNConfig, expected: Expected) -> Expected:
+def laid_out(config: RNNConfig, expected: Expected) -> Expected:
     """Return an expectation that was computed with time first, in the layout of the config."""
     if not config.batch_first:
         return expected
-    turned = [None if a is None else reference.layout(a, config) for a in (expected.values, expected.allowance)]
-    floor = None if expected.floor is None else reference.layout(expected.floor, config)
+    turned = [None if a is None else layout(a, config) for a in (expected.values, expected.allowance)]
+    floor = None if expected.floor is None else layout(expected.floor, config)
     equation = expected.equation
     swapped = None if equation is None else lambda index: equation((index[1], index[0], *index[2:]))
     assert turned[0] is not None
@@ -322,11 +310,11 @@ def laid_out(reference: Unroll, config: RNNConfig, expected: Expected) -> Expect
     return Expected(turned[0], turned[1], floor, swapped)
 
 
-def joined(reference: Unroll, config: RNNConfig, parts: Sequence[Expected]) -> Expected:
+def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
     """Return the directions' (T, N, H) as one (T, N, D*H)."""
     if len(parts) == 1:
         return parts[0]
-    slices = [reference.features(config, d) for d in range(len(parts))]
+    slices = [features(config, d) for d in range(len(parts))]
 
     def whole(arrays: Sequence[Floats | None]) -> Floats | None:
         known = [array for array in arrays if array is not None]
@@ -367,87 +355,83 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     )
 
 
-def walk(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> Walk:
-    """Return the steps of one layer and direction of a cell with gates, each from the subject's own previous state."""
-    (reference, case, arithmetic), own = setting, states[at[0]]
+def walk(setting: Setting, at: Place, x: Known, own: Known) -> Walk:
+    """Return the steps of one layer and direction of a cell with gates, each from the subject's own previous state.
+
+    ``own`` holds the subject's states of the layer.
+    """
+    reference, case, arithmetic = setting
     assert isinstance(reference, Gated)
-    exact = own.values[..., reference.features(case.config, at[1])] if own.error is None else None
-    previous = _previous(setting, at, states)
-    return reference.walk(case, at, arithmetic, read_by(setting, at, outputs), previous, own=exact)
+    exact = own.values[..., features(case.config, at[1])] if own.error is None else None
+    return reference.walk(case, at, arithmetic, x, previous_known(case, at, own), own=exact)
 
 
-def _previous(setting: Setting, at: Place, states: Sequence[Known]) -> Known:
-    """Return the state that each step reads (T, N, H), of the subject's own states of every layer."""
-    (reference, case, _), own, part = setting, states[at[0]], setting.reference.features(setting.case.config, at[1])
-    previous = reference.previous_states(case, *at, own.values[..., part], [state.values for state in states])
-    error = None if own.error is None else shifted(reference, case.config, at[1], own.error[..., part])
-    return Known(previous, error)
+def previous_known(case: Case, at: Place, own: Known) -> Known:
+    """Return the state that each step of a direction reads (T, N, H), of the subject's own states of the layer."""
+    part = features(case.config, at[1])
+    previous = previous_states(case, at, own.values[..., part])
+    return Known(previous, None if own.error is None else shifted(case.config, at[1], own.error[..., part]))
 
 
-def _carried(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> list[Expected]:
+def _carried(setting: Setting, at: Place, x: Known, own: Known) -> list[Expected]:
     """Return the states (T, N, H) beside h of a layer and direction, of a cell that has some."""
     if not isinstance(setting.reference, Gated):
         return []
-    return [_of_ball(setting, one) for one in walk(setting, at, outputs, states).states[1:]]
+    return [_of_ball(setting, one) for one in walk(setting, at, x, own).states[1:]]
 
 
 def _of_ball(setting: Setting, ball: Known) -> Expected:
     assert ball.error is not None
     allowance = loosened(ball.error, ball.values, setting.arithmetic)
-    _hide_padding(setting.reference, setting.case.config, ball.values, allowance, None)
+    hide_padding(setting.case.config, ball.values, allowance, None)
     return Expected(ball.values, allowance)
 
 
-def _direction(setting: Setting, at: Place, outputs: Sequence[Known], states: Sequence[Known]) -> list[Expected]:
+def _direction(setting: Setting, at: Place, x: Known, own: Known) -> list[Expected]:
     """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one.
 
-    The first ones are h. Those of a cell that has more states follow.
+    The first ones are h. Those of a cell that has more states follow. ``own`` holds the subject's states of the layer.
     """
-    (reference, case, arithmetic), (layer, direction) = setting, at
-    config, own = case.config, states[layer]
-    part = reference.features(config, direction)
+    (reference, case, arithmetic), config, part = setting, setting.case.config, features(setting.case.config, at[1])
     if isinstance(reference, Gated):
-        found = [_of_ball(setting, one) for one in walk(setting, at, outputs, states).states]
+        found = [_of_ball(setting, one) for one in walk(setting, at, x, own).states]
         if own.error is not None:
             found[0] = Expected(found[0].values, found[0].allowance + own.error[..., part])
         return found
-    below = as_read(read_by(setting, at, outputs), arithmetic)
-    previous, error = as_read(_previous(setting, at, states), arithmetic)
-    w, kind = reference.step_weights(case, *at), reference.nonlinearity(config, layer)
-    steps, of_unit = reference.bounded_steps(w, kind, arithmetic, first=not layer), reference.equation(w, kind)
-    exact = below.error is None and own.error is None and arithmetic.modelled and of_unit is not None
+    below = as_read(x, arithmetic)
+    previous, error = as_read(previous_known(case, at, own), arithmetic)
+    steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
+    exact = below.error is None and own.error is None and arithmetic.modelled
     values, allowance = np.empty(previous.shape, previous.dtype), np.empty(previous.shape)
     floor = np.empty(previous.shape) if exact else None
     operands = [None if a is None else _rows(a) for a in (below.values, below.error, previous, error)]
     for rows in _blocks(operands):
-        x, x_error, h, h_error = (None if a is None else a[rows] for a in operands)
-        assert x is not None
+        x_rows, x_error, h, h_error = (None if a is None else a[rows] for a in operands)
+        assert x_rows is not None
         assert h is not None
         with np.errstate(over="ignore", invalid="ignore"):
-            bounded = steps(Known(x, x_error), h)
-            _rows(values)[rows], _rows(allowance)[rows] = bounded.values, bounded.allowance(h_error)
+            bounds = steps.bounds(Known(x_rows, x_error), h)
+            _rows(values)[rows], _rows(allowance)[rows] = bounds.y, bounds.allowance(h_error)
             if floor is not None:
-                _rows(floor)[rows] = bounded.floor()
+                _rows(floor)[rows] = bounds.floor()
     if own.error is not None:
         allowance += own.error[..., part]
-    _hide_padding(reference, config, values, allowance, floor)
+    hide_padding(config, values, allowance, floor)
     if floor is None:
         return [Expected(values, allowance)]
 
     def equation(index: Index) -> Equation:
-        assert of_unit is not None
-        return of_unit(below.values[index[:2]], previous[index[:2]], index[2])
+        return steps.equation(below.values[index[:2]], previous[index[:2]], index[2])
 
     return [Expected(values, allowance, floor, equation)]
 
 
-def _hide_padding(
-    reference: Unroll, config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None
-) -> None:
-    visited = reference.visited(config)
-    if visited is None:
+def hide_padding(config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None) -> None:
+    """Clear padding, in place, where nothing is expected."""
+    there = visited(config)
+    if there is None:
         return
-    hidden = np.broadcast_to(~visited, values.shape)
+    hidden = np.broadcast_to(~there, values.shape)
     values[hidden] = allowance[hidden] = 0.0
     if floor is not None:
         floor[hidden] = np.inf
@@ -465,14 +449,6 @@ def _rows(array: Floats) -> Floats:
     return array.reshape(-1, array.shape[-1])
 
 
-def shifted(reference: Unroll, config: RNNConfig, direction: int, own: Floats) -> Floats:
-    """Return what belongs to each step's previous state, given what belongs to the states; zero for the initial one."""
-    previous, order = np.zeros(own.shape, own.dtype), np.asarray(reference.time_order(config, direction))
-    previous[order[1:]] = own[order[:-1]]
-    write_steps(previous, reference.first_step(config, direction), np.zeros(own.shape[1:]))
-    return previous
-
-
 def at_step(expected: Expected, steps: Steps) -> Expected:
     """Return one time step of (T, N, H): the same for every sequence, or one for each."""
     equation = expected.equation
@@ -488,26 +464,23 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
 
 def _assemble(setting: Setting, output: Expected, final: Finals, read: Known) -> dict[str, Expected]:
     """Return every array in the caller's layout; the readout is taken of ``read``."""
-    reference, config = setting.reference, setting.case.config
-    arrays = {"output": laid_out(reference, config, output)}
+    config = setting.case.config
+    arrays = {"output": laid_out(config, output)}
     for i, name in enumerate(config.form.final):
-        arrays[name] = stacked([final[key][i] for key in reference.h_n_order(config)])
+        arrays[name] = stacked([final[at][i] for at in h_n_order(config)])
     if config.output_size is not None:
-        arrays["readout"] = laid_out(reference, config, _readout(setting, read))
+        arrays["readout"] = laid_out(config, _readout(setting, read))
     return arrays
 
 
 def _readout(setting: Setting, read: Known) -> Expected:
     reference, case, arithmetic = setting
     weight, bias = readout_weights(case)
-    if reference.readout_input(case.config, read.values) is not read.values:
-        error = None if read.error is None else reference.readout_input(case.config, read.error)
-        read = Known(reference.readout_input(case.config, read.values), error)
     with np.errstate(over="ignore", invalid="ignore"):
         y = reference.readout(read.values, weight, bias)
     allowance, magnitude = linear_allowance(read.values, weight, bias, arithmetic, x_error=read.error)
     if case.config.lengths is not None:
-        _hide_padding(reference, case.config, y, allowance, None)
+        hide_padding(case.config, y, allowance, None)
     if read.error is not None or not arithmetic.modelled:
         return Expected(y, allowance)
 

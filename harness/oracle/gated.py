@@ -20,10 +20,21 @@ from typing import ClassVar, Final, NamedTuple
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.balls import Balls, Rows
 from harness.oracle.bound import np
-from harness.oracle.cell import BoundedSteps, StepWeights
-from harness.oracle.known import Floats, Known, at_steps, to_float64, write_steps
+from harness.oracle.known import Floats, Known, at_steps
+from harness.oracle.places import Place, features, final_step, first_step, h_n_order
 from harness.oracle.sums import Matrix, Sum, flattened
-from harness.oracle.unroll import Back, Place, Read, State, Unroll, Visited
+from harness.oracle.unroll import (
+    Back,
+    State,
+    StepWeights,
+    Unroll,
+    along_time,
+    back_along_time,
+    final_gradient,
+    initial_states,
+    previous_states,
+    step_weights,
+)
 from harness.space.case import Case
 from harness.space.parts import CELLS
 
@@ -57,6 +68,8 @@ class WayBack(NamedTuple):
 class Gated(Unroll):
     """A cell with gates. Its arrays are (.., H), and those of all gates (.., G*H)."""
 
+    gates: ClassVar[tuple[str, ...]]  # The names of the blocks of H rows in W_ih, W_hh and the biases, in their order
+
     # True if h_{t-1} enters h_t beside its product with W_hh, too.
     keeps: ClassVar[bool] = False
 
@@ -87,34 +100,19 @@ class Gated(Unroll):
         """Return the carried states, given the subject's own h."""
         return (k.before_tanh(h, v[self.shows], carried[0]),) if self.shows else carried
 
-    def step(self, x: Floats, h: Floats, w: StepWeights, kind: str) -> Floats:
-        raise NotImplementedError(f"{type(self).__name__} has more states than h")
-
-    def bounded_steps(self, w: StepWeights, kind: str, arithmetic: Arithmetic, *, first: bool) -> BoundedSteps:
-        raise NotImplementedError(f"{type(self).__name__} is bounded along the walk")
-
-    def initial(self, case: Case, at: Place) -> State:
-        """Return the initial states beside h (N, H): their rows of cx and so on, or zeros."""
-        given = [getattr(case, name) for name in case.config.form.hidden[1:]]
-        zeros = np.zeros((case.config.N, case.config.hidden_size))
-        return tuple(zeros if a is None else to_float64(self.hx_row(case.config, *at, a)) for a in given)
-
-    def moved(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
-        """Return the states after a step, in float64."""
+    def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
         return tuple(new.values for new in self._step(Balls(EXACT), Known(x), [Known(one) for one in held], w))
 
     def _step(self, k: Balls, x: Known, before: Sequence[Known], w: StepWeights) -> tuple[Known, ...]:
         return self.update(k, self.activations(k, x, before[0], w), before)
 
-    def run_along(
-        self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, start: Known, *, own: Floats | None = None
-    ) -> Known:
+    def run_along(self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, *, own: Floats | None = None) -> Known:
         """Return the states h (T, N, H) of one layer and direction, with errors that go from step to step.
 
         With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
         """
-        k, w, config = Balls(arithmetic), self.step_weights(case, *at), case.config
-        values, errors = np.zeros((config.T, *start.values.shape)), np.zeros((config.T, *start.values.shape))
+        k, w, config = Balls(arithmetic), step_weights(case, at), case.config
+        values, errors = np.zeros((2, config.T, config.N, config.hidden_size))
 
         def step(t: int, held: State) -> State:
             h, *others = self._step(k, x.map(lambda array: array[t]), _paired(held), w)
@@ -123,9 +121,9 @@ class Gated(Unroll):
                 h = Known(own[t], _error(h) + np.where(np.isnan(apart), 0.0, apart))
             return _flat((h, *others))
 
-        first = _flat((start, *map(Known, self.initial(case, at))))
+        first = _flat(map(Known, initial_states(case, at)))
         with np.errstate(over="ignore", invalid="ignore"):
-            self.along_time(config, at[1], first, step, (values, errors), visited=self.visited(config))
+            along_time(config, at[1], first, step, (values, errors))
         return Known(values, errors)
 
     def walk(
@@ -137,8 +135,8 @@ class Gated(Unroll):
         """
         k, config = Balls(arithmetic), case.config
         with np.errstate(all="ignore"):
-            values = self.activations(k, x, previous, self.step_weights(case, *at))
-            initial = self.initial(case, at)
+            values = self.activations(k, x, previous, step_weights(case, at))
+            initial = initial_states(case, at)[1:]
             if not initial:
                 return Walk(values, (previous,), self.update(k, values, (previous,)))
             own_shape = previous.values.shape
@@ -153,18 +151,16 @@ class Gated(Unroll):
                     array[t] = one
                 return _flat(new[1:] if own is None else self.cut(k, here, own[t], new[1:]))
 
-            self.along_time(config, at[1], _flat(map(Known, initial)), step, (), visited=self.visited(config))
+            along_time(config, at[1], _flat(map(Known, initial)), step, ())
         return Walk(values, (previous, *_paired(before)), _paired(after))
 
-    def go_back(
-        self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum, *, visited: Visited | None
-    ) -> WayBack:
+    def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum) -> WayBack:
         """Return the gradients of one layer and direction; ``given`` is what reaches its states (T, N, H)."""
-        k, config, w = Balls(arithmetic), case.config, self.step_weights(case, *at)
+        k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
         hh, shape = Matrix.of(w.hh), walk.states[0].values.shape
         with np.errstate(all="ignore"):
             slopes = self.slopes(k, walk.values, walk.before, walk.states)
-            final = self._final_gradients(case, at, shape)
+            final = [Known(final_gradient(case, at, name)) for name in config.form.final[1:]]
 
             def step(t: int, later: State | None) -> State:
                 dh, carried = given.at(t), [_at(one, t) for one in final]
@@ -180,57 +176,37 @@ class Gated(Unroll):
 
             wide = (*shape[:-1], len(self.gates) * shape[-1])
             arrays = [np.zeros(wide) for _ in range(4)] + [np.zeros(shape) for _ in range(2 * len(walk.states))]
-            self.back_along_time(config, at[1], step, tuple(arrays), visited=visited)
+            back_along_time(config, at[1], step, tuple(arrays))
             of_ih, of_hh, direct, *others = _paired(arrays)
-            first = self.first_step(config, at[1])
+            first = first_step(config, at[1])
             start = Sum(arithmetic, 0, 0, soft=False).product(of_hh.map(lambda a: at_steps(a, first)), hh)
             if self.keeps:
                 start.plain(direct.map(lambda a: at_steps(a, first)))
             carried = [one.map(lambda a: at_steps(a, first)) for one in others]
             return WayBack(of_ih, of_hh, (start.ball(), *carried))
 
-    def _final_gradients(self, case: Case, at: Place, shape: tuple[int, ...]) -> list[Known]:
-        """Return the gradients by the states beside h (T, N, H) that the loss gives: those of the final ones."""
-        found = []
-        for name in case.config.form.final[1:]:
-            array = np.zeros(shape)
-            write_steps(array, self.final_step_back(case.config, at[1]), self.final_gradients(case, name)[at])
-            found.append(Known(array))
-        return found
-
     def carried_final(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
-        config = case.config
-        below = self.read_below(case, states)
+        config, inputs = case.config, self.inputs(case, states)
         rows = []
-        for layer, d in self.h_n_order(config):
-            own = states[layer][..., self.features(config, d)]
-            x, previous = (
-                self.layer_input(case, layer, d, below[: layer + 1]),
-                self.previous_states(case, layer, d, own),
-            )
-            walk = self.walk(case, (layer, d), EXACT, Known(x), Known(previous))
-            rows.append([at_steps(one.values, self.final_step(config, d)) for one in walk.states[1:]])
+        for at in h_n_order(config):
+            walk = self._own_walk(case, at, inputs[at[0]], states[at[0]][..., features(config, at[1])])
+            rows.append([at_steps(one.values, final_step(config, at[1])) for one in walk.states[1:]])
         return {name: np.stack(of) for name, of in zip(config.form.final[1:], zip(*rows, strict=True), strict=False)}
 
-    def back_through(
-        self, case: Case, at: Place, read: Read, given: tuple[Floats, Floats], *, visited: Visited | None
-    ) -> Back:
-        config, w = case.config, self.step_weights(case, *at)
-        walk = self.walk(case, at, EXACT, Known(read.x), Known(read.previous))
-        final = np.zeros(read.own.shape)
-        write_steps(final, self.final_step_back(config, at[1]), given[1])
-        back = self.go_back(
-            case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(Known(given[0] + final)), visited=visited
-        )
+    def back_through(self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]) -> Back:
+        walk = self._own_walk(case, at, x, own)
+        back = self.go_back(case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(Known(given[0] + given[1])))
         of_ih, of_hh = back.ih.values, back.hh.values
         weights = StepWeights(
-            flattened(of_ih).T @ flattened(read.x),
-            flattened(of_hh).T @ flattened(read.previous),
+            flattened(of_ih).T @ flattened(x),
+            flattened(of_hh).T @ flattened(walk.before[0].values),
             of_ih.sum((0, 1)),
             of_hh.sum((0, 1)),
         )
-        start, *carried = (one.values for one in back.start)
-        return Back(weights, of_ih @ w.ih, start, tuple(carried))
+        return Back(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
+
+    def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> Walk:
+        return self.walk(case, at, EXACT, Known(x), Known(previous_states(case, at, own)))
 
 
 class GRU(Gated):

@@ -74,7 +74,7 @@ def judge(equation: Equation, actual: float, expected: float, allowance: float) 
     ``actual`` is the subject's number, which is off by at most ``allowance`` if it is correct; ``expected`` is the
     reference's.
     """
-    if not (_is_defined(equation) and allowance >= 0):
+    if not (_is_finite(equation) and allowance >= 0):
         return Judgement(Ruling.UNDECIDED, math.nan, 0.0, 0.0, 0.0)
     before, flint.ctx.prec = flint.ctx.prec, PRECISIONS[-1]
     try:
@@ -93,9 +93,8 @@ def judge(equation: Equation, actual: float, expected: float, allowance: float) 
         flint.ctx.prec = before
 
 
-def _is_defined(equation: Equation) -> bool:
-    numbers = [*equation.a, *equation.b, equation.state or 0.0]
-    return bool(np.isfinite(numbers).all()) and equation.function in FUNCTIONS and equation.nonlinearity in SLOPES
+def _is_finite(equation: Equation) -> bool:
+    return bool(np.isfinite([*equation.a, *equation.b, equation.state or 0.0]).all())
 
 
 def _sums(equation: Equation) -> tuple[arb, arb, arb]:

@@ -27,8 +27,10 @@ from typing import Final, NamedTuple
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation
-from harness.oracle.expected import Expected, Index, Setting
+from harness.oracle.expected import Expected, Index
 from harness.oracle.known import Floats, Known
+from harness.oracle.places import time_major
+from harness.oracle.setting import Setting
 from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names
 
@@ -72,12 +74,12 @@ def probed(case: Case) -> Case:
 
 def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
     """Return what the run of ``probed(setting.case)`` shows; ``None`` where what shows it is not finite."""
-    reference, case, arithmetic = setting
+    _, case, arithmetic = setting
     given, config = case.config, _wider(case.config)
     if not all(np.isfinite(arrays[name]).all() for name in ("output", "x.grad")):
         return None
-    top = reference.time_major(arrays["output"], config)
-    probes = reference.time_major(arrays["x.grad"], config)[..., given.input_size :]
+    top = time_major(arrays["output"], config)
+    probes = time_major(arrays["x.grad"], config)[..., given.input_size :]
     states: list[Known] = []
     gradients: list[Floats] = []
     for layer in range(given.num_layers):

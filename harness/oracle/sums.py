@@ -1,49 +1,27 @@
-"""sums: the sums of products, and the products with phi', that gradients are made of, each with its allowance.
+"""sums: the sums of products that gradients are made of, each with its allowance.
 
-A gradient, one step back, is a sum of products of what is known of the subject, times phi' at
-its own state.
-
-Sums. They are bounded as in ``tolerance``. The subject stores at most each product and each partial sum of them in 16
+They are bounded as in ``tolerance``. The subject stores at most each product and each partial sum of them in 16
 bits on the way.
-
-Slopes. With an error e of dh, an error e' of phi' and a relative error r of the roundings (``slope_error``), dh phi' is
-off by at most (phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu
-phi' is exact, unless e_h reaches over 0: then all of dh may pass, or none of it. The same is true where a subject that
-computes in a wider format had a positive state and returned 0, because the state underflowed. That may be where h = 0
-and s is within an underflow of 0, widened by what s loses through the rounding of its operands, and through their
-underflow. States that are not finite exempt whatever they reach.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numpy.typing import NDArray
-
-from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation
-from harness.oracle.expected import Expected, Index, Setting
-from harness.oracle.known import Floats, Known, write_steps
+from harness.oracle.expected import Expected, Index
+from harness.oracle.known import Floats, Known
 from harness.oracle.tolerance import (
     Products,
-    gamma,
     loosened,
     row_sum,
-    slope_error,
     soft_floor,
     sum_allowance,
     sum_growth,
 )
-
-
-class Slopes(NamedTuple):
-    """The slope phi' (.., H), how far it may be off, and the relative error of rounding it and the product with it."""
-
-    slope: Floats
-    off: Floats
-    relative: Floats
 
 
 class Matrix(NamedTuple):
@@ -186,90 +164,6 @@ class Sum:
         pieces = [piece(index) for piece in self._pieces]
         a, b = (np.concatenate(side) for side in zip(*pieces, strict=True))
         return Equation(a, b, groups=tuple(piece[0].size for piece in pieces))
-
-
-def slopes_at(setting: Setting, at: tuple[int, int], state: Known, x: Floats) -> Slopes:
-    """Return phi' at the states (T, N, H) of a layer and direction that reads x, with its error."""
-    reference, (_, case, arithmetic) = setting.elman, setting
-    kind, h, u = reference.slope_of(case.config, at[0]), state.values, arithmetic.format.u
-    if "slopes" not in reference.changed:
-        slope = reference.slope(h, kind)
-    else:  # a fault's slope need not be that of the states
-        slope = reference.slopes(case, at, x, reference.previous_states(case, *at, h), h)
-    off = np.zeros(h.shape)
-    relative: Any = np.zeros(h.shape)
-    if kind == "tanh":
-        if state.error is not None:
-            off = 2 * np.abs(h) * state.error + state.error**2
-        relative = slope_error(h, slope, arithmetic) * (arithmetic.sum_u + 2 * U64)
-        if arithmetic.wide:
-            relative = relative * (1 + u) + u * (np.abs(slope) + off)
-    elif kind == "relu" and state.error is not None:
-        off = (np.abs(h) <= state.error).astype(np.float64)
-    elif kind == "relu":
-        off = ((h == 0) & _vanishing(setting, at, h, x)).astype(np.float64)
-    off[~np.isfinite(h)] = np.inf
-    return Slopes(slope, off, relative)
-
-
-def through_slope(
-    given: Expected, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
-) -> Expected:
-    """Return the product with phi', for rows of both.
-
-    ``exact`` holds the states and the name of phi, where the states and the operands of the sum are the subject's own.
-    """
-    values = given.values * slopes.slope
-    size, e, off, relative = np.abs(given.values), given.allowance, slopes.off, slopes.relative
-    under = 2 * arithmetic.underflow
-    allowance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
-    allowance[np.isnan(allowance)] = np.inf  # 0 times inf
-    allowance = loosened(allowance, values, arithmetic)
-    equation = given.equation
-    if equation is None or exact is None:
-        return Expected(values, allowance)
-    h, kind = exact
-
-    def with_slope(index: Index) -> Equation:
-        return equation(index)._replace(state=float(h[index]), nonlinearity=kind)
-
-    floor = None if given.floor is None else np.where(slopes.off > 0, np.inf, given.floor * slopes.slope)
-    return Expected(values, allowance, floor, with_slope)
-
-
-def through_slope_growth(
-    given: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
-) -> tuple[Floats, Floats]:
-    """Return how much the allowance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
-
-    ``given`` is ``Sum.growth`` of these sums. Where an allowance is infinite already, the limit is below 0.
-    """
-    growth, limit = given
-    loose = 1 + arithmetic.accepted.rtol
-    growth, steep = growth * loose, np.abs(slopes.slope) + slopes.off
-    grows = (steep + slopes.relative) * (growth * loose)
-    sure = np.isfinite(grows) & np.isfinite(sums.allowance)
-    return np.where(sure, grows, 0.0), np.where(sure, limit, -1.0)
-
-
-def _vanishing(setting: Setting, at: tuple[int, int], h: Floats, x: Floats) -> NDArray[np.bool_]:
-    """Tell where s, at the subject's own operands, may be positive and so small that underflow loses it.
-
-    Operands may have been lost in the same way: states of this layer, and of the layer below.
-    """
-    reference, (_, case, arithmetic) = setting.elman, setting
-    w, previous = reference.step_weights(case, *at), reference.previous_states(case, *at, h)
-    s = reference.preactivation(x, previous, w)
-    sizes = (row_sum(np.abs(rows)) * np.abs(matrix).max(initial=0) for rows, matrix in ((x, w.ih), (previous, w.hh)))
-    m, tiny = x.shape[-1] + h.shape[-1] + 2, arithmetic.underflow
-    slack = (gamma(m + 1, arithmetic.format.u) + gamma(m, U64)) * (sum(sizes) + np.abs(w.b_ih) + np.abs(w.b_hh))
-    lost = np.abs(previous) <= tiny
-    # The initial state is the caller's own, and was not lost.
-    write_steps(lost, reference.first_step(case.config, at[1]), np.zeros(lost.shape[1:]))
-    slack = slack + tiny * (lost @ np.abs(w.hh).T)
-    if at[0]:
-        slack = slack + tiny * ((np.abs(x) <= tiny) @ np.abs(w.ih).T)
-    return np.asarray((s + slack > 0) & (s <= tiny + slack))
 
 
 def flattened(array: Floats) -> Floats:

@@ -185,6 +185,10 @@ class StepBounds(NamedTuple):
                 )
         return loosened(allowance, self.y, arithmetic)
 
+    def floor(self) -> Floats:
+        """Return a quick lower limit of the differences that are suspicious."""
+        return soft_floor(self.s, self.y, self.magnitude, self.nonlinearity, self.arithmetic)
+
 
 def off_grid(values: Floats, grid: Grid, error: Floats | None = None) -> Floats:
     """Return how far the numbers of an array (.., N, K) may be off once each (N, K) of them was rounded to its grid.
@@ -261,14 +265,13 @@ def _underflowed(m: int, operands: Floats, arithmetic: Arithmetic) -> Floats:
 def applied(s: Floats, y: Floats, e: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
     """Return the error of y = phi(s), where s is off by e.
 
-    For relu it is at most max(0, min(e, s + e)). For anything but tanh and relu, such as a fault's phi of slope 1 at
-    most, it is e, and the function is taken to be as accurate as tanh. A user may accept an absolute error of tanh
-    beside its relative one. It is added wherever kappa u |y| is, and does not depend on y. It comes anew with each
-    step, and does not grow with the error of the state that the step reads.
+    For relu it is at most max(0, min(e, s + e)). A user may accept an absolute error of tanh beside its relative one.
+    It is added wherever kappa u |y| is, and does not depend on y. It comes anew with each step, and does not grow with
+    the error of the state that the step reads.
     """
     if nonlinearity == "relu":
         return np.asarray(np.maximum(0, np.minimum(e, s + e)))
-    spread = _tanh_spread(s, y, e) if nonlinearity == "tanh" else e
+    spread = _tanh_spread(s, y, e)
     relative = arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64
     return np.asarray(spread + relative * (np.abs(y) + spread) + arithmetic.tanh_absolute)
 
@@ -434,7 +437,7 @@ def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tup
         return float(e)
     if equation.nonlinearity == "relu":
         return float(e) if equation.state > 0 else 0.0
-    slope = 1 - equation.state**2 if equation.nonlinearity == "tanh" else 1.0
+    slope = 1 - equation.state**2
     under = 2 * arithmetic.underflow * (2 + abs(value))  # the underflow of state**2 and of the product itself
     roundings = float(slope_error(np.asarray(equation.state), np.asarray(slope), arithmetic))
     return float(slope * e + (abs(value) + e) * roundings * u + under)

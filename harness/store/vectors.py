@@ -17,10 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import Setting
 from harness.space import tensors
 from harness.space.atomic import atomic_write
 from harness.space.case import LARGEST, Array, Case, CaseError
@@ -65,7 +64,7 @@ def _arrays(case: Case) -> dict[str, Array]:
     start = np.zeros(config.replace(hx=True).inputs["hx"].shape, config.dtype)
     given = {"x": case.x, "h0": case.hx if case.hx is not None else start, **case.weights, **case.cotangents}
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(REFERENCE, case.plain(), Arithmetic(config.dtype)))
+        expected = expect_whole_run(Setting.of(case.plain(), Arithmetic(config.dtype)))
     found: dict[str, Array] = {}
     for name, one in expected.items():
         alone = not config.batched and name.removesuffix(".grad") in _UNBATCHED

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness import Case, RNNConfig
-from harness.checks.agreement import REFERENCE
 from harness.diagnosis.threshold import numbers_needed
+from harness.oracle.setting import REFERENCE
 
 SMALL = RNNConfig(1, 1, T=1, N=1, hx=True, loss="both")
 WIDE = RNNConfig(3, 4, T=4, N=2, hx=True, loss="both")

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.planted import CATALOGUE
-from harness import Case, Reference, RNNConfig, cases, draw
+from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic import CONTRACTS, Arithmetic, accepted
 from harness.oracle.expectation import end_to_end_states
-from harness.oracle.expected import Expected, Setting
+from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
 from harness.oracle.known import Known
-from harness.oracle.sums import Matrix, Slopes, Sum, through_slope
+from harness.oracle.places import time_order, visited
+from harness.oracle.setting import Setting
+from harness.oracle.slopes import Slopes, through_slope
+from harness.oracle.sums import Matrix, Sum
+from harness.oracle.unroll import step_weights
 from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
 from harness.space.parts import DTYPES, PACKINGS
@@ -34,12 +37,12 @@ SMALL: dict[str, Any] = {
 
 
 def running(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> Gradients:
-    setting = Setting(Reference(), case, arithmetic or Arithmetic(case.config.dtype))
+    setting = Setting.of(case, arithmetic or Arithmetic(case.config.dtype))
     return expect_gradients(setting, layers(run))
 
 
 def local(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> Gradients:
-    setting = Setting(Reference(), case, arithmetic or Arithmetic(case.config.dtype))
+    setting = Setting.of(case, arithmetic or Arithmetic(case.config.dtype))
     return expect_gradients(setting, layers(run), [da.astype(float) for da in run.da])
 
 
@@ -179,7 +182,7 @@ def one_relu(x: float) -> Case:
 def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
     state: float, error: float, allowed: bool
 ) -> None:
-    setting = Setting(Reference(), one_relu(state), Arithmetic("float32"))
+    setting = Setting.of(one_relu(state), Arithmetic("float32"))
     uncertain = Known(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
 
     (da,) = expect_gradients(setting, [uncertain]).preactivations
@@ -191,7 +194,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
 
 @pytest.mark.parametrize("state", [0.0, 0.5])
 def test_at_a_kink_an_exact_state_leaves_no_choice(state: float) -> None:
-    setting = Setting(Reference(), one_relu(state), Arithmetic("float32"))
+    setting = Setting.of(one_relu(state), Arithmetic("float32"))
 
     (da,) = expect_gradients(setting, [Known(np.full((1, 1, 1), state))]).preactivations
 
@@ -242,7 +245,7 @@ def test_a_gradient_that_may_overflow_is_exempt() -> None:
 @given(case=cases(**SMALL, regimes=list(REGIMES), dtypes=["float32", "bfloat16"]))
 def test_an_uncertain_end_to_end_state_carries_its_error_into_every_gradient(case: Case) -> None:
     with np.errstate(all="ignore"):
-        setting = Setting(Reference(), case, Arithmetic(case.config.dtype))
+        setting = Setting.of(case, Arithmetic(case.config.dtype))
         expected = expect_gradients(setting, end_to_end_states(setting)).arrays
         run = run_by_hand(case)
 
@@ -278,38 +281,31 @@ class StepByStep(_Backward):
     """The backward pass as defined: the allowance of each step from those of the next, all in one go."""
 
     def _carried_back(self, at: tuple[int, int], given: Sum) -> Expected:
-        config, reference, (layer, d) = self._config, self._reference, at
-        steps = reference.time_order(config, d)
-        matrix, slopes = Matrix.of(self._weights_back(layer, d).hh), self._slopes(at, self._own(layer, d))
-        visited = reference.visited(config)
+        matrix, slopes, there = Matrix.of(step_weights(self._case, at).hh), self._slopes(at), visited(self._config)
         values, allowance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
         carried: Known | None = None
-        for step, t in reversed(list(enumerate(steps))):
+        for t in reversed(time_order(self._config, at[1])):
             dh = at_step(given, t)
             if carried is not None:
                 dh.product(carried, matrix)
             one = through_slope(dh.expected(), Slopes(*(a[t] for a in slopes)), self._arithmetic)
             values[t], allowance[t] = one.values, one.allowance
-            if visited is not None:
-                values[t], allowance[t] = (np.where(visited[t], a, 0.0) for a in (values[t], allowance[t]))
-            carried = Known(values[t], allowance[t]) if reference.flows_back(config, step) else None
+            if there is not None:
+                values[t], allowance[t] = (np.where(there[t], a, 0.0) for a in (values[t], allowance[t]))
+            carried = Known(values[t], allowance[t])
         return Expected(values, allowance)
-
-
-FAULTS = [fault.reference for fault in CATALOGUE if fault.family == "gradients"]
 
 
 @settings(max_examples=150)
 @given(
     case=cases(**SMALL, dtypes=DTYPES, lengths=PACKINGS),
-    fault=st.one_of(st.just(Reference()), st.sampled_from(FAULTS)),
     contract=st.sampled_from(["derived", "tf32", "rtol=1e-3,atol=1e-5"]),
 )
-def test_errors_are_carried_back_at_once_as_they_are_step_by_step(case: Case, fault: Reference, contract: str) -> None:
+def test_errors_are_carried_back_at_once_as_they_are_step_by_step(case: Case, contract: str) -> None:
     case = case.plain()
     arithmetic = Arithmetic(case.config.dtype, accepted=accepted(contract).in_dtype(case.config.dtype))
     with np.errstate(all="ignore"):
-        setting = Setting(fault, case, arithmetic)
+        setting = Setting.of(case, arithmetic)
         states = end_to_end_states(setting)
         at_once, stepwise = expect_gradients(setting, states), StepByStep(setting, states, None).run()
 
@@ -332,7 +328,7 @@ def test_what_may_overflow_on_the_way_back_exempts_all_before_it() -> None:
         output_grad=[[[0.0]], [[0.0]], [[0.0]], [[1e15]]],
         h_n_grad=[[[0.0]]],
     )
-    setting = Setting(Reference(), case, Arithmetic("float32"))
+    setting = Setting.of(case, Arithmetic("float32"))
 
     [da] = expect_gradients(setting, [Known(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
 

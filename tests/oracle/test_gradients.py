@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from harness import Case, Reference, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.setting import Setting
 from tests.oracle.by_hand import run_by_hand
 
 pytestmark = pytest.mark.kernels
@@ -25,7 +25,7 @@ FINITE = ["dyadic", "default", "normal", "spectral", "sparse"]
 
 def float64_allowances(case: Case) -> dict[str, Any]:
     """Return how far correct float64 outputs and gradients may be from the reference's."""
-    setting = Setting(Reference(), case, Arithmetic("float64"))
+    setting = Setting.of(case, Arithmetic("float64"))
     states = end_to_end_states(setting)
     expected = expect_end_to_end(setting, states) | expect_gradients(setting, states).arrays
     return {name: one.allowance for name, one in expected.items()}

@@ -380,8 +380,6 @@ def test_terms_as_far_apart_as_float64_goes_are_summed_exactly() -> None:
         equation([math.nan], [1.0]),
         equation([1.0], [math.inf]),
         equation([1.0], [1.0], state=math.nan),
-        equation([1.0], [1.0], "sigmoid"),
-        equation([1.0], [1.0], state=0.5, nonlinearity="sigmoid"),
     ],
 )
 def test_what_has_no_exact_value_is_not_decided(unknown: Equation) -> None:

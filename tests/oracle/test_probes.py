@@ -8,13 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import Case, Reference, RNNConfig, cases, draw
+from harness import Case, RNNConfig, cases, draw
 from harness.oracle import probes
 from harness.oracle.arithmetic import Accepted, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
-from harness.oracle.expected import Expected, Setting
+from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import expect_gradients
+from harness.oracle.setting import REFERENCE, Setting
 from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
 from harness.subjects.torch_facts import TORCH
@@ -30,11 +31,10 @@ SMALL: dict[str, Any] = {
     "loss": ["output", "h_n", "both"],
 }
 FINITE = ["dyadic", "default", "normal", "spectral", "sparse"]
-REFERENCE = Reference()
 
 
 def setting(case: Case, arithmetic: Arithmetic | None = None) -> Setting:
-    return Setting(REFERENCE, case, arithmetic or Arithmetic(case.config.dtype))
+    return Setting.of(case, arithmetic or Arithmetic(case.config.dtype))
 
 
 def expected_of(case: Case) -> dict[str, Expected]:

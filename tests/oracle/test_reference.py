@@ -9,8 +9,8 @@ from hypothesis import given
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
-from harness.oracle.expected import Setting
 from harness.oracle.reference import Reference
+from harness.oracle.setting import Setting
 from tests.implementations import plain_python
 
 SMALL: dict[str, Any] = {"T": [1, 2, 3], "N": [1, 2, 3], "input_size": [1, 2, 3], "hidden_size": [1, 2, 3]}
@@ -114,7 +114,7 @@ def assert_close(a: Any, b: Any, case: Case) -> None:
     wide = {name: array.astype(np.float64) for name, array in case.arrays.items()}
     config = case.config.replace(dtype="float64")
     exact = Case(config, wide.pop("x"), wide.pop("hx", None), wide)
-    setting = Setting(Reference(), exact, Arithmetic("float64"))
+    setting = Setting.of(exact, Arithmetic("float64"))
     expected = expect_end_to_end(setting, end_to_end_states(setting))
     allowance = max(float(e.allowance.max()) for e in expected.values())
     assert np.isfinite(allowance)

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
-from harness.checks.agreement import REFERENCE, arithmetic_of
+from harness.checks.agreement import arithmetic_of
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.script.make import script
 from harness.oracle.compare import compare
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import Setting
 from harness.search.search import hunt
 from harness.subjects import torch_quantized
 from harness.subjects.function import FunctionSubject
@@ -76,7 +76,7 @@ def test_the_errors_of_a_whole_run_are_carried_along(nonlinearity: str) -> None:
     for seed in range(20):
         config = RNNConfig(1 + seed % 3, 1 + seed % 5, nonlinearity=nonlinearity, T=5, N=1 + seed % 2, hx=True)
         case = draw(config, "default", seed)
-        setting = Setting(REFERENCE, case, arithmetic_of(SUBJECT, case))
+        setting = Setting.of(case, arithmetic_of(SUBJECT, case))
 
         assert compare(config, SUBJECT.run(case).arrays, expect_whole_run(setting)) == []
 
@@ -85,7 +85,7 @@ def test_gradients_through_a_grid_are_not_compared() -> None:
     case = draw(RNNConfig(2, 3, T=2, N=2, loss="both"))
 
     with pytest.raises(NotImplementedError, match="gradients through a grid"):
-        expect_whole_run(Setting(REFERENCE, case, arithmetic_of(SUBJECT, case)))
+        expect_whole_run(Setting.of(case, arithmetic_of(SUBJECT, case)))
 
 
 def test_the_largest_weight_is_off_by_half_a_step_which_is_nearly_all_that_is_allowed() -> None:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.checks.agreement import REFERENCE, arithmetic_of
+from harness.checks.agreement import arithmetic_of
 from harness.diagnosis.script.user import NoScript, User, own_parameters
 from harness.oracle.arithmetic import Accepted
-from harness.oracle.expected import Setting
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.known import to_float64
+from harness.oracle.setting import Setting
 from harness.space.case import Array, Case, padding
 from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
@@ -56,7 +56,7 @@ def wanted(case: Case, user: User, subject: Subject, outcome: Outcome, accepted:
         raise NoScript("tensors on meta have no values")
     plain = replace(case, masks=masks).plain()
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting(REFERENCE, plain, arithmetic_of(subject, case, accepted)))
+        expected = expect_whole_run(Setting.of(plain, arithmetic_of(subject, case, accepted)))
     values, allowance = {}, {}
     for name, one in expected.items():
         unread = name.startswith("readout.") and "readout.grad" not in config.cotangents

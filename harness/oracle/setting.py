@@ -1,0 +1,39 @@
+"""setting: the setting of a comparison: what computes the right values, of which case, and the subject's arithmetic."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.gated import GATED
+from harness.oracle.reference import Reference
+from harness.oracle.unroll import Unroll
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+
+REFERENCE: Final = Reference()
+
+
+def reference_of(config: RNNConfig) -> Unroll:
+    """Return the reference of a config's cell."""
+    return GATED.get(config.cell, REFERENCE)
+
+
+class Setting(NamedTuple):
+    """The setting of a comparison."""
+
+    reference: Unroll  # That of the config's cell, or one with a known issue
+    case: Case
+    arithmetic: Arithmetic
+
+    @classmethod
+    def of(cls, case: Case, arithmetic: Arithmetic) -> Setting:
+        """Return the setting in which a subject has to compute what its config's cell does."""
+        return cls(reference_of(case.config), case, arithmetic)
+
+    @property
+    def elman(self) -> Reference:
+        """The reference, where something is derived for the Elman cell alone."""
+        if not isinstance(self.reference, Reference):
+            raise TypeError(f"{type(self.reference).__name__}: expected a Reference, whose derivatives have allowances")
+        return self.reference
