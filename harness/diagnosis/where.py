@@ -86,16 +86,6 @@ def first_departure(observation: Observation) -> Where | None:
     return Where(observation.case, first.array, first.layer, place, pattern, wrong, follows, total, observation)
 
 
-def first_wrong(observation: Observation) -> dict[str, int]:
-    """Return the first unit, step and sequence of the output that is wrong in itself; empty if none is."""
-    found = next((departure for departure in departures(observation) if departure.bad.any()), None)
-    if found is None or found.array != "output":
-        return {}
-    bad = _by_direction(found.bad, observation.case.config)
-    axes = {"t": (1, 2, 3), "n": (0, 2, 3), "unit": (0, 1, 2)}
-    return {name: int(np.flatnonzero(bad.any(axis=others))[0]) for name, others in axes.items()}
-
-
 def _by_direction(bad: Mask, config: RNNConfig) -> Mask:
     """Return a layer's mask (T, N, D*H) as (T, N, D, H)."""
     return bad.reshape(config.T, config.N, config.num_directions, config.hidden_size)

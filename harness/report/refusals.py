@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -65,19 +65,6 @@ def _some(names: Sequence[str], length: int) -> str:
         return shown
     kept = shown[: length - len("; ... and 10 more: -v")].split("; ")[:-1]
     return f"{'; '.join(kept)}; ... and {len(names) - len(kept)} more: -v"
-
-
-def refusals_record(refusals: Refusals) -> dict[str, Any]:
-    """Return the same as plain data."""
-    return {
-        "calls": refusals.calls,
-        "refused": refusals.refused,
-        "known": refusals.known,
-        "left_out": dict(refusals.left_out),
-        "interrupted": refusals.interrupted,
-        "script": refusals.script or None,
-        "findings": [{**one._asdict(), "lapse": one.lapse.value} for one in refusals.findings],
-    }
 
 
 def refusal_head(one: Unrefused) -> str:

@@ -234,7 +234,7 @@ def test_other_mistakes_are_no_matter_of_tanh(rnn: Any) -> None:
     assert list(measure(as_subject(rnn), of_float32(rnn), STRICT)) == []
 
 
-def test_a_mistake_that_the_catalogue_knows_is_no_matter_of_accuracy() -> None:
+def test_an_activation_that_is_identified_is_no_matter_of_accuracy() -> None:
     def pade(s: Any) -> Any:
         return np.clip(s * (27 + s * s) / (27 + 9 * s * s), -1, 1)
 

@@ -33,7 +33,7 @@ class Family(NamedTuple):
     kinks: Callable[..., Parameters] = lambda *parameters: ()  # noqa: ARG005 - most have none
     rises: tuple[float, float] = (-math.inf, math.inf)  # where it never falls
     cancels: bool = False  # whether terms cancel in how it is usually computed
-    guesses: Callable[[Floats, Floats], Iterable[Parameters]] | None = None  # what parameters a table may have
+    guesses: Callable[[Floats, Floats, float], Iterable[Parameters]] | None = None  # what parameters a table may have
     inverse: Callable[[Any], tuple[Any, Any]] | None = None  # s, and where it is known
 
 
@@ -231,7 +231,7 @@ DEGREES: Final = (
 INNER: Final = 1.0  # the range in which no approximation of tanh is cut off
 
 
-def _quotients(s: Floats, h: Floats) -> Iterator[Parameters]:
+def _quotients(s: Floats, h: Floats, noise: float) -> Iterator[Parameters]:
     """Yield the quotients of polynomials that have the values h at s, near 0 at least; each with its limit."""
     inner = np.abs(s) <= INNER
     for above, below, odd in DEGREES:
@@ -240,10 +240,10 @@ def _quotients(s: Floats, h: Floats) -> Iterator[Parameters]:
         columns |= {f"b{p}": -h[inner] * s[inner] ** p for p in range(each, below + 1, each)}
         if inner.sum() < 2 * len(columns):
             continue
-        found = solve(columns, h[inner], 64 * U64)
+        found = solve(columns, h[inner], noise)
         if found is None:
             continue
-        found = {name: _plain(c) for name, c in found.items()}
+        found = {name: plainest(c, noise) for name, c in found.items()}
         P = tuple(found.get(f"a{p}", 0.0) for p in range(above + 1))
         Q = (1.0, *(found.get(f"b{p}", 0.0) for p in range(1, below + 1)))
         for limit in _limits(h, (math.inf, float(len(P)), *P, *Q)):
@@ -294,7 +294,7 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a: np.where(s > 0, 1.0, a),
         0.0,
         lambda a: (0.0,),  # noqa: ARG005
-        guesses=lambda s, h: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
+        guesses=lambda s, h, _: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
     ),
     "clip": Family(
         "np.clip({0}, {1}, {2})",
@@ -302,7 +302,7 @@ FAMILIES: Final[dict[str, Family]] = {
         _inner,
         0.0,
         lambda low, high: (low, high),
-        guesses=lambda s, h: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
+        guesses=lambda s, h, _: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
     ),
     "hard sigmoid": Family(
         "np.clip({1} * {0} + 0.5, 0, 1)",
@@ -310,7 +310,7 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, k: k * _inner(k * s, -0.5, 0.5),
         0.0,
         lambda k: (-0.5 / k, 0.5 / k),
-        guesses=lambda s, h: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
+        guesses=lambda s, h, _: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
     ),
     "elu": Family(
         "np.where({0} > 0, {0}, {1} * np.expm1({0}))",
@@ -318,14 +318,14 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a: np.where(s > 0, 1.0, a * np.exp(np.minimum(s, 0))),
         kinks=lambda a: (0.0,),  # noqa: ARG005
         cancels=True,
-        guesses=lambda s, h: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
+        guesses=lambda s, h, _: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
     ),
     "celu": Family(
         "np.where({0} > 0, {0}, {1} * np.expm1({0} / {1}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s / a)),
         lambda s, a: np.where(s > 0, 1.0, np.exp(np.minimum(s, 0) / a)),
         cancels=True,
-        guesses=lambda s, h: [(_plain(-h[0]),)] if h[0] < 0 else [],  # noqa: ARG005
+        guesses=lambda s, h, _: [(_plain(-h[0]),)] if h[0] < 0 else [],  # noqa: ARG005
     ),
     "softplus": Family("np.log1p(np.exp({0}))", _softplus, sigmoid, cancels=True),
     "softsign": Family("{0} / (1 + np.abs({0}))", lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2),
@@ -380,7 +380,7 @@ FAMILIES: Final[dict[str, Family]] = {
         0.0,
         lambda a: (-a, a),
         cancels=True,
-        guesses=lambda s, h: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
+        guesses=lambda s, h, _: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
     ),
     "hardshrink": Family(
         "np.where(np.abs({0}) > {1}, {0}, 0)",
@@ -388,7 +388,7 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a: (np.abs(s) > a) * 1.0,
         0.0,
         lambda a: (-a, a),
-        guesses=lambda s, h: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
+        guesses=lambda s, h, _: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
     ),
     "logsigmoid": Family("-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True),
     "exp": Family("np.exp({0})", np.exp, np.exp),
@@ -404,7 +404,7 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a, v: (s > a) * 1.0,  # noqa: ARG005
         0.0,
         lambda a, v: (a,),  # noqa: ARG005
-        guesses=lambda s, h: [
+        guesses=lambda s, h, _: [
             (a, _plain(h[0])) for (a,) in _between(s[h != s].max(initial=-np.inf), s[h == s].min(initial=np.inf))
         ],
     ),
@@ -440,7 +440,7 @@ def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, flo
                     k = int(np.nanargmax(np.where(np.isfinite(v), np.abs(v), -1)))
                     guesses = [((), plainest(float(h[k] / v[k]), noise))] if v[k] else []
                 elif argument == 1:
-                    guesses = [(p, top) for top in tops if top for p in family.guesses(s, h / top)]
+                    guesses = [(p, top) for top in tops if top for p in family.guesses(s, h / top, noise)]
                 for parameters, factor in guesses:
                     v = factor * family.value(argument * s, *parameters)
                     near = 256 * noise * (1 + np.abs(s) + np.abs(v))
