@@ -28,7 +28,7 @@ from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import wider
 from harness.diagnosis.identify.ask import Asker, SlowError
-from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, lacks_gradients
+from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, lacks_gradients, seen_of
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
@@ -254,7 +254,19 @@ class Investigation:
             self._identified[shown] = identified_of(observations, scope, finding.case, before)
         if (found := self._identified[shown]) is None:
             return None
-        return cause_of(found, observations.of(finding.case), finding.result, self._said)
+        seen = seen_of(observations.subject, observations.of(finding.case), finding.result)
+        cause = cause_of(found, seen, finding.result, self._said)
+        if cause is not None:
+            self._place(cause)
+        return cause
+
+    def _place(self, cause: IdentifiedCause) -> None:
+        """Say of earlier findings where their mistakes are made, as a cause knows it."""
+        for name, explanation in self.explanations.items():
+            if (computed := _computed_of(explanation.diagnosis)) is not None:
+                placed = computed.placed(cause)
+                diagnosis = replace(explanation.diagnosis or Diagnosis(), cause=placed, elsewhere=placed.new[1:])
+                self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.
@@ -334,11 +346,12 @@ class Identity(NamedTuple):
     causes: tuple[str, ...]  # all that are possible
     kernels: tuple[str, ...]  # what makes it go away
     needs: str
+    mistakes: tuple[str, ...] = ()  # of what the subject was found to compute, each without its place
 
 
 def identity_of(finding: Finding, explanation: Explanation) -> Identity:
     """Return what is known of a finding's cause."""
-    factors = explanation.factors
+    factors, computed = explanation.factors, _computed_of(explanation.diagnosis)
     return Identity(
         like(finding.result),
         "" if explanation.clue is None else str(explanation.clue),
@@ -346,6 +359,7 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
         _causes(explanation),
         explanation.kernels.passes,
         "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
+        () if computed is None else tuple(mistake.what for mistake in computed.new),
     )
 
 
@@ -353,8 +367,10 @@ def one_cause(one: Identity, other: Identity) -> bool:
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
     Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs,
-    or if one line raises errors of one type.
+    or if one line raises errors of one type. A mistake that was identified is the same one however it shows.
     """
+    if other.mistakes and other.mistakes[0] in one.mistakes:
+        return True
     if one.like != other.like:
         return False
     if (one.clue and one.clue == other.clue) or (one.error and one.error == other.error):

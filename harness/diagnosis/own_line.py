@@ -51,7 +51,7 @@ class SourceLine(NamedTuple):
 def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> SourceLine | None:
     """Return the line of a subject that makes a mistake of an identified layer; ``None`` if that is open to doubt."""
     network, mended = identified.network, mistake.without(identified.network)
-    place = {"above": (1, 0), "reverse": (0, 1)}.get(mistake.place, (0, 0))
+    place = {"above": (1, 0), "reverse": (0, 1)}.get(mistake.models[0], (0, 0))
     texts = [lines(one.of(*place), identified.nonlinearity) for one in (network, mended)]
     wrong = {key for text in texts for key in text if texts[0].get(key) != texts[1].get(key)}
     forward = bool(wrong & {"start", *FORWARD})
@@ -86,7 +86,7 @@ def _cases(
     for hx, features, N in product((True, False) if asker.has_hx else (False,), (UNITS - 1, UNITS), (1, 2)):
         for scale, T, loss in product(SCALES, STEPS, losses):
             config = asker.config(
-                T=T, N=N, input_size=features, hidden_size=UNITS, hx=hx, loss=loss, **stacks.get(mistake.place, {})
+                T=T, N=N, input_size=features, hidden_size=UNITS, hx=hx, loss=loss, **stacks.get(mistake.models[0], {})
             )
             if config is None or config.lengths is not None:
                 continue

@@ -240,7 +240,7 @@ def _code(cause: Cause) -> list[tuple[str, str]]:
         return []
     network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity
     mistakes = cause.explanation.mistakes
-    pairs = [step_lines(one.place, one.yours, one.right, network, nonlinearity) for one in mistakes]
+    pairs = [step_lines(one.models[0], one.yours, one.right, network, nonlinearity) for one in mistakes]
     return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", "nn.RNN"), pair, strict=True) if line[1]]
 
 

@@ -234,7 +234,8 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
             ball = made[name]
             value, error = (ball.value, ball.error) if isinstance(ball, Ball) else (ball, np.zeros(np.shape(ball)))
             close = (np.abs(array - value) <= error + rounding.eta + a.rounded) | ~np.isfinite(error + np.abs(value))
-            if not (close | (~np.isfinite(array) & overflows)).all():
+            beyond = ~np.isfinite(array) | (np.abs(value) > OVERFLOWS * largest)  # relu may make 0 of inf - inf
+            if not (close | (beyond & overflows)).all():
                 found.add(name)
     return found
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation
@@ -26,6 +27,7 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
 from harness.diagnosis.identify.terms import STEP, TIED
+from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences
 
 
@@ -37,57 +39,79 @@ class Difference(NamedTuple):
     mend: Callable[[LayerModel], LayerModel]
 
 
-PLACES: Final = {
-    "above": "in the layers above the first",
-    "first layer": "in the first layer",
-    "reverse": "in the reverse direction",
-    "forward": "in the forward direction",
+# The words for where alone a mistake is made, by those for where it is not.
+ELSEWHERE: Final = {
+    "in the layers above the first": "in the first layer",
+    "in the reverse direction": "in the forward direction",
 }
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One difference of a subject from nn.RNN."""
+    """One difference of a subject from nn.RNN. It is the same one wherever it is made, and beside whatever else."""
 
-    sentence: str  # reads on from "the subject"
-    yours: str  # the line of NumPy
-    right: str  # nn.RNN's; empty where nn.RNN has none
-    place: str = ""  # of ``PLACES``, if it is made there alone
+    what: str  # reads on from "the subject"
+    yours: str = field(compare=False)  # the line of NumPy
+    right: str = field(compare=False)  # nn.RNN's; empty where nn.RNN has none
+    models: tuple[str, ...] = field(default=("first",), compare=False)  # those of a network that make it
+    others: tuple[str, ...] = field(default=(), compare=False)  # those that do not
+    words: str = field(default="", compare=False)  # where alone it is made
     mend: Callable[[LayerModel], LayerModel] = field(default=lambda model: model, compare=False, repr=False)
     rewire: Callable[[Network], Network] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.sentence
 
+    @property
+    def sentence(self) -> str:
+        """What is said of it, which reads on from "the subject"."""
+        return f"{self.what}, {self.words}" if self.words else self.what
+
+    def made_at(self, layer: int, direction: int) -> bool:
+        """Tell whether a layer and direction makes it."""
+        own = [name for name, there in (("above", layer > 0), ("reverse", direction > 0)) if there]
+        named = [name for name in own if name in self.models + self.others] or ["first"]
+        return any(name in self.models for name in named)
+
     def without(self, network: Network) -> Network:
         """Return a network in which this mistake is not made."""
         if self.rewire is not None:
             return self.rewire(network)
-        if not self.place:
-            return network.map(self.mend)
-        name = self.place if self.place in ("above", "reverse") else "first"
-        changed: dict[str, Any] = {name: self.mend(getattr(network, name))}
+        changed: dict[str, Any] = {name: self.mend(getattr(network, name)) for name in self.models}
         return replace(network, **changed)
 
-    def at(self, place: str, words: str = "") -> Mistake:
-        """Return the same mistake where it is made in one place alone."""
-        return replace(self, place=place, sentence=f"{self.sentence}, {words or PLACES[place]}")
+    def placed_as(self, other: Mistake) -> Mistake:
+        """Return this mistake where another identification found the same one, if that knows more of the models."""
+        if len(other.models + other.others) <= len(self.models + self.others):
+            return self
+        return replace(self, models=other.models, others=other.others, words=other.words)
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     """Return the mistakes of a network, in the order in which numbers flow."""
-    found = list(_of_model(network.first, nonlinearity, derived=network.derived))
-    wiring = network.wiring
-    for place, other, where in (("above", "first layer", wiring.above), ("reverse", "forward", wiring.turned)):
-        model: LayerModel | None = getattr(network, place)
-        if model is None:
-            continue
-        own = list(_of_model(model, nonlinearity, derived=network.derived))
-        new = [one.at(place, WHERE_WORDS[where]) for one in own if one not in found]
-        found = [*(one if one in own or one.place else one.at(other) for one in found), *new]
+    models: dict[str, list[Mistake]] = {
+        name: list(_of_model(model, nonlinearity, derived=network.derived))
+        for name in ("first", "above", "reverse")
+        if (model := getattr(network, name)) is not None
+    }
+    found = []
+    for one in dict.fromkeys(chain(*models.values())):
+        made = tuple(name for name, own in models.items() if one in own)
+        others = tuple(name for name in models if name not in made)
+        found.append(replace(one, models=made, others=others, words=_where(made, others, network.wiring)))
     for sentence, yours, right, rewire in differences(network):
         found.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
     return found
+
+
+def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:
+    """Return in words where alone a mistake is made; nothing if that is everywhere."""
+    where = {"above": WHERE_WORDS[wiring.above], "reverse": WHERE_WORDS[wiring.turned]}
+    if not others:
+        return ""
+    if "first" in made:
+        return ", ".join(ELSEWHERE.get(where[name], f"but not {where[name]}") for name in others)
+    return " and ".join(where[name] for name in made)
 
 
 def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterator[Mistake]:
@@ -121,9 +145,9 @@ STARTED: Final = {
 }
 # The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
 PARTS: Final = (
-    ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?\[")),
+    ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?\[|^h_\w+\[t-1\] @ W_ih\.T")),
     ("b_ih", re.compile(r"^b_ih(_below|_beside)?(\[.*\])?$")),
-    ("h[t-1] @ W_hh.T", re.compile(r"\bh(_below|_beside)?\[|\bhx\b")),
+    ("h[t-1] @ W_hh.T", re.compile(r"\bh\[|^h_\w+\[.* W_hh|\bhx\b")),
     ("b_hh", re.compile(r"^b_hh(_below|_beside)?(\[.*\])?$")),
     ("", re.compile(r"^b_.*@|^1$")),
 )
@@ -152,8 +176,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     rest = replace(model, added=tuple(one for one in model.added if one[0] not in moved))
     if rest.added or model.activated != 1:
         said = f"makes its state of {_outside(rest)}, where nn.RNN takes {nonlinearity}(s) alone"
-        kept = tuple(one for one in model.added if one[0] in moved)
-        yield Difference("h", said, lambda m: replace(m, added=kept, activated=1.0))
+        yield Difference("h", said, _mended_outside)
     if model.visited != When():
         said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
         yield Difference("steps", said, lambda m: replace(m, visited=When(), final=LayerModel().final))
@@ -195,8 +218,13 @@ def _sum(model: LayerModel) -> Iterator[Difference]:
     if twice:
         roles = ("bias_ih", "bias_hh") if twice == "b_ih" else ("bias_hh", "bias_ih")
         yield Difference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
+    neither = not twice and not any(
+        b in moved or belongs.search(n) for b, belongs in PARTS if b in BIASES for n in names
+    )
+    if neither:  # most people add them together, in one line
+        yield Difference("s", "ignores both biases: neither is ever added", _mended_biases)
     for right, belongs in PARTS:
-        if (joint and "@" in right) or right in moved or (twice and right in BIASES):
+        if (joint and "@" in right) or right in moved or ((twice or neither) and right in BIASES):
             continue
         terms = tuple(one for one in model.step if belongs.search(one[0]))
         if terms != (((right, ONE),) if right else ()):
@@ -216,6 +244,11 @@ def _mended_behind(model: LayerModel) -> LayerModel:
     moved = _behind(model)
     added = tuple(one for one in model.added if one[0] not in moved)
     return replace(model, added=added, step=in_order((*model.step, *((name, ONE) for name in moved))))
+
+
+def _mended_outside(model: LayerModel) -> LayerModel:
+    moved = _behind(model)
+    return replace(model, added=tuple(one for one in model.added if one[0] in moved), activated=1.0)
 
 
 def _mended_biases(model: LayerModel) -> LayerModel:

@@ -250,9 +250,12 @@ def limit_line(role: str, limit: Limit) -> str:
     return f"{name} = {name} * min(1, {number(limit.most)} / norm)"
 
 
-def step_lines(place: str, yours: str, right: str, network: Network, nonlinearity: str) -> tuple[str, str]:
-    """Return the line of a mistake and nn.RNN's; a step of the way forward as one line, as most people write it."""
-    model = getattr(network, place if place in ("above", "reverse") else "first")
+def step_lines(of: str, yours: str, right: str, network: Network, nonlinearity: str) -> tuple[str, str]:
+    """Return the line of a mistake of one of a network's models and nn.RNN's, a step of the way forward as one line.
+
+    That is how most people write it.
+    """
+    model = getattr(network, of)
     if not yours.startswith(("s[t] = ", "h[t] = ")) or isinstance(model, GatedModel):
         return yours, right
     return _step_line(model, nonlinearity), _step_line(LayerModel(), nonlinearity)

@@ -10,7 +10,7 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
-from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerModel, Sum, When
@@ -27,7 +27,7 @@ from harness.diagnosis.identify.terms import (
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
-EQUATIONS: Final = 120  # of each sum, at least twice as many as there are terms: relu has half of them
+SHARE: Final = 0.5  # of the equations of a sum that relu leaves
 
 
 # Sums at which an activation is measured: ordinary and large ones first, which tell whether it is nn.RNN's.
@@ -61,7 +61,8 @@ class StepInquiry(Inquiry):
     def _step(self) -> bool:
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
-        number = math.ceil(EQUATIONS / (self._base["N"] * SQUARE)) + 2
+        terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
+        number = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
         seen: dict[tuple[bool, str], list[list[Flow]]] = {}
 
         def of(*, positive: bool = False) -> list[list[Flow]]:
@@ -375,7 +376,7 @@ class StepInquiry(Inquiry):
         right, names = [name for name, _ in LayerModel().step], [*next(iter(system.columns.values()))]
         others = [name for name in names if name not in right]
         kept = [right] if set(right) <= set(names) else []
-        exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if old[0] == new[0]]
+        exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if _of_part(old, new)]
         middle = {name for t, by in found.items() if len(found) // 2 <= t < len(found) - 1 for name in by}
         seen = {name for by in found.values() for name in by}.difference(right)
         both = [
@@ -477,6 +478,11 @@ def extent_of(values: Floats | None, size: int) -> int:
         return size
     number = int(np.count_nonzero(values))
     return number if values[:number].all() else size
+
+
+def _of_part(right: str, name: str) -> bool:
+    """Tell whether a term may stand for one of nn.RNN's: it has its operand or its matrix."""
+    return name[0] == right[0] or (name.startswith("h_") and name.rpartition(" @ ")[2] == right.rpartition(" @ ")[2])
 
 
 def ordered(terms: Sum, right: Sum) -> Sum:

@@ -11,14 +11,17 @@ import pytest
 from benchmarks.composed import ONLY, drawn, identified, subject_of
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
+from harness.checks.lawfulness import check_law
+from harness.checks.laws import LAWS
 from harness.diagnosis.identify.ask import Asker
-from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced
+from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Network, When
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
+from tests import implementations
 
 SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
 
@@ -125,13 +128,13 @@ def test_the_cause_of_a_failing_case_is_what_shows_on_it() -> None:
     found = identified_of(Observations(subject), scope, one.case)
     assert found is not None
 
-    first = cause_of(found, one, assess(one), [])
+    first = cause_of(found, answers_of(one, assess(one)), assess(one), [])
     assert first is not None
     assert first.sentence == "ignores bias_hh: b_hh is never added"
     assert first.explains(subject, one, assess(one))
     assert not first.explains(subject, other, assess(other))  # it shows the other mistake
 
-    second = cause_of(found, other, assess(other), first.new)
+    second = cause_of(found, answers_of(other, assess(other)), assess(other), first.new)
     assert second is not None
     assert second.sentence == "returns h[0] as h_n, not the state after the last step"
 
@@ -144,7 +147,65 @@ def test_a_cause_explains_gradients_whose_bounds_are_beyond_all_differences() ->
     result = assess(observation)
 
     assert result.failed
-    assert all(reproduced(identified(model), a, result) for a in answers_of(observation, result))
+    assert reproduced(identified(model), answers_of(observation, result), result)
+
+
+def test_a_mistake_is_the_same_one_wherever_it_is_made_and_is_placed_by_whoever_saw_most() -> None:
+    wrong = replace(LayerModel(), step=tuple(one for one in LayerModel().step if one[0] != "b_hh"))
+    late = replace(wrong, step=(("h_below[t-1] @ W_ih.T", Coef()), *wrong.step[1:]))
+    sentence = "ignores bias_hh: b_hh is never added"
+    [alone] = mistakes_of(Network(wrong), "tanh")
+
+    said = mistakes_of(Network(wrong, above=late), "tanh")
+    [below] = mistakes_of(Network(wrong, above=LayerModel()), "tanh")
+    [reverse] = mistakes_of(Network(reverse=wrong), "tanh")
+
+    assert [m.sentence for m in said] == [
+        sentence,
+        "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
+    ]
+    assert alone == said[0] == below == reverse
+    assert alone.placed_as(below).sentence == f"{sentence}, in the first layer"
+    assert reverse.sentence == f"{sentence}, in the reverse direction"
+    assert (below.made_at(0, 1), below.made_at(1, 0)) == (True, False)
+
+
+def test_both_biases_left_out_are_one_mistake() -> None:
+    network = Network(replace(LayerModel(), step=tuple(one for one in LayerModel().step if "@" in one[0])))
+
+    [mistake] = mistakes_of(network, "tanh")
+
+    assert mistake.sentence == "ignores both biases: neither is ever added"
+    assert mistakes_of(mistake.without(network), "tanh") == []
+
+
+def test_the_layers_above_are_found_with_relu_too() -> None:
+    subject = as_subject(implementations.step_by_step(below="before", returned="after"))
+    case = draw(RNNConfig(1, 1, num_layers=2, nonlinearity="relu"), "normal", 0)
+
+    found = identified_of(Observations(subject), scope_of(subject), case)
+
+    assert found is not None
+    assert [m.sentence for m in mistakes_of(found.network, "relu")] == [
+        "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
+    ]
+
+
+def test_a_cause_explains_a_law_that_breaks_where_the_case_itself_is_right() -> None:
+    subject, case = as_subject(implementations.zero_start), draw(RNNConfig(1, 1, T=2, N=1), "normal", 0)
+    observation = observe(subject, case)
+    found = identified_of(Observations(subject), scope_of(subject), case)
+    broken = check_law(subject, case, LAWS["time split"])
+    assert found is not None
+    assert broken is not None
+    assert broken.failed
+    assert not assess(observation).failed
+
+    cause = cause_of(found, seen_of(subject, observation, broken), broken, [])
+
+    assert cause is not None
+    assert cause.sentence == "ignores hx: it starts at zeros"
+    assert cause.explains(subject, observation, broken)
 
 
 def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
