@@ -144,6 +144,96 @@ def port(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
     return function
 
 
+BACK: Final = {
+    "dq": lambda dn, r: dn * r,
+    "db_hn": lambda dn, r: dn * r,
+    "dz": lambda dh, h, n: dh * (h - n),
+    "dh": lambda dh, z: dh * z,
+    "dc": lambda dh, o, t, c: dh * o * (1 - t * t),
+    "df": lambda dc, c, new: dc * c,
+    "do": lambda dh, t: dh * t,
+    "slope": lambda y: y * (1 - y),
+    "carry": lambda dc, f: dc * f,
+    "dc0": lambda dc: dc,
+    "dc_n": lambda dc: dc,
+    "steps": lambda T: range(T),
+    "grads": lambda gradients: gradients,
+}
+
+
+def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a port of one layer with its way back by hand, in which some choices are others."""
+    k = BACK | choices
+
+    def both(x: Array, states: list[Array], weights: Any, config: Any, cotangents: Any) -> Any:
+        if config.batch_first or config.num_layers > 1 or config.bidirectional or not config.bias:
+            raise NotImplementedError("one layer with biases, one direction, time first")
+        W, V, b, e = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        (h, *c), T = [v[0] for v in states], len(x)
+        tape, output = [], []
+        for x_t in x:
+            if cell == "LSTM":
+                i, f, g, o = (
+                    fn(s)
+                    for fn, s in zip(
+                        (sigmoid, sigmoid, np.tanh, sigmoid), np.split(x_t @ W.T + b + h @ V.T + e, 4, 1), strict=True
+                    )
+                )
+                new = f * c[0] + i * g
+                tape.append((x_t, h, c[0], i, f, g, o, new, np.tanh(new)))
+                h, c = o * np.tanh(new), [new]
+            else:
+                (xr, xz, xn), (hr, hz, q) = np.split(x_t @ W.T + b, 3, 1), np.split(h @ V.T + e, 3, 1)
+                r, z = sigmoid(xr + hr), sigmoid(xz + hz)
+                n = np.tanh(xn + r * q)
+                tape.append((x_t, h, r, z, n, q))
+                h = (1 - z) * n + z * h
+            output.append(h)
+        returned = (np.stack(output), h[None], *(v[None] for v in c))
+        if config.loss is None:
+            return returned
+        dh = cotangents.get("h_n.grad", np.zeros_like(h)[None])[0].copy()
+        dc = k["dc_n"](cotangents.get("c_n.grad", np.zeros_like(h)[None])[0].copy())
+        dW, dV, db, de, dx = np.zeros_like(W), np.zeros_like(V), np.zeros_like(b), np.zeros_like(e), np.zeros_like(x)
+        for t in reversed(k["steps"](T)):
+            dh = dh + cotangents["output.grad"][t] if "output.grad" in cotangents else dh
+            if cell == "LSTM":
+                x_t, h, c_t, i, f, g, o, new, tanh_c = tape[t]
+                dc = dc + k["dc"](dh, o, tanh_c, new)
+                da = [dc * g * k["slope"](i), k["df"](dc, c_t, new) * k["slope"](f), dc * i * (1 - g * g)]
+                rows = other = below = np.concatenate([*da, k["do"](dh, tanh_c) * k["slope"](o)], 1)
+                dh, dc = rows @ V, k["carry"](dc, f)
+            else:
+                x_t, h, r, z, n, q = tape[t]
+                dn = dh * (1 - z) * (1 - n * n)
+                da = [dn * q * k["slope"](r), k["dz"](dh, h, n) * k["slope"](z)]
+                rows, other = np.concatenate([*da, dn], 1), np.concatenate([*da, k["dq"](dn, r)], 1)
+                below = np.concatenate([*da, k["db_hn"](dn, r)], 1)
+                dh = k["dh"](dh, z) + other @ V
+            dW, dV, db, de = dW + rows.T @ x_t, dV + other.T @ h, db + rows.sum(0), de + below.sum(0)
+            dx[t] = rows @ W
+        gradients = {
+            "x": dx,
+            "hx": dh[None],
+            "weight_ih_l0": dW,
+            "weight_hh_l0": dV,
+            "bias_ih_l0": db,
+            "bias_hh_l0": de,
+        }
+        gradients |= {"cx": k["dc0"](dc)[None]} if c else {}
+        return (*returned, k["grads"](gradients))
+
+    def gru(x: Array, h0: Array, weights: Any, config: Any, cotangents: Any) -> Any:
+        return both(x, [h0], weights, config, cotangents)
+
+    def lstm(x: Array, h0: Array, c0: Array, weights: Any, config: Any, cotangents: Any) -> Any:
+        return both(x, [h0, c0], weights, config, cotangents)
+
+    function = gru if cell == "GRU" else lstm
+    function.conventions = {cell.lower(): True}  # type: ignore[attr-defined]
+    return function
+
+
 class Port(NamedTuple):
     """A port: its cell, what it chooses otherwise, and a part of the sentence of each mistake."""
 
@@ -251,4 +341,34 @@ MISTAKES: Final[dict[str, Port]] = {
         ("order i, g, f, o", "hard sigmoid", "ignores cx"),
     ),
 }
+WAYS_BACK: Final[dict[str, Port]] = {
+    "right_gru_back": Port("GRU", {}, ()),
+    "right_lstm_back": Port("LSTM", {}, ()),
+    "dq_without_r": Port("GRU", {"dq": lambda dn, r: dn, "db_hn": lambda dn, r: dn}, ("leaves r out",)),
+    "db_hh_is_db_ih": Port("GRU", {"db_hn": lambda dn, r: dn}, ("leaves r out of the gradient of b_hn",)),
+    "dz_without_h": Port("GRU", {"dz": lambda dh, h, n: -dh * n}, ("no gradient to z through h[t-1]",)),
+    "dh_z_left_out": Port("GRU", {"dh": lambda dh, z: 0 * dh}, ("no gradient to h[t-1] through",)),
+    "dc_not_carried": Port("LSTM", {"carry": lambda dc, f: 0 * dc}, ("no gradient to c[t-1] through",)),
+    "dc_carried_whole": Port("LSTM", {"carry": lambda dc, f: dc}, ("by 1 for that of c[t-1]",)),
+    "da_f_with_c_t": Port("LSTM", {"df": lambda dc, c, new: dc * new}, ("by c[t] for that of f",)),
+    "do_with_c": Port(
+        "LSTM", {"dc": lambda dh, o, t, c: dh * o * (1 - c * c)}, ("takes 1 - c[t]**2 as the slope of tanh(c[t])",)
+    ),
+    "no_slope_of_c": Port("LSTM", {"dc": lambda dh, o, t, c: dh * o}, ("takes 1 as the slope of tanh(c[t])",)),
+    "dc0_missing": Port("LSTM", {"dc0": lambda dc: 0 * dc}, ("zeros as the gradient of cx",)),
+    "c_n_grad_ignored": Port("LSTM", {"dc_n": lambda dc: 0 * dc}, ("ignores the gradient of c_n",)),
+    "slopes_of_y": Port("GRU", {"slope": lambda y: y}, ("the slope of r", "the slope of z")),
+    "first_step_left_out": Port("LSTM", {"steps": lambda T: range(1, T)}, ("all steps but the first one",)),
+    "clip_5": Port(
+        "LSTM",
+        {"grads": lambda of: {n: v if n in ("x", "hx", "cx") else np.clip(v, -5, 5) for n, v in of.items()}},
+        ("clips the gradients of",),
+    ),
+    "two_back": Port(
+        "LSTM",
+        {"df": lambda dc, c, new: dc * new, "dc0": lambda dc: 0 * dc},
+        ("by c[t] for that of f", "zeros as the gradient of cx"),
+    ),
+}
 globals().update({name: port(cell, choices) for name, (cell, choices, _) in MISTAKES.items()})
+globals().update({name: with_back(cell, choices) for name, (cell, choices, _) in WAYS_BACK.items()})

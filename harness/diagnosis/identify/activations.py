@@ -310,6 +310,7 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, k: k * _inner(k * s, -0.5, 0.5),
         0.0,
         lambda k: (-0.5 / k, 0.5 / k),
+        cancels=True,
         guesses=lambda s, h, _: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
     ),
     "elu": Family(

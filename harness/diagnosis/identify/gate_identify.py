@@ -9,6 +9,7 @@ from typing import Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
+from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import GateInquiry
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import Identification, fresh_answers, seen_in
@@ -31,7 +32,10 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
             found = _layer(asker, config.cell)
             known = Network(STEPS[config.cell] if found is None else found, derived=True)
         fresh = list(fresh_answers(asker))
-        if _all(known, [a for a in fresh if a.case.config.loss is None], asker):
+        forward = _all(known, [a for a in fresh if a.case.config.loss is None], asker)
+        if forward and not _all(known, fresh, asker):
+            known = find_back(asker, known)
+        if forward:
             for view in views_of(config, asker):
                 known, answers = seen_in(asker, view, known)
                 fresh += answers

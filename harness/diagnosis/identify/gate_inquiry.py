@@ -279,14 +279,15 @@ class GateInquiry:
 
     def _function(self, s: Floats, v: Floats) -> tuple[Activation, float] | None:
         """Return the function, up to what multiplies it and is added to it, and what multiplies its argument."""
-        if not np.isfinite(v).all() or np.ptp(v) <= 1e6 * self.noise * np.abs(v).max():
+        if not np.isfinite(v).all() or np.ptp(v) <= 1e3 * self.noise * np.abs(v).max():
             return None
-        ones = np.ones_like(s)
-        for argument in ARGUMENTS:
-            for kind in ACTIVATIONS.values():
-                y = kind.value(argument * s)
-                if np.isfinite(y).all() and solve({"1": ones, "y": y}, v, self.noise) is not None:
-                    return kind, argument
+        ones = np.ones(len(s) - 2)  # the ends, where some functions are large, are not fitted
+        for argument, kind in product(ARGUMENTS, ACTIVATIONS.values()):
+            y = kind.value(argument * s)
+            fit = solve({"1": ones, "y": y[:-2]}, v[:-2], self.noise) if np.isfinite(y).all() else None
+            made = None if fit is None else fit.get("1", 0.0) + fit.get("y", 0.0) * y
+            if made is not None and np.allclose(made, v, 1e-3):
+                return kind, argument
         top, bottom = v[-2], v[-1]  # at both ends
         y = (v - bottom) / (top - bottom)
         between = (y > 1e-9) & (y < 1 - 1e-9)
@@ -296,7 +297,7 @@ class GateInquiry:
         for own, of in ((np.log(y[between] / (1 - y[between])), None), (y[between], "hard")):
             steep = np.polyfit(inner, own, 1)
             if np.abs(np.polyval(steep, inner) - own).max() <= 64 * noise * (1 + np.abs(own).max()):
-                a = plainest(float(steep[0]), noise)
+                a = plainest(float(steep[0]), self.noise)
                 if of is None:
                     return (TANH, a / 2) if _simple(a / 2) and not _simple(a) else (SIGMOID, a)
                 return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
@@ -493,7 +494,8 @@ class GateInquiry:
         letters = [name for name, _ in self.right.gates]
         best: tuple[tuple[int, ...], GatedModel] | None = None
         for blocks in permutations(range(self.G)):
-            named = renamed(model, self.gates, dict(zip(map(str, blocks), letters, strict=True)), self.right)
+            letter_of = dict(zip(map(str, blocks), letters, strict=True))
+            named = renamed(model, self.gates, letter_of, self.right, bias=self.asker.has_bias)
             away = (distance(named, self.right), sum(j != k for j, k in enumerate(blocks)))
             if best is None or away < best[0]:
                 best = away, named
@@ -501,8 +503,10 @@ class GateInquiry:
         return best[1]
 
 
-def renamed(model: GatedModel, gates: Mapping[int, Gate], letters: Mapping[str, str], right: GatedModel) -> GatedModel:
-    """Return a model whose gates have their letters; one that is not known is as torch has it."""
+def renamed(
+    model: GatedModel, gates: Mapping[int, Gate], letters: Mapping[str, str], right: GatedModel, *, bias: bool
+) -> GatedModel:
+    """Return a model whose gates have their letters; a gate that is not known, or a ``bias``, is as torch has it."""
 
     def name(text: str) -> str:
         left, star, rest = text.partition(" * ")
@@ -521,7 +525,9 @@ def renamed(model: GatedModel, gates: Mapping[int, Gate], letters: Mapping[str, 
     every = []
     for k, (letter, gate) in enumerate(right.gates):
         own = gate._replace(parts=tuple(p._replace(block=blocks[letter]) for p in gate.parts))
-        every.append((letter, found.get(letter, own if k != blocks[letter] else gate)))
+        known = found.get(letter, own if k != blocks[letter] else gate)
+        biases = () if bias or known is gate else tuple(p for p in own.parts if p.name.startswith("b_"))
+        every.append((letter, known._replace(parts=(*known.parts, *(p for p in biases if p not in known.parts)))))
     return replace(model, gates=tuple(every), memory=of(model.memory), mix=of(model.mix))
 
 

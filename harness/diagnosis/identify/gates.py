@@ -6,17 +6,17 @@ is a sum of products of gates and states. So GRU and LSTM are rows of a table, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, mul
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import TANH, Activation, Numbers
 from harness.diagnosis.identify.gather import concatenated
-from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
+from harness.diagnosis.identify.model import RIGHT, LayerModel, Network, When
 from harness.diagnosis.identify.tape import Var
-from harness.diagnosis.identify.terms import STEP, Flow, clipped
+from harness.diagnosis.identify.terms import SLOPES, STEP, Flow, clipped
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.space.parts import CELLS
@@ -45,6 +45,19 @@ class Gate(NamedTuple):
 Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
 
 
+Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and of what
+Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
+CUT: Final = "cut"  # of an edge along which nothing goes
+
+# The kinds of edges, with what they are of:
+# "by": a state, a product in it, and one of its factors; the choice is what the state's gradient is multiplied by
+# "slope": a gate or "t"; the choice is its slope
+# "sum": a gate and a term's name; the choice "open" leaves the gate out that multiplies the term
+# "final": a final state, whose gradient is cut; "carry" and "start": a state that is cut between steps, or before them
+# "steps": the steps that are gone back over, a ``When``
+# "scale": a returned gradient's role, and what it is multiplied by
+
+
 @dataclass(frozen=True)
 class GatedModel(LayerModel):
     """A layer whose step has gates.
@@ -63,6 +76,7 @@ class GatedModel(LayerModel):
     starts: tuple[str, ...] = ("hx",)  # what the states start at
     carried: tuple[str, ...] = ("h'",)  # what the next step reads as its states
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
+    back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
 
 
 def own_parts(block: int, reset: str = "") -> tuple[Part, ...]:
@@ -111,7 +125,7 @@ class Step:
 
     def __init__(self, model: GatedModel, blocks: list[tuple[Any, ...]], x: Any, states: Mapping[str, Any]) -> None:
         self._model, self._blocks, self._x = model, blocks, x
-        self._gates = dict(model.gates)
+        self._gates, self._back = dict(model.gates), dict(model.back)
         self._known: dict[str, Numbers] = dict(states)
         self._flows: dict[tuple[int, str], Flow] = {}
 
@@ -124,11 +138,12 @@ class Step:
     def _made(self, name: str) -> Numbers:
         model = self._model
         if name in self._gates:
-            return self._gate(self._gates[name])
+            return self._gate(name, self._gates[name])
         if name in ("t", "tanh(c)"):
-            return model.read.of(self.of("c'")) if name == "t" else TANH.of(self.of("c"))
+            return self._function("t", model.read, self.of("c'")) if name == "t" else TANH.of(self.of("c"))
         if name in ("c'", "h'"):
-            value = self._polynomial(model.memory if name == "c'" else model.mix)
+            terms = model.memory if name == "c'" else model.mix
+            value = self._sum([self._product(name, names, coef) for names, coef in terms])
             return limited(value, model.limit) if model.limit and name == "c'" else value
         left, star, right = name.partition(" * ")
         return self.of(left) * self.of(right) if star else self.of("h") * 0.0
@@ -141,15 +156,42 @@ class Step:
         value = STEP[part.name].value(self._flows[at], 0)
         return value * self.of(part.factor) if part.factor else value
 
-    def _gate(self, gate: Gate) -> Numbers:
-        s = self._sum([value if p.coef == 1 else value * p.coef for p in gate.parts for value in [self.part(p)]])
-        return gate.activation.of(s if gate.inside == 1 else s * gate.inside)
+    def _gate(self, name: str, gate: Gate) -> Numbers:
+        s = self._sum([self._term(name, part) for part in gate.parts])
+        return self._function(name, gate.activation, s if gate.inside == 1 else s * gate.inside)
+
+    def _term(self, gate: str, part: Part) -> Numbers:
+        value = self.part(part)
+        choice = self._back.get(("sum", gate, part.name))
+        if choice is not None:
+            inner = self.part(part._replace(factor=""))
+            by_factor = ((self.of(part.factor), lambda g: g * inner.value),) if part.factor else ()
+            value = Var(value.value, by_factor if choice == CUT else (*by_factor, (inner, lambda g: g)))
+        return value if part.coef == 1 else value * part.coef
+
+    def _function(self, name: str, kind: Activation, s: Numbers) -> Numbers:
+        slope: Slope | None = self._back.get(("slope", name))
+        if slope is None:
+            return kind.of(s)
+        y, x = kind.of(s.value), s.value
+        return Var(y, ((s, lambda g: g * reduce(add, [SLOPES[term](y, x, x) * c for term, c in slope])),))
+
+    def _product(self, state: str, names: tuple[str, ...], coef: float) -> Numbers:
+        others = {name: self._back.get(("by", state, names, name)) for name in names}
+        if not any(choice is not None for choice in others.values()):
+            return self.monomial(names, coef)
+
+        def along(name: str) -> Callable[[Any], Any]:
+            left = list(names)
+            left.remove(name)
+            by: Any = left if others[name] is None else others[name]
+            return lambda g: reduce(mul, [self.of(one).value for one in by], g * coef)  # c' itself is not made yet
+
+        made = tuple((self.of(name), along(name)) for name in names if others[name] != CUT)
+        return Var(self.monomial(names, coef).value, made)
 
     def _sum(self, terms: list[Numbers]) -> Numbers:
         return reduce(add, terms) if terms else 0.0 * self.of("h")
-
-    def _polynomial(self, terms: Polynomial) -> Numbers:
-        return self._sum([self.monomial(names, coef) for names, coef in terms])
 
     def monomial(self, names: tuple[str, ...], coef: float = 1.0) -> Numbers:
         """Return a product of quantities."""
@@ -187,17 +229,32 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     states = dict(
         zip(letters, (given[name] if name in given else given["hx"] * 0.0 for name in model.starts), strict=True)
     )
-    found, step = [], None
+    back = dict(model.back)
+    reached: When = back.get(("steps",), When())
+    states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
+    found, ends = [], list[Any]()
     for t in range(f.T):
         if t and not f.passes(t - 1):
             states = {name: Var(v.value) for name, v in states.items()}
-        step = Step(model, blocks, f.x[t], states)
-        states = dict(zip(letters, map(step.of, model.carried), strict=True))
+        states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
+        step, before = Step(model, blocks, f.x[t], states), states
+        output, new, ends = (list(map(step.of, of)) for of in (model.returned[:1], model.carried, model.returned[1:]))
+        if not reached.at(t, f.T):  # what reaches its states goes on to those before
+            output, ends = (
+                [Var(v.value) for v in output],
+                [_moved(v, h) for v, h in zip(ends, before.values(), strict=True)],
+            )
+            new = [_moved(v, h) for v, h in zip(new, before.values(), strict=True)]
+        states = dict(zip(letters, new, strict=True))
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
-        found.append(joined([step.of(model.returned[0]), *map(step.of, model.carried[1:])]))
-    assert step is not None
-    found.append(joined(list(map(step.of, model.returned[1:]))))
+        found.append(joined([*output, *new[1:]]))
+    found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     return found
+
+
+def _moved(v: Any, to: Var) -> Var:
+    """Return a number whose gradient goes to another one."""
+    return Var(v.value, ((to, lambda g: g),))
 
 
 def joined(parts: list[Any]) -> Var:

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.gate_back_words import differences as back_differences
 from harness.diagnosis.identify.gate_words import differences as gate_differences
 from harness.diagnosis.identify.gate_words import lines as gate_lines
 from harness.diagnosis.identify.gates import STEPS, GatedModel, layer_of
@@ -128,6 +129,8 @@ def _of_gates(model: GatedModel) -> Iterator[Mistake]:
     own, right = gate_lines(model), gate_lines(STEPS[model.cell])
     for line, sentence, mend in (*gate_differences(model), *_passes(model)):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
+    for sentence, yours, nn, mend in back_differences(model):
+        yield Mistake(sentence, yours, nn, mend=mend)
 
 
 def _set(name: str) -> Callable[[LayerModel], LayerModel]:

@@ -61,6 +61,18 @@ from harness.space.config import weight_names
 ARRANGED: Final = 4
 
 
+# What a returned gradient of a layer with gates may be multiplied by: a number, over powers of N and T.
+SCALE: Final = {
+    "0": (0.0, 0, 0),
+    "1 / N": (1.0, 1, 0),
+    "1 / T": (1.0, 0, 1),
+    "1 / (N * T)": (1.0, 1, 1),
+    "2": (2.0, 0, 0),
+    "0.5": (0.5, 0, 0),
+    "-1": (-1.0, 0, 0),
+}
+
+
 class Group(NamedTuple):
     """The sequences of a direction that take their steps together."""
 
@@ -399,6 +411,11 @@ class Run:
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = differentiate(seeds, self.leaves | {name: self._leaf(name) for name in case.weights})
         found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
+        for (kind, *of), how in getattr(self.network.first, "back", ()):
+            if kind == "scale":
+                names_of = [name for name in found if name.endswith(".grad") and role_of(name) == of[0]]
+                number, n, t = SCALE[how]
+                found |= {name: found[name] * (number / (config.N**n * config.T**t)) for name in names_of}
         return found if self.network.derived and not config.gated else within_limits(self.network, found, self.of)
 
     def _out(self, wiring: Wiring) -> Ints:

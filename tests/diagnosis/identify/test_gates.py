@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.layers.gated_ports import MISTAKES, port
+from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
 from harness import Subject, as_subject
 from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.gate_identify import identify_gated
@@ -66,6 +66,29 @@ def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
     assert all(any(part in sentence for sentence in said) for part in words)
 
 
+BACK = (
+    "dq_without_r",
+    "db_hh_is_db_ih",
+    "dc_not_carried",
+    "da_f_with_c_t",
+    "do_with_c",
+    "first_step_left_out",
+    "clip_5",
+)
+
+
+@pytest.mark.parametrize("name", [*BACK, "two_back"])
+def test_each_mistake_of_a_way_back_is_told_and_nothing_else(name: str) -> None:
+    cell, choices, words = WAYS_BACK[name]
+
+    found = identified(as_subject(with_back(cell, choices)))
+
+    said = said_of(found)
+    assert found.whole
+    assert len(said) == len(words)
+    assert all(any(part in sentence for sentence in said) for part in words)
+
+
 @pytest.mark.parametrize("spec", ["torch:gru", "torch:lstm"])
 def test_nothing_is_said_of_what_is_right(spec: str) -> None:
     found = identified(as_subject(spec))
@@ -78,6 +101,13 @@ def test_nothing_is_known_of_a_step_that_no_sum_makes() -> None:
     choices = {"mix": lambda z, n, h, r: (1 - z) * n + z * np.sin(3 * h) * np.cos(n)}
 
     assert "the step" in identified(as_subject(port("GRU", choices))).unknown
+
+
+def test_a_gradient_that_nothing_explains_is_not_known() -> None:
+    odd = identified(as_subject(with_back("GRU", {"dh": lambda dh, z: dh * np.sin(3 * z)})))
+
+    assert not odd.whole
+    assert "the step" not in odd.unknown
 
 
 @pytest.mark.parametrize("cell", ["GRU", "LSTM"])

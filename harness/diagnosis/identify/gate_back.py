@@ -1,0 +1,144 @@
+"""gate_back: the way back of a step with gates: where it is not the derivative of what was found of the way forward.
+
+On the way back each product and function has an edge for each of its operands. What a subject has there instead is
+chosen edge by edge: a choice is taken if it brings more of the returned gradients out right, first in a single step of
+one sequence, where a bias's gradient shows each gate alone, then in several steps. Large gradients show what is cut
+off. It is believed if every number of all these cases comes out right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any, Final
+
+from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.fit import plainest
+from harness.diagnosis.identify.gates import CUT, Edge, GatedModel
+from harness.diagnosis.identify.inquiry import departing, states_of
+from harness.diagnosis.identify.model import Limit, Network, When
+from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
+from harness.oracle.bound import np
+
+Move = tuple[tuple[Edge, Any], ...]  # choices that are made together
+
+SLOPES: Final = (
+    (("h", 1.0), ("h**2", -1.0)),
+    (("1", 1.0), ("h**2", -1.0)),
+    (("1", 1.0),),
+    (("h", 1.0),),
+    (("1", 1.0), ("h", -1.0)),
+    (("sigmoid(h)", 1.0), ("sigmoid(h)**2", -1.0)),
+    (("1", 1.0), ("np.tanh(h)**2", -1.0)),
+    (("s", 1.0), ("s**2", -1.0)),
+    (("1", 1.0), ("s**2", -1.0)),
+    (("h", 1.0), ("h**2", 1.0)),
+    (("1", 1.0), ("h**2", 1.0)),
+)
+ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
+DEPTH: Final = 6  # choices that are made one after the other
+LARGE: Final = 1e4
+
+
+def moves_of(model: GatedModel) -> Iterator[Move]:
+    """Yield what may be otherwise on the way back."""
+    gates = dict(model.gates)
+    yield from _product_moves(model)
+    for name in (*gates, *(["t"] if model.memory else [])):
+        yield from (((("slope", name), slope),) for slope in SLOPES)
+    for letter, gate in gates.items():
+        reset = [part for part in gate.parts if part.factor]
+        yield from (((("sum", letter, part.name), CUT),) for part in gate.parts)
+        yield from (((("sum", letter, part.name), "open"),) for part in reset)
+        yield tuple((("sum", letter, part.name), "open") for part in reset)
+    letters = ("h", "c")[: len(model.starts)]
+    for k, name in enumerate(letters):
+        yield from (((edge, CUT),) for edge in (("final", k), ("carry", name), ("start", name)))
+    yield tuple((("carry", name), CUT) for name in letters)
+    yield from (((("steps",), When(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
+    for roles, how in product([*((role,) for role in ROLES), ROLES[:4]], SCALE):
+        yield tuple((("scale", role), how) for role in roles)
+
+
+def _product_moves(model: GatedModel) -> Iterator[Move]:
+    """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state."""
+    exchanged = (("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t"))
+    for state, terms in (("c'", model.memory), ("h'", model.mix)):
+        for names, name in ((several, one) for several, _ in terms for one in several):
+            left = tuple(one for one in names if one != name)
+            others = [tuple(one for one in left if one != out) for out in left]
+            others += [tuple(new if one == old else one for one in left) for old, new in exchanged if old in left]
+            edge = ("by", state, names, name)
+            yield from (((edge, choice),) for choice in (CUT, *dict.fromkeys(others)))
+
+
+def find_back(asker: Asker, network: Network) -> Network:
+    """Return a network with what its way back is made of, as far as that explains more."""
+    model = network.first
+    if not isinstance(model, GatedModel) or not asker.losses:
+        return network
+    stages = [
+        [a for loss in asker.losses for a in _answers(asker, (CaseSizes(*sizes),), loss)]
+        for sizes in ((1, 1, 3, 2), (3, 1, 3, 2), (3, 2, 3, 2))
+    ]
+    asked: list[Response] = []
+    for stage in stages:
+        asked += stage
+        network = _search(asker, network, asked)
+    return _limited(asker, network)
+
+
+def _answers(asker: Asker, sizes: Sequence[CaseSizes], loss: str, scale: float = 1.0) -> list[Response]:
+    given = (True, False) if asker.has_hx else (False,)
+    found = (asker.ask(one, 7, hx=hx, loss=loss, scale=scale) for one in sizes for hx in given)
+    return [a for a in found if a is not None]
+
+
+def _search(asker: Asker, network: Network, answers: Sequence[Response]) -> Network:
+    """Return the network with the choices that bring the answers' gradients out right, one after the other."""
+    for _ in range(DEPTH):
+        wrong = [a for a in answers if departing(network, a, asker.rounding)]
+        model = network.first
+        if not wrong or not isinstance(model, GatedModel):
+            return network
+        shown = [*wrong[:1], *wrong[1:][-1:]]
+        least = sum(_matched(asker, network, a) for a in shown)
+        tried = [(sum(_matched(asker, one, a) for a in shown), one) for one in _choices(network, model)]
+        most = max((matched for matched, _ in tried), default=0)
+        if most <= least:
+            return network
+        best = [one for matched, one in tried if matched == most]
+        network = max(best, key=lambda one: sum(_matched(asker, one, a) for a in answers))
+    return network
+
+
+def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
+    for move in moves_of(model):
+        kept = tuple(one for one in model.back if one[0] not in {edge for edge, _ in move})
+        yield replace(network, first=replace(model, back=(*kept, *move)))
+    for edge, _ in model.back:
+        yield replace(network, first=replace(model, back=tuple(one for one in model.back if one[0] != edge)))
+
+
+def _matched(asker: Asker, network: Network, a: Response) -> int:
+    """Return how many numbers of the gradients a network gives."""
+    count = 0
+    made = run(network, a.case, None, states_of(network, a))
+    for name, array in a.arrays.items():
+        if name.endswith(".grad") and name in made:
+            value = values_of(made[name])
+            count += int(np.count_nonzero(np.abs(array - value) <= 1024 * asker.noise * np.abs(value).max(initial=0)))
+    return count
+
+
+def _limited(asker: Asker, network: Network) -> Network:
+    """Return a network with what cuts large gradients off, element by element."""
+    loss = "both" if "both" in asker.losses else asker.losses[0]
+    limits: dict[str, Limit] = {}
+    for a in _answers(asker, (CaseSizes(3, 2, 3, 2),), loss, LARGE):
+        for name in departing(network, a, asker.rounding):
+            most = float(np.abs(a.arrays[name]).max(initial=0))
+            if name.endswith(".grad") and most < LARGE and (np.abs(a.arrays[name]) == most).sum() > 1:
+                limits[role_of(name)] = Limit("elements", plainest(most, asker.noise))
+    return network.map(lambda model: replace(model, limits=limits)) if limits else network

@@ -1,0 +1,118 @@
+"""gate_back_words: where the way back of a step with gates is not torch's: in a sentence, as a line, and mended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, listed, part_text
+from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel
+
+BEFORE: Final = {
+    "h": "h[t-1]",
+    "c": "c[t-1]",
+    "h'": "h[t]",
+    "c'": "c[t]",
+    "t": "tanh(c[t])",
+}  # quantities, with their steps
+REACHED: Final = {
+    "from": "all steps but the first {k}",
+    "but last": "all steps but the last {k}",
+    "last": "the last {k} steps only",
+}
+
+
+def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[Any], Any]]]:
+    """Yield where the way back is not torch's: a sentence, the line, torch's line, and what mends it."""
+    groups: dict[Any, list[tuple[Edge, Any]]] = {}
+    for edge, choice in model.back:
+        key = (edge[0], edge[1], choice) if edge[0] == "sum" else (edge[0], choice) if edge[0] == "scale" else edge
+        groups.setdefault(key, []).append((edge, choice))
+    for several in groups.values():
+        said, yours, right = _back_words(model, several)
+        yield said, yours, right, partial(_restored, edges=[edge for edge, _ in several])
+    for limit in dict.fromkeys(model.limits.values()):
+        roles = [role for role, one in model.limits.items() if one == limit]
+        most = f"{limit.most:.6g}"
+        yours = f"d{roles[0]} = np.clip(d{roles[0]}, -{most}, {most})"
+        yield (
+            f"clips the gradient{'s' * (len(roles) > 1)} of {listed(roles)} to ±{most}",
+            yours,
+            "",
+            lambda m: replace(m, limits={}),
+        )
+
+
+def _restored(model: GatedModel, edges: Sequence[Edge]) -> GatedModel:
+    return replace(model, back=tuple(one for one in model.back if one[0] not in edges))
+
+
+def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple[str, str, str]:
+    (kind, *of), choice = several[0]
+    if kind == "by":
+        return _product_words(model, of, choice)
+    gates = dict(model.gates)
+    if kind == "slope":
+        tanh = of[0] == "t" or gates[of[0]].activation.name == "tanh"
+        own = (("1", 1.0), ("h**2", -1.0)) if tanh else (("h", 1.0), ("h**2", -1.0))
+        name = BEFORE.get(str(of[0]), str(of[0]))
+        sum_of = "c[t]" if of[0] == "t" else f"s_{of[0]}"
+        yours, right = (_slope_text(one, name, sum_of) for one in (choice, own))
+        return (
+            f"takes {yours} as the slope of {name}, not {right}",
+            f"d{sum_of} = d{name} * ({yours})",
+            f"d{sum_of} = d{name} * ({right})",
+        )
+    if kind == "sum":
+        parts = [p for p in gates[of[0]].parts if p.name in {edge[2] for edge, _ in several}]
+        what, gate = listed([part_text(model, p).replace("c_after", "c") for p in parts]), of[0]
+        if choice == CUT:
+            return f"passes no gradient back through {what} in the sum of {gate}", "", ""
+        factor = parts[0].factor
+        return f"leaves {factor} out of the gradient of {what}", f"dq = ds_{gate}", f"dq = ds_{gate} * {factor}"
+    return _other_words(model, kind, of, choice, [edge[1] for edge, _ in several if len(edge) > 1])
+
+
+def _other_words(
+    model: GatedModel, kind: str, of: Sequence[Any], choice: Any, every: Sequence[Any]
+) -> tuple[str, str, str]:
+    if kind == "final":
+        name = final_names(model)[of[0]]
+        return f"ignores the gradient of {name}", "", f"d{letters_of(model)[of[0]]} = {name}_grad"
+    if kind == "carry":
+        return f"passes no gradient of {of[0]} from a step to the one before it", f"d{of[0]} = 0", ""
+    if kind == "start":
+        name = STEPS[model.cell].starts[letters_of(model).index(of[0])]
+        return f"returns zeros as the gradient of {name}", f"d{name} = 0", f"d{name} = d{of[0]}"
+    if kind == "steps":
+        some = REACHED[choice.kind].format(k=choice.k).replace("first 1", "first one").replace("last 1", "last one")
+        return f"goes back over {some.replace('one steps', 'step')}", "", "for t in reversed(range(T)):"
+    what = f"the gradient{'s' * (len(every) > 1)} of {listed(every)}"
+    if choice == "0":
+        return f"returns zeros as {what}", "", ""
+    return f"returns {what} times {choice}", f"d{every[0]} *= {choice}", ""
+
+
+def _product_words(model: GatedModel, of: Sequence[Any], choice: Any) -> tuple[str, str, str]:
+    state, names, name = of
+    coef = next(c for terms in (model.memory, model.mix) for factors, c in terms if factors == names)
+    d, to = f"d{BEFORE[state]}", f"d{BEFORE.get(name, name)}"
+    texts = [
+        " * ".join(["-" * (coef < 0) + d, *(BEFORE.get(one, one) for one in some)])
+        for some in ([one for one in names if one != name], [] if choice == CUT else choice)
+    ]
+    right, yours = (f"{to} += {text}" for text in texts)
+    product_text = " * ".join(BEFORE.get(one, one) for one in names)
+    if choice == CUT:
+        return f"passes no gradient to {BEFORE.get(name, name)} through {product_text}", f"{to} += 0", right
+    instead, wanted = (text.removeprefix("-" * (coef < 0) + d).removeprefix(" * ") or "1" for text in texts[::-1])
+    said = f"multiplies the gradient of {BEFORE[state]} by {instead} for that of {BEFORE.get(name, name)}"
+    return f"{said}, not by {wanted}", yours, right
+
+
+def _slope_text(slope: Any, name: str, sum_of: str) -> str:
+    terms = [("" if c == 1 else "-") + re.sub(r"\bs\b", sum_of, re.sub(r"\bh\b", name, text)) for text, c in slope]
+    return joined(terms)
