@@ -17,10 +17,12 @@ from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import same_numbers
 from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
+from harness.space.values import draw
 from harness.subjects.conventions import Conventions, turned
 from harness.subjects.protocol import Subject
 
@@ -121,12 +123,29 @@ def instead_of(
             found = []
             for names in combinations(toggled, count):
                 other = replace(own, **{name: not getattr(own, name) for name in names})
+                if other.batch_first and not _ignores_layout(subject, case, other):
+                    continue
                 as_other = Guarded(_as(subject, other), until)
                 if fresh := _fits(subject, as_other, other, cases, accepted):
                     found.append(Instead(own, other, fresh))
             if found:
                 return found[0] if len(found) == 1 else None
     return None
+
+
+def _ignores_layout(subject: Subject, case: Case, conventions: Conventions) -> bool:
+    """Tell whether a subject reads the same numbers alike whatever batch_first is, if it takes both values of that.
+
+    Otherwise it is right with another value than the one it fails with, which is no declaration.
+    """
+    if len(set(subject.capabilities.offers.get("batch_first", (False, True)))) < 2:
+        return True
+    config = case.config.replace(T=3, N=3, batched=True, batch_first=False, lengths=None, loss=None)
+    one = draw(config, "normal", 0)
+    both = one, Case.from_arrays(config.replace(batch_first=True), one.arrays)
+    run = _As(subject, replace(conventions, batch_first=False)).run
+    arrays, others = (run(each).arrays for each in both)
+    return bool(arrays) and all(name in others and same_numbers(arrays[name], others[name]) for name in arrays)
 
 
 def _as(subject: Subject, conventions: Conventions) -> Subject:

@@ -16,7 +16,7 @@ from harness.checks.result import Method, Result, Verdict
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
-from harness.oracle.compare import Mismatch, Site
+from harness.oracle.compare import Mismatch, Site, Sort
 from harness.report import explained, wording
 from harness.report.place import ISSUE, Fact, Kept
 from harness.search.record import Finding
@@ -84,7 +84,8 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     if explanation.clue is not None:
         return explained.clue_line(explanation.clue), "cause unknown"
     unproved = result.verdict is Verdict.SUSPECT
-    return failure_line(result), "suspected" if unproved else "" if diagnosis is None else "cause unknown"
+    plain = diagnosis is None and not any(one.sort is Sort.VALUE for one in result.mismatches)
+    return failure_line(result), "suspected" if unproved else "" if plain else "cause unknown"
 
 
 def failure_line(result: Result) -> str:

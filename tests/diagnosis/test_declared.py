@@ -139,6 +139,18 @@ def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_se
     assert fails_line(explanation.factors) == "with T from 2 on or N from 2 on"
 
 
+def test_a_subject_that_takes_both_layouts_and_mixes_one_up_works_as_if_neither_were_declared() -> None:
+    def viewed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = torch_like(x, h0, weights, config)
+        mixed = output if config.batch_first else output.swapaxes(0, 1).reshape(output.shape)
+        return mixed, h_n
+
+    case = draw(RNNConfig(2, 3, T=2, N=2), "normal", 1)
+
+    assert check_agreement(as_subject(viewed), case).failed
+    assert instead_of(as_subject(viewed), case, TANH) is None
+
+
 def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
     investigation = Investigation(declaring(torch_like, "transposed"))
 

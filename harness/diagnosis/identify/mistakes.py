@@ -27,7 +27,7 @@ from harness.diagnosis.identify.model import (
     When,
 )
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
-from harness.diagnosis.identify.terms import STEP, TIED
+from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences
 
@@ -167,7 +167,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     yield from _sum(model)
     if model.activation is not None:
         said = f"applies {_function(model.activation)}, not {nonlinearity}"
-        yield Difference("h", said, _set("activation"))
+        yield Difference("h", said, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:
         said = f"applies {phi} to {number(model.inside)} * s, not to s"
@@ -247,6 +247,16 @@ def _mended_behind(model: LayerModel) -> LayerModel:
     moved = _behind(model)
     added = tuple(one for one in model.added if one[0] not in moved)
     return replace(model, added=added, step=in_order((*model.step, *((name, ONE) for name in moved))))
+
+
+def _has_own_slope(model: LayerModel) -> bool:
+    """Tell whether a slope is that of another activation, which is applied: it goes with that."""
+    own = None if model.activation is None else RIGHT_SLOPE.get(model.activation.name)
+    return own is not None and dict(model.slope or ()) == dict(own)
+
+
+def _mended_activation(model: LayerModel) -> LayerModel:
+    return replace(model, activation=None, slope=None if _has_own_slope(model) else model.slope)
 
 
 def _mended_outside(model: LayerModel) -> LayerModel:
@@ -392,7 +402,7 @@ def _back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
 
 def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     right = LayerModel()
-    if model.slope is not None:
+    if model.slope is not None and not _has_own_slope(model):
         slopes = [slope_of(one, nonlinearity) for one in (model, right)]
         said = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
         yield Difference("slope", said, _set("slope"))

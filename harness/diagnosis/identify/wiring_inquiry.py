@@ -98,6 +98,8 @@ def _batch_moves() -> Iterator[Move]:
         yield from both(slot, [name])
     yield from both("steps", [name for name in STEPS if " if " in name])
     yield ((("carries",), True),)
+    for slot in ("x_layout", "output_layout"):
+        yield from one(slot, ("always batch first",))
 
 
 def _time_moves() -> Iterator[Move]:
@@ -304,7 +306,7 @@ class WiringInquiry:
                 least = self._matched(start, wrong)
                 for several in alike:
                     changed = [moved(start, move, back=back) for move in several]
-                    if (wired := (changed[0].wiring, changed[0].back)) in tried:
+                    if (wired := (changed[0].wiring, changed[0].back)) in tried or _all_batch_first(wired[0]):
                         continue
                     tried.add(wired)
                     if (matched := self._matched(changed[0], wrong)) > least:
@@ -332,6 +334,11 @@ class WiringInquiry:
                 size = np.abs(value).max(initial=0)
                 count += int(np.count_nonzero(np.abs(array - value) <= 1024 * self._asker.noise * size))
         return count
+
+
+def _all_batch_first(wiring: Wiring) -> bool:
+    """Tell whether a wiring works batch first throughout, which is a declaration that is missing (``declared``)."""
+    return wiring.x_layout == wiring.output_layout == "always batch first"
 
 
 # Slots whose choices are expressions of a layer and direction.

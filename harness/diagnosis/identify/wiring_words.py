@@ -322,8 +322,13 @@ def _layout(name: str, choice: str) -> str:
     verb = {"x": "reads x", "hx": "reads hx", "output": "returns the output", "h_n": "returns h_n"}[name]
     if name in ("hx", "h_n"):
         return f"{verb} as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's"
-    if choice.startswith("always"):
+    if choice.startswith("always") and shows:
         return f"{verb} with the batch first although batch_first is not set{shows}"
+    if choice.startswith("always"):
+        return {
+            "x": "reshapes x from (T, N, ...) to (N, T, ...), where it should be transposed",
+            "output": "reshapes the output from (N, T, ...) to (T, N, ...), where it should be transposed",
+        }[name]
     if shows:
         return f"{verb} with time first although batch_first is set{shows}"
     return f"reshapes {'x' if name == 'x' else 'the output'} with batch_first, where it should be transposed"

@@ -13,6 +13,7 @@ from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
 from harness.checks.laws import LAWS
+from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
@@ -177,6 +178,17 @@ def test_both_biases_left_out_are_one_mistake() -> None:
 
     assert mistake.sentence == "ignores both biases: neither is ever added"
     assert mistakes_of(mistake.without(network), "tanh") == []
+
+
+def test_the_slope_of_the_activation_that_is_applied_is_no_mistake_of_its_own() -> None:
+    tanh = ACTIVATIONS["tanh"]
+    network = Network(LayerModel(activation=tanh, slope=(("1", 1.0), ("h**2", -1.0))))
+
+    [mistake] = mistakes_of(network, "relu")
+
+    assert mistake.sentence == "applies tanh, not relu"
+    assert mistakes_of(mistake.without(network), "relu") == []
+    assert len(mistakes_of(Network(LayerModel(activation=tanh, slope=(("1", 1.0),))), "relu")) == 2
 
 
 def test_the_layers_above_are_found_with_relu_too() -> None:

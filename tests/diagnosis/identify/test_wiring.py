@@ -109,3 +109,21 @@ def test_a_planted_mistake_is_found_with_all_that_it_computes(name: str, sentenc
     assert found is not None
     assert [sentence in mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [True]
     assert same_as(found, fault, case.config)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("output", "reshapes the output from (N, T, ...) to (T, N, ...), where it should be transposed"),
+        ("x", "reshapes x from (T, N, ...) to (N, T, ...), where it should be transposed"),
+    ],
+)
+def test_numbers_are_mixed_up_by_a_reshape_without_batch_first_too(wrong: str, sentence: str) -> None:
+    def mixed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        turned = x.reshape(x.shape[1], x.shape[0], -1) if wrong == "x" else x.swapaxes(0, 1)
+        output, h_n = stack(turned.swapaxes(0, 1), h0, weights, config)
+        return output.swapaxes(0, 1).reshape(output.shape) if wrong == "output" else output, h_n
+
+    _, said = identification(mixed, RNNConfig(2, 3, T=2, N=3))
+
+    assert said == {sentence}
