@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -79,6 +79,7 @@ class Response(NamedTuple):
 FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a tanh may have (``checks.accuracy``)
 
 
+@cache
 def rounding_of(dtype: str) -> Rounding:
     """Return the roundings of a dtype."""
     form = FORMATS[dtype]

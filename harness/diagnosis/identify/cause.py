@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from harness.checks.agreement import Observation, observe
 from harness.checks.lawfulness import asked_by, laws_of
 from harness.checks.result import Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
+from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.identify import Identification, identify
-from harness.diagnosis.identify.inquiry import explains, states_of
+from harness.diagnosis.identify.inquiry import differing, explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
@@ -30,6 +32,50 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
+
+
+class _Memory:
+    """What was made last, by the identity of what it was made of, which is kept alive as long."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._known = most, OrderedDict[tuple[int, ...], tuple[Any, Any]]()
+
+    def of(self, make: Callable[..., Any], *parts: Any) -> Any:
+        """Return what ``make`` makes of some parts."""
+        key = tuple(map(id, parts))
+        if key not in self._known:
+            self._known[key] = parts, make(*parts)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return self._known[key][1]
+
+
+# A case is held against each cause that is known, most of which share a network.
+_RUNS: Final = _Memory(12)
+_MENDED: Final = _Memory(200)
+
+
+def _run_on(network: Network, a: Response, rounding: Rounding) -> dict[str, Numbers]:
+    """Return what a network gives on the case of an answer, at the states of that."""
+    found: dict[str, Numbers] = _RUNS.of(
+        lambda network, _case, rounding: run(network, a.case, rounding, states_of(network, a)),
+        network,
+        a.case,
+        rounding,
+    )
+    return found
+
+
+def _every(identified: Identification) -> list[Mistake]:
+    """Return the mistakes of an identified layer."""
+    found: list[Mistake] = _MENDED.of(mistakes_of, identified.network, identified.nonlinearity)
+    return found
+
+
+def _without(network: Network, mistake: Mistake) -> Network:
+    """Return a network in which a mistake is not made."""
+    found: Network = _MENDED.of(lambda mistake, network: mistake.without(network), mistake, network)
+    return found
 
 
 @dataclass(frozen=True)
@@ -65,8 +111,7 @@ class IdentifiedCause:
             return False
         if not all(_tight(self.identified, a) for a in seen) and not self._in_float64(subject, seen[0]):
             return False
-        every = mistakes_of(self.identified.network, self.identified.nonlinearity)
-        further = [mistake for mistake in every if mistake not in (*self.said, *self.new)]
+        further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
     def _in_float64(self, subject: Subject, a: Response) -> bool:
@@ -85,7 +130,7 @@ class IdentifiedCause:
     @property
     def mended(self) -> Network:
         """The network without the first of the mistakes."""
-        return self.new[0].without(self.identified.network)
+        return _without(self.identified.network, self.new[0])
 
     def shows_on(self, case: Case) -> bool:
         """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings."""
@@ -143,7 +188,9 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
     A gradient that is missing is 0, whatever the numbers. So it is held against numbers of which it is not.
     """
     if lacks_gradients(result):
-        return _without_gradients(observation.case, [mismatch.array for mismatch in result.mismatches])
+        names = [mismatch.array for mismatch in result.mismatches]
+        wider = observation.probed[0] if observation.probed and result.mismatches[0].probed else observation.case
+        return _without_gradients(wider, names)
     if observation.unfit is not None or observation.outcome.failure is not None:
         return []
     pairs = [(observation.case, observation.outcome), *([observation.probed] if observation.probed else [])]
@@ -187,11 +234,11 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
     exact = rounding_of("float64")  # of these runs themselves
     compared: list[tuple[Floats, Numbers, Numbers, float]] = []
     for a in seen:
-        if not explains(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.unknown):
+        rounding, u = rounding_of(a.case.config.plain.dtype), FORMATS[a.case.config.plain.dtype].u
+        made = _run_on(identified.network, a, rounding)
+        if any(role_of(name) not in identified.unknown for name in differing(a, made, rounding)):
             return False
-        states, u = states_of(identified.network, a), FORMATS[a.case.config.plain.dtype].u
-        both = identified.network, right_of(a.case.config)
-        found, right = (run(network, a.case, exact, states) for network in both)
+        found, right = (_run_on(network, a, exact) for network in (identified.network, right_of(a.case.config)))
         compared += [(a.arrays[n], found[n], right[n], u) for n in wrong & found.keys() & a.arrays.keys()]
     if not all(np.isfinite(given).all() for given, *_ in compared):
         return True
@@ -205,7 +252,7 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
 @np.errstate(all="ignore")
 def _tight(identified: Identification, a: Response) -> bool:
     """Tell whether the bound of each array is within its largest number: a larger one lets nearly everything pass."""
-    found = run(identified.network, a.case, rounding_of(a.case.config.plain.dtype), states_of(identified.network, a))
+    found = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype))
     return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in found.values())
 
 
@@ -247,10 +294,8 @@ def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
 @np.errstate(all="ignore")
 def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
-    rounding = rounding_of(a.case.config.plain.dtype)
-    states = states_of(identified.network, a)
-    made = run(identified.network, a.case, rounding, states)
-    mended = run(mistake.without(identified.network), a.case, states=states)
+    made = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype))
+    mended = run(_without(identified.network, mistake), a.case, states=states_of(identified.network, a))
     return [
         name
         for name in a.arrays
@@ -292,7 +337,7 @@ def cause_of(
     """
     if not seen or not reproduced(identified, seen, result):
         return None
-    every = mistakes_of(identified.network, identified.nonlinearity)
+    every = _every(identified)
     shown = [m for m in every if any(shows(identified, m, a) for a in seen)]
     new = [m for m in shown if m not in said] or shown
     if not new:  # each hides the others

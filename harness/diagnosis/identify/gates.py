@@ -110,9 +110,12 @@ STEPS: Final[Mapping[str, GatedModel]] = {
 }
 
 
+_RIGHT: Final = {cell: Network(step, derived=True) for cell, step in STEPS.items()}
+
+
 def right_of(config: RNNConfig) -> Network:
     """Return the network that torch's layer is."""
-    return Network(STEPS[config.cell], derived=True) if config.gated else RIGHT
+    return _RIGHT[config.cell] if config.gated else RIGHT
 
 
 def layer_of(network: Network) -> str:

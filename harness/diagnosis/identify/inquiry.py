@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
@@ -223,10 +223,16 @@ def explains(network: Network, a: Response, rounding: Rounding, roles: Collectio
 
 def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
     """Return the arrays of an answer that a network does not give."""
+    with np.errstate(all="ignore"):
+        made = run(network, a.case, rounding, states_of(network, a))
+    return differing(a, made, rounding)
+
+
+def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> set[str]:
+    """Return the arrays of an answer that are not those which a network gives."""
     largest = FORMATS[a.case.config.plain.dtype].largest
     found: set[str] = set()
     with np.errstate(all="ignore"):
-        made = run(network, a.case, rounding, states_of(network, a))
         overflows = not max(float(np.abs(values_of(v)).max(initial=0)) for v in made.values()) <= OVERFLOWS * largest
         for name, array in a.arrays.items():
             if name not in made:

@@ -27,9 +27,13 @@ from harness.diagnosis.identify.model import (
     When,
 )
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
+from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences
+from harness.oracle.bound import np
+from harness.space.config import RNNConfig
+from harness.space.values import draw
 
 
 class Difference(NamedTuple):
@@ -120,9 +124,33 @@ def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterato
         yield from _of_gates(model)
         return
     own, right = lines(model, nonlinearity), lines(LayerModel(), nonlinearity)
-    differences = [*_extents(model), *_forward(model, nonlinearity), *_passes(model)]
-    for line, sentence, mend in differences if derived else [*differences, *_back(model, nonlinearity)]:
+    forward = [*_extents(model), *_forward(model, nonlinearity), *_passes(model)]
+    roles = frozenset() if derived or not forward else _derivatives(model, nonlinearity)
+    if roles and len(forward) == 1:  # what mends it, mends its derivative, too
+        forward = [forward[0]._replace(mend=partial(_mended_with_derivative, mend=forward[0].mend, roles=roles))]
+    for line, sentence, mend in forward if derived else [*forward, *_back(model, nonlinearity, roles)]:
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
+
+
+@np.errstate(all="ignore")
+def _derivatives(model: LayerModel, nonlinearity: str) -> frozenset[str]:
+    """Return the roles whose gradients are the derivative of what a wrong way forward gives, and so are no mistake."""
+    if any(STEP[name].other for name, _ in model.step) or {model.start, model.final} & STARTED.keys():
+        return frozenset()  # it cannot be run alone
+    config = RNNConfig(3, 3, nonlinearity=nonlinearity, T=5, N=3, hx=True, loss="both", dtype="float64")
+    case = draw(config, "normal", 1)
+    own, derived = (run(Network(model, derived=derived), case) for derived in (False, True))
+    same = {n: np.allclose(values_of(own[n]), values_of(derived[n]), 1e-9, 1e-12) for n in config.gradients}
+    return frozenset(role_of(n) for n, equal in same.items() if equal)
+
+
+def _mended_with_derivative(
+    model: LayerModel, mend: Callable[[LayerModel], LayerModel], roles: frozenset[str]
+) -> LayerModel:
+    mended, right = mend(model), LayerModel()
+    if roles & SUMMED:
+        mended = replace(mended, **{name: getattr(right, name) for name in WAY_BACK})
+    return _mended_readouts(mended, tuple(roles))
 
 
 def _of_gates(model: GatedModel) -> Iterator[Mistake]:
@@ -365,7 +393,24 @@ def _passes(model: LayerModel) -> Iterator[Difference]:
         yield Difference("next", re.sub(r"last 1 steps", "last step", said), _set("passes"))
 
 
-def _back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+SUMMED: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
+WAY_BACK: Final = ("counted", "entry", "reached", "slope", "sloped", "at_kink", "at", "links", "own")
+
+
+def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iterator[Difference]:
+    """Yield the differences of the way back, but for roles whose gradients are the derivative of the way forward."""
+    if not derived & SUMMED:
+        yield from _way_back(model, nonlinearity)
+    if model.step_limit is not None:
+        where, limit = model.step_limit
+        what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
+        key = {"dh_next": "next"}.get(where, where)
+        yield Difference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
+    yield from _readouts(model, derived)
+    yield from _limits(model)
+
+
+def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     right = LayerModel()
     if model.counted != right.counted:
         said = f"counts the gradient of the output {when_words(model.counted)}"
@@ -391,13 +436,6 @@ def _back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         said = f"takes {term('g[t]', coef)} for the output's gradient"
         said = said if sloped else "adds the output's gradient behind the slope, which does not multiply it"
         yield Difference("da" if not sloped else "dh", said, _set("own"))
-    if model.step_limit is not None:
-        where, limit = model.step_limit
-        what = f"clips {where} to ±" if limit.kind == "elements" else f"clips the norm of {where} to "
-        key = {"dh_next": "next"}.get(where, where)
-        yield Difference(key, f"{what}{number(limit.most)} at each step of the way back", _set("step_limit"))
-    yield from _readouts(model)
-    yield from _limits(model)
 
 
 def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
@@ -442,9 +480,11 @@ def _reached_sentence(when: When) -> str:
     return re.sub(r"the (last|first) 1 steps", r"the \1 step", said)
 
 
-def _readouts(model: LayerModel) -> Iterator[Difference]:
+def _readouts(model: LayerModel, derived: frozenset[str]) -> Iterator[Difference]:
     groups: dict[tuple[str, object], list[str]] = {}
     for role, terms in model.readouts.items():
+        if role in derived:
+            continue
         if not terms and role.startswith("bias") and f"b_{role[5:]}" not in {name for name, _ in model.step}:
             continue  # what is not read has no gradient
         if dict(terms).keys() == {"da[0] @ W_hh, if reached"}:

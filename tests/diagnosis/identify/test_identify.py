@@ -275,3 +275,15 @@ def test_what_small_numbers_cannot_tell_is_not_said() -> None:
     found = identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
 
     assert found is None or "clip" in mistakes_of(found.network, "tanh")[0].sentence
+
+
+def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_its_own() -> None:
+    late = Coef(when=When("from", 1))
+    step = tuple((name, late if name == "b_hh" else coef) for name, coef in LayerModel().step)
+    model = LayerModel(step=step, readouts={"bias_hh": (("da[t] . 1", late),), "hx": ()})
+
+    first, second = mistakes_of(Network(model), "tanh")
+
+    assert first.what == "adds b_hh at all steps but the first"
+    assert second.what == "returns 0 as the gradient by hx"
+    assert mistakes_of(first.without(Network(model)), "tanh") == [second]
