@@ -94,6 +94,8 @@ class Size:
         by_width = next((text for width in WIDTHS if (text := self._by_width(width, fails))), None)
         if by_width is None and max(fails) < min(self.passes):
             return f"from {self.smallest} to {max(fails)}"
+        if by_width is None and self._but_powers():
+            return f"from {self.smallest} on, except at powers of 2"
         if by_width is None and len(self.passes) == 1:
             return f"from {self.smallest} on, except at {self.passes[0]}"
         return by_width or IRREGULAR
@@ -107,7 +109,15 @@ class Size:
                 return size >= self.smallest and size % width == rest
             if all((one % width != 0) == (one not in self.passes) for one in tried):
                 return size >= self.smallest and size % width != 0
+        if self._but_powers():
+            return size >= self.smallest and size & (size - 1) != 0
         return bool(self.fails) and max(self.fails) < min(self.passes) and self.smallest <= size <= max(self.fails)
+
+    def _but_powers(self) -> bool:
+        """Tell whether a failure shows at all sizes but powers of 2, as halves of an axis, or pairs, have it."""
+        tried = (self.smallest, *self.fails, *self.passes)
+        several = sum(size > self.smallest for size in self.passes) > 1
+        return several and all((size & (size - 1) != 0) == (size not in self.passes) for size in tried)
 
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
         """Return the pattern, if the remainder by a width decides."""
@@ -415,6 +425,10 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
     tried: dict[int, bool | None] = {} if smallest == own else {own: True}
     for size in _larger(name, own, scope):
         if (other := changed(config, {name: size})) != config:
+            tried[size] = fails(other)
+    passes = [size for size, failed in tried.items() if failed is False and size > smallest]
+    for size in {fitting(name, times * one, scope) for one in passes for times in (2, 3)} if len(passes) == 1 else ():
+        if size not in tried and (other := changed(config, {name: size})) != config:  # its multiples, or its powers
             tried[size] = fails(other)
     tried |= _beyond(name, config, scope, fails, tried)
     if not any(failed is not None for failed in tried.values()):

@@ -86,13 +86,16 @@ class Precision:
 
     @property
     def coarse_sums(self) -> bool:
-        """True if sums err as if their operands had more than two bits fewer than the dtype."""
-        return self.sum_bits is not None and self.sum_bits < self.dtype_bits - 2
+        """True if sums err as if their operands had some format's bits, and more than two fewer than the dtype."""
+        return self.sum_bits is not None and min(NAMES) - 2 <= self.sum_bits < self.dtype_bits - 2
 
     @property
     def coarse_activation(self) -> bool:
-        """True if the activation is off, though not by as much as a mistake would be, and its argument is not."""
-        return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST
+        """True if the activation is off, though not by as much as a mistake would be, and its argument is not.
+
+        Its error must explain the failing case, too: a sum that is wrong now and then is off by much there.
+        """
+        return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST and self.accepted_by is not None
 
 
 class _SingleStep(NamedTuple):

@@ -78,6 +78,8 @@ def test_some_values_of_several_are_listed() -> None:
         (21, lambda H: 21 <= H <= 39, "from 21 to 39"),
         (1, lambda H: H <= 200, "from 1 to 200"),
         (1, lambda H: H != 65, "from 1 on, except at 65"),
+        (3, lambda H: H > 2 and H & (H - 1), "from 3 on, except at powers of 2"),
+        (5, lambda H: H > 4 and H % 4, "from 5 on, except at multiples of 4"),
         (3, lambda H: H in {3, 5, 11}, IRREGULAR),
     ],
 )

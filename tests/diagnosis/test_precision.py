@@ -8,6 +8,7 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.checks.accuracy import significant_bits
+from harness.checks.agreement import check_agreement
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.precision import Precision, estimate, estimate_gradients
 from harness.oracle.arithmetic import CONTRACTS
@@ -84,6 +85,19 @@ def test_an_inaccurate_tanh_is_told_from_inaccurate_sums() -> None:
 
     assert precision.coarse_activation
     assert 0.5e-6 < precision.activation_error < 1.5e-6
+
+
+def test_small_numbers_that_are_left_out_of_a_sum_are_no_error_of_the_activation() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        strong = np.where(np.abs(h0) < np.quantile(np.abs(h0), 0.1), 0, h0)
+        return implementations.vectorised(x, strong, weights, config)
+
+    subject = as_subject(rnn)
+    case = draw(RNNConfig(1, 2, T=1, N=1, hx=True), "dyadic", 1)
+    precision = estimate(Observations(subject), case)
+
+    assert check_agreement(subject, case).failed
+    assert precision is None or not precision.explains
 
 
 def test_results_that_were_float32_are_seen_in_float64() -> None:
