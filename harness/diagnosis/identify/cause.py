@@ -55,13 +55,10 @@ _RUNS: Final = _Memory(12)
 _MENDED: Final = _Memory(200)
 
 
-def _run_on(network: Network, a: Response, rounding: Rounding) -> dict[str, Numbers]:
-    """Return what a network gives on the case of an answer, at the states of that."""
+def _run_on(network: Network, a: Response, rounding: Rounding, identified: Network) -> dict[str, Numbers]:
+    """Return what a network gives on the case of an answer, at the states that an identified one has there."""
     found: dict[str, Numbers] = _RUNS.of(
-        lambda network, _case, rounding: run(network, a.case, rounding, states_of(network, a)),
-        network,
-        a.case,
-        rounding,
+        lambda *_: run(network, a.case, rounding, states_of(identified, a)), network, a.case, rounding, identified
     )
     return found
 
@@ -235,10 +232,11 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
     compared: list[tuple[Floats, Numbers, Numbers, float]] = []
     for a in seen:
         rounding, u = rounding_of(a.case.config.plain.dtype), FORMATS[a.case.config.plain.dtype].u
-        made = _run_on(identified.network, a, rounding)
+        network = identified.network
+        made = _run_on(network, a, rounding, network)
         if any(role_of(name) not in identified.unknown for name in differing(a, made, rounding)):
             return False
-        found, right = (_run_on(network, a, exact) for network in (identified.network, right_of(a.case.config)))
+        found, right = (_run_on(one, a, exact, network) for one in (network, right_of(a.case.config)))
         compared += [(a.arrays[n], found[n], right[n], u) for n in wrong & found.keys() & a.arrays.keys()]
     if not all(np.isfinite(given).all() for given, *_ in compared):
         return True
@@ -252,7 +250,7 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
 @np.errstate(all="ignore")
 def _tight(identified: Identification, a: Response) -> bool:
     """Tell whether the bound of each array is within its largest number: a larger one lets nearly everything pass."""
-    found = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype))
+    found = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.network)
     return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in found.values())
 
 
@@ -294,7 +292,7 @@ def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
 @np.errstate(all="ignore")
 def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
-    made = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype))
+    made = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.network)
     mended = run(_without(identified.network, mistake), a.case, states=states_of(identified.network, a))
     return [
         name
