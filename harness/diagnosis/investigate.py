@@ -415,7 +415,11 @@ def _of_cause(observations: Observations, diagnosis: Diagnosis | None) -> Callab
 def _precision(observations: Observations, finding: Finding) -> Diagnosis | None:
     """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
     case = nameable(finding)
-    if case is None or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches):
+    if (
+        case is None
+        or case.config.gated
+        or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches)
+    ):
         return None
     return Diagnosis(precision=(estimate if case.config.loss is None else estimate_gradients)(observations, case))
 

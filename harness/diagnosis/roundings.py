@@ -21,7 +21,7 @@ from harness.diagnosis.threshold import drawn
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.compare import Sort
 from harness.oracle.known import to_float64
-from harness.oracle.setting import REFERENCE
+from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
 from harness.space.cut import fitted
 from harness.space.scope import Scope
@@ -114,7 +114,7 @@ def _of_value(result: Result) -> bool:
 def _units(seen: Observation) -> float:
     """Return the largest error of a case, in units of u of its largest number."""
     with np.errstate(all="ignore"):
-        right = REFERENCE.run(seen.case)
+        right = reference_of(seen.case.config).run(seen.case)
     given = {name: to_float64(array) for name, array in seen.outcome.arrays.items() if name in right}
     largest = _largest({**seen.case.arrays, **{f"right {name}": right[name] for name in given}})
     if not 0 < largest < np.inf:

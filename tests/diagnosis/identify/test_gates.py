@@ -15,6 +15,7 @@ from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.observations import Observations
+from harness.pipeline import check
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
@@ -97,10 +98,13 @@ def test_nothing_is_said_of_what_is_right(spec: str) -> None:
     assert said_of(found) == []
 
 
-def test_nothing_is_known_of_a_step_that_no_sum_makes() -> None:
-    choices = {"mix": lambda z, n, h, r: (1 - z) * n + z * np.sin(3 * h) * np.cos(n)}
+def test_no_cause_is_named_of_a_step_that_no_sum_makes(tmp_path: Any) -> None:
+    odd = port("GRU", {"mix": lambda z, n, h, r: (1 - z) * n + z * np.sin(3 * h) * np.cos(n)})
 
-    assert "the step" in identified(as_subject(port("GRU", choices))).unknown
+    assert "the step" in identified(as_subject(odd)).unknown
+    said = str(check(odd, cases=3, findings=str(tmp_path), quiet=True))
+    assert "disagrees with nn.GRU" in said
+    assert "certain" not in said
 
 
 def test_a_gradient_that_nothing_explains_is_not_known() -> None:
