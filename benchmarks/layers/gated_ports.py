@@ -330,6 +330,11 @@ MISTAKES: Final[dict[str, Port]] = {
         {"rows": "zrn", "mix": lambda z, n, h, r: z * n + (1 - z) * h} | one_gate("rz", hard(0.2)),
         ("order z, r, n", "exchanges z", "hard sigmoid"),
     ),
+    "two_of_c": Port(
+        "LSTM",
+        {"read": same, "final": lambda s: s[::-1]},
+        ("makes h of o * c,", "exchanges h_n and c_n"),
+    ),
     "three_of_lstm": Port(
         "LSTM",
         {"rows": "iofg", "add": {"f": 1}, "read": same},

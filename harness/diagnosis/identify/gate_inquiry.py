@@ -207,7 +207,7 @@ class GateInquiry:
 
     def find_sights(self) -> None:
         """Find where the gate that reads each block shows, and its function."""
-        views = [("c_n", False), ("output", False), ("c_n", True), ("h_n", False), ("output", True), ("h_n", True)]
+        views = [(name, arctanh) for arctanh in (False, True) for name in ("c_n", "h_n", "output")]
         views = views if len(self.right.starts) > 1 else [("output", False), ("h_n", False)]
         seen = self._steps(self.settings[0], 1, np.asarray([LEVELS[: self.G]])) if self.settings else None
         if seen is not None:  # an array that is the same as another one shows nothing more

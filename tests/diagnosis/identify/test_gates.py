@@ -50,6 +50,7 @@ TOLD = (
     "r_h_in_mix",
     "reset_before",
     "n_relu",
+    "two_of_c",
     "three_of_gru",
     "four_of_lstm",
 )
