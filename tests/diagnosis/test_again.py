@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.layers import first_styles, first_torch
+from benchmarks.layers import first_styles, first_torch, third_numpy
 from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness import Case, RNNConfig, as_subject, draw
@@ -91,6 +91,14 @@ def test_a_mistake_is_not_recognised_where_another_shows_beside_it() -> None:
 
     assert explains(diagnosis, subject, case)
     assert not explains(diagnosis, PlantedSubject(named("IgnoresBiasIH")), case)
+
+
+def test_a_mistake_of_some_layers_is_recognised_where_the_layers_below_are_seen_alone() -> None:
+    subject = as_subject(third_numpy.stack_of_names)
+    relu = RNNConfig(1, 1, num_layers=2, nonlinearity="relu", T=1)
+    diagnosis = diagnosed(subject, draw(relu, "normal", 1))
+
+    assert explains(diagnosis, subject, draw(relu.replace(hidden_size=8, T=20, N=2), "default", 1))
 
 
 @pytest.mark.long
