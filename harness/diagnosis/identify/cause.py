@@ -276,11 +276,11 @@ def _apart(given: Floats, found: Numbers, right: Numbers, _u: float) -> Any:
 def _nearer(given: Floats, found: Numbers, right: Numbers, at: Any) -> bool:
     """Tell whether an array is nearer to what was found than to what is right, at some of its numbers.
 
-    Each number counts as one: roundings of large numbers may be more than the difference in all others.
+    Each number counts by how far apart the two are: roundings of large numbers may be more than that.
     """
     one, other = values_of(found), values_of(right)
     half = np.abs(one - other) / 2
-    near, wrong = (int(np.count_nonzero((np.abs(given - v) < half) & at)) for v in (one, other))
+    near, wrong = (float(half[(np.abs(given - v) < half) & at].sum()) for v in (one, other))
     return 2 * wrong < near
 
 

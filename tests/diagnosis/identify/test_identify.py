@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.composed import ONLY, drawn, identified, subject_of
-from harness import RNNConfig, as_subject, draw
+from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
 from harness.checks.laws import LAWS
@@ -85,8 +86,6 @@ def test_a_right_layer_has_no_mistake() -> None:
 
 
 def test_gradients_that_autograd_takes_of_a_wrong_step_are_no_mistakes_of_their_own() -> None:
-    import torch
-
     def layer(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         leaves = {"x": torch.tensor(x), "hx": torch.tensor(h0), **{n: torch.tensor(w) for n, w in weights.items()}}
         for leaf in leaves.values():
@@ -201,6 +200,35 @@ def test_the_layers_above_are_found_with_relu_too() -> None:
     assert [m.sentence for m in mistakes_of(found.network, "relu")] == [
         "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
     ]
+
+
+class Detached(torch.nn.Module):
+    """A tanh layer that ignores hx and passes no gradient from step to step."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = torch.nn.Linear(input_size, hidden_size)
+        self.h2h = torch.nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        h, output = x.new_zeros(x.shape[1], self.h2h.out_features), []
+        for x_t in x:
+            h = torch.tanh(self.x2h(x_t) + self.h2h(h.detach()))
+            output.append(h)
+        return torch.stack(output), h[None]
+
+
+def test_a_cause_explains_a_case_in_which_most_numbers_tell_little() -> None:
+    subject, config = as_subject(Detached), RNNConfig(1, 1, T=2, N=1, loss="output")
+    ones = {name: np.ones(spec.shape, np.float32) for name, spec in config.given.items()}
+    last = np.array([[[0.0]], [[1.0]]], np.float32)
+    observation = observe(subject, Case.from_arrays(config, ones | {"x": last, "output.grad": last}))
+    found = identified_of(Observations(subject), scope_of(subject), observation.case)
+    result = assess(observation)
+    assert found is not None
+    assert result.failed
+
+    assert reproduced(found, answers_of(observation, result), result)
 
 
 def test_a_cause_explains_a_law_that_breaks_where_the_case_itself_is_right() -> None:
