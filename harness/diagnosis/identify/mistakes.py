@@ -570,11 +570,11 @@ _STEPS: Final[dict[str, str]] = {
     "but last": "at all steps but the last {k}",
     "last but": "at step T-1-{k} only",
     "only": "at step {k} only",
-    "every": "at every {k}th step only",
-    "but every": "at all steps but every {k}th",
-    "block": "at every {k}th step after the first only",
-    "but block": "at all steps but every {k}th after the first",
-    "but every from the end": "at all steps but every {k}th from the end",
+    "every": "at every {nth} step only",
+    "but every": "at all steps but every {nth}",
+    "block": "at every {nth} step after the first only",
+    "but block": "at all steps but every {nth} after the first",
+    "but every from the end": "at all steps but every {nth} from the end",
     "but last but": "at all steps but T-1-{k}",
     "after the first of the last": "at the last {k} steps but the first of them",
 }
@@ -589,7 +589,8 @@ _BETTER: Final = {
 
 def when_words(when: When) -> str:
     """Return the steps in words."""
-    said = _STEPS[when.kind].format(k=when.k)
+    ending = "th" if 10 <= when.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(when.k % 10, "th")
+    said = _STEPS[when.kind].format(k=when.k, nth=f"{when.k}{ending}")
     return _BETTER.get(said, said)
 
 
