@@ -37,7 +37,7 @@ from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.observations import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.positions import other_order
-from harness.diagnosis.precision import Precision, estimate, estimate_gradients
+from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.small_check import ByCheck, Cause, Question
 from harness.diagnosis.stale import stale_of
@@ -421,7 +421,8 @@ def _precision(observations: Observations, finding: Finding) -> Diagnosis | None
         or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches)
     ):
         return None
-    return Diagnosis(precision=(estimate if case.config.loss is None else estimate_gradients)(observations, case))
+    found = estimate(observations, case) if case.config.loss is None else None
+    return Diagnosis(precision=found or estimate_arrays(observations, case))
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

@@ -130,8 +130,11 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
     return None
 
 
-def estimate_gradients(observations: Observations, case: Case) -> Precision | None:
-    """Estimate how many bits the gradients of a subject have; ``None`` if as many as the dtype, or not known."""
+def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
+    """Estimate how many bits the first array of a subject has that has fewer than the dtype; ``None`` if none has.
+
+    With a loss, gradients are looked at.
+    """
     near = case.config.replace(num_layers=1, dropout=0.0, output_size=None)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched and near.lengths is None else {})
     for config in (near.replace(**larger), near):
@@ -144,13 +147,15 @@ def estimate_gradients(observations: Observations, case: Case) -> Precision | No
     with np.errstate(all="ignore"):
         right = [REFERENCE.run(one.case) for one in seen]
     found: list[Precision] = []
-    for name in seen[0].case.config.gradients:
+    config = seen[0].case.config
+    for name in config.outputs if config.loss is None else config.gradients:
         if any(name not in one.outcome.arrays for one in seen):
             continue
         given = np.concatenate([to_float64(one.outcome.arrays[name]).ravel() for one in seen])
         expected = np.concatenate([run[name].ravel() for run in right])
         error = float((np.abs(given - expected) / np.maximum(np.abs(expected), 1)).max(initial=0))
-        found.append(Precision(bits, significant_bits(given), error, 0.0, 0.0, None, None, "gradients"))
+        of = f"values of {name}" if config.loss is None else "gradients"
+        found.append(Precision(bits, significant_bits(given), error, 0.0, 0.0, None, None, of))
     return next((one for one in found if one.rounds_results), None)
 
 

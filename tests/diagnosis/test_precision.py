@@ -10,7 +10,7 @@ from harness import RNNConfig, as_subject, draw
 from harness.checks.accuracy import significant_bits
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.precision import Precision, estimate, estimate_gradients
+from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.oracle.arithmetic import CONTRACTS
 from tests import implementations
 from tests.oracle.by_hand import subject as by_hand
@@ -181,7 +181,7 @@ def test_the_bits_of_gradients_are_counted(change: Change, bits: int | None) -> 
         return (*outputs, {name: change(g) if name.startswith("weight_hh") else g for name, g in gradients.items()})
 
     case = draw(RNNConfig(3, 4, T=2, N=1, loss="both"), "normal", 0)
-    found = estimate_gradients(Observations(as_subject(rnn)), case)
+    found = estimate_arrays(Observations(as_subject(rnn)), case)
 
     assert (None if found is None else found.returned_bits) == bits
     assert found is None or found.of == "gradients"
@@ -190,4 +190,4 @@ def test_the_bits_of_gradients_are_counted(change: Change, bits: int | None) -> 
 def test_a_gradient_that_is_0_has_no_bits_to_count() -> None:
     case = draw(RNNConfig(3, 4, T=1, N=1, hx=False, loss="both"), "normal", 0)  # of weight_hh
 
-    assert estimate_gradients(Observations(as_subject(by_hand())), case) is None
+    assert estimate_arrays(Observations(as_subject(by_hand())), case) is None

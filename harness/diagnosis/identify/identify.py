@@ -160,7 +160,9 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
             first = inquiry.identify()
             network, step_known = Network(first.model, derived=first.derived), first.forward
             generic = list(fresh_answers(asker, (None,)))
-            if not (step_known and all(explains(network, a, asker.rounding) for a in generic)):
+            # Of a subject that always has several layers or directions, views tell what is wrong in the others.
+            single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
+            if not step_known or (single and not all(explains(network, a, asker.rounding) for a in generic)):
                 network, step_known, first = _otherwise_wired(asker, first, generic)
         unknown = [] if step_known else ["the step"]
         unknown += first.unknown

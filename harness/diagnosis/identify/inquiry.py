@@ -51,7 +51,8 @@ class Inquiry:
         """Ask of a layer and direction; ``network`` is what is known of the layers below and the other direction."""
         self.asker, self.noise, self.place, self.network = asker, asker.noise, place, network
         self._input_size = input_size
-        self._stack: dict[str, Any] = {"num_layers": place[0] + 1, "bidirectional": place[1] > 0}
+        both = place[1] > 0 or not asker.allows("bidirectional", False)
+        self._stack: dict[str, Any] = {"num_layers": place[0] + 1, "bidirectional": both}
         self.found = PlaceResult()
         self.model = network.first
         self.derived = network.derived
@@ -116,7 +117,7 @@ class Inquiry:
     def _row(self) -> int:
         """The row of this layer and direction in hx and h_n."""
         layer, direction = self.place
-        return layer * (2 if direction else 1) + direction
+        return layer * (2 if self._stack["bidirectional"] else 1) + direction
 
     def _states_known(self) -> bool:
         answers = self.answers(SHORT, 1)
