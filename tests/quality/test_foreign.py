@@ -23,7 +23,7 @@ CAUSES: Final = {
     "plain_loops": ("disagrees", "adds bias_ih twice"),
     "einsum": ("disagrees", "computes h @ W_hh where nn.RNN computes h @ W_hh.T"),
     "folded": ("disagrees", "ignores hx in the layers above the first"),
-    "generated": ("disagrees", "concatenates reverse before forward"),
+    "generated": ("disagrees", "makes a layer's output of [reverse, forward]"),
     "stepped": ("disagrees", "takes the reverse direction's h_n at the last time step"),
     "recursive": ("disagrees", "uses the second layer's parameters in all layers above it"),
     "Handwritten": ("disagrees", "detaches the state every 8 steps"),
@@ -33,7 +33,7 @@ CAUSES: Final = {
     "scanned": ("disagrees", "precision: its activation is off"),
     "wrong_slope": ("disagrees", "takes 1 - h for the slope of tanh"),
     "readout_halves": ("disagrees", "reads out the output with its reverse half before its forward half"),
-    "RowsByDirection": ("disagrees", "writes h_n in the wrong order: directions before layers"),
+    "RowsByDirection": ("disagrees", "writes h_n to row d * L + l"),
     "DropsLast": ("disagrees", "dropout must act between layers only"),
     # The second set
     "kept_workspace": ("disagrees", "output is overwritten by the next call"),
