@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.composed import ONLY, drawn, identified, subject_of
+from benchmarks.layers import third_back
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
@@ -315,3 +316,14 @@ def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_it
     assert first.what == "adds b_hh at all steps but the first"
     assert second.what == "returns 0 as the gradient by hx"
     assert mistakes_of(first.without(Network(model)), "tanh") == [second]
+
+
+def test_a_gradient_inside_that_probes_show_is_of_the_mistake_that_makes_it() -> None:
+    model = replace(LayerModel(), reached=When("last", 5))
+    observation = observe(
+        as_subject(third_back.few_steps), draw(RNNConfig(9, 127, T=16, N=1, loss="h_n"), "default", 1)
+    )
+    result = assess(observation)
+
+    assert {mismatch.array for mismatch in result.mismatches} == {"preactivation.grad"}
+    assert reproduced(identified(model), answers_of(observation, result), result)
