@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.layers import third_numpy
 from harness import RNNConfig, as_subject, draw
 from harness.checks.accuracy import significant_bits
 from harness.checks.agreement import check_agreement
@@ -191,3 +192,13 @@ def test_a_gradient_that_is_0_has_no_bits_to_count() -> None:
     case = draw(RNNConfig(3, 4, T=1, N=1, hx=False, loss="both"), "normal", 0)  # of weight_hh
 
     assert estimate_arrays(Observations(as_subject(by_hand())), case) is None
+
+
+def test_the_bits_of_an_output_are_counted_where_the_state_has_them_all() -> None:
+    case = draw(RNNConfig(1, 1, dtype="float64"), "normal", 0)
+    observations = Observations(as_subject(third_numpy.single_buffer))
+
+    assert estimate(observations, case) is None
+    found = estimate_arrays(observations, case)
+    assert found is not None
+    assert (found.of, found.returned_bits, found.explains) == ("values of output", 24, True)
