@@ -209,6 +209,7 @@ class _Dependence:
     # The configs that fail for what is known, though not for this cause.
     otherwise: set[RNNConfig] = field(default_factory=set)
     known: dict[RNNConfig, bool | None] = field(default_factory=dict)
+    rare: list[bool] = field(default_factory=list)  # whether the cause shows on rare numbers alone, once that is known
     own: list[NumbersNeeded] = field(default_factory=list)  # what it needs of the numbers, of the case's own config
 
     def factors(self) -> Factors:
@@ -271,8 +272,9 @@ class _Dependence:
         return self.known[other]
 
     def _fails(self, other: RNNConfig) -> bool | None:
-        passed = True
+        passed, tried = True, False
         for candidate in self._candidates(other):
+            tried = True
             result = self.check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
@@ -281,7 +283,18 @@ class _Dependence:
             if result.excused_by is not None:
                 self.otherwise.add(other)
             passed &= self._passes(candidate, result)
-        return False if passed else None
+        return False if passed and (tried or not self._rare) else None
+
+    @property
+    def _rare(self) -> bool:
+        """True if the cause shows on no draw of the finding's own config, so that no such draw tells anything."""
+        if self.shows is None:
+            return False
+        if not self.rare:
+            config = self.finding.case.config
+            draws = (draw(config, regime, seed) for regime in ("normal", "default") for seed in (0, 1))
+            self.rare.append(not any(map(self.shows, draws)))
+        return self.rare[0]
 
     def _alike(self, case: Case, result: Result) -> bool:
         return like(result) == like(self.finding.result) or self.of_cause(case, result)
