@@ -94,7 +94,7 @@ def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cot
     for t, g in enumerate(cotangents.get("output.grad", ())):
         if (step := WRITTEN[model.written](t, T)) >= 0 and model.shown.at(t, T):
             space["g"][step] = space["g"][step] + g
-    program = "\n".join(text.values()).replace("h[0:T]", "[h[t] for t in range(T)]")
+    program = "\n".join(text.values()).replace("h[0:T]", "np.stack([h[t] for t in range(T)])")
     if program.count("for t in reversed(") == 2:  # the first step that the way back reaches
         loop = next(line for line in text.values() if line.startswith("for t in reversed("))
         program = program.replace(loop, f"first = min({loop[len('for t in reversed(') : -2]}, default=0)\n{loop}", 1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.layers import first_styles, first_torch, third_numpy
+from benchmarks.layers.torch_base import ByHand
 from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness import Case, RNNConfig, as_subject, draw
@@ -65,6 +66,20 @@ def test_a_missing_gradient_has_the_cause_that_cuts_it_off(
     zeros = Case.from_arrays(wider.config, {name: array * 0 for name, array in wider.arrays.items()})
     assert explains(diagnosis, subject, zeros)
     assert not explains(WITHOUT_B_HH, subject, case)
+
+
+class Transposes(ByHand):
+    def step(self, layer: int, d: int, i: int, x_t: Any, h: Any) -> Any:
+        summed = x_t @ self.weight_ih_l0.T + self.bias_ih_l0 + h @ self.weight_hh_l0 + self.bias_hh_l0
+        return self.act(summed)
+
+
+def test_states_in_few_bits_are_of_the_mistake_however_much_the_recurrence_spreads_them() -> None:
+    subject = as_subject(Transposes)
+    diagnosis = diagnosed(subject, draw(RNNConfig(1, 2, T=1, hx=True), "normal", 1))
+    config = RNNConfig(8, 33, T=17, N=1, hx=True, dtype="bfloat16", loss="output")
+
+    assert all(explains(diagnosis, subject, draw(config, "normal", seed)) for seed in range(4))
 
 
 class StartsFromBelowAndHalves(first_torch.StartsFromBelow):

@@ -22,7 +22,7 @@ from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import role_of, run, values_of
-from harness.diagnosis.observations import Observations
+from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
 from harness.oracle.bound import np
 from harness.oracle.compare import Sort
@@ -107,7 +107,8 @@ class IdentifiedCause:
         seen = seen_of(subject, observation, result)
         if not seen or not result.mismatches or not reproduced(self.identified, seen, result):
             return False
-        if not all(_tight(self.identified, a) for a in seen) and not self._in_float64(subject, seen[0]):
+        whole = max(seen, key=lambda a: len(a.arrays))
+        if not all(_tight(self.identified, a) for a in seen) and not self._in_float64(subject, whole):
             return False
         further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
@@ -192,6 +193,9 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
     if observation.unfit is not None or observation.outcome.failure is not None:
         return []
     pairs = [(observation.case, observation.outcome), *([observation.probed] if observation.probed else [])]
+    if observation.case.config.loss is not None:  # forward alone, each step starts at the subject's own state
+        forward = forward_part(observation)
+        pairs.insert(0, (forward.case, forward.outcome))
     found = [
         Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}) for case, outcome in pairs
     ]
@@ -238,7 +242,8 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
         if any(role_of(name) not in identified.unknown for name in differing(a, made, rounding)):
             return False
         found, right = (_run_on(one, a, exact, network) for one in (network, right_of(a.case.config)))
-        returned = found.keys() & a.arrays.keys()
+        # Where there is a loss, what was given on the way forward alone tells of the states.
+        returned = {n for n in found.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
         for n in wrong & returned or returned:  # probes show gradients inside, which are not returned
             compared[n.endswith(".grad")].append((a.arrays[n], found[n], right[n], u))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):

@@ -21,6 +21,7 @@ from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
+    ELEMENTWISE,
     INPUT,
     LEFT,
     LINK,
@@ -34,6 +35,7 @@ from harness.diagnosis.identify.terms import (
     WRITTEN,
     Flow,
     clipped,
+    mapped,
 )
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.bound import np
@@ -301,6 +303,17 @@ def gradient(model: LayerModel, role: str, f: Flow) -> Any:
     return whole
 
 
+def _mapped_last(function: Any, slope: Any) -> Callable[[Flow], Numbers]:
+    return lambda f: mapped(f.made[f.T - 1], function, 1.0, slope)
+
+
+def _summed(f: Flow) -> Numbers:
+    total = f.made[0]
+    for t in range(1, f.T):
+        total = total + f.made[t]
+    return total
+
+
 FINAL: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "h[T-1]": lambda f: f.made[f.T - 1],
     "h[0]": lambda f: f.made[0],
@@ -309,4 +322,7 @@ FINAL: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "hx": lambda f: f.hx,
     "output[T-1]": lambda f: f.kept(f.T - 1),
     "output[max(T-2, 0)]": lambda f: f.kept(max(f.T - 2, 0)),
+    **{line.format("h[T-1]"): _mapped_last(function, slope) for line, function, slope in ELEMENTWISE},
+    "h[0:T].sum(0)": _summed,
+    "h[0:T].mean(0)": lambda f: _summed(f) * (1 / f.T),
 }

@@ -19,6 +19,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Network, When
 from harness.diagnosis.observations import Observations
@@ -327,3 +328,12 @@ def test_a_gradient_inside_that_probes_show_is_of_the_mistake_that_makes_it() ->
 
     assert {mismatch.array for mismatch in result.mismatches} == {"preactivation.grad"}
     assert reproduced(identified(model), answers_of(observation, result), result)
+
+
+@pytest.mark.parametrize("final", FINAL)
+def test_what_h_n_is_made_of_is_identified_from_a_program_that_makes_it(final: str) -> None:
+    subject = as_subject(subject_of(LayerModel(final=final)))
+
+    found = identify(Asker(Observations(subject), scope_of(subject).only(loss=None), "tanh")).network.first
+
+    assert found.final == ("h[T-1]" if final == "output[T-1]" else final)  # which is the same where all is written
