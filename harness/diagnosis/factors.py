@@ -329,7 +329,8 @@ class _Dependence:
             return
         large = wider(config, self.scope)
         for name, value in (("hx", True), ("bias", True)):
-            large = changed(large, {name: value}) if self.scope.allows(name, value) else large
+            if name not in needs and self.scope.allows(name, value):
+                large = changed(large, {name: value})
         if not self.fails(large):
             return
         given, wide = factors_of(config), factors_of(large)

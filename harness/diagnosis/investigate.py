@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,14 +19,14 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.lawfulness import laws_of
 from harness.checks.repeatability import answers_of
-from harness.checks.result import Result
+from harness.checks.result import Result, Verdict
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.fresh import wider
+from harness.diagnosis.fresh import changed, wider
 from harness.diagnosis.identify.ask import Asker, SlowError
 from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, lacks_gradients, seen_of
 from harness.diagnosis.identify.gates import right_of
@@ -53,6 +53,8 @@ from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
+
+PINNED: Final = ("hx", "bias")  # given or not: a subject may compute two things
 
 
 @dataclass(frozen=True)
@@ -247,18 +249,35 @@ class Investigation:
         tells = nameable(finding) is not None or lacks_gradients(finding.result)
         if not tells or finding.result.nondeterministic:
             return None
-        config = finding.case.config
-        shown = (config.nonlinearity, *shown_by(config))
-        if shown not in self._identified:
-            before = next((found for found in reversed(self._identified.values()) if found is not None), None)
-            self._identified[shown] = identified_of(observations, scope, finding.case, before)
-        if (found := self._identified[shown]) is None:
-            return None
         seen = seen_of(observations.subject, observations.of(finding.case), finding.result)
-        cause = cause_of(found, seen, finding.result, self._said)
-        if cause is not None:
-            self._place(cause)
-        return cause
+        for pins in self._pins(observations, finding, scope):
+            if (found := self._identification(observations, finding.case, scope, pins)) is not None:
+                if (cause := cause_of(found, seen, finding.result, self._said)) is not None:
+                    self._place(cause)
+                    return cause
+        return None
+
+    def _pins(self, observations: Observations, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
+        """Yield what an identification is pinned to: nothing, then each value of the case's at whose other it passes."""
+        yield {}
+        config, check = finding.case.config, self._check(observations, finding, scope)
+        for name in PINNED:
+            value = getattr(config, name)
+            other = changed(config, {name: not value})
+            if other != config and scope.allows(name, not value):
+                if check(draw(other, "normal", 1)).verdict is Verdict.AGREES:
+                    yield {name: value}
+
+    def _identification(
+        self, observations: Observations, case: Case, scope: Scope, pins: dict[str, Any]
+    ) -> Identification | None:
+        config = case.config
+        shown = (config.nonlinearity, *shown_by(config), *pins.items())
+        if shown not in self._identified:
+            known = [found for found in self._identified.values() if found is not None and found.pins == pins]
+            found = identified_of(observations, scope.only(**pins), case, known[-1] if known else None)
+            self._identified[shown] = None if found is None else replace(found, pins=pins)
+        return self._identified[shown]
 
     def _place(self, cause: IdentifiedCause) -> None:
         """Say of earlier findings where their mistakes are made, as a cause knows it."""

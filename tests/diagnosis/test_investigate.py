@@ -1,7 +1,6 @@
 """Tests of investigation: findings are explained given earlier ones, and a search continues after known causes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,23 +10,18 @@ import torch
 
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
-from harness.checks import full_check
 from harness.checks.agreement import check_agreement
-from harness.checks.known_issues import OF_TORCH
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.where import judge_worst
-from harness.report.explained import fails_line
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
-from tests.emulated import FillsUpPairs
 from tests.searches import explained
 
-FILLED_UP = "bfloat16 pairs are filled up"
 NO_B_HH = "ignores bias_hh: b_hh is never added"
 
 
@@ -328,29 +322,23 @@ def test_two_findings_of_different_causes_are_two() -> None:
         assert recognised.earlier is None
 
 
-@pytest.mark.long
-def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding() -> None:
-    subject = as_subject(FillsUpPairs)
-    investigation = Investigation(subject)
-    scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
+@pytest.mark.parametrize("needs", [{"hx": True}, {"hx": False}, {"bias": False}])
+def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs: dict[str, bool]) -> None:
+    [(name, value)] = needs.items()
 
-    with unknown(FILLED_UP):
-        done = explained(investigation, scope, cases=600)
+    def two_paths(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        wrong = weights | {"weight_hh_l0": 2 * weights["weight_hh_l0"]} if getattr(config, name) == value else weights
+        return implementations.vectorised(x, h0, wrong, config)
 
-    assert causes(done, investigation) == [["RepeatsLastTermTimesZero"]]
-    explanation = investigation.explanations[done.findings[0].id]
-    assert explanation.diagnosis is not None
-    assert explanation.diagnosis.certain
+    scope = scope_of(as_subject(two_paths))
+    plain = scope.only(num_layers=1, bidirectional=False, nonlinearity="tanh", lengths=None, loss=None)
+    done, investigation = searched(two_paths, plain)
+
+    [finding] = done.findings
+    explanation = investigation.explanations[finding.id]
+    assert causes(done, investigation) == [["takes 2 * (h[t-1] @ W_hh.T) in its step, not h[t-1] @ W_hh.T"]]
     assert explanation.factors is not None
-    assert "input_size odd" in fails_line(explanation.factors)
-
-
-@contextmanager
-def unknown(name: str) -> Iterator[None]:
-    """Remove one of the known deviations."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(full_check, "OF_TORCH", tuple(one for one in OF_TORCH if one.name != name))
-        yield
+    assert explanation.factors.needs == needs
 
 
 def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_told_alone() -> None:

@@ -83,7 +83,7 @@ FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a t
 def rounding_of(dtype: str) -> Rounding:
     """Return the roundings of a dtype."""
     form = FORMATS[dtype]
-    return Rounding(form.u, form.underflow, FUNCTION)
+    return Rounding(form.u, form.underflow, form.largest, FUNCTION)
 
 
 UNIT: Final = {"x": "weight_ih_l0", "hx": "weight_hh_l0"}  # the unit matrix by which a number becomes the sum itself
@@ -136,6 +136,8 @@ class Asker:
             return self._packed(lengths, factors)
         named = {name: fitting(name, value, self._scope) if name in sizes else value for name, value in factors.items()}
         values = self._scope.values()
+        if named.get("hx", values["hx"][0]) not in values["hx"]:
+            return None
         for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
             named.setdefault(name, value)
         if named.get("loss") is not None and "all" in values["wrt"]:

@@ -15,10 +15,11 @@ from harness.oracle.known import Floats
 
 
 class Rounding(NamedTuple):
-    """The roundings of a subject: unit roundoff, smallest number, and the error of its functions in units of u."""
+    """The roundings of a subject: unit roundoff, smallest and largest number, and the error of its functions in u."""
 
     u: float
     eta: float
+    largest: float
     function: float
 
     @property

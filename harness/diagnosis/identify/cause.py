@@ -134,6 +134,8 @@ class IdentifiedCause:
     def shows_on(self, case: Case) -> bool:
         """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings."""
         plain, identified = case.plain(), self.identified
+        if any(getattr(case.config, name) != value for name, value in identified.pins.items()):
+            return False
         known = {*identified.roles} - {*identified.unknown}
         for rounding in (None, rounding_of(plain.config.dtype)):  # without bounds, a run takes a third of the time
             with np.errstate(all="ignore"):
@@ -233,6 +235,7 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
     wrong = {m.array for m in result.mismatches}
     if any(role_of(name) in identified.unknown for name in wrong):
         return False
+    plain = {m.array for m in result.mismatches if not m.probed}
     exact = rounding_of("float64")  # of these runs themselves
     compared: dict[bool, list[tuple[Floats, Numbers, Numbers, float]]] = {False: [], True: []}  # by "is a gradient"
     for a in seen:
@@ -244,7 +247,7 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
         found, right = (_run_on(one, a, exact, network) for one in (network, right_of(a.case.config)))
         # Where there is a loss, what was given on the way forward alone tells of the states.
         returned = {n for n in found.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
-        for n in wrong & returned or returned:  # probes show gradients inside, which are not returned
+        for n in plain & returned or returned:  # what probes show is inside, and not returned
             compared[n.endswith(".grad")].append((a.arrays[n], found[n], right[n], u))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):
         return True

@@ -9,8 +9,8 @@ every number of fresh cases within the error that roundings can make.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -19,9 +19,10 @@ from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
-from harness.diagnosis.identify.model import LayerModel, Network, When
+from harness.diagnosis.identify.model import ONE, LayerModel, Network, When
 from harness.diagnosis.identify.readouts import ENTRY
 from harness.diagnosis.identify.run import role_of
+from harness.diagnosis.identify.step import ordered
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
@@ -57,6 +58,9 @@ class LayerInquiry(LimitInquiry):
         self.found.forward = self._step()
         if self.asker.losses and not (self.found.forward and self._derives()) and self._states_known():
             self._way_back()
+        if not self.asker.has_bias:  # of what is never there, nothing is wrong
+            step = {**dict.fromkeys(("b_ih", "b_hh"), ONE), **dict(self.model.step)}
+            self.model = replace(self.model, step=ordered(tuple(step.items()), LayerModel().step))
         self.found.model, self.found.derived = self.model, self.derived
         return self.found
 
@@ -119,7 +123,6 @@ class LayerInquiry(LimitInquiry):
             if not unknown:
                 break
         return best
-        return best
 
 
 def oddness(model: LayerModel) -> int:
@@ -139,6 +142,7 @@ class Identification:
     unknown: tuple[str, ...] = ()  # what is not known of it: gradients by role, or "the step"
     roles: tuple[str, ...] = ()  # the gradients that it returns
     questions: int = 0
+    pins: Mapping[str, Any] = field(default_factory=dict)  # the factors with whose values alone it was asked
 
     @property
     def whole(self) -> bool:
@@ -164,6 +168,8 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
             single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
             if not step_known or (single and not all(explains(network, a, asker.rounding) for a in generic)):
                 network, step_known, first = _otherwise_wired(asker, first, generic)
+            if not single and first.unknown:  # gradients of several places may be wrong between these alone
+                network, first.unknown = network.map(partial(_known_part, known=())), []
         unknown = [] if step_known else ["the step"]
         unknown += first.unknown
         known: list[Response] = []

@@ -171,8 +171,23 @@ def limited(v: Numbers, limit: Limit) -> Numbers:
     """Return an array that is clipped."""
     if limit.kind == "elements":
         return clipped(v, limit.most)
-    norm = float(np.sqrt(np.sum(np.square(v.value if isinstance(v, Ball) else v))))
-    return v * (limit.most / (norm + limit.beside)) if norm + limit.beside > limit.most else v
+    return shrunk(v, squares_of(v), limit)
+
+
+def squares_of(*several: Numbers) -> float:
+    """Return the sum of the squares of all numbers of some arrays."""
+    return sum(float(np.sum(np.square(v.value if isinstance(v, Ball) else v))) for v in several)
+
+
+def shrunk(v: Numbers, squares: float, limit: Limit) -> Numbers:
+    """Return an array that is scaled down as far as a norm, whose square is given, is beyond a limit."""
+    norm = math.sqrt(squares) + limit.beside
+    if not norm > limit.most:
+        return v
+    scaled = v * (limit.most / norm)
+    if isinstance(scaled, Ball) and squares > scaled.rounding.largest:  # the subject's sum may have overflowed
+        return Ball(scaled.value, np.inf, scaled.rounding)
+    return scaled
 
 
 def backward(model: LayerModel, f: Flow) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Final
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import plainest
@@ -18,6 +19,8 @@ from harness.diagnosis.identify.terms import (
 )
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
+
+ENOUGH: Final = 3  # the norms that are cut off: one more than the two numbers that they are to tell
 
 
 class LimitInquiry(ReadoutInquiry):
@@ -90,8 +93,9 @@ class LimitInquiry(ReadoutInquiry):
         made = [self._expected(model, a) for a, _ in asked]
         for count in range(len(roles), 0, -1):
             for over in combinations(roles, count):
-                norms = [(norm(m, over), norm(a.arrays, over)) for m, (a, _) in zip(made, asked, strict=True)]
-                if not all(before and after for before, after in norms):
+                pairs = [(norm(m, over), norm(a.arrays, over)) for m, (a, _) in zip(made, asked, strict=True)]
+                norms = [(before, after) for before, after in pairs if 0 < after < before * (1 - 64 * self.noise)]
+                if len(norms) < ENOUGH:
                     continue
                 A = np.array([[1.0, 1 / before] for before, _ in norms])
                 y = np.array([1 / after for _, after in norms])

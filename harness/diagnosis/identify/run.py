@@ -6,7 +6,6 @@ wiring of the way back of its own moves the gradients otherwise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,9 @@ from harness.diagnosis.identify.layer import (
     forward,
     gradient,
     limited,
+    shrunk,
     slopes,
+    squares_of,
     written_of,
 )
 from harness.diagnosis.identify.model import ROLES, LayerModel, Limit, Network, When
@@ -543,12 +544,11 @@ def within_limits(network: Network, found: dict[str, Numbers], sizes: Sizes) -> 
     joint = [name for name in found if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
     over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
     counted = [name for name in joint if not over[name] or role_of(name) in over[name]]
-    squares = sum(float(np.sum(np.square(values_of(found[name])))) for name in counted)
+    squares = squares_of(*(found[name] for name in counted))
     for name in [name for name in found if name.endswith(".grad")]:
         limit = limit_of(name)
         if limit is not None and limit.kind == "joint norm":
-            if (norm := math.sqrt(squares) + limit.beside) > limit.most:
-                found[name] = found[name] * (limit.most / norm)
+            found[name] = shrunk(found[name], squares, limit)
         elif limit is not None and limit.kind != "running sum":
             found[name] = limited(found[name], limit)
     return found

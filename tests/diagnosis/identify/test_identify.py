@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.composed import ONLY, drawn, identified, subject_of
-from benchmarks.layers import third_back
+from benchmarks.layers import third_back, third_numpy
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
@@ -337,3 +337,52 @@ def test_what_h_n_is_made_of_is_identified_from_a_program_that_makes_it(final: s
     found = identify(Asker(Observations(subject), scope_of(subject).only(loss=None), "tanh")).network.first
 
     assert found.final == ("h[T-1]" if final == "output[T-1]" else final)  # which is the same where all is written
+
+
+@pytest.mark.parametrize(
+    ("layer", "config", "arrays"),
+    [
+        # the gradient that a probe shows goes through the layer below
+        (third_back.detached_stack, RNNConfig(1, 1, num_layers=2, T=1, N=1, loss="output"), {"output.grad": [1]}),
+        # the last states are beyond the largest number
+        (
+            third_numpy.late_night,
+            RNNConfig(1, 2, nonlinearity="relu", T=30, N=1),
+            {"weight_hh_l0": [0, 16, 16, 16], "bias_ih_l0": [0, 1], "bias_hh_l0": [1, 0]},
+        ),
+        # the squares of the gradients are
+        (
+            third_back.safe_norm,
+            RNNConfig(1, 1, nonlinearity="relu", T=19, N=1, loss="output"),
+            {"weight_hh_l0": [16], "weight_ih_l0": [1], "x": [1] * 19, "output.grad": [1] * 19},
+        ),
+    ],
+)
+def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNNConfig, arrays: Any) -> None:
+    zeros = {name: np.zeros(spec.shape, np.float32) for name, spec in config.given.items()}
+    given = {n: np.array(values, np.float32).reshape(zeros[n].shape) for n, values in arrays.items()}
+    subject = as_subject(layer)
+    observation = observe(subject, Case.from_arrays(config, zeros | given))
+    result = assess(observation)
+    found = identified_of(Observations(subject), scope_of(subject), observation.case)
+
+    assert found is not None
+    assert result.failed
+    assert reproduced(found, answers_of(observation, result), result)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (third_back.two_readers, "gives x, and the layers below, no gradient from the reverse direction"),
+        (third_back.same_order, "takes the gradient of the output in the order of time, not in that of its own steps"),
+    ],
+)
+def test_gradients_between_directions_of_a_layer_that_always_has_both_are_told(layer: Any, sentence: str) -> None:
+    subject, case = as_subject(layer), draw(RNNConfig(1, 1, bidirectional=True, T=2, N=1, loss="output"), "normal", 0)
+
+    found = identified_of(Observations(subject), scope_of(subject), case)
+
+    assert found is not None
+    assert found.whole
+    assert [one.sentence.startswith(sentence) for one in mistakes_of(found.network, "tanh")] == [True]
