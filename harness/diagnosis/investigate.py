@@ -251,22 +251,24 @@ class Investigation:
             return None
         seen = seen_of(observations.subject, observations.of(finding.case), finding.result)
         for pins in self._pins(observations, finding, scope):
-            if (found := self._identification(observations, finding.case, scope, pins)) is not None:
-                if (cause := cause_of(found, seen, finding.result, self._said)) is not None:
-                    self._place(cause)
-                    return cause
+            found = self._identification(observations, finding.case, scope, pins)
+            cause = None if found is None else cause_of(found, seen, finding.result, self._said)
+            if cause is not None:
+                self._place(cause)
+                return cause
         return None
 
     def _pins(self, observations: Observations, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
-        """Yield what an identification is pinned to: nothing, then each value of the case's at whose other it passes."""
+        """Yield what an identification is pinned to: nothing, then each value whose other passes."""
         yield {}
         config, check = finding.case.config, self._check(observations, finding, scope)
         for name in PINNED:
             value = getattr(config, name)
             other = changed(config, {name: not value})
-            if other != config and scope.allows(name, not value):
-                if check(draw(other, "normal", 1)).verdict is Verdict.AGREES:
-                    yield {name: value}
+            if other == config or not scope.allows(name, not value):
+                continue
+            if check(draw(other, "normal", 1)).verdict is Verdict.AGREES:
+                yield {name: value}
 
     def _identification(
         self, observations: Observations, case: Case, scope: Scope, pins: dict[str, Any]
