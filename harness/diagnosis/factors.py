@@ -237,7 +237,7 @@ class _Dependence:
             size = sizes.pop(another, None) if sign != "!=" else None
             if size is not None and sign != "==" and size.smallest > 1:
                 sizes[another] = Size(size.smallest, size.passes, ())  # it fails at these where the first is as large
-        either = tuple(self._alternatives(needs, sizes))
+        either = tuple(self._alternatives(needs, sizes, relations))
         for (name, _), *_ in either:
             needs.pop(name, None)
             sizes.pop(name, None)
@@ -317,7 +317,7 @@ class _Dependence:
         return chain(tries, (drawn(config, number) for number in range(own.telling)))
 
     def _alternatives(
-        self, needs: Mapping[str, Any], sizes: Mapping[str, Size]
+        self, needs: Mapping[str, Any], sizes: Mapping[str, Size], relations: tuple[tuple[str, str, str], ...]
     ) -> Iterator[tuple[tuple[str, Any], ...]]:
         """Yield each need that a larger config does not have, with what is needed in its place.
 
@@ -328,6 +328,8 @@ class _Dependence:
         if not needs and not thresholds:
             return
         large = wider(config, self.scope)
+        for one, sign, another in relations:
+            large = changed(large, {another: getattr(large, one)}) if sign == "==" else large
         for name, value in (("hx", True), ("bias", True)):
             if name not in needs and self.scope.allows(name, value):
                 large = changed(large, {name: value})

@@ -32,6 +32,7 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
+SEEDS: Final = 16  # draws, in each of which a single unit of relu may be at 0
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
 
@@ -217,8 +218,9 @@ def seen_of(subject: Subject, observation: Observation, result: Result) -> list[
 @np.errstate(all="ignore")
 def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
     """Return an answer in which some gradients are 0 where nn.RNN's are not; nothing if they always are."""
-    for regime in ("default", "normal"):
-        generic = draw(case.config, regime, 1).plain()
+    config = case.config if case.config.N else case.config.replace(N=1)  # of no sequence, each gradient is 0
+    for regime, seed in product(("default", "normal"), range(SEEDS)):
+        generic = draw(config, regime, seed).plain()
         right = run(right_of(generic.config), generic)
         if all(name in right and values_of(right[name]).any() for name in names):
             return [Response(generic, {name: np.zeros(generic.config.gradients[name].shape) for name in names})]

@@ -111,6 +111,7 @@ class LayerInquiry(LimitInquiry):
             self.model = reached if ENTRY in self.found.unknown else self.model
         self._find_limits()
         self._find_kink()
+        self._find_tiles()
 
     def _best(self, most: int | None = None) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""

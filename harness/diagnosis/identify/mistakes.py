@@ -518,7 +518,7 @@ def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
     if not terms:
         return f"returns 0 as the gradient by {whose}"
     if terms[0][0].startswith("masked "):
-        mask = terms[0][0].removeprefix("masked ").partition(":")[0]
+        mask = terms[0][0].removeprefix("masked ").partition(": ")[0]
         return f"multiplies the gradient by {whose} by {mask}: other elements are 0"
     units, sequence = "summed over units ", re.compile(r"sequence (first|last): ")
     names = [name for name, _ in terms]

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.chain import ChainInquiry
 from harness.diagnosis.identify.inquiry import LONG, SHORT, explains, time_first
 from harness.diagnosis.identify.layer import product
-from harness.diagnosis.identify.model import RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
 from harness.diagnosis.identify.patterns import (
     System,
     fitting_pattern,
@@ -35,6 +35,9 @@ from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 ENTRY: Final = "h_n.grad's way in"
+
+
+WIDE: Final = 33  # units: more than one of the usual blocks has, of which the largest is 32
 
 
 class ReadoutInquiry(ChainInquiry):
@@ -260,6 +263,21 @@ class ReadoutInquiry(ChainInquiry):
                 self.model = replace(self.model, entry=entry)
                 return
         self.found.unknown.append(ENTRY)
+
+    def _find_tiles(self) -> None:
+        """Find what is left out of a gradient where it is too wide for a single block."""
+        asked = self._back(2, 1, input_size=WIDE, hidden_size=WIDE)
+        if not (wrong := self._differing(self.model, asked)):
+            return
+        own = RIGHT_READOUT["weight_hh"][0][0]
+        for mask in MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
+            model = replace(
+                self.model, readouts={**self.model.readouts, "weight_hh": ((f"masked {mask}: {own}", ONE),)}
+            )
+            if not self._differing(model, asked):
+                self.model = model
+                return
+        self.found.unknown += wrong
 
     def _entry(self, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
