@@ -86,16 +86,17 @@ class Inquiry:
         sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
         return [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]
 
-    def _steps_of(self, a: Response) -> Floats | None:
+    def _steps_of(self, a: Response, model: LayerModel | None = None) -> Floats | None:
         """Return the states of this layer and direction (T, N, H) in the order of its steps, if they are returned."""
-        if a.steps is None:
+        written = (model or self.model).written
+        if a.steps is None or (written == "h[t-1]" and a.shorter is None):
             return None
         H, d = a.case.config.hidden_size, self.place[1]
         states = a.steps[..., d * H : (d + 1) * H]
         states = states if d == 0 else states[::-1]
         if a.shorter is None:
-            states = states[::-1] if self.model.written == "h[T-1-t]" else states
-            if self.model.written == "phi(h[t])":
+            states = states[::-1] if written == "h[T-1-t]" else states
+            if written == "phi(h[t])":
                 states = (self.model.activation or Activation(self.asker.nonlinearity)).inverse(states)[0]
         return states
 

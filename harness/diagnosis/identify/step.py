@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, product
@@ -92,6 +93,8 @@ class StepInquiry(Inquiry):
     def _forms(self, seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         kinds = self._kinds()
+        if all((np.asarray(f.raw[0]) == f.given).all() for flows in seen for f in flows):
+            yield StepForm(self._nonlinearity, written="h[t-1]")
         for kind, factor in kinds:
             yield StepForm(kind, factor)
         if (visited := self._visited(seen)) is not None:
@@ -243,6 +246,8 @@ class StepInquiry(Inquiry):
         every: list[tuple[Flow, dict[int, dict[str, float]]]] = []
         terms: dict[str, Any] = {name: STEP[name] for name in form.terms} or dict(GENERAL)
         for flows in seen:
+            if form.written == "h[t-1]" and not self.asker.shorter:
+                flows = [_ended_before(f) for f in flows if f.T > 1]
             for f in flows:
                 f.hx = f.given
                 turned = form.written == "h[T-1-t]" and not self.asker.shorter
@@ -467,9 +472,16 @@ class StepInquiry(Inquiry):
             return LayerModel().final
         fits = [*FINAL]
         for a, f in zip(answers, self._flows(answers), strict=True):
-            forward(model, f, self.asker.nonlinearity, self._steps_of(a))
+            forward(model, f, self.asker.nonlinearity, self._steps_of(a, model))
             fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL[n](f)).max() <= 64 * self.noise]
         return next(iter(fits), None)
+
+
+def _ended_before(f: Flow) -> Flow:
+    """Return a flow that returns the state before each step as one of a step less, without its first output."""
+    other = copy(f)
+    other.T, other.x, other.raw = f.T - 1, f.x[:-1], f.raw[1:]
+    return other
 
 
 def extent_of(values: Floats | None, size: int) -> int:

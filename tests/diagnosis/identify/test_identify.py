@@ -330,6 +330,16 @@ def test_a_gradient_inside_that_probes_show_is_of_the_mistake_that_makes_it() ->
     assert reproduced(identified(model), answers_of(observation, result), result)
 
 
+def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early() -> None:
+    model = LayerModel(written="h[t-1]", final="h[T-2]")
+    subject = as_subject(subject_of(model))
+
+    found = identify(Asker(Observations(subject), scope_of(subject).only(loss=None), "tanh"))
+
+    assert found.whole
+    assert found.network.first == model
+
+
 @pytest.mark.parametrize("final", FINAL)
 def test_what_h_n_is_made_of_is_identified_from_a_program_that_makes_it(final: str) -> None:
     subject = as_subject(subject_of(LayerModel(final=final)))
