@@ -176,6 +176,7 @@ class Asker:
         seed: int = 0,
         *,
         scale: float = 1e-2,
+        weights: float = 1.0,
         at: tuple[int, ...] | None = None,
         zero: tuple[str, ...] = (),
         positive: bool = False,
@@ -185,14 +186,18 @@ class Asker:
     ) -> Response | None:
         """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
 
-        Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Arrays whose names begin as ``zero`` says
-        are 0. With ``positive`` numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first
-        sequence, and at the third one of all. A plain readout returns the states themselves, if it may.
+        Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Parameters are ``weights`` times those
+        with which every activation can be undone. Arrays whose names begin as ``zero`` says are 0. With ``positive``
+        numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first sequence, and at the
+        third one of all. A plain readout returns the states themselves, if it may.
         """
-        key = (*sizes, seed, scale, at, zero, positive, blank, plain_readout, self.shorter, *sorted(factors.items()))
+        numbers = (seed, scale, weights, at, zero, positive, blank, plain_readout)
+        key = (*sizes, *numbers, self.shorter, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
-            asked = partial(self._asked, seed=seed, scale=scale, at=at, zero=zero, plain_readout=plain_readout)
+            asked = partial(
+                self._asked, seed=seed, scale=scale, weights=weights, at=at, zero=zero, plain_readout=plain_readout
+            )
             self._answers[key] = None if config is None else asked(config, positive=positive, blank=blank)
         return self._answers[key]
 
@@ -202,6 +207,7 @@ class Asker:
         *,
         seed: int,
         scale: float,
+        weights: float,
         at: tuple[int, ...] | None,
         zero: tuple[str, ...],
         positive: bool,
@@ -216,7 +222,7 @@ class Asker:
         for name, spec in config.given.items():
             random = np.random.default_rng([seed, zlib.crc32(name.encode()), *spec.shape])
             values = random.uniform(0.0 if positive else -1.0, 1, spec.shape)
-            values *= largest if name.startswith(("weight", "bias")) else 1
+            values *= largest * weights if name.startswith(("weight", "bias")) else 1
             if name.endswith(".grad"):
                 values *= scale
                 if at is not None and name in ("output.grad", "readout.grad"):
@@ -301,7 +307,11 @@ class Asker:
 
 
 def last_state(a: Response, of: str = "") -> Floats | None:
-    """Return the state (N, H) with which an answer ends: h_n, or the last output, as ``of`` says; else either."""
-    if "h_n" in a.arrays and of != "output":
+    """Return the state (N, H) with which an answer ends: h_n, or the last output, as ``of`` says; else either.
+
+    An output may be 0 where it is not written.
+    """
+    last = None if a.returned is None else np.asarray(a.returned[-1], np.float64)
+    if "h_n" in a.arrays and (of != "output" or last is None or not last.any()):
         return np.asarray(a.arrays["h_n"][-1], np.float64)
-    return None if a.returned is None else np.asarray(a.returned[-1], np.float64)
+    return last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import zip_longest
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import fewest, plainest, solve
@@ -22,6 +22,8 @@ from harness.diagnosis.identify.terms import (
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
+Slope = tuple[tuple[str, float], ...]  # its terms and their coefficients
+
 
 class ChainInquiry(StepInquiry):
     """The way back from step to step."""
@@ -31,12 +33,15 @@ class ChainInquiry(StepInquiry):
         roles = self.roles()
         anchors = [role for role in ("bias_ih", "bias_hh", "x", "weight_ih", "weight_hh") if role in roles]
         done: list[LayerModel] = []
-        for anchor in anchors:
-            for own, reached in self._own(anchor):
-                for model in self._linked(anchor, own, reached):
-                    if model not in done:
-                        done.append(model)
-                        yield model
+        for some in zip_longest(*(self._chains_of(anchor) for anchor in anchors)):  # the plainest of each come first
+            for model in some:
+                if model is not None and model not in done:
+                    done.append(model)
+                    yield model
+
+    def _chains_of(self, anchor: str) -> Iterator[LayerModel]:
+        for own, reached in self._own(anchor):
+            yield from self._linked(anchor, own, reached)
 
     def _readout(self, role: str, f: Flow, da: Mapping[int, Floats], x_of: Response) -> Floats:
         """Return what nn.RNN makes of some da: one gradient, as the subject lays it out."""
@@ -51,45 +56,23 @@ class ChainInquiry(StepInquiry):
         """Yield what may be the slope and its step, and which steps are reached."""
         number = 14 if anchor.startswith("bias") else 8
         for T, at, reached in ((1, 0, When()), (2, 0, When("but last", 1)), (2, 1, When("from", 1))):
-            asked = self._back(T, number, at, N=1)
-            if not asked:
-                continue
-            y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
-            if not y.any():
+            # Longer sequences show which step's slope is taken, and at which steps one is.
+            numbers = ((T, number), (T + 1, number // 2), (T + 2, number // 2))
+            several = [asked for length, some in numbers if (asked := self._back(length, some, at, N=1))]
+            shown = [asked for asked in several if any(self._vector(anchor, a).any() for a, _ in asked)]
+            if not several or several[0] not in shown:
                 continue
             right = RIGHT_SLOPE[self.asker.nonlinearity]
-            names = sorted(SLOPES, key=lambda name: name not in dict(right))
-            names = [name for name in names if asked[0][1].square or name not in OF_INPUT]
-            columns = {
-                name: np.concatenate(
-                    [
-                        self._readout(anchor, f, {at: SLOPES[name](f.state(at), f.s[at], f.x[at]) * f.g[at]}, a)
-                        for a, f in asked
-                    ]
-                )
-                for name in names
-            }
-            seen: list[tuple[Any, ...]] = []
-            found = fewest(columns, y, self.noise, dict(right))
-            candidates: list[tuple[tuple[tuple[str, float], ...], str, bool, When]] = []
-            every = When()
-            if found:
-                least = min(abs(c) for c in found.values())  # a factor of all of it may be the gradient's own
-                slope = tuple((name, plainest(c / least, self.noise)) for name, c in found.items())
-                leading = slope[0][1]
-                if same_slope([(name, c / leading) for name, c in slope], right):
-                    slope = right
-                candidates += [(slope, where, True, every) for where in AT]
-                if list(found) == ["1"]:
-                    candidates += [(right, where, False, every) for where in AT]
-            candidates += [(right, where, True, every) for where in AT]
-            some = (When("last", 1), When("but last", 1), When("only", 0), When("from", 1))
-            candidates += [(right, "t", True, when) for when in some]
-            for candidate in candidates:
-                if candidate in seen:
-                    continue
-                seen.append(candidate)
-                slope, where, sloped, taken = candidate
+            found = [slope for asked in shown if (slope := self._slope(anchor, asked, at))]
+            found = [*dict.fromkeys([*found, right])]
+            flat: Slope = (("1", 1.0),)  # one slope at all steps
+            ends = (When("last", 1), When("but last", 1), When("only", 0), When("from", 1))
+            candidates: list[tuple[Slope, str, bool, When]] = [(flat, "t", True, When())] if flat in found else []
+            found = [slope for slope in found if slope != flat]
+            candidates += [(slope, where, True, When()) for slope in found for where in AT]
+            candidates += [(right, where, False, When()) for where in AT]
+            candidates += [(slope, where, True, when) for slope in found for when in ends for where in AT]
+            for slope, where, sloped, taken in candidates:
                 model = replace(
                     self.model,
                     slope=None if slope == right else slope,
@@ -99,14 +82,42 @@ class ChainInquiry(StepInquiry):
                     links=(),
                     reached=reached,
                 )
-                parts = []
-                for a, f in asked:
-                    slopes(model, f, self.asker.nonlinearity)
-                    da = f.slope[at] * f.g[at] if sloped else f.g[at]
-                    parts.append(self._readout(anchor, f, {at: da}, a))
-                if solve({"da": np.concatenate(parts)}, y, self.noise):
+                if all(self._owns(anchor, model, asked, at) for asked in shown):
                     yield model, reached
             return
+
+    def _slope(self, anchor: str, asked: Sequence[tuple[Response, Flow]], at: int) -> Slope:
+        """Return what may be the slope of a step, which alone is given a gradient; nothing if it is no sum."""
+        right = RIGHT_SLOPE[self.asker.nonlinearity]
+        names = sorted(SLOPES, key=lambda name: name not in dict(right))
+        names = [name for name in names if asked[0][1].square or name not in OF_INPUT]
+        columns = {
+            name: np.concatenate(
+                [
+                    self._readout(anchor, f, {at: SLOPES[name](f.state(at), f.s[at], f.x[at]) * f.g[at]}, a)
+                    for a, f in asked
+                ]
+            )
+            for name in names
+        }
+        y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
+        found = fewest(columns, y, self.noise, dict(right))
+        if not found:
+            return ()
+        least = min(abs(c) for c in found.values())  # a factor of all of it may be the gradient's own
+        slope = tuple((name, plainest(c / least, self.noise)) for name, c in found.items())
+        leading = slope[0][1]
+        return right if same_slope([(name, c / leading) for name, c in slope], right) else slope
+
+    def _owns(self, anchor: str, model: LayerModel, asked: Sequence[tuple[Response, Flow]], at: int) -> bool:
+        """Tell whether the own term of a model's da makes a gradient, up to a factor."""
+        parts = []
+        for a, f in asked:
+            slopes(model, f, self.asker.nonlinearity)
+            da = f.slope[at] * f.g[at] if model.own[0][0] else f.g[at]
+            parts.append(self._readout(anchor, f, {at: da}, a))
+        y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
+        return bool(solve({"da": np.concatenate(parts)}, y, self.noise))
 
     def _linked(self, anchor: str, own: LayerModel, reached: When) -> Iterator[LayerModel]:
         """Yield models with what a step may pass to the one before it."""
@@ -116,7 +127,7 @@ class ChainInquiry(StepInquiry):
         if reached.kind == "but last":
             later = 1
         number = 24 if anchor.startswith("bias") else 12
-        asked = self._back(length, number, later, N=1)
+        asked = self._back(length, number, later, N=1) or self._back(length + 1, number, later, N=1)
         if not asked:
             yield own
             return

@@ -70,22 +70,36 @@ def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
 def settled(names: list[Name], kept: list[Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the coefficients of independent columns, those that are nothing but noise left out."""
     size = float(np.abs(y).max(initial=0))
+    before: dict[Name, float] | None = None
     while names:
         A = np.stack(kept, 1)
         scale = np.linalg.norm(A, axis=0)
         Q, R = np.linalg.qr(A / scale)
         found = np.linalg.solve(R, Q.T @ y) / scale
         if not np.abs(A @ found - y).max() <= 64 * noise * (size + np.abs(A * found).max(initial=0)):
-            return None
+            return before
         parts = np.abs(A * found).max(0)
         weak = parts < 4096 * noise * size
         if not weak.any():
             return {name: float(c) for name, c in zip(names, found, strict=True)}
         if weak.all():
             return None
+        before = {name: float(c) for name, c in zip(names, found, strict=True)}  # many weak parts may not be noise
         names = [name for name, gone in zip(names, weak, strict=True) if not gone]
         kept = [column for column, gone in zip(kept, weak, strict=True) if not gone]
     return {}
+
+
+def unsure(found: Mapping[Name, float], columns: Mapping[Name, Floats], y: Floats, noise: float) -> set[Name]:
+    """Return the names of coefficients that may be off by more than ``accuracy``, by what is left of ``y``."""
+    if not found:
+        return set()
+    A = np.stack([columns[name] for name in found], 1)
+    left = float(np.linalg.norm(A @ np.array([*found.values()]) - y))
+    scale = np.linalg.norm(A, axis=0)
+    reach = np.linalg.norm(np.linalg.inv(np.linalg.qr(A / scale, mode="r")), axis=1)  # of a coefficient with y
+    off = max(left, noise * float(np.abs(y).max())) * reach / scale
+    return {name for name, one in zip(found, off, strict=True) if not one <= accuracy(noise)}
 
 
 def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Collection[str]) -> dict[str, float] | None:

@@ -19,13 +19,13 @@ from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
-from harness.diagnosis.identify.model import ONE, LayerModel, Network, When
-from harness.diagnosis.identify.readouts import ENTRY
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When
 from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.step import ordered
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
+from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 
@@ -56,7 +56,10 @@ class LayerInquiry(LimitInquiry):
         if self.place == (0, 0):
             self._find_extents()
         self.found.forward = self._step()
-        if self.asker.losses and not (self.found.forward and self._derives()) and self._states_known():
+        if self.asker.losses and self.found.forward and self._derives():
+            self.network = replace(self.network, derived=True)
+            self._find_limits()
+        elif self.asker.losses and self._states_known():
             self._way_back()
         if not self.asker.has_bias:  # of what is never there, nothing is wrong
             step = {**dict.fromkeys(("b_ih", "b_hh"), ONE), **dict(self.model.step)}
@@ -88,41 +91,40 @@ class LayerInquiry(LimitInquiry):
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
-        best = self._best()
+        best = self._best(1)
         if best is None or best[2]:
-            self.model = replace(self.model, counted=self._counted())
-            counted = self._best() if self.model.counted != When() else None
-            best = min(filter(None, [best, counted]), key=lambda one: one[0], default=None)
-            self.model = replace(self.model, counted=When() if best is None else best[1].counted)
-        if best is None or best[2]:  # a cut in short sequences is rare, and takes long
-            self.cut_short = True
-            best = min(filter(None, [best, self._best(3)]), key=lambda one: one[0], default=None)
+            counted = self._counted()
+            # a cut in short sequences is rare, and takes long
+            tries = dict.fromkeys(
+                (when, most, cut) for most, cut in ((20, False), (5, True)) for when in (counted, When())
+            )
+            for when, most, self.cut_short in tries:
+                if best is not None and not best[2]:
+                    break
+                self.model = replace(self.model, counted=when)
+                best = min(filter(None, [best, self._best(most)]), key=lambda one: one[0], default=None)
         if best is None:
             self.found.unknown = ["the way back"]
             return
         (_, self.model, self.found.unknown) = best
         self.found.backward = True
-        self._find_entry()
-        if ENTRY in self.found.unknown and self.model.reached != When():
-            # of the output's gradient alone, a step that is not reached and one that does not count are the same
-            reached, self.model = self.model, replace(self.model, counted=self.model.reached, reached=When())
-            self.found.unknown.remove(ENTRY)
-            self._find_entry()
-            self.model = reached if ENTRY in self.found.unknown else self.model
         self._find_limits()
         self._find_kink()
         self._find_tiles()
 
-    def _best(self, most: int | None = None) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
+    def _best(self, most: int) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
         for chain in islice(self._chains(), most):
-            solved, unknown = self._readouts(chain)
+            solved, unknown = self._readouts(chain, len(RIGHT_READOUT) if best is None else len(best[2]))
+            if best is None or len(unknown) <= len(best[2]):
+                solved, unknown = self._entered(solved, unknown)
             score = (len(unknown), oddness(solved))
             if best is None or score < best[0]:
                 best = score, solved, unknown
             if not unknown:
                 break
+        self.found.unknown = []
         return best
 
 
@@ -286,7 +288,11 @@ def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **st
             for hx in (True, False) if asker.has_hx else (False,):
                 if (a := asker.ask(CaseSizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
                     yield a
-                    if loss is None:  # and large numbers, which leave the range where an activation is nearly linear
-                        large = draw(a.case.config, "normal", SEED)
-                        yield from filter(None, [asker.of(large)])
+                    # and large numbers, which leave the range where an activation is nearly linear
+                    large = draw(a.case.config, "normal", SEED)
+                    grads = {
+                        name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")
+                    }
+                    large = Case.from_arrays(large.config, {**large.arrays, **grads})
+                    yield from filter(None, [asker.of(large)])
     yield from filter(None, [asker.ask(CaseSizes(SHORT, 2, 3, 3), SEED, blank=True, **stack)])

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.layer import backward, by_states, cut_off, forwa
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
 from harness.diagnosis.identify.run import lone_flow, role_of, run, time_major, values_of
-from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.terms import WRITTEN, Flow
 from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
@@ -22,6 +22,7 @@ from harness.oracle.known import Floats
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
 LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
+LARGE: Final = 3.0  # times the weights of most cases, with which a product of four is as large as its operand
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
 
@@ -56,6 +57,7 @@ class Inquiry:
         self.found = PlaceResult()
         self.model = network.first
         self.derived = network.derived
+        self.weights = 1.0  # how many times as large weights are asked for as those of which every activation is undone
         self.cut_short = False  # True if the way back may be cut within a few steps
         self._values: dict[Any, Any] = {}
         self._base = self._shape(sequences)
@@ -81,7 +83,8 @@ class Inquiry:
     ) -> list[Response]:
         """Return what the subject gives on some cases of generic numbers."""
         assert self._base is not None
-        named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None} | self._stack | factors
+        named = {"hx": self._base["hx"], "N": self._base["N"], "loss": None, "weights": self.weights}
+        named |= self._stack | factors
         more = self.size - SQUARE
         sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
         return [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]
@@ -125,19 +128,23 @@ class Inquiry:
         return self.found.forward or bool(answers and answers[0].steps is not None)
 
     def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, Flow]]:
-        """Return answers with gradients, small ones, which are not 0 at one step alone if ``at`` names it."""
+        """Return answers with gradients, small ones, which are not 0 by the state of one step if ``at`` names it."""
         loss = self.loss
-        if loss == "h_n" and at is not None and at != T - 1:
-            return []
-        return self._pairs(
-            self.answers(T, number, loss=loss, at=None if at is None or loss == "h_n" else (at,), **factors)
-        )
+        if at is None:
+            return self._pairs(self.answers(T, number, loss=loss, **factors))
+        if loss == "h_n":
+            return self._pairs(self.answers(T, number, loss=loss, **factors)) if at == T - 1 else []
+        model, of = self.model, WRITTEN[self.model.written]
+        steps = [t for t in range(T) if of(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
+        times = tuple(T - 1 - t if self.place[1] else t for t in steps)
+        return self._pairs(self.answers(T, number, loss=loss, at=times, **factors)) if times else []
 
     @property
     def loss(self) -> str:
-        """The loss of most questions: of h_n alone if the output's gradient never counts."""
-        losses = self.asker.losses
-        return "h_n" if self.model.counted == When("never") and "h_n" in losses else losses[0]
+        """The loss of most questions: of h_n alone if the gradient of a single step's output does not count."""
+        losses, model = self.asker.losses, self.model
+        counts = model.counted != When("never") and model.shown.at(0, 1) and WRITTEN[model.written](0, 1) == 0
+        return losses[0] if counts or "h_n" not in losses else "h_n"
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
         """Return answers, each with its flow."""

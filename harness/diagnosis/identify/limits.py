@@ -10,7 +10,7 @@ from typing import Final
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.inquiry import LONG, SHORT
+from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT
 from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.readouts import ReadoutInquiry
 from harness.diagnosis.identify.terms import (
@@ -21,6 +21,7 @@ from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 ENOUGH: Final = 3  # the norms that are cut off: one more than the two numbers that they are to tell
+BEYOND: Final = 1.25  # times the largest gradients that are in proportion: few elements are clipped
 
 
 class LimitInquiry(ReadoutInquiry):
@@ -28,7 +29,10 @@ class LimitInquiry(ReadoutInquiry):
 
     def _find_limits(self) -> None:
         """Find which gradients are clipped, or what is clipped at each step, from large ones."""
-        asked = [pair for scale in (30.0, 1e3, 1e4) for pair in self._back(SHORT, 4, scale=scale)]
+        # what is clipped at each step makes a gradient by x large where the weights are
+        scales = ((30.0, self.weights), (1e3, self.weights), (1e4, self.weights), (1e4, LARGE))
+        asked = [pair for scale, weights in scales for pair in self._back(SHORT, 4, scale=scale, weights=weights)]
+        asked = [(a, f) for a, f in asked if all(np.isfinite(array).all() for array in a.arrays.values())]
         if not asked:
             return
         wrong = self._differing(self.model, asked)
@@ -115,24 +119,28 @@ class LimitInquiry(ReadoutInquiry):
         return float(np.abs(self._vector(role, a)).max(initial=0))
 
     def _step_limits(self) -> Iterator[LayerModel]:
-        """Yield the model with a clip at each step, whose limit is where gradients stop being in proportion."""
-        low, high = 1e-2, 1e4
-        if not (asked := self._back(2, 1, scale=low)) or self._differing(self.model, asked):
+        """Yield the model with a clip at each step, whose limit is where gradients stop being in proportion.
+
+        Each role shows one: some are clipped themselves, at smaller gradients.
+        """
+        lowest, highest = 1e-2, 1e4
+        asked = self._back(2, 1, scale=lowest)
+        if self.derived or not asked or self._differing(self.model, asked):
             return
-        for _ in range(60):
-            middle = math.sqrt(low * high)
-            asked = self._back(2, 1, scale=middle)
-            low, high = (low, middle) if self._differing(self.model, asked) else (middle, high)
-            if high / low < 1 + 1e-9:
-                break
-        [(a, f)] = self._back(2, 1, scale=low)
-        self._chained(self.model, [(a, f)])
-        links = [LINK[link.term].value(f, 0) * link.coef.of(f, 0) for link in self.model.links]
-        quantities = {"da": list(f.da.values()), "dh": list(f.dh.values()), "dh_next": links}
-        for where, values in quantities.items():
-            if not values:
-                continue
-            top = max(float(np.abs(v).max()) for v in values)
-            norm = max(float(np.linalg.norm(v)) for v in values)
-            for kind, most in (("elements", top), ("norm", norm)):
-                yield replace(self.model, step_limit=(where, Limit(kind, float(f"{most:.4g}"))))
+        for role in self._differing(self.model, self._back(2, 1, scale=highest)):
+            low, high = lowest, highest
+            while high / low > 1 + 1e-6:
+                middle = math.sqrt(low * high)
+                differs = role in self._differing(self.model, self._back(2, 1, scale=middle))
+                low, high = (low, middle) if differs else (middle, high)
+            [(_, f)] = asked = self._back(2, 1, scale=low)
+            self._chained(self.model, asked)
+            links = [LINK[link.term].value(f, 0) * link.coef.of(f, 0) for link in self.model.links]
+            quantities = {"da": list(f.da.values()), "dh": list(f.dh.values()), "dh_next": links}
+            for where, values in quantities.items():
+                top = max((float(np.abs(v).max()) for v in values), default=0.0)
+                norm = max((float(np.linalg.norm(v)) for v in values), default=0.0)
+                for kind, most in (("elements", top), ("norm", norm)) if values else ():
+                    model = replace(self.model, step_limit=(where, Limit(kind, float(f"{most:.4g}"))))
+                    if role not in self._differing(model, self._back(2, 1, scale=BEYOND * low)):
+                        yield model

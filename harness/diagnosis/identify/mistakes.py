@@ -128,7 +128,8 @@ def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterato
     roles = frozenset() if derived or not forward else _derivatives(model, nonlinearity)
     if roles and len(forward) == 1:  # what mends it, mends its derivative, too
         forward = [forward[0]._replace(mend=partial(_mended_with_derivative, mend=forward[0].mend, roles=roles))]
-    for line, sentence, mend in forward if derived else [*forward, *_back(model, nonlinearity, roles)]:
+    back = _limits(model) if derived else _back(model, nonlinearity, roles)
+    for line, sentence, mend in (*forward, *back):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
 
 

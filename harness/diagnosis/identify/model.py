@@ -198,7 +198,7 @@ class Network:
     reverse: LayerModel | None = None
     derived: bool = False
     """True if its gradients are the derivative of its way forward, as autograd takes it. Then of the way back only
-    ``passes`` counts, the steps from whose states the gradient goes on."""
+    ``passes`` counts, the steps from whose states the gradient goes on, and ``limits``."""
     wiring: Wiring = PLAIN
     back: Wiring | None = None
     """The wiring of the way back, if that is not the adjoint of the way forward."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from harness.diagnosis.identify.fit import accuracy, plainest, solve
+from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
 from harness.diagnosis.identify.model import SCALES, Coef, Sum, When
 from harness.diagnosis.identify.terms import (
     Flow,
@@ -31,11 +31,13 @@ class System(NamedTuple):
                 by = solve({name: self.columns[t][name] for name in names}, y, noise)
                 if by is None:
                     return None
-                found[t] = by
+                doubt = unsure(by, self.columns[t], y, noise)
+                found[t] = by | dict.fromkeys(doubt, math.nan)
         else:
             flat = {f"{t}|{name}": by[name] for t, by in self.columns.items() for name in names}
             if (whole := solve(flat, self.y, noise)) is None:
                 return None
+            whole |= dict.fromkeys(unsure(whole, flat, self.y, noise), math.nan)
             found = {t: {} for t in self.columns}
             for key, c in whole.items():
                 step, _, name = key.partition("|")

@@ -34,6 +34,7 @@ from harness.diagnosis.identify.terms import (
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
+Seen = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
 ENTRY: Final = "h_n.grad's way in"
 
 
@@ -91,7 +92,10 @@ class ReadoutInquiry(ChainInquiry):
             return system.solved([name for name in columns if name in some], self.noise)
 
         if names is not None:
-            return fits(columns)
+            by = fits(columns)
+            if role == "hx" and by == {0: {}}:  # a gradient of 0 shows no coefficient of a term that is 0, too
+                by[0] = {name: math.nan for name in columns if not system.columns[0][name].any()}
+            return by
         for one in sorted(columns, key=lambda name: name != own):
             if (by := fits([one])) is not None:
                 return by
@@ -125,12 +129,15 @@ class ReadoutInquiry(ChainInquiry):
             return System({0: {name: column(partial(_at, START[name].value, 0)) for name in names}}, {0: y})
         return System({t: {name: column(partial(_at, partial(product, name), t)) for name in names} for t in steps}, y)
 
-    def _readouts(self, model: LayerModel) -> tuple[LayerModel, list[str]]:
-        """Return the model with the gradients that it explains, and the roles of those that it does not."""
+    def _readouts(self, model: LayerModel, most: int) -> tuple[LayerModel, list[str]]:
+        """Return the model with the gradients that it explains, and the roles of those that it does not.
+
+        Where these are more than ``most``, the rest is not looked at.
+        """
         assert self._base is not None
         N = self._base["N"]
         roles, unknown = self.roles(), list[str]()
-        seen: dict[str, list[tuple[Flow, dict[int, dict[str, float]]]]] = {role: [] for role in roles}
+        seen: dict[str, list[Seen]] = {role: [] for role in roles}
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
             (SHORT, {}),
@@ -149,18 +156,46 @@ class ReadoutInquiry(ChainInquiry):
             model = self._cut(model, [asked, *earlier], known) if i or self.cut_short else model
             earlier.append(asked)
             self._chained(model, asked)
-            for role in sorted(seen, key=lambda role: role == "hx"):
-                if role == "hx":  # the first step that is reached; which ones they are, only several lengths tell
-                    self._chained(self._reached(model, seen), asked)
-                by = self._solved(role, asked, names[role])
-                if by is None and i and not sizes:
-                    by = self._solved(role, asked)
+            for role, by in self._all_solved(model, asked, seen, names, again=i > 0 and not sizes).items():
                 if by is not None:
                     seen[role].append((asked[0][1], by))
                 elif not sizes:
                     unknown.append(role)
                     del seen[role]
-        model = self._reached(model, seen)
+            if len(unknown) > most or not seen:
+                return model, unknown
+        return self._gathered(self._reached(model, seen), seen, unknown)
+
+    def _all_solved(
+        self,
+        model: LayerModel,
+        asked: Sequence[tuple[Response, Flow]],
+        seen: Mapping[str, Sequence[Seen]],
+        names: Mapping[str, Sequence[str] | None],
+        *,
+        again: bool,
+    ) -> dict[str, dict[int, dict[str, float]] | None]:
+        """Return the coefficients of each gradient by step, of the terms named, or ``again`` of all; hx's comes last.
+
+        Where no gradient is made of the terms named, the chain is wrong, and others are not tried.
+        """
+        found = {role: self._solved(role, asked, names[role]) for role in seen if role != "hx"}
+        again = again and any(by is not None for by in found.values())
+        found |= {role: self._solved(role, asked) for role, by in found.items() if by is None and again}
+        if "hx" in seen:  # the first step that is reached; which ones they are, only several lengths tell
+            known = {role: [*seen[role], (asked[0][1], by)] for role, by in found.items() if by is not None}
+            self._chained(self._reached(model, known), asked)
+            by = self._solved("hx", asked, names["hx"])
+            found["hx"] = self._solved("hx", asked) if by is None and again else by
+        return found
+
+    def _gathered(
+        self,
+        model: LayerModel,
+        seen: Mapping[str, Sequence[Seen]],
+        unknown: list[str],
+    ) -> tuple[LayerModel, list[str]]:
+        """Return a model with the gradients of coefficients that follow a pattern, and the roles of the others."""
         readouts: dict[str, Sum] = {}
         for role, steps in seen.items():
             of_steps = [(f, {t: by for t, by in at.items() if model.reached.at(t, f.T)}) for f, at in steps]
@@ -170,11 +205,12 @@ class ReadoutInquiry(ChainInquiry):
             elif terms != replace(model, readouts={}).readout(role):
                 readouts[role] = terms
         model = replace(model, readouts=readouts)
-        if readouts.get("hx") == () and model.reached != When():  # in long sequences the first step is not reached
-            term = "da[0] @ W_hh, if reached"
+        if (readouts.get("hx") == () or "hx" in unknown) and model.reached != When():
+            term = "da[0] @ W_hh, if reached"  # in long sequences the first step is not reached
             other = replace(model, readouts=readouts | {"hx": ((term, Coef()),)})
-            asked = [pair for T in (1, 2) for pair in self._back(T, 1)]
-            model = model if "hx" in self._differing(other, asked) else other
+            asked = [pair for T in (1, 2, SHORT, *LONG) for pair in self._back(T, 1)]
+            if "hx" not in self._differing(other, asked):
+                model, unknown = other, [role for role in unknown if role != "hx"]
         return model, unknown
 
     def _cut(
@@ -202,9 +238,7 @@ class ReadoutInquiry(ChainInquiry):
         ]
         return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
 
-    def _reached(
-        self, model: LayerModel, seen: Mapping[str, Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]]
-    ) -> LayerModel:
+    def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:
         """Say of steps that count in no gradient that the way back does not reach them."""
         if model.reached != When():
             return model
@@ -243,26 +277,24 @@ class ReadoutInquiry(ChainInquiry):
                 self.model = model
                 return
 
-    def _find_entry(self) -> None:
-        """Find the steps at which the gradient of h_n enters."""
+    def _entered(self, model: LayerModel, unknown: list[str]) -> tuple[LayerModel, list[str]]:
+        """Return a model with the steps at which the gradient of h_n enters, and what is unknown of it."""
         loss: dict[str, Any] = {"loss": "h_n"}
         if "h_n" not in self.asker.losses:
             loss = {"loss": "both", "zero": ("output.grad", "readout.grad")}
-        if loss["loss"] not in self.asker.losses:
-            return
+        self.found.unknown = unknown
+        known = [role for role in self.roles() if role not in unknown]
+        if loss["loss"] not in self.asker.losses or not known:
+            return model, unknown
         asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, LONG[0], 1, 2)]
         asked += [self._pairs(self.answers(SHORT, 2, loss="both"))] if "both" in self.asker.losses else []
         asked = [pairs for pairs in asked if pairs]
-        if not [role for role in self.roles() if role not in self.found.unknown]:
-            return
         simple = [(Entry(how, Coef(when=When("last", 1))),) for how in ("g", "passed", "instead")]
-        for entry in (*simple, self._entry(asked[:2])):
-            if entry is not None and not any(
-                self._differing(replace(self.model, entry=entry), pairs) for pairs in asked
-            ):
-                self.model = replace(self.model, entry=entry)
-                return
-        self.found.unknown.append(ENTRY)
+        for entry in (*simple, self._entry(model, asked[:2])):
+            one = model if entry is None else replace(model, entry=entry)
+            if entry is not None and not any(self._differing(one, pairs) for pairs in asked):
+                return (without_last(one) if entry == () else one), unknown
+        return model, [*unknown, ENTRY]
 
     def _find_tiles(self) -> None:
         """Find what is left out of a gradient where it is too wide for a single block."""
@@ -279,14 +311,14 @@ class ReadoutInquiry(ChainInquiry):
                 return
         self.found.unknown += wrong
 
-    def _entry(self, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
+    def _entry(self, model: LayerModel, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
         seen = []
         for pairs in asked:
             T = pairs[0][1].T
             columns: dict[int, dict[str, Floats]] = {t: {} for t in range(T)}
             for how, t in product_of(("g", "passed"), range(T)):
-                one = replace(self.model, entry=(Entry(how, Coef(when=When("only", t))),))
+                one = replace(model, entry=(Entry(how, Coef(when=When("only", t))),))
                 columns[t][how] = self._all([self._expected(one, a) for a, _ in pairs])
             system = System(columns, self._all([a.arrays for a, _ in pairs]))
             if (by := system.solved(("g", "passed"), self.noise)) is None:
@@ -308,3 +340,10 @@ class ReadoutInquiry(ChainInquiry):
 
 def _at(value: Callable[[Flow, int], Any], t: int, f: Flow) -> Any:
     return value(f, t)
+
+
+def without_last(model: LayerModel) -> LayerModel:
+    """Return a model into which no gradient of h_n enters as one whose last steps are not reached, if it is that."""
+    if model.counted.kind != "but last" or model.reached != When():
+        return model
+    return replace(model, reached=model.counted, counted=When(), entry=LayerModel().entry)

@@ -97,7 +97,7 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
         there = f"(x[t] == 0).all({'' if model.at_zero.batch else '1, keepdims=True'})"
         found["at zero"] = f"    h[t] = np.where({there}, {model.at_zero.state}, h[t])"
         found["at zero"] += f"; output[t] *= ~{there}" if model.at_zero.silent else ""
-    return found | _back(model, nonlinearity) if back else found
+    return found | (_back(model, nonlinearity) if back else {}) | _limits(model)
 
 
 def _output(model: LayerModel, nonlinearity: str) -> str:
@@ -154,16 +154,21 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
         if limit.kind == "running sum":
             text += f"; {name} = {clipped(name, limit)}"
         found[role] = text if role == "hx" else f"    {text}"
-    for role, limit in model.limits.items():
-        if limit.kind != "running sum":
-            found[f"limit of {role}"] = limit_line(role, limit)
+    return found
+
+
+def _limits(model: LayerModel) -> dict[str, str]:
+    found = {
+        f"limit of {role}": limit_line(role, limit)
+        for role, limit in model.limits.items()
+        if limit.kind != "running sum"
+    }
     joint = next((limit for limit in model.limits.values() if limit.kind == "joint norm"), None)
     if joint is not None:
         over = joint.over or [role for role, other in model.limits.items() if other == joint]
         squares = ", ".join(NAMES[role].removesuffix("[t]") for role in over)
         beside = f" + {number(joint.beside)}" if joint.beside else ""
-        limits = {key: found.pop(key) for key in list(found) if key.startswith("limit of")}
-        found |= {"norm": f"norm = norm_of({squares}){beside}"} | limits
+        found = {"norm": f"norm = norm_of({squares}){beside}"} | found
     return found
 
 

@@ -417,7 +417,7 @@ class Run:
                 names_of = [name for name in found if name.endswith(".grad") and role_of(name) == of[0]]
                 number, n, t = SCALE[how]
                 found |= {name: found[name] * (number / (config.N**n * config.T**t)) for name in names_of}
-        return found if self.network.derived and not config.gated else within_limits(self.network, found, self.of)
+        return within_limits(self.network, found, self.of)
 
     def _out(self, wiring: Wiring) -> Ints:
         """Return where the numbers of an output, as it is laid out, lie among (t, n)."""

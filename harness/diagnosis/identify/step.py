@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
-from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, Inquiry, explains
+from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerModel, Sum, When
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
@@ -39,6 +40,7 @@ TABLE: Final = (
     np.array([-8.1, -7.2, -6.3, -5.2, -4.1, -3.6, -2.7, -2.3, -1.9, -1.2, 1.1, 1.6, 2.2, 2.6, 3.3, 3.9]),
     np.array([-2.1, -1.45, -1.05, 1.02, 1.4, 1.8, 2.05, 2.45, 3.05, 4.6, 5.1, 5.9, 6.1, 6.7, 7.3, 8.3]),
 )
+SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
@@ -54,6 +56,7 @@ class StepForm(NamedTuple):
     written: str = "h[t]"
     shown: When = When()
     terms: tuple[str, ...] = ()  # the only ones of its sum, if given
+    shorter: str = ""  # the array of shorter runs that shows the states, as ``Asker`` has it, if the output does not
 
 
 class StepInquiry(Inquiry):
@@ -62,6 +65,8 @@ class StepInquiry(Inquiry):
     def _step(self) -> bool:
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
+        kinds = self._kinds()
+        self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else LARGE
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         number = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
         seen: dict[tuple[bool, str], list[list[Flow]]] = {}
@@ -77,7 +82,8 @@ class StepInquiry(Inquiry):
         if not of():
             return False
         first: LayerModel | None = None
-        for form in self._forms(of()):
+        for form in self._forms(kinds, of()):
+            self.asker.shorter = form.shorter
             model = self._formed(form, of(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 model = replace(model, final=final)
@@ -87,35 +93,59 @@ class StepInquiry(Inquiry):
                     self._find_blank()
                     return True
             first = first or model
+        self.asker.shorter = ""
         self.model = first or self.model
         return first is not None
 
-    def _forms(self, seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
+    def _forms(self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
-        kinds = self._kinds()
+        readings = list[StepForm]()
+        for reading in self._readings(kinds, seen):
+            readings.append(reading)
+            yield reading
+        for reading in readings:
+            self.asker.shorter = reading.shorter
+            if reading.written == "h[t-1]" and not reading.shorter:
+                continue  # of a single step it shows nothing
+            if terms := self._arranged(reading):
+                yield reading._replace(terms=terms)
+        for shorter in dict.fromkeys(reading.shorter for reading in readings):
+            self.asker.shorter = shorter
+            outsides = [*self._outsides()]
+            for reading in readings:
+                if reading.shorter == shorter and reading.visited == When() and (shorter or reading.written == "h[t]"):
+                    for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
+                        yield reading._replace(kind=kind, factor=factor, added=added)
+
+    def _readings(
+        self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]
+    ) -> Iterator[StepForm]:
+        """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
         if all((np.asarray(f.raw[0]) == f.given).all() for flows in seen for f in flows):
             yield StepForm(self._nonlinearity, written="h[t-1]")
-        for kind, factor in kinds:
-            yield StepForm(kind, factor)
+        plain = [StepForm(kind, factor) for kind, factor in kinds]
+        sums = [StepForm(kind, written="s[t]") for kind in self._kinds_of_sums(kinds)]
+        yield from (*sums, *plain) if plain[0].kind == ACTIVATIONS["identity"] else (*plain, *sums)
         if (visited := self._visited(seen)) is not None:
             for kind, factor in kinds:
                 yield StepForm(kind, factor, visited=visited)
-        for kind in dict.fromkeys([*(kind for kind, _ in kinds), self._nonlinearity]):
-            yield StepForm(kind, written="s[t]")
         yield StepForm(self._nonlinearity, written="phi(h[t])")
         yield StepForm(kinds[0][0], written="h[T-1-t]")
         for by in ("h_n", "output"):
             for written, shown in self._writings(by):
                 for kind, factor in kinds:
-                    yield StepForm(kind, factor, written=written, shown=shown)
+                    yield StepForm(kind, factor, written=written, shown=shown, shorter=by)
+
+    def _kinds_of_sums(self, kinds: Sequence[tuple[Activation, float]]) -> list[Activation]:
+        """Return what may be the activation if the sums are returned: the output has none, and h_n shows which."""
+        if self.place != (0, 0):
+            return [self._nonlinearity]
+        if all(kind != ACTIVATIONS["identity"] for kind, _ in kinds):
+            return []
+        self.asker.shorter = "h_n"
+        found = [kind for kind, factor in self._kinds() if kind != ACTIVATIONS["identity"] and factor == 1]
         self.asker.shorter = ""
-        for kind, factor in kinds:
-            if terms := self._arranged(kind, factor):
-                yield StepForm(kind, factor, terms=terms)
-        outsides = [*self._outsides()]
-        for factor, added in outsides:
-            for kind in dict.fromkeys([*(kind for kind, _ in kinds), ACTIVATIONS["identity"]]):
-                yield StepForm(kind, factor, added)
+        return found
 
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
@@ -129,18 +159,17 @@ class StepInquiry(Inquiry):
         N = self._base["N"]
         return {"N": N + 1 if N > 1 else 1, "input_size": self.size - 1, "hidden_size": self.size + 1}
 
-    def _arranged(self, kind: Activation, factor: float) -> tuple[str, ...]:
+    def _arranged(self, form: StepForm) -> tuple[str, ...]:
         """Return the terms of a step by what x, hx and the biases each make alone; none if one of these is no term."""
         found: list[str] = []
         for part, zero in (("x", ("hx", "bias")), ("h", ("x", "bias")), ("b", ("x", "hx"))):
-            flows = self._observed(1, 8, zero=zero, positive=kind.positive, **self._wide)
+            flows = self._observed(1, 8, zero=zero, positive=form.kind.positive, **self._wide)
             if not flows or not flows[0].out or (part == "h" and not (self._base or {}).get("hx")):
                 continue
-            for f in flows:
-                f.h = dict(f.out)
+            self._read(flows, form)
             names = {name: None for name in STEP if STEP[name].fits(flows[0]) and name != "1"}
             own = [name for name, _ in LayerModel().step if name.startswith(part)]
-            system = self._system(flows, StepForm(kind, factor), names, 0)
+            system = self._system(flows, form, names, 0)
             some = [own, *([name] for name in names if part != "b"), [name for name in names if name.startswith("b_")]]
             fits = (solve({name: system[0][name] for name in one}, system[1], self.noise) for one in some if system)
             found += next((by for by in fits if by is not None), {})
@@ -228,8 +257,8 @@ class StepInquiry(Inquiry):
             if s.size and np.ptp(h):
                 if (np.abs(h - own.value(s)) <= 64 * self.noise * (1 + np.abs(s))).all():
                     return [(own, 1.0)]
-                found = recognised(*self._table(TABLE, through), self.noise)
-                return [*found, (own, 1.0)]
+                if found := recognised(*self._table(TABLE, through), self.noise):
+                    return [*found, (own, 1.0)]
         return [(own, 1.0)]
 
     def _table(self, rows: Sequence[Floats], through: str) -> tuple[Floats, Floats]:
@@ -248,15 +277,7 @@ class StepInquiry(Inquiry):
         for flows in seen:
             if form.written == "h[t-1]" and not self.asker.shorter:
                 flows = [_ended_before(f) for f in flows if f.T > 1]
-            for f in flows:
-                f.hx = f.given
-                turned = form.written == "h[T-1-t]" and not self.asker.shorter
-                f.out = dict(enumerate(reversed(f.raw) if turned else f.raw))
-                if form.written == "phi(h[t])":
-                    f.out = {t: form.kind.inverse(o)[0] for t, o in f.out.items()}
-                f.h = {t: form.kind.of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
-                for t in range(f.T):
-                    f.h[t] = f.h[t] if form.visited.at(t, f.T) else f.state(t - 1)
+            self._read(flows, form)
             fits = {name: term for name, term in terms.items() if term.fits(flows[0])}
             by = self._steps(flows, form, fits)
             if by is None and not every:
@@ -267,11 +288,23 @@ class StepInquiry(Inquiry):
         step, other = gathered(every, self.noise), self._otherwise(every)
         if step is None or other is None:
             return None
-        scales = {(coef.value, coef.scale) for _, coef in step}
-        if len(scales) == 1 and len(step) >= MOST and (scale := scales.pop())[1] == "" and scale[0] != 1:
-            plain = tuple((name, coef._replace(value=1.0)) for name, coef in step)  # the argument as a whole is scaled
-            return self._model(form, plain, other, every[0][0].start, scale[0])
+        [(inside, times)] = Counter(coef.value for _, coef in step if not coef.scale).most_common(1) or [(1.0, 0)]
+        if times >= MOST and inside != 1:  # the argument as a whole is scaled
+            step = tuple((name, coef._replace(value=coef.value / inside)) for name, coef in step)
+            return self._model(form, step, other, every[0][0].start, inside)
         return self._model(form, step, other, every[0][0].start)
+
+    def _read(self, flows: Sequence[Flow], form: StepForm) -> None:
+        """Give flows the states that a form says were returned."""
+        for f in flows:
+            f.hx = f.given
+            turned = form.written == "h[T-1-t]" and not self.asker.shorter
+            f.out = dict(enumerate(reversed(f.raw) if turned else f.raw))
+            if form.written == "phi(h[t])":
+                f.out = {t: form.kind.inverse(o)[0] for t, o in f.out.items()}
+            f.h = {t: form.kind.of(o) if form.written == "s[t]" else o for t, o in f.out.items()}
+            for t in range(f.T):
+                f.h[t] = f.h[t] if form.visited.at(t, f.T) else f.state(t - 1)
 
     def _model(
         self, form: StepForm, step: Sum, otherwise: tuple[tuple[Activation, When], ...], start: str, inside: float = 1.0

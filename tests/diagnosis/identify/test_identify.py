@@ -15,13 +15,13 @@ from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
 from harness.checks.laws import LAWS
-from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Network, When
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
@@ -62,6 +62,56 @@ def test_each_part_of_the_way_back_is_found(changes: dict[str, Any], sentence: s
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
     assert found.whole
+
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def in_step(**terms: tuple[str, Coef]) -> Sum:
+    """Return nn.RNN's sum of a step with other terms in the place of those of x, h and the biases."""
+    return tuple(
+        terms.get(part, (name, coef))
+        for part, (name, coef) in zip(("x", "b", "h", "c"), LayerModel().step, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # a clip at each step shows in the gradients that are not clipped themselves, and those in large weights
+        {"step_limit": ("dh", Limit("elements", 5.0)), "limits": dict.fromkeys(PARAMETERS, Limit("elements", 1.0))},
+        {"step_limit": ("da", Limit("elements", 1.0)), "limits": {"hx": Limit("elements", 0.5)}},
+        # gradients may be the derivative of a wrong way forward, and clipped
+        {"written": "h[min(t, 1)]", "limits": {"x": Limit("elements", 5.0)}},
+        # states that the output does not show, and a matrix that is read otherwise; or states that either of two shows
+        {"shown": When("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
+        {"shown": When("from", 1), "final": "h[0]"},
+        # the last step differs from all others in two ways
+        {"sloped": When("but last", 1), "at": "t-1"},
+        {"sloped": When("last", 1), "counted": When("but last", 1)},
+        # what is 0 in long sequences, or in short ones
+        {
+            "step": in_step(h=("h[t-1] @ W_hh.T", Coef(when=When("but block", 2)))),
+            "written": "h[max(t, T-5)]",
+            "passes": When("but every from the end", 3),
+        },
+        {"passes": When("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
+        {"activation": Activation("hardshrink", (0.5,))},
+        # the words are those of the one mistake
+        {"written": "s[t]"},
+        {"inside": 2.0, "step": in_step(c=("b_hh", Coef(2.0)))},
+    ],
+    ids=range(12),
+)
+def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> None:
+    model = replace(LayerModel(), **changes)
+
+    found = identified(model)
+
+    assert found.whole
+    assert {m.sentence for m in mistakes_of(found.network, "tanh")} == {
+        m.sentence for m in mistakes_of(Network(model), "tanh")
+    }
 
 
 def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identification, list[str]]:
