@@ -1,11 +1,12 @@
 """Tests of an identified layer: without a difference it is nn.RNN, and its lines do what it computes."""
 
+from itertools import count, repeat
 from random import Random
 
 import numpy as np
 import pytest
 
-from benchmarks.composed import drawn, executed
+from benchmarks.composed import STACKS, drawn, drawn_network, executed, stacked
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -51,6 +52,21 @@ def test_the_lines_of_a_layer_do_what_it_computes(seed: int) -> None:
     assert made["h_n"] == pytest.approx(h_n, rel=1e-9, abs=1e-12)
     for name, gradient in gradients.items():
         assert made[f"{name}.grad"] == pytest.approx(gradient, rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_lines_of_a_stack_do_what_it_computes(seed: int) -> None:
+    network, _, stack = next(
+        one for one in map(drawn_network, map("stack/{}/{}".format, repeat(seed), count())) if one[2]
+    )
+    case = draw(GENERIC.replace(T=5, N=2, loss="both", **STACKS[stack]), "default", seed)
+    weights = {name: np.asarray(w) for name, w in case.weights.items()}
+
+    output, h_n, gradients = stacked(network, case.x, case.hx, weights, case.cotangents)
+    made = run(network, case)
+
+    for name, array in {"output": output, "h_n": h_n, **{f"{n}.grad": g for n, g in gradients.items()}}.items():
+        assert made[name] == pytest.approx(array, rel=1e-9, abs=1e-12), name
 
 
 @pytest.mark.parametrize("seed", range(20))
