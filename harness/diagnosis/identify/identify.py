@@ -227,22 +227,29 @@ def _otherwise_wired(
 def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
+    layered = view.name in ("layers", "directions") and not isinstance(network.first, GatedModel)
+
+    def summed() -> Network:
+        place = (1, 0) if view.name == "layers" else (0, 1)
+        stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
+        return _summed(asker, network, place, list(fresh_answers(asker, **stack)))
+
     if not inquiry.explained(network, inquiry.forward):
         found = inquiry.forth(network, 1)
-        layered = view.name in ("layers", "directions") and not isinstance(network.first, GatedModel)
         if found is None and layered:
-            place = (1, 0) if view.name == "layers" else (0, 1)
-            stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
-            summed = _summed(asker, network, place, list(fresh_answers(asker, **stack)))
-            found = summed if inquiry.explained(summed, inquiry.forward) else inquiry.forth(summed)
+            found = one if inquiry.explained(one := summed(), inquiry.forward) else inquiry.forth(one)
         found = found or inquiry.forth(network)
         if found is None:
             return network, []
         network = found
+    both = [*inquiry.forward, *inquiry.backward]
     if inquiry.explained(network, inquiry.backward):
-        return network, [*inquiry.forward, *inquiry.backward]
-    back = inquiry.back(network)
-    return (network, inquiry.forward) if back is None else (back, [*inquiry.forward, *inquiry.backward])
+        return network, both
+    if (back := inquiry.back(network)) is not None:
+        return back, both
+    if layered and inquiry.explained(one := summed(), both):
+        return one, both
+    return network, inquiry.forward
 
 
 def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response]) -> Network:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.composed import ONLY, drawn, identified, subject_of
-from benchmarks.layers import third_back, third_numpy
+from benchmarks.layers import fourth_ports, third_back, third_numpy
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
@@ -432,14 +432,23 @@ def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNN
 
 
 @pytest.mark.parametrize(
-    ("layer", "sentence"),
+    ("layer", "stack", "sentence"),
     [
-        (third_back.two_readers, "gives x, and the layers below, no gradient from the reverse direction"),
-        (third_back.same_order, "takes the gradient of the output in the order of time, not in that of its own steps"),
+        (
+            third_back.two_readers,
+            {"bidirectional": True},
+            "gives x, and the layers below, no gradient from the reverse direction",
+        ),
+        (
+            third_back.same_order,
+            {"bidirectional": True},
+            "takes the gradient of the output in the order of time, not in that of its own steps",
+        ),
+        (fourth_ports.p18, {"num_layers": 2}, "takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2"),
     ],
 )
-def test_gradients_between_directions_of_a_layer_that_always_has_both_are_told(layer: Any, sentence: str) -> None:
-    subject, case = as_subject(layer), draw(RNNConfig(1, 1, bidirectional=True, T=2, N=1, loss="output"), "normal", 0)
+def test_gradients_between_directions_and_layers_are_told(layer: Any, stack: dict[str, Any], sentence: str) -> None:
+    subject, case = as_subject(layer), draw(RNNConfig(1, 1, T=2, N=1, loss="output", **stack), "normal", 0)
 
     found = identified_of(Observations(subject), scope_of(subject), case)
 
