@@ -100,12 +100,13 @@ def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cot
     space |= {name: Zeros((N, H)) for name in ("g", "da", "dh", "slope", "passed")} | {"dx": np.zeros_like(x)}
     space |= {"dW_ih": 0 * W_ih, "dW_hh": 0 * W_hh, "db_ih": zeros.copy(), "db_hh": zeros.copy()}
     space |= {"sigmoid": lambda v: 1 / (1 + np.exp(-v)), "erf": np.vectorize(math.erf, otypes=[float])}
-    space |= {"h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
+    space |= {"dh_next": np.zeros((N, H)), "h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
     space |= {"norm_of": lambda *arrays: np.sqrt(sum((a * a).sum() for a in arrays))}
     for t, g in enumerate(cotangents.get("output.grad", ())):
         if (step := WRITTEN[model.written](t, T)) >= 0 and model.shown.at(t, T):
             space["g"][step] = space["g"][step] + g
     program = "\n".join(text.values()).replace("h[0:T]", "np.stack([h[t] for t in range(T)])")
+    program = program.replace("dh_next[t+1]", "dh_next").replace("dh_next[0]", "dh_next")  # of the step before it
     if program.count("for t in reversed(") == 2:  # the first step that the way back reaches
         loop = next(line for line in text.values() if line.startswith("for t in reversed("))
         program = program.replace(loop, f"first = min({loop[len('for t in reversed(') : -2]}, default=0)\n{loop}", 1)

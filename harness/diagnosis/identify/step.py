@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -43,6 +44,7 @@ TABLE: Final = (
 SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
+OPERAND: Final = re.compile(r"\b(?:x|h|b_ih|b_hh)\b")
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
@@ -531,6 +533,12 @@ def _of_part(right: str, name: str) -> bool:
 
 
 def ordered(terms: Sum, right: Sum) -> Sum:
-    """Return a sum with its terms in nn.RNN's order, and what nn.RNN does not have behind."""
+    """Return a sum with its terms in nn.RNN's order, each other one where nn.RNN's with its first operand stands."""
+    operands = [OPERAND.findall(name)[0] for name, _ in right]
     names = [name for name, _ in right]
-    return tuple(sorted(terms, key=lambda term: names.index(term[0]) if term[0] in names else len(names)))
+
+    def place(term: tuple[str, Coef]) -> tuple[int, bool]:
+        first = next((one for one in OPERAND.findall(term[0]) if one in operands), None)
+        return len(names) if first is None else operands.index(first), term[0] not in names
+
+    return tuple(sorted(terms, key=place))

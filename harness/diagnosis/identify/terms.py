@@ -363,11 +363,6 @@ LINK: Final = {
 }
 
 
-def _dn(f: Flow, t: int) -> Numbers:
-    """Return what step t+1 passes on to step t, as nn.RNN's does."""
-    return f.back(f.da, t + 1) @ f.W_hh
-
-
 def _others(f: Flow, t: int) -> Numbers:
     total: Numbers = np.zeros((f.N, f.H))
     for k, da in f.da.items():
@@ -401,7 +396,7 @@ INDICES: Final[dict[str, Callable[[int, int], int]]] = {
 QUANTITIES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
     "x": lambda f, t: f.input(t),
     "h": lambda f, t: f.state(t),
-    "s": lambda f, t: f.back(f.s, t),
+    "s": lambda f, t: f.back(f.s, min(t, f.T - 1)),
     "g": lambda f, t: f.back(f.g, t),
     "dh": lambda f, t: f.back(f.dh, t),
     "da": lambda f, t: f.back(f.da, t),
@@ -418,8 +413,8 @@ RIGHT: Final = {
     "h[t]": _operand("h", "t"),
     **{f"{one}[{index}]": _operand(one, index) for one in QUANTITIES for index in INDICES},
     "hx": Term(lambda f, t: f.hx),
-    "h[t-1][:1]": Term(lambda f, t: f.state(t - 1)[:1] + np.zeros((f.N, 1))),
-    "x[t][:1]": Term(lambda f, t: f.x[t][:1] + np.zeros((f.N, 1))),
+    "(h[t-1][:1] + 0 * h[t-1])": Term(lambda f, t: f.state(t - 1)[:1] + np.zeros((f.N, 1))),
+    "(x[t][:1] + 0 * x[t])": Term(lambda f, t: f.x[t][:1] + np.zeros((f.N, 1))),
     "np.tanh(h[t-1])": Term(lambda f, t: mapped(f.state(t - 1), np.tanh, 1.0)),
     "np.tanh(x[t])": Term(lambda f, t: mapped(f.x[t], np.tanh, 1.0)),
     "1": Term(lambda f, t: None),
@@ -448,7 +443,7 @@ INPUT: Final = {
     "da[t-1] @ W_ih": Term(lambda f, t: f.back(f.da, t - 1) @ f.W_ih),
     "da[t] @ W_ih.T": Term(lambda f, t: f.back(f.da, t) @ f.W_ih.T, True),
     "da[t] @ W_hh @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_hh @ f.W_ih),
-    "dn[t] @ W_ih": Term(lambda f, t: _dn(f, t) @ f.W_ih),
+    "da[t+1] @ W_hh @ W_ih": Term(lambda f, t: f.back(f.da, t + 1) @ f.W_hh @ f.W_ih),
     "dh[t] @ W_ih": Term(lambda f, t: f.back(f.dh, t) @ f.W_ih),
     "g[t] @ W_ih": Term(lambda f, t: f.back(f.g, t) @ f.W_ih),
     "da[t] @ W_hh": Term(lambda f, t: f.back(f.da, t) @ f.W_hh, True),
@@ -490,7 +485,7 @@ STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "np.tanh(hx)": lambda f: mapped(f.hx, np.tanh, 1.0, ELEMENTWISE[0][2]),
     "np.maximum(hx, 0)": lambda f: mapped(f.hx, lambda v: np.maximum(v, 0), 1.0, ELEMENTWISE[1][2]),
     "hx[:1] + 0 * hx": lambda f: f.hx[:1] + np.zeros((f.N, 1)),
-    "hx.mean(0) + 0 * hx": lambda f: _mean(f.hx),
+    "hx.mean(0) + 0 * hx": lambda f: _mean(f.hx) + np.zeros((f.N, 1)),
     "-hx": lambda f: f.hx * -1.0,
     "0.5 * hx": lambda f: f.hx * 0.5,
     "2 * hx": lambda f: f.hx * 2.0,

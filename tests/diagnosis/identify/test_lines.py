@@ -1,0 +1,125 @@
+"""Tests of every choice that a layer may have: the line that a report shows does what is computed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.composed import executed
+from harness import RNNConfig, draw
+from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.layer import FINAL
+from harness.diagnosis.identify.model import (
+    ONE,
+    PATTERNS,
+    SCALES,
+    Coef,
+    Entry,
+    LayerModel,
+    Limit,
+    Link,
+    Network,
+    Sum,
+    When,
+)
+from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.terms import (
+    ADDED,
+    AT,
+    INPUT,
+    LEFT,
+    LINK,
+    MASKS,
+    RIGHT,
+    SLOPES,
+    START,
+    STARTS,
+    STEP,
+    WRITTEN,
+)
+
+GENERIC = RNNConfig(4, 4, T=5, N=3, dtype="float64", hx=True, loss="both")
+STEP_SUM = LayerModel().step
+IN_PLACE = "h[t] @ np.tril(W_hh, -1).T"  # the state that it makes, unit by unit: no line of its own computes it
+ROLES = {"weight_ih": "x[t]", "weight_hh": "h[t-1]", "bias_ih": "1", "bias_hh": "1"}
+
+
+def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
+    """Yield a layer for each choice of each slot."""
+    steps = [name for name, term in STEP.items() if not term.other and name != IN_PLACE]
+    yield from ((f"step {name}", LayerModel(step=with_term(name))) for name in steps)
+    yield from ((f"added {name}", LayerModel(added=((name, ONE),))) for name in ADDED)
+    for when in (When(kind, 2) for kind in PATTERNS if kind != "all"):
+        late = Coef(when=when)
+        yield f"when {when}", LayerModel(step=(*STEP_SUM[:3], ("b_hh", late)))
+    for scale in SCALES:
+        for divides in (True, False):
+            coef = Coef(scale=scale, divides=divides)
+            yield f"scale {scale} {divides}", LayerModel(step=(("x[t] @ W_ih.T", coef), *STEP_SUM[1:]))
+    starts = [name for name in STARTS if "below" not in name and "beside" not in name]  # which a single layer lacks
+    yield from ((f"start {name}", LayerModel(start=name)) for name in starts)
+    yield from ((f"final {name}", LayerModel(final=name)) for name in FINAL)
+    yield from ((f"written {name}", LayerModel(written=name)) for name in WRITTEN)
+    yield from ((f"activation {name}", LayerModel(activation=one)) for name, one in ACTIVATIONS.items())
+
+
+def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
+    """Yield a layer for each choice of each slot."""
+    yield from ((f"reached {kind}", LayerModel(reached=When(kind, 2))) for kind in PATTERNS if kind != "all")
+    for scale in SCALES:
+        one = "da[t] . h[t-1]", Coef(scale=scale)
+        yield f"scale of a gradient {scale}", LayerModel(readouts={"weight_hh": (one,)})
+    yield from ((f"slope {name}", LayerModel(slope=((name, 1.0),))) for name in SLOPES)
+    yield from ((f"at {name}", LayerModel(at=name)) for name in AT)
+    for name in LINK:
+        yield from ((f"link {name} {sloped}", LayerModel(links=(Link(name, sloped),))) for sloped in (True, False))
+    for role, right in ROLES.items():
+        for left in LEFT:
+            yield f"{role} {left}", readout(role, f"{left} . {right}")
+            if left in ("da[t]", "g[t]") and right == "1":
+                yield f"{role} over units {left}", readout(role, f"summed over units {left} . {right}")
+        for other in RIGHT if right != "1" else ():
+            yield f"{role} {other}", readout(role, f"da[t] . {other}")
+            yield f"{role} {other} transposed", readout(role, f"transposed da[t] . {other}")
+        for sequence in ("first", "last"):
+            yield f"{role} {sequence}", readout(role, f"sequence {sequence}: da[t] . {right}")
+    yield from ((f"mask {mask}", readout("weight_hh", f"masked {mask}: da[t] . h[t-1]")) for mask in MASKS)
+    yield from ((f"x {name}", readout("x", name)) for name in INPUT)
+    yield from ((f"hx {name}", readout("hx", name)) for name in START)
+    for how in ("g", "instead", "passed"):
+        yield f"entry {how}", LayerModel(entry=(Entry(how, Coef(when=When("last", 1))),))
+    for kind in ("elements", "norm", "joint norm", "running sum"):
+        yield f"limit {kind}", LayerModel(limits=dict.fromkeys(("weight_ih", "weight_hh"), Limit(kind, 0.125)))
+        if kind in ("elements", "norm"):
+            for place in ("da", "dh", "dh_next"):
+                yield f"limit {kind} of {place}", LayerModel(step_limit=(place, Limit(kind, 0.125)))
+
+
+def with_term(name: str) -> Sum:
+    """Return nn.RNN's sum with a term more, or at another coefficient."""
+    return (*(one for one in STEP_SUM if one[0] != name), (name, Coef(0.5)))
+
+
+def readout(role: str, name: str) -> LayerModel:
+    """Return a layer with a gradient of one term."""
+    return LayerModel(readouts={role: ((name, ONE),)})
+
+
+MODELS = dict([*on_the_way_forward(), *on_the_way_back()])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_line_of_a_choice_does_what_it_computes(name: str) -> None:
+    model = MODELS[name]
+    case = draw(GENERIC, "default", 1)
+    weights = {role: np.asarray(w) for role, w in case.weights.items()}
+
+    with np.errstate(divide="ignore"):  # by a norm of zeros, which no limit cuts off
+        output, h_n, gradients = executed(model, case.x, case.hx, weights, case.cotangents)
+    made: dict[str, Any] = run(Network(model), case)
+
+    assert made["output"] == pytest.approx(output, rel=1e-9, abs=1e-12)
+    assert made["h_n"] == pytest.approx(h_n, rel=1e-9, abs=1e-12)
+    for of, gradient in gradients.items():
+        assert made[f"{of}.grad"] == pytest.approx(gradient, rel=1e-9, abs=1e-12), of
