@@ -329,9 +329,8 @@ def drawn_network(seed: str) -> tuple[Network, list[str], str]:
         change, where, drawing = random.choice(SLOTS[name]), random.choice(["first", "other", "both"]), random.random()
         first = change(Random(drawing), first) if where != "other" else first
         other = change(Random(drawing), other) if where != "first" else other
-    if "joint norm" in {
-        limit.kind for model in (first, other) for limit in model.limits.values()
-    }:  # of which layers it is, no line of one says
+    limits = [one for model in (first, other) for one in model.limits.items()]
+    if any(role in ("x", "hx") or limit.kind == "joint norm" for role, limit in limits):  # of all layers together
         return drawn_network(f"{seed}/again")
     if stack == "layers":
         return Network(first, above=other), names, stack

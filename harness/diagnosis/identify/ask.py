@@ -19,7 +19,7 @@ from harness.oracle.arithmetic import FORMATS
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
 from harness.space.case import Array, Case, prescribe
-from harness.space.config import RNNConfig, fitted_lengths
+from harness.space.config import RNNConfig, fitted_lengths, weight_names
 from harness.space.parts import ConfigError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
@@ -86,7 +86,6 @@ def rounding_of(dtype: str) -> Rounding:
     return Rounding(form.u, form.underflow, form.largest, FUNCTION)
 
 
-UNIT: Final = {"x": "weight_ih_l0", "hx": "weight_hh_l0"}  # the unit matrix by which a number becomes the sum itself
 PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
 ENOUGH: Final = 10  # questions that tell how long one takes
 
@@ -243,24 +242,33 @@ class Asker:
             arrays["x"] = np.nan_to_num(arrays["x"])  # whether padding is read shows in NaN, what it is read as in 0
         return self.of(Case.from_arrays(config, arrays))
 
-    def unit(self, values: Floats, through: str) -> tuple[Floats, Floats] | None:
-        """Return what a single step makes of some sums, with these: all is 0 but a bias, or x or hx times a unit."""
-        sizes = CaseSizes(1, 1, len(values), len(values))
-        if (config := self.config(**sizes._asdict(), hx=through == "hx", loss=None)) is None:
+    def unit(
+        self, values: Floats, through: str, place: tuple[int, int] = (0, 0), **stack: Any
+    ) -> tuple[Floats, Floats] | None:
+        """Return what a single step of a layer and direction makes of some sums, with these.
+
+        All is 0 but a bias, x or its own row of hx, with a unit matrix. The output must be its layer's.
+        """
+        sizes, (layer, d) = CaseSizes(1, 1, len(values), len(values)), place
+        if (config := self.config(**sizes._asdict(), hx=through == "hx", loss=None, **stack)) is None:
             return None
+        W = weight_names(layer, d)[0 if through == "x" else 1] if through in ("x", "hx") else ""
         arrays: dict[str, Array] = {}
         for name, spec in config.given.items():
             array = np.zeros(spec.shape)
-            if name in (UNIT.get(through), "readout.weight"):
+            if name in (W, "readout.weight"):
                 array = np.eye(spec.shape[0], spec.shape[1])
+            elif name == through and name == "hx":
+                array[layer * config.num_directions + d] = np.resize(values, spec.shape[1:])
             elif name == through:
                 array = np.resize(values, spec.shape)
             arrays[name] = array.astype(np.dtype(config.dtype))
         if (a := self.of(Case.from_arrays(config, arrays))) is None or a.steps is None:
             return None
-        s = np.asarray(arrays[through], np.float64).ravel()
-        number = min(len(s), config.hidden_size)
-        return s[:number], a.steps[0, 0, :number]
+        given = arrays[through][layer * config.num_directions + d] if through == "hx" else arrays[through]
+        s, H = np.asarray(given, np.float64).ravel(), config.hidden_size
+        number = min(len(s), H)
+        return s[:number], a.steps[0, 0, d * H :][:number]
 
     def sequences(self, number: int) -> Floats | None:
         """Return what a single step makes of some sequences, of one positive number each."""

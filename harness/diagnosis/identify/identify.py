@@ -91,6 +91,7 @@ class LayerInquiry(LimitInquiry):
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
+        self.model = _known_part(self.model, ())  # the way back of another layer tells nothing of this one's
         best = self._best(1)
         if best is None or best[2]:
             counted = self._counted()

@@ -20,6 +20,7 @@ from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerMode
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.terms import (
     ADDED,
+    ARRANGED,
     GENERAL,
     STARTS,
     STEP,
@@ -90,7 +91,7 @@ class StepInquiry(Inquiry):
             if model is not None and (final := self._final(model)) is not None:
                 model = replace(model, final=final)
                 if self._holds(model):
-                    self.model = model
+                    self.model = self._shortened(model)
                     self._find_tied()
                     self._find_blank()
                     return True
@@ -148,6 +149,16 @@ class StepInquiry(Inquiry):
         found = [kind for kind, factor in self._kinds() if kind != ACTIVATIONS["identity"] and factor == 1]
         self.asker.shorter = ""
         return found
+
+    def _shortened(self, model: LayerModel) -> LayerModel:
+        """Return a model whose several terms of x or h are one with a matrix that is read otherwise, if they are."""
+        for right in ("x[t] @ W_ih.T", "h[t-1] @ W_hh.T"):
+            rest = tuple(one for one in model.step if not _of_part(right, one[0]))
+            for name in ARRANGED if len(model.step) - len(rest) > 1 else ():
+                other = replace(model, step=ordered((*rest, (name, ONE)), LayerModel().step))
+                if _of_part(right, name) and self._holds(other):
+                    return other
+        return model
 
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
@@ -246,15 +257,13 @@ class StepInquiry(Inquiry):
         return Activation(self.asker.nonlinearity)
 
     def _kinds(self) -> list[tuple[Activation, float]]:
-        """Return what may be the activation, with its factor; layers above and the reverse direction have the first's.
+        """Return what may be the activation, with its factor: at least that of the first layer.
 
         With unit matrices, and nothing beside x, the sum of the first step is x, whatever is wrong with it otherwise.
         Large numbers show where a function is cut off.
         """
         own = self.network.first.activation or self._nonlinearity
-        if self.place != (0, 0):
-            return [(own, 1.0)]
-        for through in ("x", "hx"):
+        for through in ("hx",) if self.place[0] else ("x", "hx"):  # what a layer above reads is not free
             s, h = self._table(TABLE[:1], through)
             if s.size and np.ptp(h):
                 if (np.abs(h - own.value(s)) <= 64 * self.noise * (1 + np.abs(s))).all():
@@ -265,7 +274,7 @@ class StepInquiry(Inquiry):
 
     def _table(self, rows: Sequence[Floats], through: str) -> tuple[Floats, Floats]:
         """Return values of s, and of what a single step makes of each."""
-        pairs = [pair for row in rows if (pair := self.asker.unit(row, through)) is not None]
+        pairs = [pair for row in rows if (pair := self.asker.unit(row, through, self.place, **self._stack)) is not None]
         if not pairs:
             return np.zeros(0), np.zeros(0)
         s, h = (np.concatenate(values) for values in zip(*pairs, strict=True))

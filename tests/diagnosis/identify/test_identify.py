@@ -100,8 +100,9 @@ def in_step(**terms: tuple[str, Coef]) -> Sum:
         # the words are those of the one mistake
         {"written": "s[t]"},
         {"inside": 2.0, "step": in_step(c=("b_hh", Coef(2.0)))},
+        {"step": in_step(h=("h[t-1] @ np.triu(W_hh).T", Coef()))},
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> None:
     model = replace(LayerModel(), **changes)
@@ -112,6 +113,24 @@ def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> Non
     assert {m.sentence for m in mistakes_of(found.network, "tanh")} == {
         m.sentence for m in mistakes_of(Network(model), "tanh")
     }
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        # each layer and direction is looked at for itself: its activation, and its way back
+        Network(above=LayerModel(activation=Activation("softshrink", (0.5,)))),
+        Network(LayerModel(passes=When("but every", 2)), above=LayerModel()),
+        Network(reverse=LayerModel(slope=(("h", 1.0), ("h**2", -1.0)))),
+    ],
+    ids=["above", "first", "reverse"],
+)
+def test_a_mistake_of_one_layer_or_direction_is_placed(network: Network) -> None:
+    found = identified(network, "layers" if network.above else "directions")
+
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        m.sentence for m in mistakes_of(network, "tanh")
+    ]
 
 
 def found_of(function: Any, scope: Scope = SCOPE) -> tuple[Identification, list[str]]:
