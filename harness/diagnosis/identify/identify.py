@@ -259,10 +259,13 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
         return network
     found = LayerInquiry(asker, place, network).identify()
     if found.forward and not found.unknown:
-        part: dict[str, Any] = {"above" if place[0] else "reverse": found.model}
-        whole = replace(network, derived=found.derived, **part)
-        if all(explains(whole, a, asker.rounding) for a in fresh):
-            return whole
+        # what it passes on to what it reads is not returned alone: it may be as in the first layer
+        passed = {role: terms for role, terms in network.first.readouts.items() if role == "x"}
+        for readouts in (found.model.readouts, {**found.model.readouts, **passed}):
+            part: dict[str, Any] = {"above" if place[0] else "reverse": replace(found.model, readouts=readouts)}
+            whole = replace(network, derived=found.derived, **part)
+            if all(explains(whole, a, asker.rounding) for a in fresh):
+                return whole
     return network
 
 

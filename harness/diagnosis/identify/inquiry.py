@@ -22,7 +22,7 @@ from harness.oracle.known import Floats
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
 LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
-LARGE: Final = 3.0  # times the weights of most cases, with which a product of four is as large as its operand
+LARGE: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
 

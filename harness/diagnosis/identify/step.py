@@ -69,7 +69,7 @@ class StepInquiry(Inquiry):
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
         kinds = self._kinds()
-        self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else LARGE
+        self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         number = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
         seen: dict[tuple[bool, str], list[list[Flow]]] = {}
@@ -99,6 +99,15 @@ class StepInquiry(Inquiry):
         self.asker.shorter = ""
         self.model = first or self.model
         return first is not None
+
+    def _shown_by(self) -> float:
+        """Return the least weights with which so many states are not 0 as the equations of a sum are counted on."""
+
+        def share(weights: float) -> float:
+            states = [a.steps for a in self.answers(SHORT, 4, weights=weights) if a.steps is not None]
+            return float(np.mean(np.stack(states) != 0)) if states else 0.0
+
+        return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE)
 
     def _forms(self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""

@@ -64,6 +64,7 @@ def test_each_part_of_the_way_back_is_found(changes: dict[str, Any], sentence: s
     assert found.whole
 
 
+PASSED = {"x": (("dh[t] @ W_ih", Coef()),)}
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -96,7 +97,7 @@ def in_step(**terms: tuple[str, Coef]) -> Sum:
             "passes": When("but every from the end", 3),
         },
         {"passes": When("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
-        {"activation": Activation("hardshrink", (0.5,))},
+        {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
         # the words are those of the one mistake
         {"written": "s[t]"},
         {"inside": 2.0, "step": in_step(c=("b_hh", Coef(2.0)))},
@@ -122,8 +123,9 @@ def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> Non
         Network(above=LayerModel(activation=Activation("softshrink", (0.5,)))),
         Network(LayerModel(passes=When("but every", 2)), above=LayerModel()),
         Network(reverse=LayerModel(slope=(("h", 1.0), ("h**2", -1.0)))),
+        Network(LayerModel(readouts=PASSED), reverse=LayerModel(readouts=PASSED, links=())),
     ],
-    ids=["above", "first", "reverse"],
+    ids=["above", "first", "reverse", "both"],
 )
 def test_a_mistake_of_one_layer_or_direction_is_placed(network: Network) -> None:
     found = identified(network, "layers" if network.above else "directions")
