@@ -28,7 +28,15 @@ from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import changed, wider
 from harness.diagnosis.identify.ask import Asker, SlowError
-from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, lacks_gradients, seen_of
+from harness.diagnosis.identify.cause import (
+    IdentifiedCause,
+    cause_of,
+    identified_of,
+    ill_shaped,
+    lacks_gradients,
+    of_shapes,
+    seen_of,
+)
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake
@@ -246,13 +254,17 @@ class Investigation:
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
-        tells = nameable(finding) is not None or lacks_gradients(finding.result)
+        result = finding.result
+        tells = nameable(finding) is not None or lacks_gradients(result) or of_shapes(result)
         if not tells or finding.result.nondeterministic:
             return None
         seen = seen_of(observations.subject, observations.of(finding.case), finding.result)
         for pins in self._pins(observations, finding, scope):
             found = self._identification(observations, finding.case, scope, pins)
-            cause = None if found is None else cause_of(found, seen, finding.result, self._said)
+            if found is None:
+                continue
+            cause = cause_of(found, seen, result, self._said)
+            cause = cause or ill_shaped(found, observations.of(finding.case), result, self._said)
             if cause is not None:
                 self._place(cause)
                 return cause

@@ -322,6 +322,43 @@ def test_two_findings_of_different_causes_are_two() -> None:
         assert recognised.earlier is None
 
 
+def not_transposed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    h, output, W = h0[0], [], weights["weight_ih_l0"]
+    for x_t in x:
+        h = np.tanh(x_t @ W + h @ weights["weight_hh_l0"].T + weights["bias_ih_l0"] + weights["bias_hh_l0"])
+        output.append(h)
+    return np.stack(output), h[None]
+
+
+def in_place_of_x(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    states = [h0[0]]
+    W, V, b_ih, b_hh = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    for x_t in x:
+        states.append(np.tanh(x_t @ W.T + b_ih + states[-1] @ V.T + b_hh))
+    output, dh, dx, dW, dV, db = np.stack(states[1:]), 0 * h0[0], np.zeros_like(x), 0, 0, 0
+    for t in reversed(range(len(x)) if "output.grad" in cotangents else ()):
+        da = (cotangents["output.grad"][t] + dh) * (1 - output[t] ** 2)
+        dx[t], dW, dV, db, dh = da @ W, dW + da.T @ states[t], dV + da.T @ states[t], db + da.sum(0), da @ V
+    gradients = {"weight_ih_l0": dW, "weight_hh_l0": dV, "bias_ih_l0": db, "bias_hh_l0": db, "x": dx, "hx": dh[None]}
+    return output, states[-1][None], {name: g for name, g in gradients.items() if f"{name}.grad" in config.gradients}
+
+
+@pytest.mark.parametrize(
+    ("function", "loss", "sentence"),
+    [
+        (not_transposed, None, "takes x[t] @ W_ih in its step, not x[t] @ W_ih.T, where input_size = hidden_size"),
+        (in_place_of_x, "output", "makes the gradient by weight_ih of da[t] and h[t-1], not of da[t] and x[t]"),
+    ],
+)
+def test_what_has_a_shape_where_two_sizes_are_equal_alone_is_one_mistake(
+    function: Any, loss: str | None, sentence: str
+) -> None:
+    scope = scope_of(as_subject(function)).only(num_layers=1, bidirectional=False, nonlinearity="tanh", lengths=None)
+    plain = scope.only(batch_first=False, bias=True, loss=loss)
+
+    assert causes(*searched(function, plain)) == [[sentence]]
+
+
 @pytest.mark.parametrize("needs", [{"hx": True}, {"hx": False}, {"bias": False}])
 def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs: dict[str, bool]) -> None:
     [(name, value)] = needs.items()

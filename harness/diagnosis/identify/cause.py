@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.checks.agreement import Observation, observe
 from harness.checks.lawfulness import asked_by, laws_of
-from harness.checks.result import Result
+from harness.checks.result import Raised, Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.ball import Rounding
@@ -19,9 +19,10 @@ from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import differing, explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
-from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.terms import LINK, STEP
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
 from harness.oracle.bound import np
@@ -85,6 +86,7 @@ class IdentifiedCause:
     new: tuple[Mistake, ...]  # those that were not said before, if any of these shows
     said: tuple[Mistake, ...] = ()  # those of earlier findings
     arrays: frozenset[str] = frozenset()  # the arrays in which a new one shows
+    raised: Raised | None = None  # the error that these raise where input_size is not hidden_size
 
     @property
     def fresh(self) -> int:
@@ -105,6 +107,9 @@ class IdentifiedCause:
 
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the identified layer gives what the subject does, and no mistake shows that is unsaid."""
+        if of_shapes(result):
+            other = ill_shaped(self.identified, observation, result, self.said)
+            return other is not None and other.new == self.new and other.raised == self.raised
         seen = seen_of(subject, observation, result)
         if not seen or not result.mismatches or not reproduced(self.identified, seen, result):
             return False
@@ -135,6 +140,8 @@ class IdentifiedCause:
     def shows_on(self, case: Case) -> bool:
         """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings."""
         plain, identified = case.plain(), self.identified
+        if self.raised is not None and case.config.input_size != case.config.hidden_size:
+            return True
         if any(getattr(case.config, name) != value for name, value in identified.pins.items()):
             return False
         known = {*identified.roles} - {*identified.unknown}
@@ -199,9 +206,11 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
     if observation.case.config.loss is not None:  # forward alone, each step starts at the subject's own state
         forward = forward_part(observation)
         pairs.insert(0, (forward.case, forward.outcome))
-    found = [
-        Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}) for case, outcome in pairs
-    ]
+    found = []
+    for case, outcome in pairs:
+        returned = case.config.returned
+        if all(v.shape == returned[n].shape for n, v in outcome.arrays.items() if n in returned):
+            found.append(Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}))
     for layers, output in (observation.prefixes or {}).items():
         found.append(Response(observation.case.prefix(layers), {"output": np.asarray(output, np.float64)}))
     return found
@@ -338,6 +347,40 @@ def identified_of(
     except (SlowError, ValueError, ArithmeticError):  # a singular matrix is a ValueError
         return None
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
+
+
+def _narrow(network: Network) -> set[tuple[str, str]]:
+    """Return the terms that have a shape only where input_size = hidden_size, each with the sum that it is in."""
+    found: set[tuple[str, str]] = set()
+    for model in (network.first, network.above, network.reverse):
+        if isinstance(model, LayerModel):
+            found |= {("step", name) for name, _ in model.step if STEP[name].square}
+            found |= {("link", link.term) for link in model.links if LINK[link.term].square}
+            found |= {
+                (role, name) for role, terms in model.readouts.items() for name, _ in terms if needs_square(role, name)
+            }
+    return found
+
+
+def of_shapes(result: Result) -> bool:
+    """Tell whether a subject raised an error, or returned an array of another shape."""
+    return result.raised is not None or (bool(result.mismatches) and result.mismatches[0].sort is Sort.SHAPE)
+
+
+def ill_shaped(
+    identified: Identification, observation: Observation, result: Result, said: Sequence[Mistake]
+) -> IdentifiedCause | None:
+    """Return the mistakes whose terms have no shape where a subject raised an error, or returned another shape."""
+    config = observation.case.config
+    if result.mismatches and result.mismatches[0].probed and observation.probed is not None:
+        config = observation.probed[0].config
+    if config.input_size == config.hidden_size or not of_shapes(result):
+        return None
+    narrow = _narrow(identified.network)
+    if result.mismatches:
+        narrow = {one for one in narrow if one[0] == role_of(result.mismatches[0].array)}
+    new = [m for m in _every(identified) if narrow - _narrow(_without(identified.network, m))]
+    return IdentifiedCause(identified, tuple(new), tuple(said), raised=result.raised) if new else None
 
 
 def cause_of(
