@@ -255,7 +255,8 @@ class Investigation:
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
         result = finding.result
-        tells = nameable(finding) is not None or lacks_gradients(result) or of_shapes(result)
+        tells = nameable(finding) is not None or lacks_gradients(result)
+        tells = tells or (of_shapes(result) and _fits_if_square(observations, finding.case))
         if not tells or finding.result.nondeterministic:
             return None
         seen = seen_of(observations.subject, observations.of(finding.case), finding.result)
@@ -337,6 +338,12 @@ class Investigation:
             )
 
         return check
+
+
+def _fits_if_square(observations: Observations, case: Case) -> bool:
+    """Tell whether a subject returns arrays of the right shapes where input_size = hidden_size."""
+    square = observations.of(draw(changed(case.config, {"input_size": case.config.hidden_size}), "normal", 1))
+    return square.config.input_size == square.config.hidden_size and square.unfit is None
 
 
 def _declared(asked: Question) -> Cause | None:
