@@ -254,7 +254,7 @@ class StepInquiry(Inquiry):
                     return
                 found.append((f.T, t, alike if o.any() else []))
         shown = fitting_pattern([(T, t, bool(alike)) for T, t, alike in found])
-        if shown is None:
+        if shown is None or not any(len(alike) == 1 for T, _, alike in found if T > 1):  # all states may be the same
             return
         for written, of in WRITTEN.items():
             fits = all(of(t, T) in alike for T, t, alike in found if alike)
