@@ -344,6 +344,9 @@ def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> Lay
     return replace(model, step=in_order(tuple(terms)))
 
 
+OF_ANOTHER: Final = {"_beside": "the other direction", "_below": "the layer below"}
+
+
 def _step_sentence(terms: Sum, right: str) -> str:
     if not terms:
         role = {"b_ih": "bias_ih", "b_hh": "bias_hh"}.get(right)
@@ -358,6 +361,10 @@ def _step_sentence(terms: Sum, right: str) -> str:
         if terms[0][1].when.kind == "but block" and right == "h[t-1] @ W_hh.T":
             return f"starts anew from zeros every {terms[0][1].when.k} steps"
         return f"adds {right} {when_words(terms[0][1].when)}"
+    for end, whose in OF_ANOTHER.items():
+        if [(name.replace(end, ""), coef) for name, coef in terms] == [(right, ONE)] and end in terms[0][0]:
+            operand = next(one for one in ("W_ih", "W_hh", "b_ih", "b_hh") if one in right)
+            return f"takes {operand} of {whose}, not its own"
     return f"takes {written(terms)} in its step, not {right}{where}"
 
 
