@@ -224,10 +224,6 @@ _READS: Final = {"RNN": (_ReadsOn(), _PadsAll(), _PadsPacked())} | {
 }
 
 
-def _reads(config: RNNConfig) -> tuple[Unroll, ...]:
-    return _READS[config.cell][: 2 + (config.lengths is not None)]
-
-
 _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True, True), (True, False), (False, True)))
 
 READ_ON: Final = "bfloat16 rows are read on"  # what it does to a sequence depends on the one behind

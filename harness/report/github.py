@@ -12,8 +12,6 @@ from typing import Final
 from harness.report.complaints import Complaint, Summary
 from harness.report.upgrade import Standing, Upgrade
 
-IN_GITHUB: Final = "GITHUB_ACTIONS"  # the variable that is ``true`` in jobs of GitHub Actions
-
 # The variable that holds the folder of the checkout, to which the names of files are relative.
 _WORKSPACE: Final = "GITHUB_WORKSPACE"
 

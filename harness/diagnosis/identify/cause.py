@@ -38,13 +38,13 @@ EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
 
 class _Memory:
-    """What was made last, by the identity of what it was made of, which is kept alive as long."""
+    """The last results of functions, by the identity of their arguments, which are kept alive as long."""
 
     def __init__(self, most: int) -> None:
         self._most, self._known = most, OrderedDict[tuple[int, ...], tuple[Any, Any]]()
 
     def of(self, make: Callable[..., Any], *parts: Any) -> Any:
-        """Return what ``make`` makes of some parts."""
+        """Return ``make(*parts)``."""
         key = tuple(map(id, parts))
         if key not in self._known:
             self._known[key] = parts, make(*parts)

@@ -49,14 +49,14 @@ WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is s
 
 
 class Setting(NamedTuple):
-    """Where the step that is looked at stands: the first one, of given states, or the second one."""
+    """The step whose numbers are read: the first one, with given states, or the second one."""
 
     T: int
     hx: bool
 
 
 class Sight(NamedTuple):
-    """How a gate is seen: an array, what of it, and the sums that others are driven to meanwhile."""
+    """The array that shows a gate, the part of it that does, and the sums to which other gates are driven."""
 
     setting: Setting
     array: str
@@ -70,7 +70,7 @@ class Sight(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """How the numbers of a case are drawn."""
+    """The distribution of the numbers of a case."""
 
     quiet: float | None = None  # else there are no biases, x drives gates alone, and W_hh of each gate is this diagonal
     each: int = 1  # so many sequences in turn are the same but for what drives them

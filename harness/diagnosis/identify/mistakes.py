@@ -72,12 +72,6 @@ class Mistake:
         """What is said of it, which reads on from "the subject"."""
         return f"{self.what}, {self.words}" if self.words else self.what
 
-    def made_at(self, layer: int, direction: int) -> bool:
-        """Tell whether a layer and direction makes it."""
-        own = [name for name, there in (("above", layer > 0), ("reverse", direction > 0)) if there]
-        named = [name for name in own if name in self.models + self.others] or ["first"]
-        return any(name in self.models for name in named)
-
     def without(self, network: Network) -> Network:
         """Return a network in which this mistake is not made."""
         if self.rewire is not None:
