@@ -398,9 +398,16 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
         "" if finding.result.error is None else str(finding.result.error),
         _causes(explanation),
         explanation.kernels.passes,
-        "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
+        "" if factors is None else _needs_of(factors),
         () if computed is None else tuple(mistake.what for mistake in computed.new),
     )
+
+
+def _needs_of(factors: Factors) -> str:
+    """Return the needs in which findings of one cause are alike; of sizes at some of which it passes, that alone."""
+    if any(size.passes for size in factors.sizes.values()):  # one mistake shows at odd T, and at T of 16 with N of 32
+        return json.dumps([factors.needs, factors.partly], sort_keys=True, default=str)
+    return json.dumps(asdict(factors), sort_keys=True, default=str)
 
 
 def one_cause(one: Identity, other: Identity) -> bool:

@@ -12,7 +12,7 @@ from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.checks.repeatability import RUNS
-from harness.diagnosis.factors import Factors
+from harness.diagnosis.factors import Factors, Size
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.where import judge_worst
@@ -264,18 +264,24 @@ def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, I
 
 
 SAME = Explanation(factors=Factors({"bias": True}))
+AT_ODD = Explanation(factors=Factors({"hx": True}, sizes={"T": Size(1, (3, 5), (2, 4))}))
+AT_16 = Explanation(factors=Factors({"hx": True}, sizes={"T": Size(16, (), (8, 17)), "N": Size(32, (33,), ())}))
 
 
 @pytest.mark.parametrize(
-    ("other", "one"),
+    ("earlier", "other", "one"),
     [
-        (SAME, True),
-        (Explanation(factors=Factors({"bias": False})), False),
-        (replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
+        (SAME, SAME, True),
+        (SAME, Explanation(factors=Factors({"bias": False})), False),
+        (SAME, replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
+        (AT_ODD, AT_16, True),
+        (AT_ODD, Explanation(factors=Factors({"hx": True}, sizes={"T": Size(3, (4, 5), ())})), False),
     ],
 )
-def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:
-    subject, said = as_subject(implementations.without_b_hh), iter([SAME, other])
+def test_two_findings_with_the_same_needs_and_kernels_are_one(
+    earlier: Explanation, other: Explanation, one: bool
+) -> None:
+    subject, said = as_subject(implementations.without_b_hh), iter([earlier, other])
     investigation = Investigation(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
     record = SearchRecord("mine", 0, Scope())
