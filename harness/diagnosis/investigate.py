@@ -57,12 +57,13 @@ from harness.search.guard import Guarded, Hang, Late
 from harness.search.record import Finding, SearchRecord
 from harness.search.search import Recognised
 from harness.space.case import Array, Case
+from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome, is_last
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
 
-PINNED: Final = ("hx", "bias")  # given or not: a subject may compute two things
+PINNED: Final = ("hx", "bias")  # a subject may compute one thing with it, and another one without
 
 
 @dataclass(frozen=True)
@@ -256,16 +257,17 @@ class Investigation:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
         result = finding.result
         tells = nameable(finding) is not None or lacks_gradients(result)
-        tells = tells or (of_shapes(result) and _fits_if_square(observations, finding.case))
-        if not tells or finding.result.nondeterministic:
+        unequal = of_shapes(result) and _fails_if_unequal(observations, finding.case.config, result)
+        if not (tells or unequal) or result.nondeterministic:
             return None
-        seen = seen_of(observations.subject, observations.of(finding.case), finding.result)
+        seen = seen_of(observations.subject, observations.of(finding.case), result)
         for pins in self._pins(observations, finding, scope):
             found = self._identification(observations, finding.case, scope, pins)
             if found is None:
                 continue
             cause = cause_of(found, seen, result, self._said)
-            cause = cause or ill_shaped(found, observations.of(finding.case), result, self._said)
+            if unequal:
+                cause = ill_shaped(found, observations.of(finding.case), result, self._said)
             if cause is not None:
                 self._place(cause)
                 return cause
@@ -340,10 +342,20 @@ class Investigation:
         return check
 
 
-def _fits_if_square(observations: Observations, case: Case) -> bool:
-    """Tell whether a subject returns arrays of the right shapes where input_size = hidden_size."""
-    square = observations.of(draw(changed(case.config, {"input_size": case.config.hidden_size}), "normal", 1))
-    return square.config.input_size == square.config.hidden_size and square.unfit is None
+def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Result) -> bool:
+    """Tell whether it fails so wherever input_size is not hidden_size, and nowhere else.
+
+    Sizes of 1 are left out, which are broadcast.
+    """
+
+    def unfit(input_size: int, hidden_size: int) -> Result | None:
+        sizes = {"input_size": input_size, "hidden_size": hidden_size}
+        return observations.of(draw(changed(config, sizes), "normal", 1), with_probes=False).unfit
+
+    unequal = unfit(3, 2), unfit(2, 3)
+    return unfit(2, 2) is None and all(
+        one is not None and one.raised == result.raised and like(one) == like(result) for one in unequal
+    )
 
 
 def _declared(asked: Question) -> Cause | None:
@@ -398,16 +410,9 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
         "" if finding.result.error is None else str(finding.result.error),
         _causes(explanation),
         explanation.kernels.passes,
-        "" if factors is None else _needs_of(factors),
+        "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
         () if computed is None else tuple(mistake.what for mistake in computed.new),
     )
-
-
-def _needs_of(factors: Factors) -> str:
-    """Return the needs in which findings of one cause are alike; of sizes at some of which it passes, that alone."""
-    if any(size.passes for size in factors.sizes.values()):  # one mistake shows at odd T, and at T of 16 with N of 32
-        return json.dumps([factors.needs, factors.partly], sort_keys=True, default=str)
-    return json.dumps(asdict(factors), sort_keys=True, default=str)
 
 
 def one_cause(one: Identity, other: Identity) -> bool:

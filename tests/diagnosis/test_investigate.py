@@ -8,20 +8,26 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.layers import third_numpy
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness.checks import full_check
 from harness.checks.agreement import check_agreement
+from harness.checks.known_issues import OF_TORCH
 from harness.checks.repeatability import RUNS
-from harness.diagnosis.factors import Factors, Size
+from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.where import judge_worst
+from harness.report.explained import fails_line
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
+from tests.emulated import FillsUpPairs
 from tests.searches import explained
 
+NOT_TRANSPOSED = "takes x[t] @ W_ih in its step, not x[t] @ W_ih.T, where input_size = hidden_size"
 NO_B_HH = "ignores bias_hh: b_hh is never added"
 
 
@@ -264,24 +270,18 @@ def test_the_certificate_counts_what_was_tried(transposed: tuple[SearchRecord, I
 
 
 SAME = Explanation(factors=Factors({"bias": True}))
-AT_ODD = Explanation(factors=Factors({"hx": True}, sizes={"T": Size(1, (3, 5), (2, 4))}))
-AT_16 = Explanation(factors=Factors({"hx": True}, sizes={"T": Size(16, (), (8, 17)), "N": Size(32, (33,), ())}))
 
 
 @pytest.mark.parametrize(
-    ("earlier", "other", "one"),
+    ("other", "one"),
     [
-        (SAME, SAME, True),
-        (SAME, Explanation(factors=Factors({"bias": False})), False),
-        (SAME, replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
-        (AT_ODD, AT_16, True),
-        (AT_ODD, Explanation(factors=Factors({"hx": True}, sizes={"T": Size(3, (4, 5), ())})), False),
+        (SAME, True),
+        (Explanation(factors=Factors({"bias": False})), False),
+        (replace(SAME, kernels=Kernels(passes=("no-mkldnn",))), False),
     ],
 )
-def test_two_findings_with_the_same_needs_and_kernels_are_one(
-    earlier: Explanation, other: Explanation, one: bool
-) -> None:
-    subject, said = as_subject(implementations.without_b_hh), iter([earlier, other])
+def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation, one: bool) -> None:
+    subject, said = as_subject(implementations.without_b_hh), iter([SAME, other])
     investigation = Investigation(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
     record = SearchRecord("mine", 0, Scope())
@@ -352,7 +352,7 @@ def in_place_of_x(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -
 @pytest.mark.parametrize(
     ("function", "loss", "sentence"),
     [
-        (not_transposed, None, "takes x[t] @ W_ih in its step, not x[t] @ W_ih.T, where input_size = hidden_size"),
+        (not_transposed, None, NOT_TRANSPOSED),
         (in_place_of_x, "output", "makes the gradient by weight_ih of da[t] and h[t-1], not of da[t] and x[t]"),
     ],
 )
@@ -363,6 +363,34 @@ def test_what_has_a_shape_where_two_sizes_are_equal_alone_is_one_mistake(
     plain = scope.only(batch_first=False, bias=True, loss=loss)
 
     assert causes(*searched(function, plain)) == [[sentence]]
+
+
+def test_an_error_beside_a_mistake_of_equal_sizes_is_not_said_to_be_of_it() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.input_size > 8:
+            raise ValueError("too wide")
+        wrong = config.input_size == config.hidden_size
+        return implementations.vectorised(
+            x, h0, weights | {"weight_ih_l0": weights["weight_ih_l0"].T} if wrong else weights, config
+        )
+
+    scope = scope_of(as_subject(rnn)).only(num_layers=1, bidirectional=False, nonlinearity="tanh", lengths=None)
+    done, investigation = searched(rnn, scope.only(loss=None, batch_first=False))
+
+    said = causes(done, investigation)
+    assert [one for finding, one in zip(done.findings, said, strict=True) if finding.result.raised] == [[]]
+    assert [NOT_TRANSPOSED] in said
+
+
+def test_the_other_need_of_a_mistake_of_equal_sizes_is_told() -> None:
+    done, investigation = searched(third_numpy.by_shape)
+
+    of_h = [
+        investigation.explanations[finding.id].factors
+        for finding, said in zip(done.findings, causes(done, investigation), strict=True)
+        if said and "h[t-1] @ W_ih.T in" in said[0]
+    ]
+    assert [factors is not None and "hx" in factors.needs for factors in of_h] == [False]
 
 
 @pytest.mark.parametrize("needs", [{"hx": True}, {"hx": False}, {"bias": False}])
@@ -382,6 +410,21 @@ def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs
     assert causes(done, investigation) == [["takes 2 * (h[t-1] @ W_hh.T) in its step, not h[t-1] @ W_hh.T"]]
     assert explanation.factors is not None
     assert explanation.factors.needs == needs
+
+
+@pytest.mark.long
+def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = as_subject(FillsUpPairs)
+    investigation = Investigation(subject)
+    monkeypatch.setattr(full_check, "OF_TORCH", tuple(one for one in OF_TORCH if "bfloat16" not in one.name))
+    scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
+
+    [finding] = explained(investigation, scope, cases=600).findings
+
+    explanation = investigation.explanations[finding.id]
+    assert not explanation.diagnosis or explanation.diagnosis.precision is None
+    assert explanation.factors is not None
+    assert "input_size odd" in fails_line(explanation.factors)
 
 
 def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_told_alone() -> None:

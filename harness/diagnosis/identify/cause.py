@@ -33,7 +33,7 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
-SEEDS: Final = 16  # draws, in each of which a single unit of relu may be at 0
+SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
 

@@ -19,9 +19,8 @@ from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
 from harness.diagnosis.identify.run import role_of
-from harness.diagnosis.identify.step import ordered
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
@@ -63,7 +62,7 @@ class LayerInquiry(LimitInquiry):
             self._way_back()
         if not self.asker.has_bias:  # of what is never there, nothing is wrong
             step = {**dict.fromkeys(("b_ih", "b_hh"), ONE), **dict(self.model.step)}
-            self.model = replace(self.model, step=ordered(tuple(step.items()), LayerModel().step))
+            self.model = replace(self.model, step=in_order(tuple(step.items())))
         self.found.model, self.found.derived = self.model, self.derived
         return self.found
 

@@ -25,6 +25,7 @@ from harness.diagnosis.identify.model import (
     Network,
     Sum,
     When,
+    in_order,
 )
 from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
 from harness.diagnosis.identify.run import role_of, run, values_of
@@ -290,12 +291,6 @@ def _mended_outside(model: LayerModel) -> LayerModel:
 def _mended_biases(model: LayerModel) -> LayerModel:
     others = tuple(one for one in model.step if one[0] not in BIASES)
     return replace(model, step=in_order((*others, *((name, ONE) for name in BIASES))))
-
-
-def in_order(terms: Sum) -> Sum:
-    """Return a sum with its terms in nn.RNN's order, and what nn.RNN does not have behind."""
-    names = [name for name, _ in LayerModel().step]
-    return tuple(sorted(terms, key=lambda one: names.index(one[0]) if one[0] in names else len(names)))
 
 
 def _mended_joint(model: LayerModel) -> LayerModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, NamedTuple
@@ -247,3 +248,18 @@ def needs_square(role: str, name: str) -> bool:
     return (of_x != (role == "weight_ih") and not name.startswith("masked")) or (
         name.startswith("transposed") and role == "weight_ih"
     )
+
+
+OPERAND: Final = re.compile(r"\b(?:x|h|b_ih|b_hh)\b")
+
+
+def in_order(terms: Sum) -> Sum:
+    """Return a step's sum in nn.RNN's order, each other term behind the one with its first operand."""
+    right = [name for name, _ in LayerModel().step]
+    operands = [OPERAND.findall(name)[0] for name in right]
+
+    def place(term: tuple[str, Coef]) -> tuple[int, bool]:
+        first = next((one for one in OPERAND.findall(term[0]) if one in operands), None)
+        return len(right) if first is None else operands.index(first), term[0] not in right
+
+    return tuple(sorted(terms, key=place))

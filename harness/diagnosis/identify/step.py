@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -16,7 +15,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, reco
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerModel, Sum, When
+from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerModel, Sum, When, in_order
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.terms import (
     ADDED,
@@ -45,7 +44,6 @@ TABLE: Final = (
 SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
-OPERAND: Final = re.compile(r"\b(?:x|h|b_ih|b_hh)\b")
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
@@ -164,7 +162,7 @@ class StepInquiry(Inquiry):
         for right in ("x[t] @ W_ih.T", "h[t-1] @ W_hh.T"):
             rest = tuple(one for one in model.step if not _of_part(right, one[0]))
             for name in ARRANGED if len(model.step) - len(rest) > 1 else ():
-                other = replace(model, step=ordered((*rest, (name, ONE)), LayerModel().step))
+                other = replace(model, step=in_order((*rest, (name, ONE))))
                 if _of_part(right, name) and self._holds(other):
                     return other
         return model
@@ -334,7 +332,7 @@ class StepInquiry(Inquiry):
             activation=None if form.kind == self._nonlinearity else form.kind,
             inside=inside,
             otherwise=otherwise,
-            step=ordered(step, LayerModel().step),
+            step=in_order(step),
             added=form.added,
             activated=form.factor,
             start=start,
@@ -507,7 +505,7 @@ class StepInquiry(Inquiry):
         by = None if system is None else solve(*system, self.noise, names[:4])
         if by is not None:
             step = tuple((name, Coef(plainest(c, self.noise))) for name, c in by.items())
-            self.model = replace(self.model, step=ordered(step, LayerModel().step))
+            self.model = replace(self.model, step=in_order(step))
 
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
@@ -531,7 +529,7 @@ class StepInquiry(Inquiry):
 
 
 def _ended_before(f: Flow) -> Flow:
-    """Return a flow that returns the state before each step as one of a step less, without its first output."""
+    """Return the flow of the states before each step: that of a sequence that ends a step earlier, without hx."""
     other = copy(f)
     other.T, other.x, other.raw = f.T - 1, f.x[:-1], f.raw[1:]
     return other
@@ -548,15 +546,3 @@ def extent_of(values: Floats | None, size: int) -> int:
 def _of_part(right: str, name: str) -> bool:
     """Tell whether a term may stand for one of nn.RNN's: it has its operand or its matrix."""
     return name[0] == right[0] or (name.startswith("h_") and name.rpartition(" @ ")[2] == right.rpartition(" @ ")[2])
-
-
-def ordered(terms: Sum, right: Sum) -> Sum:
-    """Return a sum with its terms in nn.RNN's order, each other one where nn.RNN's with its first operand stands."""
-    operands = [OPERAND.findall(name)[0] for name, _ in right]
-    names = [name for name, _ in right]
-
-    def place(term: tuple[str, Coef]) -> tuple[int, bool]:
-        first = next((one for one in OPERAND.findall(term[0]) if one in operands), None)
-        return len(names) if first is None else operands.index(first), term[0] not in names
-
-    return tuple(sorted(terms, key=place))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.composed import ONLY, drawn, identified, subject_of
-from benchmarks.layers import fourth_ports, third_back, third_numpy
+from benchmarks.layers import fourth_ports, third_back, third_numpy, third_torch
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
@@ -464,10 +464,11 @@ def test_a_cause_explains_what_is_out_of_range_or_inside(layer: Any, config: RNN
             {"bidirectional": True},
             "takes the gradient of the output in the order of time, not in that of its own steps",
         ),
+        (third_back.tiles_back, {}, "multiplies the gradient by weight_hh by np.kron(np.eye(H), np.ones((16, 16)))"),
         (fourth_ports.p18, {"num_layers": 2}, "takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2"),
     ],
 )
-def test_gradients_between_directions_and_layers_are_told(layer: Any, stack: dict[str, Any], sentence: str) -> None:
+def test_gradients_that_a_narrow_layer_gives_right_are_told(layer: Any, stack: dict[str, Any], sentence: str) -> None:
     subject, case = as_subject(layer), draw(RNNConfig(1, 1, T=2, N=1, loss="output", **stack), "normal", 0)
 
     found = identified_of(Observations(subject), scope_of(subject), case)
@@ -475,3 +476,16 @@ def test_gradients_between_directions_and_layers_are_told(layer: Any, stack: dic
     assert found is not None
     assert found.whole
     assert [one.sentence.startswith(sentence) for one in mistakes_of(found.network, "tanh")] == [True]
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_a_gradient_that_is_missing_where_there_is_no_sequence_is_of_its_mistake(nonlinearity: str) -> None:
+    subject = as_subject(third_torch.UnreadBias)
+    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=1, N=0, loss="output")
+    observation = observe(subject, draw(config, "normal", 0))
+    result = assess(observation)
+    found = identified_of(Observations(subject), scope_of(subject), observation.case)
+
+    assert found is not None
+    assert result.kind.endswith("missing")
+    assert reproduced(found, answers_of(observation, result), result)
