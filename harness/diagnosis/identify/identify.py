@@ -171,8 +171,6 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
             single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
             if not step_known or (single and not all(explains(network, a, asker.rounding) for a in generic)):
                 network, step_known, first = _otherwise_wired(asker, first, generic)
-            if not single and first.unknown:  # gradients of several places may be wrong between these alone
-                network, first.unknown = network.map(partial(_known_part, known=())), []
         unknown = [] if step_known else ["the step"]
         unknown += first.unknown
         known: list[Response] = []

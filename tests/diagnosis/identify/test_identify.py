@@ -242,6 +242,18 @@ def test_a_mistake_is_the_same_one_wherever_it_is_made_and_is_placed_by_whoever_
     assert reverse.sentence == f"{sentence}, in the reverse direction"
 
 
+def test_a_parameter_of_another_place_is_named_by_that_place() -> None:
+    def reading(old: str, new: str) -> LayerModel:
+        return LayerModel(step=tuple((new if name == old else name, coef) for name, coef in LayerModel().step))
+
+    network = Network(above=reading("x[t] @ W_ih.T", "x[t] @ W_ih_below.T"), reverse=reading("b_hh", "b_hh_beside"))
+
+    assert {mistake.what for mistake in mistakes_of(network, "tanh")} == {
+        "takes W_ih of the layer below, not its own",
+        "takes b_hh of the other direction, not its own",
+    }
+
+
 def test_both_biases_left_out_are_one_mistake() -> None:
     network = Network(replace(LayerModel(), step=tuple(one for one in LayerModel().step if "@" in one[0])))
 
@@ -481,7 +493,7 @@ def test_gradients_that_a_narrow_layer_gives_right_are_told(layer: Any, stack: d
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_a_gradient_that_is_missing_where_there_is_no_sequence_is_of_its_mistake(nonlinearity: str) -> None:
     subject = as_subject(third_torch.UnreadBias)
-    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=1, N=0, loss="output")
+    config = RNNConfig(1, 1, nonlinearity=nonlinearity, T=2, N=0, loss="output")
     observation = observe(subject, draw(config, "normal", 0))
     result = assess(observation)
     found = identified_of(Observations(subject), scope_of(subject), observation.case)
