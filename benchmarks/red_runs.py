@@ -24,16 +24,14 @@ from harness.processes import one_thread_a_process
 
 one_thread_a_process()
 
-from benchmarks.foreign import layers  # noqa: E402
+from benchmarks.foreign import chosen  # noqa: E402
 from benchmarks.planted import CATALOGUE  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import full_check  # noqa: E402
 from harness.checks.full_check import against  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
-from harness.search.record import (  # noqa: E402
-    Finding,
-)
+from harness.search.record import Finding  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.emulated import FillsUpPairs  # noqa: E402
@@ -56,8 +54,8 @@ def catalogue() -> Iterator[Red]:
 
 def foreign() -> Iterator[Red]:
     """Yield both older foreign sets."""
-    for layer in layers():
-        if layer.mistakes and not layer.spec.startswith("benchmarks/layers/third"):
+    for layer in [*chosen("first", ()), *chosen("second", ())]:
+        if layer.mistakes:
             yield Red(layer.name, layer.subject, scope_of(layer.subject, layer.contract).only(**layer.only))
 
 
