@@ -49,7 +49,7 @@ def check(
     if against(result):
         warn_if_replaced()
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
-        return _unless_excused(observation, result, (*OF_TORCH, *libraries, *excuses))
+        return excused(observation, result, (*OF_TORCH, *libraries, *excuses))
     if result.verdict is not Verdict.AGREES:
         return result
     if result.method is not Method.FORM:
@@ -59,9 +59,9 @@ def check(
         infinite = bool(rest.law) and all(mismatch.sort is Sort.FINITENESS for mismatch in rest.mismatches)
         if infinite and subject.capabilities.is_torch and READ_ON in spared(observation.case):
             return replace(result, excused_by=READ_ON)  # a law's other run may have the sequences in another order
-        return rest if rest.nondeterministic else _unless_excused(observation, rest, excuses)
+        return rest if rest.nondeterministic else excused(observation, rest, excuses)
     if (effects := effects_of(observation.raw)) is not None:
-        return _unless_excused(observation, effects, excuses)
+        return excused(observation, effects, excuses)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 
@@ -78,11 +78,6 @@ def bits_of(arrays: Mapping[str, Array]) -> str:
 def against(result: Result) -> bool:
     """Return whether a result counts against its subject, as a failure or a suspicion."""
     return result.failed or result.verdict is Verdict.SUSPECT
-
-
-def _unless_excused(observation: Observation, result: Result, excuses: Iterable[KnownCause]) -> Result:
-    name = excused(observation, result, excuses)
-    return result if name is None else Result(Verdict.AGREES, method=result.method, excused_by=name)
 
 
 class _Rest(NamedTuple):

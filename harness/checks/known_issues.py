@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.malformed import RULES
@@ -41,6 +41,15 @@ class KnownCause(Protocol):
 
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Return whether this is the cause of a result, which came from the observation."""
+        ...
+
+
+@runtime_checkable
+class PartialCause(KnownCause, Protocol):
+    """A known cause that may explain some of what is wrong."""
+
+    def left(self, observation: Observation, result: Result) -> Result:
+        """Return a result without the mismatches of this cause; the result itself if this does not explain any."""
         ...
 
 
@@ -305,9 +314,14 @@ KNOWN_ISSUES: Final[tuple[KnownIssue, ...]] = (
 )
 
 
-def excused(observation: Observation, result: Result, excuses: Iterable[KnownCause] = OF_TORCH) -> str | None:
-    """Return the name of the first excuse for a result, or ``None``."""
-    return next((excuse.name for excuse in excuses if excuse.excuses(observation, result)), None)
+def excused(observation: Observation, result: Result, excuses: Iterable[KnownCause] = OF_TORCH) -> Result:
+    """Return an agreement by the name of the first excuse for a result; if there is none, what no cause explains."""
+    for excuse in excuses:
+        if excuse.excuses(observation, result):
+            return Result(Verdict.AGREES, method=result.method, excused_by=excuse.name)
+        if isinstance(excuse, PartialCause):
+            result = excuse.left(observation, result)
+    return result
 
 
 def spared(case: Case) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.positions import other_order
 from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
-from harness.diagnosis.small_check import ByCheck, Cause, Question
+from harness.diagnosis.small_check import ByCheck, ByIdentified, Cause, Question
 from harness.diagnosis.stale import stale_of
 from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -164,6 +164,7 @@ class Investigation:
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 self._said += diagnosis.cause.new
+                return ByIdentified(name, self.subject, diagnosis.cause)
             return ByCheck(name, self.subject, diagnosis.cause)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.observations import Observations
 from harness.search.record import Finding
 from harness.space.case import Case
@@ -69,3 +70,14 @@ class ByCheck:
     def excuses(self, observation: Observation, result: Result) -> bool:
         """Tell whether the cause explains a failure."""
         return self.cause.explains(self.subject, observation, result)
+
+
+@dataclass(frozen=True)
+class ByIdentified(ByCheck):
+    """An excuse for every failure that an identified layer explains, and for what it explains of others."""
+
+    cause: IdentifiedCause
+
+    def left(self, observation: Observation, result: Result) -> Result:
+        """Return a result without what the identified layer explains, if only gradients remain that are not known."""
+        return self.cause.left(self.subject, observation, result)

@@ -92,7 +92,7 @@ def test_without_dropout_nothing_is_explained(changes: dict[str, Any]) -> None:
     case = draw(DROPPING.replace(**changes), "normal", 0)
     seen = observe(TORCH, case)
 
-    assert excused(seen, assess(seen)) is None
+    assert excused(seen, assess(seen)).excused_by is None
     assert check(TORCH, case).excused_by is None
 
 
@@ -111,7 +111,7 @@ def test_what_has_no_values_is_explained_by_nothing() -> None:
     observation = observe(Short(), with_nan(DROPPING))
 
     assert observation.unfit is not None
-    assert excused(observation, assess(observation)) is None
+    assert excused(observation, assess(observation)).excused_by is None
     assert check(Short(), with_nan(DROPPING)).excused_by is None
 
 
@@ -122,7 +122,7 @@ def test_where_masks_are_unknown_nothing_is_explained() -> None:
     observation = observe(as_subject(Mine), with_nan(DROPPING))
 
     assert assess(observation).method is Method.FORM
-    assert excused(observation, assess(observation)) is None
+    assert excused(observation, assess(observation)).excused_by is None
 
 
 FILLED_UP = "bfloat16 pairs are filled up"

@@ -196,6 +196,34 @@ def test_a_missing_gradient_of_a_known_mistake_hides_whether_another_one_shows()
     assert second.factors.partly == {}
 
 
+def of_an_odd_slope_without_b_hh(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity == "relu":
+        raise NotImplementedError
+    W_ih, W_hh, b = weights["weight_ih_l0"], weights["weight_hh_l0"], weights.get("bias_ih_l0", 0)
+    h, states = h0[0], []
+    for x_t in x:
+        h = np.tanh(x_t @ W_ih.T + h @ W_hh.T + b)
+        states.append(h)
+    if config.loss is None:
+        return np.stack(states), h[None]
+    g, dh = cotangents.get("output.grad", [0] * config.T), cotangents.get("h_n.grad", [0])[0]
+    dx, dW_ih, dW_hh, db = 0 * x, 0 * W_ih, 0 * W_hh, 0 * W_hh[0]
+    for t in range(config.T)[::-1]:
+        da = (dh + g[t]) * np.exp(-(states[t] ** 2))
+        dx[t], dW_ih, db = da @ W_ih, dW_ih + da.T @ x[t], db + da.sum(0)
+        dW_hh = dW_hh + da.T @ (states[t - 1] if t else h0[0])
+        dh = da @ W_hh
+    gradients = {"x": dx, "weight_ih_l0": dW_ih, "weight_hh_l0": dW_hh, "hx": dh[None]}
+    return np.stack(states), h[None], gradients | {"bias_ih_l0": db, "bias_hh_l0": db}
+
+
+def test_what_a_known_mistake_explains_is_no_part_of_a_finding_of_unknown_gradients() -> None:
+    done, investigation = searched(of_an_odd_slope_without_b_hh)
+
+    assert causes(done, investigation) == [[NO_B_HH], []]
+    assert {mismatch.array.endswith(".grad") for mismatch in done.findings[1].result.mismatches} == {True}
+
+
 def test_a_cause_that_has_no_name_is_known_again_by_where_it_shows() -> None:
     done, investigation = searched(implementations.wide_reverse_is_off, cases=600)
 

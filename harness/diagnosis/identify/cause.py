@@ -119,6 +119,14 @@ class IdentifiedCause:
         further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
+    def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
+        """Return a result without what this explains, if only gradients remain that are not known."""
+        left = tuple(m for m in result.mismatches if role_of(m.array) in self.identified.unknown)
+        known = tuple(m for m in result.mismatches if m not in left)
+        if left and known and self.explains(subject, observation, replace(result, mismatches=known)):
+            return replace(result, mismatches=left)
+        return result
+
     def _in_float64(self, subject: Subject, a: Response) -> bool:
         """Tell whether the subject gives what the identified layer does on a case's numbers in float64, if it can."""
         if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or a.case.config.drops:

@@ -28,12 +28,10 @@ def solve(
     size = float(np.abs(y).max(initial=0))
     if size == 0:
         return {}
-    if accuracy(noise) >= 1:  # of 16 bits, no coefficient can be told from 0
-        return None
     if likely and (found := solve({n: c for n, c in columns.items() if n in likely}, y, noise)) is not None:
         return found
-    if len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise):
-        return None
+    if accuracy(noise) >= 1 or (len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise)):
+        return None  # of 16 bits, no coefficient can be told from 0
     names: list[Name] = []
     basis: list[Floats] = []
     kept: list[Floats] = []
