@@ -97,7 +97,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @click.option(
     "--layer",
     type=click.Choice(["rnn", "gru", "lstm"]),
-    help="The layer to compare with.  [default: lstm of functions that take c0, else rnn]",
+    help="The layer to compare with.  [default: lstm if a function takes c0, that of a class's rows, else rnn]",
 )
 @click.option(
     "--contract",

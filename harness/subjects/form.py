@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
+from harness.space.config import role_of
+from harness.space.parts import CELLS, CellForm
 from harness.subjects.conventions import Conventions
 
 T = TypeVar("T")
@@ -20,22 +24,31 @@ FLOATS = ("float32", "float64", "bfloat16", "float16")
 Names = Mapping[str, str]
 
 
+class Block(NamedTuple):
+    """One of its own parameters, and the gates whose rows it holds, in their order."""
+
+    own: str
+    gates: str
+
+
 @dataclass(frozen=True)
 class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
 
     takes: Names  # the arguments of nn.RNN's constructor that its own takes by name, and its names for them
-    names: Names
-    """Its own names of parameters by nn.RNN's: ``{"weight_ih": "cells.{}.weight", "weight_ih_reverse": …}``. The number
-    of the layer takes the place of the braces."""
+    names: Mapping[str, tuple[Block, ...]]
+    """Its own parameters that hold the rows of each of torch's layer's: ``{"weight_ih": (Block("cells.{}.weight",
+    "rzn"),), "weight_ih_reverse": …}``. The number of the layer takes the place of the braces. One that is in two
+    matrices holds them side by side, and one that is in two biases is their sum."""
     first: int  # the number of the first layer
     places: str  # ``layer`` if the number counts the layers, ``both`` if it counts both directions of each layer
     conventions: Conventions  # those that the class tells by itself: transposed weights, one bias, batch first
     # The values that it is asked for: of nn.RNN's options, where those are fewer, and of ``hx``.
     offers: Mapping[str, tuple[Any, ...]]
     returns: tuple[str, ...] = ("output", "h_n")
-    """The names of what a call returns: ``output``, ``h_n``, ``last`` for the last step of the output, and nothing for
-    what is not compared. Where h_n is missing, it is the last step of the output; of a cell, it is the new state."""
+    """The names of what a call returns: ``output``, ``h_n``, ``c_n``, ``last`` for the last step of the output, and
+    nothing for what is not compared. Where h_n is missing, it is the last step of the output; of a cell, it is the new
+    state."""
     flat: bool = False  # it takes states without an axis for layers, (N, H)
     flat_h_n: bool = False  # it returns h_n so
     # The arguments that its constructor takes by position: these two, and ``output``, the size of an output layer.
@@ -50,6 +63,18 @@ class Form:
     rows: bool = False  # its output has one axis for time and batch, (T * N, H)
     is_cell: bool = False  # a call is one step, from x (N, I) and a state (N, H)
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
+    zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
+    taken: bool = False  # True if no name tells the order of its gates' rows, and that of torch's layer is taken
+    apart: bool = False  # it takes each state as an argument of its own
+    listed: bool = False  # its output is a list of steps
+    stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
+    lifted: bool = False  # its biases are (1, H)
+    drop_in: bool = False  # its constructor and parameters are those of torch's layer
+
+    @property
+    def cell(self) -> CellForm:
+        """The form of the cell that it is compared with."""
+        return CELLS[self.conventions.cell]
 
     @property
     def words(self) -> str:
@@ -60,16 +85,24 @@ class Form:
             said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
         if self.joined:
             for name in [name for name in said if name.startswith("weight_ih")]:
-                parts = [said[name], said[name.replace("_ih", "_hh")]][:: -1 if self.joined == H_FIRST else 1]
-                said[name] = f"{' and '.join(parts)} side by side"
-            said = {name: what for name, what in said.items() if not name.startswith("weight_hh")}
-        words = ", ".join(f"{self.names[name].replace('{}', '*')} as {what}" for name, what in said.items())
+                other = name.replace("_ih", "_hh")
+                if self.names[name] == self.names[other]:
+                    parts = [said[name], said.pop(other)][:: -1 if self.joined == H_FIRST else 1]
+                    said[name] = f"{' and '.join(parts)} side by side"
+        words = ", ".join(f"{self._named(name)} as {what}" for name, what in said.items())
+        if self.taken:
+            words += f"; rows taken in nn.{self.conventions.cell}'s order {', '.join(self.cell.gates)}"
+        if self.zeros:
+            stay = "stays zero: it" if len(self.zeros) == 1 else "stay zero: they"
+            words += f"; {', '.join(self.zeros)} {stay} cannot hold all of nn.{self.conventions.cell}'s biases"
         if self.is_cell:
             words += "; a cell: called once for each step"
         elif "h_n" in self.returns and "output" not in self.returns:
-            words += "; h_n alone is compared"
-        elif self.returns != ("output", "h_n"):
-            words += f"; returns {', '.join(self.returns).replace('last', 'the last output alone')}"
+            finals = [name for name in self.cell.final if name in self.returns]
+            words += f"; {' and '.join(finals)} alone {'is' if len(finals) == 1 else 'are'} compared"
+        elif self.returns != ("output", *self.cell.final):
+            shown = filter(None, self.returns)
+            words += f"; returns {', '.join(shown).replace('last', 'the last output alone')}"
         words += f"; not compared: {self.beside}" if self.beside else ""
         words += f"; its Embedding {self.embedding} is replaced by the identity" if self.embedding else ""
         are = "is" if len(self.heads) == 1 else "are"
@@ -79,6 +112,7 @@ class Form:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
             words += f"; {which[self.flat, self.flat_h_n]} (N, H)"
         words += "; reads (N, T, input_size)" * self.conventions.batch_first
+        words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
             words += f"; {', '.join(missing)} left out: a call raises an error"
         may = {*self.takes, "training"}
@@ -87,17 +121,27 @@ class Form:
 
     def refusal(self, name: str) -> str:
         """Say why it cannot have other values of an option."""
-        if name == "hx":
-            return "forward takes another number of arguments"
-        if name == "training":
-            return "it drops elements with dropout=0, too"
-        if name == "dropout" and self.heads and name in self.takes:
-            return "it drops elements elsewhere than between layers"
-        if self.is_cell and name in self.takes:
-            return "a call is one step of one layer"
-        if "h_n" not in self.returns and name in self.takes:
-            return "it returns no h_n"
-        return "its other parameters cannot be told" if name in self.takes else "its constructor does not take that"
+        takes = name in self.takes
+        reasons = (
+            (self.stateless and name == "hx", "no call with (h, c) succeeds"),
+            (name == "hx", "forward takes another number of arguments"),
+            (name == "loss", f"it returns no {self.cell.final[-1]}"),
+            (name == "training", "it drops elements with dropout=0, too"),
+            (takes and name == "dropout" and bool(self.heads), "it drops elements elsewhere than between layers"),
+            (takes and self.is_cell, "a call is one step of one layer"),
+            (takes and "h_n" not in self.returns, "it returns no h_n"),
+            (takes, "its other parameters cannot be told"),
+        )
+        return next((why for holds, why in reasons if holds), "its constructor does not take that")
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles of torch's parameters that its own hold, in one direction."""
+        return frozenset(name.removesuffix("_reverse") for name in self.names)
+
+    def passed(self, states: Sequence[Any]) -> list[Any]:
+        """Return the arguments of a call for these states: none, one, a tuple of several, or several."""
+        return list(states) if self.apart or len(states) < 2 else [tuple(states)]
 
     @property
     def replaced(self) -> tuple[str, ...]:
@@ -110,68 +154,123 @@ class Form:
         return [values[name] for name in self.sizes], {own: values[name] for own, name in self.by_name.items()}
 
     def shapes(self, shapes: Mapping[str, tuple[int, ...]], directions: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of its own parameters, by its names, for those of nn.RNN's."""
+        """Return the shapes of its own parameters, by its names, for those of torch's layer."""
         turned = {name: shape[::-1] if self.conventions.transposed else shape for name, shape in shapes.items()}
-
-        def beside(parts: list[tuple[int, ...]], axis: int) -> tuple[int, ...]:
-            rows, columns = parts[0]
-            return (rows + parts[1][0], columns) if axis == 0 else (rows, columns + parts[1][1])
-
-        return self.merged(turned, directions, beside)
+        own = self.merged({name: np.zeros(shape) for name, shape in turned.items()}, directions, np.concatenate)
+        return {name: array.shape for name, array in own.items()}
 
     def merged(self, tensors: Mapping[str, T], directions: int, beside: Callable[[list[T], int], T]) -> dict[str, T]:
-        """Return tensors by its own names, two of them put side by side along an axis where it has one for both.
+        """Return tensors by its own names, some of them put side by side along an axis where it has one for several.
 
-        They are given by nn.RNN's names, as its conventions have them.
+        They are given by the names of torch's layer, as its conventions have them.
         """
-        axis = 0 if self.conventions.transposed else 1
-        order = -1 if self.joined == H_FIRST else 1
         own: dict[str, T] = {}
         for name, tensor in tensors.items():
-            one = tensor
-            if self.joined and name.startswith("weight_hh"):
-                continue
-            if self.joined and name.startswith("weight_ih"):
-                one = beside([tensor, tensors[name.replace("_ih", "_hh")]][::order], axis)
-            own[self.own(name, directions)] = one
+            for block in self.blocks(name, directions):
+                part: Any = self._rows(tensor, block.gates, beside)
+                part = part[None] if self.lifted and name.startswith("bias") else part
+                if block.own in own and name.startswith("weight"):
+                    order = -1 if self.joined == H_FIRST else 1
+                    part = beside([own[block.own], part][::order], 0 if self.conventions.transposed else 1)
+                elif block.own in own:
+                    part = own[block.own] + part
+                own[block.own] = part
         return own
 
-    def parted(self, gradients: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Return gradients by nn.RNN's parameters, of which the two matrices of a layer may be one of its own."""
-        return {name: self._part(name, one) if self.joined and "weight_" in name else one for name, one in gradients}
+    def _rows(self, tensor: Any, gates: str, beside: Callable[[list[Any], int], Any]) -> Any:
+        """Return the rows of some gates, of a tensor that holds those of all."""
+        if gates == self.cell.gates:
+            return tensor
+        axis = int(self.conventions.transposed and tensor.ndim == 2)
+        blocks = self._each(tensor, self.cell.gates, axis)
+        return beside([blocks[gate] for gate in gates], axis) if len(gates) > 1 else blocks[gates]
 
-    def _part(self, name: str, gradient: Any) -> Any:
-        size = len(gradient)
+    @staticmethod
+    def _each(tensor: Any, gates: str, axis: int = 0) -> dict[str, Any]:
+        size = tensor.shape[axis] // len(gates)
+        places = [slice(i * size, (i + 1) * size) for i in range(len(gates))]
+        return {gate: tensor[:, at] if axis else tensor[at] for gate, at in zip(gates, places, strict=True)}
+
+    def parted(
+        self, gradients: Mapping[str, T], names: Sequence[str], directions: int, beside: Callable[[list[T], int], T]
+    ) -> dict[str, T]:
+        """Return gradients by its own parameters as those by the parameters of torch's layer with some names.
+
+        One that is missing is zero, unless all of a parameter of torch's layer are missing.
+        """
+        parted: dict[str, T] = {}
+        for name in names:
+            if self.conventions.one_bias and name.startswith("bias_hh"):  # the loss depends on both in the same way
+                if (twin := name.replace("_hh_", "_ih_")) in parted:
+                    parted[name] = parted[twin]
+                continue
+            found: dict[str, Any] = {}
+            for block in self.blocks(name, directions):
+                if (gradient := gradients.get(block.own)) is not None:
+                    found |= self._each(self._columns(gradient, name, block, directions), block.gates)
+            if found:
+                some = next(iter(found.values()))
+                whole = [found[gate] if gate in found else some * 0 for gate in self.cell.gates]
+                parted[name] = beside(whole, 0) if len(whole) > 1 else some
+        return parted
+
+    def _columns(self, gradient: Any, name: str, block: Block, directions: int) -> Any:
+        """Return the columns of a gradient by one of its own matrices that belong to one of torch's."""
+        if not name.startswith("weight"):
+            return gradient[0] if self.lifted else gradient
+        gradient = gradient.T if self.conventions.transposed else gradient
+        other = name.replace("_ih_", "_hh_") if "_ih_" in name else name.replace("_hh_", "_ih_")
+        if block not in self.blocks(other, directions):
+            return gradient
+        size = gradient.shape[0] // len(block.gates)
         if self.joined == X_FIRST:
             return gradient[:, -size:] if "weight_hh" in name else gradient[:, :-size]
         return gradient[:, :size] if "weight_hh" in name else gradient[:, size:]
 
-    def arranged(self, returned: Any, leading: tuple[int, ...], *, batch_first: bool) -> Any:
-        """Return what a call returned as nn.RNN does, (output, h_n); unchanged if it is something else.
+    def arranged(
+        self, returned: Any, leading: tuple[int, ...], stack: Callable[[list[Any]], Any], *, batch_first: bool
+    ) -> Any:
+        """Return what a call returned as torch's layer does, (output, h_n) or (output, h_n, c_n), or else unchanged.
 
-        The output is ``None`` if it is not returned. The ``leading`` sizes are those of the first two axes of x.
+        What is not returned is ``None``. The ``leading`` sizes are those of the first two axes of x.
         """
-        parts = list(returned) if isinstance(returned, tuple | list) else [returned]
+        parts = self.parts(returned)
         if len(parts) != len(self.returns):
             return returned
         named = {name: part for name, part in zip(self.returns, parts, strict=True) if name}
+        if "output" in named and self.listed and isinstance(named["output"], list):
+            named["output"] = stack(named["output"])
         if not all(hasattr(part, "shape") for part in named.values()):
             return returned
-        if "output" not in named:
-            h_n = named["h_n"] if "h_n" in named else named["last"]
-            return None, h_n[None] if self.flat_h_n or "h_n" not in named else h_n
-        output = named["output"]
-        if self.rows and output.shape[:1] == (leading[0] * leading[1],):
+        output = named.get("output")
+        if self.rows and output is not None and output.shape[:1] == (leading[0] * leading[1],):
             output = output.reshape(*leading, *output.shape[1:])
-        last = output[:, -1][None] if batch_first and len(output.shape) == 3 else output[-1:]
-        h_n = named.get("h_n", last)
-        return output, h_n[None] if self.flat_h_n and "h_n" in named else h_n
+        states = [named[name][None] if self.flat_h_n else named[name] for name in self.cell.final if name in named]
+        if "h_n" not in named:
+            if output is None:
+                last = named["last"][None]
+            else:
+                last = output[:, -1][None] if batch_first and len(output.shape) == 3 else output[-1:]
+            states.insert(0, last)
+        return output, *states, *[None] * (len(self.cell.final) - len(states))
 
-    def own(self, name: str, directions: int) -> str:
-        """Return its own name of a parameter of nn.RNN's, such as ``weight_ih_l0_reverse``."""
-        role, _, rest = name.partition("_l")
-        layer, _, reverse = rest.partition("_")
-        number = int(layer)
-        if self.places == BOTH:
-            number = number * directions + bool(reverse)
-        return self.names[f"{role}_{reverse}" if reverse else role].replace("{}", str(number + self.first))
+    def parts(self, returned: Any) -> list[Any]:
+        """Return the parts of what a call returned; the steps of an output that is a list stay together."""
+        parts: list[Any] = []
+        for part in list(returned) if isinstance(returned, tuple | list) else [returned]:
+            steps = self.listed and len(parts) == self.returns.index("output")
+            parts += part if isinstance(part, tuple | list) and not steps else [part]
+        return parts
+
+    def blocks(self, name: str, directions: int) -> list[Block]:
+        """Return its own parameters that hold a parameter of torch's layer, such as ``weight_ih_l0_reverse``."""
+        layer, _, reverse = name.partition("_l")[2].partition("_")
+        number = int(layer) * directions + bool(reverse) if self.places == BOTH else int(layer)
+        blocks = self.names[f"{role_of(name)}_{reverse}" if reverse else role_of(name)]
+        return [block._replace(own=block.own.replace("{}", str(number + self.first))) for block in blocks]
+
+    def _named(self, name: str) -> str:
+        """Return its own names of a parameter of torch's layer, with the gates of each if there are several."""
+        blocks = self.names[name]
+        gates = f" ({', '.join(block.gates for block in blocks)})" * (len(blocks) > 1)
+        return ", ".join(block.own.replace("{}", "*") for block in blocks) + gates

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import permutations
 from typing import Final, NamedTuple
 
 from harness.space.config import RNNConfig, role_of
+from harness.space.parts import CELLS
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import BOTH, LAYERS, Form, Names
+from harness.subjects.form import BOTH, LAYERS, Block, Form
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import WRITE
 
 _EXPECTED: Final = (
-    "expected nn.RNN's parameters under any names: for each layer a matrix (hidden_size, input_size), another "
-    "(hidden_size, hidden_size), or one (hidden_size, input_size + hidden_size), and two biases, one or none; and at "
-    f"most one Linear more, the output layer; {WRITE}"
+    "expected nn.RNN's, nn.GRU's or nn.LSTM's parameters under any names: for each layer a matrix that x is multiplied "
+    "with and one for the state, or one for both side by side, of (1, 3 or 4) * hidden_size rows or one for each gate; "
+    f"two biases, one or none; and at most one Linear more, the output layer; {WRITE}"
 )
 
 _NUMBER: Final = re.compile(r"\d+")
 
 Shapes = Mapping[str, tuple[int, ...]]
+Gates = dict[str, str]  # Gates by the names of the parameters that hold their rows
 
 
 class Sizes(NamedTuple):
@@ -38,60 +42,273 @@ SIZES: Final = (Sizes(5, 3, 7), Sizes(48, 32, 16))
 two of them are equal, and neither are a size and a sum of two."""
 
 
-class Roles(NamedTuple):
-    """The roles of the parameters of one layer, told by their shapes."""
+# The words in names that mean a gate, by the gate of each cell with gates. Papers and textbooks have several for one.
+_CANDIDATE: Final = ("n", "new", "g", "c", "cell", "cand", "candidate", "tilde", "a", "memory", "mem", "node")
+WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "GRU": {"r": ("r", "reset"), "z": ("z", "u", "update"), "n": (*_CANDIDATE, "h", "hidden", "hat", "state")},
+    "LSTM": {
+        "i": ("i", "in", "input", "u", "update", "add"),
+        "f": ("f", "forget"),
+        "g": (*_CANDIDATE, "z", "j", "modulation", "hat"),
+        "o": ("o", "out", "output"),
+    },
+}
 
-    names: dict[str, str]  # the layer's own names by nn.RNN's, without the layer
+_CANDIDATES: Final = {"RNN": "h", "GRU": "n", "LSTM": "g"}
+
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+class Roles(NamedTuple):
+    """The roles of the parameters of one layer, told by their shapes and, of gates, by their names."""
+
+    names: dict[str, tuple[Block, ...]]  # the layer's own parameters by those of torch's, without the layer
     conventions: Conventions
     joined: bool  # one matrix is both weights side by side
-    rest: tuple[str, ...]  # the parameters that are none of nn.RNN's
+    rest: tuple[str, ...]  # the parameters that are none of torch's layer
+    zeros: tuple[str, ...] = ()  # biases that cannot hold all of torch's
+    taken: bool = False  # no name tells the order of the gates' rows
+    lifted: bool = False  # its biases are (1, H)
 
 
-def unread(shapes: Shapes, sizes: Sizes, name: str) -> SubjectError:
+def unread(shapes: Shapes, sizes: Sizes, name: str, reason: str = "") -> SubjectError:
     """Return the error that names the parameters of a module that are not one layer's."""
     said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
     made = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
     both = any("reverse" in own for own in shapes)
     ways = "; it has two directions, and its constructor takes no bidirectional" * both
-    return SubjectError(f"{name}: its parameters with {made} are {said}{ways}\n{_EXPECTED}")
+    because = f"; {reason}" if reason and not both else ""
+    return SubjectError(f"{name}: its parameters with {made} are {said}{ways}{because}\n{_EXPECTED}")
 
 
-def roles_of(shapes: Shapes, sizes: Sizes, name: str) -> Roles:
-    """Return the roles of one layer's parameters. Raise ``SubjectError`` if they are not one layer's."""
-    I, H, _ = sizes  # noqa: E741 - as in the equations
-    joined, beside, plain, turned, recurrent, biases = (
-        [own for own, shape in shapes.items() if shape == expected]
-        for expected in ((H, I + H), (I + H, H), (H, I), (I, H), (H, H), (H,))
-    )
-    both = joined + beside
-    if plain or both:  # then it is the matrix of an output layer as wide as x
-        turned = []
-    rest = tuple(own for own in shapes if own not in {*both, *plain, *turned, *recurrent, *biases})
-    apart = len(plain) + len(turned) == 1 and len(recurrent) == 1 and not both
-    if not (apart or (len(both) == 1 and not plain + turned + recurrent)) or len(biases) > 2:
-        raise unread(shapes, sizes, name)
-    [ih], [hh] = (both, both) if both else (plain + turned, recurrent)
-    orders = (biases, biases[::-1])
-    biases = max(orders, key=lambda order: sum(map(_likeness, (ih, hh), order)))  # their names are like the matrices'
-    names = {"weight_ih": ih, "weight_hh": hh, **dict(zip(("bias_ih", "bias_hh"), biases, strict=False))}
-    return Roles(names, Conventions(one_bias=len(biases) == 1, transposed=bool(turned + beside)), bool(both), rest)
+def roles_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Roles:
+    """Return the roles of one layer's parameters, by default of any cell's.
+
+    Raise ``SubjectError`` if they are not one layer's.
+    """
+    matrices = _Matrices.of(shapes, sizes)
+    found = [one for one in CELLS if cell in {"", one} and matrices.are(len(CELLS[one].gates))]
+    if not found:
+        raise unread(shapes, sizes, name, matrices.reason)
+    return _Reading(found[0], matrices).roles(shapes, sizes, name)
+
+
+@dataclass(frozen=True)
+class _Matrices:
+    """The parameters of a layer by their shapes, with the number of blocks of H rows in each."""
+
+    both: dict[str, int]
+    ih: dict[str, int]
+    hh: dict[str, int]
+    biases: dict[str, int]
+    transposed: bool
+    lifted: bool  # the biases are (1, H)
+
+    @classmethod
+    def of(cls, shapes: Shapes, sizes: Sizes) -> _Matrices:
+        I, H, _ = sizes  # noqa: E741 - as in the equations
+        most = max(len(form.gates) for form in CELLS.values())
+
+        def having(columns: int, *, turned: bool) -> dict[str, int]:
+            rows = {(n * H, columns)[:: -1 if turned else 1]: n for n in range(1, most + 1)}
+            return {own: rows[shape] for own, shape in shapes.items() if shape in rows}
+
+        def matrices(*, turned: bool) -> list[dict[str, int]]:
+            return [having(columns, turned=turned) for columns in (I + H, I, H)]
+
+        plain, turned = matrices(turned=False), matrices(turned=True)
+        # Beside plain ones, a matrix (I, H) is that of an output layer as wide as x.
+        transposed = not (plain[0] or plain[1])
+        vectors, rows = ({(*first, n * H): n for n in range(1, most + 1)} for first in ((), (1,)))
+        lifted = not any(shape in vectors for shape in shapes.values())
+        vectors = rows if lifted else vectors
+        biases = {own: vectors[shape] for own, shape in shapes.items() if shape in vectors}
+        both, ih, hh = turned if transposed else plain
+        return cls(both, ih, hh, biases, transposed, lifted and bool(biases))
+
+    def are(self, gates: int) -> bool:
+        """Tell whether they are all matrices of a layer with so many gates."""
+        return self._blocks == (gates, gates) and not self._doubled
+
+    @property
+    def reason(self) -> str:
+        """The reason why they are no layer's."""
+        if not all(self._blocks):
+            return ""
+        ih, hh = self._blocks
+        if ih == hh and (cell := _NAMES.get(ih)) and self._doubled:
+            return f"as many rows as an nn.{cell}'s, but {self._doubled} have several gates each"
+        own = ", ".join(f"{gates} in an nn.{cell}" for gates, cell in _NAMES.items())
+        return f"x has {ih} times hidden_size rows, and the state {hh}; expected {own}, of both"
+
+    @property
+    def _blocks(self) -> tuple[int, int]:
+        both = sum(self.both.values())
+        return both + sum(self.ih.values()), both + sum(self.hh.values())
+
+    @property
+    def _doubled(self) -> str:
+        """The matrices of several gates each, if there are two in a group: which gates are theirs is unknown."""
+        for group in (self.both | self.ih, self.both | self.hh):
+            several = [own for own, blocks in group.items() if blocks > 1]
+            if len(several) > 1:
+                return " and ".join(several)
+        return ""
+
+
+_NAMES: Final = {len(form.gates): cell for cell, form in CELLS.items()}
+
+
+class _Reading:
+    """The reading of the matrices of one layer as those of a cell."""
+
+    def __init__(self, cell: str, matrices: _Matrices) -> None:
+        self._cell, self._all, self._matrices = cell, CELLS[cell].gates, matrices
+        self._taken = False
+
+    def roles(self, shapes: Shapes, sizes: Sizes, name: str) -> Roles:
+        """Return the roles. Raise ``SubjectError`` for vectors that are not its biases."""
+        found = self._matrices
+        ih = self._gates_of(found.both | found.ih)
+        hh = self._gates_of(found.both | found.hh, {own: ih[own] for own in found.both})
+        biases = self._biases(ih, hh)
+        if biases is None:
+            own = ", ".join(found.biases)
+            raise unread(shapes, sizes, name, f"{own} are other vectors than one or two biases for each gate")
+        of_biases = self._names_of(*biases)
+        names = {"weight_ih": ih, "weight_hh": hh} | of_biases
+        known = {*found.both, *found.ih, *found.hh, *found.biases}
+        return Roles(
+            {role: self._blocks(gates) for role, gates in names.items()},
+            Conventions(
+                one_bias=len(of_biases) == 1,
+                transposed=found.transposed,
+                gru=self._cell == "GRU",
+                lstm=self._cell == "LSTM",
+            ),
+            bool(found.both),
+            tuple(own for own in shapes if own not in known),
+            () if of_biases else tuple(found.biases),
+            self._taken,
+            found.lifted,
+        )
+
+    def _blocks(self, gates: Gates) -> tuple[Block, ...]:
+        blocks = [Block(own, of) for own, of in gates.items()]
+        return tuple(sorted(blocks, key=lambda block: self._all.index(block.gates[0])))
+
+    def _gates_of(self, blocks: Mapping[str, int], known: Gates | None = None) -> Gates:
+        """Return the gates of each parameter of a group, of which some may be known: by their names, or in order."""
+        known = known or {}
+        left = [gate for gate in self._all if gate not in "".join(known.values())]
+        singles = [own for own, several in blocks.items() if several == 1 and own not in known]
+        wide = [own for own, several in blocks.items() if several > 1 and own not in known]
+        self._taken |= any("weight_ih" not in own and "weight_hh" not in own for own in wide)
+        chosen = _by_words(singles, left, self._cell)
+        if chosen is None:
+            self._taken |= len(singles) > 1
+            # What stands alone beside one matrix of all others is the candidate, as the others are alike.
+            order = [_CANDIDATES[self._cell]] if wide else left
+            chosen = dict(zip(singles, order, strict=False))
+        rest = "".join(gate for gate in left if gate not in chosen.values())
+        return {**known, **chosen, **dict.fromkeys(wide, rest)}
+
+    def _names_of(self, first: Gates, second: Gates) -> dict[str, Gates]:
+        """Return the biases by torch's, given those beside W_ih and beside W_hh; none if they cannot hold all of these.
+
+        Where a gate has one bias, it is the sum of torch's two. In a GRU's n they are no summands of one sum.
+        """
+        alone = {*"".join(first.values())} ^ {*"".join(second.values())}
+        if {*"".join((*first.values(), *second.values()))} != {*self._all} or (self._cell == "GRU" and "n" in alone):
+            return {}
+        if not first or not second:
+            return {"bias_ih": first or second}
+        singles = {own: gates for own, gates in (first | second).items() if alone & {*gates}}
+        if alone != {*"".join(singles.values())}:
+            return {}
+        return {"bias_ih": first | singles, "bias_hh": second | singles}
+
+    def _biases(self, ih: Gates, hh: Gates) -> tuple[Gates, Gates] | None:
+        """Return the biases beside W_ih and beside W_hh, the former if there is one; ``None`` if they are not that."""
+        vectors, every = self._matrices.biases, len(self._all)
+        owners: dict[str, list[str]] = {}
+        for own in ih | hh:
+            owners.setdefault(own.rpartition(".")[0], []).append(own)
+        beside = {own: owners.get(own.rpartition(".")[0], []) for own in vectors}
+        if all("." in own and len(beside[own]) == 1 for own in vectors):  # those of Linear
+            of = {own: matrix for own, [matrix] in beside.items()}
+            if any(len((ih | hh)[matrix]) != vectors[own] for own, matrix in of.items()):
+                return None
+            first = {own: ih[matrix] for own, matrix in of.items() if matrix in ih}
+            return first, {own: hh[matrix] for own, matrix in of.items() if own not in first}
+        if sum(vectors.values()) == every:
+            return self._gates_of(vectors) if len(vectors) > 1 else dict.fromkeys(vectors, self._all), {}
+        if sum(vectors.values()) != 2 * every:
+            return None
+        pairs = [(own, group, matrix) for own in vectors for group, of in enumerate((ih, hh)) for matrix in of]
+        found: tuple[Gates, Gates] = ({}, {})
+        for own, group, matrix in sorted(pairs, key=lambda pair: -_likeness(pair[0], pair[2])):
+            gates = (ih, hh)[group][matrix]
+            free = not {*gates} & {*"".join(found[group].values())} and own not in found[0] | found[1]
+            if free and len(gates) == vectors[own]:
+                found[group][own] = gates
+        return found if len(found[0] | found[1]) == len(vectors) else None
+
+
+def _by_words(names: Sequence[str], gates: Sequence[str], cell: str) -> Gates | None:
+    """Return the gate of each name, by the words in it that not all names have; ``None`` if these do not tell."""
+    if cell not in WORDS or not names:
+        return None
+    words = [{word.lower() for word in _WORD.findall(name)} for name in names]
+    common = set.intersection(*words) if len(names) > 1 else set()
+    words = [of - common | {own} for of, own in zip(words, _own_parts(names), strict=True)]
+
+    def hits(order: Sequence[str]) -> int:
+        found = [len(of & {*WORDS[cell][gate]}) for of, gate in zip(words, order, strict=True)]
+        return sum(found) if all(found) else 0
+
+    orders = sorted(permutations(gates, len(names)), key=hits, reverse=True)
+    if not hits(orders[0]) or (len(orders) > 1 and hits(orders[1]) == hits(orders[0])):
+        return None
+    return dict(zip(names, orders[0], strict=True))
+
+
+def _own_parts(names: Sequence[str]) -> list[str]:
+    """Return each name without the letters that all begin and end with: ``r`` of ``xr``, beside ``xz`` and ``xn``."""
+    if len(names) == 1:
+        return [names[0].lower()]
+    start = _common(names)
+    left = [name[start:] for name in names]
+    end = _common([name[::-1] for name in left])
+    return [name[: len(name) - end].lower() for name in left]
+
+
+def _common(names: Sequence[str]) -> int:
+    """Return the number of letters that all names begin with."""
+    return next((i for i, letters in enumerate(zip(*names, strict=False)) if len({*letters}) > 1), min(map(len, names)))
 
 
 def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other).ratio()
 
 
-def numbered(names: Names) -> Iterator[tuple[dict[str, str], int, str]]:
+def numbered(names: Mapping[str, tuple[Block, ...]]) -> Iterator[tuple[dict[str, tuple[Block, ...]], int, str]]:
     """Yield the names as they are, and with braces in place of a number, its first value, and what it counts.
 
     The names of both directions may have the same braces, if the numbers are one apart.
     """
     yield dict(names), 0, LAYERS
-    found = {role: [*_NUMBER.finditer(own)] for role, own in names.items()}
+    found = {block.own: [*_NUMBER.finditer(block.own)] for blocks in names.values() for block in blocks}
     for place in range(min(map(len, found.values()))):
-        numbers = {role: matches[place] for role, matches in found.items()}
-        braced = {role: f"{names[role][: one.start()]}{{}}{names[role][one.end() :]}" for role, one in numbers.items()}
-        first = int(numbers["weight_ih"].group())
+        numbers = {own: matches[place] for own, matches in found.items()}
+        braced = {
+            role: tuple(
+                block._replace(own=f"{block.own[: (one := numbers[block.own]).start()]}{{}}{block.own[one.end() :]}")
+                for block in blocks
+            )
+            for role, blocks in names.items()
+        }
+        first = int(numbers[names["weight_ih"][0].own].group())
         yield braced, first, BOTH
         yield braced, first, LAYERS
 
@@ -106,6 +323,7 @@ def told_of(form: Form, sizes: Sizes, built: Mapping[tuple[int, int], Shapes]) -
             num_layers=layers,
             bidirectional=directions == 2,
             bias="bias_ih" in form.names,
+            cell=form.conventions.cell,
         )
         with suppress(KeyError):
             specs = {name: spec.shape for name, spec in config.weights.items() if role_of(name) in form.names}

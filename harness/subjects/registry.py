@@ -9,6 +9,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -176,8 +177,11 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
 
         factory: Any = given
         declared = declared_by(given, name) if conventions is None else conventions
-        if declared.cell == "RNN" and (form := form_of(factory, name)) is not None:
+        form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
+        if form is not None and not form.drop_in:
             return OwnFormSubject(factory, name, form, conventions=conventions)
+        if form is not None and declared.cell == "RNN":
+            conventions = replace(declared, **dict.fromkeys(form.conventions.names, True))
         return TorchSubject(factory, name, conventions=conventions)
     if hasattr(given, "load_state_dict"):
         raise SubjectError(

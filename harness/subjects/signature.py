@@ -12,10 +12,17 @@ from harness.subjects.conventions import Conventions
 from harness.subjects.form import LAYERS, Form
 from harness.subjects.protocol import SubjectError
 
-OTHERS: Final = {"num_layers": ("n_layers", "layers")}  # other names under which constructors often take an option
+# Other names under which constructors often take an option.
+OTHERS: Final = {
+    "num_layers": ("n_layers", "nlayers", "layers", "layer_dim", "num_layer", "n_layer", "layer_num"),
+    "dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate"),
+}
 
 # Words in the names of arguments that say the size of an output layer.
-OUTPUT: Final = {"out", "output", "outputs", "class", "classes", "vocab", "categories", "labels", "target", "targets"}
+OUTPUT: Final = {
+    *("out", "output", "outputs", "class", "classes", "vocab", "category", "categories"),
+    *("label", "labels", "target", "targets", "tag", "tags", "tagset"),
+}
 
 # The remedy of every error that says that a class cannot be read.
 WRITE: Final = "or write a function that calls the module"
@@ -32,9 +39,16 @@ def signed(factory: Any, name: str) -> Form | None:
     argument ``nonlinearity`` whose default is a function is no option.
     """
     try:
-        _, _, *_ = parameters = list(inspect.signature(factory).parameters.values())
+        parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
         return None
+    if len(parameters) < 2:
+        if any(one.kind in {one.VAR_POSITIONAL, one.VAR_KEYWORD} for one in parameters):
+            return None
+        raise SubjectError(
+            f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size\n"
+            f"expected a constructor that takes both, because sizes are varied; {WRITE}"
+        )
     known = (*OPTIONS, "device", "dtype")
     accepted = {*known, *(other for others in OTHERS.values() for other in others)}
     named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
@@ -73,21 +87,22 @@ def _is_output(one: inspect.Parameter) -> bool:
     return bool(words & OUTPUT) and (one.default is one.empty or type(one.default) is int)
 
 
-def states_taken(factory: Any, name: str) -> tuple[bool, ...]:
+def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
     """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well.
 
-    Raise ``SubjectError`` if it needs something else.
+    Several states may be one argument, or one each. Raise ``SubjectError`` if it needs something else.
     """
     try:
         signature = inspect.signature(factory.forward)
     except (TypeError, ValueError):
         return False, True
     taken = []
-    for given in (["module", "x"], ["module", "x", "state"]):
+    for number in dict.fromkeys((0, 1, states)):
         with suppress(TypeError):
-            *_, last = signature.bind(*given).arguments
-            if len(given) == 2 or _may_be_state(signature.parameters[last]):
-                taken.append(len(given) == 3)
+            bound = signature.bind("module", "x", *["state"] * number)
+            named = list(bound.arguments)[2:]
+            if all(_may_be_state(signature.parameters[one]) for one in named) and bool(number) not in taken:
+                taken.append(bool(number))
     if not taken:
         raise SubjectError(
             f"{name}: forward{signature} takes something that is neither x nor a state\n"

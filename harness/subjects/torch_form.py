@@ -7,15 +7,16 @@ rest is told by calls on random numbers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.space.parts import OPTIONS, PLAIN
-from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Form
+from harness.space.parts import CELLS, OPTIONS, PLAIN
+from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Block, Form
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import WRITE, signed, states_taken
@@ -35,6 +36,7 @@ yet one in float32. So it shows there on which numbers a state depends."""
 _X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
 
 Tensors = Sequence[torch.Tensor]
+Given = tuple[Any, ...]  # The arguments of a call: x, and a state, a tuple of states, or several
 Rows = list[list[float]]
 
 
@@ -45,7 +47,8 @@ class _Returned(NamedTuple):
     flat: bool = False  # it takes states (N, H)
     flat_h_n: bool = False  # it returns them so
     rows: bool = False
-    given: tuple[torch.Tensor, ...] = ()  # the arguments of a call that answered so
+    given: Given = ()  # the arguments of a call that answered so
+    listed: bool = False  # its output is a list of steps
     # The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right.
     axes: tuple[int, ...] = ()
     batches: frozenset[int] = frozenset()  # the numbers of sequences of the states that the call was given and returned
@@ -56,17 +59,20 @@ class _Returned(NamedTuple):
         return self.axes == (1,) or (self.axes != (0,) and STEPS in self.batches)
 
 
-def form_of(factory: Any, name: str) -> Form | None:
+def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     """Return the form of a class; ``None`` if it is nn.RNN's, or a cell's, or if it shows in the search what is wrong.
 
-    Raises ``SubjectError`` for a constructor that takes something else, and for what cannot be told.
+    A ``cell`` is that which it is declared to be. Raises ``SubjectError`` for a constructor that takes something else,
+    and for what cannot be told.
     """
-    if issubclass(factory, torch.nn.RNNBase | torch.nn.RNNCellBase):
+    if issubclass(factory, torch.nn.RNNCell):
         return None
     form = signed(factory, name)
     if form is None:
         return None
-    same = {*OPTIONS, "device", "dtype"} <= {*form.takes}
+    same = {*OPTIONS, "device", "dtype"} - {"nonlinearity"} <= {*form.takes}
+    if same and issubclass(factory, torch.nn.RNNBase):
+        return None
     try:
         sizes, shapes = _made(factory, form)
     except Exception as error:
@@ -74,9 +80,11 @@ def form_of(factory: Any, name: str) -> Form | None:
             return None
         said = f"{type(error).__name__}: {error}"
         raise SubjectError(f"{name}: cannot be made with {_said(SIZES[-1], form)}: {said}") from error
-    if same and "weight_ih_l0" in shapes:
+    rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
+    if same and rows == 1:
         return None
-    return _Reader(factory, name, form, sizes).read(shapes)
+    read = _Reader(factory, name, form, sizes, cell).read(shapes)
+    return replace(read, drop_in=same and rows > 1)
 
 
 def without(module: torch.nn.Module, heads: Sequence[str]) -> torch.nn.Module:
@@ -94,6 +102,7 @@ class _Reader:
     name: str
     form: Form  # the form as far as it is known
     sizes: Sizes
+    cell: str = ""  # the cell that it must be, if any
     # The values that it is asked for, where those are fewer.
     offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
@@ -102,13 +111,20 @@ class _Reader:
         if embedding := _embedding(_built(self.factory, self.form, self.sizes, {})):
             self.form = replace(self.form, embedding=embedding)
             shapes = self._shapes({})
-        roles = roles_of(shapes, self.sizes, self.name)
+        roles = roles_of(shapes, self.sizes, self.name, self.cell)
+        self.cell = roles.conventions.cell
         self.offers = {name: values for name, values in DEFAULTS.items() if name not in self.form.takes}
-        self.offers["hx"] = states_taken(self.factory, self.name)
+        self.offers["hx"] = self._taken()
         if "bias_ih" not in roles.names:
             self.offers["bias"] = (False,)
         plain = replace(
-            self.form, names=roles.names, conventions=roles.conventions, joined=X_FIRST if roles.joined else ""
+            self.form,
+            names=roles.names,
+            conventions=roles.conventions,
+            joined=X_FIRST if roles.joined else "",
+            zeros=roles.zeros,
+            taken=roles.taken,
+            lifted=roles.lifted,
         )
         beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest))
         heads: tuple[str, ...] = ()
@@ -122,7 +138,8 @@ class _Reader:
         self.form = plain
         cell = self._returned_by_cell(roles.rest) if returned is None or not returned.axes else None
         if cell is not None:
-            self.form = replace(plain, is_cell=True, returns=cell, beside=beside)
+            names, apart = cell
+            self.form = replace(plain, is_cell=True, returns=names, apart=apart, beside=beside)
             self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
         else:
             if reason or (roles.rest and not heads):
@@ -132,6 +149,8 @@ class _Reader:
                 self.form = replace(plain, beside=beside)
             else:
                 self.form = replace(plain, heads=heads)
+            if returned is None:
+                self._require_states()
             self._read_layer(shapes, roles, returned or _Returned())
         if roles.joined:
             self.form = replace(self.form, joined=self._order())
@@ -142,7 +161,8 @@ class _Reader:
 
     def _read_layer(self, shapes: Shapes, roles: Roles, returned: _Returned) -> None:
         """Find out how a layer that takes a sequence is called, and what its parameters are."""
-        self._read_names({own: shape for own, shape in shapes.items() if own not in roles.rest}, roles)
+        aside = {*roles.rest, *roles.zeros}
+        self._read_names({own: shape for own, shape in shapes.items() if own not in aside}, roles)
         conventions = replace(
             self.form.conventions,
             batch_first=returned.batch_first and "batch_first" not in self.form.takes,
@@ -155,7 +175,14 @@ class _Reader:
             flat=returned.flat,
             flat_h_n=returned.flat_h_n,
             rows=returned.rows,
+            apart=len(returned.given) > 2,
+            listed=returned.listed,
         )
+        if len(self._finals) > 1 and len(returned.given) < 2 and True in self.offers["hx"]:  # states take many forms
+            self.offers["hx"] = (False,)
+            self.form = replace(self.form, stateless=True)
+        if {*self._finals[1:]} - {*returned.names}:  # whatever reads h_n reads all final states
+            self.offers["loss"] = (None, "output") if "output" in returned.names else (None,)
         if "h_n" not in returned.names:
             self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first")}
         if returned.flat or returned.flat_h_n:
@@ -174,11 +201,14 @@ class _Reader:
             for layers in (1, 2)
             for directions in (1, 2)
         }
-        built = {of: {own: one for own, one in made.items() if own not in roles.rest} for of, made in built.items()}
-        reverse: dict[str, str] = {}
+        aside = {*roles.rest, *roles.zeros}
+        built = {of: {own: one for own, one in made.items() if own not in aside} for of, made in built.items()}
+        reverse: dict[str, tuple[Block, ...]] = {}
         with suppress(SubjectError):
             others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
-            reverse = {f"{role}_reverse": own for role, own in roles_of(others, self.sizes, self.name).names.items()}
+            reverse = {
+                f"{role}_reverse": own for role, own in roles_of(others, self.sizes, self.name, self.cell).names.items()
+            }
         forms = [
             replace(self.form, names=names, first=first, places=places)
             for named in ({**roles.names, **reverse}, roles.names)
@@ -206,17 +236,33 @@ class _Reader:
             parameter.detach().normal_(0, SPREAD)
         return module
 
-    def _given(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    @property
+    def _finals(self) -> tuple[str, ...]:
+        """The names of the final states."""
+        return CELLS[self.cell].final
+
+    def _taken(self) -> tuple[bool, ...]:
+        """Return ``False`` if a call takes x alone, ``True`` if it takes states."""
+        return states_taken(self.factory, self.name, len(self._finals))
+
+    def _with_states(self, x: torch.Tensor, *shape: int) -> Iterator[Given]:
+        """Yield what a call with states of a shape may take: one, a tuple of several, or several."""
+        states = tuple(torch.randn(shape) for _ in self._finals)
+        if len(states) > 1:
+            yield x, states
+        yield x, *states
+
+    def _given(self) -> Iterator[Given]:
         """Yield what a layer may take: x, and with it states of the shapes that there may be."""
         hidden_size = self.sizes.hidden_size
-        taken = states_taken(self.factory, self.name)
+        taken = self._taken()
         x = torch.randn(STEPS, SEQUENCES, self.sizes.input_size)
         if False in taken:
             yield (x,)
         if True in taken:  # a class that reads (N, T, input_size) takes the first axis for the batch
             for axes in ((1,), ()):  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
                 for batch in (SEQUENCES, STEPS):
-                    yield x, torch.randn(*axes, batch, hidden_size)
+                    yield from self._with_states(x, *axes, batch, hidden_size)
 
     def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
         """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing.
@@ -242,9 +288,10 @@ class _Reader:
             )
         return first._replace(flat=first.flat_h_n)
 
-    def _answered(self, given: tuple[torch.Tensor, ...], rest: Sequence[str]) -> _Returned | None:
+    def _answered(self, given: Given, rest: Sequence[str]) -> _Returned | None:
         hidden_size, module = self.sizes.hidden_size, self._module()
-        parts = _parts(module(*given))
+        returned = module(*given)
+        parts = _parts(returned)
         of_states: dict[tuple[int, ...], str] = {}
         for batch in (SEQUENCES, STEPS):
             of_states |= {(1, batch, hidden_size): "h_n", (batch, hidden_size): "flat"}
@@ -252,26 +299,36 @@ class _Reader:
         if self.form.heads:
             of_output[STEPS * SEQUENCES, hidden_size] = "rows"
         shapes = [tuple(part.shape) for part in parts]
-        flat = any(state.dim() == 2 for state in given[1:])
+        flat = any(state.dim() == 2 for state in _tensors(given[1:]))
         if rest:
             kinds = [of_states.get(shape, "") for shape in shapes]
             kind = next((one for one in (("flat", "h_n") if flat else ("h_n", "flat")) if one in kinds), "")
-            names = ["h_n" if kind and one == kind else "" for one in kinds]
-            answer = _Returned(tuple(names), flat, kind == "flat", given=given)
-            return self._answered_last(module, answer, rest) if names.count("h_n") == 1 else None
-        names = [(of_output | of_states)[shape] for shape in shapes]
+            names = self._named(["h_n" if kind and one == kind else "" for one in kinds])
+            answer = _Returned(names, flat, kind == "flat", given=given)
+            return self._answered_last(module, answer, rest) if "h_n" in names and None not in names else None
+        kinds = [(of_output | of_states)[shape] for shape in shapes]
         outputs = [place for place, shape in enumerate(shapes) if shape in of_output]
-        if len({*names}) != len(names) or len(names) > 2 or len(outputs) > 1:
+        if not outputs and kinds.count("flat") == 1:
+            kinds[kinds.index("flat")] = "last"
+        if len({*kinds} & {"flat", "h_n"}) > 1 or len(outputs) > 1 or len(kinds) > 1 + len(self._finals):
             return None
+        plain = self._named([{"flat": "h_n", "rows": "output"}.get(kind, kind) for kind in kinds])
+        if None in plain:
+            return None
+        flat_h_n = "flat" in kinds
         if not outputs:
-            names = ["last" if name == "flat" else name for name in names]
-            return self._answered_last(module, _Returned(tuple(names), flat, given=given), rest)
+            return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=given), rest)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
-        plain = tuple({"flat": "h_n", "rows": "output"}.get(name, name) for name in names)
-        states = [*given[1:], *(part for part, name in zip(parts, plain, strict=True) if name == "h_n")]
+        states = [*_tensors(given[1:]), *(part for part, name in zip(parts, plain, strict=True) if name != "output")]
         batches = frozenset(state.shape[-2] for state in states)
-        return _Returned(plain, flat, "flat" in names, "rows" in names, given, axes, batches)
+        listed = isinstance(returned, tuple | list) and any(_is_steps(part) for part in returned)
+        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, listed, axes, batches)
+
+    def _named(self, kinds: Sequence[str]) -> tuple[Any, ...]:
+        """Return the names of parts that a call returned, each state by its own; ``None`` for a state too many."""
+        finals = iter(self._finals)
+        return tuple(next(finals, None) if kind == "h_n" else kind for kind in kinds)
 
     def _answered_last(self, module: torch.nn.Module, answer: _Returned, rest: Sequence[str]) -> _Returned | None:
         """Complete an answer that has the last state, but not every output; ``None`` if it is not that."""
@@ -281,7 +338,7 @@ class _Reader:
             return [part for part, name in zip(_parts(module(x, *given[1:])), names, strict=True) if name]
 
         x, plain = given[0], states(given[0])
-        sequences = {part.shape[-2] for part in (*plain, *given[1:])}
+        sequences = {part.shape[-2] for part in (*plain, *_tensors(given[1:]))}
         if len(sequences) != 1:
             return None
         axis = 0 if sequences == {SEQUENCES} else 1
@@ -295,7 +352,7 @@ class _Reader:
             return None
         return answer._replace(axes=(axis,))
 
-    def _flows(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...], place: int, axis: int) -> bool:
+    def _flows(self, module: torch.nn.Module, given: Given, place: int, axis: int) -> bool:
         """Tell whether the later outputs along an axis of x depend on the first x there."""
         x, *states = given
         changed = x.clone()
@@ -306,33 +363,38 @@ class _Reader:
         )
         return not torch.equal(before, after)
 
-    def _returned_by_cell(self, rest: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the names of what one step of a cell returns; ``None`` if the class is no cell.
+    def _returned_by_cell(self, rest: Sequence[str]) -> tuple[tuple[str, ...], bool] | None:
+        """Return the names of what one step of a cell returns, and whether it takes each state by itself.
 
-        A cell takes x (N, I) and a state (N, H). Each row of all that it returns depends on no other row of these. The
-        new state is (N, H), and the only one of that shape, or the same as any other. It does not depend on the
-        parameters that nn.RNN does not have.
+        The result is ``None`` if the class is no cell. A cell takes x (N, I) and states (N, H). Each row of all that it
+        returns depends on no other row of these. The new states are (N, H), in order, and there are no others of that
+        shape but the same ones again. They do not depend on the parameters that torch's layer does not have.
         """
-        if True not in states_taken(self.factory, self.name):
+        if True not in self._taken():
             return None
         half = MANY // 2
-        with suppress(Exception), torch.no_grad(), seeded(0):
-            module = self._module()
-            x, h = torch.randn(MANY, self.sizes.input_size), torch.randn(MANY, self.sizes.hidden_size)
-            parts = _parts(module(x, h))
-            other = torch.cat([torch.zeros(half, 1), torch.ones(half, 1)])
-            alike = [_parts(module(x + other, h)), _parts(module(x, h + other))]
-            first = [[part[:half] for part in of] for of in (parts, *alike)]
-            states = [place for place, part in enumerate(parts) if part.shape == h.shape]
-            for own in rest:
-                module.get_parameter(own).add_(1)
-            if (
-                states
-                and torch.equal(parts[states[0]], _parts(module(x, h))[states[0]])
-                and all(_same(first[0], of) for of in first[1:])
-                and all(torch.equal(parts[states[0]], parts[place]) for place in states)
-            ):
-                return tuple("h_n" if place == states[0] else "" for place in range(len(parts)))
+        x = torch.randn(MANY, self.sizes.input_size)
+        for given in self._with_states(x, MANY, self.sizes.hidden_size):
+            with suppress(Exception), torch.no_grad(), seeded(0):
+                module, states = self._module(), _tensors(given[1:])
+                parts = _parts(module(*given))
+                other = torch.cat([torch.zeros(half, 1), torch.ones(half, 1)])
+                alike = [_parts(module(x + other, *given[1:])), _parts(module(x, *_map(given[1:], other.add)))]
+                first = [[part[:half] for part in of] for of in (parts, *alike)]
+                places: list[int] = []
+                for place, part in enumerate(parts):
+                    if part.shape == states[0].shape and not any(torch.equal(part, parts[one]) for one in places):
+                        places.append(place)
+                for own in rest:
+                    module.get_parameter(own).add_(1)
+                after = _parts(module(*given))
+                if (
+                    len(places) == len(self._finals)
+                    and _same([parts[place] for place in places], [after[place] for place in places])
+                    and all(_same(first[0], of) for of in first[1:])
+                ):
+                    named = dict(zip(places, self._finals, strict=True))
+                    return tuple(named.get(place, "") for place in range(len(parts))), len(given) > 2
         return None
 
     def _hidden(self, returned: _Returned | None) -> str:
@@ -350,12 +412,12 @@ class _Reader:
             module = self._module()
             module.get_submodule(head).register_forward_hook(lambda _module, given, _result: seen.append(given[0]))
             for one in module.modules():
-                if isinstance(one, torch.nn.RNN):
+                if isinstance(one, torch.nn.RNNBase):
                     one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
             given = returned.given
             parts = dict(zip(returned.names, _parts(module(*given)), strict=True))
         states += [part for name, part in parts.items() if name == "h_n"]
-        output = _rows([part for name, part in parts.items() if name != "h_n"], size)
+        output = _rows([part for name, part in parts.items() if name not in self._finals], size)
         passed, held = _rows(seen, size), _rows(states, size) if states else output
         every = "output" in parts  # otherwise the last one is enough
         if not (output == passed if every else _among(output, passed)):
@@ -363,7 +425,7 @@ class _Reader:
                 f"what follows its output layer {head} changes the numbers, as a softmax does\n"
                 f"expected a call to return h_n as well, or what {head} gives; {WRITE}"
             )
-        began = _rows(given[1:], size)
+        began = _rows(_tensors(given[1:])[:1], size)
         late = any(row in output for row in began)  # it is given the states, each one step late
         if not (_among(held, output) if every else _among(output, held)) and not late:
             return (
@@ -388,13 +450,24 @@ class _Reader:
                 f"expected the Embedding of x alone, in whose place x can be given; {WRITE}"
             )
 
+    def _require_states(self) -> None:
+        """Raise ``SubjectError`` if a call returns more states than the cell has whose rows the parameters have."""
+        said, size = self._outcome(), self.sizes.hidden_size
+        shapes = [f"({', '.join(map(str, (*axes, SEQUENCES, size)))})" for axes in ((), (1,))]
+        if said.startswith("returns") and sum(map(said.count, shapes)) > len(self._finals):
+            raise SubjectError(
+                f"{self.name}: has as many rows as an nn.{self.cell}, but {said}\n"
+                f"expected the output and {' and '.join(self._finals)} as nn.{self.cell} returns them; {WRITE}"
+            )
+
     def _computes_in(self, dtype: str) -> bool:
         """Tell whether every call that succeeds in float32 also does in another dtype."""
         for given in self._given():
             with suppress(Exception), torch.no_grad():
                 self._module()(*given)
                 try:
-                    self._module().to(getattr(torch, dtype))(*(one.to(getattr(torch, dtype)) for one in given))
+                    kind = getattr(torch, dtype)
+                    self._module().to(kind)(*_map(given, partial(torch.Tensor.to, dtype=kind)))
                 except Exception:  # noqa: BLE001 - whatever the user's code raises
                     return False
         return True
@@ -424,15 +497,18 @@ class _Reader:
     def _reads_x(self, column: int) -> bool:
         """Tell whether x is multiplied by a column of the joined matrix."""
         form, module = self.form, self._module()
-        given = [torch.ones(1, 1, self.sizes.input_size)]
-        if form.is_cell or False not in states_taken(self.factory, self.name):
-            given.append(torch.zeros(1, 1, self.sizes.hidden_size))
-        given = [one[0] if form.is_cell or (form.flat and place) else one for place, one in enumerate(given)]
+        x, states = torch.ones(1, 1, self.sizes.input_size), list[torch.Tensor]()
+        if form.is_cell or False not in self._taken():
+            states = [torch.zeros(1, 1, self.sizes.hidden_size) for _ in self._finals]
+        if form.is_cell or form.flat:
+            states = [one[0] for one in states]
+        given = [x[0] if form.is_cell else x, *form.passed(states)]
         for parameter in module.parameters():
             parameter.zero_()
         before = _parts(module(*given))
-        matrix = module.get_parameter(form.own("weight_ih_l0", 1))
-        matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
+        for block in form.blocks("weight_ih_l0", 1):
+            matrix = module.get_parameter(block.own)
+            matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
         return not _same(before, _parts(module(*given)))
 
     def _drops(self, returned: _Returned, **options: Any) -> bool:
@@ -496,11 +572,31 @@ def _heads(module: torch.nn.Module, names: Sequence[str]) -> list[tuple[str, ...
 
 
 def _parts(returned: Any) -> list[torch.Tensor]:
-    """Return the tensors that a call returned. Raise ``TypeError`` for anything else."""
-    parts = list(returned) if isinstance(returned, tuple | list) else [returned]
+    """Return the tensors that a call returned, a list of steps as one. Raise ``TypeError`` for anything else."""
+    parts: list[Any] = []
+    for part in list(returned) if isinstance(returned, tuple | list) else [returned]:
+        if _is_steps(part):
+            parts.append(torch.stack(part))
+        else:
+            parts += part if isinstance(part, tuple | list) else [part]
     if not all(isinstance(part, torch.Tensor) for part in parts):
         raise TypeError("a call returned something else than tensors")
     return parts
+
+
+def _is_steps(part: Any) -> bool:
+    """Tell whether a part of what a call returned is a list of a tensor (N, H) for each step."""
+    return isinstance(part, list) and len(part) == STEPS and all(getattr(one, "ndim", 0) == 2 for one in part)
+
+
+def _tensors(states: Given) -> list[torch.Tensor]:
+    """Return the states among the arguments of a call."""
+    return [one for part in states for one in (part if isinstance(part, tuple) else [part])]
+
+
+def _map(given: Given, change: Callable[[torch.Tensor], torch.Tensor]) -> Given:
+    """Return the same arguments, of changed tensors."""
+    return tuple(tuple(map(change, one)) if isinstance(one, tuple) else change(one) for one in given)
 
 
 def _same(ones: Tensors, others: Tensors) -> bool:

@@ -71,7 +71,7 @@ class Run(NamedTuple):
     named: dict[str, Array]
     results: dict[str, torch.Tensor]
     own: dict[str, torch.Tensor]  # the results as the module itself returned them, still packed if they were packed
-    asked: list[torch.Tensor]
+    asked: dict[str, torch.Tensor]
     aliased: tuple[tuple[str, str], ...]
 
 
@@ -154,6 +154,11 @@ class TorchSubject:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._module = self._keeping()
+
+    @property
+    def not_returned(self) -> tuple[str, ...]:
+        """The results that it never returns."""
+        return ("output",) if self._conventions.last_output_only else ()
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, every accelerator that torch finds here, and meta."""
@@ -240,12 +245,12 @@ class TorchSubject:
         """Return weights under a module's own names."""
         return renamed(module, weights)
 
-    def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.nn.Parameter]:  # noqa: ARG002
-        """Return a module's parameters by nn.RNN's names."""
-        return parameters_by_name(self.holder(module))
+    def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
+        """Return the parameters that gradients are asked by, by nn.RNN's names."""
+        return parameters_of(with_both_biases(self._conventions, parameters_by_name(self.holder(module))), config)
 
-    def gradients_back(self, gradients: Tensors) -> dict[str, torch.Tensor]:
-        """Return the gradients by a module's own parameters as nn.RNN has them."""
+    def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:  # noqa: ARG002
+        """Return the gradients by the parameters that they were asked by as nn.RNN has them."""
         return gradients_back(self._conventions, gradients)
 
     def differentiate(
@@ -346,7 +351,7 @@ class TorchSubject:
             changed_inputs=changed(arrays, case),
             aliased=noticed.aliased,
             overwritten=noticed.overwritten,
-            not_returned=("output",) * (self._conventions.last_output_only and "output" not in outcome.arrays),
+            not_returned=tuple(name for name in self.not_returned if name not in outcome.arrays),
         )
 
     def _once(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
@@ -413,28 +418,28 @@ class TorchSubject:
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
                     named["readout"] = as_array("readout", results["readout"])
-        known = {**given, **dict(zip((name for name in weights if "readout" in name), readout, strict=True)), **own}
-        asked = [] if config.loss is None else [known[name.removesuffix(".grad")] for name in config.gradients]
+        known = {**given, **dict(zip((name for name in weights if name.startswith("readout")), readout, strict=True))}
+        asked = {f"{name}.grad": one for name, one in known.items() if f"{name}.grad" in config.gradients}
+        if config.loss is not None and config.wrt != "inputs":
+            asked |= {f"{name}.grad": one for name, one in own.items()}
         return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
 
     def _by_name(self, returned: Any, config: RNNConfig) -> dict[str, Any]:
-        """Return what the module returned, by name; without the output if only the last one is known."""
+        """Return what the module returned, by name, without what it never returns."""
         named = by_name(returned, config, readout=False)
-        if self._conventions.last_output_only and named["output"] is None:
-            del named["output"]
-        return named
+        return {name: one for name, one in named.items() if one is not None or name not in self.not_returned}
 
     def _called(
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
     ) -> tuple[Any, dict[str, torch.Tensor]]:
-        """Return what the module returns, and its parameters by nn.RNN's names."""
+        """Return what the module returns, and the parameters that gradients are asked by."""
         config = case.config
         x: torch.Tensor | PackedSequence = given["x"]
         if config.lengths is not None:
             x = packed(given["x"], config)
         own: dict[str, torch.Tensor] = {}
         if config.loss is not None:
-            own = parameters_of(with_both_biases(self._conventions, self.parameters(module, config)), config)
+            own = self.parameters(module, config)
         call = partial(self.call, module, None)
         if config.preparation == "functional_call":
             own = {name: tensor for name, tensor in weights.items() if not name.startswith("readout")}
@@ -496,16 +501,20 @@ class TorchSubject:
         attached = [i for i, root in enumerate(roots) if root.requires_grad]
         roots, cotangents = [roots[i] for i in attached], [cotangents[i] for i in attached]
         gradients: Sequence[torch.Tensor | None] = (None,) * len(done.asked)
+        by = list(done.asked.values())
         if attached and (case.config.tied or case.config.grad_mode == "accumulate"):
-            other = None if beside is None else Graph([beside.results[names[i]] for i in attached], beside.asked)
-            gradients = accumulated(Graph(roots, done.asked), cotangents, other)
+            other = None
+            if beside is not None:
+                other = Graph([beside.results[names[i]] for i in attached], list(beside.asked.values()))
+            gradients = accumulated(Graph(roots, by), cotangents, other)
         elif attached:
-            gradients = self.differentiate(roots, done.asked, cotangents)
-        found = dict(zip(case.config.gradients, gradients, strict=True))
+            gradients = self.differentiate(roots, by, cotangents)
+        found = dict(zip(done.asked, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
-            found |= {n: torch.zeros_like(t) for n, t in zip(found, done.asked, strict=True) if "readout" in n}
+            found |= {n: torch.zeros_like(t) for n, t in done.asked.items() if n.startswith("readout")}
         known = {name: gradient for name, gradient in found.items() if gradient is not None}
-        return known if case.config.preparation == "functional_call" else self.gradients_back(known)
+        config = case.config
+        return known if config.preparation == "functional_call" else self.gradients_back(known, config)
 
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """Return a function that gives a config's module.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -16,7 +16,7 @@ from harness.space.contract import PORT
 from harness.space.parts import OPTIONS, PLAIN, having
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.form import Form
+from harness.subjects.form import Block, Form
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
@@ -36,11 +36,12 @@ class OwnFormSubject(TorchSubject):
         """Take a class, its form, and the conventions that it has besides those of its form."""
         self._form = form
         declared = declared_by(factory, name) if conventions is None else conventions
-        super().__init__(factory, name, conventions=Conventions.of((*declared.names, *form.conventions.names)))
+        super().__init__(factory, name, conventions=replace(declared, **dict.fromkeys(form.conventions.names, True)))
         usual = self.capabilities.offers
         offers = {"preparation": tuple(one for one in usual["preparation"] if one not in SINGLY)}
         more = {**ASIDE, **form.offers, **getattr(factory, "offers", {})}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
+        offers |= {"loss": form.offers["loss"]} if "loss" in form.offers else {}
         self.capabilities = replace(
             self.capabilities,
             check_derivatives=None if form.joined else self.capabilities.check_derivatives,
@@ -56,6 +57,13 @@ class OwnFormSubject(TorchSubject):
         if not self._form.conventions.last_output_only:
             super()._require_conventions(name)
 
+    @property
+    def not_returned(self) -> tuple[str, ...]:
+        """The results that it never returns."""
+        form = self._form
+        known = {"h_n", *form.returns}  # h_n is the last output where it is not returned
+        return () if form.is_cell else tuple(name for name in ("output", *form.cell.final) if name not in known)
+
     def devices(self) -> tuple[str, ...]:
         """Return the devices that compute."""
         return tuple(device for device in super().devices() if device != "meta")
@@ -63,13 +71,13 @@ class OwnFormSubject(TorchSubject):
     def call(self, module: torch.nn.Module, parameters: Any, *arguments: Any, **named: Any) -> Any:
         """Return what a call returns, as nn.RNN does."""
         x, *hx = arguments
+        step = partial(super().call, module, parameters)
         if self._form.is_cell:
-            step = partial(super().call, module, parameters)
-            return looped(step, self._form.returns.index("h_n"), torch.stack, x, *hx)
-        states = [state[0] for state in hx] if self._form.flat else hx
-        returned = super().call(module, parameters, x, *states, **named)
+            return looped(step, self._form, torch.stack, x, *hx)
+        states = [state[0] if self._form.flat else state for state in flattened(hx)]
+        returned = step(x, *self._form.passed(states), **named)
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
-        return self._form.arranged(returned, leading, batch_first=self._conventions.batch_first)
+        return self._form.arranged(returned, leading, torch.stack, batch_first=self._conventions.batch_first)
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> Run:
         # A view of the output as h_n is usual, and only nn.RNN itself has no memory in common between the two.
@@ -90,7 +98,7 @@ class OwnFormSubject(TorchSubject):
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """Return a module with the weights. Raise ``NotImplementedError`` for options that it cannot have."""
         for name, values in self._form.offers.items():
-            if getattr(config, name) not in values and name not in self._conventions.offers:
+            if getattr(config, name) not in values and (name not in self._conventions.offers or name == "loss"):
                 raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")
         return super().prepare(config, weights)
 
@@ -100,27 +108,44 @@ class OwnFormSubject(TorchSubject):
         own = self._form.merged(weights, directions, torch.cat)
         saved = module.state_dict().keys()
         kept = {name: buffer for name, buffer in module.named_buffers() if name in saved}
+        kept |= {name: torch.zeros_like(one) for name, one in module.named_parameters() if name in self._form.zeros}
         if self._form.beside:
             kept |= {name: one.detach() for name, one in module.named_parameters() if name not in own}
         return kept | own
 
-    def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.nn.Parameter]:
-        """Return the module's parameters by nn.RNN's names."""
-        own, roles = dict(module.named_parameters()), self._form.names
-        names = [name for name in config.weights if not name.startswith("readout") and role_of(name) in roles]
-        return {name: own[self._form.own(name, config.num_directions)] for name in names}
+    def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
+        """Return the module's parameters by its own names."""
+        own = dict(module.named_parameters())
+        return {block.own: own[block.own] for name in self._weights_of(config) for block in self._blocks(name, config)}
 
-    def gradients_back(self, gradients: Tensors) -> dict[str, torch.Tensor]:
-        """Return the gradients by the module's own parameters as nn.RNN has them."""
-        return self._form.parted(super().gradients_back(gradients).items())
+    def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:
+        """Return the gradients by the module's own parameters as those by the parameters of torch's layer."""
+        own = {name.removesuffix(".grad"): one for name, one in gradients.items()}
+        names = self._weights_of(config) if config.wrt != "inputs" else []
+        parted = self._form.parted(own, names, config.num_directions, torch.cat)
+        others = {name: one for name, one in gradients.items() if name in config.gradients}
+        return others | {f"{name}.grad": one for name, one in parted.items()}
+
+    def _weights_of(self, config: RNNConfig) -> list[str]:
+        return [name for name in config.weights if not name.startswith("readout")]
+
+    def _blocks(self, name: str, config: RNNConfig) -> list[Block]:
+        """Return its own parameters that hold one of torch's; none for the second bias of a layer that has one."""
+        return self._form.blocks(name, config.num_directions) if role_of(name) in self._form.roles else []
 
 
-def looped(cell: Any, place: int, stack: Any, x: Any, *hx: Any) -> Any:
-    """Call a cell once for each step of x; the new state is at this place of what it returns."""
-    state, states = [h[0] for h in hx], []
+def flattened(states: Sequence[Any]) -> list[Any]:
+    """Return the states of an argument that is a state or a tuple of several; none if there is none."""
+    return [one for part in states for one in (part if isinstance(part, tuple) else [part])]
+
+
+def looped(cell: Any, form: Form, stack: Any, x: Any, *hx: Any) -> Any:
+    """Call a cell once for each step of x."""
+    state, outputs = [one[0] for one in flattened(hx)], []
+    places = [form.returns.index(name) for name in form.cell.final]
     for step in x:
-        returned = cell(step, *state)
-        state = [returned[place] if isinstance(returned, (tuple, list)) else returned]
-        states += state
-    output = stack(states)
-    return output, output[-1:].clone()
+        returned = form.parts(cell(step, *form.passed(state)))
+        state = [returned[place] for place in places]
+        outputs.append(state[0])
+    output = stack(outputs)
+    return output, output[-1:].clone(), *[one[None] for one in state[1:]]

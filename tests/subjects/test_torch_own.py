@@ -428,7 +428,14 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
     ("layer", "said"),
     [
         (Wide, "takes steps, which nn.RNN does not\nexpected input_size, hidden_size"),
-        (Gated, "its parameters with input_size=5 and hidden_size=3 are both.weight (6, 8), both.bias (6,)\nexpected"),
+        (
+            Gated,
+            (
+                "its parameters with input_size=5 and hidden_size=3 are both.weight (6, 8), both.bias (6,); x has 2 "
+                "times hidden_size rows, and the state 2; expected 1 in an nn.RNN, 3 in an nn.GRU, 4 in an nn.LSTM, of "
+                "both\n"
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said(layer: Any, said: str) -> None:

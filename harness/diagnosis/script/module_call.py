@@ -110,6 +110,7 @@ def _forward(config: RNNConfig, recipe: Recipe) -> tuple[str, list[str]]:
         x = f"torch.nn.utils.rnn.pack_padded_sequence(x, {options})"
         after.append(f"output, _ = torch.nn.utils.rnn.pad_packed_sequence(output{first})")
     if form is not None and not form.is_cell:
+        after += ["output = torch.stack(output)"] * form.listed
         after += ["output = output.reshape(*x.shape[:2], -1)"] * form.rows
         if "h_n" in form.returns:
             after += ["h_n = h_n[None]"] * form.flat_h_n

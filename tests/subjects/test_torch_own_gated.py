@@ -1,0 +1,263 @@
+"""Tests of GRUs and LSTMs with a constructor and parameters of their own: which rows are whose is told by names."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.space.config import PARAMETERS
+from harness.subjects.protocol import SubjectError
+from harness.subjects.torch_module import TorchSubject
+
+GRU, LSTM = (RNNConfig(4, 3, T=3, N=2, cell=cell) for cell in ("GRU", "LSTM"))
+
+
+class GateByGate(nn.Module):
+    """An LSTM of transposed matrices for each gate, whose output is a list of steps."""
+
+    wrong = False
+
+    def __init__(self, num_inputs: int, num_hiddens: int) -> None:
+        super().__init__()
+        self.num_hiddens = num_hiddens
+        for gate in "fioc":
+            setattr(self, f"W_x{gate}", nn.Parameter(torch.zeros(num_inputs, num_hiddens)))
+            setattr(self, f"W_h{gate}", nn.Parameter(torch.zeros(num_hiddens, num_hiddens)))
+            setattr(self, f"b_{gate}", nn.Parameter(torch.zeros(1, num_hiddens)))
+
+    def gate(self, name: str, x: Any, h: Any) -> Any:
+        return x @ getattr(self, f"W_x{name}") + h @ getattr(self, f"W_h{name}") + getattr(self, f"b_{name}")
+
+    def forward(self, inputs: Any, state: Any = None) -> Any:
+        h, c = [inputs.new_zeros(inputs.shape[1], self.num_hiddens)] * 2 if state is None else state
+        steps = []
+        for x in inputs:
+            i, f, o = (torch.sigmoid(self.gate(name, x, h)) for name in ("fio" if self.wrong else "ifo"))
+            c = f * c + i * torch.tanh(self.gate("c", x, h))
+            h = o * torch.tanh(c)
+            steps.append(h)
+        return steps, (h, c)
+
+
+class Swapped(GateByGate):
+    wrong = True
+
+
+class Gates(nn.Module):
+    """A step of an LSTM that takes its states by themselves, from one Linear for each gate."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.forget_gate, self.input_gate, self.candidate, self.output_gate = (
+            nn.Linear(input_size + hidden_size, hidden_size) for _ in range(4)
+        )
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        both = torch.cat([h, x], 1)
+        i, f, o = (torch.sigmoid(gate(both)) for gate in (self.input_gate, self.forget_gate, self.output_gate))
+        c = f * c + i * torch.tanh(self.candidate(both))
+        h = o * torch.tanh(c)
+        return h, (h, c)
+
+
+class TwoAndOne(nn.Module):
+    """A step of a GRU with r and z in one Linear, which have one bias, and n in two."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+        self.x2n = nn.Linear(input_size, hidden_size)
+        self.h2n = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
+        n = torch.tanh(self.x2n(x) + r * self.h2n(h))
+        return (1 - z) * n + z * h
+
+
+class OneBias(nn.Module):
+    """A GRU with one bias for each gate, where nn.GRU has b_hn inside r, and rows whose order no name tells."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = nn.Linear(input_size, 3 * hidden_size)
+        self.h2h = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+
+    def forward(self, x: Any) -> Any:
+        h = x.new_zeros(len(x), self.h2h.in_features)
+        for t in range(x.shape[1]):
+            (ir, iz, in_), (hr, hz, hn) = self.x2h(x[:, t]).chunk(3, 1), self.h2h(h).chunk(3, 1)
+            r, z = torch.sigmoid(ir + hr), torch.sigmoid(iz + hz)
+            h = (1 - z) * torch.tanh(in_ + r * hn) + z * h
+        return h
+
+
+class Classifier(nn.Module):
+    """An nn.LSTM behind which a Linear reads the last step."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, layer_dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(input_dim, hidden_dim, layer_dim, batch_first=True)
+        self.fc = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.lstm(x)[0][:, -1])
+
+
+class Encoder(nn.Module):
+    """An nn.LSTM that returns its final states alone."""
+
+    def __init__(self, input_dim: int, hid_dim: int, n_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(input_dim, hid_dim, n_layers, dropout=dropout)
+
+    def forward(self, x: Any) -> Any:
+        _, (hidden, cell) = self.rnn(x)
+        return hidden, cell
+
+
+class Own(nn.GRU):
+    """An nn.GRU with a constructor of its own."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+
+
+def _all(names: str) -> str:
+    return ", ".join(f"{names.format(role)} as {role}" for role in PARAMETERS)
+
+
+FOUR = "input_gate.{0}, forget_gate.{0}, candidate.{0}, output_gate.{0} (i, f, g, o)"
+
+READ = {
+    GateByGate: (
+        [LSTM, LSTM.replace(loss="both", hx=True), LSTM.replace(loss="both", preparation="functional_call")],
+        (
+            "W_xi, W_xf, W_xc, W_xo (i, f, g, o) as weight_ih.T, W_hi, W_hf, W_hc, W_ho (i, f, g, o) as weight_hh.T, "
+            "b_i, b_f, b_c, b_o (i, f, g, o) as bias_ih + bias_hh; its states are (N, H)"
+        ),
+    ),
+    Gates: (
+        [LSTM.replace(loss="both", hx=True), LSTM.replace(loss="h_n", hx=True, T=1)],
+        (
+            f"{FOUR.format('weight')} as weight_hh and weight_ih side by side, "
+            f"{FOUR.format('bias')} as bias_ih + bias_hh; a cell: called once for each step"
+        ),
+    ),
+    TwoAndOne: (
+        [GRU.replace(loss="both", hx=True), GRU.replace(loss="output", hx=True, preparation="used")],
+        (
+            "gates.weight, x2n.weight (rz, n) as weight_ih, gates.weight, h2n.weight (rz, n) as weight_hh, "
+            "gates.bias, x2n.bias (rz, n) as bias_ih, gates.bias, h2n.bias (rz, n) as bias_hh; "
+            "rows taken in nn.GRU's order r, z, n; a cell: called once for each step"
+        ),
+    ),
+    OneBias: (
+        [GRU.replace(bias=False, batch_first=True, loss="h_n", preparation="used")],
+        (
+            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows taken in nn.GRU's order r, z, n; "
+            "x2h.bias stays zero: it cannot hold all of nn.GRU's biases; returns the last output alone; "
+            "reads (N, T, input_size)"
+        ),
+    ),
+    Classifier: (
+        [LSTM.replace(batch_first=True)],
+        (
+            f"{_all('lstm.{}_l*')}; returns the last output alone; its output layer fc is replaced by the identity; "
+            "reads (N, T, input_size); num_layers is left out: it returns no h_n"
+        ),
+    ),
+    Encoder: (
+        [LSTM.replace(num_layers=2), LSTM.replace(loss="h_n", num_layers=2)],
+        f"{_all('rnn.{}_l*')}; h_n and c_n alone are compared",
+    ),
+    Own: ([GRU.replace(hx=True, loss="both")], _all("{}_l0")),
+}
+
+
+@pytest.mark.parametrize("layer", READ)
+def test_gates_are_told_by_names_and_compared(layer: Any) -> None:
+    configs, read_as = READ[layer]
+    subject = as_subject(layer)
+
+    assert subject.capabilities.read_as == read_as
+    for config in configs:
+        assert config.loss in subject.capabilities.offers["loss"]
+        result = check_agreement(subject, draw(config, "normal"))
+        assert result.verdict is Verdict.AGREES, (config, result)
+
+
+def test_gates_that_are_exchanged_are_found() -> None:
+    assert check_agreement(as_subject(Swapped), draw(LSTM, "normal")).verdict is Verdict.DISAGREES
+
+
+class DropIn(nn.Module):
+    def __init__(self, *sizes: int, **options: Any) -> None:
+        super().__init__()
+        self.__dict__["layer"] = nn.GRU(*sizes, **options)
+        for name, parameter in self.__dict__["layer"].named_parameters():
+            self.register_parameter(name, parameter)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return self.__dict__["layer"](x, hx)
+
+
+def test_a_drop_in_for_a_layer_with_gates_is_compared_with_that() -> None:
+    class Typed(DropIn):
+        def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
+            super().__init__(input_size, hidden_size, **options)
+
+    subject = as_subject(Typed)
+
+    assert type(subject) is TorchSubject
+    assert check_agreement(subject, draw(GRU.replace(num_layers=2), "normal")).verdict is Verdict.AGREES
+
+
+class Pairs(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.a = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+        self.b = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+
+
+class Peepholes(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(input_size, hidden_size)
+        self.w_ci = nn.Parameter(torch.zeros(hidden_size))
+
+
+class Coupled(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = nn.Linear(input_size, 3 * hidden_size)
+        self.h2h = nn.Linear(hidden_size, 3 * hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        output = self.x2h(x).chunk(3, -1)[0]
+        return output, (output[-1], output[-1])
+
+
+class Sizeless(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(1, 8)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Pairs, "; as many rows as an nn.LSTM's, but a.weight and b.weight have several gates each\n"),
+        (Peepholes, "; w_ci, cell.bias_ih, cell.bias_hh are other vectors than one or two biases for each gate\n"),
+        (Coupled, "has as many rows as an nn.GRU, but returns (4, 2, 3), (2, 3), (2, 3)\n"),
+        (Sizeless, "takes no input_size and hidden_size\n"),
+    ],
+)
+def test_the_reason_why_gates_cannot_be_read_is_said(layer: Any, said: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        as_subject(layer)
+
+    assert said in str(caught.value)
