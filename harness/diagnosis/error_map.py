@@ -136,7 +136,7 @@ def _by_direction(over: Floats, config: RNNConfig) -> Iterator[tuple[int | None,
         yield None, over
         return
     for direction in range(2):
-        yield direction, over[..., direction * config.hidden_size :][..., : config.hidden_size]
+        yield direction, over[..., direction * config.h_size :][..., : config.h_size]
 
 
 def _shown(wrong: _Wrong, config: RNNConfig) -> ErrorMap:

@@ -139,6 +139,8 @@ def changed(config: RNNConfig, changes: dict[str, Any]) -> RNNConfig:
         if config.lengths is not None and "lengths" not in changes and changes.get("batched", True):
             return config.replace(**changes)
         made = configure(factors_of(config) | changes, LENGTHS)
+        if made.proj_size != changes.get("proj_size", config.proj_size):
+            return config
         return made.replace(dropout=0.0) if made.num_layers == 1 and config.num_layers > 1 else made
     except ConfigError:
         return config

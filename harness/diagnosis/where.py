@@ -88,7 +88,7 @@ def first_departure(observation: Observation) -> Where | None:
 
 def _by_direction(bad: Mask, config: RNNConfig) -> Mask:
     """Return a layer's mask (T, N, D*H) as (T, N, D, H)."""
-    return bad.reshape(config.T, config.N, config.num_directions, config.hidden_size)
+    return bad.reshape(config.T, config.N, config.num_directions, config.h_size)
 
 
 def _in_order(bad: Mask, config: RNNConfig, *, back: bool) -> Iterator[tuple[int, int, int, int]]:

@@ -71,6 +71,10 @@ class Balls(NamedTuple):
         error = error + (gamma(n, u) + gamma(n, U64)) * (rounded + error) + 2 * n * self.arithmetic.underflow
         return self._ball(values, error, size)
 
+    def through(self, rows: Known, matrix: Matrix) -> Known:
+        """Return rows times a matrix, sums in any order."""
+        return self._sum().product(rows, matrix).ball()
+
     def affine(self, x: Known, h: Known, rows: Rows) -> Known:
         """Return W_ih x + b_ih + W_hh h + b_hh, one sum in any order."""
         return (

@@ -96,7 +96,7 @@ def _given(setting: Setting) -> Known:
 
 def single_step_states(config: RNNConfig, h_n: Array) -> list[Known]:
     """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
-    shape = (1, config.N, config.num_directions * config.hidden_size)
+    shape = (1, config.N, config.num_directions * config.h_size)
     states = [Known(np.zeros(shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(h_n_order(config), h_n, strict=True):
         states[layer].values[0][..., features(config, direction)] = row
@@ -175,7 +175,7 @@ def carried_along(setting: Setting, layer: int, x: Known, own: Floats | None = N
     """
     reference, case, arithmetic = setting
     config, x = case.config, as_read(x, arithmetic)
-    shape = (config.T, config.N, config.num_directions * config.hidden_size)
+    shape = (config.T, config.N, config.num_directions * config.h_size)
     whole = Known(np.zeros(shape), np.empty(shape))
     for direction in range(config.num_directions):
         part, at = features(config, direction), (layer, direction)
@@ -320,7 +320,7 @@ def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
         known = [array for array in arrays if array is not None]
         if len(known) < len(parts):
             return None
-        together = np.zeros((config.T, config.N, len(parts) * config.hidden_size), known[0].dtype)
+        together = np.zeros((config.T, config.N, len(parts) * config.h_size), known[0].dtype)
         for array, part in zip(known, slices, strict=True):
             together[..., part] = array
         return together

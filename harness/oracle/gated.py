@@ -46,27 +46,31 @@ EXACT: Final = Arithmetic("float64")  # The arithmetic of the reference's own va
 class Walk(NamedTuple):
     """The steps of one layer and direction at given states h, (T, N, ..) each.
 
-    ``states`` are what each step makes of ``before``, the states that it reads; both begin with h.
+    ``states`` are what each step makes of ``before``, the states that it reads; both begin with h. ``inner`` is h
+    before it is projected, if it is.
     """
 
     values: Values
     before: tuple[Known, ...]
     states: tuple[Known, ...]
+    inner: Known
 
 
 class WayBack(NamedTuple):
     """The gradients of one layer and direction.
 
-    They are those by the gates' sums as W_ih and as W_hh meet them (T, N, G*H), and by each initial state (N, H).
+    They are those by the gates' sums as W_ih and as W_hh meet them (T, N, G*H), by each initial state (N, H), and by
+    h (T, N, H).
     """
 
     ih: Known
     hh: Known
     start: tuple[Known, ...]
+    h: Known
 
 
 class Gated(Unroll):
-    """A cell with gates. Its arrays are (.., H), and those of all gates (.., G*H)."""
+    """A cell with gates. Its arrays are (.., H), and those of all gates (.., G*H); h may be projected to (.., P)."""
 
     gates: ClassVar[tuple[str, ...]]  # The names of the blocks of H rows in W_ih, W_hh and the biases, in their order
 
@@ -82,7 +86,7 @@ class Gated(Unroll):
 
     @abstractmethod
     def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
-        """Return the states, h first, given the gates and the states before."""
+        """Return the states, h first and not projected, given the gates and the states before."""
 
     @abstractmethod
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
@@ -92,9 +96,13 @@ class Gated(Unroll):
     def back(self, k: Balls, v: Values, dh: Known, later: Sequence[Known]) -> tuple[Known, Known, tuple[Known, ...]]:
         """Return the gradients by the gates' sums as W_ih and as W_hh meet them, and by each state before.
 
-        ``dh`` is the gradient by h, and ``later`` are those by the other states. The gradient by the h before is what
-        does not come through W_hh.
+        ``dh`` is the gradient by h before its projection, and ``later`` are those by the other states. The gradient by
+        the h before is what does not come through W_hh.
         """
+
+    def projected(self, k: Balls, h: Known, w: StepWeights) -> Known:
+        """Return W_hr h, or h itself where it is not projected."""
+        return h if w.hr is None else k.through(h, Matrix.of(w.hr.T))
 
     def cut(self, k: Balls, v: Values, h: Floats, carried: Sequence[Known]) -> Sequence[Known]:
         """Return the carried states, given the subject's own h."""
@@ -104,7 +112,8 @@ class Gated(Unroll):
         return tuple(new.values for new in self._step(Balls(EXACT), Known(x), [Known(one) for one in held], w))
 
     def _step(self, k: Balls, x: Known, before: Sequence[Known], w: StepWeights) -> tuple[Known, ...]:
-        return self.update(k, self.activations(k, x, before[0], w), before)
+        h, *others = self.update(k, self.activations(k, x, before[0], w), before)
+        return (self.projected(k, h, w), *others)
 
     def run_along(self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, *, own: Floats | None = None) -> Known:
         """Return the states h (T, N, H) of one layer and direction, with errors that go from step to step.
@@ -112,7 +121,7 @@ class Gated(Unroll):
         With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
         """
         k, w, config = Balls(arithmetic), step_weights(case, at), case.config
-        values, errors = np.zeros((2, config.T, config.N, config.hidden_size))
+        values, errors = np.zeros((2, config.T, config.N, config.h_size))
 
         def step(t: int, held: State) -> State:
             h, *others = self._step(k, x.map(lambda array: array[t]), _paired(held), w)
@@ -131,15 +140,17 @@ class Gated(Unroll):
     ) -> Walk:
         """Return the steps of one layer and direction, which read ``previous`` (T, N, H).
 
-        ``own`` holds the subject's own states h, where they are known to be.
+        ``own`` holds the subject's own states h, where they are known to be. They show a carried state unless they are
+        projected, which mixes all units.
         """
-        k, config = Balls(arithmetic), case.config
+        k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
         with np.errstate(all="ignore"):
-            values = self.activations(k, x, previous, step_weights(case, at))
+            values = self.activations(k, x, previous, w)
             initial = initial_states(case, at)[1:]
             if not initial:
-                return Walk(values, (previous,), self.update(k, values, (previous,)))
-            own_shape = previous.values.shape
+                states = self.update(k, values, (previous,))
+                return Walk(values, (previous,), states, states[0])
+            own_shape, shown = (config.T, config.N, config.hidden_size), own if w.hr is None else None
             before, after = (np.zeros((2 * n, *own_shape)) for n in (len(initial), 1 + len(initial)))
 
             def step(t: int, held: State) -> State:
@@ -149,15 +160,16 @@ class Gated(Unroll):
                     array[t] = one
                 for array, one in zip(after, _flat(new), strict=True):
                     array[t] = one
-                return _flat(new[1:] if own is None else self.cut(k, here, own[t], new[1:]))
+                return _flat(new[1:] if shown is None else self.cut(k, here, shown[t], new[1:]))
 
             along_time(config, at[1], _flat(map(Known, initial)), step, ())
-        return Walk(values, (previous, *_paired(before)), _paired(after))
+            inner, *others = _paired(after)
+            return Walk(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
 
     def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum) -> WayBack:
         """Return the gradients of one layer and direction; ``given`` is what reaches its states (T, N, H)."""
         k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
-        hh, shape = Matrix.of(w.hh), walk.states[0].values.shape
+        hh, hr = Matrix.of(w.hh), None if w.hr is None else Matrix.of(w.hr)
         with np.errstate(all="ignore"):
             slopes = self.slopes(k, walk.values, walk.before, walk.states)
             final = [Known(final_gradient(case, at, name)) for name in config.form.final[1:]]
@@ -165,25 +177,27 @@ class Gated(Unroll):
             def step(t: int, later: State | None) -> State:
                 dh, carried = given.at(t), [_at(one, t) for one in final]
                 if later is not None:
-                    _, of_hh, direct, *others = _paired(later)
+                    _, _, of_hh, direct, *others = _paired(later)
                     dh.product(of_hh, hh)
                     if self.keeps:
                         dh.plain(direct)
                     carried = [k.total(*pair) for pair in zip(others, carried, strict=True)]
                 here = {name: _at(one, t) for name, one in slopes.items()}
-                ih, of_hh, states = self.back(k, here, dh.ball(), carried)
-                return _flat((ih, of_hh, *states))
+                of_h = dh.ball()
+                ih, of_hh, states = self.back(k, here, of_h if hr is None else k.through(of_h, hr), carried)
+                return _flat((of_h, ih, of_hh, *states))
 
-            wide = (*shape[:-1], len(self.gates) * shape[-1])
-            arrays = [np.zeros(wide) for _ in range(4)] + [np.zeros(shape) for _ in range(2 * len(walk.states))]
+            H, G = config.hidden_size, len(self.gates)
+            sizes = (config.h_size, G * H, G * H, *[H] * len(walk.states))
+            arrays = [np.zeros((config.T, config.N, size)) for size in sizes for _ in range(2)]
             back_along_time(config, at[1], step, tuple(arrays))
-            of_ih, of_hh, direct, *others = _paired(arrays)
+            of_h, of_ih, of_hh, direct, *others = _paired(arrays)
             first = first_step(config, at[1])
             start = Sum(arithmetic, 0, 0, soft=False).product(of_hh.map(lambda a: at_steps(a, first)), hh)
             if self.keeps:
                 start.plain(direct.map(lambda a: at_steps(a, first)))
             carried = [one.map(lambda a: at_steps(a, first)) for one in others]
-            return WayBack(of_ih, of_hh, (start.ball(), *carried))
+            return WayBack(of_ih, of_hh, (start.ball(), *carried), of_h)
 
     def carried_final(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
         config, inputs = case.config, self.inputs(case, states)
@@ -202,6 +216,7 @@ class Gated(Unroll):
             flattened(of_hh).T @ flattened(walk.before[0].values),
             of_ih.sum((0, 1)),
             of_hh.sum((0, 1)),
+            flattened(back.h.values).T @ flattened(walk.inner.values) if case.config.proj_size else None,
         )
         return Back(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
 
@@ -241,7 +256,10 @@ class GRU(Gated):
 
 
 class LSTM(Gated):
-    """The cell h_t = o tanh(c_t) with c_t = f c + i g; i, f and o are sigmoids of sums, and g is a tanh."""
+    """The cell h_t = o tanh(c_t) with c_t = f c + i g; i, f and o are sigmoids of sums, and g is a tanh.
+
+    With a projection, h_t = W_hr (o tanh(c_t)), as in H. Sak, A. Senior and F. Beaufays, Interspeech 2014.
+    """
 
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
@@ -269,7 +287,7 @@ class LSTM(Gated):
 
 def _rows_of(w: StepWeights, gates: int) -> list[Rows]:
     """Return the parameters of each gate."""
-    H = w.hh.shape[1]
+    H = len(w.hh) // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
     return [Rows(Matrix.of(w.ih[of].T), Matrix.of(w.hh[of].T), w.b_ih[of], w.b_hh[of]) for of in blocks]
 

@@ -45,11 +45,12 @@ from harness.oracle.unroll import (
     back_along_time,
     factors_of,
     final_gradient,
+    names_at,
     output_gradient,
     readout_weights,
     step_weights,
 )
-from harness.space.config import weight_names
+from harness.space.config import PARAMETERS, PROJECTION, role_of
 
 
 class Gradients(NamedTuple):
@@ -143,7 +144,7 @@ class _Backward:
         steps = walk(self._setting, at, self._inputs[at[0]], self._states[at[0]])
         given.plain(Known(final_gradient(self._case, at)))
         back = reference.go_back(self._case, at, self._arithmetic, steps, given)
-        self._record_weights(at, back.ih, back.hh, steps.before[0])
+        self._record_weights(at, back.ih, back.hh, steps.before[0], (back.h, steps.inner))
         self._rows[at] = [self._loosened(one) for one in back.start]
         return back.ih, step_weights(self._case, at).ih
 
@@ -151,13 +152,21 @@ class _Backward:
         assert ball.error is not None
         return Expected(ball.values, loosened(ball.error, ball.values, self._arithmetic))
 
-    def _record_weights(self, at: Place, ih: Known, hh: Known, previous: Known) -> None:
-        """Record the gradients of a direction's parameters, given those by the sums that they are in (T, N, G*H)."""
+    def _record_weights(
+        self, at: Place, ih: Known, hh: Known, previous: Known, projected: tuple[Known, Known] | None = None
+    ) -> None:
+        """Record the gradients of a direction's parameters, given those by the sums that they are in (T, N, G*H).
+
+        ``projected`` holds the gradient by h, and what W_hr projects to it.
+        """
         config, ones = self._config, Known(np.ones((self._config.T, self._config.N, 1)))
-        beside = (self._inputs[at[0]], previous, ones, ones)
-        for i, name in enumerate(weight_names(*at, bias=config.bias)):
-            of = (ih, hh)[i % 2].map(lambda a: flattened(a).T)
-            summed = self._sum(config.T, rounded=1).product(of, Matrix.of(*beside[i].map(flattened))).expected()
+        pairs = ((ih, self._inputs[at[0]]), (hh, previous), (ih, ones), (hh, ones), projected)
+        factors = dict(zip((*PARAMETERS, PROJECTION), pairs, strict=True))
+        for name in names_at(config, at):
+            pair = factors[role_of(name)]
+            assert pair is not None
+            of, beside = pair[0].map(lambda a: flattened(a).T), Matrix.of(*pair[1].map(flattened))
+            summed = self._sum(config.T, rounded=1).product(of, beside).expected()
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
 
     def _back_through(self, at: Place, given: Sum) -> Expected:

@@ -27,8 +27,8 @@ def layout(array: Floats, config: RNNConfig) -> Floats:
 
 def features(config: RNNConfig, direction: int) -> slice:
     """Return the slice of a direction's units among the D*H features of an output: forward first."""
-    H = config.hidden_size
-    return slice(direction * H, (direction + 1) * H)
+    units = config.h_size
+    return slice(direction * units, (direction + 1) * units)
 
 
 def h_n_order(config: RNNConfig) -> list[Place]:

@@ -67,7 +67,7 @@ class BoundedSteps(NamedTuple):
     def of(cls, reference: Reference, case: Case, at: Place, arithmetic: Arithmetic) -> BoundedSteps:
         """Return the steps of a layer and direction of a case."""
         w = step_weights(case, at)
-        sizes = Sizes.of(*w, arithmetic.backend.grids)
+        sizes = Sizes.of(w.ih, w.hh, w.b_ih, w.b_hh, arithmetic.backend.grids)
         return cls(reference, w, case.config.nonlinearity, arithmetic, at[0] == 0, sizes)
 
     def values(self, x: Floats, h: Floats) -> Floats:
@@ -78,7 +78,7 @@ class BoundedSteps(NamedTuple):
     def bounds(self, x: Known, h: Floats) -> StepBounds:
         """Return the same states with their bounds. Whoever asks has to expect overflow and NaN."""
         s = self.reference.preactivation(x.values, h, self.w)
-        y, step = self.reference.activation(s, self.kind), Step(x.values, h, *self.w)
+        y, step = self.reference.activation(s, self.kind), Step(x.values, h, *self.w[:4])
         return StepBounds.of(
             step, s, y, self.kind, self.arithmetic, x_error=x.error, x_given=self.first, sizes=self.sizes
         )

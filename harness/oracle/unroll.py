@@ -24,7 +24,7 @@ from harness.oracle.places import (
     time_order,
 )
 from harness.space.case import Case
-from harness.space.config import RNNConfig, weight_names
+from harness.space.config import PARAMETERS, PROJECTION, RNNConfig, role_of, weight_names
 
 State = tuple[Floats, ...]  # A state (N, H), and the arrays that move with it, such as its error
 
@@ -32,13 +32,19 @@ State = tuple[Floats, ...]  # A state (N, H), and the arrays that move with it, 
 class StepWeights(NamedTuple):
     """The float64 parameters of one layer and direction; G is the number of gates.
 
-    Their shapes are (G*H, I) or (G*H, D*H) for W_ih, (G*H, H) for W_hh, and (G*H) for b_ih and b_hh.
+    Their shapes are (G*H, I) or (G*H, D*H) for W_ih, (G*H, H) for W_hh, and (G*H) for b_ih and b_hh. Where h is
+    projected, W_hr is (P, H), and h has P units instead of H, here and below.
     """
 
     ih: Floats
     hh: Floats
     b_ih: Floats
     b_hh: Floats
+    hr: Floats | None = None
+
+    def by_role(self) -> dict[str, Floats | None]:
+        """Return them by the roles in their names."""
+        return dict(zip((*PARAMETERS, PROJECTION), self, strict=True))
 
 
 class Back(NamedTuple):
@@ -102,7 +108,7 @@ class Unroll(ABC):
         config, states = case.config, list[Floats]()
         x = time_major(case.x, config)
         for layer in range(config.num_layers):
-            states.append(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
+            states.append(np.zeros((config.T, config.N, config.num_directions * config.h_size)))
             for d in range(config.num_directions):
                 self._run_direction(case, (layer, d), x, states[-1][..., features(config, d)])
             x = self.between(case, layer, states[-1])
@@ -142,8 +148,13 @@ class Unroll(ABC):
                 at, part = (layer, d), features(config, d)
                 given = g[..., part], final_gradient(case, at)
                 back = self.back_through(case, at, inputs[layer], states[layer][..., part], given)
-                names = weight_names(*at, bias=config.bias)
-                found |= {f"{name}.grad": one for name, one in zip(names, back.weights, strict=False)}
+                gradients = back.weights.by_role()
+                found |= {
+                    f"{name}.grad": one
+                    for name in names_at(config, at)
+                    for one in [gradients[role_of(name)]]
+                    if one is not None
+                }
                 starts[at] = back.start
                 g_x += back.x
             factors = factors_of(case, layer - 1)
@@ -159,19 +170,24 @@ class Unroll(ABC):
 # What a case holds.
 
 
+def names_at(config: RNNConfig, at: Place) -> tuple[str, ...]:
+    """Return the names of the parameters of one layer and direction."""
+    return weight_names(*at, bias=config.bias, projected=config.proj_size > 0)
+
+
 def step_weights(case: Case, at: Place) -> StepWeights:
     """Return the parameters of one layer and direction; a bias that the config leaves out is zero."""
-    w = [to_float64(case.weights[name]) for name in weight_names(*at, bias=case.config.bias)]
-    if not case.config.bias:
-        w += [np.zeros(len(w[0]))] * 2
-    return StepWeights(*w)
+    ih, hh, *others = [to_float64(case.weights[name]) for name in names_at(case.config, at)]
+    zeros = [] if case.config.bias else [np.zeros(len(ih))] * 2
+    return StepWeights(ih, hh, *zeros, *others)
 
 
 def initial_states(case: Case, at: Place) -> State:
     """Return the initial states (N, H) of one layer and direction, h first: their rows of hx and so on, or zeros."""
-    row, zeros = at[0] * case.config.num_directions + at[1], np.zeros((case.config.N, case.config.hidden_size))
-    given = (getattr(case, name) for name in case.config.form.hidden)
-    return tuple(zeros if array is None else to_float64(array[row]) for array in given)
+    config, row = case.config, at[0] * case.config.num_directions + at[1]
+    sizes = (config.h_size, *[config.hidden_size] * (len(config.form.hidden) - 1))
+    given = zip((getattr(case, name) for name in config.form.hidden), sizes, strict=True)
+    return tuple(np.zeros((config.N, size)) if array is None else to_float64(array[row]) for array, size in given)
 
 
 def factors_of(case: Case, layer: int) -> Floats | None:
@@ -199,13 +215,13 @@ def output_gradient(case: Case) -> Floats:
         return time_major(case.cotangents["output.grad"], config)
     if "readout.grad" in case.cotangents:
         return time_major(case.cotangents["readout.grad"], config) @ readout_weights(case)[0]
-    return np.zeros((config.T, config.N, config.num_directions * config.hidden_size))
+    return np.zeros((config.T, config.N, config.num_directions * config.h_size))
 
 
 def final_gradient(case: Case, at: Place, name: str = "h_n") -> Floats:
     """Return the gradient of the loss by a direction's states (T, N, H) that its final state of this name gives."""
     config = case.config
-    array = np.zeros((config.T, config.N, config.hidden_size))
+    array = np.zeros((config.T, config.N, config.h_size if name == "h_n" else config.hidden_size))
     if f"{name}.grad" in case.cotangents:
         row = case.cotangents[f"{name}.grad"][at[0] * config.num_directions + at[1]]
         write_steps(array, final_step(config, at[1]), to_float64(row))

@@ -82,8 +82,8 @@ def fails_line(factors: Factors) -> str:
 
 
 def _numbers(numbers: NumbersNeeded) -> str:
-    """Return what a failure needs of the numbers of a case; nothing if every draw fails."""
-    if numbers.always:
+    """Return what a failure needs of the numbers of a case; nothing if every draw fails, or if there is none."""
+    if numbers.always or not numbers.draws:
         return ""
     if numbers.threshold is not None:
         return f"only {numbers.threshold.words}"

@@ -184,7 +184,8 @@ def config_line(config: RNNConfig) -> str:
 
 def sizes_line(config: RNNConfig) -> str:
     """Return the sizes of a config, with the letters that stand for them."""
-    letters = {letter: getattr(config, factor) for factor, letter in AXES.items() if factor != "output_size"}
+    beside = {"output_size", *(["proj_size"] if not config.proj_size else [])}
+    letters = {letter: getattr(config, factor) for factor, letter in AXES.items() if factor not in beside}
     return ", ".join(f"{letter}={size}" for letter, size in letters.items())
 
 

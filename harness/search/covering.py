@@ -31,11 +31,11 @@ from harness.space.config import RNNConfig, cost_of
 from harness.space.constraints import settled
 from harness.space.errors import UsageError
 from harness.space.interactions import (
-    COSTLY,
     Interactions,
     Ints,
     affords,
     interactions_of,
+    projects,
 )
 from harness.space.parts import APART, SIZE_FACTORS
 from harness.space.scope import COST, Scope, exactly, smallest
@@ -128,7 +128,7 @@ class _Rows:
             self._gain[space.number("device", "meta")] = NEVER
         for name, size in fixed.items():
             self._take(space.number(name, size))
-        rest = [name for name in COSTLY if name not in fixed]
+        rest = [name for name in space.costly if name not in fixed]
         while rest:
             can = {name: [n for n in space.least[name] if self._gain[n] > NEVER / 2] for name in rest}
             cheapest = {name: min(space.least[name][n] for n in can[name]) for name in rest}
@@ -275,7 +275,7 @@ class _Sizes:
         """Return the config of a row with affordable sizes of its classes that meet the most new pairs."""
         space = self._space
         classes = dict(space.names[number] for number in row)
-        factors = {name: getattr(space.scope, name)[0] for name in APART}
+        factors = {name: getattr(space.scope, name)[0] for name in (*APART, "proj_size")}
         factors |= {name: space.values[name][which][0] for name, which in classes.items()}
         slots = [self._slots[name, classes[name]] for name in SIZE_FACTORS]
         for axis, name in enumerate(SIZE_FACTORS):
@@ -284,7 +284,8 @@ class _Sizes:
         grids = [self._sizes[name][slot] for name, slot in zip(SIZE_FACTORS, slots, strict=True)]
         grid = dict(zip(SIZE_FACTORS, np.ix_(*grids), strict=True))
         sized = factors | grid
-        gain = np.where(affords(space.scope, sized), -CHEAPER * cost_of(sized) / COST, NEVER)
+        gain = np.where(projects(sized), -CHEAPER * cost_of(sized) / COST, NEVER / 2)  # else the projection gives way
+        gain = np.where(affords(space.scope, sized), gain, NEVER)
         for axis, (name, slot) in enumerate(zip(SIZE_FACTORS, slots, strict=True)):
             gain += self._new[name][slot].reshape([-1 if axis == i else 1 for i in range(4)])
         for (f, g), todo in self._todo.items():
@@ -304,4 +305,5 @@ class _Sizes:
                 fit = [value for value in values if affords(space.scope, factors | {name: value})]
                 factors[name] = min(fit, key=lambda value: self._turns[name, value])
                 self._turns[name, factors[name]] += 1
-        return exactly(settled(factors, space.scope.ways_out))  # by which only ``APART`` gives way
+        # Only ``APART`` gives way here, and a projection beside a fixed size.
+        return exactly(space.scope.fitting(settled(factors, space.scope.ways_out)))

@@ -40,7 +40,8 @@ others that are tried are the nearest and powers of two.
 # The factors that are shrunk as numbers, in the order of how expensive they make a case.
 NUMBERS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
 
-LEAPT: Final = tuple(name for name in NUMBERS if name != "output_size")  # the sizes that are made small all at once
+# The sizes that are made small all at once.
+LEAPT: Final = tuple(name for name in NUMBERS if name not in {"output_size", "proj_size"})
 LEAP: Final = 3
 """The largest size that counts as small there: at most 243 combinations of tiny cases, some 0.5 s. A mistake in packed
 batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
@@ -208,6 +209,8 @@ class Shrinking:
                 config = configure(here | dict(zip(LEAPT, combined, strict=True)) | packing, seed)
                 if config.num_layers == 1 and 0 in self._scope.dropout:
                     config = config.replace(dropout=0.0)
+                if config.proj_size not in self._scope.proj_size:
+                    continue
                 candidate = draw(config, WILD if self._wild else "normal", seed)
                 if self._shows(seen := self._check(candidate)):
                     return candidate, seen
@@ -283,7 +286,8 @@ class Shrinking:
         return None
 
     def _in_scope(self, config: RNNConfig, name: str) -> bool:
-        return self._scope.allows(name, getattr(config, name)) and config.dropout in self._scope.dropout
+        apart = config.dropout in self._scope.dropout and config.proj_size in self._scope.proj_size
+        return self._scope.allows(name, getattr(config, name)) and apart
 
     def _neighbour(self, candidate: Case) -> Found | None:
         self._cases += 1
@@ -357,7 +361,8 @@ def _with_plainer(name: str, config: RNNConfig, scope: Scope) -> Iterator[RNNCon
         plainer = _changed(config, name, value)
         if plainer.num_layers == 1 and 0 in scope.dropout:
             plainer = plainer.replace(dropout=0.0)
-        if plainer != config and (scope.masks or not (plainer.dropout and plainer.training)):
+        apart = plainer.proj_size in scope.proj_size and (scope.masks or not (plainer.dropout and plainer.training))
+        if plainer != config and apart:
             yield plainer
 
 
@@ -391,11 +396,18 @@ def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
         if getattr(config, one) == getattr(config, other):
             for size in _plainer_values(one, getattr(config, one), scope):
                 if size in set(_plainer_values(other, getattr(config, other), scope)):
-                    yield config.replace(**{one: size, other: size})
+                    yield from _with_h(config, scope, **{one: size, other: size})
     if config.bidirectional and config.input_size == 2 * config.hidden_size:
         for size in _plainer_values("hidden_size", config.hidden_size, scope):
             if 2 * size in set(_plainer_values("input_size", config.input_size, scope)):
-                yield config.replace(hidden_size=size, input_size=2 * size)
+                yield from _with_h(config, scope, hidden_size=size, input_size=2 * size)
+
+
+def _with_h(config: RNNConfig, scope: Scope, **sizes: int) -> Iterator[RNNConfig]:
+    """Yield the config with other sizes, if the scope has the projection that these leave."""
+    plainer = config.replace(**sizes)
+    if plainer.proj_size in scope.proj_size:
+        yield plainer
 
 
 def _call_before(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:

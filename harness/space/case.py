@@ -61,12 +61,12 @@ class Case:
     """One config and its arrays, in the shapes, order and dtype that the config derives; all arrays are read-only.
 
     ``x`` is (T, N, I), or (N, T, I) if batch_first. ``hx`` is (L*D, N, H), or ``None`` if the config passes none; an
-    LSTM's ``cx`` is like it.
+    LSTM's ``cx`` is like it. With a projection, ``hx`` is (L*D, N, P).
     ``weights`` maps every parameter's name to its array, and ``cotangents`` the name of each gradient that a loss gives
     to its array. Without a batch axis, N is left out of every shape. Raises ``CaseError`` if an array does not fit.
 
     ``masks`` do not belong to the case itself but to one run of it: what dropout kept of each inner layer's output (T,
-    N, D*H), time first, by layer.
+    N, D*H or D*P), time first, by layer.
     """
 
     config: RNNConfig

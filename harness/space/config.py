@@ -1,7 +1,7 @@
 """RNNConfig: one validated point of the space, and the shape of every array that follows from it.
 
 These letters are used everywhere: T time, N batch, I input_size, H hidden_size, O output_size, L num_layers, D
-directions (1 or 2), G gates.
+directions (1 or 2), G gates, P proj_size.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ from harness.space.parts import (
 AXES: Final = {name: FACTORS[name].axis for name in having("axis")}
 
 # The name of a place on each of these axes: ``t=3, n=0, unit=1``.
-PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "O": "o"}
+PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "P": "unit", "O": "o"}
 
 DIRECTIONS: Final = ("forward", "reverse")
-# The axes of a layer's parameters, by role; ``rows`` are those of all gates, and ``below`` is what the layer reads.
-PARAMETERS: Final = {"weight_ih": "{rows} {below}", "weight_hh": "{rows} H", "bias_ih": "{rows}", "bias_hh": "{rows}"}
+# The axes of a layer's parameters, by role; ``rows`` are those of all gates, ``below`` is what the layer reads, and
+# ``h`` its state.
+PARAMETERS: Final = {"weight_ih": "{rows} {below}", "weight_hh": "{rows} {h}", "bias_ih": "{rows}", "bias_hh": "{rows}"}
+PROJECTION: Final = "weight_hr"  # the role of the parameter (P, H) that projects h, the last one of its layer
 
 PREACTIVATION: Final = "preactivation.grad"
 """The name used in comparisons for the gradient with respect to a layer's s_t = W_ih x_t + ...; no subject returns it.
@@ -75,6 +77,11 @@ class RNNConfig(
             part.__post_init__(self)
         if self.lengths is not None:
             object.__setattr__(self, "lengths", _lengths(self.lengths, self.T, self.N))
+        if self.proj_size >= self.hidden_size:
+            raise ConfigError(
+                f"proj_size={self.proj_size} with hidden_size={self.hidden_size}: expected less than hidden_size, or 0 "
+                "for no projection; lower the one or raise the other"
+            )
         factors = vars(self) | {"lengths": self.packing}
         for constraint in IMPOSSIBLE:
             if constraint.excludes(factors):
@@ -112,9 +119,11 @@ class RNNConfig(
     def replace(self, **changes: Any) -> RNNConfig:
         """Return the same config with ``changes``.
 
-        Lengths are fitted to a new T or N unless they are changed, too. Nothing comes before a new preparation that
-        cannot come before it.
+        Lengths are fitted to a new T or N, and proj_size to a new hidden_size, unless they are changed, too. Nothing
+        comes before a new preparation that cannot come before it.
         """
+        if self.proj_size and "hidden_size" in changes:
+            changes.setdefault("proj_size", fitted_projection(self.proj_size, changes["hidden_size"]))
         if (self.after, changes.get("preparation", self.preparation)) not in PAIRS:
             changes.setdefault("after", None)
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
@@ -175,6 +184,11 @@ class RNNConfig(
         return len(self.form.gates) > 1
 
     @property
+    def h_size(self) -> int:
+        """The number of units of h: P if it is projected, else H."""
+        return self.proj_size or self.hidden_size
+
+    @property
     def hidden(self) -> tuple[str, ...]:
         """The names of the initial states that are passed, ``hx`` and of an LSTM ``cx``; none if none is."""
         return self.form.hidden if self.hx else ()
@@ -204,8 +218,7 @@ class RNNConfig(
     @cached_property
     def inputs(self) -> dict[str, ArraySpec]:
         """The arrays that the layer is given: ``x``, and the initial states if they are passed."""
-        state = _spec(f"L*D {self._batch} H", self._sizes)
-        return {"x": _spec(f"{self._steps} I", self._sizes), **dict.fromkeys(self.hidden, state)}
+        return {"x": _spec(f"{self._steps} I", self._sizes), **self._states(self.hidden)}
 
     @cached_property
     def weights(self) -> dict[str, ArraySpec]:
@@ -213,12 +226,14 @@ class RNNConfig(
         sizes = self._sizes
         specs: dict[str, ArraySpec] = {}
         for layer in range(self.num_layers):
-            below = "I" if layer == 0 else "D*H"
-            own = [_spec(axes.format(rows=self._rows, below=below), sizes) for axes in PARAMETERS.values()]
-            for direction in range(self.num_directions):  # the biases, which may be left out, come last
-                specs |= zip(weight_names(layer, direction, bias=self.bias), own, strict=False)
+            below = "I" if layer == 0 else f"D*{self._h}"
+            axes = {role: of.format(rows=self._rows, below=below, h=self._h) for role, of in PARAMETERS.items()}
+            own = {role: _spec(of, sizes) for role, of in {**axes, PROJECTION: "P H"}.items()}
+            for direction in range(self.num_directions):
+                names = weight_names(layer, direction, bias=self.bias, projected=self.proj_size > 0)
+                specs |= {name: own[role_of(name)] for name in names}
         if self.output_size is not None:
-            specs["readout.weight"] = _spec("O D*H", sizes)
+            specs["readout.weight"] = _spec(f"O D*{self._h}", sizes)
             specs["readout.bias"] = _spec("O", sizes)
         return specs
 
@@ -257,8 +272,7 @@ class RNNConfig(
     def outputs(self) -> dict[str, ArraySpec]:
         """The outputs of the layer: ``output``, the final states, and ``readout`` if there is one."""
         sizes = self._sizes
-        state = _spec(f"L*D {self._batch} H", sizes)
-        specs = {"output": _spec(f"{self._steps} D*H", sizes), **dict.fromkeys(self.form.final, state)}
+        specs = {"output": _spec(f"{self._steps} D*{self._h}", sizes), **self._states(self.form.final)}
         if self.output_size is not None:
             specs["readout"] = _spec(f"{self._steps} O", sizes)
         return specs
@@ -280,8 +294,8 @@ class RNNConfig(
             return dict(zip(("row", "column"), index, strict=True))
         place: dict[str, int | str] = {}
         for axis, i in zip(axes, index, strict=True):
-            if axis == "D*H":
-                place |= self._direction(i // self.hidden_size) | {"unit": i % self.hidden_size}
+            if axis == f"D*{self._h}":
+                place |= self._direction(i // self.h_size) | {"unit": i % self.h_size}
             elif axis == "L*D":
                 place |= {"layer": i // self.num_directions} | self._direction(i % self.num_directions)
             elif axis == "G*H":
@@ -293,6 +307,17 @@ class RNNConfig(
     def _direction(self, direction: int) -> dict[str, int | str]:
         return {"direction": DIRECTIONS[direction]} if self.bidirectional else {}
 
+    def _states(self, names: tuple[str, ...]) -> dict[str, ArraySpec]:
+        """Return the specs of states by name, of which the first is h, and the others are H wide."""
+        return {
+            name: _spec(f"L*D {self._batch} {'H' if number else self._h}", self._sizes)
+            for number, name in enumerate(names)
+        }
+
+    @property
+    def _h(self) -> str:
+        return "P" if self.proj_size else "H"
+
     @property
     def _rows(self) -> str:
         return "G*H" if self.gated else "H"
@@ -302,7 +327,8 @@ class RNNConfig(
         """The length of every axis."""
         sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
         D, H = self.num_directions, self.hidden_size
-        return sizes | {self._rows: len(self.form.gates) * H, "D*H": D * H, "L*D": self.num_layers * D}
+        own = {self._rows: len(self.form.gates) * H, f"D*{self._h}": D * self.h_size, "L*D": self.num_layers * D}
+        return sizes | own
 
 
 FIELDS: Final = tuple(field.name for field in dataclasses.fields(RNNConfig))  # The names of a config's fields
@@ -342,6 +368,11 @@ def never_rise(lengths: tuple[int, ...]) -> bool:
     return list(lengths) == sorted(lengths, reverse=True)
 
 
+def fitted_projection(proj_size: int, hidden_size: int) -> int:
+    """Return the projection to at most so many units, and fewer than there are; 0 if there is one unit alone."""
+    return min(proj_size, max(hidden_size - 1, 0))
+
+
 def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = False) -> tuple[int, ...]:
     """Return lengths of N sequences like the given ones: repeated, cut at T, and the longest one set to T."""
     fitted = [min(lengths[n % len(lengths)], T) for n in range(N)]
@@ -351,10 +382,11 @@ def fitted_lengths(lengths: Sequence[int], T: int, N: int, *, falling: bool = Fa
 
 
 @lru_cache(256)
-def weight_names(layer: int, direction: int, *, bias: bool = True) -> tuple[str, ...]:
-    """Return ``nn.RNN``'s names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh."""
+def weight_names(layer: int, direction: int, *, bias: bool = True, projected: bool = False) -> tuple[str, ...]:
+    """Return torch's names for the parameters of one layer and direction: W_ih, W_hh, b_ih, b_hh, W_hr."""
     end = f"_l{layer}_reverse" if direction else f"_l{layer}"
-    return tuple(role + end for role in PARAMETERS if bias or not role.startswith("bias"))
+    own = (*PARAMETERS, PROJECTION) if projected else PARAMETERS
+    return tuple(role + end for role in own if bias or not role.startswith("bias"))
 
 
 def role_of(name: str) -> str:

@@ -142,7 +142,7 @@ class Coverage:
         space = interactions_of(scope)
         return {
             name: (sum(value in self.factors.get(name, {}) for value in some), len(some))
-            for name, values in scope.values().items()
+            for name, values in scope.present().items()
             if name not in APART
             for possible in [space.possible(name)]
             for some in [[value for value in values if space.number(name, value) in possible]]

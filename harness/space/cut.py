@@ -66,7 +66,7 @@ def fitted(case: Case, config: RNNConfig, kept: Staying | None = None) -> Case:
 
 def _at_the_ends(h_n: Array, config: RNNConfig) -> Array:
     """Return zeros in the shape of the output, with the top layer's rows of h_n in the last step of each direction."""
-    T, N, D, H = config.T, config.N if config.batched else 1, config.num_directions, config.hidden_size
+    T, N, D, H = config.T, config.N if config.batched else 1, config.num_directions, config.h_size
     output = np.zeros((T, N, D, H), h_n.dtype)
     top = h_n.reshape(config.num_layers, D, N, H)[-1]
     for direction, step in zip(range(D), (T - 1, 0), strict=False):
@@ -77,7 +77,8 @@ def _at_the_ends(h_n: Array, config: RNNConfig) -> Array:
 
 
 def _axes(config: RNNConfig) -> dict[str, int]:
-    return {"G": len(config.form.gates), "L": config.num_layers, "D": config.num_directions, "H": config.hidden_size}
+    form = {"G": len(config.form.gates), "L": config.num_layers, "D": config.num_directions}
+    return form | {"H": config.hidden_size, "P": config.proj_size}
 
 
 def _source(name: str, kept: Staying) -> str:
@@ -94,6 +95,7 @@ class _Fitting:
 
     def __init__(self, here: Mapping[str, int], there: Mapping[str, int], kept: Staying) -> None:
         self._here, self._there, self._kept = here, there, kept
+        self._h = "P" if here["P"] and there["P"] else "H"  # the letter of h, whose units stay as far as there are
 
     def of(self, array: Array, old: ArraySpec, new: ArraySpec) -> Array:
         """Return an array in the axes and sizes of a new spec."""
@@ -107,20 +109,21 @@ class _Fitting:
             array, letters = array[None], [letter, *letters]
         array = array.transpose([letters.index(letter) for letter in wanted])
         for axis, (letter, size) in enumerate(zip(wanted, sizes, strict=True)):
-            places = self._kept.get(letter.rstrip("'"), tuple(range(min(size, array.shape[axis]))))[:size]
+            kept = self._kept.get(letter.rstrip("'"), range(size))[:size]
+            places = [place for place in kept if place < array.shape[axis]]
             array = array.take(places, axis) if array.shape[axis] else array
             if (short := size - array.shape[axis]) > 0:
                 array = np.concatenate([array, np.zeros_like(array, shape=_with(array.shape, axis, short))], axis)
         return array.reshape(new.shape)
 
-    @staticmethod
-    def _apart(spec: ArraySpec, sizes: Mapping[str, int]) -> tuple[list[str], tuple[int, ...]]:
+    def _apart(self, spec: ArraySpec, sizes: Mapping[str, int]) -> tuple[list[str], tuple[int, ...]]:
         """Return the single letters of a spec's axes and their sizes; a repeated letter gets a prime."""
         letters: list[str] = []
         shape: list[int] = []
         for axis, size in zip(spec.axes, spec.shape, strict=True):
             for letter in axis.split("*"):
-                letters.append(letter + "'" * letters.count(letter))
+                name = self._h if letter == "P" else letter
+                letters.append(name + "'" * letters.count(name))
                 shape.append(sizes[letter] if "*" in axis else size)
         return letters, tuple(shape)
 

@@ -32,7 +32,9 @@ CLASSES: Final = ((1, "none"), (2, "one"), (8, "small"), (12, "about 8"), (24, "
 EDGES: Final = frozenset({*BOUNDARIES, *LARGE})
 
 ALONE: Final = frozenset(MULTIPLES)  # Sizes that each deserve a config of their own, but not in every pair
-COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional")  # The factors that a config's cost depends on
+
+# The factors that a config's cost depends on, and the projection, which has to be smaller than one of them.
+COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional", "proj_size")
 
 GROUPS: Final = tuple(
     tuple(name for name in having("group") if FACTORS[name].group == group)
@@ -69,6 +71,11 @@ def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
     return fits & (factors["T"] <= few["T"]) if factors.get("device") == "meta" else fits
 
 
+def projects(factors: Mapping[str, Any]) -> Any:
+    """Return whether h can be projected to so many units; as for ``affords``, sizes may be arrays."""
+    return factors.get("proj_size", 0) < factors["hidden_size"]
+
+
 _On = tuple[str, Condition]  # A factor, and a condition on it
 
 
@@ -91,7 +98,7 @@ class Interactions:
     def values(self) -> dict[str, dict[Any, tuple[Any, ...]]]:
         """The scope's values by factor and class, sizes in order, but not of the factors apart."""
         found: dict[str, dict[Any, tuple[Any, ...]]] = {}
-        for name, values in self.scope.values().items():
+        for name, values in self.scope.present().items():
             if name in APART:
                 continue
             ordered = sorted(values) if name in (*SIZE_FACTORS, "num_layers") else values
@@ -121,13 +128,24 @@ class Interactions:
         """The smallest size, number of layers or flag of each class, by factor and number."""
         return {
             name: {self.numbers[name][which]: values[0] for which, values in self.values[name].items()}
-            for name in COSTLY
+            for name in self.costly
         }
+
+    @cached_property
+    def costly(self) -> tuple[str, ...]:
+        """Those of ``COSTLY`` that are varied or pinned here."""
+        return tuple(name for name in COSTLY if name in self.values)
 
     @cached_property
     def cheapest(self) -> dict[str, int]:
         """The smallest value in the scope of each factor that a config's cost depends on."""
-        return {name: min(getattr(self.scope, name)) for name in COSTLY}
+        return {name: min(self._payable(name)) for name in self.costly}
+
+    def _payable(self, name: str) -> Sequence[int]:
+        """Return the values of a factor of the cost: of hidden sizes, those that the smallest projection can have."""
+        values: Sequence[int] = getattr(self.scope, name)
+        least = min(self.scope.proj_size) if name == "hidden_size" else -1
+        return [size for size in values if size > least] or values
 
     @cached_property
     def factor(self) -> Ints:
@@ -181,9 +199,10 @@ class Interactions:
         last group is that of the sizes, layers and directions, whose only constraint is the cost.
         """
         found = []
-        for group, constraints in [*self._grouped, (COSTLY, ())]:
+        for group, constraints in [*self._grouped, (self.costly, ())]:
             first = {name: [values[0] for values in self.values[name].values()] for name in group}
-            fits = self._mask(first, constraints)
+            most = [values[-1] for values in self.values["hidden_size"].values()]
+            fits = self._mask(first, constraints, most)
             for axis in range(fits.ndim):  # the entry after the last class stands for any class
                 fits = np.concatenate([fits, np.bitwise_or.reduce(fits, axis, keepdims=True)], axis)
             step = np.zeros(len(self.names), dtype=np.int64)
@@ -240,8 +259,13 @@ class Interactions:
             raise ValueError(f"{len(states)} states, expected at most {STATES}: join the groups that share constraints")
         return tuple(states)
 
-    def _mask(self, values: Mapping[str, Sequence[Any]], constraints: Iterable[Constraint] = ()) -> NDArray[np.uint64]:
-        """Return the states that each combination of values fits, as bits; sizes must be affordable, too."""
+    def _mask(
+        self, values: Mapping[str, Sequence[Any]], constraints: Iterable[Constraint] = (), most: Sequence[int] = ()
+    ) -> NDArray[np.uint64]:
+        """Return the states that each combination of values fits, as bits; sizes must be affordable, too.
+
+        Each hidden size stands for those up to the one in ``most``, if that is given, which matters to projections.
+        """
         along = {name: _along(axis, len(values), values[name]) for axis, name in enumerate(values)}
 
         def in_states(on: _On) -> Bools:
@@ -257,8 +281,10 @@ class Interactions:
                 fits = fits & (met(*on) == in_states(on))
         for constraint in constraints:
             fits = fits & ~reduce(np.logical_and, (met(*on) for on in constraint.excluded.items()))
-        if along.keys() == set(COSTLY):
-            fits = fits & affords(self.scope, along)
+        if along.keys() == set(self.costly):
+            H = along["hidden_size"]
+            widest = np.array(most).reshape(H.shape) if most else H
+            fits = fits & affords(self.scope, along) & projects(along | {"hidden_size": widest})
         bits = np.uint64(1) << np.arange(len(self._states), dtype=np.uint64)
         mask: NDArray[np.uint64] = np.where(fits, bits, np.uint64(0)).sum(-1, dtype=np.uint64)
         return np.broadcast_to(mask, tuple(map(len, values.values())))
@@ -305,13 +331,13 @@ class Interactions:
     def _meet(self, sizes: Mapping[str, Sequence[int]]) -> Bools:
         """Return which sizes of these factors can meet in a config if the rest is as small as possible."""
         least: dict[str, Sequence[int]] = {}
-        for name in COSTLY:  # the smallest size of those that show the same
-            ordered = sorted(getattr(self.scope, name), reverse=True)
+        for name in self.costly:  # the smallest size of those that show the same
+            ordered = sorted(self._payable(name), reverse=True)
             least[name] = tuple({self._shows(name, size): size for size in ordered}.values())
         fits = self._mask({**least, **sizes})
         for table, start, _step in self.tables[:-1]:
             fits = fits & table[start]
-        rest = tuple(axis for axis, name in enumerate(COSTLY) if name not in sizes)
+        rest = tuple(axis for axis, name in enumerate(self.costly) if name not in sizes)
         found: Bools = (fits != 0).any(rest)
         return found
 

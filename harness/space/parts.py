@@ -85,6 +85,9 @@ PAIRS: Final = frozenset(
 """The preparations that a module can have one after the other. Torch does not pickle a module that is parametrized, and
 its parameters can neither be replaced nor be given to a call."""
 
+# The sizes that torch's own nn.LSTM is asked to project h to, of which 0 is no projection.
+PROJECTIONS: Final = (0, 0, 0, 1, 2, 3, 8)
+
 _DEVICE: Final = re.compile(r"[a-z_]\w*(:\d+)?")
 
 
@@ -307,7 +310,11 @@ class WayConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CellConfig:
-    """The cell of the layer, by the layer's name: ``RNN``, ``GRU`` or ``LSTM``; a subject has one of them."""
+    """The cell of the layer.
+
+    - ``cell``: the layer's name, ``RNN``, ``GRU`` or ``LSTM``; a subject has one of them;
+    - ``proj_size``: an LSTM's argument of that name: if not 0, h is projected to so many units, fewer than H.
+    """
 
     cell: str = factor(
         tuple(CELLS),
@@ -318,15 +325,22 @@ class CellConfig:
                 ("nonlinearity", "tanh"),
                 "nonlinearity={nonlinearity!r} with cell={cell!r}: expected cell='RNN', because the others have none",
             ),
+            Constraint(
+                {"cell": other_than("LSTM"), "proj_size": on},
+                ("proj_size", 0),
+                "proj_size={proj_size!r} with cell={cell!r}: expected proj_size=0, or cell='LSTM', which alone has it",
+            ),
         ),
         asked=False,
         apart=True,
         sent=False,
         said=False,
     )
+    proj_size: int = factor(usual=(0,), axis="P", dear=7, sent=False, said=False)
 
     def __post_init__(self) -> None:
         _require_flags_and_choices(self, CellConfig)
+        _require_int("proj_size", self.proj_size, at_least=0)
 
 
 def offers_of(cell: str) -> dict[str, tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.space.config import PLAINEST, RNNConfig, cost_of
+from harness.space.config import PLAINEST, RNNConfig, cost_of, fitted_projection
 from harness.space.constraints import Constraint, Rule, above, among, below, excluded, on, settled
 from harness.space.errors import UsageError, require_type
 from harness.space.parts import (
@@ -133,9 +133,17 @@ class Scope(_Values):
 
     def config(self, factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
         """Build the config from values for factors as ``configure`` does, but let no pinned factor give way."""
-        named = settled({**_DEFAULTS, **factors}, self.ways_out)
+        named = self.fitting(settled({**_DEFAULTS, **factors}, self.ways_out))
         config = configure(named, seed)
         return config if config.packing in self.lengths else exactly(named, seed)
+
+    def fitting(self, factors: dict[str, Any]) -> dict[str, Any]:
+        """Return the factors with a projection that h can have, or with more units if the scope has none."""
+        P, H = factors["proj_size"], factors["hidden_size"]
+        smaller = [size for size in self.proj_size if size < H]
+        if P < H or smaller:
+            return factors | {"proj_size": P if P < H else max(smaller)}
+        return factors | {"hidden_size": min((size for size in self.hidden_size if size > P), default=H)}
 
     def _ruled(self, factor: str, value: Any) -> bool:
         return any((rule.factor, rule.value) == (factor, value) for rule in self.rules)
@@ -153,6 +161,8 @@ class Scope(_Values):
     def beside(self, name: str, value: Any) -> dict[str, tuple[Any, ...]]:
         """Return the factors whose values exclude a value of another factor, with these values."""
         values, found = self.values(), dict[str, tuple[Any, ...]]()
+        if name == "proj_size" and value >= (largest := max(self.hidden_size)):
+            found["hidden_size"] = (largest,)
         for one in (*self.constraints, *OF_APART):
             if one.forbids(name, value, values):
                 found |= {other: values[other] for other in one.excluded if other != name}
@@ -198,6 +208,10 @@ class Scope(_Values):
         names = (field.name for field in dataclasses.fields(self) if field.name not in BESIDE)
         return {name: tuple(dict.fromkeys(getattr(self, name))) for name in names}
 
+    def present(self) -> dict[str, tuple[Any, ...]]:
+        """Return the same without ``proj_size`` where it is 0 alone, as it is for every layer but an LSTM."""
+        return {name: values for name, values in self.values().items() if (name, values) != ("proj_size", (0,))}
+
     def joined(self, other: Scope) -> Scope:
         """Return the smallest scope that contains both."""
         mine, theirs = self.values(), other.values()
@@ -235,9 +249,11 @@ def factors_of(config: RNNConfig) -> dict[str, Any]:
 def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     """Build the config from values for factors; a factor without one is at its plainest.
 
-    Of factors that exclude each other, one gives way (``CONSTRAINTS``). ``seed`` decides the lengths of a packed batch.
+    Of factors that exclude each other, one gives way (``CONSTRAINTS``), and proj_size is fitted to hidden_size.
+    ``seed`` decides the lengths of a packed batch.
     """
     named = settled({**_DEFAULTS, **factors}, CONSTRAINTS)
+    named["proj_size"] = fitted_projection(named["proj_size"], named["hidden_size"])
     if (named["after"], named["preparation"]) not in PAIRS:
         named["after"] = None
     if (packing := named["lengths"]) is not None:
@@ -260,7 +276,7 @@ _DEFAULTS: Final = factors_of(PLAINEST)
 def factors_to_draw(scope: Scope) -> dict[str, tuple[Any, ...]]:
     """Return the values to draw from for each factor; ``mode`` stands for dropout and training, which go in pairs."""
     aside = {"dropout", "training", *APART}
-    return {name: getattr(scope, name) for name in scope.values() if name not in aside} | {"mode": scope.modes}
+    return {name: getattr(scope, name) for name in scope.present() if name not in aside} | {"mode": scope.modes}
 
 
 def assembled(scope: Scope, drawn: Mapping[str, Any], seed: int) -> RNNConfig:

@@ -102,7 +102,7 @@ class FunctionSubject:
     def masks(self, case: Case) -> list[Array] | None:
         """Return dropout masks, time first, (T, N, D*H) for each inner layer; the case's seed determines them."""
         config, rng = case.config, np.random.default_rng(case.seed)
-        shape = (config.T, config.N, config.num_directions * config.hidden_size)
+        shape = (config.T, config.N, config.num_directions * config.h_size)
         return [rng.random(shape) >= config.dropout for _ in range(config.num_layers - 1)]
 
     def run(self, case: Case) -> Outcome:
@@ -150,11 +150,11 @@ class FunctionSubject:
     def _given(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
         """Return everything that the function may take: facts of the case, and its arrays as they are ``lent``."""
         config = case.config
-        h0_shape = (config.num_layers * config.num_directions, *[config.N] * config.batched, config.hidden_size)
+        rows = (config.num_layers * config.num_directions, *[config.N] * config.batched)
         return {
             "x": lent["x"],
-            "h0": lent["hx"] if config.hx else np.zeros(h0_shape, config.dtype),
-            "c0": lent["cx"] if "cx" in lent else np.zeros(h0_shape, config.dtype),
+            "h0": lent["hx"] if config.hx else np.zeros((*rows, config.h_size), config.dtype),
+            "c0": lent["cx"] if "cx" in lent else np.zeros((*rows, config.hidden_size), config.dtype),
             "weights": {name: lent[name] for name in config.weights},
             "config": config,
             "cotangents": {name: lent[name] for name in config.cotangents},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Failure, Outcome
-from harness.space.parts import LAYER, OPTIONS, SETTING, offers_of
+from harness.space.parts import LAYER, OPTIONS, PROJECTIONS, SETTING, offers_of
 from harness.space.scope import OFFERS
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_facts
@@ -121,6 +121,7 @@ class TorchSubject:
                 **self._conventions.narrowed(OFFERS, name),
                 **({"positional": (False,)} if is_cell(factory) else {}),  # whose constructor is another
                 **of_cell(cell),
+                **({"proj_size": PROJECTIONS} if self._facts.own and cell == "LSTM" else {}),
                 "masks": self._facts.draws_masks,
             },
             arithmetic=TORCH if self._facts.own else {},
@@ -167,6 +168,7 @@ class TorchSubject:
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module with a config's constructor arguments. This is the first step."""
         options = [name for name in OPTIONS if not (config.gated and name == "nonlinearity")]
+        options += ["proj_size"] * (config.proj_size > 0)
         named: dict[str, Any] = {name: getattr(config, name) for name in options}
         given: tuple[Any, ...] = ()
         if config.positional:
@@ -281,7 +283,7 @@ class TorchSubject:
         config = case.config
         if not self._facts.draws_masks or config.device != "cpu":
             return None
-        features = config.num_directions * config.hidden_size
+        features = config.num_directions * config.h_size
         ones = torch.ones(config.T, config.N, features)
         pack = None if config.lengths is None else packed(ones, config.replace(batch_first=False))
         kept: list[Array] = []
@@ -343,7 +345,8 @@ class TorchSubject:
             lent.update(tensors_of(case, case.arrays))
             return work(lent, noticed)
 
-        outcome = attempt(call)
+        with _without_advice(case.config):
+            outcome = attempt(call)
         arrays = {} if case.config.device == "meta" else {name: to_numpy(tensor) for name, tensor in lent.items()}
         return dataclasses.replace(
             outcome,
@@ -537,6 +540,17 @@ def gru() -> TorchSubject:
 def lstm() -> TorchSubject:
     """Return torch's nn.LSTM."""
     return TorchSubject(torch.nn.LSTM, "torch:lstm")
+
+
+@contextlib.contextmanager
+def _without_advice(config: RNNConfig) -> Iterator[None]:
+    """Leave out torch's advice that nn.LSTM takes its other path for a projection, which the config chose."""
+    if not config.proj_size:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "LSTM with projections is not supported", UserWarning)
+        yield
 
 
 def _states(given: Tensors, config: RNNConfig) -> list[Any]:

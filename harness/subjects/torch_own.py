@@ -97,6 +97,8 @@ class OwnFormSubject(TorchSubject):
 
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """Return a module with the weights. Raise ``NotImplementedError`` for options that it cannot have."""
+        if config.proj_size:
+            raise NotImplementedError(f"proj_size={config.proj_size}: none is known of a class of its own form")
         for name, values in self._form.offers.items():
             if getattr(config, name) not in values and (name not in self._conventions.offers or name == "loss"):
                 raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")

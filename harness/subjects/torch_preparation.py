@@ -28,7 +28,8 @@ Weights = Mapping[str, torch.Tensor]
 @lru_cache(MODULES)
 def structure(config: RNNConfig) -> RNNConfig:
     """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    return RNNConfig(**{name: getattr(config, name) for name in (*LAYER, "device", "dtype", "positional", "cell")})
+    seen = (*LAYER, "device", "dtype", "positional", "cell", "proj_size")
+    return RNNConfig(**{name: getattr(config, name) for name in seen})
 
 
 def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

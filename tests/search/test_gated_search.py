@@ -5,11 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness import Verdict
 from harness.pipeline import check
 from harness.search.search import hunt
+from harness.space.scope import Scope
 from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import scope_of
+from harness.subjects.torch_module import TorchSubject
 
 Array = np.ndarray
 
@@ -84,9 +88,74 @@ def gru(**parts: Any) -> Callable[..., Any]:
     return layer
 
 
-@pytest.mark.parametrize("made", [lstm(), gru()], ids=["LSTM", "GRU"])
+def projected(**parts: Any) -> Callable[..., Any]:
+    """Return an LSTM of one direction whose h is projected, some parts of which are others."""
+
+    def project(m: Array, c: Array, W: Array) -> Array:
+        return np.asarray(parts.get("project", lambda m, _c, W: m @ W.T)(m, c, W))
+
+    def layer(x: Array, h0: Array, c0: Array, weights: Any, config: Any) -> Any:
+        if config.bidirectional or config.batch_first or not config.bias:
+            raise NotImplementedError("with biases, one direction, time first")
+        finals = []
+        for k in range(config.num_layers):
+            W, V, b, d = (weights[f"{name}_l{k}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            W_hr, h, c, output = weights[f"weight_hr_l{k * parts.get('own', 1)}"], h0[k], c0[k], []
+            for x_t in x:
+                i, f, g, o = np.split(x_t @ W.T + h @ V.T + b + d, 4, -1)
+                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                m = sigmoid(o) * np.tanh(c)
+                output.append(project(m, c, W_hr))
+                h = m[:, : config.proj_size] if "unprojected" in parts else output[-1]
+            x = np.stack(output)
+            finals.append((parts.get("final", lambda h, _m: h)(output[-1], m[:, : config.proj_size]), c))
+        h_n, c_n = (np.stack(one) for one in zip(*finals, strict=True))
+        return x, h_n, c_n
+
+    layer.offers = {"proj_size": (1, 2)}  # type: ignore[attr-defined]
+    return layer
+
+
+@pytest.mark.parametrize("made", [lstm(), gru(), projected()], ids=["LSTM", "GRU", "projected"])
 def test_a_right_one_agrees(made: Callable[..., Any]) -> None:
     assert hunt(FunctionSubject(made, "mine"), cases=120).verdict is Verdict.AGREES
+
+
+def test_torch_s_lstm_agrees_where_h_is_projected() -> None:
+    subject = TorchSubject(torch.nn.LSTM)
+    scope = Scope().only(**subject.capabilities.offers).only(proj_size=(1, 2, 3, 8), dtype=("float32", "float64"))
+
+    record = hunt(subject, scope, cases=100)
+
+    assert record.verdict is Verdict.AGREES
+    assert {1, 2, 3, 8} == {*record.coverage.factors["proj_size"]}
+
+
+@pytest.mark.parametrize(
+    ("made", "pins", "array", "needs"),
+    [
+        (projected(project=lambda _m, c, W: c @ W.T), {}, "output", {}),
+        (projected(project=lambda m, _c, W: m @ W.reshape(W.shape[::-1])), {}, "output", {"proj_size": 2}),
+        (projected(unprojected=True), {}, "output", {"T": 2}),
+        (projected(unprojected=True), {"proj_size": 3}, "output", {"T": 2, "proj_size": 3}),
+        (projected(final=lambda _h, m: m), {}, "h_n", {}),
+        (projected(own=0), {}, "output", {"num_layers": 2}),
+    ],
+    ids=["W_hr on c", "W_hr transposed", "h unprojected", "pinned", "h_n unprojected", "W_hr of layer 0"],
+)
+def test_a_mistake_in_the_projection_is_found_at_its_smallest_case(
+    made: Callable[..., Any], pins: dict[str, Any], array: str, needs: dict[str, Any]
+) -> None:
+    subject = FunctionSubject(made, "mine")
+    scope = scope_of(subject).only(**pins)
+
+    finding = hunt(subject, scope, cases=120).finding
+
+    assert finding is not None
+    config, plain = finding.case.config, {"T": 1, "N": 1, "num_layers": 1, "proj_size": 1} | needs
+    assert {name: getattr(config, name) for name in plain} == plain
+    assert (config.input_size, config.hidden_size) == (1, config.proj_size + 1)
+    assert finding.result.mismatches[0].array == array
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_the_text_is_read_by_people_row_by_row() -> None:
     assert '    "hidden_size": 3,' in lines
     assert f'    "bias_ih_l0": {case.weights["bias_ih_l0"].tolist()},' in lines
     assert '    "subject": "mine"' in lines
-    assert to_json(draw(RNNConfig(1, 1))).count("\n") <= 42
+    assert to_json(draw(RNNConfig(1, 1))).count("\n") <= 43
     assert "[0.1]" in to_json(of_column([0.1, 0.2], "float32"))
 
 

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,35 @@ def test_an_lstm_has_two_states_and_a_loss_that_reads_one_reads_both() -> None:
     assert config.inputs["cx"] == config.inputs["hx"]
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_projected_lstm_has_torch_s_parameters_in_their_order_and_an_h_of_fewer_units(bias: bool) -> None:
+    config = RNNConfig(3, 5, 2, bias=bias, bidirectional=True, T=4, N=6, hx=True, loss="both", output_size=7)
+    config = config.replace(cell="LSTM", proj_size=2)
+    layer = torch.nn.LSTM(3, 5, 2, bias=bias, bidirectional=True, proj_size=2)
+
+    shapes = {name: spec.shape for name, spec in config.weights.items() if not name.startswith("readout")}
+    assert list(shapes.items()) == [(name, tuple(one.shape)) for name, one in layer.state_dict().items()]
+    assert config.weights["readout.weight"].shape == (7, 4)
+    assert [config.inputs[name].shape for name in ("hx", "cx")] == [(4, 6, 2), (4, 6, 5)]
+    assert [config.outputs[name].shape for name in ("output", "h_n", "c_n")] == [(4, 6, 4), (4, 6, 2), (4, 6, 5)]
+    assert config.locate("output", (1, 0, 3)) == {"t": 1, "n": 0, "direction": "reverse", "unit": 1}
+    assert config.replace(hidden_size=2).proj_size == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"cell": "LSTM", "proj_size": 5}, "proj_size=5 with hidden_size=5: expected less than hidden_size, or 0"),
+        ({"cell": "LSTM", "proj_size": -1}, "proj_size=-1: expected an int of at least 0"),
+        ({"cell": "LSTM", "proj_size": True}, "proj_size=True: expected an int of at least 0"),
+        ({"cell": "GRU", "proj_size": 1}, "proj_size=1 with cell='GRU': expected proj_size=0, or cell='LSTM'"),
+    ],
+)
+def test_a_projection_that_no_lstm_has_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        RNNConfig(3, 5, **fields)
+
+
 def test_a_cell_with_gates_has_no_nonlinearity() -> None:
     with pytest.raises(ConfigError, match="nonlinearity='relu' with cell='GRU'"):
         RNNConfig(1, 1, nonlinearity="relu", cell="GRU")
@@ -185,8 +215,8 @@ def test_the_cost_counts_the_products_of_every_step_and_something_for_the_step_i
 
 
 def test_unknown_and_missing_fields_are_named() -> None:
-    with pytest.raises(ConfigError, match="unknown config fields proj_size"):
-        RNNConfig.from_dict({"input_size": 1, "hidden_size": 1, "proj_size": 0})
+    with pytest.raises(ConfigError, match="unknown config fields projection_size"):
+        RNNConfig.from_dict({"input_size": 1, "hidden_size": 1, "projection_size": 0})
     with pytest.raises(ConfigError, match="missing config fields hidden_size"):
         RNNConfig.from_dict({"input_size": 1})
 

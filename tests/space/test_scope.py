@@ -73,7 +73,7 @@ def test_every_boundary_is_met_within_a_thousand_configs() -> None:
 @pytest.mark.parametrize(
     ("pins", "error", "words"),
     [
-        ({"proj_size": 0}, UsageError, "unknown factor proj_size: expected some of input_size"),
+        ({"projection": 0}, UsageError, "unknown factor projection: expected some of input_size"),
         ({"nonlinearty": "relu"}, UsageError, r"unknown factor nonlinearty: did you mean nonlinearity\?"),
         ({"T": []}, UsageError, r"T=\[\]: expected at least one value"),
         ({"num_layers": 0}, ConfigError, "num_layers=0: expected an int of at least 1"),

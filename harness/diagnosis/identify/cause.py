@@ -225,7 +225,12 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
 
 
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
-    """Return what was observed of a case, or what a subject gives on those that a law asks which the result breaks."""
+    """Return what was observed of a case, or what a subject gives on those that a law asks which the result breaks.
+
+    Where h is projected it is nothing, because no network here does that.
+    """
+    if observation.case.config.proj_size:
+        return []
     if not laws_of(result):
         return answers_of(observation, result)
     asked = [case for law in laws_of(result) for case in asked_by(subject, observation.case, law)]
