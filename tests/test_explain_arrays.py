@@ -100,7 +100,7 @@ def test_lines_that_are_broken_go_on_below_their_words(capsys: Any, monkeypatch:
     ("files", "said"),
     [
         (("gone.pt", "x.npy", "x.npy"), "gone.pt: no such file"),
-        (("x.npy", "x.npy", "x.npy"), "x.npy: holds an array without a name: expected the weights of an nn.RNN"),
+        (("x.npy", "x.npy", "x.npy"), "x.npy: holds an array without a name: expected the weights of a layer"),
         (("model.pt", "ragged.json", "x.npy"), "ragged.json: its content is no array, because its lists differ"),
         (("model.pt", "words.json", "x.npy"), "words.json: its content holds more than numbers: expected nested"),
         (("whole.pt", "x.npy", "x.npy"), "whole.pt: holds more than tensors, such as a whole module"),
@@ -323,6 +323,26 @@ def test_weights_under_other_names_are_understood(run: Any, of: str, sizes: tupl
     said = " ".join(str(answer).split())
     assert words in said
     assert ("which fits" in said) == (sizes == (3, 3) and of in {"numpy", "turned", "both"})
+
+
+@pytest.mark.parametrize(
+    ("cell", "of", "order"), [("GRU", "onnx", "zrn"), ("LSTM", "onnx", "iofg"), ("GRU", "keras", "zrn")]
+)
+def test_gates_of_other_frameworks_are_put_in_order(cell: str, of: str, order: str) -> None:
+    case = draw(RNNConfig(2, 3, T=4, N=5, dtype="float64", cell=cell), "normal")
+    gates = {"GRU": "rzn", "LSTM": "ifgo"}[cell]
+    w, r, b, c = (
+        np.concatenate([array[3 * k :][:3] for k in map(gates.index, order)]) for array in case.weights.values()
+    )
+    given = {
+        "onnx": {"W": w[None], "R": r[None], "B": np.concatenate([b, c])[None]},
+        "keras": {"kernel": w.T, "recurrent_kernel": r.T, "bias": np.stack([b, c])},
+    }[of]
+
+    answer = harness.explain(given, case.x, as_subject(f"torch:{cell.lower()}").run(case).arrays["output"])
+
+    assert answer.agrees, answer
+    assert f"its rows in the order {', '.join(order)}" in " ".join(str(answer).split())
 
 
 def test_two_biases_in_one_array_are_two_though_one_is_zero() -> None:

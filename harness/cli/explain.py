@@ -15,7 +15,10 @@ from harness.space.parts import NONLINEARITIES
 @click.argument("x", type=FILE)
 @click.argument("actual", type=FILE)
 @click.option(
-    "--hx", type=FILE, metavar="FILE", help="The initial hidden state.  [default: the one in the file of X, or zeros]"
+    "--hx",
+    type=FILE,
+    metavar="FILE",
+    help="The initial hidden state, or hx and cx by name.  [default: the one in the file of X, or zeros]",
 )
 @click.option("--nonlinearity", type=click.Choice(NONLINEARITIES), help="[default: both are tried]")
 @click.option(
@@ -39,11 +42,11 @@ def explain(
     *,
     batch_first: bool | None,
 ) -> int:
-    """Say whether ACTUAL is what nn.RNN computes from X, and if not, which mistakes compute it.
+    """Say whether ACTUAL is what nn.RNN, nn.GRU or nn.LSTM computes from X, and if not, which mistakes compute it.
 
-    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz, .safetensors or .json file, under nn.RNN's
+    MODEL holds the weights: a state_dict that torch.save wrote, or an .npz, .safetensors or .json file, under torch's
     names or those of Keras, Flax, ONNX or plain NumPy code. X and ACTUAL may have any of these formats, and .npy.
-    ACTUAL is the output, the readout or h_n, or several of these by name, and gradients,
+    ACTUAL is the output, the readout, h_n or c_n, or several of these by name, and gradients,
     if the file of X holds those of the loss by outputs, as output.grad. In Python: harness.explain(module, x,
     actual).
     """
@@ -54,12 +57,13 @@ def explain(
     from harness.subjects.array_files import load_array, load_cotangents, load_model, load_returned, load_start
 
     console = console_for(json_to)
+    start = load_start(x if hx is None else hx)
     answer = arrays.explain(
         load_model(model),
         load_array(x, "x"),
         load_returned(actual),
         cotangents=load_cotangents(x),
-        hx=load_start(x) if hx is None else load_array(hx, "hx", "h0"),
+        hx=load_array(hx, "hx", "h0") if start is None and hx is not None else start,
         nonlinearity=nonlinearity,
         batch_first=batch_first,
         atol=atol,

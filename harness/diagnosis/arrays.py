@@ -24,13 +24,13 @@ from harness.checks.result import Result
 from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.cause import EVIDENCE
 from harness.diagnosis.identify.explanations import COST, MOST, Explanation, case_apart, explanations
+from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
-from harness.diagnosis.identify.model import RIGHT
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.observations import is_right
 from harness.oracle.arithmetic import FORMATS, Arithmetic
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.setting import REFERENCE, Setting
+from harness.oracle.setting import Setting, reference_of
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
@@ -38,16 +38,16 @@ from harness.space.outcome import Outcome
 from harness.space.parts import NONLINEARITIES
 from harness.subjects.explain_inputs import Model, array
 
-RETURNED: Final = ("readout", "output", "h_n")
-"""The names that arrays may have, the likeliest first: a model with a linear layer returns what that makes of the
-output."""
+RETURNED: Final = ("readout", "output")
+"""The names that arrays may have beside those of the final states, the likeliest first: a model with a linear layer
+returns what that makes of the output."""
 
-# The names that so many arrays in a tuple may have.
-NAMES: Final[dict[int, list[tuple[str, ...]]]] = {
-    1: [(name,) for name in RETURNED],
-    2: [("output", "h_n"), ("readout", "h_n")],
-    3: [("output", "h_n", "readout")],
-}
+
+def ways_of(final: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
+    """Return the names that so many arrays in a tuple may have, given those of the final states."""
+    ways = [*((name,) for name in (*RETURNED, *final)), ("output", *final), ("readout", *final)]
+    ways += [("output", "h_n"), final, ("output", *final, "readout")]
+    return list(dict.fromkeys(way for way in ways if len(way) == number))
 
 
 class Given(NamedTuple):
@@ -55,7 +55,7 @@ class Given(NamedTuple):
 
     x: Any
     actual: Any
-    hx: Any = None
+    hx: Any = None  # the initial state, or a tuple of several
     cotangents: Mapping[str, Any] | None = None
 
 
@@ -63,7 +63,7 @@ class _Case(NamedTuple):
     """One case as arrays."""
 
     x: Array
-    hx: Array | None
+    hidden: tuple[Array, ...]  # the initial states that are given
     cotangents: dict[str, Array]
     values: tuple[Array, ...]  # the arrays that came out
     labels: tuple[str, ...]  # the names of these arrays in errors
@@ -109,7 +109,7 @@ class Reading(NamedTuple):
 
     def reproduced(self, cause: Cause) -> bool:
         """Tell whether mistakes give every number."""
-        network = RIGHT if cause.explanation is None else cause.explanation.network
+        network = right_of(self.config) if cause.explanation is None else cause.explanation.network
         pairs = zip(self.responses, self.dtypes, strict=True)
         return all(explains(network, a, rounding_of(dtype)) for a, dtype in pairs)
 
@@ -129,7 +129,7 @@ class Cause:
 
     def run(self, case: Case) -> Mapping[str, Any]:
         """Return what a layer with these mistakes gives."""
-        return REFERENCE.run(case) if self.explanation is None else run(self.explanation.network, case)
+        return reference_of(case.config).run(case) if self.explanation is None else run(self.explanation.network, case)
 
 
 @dataclass(frozen=True)
@@ -201,10 +201,14 @@ def _explained(
 
     Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
     """
-    given = [_as_arrays(case) for case in cases]
+    given = [_as_arrays(case, model.config.form.final) for case in cases]
     nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
     batch_first = model.batch_first if batch_first is None else batch_first
     phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
+    if model.config.gated:
+        if nonlinearity is not None:
+            raise UsageError(f"nonlinearity={nonlinearity!r}: {model.config.layer} has none; leave it out")
+        phis = NONLINEARITIES[:1]
     firsts = (False, True) if batch_first is None else (batch_first,)
 
     def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Reading]:
@@ -271,7 +275,7 @@ def _taken_otherwise(reading: Reading) -> Iterator[Reading]:
 
 def _turned(case: Case, name: str, array: Array) -> Array:
     """Return an array with its last time step first, if it has time steps."""
-    return array if name == "h_n" else np.flip(array, 1 if case.config.batch_first else 0)
+    return array if name in case.config.form.final else np.flip(array, 1 if case.config.batch_first else 0)
 
 
 def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
@@ -279,9 +283,9 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
 
     The sum has weights that are drawn at random, so that different sequences have different ones.
     """
-    axis = 0 if case.config.batch_first and name != "h_n" else 1
+    axis = 0 if case.config.batch_first and name not in case.config.form.final else 1
     with np.errstate(all="ignore"):
-        right = REFERENCE.run(case)[name]
+        right = reference_of(case.config).run(case)[name]
     rows = [np.moveaxis(one, axis, 0).reshape(array.shape[axis], -1) for one in (array, right)]
     weights = np.random.default_rng(0).standard_normal(rows[0].shape[1])
     given, expected = (np.argsort(own @ weights) for own in rows)
@@ -332,7 +336,7 @@ def _lost(reading: Reading) -> int:
     count = 0
     for seen in reading.seen:
         with np.errstate(all="ignore"):
-            right = REFERENCE.run(seen.case)
+            right = reference_of(seen.case.config).run(seen.case)
         arrays = seen.outcome.arrays
         count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
     return count
@@ -356,32 +360,39 @@ def hidden_by_roundings(seen: Observation) -> float:
     return max(float(expected[name].allowance.max(initial=0)) for name in given) + seen.rounded
 
 
-def _as_arrays(given: Given) -> _Case:
+def _as_arrays(given: Given, final: tuple[str, ...]) -> _Case:
     actual: Any = given.actual
+    returned = (*RETURNED, *final)
     cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (given.cotangents or {}).items()}
-    expected = [f"{name}.grad" for name in RETURNED]
+    expected = [f"{name}.grad" for name in returned]
     if not cotangents.keys() <= set(expected):
         held = ", ".join(map(repr, cotangents))[:200]
         raise UsageError(f"cotangents holds {held}: expected any of {', '.join(expected)}")
     if isinstance(actual, Mapping):
         names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
         outputs = {name for name in names if not (cotangents and str(name).endswith(".grad"))}
-        if not names or not outputs <= set(RETURNED):
+        if not names or not outputs <= set(returned):
             held = ", ".join(map(repr, names))[:200] or "nothing"
             hint = "; gradients need cotangents" if any(str(name).endswith(".grad") for name in outputs) else ""
-            raise UsageError(f"actual holds {held}: expected any of {', '.join(RETURNED)}{hint}")
+            raise UsageError(f"actual holds {held}: expected any of {', '.join(returned)}{hint}")
         ways, values = [names], tuple(actual.values())
     elif isinstance(actual, tuple):
-        if len(actual) not in NAMES:
-            raise UsageError(f"actual holds {len(actual)} arrays: expected one, (output, h_n), or a dict by name")
-        ways, labels, values = NAMES[len(actual)], tuple(f"actual[{i}]" for i in range(len(actual))), actual
+        values = tuple(one for part in actual for one in (part if isinstance(part, tuple) else (part,)))
+        ways, labels = ways_of(final, len(values)), tuple(f"actual[{i}]" for i in range(len(values)))
+        if not ways:
+            many = f"(output, {', '.join(final)})"
+            raise UsageError(f"actual holds {len(values)} arrays: expected one, {many}, or a dict by name")
     else:
-        ways, labels, values = NAMES[1], ("actual",), (actual,)
+        ways, labels, values = ways_of(final, 1), ("actual",), (actual,)
     if not any(str(name).endswith(".grad") for name in ways[0]):
         cotangents = {}
     arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
-    hx = None if given.hx is None else array("hx", given.hx)
-    return _Case(array("x", given.x), hx, cotangents, arrays, labels, ways)
+    states = given.hx if isinstance(given.hx, tuple) else () if given.hx is None else (given.hx,)
+    if len(states) not in {0, len(final)}:
+        wanted = "one array" if len(final) == 1 else "a tuple (hx, cx)"
+        raise UsageError(f"hx is {'one array' if len(states) == 1 else 'a tuple'}: expected {wanted}")
+    hidden = tuple(array(name, one) for name, one in zip(("hx", "cx"), states, strict=False))
+    return _Case(array("x", given.x), hidden, cotangents, arrays, labels, ways)
 
 
 def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Observation]:
@@ -390,18 +401,20 @@ def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterato
     Raises ``UsageError`` for an x that the layer cannot read.
     """
     config = called(config, given)
-    hx = None if given.hx is None else shaped(given.hx, config.inputs["hx"])
-    if given.hx is not None and hx is None:
+    hidden = [shaped(one, config.inputs[name]) for name, one in zip(config.hidden, given.hidden, strict=True)]
+    states = [one for one in hidden if one is not None]
+    if len(states) < len(hidden):
         return
     weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
-    dtype = _coarsest([*model.weights.values(), given.x, *([] if hx is None else [hx])], given.values)
+    dtype = _coarsest([*model.weights.values(), given.x, *states], given.values)
     for named in _named(config, given):
         read = "readout" in named or "readout.grad" in given.cotangents
         of_config = config if read else config.replace(output_size=None)
         own = {name: weights[name] for name in of_config.weights}
-        start = None if hx is None else hx.astype(np.float64)
+        start: dict[str, Any] = {"hx": None}
+        start |= {name: one.astype(np.float64) for name, one in zip(config.hidden, states, strict=True)}
         cotangents = _cotangents(of_config, given)
-        case = Case(of_config, given.x.astype(np.float64), start, own, cotangents=cotangents).plain()
+        case = Case(of_config, given.x.astype(np.float64), weights=own, cotangents=cotangents, **start).plain()
         outcome = Outcome(as_plain(of_config, named))
         states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
         prefixes: dict[int, Array] | None = {} if states_known and not atol else None
@@ -430,9 +443,10 @@ def called(config: RNNConfig, given: _Case) -> RNNConfig:
     if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
         hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
         raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
-    of_h_n = "h_n.grad" in given.cotangents
+    finals = {f"{name}.grad" for name in config.form.final}
+    read = bool(finals & {*given.cotangents}), bool({*given.cotangents} - finals)
     losses = {(True, False): "h_n", (False, True): "output", (True, True): "both"}
-    config = config.replace(hx=given.hx is not None, loss=losses.get((of_h_n, len(given.cotangents) > of_h_n)))
+    config = config.replace(hx=bool(given.hidden), loss=losses.get(read))
     if len(shape) == 2:
         return config.replace(T=shape[0], batched=False, batch_first=False)
     N, T = shape[:2] if config.batch_first else shape[1::-1]
@@ -482,8 +496,9 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
 def _misfit(config: RNNConfig, given: _Case) -> str:
     """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
     config = called(config, given)
-    if given.hx is not None and shaped(given.hx, config.inputs["hx"]) is None:
-        raise UsageError(f"hx has shape {given.hx.shape}: expected {spec_line(config.inputs['hx'])}")
+    for name, one in zip(config.hidden, given.hidden, strict=True):
+        if shaped(one, config.inputs[name]) is None:
+            raise UsageError(f"{name} has shape {one.shape}: expected {spec_line(config.inputs[name])}")
     if next(_named(config, given), None) is not None:
         return ""
     for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
@@ -493,12 +508,13 @@ def _misfit(config: RNNConfig, given: _Case) -> str:
             continue
         said = f"{label} has shape {value.shape}"
         if not specs:
-            return f"{said}, but the module has no readout: expected output, h_n or both"
+            return f"{said}, but the module has no readout: expected output, {', '.join(config.form.final)}, or all"
         for name, spec in specs.items():
             if reason := _reason(config, name, value.shape):
                 return f"{said}, expected {name} {spec_line(spec)}: {reason}"
         return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
-    return "the arrays do not fit together: expected (output, h_n) or (readout, h_n)"
+    states = ", ".join(config.form.final)
+    return f"the arrays do not fit together: expected (output, {states}) or (readout, {states})"
 
 
 def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
@@ -508,13 +524,14 @@ def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
     sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
     differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]
     turned = bool(sizes) and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected
+    of_states = name in config.form.final
     one_step = "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T")
     one_direction = differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size
     reasons = {
-        "its first two axes are exchanged; its rows come first, with batch_first, too": turned and name == "h_n",
+        "its first two axes are exchanged; its rows come first, with batch_first, too": turned and of_states,
         f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first": turned,
         "one direction is missing; forward and reverse stand side by side in the last axis": one_direction,
-        "h_n holds a row for each layer and direction": differ == ["L*D"],
+        f"{name} holds a row for each layer and direction": differ == ["L*D"],
         "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
         f"x has T={config.T} steps": differ == ["T"],
         "it holds one step; give all steps": one_step,

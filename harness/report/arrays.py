@@ -91,11 +91,12 @@ def explain(
     cotangents: Mapping[str, Any] | None = None,
     more: Sequence[Sequence[Any]] = (),
 ) -> Answer:
-    """Tell whether ``actual``, which your own code made of ``x``, is what ``nn.RNN`` computes, and if not, why.
+    """Tell whether ``actual``, which your own code made of ``x``, is what torch's layer computes, and if not, why.
 
-    ``module`` is an ``nn.RNN``, a module that holds one and at most one ``nn.Linear`` after it, or a dict of their
-    weights as ``state_dict()`` names them; only its weights are used, and it is never run. ``actual`` is the output,
-    the readout, h_n, a tuple of these, or a dict by name. Arrays are NumPy's or tensors.
+    ``module`` is an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``, a module that holds one and at most one ``nn.Linear`` after
+    it, or a dict of their weights as ``state_dict()`` names them; only its weights are used, and it is never run.
+    ``actual`` is the output, the readout, h_n, c_n, a tuple of these, or a dict by name. Arrays are NumPy's or tensors.
+    ``hx`` is the initial state, or of an LSTM a tuple of two.
 
     ``nonlinearity`` and ``batch_first`` are the module's by default; if only weights are given, both values are tried.
     ``atol`` is the error that each number of ``actual`` may have by itself: 5e-5 for four printed digits after the
@@ -125,7 +126,7 @@ def explain(
 def _answer(found: Found, handed: Model, *, others: int) -> Answer:
     if found.reading is None:
         said = found.misfit
-        return Answer(False, said, True, (), (f"disagrees with nn.RNN in shape: {said}",))
+        return Answer(False, said, True, (), (f"disagrees with {handed.config.layer} in shape: {said}",))
     reading, zeros = found.reading, not found.agrees and found.reading.only_zeros
     causes = [sentence(cause) for cause in found.causes]
     lines = [
@@ -165,12 +166,12 @@ def numbers(reading: Reading) -> int:
 
 def _verdict(found: Found) -> str:
     assert found.reading is not None
-    total = numbers(found.reading)
+    total, layer = numbers(found.reading), found.reading.config.layer
     if found.agrees:
         rounded = "" if found.digits is None else f" as rounded to {counted(found.digits, 'digit')} after the point"
-        return f"agrees with nn.RNN in all {counted(total, 'number')}{rounded}, {_how(found)}"
+        return f"agrees with {layer} in all {counted(total, 'number')}{rounded}, {_how(found)}"
     wrong = sum(mismatch.count for result in found.results for mismatch in result.mismatches)
-    return f"disagrees with nn.RNN in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
+    return f"disagrees with {layer} in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
 
 
 def _how(found: Found) -> str:
@@ -198,7 +199,9 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     elif reading.only_zeros:
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
     elif found.lost:
-        yield line("cause", f"unknown: {found.lost} of {total} are NaN or infinite, where nn.RNN's are finite")
+        yield line(
+            "cause", f"unknown: {found.lost} of {total} are NaN or infinite, where {reading.config.layer}'s are finite"
+        )
     elif not found.tried:
         yield line("cause", f"unknown: {total} are too many to try what may explain them: give fewer time steps")
     else:
@@ -231,7 +234,7 @@ def sentence(cause: Cause) -> str:
         return OTHERWISE[cause.reading.other]
     if cause.explanation is not None:
         return "; and ".join(cause.mistakes)
-    return f"takes the other axis for time: it computes what nn.RNN does with batch_first={config.batch_first}"
+    return f"takes the other axis for time: it computes what {config.layer} does with batch_first={config.batch_first}"
 
 
 def _code(cause: Cause) -> list[tuple[str, str]]:
@@ -239,9 +242,10 @@ def _code(cause: Cause) -> list[tuple[str, str]]:
     if cause.explanation is None:
         return []
     network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity
+    layer = cause.reading.config.layer
     mistakes = cause.explanation.mistakes
     pairs = [step_lines(one.models[0], one.yours, one.right, network, nonlinearity) for one in mistakes]
-    return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", "nn.RNN"), pair, strict=True) if line[1]]
+    return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", layer), pair, strict=True) if line[1]]
 
 
 def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
@@ -272,7 +276,7 @@ def _taken_as(reading: Reading, *, drops: bool) -> Iterator[str]:
     seen = reading.seen[0]
     config, arrays = reading.config, seen.outcome.arrays
     names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)
-    how = f"{config.nonlinearity}, batch_first={config.batch_first}, to the precision of "
+    how = f"{config.nonlinearity}, " * (not config.gated) + f"batch_first={config.batch_first}, to the precision of "
     how += seen.arithmetic.dtype
     rounded = f" and atol={seen.rounded:g}" if seen.rounded else ""
     yield line("taken", f"as {names}; {how}{rounded}")

@@ -19,10 +19,15 @@ from harness.space.errors import UsageError
 from harness.space.scope import LAYERS
 from harness.subjects.weight_schemes import DEEPEST
 
-RETURNED: Final = ("output", "h_n", "readout")  # the names of what a layer returns, in a file that holds a whole case
+RETURNED: Final = (
+    "output",
+    "h_n",
+    "c_n",
+    "readout",
+)  # the names of what a layer returns, in a file that holds a whole case
 
 COTANGENTS: Final = tuple(f"{name}.grad" for name in RETURNED)
-GIVEN: Final = ("x", "h0", "hx")
+GIVEN: Final = ("x", "h0", "hx", "c0", "cx")
 
 # The dtypes that a JSON file may name.
 DTYPES: Final = {name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32")}
@@ -47,7 +52,7 @@ def load_model(path: str) -> Any:
     held = load(path)
     if not isinstance(held, Mapping) or not held:
         what = "no array" if isinstance(held, Mapping) else "an array without a name"
-        raise UsageError(f"{path}: holds {what}: expected the weights of an nn.RNN, as its state_dict() names them")
+        raise UsageError(f"{path}: holds {what}: expected the weights of a layer, as its state_dict() names them")
     return {name: one for name, one in held.items() if not _of_a_case(str(name), (*GIVEN, *RETURNED))}
 
 
@@ -64,9 +69,12 @@ def load_array(path: str, *names: str) -> Any:
 
 
 def load_start(path: str) -> Any:
-    """Return the initial state that a file holds beside x, or ``None``."""
+    """Return the initial state that a file holds, perhaps beside x, or a tuple of two; ``None`` if there is none."""
     held = load(path)
-    return next((held[name] for name in ("hx", "h0") if name in held), None) if isinstance(held, Mapping) else None
+    if not isinstance(held, Mapping):
+        return None
+    states = [next((held[name] for name in names if name in held), None) for names in (("hx", "h0"), ("cx", "c0"))]
+    return states[0] if states[1] is None else tuple(states)
 
 
 def load_returned(path: str) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from harness.space.case import Array
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
+from harness.space.parts import CELLS
 from harness.subjects.calling import Malformed, a_or_an, as_array
 from harness.subjects.weight_schemes import flat, translated
 
@@ -18,11 +19,16 @@ _PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d{1,9})(_r
 
 _READOUT: Final = re.compile(r"(?:(.*)\.)?(weight|bias)")
 
-_WANTED: Final = "expected a torch.nn.RNN, a module that holds one, or a dict of its weights, as state_dict() gives it"
+_WANTED: Final = (
+    "expected a torch.nn.RNN, nn.GRU or nn.LSTM, a module that holds one, or a dict of its weights, as state_dict() "
+    "gives it"
+)
+
+_CELLS: Final = {len(form.gates): cell for cell, form in CELLS.items()}  # by the number of blocks of H rows
 
 
 class Model(NamedTuple):
-    """The weights of an nn.RNN, and of a linear layer after it, and what is known of their use."""
+    """The weights of a layer, and of a linear layer after it, and what is known of their use."""
 
     weights: dict[str, Array]  # the weights under the names of ``RNNConfig.weights``, in their order
     config: RNNConfig
@@ -48,11 +54,13 @@ def models(module: Any) -> list[Model]:
         raise UsageError(f"module is {a_or_an(type(module).__name__)}: {_WANTED}")
     import torch
 
-    rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNN)]
+    rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
     linears = [part for part in module.modules() if isinstance(part, torch.nn.Linear)]
     if len(rnns) != 1 or len(linears) > 1:
-        held = f"module={type(module).__name__} holds {len(rnns)} nn.RNN and {len(linears)} nn.Linear"
-        raise UsageError(f"{held}: expected one nn.RNN and at most one nn.Linear; pass the nn.RNN alone")
+        held = f"module={type(module).__name__} holds {len(rnns)} recurrent layers and {len(linears)} nn.Linear"
+        raise UsageError(
+            f"{held}: expected one nn.RNN, nn.GRU or nn.LSTM, and at most one nn.Linear; pass the layer alone"
+        )
     (rnn,) = rnns
     places = [(layer, d) for layer in range(rnn.num_layers) for d in range(2 if rnn.bidirectional else 1)]
     names = [name for place in places for name in weight_names(*place, bias=rnn.bias)]
@@ -62,7 +70,8 @@ def models(module: Any) -> list[Model]:
         if linear.bias is not None:
             weights["bias"] = array("bias", linear.bias)
     drops = rnn.training and rnn.dropout > 0 and rnn.num_layers > 1
-    return [_of_weights(weights)._replace(nonlinearity=rnn.nonlinearity, batch_first=rnn.batch_first, drops=drops)]
+    phi = getattr(rnn, "nonlinearity", None)
+    return [_of_weights(weights)._replace(nonlinearity=phi, batch_first=rnn.batch_first, drops=drops)]
 
 
 def array(name: str, value: Any) -> Array:
@@ -105,6 +114,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
                 f"{name} is missing or not a matrix: expected (hidden_size, ...); pass nn.RNN's own weights"
             )
     readout = _readout(rest)
+    blocks = len(found["weight_hh_l0"]) // max(found["weight_hh_l0"].shape[1], 1)
     config = RNNConfig(
         found["weight_ih_l0"].shape[1],
         found["weight_hh_l0"].shape[1],
@@ -113,6 +123,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
         bidirectional=reverse,
         dtype="float64",
         output_size=len(readout["readout.weight"]) if readout else None,
+        cell=_CELLS.get(blocks, "RNN"),
     )
     found |= readout
     for name, spec in config.weights.items():
@@ -121,10 +132,8 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
                 f"{name} is missing: expected ({', '.join(spec.axes)}) = {spec.shape}, as state_dict() has it"
             )
         if found[name].shape != spec.shape:
-            gates = len(found["weight_hh_l0"]) // config.hidden_size
-            hint = f"; {gates} times as many rows belong to an LSTM or a GRU" if gates in {3, 4} else ""
             shape, axes = found[name].shape, ", ".join(spec.axes)
-            raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as nn.RNN has it{hint}")
+            raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as {config.layer} has it")
     if extra := [name for name in found if name not in config.weights]:
         raise UsageError(f"{_listed(extra)}: expected parameters of {config!r} only; leave it out")
     return Model({name: found[name] for name in config.weights}, config)

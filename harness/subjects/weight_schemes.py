@@ -10,6 +10,7 @@ import numpy as np
 from harness.space.case import Array
 from harness.space.config import weight_names
 from harness.space.errors import UsageError
+from harness.space.parts import CELLS
 
 
 class Scheme(NamedTuple):
@@ -20,13 +21,14 @@ class Scheme(NamedTuple):
     names: Mapping[str, str]
     # true if a step is ``x @ W``, False if it is ``x @ W.T``; ``None`` if code of both kinds has these names.
     transposed: bool | None
+    orders: Mapping[str, str] = {}  # the order of the gates' rows by the cell, where it is another than torch's
 
 
 # The names that are known, each of one layer. A prefix may stand before them all: ``simple_rnn/kernel:0``.
 SCHEMES: Final = (
-    Scheme("Keras", {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias"}, True),
+    Scheme("Keras", {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias"}, True, {"GRU": "zrn"}),
     Scheme("Flax", {"weight_ih": "i/kernel", "weight_hh": "h/kernel", "bias_ih": "i/bias", "bias_hh": "h/bias"}, True),
-    Scheme("ONNX", {"weight_ih": "W", "weight_hh": "R", "bias": "B"}, False),
+    Scheme("ONNX", {"weight_ih": "W", "weight_hh": "R", "bias": "B"}, False, {"GRU": "zrn", "LSTM": "iofg"}),
     Scheme("NumPy code", {"weight_ih": "Wx", "weight_hh": "Wh", "bias": "b"}, None),
     Scheme("NumPy code", {"weight_ih": "Wxh", "weight_hh": "Whh", "bias": "bh"}, None),
     Scheme("NumPy code", {"weight_ih": "W_xh", "weight_hh": "W_hh", "bias_ih": "b_xh", "bias_hh": "b_hh"}, None),
@@ -87,6 +89,8 @@ def _more(other: Scheme, one: Scheme, plain: Mapping[str, Array], prefix: str) -
 def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[Translated]:
     own = {role: plain[prefix + name] for role, name in scheme.names.items() if prefix + name in plain}
     rest = {name: array for name, array in plain.items() if not any(array is one for one in own.values())}
+    if "bias" in own and own["bias"].ndim == own["weight_ih"].ndim == 2:  # Keras's two biases of a GRU
+        own["bias"] = own["bias"].reshape(-1)
     if scheme.transposed:  # a dense layer after it is
         rest = {name.replace("kernel", "weight"): _turned(array) for name, array in rest.items()}
     rest = {name.replace("/", "."): array for name, array in rest.items()}
@@ -94,13 +98,25 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
     fits = [turn for turn in (False, True) if _fits(*(_turned(a) if turn else a for a in (w, r)))]
     known = [] if scheme.transposed is None else [scheme.transposed]
     for turn in ([one for one in fits if one in known] or fits or known or [False]) if w.ndim == 2 else [False]:
-        named = _named(own, turn=turn)
+        named, order = _in_order(_named(own, turn=turn), scheme.orders)
         symbols = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
         both = "bias" in own and own["bias"].shape[-1:] == (2 * len(named["weight_hh_l0"]),)
         symbols["bias"] = "[b_ih, b_hh]" if both else "b_ih + b_hh"
         turned = {role: ".T" * (turn and "weight" in role) for role in own}
         words = ", ".join(f"{symbols[role]} is your {prefix}{scheme.names[role]}{turned[role]}" for role in own)
+        words += f", its rows in the order {', '.join(order)}" * bool(order)
         yield Translated({**named, **rest}, f"names of {scheme.of}: {words}")
+
+
+def _in_order(named: dict[str, Array], orders: Mapping[str, str]) -> tuple[dict[str, Array], str]:
+    """Return weights with the gates' rows in torch's order, and the order that they were in if that is another."""
+    rows, size = [*named["weight_hh_l0"].shape, 0][:2]
+    cell = next((cell for cell, form in CELLS.items() if size and rows == len(form.gates) * size), "")
+    if (order := orders.get(cell, "")) == "":
+        return named, ""
+    places = [order.index(gate) for gate in CELLS[cell].gates]
+    blocks = {name: np.split(array, len(order)) for name, array in named.items() if len(array) == rows}
+    return named | {name: np.concatenate([of[k] for k in places]) for name, of in blocks.items()}, order
 
 
 def _fits(w: Array, r: Array) -> bool:

@@ -1,6 +1,6 @@
 """Tests of explaining arrays: the reference judges them alone, and the mistake that reproduces them is named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import harness
 from harness import Case, Reference, RNNConfig, draw
 from harness.diagnosis.arrays import Given, explained
 from harness.diagnosis.identify.choices import choices
-from harness.diagnosis.identify.model import RIGHT
+from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.run import run
 from harness.space.errors import UsageError
 from harness.subjects.explain_inputs import models
@@ -23,6 +23,7 @@ DEEP = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=6, N=3, hx=True)
 BOTH_WAYS = RNNConfig(3, 4, bidirectional=True, T=5, N=2)
 RELU = RNNConfig(4, 4, nonlinearity="relu", T=4, N=2)
 PLAIN = RNNConfig(3, 4, T=5, N=2)
+GRU, LSTM = (RNNConfig(3, 4, T=4, N=2, cell=cell) for cell in ("GRU", "LSTM"))
 
 
 def of(config: RNNConfig, seed: int = 1) -> Case:
@@ -155,11 +156,17 @@ def test_a_mistake_is_named_in_stacks_directions_and_relu(
     assert any(one.startswith(said) for one in [answer.cause or "", *answer.others]), answer
 
 
-@pytest.mark.parametrize("config", few([NOTEBOOK, RELU, PLAIN.replace(T=1)], lambda config: config is RELU))
-def test_what_is_certain_is_never_another_mistake(config: RNNConfig) -> None:
+@pytest.mark.parametrize(
+    ("config", "each"),
+    few(
+        [(NOTEBOOK, 19), (RELU, 19), (PLAIN.replace(T=1), 19), (LSTM, 19), (GRU, 19), (GRU, 99)],
+        lambda one: one in [(RELU, 19), (GRU, 99)],
+    ),
+)
+def test_what_is_certain_is_never_another_mistake(config: RNNConfig, each: int) -> None:
     """Two of the mistakes that are tried are made at once; what is called certain gives their output on another x."""
-    case, every = of(config), choices(config, {})
-    several = [one.made(other.made(RIGHT)) for one, other in zip(every[::19], every[3::19], strict=False)]
+    case, every, right = of(config), choices(config, {}), right_of(config)
+    several = [one.made(other.made(right)) for one, other in zip(every[::each], every[3::each], strict=False)]
     certain = 0
 
     for network in several:
@@ -167,7 +174,7 @@ def test_what_is_certain_is_never_another_mistake(config: RNNConfig) -> None:
         found, _ = explained(
             models(dict(case.weights)),
             [Given(case.x, {"output": arrays["output"]}, case.hx)],
-            config.nonlinearity,
+            None if config.gated else config.nonlinearity,
             batch_first=config.batch_first,
             atol=0.0,
         )
@@ -178,6 +185,63 @@ def test_what_is_certain_is_never_another_mistake(config: RNNConfig) -> None:
             assert np.allclose(given, expected, 1e-6, 1e-6)
 
     assert certain > len(several) / 4
+
+
+def sigmoid(s: Any) -> Any:
+    return 1 / (1 + np.exp(-s))
+
+
+def gru(sums: Sequence[Any], h: Any, _c: Any, W_hn: Any, b_hn: Any, of: str) -> tuple[Any, Any]:
+    (ir, iz, i), (hr, hz, n) = (np.split(one, 3, axis=-1) for one in sums)
+    r, z = sigmoid(ir + hr), sigmoid(iz + hz)
+    n = np.tanh(i + ((r * h) @ W_hn.T + b_hn if "before" in of else r * n))
+    return ((1 - z) * h + z * n if "exchanged" in of else (1 - z) * n + z * h), h
+
+
+def lstm(sums: Sequence[Any], _h: Any, c: Any, _W: Any, _b: Any, of: str) -> tuple[Any, Any]:
+    rows = dict(zip("iofg" if "ONNX" in of else "ifgo", np.split(sum(sums), 4, axis=-1), strict=True))
+    c = sigmoid(rows["f"] + ("forget" in of)) * c + sigmoid(rows["i"]) * np.tanh(rows["g"])
+    return sigmoid(rows["o"]) * (c if "read" in of else np.tanh(c)), c
+
+
+@pytest.mark.parametrize(
+    ("step", "of_step", "said"),
+    [
+        (gru, "", ""),
+        (gru, "before", "applies r to h before W_hn, not to the product with it"),
+        (gru, "before exchanged", "applies r to h before W_hn, not to the product with it; and exchanges z and 1 - z"),
+        (lstm, "", ""),
+        (lstm, "ONNX", "reads its rows in the order i, o, f, g, ONNX's"),
+        (lstm, "read", "applies no function to c, not tanh"),
+        (lstm, "forget", "adds 1 to the sum of f"),
+    ],
+)
+def test_gates_are_explained(step: Any, of_step: str, said: str) -> None:
+    config = (GRU if step is gru else LSTM).replace(hx=True)
+    case = of(config)
+    w, r, b, b_h = (array.astype(float) for array in case.weights.values())
+    h, c = case.hx[0], case.hx[0] if case.cx is None else case.cx[0]  # type: ignore[index]
+    output = []
+    for x in case.x:
+        h, c = step((x @ w.T + b, h @ r.T + b_h), h, c, r[-4:], b_h[-4:], of_step)
+        output.append(h)
+    states = (h[None],) if step is gru else (h[None], c[None])
+    given = case.hx if step is gru else (case.hx, case.cx)
+
+    answer = harness.explain(dict(case.weights), case.x, (np.stack(output).astype(np.float32), states), hx=given)
+
+    assert (answer.agrees, answer.cause or "", answer.certain) == (not said, said, bool(said)), answer
+    assert answer.lines[0].startswith(f"{'dis' * bool(said)}agrees with {config.layer} in ")
+
+
+def test_arrays_that_no_mistake_of_gates_gives_are_compared_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.diagnosis.identify.explanations.GATED_RUNS", 1000)
+    case = of(GRU.replace(T=1, N=1))
+
+    answer = harness.explain(dict(case.weights), case.x, np.full((1, 1, 4), [[0.1, 0.2, 0.3, 0.4]]), batch_first=False)
+
+    assert (answer.agrees, answer.cause, answer.certain) == (False, None, False)
+    assert "first   output[t=0, n=0, unit=0]; 4 of 4 are wrong in themselves" in answer.lines
 
 
 def test_several_mistakes_at_once_are_all_named() -> None:
@@ -429,8 +493,12 @@ def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
     ("change", "said"),
     [
         ({"module": None}, "module is a NoneType: expected a torch.nn.RNN"),
-        ({"module": nn.LSTM(3, 4)}, "module=LSTM holds 0 nn.RNN"),
-        ({"module": nn.LSTM(3, 4).state_dict()}, "4 times as many rows belong to an LSTM or a GRU"),
+        ({"module": nn.Sequential(nn.LSTM(3, 4), nn.GRU(3, 4))}, "module=Sequential holds 2 recurrent layers"),
+        (
+            {"module": nn.LSTM(3, 4).state_dict(), "hx": np.zeros((1, 2, 4))},
+            "hx is one array: expected a tuple (hx, cx)",
+        ),
+        ({"module": nn.GRU(3, 4), "nonlinearity": "tanh"}, "nonlinearity='tanh': nn.GRU has none; leave it out"),
         ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, only W_xh"),
         ({"module": {"a": np.zeros(1), **nn.RNN(3, 4).state_dict()}}, "module holds a beside the nn.RNN"),
         (

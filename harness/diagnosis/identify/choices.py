@@ -13,6 +13,7 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.gate_choices import gate_choices
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import PARTS
 from harness.diagnosis.identify.model import (
@@ -71,12 +72,13 @@ class Choice(NamedTuple):
 
 def choices(config: RNNConfig, given: Mapping[str, Floats]) -> list[Choice]:
     """Return the choices that may show in the given arrays of a config, the plainest first."""
-    every = [(False, *one) for one in _forward(config)]
-    every += [(True, *one) for one in _back(config, given)] if config.loss is not None else []
+    every: list[tuple[bool, bool, Any]] = [(False, *one) for one in _forward(config)] if not config.gated else []
+    every += [(True, *one) for one in _back(config, given)] if config.loss is not None and not config.gated else []
+    every += gate_choices(config.cell, back=config.loss is not None) if config.gated else []
     found = [Choice(back, plain, _everywhere(change)) for back, plain, change in every]
     for place in _places(config):
         found += [Choice(back, plain, _in_place(change, place)) for back, plain, change in every]
-    if config.bidirectional:
+    if config.bidirectional and not config.gated:
         found.append(Choice(False, True, _in_place(_setting("written", "h[T-1-t]"), "reverse")))
     return sorted(found, key=lambda choice: not choice.plain)
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.choices import Choice, choices
+from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
-from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
@@ -35,6 +36,7 @@ MOST: Final = 5  # choices of one network
 BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
 EXPLAINED: Final = 30  # networks that are held against each other, at most
 COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
+GATED_RUNS: Final = 2**13  # of one layer with gates, at most, whose pairs of choices are many
 RUNS: Final = 2000  # of a case; a longer one is shortened
 SHORT: Final = (12, 3)  # T and N of a case that is shortened
 SLACK: Final = 64.0  # ``likeness.SLACK``: by how much faster than in a right run errors may grow
@@ -83,7 +85,7 @@ def _shortened(a: Response) -> Response:
     config = a.case.config
     if config.cost * RUNS <= COST or config.loss is not None or config.lengths is not None or a.case.masks:
         return a
-    of_steps = {name: array for name, array in a.arrays.items() if name != "h_n"}
+    of_steps = {name: array for name, array in a.arrays.items() if name not in config.form.final}
     T = SHORT[0] if of_steps and not config.bidirectional else config.T
     N = SHORT[1] if config.batched else config.N
     short = config.replace(T=min(T, config.T), N=min(N, config.N))
@@ -94,7 +96,7 @@ def _shortened(a: Response) -> Response:
         sizes = {"T": short.T, "N": short.N}
         return array[tuple(slice(sizes.get(axis)) for axis in axes)]
 
-    given = a.case.arrays | {name: cut(name, array) for name, array in a.case.arrays.items() if name in ("x", "hx")}
+    given = a.case.arrays | {name: cut(name, a.case.arrays[name]) for name in config.inputs}
     kept = {name: cut(name, array) for name, array in arrays.items()}
     return Response(Case.from_arrays(short, given), kept, rounded=a.rounded)
 
@@ -108,14 +110,18 @@ class _Search:
         config = max((one.case.config for one in responses), key=lambda one: (one.loss is not None, one.T))
         self._names = [[name for name in a.case.config.returned if name in a.arrays] for a in responses]
         self._actual = self._joined([a.arrays for a in responses])
-        right = [run(RIGHT, a.case, r, a.states) for a, r in zip(responses, self._roundings, strict=True)]
+        self._right = right_of(first)
+        right = [run(self._right, a.case, r, a.states) for a, r in zip(responses, self._roundings, strict=True)]
         errors = [{n: v.error if isinstance(v, Ball) else 0 * values_of(v) for n, v in of.items()} for of in right]
         units = max(FORMATS[dtype].u for dtype in dtypes) * (first.input_size + first.hidden_size + 2)
         self._relative, self._absolute = SLACK * units, SLACK * self._joined(errors) + responses[0].rounded
         self._views, self._forward = self._in_order()
         self._gradients = len(self._views) > self._forward
         self._choices = choices(config, {name: v for a in responses for name, v in a.arrays.items()})
-        self._runs = COST // sum(a.case.config.cost for a in responses)
+        self._runs = COST // (len(first.form.gates) * sum(a.case.config.cost for a in responses))
+        if first.gated:  # a run of a short case takes some 1 ms for each layer and direction, and back 4 times as long
+            layers = first.num_layers * first.num_directions * (1 if config.loss is None else 4)
+            self._runs = min(self._runs, GATED_RUNS // layers)
 
     def _joined(self, several: Iterable[Mapping[str, Any]]) -> Floats:
         pairs = zip(several, self._names, strict=True)
@@ -137,7 +143,7 @@ class _Search:
                     of = (BACK.index(role_of(name)) if role_of(name) in BACK else -1) + zeros
                     layer = int("".join(filter(str.isdigit, name.rpartition("_l")[2])) or -1)
                     key = [2 + zeros, -layer + zeros, of]
-                elif name == "h_n":
+                elif name in config.form.final:
                     inner = index[0] < (config.num_layers - 1) * config.num_directions
                     key = [np.where(inner, 0, 1), index[0], T + zeros]
                 else:
@@ -174,7 +180,7 @@ class _Search:
 
     def found(self, most: int) -> list[Explanation]:
         """Return the networks with fewest choices that explain everything, and those of as few mistakes."""
-        frontier, pending = [self._made(RIGHT, ()) or _Found(RIGHT, (), 0)], list[_Found]()
+        frontier, pending = [self._made(self._right, ()) or _Found(self._right, (), 0)], list[_Found]()
         if frontier[0].views == len(self._views):
             return []
         explained: list[Explanation] = []
@@ -258,7 +264,7 @@ class _Search:
             for i in range(len(one.made) if len(one.made) > 1 else 0):
                 for choice in self._choices:
                     made = (*one.made[:i], choice, *one.made[i + 1 :])
-                    network = replace(RIGHT, derived=one.network.derived)
+                    network = replace(self._right, derived=one.network.derived)
                     for each in made:
                         network = each.made(network)
                     found = self._made(network, made)
