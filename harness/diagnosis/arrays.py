@@ -143,7 +143,8 @@ class Found:
     results: tuple[Result, ...] = ()  # the results of the reading, one for each case
     causes: tuple[Cause, ...] = ()  # the plainest first
     telling: str = ""  # what another case must have that tells the first cause from the others
-    tried: bool = True  # false if no mistake was tried, because it takes too long to run even one on such long arrays
+    tried: bool = True
+    """False if no mistake was tried: it takes too long to run even one on such long arrays, or h is projected."""
     lost: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
     # the number of digits after the point that all values have, if they were taken to be rounded to so many.
     digits: int | None = None
@@ -300,7 +301,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
     Nothing is looked for if one run of each reading costs too much.
     """
     nearest = min(readings, key=_distance)
-    if len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
+    if nearest.config.proj_size or len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
         return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
     causes = [Cause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
     lost = 0 if causes else _lost(nearest)

@@ -202,6 +202,8 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
         yield line(
             "cause", f"unknown: {found.lost} of {total} are NaN or infinite, where {reading.config.layer}'s are finite"
         )
+    elif not found.tried and reading.config.proj_size:
+        yield line("cause", "unknown: no mistake is tried with proj_size")
     elif not found.tried:
         yield line("cause", f"unknown: {total} are too many to try what may explain them: give fewer time steps")
     else:

@@ -44,6 +44,7 @@ MEANINGS: Final = {
     "cx": "the initial c of every layer and direction",
     "weight_ih": "W_ih: from the layer's input",
     "weight_hh": "W_hh: from its own previous state",
+    "weight_hr": "W_hr: projects h to fewer units",
     "bias_ih": "b_ih: the first bias",
     "bias_hh": "b_hh: the second bias, easily forgotten",
     "readout.weight": "W of the linear layer on every step",

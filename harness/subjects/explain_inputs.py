@@ -15,7 +15,7 @@ from harness.space.parts import CELLS
 from harness.subjects.calling import Malformed, a_or_an, as_array
 from harness.subjects.weight_schemes import flat, translated
 
-_PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight|bias)_[ih]h_l(\d{1,9})(_reverse)?)")
+_PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight_[ih]h|bias_[ih]h|weight_hr)_l(\d{1,9})(_reverse)?)")
 
 _READOUT: Final = re.compile(r"(?:(.*)\.)?(weight|bias)")
 
@@ -63,7 +63,8 @@ def models(module: Any) -> list[Model]:
         )
     (rnn,) = rnns
     places = [(layer, d) for layer in range(rnn.num_layers) for d in range(2 if rnn.bidirectional else 1)]
-    names = [name for place in places for name in weight_names(*place, bias=rnn.bias)]
+    projected = rnn.proj_size > 0
+    names = [name for place in places for name in weight_names(*place, bias=rnn.bias, projected=projected)]
     weights = {name: array(name, getattr(rnn, name)) for name in names}
     for linear in linears:
         weights["weight"] = array("weight", linear.weight)
@@ -114,16 +115,20 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
                 f"{name} is missing or not a matrix: expected (hidden_size, ...); pass nn.RNN's own weights"
             )
     readout = _readout(rest)
-    blocks = len(found["weight_hh_l0"]) // max(found["weight_hh_l0"].shape[1], 1)
+    rows, size = found["weight_hh_l0"].shape
+    cell, proj_size = _CELLS.get(rows // max(size, 1), "RNN"), 0
+    if "weight_hr_l0" in found:  # which an nn.LSTM alone has
+        cell, proj_size, size = "LSTM", size, rows // len(CELLS["LSTM"].gates)
     config = RNNConfig(
         found["weight_ih_l0"].shape[1],
-        found["weight_hh_l0"].shape[1],
+        size,
         min(max(layers), len(found)) + 1,  # if there are more layers than weights, some are missing in the first ones
         bias=any(name.startswith("bias") for name in found),
         bidirectional=reverse,
         dtype="float64",
         output_size=len(readout["readout.weight"]) if readout else None,
-        cell=_CELLS.get(blocks, "RNN"),
+        cell=cell,
+        proj_size=proj_size,
     )
     found |= readout
     for name, spec in config.weights.items():
