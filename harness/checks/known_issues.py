@@ -200,12 +200,19 @@ def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bo
     own: Any = type(GATED[cell])
     changes: dict[str, Any] = {"dropped": _DropoutMultiplies.dropped} if drops else {}
 
+    def padded(one: Known) -> Known:
+        return one._replace(values=one.values + sum(pad(one.values) for pad in pads))
+
     def activations(self: Gated, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        x, h = (one._replace(values=one.values + sum(pad(one.values) for pad in pads)) for one in (x, h))
-        values: Values = own.activations(self, k, x, h, w)
+        values: Values = own.activations(self, k, padded(x), padded(h), w)
         return values
 
-    made: Unroll = type(own.__name__, (own,), changes | ({"activations": activations} if pads else {}))()
+    def projected(self: Gated, k: Balls, h: Known, w: StepWeights) -> Known:
+        found: Known = own.projected(self, k, h if w.hr is None else padded(h), w)
+        return found
+
+    padding = {"activations": activations, "projected": projected} if pads else {}
+    made: Unroll = type(own.__name__, (own,), changes | padding)()
     return made
 
 

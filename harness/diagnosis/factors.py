@@ -219,6 +219,9 @@ class _Dependence:
             self.own.extend(filter(None, [self._numbers_at(config)]))
         tried_sizes = {name: _size(name, config, self.scope, fails) for name in SIZES}
         sizes = {name: size for name, size in tried_sizes.items() if size is not None}
+        units = sizes.get("hidden_size")
+        if config.proj_size and units is not None and (units.smallest, units.passes) == (config.proj_size + 1, ()):
+            del sizes["hidden_size"]  # no projection of that size has fewer
         here, found = factors_of(config), self._flipped()
         needs: dict[str, Any] = {}
         partly: dict[str, tuple[Any, ...]] = {}
@@ -257,6 +260,8 @@ class _Dependence:
         for other in flipped(config, self.scope):
             there = factors_of(other)
             differing = [name for name in there if there[name] != here[name]]
+            if "proj_size" in differing:  # which may need more units
+                differing = [name for name in differing if name != "hidden_size"]
             if len(differing) != 1 or differing[0] in SIZES:
                 continue
             if other.loss is None and config.loss is not None and like(self.finding.result) == "gradients":

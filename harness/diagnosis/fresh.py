@@ -104,11 +104,17 @@ def wider(config: RNNConfig, scope: Scope) -> RNNConfig:
 
 
 def flipped(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
-    """Yield the config with each factor, but for sizes, at each other value that the scope has."""
+    """Yield the config with each factor, but for sizes, at each other value that the scope has.
+
+    A larger projection comes with the units that it needs.
+    """
     for name, values in scope.values().items():
         for value in values if name not in SIZE_FACTORS else ():
             if value != factors_of(config)[name] and value != "meta":
-                other = changed(config, {name: value})
+                changes: dict[str, Any] = {name: value}
+                if name == "proj_size" and value >= config.hidden_size:
+                    changes["hidden_size"] = fitting("hidden_size", value + 1, scope)
+                other = changed(config, changes)
                 if other != config and (scope.masks or not other.drops):
                     yield other
 

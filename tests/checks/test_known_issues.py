@@ -202,6 +202,27 @@ def test_nan_of_the_next_row_is_known(config: RNNConfig, *, known: bool) -> None
     assert check(subject, case).excused_by == (READ_ON if known else None)
 
 
+class ProjectsOn(torch.nn.LSTM):
+    """nn.LSTM whose projection is NaN where that of the next row is, as if it read on."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, (_, c_n) = super().forward(x, hx)
+        output = torch.where(output.isnan().roll(-1, 1), torch.nan, output)
+        return output, (output.clone(), c_n)
+
+
+@pytest.mark.parametrize(("units", "known"), [(9, True), (8, False)])
+def test_nan_of_the_next_row_reaches_a_projection(units: int, *, known: bool) -> None:
+    config = RNNConfig(8, units, T=1, N=16, dtype="bfloat16", cell="LSTM", proj_size=2)
+    arrays = dict(draw(config, "normal", 0).arrays)
+    arrays["x"] = arrays["x"].copy()
+    arrays["x"][:, 2] = np.nan
+    case, subject = Case.from_arrays(config, arrays), as_subject(ProjectsOn)
+
+    assert check_agreement(subject, case).verdict is Verdict.DISAGREES
+    assert check(subject, case).excused_by == (READ_ON if known else None)
+
+
 def test_an_issue_that_could_show_and_does_not_is_told() -> None:
     with IsolatedSubject("torch:no-mkldnn") as right:
         assert check(right, with_an_infinity(LARGE, -1)).spared == (FILLED_UP,)

@@ -91,8 +91,8 @@ def gru(**parts: Any) -> Callable[..., Any]:
 def projected(**parts: Any) -> Callable[..., Any]:
     """Return an LSTM of one direction whose h is projected, some parts of which are others."""
 
-    def project(m: Array, c: Array, W: Array) -> Array:
-        return np.asarray(parts.get("project", lambda m, _c, W: m @ W.T)(m, c, W))
+    def project(m: Array, c: Array, W: Array | None) -> Array:
+        return m if W is None else np.asarray(parts.get("project", lambda m, _c, W: m @ W.T)(m, c, W))
 
     def layer(x: Array, h0: Array, c0: Array, weights: Any, config: Any) -> Any:
         if config.bidirectional or config.batch_first or not config.bias:
@@ -100,7 +100,7 @@ def projected(**parts: Any) -> Callable[..., Any]:
         finals = []
         for k in range(config.num_layers):
             W, V, b, d = (weights[f"{name}_l{k}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-            W_hr, h, c, output = weights[f"weight_hr_l{k * parts.get('own', 1)}"], h0[k], c0[k], []
+            W_hr, h, c, output = weights.get(f"weight_hr_l{k * parts.get('own', 1)}"), h0[k], c0[k], []
             for x_t in x:
                 i, f, g, o = np.split(x_t @ W.T + h @ V.T + b + d, 4, -1)
                 c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -112,7 +112,7 @@ def projected(**parts: Any) -> Callable[..., Any]:
         h_n, c_n = (np.stack(one) for one in zip(*finals, strict=True))
         return x, h_n, c_n
 
-    layer.offers = {"proj_size": (1, 2)}  # type: ignore[attr-defined]
+    layer.offers = {"proj_size": parts.get("offers", (1, 2))}  # type: ignore[attr-defined]
     return layer
 
 
@@ -189,6 +189,16 @@ def test_a_mistake_is_found_at_its_smallest_case(made: Callable[..., Any], array
     plain = {"input_size": 1, "hidden_size": 1, "T": 1, "N": 1, "hx": False, "loss": None}
     assert {name: getattr(config, name) for name in plain} == plain | needs
     assert finding.result.mismatches[0].array == array
+
+
+def test_a_mistake_of_every_projection_is_one_finding_which_says_so(tmp_path: Any) -> None:
+    made = projected(project=lambda _m, c, W: c @ W.T, offers=(0, 1, 2))
+
+    said = str(check(made, cases=60, findings=str(tmp_path), quiet=True))
+
+    assert ": 1 bug; " in said or ": at least 1 bug; " in said
+    assert "fails     with proj_size in (1, 2)" in said
+    assert "the same with proj_size=0" in said
 
 
 def test_a_report_names_the_layer_and_the_cause_in_its_words(tmp_path: Any) -> None:
