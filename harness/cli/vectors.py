@@ -19,6 +19,7 @@ from harness.space.errors import UsageError
 @only_option
 @output_size_option
 @seed_option
+@click.option("--layer", type=click.Choice(["rnn", "gru", "lstm"]), default="rnn", help="The layer.  [default: rnn]")
 @click.option("--examples", type=Whole(min=1), help="Write the smallest cases only.  [default: all]")
 @json_option
 def vectors(
@@ -27,6 +28,7 @@ def vectors(
     pins: tuple[str, ...],
     output_size: int | None,
     seed: int,
+    layer: str,
     examples: int | None,
     json_to: str | None,
 ) -> int:
@@ -39,7 +41,7 @@ def vectors(
     from harness.store import vectors as store
 
     console = console_for(json_to)
-    cases = cases_of(pinned_by(pins, dtypes, output_size), seed)[:examples]
+    cases = cases_of(pinned_by(pins, dtypes, output_size), seed, layer)[:examples]
     try:
         listed = store.write(Path(folder), cases)
     except OSError as error:
@@ -64,7 +66,7 @@ def vectors(
 def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int:
     """Judge RESULTS, a folder with what a layer computed of the cases that `rnn-harness vectors` wrote into DIR.
 
-    A result has the name of its case, 001.safetensors or 001.npz, and holds output and h_n by name.
+    A result has the name of its case, 001.safetensors or 001.npz, and holds output, h_n, and c_n of an LSTM, by name.
     """
     from harness.diagnosis.judged import judged
     from harness.oracle.arithmetic import accepted

@@ -10,17 +10,20 @@ from harness.search.plan import Planned, small
 from harness.search.preparation import asked_scope
 from harness.space.case import Case
 from harness.space.contract import PORT
+from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 
 
-def cases_of(pinned: Mapping[str, Any], seed: int) -> list[Case]:
-    """Return cases of all pairs of factors that a function is asked for, the smallest first.
+def cases_of(pinned: Mapping[str, Any], seed: int, layer: str = "rnn") -> list[Case]:
+    """Return cases of all pairs of factors that a function of a layer is asked for, the smallest first.
 
     A factor that is pinned may have values beyond that, such as ``loss``. Raises ``UsageError`` for pins that make no
     case.
     """
     usual: dict[str, Any] = {"preparation": "new"} | ({} if "dropout" in pinned else {"training": False})
-    scope = asked_scope(FunctionSubject(_none, "a function"), (), {**usual, **pinned}, PORT)
+    conventions = Conventions(gru=layer == "gru", lstm=layer == "lstm")
+    function = FunctionSubject(_of_two if layer == "lstm" else _none, "a function", conventions=conventions)
+    scope = asked_scope(function, (), {**usual, **pinned}, PORT)
     configs = [*next(small(scope), []), *covering(scope, 2)]
     in_order = tuple(sorted(dict.fromkeys(configs), key=lambda config: (config.cost, config.given["x"].size)))
     return [asked.case() for asked in Planned(seed, 0.0, 0, in_order, scope).planned()]
@@ -28,3 +31,7 @@ def cases_of(pinned: Mapping[str, Any], seed: int) -> list[Case]:
 
 def _none(x: Any, h0: Any, weights: Any, config: Any) -> None:
     """Stand for a function; only its arguments count."""
+
+
+def _of_two(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> None:
+    """Stand for a function with two states."""

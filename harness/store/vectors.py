@@ -25,6 +25,7 @@ from harness.space.atomic import atomic_write
 from harness.space.case import LARGEST, Array, Case, CaseError
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
+from harness.space.parts import CELLS
 from harness.store.document import read as read_document
 
 INDEX: Final = "index.json"
@@ -32,7 +33,9 @@ FORMAT: Final = 1  # The version of the index; a folder with a higher one is ref
 ALLOWANCE: Final = ".allowance"  # The suffix in the name of an array's allowances
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*\.safetensors")
-_UNBATCHED: Final = {"x", "hx", "output", "h_n", "readout"}
+_UNBATCHED: Final = {"x", "hx", "cx", "output", "h_n", "c_n", "readout"}
+
+STATES: Final = {"hx": "h0", "cx": "c0"}  # The names of initial states in a file
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def write(folder: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
     for number, case in enumerate(cases, 1):
         name = f"{number:03}.safetensors"
         tensors.write(folder / name, _arrays(case))
-        listed.append({"file": name, "cell": "rnn", "config": case.config.to_dict()})
+        listed.append({"file": name, "cell": case.config.cell.lower(), "config": case.config.to_dict()})
     lines = ",\n  ".join(map(json.dumps, listed))
     with atomic_write(folder / INDEX) as file:
         file.write(f'{{"format": {FORMAT}, "cases": [\n  {lines}\n]}}\n'.encode())
@@ -61,8 +64,9 @@ def write(folder: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
 def _arrays(case: Case) -> dict[str, Array]:
     """Return what a case is given, and what is expected of it."""
     config = case.config
-    start = np.zeros(config.replace(hx=True).inputs["hx"].shape, config.dtype)
-    given = {"x": case.x, "h0": case.hx if case.hx is not None else start, **case.weights, **case.cotangents}
+    zeros = {name: np.zeros(spec.shape, config.dtype) for name, spec in config.replace(hx=True).inputs.items()}
+    states = {STATES[name]: case.arrays.get(name, zeros[name]) for name in config.form.hidden}
+    given = {"x": case.x, **states, **case.weights, **case.cotangents}
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(case.plain(), Arithmetic(config.dtype)))
     found: dict[str, Array] = {}
@@ -92,20 +96,23 @@ def _read(folder: Path, about: dict[str, Any]) -> Vector:
     path = folder / name
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageError(f"{path}: expected a file, which leads nowhere else")
-    if about.get("cell") != "rnn" or not isinstance(about.get("config"), dict):
-        raise UsageError(f"{index}: {name}: expected the cell rnn and a config")
+    cells = [cell.lower() for cell in CELLS]
+    if about.get("cell") not in cells or not isinstance(about.get("config"), dict):
+        raise UsageError(f"{index}: {name}: expected a cell, {', '.join(cells)}, and a config")
     arrays = tensors.read(path)
     layers = about["config"].get("num_layers", 1)
     if isinstance(layers, int) and layers > len(arrays):  # before so many shapes are derived
         raise UsageError(f"{path}: {len(arrays)} arrays, too few for num_layers={layers}")
     try:
         config = RNNConfig.from_dict(about["config"])
-        own = {name: arrays["h0" if name == "hx" else name] for name in config.given}
+        own = {name: arrays[STATES.get(name, name)] for name in config.given}
         case = Case.from_arrays(config, own)
     except KeyError as error:
         raise UsageError(f"{path}: no array {error}, which its config has") from None
     except (UsageError, CaseError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from None
+    if config.cell.lower() != about["cell"]:
+        raise UsageError(f"{index}: cell={about['cell']!r}: expected {config.cell.lower()!r}, as its config has it")
     return Vector(Path(name).stem, case)
 
 

@@ -49,10 +49,6 @@ def subject_of(command: Sequence[str], name: str, note: str = "", conventions: S
     """
     program = Program(command, name)
     declared = Conventions.of((*program.conventions.names, *conventions))
-    if declared.cell != "RNN":
-        raise SubjectError(
-            f"{name}: {declared.cell} of a program: expected an nn.RNN; others are functions and classes"
-        )
     recipe = Recipe("rnn", (*[note] * bool(note), *_script_lines(command)), takes=program.takes)
     subject = FunctionSubject(program, name, recipe, declared)
     subject.capabilities = replace(
@@ -150,7 +146,7 @@ class Program:
             message = f"its process cannot be started again: {error}"
             raise Failed(Outcome(failure=Failure.CRASHED, message=message)) from None
         try:
-            return wire.returned(running.answer(wire.request(given), config), readout=config.output_size is not None)
+            return wire.returned(running.answer(wire.request(given), config), config)
         except NotImplementedError:
             raise
         except Failed as error:

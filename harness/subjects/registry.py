@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from harness.subjects.calling import a_or_an
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.conventions import Conventions, declared_by, named_conventions
 from harness.subjects.function import FunctionSubject
-from harness.subjects.interpreters import PYTHON, own_interpreter, subject_elsewhere, under
+from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.torch_variants import MODES, SUBJECTS
@@ -107,9 +108,14 @@ def of_layer(spec: str, layer: str) -> str:
 
     Raises ``SubjectError`` for what is an nn.RNN by its name, or may only be one.
     """
+    before, own = parted(spec)
+    if before:
+        return f"{before}{shlex.quote(of_layer(own, layer))}"
     if spec == "torch":
         return f"torch:{layer}"
-    if spec in registered() or spec.startswith((EXEC, PYTHON)):
+    if spec.startswith(EXEC):
+        raise SubjectError(f'{spec}: a program says what it is in its greeting: "conventions": ["{layer}"]')
+    if spec in registered():
         raise SubjectError(f"{spec}: is no {layer}; expected torch, or a function or class of yours")
     return f"{spec}+{layer}"
 

@@ -83,6 +83,8 @@ class Greeting:
         conventions = Conventions.of(said.get("conventions", []))
         values = {name: tuple(of) if isinstance(of, list) else of for name, of in offers.items()}
         Scope().only(**values)  # raises UsageError for a factor that does not exist
+        if conventions.lstm and set(takes) <= OPENS.keys():  # its states are h0 and c0
+            takes = [*takes, *["c0"] * ("c0" not in takes)]
         if set(takes) <= OPENS.keys():  # only the worker names the others, of a function that does not take them all
             takes = [*ALWAYS, *takes]
         return cls(tuple(takes), values, contract, conventions, legible(software, 200))
@@ -91,13 +93,14 @@ class Greeting:
 def request(given: Mapping[str, Any]) -> bytes:
     """Return the message that asks for a case; ``given`` is what a function would be given (``function.GIVEN``)."""
     config: RNNConfig = given["config"]
-    arrays = {"x": given["x"], "h0": given["h0"], **given["weights"], **(given.get("cotangents") or {})}
+    states = {name: given[name] for name in ("h0", "c0") if name in given}
+    arrays = {"x": given["x"], **states, **given["weights"], **(given.get("cotangents") or {})}
     for layer, mask in enumerate(given.get("masks") or ()):
         arrays[f"mask_l{layer}"] = mask.astype(config.dtype)
     raw = [_little(array).tobytes() for array in arrays.values()]
     fields = {name: value for name, value in config.to_dict().items() if name not in UNSENT}
     shapes = {name: array.shape for name, array in arrays.items()}
-    header = {"cell": "rnn", **fields, "arrays": shapes, "bytes": sum(map(len, raw))}
+    header = {"cell": config.cell.lower(), **fields, "arrays": shapes, "bytes": sum(map(len, raw))}
     return b"".join([json.dumps(header).encode(), b"\n", *raw])
 
 
@@ -155,11 +158,15 @@ class Header:
         return found
 
 
-def returned(arrays: Mapping[str, Array], *, readout: bool) -> tuple[Any, ...] | Array:
+def returned(arrays: Mapping[str, Array], config: RNNConfig) -> tuple[Any, ...] | Array:
     """Return arrays by name as a function returns them. Raise ``Malformed`` if their names are not a layer's."""
     gradients = {name: array for name, array in arrays.items() if name.endswith(".grad")}
     names = {name for name in arrays if name not in gradients}
-    fit = [("readout", "h_n"), ("output", "h_n", "readout"), ("readout",)] if readout else [("output", "h_n"), ("h_n",)]
+    final = config.form.final
+    if config.output_size is None:
+        fit: list[tuple[str, ...]] = [("output", *final), final]
+    else:
+        fit = [("readout", *final), ("output", *final, "readout"), ("readout",)]
     order = next((one for one in fit if names == set(one)), None)
     if order is None:
         wanted = " or ".join(", ".join(one) for one in fit)

@@ -26,7 +26,11 @@ from typing import Any
 UNSENT: dict[str, Any] = {}  # The fields of a config that are not sent, with their values
 OPTIONS: list[str] = []  # The arguments of nn.RNN's constructor besides its sizes
 
-GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks")
+GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
+
+FINAL = {"LSTM": ("h_n", "c_n")}  # The names of the final states by the cell, of others h_n alone
+
+OWN = {"torch": "RNN", "torch:gru": "GRU", "torch:lstm": "LSTM"}  # torch's layers by the names of their subjects
 
 
 class Unusable(Exception):
@@ -77,8 +81,8 @@ def _numpy() -> Any:
 def _found(spec: str) -> Any:
     """Return the function that a name stands for; a class becomes one."""
     place, _, name = spec.rpartition(":")
-    if spec == "torch":
-        place, name = "torch.nn", "RNN"
+    if spec in OWN:
+        place, name = "torch.nn", OWN[spec]
     try:
         if place.endswith(".py"):
             sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
@@ -136,7 +140,7 @@ def _answer(np: Any, function: Any, takes: list[str], asked: dict[str, Any], raw
         given, config = _given(np, asked, raw)
         with np.errstate(all="ignore"):
             returned = function(**{name: given[name] for name in takes})
-        named = _named(returned, readout=config.output_size is not None)
+        named = _named(returned, FINAL.get(config.cell, ("h_n",)), readout=config.output_size is not None)
         arrays = {name: _array(np, name, value) for name, value in named.items()}
     except NotImplementedError as error:
         return {"unsupported": str(error) or "NotImplementedError"}, []
@@ -160,12 +164,14 @@ def _given(np: Any, asked: dict[str, Any], raw: bytes) -> Any:
         arrays[name] = np.frombuffer(raw, dtype, size, start).reshape(shape).copy()
         start += size * dtype.itemsize
     config = SimpleNamespace(**dict(UNSENT, **{n: v for n, v in asked.items() if n not in ("arrays", "bytes")}))
+    config.cell = config.cell.upper()
     config.num_directions = 2 if config.bidirectional else 1
     config.drops = config.training and config.dropout > 0 and config.num_layers > 1
     config.lengths = None if config.lengths is None else tuple(config.lengths)
     return {
         "x": arrays.pop("x"),
         "h0": arrays.pop("h0"),
+        "c0": arrays.pop("c0", None),
         "cotangents": {name: arrays.pop(name) for name in list(arrays) if name.endswith(".grad")},
         "masks": [arrays.pop(n).astype(bool) for n in list(arrays) if n.startswith("mask_l")] if config.drops else None,
         "lengths": None if config.lengths is None else np.array(config.lengths),
@@ -186,22 +192,30 @@ class _Malformed(Exception):
     pass
 
 
-def _named(returned: Any, *, readout: bool) -> dict[str, Any]:
-    """Return results by name: ``(output, h_n)``, with a readout other forms, and a dict of gradients at the end."""
+def _named(returned: Any, final: Any, *, readout: bool) -> dict[str, Any]:
+    """Return results by name: ``(output, h_n)``, with a readout other forms, and a dict of gradients at the end.
+
+    ``final`` are the names of the final states, which may be a tuple of their own if there are several.
+    """
     gradients: dict[str, Any] = {}
     if isinstance(returned, (tuple, list)) and returned and isinstance(returned[-1], dict):
+        known = {"h0": "hx", "c0": "cx"}
         names = {name: str(name).removesuffix(".grad") for name in returned[-1]}
-        gradients = {("hx" if names[n] == "h0" else names[n]) + ".grad": value for n, value in returned[-1].items()}
+        gradients = {known.get(names[n], names[n]) + ".grad": value for n, value in returned[-1].items()}
         returned = returned[:-1] if len(returned) > 2 else returned[0]
-    expected = "(output, h_n, readout) or (readout, h_n)" if readout else "(output, h_n)"
+    states = ", ".join(final)
+    expected = f"(output, {states}, readout) or (readout, {states})" if readout else f"(output, {states})"
     if hasattr(returned, "shape"):  # without a readout, only a function that declares it may return that
         return dict({"readout" if readout else "h_n": returned}, **gradients)
     if not isinstance(returned, (tuple, list)):
         raise _Malformed(f"returned {_described(returned)}, expected {expected}")
-    forms = {(2, False): ("output", "h_n"), (2, True): ("readout", "h_n"), (3, True): ("output", "h_n", "readout")}
-    if (len(returned), readout) not in forms:
+    if len(final) > 1 and len(returned) > 1 and isinstance(returned[1], (tuple, list)):
+        returned = [returned[0], *returned[1], *returned[2:]]
+    ways = [("readout", *final), ("output", *final, "readout")] if readout else [("output", *final)]
+    fit = [way for way in ways if len(way) == len(returned)]
+    if not fit:
         raise _Malformed(f"returned {len(returned)} things, expected {expected}")
-    return dict(zip(forms[len(returned), readout], returned), **gradients)
+    return dict(zip(fit[0], returned), **gradients)
 
 
 def _array(np: Any, name: str, value: Any) -> Any:
@@ -232,11 +246,20 @@ def _of_class(cls: Any) -> Any:
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any) -> Any:
+    bases = {base.__name__ for base in cls.__mro__ if base in (torch.nn.GRU, torch.nn.LSTM)}
+    conventions = getattr(cls, "conventions", {})
+    conventions = conventions if isinstance(conventions, dict) else dict.fromkeys(conventions, True)
+    conventions = dict({name.lower(): True for name in bases}, **conventions)
+
+    def lstm(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any, c0: Any = None) -> Any:
         if config.drops:
             raise NotImplementedError("dropout in training: its masks are unknown")
-        x, h0 = (torch.from_numpy(array).requires_grad_(config.loss is not None) for array in (x, h0))
-        module = cls(config.input_size, config.hidden_size, **{name: getattr(config, name) for name in OPTIONS})
+        given_states = {"hx": h0} if c0 is None else {"hx": h0, "cx": c0}
+        x, *states = (
+            torch.from_numpy(array).requires_grad_(config.loss is not None) for array in (x, *given_states.values())
+        )
+        options = [name for name in OPTIONS if name != "nonlinearity" or config.cell == "RNN"]
+        module = cls(config.input_size, config.hidden_size, **{name: getattr(config, name) for name in options})
         module = module.to(x.dtype).train(config.training)
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         module.load_state_dict({name: one for name, one in tensors.items() if not name.startswith("readout.")})
@@ -250,15 +273,16 @@ def _of_class(cls: Any) -> Any:
                 x, torch.from_numpy(lengths), batch_first=config.batch_first, enforce_sorted=config.enforce_sorted
             )
         with torch.set_grad_enabled(config.loss is not None):
-            output, h_n = module(passed, h0) if config.hx else module(passed)
+            start = [states[0] if c0 is None else tuple(states)] if config.hx else []
+            output, final = module(passed, *start)
             if lengths is not None:
                 output, _ = pad_packed_sequence(output, batch_first=config.batch_first)
-            found = {"output": output, "h_n": h_n}
+            found = dict(zip(("output", "h_n", "c_n"), (output, *([final] if c0 is None else final))))
             if config.output_size is not None:
                 found["readout"] = output @ given["readout.weight"].T + given["readout.bias"]
         if config.loss is None:
             return tuple(found.values())
-        by = dict({"x": x}, **({"hx": h0} if config.hx else {}))
+        by = dict({"x": x}, **(dict(zip(given_states, states)) if config.hx else {}))
         by = {"inputs": by, "weights": given, "all": dict(by, **given)}[config.wrt]
         read = {name[:-5]: torch.from_numpy(array) for name, array in cotangents.items()}
         gradients = torch.autograd.grad(
@@ -267,9 +291,13 @@ def _of_class(cls: Any) -> Any:
         zeros = [torch.zeros_like(one) if g is None else g for one, g in zip(by.values(), gradients)]
         return tuple(found.values()) + (dict(zip(by, zeros)),)
 
-    vars(rnn)["offers"] = {"batched": (True, False)}
-    vars(rnn)["conventions"] = getattr(cls, "conventions", {})
-    return rnn
+    def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any) -> Any:
+        return lstm(x, h0, weights, config, cotangents, lengths)
+
+    made: Any = lstm if conventions.get("lstm") else rnn
+    vars(made)["offers"] = {"batched": (True, False)}
+    vars(made)["conventions"] = conventions
+    return made
 
 
 if __name__ == "__main__":

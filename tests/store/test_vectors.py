@@ -121,6 +121,28 @@ def test_a_planted_fault_is_named_from_files_alone(
     assert f"case    {first.name}: " in said
 
 
+@pytest.mark.parametrize(("layer", "wrong"), [("gru", ""), ("lstm", ""), ("lstm", "returns h as c_n, not c")])
+def test_results_of_gates_are_judged(
+    layer: str, wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = as_subject(f"torch:{layer}")
+
+    def answer(case: Case) -> Mapping[str, Array]:
+        found = dict(torch.run(case).arrays)
+        return {**found, "c_n": found["h_n"]} if wrong else found
+
+    pins = ("--only", "num_layers=1", "--only", "bidirectional=False", "--only", "hx=True") * bool(wrong)
+    every = written(tmp_path / "vectors", "--layer", layer, *pins)
+    answered(tmp_path / "results", every, answer)
+    capsys.readouterr()
+
+    code = run("judge", str(tmp_path / "vectors"), str(tmp_path / "results"))
+
+    said = capsys.readouterr().out
+    assert (code, said.startswith(f"{'dis' * bool(wrong)}agrees with nn.{layer.upper()} in ")) == (bool(wrong), True)
+    assert not wrong or f"cause   {wrong}\n" in said
+
+
 def test_causes_that_are_the_same_in_every_case_of_float32_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,7 +276,8 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path, mo
         ({"file": "link.safetensors"}, "leads nowhere else"),
         ({"file": 3}, "expected the name of a file beside it"),
         ({"file": "none.safetensors"}, "cannot be read: No such file"),
-        ({"cell": "lstm"}, "expected the cell rnn and a config"),
+        ({"cell": "mgu"}, "expected a cell, rnn, gru, lstm, and a config"),
+        ({"cell": "lstm"}, "cell='lstm': expected 'rnn', as its config has it"),
         ({"config": {"input_size": 2, "hidden_size": 3, "num_layers": 10**9}}, "too few for num_layers=1000000000"),
         ({"config": {"input_size": 2, "hidden_size": 3, "num_layers": 2}}, "no array 'weight_ih_l1'"),
         ({"config": {"input_size": 2, "hidden_size": 4}}, "x|weight"),

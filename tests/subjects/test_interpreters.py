@@ -46,6 +46,13 @@ def rnn(x, h0, weights, config, cotangents, lengths, masks):
         return output, h_n, {"x": 2 * x, "h0": h0 + cotangents["output.grad"].sum(), "other": x}
     return output, h_n
 
+def lstm(x, h0, c0, weights, config, cotangents):
+    assert config.cell == "LSTM"
+    output = np.full(x.shape[:-1] + (config.num_directions * config.hidden_size,), 2, x.dtype)
+    if cotangents:
+        return output, (h0, c0 + 1), {"h0": h0, "c0": c0 + cotangents["output.grad"].sum()}
+    return output, (h0, c0 + 1)
+
 def none(x, h0, weights, config):
     return None
 
@@ -99,14 +106,14 @@ def elsewhere(spec: str) -> str:
     return str(Elsewhere(sys.executable, spec))
 
 
-@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_", "by_place"])
+@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_", "by_place", "lstm"])
 def test_a_function_is_told_of_there_as_it_is_here(name: str) -> None:
     here, there = find_subject(f"mine.py:{name}"), find_subject(elsewhere(f"mine.py:{name}"))
 
     assert there.capabilities.takes == here.capabilities.takes
     assert scope_of(there) == scope_of(here).only(strides="contiguous")
     for config in CASES:
-        case = draw(config, "normal", 1)
+        case = draw(config if name != "lstm" else config.replace(nonlinearity="tanh", cell="LSTM"), "normal", 1)
         one, other = here.run(case), there.run(case)
         assert (one.failure, one.message) == (other.failure, other.message)
         assert (one.ignored, one.not_returned) == (other.ignored, other.not_returned)
@@ -117,8 +124,10 @@ def test_a_function_is_told_of_there_as_it_is_here(name: str) -> None:
 
 
 @pytest.mark.kernels
-def test_torch_gives_there_what_it_gives_here() -> None:
-    here, there = find_subject("torch"), find_subject(elsewhere("torch"))
+@pytest.mark.parametrize("name", ["torch", "torch:gru", "torch:lstm"])
+def test_torch_gives_there_what_it_gives_here(name: str) -> None:
+    here, there = find_subject(name), find_subject(elsewhere(name))
+    cell = name.rpartition(":")[2].upper() if ":" in name else "RNN"
 
     assert there.capabilities.ground["software"].startswith("torch")
     for config in [
@@ -127,12 +136,12 @@ def test_torch_gives_there_what_it_gives_here() -> None:
         RNNConfig(2, 3, T=3, batched=False, output_size=2, loss="both", wrt="inputs"),
         RNNConfig(2, 3, nonlinearity="relu", bias=False, T=4, N=2),
     ]:
-        case = draw(config, "normal", 1)
+        case = draw(config if cell == "RNN" else config.replace(nonlinearity="tanh", cell=cell), "normal", 1)
         given, expected = there.run(case).arrays, here.run(case).arrays
         assert given.keys() == expected.keys()
-        for name, array in expected.items():
-            np.testing.assert_array_equal(given[name], array, name)
-    dropping = draw(RNNConfig(2, 3, 2, dropout=0.5, training=True))
+        for of, array in expected.items():
+            np.testing.assert_array_equal(given[of], array, of)
+    dropping = draw(RNNConfig(2, 3, 2, dropout=0.5, training=True, cell=cell))
     assert masks_of(there, dropping) is not None
     assert there.run(dropping).failure is Failure.UNSUPPORTED
 

@@ -154,6 +154,20 @@ def test_a_program_is_asked_for_what_it_says(program: Callable[..., str]) -> Non
         assert ground_of(apart, "cpu")["software"] == "zeros"
 
 
+def test_a_program_with_two_states_is_sent_both(program: Callable[..., str]) -> None:
+    case = draw(RNNConfig(1, 1, N=2, cell="LSTM"))
+    told = "json.dump({'output': asked['cell'], 'h_n': list(asked['arrays'])[:3]}, sys.stderr)"
+    more = "right['arrays']['c_n'] = [1, N, H]; zeros += bytes(4 * N * H); answered = False"
+
+    one, other = (find_subject(program(does, conventions=["lstm"])).run(case) for does in ("pass", f"{told}; {more}"))
+
+    assert (one.failure, one.message) == (
+        Failure.MALFORMED,
+        "answered arrays output, h_n, expected output, h_n, c_n or h_n, c_n, and gradients such as x.grad",
+    )
+    assert set(other.arrays) == {"output", "h_n", "c_n"}
+
+
 DIES: Final = [
     ("os.kill(os.getpid(), signal.SIGSEGV)", Failure.CRASHED, "its process died of SIGSEGV"),
     ("sys.exit(3)", Failure.CRASHED, "its process ended with exit code 3"),

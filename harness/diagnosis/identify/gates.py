@@ -166,8 +166,8 @@ class Step:
     def _term(self, gate: str, part: Part) -> Numbers:
         value = self.part(part)
         choice = self._back.get(("sum", gate, part.name))
-        if choice is not None:
-            inner = self.part(part._replace(factor=""))
+        inner = value if choice is None else self.part(part._replace(factor=""))
+        if choice is not None and isinstance(inner, Var):  # a bias that is not there is a number
             by_factor = ((self.of(part.factor), lambda g: g * inner.value),) if part.factor else ()
             value = Var(value.value, by_factor if choice == CUT else (*by_factor, (inner, lambda g: g)))
         return value if part.coef == 1 else value * part.coef
