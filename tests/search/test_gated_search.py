@@ -103,7 +103,7 @@ def projected(**parts: Any) -> Callable[..., Any]:
             W_hr, h, c, output = weights.get(f"weight_hr_l{k * parts.get('own', 1)}"), h0[k], c0[k], []
             for x_t in x:
                 i, f, g, o = np.split(x_t @ W.T + h @ V.T + b + d, 4, -1)
-                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                c = sigmoid(f + x.dtype.type(parts.get("forget", 0))) * c + sigmoid(i) * np.tanh(g)
                 m = sigmoid(o) * np.tanh(c)
                 output.append(project(m, c, W_hr))
                 h = m[:, : config.proj_size] if "unprojected" in parts else output[-1]
@@ -199,6 +199,15 @@ def test_a_mistake_of_every_projection_is_one_finding_which_says_so(tmp_path: An
     assert ": 1 bug; " in said or ": at least 1 bug; " in said
     assert "fails     with proj_size in (1, 2)" in said
     assert "the same with proj_size=0" in said
+
+
+def test_a_mistake_of_the_step_is_named_beside_projections(tmp_path: Any) -> None:
+    made = projected(forget=1, offers=(0, 1))
+    only: dict[str, Any] = {"num_layers": 1, "T": (1, 2), "N": (1, 2), "dtype": "float32"}
+
+    said = str(check(made, cases=20, findings=str(tmp_path), quiet=True, **only))
+
+    assert "adds 1 to the sum of f" in said
 
 
 def test_a_report_names_the_layer_and_the_cause_in_its_words(tmp_path: Any) -> None:

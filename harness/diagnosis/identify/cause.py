@@ -146,8 +146,13 @@ class IdentifiedCause:
         return _without(self.identified.network, self.new[0])
 
     def shows_on(self, case: Case) -> bool:
-        """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings."""
+        """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings.
+
+        Where h is projected, which no network here does, it may.
+        """
         plain, identified = case.plain(), self.identified
+        if case.config.proj_size:
+            return True
         if self.raised is not None and case.config.input_size != case.config.hidden_size:
             return True
         if any(getattr(case.config, name) != value for name, value in identified.pins.items()):
