@@ -254,7 +254,7 @@ MISTAKES: Final[dict[str, Port]] = {
     "tf1_rows": Port("LSTM", {"rows": "igfo"}, ("order i, g, f, o, TensorFlow 1's",)),
     "forget_first": Port("LSTM", {"rows": "figo"}, ("order f, i, g, o",)),
     "lstm_hard_02": Port("LSTM", one_gate("ifo", hard(0.2)), ("hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1)",)),
-    "lstm_hard_6": Port("LSTM", one_gate("ifo", hard(1 / 6)), ("hard sigmoid, np.clip(0.166667 * s + 0.5, 0, 1)",)),
+    "lstm_hard_6": Port("LSTM", one_gate("ifo", hard(1 / 6)), ("hard sigmoid, np.clip(1/6 * s + 0.5, 0, 1)",)),
     "lstm_tanh_gates": Port("LSTM", one_gate("ifo", np.tanh), ("tanh to the sum of i, f and o",)),
     "g_relu": Port("LSTM", one_gate("g", relu), ("relu to the sum of g",)),
     "g_sigmoid": Port("LSTM", one_gate("g", sigmoid), ("sigmoid to the sum of g",)),
@@ -293,7 +293,7 @@ MISTAKES: Final[dict[str, Port]] = {
         "GRU", {"mix": lambda z, n, h, r: (1 - z) * n + z * r * h}, ("makes h of (1 - z) * n + r * z * h",)
     ),
     "gru_hard_02": Port("GRU", one_gate("rz", hard(0.2)), ("hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1)",)),
-    "gru_hard_6": Port("GRU", one_gate("rz", hard(1 / 6)), ("hard sigmoid, np.clip(0.166667 * s + 0.5, 0, 1)",)),
+    "gru_hard_6": Port("GRU", one_gate("rz", hard(1 / 6)), ("hard sigmoid, np.clip(1/6 * s + 0.5, 0, 1)",)),
     "n_relu": Port("GRU", one_gate("n", relu), ("relu to the sum of n",)),
     "n_sigmoid": Port("GRU", one_gate("n", sigmoid), ("sigmoid to the sum of n",)),
     "r_on_x": Port(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.ball import Ball
@@ -21,6 +22,12 @@ from harness.oracle.known import Floats
 Numbers = Any  # an array of float64, a ``Ball`` or a ``Var``
 Parameters = tuple[float, ...]
 REACH: Final = 40.0  # the largest modulus of a sum that is sought for a value
+
+
+def number(value: float) -> str:
+    """Return a number as it is written: in six digits, or as a fraction of small numbers."""
+    short, near = f"{value:.6g}", Fraction(value).limit_denominator(100) if math.isfinite(value) else None
+    return short if float(short) == value or near is None or float(near) != value else str(near)
 
 
 class Family(NamedTuple):
@@ -51,7 +58,7 @@ class Activation(NamedTuple):
     def line(self, s: str) -> str:
         """Return the function of an expression as a line of NumPy."""
         line = self.family.line
-        numbers = [f"{p:.6g}" for p in self.parameters]
+        numbers = [number(p) for p in self.parameters]
         return line.format(s, *numbers).replace(" 1 * ", " ") if isinstance(line, str) else line(s, *self.parameters)
 
     def value(self, s: Any) -> Any:

@@ -39,6 +39,7 @@ SLOPES: Final = (
 ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
 DEPTH: Final = 6  # choices that are made one after the other
 LARGE: Final = 1e4
+LONG: Final = 13  # steps, which show a cut that is made again after up to ten
 
 
 def moves_of(model: GatedModel) -> Iterator[Move]:
@@ -49,7 +50,7 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
         yield from (((("slope", name), slope),) for slope in SLOPES)
     for letter, gate in gates.items():
         reset = [part for part in gate.parts if part.factor]
-        yield from (((("sum", letter, part.name), CUT),) for part in gate.parts)
+        yield from (((("sum", letter, part.name), CUT),) for part in gate.parts if part.name != "1")
         yield from (((("sum", letter, part.name), "open"),) for part in reset)
         yield tuple((("sum", letter, part.name), "open") for part in reset)
     letters = ("h", "c")[: len(model.starts)]
@@ -83,10 +84,19 @@ def find_back(asker: Asker, network: Network) -> Network:
         for sizes in ((1, 1, 3, 2), (3, 1, 3, 2), (3, 2, 3, 2))
     ]
     asked: list[Response] = []
-    for stage in stages:
+    for k, stage in enumerate(stages):
         asked += stage
         network = _search(asker, network, asked)
+        network = _cut(asker, network) if k == 0 else network
     return _limited(asker, network)
+
+
+def _cut(asker: Asker, network: Network) -> Network:
+    """Return a network with the pattern of steps between which no gradient goes, if that explains more."""
+    long = [a for loss in asker.losses for a in _answers(asker, (CaseSizes(LONG, 2, 3, 2),), loss)]
+    ways = (When(), When("never"), *(When("but every", k) for k in range(2, LONG)))
+    cut = [replace(network, first=replace(network.first, passes=when)) for when in ways]
+    return max(cut, key=lambda one: sum(_matched(asker, one, a) for a in long))
 
 
 def _answers(asker: Asker, sizes: Sequence[CaseSizes], loss: str, scale: float = 1.0) -> list[Response]:

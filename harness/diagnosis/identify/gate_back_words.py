@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, listed, part_text
 from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel
 
@@ -29,13 +30,14 @@ def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[An
     """Yield where the way back is not torch's: a sentence, the line, torch's line, and what mends it."""
     groups: dict[Any, list[tuple[Edge, Any]]] = {}
     for edge, choice in model.back:
-        key = (edge[0], edge[1], choice) if edge[0] == "sum" else (edge[0], choice) if edge[0] == "scale" else edge
+        key: Any = (edge[0], edge[1], choice) if edge[0] == "sum" else edge
+        key = (edge[0], choice) if edge[0] in ("scale", "carry") else key
         groups.setdefault(key, []).append((edge, choice))
     for several in groups.values():
         said, yours, right = _back_words(model, several)
         yield said, yours, right, partial(_restored, edges=[edge for edge, _ in several])
     for limit in dict.fromkeys(model.limits.values()):
-        roles = [role for role, one in model.limits.items() if one == limit]
+        roles = [role for role in ROLES if model.limits.get(role) == limit]
         most = f"{limit.most:.6g}"
         yours = f"d{roles[0]} = np.clip(d{roles[0]}, -{most}, {most})"
         yield (
@@ -83,7 +85,8 @@ def _other_words(
         name = final_names(model)[of[0]]
         return f"ignores the gradient of {name}", "", f"d{letters_of(model)[of[0]]} = {name}_grad"
     if kind == "carry":
-        return f"passes no gradient of {of[0]} from a step to the one before it", f"d{of[0]} = 0", ""
+        what = f" of {every[0]}" if len(every) < len(model.starts) else ""
+        return f"passes no gradient{what} from a step to the one before it", f"d{of[0]} = 0", ""
     if kind == "start":
         name = STEPS[model.cell].starts[letters_of(model).index(of[0])]
         return f"returns zeros as the gradient of {name}", f"d{name} = 0", f"d{name} = d{of[0]}"

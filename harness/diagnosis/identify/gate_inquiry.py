@@ -10,6 +10,7 @@ are products of gates and states. Which gate is which follows from what was foun
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations, product
@@ -45,6 +46,7 @@ TABLE: Final = np.array(
 )
 NAMES: Final = (*OWN, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
 GROWING: Final = 40  # steps after which a c that only grows is beyond any usual limit
+ROUNDED: Final = 2.0**-48  # of a quotient of plain numbers
 WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
 
 
@@ -490,7 +492,23 @@ class GateInquiry:
         return None
 
     def _named(self, model: GatedModel) -> GatedModel:
-        """Return a model with the letters of the gates that it is nearest to with."""
+        """Return a model with the letters and the functions of its gates by which it is nearest to torch's."""
+        own, best = self.gates, self._nearest(model)
+        reads = {name for g in own.values() for p in g.parts for name in f"{p.factor} {p.operand}".split()}
+        forms: list[list[tuple[Gate, float, float]]] = []
+        for k, gate in own.items():
+            others = (one for one in forms_of(gate) if str(k) not in reads or one[1:] == (0.0, 1.0))
+            forms.append([(gate, 0.0, 1.0), *others])
+        for some in product(*forms):
+            self.gates, memory, mix = {}, model.memory, model.mix
+            for k, (gate, base, factor) in zip(own, some, strict=True):
+                self.gates[k] = gate
+                memory, mix = (replaced(terms, str(k), base, factor) for terms in (memory, mix))
+            best = min(best, self._nearest(replace(model, memory=memory, mix=mix)), key=lambda one: one[0])
+        return best[1]
+
+    def _nearest(self, model: GatedModel) -> tuple[tuple[int, ...], GatedModel]:
+        """Return how far a model is from torch's, and the model, with the letters by which it is nearest."""
         letters = [name for name, _ in self.right.gates]
         best: tuple[tuple[int, ...], GatedModel] | None = None
         for blocks in permutations(range(self.G)):
@@ -500,7 +518,37 @@ class GateInquiry:
             if best is None or away < best[0]:
                 best = away, named
         assert best is not None
-        return best[1]
+        return best
+
+
+def forms_of(gate: Gate) -> Iterator[tuple[Gate, float, float]]:
+    """Yield other functions and sums by which a gate is ``base + factor * other``, with these two numbers.
+
+    Most terms have the factor 1 then. A sigmoid of -s is 1 less that of s, and that of 2 s half a tanh of s and 1/2.
+    """
+    usual = Counter(p.coef for p in gate.parts).most_common(1)[0][0] if gate.parts else 1.0
+    inside, kind = gate.inside * usual, gate.activation
+    whole = {"sigmoid": 1.0, "tanh": 0.0}.get(kind.name)  # what f(-s) and f(s) add up to
+    if whole is None:
+        return
+    base, factor = (whole, -1.0) if inside < 0 else (0.0, 1.0)
+    parts = tuple(p._replace(coef=plainest(p.coef / usual, ROUNDED)) for p in gate.parts)
+    plain = Gate(kind, parts, abs(inside))
+    yield plain, base, factor
+    if kind.name == "sigmoid":
+        yield plain._replace(activation=TANH, inside=abs(inside) / 2), base + factor / 2, factor / 2
+    else:
+        yield plain._replace(activation=SIGMOID, inside=abs(inside) * 2), base - factor, factor * 2
+
+
+def replaced(terms: Polynomial, old: str, base: float, factor: float) -> Polynomial:
+    """Return a polynomial with ``base + factor * old`` in the place of a quantity."""
+    found: dict[tuple[str, ...], float] = {}
+    for names, coef in terms:
+        rest = tuple(name for name in names if name != old)
+        for some, c in {rest: base, names: factor}.items() if rest != names else ((names, 1.0),):
+            found[some] = found.get(some, 0.0) + c * coef
+    return tuple((names, coef) for names, coef in found.items() if coef)
 
 
 def renamed(
@@ -539,7 +587,8 @@ def distance(one: GatedModel, other: GatedModel) -> int:
     rights = dict(other.gates)
     for letter, gate in one.gates:
         apart += (gate.activation, gate.inside) != (rights[letter].activation, rights[letter].inside)
-        apart += {p.factor for p in gate.parts} != {p.factor for p in rights[letter].parts}
+        own, wanted = ({p._replace(block=0) for p in one.parts} for one in (gate, rights[letter]))
+        apart += len(own ^ wanted)
     return apart
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gates import OWN, STEPS, Gate, GatedModel, Part, Polynomial
 
 # The orders of rows that other frameworks have, which torch's differs from.
@@ -40,6 +40,9 @@ def lines(model: GatedModel) -> dict[str, str]:
     names = final_names(model)
     found = {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
     found["steps"] = "for t in range(T):"
+    old = [name for name in letters_of(model) if _is_overwritten(model, name)]
+    if old:
+        found["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
     found |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
     if model.memory:
         c = polynomial_text(model, model.memory, STEPS[model.cell].memory)
@@ -48,7 +51,11 @@ def lines(model: GatedModel) -> dict[str, str]:
     found |= {name: f"    {_gate_line(model, name)}" for name in late}
     h = polynomial_text(model, model.mix, STEPS[model.cell].mix)
     found["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
-    new = {"h'": found["h"].split()[0], "c'": found.get("c", "c").split()[0]}
+    new = {
+        "h'": found["h"].split()[0],
+        "c'": found.get("c", "c").split()[0],
+        **{name: f"{name}_before" for name in old},
+    }
     found |= {"h": found["h"].replace("c_after", new["c'"])}
     late_names = {name: found[name].replace("c_after", new["c'"]) for name in late}
     found |= late_names
@@ -70,6 +77,13 @@ def letters_of(model: GatedModel) -> tuple[str, ...]:
 def final_names(model: GatedModel) -> tuple[str, ...]:
     """Return the names of the final states."""
     return ("h_n", "c_n")[: len(model.starts)]
+
+
+def _is_overwritten(model: GatedModel, name: str) -> bool:
+    """Tell whether a state's value before a step is read after the line that overwrites it."""
+    k = letters_of(model).index(name)
+    others = (*model.returned, *model.carried[:k], *model.carried[k + 1 :])
+    return model.carried[k] == f"{name}'" and name in others
 
 
 def _start(name: str) -> str:
@@ -97,8 +111,8 @@ def part_text(model: GatedModel, part: Part) -> str:
 
 def _times(coef: float, text: str) -> str:
     if text == "1":
-        return f"{coef:.6g}"
-    return f"{coef:.6g} * ({text})" if re.search(r" [-+@] ", text) else f"{coef:.6g} * {text}"
+        return number(coef)
+    return f"{number(coef)} * ({text})" if re.search(r" [-+@] ", text) else f"{number(coef)} * {text}"
 
 
 def sum_text(model: GatedModel, parts: Sequence[Part]) -> str:
@@ -130,7 +144,7 @@ def _gate_line(model: GatedModel, name: str) -> str:
 def gate_text(model: GatedModel, gate: Gate) -> str:
     """Return what a gate is."""
     s = sum_text(model, gate.parts)
-    return function_text(gate.activation, s if gate.inside == 1 else f"{gate.inside:.6g} * ({s})")
+    return function_text(gate.activation, s if gate.inside == 1 else f"{number(gate.inside)} * ({s})")
 
 
 def polynomial_text(model: GatedModel, terms: Polynomial, right: Polynomial) -> str:
@@ -276,7 +290,7 @@ def _functions(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
     for (kind, inside, own), letters in wrong.items():
         said = f"applies {_name(kind)} to the sum of {listed(letters)}, not {own.name}"
         if inside != 1:
-            of = f"{inside:.6g} times the sum of {listed(letters)}"
+            of = f"{number(inside)} times the sum of {listed(letters)}"
             said = f"applies {_name(kind)} to {of}, not {own.name} to the sum"
         yield Difference(letters[0], said, partial(_refunctioned, letters=letters, right=right))
 
@@ -388,7 +402,7 @@ def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
 
 
 def _moved(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
-    new = {"h'": "h", "c'": "c"}
+    new = {"h'": "h", "c'": "c", "h": "the h before the step", "c": "the c before the step"}
     for k, (own, other) in enumerate(zip(model.carried, right.carried, strict=True)):
         if own != other:
             letter, value = letters_of(model)[k], _value(model, own, new)

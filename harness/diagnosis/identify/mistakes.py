@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_back_words import differences as back_differences
 from harness.diagnosis.identify.gate_words import differences as gate_differences
 from harness.diagnosis.identify.gate_words import lines as gate_lines
@@ -27,7 +27,7 @@ from harness.diagnosis.identify.model import (
     When,
     in_order,
 )
-from harness.diagnosis.identify.recurrence import lines, number, slope_of, term
+from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.wiring import Wiring

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_words import lines as gate_lines
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
@@ -38,11 +38,6 @@ NAMES: Final = {
     "x": "dx[t]",
     "hx": "dhx",
 }
-
-
-def number(value: float) -> str:
-    """Return a number as it is written in code."""
-    return f"{value:.6g}"
 
 
 def condition(when: When) -> str:

@@ -1,0 +1,498 @@
+"""GRUs and LSTMs with mistakes that are drawn at random, several at once, and what is said of them.
+
+Each layer is a program: on the way forward the lines of NumPy that ``harness.diagnosis.identify`` would print of it,
+executed, and on the way back torch's autograd, which is led along other edges where a mistake is there. Run:
+``python benchmarks/composed_gates.py --layers 500 --cell LSTM``. It prints what ``composed.py`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial, reduce
+from operator import mul
+from pathlib import Path
+from random import Random
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness.processes import one_thread_a_process
+
+one_thread_a_process()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks.composed import CLOSE, FRESH, ONLY  # noqa: E402
+from harness import as_subject  # noqa: E402
+from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
+from harness.diagnosis.identify.ask import Asker  # noqa: E402
+from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
+from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
+from harness.diagnosis.identify.gate_words import lines  # noqa: E402
+from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, STEPS, Gate, GatedModel, Part  # noqa: E402
+from harness.diagnosis.identify.identify import Identification  # noqa: E402
+from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
+from harness.diagnosis.identify.model import Limit, Network, When  # noqa: E402
+from harness.diagnosis.identify.run import SCALE, role_of, run, values_of  # noqa: E402
+from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
+from harness.diagnosis.observations import Observations  # noqa: E402
+from harness.space.case import Case  # noqa: E402
+from harness.space.config import RNNConfig  # noqa: E402
+from harness.space.values import draw  # noqa: E402
+from harness.subjects.protocol import scope_of  # noqa: E402
+
+ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+# The way forward: the lines.
+
+
+def executed(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str, list[Any]]) -> list[Any]:
+    """Execute the lines of a layer on x (T, N, I), and return the output and the final states (N, H)."""
+    T, (N, H) = len(x), states[0].shape
+    text = "\n".join(lines(model).values()).replace("for t in range(T):", "for t in range(T):\n    x = inputs[t]")
+    space: dict[str, Any] = {"np": np, "T": T, "N": N, "H": H, "inputs": x, "output": np.zeros((T, N, H))}
+    space |= dict(zip(("hx", "cx"), states, strict=False)) | {
+        "tanh": np.tanh,
+        "sigmoid": lambda s: 1 / (1 + np.exp(-s)),
+    }
+    for k, (letter, _) in enumerate(STEPS[model.cell].gates):
+        for role, letters in zip(ROLES, ("W_i", "W_h", "b_i", "b_h"), strict=True):
+            space[letters + letter] = blocks[role][k]
+    exec(text, space)  # noqa: S102 - the lines are ours
+    return [space["output"], space["h_n"], *([space["c_n"]] if len(states) > 1 else [])]
+
+
+# The way back: torch's.
+
+
+class _Edge(torch.autograd.Function):
+    """See ``edge``."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Any, factor: Any) -> Any:
+        ctx.factor, ctx.shape = factor, value.shape
+        return torch.zeros_like(value)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        made = g * ctx.factor()
+        return made.sum_to_size(ctx.shape), None
+
+
+def edge(value: Any, factor: Callable[[], Any]) -> Any:
+    """Return nothing, whose gradient goes to an array, multiplied by what a function returns on the way back."""
+    apply: Any = _Edge.apply
+    return apply(value, factor)
+
+
+def _one() -> Any:
+    return torch.ones(())
+
+
+def numbers(v: Any) -> Any:
+    """Return an array of torch as one of NumPy."""
+    return v.detach().numpy()
+
+
+class Program:
+    """The quantities of one step, as arrays of torch."""
+
+    def __init__(self, model: GatedModel, x: Any, states: Mapping[str, Any], blocks: Mapping[str, list[Any]]) -> None:
+        self.model, self.x, self.blocks, self.back = model, x, blocks, dict(model.back)
+        self.gates, self.known = dict(model.gates), dict(states)
+
+    def of(self, name: str) -> Any:
+        if name not in self.known:
+            self.known[name] = self.made(name)
+        return self.known[name]
+
+    def made(self, name: str) -> Any:
+        if name in self.gates:
+            gate = self.gates[name]
+            s = sum((self.term(name, part) for part in gate.parts), 0 * self.of("h"))
+            return self.applied(name, gate.activation, s * gate.inside)
+        if name == "t":
+            return self.applied("t", self.model.read, self.of("c'"))
+        if name == "tanh(c)":
+            return torch.tanh(self.of("c"))
+        if name == "zero":
+            return 0 * self.of("h")
+        if " * " in name:
+            return reduce(mul, map(self.of, name.split(" * ")))
+        terms = self.model.memory if name == "c'" else self.model.mix
+        value = sum((self.product(name, *term) for term in terms), 0 * self.of("h"))
+        limit = self.model.limit
+        return value.clamp(-limit, limit) if limit and name == "c'" else value
+
+    def applied(self, name: str, kind: Activation, s: Any) -> Any:
+        y = torch.from_numpy(np.asarray(kind.value(numbers(s))))
+        slope = self.back.get(("slope", name))
+        if slope is None:
+            return y + edge(s, lambda: torch.from_numpy(np.asarray(kind.slope(numbers(s)), np.float64)))
+        values = sum(SLOPES[term](y.numpy(), numbers(s), numbers(s)) * c for term, c in slope)
+        return y + edge(s, lambda: torch.from_numpy(values))
+
+    def term(self, gate: str, part: Part) -> Any:
+        W_ih, W_hh, b_ih, b_hh = (self.blocks[role][part.block] for role in ROLES)
+        h = self.of(part.operand)
+        inner = {
+            "x[t] @ W_ih.T": lambda: self.x @ W_ih.T,
+            "b_ih": lambda: b_ih + 0 * h,
+            "h[t-1] @ W_hh.T": lambda: h @ W_hh.T,
+            "b_hh": lambda: b_hh + 0 * h,
+            "h[t-1] @ W_hh": lambda: h @ W_hh,
+            "h[t-1] * np.diag(W_hh)": lambda: h * torch.diagonal(W_hh),
+            "h[t-1]": lambda: h,
+            "1": lambda: 0 * h + 1,
+        }[part.name]()
+        factor = self.of(part.factor) if part.factor else torch.ones(())
+        choice = self.back.get(("sum", gate, part.name))
+        if choice is None:
+            return inner * factor * part.coef
+        value = (inner * factor).detach() + edge(factor, inner.detach)
+        return (value if choice == CUT else value + edge(inner, _one)) * part.coef
+
+    def product(self, state: str, names: tuple[str, ...], coef: float) -> Any:
+        value = coef * reduce(mul, map(self.of, names), 1 + 0 * self.of("h"))
+        others = {name: self.back.get(("by", state, names, name)) for name in names}
+        if all(choice is None for choice in others.values()):
+            return value
+        value = value.detach()
+        for name, choice in others.items():
+            left = list(names)
+            left.remove(name)
+            if choice != CUT:
+                value = value + edge(self.of(name), partial(self.times, left if choice is None else choice, coef))
+        return value
+
+    def times(self, names: Any, coef: float) -> Any:
+        return coef * reduce(mul, (self.of(name).detach() for name in names), torch.ones(()))
+
+
+def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str, list[Any]]) -> list[Any]:
+    """Return the output and the final states, as arrays of torch, whose gradients go as the model says."""
+    letters, back, T = ("h", "c")[: len(states)], dict(model.back), len(x)
+    given = {"hx": states[0], "cx": states[-1], "zero": 0 * states[0]}
+    held = {name: given[start] for name, start in zip(letters, model.starts, strict=True)}
+    held |= {name: v.detach() for name, v in held.items() if ("start", name) in back}
+    output, finals, reached = [], list(held.values()), back.get(("steps",), When())
+    for t in range(T):
+        cut = {name for name in letters if t and (("carry", name) in back or not model.passes.at(t - 1, T))}
+        held |= {name: held[name].detach() for name in cut}
+        step = Program(model, x[t], held, blocks)
+        out, *finals = map(step.of, model.returned)
+        new = [step.of(name) for name in model.carried]
+        if not reached.at(t, T):
+            out = out.detach()
+            finals = [v.detach() + edge(held[n], _one) for v, n in zip(finals, letters, strict=True)]
+            new = [v.detach() + edge(held[n], _one) for v, n in zip(new, letters, strict=True)]
+        held = dict(zip(letters, new, strict=True))
+        output.append(out)
+    return [torch.stack(output), *(v.detach() if ("final", k) in back else v for k, v in enumerate(finals))]
+
+
+def subject_of(model: GatedModel) -> Any:
+    """Return a function that is a layer's program."""
+    names = ("output", "h_n", "c_n")[: len(model.returned)]
+
+    def layer(x: Any, states: list[Any], weights: Any, config: Any, cotangents: Any) -> Any:
+        if config.batch_first or config.num_layers > 1 or config.bidirectional:
+            raise NotImplementedError("one layer, one direction, time first")
+        H: int = states[0].shape[-1]
+        wide = {name: torch.tensor(np.asarray(v, np.float64), requires_grad=True) for name, v in weights.items()}
+        zero = torch.zeros(len(STEPS[model.cell].gates) * H, dtype=torch.float64)
+        blocks = {role: list(torch.split(wide.get(f"{role}_l0", zero), H)) for role in ROLES}
+        plain = {role: [numbers(v) for v in several] for role, several in blocks.items()}
+        given = [np.asarray(v[0], np.float64) for v in states]
+        made = executed(model, np.asarray(x, np.float64), given, plain)
+        returned = [made[0], *(v[None] for v in made[1:])]
+        cast = [np.asarray(v, x.dtype) for v in returned]
+        if config.loss is None:
+            return tuple(cast)
+        inputs = [torch.tensor(np.asarray(v, np.float64), requires_grad=True) for v in (x, *given)]
+        arrays = arrays_of(model, inputs[0], inputs[1:], blocks)
+        for one, other in zip(arrays, made, strict=True):
+            assert np.allclose(numbers(one), other, 1e-9, 1e-12, equal_nan=True), "two programs of one layer differ"
+        loss = sum(
+            (v * torch.tensor(np.asarray(cotangents[f"{n}.grad"], np.float64)).reshape(v.shape)).sum()
+            for n, v in zip(names, arrays, strict=True)
+            if f"{n}.grad" in cotangents
+        )
+        by = {"x": inputs[0], **dict(zip(("hx", "cx"), inputs[1:], strict=False)), **wide}
+        found = torch.autograd.grad(loss, list(by.values()), allow_unused=True)
+        gradients, back = {}, dict(model.back)
+        for (name, array), g in zip(by.items(), found, strict=True):
+            value, role = numbers(torch.zeros_like(array) if g is None else g), name.removesuffix("_l0")
+            if ("scale", role) in back:
+                factor, n, t = SCALE[back["scale", role]]
+                value = value * factor / x.shape[1] ** n / x.shape[0] ** t
+            if role in model.limits:
+                value = np.clip(value, -model.limits[role].most, model.limits[role].most)
+            value = value[None] if name in ("hx", "cx") else value
+            gradients[name] = np.asarray(value, x.dtype)
+        return (*cast, gradients if config.hx else {n: g for n, g in gradients.items() if n not in ("hx", "cx")})
+
+    def gru(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        return layer(x, [h0], weights, config, cotangents)
+
+    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: Any, cotangents: Any) -> Any:  # noqa: PLR0917
+        return layer(x, [h0, c0], weights, config, cotangents)
+
+    function: Any = gru if model.cell == "GRU" else lstm
+    function.conventions = {model.cell.lower(): True}
+    return function
+
+
+# What is drawn.
+
+FUNCTIONS = [
+    *(SIGMOID, TANH, Activation("hard sigmoid", (0.2,)), Activation("hard sigmoid", (1 / 6,))),
+    *(ACTIVATIONS["relu"], ACTIVATIONS["identity"], Activation("clip", (-1.0, 1.0)), ACTIVATIONS["softsign"]),
+]
+Change = Callable[[Random, GatedModel], GatedModel]
+
+
+def on_gates(change: Callable[[Random, str, Gate], Gate], most: int = 1) -> Change:
+    """Return what changes some gates alike."""
+
+    def changed(random: Random, m: GatedModel) -> GatedModel:
+        letters, draw_ = random.sample([name for name, _ in m.gates], random.randint(1, most)), random.random()
+        return replace(m, gates=tuple((n, change(Random(draw_), n, g) if n in letters else g) for n, g in m.gates))
+
+    return changed
+
+
+def _rows(random: Random, m: GatedModel) -> GatedModel:
+    order = random.sample(range(len(m.gates)), len(m.gates))
+    names = random.choice([OWN, OWN, OWN, (OWN[0], OWN[2]), (OWN[1], OWN[3]), OWN[:1], OWN[2:3]])
+    return replace(
+        m,
+        gates=tuple(
+            (n, g._replace(parts=tuple(p._replace(block=order[p.block]) if p.name in names else p for p in g.parts)))
+            for n, g in m.gates
+        ),
+    )
+
+
+def _function(random: Random, _letter: str, gate: Gate) -> Gate:
+    return gate._replace(activation=random.choice([one for one in FUNCTIONS if one != gate.activation]))
+
+
+def _inside(random: Random, _letter: str, gate: Gate) -> Gate:
+    return gate._replace(inside=random.choice([0.5, 2.0]))
+
+
+def _without(random: Random, _letter: str, gate: Gate) -> Gate:
+    gone = random.choice(gate.parts)
+    return gate._replace(parts=tuple(p for p in gate.parts if p != gone))
+
+
+def _coefficient(random: Random, _letter: str, gate: Gate) -> Gate:
+    which, coef = random.randrange(len(gate.parts)), random.choice([2.0, -1.0, 0.5])
+    return gate._replace(parts=tuple(p._replace(coef=coef) if k == which else p for k, p in enumerate(gate.parts)))
+
+
+def _added(random: Random, _letter: str, gate: Gate) -> Gate:
+    return gate._replace(parts=(*gate.parts, Part("1", gate.parts[0].block, coef=random.choice([1.0, -1.0, 0.5]))))
+
+
+def _other_bias(random: Random, _letter: str, gate: Gate) -> Gate:
+    name, block = random.choice(["b_ih", "b_hh"]), random.randrange(3)
+    return gate._replace(parts=tuple(p._replace(block=block) if p.name == name else p for p in gate.parts))
+
+
+def _matrix(_random: Random, _letter: str, gate: Gate) -> Gate:
+    name = "h[t-1] @ W_hh"
+    return gate._replace(parts=tuple(p._replace(name=name) if p.name == OWN[2] else p for p in gate.parts))
+
+
+def _reset(random: Random, m: GatedModel) -> GatedModel:
+    gates = dict(m.gates)
+    x, b_ih, h, b_hh = dict(STEPS["GRU"].gates)["n"].parts
+    plain = {p: p._replace(factor="") for p in (h, b_hh)}
+    parts = random.choice(
+        [
+            (x, b_ih, h, plain[b_hh]),
+            (x, b_ih, plain[h], plain[b_hh]),
+            (x, b_ih, plain[h]._replace(operand="r * h"), plain[b_hh]),
+            (x._replace(factor="r"), b_ih._replace(factor="r"), h, b_hh),
+            (x, b_ih._replace(factor="r"), h, b_hh),
+        ]
+    )
+    return replace(m, gates=tuple((n, gates[n]._replace(parts=parts) if n == "n" else gates[n]) for n in gates))
+
+
+def _operand(random: Random, m: GatedModel) -> GatedModel:
+    letters = random.choice(["ifo", "if", "o", "ifgo"])
+    peephole = letters != "ifgo" and random.random() < 0.7
+
+    def of(gate: Gate) -> Gate:
+        if peephole:
+            return gate._replace(parts=(*gate.parts, gate.parts[2]._replace(name="h[t-1]", operand="c")))
+        return gate._replace(parts=tuple(p._replace(operand="c") if p.name == OWN[2] else p for p in gate.parts))
+
+    return replace(m, gates=tuple((n, of(g) if n in letters else g) for n, g in m.gates))
+
+
+def field(name: str, *choices: Any) -> Change:
+    """Return what sets a field to one of some choices."""
+    return lambda random, m: replace(m, **{name: random.choice(choices)})
+
+
+def place(name: str, choices: tuple[str, ...]) -> Change:
+    """Return what sets one entry of a field to one of some choices."""
+
+    def changed(random: Random, m: GatedModel) -> GatedModel:
+        values = [*getattr(m, name)]
+        values[random.randrange(len(values))] = random.choice(choices)
+        changed: dict[str, Any] = {name: tuple(values)}
+        return replace(m, **changed)
+
+    return changed
+
+
+def _back(random: Random, m: GatedModel) -> GatedModel:
+    move = random.choice([one for one in moves_of(m) if one and one[0][0][0] != "scale"])
+    return replace(m, back=(*m.back, *move))
+
+
+def _scaled(random: Random, m: GatedModel) -> GatedModel:
+    roles = random.choice([ROLES, *((role,) for role in ROLES)])
+    how = random.choice([*SCALE])
+    return replace(m, back=(*m.back, *((("scale", role), how) for role in roles)))
+
+
+SLOTS: dict[str, dict[str, Change]] = {
+    "both": {
+        "rows": _rows,
+        "function": on_gates(_function, 3),
+        "inside": on_gates(_inside),
+        "term": on_gates(_without, 2),
+        "coefficient": on_gates(_coefficient, 2),
+        "constant": on_gates(_added, 2),
+        "bias": on_gates(_other_bias),
+        "matrix": on_gates(_matrix, 3),
+        "back": _back,
+        "scale": _scaled,
+        "passes": lambda r, m: replace(m, passes=r.choice([When("never"), *(When("but every", k) for k in (2, 3, 5))])),
+        "clip": lambda r, m: replace(m, limits=dict.fromkeys(ROLES, Limit("elements", r.choice([0.5, 1.0, 5.0])))),
+    },
+    "GRU": {
+        "reset": _reset,
+        "mix": field(
+            "mix",
+            ((("n", "z"), 1.0), (("h",), 1.0), (("h", "z"), -1.0)),
+            ((("n",), 1.0), (("h", "z"), 1.0)),
+            ((("n",), 1.0), (("n", "z"), -1.0)),
+            ((("n",), 1.0), (("n", "z"), -1.0), (("h", "r", "z"), 1.0)),
+        ),
+        "start": field("starts", ("zero",)),
+        "returned": place("returned", ("h",)),
+    },
+    "LSTM": {
+        "memory": field(
+            "memory",
+            ((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)),
+            ((("g", "i"), 1.0),),
+            ((("c",), 1.0), (("g", "i"), 1.0)),
+            ((("c", "f"), 1.0), (("g",), 1.0), (("f", "g"), -1.0)),
+            ((("c", "f"), 1.0), (("g",), 1.0)),
+        ),
+        "read": field("read", ACTIVATIONS["identity"], ACTIVATIONS["relu"], SIGMOID),
+        "limit": field("limit", 1.0, 3.0),
+        "operand": _operand,
+        "start": place("starts", ("zero", "hx", "cx")),
+        "carried": place("carried", ("zero", "t", "c'", "h'")),
+        "returned": place("returned", ("h'", "c'", "t", "c")),
+    },
+}
+
+
+def drawn(seed: str, cell: str) -> tuple[GatedModel, list[str]]:
+    """Draw a layer with one to four mistakes, and the names of their slots."""
+    random, slots = Random(seed), SLOTS["both"] | SLOTS[cell]
+    names = random.sample(sorted(slots), random.randint(1, 4))
+    model = STEPS[cell]
+    for name in sorted(names, key=lambda one: one in ("back", "rows")):
+        model = slots[name](random, model)
+    return model, names
+
+
+def identified(model: GatedModel) -> Identification:
+    """Return what is found of a layer."""
+    subject = as_subject(subject_of(model))
+    scope = scope_of(subject).only(dtype=("float64", "float32"), **ONLY)
+    return identify_gated(Asker(Observations(subject), scope, "tanh"), RNNConfig(2, 2, cell=model.cell))
+
+
+def fresh_cases(random: Random, cell: str) -> Iterator[Case]:
+    """Yield cases of all sizes, with small and with large gradients."""
+    for number in range(FRESH):
+        T, N, input_size, hidden_size = (random.randint(1, most) for most in (12, 4, 5, 5))
+        hx = random.random() < 0.7
+        config = RNNConfig(input_size, hidden_size, T=T, N=N, dtype="float64", hx=hx, loss="both", cell=cell)
+        case, scale = draw(config, "normal", number), 10.0 ** random.uniform(-2, 3)
+        arrays = {name: v * scale if name.endswith(".grad") else v for name, v in case.arrays.items()}
+        yield Case.from_arrays(case.config, arrays)
+
+
+@np.errstate(all="ignore")
+def differing(model: GatedModel, found: Identification) -> set[str]:
+    """Return the arrays that are said to be known, and that a layer's program does not give on fresh cases."""
+    subject, wrong = as_subject(subject_of(model)), set[str]()
+    for case in fresh_cases(Random("fresh"), model.cell) if "the step" not in found.unknown else ():
+        made, outcome = run(found.network, case), subject.run(case)
+        assert outcome.failure is None, outcome.message
+        for name, array in outcome.arrays.items():
+            known = not name.endswith(".grad") or role_of(name) not in found.unknown
+            value = values_of(made[name])
+            size = np.abs(value).max(initial=0)
+            if known and not np.allclose(array, value, CLOSE, CLOSE * size, equal_nan=True):
+                wrong.add(name)
+    return wrong
+
+
+def main() -> None:
+    """Draw layers, identify them, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cell", choices=("GRU", "LSTM"), default="LSTM")
+    parser.add_argument("--layers", type=int, default=200)
+    parser.add_argument("--only", type=int, nargs="+", help="the numbers of some of these layers")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    numbers_ = chosen.only or range(chosen.layers)
+    figures = dict.fromkeys(("wholly", "in part", "not at all", "falsely"), 0)
+    same = named = mistakes = 0
+    start = time.process_time()
+    for number in numbers_:
+        model, slots = drawn(f"{chosen.seed}/{number}", chosen.cell)
+        planted = {one.sentence for one in mistakes_of(Network(model, derived=True), "tanh")}
+        found = identified(model)
+        said = {one.sentence for one in mistakes_of(found.network, "tanh")}
+        wrong = differing(model, found)
+        part = "not at all" if "the step" in found.unknown else "in part"
+        told = "falsely" if wrong else "wholly" if found.whole else part
+        figures[told] += 1
+        same += told == "wholly" and said == planted
+        mistakes += len(planted)
+        named += len(planted) if told == "wholly" else len(planted & said) if told == "in part" else 0
+        if said != planted or told != "wholly":
+            unknown = f"; unknown: {', '.join(found.unknown)}" if found.unknown else ""
+            unknown += f"; not so: {', '.join(sorted(wrong))}" if wrong else ""
+            print(f"{number}: told {told}: {', '.join(slots)}{unknown}")
+            print("".join(f"    - {one}\n" for one in sorted(planted - said)), end="")
+            print("".join(f"    + {one}\n" for one in sorted(said - planted)), end="", flush=True)
+    seconds = (time.process_time() - start) / max(len(numbers_), 1)
+    print(f"{len(numbers_)} layers, told {', '.join(f'{told}: {count}' for told, count in figures.items())}")
+    print(f"{same} of them in the same words, the others as equal numbers; {named} of {mistakes} mistakes told")
+    print(f"{seconds:.1f} CPU seconds a layer; --seed {chosen.seed}")
+
+
+if __name__ == "__main__":
+    main()
