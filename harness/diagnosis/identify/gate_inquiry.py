@@ -38,7 +38,10 @@ from harness.space.config import RNNConfig
 FAR: Final = 200.0  # a sum at which a gate is at its end: every bounded function of torch.nn and Keras is flat there
 UNITS: Final = 3
 FEATURES: Final = 4  # of x, beside those that drive the gates
-LEVELS: Final = (0.9, 0.7, 1.1, 0.8)  # sums at which gates are between their ends, and differ
+# Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c of at most ``SMALL``,
+# c is within 1, so that no usual limit cuts it off.
+LEVELS: Final = (0.2, 0.3, 0.5, 0.8)
+SMALL: Final = 0.3
 SEQUENCES: Final = 8
 SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
 TABLE: Final = np.array(
@@ -55,6 +58,7 @@ class Setting(NamedTuple):
 
     T: int
     hx: bool
+    by_h: int | None = None  # the block whose gate is driven through h, by further units, and not through x
 
 
 class Sight(NamedTuple):
@@ -108,8 +112,8 @@ class GateInquiry:
         self._through: dict[tuple[int, int, bool, Setting], Sight | None] = {}
         self._sums: dict[tuple[int, Sight], list[tuple[Seen, Floats, Floats]] | None] = {}
 
-    def _config(self, T: int, N: int, hx: bool) -> RNNConfig | None:
-        sizes = CaseSizes(T, N, self.G + FEATURES, UNITS)
+    def _config(self, T: int, N: int, hx: bool, units: int = UNITS) -> RNNConfig | None:
+        sizes = CaseSizes(T, N, self.G + FEATURES, units)
         config = self.asker.config(**sizes._asdict(), hx=hx, loss=None)
         fits = config is not None and (config.T, config.N, config.input_size) == (T, N, self.G + FEATURES)
         return config if fits else None
@@ -126,20 +130,26 @@ class GateInquiry:
         return Seen(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
 
     def _asked(self, setting: Setting, seed: int, drives: Floats, first: int, of: Weights) -> Seen | None:
-        N, G, T = len(drives), self.G, setting.T
-        config = self._config(T, N, setting.hx)
+        N, G, T, H = len(drives), self.G, setting.T, UNITS + (setting.by_h is not None)
+        config = self._config(T, N, setting.hx, H)
         if config is None:
             return None
         random = np.random.default_rng(seed)
-        largest = 1.5 / (FEATURES + UNITS + 2)
-        ih = random.uniform(-largest, largest, (G * UNITS, G + FEATURES))
-        ih[:, :G] = np.repeat(np.eye(G), UNITS, 0)
-        hh = random.uniform(-1, 1, (G * UNITS, UNITS)) * 2 * largest
-        biases = [random.uniform(-largest, largest, G * UNITS) for _ in range(2)]
+        largest = 1.5 / (FEATURES + H + 2)
+        ih = random.uniform(-largest, largest, (G * H, G + FEATURES))
+        ih[:, :G] = np.repeat(np.eye(G), H, 0)
+        hh = random.uniform(-1, 1, (G * H, H)) * 2 * largest
+        biases = [random.uniform(-largest, largest, G * H) for _ in range(2)]
         if of.diagonal is not None:
-            hh[of.diagonal * UNITS : (of.diagonal + 1) * UNITS] *= np.eye(UNITS)
+            hh[of.diagonal * H : (of.diagonal + 1) * H] *= np.eye(H)
         if of.quiet is not None:
-            hh, biases = np.tile(of.quiet * np.eye(UNITS), (G, 1)), [0 * b for b in biases]
+            hh, biases = np.tile(of.quiet * np.eye(H), (G, 1)), [0 * b for b in biases]
+        if setting.by_h is not None:
+            ih[:, setting.by_h] = 0
+            by_block = hh.reshape(G, H, H)  # by the last column, or by the last row if it is read the other way round
+            by_block[:, :, UNITS], by_block[:, UNITS, :] = 0, 0
+            by_block[setting.by_h] *= of.quiet is None
+            by_block[setting.by_h, :, UNITS], by_block[setting.by_h, UNITS, :] = 1, 1
         rows = (first + np.arange(N)) // of.each  # where these are equal, sequences are the same but for their drives
         own = [np.random.default_rng([seed, int(row)]) for row in rows]
         x = np.stack([r.uniform(-1, 1, (T, G + FEATURES)) for r in own], 1)
@@ -147,9 +157,12 @@ class GateInquiry:
         x[:-1, :, :G] = LEVELS[:G]
         x[-1, :, :G] = drives
         hidden = config.form.hidden
-        starts = {name: np.stack([r.uniform(-1, 1, UNITS) for r in own]) for name in hidden}
+        starts = {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in hidden}
         if of.quiet is not None:
-            starts = {name: np.full((N, UNITS), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
+            starts = {name: np.full((N, H), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
+        starts |= {name: v * SMALL for name, v in starts.items() if name == "cx"}
+        if setting.by_h is not None:
+            starts["hx"][:, UNITS] = drives[:, setting.by_h]
         weights = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
         case, a = self._answer(config, x, starts, weights)
         if a is None:
@@ -182,15 +195,20 @@ class GateInquiry:
         """Return the state after an answer's last step, as far as it is known how that is returned."""
         arrays = arrays_of(a)
         if k == 0:
-            return arrays.get("output", arrays.get("h_n", next(iter(arrays.values()))))
+            return arrays.get(self._shows_h, arrays.get("h_n", next(iter(arrays.values()))))
         name, arctanh = self.carries
         value = arrays.get(name, next(iter(arrays.values())))
         return np.arctanh(np.clip(value, -1, 1)) if arctanh else value
 
     @property
+    def _shows_h(self) -> str:
+        """The array that shows h."""
+        return next((s.array for s in self.sights.values() if s.array in ("output", "h_n") and not s.arctanh), "output")
+
+    @property
     def carries(self) -> tuple[str, bool]:
         """The array that shows c, and whether it is its tanh."""
-        sights = [s for s in self.sights.values() if (s.array, s.arctanh) != ("output", False)]
+        sights = [s for s in self.sights.values() if s.array == "c_n" or s.arctanh]
         return (sights[0].array, sights[0].arctanh) if sights else ("c_n", False)
 
     def grown(self, start: float) -> Response | None:
@@ -221,6 +239,9 @@ class GateInquiry:
                 for k in range(self.G):
                     if k not in self.sights:
                         self._look(k, setting, array, arctanh, plain=plain)
+        for k, (array, arctanh) in product(range(self.G), views if self.asker.allows("hx", True) else ()):
+            if k not in self.sights:
+                self._look(k, Setting(1, True, k), array, arctanh, plain=True)
 
     def _sights_of(self, k: int) -> Iterator[Sight]:
         """Yield how a gate is seen: of itself, or in the sum of another one."""
@@ -250,7 +271,7 @@ class GateInquiry:
     def _look(self, k: int, setting: Setting, array: str, arctanh: bool, *, plain: bool) -> None:
         s = np.concatenate([TABLE, [FAR, -FAR]])
         for others in self._backgrounds(k):
-            seen = self._steps(setting, 1, self._driven(k, others, s), Weights(quiet=0.0))
+            seen = self._steps(setting, 1, self._driven(k, others, s), Weights(0.0 if setting.by_h is None else 0.5))
             if seen is None or array not in seen.after:
                 continue
             v = seen.after[array][:, 0]
@@ -307,7 +328,7 @@ class GateInquiry:
 
     def _undone(self, sight: Sight, seen: Seen) -> tuple[Floats, Floats]:
         """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
-        v = seen.after[sight.array]
+        v = seen.after[sight.array][:, :UNITS]
         return self._from_ends(sight, np.arctanh(v) if sight.arctanh else v)
 
     def _from_ends(self, sight: Sight, v: Floats) -> tuple[Floats, Floats]:
@@ -399,9 +420,9 @@ class GateInquiry:
         gates, states = [str(m) for m in self.gates], ["h", "c"][: len(self.right.starts)]
         some = [(*names, one) for n in range(3) for names in combinations(gates, n) for one in states]
         return {
-            names: np.concatenate(
-                [np.broadcast_to(self._step(seen).monomial(names), s.shape).ravel() for seen, s, _ in observed]
-            )[rows]
+            names: np.concatenate([self._unit_rows(seen, self._step(seen).monomial(names)) for seen, _, _ in observed])[
+                rows
+            ]
             for names in some
         }
 
@@ -426,9 +447,11 @@ class GateInquiry:
         yield wide
 
     def _column(self, part: Part, observed: Sequence[tuple[Seen, Floats, Floats]]) -> Floats:
-        return np.concatenate(
-            [np.broadcast_to(self._step(seen).part(part), s.shape).ravel() for seen, s, _ in observed]
-        )
+        return np.concatenate([self._unit_rows(seen, self._step(seen).part(part)) for seen, _, _ in observed])
+
+    def _unit_rows(self, seen: Seen, v: Any) -> Floats:
+        """Return a quantity of steps, of the units that drive nothing."""
+        return np.broadcast_to(v, seen.before["h"].shape)[:, :UNITS].ravel()
 
     def _step(self, seen: Seen, model: GatedModel | None = None, *, known: bool = True) -> Step:
         """Return the quantities of steps, as far as gates are known, by their blocks, c' as it is seen if ``known``."""
@@ -482,7 +505,8 @@ class GateInquiry:
             if not pairs:
                 return None
             shape = (len(pairs[0][0].before["h"]), UNITS)
-            y = np.concatenate([(s.of("c'") if name == "c'" else seen.after["output"]).ravel() for seen, s in pairs])
+            shown = self._shows_h
+            y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
             values = {
                 names: np.concatenate([np.broadcast_to(step.monomial(names), shape).ravel() for _, step in pairs])
                 for names in columns
