@@ -203,12 +203,13 @@ class GateInquiry:
     @property
     def _shows_h(self) -> str:
         """The array that shows h."""
-        return next((s.array for s in self.sights.values() if s.array in ("output", "h_n") and not s.arctanh), "output")
+        arrays = {s.array for s in self.sights.values() if not s.arctanh}
+        return "h_n" if "h_n" in arrays and "output" not in arrays else "output"
 
     @property
     def carries(self) -> tuple[str, bool]:
         """The array that shows c, and whether it is its tanh."""
-        sights = [s for s in self.sights.values() if s.array == "c_n" or s.arctanh]
+        sights = [s for s in self.sights.values() if (s.array, s.arctanh) != (self._shows_h, False)]
         return (sights[0].array, sights[0].arctanh) if sights else ("c_n", False)
 
     def grown(self, start: float) -> Response | None:
