@@ -61,6 +61,9 @@ def executed(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str, 
         "tanh": np.tanh,
         "sigmoid": lambda s: 1 / (1 + np.exp(-s)),
     }
+    space |= {role: np.concatenate(blocks[role]) for role in ROLES}
+    if model.arranged:  # as the subject's own lines would find them
+        space |= {role: np.stack(blocks[role], 1).reshape(space[role].shape) for role in model.arranged}
     for k, (letter, _) in enumerate(STEPS[model.cell].gates):
         for role, letters in zip(ROLES, ("W_i", "W_h", "b_i", "b_h"), strict=True):
             space[letters + letter] = blocks[role][k]
@@ -208,6 +211,8 @@ def subject_of(model: GatedModel) -> Any:
         wide = {name: torch.tensor(np.asarray(v, np.float64), requires_grad=True) for name, v in weights.items()}
         zero = torch.zeros(len(STEPS[model.cell].gates) * H, dtype=torch.float64)
         blocks = {role: list(torch.split(wide.get(f"{role}_l0", zero), H)) for role in ROLES}
+        for role in model.arranged:
+            blocks[role] = [wide.get(f"{role}_l0", zero)[k :: len(blocks[role])] for k in range(len(blocks[role]))]
         plain = {role: [numbers(v) for v in several] for role, several in blocks.items()}
         given = [np.asarray(v[0], np.float64) for v in states]
         made = executed(model, np.asarray(x, np.float64), given, plain)
@@ -371,6 +376,7 @@ def _scaled(random: Random, m: GatedModel) -> GatedModel:
 SLOTS: dict[str, dict[str, Change]] = {
     "both": {
         "rows": _rows,
+        "arranged": field("arranged", ROLES, ROLES[:2], *((role,) for role in ROLES)),
         "function": on_gates(_function, 3),
         "inside": on_gates(_inside),
         "term": on_gates(_without, 2),

@@ -10,7 +10,7 @@ from typing import Final
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
-from harness.diagnosis.identify.gate_inquiry import GateInquiry
+from harness.diagnosis.identify.gate_inquiry import GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import Identification, fresh_answers, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains
@@ -53,7 +53,11 @@ def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:
 def _layer(asker: Asker, cell: str) -> GatedModel | None:
     """Return what the layer computes, if its step is found."""
     first: GatedModel | None = None
-    for inquiry in (GateInquiry(asker, cell), GateInquiry(asker, cell, first=True)):
+    later, start = Setting(2, not asker.allows("hx", False)), Setting(1, hx=True)
+    both = [later, *([start] if asker.allows("hx", True) else [])]
+    ways = [both, both[::-1], [Setting(2, hx=True)] if len(both) > 1 else []]
+    for settings in ways:
+        inquiry = GateInquiry(asker, cell, settings)
         inquiry.find_sights()
         if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
             moved, whole = _moved(asker, step)
@@ -93,7 +97,7 @@ def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], rig
     names = ("output", *("h_n", "c_n")[: len(model.starts)])
     found = list(right.returned)
     for k, name in enumerate(names):
-        for choice in (right.returned[k], *STATES):
+        for choice in (right.returned[k], *STATES, *dict(model.gates)):
             if len(model.starts) == 1 and choice in ("c'", "t", "c", "tanh(c)"):
                 continue
             found[k] = choice

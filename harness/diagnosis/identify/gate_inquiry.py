@@ -21,6 +21,7 @@ from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.gates import (
     OWN,
+    PARAMETERS,
     SIGMOID,
     STEPS,
     Gate,
@@ -38,7 +39,7 @@ from harness.space.config import RNNConfig
 FAR: Final = 200.0  # a sum at which a gate is at its end: every bounded function of torch.nn and Keras is flat there
 UNITS: Final = 3
 FEATURES: Final = 4  # of x, beside those that drive the gates
-# Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c of at most ``SMALL``,
+# Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to ``SMALL``,
 # c is within 1, so that no usual limit cuts it off.
 LEVELS: Final = (0.2, 0.3, 0.5, 0.8)
 SMALL: Final = 0.3
@@ -98,19 +99,17 @@ class Seen(NamedTuple):
 class GateInquiry:
     """Everything that is asked of one layer and direction with gates."""
 
-    def __init__(self, asker: Asker, cell: str, *, first: bool = False) -> None:
-        """Ask of the second step of a sequence before its first one, or of that before, if it is the ``first``."""
+    def __init__(self, asker: Asker, cell: str, settings: Sequence[Setting]) -> None:
+        """Ask of the steps of some settings, those of the first one before others."""
         self.asker, self.right, self.noise = asker, STEPS[cell], asker.noise
         self.G = len(self.right.gates)
-        hx = [given for given in (False, True) if asker.allows("hx", given)]
-        wide = (Setting(2, hx[0]), *(Setting(1, True) for _ in hx if True in hx))
-        wide = wide[::-1] if first else wide
-        self.settings = [s for s in dict.fromkeys(wide) if self._config(s.T, 1, s.hx) is not None]
+        self.settings = [s for s in settings if self._config(s.T, 1, s.hx) is not None]
         self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1
         self.sights: dict[int, Sight] = {}
         self.gates: dict[int, Gate] = {}
         self._through: dict[tuple[int, int, bool, Setting], Sight | None] = {}
         self._sums: dict[tuple[int, Sight], list[tuple[Seen, Floats, Floats]] | None] = {}
+        self.right = replace(self.right, arranged=tuple(role for role in PARAMETERS if self._is_arranged(role)))
 
     def _config(self, T: int, N: int, hx: bool, units: int = UNITS) -> RNNConfig | None:
         sizes = CaseSizes(T, N, self.G + FEATURES, units)
@@ -185,11 +184,31 @@ class GateInquiry:
             value = x if name == "x" else starts.get(name, weights.get(name))
             value = np.eye(*spec.shape) if value is None and len(spec.shape) == 2 else value
             value = np.zeros(spec.shape) if value is None else value
+            if name.removesuffix("_l0") in self.right.arranged:
+                value = np.asarray(value).reshape(self.G, -1, *spec.shape[1:]).swapaxes(0, 1)
             if name == "x" and config.batch_first and config.batched:
                 value = value.swapaxes(0, 1)
             arrays[name] = value.reshape(spec.shape).astype(dtype)
         case = Case.from_arrays(config, arrays)
         return case, self.asker.of(case)
+
+    def _is_arranged(self, role: str) -> bool:
+        """Tell whether a parameter's second row is of the first unit: rows go unit by unit, not gate by gate."""
+        setting = Setting(1, True) if self.asker.allows("hx", True) else Setting(2, False)
+        config = self._config(setting.T, 1, setting.hx)
+        if config is None or f"{role}_l0" not in config.weights:
+            return False
+        numbers = {name: np.random.default_rng(3).uniform(0.1, 0.5, spec.shape) for name, spec in config.given.items()}
+        starts = {name: numbers[name] for name in config.hidden}
+        weights = {name: numbers[name] for name in config.weights}
+        returned = []
+        for more in (0.0, 1.0):
+            bumped = weights[f"{role}_l0"].copy()
+            bumped[1] += more
+            _, a = self._answer(config, numbers["x"], starts, weights | {f"{role}_l0": bumped})
+            returned.append({} if a is None else arrays_of(a))
+        moved = [(returned[0][name] != returned[1].get(name)).reshape(-1, UNITS).any(0) for name in returned[0]]
+        return bool(moved) and list(np.any(moved, 0)) == [True, *[False] * (UNITS - 1)]
 
     def _state(self, a: Response, k: int) -> Floats:
         """Return the state after an answer's last step, as far as it is known how that is returned."""
@@ -465,7 +484,7 @@ class GateInquiry:
             after = seen.after.get(name, np.zeros_like(states["h"]))
             states["c'"] = np.arctanh(np.clip(after, -1, 1)) if arctanh else after
         gates = tuple((str(k), gate) for k, gate in self.gates.items())
-        return Step(replace(model or self.right, gates=gates), blocks_of(self.right.cell, *weights[:4]), seen.x, states)
+        return Step(replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states)
 
     # What the states are made of.
 
@@ -483,7 +502,7 @@ class GateInquiry:
             model = replace(model, memory=memory)
         for kind in dict.fromkeys([TANH, ACTIVATIONS["identity"], *ACTIVATIONS.values()] if two else [TANH]):
             model = replace(model, read=kind)
-            beside = ((), ("t",), ("c'",), ("h",)) if two else ((), ("h",))
+            beside = ((), ("t",), ("c'",), ("h",), ("tanh(c)",), ("c",)) if two else ((), ("h",))
             columns = [
                 (*names, *state) for names in some for state in beside if state != ("t",) or kind.name != "identity"
             ]

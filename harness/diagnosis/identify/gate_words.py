@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
-from harness.diagnosis.identify.gates import OWN, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
 
 # The orders of rows that other frameworks have, which torch's differs from.
 ORDERS: Final = {
@@ -18,7 +18,7 @@ ORDERS: Final = {
     "igfo": "TensorFlow 1's",
     "zrn": "that of ONNX, Keras and oneDNN",
 }
-PARAMETERS: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
+PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
 PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
 
 
@@ -38,7 +38,8 @@ def lines(model: GatedModel) -> dict[str, str]:
     gates = dict(model.gates)
     late = [name for name, gate in gates.items() if any("c'" in p.operand for p in gate.parts)]
     names = final_names(model)
-    found = {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
+    found = _arranged_lines(model)
+    found |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
     found["steps"] = "for t in range(T):"
     old = [name for name in letters_of(model) if _is_overwritten(model, name)]
     if old:
@@ -66,6 +67,16 @@ def lines(model: GatedModel) -> dict[str, str]:
     values = [_value(model, one, new) for one in model.returned]
     found["output"] = f"    output[t] = {values[0]}"
     found["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
+    return found
+
+
+def _arranged_lines(model: GatedModel) -> dict[str, str]:
+    """Return the lines that say which rows of the parameters a gate has, where these are not its block."""
+    letters, found = [name for name, _ in STEPS[model.cell].gates], {}
+    for role, of in zip(PARAMETERS, ("W_i", "W_h", "b_i", "b_h"), strict=True):
+        if role in model.arranged:
+            names, G = ", ".join(of + letter for letter in letters), len(letters)
+            found[role] = f"{names} = ({role}[k::{G}] for k in range({G}))"
     return found
 
 
@@ -178,6 +189,12 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, letters:
 def differences(model: GatedModel) -> Iterator[Difference]:
     """Yield the differences of a step from torch's, in the order in which numbers flow."""
     right = STEPS[model.cell]
+    if model.arranged:
+        yield Difference(
+            model.arranged[0],
+            f"reads the rows of {listed(model.arranged)} unit by unit, all gates of each, not gate by gate",
+            lambda m: replace(m, arranged=()),
+        )
     yield from _starts(model, right)
     rows = [*_rows(model, right)]
     yield from rows
@@ -238,7 +255,7 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
             orders.setdefault(order, []).append(name)
     for order, names in orders.items():
         absent = [name for name in OWN if name not in names and _reads(model, name)]
-        of = "its rows" if not absent else f"the rows of {listed([PARAMETERS[name] for name in names])}"
+        of = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
         said = f"reads {of} in the order {', '.join(order)}"
         said += f", {ORDERS[order]}" if order in ORDERS else f", not {', '.join(letters)}"
         yield Difference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))

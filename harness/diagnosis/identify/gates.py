@@ -76,6 +76,7 @@ class GatedModel(LayerModel):
     starts: tuple[str, ...] = ("hx",)  # what the states start at
     carried: tuple[str, ...] = ("h'",)  # what the next step reads as its states
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
+    arranged: tuple[str, ...] = ()  # the parameters whose rows are read unit by unit, with all gates of each
     back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
 
 
@@ -85,6 +86,7 @@ def own_parts(block: int, reset: str = "") -> tuple[Part, ...]:
     return Part(x, block), Part(b_ih, block), Part(h, block, factor=reset), Part(b_hh, block, factor=reset)
 
 
+PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 OWN: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
 
 # The steps of torch's cells with gates.
@@ -212,11 +214,15 @@ def limited(v: Numbers, limit: float) -> Numbers:
     return v.mapped(clipped(v.value, limit), inside * 1.0)
 
 
-def blocks_of(cell: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """Return the block of rows of each gate, of each parameter."""
-    G = len(CELLS[cell].gates)
+def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of each gate, of each parameter."""
+    G = len(CELLS[model.cell].gates)
     H = parameters[0].shape[0] // G
-    return [tuple(v[k * H : (k + 1) * H] for v in parameters) for k in range(G)]
+    by_unit = [role in model.arranged for role in PARAMETERS]
+    return [
+        tuple(v[k::G] if some else v[k * H : (k + 1) * H] for v, some in zip(parameters, by_unit, strict=True))
+        for k in range(G)
+    ]
 
 
 def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
@@ -226,7 +232,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     """
     own = own if model.returned[0] == model.carried[0] == "h'" else None
     letters = ("h", "c")[: len(model.starts)]
-    blocks = blocks_of(model.cell, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
+    blocks = blocks_of(model, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
     H = blocks[0][0].shape[0]
     given = {name: f.hx[:, k * H : (k + 1) * H] for name, k in zip(("hx", "cx"), range(len(letters)), strict=False)}
     states = dict(
