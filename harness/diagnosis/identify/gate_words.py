@@ -93,8 +93,9 @@ def final_names(model: GatedModel) -> tuple[str, ...]:
 def _is_overwritten(model: GatedModel, name: str) -> bool:
     """Tell whether a state's value before a step is read after the line that overwrites it."""
     k = letters_of(model).index(name)
-    others = (*model.returned, *model.carried[:k], *model.carried[k + 1 :])
-    return model.carried[k] == f"{name}'" and name in others
+    others = {*model.returned, *model.carried[:k], *model.carried[k + 1 :]}
+    in_h = {one for names, _ in model.mix for one in names} if name == "c" else set()
+    return (model.carried[k] == f"{name}'" and name in others) or not in_h.isdisjoint({"c", "tanh(c)"})
 
 
 def _start(name: str) -> str:
@@ -171,13 +172,15 @@ def polynomial_text(model: GatedModel, terms: Polynomial, right: Polynomial) -> 
         gate = next((g for g in letters if g not in key and rest.get(key | {g}, ((), 0.0))[1] == -coef and coef), None)
         if gate is not None:
             rest.pop(key | {gate})
-        found.append(_product_text(model, names, coef, letters, gate))
+        found.append(_product_text(model, names, coef, gate, in_h=terms is model.mix))
     return joined(found) or "0 * h"
 
 
-def _product_text(model: GatedModel, names: Sequence[str], coef: float, letters: list[str], gate: str | None) -> str:
+def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: str | None, *, in_h: bool) -> str:
+    letters = [name for name, _ in model.gates]
     ordered = sorted(names, key=lambda name: (name not in letters, letters.index(name) if name in letters else name))
     words = {"t": function_text(model.read, "c_after"), "c'": "c_after", "h'": "h"}
+    words |= {"c": "c_before", "tanh(c)": "tanh(c_before)"} if in_h else {}
     factors = [*([f"(1 - {gate})"] if gate else []), *(words.get(name, name) for name in ordered)]
     text = " * ".join(factors) or "1"
     return text if coef == 1 else f"-{text}" if coef == -1 else _times(coef, text)
@@ -412,10 +415,12 @@ def _memory_sentence(model: GatedModel, right: GatedModel) -> str:
 
 
 def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
-    own = polynomial_text(model, model.mix, right.mix).replace("c_after", "c")
+    own, wanted = (polynomial_text(m, m.mix, right.mix) for m in (model, right))
+    after = "c[t]" if "c_before" in own else "c"
     if {*model.mix} == {(("h",), 1.0), (("h", "z"), -1.0), (("n", "z"), 1.0)}:
         return "exchanges z and 1 - z"
-    return f"makes h of {own}, not of {polynomial_text(right, right.mix, right.mix).replace('c_after', 'c')}"
+    said = f"makes h of {own}, not of {wanted}"
+    return said.replace("c_before", "c[t-1]").replace("c_after", after)
 
 
 def _moved(model: GatedModel, right: GatedModel) -> Iterator[Difference]:

@@ -1,18 +1,21 @@
 """What is wrong in a GRU or an LSTM is found by experiment, and said only where every number is reproduced."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import composed_gates
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
 from harness import Subject, as_subject
 from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.gate_identify import identify_gated
-from harness.diagnosis.identify.gates import right_of
+from harness.diagnosis.identify.gates import STEPS, GatedModel, right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model import When
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check
@@ -35,6 +38,18 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "c0_of_first_layer": {"num_layers": 2},
     "c0_of_forward": {"bidirectional": True},
 }
+
+
+def changed(cell: str, letters: str, coef: float) -> GatedModel:
+    """Return a model in which some gates read x times a number."""
+    gates = []
+    for letter, gate in STEPS[cell].gates:
+        x, *others = gate.parts
+        parts = (*([x._replace(coef=coef)] if coef else []), *others) if letter in letters else gate.parts
+        gates.append((letter, gate._replace(parts=parts)))
+    return replace(STEPS[cell], gates=tuple(gates))
+
+
 TOLD = (
     "caffe_rows",
     "gru_bias_rows",
@@ -133,3 +148,30 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(cell: str, fact
         apart = np.abs(np.asarray(array, np.float64) - values_of(made[name]))
         assert (apart <= made[name].error).all(), name
         assert (made[name].error <= 1e-6 * (1 + np.abs(values_of(made[name])))).all(), name
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (
+            replace(STEPS["LSTM"], arranged=("weight_ih",)),
+            "reads the rows of weight_ih unit by unit, all gates of each, not gate by gate",
+        ),
+        (replace(STEPS["GRU"], returned=("h'", "n")), "returns n as h_n, not h"),
+        (
+            replace(STEPS["LSTM"], mix=((("o", "tanh(c)"), 1.0),)),
+            "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])",
+        ),
+        (replace(STEPS["LSTM"], returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
+        (changed("LSTM", "ig", coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
+        (changed("GRU", "zn", coef=0.5), "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T"),
+        (replace(STEPS["LSTM"], limit=1.0), "clips c to ±1"),
+        (replace(STEPS["LSTM"], passes=When("but every", 2)), "cuts the way back every 2 steps"),
+    ],
+)
+def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, sentence: str) -> None:
+    found = composed_gates.identified(model)
+
+    assert said_of(found) == [sentence]
+    assert found.whole
+    assert not composed_gates.differing(model, found)
