@@ -31,6 +31,13 @@ class Block(NamedTuple):
     gates: str
 
 
+def is_by_layer(part: Any) -> bool:
+    """Tell whether a part of what a call returned is a list of several states for each layer."""
+    if not isinstance(part, list | tuple) or not part:
+        return False
+    return all(isinstance(one, tuple | list) and len(one) == len(part[0]) > 1 for one in part)
+
+
 @dataclass(frozen=True)
 class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
@@ -66,6 +73,7 @@ class Form:
     zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
     taken: bool = False  # True if no name tells the order of its gates' rows, and that of torch's layer is taken
     apart: bool = False  # it takes each state as an argument of its own
+    by_layer: bool = False  # its states are a list of a tuple for each layer
     listed: bool = False  # its output is a list of steps
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
     lifted: bool = False  # its biases are (1, H)
@@ -111,6 +119,7 @@ class Form:
         if self.flat or self.flat_h_n:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
             words += f"; {which[self.flat, self.flat_h_n]} (N, H)"
+        words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; reads (N, T, input_size)" * self.conventions.batch_first
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
@@ -140,7 +149,9 @@ class Form:
         return frozenset(name.removesuffix("_reverse") for name in self.names)
 
     def passed(self, states: Sequence[Any]) -> list[Any]:
-        """Return the arguments of a call for these states: none, one, a tuple of several, or several."""
+        """Return the arguments of a call for these states: none, one, a tuple of several, several, or a list."""
+        if self.by_layer and states:
+            return [list(zip(*states, strict=True))]
         return list(states) if self.apart or len(states) < 2 else [tuple(states)]
 
     @property
@@ -228,12 +239,14 @@ class Form:
         return gradient[:, :size] if "weight_hh" in name else gradient[:, size:]
 
     def arranged(
-        self, returned: Any, leading: tuple[int, ...], stack: Callable[[list[Any]], Any], *, batch_first: bool
+        self, returned: Any, leading: tuple[int, ...], stack: Callable[[Any], Any], *, batch_first: bool
     ) -> Any:
         """Return what a call returned as torch's layer does, (output, h_n) or (output, h_n, c_n), or else unchanged.
 
         What is not returned is ``None``. The ``leading`` sizes are those of the first two axes of x.
         """
+        if isinstance(returned, tuple | list) and any(map(is_by_layer, returned)):
+            returned = [tuple(map(stack, zip(*part, strict=True))) if is_by_layer(part) else part for part in returned]
         parts = self.parts(returned)
         if len(parts) != len(self.returns):
             return returned

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from harness.space.parts import CELLS, OPTIONS, PLAIN
-from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Block, Form
+from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Block, Form, is_by_layer
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import WRITE, signed, states_taken
@@ -151,7 +151,7 @@ class _Reader:
                 self.form = replace(plain, heads=heads)
             if returned is None:
                 self._require_states()
-            self._read_layer(shapes, roles, returned or _Returned())
+            self._read_layer(shapes, roles, returned or _Returned(("output", *self._finals)))
         if roles.joined:
             self.form = replace(self.form, joined=self._order())
         if self.form.embedding:
@@ -176,9 +176,10 @@ class _Reader:
             flat_h_n=returned.flat_h_n,
             rows=returned.rows,
             apart=len(returned.given) > 2,
+            by_layer=any(isinstance(one, list) for one in returned.given),
             listed=returned.listed,
         )
-        if len(self._finals) > 1 and len(returned.given) < 2 and True in self.offers["hx"]:  # states take many forms
+        if len(self._finals) > 1 and len(returned.given) == 1 and True in self.offers["hx"]:  # states take many forms
             self.offers["hx"] = (False,)
             self.form = replace(self.form, stateless=True)
         if {*self._finals[1:]} - {*returned.names}:  # whatever reads h_n reads all final states
@@ -246,11 +247,13 @@ class _Reader:
         return states_taken(self.factory, self.name, len(self._finals))
 
     def _with_states(self, x: torch.Tensor, *shape: int) -> Iterator[Given]:
-        """Yield what a call with states of a shape may take: one, a tuple of several, or several."""
+        """Yield what a call with states of a shape may take: one, a tuple of several, several, or a list of tuples."""
         states = tuple(torch.randn(shape) for _ in self._finals)
         if len(states) > 1:
             yield x, states
         yield x, *states
+        if len(states) > 1 and len(shape) == 3:
+            yield x, list(zip(*states, strict=True))
 
     def _given(self) -> Iterator[Given]:
         """Yield what a layer may take: x, and with it states of the shapes that there may be."""
@@ -575,7 +578,9 @@ def _parts(returned: Any) -> list[torch.Tensor]:
     """Return the tensors that a call returned, a list of steps as one. Raise ``TypeError`` for anything else."""
     parts: list[Any] = []
     for part in list(returned) if isinstance(returned, tuple | list) else [returned]:
-        if _is_steps(part):
+        if is_by_layer(part):
+            parts += [torch.stack(of) for of in zip(*part, strict=True)]
+        elif _is_steps(part):
             parts.append(torch.stack(part))
         else:
             parts += part if isinstance(part, tuple | list) else [part]
@@ -591,12 +596,14 @@ def _is_steps(part: Any) -> bool:
 
 def _tensors(states: Given) -> list[torch.Tensor]:
     """Return the states among the arguments of a call."""
-    return [one for part in states for one in (part if isinstance(part, tuple) else [part])]
+    parts = [zip(*part, strict=True) if isinstance(part, list) else [part] for part in states]
+    found = [one for part in parts for state in part for one in (state if isinstance(state, tuple) else (state,))]
+    return [one[None] if any(isinstance(part, list) for part in states) else one for one in found]
 
 
 def _map(given: Given, change: Callable[[torch.Tensor], torch.Tensor]) -> Given:
     """Return the same arguments, of changed tensors."""
-    return tuple(tuple(map(change, one)) if isinstance(one, tuple) else change(one) for one in given)
+    return tuple(change(one) if isinstance(one, torch.Tensor) else type(one)(_map(tuple(one), change)) for one in given)
 
 
 def _same(ones: Tensors, others: Tensors) -> bool:

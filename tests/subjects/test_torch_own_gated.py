@@ -119,6 +119,24 @@ class Encoder(nn.Module):
         return hidden, cell
 
 
+class ByLayer(nn.Module):
+    """Layers of cells, with states in a list of (h, c)."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.cells = nn.ModuleList(nn.LSTMCell(size, hidden_size) for size in sizes)
+
+    def forward(self, x: Any, states: Any) -> Any:
+        steps, states = [], list(states)
+        for h in x:
+            for layer, cell in enumerate(self.cells):
+                states[layer] = cell(h, states[layer])
+                h = states[layer][0]
+            steps.append(h)
+        return torch.stack(steps), states
+
+
 class Own(nn.GRU):
     """An nn.GRU with a constructor of its own."""
 
@@ -173,6 +191,10 @@ READ = {
     Encoder: (
         [LSTM.replace(num_layers=2), LSTM.replace(loss="h_n", num_layers=2)],
         f"{_all('rnn.{}_l*')}; h_n and c_n alone are compared",
+    ),
+    ByLayer: (
+        [LSTM.replace(num_layers=2, hx=True, loss="both")],
+        f"{_all('cells.*.{}')}; its states are a list of (h, c), one for each layer",
     ),
     Own: ([GRU.replace(hx=True, loss="both")], _all("{}_l0")),
 }
