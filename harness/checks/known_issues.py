@@ -236,7 +236,12 @@ _DROPS: Final = {"RNN": (_Drops(), _Both())} | {
 }
 _PAIRS: Final = {"RNN": (_FillsUpPairs(),)} | {cell: (_with_issues(cell, _FILLED),) for cell in GATED}
 _READS: Final = {"RNN": (_ReadsOn(), _PadsAll(), _PadsPacked())} | {
-    cell: (_with_issues(cell, next_times_zero), _with_issues(cell, _FILLED, next_times_zero)) for cell in GATED
+    cell: (
+        _with_issues(cell, next_times_zero),
+        _with_issues(cell, _FILLED, next_times_zero),
+        _with_issues(cell, _FILLED, partial(next_times_zero, packed=True)),
+    )
+    for cell in GATED
 }
 
 

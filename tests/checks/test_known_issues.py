@@ -223,6 +223,25 @@ def test_nan_of_the_next_row_reaches_a_projection(units: int, *, known: bool) ->
     assert check(subject, case).excused_by == (READ_ON if known else None)
 
 
+class ReadsOnWhenPacked(torch.nn.LSTM):
+    """nn.LSTM whose output is NaN where that of the row before is, as if the batch were packed in another order."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, final = super().forward(x, hx)
+        return output._replace(data=torch.where(output.data.isnan().roll(1, 0), torch.nan, output.data)), final
+
+
+def test_nan_of_any_row_of_a_packed_batch_is_known() -> None:
+    config = RNNConfig(9, 8, T=1, N=4, lengths=(1,) * 4, dtype="bfloat16", cell="LSTM")
+    arrays = dict(draw(config, "normal", 0).arrays)
+    arrays["x"] = arrays["x"].copy()
+    arrays["x"][:, 2] = np.nan
+    case, subject = Case.from_arrays(config, arrays), as_subject(ReadsOnWhenPacked)
+
+    assert check_agreement(subject, case).verdict is Verdict.DISAGREES
+    assert check(subject, case).excused_by == READ_ON
+
+
 def test_an_issue_that_could_show_and_does_not_is_told() -> None:
     with IsolatedSubject("torch:no-mkldnn") as right:
         assert check(right, with_an_infinity(LARGE, -1)).spared == (FILLED_UP,)

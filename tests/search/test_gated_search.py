@@ -208,6 +208,7 @@ def test_a_mistake_of_the_step_is_named_beside_projections(tmp_path: Any) -> Non
     said = str(check(made, cases=20, findings=str(tmp_path), quiet=True, **only))
 
     assert "adds 1 to the sum of f" in said
+    assert "findings" not in said.partition("\n\n")[0]
 
 
 def test_a_report_names_the_layer_and_the_cause_in_its_words(tmp_path: Any) -> None:

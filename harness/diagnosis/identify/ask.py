@@ -71,7 +71,7 @@ class Response(NamedTuple):
         config = self.case.config
         if self.steps is None or config.num_layers > 1 or config.lengths is not None or self.rounded:
             return None
-        H = config.hidden_size
+        H = config.h_size
         directions = [self.steps[..., d * H : (d + 1) * H] for d in range(config.num_directions)]
         return {(0, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
 

@@ -148,11 +148,15 @@ class IdentifiedCause:
     def shows_on(self, case: Case) -> bool:
         """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings.
 
-        Where h is projected, which no network here does, it may.
+        So it may where the identified layer has no shapes, as beside a projection.
         """
-        plain, identified = case.plain(), self.identified
-        if case.config.proj_size:
+        try:
+            return self._shows_on(case)
+        except ValueError:
             return True
+
+    def _shows_on(self, case: Case) -> bool:
+        plain, identified = case.plain(), self.identified
         if self.raised is not None and case.config.input_size != case.config.hidden_size:
             return True
         if any(getattr(case.config, name) != value for name, value in identified.pins.items()):
@@ -230,12 +234,7 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
 
 
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
-    """Return what was observed of a case, or what a subject gives on those that a law asks which the result breaks.
-
-    Where h is projected it is nothing, because no network here does that.
-    """
-    if observation.case.config.proj_size:
-        return []
+    """Return what was observed of a case, or what a subject gives on those that a law asks which the result breaks."""
     if not laws_of(result):
         return answers_of(observation, result)
     asked = [case for law in laws_of(result) for case in asked_by(subject, observation.case, law)]
@@ -259,8 +258,15 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
     """Tell whether an identified layer gives the numbers of all answers, and is nearer where nn.RNN's are wrong.
 
     Gradients that are not known must not be what is wrong. Each step is judged by the states that it was given, so that
-    a number may be wrong which nn.RNN gives, too.
+    a number may be wrong which nn.RNN gives, too. A layer that has no shapes beside a projection gives none.
     """
+    try:
+        return _reproduced(identified, seen, result)
+    except ValueError:
+        return False
+
+
+def _reproduced(identified: Identification, seen: Sequence[Response], result: Result) -> bool:
     wrong = {m.array for m in result.mismatches}
     if any(role_of(name) in identified.unknown for name in wrong):
         return False
@@ -357,8 +363,10 @@ def identified_of(
 ) -> Identification | None:
     """Return what a subject computes with a case's nonlinearity and stack; ``None`` if the step is not known.
 
-    Nor is it where each question takes long, or an answer has a shape that no sum here has.
+    Nor is it where each question takes long, an answer has a shape that no sum here has, or every h is projected.
     """
+    if 0 not in scope.proj_size:
+        return None
     try:
         asker = Asker(observations, scope, case.config.nonlinearity)
         found = (identify_gated if case.config.gated else identify)(asker, case.config, before)

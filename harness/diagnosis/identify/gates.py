@@ -49,6 +49,8 @@ Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and o
 Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
 CUT: Final = "cut"  # of an edge along which nothing goes
 
+UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
+
 # The kinds of edges, with what they are of:
 # "by": a state, a product in it, and one of its factors; the choice is what the state's gradient is multiplied by
 # "slope": a gate or "t"; the choice is its slope
@@ -234,10 +236,12 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     letters = ("h", "c")[: len(model.starts)]
     blocks = blocks_of(model, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
     H = blocks[0][0].shape[0]
-    given = {name: f.hx[:, k * H : (k + 1) * H] for name, k in zip(("hx", "cx"), range(len(letters)), strict=False)}
-    states = dict(
-        zip(letters, (given[name] if name in given else given["hx"] * 0.0 for name in model.starts), strict=True)
-    )
+    P = H if f.W_hr is None else f.W_hr.shape[0]
+    given = dict(zip(("hx", "cx")[: len(letters)], (f.hx[:, :P], f.hx[:, P : P + H]), strict=False))
+    states = {
+        letter: given.get(name, own_start * 0.0)
+        for letter, name, own_start in zip(letters, model.starts, given.values(), strict=True)
+    }
     back = dict(model.back)
     reached: When = back.get(("steps",), When())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
@@ -247,7 +251,10 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
         step, before = Step(model, blocks, f.x[t], states), states
-        output, new, ends = (list(map(step.of, of)) for of in (model.returned[:1], model.carried, model.returned[1:]))
+        output, new, ends = (
+            [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
+            for of in (model.returned[:1], model.carried, model.returned[1:])
+        )
         if not reached.at(t, f.T):  # what reaches its states goes on to those before
             output, ends = (
                 [Var(v.value) for v in output],
@@ -259,6 +266,12 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         found.append(joined([*output, *new[1:]]))
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     return found
+
+
+def _placed(step: Step, name: str, W_hr: Any) -> Any:
+    """Return a quantity in the place of a state: in that of h by W_hr, unless it has the units of a projected h."""
+    v = step.of(name)
+    return v if W_hr is None or name in UNPROJECTED else v @ W_hr.T
 
 
 def _moved(v: Any, to: Var) -> Var:

@@ -55,7 +55,7 @@ from harness.diagnosis.identify.wiring import (
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case, padding
-from harness.space.config import weight_names
+from harness.space.config import PROJECTION, weight_names
 
 # A sum of products may be arranged in another way, (1 - z) n + z h as n + z (h - n): its partial results are at most
 # twice as large, and each takes at most twice the roundings.
@@ -101,7 +101,8 @@ class Run:
             rounding = rounding._replace(u=ARRANGED * rounding.u)
         self.network, self.case, self.rounding = network, case, rounding
         self.derived = (network.derived and config.loss is not None) or config.gated  # else there is no way back
-        self.width = config.hidden_size * len(config.form.hidden)  # of all states of a unit, side by side
+        # The width of all states side by side.
+        self.width = config.h_size + config.hidden_size * (len(config.form.hidden) - 1)
         self._states = {} if self.derived and not config.gated else states or {}
         self.forth = network.wiring
         self.back = network.back or network.wiring
@@ -194,7 +195,7 @@ class Run:
     def _features(self, slot: str, d: int = 0) -> tuple[Ints, Ints]:
         """Return the features that are read of an output, and those to which the gradient goes."""
         one, other = (
-            FEATURES[wiring.at((slot,))](self.config.hidden_size, self.of.D, d) for wiring in (self.forth, self.back)
+            FEATURES[wiring.at((slot,))](self.config.h_size, self.of.D, d) for wiring in (self.forth, self.back)
         )
         return one, other
 
@@ -229,6 +230,7 @@ class Run:
         given = taped if self.derived else {role: v.value for role, v in taped.items()}
         parameters = [given.get(role, np.zeros(R)) for role in ROLES[:4]]
         f = Flow([given["x"][k] for k in range(group.steps)], given["hx"], *parameters)
+        f.W_hr = given.get(PROJECTION)
         return f, taped
 
     def _weights(self, at: Place) -> dict[str, Var]:
@@ -242,6 +244,8 @@ class Run:
                 name = weight_names(*place, bias=True)[ROLES.index(role)]
                 name = name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
             found[role] = self._leaf(name)
+        if self.config.proj_size:
+            found[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
         if self.forth.matrices != "W_ih, W_hh":
             ih, hh = found["weight_ih"], found["weight_hh"]
             first = np.arange(int(np.prod(ih.shape))).reshape(ih.shape)
@@ -271,7 +275,7 @@ class Run:
         config, parts = self.config, list[Var]()
         for d in range(self.of.D):
             if d and self.forth.directions == "1":
-                zeros = Var(self._number(np.zeros((config.T, config.N, config.hidden_size))))
+                zeros = Var(self._number(np.zeros((config.T, config.N, config.h_size))))
                 parts.append(zeros)
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
@@ -287,7 +291,7 @@ class Run:
     def _direction(self, at: Place, x: Var) -> Var:
         """Compute one layer and direction, and return its output (T, N, H)."""
         layer, d = at
-        config, H = self.config, self.config.hidden_size
+        config, H = self.config, self.config.h_size
         groups = self.groups(d)
         steps, finals, start = list[Var](), list[Var](), None
         for g, group in enumerate(groups):
@@ -372,7 +376,7 @@ class Run:
         masks = {at: np.asarray(mask, np.float64) for at, mask in self.case.masks.items()}
         if layer not in masks or layer >= self.of.L - 1:
             return None
-        mask = MASKS[wiring.mask](masks[layer], masks, self.config.hidden_size)
+        mask = MASKS[wiring.mask](masks[layer], masks, self.config.h_size)
         factor: Floats = FACTORS[wiring.factor](mask, self.config.dropout) + np.zeros(masks[layer].shape)
         return factor
 
@@ -393,8 +397,9 @@ class Run:
         top = max(layer for layer, _ in self._finals)
         finals = [self._finals[min(layer, top), d] for layer in range(L) for d in range(D)]
         ends = self._in_rows(rows(stack(finals), self._of_h_n(self.forth), self._of_h_n(self.back)))
-        H, names = config.hidden_size, config.form.final
-        results = {name: columns(ends, np.arange(k * H, (k + 1) * H)) for k, name in enumerate(names)}
+        names, start = config.form.final, config.h_size - config.hidden_size
+        bounds = [max(0, start + k * config.hidden_size) for k in range(len(names) + 1)]
+        results = {name: columns(ends, np.arange(*bounds[k : k + 2])) for k, name in enumerate(names)}
         results["output"] = columns(x, *self._features("output"))
         if config.output_size is not None:
             results["readout"] = self._readout(x)

@@ -87,6 +87,7 @@ class Flow:
         self.beside: Flow | None = None  # of a reverse direction, the forward one
         self.fed: Any = x  # what the network is given
         self.W_ih, self.W_hh, self.b_ih, self.b_hh = W_ih, W_hh, b_ih, b_hh
+        self.W_hr: Any = None  # of an LSTM whose h is projected
         self.T: int = len(x)
         self.N: int = x[0].shape[0]
         self.F: int = x[0].shape[1]  # the features of x

@@ -130,13 +130,15 @@ def test_a_gradient_that_nothing_explains_is_not_known() -> None:
     assert "the step" not in odd.unknown
 
 
-@pytest.mark.parametrize("cell", ["GRU", "LSTM"])
+@pytest.mark.parametrize(("cell", "proj_size"), [("GRU", 0), ("LSTM", 0), ("LSTM", 2)])
 @pytest.mark.parametrize(
     "factors",
     [{"num_layers": 2, "bidirectional": True}, {"lengths": (4, 2, 3)}, {"hx": True, "bias": False, "output_size": 2}],
 )
-def test_the_right_step_gives_what_torch_gives_within_its_bounds(cell: str, factors: dict[str, Any]) -> None:
-    config = RNNConfig(3, 4, T=4, N=3, cell=cell, dtype="float64", loss="both", **factors)
+def test_the_right_step_gives_what_torch_gives_within_its_bounds(
+    cell: str, proj_size: int, factors: dict[str, Any]
+) -> None:
+    config = RNNConfig(3, 4, T=4, N=3, cell=cell, proj_size=proj_size, dtype="float64", loss="both", **factors)
     case = draw(config, "normal", 1)
     outcome = as_subject(f"torch:{cell.lower()}").run(case)
 
