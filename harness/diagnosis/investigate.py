@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from harness.checks.full_check import against
 from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.lawfulness import laws_of
@@ -217,12 +218,13 @@ class Investigation:
             if case is not None and not gated and not _certain(diagnosis):
                 explanation = replace(explanation, clue=clue_of(observations, finding, scope))
             computed = _computed_of(diagnosis)
+            check = self._check(observations, finding, scope)
             factors = depends_on(
                 finding,
                 scope,
-                self._check(observations, finding, scope),
+                check,
                 explains_all=self._explains_all(observations, finding),
-                shows=None if computed is None else _shows(observations, computed),
+                shows=None if computed is None else _shows(observations, computed, check),
                 of_cause=_of_cause(observations, diagnosis),
                 right=right_of(finding.case.config) if computed is None else computed.mended,
             )
@@ -441,11 +443,20 @@ def _mapped(observations: Observations, case: Case, scope: Scope, where: Where |
     return next((found for one in every if (found := error_maps(observations.of(one))) is not None), None)
 
 
-def _shows(observations: Observations, cause: IdentifiedCause) -> Callable[[Case], bool]:
-    """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws."""
+def _shows(
+    observations: Observations, cause: IdentifiedCause, check: Callable[[Case], Result]
+) -> Callable[[Case], bool]:
+    """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws.
+
+    Where the cause does not tell, a case that fails may show it, also if an earlier finding explains that.
+    """
 
     def shows(case: Case) -> bool:
-        return cause.shows_on(observations.of(case, with_probes=False).case if case.config.drops else case)
+        shown = cause.shows_on(observations.of(case, with_probes=False).case if case.config.drops else case)
+        if shown is None:
+            result = check(case)
+            return against(result) or result.excused_by is not None
+        return shown
 
     return shows
 

@@ -114,8 +114,11 @@ class IdentifiedCause:
         if not seen or not result.mismatches or not reproduced(self.identified, seen, result):
             return False
         whole = max(seen, key=lambda a: len(a.arrays))
-        if not all(_tight(self.identified, a) for a in seen) and not self._in_float64(subject, whole):
-            return False
+        if not all(_tight(self.identified, a) for a in seen):
+            wide, exact = self._in_float64(subject, whole), rounding_of("float64")
+            if not all(a.arrays and explains(self.identified.network, a, exact, self.identified.unknown) for a in wide):
+                return False
+            seen = [*seen, *wide]
         further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
@@ -127,35 +130,32 @@ class IdentifiedCause:
             return replace(result, mismatches=left)
         return result
 
-    def _in_float64(self, subject: Subject, a: Response) -> bool:
-        """Tell whether the subject gives what the identified layer does on a case's numbers in float64, if it can."""
+    def _in_float64(self, subject: Subject, a: Response) -> list[Response]:
+        """Return what the subject gives on a case's numbers in float64, if it can; no arrays if it fails."""
         if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or a.case.config.drops:
-            return True
+            return []
         config = a.case.config.replace(dtype="float64")
         wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in a.case.arrays.items()})
         outcome = subject.run(wide)
         arrays = {name: np.asarray(v, np.float64) for name, v in outcome.arrays.items() if name in a.arrays}
-        again = Response(wide, arrays)
-        return outcome.failure is None and explains(
-            self.identified.network, again, rounding_of("float64"), self.identified.unknown
-        )
+        return [Response(wide, arrays if outcome.failure is None else {})]
 
     @property
     def mended(self) -> Network:
         """The network without the first of the mistakes."""
         return _without(self.identified.network, self.new[0])
 
-    def shows_on(self, case: Case) -> bool:
-        """Tell whether the first of the mistakes makes a difference on a case, beyond both runs' roundings.
+    def shows_on(self, case: Case) -> bool | None:
+        """Tell whether the first of the mistakes makes a difference on a case; ``None`` if roundings may be as large.
 
-        So it may where the identified layer has no shapes, as beside a projection.
+        It may make one where the identified layer has no shapes, as beside a projection.
         """
         try:
             return self._shows_on(case)
         except ValueError:
             return True
 
-    def _shows_on(self, case: Case) -> bool:
+    def _shows_on(self, case: Case) -> bool | None:
         plain, identified = case.plain(), self.identified
         if self.raised is not None and case.config.input_size != case.config.hidden_size:
             return True
@@ -171,7 +171,7 @@ class IdentifiedCause:
                     if not name.endswith(".grad") or role_of(name) in known
                 )
                 if not any(one.any() for one in off):
-                    return False
+                    return False if rounding is None else None
         return True
 
     def placed(self, other: IdentifiedCause) -> IdentifiedCause:
