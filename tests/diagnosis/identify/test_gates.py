@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import composed_gates
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
-from harness import Subject, as_subject
+from harness import Scope, Subject, as_subject
 from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import STEPS, GatedModel, right_of
@@ -17,11 +17,13 @@ from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import When
 from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
+from tests.searches import explained
 
 
 def identified(subject: Subject, **factors: Any) -> Identification:
@@ -177,3 +179,20 @@ def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, senten
     assert said_of(found) == [sentence]
     assert found.whole
     assert not composed_gates.differing(model, found)
+
+
+def test_a_mistake_excuses_no_other_one_in_16_bits() -> None:
+    both = port("GRU", {**MISTAKES["z_exchanged"].choices, **MISTAKES["reset_before"].choices})
+
+    def rounded(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return tuple(array.astype(x.dtype) for array in both(x, h0, weights, config))
+
+    rounded.conventions = {"gru": True}  # type: ignore[attr-defined]
+    investigation = Investigation(as_subject(rounded))
+    scope = Scope.around(RNNConfig(1, 1, T=1, N=1, hx=True, cell="GRU")).only(dtype=("float32", "float16", "bfloat16"))
+
+    done = explained(investigation, scope, cases=60)
+
+    every = [investigation.explanations[finding.id].factors for finding in done.findings]
+    assert len(every) == 2
+    assert all(one is not None and "dtype" in one.independent for one in every)
