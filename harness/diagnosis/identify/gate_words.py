@@ -168,10 +168,11 @@ def polynomial_text(model: GatedModel, terms: Polynomial, right: Polynomial) -> 
     for key in order:
         if key not in rest:
             continue
-        names, coef = rest.pop(key)
-        gate = next((g for g in letters if g not in key and rest.get(key | {g}, ((), 0.0))[1] == -coef and coef), None)
-        if gate is not None:
-            rest.pop(key | {gate})
+        pairs = ((gate, key - {gate}, key | {gate}) for gate in letters)
+        opposite = (one for one in pairs if all(k in rest for k in one[1:]) and rest[one[1]][1] == -rest[one[2]][1])
+        gate, without, with_it = next(opposite, (None, key, key))
+        names, coef = rest.pop(without)
+        rest.pop(with_it, None)
         found.append(_product_text(model, names, coef, gate, in_h=terms is model.mix))
     return joined(found) or "0 * h"
 
