@@ -3,7 +3,7 @@
 Cases are drawn from all regimes, sizes 1 to 33 (mostly small), every layout, gradients included; case i of a seed is
 the same whatever the number of workers. Each is run on one correct subject:
 
-- torch: torch's own ``nn.RNN`` and autograd, in all dtypes;
+- torch, gru, lstm: torch's own ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` and autograd, in all dtypes;
 - calls: the same over the whole scope that torch is searched in, large sizes and every way of calling it: packed,
   unbatched, in strides, in autocast, with dropout, prepared in all ways; with probes in one case of four;
 - orders: written by hand here, forward and backward, in float32 and float64; each case takes all its sums in one of
@@ -43,22 +43,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness import Capabilities, Case, Outcome, Reference, RNNConfig, Subject, Verdict, draw
+from harness import Capabilities, Case, Outcome, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.known_issues import excused
 from harness.checks.result import Method, Result
+from harness.oracle.setting import reference_of
 from harness.space.config import weight_names
 from harness.space.parts import DTYPES, LOSSES
 from harness.space.scope import COST, affordable, configure
 from harness.space.values import REGIMES
 from harness.subjects.calling import attempt
 from harness.subjects.protocol import scope_of
+from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_tensors import from_numpy
 
 Array = NDArray[Any]
 
-FORWARD: Final = ("output", "h_n", "readout")
+FORWARD: Final = ("output", "h_n", "c_n", "readout")
 PARTS: Final = ("forward", "gradients")
 CHUNK: Final = 200  # The number of cases between two reports of progress
 LIMIT: Final = 1_500_000
@@ -321,6 +323,7 @@ def _below(das: Sequence[Array], matrices: Sequence[Array]) -> Callable[[int, sl
 
 
 TORCH: Final = TorchSubject()
+OF_TORCH: Final = {"torch": TORCH, "gru": find_subject("torch:gru"), "lstm": find_subject("torch:lstm")}
 WHOLE: Final = scope_of(TORCH)
 
 
@@ -345,12 +348,13 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
     rng = Random(f"{seed}/{index}")
     if subject == "calls":
         return Drawn(index, draw(_any_call(rng), rng.choice(list(REGIMES)), rng.getrandbits(32)), TORCH, CALLS)
-    dtypes: tuple[str, ...] = DTYPES if subject in {"torch", "wide"} else ("float32", "float64")
+    dtypes: tuple[str, ...] = DTYPES if subject in {*OF_TORCH, "wide"} else ("float32", "float64")
+    cell = subject.upper() if subject in {"gru", "lstm"} else "RNN"
     while True:
         config = RNNConfig(
             *(_size(rng), _size(rng)),
             num_layers=rng.choice((1, 1, 2, 3)),
-            nonlinearity=rng.choice(("tanh", "relu")),
+            nonlinearity=rng.choice(("tanh", "relu")) if cell == "RNN" else "tanh",
             bias=rng.random() < 0.75,
             batch_first=rng.random() < 0.5,
             bidirectional=rng.random() < 0.5,
@@ -360,12 +364,15 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
             dtype=rng.choice(dtypes),
             output_size=_size(rng) if rng.random() < 0.2 else None,
             loss=rng.choice(LOSSES),
+            cell=cell,
         )
-        if subject == "torch" or _products(config) <= LIMIT:
+        if subject == "lstm":
+            config = config.replace(proj_size=min(rng.choice((0, 0, 1, 2, 8)), config.hidden_size - 1))
+        if subject in OF_TORCH or _products(config) <= LIMIT:
             break
     case = draw(config, rng.choice(list(REGIMES)), rng.getrandbits(32))
-    if subject == "torch":
-        return Drawn(index, case, TORCH, "torch")
+    if subject in OF_TORCH:
+        return Drawn(index, case, OF_TORCH[subject], subject)
     style = Style(rng.choice(CHOICES), rng.getrandbits(16), factored=rng.random() < 0.5)
     if subject == "fma":
         style = style._replace(order="fma")
@@ -414,7 +421,7 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
     numbers, config = counted.numbers, drawn.case.config.plain
     seen = observe(drawn.subject, drawn.case, with_probes=drawn.number % 4 == 0 or drawn.style != CALLS)
     result = assess(seen)
-    if result.verdict is not Verdict.AGREES and excused(seen, result) is not None:
+    if result.verdict is not Verdict.AGREES and excused(seen, result).excused_by is not None:
         numbers["known"] += 1
         result = Result(Verdict.AGREES, method=result.method)
     parts = PARTS if config.loss is not None else PARTS[:1]
@@ -445,7 +452,7 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
     if seen.outcome.failure is not None:
         return
     with np.errstate(all="ignore"):
-        expected = Reference().run(seen.case)
+        expected = reference_of(config).run(seen.case)
         for part in parts:
             names = [name for name in seen.outcome.arrays if (name in FORWARD) == (part == "forward")]
             pairs = [(seen.outcome.arrays[name], expected[name]) for name in names]
@@ -497,7 +504,7 @@ def table(numbers: Mapping[str, int]) -> Iterator[str]:
 def main() -> None:
     """Count, and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--subject", choices=("torch", "calls", "orders", "wide", "fma"), default="torch")
+    parser.add_argument("--subject", choices=(*OF_TORCH, "calls", "orders", "wide", "fma"), default="torch")
     parser.add_argument("--cases", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
