@@ -280,7 +280,7 @@ def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
 # CaseSizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
 # everything, long ones, and gradients that a clip would cut off.
 FRESH: Final = (
-    (1, 1, 1, 1, 1.0),
+    (1, 1, 1, 1, 1e3),
     (2, 2, 3, 2, 1.0),
     (5, 2, SQUARE, SQUARE, 1e-2),
     (7, 3, 2, 5, 30.0),

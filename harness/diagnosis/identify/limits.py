@@ -32,6 +32,7 @@ class LimitInquiry(ReadoutInquiry):
         # what is clipped at each step makes a gradient by x large where the weights are
         scales = ((30.0, self.weights), (1e3, self.weights), (1e4, self.weights), (1e4, LARGE), (1e4, LARGE**2))
         asked = [pair for scale, weights in scales for pair in self._back(SHORT, 4, scale=scale, weights=weights)]
+        asked += self._back(1, 2, scale=1e4)  # where the way back does not go far, hx has a gradient here alone
         asked = [(a, f) for a, f in asked if all(np.isfinite(array).all() for array in a.arrays.values())]
         if not asked:
             return
