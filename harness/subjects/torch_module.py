@@ -422,7 +422,8 @@ class TorchSubject:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
                     named["readout"] = as_array("readout", results["readout"])
         known = {**given, **dict(zip((name for name in weights if name.startswith("readout")), readout, strict=True))}
-        asked = {f"{name}.grad": one for name, one in known.items() if f"{name}.grad" in config.gradients}
+        of = {f"{name}.grad": one for name, one in {**known, **own}.items()}
+        asked = {name: of[name] for name in config.gradients if name in of}
         if config.loss is not None and config.wrt != "inputs":
             asked |= {f"{name}.grad": one for name, one in own.items()}
         return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))

@@ -1,13 +1,14 @@
 """Tests of everything: which checks are made of a subject on a case, in which order, and how often."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Subject, Verdict, as_subject, draw
 from harness.checks import full_check
+from harness.checks.agreement import Observation
 from harness.checks.full_check import bits_of, check
 from harness.checks.repeatability import DEAREST, confirmed
 from harness.checks.result import Method, Result
@@ -147,32 +148,40 @@ def test_on_meta_and_with_masks_unknown_forms_are_compared_and_repeated() -> Non
     assert subject.asked == ["run", "run"]
 
 
+class Excuse(NamedTuple):
+    """An excuse for everything, or for nothing."""
+
+    name: str
+    everything: bool
+
+    def excuses(self, observation: Observation, result: Result) -> bool:
+        return self.everything
+
+
 @pytest.mark.parametrize("verdict", [Verdict.SUSPECT, Verdict.DISAGREES])
-@pytest.mark.parametrize("issue", [None, "mine"])
+@pytest.mark.parametrize("excused", [False, True])
 def test_a_known_issue_makes_a_failure_or_a_suspicion_agree_and_is_named(
-    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, issue: str | None
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, excused: bool
 ) -> None:
     mismatch = Mismatch("output", Sort.SUSPICIOUS)
     found = Result(verdict, (mismatch,), method=Method.END_TO_END)
     monkeypatch.setattr(full_check, "assess", lambda *_, **__: found)
-    monkeypatch.setattr(full_check, "excused", lambda *_: issue)
     subject = Watched()
 
-    result = check(subject, FORWARD)
+    result = check(subject, FORWARD, excuses=[Excuse("other", everything=False), Excuse("mine", excused)])
 
-    assert result == (found if issue is None else Result(Verdict.AGREES, method=Method.END_TO_END, excused_by="mine"))
+    assert result == (Result(Verdict.AGREES, method=Method.END_TO_END, excused_by="mine") if excused else found)
     assert subject.asked == ["run"]
 
 
-def test_a_failure_of_repeatability_is_not_explained_by_any_issue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(full_check, "excused", lambda *_: "mine")
+def test_a_failure_of_repeatability_is_not_explained_by_any_issue() -> None:
     answers = iter(np.arange(10.0))
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return output + next(answers) * 1e-14, h_n
 
-    result = check(as_subject(rnn), FORWARD)
+    result = check(as_subject(rnn), FORWARD, excuses=[Excuse("mine", everything=True)])
 
     assert (result.verdict, result.excused_by) == (Verdict.BROKEN, None)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-import numpy as np
 import pytest
 
 from harness import Failure, RNNConfig, draw
@@ -24,6 +23,7 @@ from harness.subjects.isolated import _content
 from harness.subjects.protocol import SubjectError, masks_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.causes import has_cause_of
+from tests.rounding import assert_same_but_for_rounding
 from tests.unrun import let_scripts_fail_unrun
 
 SOURCE: Final = '''
@@ -139,8 +139,7 @@ def test_torch_gives_there_what_it_gives_here(name: str) -> None:
         case = draw(config if cell == "RNN" else config.replace(nonlinearity="tanh", cell=cell), "normal", 1)
         given, expected = there.run(case).arrays, here.run(case).arrays
         assert given.keys() == expected.keys()
-        for of, array in expected.items():
-            np.testing.assert_array_equal(given[of], array, of)
+        assert_same_but_for_rounding(case, given, expected)
     dropping = draw(RNNConfig(2, 3, 2, dropout=0.5, training=True, cell=cell))
     assert masks_of(there, dropping) is not None
     assert there.run(dropping).failure is Failure.UNSUPPORTED

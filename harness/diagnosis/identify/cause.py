@@ -116,7 +116,9 @@ class IdentifiedCause:
         whole = max(seen, key=lambda a: len(a.arrays))
         if not all(_tight(self.identified, a) for a in seen):
             wide, exact = self._in_float64(subject, whole), rounding_of("float64")
-            if not all(a.arrays and explains(self.identified.network, a, exact, self.identified.unknown) for a in wide):
+            if wide is None or not all(
+                explains(self.identified.network, a, exact, self.identified.unknown) for a in wide
+            ):
                 return False
             seen = [*seen, *wide]
         further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
@@ -130,15 +132,15 @@ class IdentifiedCause:
             return replace(result, mismatches=left)
         return result
 
-    def _in_float64(self, subject: Subject, a: Response) -> list[Response]:
-        """Return what the subject gives on a case's numbers in float64, if it can; no arrays if it fails."""
+    def _in_float64(self, subject: Subject, a: Response) -> list[Response] | None:
+        """Return what the subject gives on a case's numbers in float64, if it can; ``None`` if it fails there."""
         if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or a.case.config.drops:
             return []
         config = a.case.config.replace(dtype="float64")
         wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in a.case.arrays.items()})
         outcome = subject.run(wide)
         arrays = {name: np.asarray(v, np.float64) for name, v in outcome.arrays.items() if name in a.arrays}
-        return [Response(wide, arrays if outcome.failure is None else {})]
+        return [Response(wide, arrays)] if outcome.failure is None else None
 
     @property
     def mended(self) -> Network:
