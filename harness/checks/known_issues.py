@@ -145,6 +145,12 @@ def next_times_zero(rows: Floats, *, packed: bool = False) -> Floats | float:
     return behind
 
 
+def either_behind(output: Floats) -> Floats | float:
+    """Return what a readout of (T, N, ..) gives that is filled up with the next sequence or step, times zero."""
+    turned = next_times_zero(output.swapaxes(0, 1))  # with batch_first, the next step is behind
+    return next_times_zero(output) + (turned if isinstance(turned, float) else turned.swapaxes(0, 1))
+
+
 class _DropoutMultiplies(Unroll):
     def dropped(self, array: Floats, factors: Floats) -> Floats:
         return np.asarray(array * factors)
@@ -163,13 +169,11 @@ class _ReadsOn(Reference):
         return super().preactivation(x, h, w) + sum(read)
 
     def readout(self, output: Floats, weight: Floats, bias: Floats) -> Floats:
-        turned = next_times_zero(output.swapaxes(0, 1))  # with batch_first, the next step is behind
-        behind = next_times_zero(output) + (turned if isinstance(turned, float) else turned.swapaxes(0, 1))
-        return super().readout(output, weight, bias) + behind
+        return super().readout(output, weight, bias) + either_behind(output)
 
     def returned_gradient(self, config: RNNConfig, name: str, gradient: Floats) -> Floats:
         """Return NaN in every row of x and hx before one that is not finite: each step back may read on by one."""
-        if name not in ("x.grad", "hx.grad") or not missing_terms(config.hidden_size):
+        if name not in ("x.grad", "hx.grad") or not missing_terms(len(config.form.gates) * config.hidden_size):
             return gradient
         turned = name == "x.grad" and config.batch_first
         rows = gradient.swapaxes(0, 1) if turned else gradient
@@ -211,7 +215,13 @@ def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bo
         found: Known = own.projected(self, k, h if w.hr is None else padded(h), w)
         return found
 
-    padding = {"activations": activations, "projected": projected} if pads else {}
+    def readout(self: Gated, output: Floats, weight: Floats, bias: Floats) -> Floats:
+        behind = either_behind(output) if {*pads} - {_FILLED} else 0.0
+        return np.asarray(own.readout(self, output, weight, bias) + behind)
+
+    padding: dict[str, Any] = {"activations": activations, "projected": projected, "readout": readout} if pads else {}
+    if {*pads} - {_FILLED}:
+        padding["returned_gradient"] = _ReadsOn.returned_gradient
     made: Unroll = type(own.__name__, (own,), changes | padding)()
     return made
 

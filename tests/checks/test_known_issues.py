@@ -12,7 +12,7 @@ import torch
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.full_check import check
-from harness.checks.known_issues import KNOWN_ISSUES, excused, reported
+from harness.checks.known_issues import KNOWN_ISSUES, OF_TORCH, excused, reported
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Mismatch, Sort
 from harness.subjects.isolated import IsolatedSubject
@@ -240,6 +240,21 @@ def test_nan_of_any_row_of_a_packed_batch_is_known() -> None:
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
     assert check(subject, case).excused_by == READ_ON
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+def test_nan_of_the_next_row_reaches_a_readout_and_the_rows_before_in_gradients(cell: str) -> None:
+    config = RNNConfig(8, 9, T=1, N=4, dtype="bfloat16", output_size=2, cell=cell, loss="output")
+    arrays = dict(draw(config, "normal", 0).arrays)
+    arrays["x"] = arrays["x"].copy()
+    arrays["x"][:, 2] = np.nan
+    issue = next(one for one in OF_TORCH if one.name == READ_ON)
+
+    with np.errstate(invalid="ignore"):
+        reads_on = issue.references(config)[0].run(Case.from_arrays(config, arrays))
+
+    assert np.isnan(reads_on["readout"][0, :, 0]).tolist() == [False, True, True, False]
+    assert np.isnan(reads_on["x.grad"][0, :, 0]).tolist() == [True, True, True, False]
 
 
 def test_an_issue_that_could_show_and_does_not_is_told() -> None:
