@@ -95,7 +95,7 @@ def _is_overwritten(model: GatedModel, name: str) -> bool:
     k = letters_of(model).index(name)
     others = {*model.returned, *model.carried[:k], *model.carried[k + 1 :]}
     in_h = {one for names, _ in model.mix for one in names} if name == "c" else set()
-    return (model.carried[k] == f"{name}'" and name in others) or not in_h.isdisjoint({"c", "tanh(c)"})
+    return (model.carried[k] != name and name in others) or not in_h.isdisjoint({"c", "tanh(c)"})
 
 
 def _start(name: str) -> str:
