@@ -15,10 +15,11 @@ import sys
 import time
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -28,7 +29,7 @@ one_thread_a_process()
 
 import numpy as np  # noqa: E402
 
-from harness import as_subject  # noqa: E402
+from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
 from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
@@ -357,11 +358,12 @@ def fresh_cases(random: Random, **stack: Any) -> Iterator[Case]:
 
 
 @np.errstate(all="ignore")
-def differing(network: Network, found: Identification, stack: Mapping[str, Any]) -> set[str]:
-    """Return the arrays that are said to be known, and that a network's program does not give on fresh cases."""
-    subject, wrong = as_subject(subject_of(network)), set[str]()
-    for case in fresh_cases(Random("fresh"), **stack) if "the step" not in found.unknown else ():
+def differing(subject: Subject, found: Identification, **factors: Any) -> set[str]:
+    """Return the arrays that are said to be known, and that a program does not give on fresh cases."""
+    wrong = set[str]()
+    for case in fresh_cases(Random("fresh"), **factors) if "the step" not in found.unknown else ():
         made, outcome = run(found.network, case), subject.run(case)
+        assert outcome.failure is None, outcome.message
         if not all(np.isfinite(array).all() for array in outcome.arrays.values()):
             continue  # what a line computes may be out of range where its function is not
         for name, array in outcome.arrays.items():
@@ -373,40 +375,65 @@ def differing(network: Network, found: Identification, stack: Mapping[str, Any])
     return wrong
 
 
-def main() -> None:
-    """Draw layers, identify them, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+class Told(NamedTuple):
+    """What is told of a layer that was drawn."""
+
+    network: Network
+    slots: list[str]
+    found: Identification
+    wrong: set[str]  # the arrays that are told falsely
+    left: AbstractSet[str] = frozenset()  # those of a stack of which nothing is told
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """Return the command line of a benchmark that draws layers."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=200)
     parser.add_argument("--only", type=int, nargs="+", help="the numbers of some of these layers")
     parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
+    return parser
+
+
+def print_told(chosen: argparse.Namespace, told_of: Callable[[str], Told]) -> None:
+    """Print the figures of layers, which are drawn from seeds, and each that is not told in the drawn words."""
     numbers = chosen.only or range(chosen.layers)
     figures = dict.fromkeys(("wholly", "in part", "not at all", "falsely"), 0)
     same = named = mistakes = 0
     start = time.process_time()
     for number in numbers:
-        network, slots, stack = drawn_network(f"{chosen.seed}/{number}")
-        planted = {one.sentence for one in mistakes_of(network, "tanh")}
-        found = identified(network, stack)
-        said = {one.sentence for one in mistakes_of(found.network, "tanh")}
-        wrong, part = differing(network, found, {}), "not at all" if "the step" in found.unknown else "in part"
-        other = differing(network, found, STACKS[stack]) if stack else set()
-        placed = found.network.above is not None or found.network.reverse is not None
-        told = "falsely" if wrong or (other and placed) else "wholly" if found.whole and not other else part
+        network, slots, found, wrong, left = told_of(f"{chosen.seed}/{number}")
+        planted, said = ({one.sentence for one in mistakes_of(of, "tanh")} for of in (network, found.network))
+        part = "not at all" if "the step" in found.unknown else "in part"
+        told = "falsely" if wrong else "wholly" if found.whole and not left else part
         figures[told] += 1
         same += told == "wholly" and said == planted
         mistakes += len(planted)
         named += len(planted) if told == "wholly" else len(planted & said) if told == "in part" else 0
         if said != planted or told != "wholly":
             unknown = f"; unknown: {', '.join(found.unknown)}" if found.unknown else ""
-            unknown += f"; not so: {', '.join(sorted(wrong | other))}" if wrong or other else ""
-            print(f"{number}: told {told}: {', '.join([*slots, *([stack] if stack else [])])}{unknown}")
+            unknown += f"; not so: {', '.join(sorted(wrong | left))}" if wrong or left else ""
+            print(f"{number}: told {told}: {', '.join(slots)}{unknown}")
             print("".join(f"    - {one}\n" for one in sorted(planted - said)), end="")
             print("".join(f"    + {one}\n" for one in sorted(said - planted)), end="", flush=True)
     seconds = (time.process_time() - start) / max(len(numbers), 1)
     print(f"{len(numbers)} layers, told {', '.join(f'{told}: {count}' for told, count in figures.items())}")
     print(f"{same} of them in the same words, the others as equal numbers; {named} of {mistakes} mistakes told")
     print(f"{seconds:.1f} CPU seconds a layer; --seed {chosen.seed}")
+
+
+def told_of(seed: str) -> Told:
+    """Draw a network, identify it, and hold what is told against its program."""
+    network, slots, stack = drawn_network(seed)
+    subject, found = as_subject(subject_of(network)), identified(network, stack)
+    wrong, other = differing(subject, found), differing(subject, found, **STACKS[stack]) if stack else set()
+    placed = found.network.above is not None or found.network.reverse is not None
+    slots = [*slots, *([stack] if stack else [])]
+    return Told(network, slots, found, wrong | other if placed else wrong, set() if placed else other)
+
+
+def main() -> None:
+    """Draw layers, identify them, and print the figures."""
+    print_told(arguments(__doc__).parse_args(), told_of)
 
 
 if __name__ == "__main__":

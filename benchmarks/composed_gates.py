@@ -7,10 +7,8 @@ executed, and on the way back torch's autograd, which is led along other edges w
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial, reduce
 from operator import mul
@@ -27,7 +25,7 @@ one_thread_a_process()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.composed import CLOSE, FRESH, ONLY  # noqa: E402
+from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # noqa: E402
 from harness import as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
 from harness.diagnosis.identify.ask import Asker  # noqa: E402
@@ -36,14 +34,11 @@ from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E40
 from harness.diagnosis.identify.gate_words import lines  # noqa: E402
 from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, STEPS, Gate, GatedModel, Part  # noqa: E402
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
-from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network, When  # noqa: E402
-from harness.diagnosis.identify.run import SCALE, role_of, run, values_of  # noqa: E402
+from harness.diagnosis.identify.run import SCALE  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
-from harness.space.case import Case  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
-from harness.space.values import draw  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -437,69 +432,20 @@ def identified(model: GatedModel) -> Identification:
     return identify_gated(Asker(Observations(subject), scope, "tanh"), RNNConfig(2, 2, cell=model.cell))
 
 
-def fresh_cases(random: Random, cell: str) -> Iterator[Case]:
-    """Yield cases of all sizes, with small and with large gradients."""
-    for number in range(FRESH):
-        T, N, input_size, hidden_size = (random.randint(1, most) for most in (12, 4, 5, 5))
-        hx = random.random() < 0.7
-        config = RNNConfig(input_size, hidden_size, T=T, N=N, dtype="float64", hx=hx, loss="both", cell=cell)
-        case, scale = draw(config, "normal", number), 10.0 ** random.uniform(-2, 3)
-        arrays = {name: v * scale if name.endswith(".grad") else v for name, v in case.arrays.items()}
-        yield Case.from_arrays(case.config, arrays)
-
-
-@np.errstate(all="ignore")
-def differing(model: GatedModel, found: Identification) -> set[str]:
-    """Return the arrays that are said to be known, and that a layer's program does not give on fresh cases."""
-    subject, wrong = as_subject(subject_of(model)), set[str]()
-    for case in fresh_cases(Random("fresh"), model.cell) if "the step" not in found.unknown else ():
-        made, outcome = run(found.network, case), subject.run(case)
-        assert outcome.failure is None, outcome.message
-        if not all(np.isfinite(array).all() for array in outcome.arrays.values()):
-            continue  # what a line computes may be out of range where its function is not
-        for name, array in outcome.arrays.items():
-            known = not name.endswith(".grad") or role_of(name) not in found.unknown
-            value = values_of(made[name])
-            size = np.abs(value).max(initial=0)
-            if known and not np.allclose(array, value, CLOSE, CLOSE * size, equal_nan=True):
-                wrong.add(name)
-    return wrong
+def told_of(cell: str, seed: str) -> Told:
+    """Draw a layer, identify it, and hold what is told against its program."""
+    model, slots = drawn(seed, cell)
+    found = identified(model)
+    wrong = differing(as_subject(subject_of(model)), found, cell=cell)
+    return Told(Network(model, derived=True), slots, found, wrong)
 
 
 def main() -> None:
     """Draw layers, identify them, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--cell", choices=("GRU", "LSTM"), default="LSTM")
-    parser.add_argument("--layers", type=int, default=200)
-    parser.add_argument("--only", type=int, nargs="+", help="the numbers of some of these layers")
-    parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    numbers_ = chosen.only or range(chosen.layers)
-    figures = dict.fromkeys(("wholly", "in part", "not at all", "falsely"), 0)
-    same = named = mistakes = 0
-    start = time.process_time()
-    for number in numbers_:
-        model, slots = drawn(f"{chosen.seed}/{number}", chosen.cell)
-        planted = {one.sentence for one in mistakes_of(Network(model, derived=True), "tanh")}
-        found = identified(model)
-        said = {one.sentence for one in mistakes_of(found.network, "tanh")}
-        wrong = differing(model, found)
-        part = "not at all" if "the step" in found.unknown else "in part"
-        told = "falsely" if wrong else "wholly" if found.whole else part
-        figures[told] += 1
-        same += told == "wholly" and said == planted
-        mistakes += len(planted)
-        named += len(planted) if told == "wholly" else len(planted & said) if told == "in part" else 0
-        if said != planted or told != "wholly":
-            unknown = f"; unknown: {', '.join(found.unknown)}" if found.unknown else ""
-            unknown += f"; not so: {', '.join(sorted(wrong))}" if wrong else ""
-            print(f"{number}: told {told}: {', '.join(slots)}{unknown}")
-            print("".join(f"    - {one}\n" for one in sorted(planted - said)), end="")
-            print("".join(f"    + {one}\n" for one in sorted(said - planted)), end="", flush=True)
-    seconds = (time.process_time() - start) / max(len(numbers_), 1)
-    print(f"{len(numbers_)} layers, told {', '.join(f'{told}: {count}' for told, count in figures.items())}")
-    print(f"{same} of them in the same words, the others as equal numbers; {named} of {mistakes} mistakes told")
-    print(f"{seconds:.1f} CPU seconds a layer; --seed {chosen.seed}")
+    print_told(chosen, partial(told_of, chosen.cell))
 
 
 if __name__ == "__main__":

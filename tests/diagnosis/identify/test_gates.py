@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import composed_gates
+from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
 from harness import Scope, Subject, as_subject
 from harness.diagnosis.identify.ask import Asker, rounding_of
@@ -178,7 +179,7 @@ def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, senten
 
     assert said_of(found) == [sentence]
     assert found.whole
-    assert not composed_gates.differing(model, found)
+    assert not differing(as_subject(composed_gates.subject_of(model)), found, cell=model.cell)
 
 
 def test_a_mistake_excuses_no_other_one_in_16_bits() -> None:
