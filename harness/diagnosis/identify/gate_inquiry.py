@@ -36,7 +36,7 @@ from harness.oracle.known import Floats
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 
-FAR: Final = 200.0  # a sum at which a gate is at its end: every bounded function of torch.nn and Keras is flat there
+FAR: Final = 200.0  # a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
 UNITS: Final = 3
 FEATURES: Final = 4  # of x, beside those that drive the gates
 # Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to ``SMALL``,
@@ -452,19 +452,20 @@ class GateInquiry:
         states = ["h", "c"][: len(self.right.starts)]
         own = [Part(name, j) for name in OWN for j in blocks]
         plain = [Part("1", k)]
-        others = [Part(name, k) for name in ("h[t-1]",)]
         yield [*own, *plain]
         read = [*states, "c'"] if len(states) > 1 and sight[1:3] == ("output", False) else states
         odd = [Part(name, j, operand) for operand in read for name in NAMES if name.startswith("h") for j in blocks]
-        odd = [part for part in odd if part.name != "h[t-1]" or part.block == k]
-        first = [*own, *plain, *others]
-        wide = [*first, *(part for part in odd if part not in first)]
-        for m in self.gates:
-            by = str(m)
-            factor = [part._replace(factor=by) for part in own]
-            inner = [Part(OWN[2], j, f"{by} * h") for j in blocks]
-            yield [*own, *plain, *factor, *inner]
+        odd = [part for part in odd if part not in own and (part.name != "h[t-1]" or part.block == k)]
+        wide = [*own, *plain, *odd]
+        yield from (self._gated(own, m, plain) for m in self.gates)
         yield wide
+        yield from (self._gated(wide, m) for m in self.gates)
+
+    def _gated(self, parts: list[Part], m: int, beside: Sequence[Part] = ()) -> list[Part]:
+        """Return parts with and without a gate that multiplies them, and products with what it multiplies before."""
+        by = str(m)
+        inner = [p._replace(operand=f"{by} * h") for p in parts if " @ W_hh" in p.name and p.operand == "h"]
+        return [*parts, *beside, *(part._replace(factor=by) for part in parts), *inner]
 
     def _column(self, part: Part, observed: Sequence[tuple[Seen, Floats, Floats]]) -> Floats:
         return np.concatenate([self._unit_rows(seen, self._step(seen).part(part)) for seen, _, _ in observed])

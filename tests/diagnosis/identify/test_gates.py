@@ -43,13 +43,12 @@ STACKS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def changed(cell: str, letters: str, coef: float) -> GatedModel:
-    """Return a model in which some gates read x times a number."""
+def changed(cell: str, letters: str, k: int, **fields: Any) -> GatedModel:
+    """Return a model in which the k-th term of some gates is another; it is left out if its coefficient is 0."""
     gates = []
     for letter, gate in STEPS[cell].gates:
-        x, *others = gate.parts
-        parts = (*([x._replace(coef=coef)] if coef else []), *others) if letter in letters else gate.parts
-        gates.append((letter, gate._replace(parts=parts)))
+        parts = [p._replace(**fields) if i == k and letter in letters else p for i, p in enumerate(gate.parts)]
+        gates.append((letter, gate._replace(parts=tuple(p for p in parts if p.coef))))
     return replace(STEPS[cell], gates=tuple(gates))
 
 
@@ -168,8 +167,15 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
             "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])",
         ),
         (replace(STEPS["LSTM"], returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
-        (changed("LSTM", "ig", coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
-        (changed("GRU", "zn", coef=0.5), "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T"),
+        (changed("LSTM", "ig", 0, coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
+        (
+            changed("GRU", "n", 2, name="h[t-1] @ W_hh"),
+            "takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)",
+        ),
+        (
+            changed("GRU", "zn", 0, coef=0.5),
+            "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",
+        ),
         (replace(STEPS["LSTM"], limit=1.0), "clips c to ±1"),
         (replace(STEPS["LSTM"], passes=When("but every", 2)), "cuts the way back every 2 steps"),
     ],
