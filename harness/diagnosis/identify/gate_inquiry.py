@@ -31,6 +31,7 @@ from harness.diagnosis.identify.gates import (
     Step,
     blocks_of,
 )
+from harness.diagnosis.identify.model import in_order
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
@@ -620,7 +621,8 @@ def renamed(
         own = gate._replace(parts=tuple(p._replace(block=blocks[letter]) for p in gate.parts))
         known = found.get(letter, own if k != blocks[letter] else gate)
         biases = () if bias or known is gate else tuple(p for p in own.parts if p.name.startswith("b_"))
-        every.append((letter, known._replace(parts=(*known.parts, *(p for p in biases if p not in known.parts)))))
+        parts = in_order((*known.parts, *(p for p in biases if p not in known.parts)))
+        every.append((letter, known._replace(parts=parts)))
     return replace(model, gates=tuple(every), memory=of(model.memory), mix=of(model.mix))
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.terms import (
@@ -250,15 +250,16 @@ def needs_square(role: str, name: str) -> bool:
     )
 
 
+Term = TypeVar("Term", bound=tuple[Any, ...])
 OPERAND: Final = re.compile(r"\b(?:x|h|b_ih|b_hh)\b")
 
 
-def in_order(terms: Sum) -> Sum:
-    """Return a step's sum in nn.RNN's order, each other term behind the one with its first operand."""
+def in_order(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """Return terms, which begin with their names, in nn.RNN's order, each other one behind that of its first operand."""
     right = [name for name, _ in LayerModel().step]
     operands = [OPERAND.findall(name)[0] for name in right]
 
-    def place(term: tuple[str, Coef]) -> tuple[int, bool]:
+    def place(term: Term) -> tuple[int, bool]:
         first = next((one for one in OPERAND.findall(term[0]) if one in operands), None)
         return len(right) if first is None else operands.index(first), term[0] not in right
 
