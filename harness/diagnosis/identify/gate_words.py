@@ -38,7 +38,7 @@ def lines(model: GatedModel) -> dict[str, str]:
     gates = dict(model.gates)
     late = [name for name, gate in gates.items() if any("c'" in p.operand for p in gate.parts)]
     names = final_names(model)
-    found = _arranged_lines(model)
+    found = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
     found |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
     found["steps"] = "for t in range(T):"
     old = [name for name in letters_of(model) if _is_overwritten(model, name)]
@@ -70,14 +70,18 @@ def lines(model: GatedModel) -> dict[str, str]:
     return found
 
 
-def _arranged_lines(model: GatedModel) -> dict[str, str]:
-    """Return the lines that say which rows of the parameters a gate has, where these are not its block."""
+def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
+    """Return lines for the rows of each gate, of the parameters that have them unit by unit."""
     letters, found = [name for name, _ in STEPS[model.cell].gates], {}
     for role, of in zip(PARAMETERS, ("W_i", "W_h", "b_i", "b_h"), strict=True):
         if role in model.arranged:
-            names, G = ", ".join(of + letter for letter in letters), len(letters)
-            found[role] = f"{names} = ({role}[k::{G}] for k in range({G}))"
+            found[role] = f"{', '.join(of + letter for letter in letters)} = {rows.format(role=role, G=len(letters))}"
     return found
+
+
+def right_lines(model: GatedModel) -> dict[str, str]:
+    """Return torch's lines by what they compute, with those that a model's stand beside."""
+    return _rows_lines(model, "np.split({role}, {G})") | lines(STEPS[model.cell])
 
 
 def letters_of(model: GatedModel) -> tuple[str, ...]:

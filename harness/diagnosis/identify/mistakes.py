@@ -13,7 +13,8 @@ from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_back_words import differences as back_differences
 from harness.diagnosis.identify.gate_words import differences as gate_differences
 from harness.diagnosis.identify.gate_words import lines as gate_lines
-from harness.diagnosis.identify.gates import STEPS, GatedModel, layer_of
+from harness.diagnosis.identify.gate_words import right_lines
+from harness.diagnosis.identify.gates import GatedModel, layer_of
 from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_READOUT,
@@ -150,7 +151,7 @@ def _mended_with_derivative(
 
 
 def _of_gates(model: GatedModel) -> Iterator[Mistake]:
-    own, right = gate_lines(model), gate_lines(STEPS[model.cell])
+    own, right = gate_lines(model), right_lines(model)
     for line, sentence, mend in (*gate_differences(model), *_passes(model)):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
     for sentence, yours, nn, mend in back_differences(model):

@@ -255,7 +255,7 @@ OPERAND: Final = re.compile(r"\b(?:x|h|b_ih|b_hh)\b")
 
 
 def in_order(terms: tuple[Term, ...]) -> tuple[Term, ...]:
-    """Return terms, which begin with their names, in nn.RNN's order, each other one behind that of its first operand."""
+    """Return terms, which begin with their names, in nn.RNN's order, each other one behind that of its operand."""
     right = [name for name, _ in LayerModel().step]
     operands = [OPERAND.findall(name)[0] for name in right]
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_words import lines as gate_lines
-from harness.diagnosis.identify.gates import STEPS, GatedModel
+from harness.diagnosis.identify.gate_words import right_lines
+from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.wiring_words import differences
@@ -274,7 +275,7 @@ def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
     """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
     wired = [(yours, right) for _, yours, right, _ in differences(network) if yours]
     if isinstance(network.first, GatedModel):
-        own, right = gate_lines(network.first), gate_lines(STEPS[network.first.cell])
+        own, right = gate_lines(network.first), right_lines(network.first)
         return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])]
     own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, LayerModel()))
     keys = list(
