@@ -96,8 +96,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @seed_option
 @click.option(
     "--layer",
-    type=click.Choice(["rnn", "gru", "lstm"]),
-    help="The layer to compare with.  [default: lstm if a function takes c0, that of a class's rows, else rnn]",
+    type=click.Choice(["gru", "lstm"]),
+    help="Compare with nn.GRU or nn.LSTM, where the arguments of a function or the shapes of a class do not tell that.",
 )
 @click.option(
     "--contract",
@@ -208,7 +208,7 @@ def _checked(given: _Given) -> int:
 
     _require_compatible(given)
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
-    if given.layer in {"gru", "lstm"}:
+    if given.layer is not None:
         from harness.subjects.registry import of_layer
 
         specs = tuple(of_layer(spec, given.layer) for spec in specs)

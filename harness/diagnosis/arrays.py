@@ -388,10 +388,11 @@ def _as_arrays(given: Given, final: tuple[str, ...]) -> _Case:
     if not any(str(name).endswith(".grad") for name in ways[0]):
         cotangents = {}
     arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
-    states = given.hx if isinstance(given.hx, tuple) else () if given.hx is None else (given.hx,)
-    if len(states) not in {0, len(final)}:
+    several = isinstance(given.hx, tuple | list)
+    states = () if given.hx is None else tuple(given.hx) if several else (given.hx,)
+    if len(states) != len(final) and given.hx is not None:
         wanted = "one array" if len(final) == 1 else "a tuple (hx, cx)"
-        raise UsageError(f"hx is {'one array' if len(states) == 1 else 'a tuple'}: expected {wanted}")
+        raise UsageError(f"hx is {f'a tuple of {len(states)}' if several else 'one array'}: expected {wanted}")
     hidden = tuple(array(name, one) for name, one in zip(("hx", "cx"), states, strict=False))
     return _Case(array("x", given.x), hidden, cotangents, arrays, labels, ways)
 

@@ -310,11 +310,11 @@ class Investigation:
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
         """Return a function that tells which excuses leave nothing else wrong on a case.
 
-        Where a gradient is missing, nothing was compared, and no excuse does. For a crash, all excuses do, because the
+        Where a gradient is missing, nothing was compared, and no excuse does. For a crash, all excuses do if the
         subject answered.
         """
         if finding.result.failure is not None:
-            return lambda _case, _name: True
+            return lambda case, _name: observations.of(case, with_probes=False).outcome.failure is None
         vague = {one.name for one in self._excuses if isinstance(one, ByRegion | ByKernel)}
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 

@@ -30,6 +30,7 @@ class Judged:
     results: Mapping[str, Result]  # These results, gradients included
     unfit: Mapping[str, Result]  # the results of those whose shapes or dtypes are not
     missing: tuple[str, ...]  # the cases of which nothing came back
+    layer: str  # torch's layer, such as ``nn.LSTM``
 
     @property
     def wrong(self) -> tuple[str, ...]:
@@ -47,7 +48,9 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     bad: dict[str, Result] = {}
     missing: list[str] = []
     seen: dict[str, Observation] = {}
+    layer = "nn.RNN"
     for name, case, arrays in results:
+        layer = case.config.layer
         if arrays is None:
             missing.append(name)
         elif (result := unfit(case, Outcome(arrays))) is not None:
@@ -60,7 +63,7 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     forward = {name: forward_part(one) for name, one in seen.items()}
     first = tuple(name for name, one in forward.items() if not is_right(one))
     found = _found(forward, first) if first else _found(seen, wrong) if seen else None
-    return Judged(found, whole, bad, tuple(missing))
+    return Judged(found, whole, bad, tuple(missing), layer)
 
 
 def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) -> Observation:

@@ -61,6 +61,8 @@ class Threshold(NamedTuple):
         value, what = f"{self.value:.3g}", self.quantity
         if self.statistic == "norm":
             return f"where the norm of all {what} is {'above' if self.above else 'at most'} {value}"
+        if self.statistic == "beyond" and not self.value:
+            return f"where some {what} are not 0" if self.above else f"where all {what} are 0"
         if self.statistic == "beyond":
             return f"where some {what} are beyond ±{value}" if self.above else f"where all {what} are within ±{value}"
         some = self.above == (self.statistic == "most")

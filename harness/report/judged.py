@@ -39,16 +39,15 @@ def _lines(judged: Judged) -> Iterator[str]:
     found = judged.found
     came = len(judged.unfit) + (0 if found is None or found.reading is None else len(found.reading.seen))
     bad = len(judged.unfit) + len(judged.wrong)
-    layer = "nn.RNN" if found is None or found.reading is None else found.reading.config.layer
     if not came:
         yield "not enough seen: no case has a result"
     elif not bad:
         assert found is not None
         assert found.reading is not None
         total = counted(numbers(found.reading), "number")
-        yield f"agrees with {layer} in all {counted(came, 'case')}, {total}"
+        yield f"agrees with {judged.layer} in all {counted(came, 'case')}, {total}"
     else:
-        yield f"disagrees with {layer} in {bad} of {counted(came, 'case')}"
+        yield f"disagrees with {judged.layer} in {bad} of {counted(came, 'case')}"
     if found is not None and judged.wrong:
         yield from why(found, [sentence(cause) for cause in found.causes])
         assert found.reading is not None

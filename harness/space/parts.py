@@ -34,6 +34,7 @@ CELLS: Final = {
     "GRU": CellForm("rzn", ("hx",), ("h_n",)),
     "LSTM": CellForm("ifgo", ("hx", "cx"), ("h_n", "c_n")),
 }
+CELL_OF: Final = {len(form.gates): cell for cell, form in CELLS.items()}  # by the blocks of H rows in each parameter
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 LOSSES: Final = (None, "output", "h_n", "both")
 WRT: Final = ("all", "inputs", "weights")

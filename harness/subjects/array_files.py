@@ -74,6 +74,8 @@ def load_start(path: str) -> Any:
     if not isinstance(held, Mapping):
         return None
     states = [next((held[name] for name in names if name in held), None) for names in (("hx", "h0"), ("cx", "c0"))]
+    if states[0] is None and states[1] is not None:
+        raise UsageError(f"{path}: holds cx without hx: expected both, or neither")
     return states[0] if states[1] is None else tuple(states)
 
 

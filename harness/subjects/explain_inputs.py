@@ -11,7 +11,7 @@ import numpy as np
 from harness.space.case import Array
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
-from harness.space.parts import CELLS
+from harness.space.parts import CELL_OF, CELLS
 from harness.subjects.calling import Malformed, a_or_an, as_array
 from harness.subjects.weight_schemes import flat, translated
 
@@ -23,8 +23,6 @@ _WANTED: Final = (
     "expected a torch.nn.RNN, nn.GRU or nn.LSTM, a module that holds one, or a dict of its weights, as state_dict() "
     "gives it"
 )
-
-_CELLS: Final = {len(form.gates): cell for cell, form in CELLS.items()}  # by the number of blocks of H rows
 
 
 class Model(NamedTuple):
@@ -116,7 +114,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
             )
     readout = _readout(rest)
     rows, size = found["weight_hh_l0"].shape
-    cell, proj_size = _CELLS.get(rows // max(size, 1), "RNN"), 0
+    cell, proj_size = CELL_OF.get(rows // max(size, 1), "RNN"), 0
     if "weight_hr_l0" in found:  # which an nn.LSTM alone has
         cell, proj_size, size = "LSTM", size, rows // len(CELLS["LSTM"].gates)
     config = RNNConfig(

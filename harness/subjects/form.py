@@ -72,6 +72,7 @@ class Form:
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
     zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
     taken: bool = False  # True if no name tells the order of its gates' rows, and that of torch's layer is taken
+    order: str = ""  # that order, if runs told it
     apart: bool = False  # it takes each state as an argument of its own
     by_layer: bool = False  # its states are a list of a tuple for each layer
     listed: bool = False  # its output is a list of steps
@@ -98,7 +99,9 @@ class Form:
                     parts = [said[name], said.pop(other)][:: -1 if self.joined == H_FIRST else 1]
                     said[name] = f"{' and '.join(parts)} side by side"
         words = ", ".join(f"{self._named(name)} as {what}" for name, what in said.items())
-        if self.taken:
+        if self.order:
+            words += f"; rows in the order {', '.join(self.order)}, with which it is an nn.{self.conventions.cell}"
+        elif self.taken:
             words += f"; rows taken in nn.{self.conventions.cell}'s order {', '.join(self.cell.gates)}"
         if self.zeros:
             stay = "stays zero: it" if len(self.zeros) == 1 else "stay zero: they"

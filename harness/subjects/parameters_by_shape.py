@@ -11,7 +11,7 @@ from itertools import permutations
 from typing import Final, NamedTuple
 
 from harness.space.config import RNNConfig, role_of
-from harness.space.parts import CELLS
+from harness.space.parts import CELL_OF, CELLS
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import BOTH, LAYERS, Block, Form
 from harness.subjects.protocol import SubjectError
@@ -49,7 +49,7 @@ WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "LSTM": {
         "i": ("i", "in", "input", "u", "update", "add"),
         "f": ("f", "forget"),
-        "g": (*_CANDIDATE, "z", "j", "modulation", "hat"),
+        "g": (*_CANDIDATE, "u", "z", "j", "modulation", "hat"),
         "o": ("o", "out", "output"),
     },
 }
@@ -122,7 +122,8 @@ class _Matrices:
         vectors, rows = ({(*first, n * H): n for n in range(1, most + 1)} for first in ((), (1,)))
         lifted = not any(shape in vectors for shape in shapes.values())
         vectors = rows if lifted else vectors
-        biases = {own: vectors[shape] for own, shape in shapes.items() if shape in vectors}
+        # A vector that is called a weight is a factor, such as that of a LayerNorm.
+        biases = {n: vectors[of] for n, of in shapes.items() if of in vectors and n.rpartition(".")[2] != "weight"}
         both, ih, hh = turned if transposed else plain
         return cls(both, ih, hh, biases, transposed, lifted and bool(biases))
 
@@ -136,10 +137,14 @@ class _Matrices:
         if not all(self._blocks):
             return ""
         ih, hh = self._blocks
-        if ih == hh and (cell := _NAMES.get(ih)) and self._doubled:
-            return f"as many rows as an nn.{cell}'s, but {self._doubled} have several gates each"
-        own = ", ".join(f"{gates} in an nn.{cell}" for gates, cell in _NAMES.items())
-        return f"x has {ih} times hidden_size rows, and the state {hh}; expected {own}, of both"
+        if ih == hh and (cell := CELL_OF.get(ih)):
+            several = self._doubled
+            return f"as many rows as an nn.{cell}'s" + f", but {several} have several gates each" * bool(several)
+        own = ", ".join(f"{gates} in an nn.{cell}" for gates, cell in CELL_OF.items())
+        return (
+            f"its matrices for x have {ih} times hidden_size rows, and those for the state {hh} times; expected {own}, "
+            "of both"
+        )
 
     @property
     def _blocks(self) -> tuple[int, int]:
@@ -156,7 +161,8 @@ class _Matrices:
         return ""
 
 
-_NAMES: Final = {len(form.gates): cell for cell, form in CELLS.items()}
+class _UntoldError(Exception):
+    """Raised where names do not tell which parameter is of which gate."""
 
 
 class _Reading:
@@ -169,12 +175,15 @@ class _Reading:
     def roles(self, shapes: Shapes, sizes: Sizes, name: str) -> Roles:
         """Return the roles. Raise ``SubjectError`` for vectors that are not its biases."""
         found = self._matrices
-        ih = self._gates_of(found.both | found.ih)
-        hh = self._gates_of(found.both | found.hh, {own: ih[own] for own in found.both})
-        biases = self._biases(ih, hh)
+        try:
+            ih = self._gates_of(found.both | found.ih)
+            hh = self._gates_of(found.both | found.hh, {own: ih[own] for own in found.both})
+            biases = self._biases(ih, hh)
+        except _UntoldError as error:
+            raise unread(shapes, sizes, name, str(error)) from None
         if biases is None:
             own = ", ".join(found.biases)
-            raise unread(shapes, sizes, name, f"{own} are other vectors than one or two biases for each gate")
+            raise unread(shapes, sizes, name, f"{own} are not one or two biases for each gate")
         of_biases = self._names_of(*biases)
         names = {"weight_ih": ih, "weight_hh": hh} | of_biases
         known = {*found.both, *found.ih, *found.hh, *found.biases}
@@ -203,9 +212,12 @@ class _Reading:
         left = [gate for gate in self._all if gate not in "".join(known.values())]
         singles = [own for own, several in blocks.items() if several == 1 and own not in known]
         wide = [own for own, several in blocks.items() if several > 1 and own not in known]
+        # Under torch's own names, the rows are in torch's order, too.
         self._taken |= any("weight_ih" not in own and "weight_hh" not in own for own in wide)
         chosen = _by_words(singles, left, self._cell)
         if chosen is None:
+            if wide and len(singles) > 1:
+                raise _UntoldError(f"no name tells which gates {', '.join(singles)} are, beside {', '.join(wide)}")
             self._taken |= len(singles) > 1
             # What stands alone beside one matrix of all others is the candidate, as the others are alike.
             order = [_CANDIDATES[self._cell]] if wide else left
@@ -265,7 +277,7 @@ def _by_words(names: Sequence[str], gates: Sequence[str], cell: str) -> Gates | 
 
     def hits(order: Sequence[str]) -> int:
         found = [len(of & {*WORDS[cell][gate]}) for of, gate in zip(words, order, strict=True)]
-        return sum(found) if all(found) else 0
+        return sum(found) if found.count(0) <= (len(found) > 2) else 0  # one name alone needs no word
 
     orders = sorted(permutations(gates, len(names)), key=hits, reverse=True)
     if not hits(orders[0]) or (len(orders) > 1 and hits(orders[1]) == hits(orders[0])):

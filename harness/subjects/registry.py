@@ -179,12 +179,13 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
             raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
         from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
         from harness.subjects.torch_module import TorchSubject
-        from harness.subjects.torch_own import OwnFormSubject
+        from harness.subjects.torch_own import OwnFormSubject, in_its_order
 
         factory: Any = given
         declared = declared_by(given, name) if conventions is None else conventions
         form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
         if form is not None and not form.drop_in:
+            form = in_its_order(factory, name, form, conventions)
             return OwnFormSubject(factory, name, form, conventions=conventions)
         if form is not None and declared.cell == "RNN":
             conventions = replace(declared, **dict.fromkeys(form.conventions.names, True))

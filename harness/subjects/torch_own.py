@@ -6,17 +6,21 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.parts import OPTIONS, PLAIN, having
+from harness.space.values import draw
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.form import Block, Form
+from harness.subjects.parameters_by_shape import SIZES
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
@@ -134,6 +138,41 @@ class OwnFormSubject(TorchSubject):
     def _blocks(self, name: str, config: RNNConfig) -> list[Block]:
         """Return its own parameters that hold one of torch's; none for the second bias of a layer that has one."""
         return self._form.blocks(name, config.num_directions) if role_of(name) in self._form.roles else []
+
+
+def in_its_order(factory: Any, name: str, form: Form, conventions: Conventions | None) -> Form:
+    """Return a form with the gates' rows in the order with which the class is torch's layer, if no name tells one.
+
+    The order of rows in a matrix of its own is the class's own choice, and no mistake. If it is torch's layer in no
+    order, that of torch is taken.
+    """
+    right, options = TorchSubject(getattr(torch.nn, form.conventions.cell)), form.offers
+    for sizes in SIZES if form.taken else ():
+        config = RNNConfig(
+            sizes.input_size,
+            sizes.hidden_size,
+            T=3,
+            N=2,
+            bias=options.get("bias", (True,))[0],
+            batch_first=form.conventions.batch_first,
+            hx=options.get("hx", (False,))[0],
+            dtype="float64" if "float64" in options.get("dtype", ("float64",)) else "float32",
+            cell=form.conventions.cell,
+        )
+        case = draw(config, "normal", 1)
+        expected = right.run(case).arrays
+        for order in permutations(form.cell.gates):
+            place = dict(zip(form.cell.gates, order, strict=True))
+            names = {
+                role: tuple(block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in blocks)
+                for role, blocks in form.names.items()
+            }
+            other = replace(form, names=names, order="".join(order))
+            arrays = OwnFormSubject(factory, name, other, conventions=conventions).run(case).arrays
+            # Another order differs in the first digits, and roundings in float32 do in the sixth.
+            if arrays and all(np.allclose(array, expected[of], 1e-3, 1e-3) for of, array in arrays.items()):
+                return other
+    return form
 
 
 def flattened(states: Sequence[Any]) -> list[Any]:

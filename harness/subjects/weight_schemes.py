@@ -10,7 +10,7 @@ import numpy as np
 from harness.space.case import Array
 from harness.space.config import weight_names
 from harness.space.errors import UsageError
-from harness.space.parts import CELLS
+from harness.space.parts import CELL_OF, CELLS
 
 
 class Scheme(NamedTuple):
@@ -111,7 +111,7 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
 def _in_order(named: dict[str, Array], orders: Mapping[str, str]) -> tuple[dict[str, Array], str]:
     """Return weights with the gates' rows in torch's order, and the order that they were in if that is another."""
     rows, size = [*named["weight_hh_l0"].shape, 0][:2]
-    cell = next((cell for cell, form in CELLS.items() if size and rows == len(form.gates) * size), "")
+    cell = CELL_OF.get(rows // size, "") if size and rows % size == 0 else ""
     if (order := orders.get(cell, "")) == "":
         return named, ""
     places = [order.index(gate) for gate in CELLS[cell].gates]

@@ -95,6 +95,38 @@ class OneBias(nn.Module):
         return h
 
 
+class UpdateFirst(nn.Module):
+    """A GRU whose matrices hold the rows of z before those of r, which no name tells."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.Wx: nn.Module = nn.Linear(input_size, 3 * hidden_size)
+        self.Wh = nn.Linear(hidden_size, 3 * hidden_size)
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        h, steps = hx[0], []
+        for x_t in x:
+            (iz, ir, in_), (hz, hr, hn) = self.Wx(x_t).chunk(3, 1), self.Wh(h).chunk(3, 1)
+            z = torch.sigmoid(iz + hz)
+            h = (1 - z) * torch.tanh(in_ + torch.sigmoid(ir + hr) * hn) + z * h
+            steps.append(h)
+        return torch.stack(steps), h[None]
+
+
+class ByLetter(nn.Module):
+    """A step of an LSTM whose candidate has a letter of the update gate's."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.W_i, self.W_f, self.W_o, self.W_u = (nn.Linear(input_size + hidden_size, hidden_size) for _ in range(4))
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        both = torch.cat([h, x], 1)
+        i, f, o = (torch.sigmoid(gate(both)) for gate in (self.W_i, self.W_f, self.W_o))
+        c = f * c + i * torch.tanh(self.W_u(both))
+        return o * torch.tanh(c), (o * torch.tanh(c), c)
+
+
 class Classifier(nn.Module):
     """An nn.LSTM behind which a Linear reads the last step."""
 
@@ -170,15 +202,30 @@ READ = {
         (
             "gates.weight, x2n.weight (rz, n) as weight_ih, gates.weight, h2n.weight (rz, n) as weight_hh, "
             "gates.bias, x2n.bias (rz, n) as bias_ih, gates.bias, h2n.bias (rz, n) as bias_hh; "
-            "rows taken in nn.GRU's order r, z, n; a cell: called once for each step"
+            "rows in the order r, z, n, with which it is an nn.GRU; a cell: called once for each step"
         ),
     ),
     OneBias: (
         [GRU.replace(bias=False, batch_first=True, loss="h_n", preparation="used")],
         (
-            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows taken in nn.GRU's order r, z, n; "
+            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows in the order r, z, n, with which it is an nn.GRU; "
             "x2h.bias stays zero: it cannot hold all of nn.GRU's biases; returns the last output alone; "
             "reads (N, T, input_size)"
+        ),
+    ),
+    UpdateFirst: (
+        [GRU.replace(hx=True, loss="both")],
+        (
+            "Wx.weight as weight_ih, Wh.weight as weight_hh, Wx.bias as bias_ih, Wh.bias as bias_hh; "
+            "rows in the order z, r, n, with which it is an nn.GRU"
+        ),
+    ),
+    ByLetter: (
+        [LSTM.replace(loss="both", hx=True)],
+        (
+            "W_i.weight, W_f.weight, W_u.weight, W_o.weight (i, f, g, o) as weight_hh and weight_ih side by side, "
+            "W_i.bias, W_f.bias, W_u.bias, W_o.bias (i, f, g, o) as bias_ih + bias_hh; "
+            "a cell: called once for each step"
         ),
     ),
     Classifier: (
@@ -229,12 +276,25 @@ class DropIn(nn.Module):
 
 def test_a_drop_in_for_a_layer_with_gates_is_compared_with_that() -> None:
     class Typed(DropIn):
-        def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
-            super().__init__(input_size, hidden_size, **options)
+        def __init__(
+            self,
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            device: Any = None,
+            dtype: Any = None,
+        ) -> None:
+            options = {"batch_first": batch_first, "dropout": dropout, "bidirectional": bidirectional}
+            super().__init__(input_size, hidden_size, num_layers, bias, **options, device=device, dtype=dtype)
 
     subject = as_subject(Typed)
 
     assert type(subject) is TorchSubject
+    assert subject.capabilities.offers["cell"] == ("GRU",)
     assert check_agreement(subject, draw(GRU.replace(num_layers=2), "normal")).verdict is Verdict.AGREES
 
 
@@ -243,6 +303,19 @@ class Pairs(nn.Module):
         super().__init__()
         self.a = nn.Linear(input_size + hidden_size, 2 * hidden_size)
         self.b = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+
+
+class PairAndSingles(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.a = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+        self.b, self.s = (nn.Linear(input_size + hidden_size, hidden_size) for _ in range(2))
+
+
+class Normed(UpdateFirst):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.Wx = nn.Sequential(nn.Linear(input_size, 3 * hidden_size, bias=False), nn.LayerNorm(3 * hidden_size))
 
 
 class Peepholes(nn.Module):
@@ -273,7 +346,9 @@ class Sizeless(nn.Module):
     ("layer", "said"),
     [
         (Pairs, "; as many rows as an nn.LSTM's, but a.weight and b.weight have several gates each\n"),
-        (Peepholes, "; w_ci, cell.bias_ih, cell.bias_hh are other vectors than one or two biases for each gate\n"),
+        (PairAndSingles, "; no name tells which gates b.weight, s.weight are, beside a.weight\n"),
+        (Normed, "Wx.1.weight (9,), Wx.1.bias (9,)"),
+        (Peepholes, "; w_ci, cell.bias_ih, cell.bias_hh are not one or two biases for each gate\n"),
         (Coupled, "has as many rows as an nn.GRU, but returns (4, 2, 3), (2, 3), (2, 3)\n"),
         (Sizeless, "takes no input_size and hidden_size\n"),
     ],

@@ -38,11 +38,13 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 
 FAR: Final = 200.0  # a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
+VERY_FAR: Final = 1e9  # such a sum for softsign and arctan, which rise as 1 - 1/s
+BOUND: Final = 10.0  # the largest modulus of a bounded function
 UNITS: Final = 3
 FEATURES: Final = 4  # of x, beside those that drive the gates
 # Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to ``SMALL``,
-# c is within 1, so that no usual limit cuts it off.
-LEVELS: Final = (0.2, 0.3, 0.5, 0.8)
+# c is within 0.4, so that no usual limit cuts it off.
+LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
 SMALL: Final = 0.3
 SEQUENCES: Final = 8
 SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
@@ -75,6 +77,12 @@ class Sight(NamedTuple):
     open: bool = False  # whether the ends of that gate are those with this one at its upper end
     activation: Activation = SIGMOID
     inside: float = 1.0
+
+
+def far_of(kind: Activation) -> float:
+    """Return a sum at which a function is at its end: within roundings of float64, or so far that others add nothing."""
+    ends = kind.value(np.array([FAR, 2 * FAR]))
+    return FAR if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
 
 
 class Weights(NamedTuple):
@@ -319,7 +327,9 @@ class GateInquiry:
         return None
 
     def _ends(self, activation: Activation) -> bool:
-        return bool(np.isfinite(activation.value(np.array([1e6]))).all() and abs(activation.value(np.array(1e6))) < 10)
+        return bool(
+            np.isfinite(activation.value(np.array([1e6]))).all() and abs(activation.value(np.array(1e6))) < BOUND
+        )
 
     def _function(self, s: Floats, v: Floats) -> tuple[Activation, float] | None:
         """Return the function, up to what multiplies it and is added to it, and what multiplies its argument."""
@@ -355,7 +365,8 @@ class GateInquiry:
     def _from_ends(self, sight: Sight, v: Floats) -> tuple[Floats, Floats]:
         main, high, low = v[0::3], v[1::3], v[2::3]
         kind = sight.activation
-        top, bottom = (float(kind.value(np.array(end))) for end in (FAR * sight.inside, -FAR * sight.inside))
+        far = far_of(kind)
+        top, bottom = (float(kind.value(np.array(end))) for end in (far * sight.inside, -far * sight.inside))
         reach = high - low
         if kind.name == "identity":  # up to what others add
             weight = reach / (2 * FAR)
@@ -397,11 +408,13 @@ class GateInquiry:
         others = sight.others if (sight.array, sight.arctanh) == ("output", True) else LEVELS[: self.G]
         each = 3 if m < 0 else 9
         drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
-        drives[:, k] = np.tile(np.repeat([0.0, FAR, -FAR], each // 3), number)
+        far = far_of(sight.activation)
+        drives[:, k] = np.tile(np.repeat([0.0, far, -far], each // 3), number)
         if m >= 0:
-            drives[:, m] = np.tile([LEVELS[m], FAR, -FAR], 3 * number)
+            end = far_of(self.sights[m].activation)
+            drives[:, m] = np.tile([LEVELS[m], end, -end], 3 * number)
             ends = np.arange(len(drives)) % 3 > 0
-            drives[ends, k] = FAR if sight.open else drives[ends, k]
+            drives[ends, k] = far if sight.open else drives[ends, k]
         for seed in range(SEEDS):
             diagonal = m if sight.diagonal else None
             seen = self._steps(sight.setting, seed, drives, Weights(each=each, diagonal=diagonal))
