@@ -432,8 +432,8 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
             Gated,
             (
                 "its parameters with input_size=5 and hidden_size=3 are both.weight (6, 8), both.bias (6,); its "
-                "matrices for x have 2 times hidden_size rows, and those for the state 2 times; expected 1 in an nn.RNN, "
-                "3 in an nn.GRU, 4 in an nn.LSTM, of both\n"
+                "matrices for x have 2 times hidden_size rows, and those for the state 2 times; expected "
+                "1 in an nn.RNN, 3 in an nn.GRU, 4 in an nn.LSTM, of both\n"
             ),
         ),
     ],

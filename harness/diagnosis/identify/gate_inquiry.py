@@ -80,7 +80,7 @@ class Sight(NamedTuple):
 
 
 def far_of(kind: Activation) -> float:
-    """Return a sum at which a function is at its end: within roundings of float64, or so far that others add nothing."""
+    """Return a sum at which a function is at its end, within roundings of float64 or of what others add to it."""
     ends = kind.value(np.array([FAR, 2 * FAR]))
     return FAR if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
 
