@@ -42,7 +42,7 @@ from harness.diagnosis.fresh import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
 from harness.report.complaints import Summary  # noqa: E402
-from harness.report.explained import clue_line, fails_line  # noqa: E402
+from harness.report.explained import fails_line  # noqa: E402
 from harness.report.facts import cause_of, failure_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
 from harness.report.reported import reported  # noqa: E402
@@ -169,7 +169,6 @@ def graded(layer: Layer, finding: Finding, explanation: Explanation) -> dict[str
     else:
         coarse = diagnosis.precision is not None and diagnosis.precision.explains
         said = cause_of(finding, explanation)[0] if diagnosis.cause or coarse else "unknown"
-        said += f"; {clue_line(explanation.clue)}" if explanation.clue is not None else ""
         grade = _graded(layer, said, diagnosis.certain or coarse)
         if explanation.factors is not None:
             grade["false"] = false_claims(layer, config, explanation.factors, grade["told"])

@@ -22,7 +22,6 @@ from harness.checks.lawfulness import laws_of
 from harness.checks.repeatability import answers_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.again import ByRegion
-from harness.diagnosis.clues import ByClue, Clue, clue_of
 from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.error_map import ErrorMaps, error_maps
@@ -90,7 +89,6 @@ class Explanation:
     factors: Factors | None = None
     where: Where | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
-    clue: Clue | None = None  # The clue that its wrong numbers have in common, where the cause is not known
     kernels: Kernels = NONE
     # The software and hardware that the subject computes on (``subjects.ground``).
     ground: Mapping[str, str] = field(default_factory=dict)
@@ -172,8 +170,9 @@ class Investigation:
         process = self.subject.capabilities.process
         if kernels.passes and finding.result.mismatches and process is not None:
             return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
-        region = ByRegion(name, finding.result, explanation.factors, self._derived)
-        return region if explanation.clue is None else ByClue(name, explanation.clue, region)
+        unknown = {one for found in self._identified.values() if found is not None for one in found.unknown}
+        forward = tuple(sorted(unknown & {"output", "readout", *finding.case.config.form.final}))
+        return ByRegion(name, finding.result, explanation.factors, self._derived, forward)
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -212,11 +211,8 @@ class Investigation:
         explanation, case = Explanation(), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
-            gated = finding.case.config.gated
             diagnosis = self._diagnosis(observations, finding, scope, until)
             explanation = replace(explanation, diagnosis=diagnosis)
-            if case is not None and not gated and not _certain(diagnosis):
-                explanation = replace(explanation, clue=clue_of(observations, finding, scope))
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
             factors = depends_on(
@@ -396,7 +392,6 @@ class Identity(NamedTuple):
     """What findings of one cause have in common."""
 
     like: str  # how it fails (``factors.like``)
-    clue: str
     error: str  # the type of an exception, and the file and line that raised it
     causes: tuple[str, ...]  # all that are possible
     kernels: tuple[str, ...]  # what makes it go away
@@ -409,7 +404,6 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
     factors, computed = explanation.factors, _computed_of(explanation.diagnosis)
     return Identity(
         like(finding.result),
-        "" if explanation.clue is None else str(explanation.clue),
         "" if finding.result.error is None else str(finding.result.error),
         _causes(explanation),
         explanation.kernels.passes,
@@ -421,14 +415,14 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
 def one_cause(one: Identity, other: Identity) -> bool:
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
-    Without a cause, they are the same if they have the same clue, go away with the same kernel, or have the same needs,
-    or if one line raises errors of one type. A mistake that was identified is the same one however it shows.
+    Without a cause, they are the same if they go away with the same kernel, or have the same needs, or if one line
+    raises errors of one type. A mistake that was identified is the same one however it shows.
     """
     if other.mistakes and other.mistakes[0] in one.mistakes:
         return True
     if one.like != other.like:
         return False
-    if (one.clue and one.clue == other.clue) or (one.error and one.error == other.error):
+    if one.error and one.error == other.error:
         return True
     if one.causes != other.causes or one.kernels != other.kernels:
         return False

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from harness.checks.repeatability import RUNS
-from harness.diagnosis.clues import Clue
 from harness.diagnosis.factors import IRREGULAR, Factors, Size
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
@@ -62,12 +61,6 @@ def where_line(where: Where) -> str:
     line += f"the first wrong {what} is {place}; {where.wrong} of {where.total} are wrong in themselves"
     line += f", and {where.follows} more only follow from these" if where.follows else ""
     return f"{line}; T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
-
-
-def clue_line(clue: Clue) -> str:
-    """Return what the wrong numbers have in common."""
-    what = clue.role if clue.role in {"output", "h_n", "readout"} else f"{clue.role}'s gradient"
-    return f"every wrong value of {what} {clue.text}"
 
 
 def fails_line(factors: Factors) -> str:

@@ -81,8 +81,6 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
         return failure_line(result), "measured"
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) is not None:
         return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
-    if explanation.clue is not None:
-        return explained.clue_line(explanation.clue), "cause unknown"
     unproved = result.verdict is Verdict.SUSPECT
     plain = diagnosis is None and not any(one.sort is Sort.VALUE for one in result.mismatches)
     return failure_line(result), "suspected" if unproved else "" if plain else "cause unknown"

@@ -104,9 +104,17 @@ class Asker:
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
+        self.hidden = ""  # an array that is left out of every answer
         self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
         self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Response | None] = {}
+
+    def without(self, name: str) -> Asker:
+        """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
+        other = Asker(self._observations, self._scope, self.nonlinearity)
+        other.hidden = name
+        other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
+        return other
 
     @property
     def subject(self) -> Subject:
@@ -284,7 +292,7 @@ class Asker:
         self._seconds += time.perf_counter() - start
         if self.questions >= ENOUGH and self._seconds > PATIENCE * self.questions:
             raise SlowError
-        arrays = {name: np.asarray(array, np.float64) for name, array in seen.outcome.arrays.items()}
+        arrays = {n: np.asarray(array, np.float64) for n, array in seen.outcome.arrays.items() if n != self.hidden}
         if seen.outcome.failure is not None or seen.unfit is not None:
             wrong = () if seen.unfit is None else seen.unfit.mismatches
             missing = [m.array for m in wrong if m.sort is Sort.MISSING and m.array.endswith(".grad")]

@@ -170,7 +170,7 @@ class IdentifiedCause:
                 off = (
                     np.abs(values_of(made[name]) - values_of(right)) > _error(made[name]) + _error(right)
                     for name, right in mended.items()
-                    if not name.endswith(".grad") or role_of(name) in known
+                    if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
                 )
                 if not any(one.any() for one in off):
                     return False if rounding is None else None
@@ -269,10 +269,10 @@ def reproduced(identified: Identification, seen: Sequence[Response], result: Res
 
 
 def _reproduced(identified: Identification, seen: Sequence[Response], result: Result) -> bool:
-    wrong = {m.array for m in result.mismatches}
-    if any(role_of(name) in identified.unknown for name in wrong):
+    wrong = {m.array for m in result.mismatches if m.array not in identified.unknown}
+    if not wrong or any(role_of(name) in identified.unknown for name in wrong):
         return False
-    plain = {m.array for m in result.mismatches if not m.probed}
+    plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
     exact = rounding_of("float64")  # of these runs themselves
     compared: dict[bool, list[tuple[Floats, Numbers, Numbers, float]]] = {False: [], True: []}  # by "is a gradient"
     for a in seen:
@@ -284,6 +284,7 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
         found, right = (_run_on(one, a, exact, network) for one in (network, right_of(a.case.config)))
         # Where there is a loss, what was given on the way forward alone tells of the states.
         returned = {n for n in found.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
+        returned -= {*identified.unknown}
         for n in plain & returned or returned:  # what probes show is inside, and not returned
             compared[n.endswith(".grad")].append((a.arrays[n], found[n], right[n], u))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):

@@ -15,12 +15,14 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from harness.diagnosis.identify.applied import Applied, found_in
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
 from harness.diagnosis.identify.limits import LimitInquiry
+from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
-from harness.diagnosis.identify.run import role_of
+from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
@@ -164,13 +166,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         if before is not None and all(explains(before.network, a, asker.rounding) for a in fresh_answers(asker)):
             network, step_known, first = before.network, True, PlaceResult(forward=True)
         else:
-            first = inquiry.identify()
-            network, step_known = Network(first.model, derived=first.derived), first.forward
-            generic = list(fresh_answers(asker, (None,)))
-            # Of a subject that always has several layers or directions, views tell what is wrong in the others.
-            single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
-            if not step_known or (single and not all(explains(network, a, asker.rounding) for a in generic)):
-                network, step_known, first = _otherwise_wired(asker, first, generic)
+            network, step_known, first = _single(asker, inquiry.identify())
         unknown = [] if step_known else ["the step"]
         unknown += first.unknown
         known: list[Response] = []
@@ -185,13 +181,35 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         fresh = list(fresh_answers(asker))
         wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}
         unknown = [{"the way back": ""}.get(part, part.removeprefix("large ")) for part in unknown]
-        unknown += ["the step"] if not all(name.endswith(".grad") for name in wrong) else []
+        returned = {name for name in wrong if not name.endswith(".grad")}
+        unknown += sorted(returned) if returned <= network.applied.keys() else ["the step"]
         unknown += roles if "" in unknown else [role_of(name) for name in wrong if name.endswith(".grad")]
-        unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, "the step")]
+        unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, *returned, "the step")]
         proved = [role for role in roles if role not in unknown]
         network = network.map(partial(_known_part, known=proved))
         fresh += [a for a in known if explains(network, a, asker.rounding)]
         return Identification(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+
+
+def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResult]:
+    """Return the network of a single layer, and whether its step is known, given what its first cases tell."""
+    generic = list(fresh_answers(asker, (None,)))
+
+    def holds(network: Network) -> bool:
+        return all(explains(network, a, asker.rounding) for a in generic)
+
+    network, step_known = Network(first.model, derived=first.derived), first.forward
+    # Of a subject that always has several layers or directions, views tell what is wrong in the others.
+    single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
+    known = step_known and (not single or holds(network))
+    if not known:
+        network, step_known, first = _otherwise_wired(asker, first, generic)
+        known = step_known and holds(network)
+    if not known or network.first.activated != 1:  # a factor of the states may be one of what is returned
+        others = [*_applying(asker, generic), *([(network, first)] if known else [])]
+        network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
+        step_known = step_known or bool(others)
+    return network, step_known, first
 
 
 def _otherwise_wired(
@@ -220,6 +238,29 @@ def _otherwise_wired(
             return back, True, result
     known = next((result for result in tried[1:] if result.forward), first)
     return Network(known.model, derived=known.derived), known.forward, known
+
+
+def _oddness(asker: Asker, generic: Sequence[Response], one: tuple[Network, PlaceResult]) -> tuple[bool, int]:
+    """Return how far a network is from what is sought: whether it leaves anything, and the number of its mistakes."""
+    whole = all(explains(one[0], a, asker.rounding) for a in generic)
+    return not whole, len(mistakes_of(one[0], asker.nonlinearity))
+
+
+def _applying(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
+    """Yield the network of a step that is known without the output, or h_n, with what is done to that, if known."""
+    for hidden in ("h_n", "output"):
+        part = LayerInquiry(asker.without(hidden)).identify()
+        network = Network(part.model, derived=part.derived, applied={hidden: Applied()})
+        if not part.forward or any(departing(network, a, asker.rounding) - {hidden} for a in generic):
+            continue
+        way = found_in(
+            [(values_of(run(network, a.case)[hidden]), a.arrays[hidden]) for a in generic if hidden in a.arrays],
+            asker.noise,
+        )
+        several = [replace(network, applied={hidden: way._replace(derived=derived)}) for derived in (True, False)]
+        fresh = list(fresh_answers(asker))
+        whole = (one for one in several if all(explains(one, a, asker.rounding) for a in fresh))
+        yield next(whole, several[0]), part
 
 
 def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:

@@ -261,7 +261,7 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
-    plain = (plain or a.shorter is not None) and network.wiring == PLAIN
+    plain = (plain or a.shorter is not None) and network.wiring == PLAIN and "output" not in network.applied
     return a.states if plain else None
 
 

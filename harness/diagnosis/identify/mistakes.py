@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
+from harness.diagnosis.identify.applied import Applied
 from harness.diagnosis.identify.gate_back_words import differences as back_differences
 from harness.diagnosis.identify.gate_words import differences as gate_differences
 from harness.diagnosis.identify.gate_words import lines as gate_lines
@@ -100,9 +101,18 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
         made = tuple(name for name, own in models.items() if one in own)
         others = tuple(name for name in models if name not in made)
         found.append(replace(one, models=made, others=others, words=_where(made, others, network.wiring)))
+    for name, way in network.applied.items():
+        if way == Applied():  # what is done to it is not known
+            continue
+        said, rest = f"returns {way.line(name)} as {name}", {n: one for n, one in network.applied.items() if n != name}
+        found.append(Mistake(said, f"{name} = {way.line(name)}", "", rewire=partial(_applying, applied=rest)))
     for sentence, yours, right, rewire in differences(network):
         found.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
     return found
+
+
+def _applying(network: Network, applied: Mapping[str, Applied]) -> Network:
+    return replace(network, applied=applied)
 
 
 def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:

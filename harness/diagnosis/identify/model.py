@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.applied import Applied
 from harness.diagnosis.identify.terms import (
     INPUT,
     START,
@@ -203,6 +204,7 @@ class Network:
     wiring: Wiring = PLAIN
     back: Wiring | None = None
     """The wiring of the way back, if that is not the adjoint of the way forward."""
+    applied: Mapping[str, Applied] = field(default_factory=dict)  # what is done to an array before it is returned
 
     def of(self, layer: int, direction: int, sizes: Sizes = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from harness.diagnosis.identify.activations import Activation, number
+from harness.diagnosis.identify.applied import Applied
 from harness.diagnosis.identify.gate_words import lines as gate_lines
 from harness.diagnosis.identify.gate_words import right_lines
 from harness.diagnosis.identify.gates import GatedModel
@@ -274,14 +275,17 @@ def _step_line(model: LayerModel, nonlinearity: str) -> str:
 def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
     """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
     wired = [(yours, right) for _, yours, right, _ in differences(network) if yours]
+    outer = [(f"{name} = {way.line(name)}", "") for name, way in network.applied.items() if way != Applied()]
     if isinstance(network.first, GatedModel):
         own, right = gate_lines(network.first), right_lines(network.first)
-        return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])]
+        return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])] + outer
     own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, LayerModel()))
     keys = list(
         dict.fromkeys([*own, *(right if not network.derived else lines(LayerModel(), nonlinearity, back=False))])
     )
-    return wired + [(own.get(key, ""), right.get(key, "")) for key in keys]
+    at = keys.index("h_n") + 1  # what is done to what is returned
+    pairs = [(own.get(key, ""), right.get(key, "")) for key in keys]
+    return [*wired, *pairs[:at], *outer, *pairs[at:]]
 
 
 __all__ = ["ONE", "condition", "lines", "number", "recurrence", "sum_of", "term"]

@@ -1,0 +1,78 @@
+"""Tests of what is done to an array before it is returned: each is found from a program that executes its line."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import as_subject, scope_of
+from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
+from harness.diagnosis.identify.applied import MATRICES, Applied
+from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.observations import Observations
+from tests.implementations import vectorised
+
+WAYS = [
+    ("output", Applied(0.5)),
+    ("output", Applied(3.0, ACTIVATIONS["sigmoid"])),
+    ("output", Applied(matrix="running mean", axis=0)),
+    ("output", Applied(-2.0, matrix="differences", axis=1)),
+    ("h_n", Applied(function=Activation("clip", (-0.25, 0.5)))),
+    *(("h_n", Applied(matrix=matrix, axis=-1)) for matrix in MATRICES if matrix),
+]
+
+
+def found_of(subject: Any, **factors: Any) -> tuple[Identification, list[str]]:
+    """Return what is identified of a subject, and its mistakes."""
+    scope = scope_of(as_subject(subject)).only(num_layers=1, bidirectional=False, **factors)
+    found = identify(Asker(Observations(as_subject(subject)), scope, "tanh"))
+    return found, [str(mistake) for mistake in mistakes_of(found.network, "tanh")]
+
+
+def returning(name: str, way: Applied) -> Any:
+    """Return a layer that is right but for what a line does to an array."""
+
+    def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        arrays = dict(zip(("output", "h_n"), vectorised(x, h0, weights, config), strict=True))
+        arrays[name] = eval(way.line(name), {"np": np, **arrays}).astype(x.dtype)  # noqa: S307 - the line is ours
+        return arrays["output"], arrays["h_n"]
+
+    return layer
+
+
+@pytest.mark.parametrize(("name", "way"), WAYS, ids=[way.line(name) for name, way in WAYS])
+def test_what_is_done_to_what_is_returned_is_found(name: str, way: Applied) -> None:
+    found, said = found_of(returning(name, way), batch_first=False)
+
+    assert (found.unknown, said) == ((), [f"returns {way.line(name)} as {name}"])
+
+
+class Rectified(torch.nn.Module):
+    """A layer whose output is nn.RNN's where that is positive."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = torch.nn.RNN(input_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = self.rnn(x, hx)
+        return output.relu(), h_n
+
+
+def test_gradients_go_back_through_it_as_autograd_takes_them() -> None:
+    found, said = found_of(Rectified)
+
+    assert (found.unknown, said) == ((), ["returns np.maximum(output, 0) as output"])
+
+
+def test_what_is_not_found_leaves_the_step_known() -> None:
+    def odd(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = vectorised(x, h0, {**weights, "bias_hh_l0": 0}, config)
+        return (output * np.exp(output).max()).astype(x.dtype), h_n
+
+    found, said = found_of(odd)
+
+    assert (found.unknown, said) == (("output",), ["ignores bias_hh: b_hh is never added"])
