@@ -30,6 +30,7 @@ from harness.diagnosis.identify.terms import (
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
+FROM_FIRST: Final = {"x[0] @ W_ih.T": "x[t] @ W_ih.T", "hx @ W_hh.T": "h[t-1] @ W_hh.T"}
 SHARE: Final = 0.5  # of the equations of a sum that relu leaves
 
 
@@ -158,7 +159,15 @@ class StepInquiry(Inquiry):
         return found
 
     def _shortened(self, model: LayerModel) -> LayerModel:
-        """Return a model whose several terms of x or h are one with a matrix that is read otherwise, if they are."""
+        """Return a model in fewer words, if it gives the same.
+
+        Several terms of x or h may be one with a matrix that is read otherwise. Where each step reads x[0] and hx, and
+        only the last one is returned, that is the first step.
+        """
+        if {"x[0] @ W_ih.T", "hx @ W_hh.T"} <= {name for name, _ in model.step}:
+            step = tuple((FROM_FIRST.get(name, name), coef) for name, coef in model.step)
+            if self._holds(other := replace(model, step=in_order(step), final="h[0]")):
+                return other
         for right in ("x[t] @ W_ih.T", "h[t-1] @ W_hh.T"):
             rest = tuple(one for one in model.step if not _of_part(right, one[0]))
             for name in ARRANGED if len(model.step) - len(rest) > 1 else ():
