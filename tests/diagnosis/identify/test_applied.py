@@ -70,7 +70,7 @@ def test_gradients_go_back_through_it_as_autograd_takes_them() -> None:
 
 def test_what_is_not_found_leaves_the_step_known() -> None:
     def odd(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-        output, h_n = vectorised(x, h0, {**weights, "bias_hh_l0": 0}, config)
+        output, h_n = vectorised(x, h0, {**weights, "bias_hh_l0": np.zeros(config.hidden_size)}, config)
         return (output * np.exp(output).max()).astype(x.dtype), h_n
 
     found, said = found_of(odd)
