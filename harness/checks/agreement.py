@@ -481,7 +481,7 @@ def failure_of(outcome: Outcome) -> Result | None:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
     if outcome.failure in {Failure.RAISED, *LOST}:
         failure = None if outcome.failure is Failure.RAISED else outcome.failure
-        raised = Raised.of(outcome.classes, outcome.traceback)
+        raised = Raised.of(outcome.classes if failure is None else (outcome.message,), outcome.traceback)
         return Result(
             Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback, failure=failure, raised=raised
         )

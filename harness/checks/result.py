@@ -23,6 +23,8 @@ that is seen from outside must not become one that only probes see.
 
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
+_NEWEST_FIRST: Final = "most recent call first"
+_INSTALLED: Final = re.compile(r"(site|dist)-packages|[/\\]lib[/\\]python\d[^/\\]*[/\\]")  # Python's own modules, too
 
 # The check that the same case gives the same answer again, and that the answer stays unchanged by a further call.
 TWICE: Final = "twice"
@@ -32,17 +34,17 @@ DERIVATIVES: Final = "derivatives"  # the check of directional derivatives, of o
 
 
 class Raised(NamedTuple):
-    """An error that was raised."""
+    """An error that was raised, or the end of the process."""
 
-    classes: tuple[str, ...]  # the names of its class and of the base classes, nearest first
+    classes: tuple[str, ...]  # the names of its class and of the base classes, nearest first; or how the process ended
     place: tuple[str, str] | None  # the file and line of its last frame, outside installed packages if there is one
 
     @classmethod
     def of(cls, classes: tuple[str, ...], traceback: str) -> Raised:
-        """Return an error of these classes with a traceback as Python writes it."""
+        """Return an error of these classes with a traceback as Python or faulthandler writes it."""
         frames: list[tuple[str, str]] = _FRAME.findall(traceback)
-        own = [frame for frame in frames if "site-packages" not in frame[0]]
-        return cls(classes, (own or frames)[-1] if frames else None)
+        own = [frame for frame in frames if not _INSTALLED.search(frame[0])]
+        return cls(classes, (own or frames)[0 if _NEWEST_FIRST in traceback else -1] if frames else None)
 
 
 class Verdict(Enum):
@@ -83,7 +85,7 @@ class Result:
     method: Method = Method.LOCAL
     excused_by: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
-    raised: Raised | None = None  # the error that the subject raised
+    raised: Raised | None = None  # the error that the subject raised, or how and where its process ended
     nondeterministic: bool = False  # true if the subject gave two answers to one question
     of_tanh: bool = False  # true if the accuracy of the subject's tanh was measured, and is wrong (``checks.accuracy``)
     law: str = ""  # the law that is broken
@@ -115,8 +117,8 @@ class Result:
 
     @property
     def error(self) -> tuple[str, Raised] | None:
-        """The error that was raised, if it is known where, and the law that it breaks, if any."""
-        known = self.raised is not None and self.raised.place is not None and self.failure is None
+        """The error that was raised, if it is known where, or the end of the process; and the law that it breaks."""
+        known = self.raised is not None and (self.raised.place is not None or self.failure is not None)
         return (self.law, self.raised) if known and self.raised is not None else None
 
     @property

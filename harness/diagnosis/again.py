@@ -66,10 +66,11 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
 
 @dataclass(frozen=True)
 class ByRegion:
-    """An excuse for failures like a finding that no fault explains, on configs where that finding shows.
+    """An excuse for failures like a finding of unknown cause, on configs where that finding shows.
 
-    If that is wrong in the forward pass, it also excuses gradients that are the derivative of what the subject itself
-    computes, as ``derived`` tells of a case.
+    An error of one line, or one end of the process, is excused wherever it shows. If the finding is wrong in the
+    forward pass, gradients are excused, too, that are the derivative of what the subject itself computes, as
+    ``derived`` tells of a case.
     """
 
     name: str
@@ -83,7 +84,7 @@ class ByRegion:
         wrong = [one.array for one in result.mismatches if not one.array.endswith(GRADIENTS)]
         if self.arrays and not set(wrong) <= set(self.arrays):
             return False
-        if _told_by_law(result, self.found):
+        if _told_by_law(result, self.found) or (result.error is not None and result.error == self.found.error):
             return True
         if like(result) != like(self.found):
             first = result.mismatches[0] if result.mismatches and like(self.found) == "values" else None
@@ -101,11 +102,16 @@ def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
 
 
 def _told_by_law(result: Result, found: Result) -> bool:
-    """Tell whether a law's other run failed as was found: at the same line, or in the form of the same array."""
+    """Tell whether a law's other run failed as was found: at the same line, or in the form of the same array.
+
+    A process may end without a line.
+    """
     first = result.mismatches[0] if result.mismatches else None
     if not result.law or found.law:
         return False
     if first is None:
+        if found.failure is not None and found.raised_at is None:
+            return result.raised == found.raised
         return result.raised_at is not None and result.raised_at == found.raised_at
     return is_of_form(found) and (first.array, first.sort) == (found.mismatches[0].array, found.mismatches[0].sort)
 

@@ -96,7 +96,7 @@ class Size:
             return f"from {self.smallest} to {max(fails)}"
         if by_width is None and self._but_powers():
             return f"from {self.smallest} on, except at powers of 2"
-        if by_width is None and len(self.passes) == 1:
+        if by_width is None and self._but_one():
             return f"from {self.smallest} on, except at {self.passes[0]}"
         return by_width or IRREGULAR
 
@@ -111,7 +111,13 @@ class Size:
                 return size >= self.smallest and size % width != 0
         if self._but_powers():
             return size >= self.smallest and size & (size - 1) != 0
+        if self._but_one():
+            return size >= self.smallest and size not in self.passes
         return bool(self.fails) and max(self.fails) < min(self.passes) and self.smallest <= size <= max(self.fails)
+
+    def _but_one(self) -> bool:
+        """Tell whether a failure shows at all sizes but one."""
+        return len(self.passes) == 1 and max(self.smallest, *self.fails, 0) > self.passes[0]
 
     def _but_powers(self) -> bool:
         """Tell whether a failure shows at all sizes but powers of 2, as halves of an axis, or pairs, have it."""
@@ -531,8 +537,11 @@ def _ordered(config: RNNConfig, one: str, other: str, scope: Scope, fails: Calla
 def like(result: Result) -> str:
     """Return the kind of a result, which for wrong numbers is ``values`` or ``gradients``.
 
-    Which array shows wrong numbers first does not matter then.
+    Which array shows wrong numbers first does not matter then. Broken memory may end a process at several lines, and
+    by several signals; an end that leaves no line is like no other.
     """
+    if result.failure is not None and result.raised is not None and result.raised_at is None:
+        return f"{result.kind}: {', '.join(result.raised.classes)}"
     if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in OF_VALUE:
         return result.kind
     return "gradients" if result.mismatches[0].array.endswith(".grad") else "values"

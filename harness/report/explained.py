@@ -63,14 +63,14 @@ def where_line(where: Where) -> str:
     return f"{line}; T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
 
 
-def fails_line(factors: Factors) -> str:
-    """Return what the failure needs, in a few words."""
+def fails_line(factors: Factors, *, ends: bool = False) -> str:
+    """Return what the failure needs, in a few words; ``ends`` says that it is the end of a process, which repeats."""
     condition, numbers = _condition(factors), "" if factors.numbers is None else _numbers(factors.numbers)
     said = [f"with {condition}"] * bool(condition) + [numbers] * bool(numbers)
     irregular = [name for name, size in factors.sizes.items() if size.pattern == IRREGULAR]
     if irregular and not numbers:
-        perhaps = "perhaps not deterministic, or memory read before it is written"
-        said.append(f"irregular in {', '.join(irregular)}: {perhaps}")
+        perhaps = "" if ends else ": perhaps not deterministic, or memory read before it is written"
+        said.append(f"irregular in {', '.join(irregular)}{perhaps}")
     return ", ".join(said) or "at every size, whatever the other factors are"
 
 

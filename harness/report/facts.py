@@ -197,7 +197,7 @@ def _conditions(one: _Explained) -> Iterator[Fact]:
     if one.explanation.answers is not None:
         yield Fact("fails", explained.answers_line(one.explanation.answers))
     if (factors := one.explanation.factors) is not None:
-        yield Fact("fails", explained.fails_line(factors))
+        yield Fact("fails", explained.fails_line(factors, ends=one.finding.result.failure is not None))
         if (passing := explained.passing_line(factors)) is not None:
             yield Fact("passes", passing)
         if free := explained.independent_line(factors):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
-from harness.checks.agreement import Observation, observe
+from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import Raised, Result
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.factors import IRREGULAR, Factors, Size, depends_on
@@ -18,7 +18,7 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import fails_line
 from harness.search.evidence import Certificate
 from harness.search.record import Finding
-from harness.space.outcome import Outcome
+from harness.space.outcome import Failure, Outcome
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")
 AGREES = Result(Verdict.AGREES)
@@ -155,6 +155,7 @@ def test_sizes_without_a_pattern_are_not_listed() -> None:
     found = factors(RNNConfig(1, 3), lambda config: config.hidden_size in {3, 5, 11})
 
     assert fails_line(found).startswith("irregular in hidden_size: perhaps not deterministic, or memory read")
+    assert fails_line(found, ends=True) == "irregular in hidden_size"
 
 
 def test_that_some_numbers_pass_is_said_and_which() -> None:
@@ -239,15 +240,16 @@ def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:
 
 def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so() -> None:
     every, only, odd = Size(1, (2, 9), ()), Size(1, (), (2, 3, 5, 8, 9)), Size(1, (3, 9), (2, 4, 8))
-    upto = Size(2, (3, 4), (9, 10))
+    upto, but = Size(2, (3, 4), (9, 10)), Size(1, (2, 4, 5, 8, 9), (6,))
 
     covered = {
         name: [
             value for value in (1, 2, 4, 5, 6, 7, 100) if Factors(sizes={"T": size}).covers(RNNConfig(1, 1, T=value))
         ]
-        for name, size in (("every", every), ("only", only), ("odd", odd), ("upto", upto))
+        for name, size in (("every", every), ("only", only), ("odd", odd), ("upto", upto), ("but", but))
     }
 
+    assert covered.pop("but") == [1, 2, 4, 5, 7, 100]
     assert covered == {"every": [1, 2, 4, 5, 6, 7, 100], "only": [1], "odd": [1, 5, 7], "upto": [2, 4]}
 
 
@@ -317,6 +319,35 @@ def test_a_law_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
     assert not ByRegion("3f9c2a11", plain, needs).excuses(here, of_output)
     assert ByRegion("3f9c2a11", raised, needs).excuses(here, law_raised)
     assert not ByRegion("3f9c2a11", raised, needs).excuses(here, elsewhere)
+
+
+SEGV = "its process died of SIGSEGV"
+STACK = 'Stack (most recent call first):\nFile "/usr/lib/python3.11/ctypes/__init__.py", line 5\n'
+LINE = STACK + 'File "mine.py", line 3\n'
+ELSEWHERE, EXIT = LINE.replace("3\n", "4\n"), "its process ended with exit code 7"
+
+
+@pytest.mark.parametrize(
+    ("found", "met", "anywhere", "within"),
+    [
+        ((SEGV, LINE), (SEGV, LINE + 'File "mine.py", line 9'), True, True),
+        ((SEGV, LINE), (SEGV, ELSEWHERE), False, True),  # memory that was broken before
+        ((SEGV, LINE), (EXIT, ""), False, False),
+        ((EXIT, ""), (EXIT, ""), True, True),
+        ((EXIT, ""), (EXIT.replace("7", "8"), ""), False, False),
+        ((EXIT, ""), (SEGV, LINE), False, False),
+    ],
+)
+def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *, anywhere: bool, within: bool) -> None:
+    def ended(message: str, traceback: str) -> Result:
+        result = failure_of(Outcome(failure=Failure.CRASHED, message=message, traceback=traceback))
+        assert result is not None
+        return result
+
+    known = ByRegion("3f9c2a11", ended(*found), Factors({"bidirectional": True}))
+
+    assert known.excuses(observation(RNNConfig(1, 1)), ended(*met)) is anywhere
+    assert known.excuses(observation(RNNConfig(1, 1, bidirectional=True)), ended(*met)) is within
 
 
 def test_a_used_module_raises_as_its_call_before_does() -> None:
