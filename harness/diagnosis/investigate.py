@@ -63,6 +63,8 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
 
+ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
+
 PINNED: Final = ("hx", "bias")  # a subject may compute one thing with it, and another one without
 
 
@@ -94,6 +96,7 @@ class Explanation:
     ground: Mapping[str, str] = field(default_factory=dict)
     # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.
     judgement: Judgement | None = None
+    unlooked: str = ""  # Why the cause was not looked for, if it was not
     # The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted.
     answers: int | None = None
     # The subject's outcome on the finding's case, if it was run for the explanation.
@@ -111,6 +114,7 @@ class Investigation:
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
+    _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
@@ -187,7 +191,7 @@ class Investigation:
 
     def known_of(self, finding: Finding) -> Explanation:
         """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
-        return self.explanations.get(finding.id) or self._keep(finding, Explanation())
+        return self.explanations.get(finding.id) or self._keep(finding, Explanation(unlooked=ENDED))
 
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
         explanation = replace(explanation, judgement=judge_worst(finding.result))
@@ -212,7 +216,8 @@ class Investigation:
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
             diagnosis = self._diagnosis(observations, finding, scope, until)
-            explanation = replace(explanation, diagnosis=diagnosis)
+            unlooked = "" if _certain(diagnosis) else self._slow
+            explanation = replace(explanation, diagnosis=diagnosis, unlooked=unlooked)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
             factors = depends_on(
@@ -238,7 +243,8 @@ class Investigation:
         """Return the cause of a finding: the first that a check tells, or what was identified.
 
         The checks before come first because what they look for shows as many mistakes; those after, because many
-        mistakes show as what they look for.
+        mistakes show as what they look for. So a missing declaration is no cause where nothing else could be looked
+        for.
         """
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_BEFORE, question)) is not None:
@@ -250,7 +256,8 @@ class Investigation:
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
             return Diagnosis(cause, cause.new[1:], line=line)
-        return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
+        after = tuple(check for check in CHECKS_AFTER if not (self._slow and check is _undeclared))
+        return _first_of(after, question) or _precision(observations, finding)
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""
@@ -291,7 +298,10 @@ class Investigation:
         shown = (config.nonlinearity, *shown_by(config), *pins.items())
         if shown not in self._identified:
             known = [found for found in self._identified.values() if found is not None and found.pins == pins]
-            found = identified_of(observations, scope.only(**pins), case, known[-1] if known else None)
+            try:
+                found = identified_of(observations, scope.only(**pins), case, known[-1] if known else None)
+            except SlowError as slow:
+                found, self._slow = None, str(slow)
             self._identified[shown] = None if found is None else replace(found, pins=pins)
         return self._identified[shown]
 

@@ -16,10 +16,13 @@ from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import OF_TORCH
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import Factors
-from harness.diagnosis.investigate import Explanation, Investigation
+from harness.diagnosis.identify import ask
+from harness.diagnosis.investigate import ENDED, Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
 from harness.diagnosis.where import judge_worst
 from harness.report.explained import fails_line
+from harness.report.facts import failure_line
+from harness.report.reported import reported
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
@@ -460,10 +463,25 @@ def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_to
     subject = as_subject(implementations.without_b_hh)
     finding = hunt(subject).finding
     assert finding is not None
-    investigation = Investigation(subject)
+    known = Investigation(subject).known_of(finding)
 
-    assert investigation.known_of(finding) == Explanation(judgement=judge_worst(finding.result))
-    assert investigation.known_of(finding).judgement is not None
+    assert known == Explanation(unlooked=ENDED, judgement=judge_worst(finding.result))
+    assert known.judgement is not None
+    assert reported(finding, known).certainty == "cause not looked for"
+
+
+def test_where_a_subject_is_too_slow_to_be_asked_a_missing_declaration_is_no_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject = as_subject(implementations.without_b_hh)
+    finding, scope = hunt(subject).finding, scope_of(subject).only(T=1, N=1, input_size=1, hidden_size=1)
+    assert finding is not None
+    monkeypatch.setattr(ask, "PATIENCE", 0.0)
+
+    told = reported(finding, Investigation(subject).explain(finding, scope))
+
+    assert (told.cause, told.certainty) == (failure_line(finding.result), "cause not looked for")
+    assert any(fact.name == "cause" and "each takes long" in fact.text for fact in told.facts)
 
 
 def three_mistakes(x: Any, h0: Any, weights: Any, config: Any) -> Any:

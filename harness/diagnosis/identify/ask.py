@@ -91,7 +91,7 @@ ENOUGH: Final = 10  # questions that tell how long one takes
 
 
 class SlowError(Exception):
-    """Raised where a subject takes too long to be asked some hundred questions."""
+    """Raised where a subject takes too long to be asked some hundred questions; it says so."""
 
 
 class Asker:
@@ -291,7 +291,7 @@ class Asker:
         seen = self._observations.of(case, with_probes=False)
         self._seconds += time.perf_counter() - start
         if self.questions >= ENOUGH and self._seconds > PATIENCE * self.questions:
-            raise SlowError
+            raise SlowError("that takes hundreds of calls, and each takes long")
         arrays = {n: np.asarray(array, np.float64) for n, array in seen.outcome.arrays.items() if n != self.hidden}
         if seen.outcome.failure is not None or seen.unfit is not None:
             wrong = () if seen.unfit is None else seen.unfit.mismatches

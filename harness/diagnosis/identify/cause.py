@@ -12,7 +12,7 @@ from harness.checks.agreement import Observation, observe
 from harness.checks.lawfulness import asked_by, laws_of
 from harness.checks.result import Raised, Result
 from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
+from harness.diagnosis.identify.ask import Asker, Response, rounding_of
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
@@ -366,14 +366,15 @@ def identified_of(
 ) -> Identification | None:
     """Return what a subject computes with a case's nonlinearity and stack; ``None`` if the step is not known.
 
-    Nor is it where each question takes long, an answer has a shape that no sum here has, or every h is projected.
+    Nor is it where an answer has a shape that no sum here has, or every h is projected. Raises ``SlowError`` where each
+    question takes long.
     """
     if 0 not in scope.proj_size:
         return None
     try:
         asker = Asker(observations, scope, case.config.nonlinearity)
         found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
-    except (SlowError, ValueError, ArithmeticError):  # a singular matrix is a ValueError
+    except (ValueError, ArithmeticError):  # a singular matrix is a ValueError
         return None
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
 

@@ -16,7 +16,7 @@ from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
 from harness.checks.laws import LAWS
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.ask import Asker, SlowError
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.layer import FINAL
@@ -352,7 +352,8 @@ def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
 
     subject = as_subject(slow)
 
-    assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
+    with pytest.raises(SlowError):
+        identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
     assert len(calls) < 20
 
 
