@@ -199,6 +199,8 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
         return all(explains(network, a, asker.rounding) for a in generic)
 
     network, step_known = Network(first.model, derived=first.derived), first.forward
+    if first.rounded:
+        return network, False, first
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
     known = step_known and (not single or holds(network))

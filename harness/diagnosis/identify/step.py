@@ -15,8 +15,9 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, reco
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import ONE, Blank, Coef, Extent, LayerModel, Sum, When, in_order
+from harness.diagnosis.identify.model import ONE, RIGHT, Blank, Coef, Extent, LayerModel, Sum, When, in_order
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
+from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import (
     ADDED,
     ARRANGED,
@@ -27,10 +28,12 @@ from harness.diagnosis.identify.terms import (
     WRITTEN,
     Flow,
 )
+from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 FROM_FIRST: Final = {"x[0] @ W_ih.T": "x[t] @ W_ih.T", "hx @ W_hh.T": "h[t-1] @ W_hh.T"}
+COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 SHARE: Final = 0.5  # of the equations of a sum that relu leaves
 
 
@@ -68,6 +71,9 @@ class StepInquiry(Inquiry):
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
         kinds = self._kinds()
+        if len(kinds) == 1 and self._rounded():
+            self.found.rounded = True
+            return False
         self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         number = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
@@ -98,6 +104,25 @@ class StepInquiry(Inquiry):
         self.asker.shorter = ""
         self.model = first or self.model
         return first is not None
+
+    def _rounded(self) -> bool:
+        """Tell whether the activation, and short cases, are nn.RNN's but for some roundings of the coarsest dtype.
+
+        An activation that is another one by a formula, as an approximation of nn.RNN's is, was found before.
+        """
+        s, h = self._table(TABLE[:1], "x")
+        if self.place != (0, 0) or _is(self._nonlinearity, s, h, self.noise):
+            return False
+        answers = [a for T in (1, SHORT) for a in self.answers(T, 1)]
+        if all(explains(RIGHT, a, self.asker.rounding) for a in answers):
+            return False
+        return all(
+            np.abs(a.arrays[name] - v).max(initial=0) <= COARSE * np.abs(v).max(initial=0)
+            for a in answers
+            for name, expected in run(RIGHT, a.case).items()
+            for v in [values_of(expected)]
+            if name in a.arrays
+        )
 
     def _shown_by(self) -> float:
         """Return the least weights with which so many states are not 0 as the equations of a sum are counted on."""
@@ -282,7 +307,7 @@ class StepInquiry(Inquiry):
         for through in ("hx",) if self.place[0] else ("x", "hx"):  # what a layer above reads is not free
             s, h = self._table(TABLE[:1], through)
             if s.size and np.ptp(h):
-                if (np.abs(h - own.value(s)) <= 64 * self.noise * (1 + np.abs(s))).all():
+                if _is(own, s, h, self.noise):
                     return [(own, 1.0)]
                 if found := recognised(*self._table(TABLE, through), self.noise):
                     return [*found, (own, 1.0)]
@@ -535,6 +560,11 @@ class StepInquiry(Inquiry):
             forward(model, f, self.asker.nonlinearity, self._steps_of(a, model))
             fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL[n](f)).max() <= 64 * self.noise]
         return next(iter(fits), None)
+
+
+def _is(kind: Activation, s: Floats, h: Floats, noise: float) -> bool:
+    """Tell whether a function has these values at s."""
+    return bool((np.abs(h - kind.value(s)) <= 64 * noise * (1 + np.abs(s))).all())
 
 
 def _ended_before(f: Flow) -> Flow:

@@ -357,6 +357,17 @@ def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
     assert len(calls) < 20
 
 
+def test_a_subject_that_rounds_more_is_not_asked_what_else_it_may_compute() -> None:
+    def coarse(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        return tuple(array.astype(np.float16).astype(array.dtype) for array in (output, h_n))
+
+    found, _ = found_of(coarse, SCOPE.only(loss=None))
+
+    assert "the step" in found.unknown
+    assert found.questions < 100  # a step that no sum explains is asked some 1,000
+
+
 def test_an_unknown_gradient_leaves_a_proved_mistake_of_the_step_certain() -> None:
     model, _ = drawn(Random("0/5"))
     scaled = replace(model, step=((model.step[0][0], Coef(scale="np.sqrt(I)")), *model.step[1:]), limits={})
