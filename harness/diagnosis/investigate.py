@@ -174,9 +174,9 @@ class Investigation:
         process = self.subject.capabilities.process
         if kernels.passes and finding.result.mismatches and process is not None:
             return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
-        unknown = {one for found in self._identified.values() if found is not None for one in found.unknown}
-        forward = tuple(sorted(unknown & {"output", "readout", *finding.case.config.form.final}))
-        return ByRegion(name, finding.result, explanation.factors, self._derived, forward)
+        identified = filter(None, self._identified.values())
+        unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
+        return ByRegion(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -321,7 +321,12 @@ class Investigation:
         """
         if finding.result.failure is not None:
             return lambda case, _name: observations.of(case, with_probes=False).outcome.failure is None
-        vague = {one.name for one in self._excuses if isinstance(one, ByRegion | ByKernel)}
+        vague = {
+            one.name
+            for one in self._excuses
+            if isinstance(one, ByRegion | ByKernel)
+            or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
+        }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:

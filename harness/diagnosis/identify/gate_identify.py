@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Final
@@ -12,7 +12,13 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
-from harness.diagnosis.identify.identify import Identification, fresh_answers, seen_in
+from harness.diagnosis.identify.identify import (
+    Identification,
+    applying_to,
+    fresh_answers,
+    returned_by_themselves,
+    seen_in,
+)
 from harness.diagnosis.identify.inquiry import departing, explains
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.run import role_of
@@ -32,7 +38,11 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
             found = _layer(asker, config.cell)
             known = Network(STEPS[config.cell] if found is None else found, derived=True)
         fresh = list(fresh_answers(asker))
-        forward = _all(known, [a for a in fresh if a.case.config.loss is None], asker)
+        generic = [a for a in fresh if a.case.config.loss is None]
+        if not _all(known, generic, asker):
+            known = next(_applying(asker, config.cell, generic), known)
+        left = {name for a in generic for name in departing(known, a, asker.rounding)}  # of what is returned
+        forward = left <= known.applied.keys()
         if forward and not _all(known, fresh, asker):
             known = find_back(asker, known)
         if forward:
@@ -40,10 +50,19 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
                 known, answers = seen_in(asker, view, known)
                 fresh += answers
         wrong = {name for a in fresh for name in departing(known, a, asker.rounding)}
-        unknown = ["the step"] * any(not name.endswith(".grad") for name in wrong)
+        unknown = sorted(left) if forward else ["the step"]
         unknown += sorted({role_of(name) for name in wrong if name.endswith(".grad")})
         roles = {role_of(name) for a in fresh for name in a.arrays if name.endswith(".grad")}
         return Identification(known, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+
+
+def _applying(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:
+    """Yield the network of a step that is known without one array, with what is done to that, if known."""
+    for hidden in returned_by_themselves(generic):
+        model = _layer(asker.without(hidden), cell)
+        network = None if model is None else Network(model, derived=True)
+        if network is not None and (found := applying_to(asker, network, hidden, generic)) is not None:
+            yield found
 
 
 def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:

@@ -154,6 +154,10 @@ class Identification:
         """True if every number that was returned is known."""
         return not self.unknown
 
+    def unknown_of(self, config: RNNConfig) -> set[str]:
+        """Return the arrays of the way forward that are not known."""
+        return {"output", "readout", *config.form.final} & {*self.unknown}
+
 
 def identify(asker: Asker, config: RNNConfig | None = None, before: Identification | None = None) -> Identification:
     """Return what a subject computes, by the coefficients of its sums.
@@ -250,19 +254,37 @@ def _oddness(asker: Asker, generic: Sequence[Response], one: tuple[Network, Plac
 
 def _applying(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
     """Yield the network of a step that is known without the output, or h_n, with what is done to that, if known."""
-    for hidden in ("h_n", "output"):
+    for hidden in returned_by_themselves(generic):
         part = LayerInquiry(asker.without(hidden)).identify()
-        network = Network(part.model, derived=part.derived, applied={hidden: Applied()})
-        if not part.forward or any(departing(network, a, asker.rounding) - {hidden} for a in generic):
-            continue
-        way = found_in(
-            [(values_of(run(network, a.case)[hidden]), a.arrays[hidden]) for a in generic if hidden in a.arrays],
-            asker.noise,
-        )
-        several = [replace(network, applied={hidden: way._replace(derived=derived)}) for derived in (True, False)]
-        fresh = list(fresh_answers(asker))
-        whole = (one for one in several if all(explains(one, a, asker.rounding) for a in fresh))
-        yield next(whole, several[0]), part
+        network = Network(part.model, derived=part.derived)
+        if part.forward and (applying := applying_to(asker, network, hidden, generic)) is not None:
+            yield applying, part
+
+
+def returned_by_themselves(generic: Sequence[Response]) -> list[str]:
+    """Return the arrays of single layers to which something may be done alone: not h_n if the output ends with it."""
+
+    def ends(a: Response) -> bool:
+        last = None if a.returned is None or "h_n" not in a.arrays else a.returned[-1]
+        return last is not None and np.array_equal(last, a.arrays["h_n"][-1])
+
+    names = dict.fromkeys(name for a in generic for name in a.arrays)
+    return [name for name in names if name not in ("output", "h_n") or not all(map(ends, generic))]
+
+
+def applying_to(asker: Asker, network: Network, name: str, generic: Sequence[Response]) -> Network | None:
+    """Return a network with what is done to an array before it is returned, which alone it may not give.
+
+    Nothing is done to it if that is not found. The result is ``None`` if the network does not give the others.
+    """
+    network = replace(network, applied={name: Applied()})
+    if any(departing(network, a, asker.rounding) - {name} for a in generic):
+        return None
+    pairs = [(values_of(run(network, a.case)[name]), a.arrays[name]) for a in generic if name in a.arrays]
+    way = found_in(pairs, asker.noise)
+    several = [replace(network, applied={name: way._replace(derived=derived)}) for derived in (True, False)]
+    fresh = list(fresh_answers(asker))
+    return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
 
 
 def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import composed_gates
 from benchmarks.composed import differing
@@ -114,6 +115,38 @@ def test_nothing_is_said_of_what_is_right(spec: str) -> None:
 
     assert found.whole
     assert said_of(found) == []
+
+
+class Returning(torch.nn.Module):
+    """nn.LSTM, but for what is done to an array before it is returned."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(input_size, hidden_size)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        output, (h_n, c_n) = self.lstm(x, state)
+        return self.done(output, h_n, c_n)
+
+    def done(self, output: Any, h_n: Any, c_n: Any) -> Any:
+        return output.relu(), (h_n, c_n)
+
+
+class Halved(Returning):
+    """It returns half of c_n."""
+
+    def done(self, output: Any, h_n: Any, c_n: Any) -> Any:
+        return output, (h_n, 0.5 * c_n)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [(Returning, "returns np.maximum(output, 0) as output"), (Halved, "returns 0.5 * c_n as c_n")],
+)
+def test_what_is_done_to_what_is_returned_is_told(layer: Any, sentence: str) -> None:
+    found = identified(as_subject(layer))
+
+    assert (found.unknown, said_of(found)) == ((), [sentence])
 
 
 def test_no_cause_is_named_of_a_step_that_no_sum_makes(tmp_path: Any) -> None:
