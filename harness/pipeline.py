@@ -31,13 +31,13 @@ from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import SEARCHING, Budget
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination, equal_of, examine
-from harness.search.guard import Guarded, Hang
+from harness.search.guard import Guarded, Hang, uninterrupted
 from harness.search.joint_scope import joint_scope
 from harness.search.narrow import Narrowed
 from harness.search.options import Options
 from harness.search.plan import PlannedCase
 from harness.search.preparation import asked_scope
-from harness.search.record import Finding, SearchRecord, Stop
+from harness.search.record import Finding, SearchRecord
 from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
@@ -85,25 +85,27 @@ def run_pipeline(
             if recognised.earlier is None:
                 keeping(event, investigation.known_of(event))
             search.pass_over(recognised)
-    read_as, of_dropout = subject.capabilities.read_as, None
-    done = Examination(search.record, contract=options.contract, read_as=read_as)
+    done = Examination(search.record, contract=options.contract, read_as=subject.capabilities.read_as)
     if shard is None or shard.number == 1:
         rest = (1 - SEARCHING) * (seconds or 0.0)
         until = math.inf if seconds is None else max(start + seconds, time.perf_counter() + rest)
         done = examine(subject, search.record, options, until=until, rest=rest)
+    with uninterrupted(search.record.interrupt) as attempt:
         if done.refusals is not None and done.refusals.findings:
             keeping.refusals(done.refusals)
-        of_dropout = reported_dropout(subject, done, keeping)
+        of_dropout = attempt(partial(reported_dropout, subject, done, keeping))
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
-    same = same_as_the_first_stage(subject, bits)
-    done.equal = equal_of(subject.capabilities.stages, same.values())
-    search.record.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
-    found = []
-    for finding in done.hunt.findings:
-        explanation = investigation.known_of(finding)
-        if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
-            keeping(finding, explanation)
-        found.append(reported(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
+        same = attempt(partial(same_as_the_first_stage, subject, bits)) or {}
+        done.equal = equal_of(subject.capabilities.stages, same.values())
+        search.record.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
+        found = []
+        for finding in done.hunt.findings:
+            explanation = investigation.known_of(finding)
+            if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
+                attempt(partial(keeping, finding, explanation))
+            if finding.id not in keeping.places:
+                keeping(finding, explanation, with_script=False)
+            found.append(reported(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     about = subject.capabilities
     return Summary(done, tuple(found), about.place, of_dropout, about.stages, about.source)
 
@@ -161,7 +163,7 @@ class Upgrading:
             earlier, later = (partial(_fails, subject) for subject in self._subjects)
             return compared(old, new, self._joint.behaviour, (earlier, later))
         except KeyboardInterrupt:
-            new.examination.hunt.stop = Stop.INTERRUPTED
+            new.examination.hunt.interrupt()
             return None
 
 

@@ -1,6 +1,7 @@
 """Tests of the way of a subject through the rooms."""
 
 import runpy
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -49,22 +50,26 @@ def run_here(path: Path, _timeout: float = 0.0) -> Ended:
     return Ended(Fate.ERROR, "")
 
 
-def test_an_interrupt_while_a_finding_is_kept_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_while_a_finding_is_kept_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
     subject, calls = as_subject(implementations.without_b_hh), list[int]()
 
-    def interrupted_once(*arguments: Any, **named: Any) -> Any:
+    def interrupted(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
+        if len(calls) <= times:
+            signal.raise_signal(signal.SIGINT)
         return offer(*arguments, **named)
 
-    monkeypatch.setattr("harness.store.keep.offer", interrupted_once)
+    monkeypatch.setattr("harness.store.keep.offer", interrupted)
     done = run_pipeline(subject, scope_of(subject), Options(100), folder=str(tmp_path), warn=pytest.fail)
 
     (told,) = done.findings
     assert done.examination.interrupted
     assert told.saved is not None
     assert (told.saved.folder / "case.json").exists()
+    assert told.saved.no_script.startswith("an interrupt came") is (times == 2)
     assert told.certain
 
 

@@ -258,13 +258,14 @@ def _searched(
 ) -> Summary:
     """Search a subject, of an upgrade the old one (0) or the new one (1)."""
     from harness.pipeline import run_pipeline
+    from harness.search.guard import uninterrupted
 
     name, options = target.subject.name, target.options
     observe = outputs.observing(name, options.seed)
     if upgrading is not None:
         options = replace(options, narrowed=upgrading.narrowed(number))
     with _progress(name, quiet=quiet) as progress:
-        return run_pipeline(
+        done = run_pipeline(
             target.subject,
             target.scope,
             options,
@@ -273,6 +274,11 @@ def _searched(
             progress=progress,
             observe=observe,
         )
+    if done.examination.interrupted:
+        click.get_current_context().with_resource(
+            uninterrupted(int)
+        )  # what was found is reported before the command ends
+    return done
 
 
 def _one_after_the_other(

@@ -153,7 +153,7 @@ def examine(
             done.dropout = _dropout(subject, hunt, options.cases, until) if is_module or unseen else None
             done.refusals = _refusals(subject, hunt, until + rest) if options.contract == KERNEL else None
         except KeyboardInterrupt:
-            hunt.stop = Stop.INTERRUPTED
+            hunt.interrupt()
     return done
 
 

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.protocol import Subject
+
+T = TypeVar("T")
 
 
 class Hang(BaseException):
@@ -73,7 +75,7 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
 
     Python discards an exception raised inside a garbage collector's callback, and Hypothesis installs such a callback;
     also, a subject may catch everything. So the signal is recorded, too. SIGTERM is heeded as Ctrl-C is, but for
-    workers. In threads other than the main one, which no signal reaches, this does nothing.
+    workers.
     """
     noted = False
 
@@ -90,13 +92,41 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
         if noted:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(lambda _number: note) as previous:
         yield ask
-        return
-    ending = [signal.SIGINT, *([signal.SIGTERM] if parent_process() is None else [])]  # a worker ends at SIGTERM
-    previous: dict[int, Any] = {number: signal.signal(number, note) for number in ending}
+
+
+@contextmanager
+def uninterrupted(note: Callable[[], object]) -> Iterator[Callable[[Callable[[], T]], T | None]]:
+    """Let no interrupt lose what was found, while it is kept and reported; ``note`` is called for each that comes.
+
+    What takes long is done by the function that this gives: an interrupt ends that alone, and it returns ``None``.
+    """
+
+    def attempt(function: Callable[[], T]) -> T | None:
+        try:
+            with _handled(previous.get):
+                return function()
+        except KeyboardInterrupt:
+            note()
+            return None
+
+    with _handled(lambda _number: lambda *_: note()) as previous:
+        yield attempt
+
+
+@contextmanager
+def _handled(by: Callable[[int], Any]) -> Iterator[dict[int, Any]]:
+    """Handle each signal that interrupts by another handler, and give those before.
+
+    In threads other than the main one, which no signal reaches, this does nothing.
+    """
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        ending = [signal.SIGINT, *([signal.SIGTERM] if parent_process() is None else [])]  # a worker ends at SIGTERM
+        previous |= {number: signal.signal(number, by(number)) for number in ending}
     try:
-        yield ask
+        yield previous
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

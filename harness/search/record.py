@@ -161,6 +161,10 @@ class SearchRecord:
         hung = sum(is_last(finding.result.failure, finding.result.message) for finding in self.findings)
         return self.total + hung
 
+    def interrupt(self) -> None:
+        """Note that an interrupt ended it."""
+        self.stop = Stop.INTERRUPTED
+
     def report(self, case: Case, result: Result, certificate: Certificate) -> Finding:
         """Add a failure to the findings, and return it as one."""
         finding = Finding(self.subject, case, result, certificate, self.accepted)

@@ -19,7 +19,7 @@ from harness.oracle.compare import Sort
 from harness.search.budget import Budget
 from harness.search.checker import CheckedCase, Checker
 from harness.search.evidence import Certificate
-from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang
+from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang, uninterrupted
 from harness.search.narrow import narrow
 from harness.search.options import Options
 from harness.search.plan import units
@@ -115,7 +115,7 @@ class Search:
             return False
         with suppress(StopIteration, KeyboardInterrupt):  # the latter comes back if the search was over
             self._events.throw(error)
-        self.record.stop = Stop.INTERRUPTED
+        self.record.interrupt()
         return True
 
     def pass_over(self, recognised: Recognised) -> None:
@@ -146,11 +146,14 @@ class Search:
             record.stop = Stop.FINDING
             self._report_as_it_is(hang.why, (hang.case, hang.result))
         except KeyboardInterrupt:
-            record.stop = Stop.INTERRUPTED
-            self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
-        record.log.close(record)
-        record.seconds = self._budget.elapsed()
-        record.ground = ground_of(self._given, next((d for d in record.scope.device if d != "meta"), "meta"))
+            with uninterrupted(record.interrupt):
+                record.interrupt()
+                self._report_as_it_is("interrupted")  # not confirmed, because a subject that hung once may hang again
+        with uninterrupted(record.interrupt) as attempt:
+            record.log.close(record)
+            record.seconds = self._budget.elapsed()
+            device = next((d for d in record.scope.device if d != "meta"), "meta")
+            record.ground = attempt(partial(ground_of, self._given, device)) or {}
 
     def _report_as_it_is(self, why: str, instead: tuple[Case, Result] | None = None) -> None:
         """Report the failure that is being pursued, which ``why`` ends, or else another one, if there is one."""

@@ -37,16 +37,18 @@ def keep(
     *,
     accepted: Accepted = STRICT,
     tolerance: str = "derived",
+    with_script: bool = True,
 ) -> Kept:
-    """Write a finding into a folder of its own below ``directory``, with a script that was run.
+    """Write a finding into a folder of its own below ``directory``, with a script that was run, which takes longest.
 
     Raises ``OSError`` if that fails.
     """
     with TemporaryDirectory(prefix="rnn-harness-") as place:
-        folder = Path(place)
+        folder, reason = Path(place), "an interrupt came before it was run"
         try:
-            made = offer(finding, subject, folder, accepted=accepted, tolerance=tolerance, outcome=explanation.outcome)
-            reason = made.reason
+            if with_script:
+                outcome = explanation.outcome
+                reason = offer(finding, subject, folder, accepted=accepted, tolerance=tolerance, outcome=outcome).reason
         except Hang:
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
@@ -74,13 +76,18 @@ class Keeping:
     # The places, by the finding's id; ``None`` where a finding could not be kept.
     places: dict[str, Kept | None] = field(default_factory=dict)
 
-    def __call__(self, finding: Finding, explanation: Explanation) -> None:
+    def __call__(self, finding: Finding, explanation: Explanation, *, with_script: bool = True) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
         subject = Guarded(self.subject)
         within = self.accepted if finding.accepted is None else finding.accepted
         tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
         try:
-            kept = keep(finding, explanation, subject, self.folder, accepted=within, tolerance=tolerance)
+            kept = keep(
+                *(finding, explanation, subject, self.folder),
+                accepted=within,
+                tolerance=tolerance,
+                with_script=with_script,
+            )
         except OSError as error:
             kept = None
             self.warn(f"--findings {self.folder}: the finding could not be kept: {error}")
