@@ -79,5 +79,5 @@ class ByIdentified(ByCheck):
     cause: IdentifiedCause
 
     def left(self, observation: Observation, result: Result) -> Result:
-        """Return a result without what the identified layer explains, if only gradients remain that are not known."""
+        """Return a result without what the identified layer explains."""
         return self.cause.left(self.subject, observation, result)

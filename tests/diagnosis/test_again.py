@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis, Investigation
 from harness.search.record import Finding
 from harness.subjects.protocol import Subject, scope_of
@@ -106,6 +108,49 @@ def test_a_mistake_is_not_recognised_where_another_shows_beside_it() -> None:
 
     assert explains(diagnosis, subject, case)
     assert not explains(diagnosis, PlantedSubject(named("IgnoresBiasIH")), case)
+
+
+def stack(x: Any, h0: Any, weights: Any, config: Any) -> tuple[list[Any], list[Any]]:
+    """Return the outputs of every layer of a stack that never adds b_hh, and the last states."""
+    below, outputs, last = x, [], []
+    for layer in range(config.num_layers):
+        h, steps = h0[layer], []
+        for x_t in below:
+            s = x_t @ weights[f"weight_ih_l{layer}"].T + h @ weights[f"weight_hh_l{layer}"].T
+            h = np.tanh(s + weights[f"bias_ih_l{layer}"])
+            steps.append(h)
+        last.append(h)
+        below = np.stack(steps)
+        outputs.append(below)
+    return outputs, last
+
+
+def rows_exchanged(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    outputs, last = stack(x, h0, weights, config)
+    return outputs[-1].copy(), np.stack(last[::-1])
+
+
+def last_layer_halved(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    outputs, last = stack(x, h0, weights, config)
+    factor = x.dtype.type(1 if config.num_layers == 1 else 0.5)
+    return outputs[-1] * factor, np.stack(last)
+
+
+@pytest.mark.parametrize(
+    ("function", "T", "left"),
+    [(rows_exchanged, 1, [("h_n", None)]), (last_layer_halved, 3, [("output", None)])],
+)
+def test_what_a_mistake_explains_of_a_failure_is_none_of_what_is_left(function: Any, T: int, left: Any) -> None:
+    subject, config = as_subject(function), RNNConfig(2, 3, T=1, hx=True)
+    cause = diagnosed(subject, draw(config, "normal")).cause
+    assert isinstance(cause, IdentifiedCause)
+    observation = observe(subject, draw(config.replace(num_layers=2, T=T), "normal"))
+    result = assess(observation)
+
+    found = cause.left(subject, observation, result)
+
+    assert [(one.array, one.layer) for one in found.mismatches] == left
+    assert len(result.mismatches) > 1
 
 
 def test_a_mistake_of_some_layers_is_recognised_where_the_layers_below_are_seen_alone() -> None:

@@ -54,7 +54,8 @@ class _Memory:
 
 
 # A case is held against each cause that is known, most of which share a network.
-_RUNS: Final = _Memory(12)
+_SEEN: Final = _Memory(4)
+_RUNS: Final = _Memory(32)
 _MENDED: Final = _Memory(200)
 
 
@@ -110,7 +111,10 @@ class IdentifiedCause:
         if of_shapes(result):
             other = ill_shaped(self.identified, observation, result, self.said)
             return other is not None and other.new == self.new and other.raised == self.raised
-        seen = seen_of(subject, observation, result)
+        return self._explains(subject, seen_of(subject, observation, result), result)
+
+    def _explains(self, subject: Subject, seen: list[Response], result: Result) -> bool:
+        """Tell it of what was seen."""
         if not seen or not result.mismatches or not reproduced(self.identified, seen, result):
             return False
         whole = max(seen, key=lambda a: len(a.arrays))
@@ -125,12 +129,44 @@ class IdentifiedCause:
         return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
 
     def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
-        """Return a result without what this explains, if only gradients remain that are not known."""
-        left = tuple(m for m in result.mismatches if role_of(m.array) in self.identified.unknown)
-        known = tuple(m for m in result.mismatches if m not in left)
-        if left and known and self.explains(subject, observation, replace(result, mismatches=known)):
-            return replace(result, mismatches=left)
-        return result
+        """Return a result without the mismatches that this explains, if it explains some of them.
+
+        Of one layer among several, the output may be explained and what is above it not. Where something is not on the
+        way forward, no gradient is.
+        """
+        if laws_of(result) or of_shapes(result):
+            return result
+        seen, every = seen_of(subject, observation, result), observation.case.config.num_layers
+        unlike = [self._unlike(a) for a in seen]
+        names = {(name, a.case.config.num_layers) for a, several in zip(seen, unlike, strict=True) for name in several}
+        forward = any(layers == every and not name.endswith(".grad") for name, layers in names)
+
+        def stays(name: str, layers: int) -> bool:
+            unknown = role_of(name) in self.identified.unknown or (forward and name.endswith(".grad"))
+            return unknown or (name, layers) in names
+
+        left = tuple(
+            one
+            for one in result.mismatches
+            if (one.probed and names) or stays(one.array, every if one.layer is None else one.layer + 1)
+        )
+        known = tuple(one for one in result.mismatches if one not in left)
+        if not (left and known):
+            return result
+        rest = [
+            a._replace(arrays={n: v for n, v in a.arrays.items() if not stays(n, a.case.config.num_layers)})
+            for a in seen
+        ]
+        explained = self._explains(subject, rest, replace(result, mismatches=known))
+        return replace(result, mismatches=left) if explained else result
+
+    def _unlike(self, a: Response) -> set[str]:
+        """Return the arrays of an answer that the identified layer does not give; all if it has no shapes there."""
+        rounding = rounding_of(a.case.config.plain.dtype)
+        try:
+            return differing(a, _run_on(self.identified.network, a, rounding, self.identified.network), rounding)
+        except ValueError:
+            return set(a.arrays)
 
     def _in_float64(self, subject: Subject, a: Response) -> list[Response] | None:
         """Return what the subject gives on a case's numbers in float64, if it can; ``None`` if it fails there."""
@@ -237,6 +273,11 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
 
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
     """Return what was observed of a case, or what a subject gives on those that a law asks which the result breaks."""
+    found: list[Response] = _SEEN.of(_seen_of, subject, observation, result)
+    return found
+
+
+def _seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
     if not laws_of(result):
         return answers_of(observation, result)
     asked = [case for law in laws_of(result) for case in asked_by(subject, observation.case, law)]
