@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harness.space.parts import OPTIONS, PLAIN
+from harness.space.parts import CELL_OF, OPTIONS, PLAIN
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.programs import subject_of
@@ -84,7 +84,7 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
             raise SubjectError(f"{name}: {place}: no such file")
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
-    told = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
+    told = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS, "cell_of": CELL_OF}
     command = [str(Path(found).absolute()), str(WORKER), spec, json.dumps(told)]
     return subject_of(command, name, _NEEDS, conventions)
 

@@ -25,6 +25,7 @@ from typing import Any
 
 UNSENT: dict[str, Any] = {}  # The fields of a config that are not sent, with their values
 OPTIONS: list[str] = []  # The arguments of nn.RNN's constructor besides its sizes
+CELL_OF: dict[int, str] = {}  # The cells by the blocks of H rows in each parameter
 
 GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
 
@@ -42,6 +43,7 @@ def main() -> None:
     told = json.loads(sys.argv[2])
     UNSENT.update(told["unsent"])
     OPTIONS.extend(told["options"])
+    CELL_OF.update((int(blocks), cell) for blocks, cell in told["cell_of"].items())
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.stdout = sys.stderr
@@ -246,12 +248,12 @@ def _of_class(cls: Any) -> Any:
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    bases = {base.__name__ for base in cls.__mro__ if base in (torch.nn.GRU, torch.nn.LSTM)}
     conventions = getattr(cls, "conventions", {})
     conventions = conventions if isinstance(conventions, dict) else dict.fromkeys(conventions, True)
-    conventions = dict({name.lower(): True for name in bases}, **conventions)
+    if (cell := _cell_of(cls)) != "RNN":
+        conventions = dict({cell.lower(): True}, **conventions)
 
-    def lstm(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any, c0: Any = None) -> Any:
+    def run_layer(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any, c0: Any = None) -> Any:
         if config.drops:
             raise NotImplementedError("dropout in training: its masks are unknown")
         given_states = {"hx": h0} if c0 is None else {"hx": h0, "cx": c0}
@@ -292,12 +294,22 @@ def _of_class(cls: Any) -> Any:
         return tuple(found.values()) + (dict(zip(by, zeros)),)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any) -> Any:
-        return lstm(x, h0, weights, config, cotangents, lengths)
+        return run_layer(x, h0, weights, config, cotangents, lengths)
 
-    made: Any = lstm if conventions.get("lstm") else rnn
+    made: Any = run_layer if conventions.get("lstm") else rnn
     vars(made)["offers"] = {"batched": (True, False)}
     vars(made)["conventions"] = conventions
     return made
+
+
+def _cell_of(cls: Any) -> str:
+    """Return the cell of a class with nn.RNN's state_dict, which the rows of its recurrent matrix tell."""
+    size = 2
+    try:
+        rows = len(cls(1, size).state_dict()["weight_hh_l0"])
+    except Exception:  # another class, or one that raises: the first call says what is wrong
+        return "RNN"
+    return CELL_OF.get(rows // size, "RNN") if rows % size == 0 else "RNN"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness import Failure, RNNConfig, draw
+from harness import Failure, RNNConfig, Verdict, draw
+from harness.checks.agreement import check_agreement
 from harness.cli.check import _under
 from harness.cli.main import cli
 from harness.diagnosis.investigate import Investigation
@@ -121,6 +122,18 @@ def test_a_function_is_told_of_there_as_it_is_here(name: str) -> None:
         assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in one.arrays.items()} == {
             n: (a.dtype, a.shape, a.tobytes()) for n, a in other.arrays.items()
         }
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+def test_a_class_is_compared_there_with_the_layer_that_it_stands_for(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.py").write_text(
+        f"import torch\nclass Mine(torch.nn.Module):\n"
+        f"    def __new__(cls, *sizes, **options):\n        return torch.nn.{cell}(*sizes, **options)\n"
+    )
+    subject = find_subject(elsewhere("classes.py:Mine"))
+
+    assert subject.capabilities.conventions.cell == cell
+    assert check_agreement(subject, draw(RNNConfig(2, 3, T=3, N=2, cell=cell), "normal", 1)).verdict is Verdict.AGREES
 
 
 @pytest.mark.kernels
