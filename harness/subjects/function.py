@@ -32,6 +32,9 @@ from harness.subjects.protocol import SubjectError
 # The names of the arguments that a function may take; it may leave some out.
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
 
+# nn.RNN's own names of arguments, by which a function may call its own: they are passed by position.
+LAYERS_NAMES: Final = {"input": "x", "hx": "h0", "cx": "c0"}
+
 # The parts of the space that a function is asked for only if it takes a certain argument, by that argument.
 OPENS: Final[dict[str, dict[str, Any]]] = {
     **{FACTORS[name].argument: {name: tuple(dict.fromkeys(FACTORS[name].torch))} for name in having("argument")},
@@ -44,7 +47,7 @@ ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
 
 SIGNATURES: Final = f"""\
 expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:
-{", ".join(GIVEN)}; README.md and docs/how-to.md explain each"""
+{", ".join(GIVEN)} (or input, hx and cx, before all others); README.md and docs/how-to.md explain each"""
 
 
 class FunctionSubject:
@@ -246,8 +249,16 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 
 
 def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
-    """Return what a function is passed for its parameters that take no name: by their names, or the documented four."""
-    only = [p for p in _parameters(function, name) if p.kind is p.POSITIONAL_ONLY]
+    """Return what a function is passed for its parameters that take no name: by their names, or the documented four.
+
+    Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known.
+    """
+    leading = [p for p in _parameters(function, name) if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    own = max((i for i, p in enumerate(leading, 1) if p.name in LAYERS_NAMES), default=0)
+    called = tuple(LAYERS_NAMES.get(p.name, p.name) for p in leading[:own])
+    if called and {*called} <= {*GIVEN} and len({*called, *(p.name for p in leading[own:])}) == len(leading):
+        return called
+    only = [p for p in leading if p.kind is p.POSITIONAL_ONLY]
     names = tuple(p.name for p in only)
     if set(names) <= set(GIVEN):
         return names
@@ -267,7 +278,7 @@ def _called_by_name(function: Callable[..., Any], positional: Sequence[str]) -> 
 
 def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     positional = _by_position(function, name)
-    parameters = [p for p in _parameters(function, name) if p.kind is not p.POSITIONAL_ONLY]
+    parameters = [p for p in _parameters(function, name)[len(positional) :] if p.kind is not p.POSITIONAL_ONLY]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         names = {*positional, *(p.name for p in parameters)}
         return tuple(name for name in GIVEN if name not in OPENS or name in names)  # more has to be named explicitly

@@ -11,11 +11,11 @@ import os
 import shlex
 import shutil
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.space.parts import CELL_OF, OPTIONS, PLAIN
 from harness.subjects.conventions import named_conventions
-from harness.subjects.function import FunctionSubject
+from harness.subjects.function import LAYERS_NAMES, FunctionSubject
 from harness.subjects.programs import subject_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.wire import UNSENT
@@ -84,7 +84,8 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
             raise SubjectError(f"{name}: {place}: no such file")
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
-    told = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS, "cell_of": CELL_OF}
+    told: dict[str, Any] = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
+    told |= {"cell_of": CELL_OF, "layers_names": LAYERS_NAMES}
     command = [str(Path(found).absolute()), str(WORKER), spec, json.dumps(told)]
     return subject_of(command, name, _NEEDS, conventions)
 

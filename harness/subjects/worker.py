@@ -27,6 +27,8 @@ UNSENT: dict[str, Any] = {}  # The fields of a config that are not sent, with th
 OPTIONS: list[str] = []  # The arguments of nn.RNN's constructor besides its sizes
 CELL_OF: dict[int, str] = {}  # The cells by the blocks of H rows in each parameter
 
+LAYERS_NAMES: dict[str, str] = {}  # nn.RNN's own names of arguments, by which a function may call its own
+
 GIVEN = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
 
 FINAL = {"LSTM": ("h_n", "c_n")}  # The names of the final states by the cell, of others h_n alone
@@ -43,6 +45,7 @@ def main() -> None:
     told = json.loads(sys.argv[2])
     UNSENT.update(told["unsent"])
     OPTIONS.extend(told["options"])
+    LAYERS_NAMES.update(told["layers_names"])
     CELL_OF.update((int(blocks), cell) for blocks, cell in told["cell_of"].items())
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
@@ -107,8 +110,17 @@ def _found(spec: str) -> Any:
 
 
 def _positional(function: Any) -> list[str]:
-    """Return what is passed for the parameters that take no name: by their names, or the documented four."""
-    only = [one for one in inspect.signature(function).parameters.values() if one.kind is one.POSITIONAL_ONLY]
+    """Return what is passed for the parameters that take no name: by their names, or the documented four.
+
+    Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known.
+    """
+    every = inspect.signature(function).parameters.values()
+    leading = [one for one in every if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    own = max((i for i, one in enumerate(leading, 1) if one.name in LAYERS_NAMES), default=0)
+    called = [LAYERS_NAMES.get(one.name, one.name) for one in leading[:own]]
+    if called and set(called) <= set(GIVEN) and len({*called, *(one.name for one in leading[own:])}) == len(leading):
+        return called
+    only = [one for one in leading if one.kind is one.POSITIONAL_ONLY]
     required = [one.name for one in only if one.default is one.empty]
     in_order = len(required) == 4 and all(one == GIVEN[i] or one not in GIVEN for i, one in enumerate(required))
     names = [one.name for one in only]
@@ -122,8 +134,8 @@ def _called_by_name(function: Any, positional: list[str]) -> Any:
 
 def _taken(function: Any, spec: str) -> list[str]:
     positional = _positional(function)
-    every = inspect.signature(function).parameters.values()
-    parameters = [one for one in every if one.kind is not one.POSITIONAL_ONLY]
+    every = list(inspect.signature(function).parameters.values())
+    parameters = [one for one in every[len(positional) :] if one.kind is not one.POSITIONAL_ONLY]
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         names = {*positional, *(one.name for one in parameters)}
         return [name for name in GIVEN if name in GIVEN[:4] or name in names]

@@ -50,6 +50,7 @@ def test_h0_is_zeros_where_no_hx_is_passed() -> None:
         lambda x, h0, weights, config, sizes: None,
         lambda inputs, state: None,
         lambda x, /, y: None,
+        lambda h0, hx: None,  # one argument by two names
         lambda *things: None,
     ],
 )
@@ -74,11 +75,13 @@ def test_parameters_that_take_no_name_are_passed_by_their_names_or_in_the_docume
         lambda x, h0, weights, config, /: note(x, h0, weights, config),
         lambda frames, state, parameters, how, scale=1.0, /: note(frames, state, parameters, how),
         lambda config, x, /, h0, *, weights: note(x, h0, weights, config),
+        lambda input, config, weights, hx: note(input, hx, weights, config),  # noqa: A006 - nn.RNN's own name
+        lambda weights, hx, x, *, config: note(x, hx, weights, config),
     ]
     for function in functions:
         assert as_subject(function).run(CASE).failure is None
 
-    assert seen == [(CASE.x.shape, H_N.shape, sorted(CASE.weights), CASE.config)] * 3
+    assert seen == [(CASE.x.shape, H_N.shape, sorted(CASE.weights), CASE.config)] * len(functions)
 
 
 @pytest.mark.parametrize("function", [lambda frames, state, /: None, lambda h0, x, parameters, config, /: None])

@@ -73,6 +73,9 @@ any_.contract = "kernel"
 def by_place(frames, h0, parameters, config, /):
     return frames + config.N, h0 + parameters["weight_hh_l0"].sum()
 
+def own_names(input, hx, weights, config):
+    return input + config.N, hx + weights["weight_hh_l0"].sum()
+
 def ignores(x, h0, weights, config):
     if config.num_layers > 1 or config.bidirectional or config.batch_first or config.nonlinearity != "tanh":
         raise NotImplementedError("one layer, time first")
@@ -107,7 +110,7 @@ def elsewhere(spec: str) -> str:
     return str(Elsewhere(sys.executable, spec))
 
 
-@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_", "by_place", "lstm"])
+@pytest.mark.parametrize("name", ["rnn", "none", "text", "raises", "any_", "by_place", "own_names", "lstm"])
 def test_a_function_is_told_of_there_as_it_is_here(name: str) -> None:
     here, there = find_subject(f"mine.py:{name}"), find_subject(elsewhere(f"mine.py:{name}"))
 
