@@ -34,6 +34,12 @@ CELLS: Final = {
     "GRU": CellForm("rzn", ("hx",), ("h_n",)),
     "LSTM": CellForm("ifgo", ("hx", "cx"), ("h_n", "c_n")),
 }
+ORDERS: Final = {
+    "iofg": ("ONNX",),
+    "ifog": ("Core ML", "Caffe"),
+    "igfo": ("TensorFlow 1",),
+    "zrn": ("ONNX", "Keras", "oneDNN"),
+}  # the frameworks by the order in which they have the gates' rows, where it is another than torch's
 CELL_OF: Final = {len(form.gates): cell for cell, form in CELLS.items()}  # by the blocks of H rows in each parameter
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 LOSSES: Final = (None, "output", "h_n", "both")

@@ -10,7 +10,7 @@ import numpy as np
 from harness.space.case import Array
 from harness.space.config import weight_names
 from harness.space.errors import UsageError
-from harness.space.parts import CELL_OF, CELLS
+from harness.space.parts import CELL_OF, CELLS, ORDERS
 
 
 class Scheme(NamedTuple):
@@ -21,14 +21,13 @@ class Scheme(NamedTuple):
     names: Mapping[str, str]
     # true if a step is ``x @ W``, False if it is ``x @ W.T``; ``None`` if code of both kinds has these names.
     transposed: bool | None
-    orders: Mapping[str, str] = {}  # the order of the gates' rows by the cell, where it is another than torch's
 
 
 # The names that are known, each of one layer. A prefix may stand before them all: ``simple_rnn/kernel:0``.
 SCHEMES: Final = (
-    Scheme("Keras", {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias"}, True, {"GRU": "zrn"}),
+    Scheme("Keras", {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias"}, True),
     Scheme("Flax", {"weight_ih": "i/kernel", "weight_hh": "h/kernel", "bias_ih": "i/bias", "bias_hh": "h/bias"}, True),
-    Scheme("ONNX", {"weight_ih": "W", "weight_hh": "R", "bias": "B"}, False, {"GRU": "zrn", "LSTM": "iofg"}),
+    Scheme("ONNX", {"weight_ih": "W", "weight_hh": "R", "bias": "B"}, False),
     Scheme("NumPy code", {"weight_ih": "Wx", "weight_hh": "Wh", "bias": "b"}, None),
     Scheme("NumPy code", {"weight_ih": "Wxh", "weight_hh": "Whh", "bias": "bh"}, None),
     Scheme("NumPy code", {"weight_ih": "W_xh", "weight_hh": "W_hh", "bias_ih": "b_xh", "bias_hh": "b_hh"}, None),
@@ -98,7 +97,7 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
     fits = [turn for turn in (False, True) if _fits(*(_turned(a) if turn else a for a in (w, r)))]
     known = [] if scheme.transposed is None else [scheme.transposed]
     for turn in ([one for one in fits if one in known] or fits or known or [False]) if w.ndim == 2 else [False]:
-        named, order = _in_order(_named(own, turn=turn), scheme.orders)
+        named, order = _in_order(_named(own, turn=turn), scheme.of)
         symbols = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
         both = "bias" in own and own["bias"].shape[-1:] == (2 * len(named["weight_hh_l0"]),)
         symbols["bias"] = "[b_ih, b_hh]" if both else "b_ih + b_hh"
@@ -108,11 +107,12 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
         yield Translated({**named, **rest}, f"names of {scheme.of}: {words}")
 
 
-def _in_order(named: dict[str, Array], orders: Mapping[str, str]) -> tuple[dict[str, Array], str]:
-    """Return weights with the gates' rows in torch's order, and the order that they were in if that is another."""
+def _in_order(named: dict[str, Array], framework: str) -> tuple[dict[str, Array], str]:
+    """Return weights with the gates' rows in torch's order, and the framework's order if that is another."""
     rows, size = [*named["weight_hh_l0"].shape, 0][:2]
     cell = CELL_OF.get(rows // size, "") if size and rows % size == 0 else ""
-    if (order := orders.get(cell, "")) == "":
+    of_cell = (one for one, several in ORDERS.items() if framework in several and CELL_OF[len(one)] == cell)
+    if (order := next(of_cell, "")) == "":
         return named, ""
     places = [order.index(gate) for gate in CELLS[cell].gates]
     blocks = {name: np.split(array, len(order)) for name, array in named.items() if len(array) == rows}

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of
-from harness.diagnosis.identify.gate_words import ORDERS
 from harness.diagnosis.identify.gates import OWN, SIGMOID, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.space.parts import ORDERS
 
 Change = Callable[[GatedModel], GatedModel]
 

@@ -10,14 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.space.parts import ORDERS
 
-# The orders of rows that other frameworks have, which torch's differs from.
-ORDERS: Final = {
-    "iofg": "ONNX's",
-    "ifog": "that of Core ML and Caffe",
-    "igfo": "TensorFlow 1's",
-    "zrn": "that of ONNX, Keras and oneDNN",
-}
 PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
 PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
 
@@ -265,8 +259,12 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
         absent = [name for name in OWN if name not in names and _reads(model, name)]
         of = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
         said = f"reads {of} in the order {', '.join(order)}"
-        said += f", {ORDERS[order]}" if order in ORDERS else f", not {', '.join(letters)}"
+        said += f", {_whose(ORDERS[order])}" if order in ORDERS else f", not {', '.join(letters)}"
         yield Difference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
+
+
+def _whose(frameworks: Sequence[str]) -> str:
+    return f"{frameworks[0]}'s" if len(frameworks) == 1 else f"that of {listed(frameworks)}"
 
 
 def _first_moved(order: str, letters: list[str]) -> str:
