@@ -142,7 +142,7 @@ class JoinedStateFirst(Joined):
 
 
 class JoinedSwapped(Joined):
-    swaps = (1,)
+    swaps = tuple(range(1, 9))  # where both matrices are square
 
 
 class JoinedForgets(Joined):
@@ -763,7 +763,7 @@ def test_a_class_that_cannot_be_compared_is_refused(layer: Any, said: str) -> No
         (StepWithoutBias, PLAIN, "IgnoresBiasHH"),
         pytest.param(StepRelu, PLAIN, "AlwaysRelu", marks=pytest.mark.long),
         pytest.param(StepForgetful, PLAIN, "ForgetsState", marks=pytest.mark.long),
-        pytest.param(JoinedSwapped, PLAIN.replace(num_layers=2), "ConcatenatesInOtherOrder", marks=pytest.mark.long),
+        pytest.param(JoinedSwapped, PLAIN.replace(num_layers=2), "ExchangesWeights", marks=pytest.mark.long),
         pytest.param(HeadedForgets, ROWS, "IgnoresHx", marks=pytest.mark.long),
     ],
 )
