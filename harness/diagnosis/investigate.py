@@ -65,7 +65,8 @@ from harness.subjects.protocol import Subject, ground_of
 
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 
-PINNED: Final = ("hx", "bias")  # a subject may compute one thing with it, and another one without
+# A subject may compute one thing with a value of these, and another one with others.
+PINNED: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
 
 @dataclass(frozen=True)
@@ -280,16 +281,25 @@ class Investigation:
         return None
 
     def _pins(self, observations: Observations, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
-        """Yield what an identification is pinned to: nothing, then each value whose other passes."""
+        """Yield what an identification is pinned to: nothing, what others were, values whose others pass, the least.
+
+        The way back may depend on the loss, and go from one sequence to the next.
+        """
         yield {}
-        config, check = finding.case.config, self._check(observations, finding, scope)
+        config, check, values = finding.case.config, self._check(observations, finding, scope), scope.values()
+        before = [dict(found.pins) for found in self._identified.values() if found is not None]
+        yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
         for name in PINNED:
             value = getattr(config, name)
-            other = changed(config, {name: not value})
-            if other == config or not scope.allows(name, not value):
-                continue
-            if check(draw(other, "normal", 1)).verdict is Verdict.AGREES:
-                yield {name: value}
+            others = (changed(config, {name: other}) for other in values[name] if other != value)
+            verdicts = [check(draw(other, "normal", 1)).verdict for other in others if other != config]
+            if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
+                yield {name: (value,)}
+        if like(finding.result) == "gradients":
+            if len({*values["loss"]} - {None, config.loss}) > 0:
+                yield {"loss": (None, config.loss)}
+            if config.N == 1 < max(values["N"]):
+                yield {"N": (1,)}
 
     def _identification(
         self, observations: Observations, case: Case, scope: Scope, pins: dict[str, Any]

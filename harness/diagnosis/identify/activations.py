@@ -49,6 +49,8 @@ class Activation(NamedTuple):
 
     name: str
     parameters: Parameters = ()
+    low: float = -math.inf  # the range that its argument is clipped to
+    high: float = math.inf
 
     @property
     def family(self) -> Family:
@@ -59,15 +61,21 @@ class Activation(NamedTuple):
         """Return the function of an expression as a line of NumPy."""
         line = self.family.line
         numbers = [number(p) for p in self.parameters]
+        limits = [end if math.isfinite(end) else None for end in (self.low, self.high)]
+        if not all(end is None or end == float(f"{end:.6g}") for end in limits):  # those of its value are plainer
+            own = self._replace(low=-math.inf, high=math.inf)
+            return f"np.clip({own.line(s)}, {', '.join(_end(end and float(own.value(end))) for end in limits)})"
+        s = f"np.clip({s}, {', '.join(map(_end, limits))})" if limits != [None, None] else s
         return line.format(s, *numbers).replace(" 1 * ", " ") if isinstance(line, str) else line(s, *self.parameters)
 
     def value(self, s: Any) -> Any:
         """Return the function of each number of an array."""
-        return self.family.value(s, *self.parameters)
+        return self.family.value(np.clip(s, self.low, self.high), *self.parameters)
 
     def slope(self, s: Any) -> Any:
         """Return the derivative at each number of an array."""
-        return self.family.slope(s, *self.parameters)
+        slope = self.family.slope(np.clip(s, self.low, self.high), *self.parameters)
+        return slope if math.isinf(self.low) and math.isinf(self.high) else slope * _inner(s, self.low, self.high)
 
     @property
     def positive(self) -> bool:
@@ -79,9 +87,10 @@ class Activation(NamedTuple):
         if self.family.inverse is not None:
             with np.errstate(all="ignore"):
                 s, known = self.family.inverse(h)
-            known = known & np.isfinite(s)
+            known = known & np.isfinite(s) & (s > self.low) & (s < self.high)
             return np.where(known, s, 0.0), known
-        low, high = (np.full(h.shape, min(max(end, -REACH), REACH)) for end in self.family.rises)
+        least, most = max(self.family.rises[0], self.low, -REACH), min(self.family.rises[1], self.high, REACH)
+        low, high = np.full(h.shape, least), np.full(h.shape, most)
         with np.errstate(all="ignore"):
             for _ in range(64):
                 middle = (low + high) / 2
@@ -89,7 +98,7 @@ class Activation(NamedTuple):
                 low, high = np.where(below, middle, low), np.where(below, high, middle)
             s = (low + high) / 2
             known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(self.slope(s)) > 1e-3)
-        known &= np.abs(s) < REACH - 1
+        known &= (np.abs(s) < REACH - 1) & (s > self.low) & (s < self.high)
         return np.where(known, s, 0.0), known
 
     def of(self, s: Numbers) -> Numbers:
@@ -117,6 +126,10 @@ class Activation(NamedTuple):
         if self.family.bend:  # of constant pieces nothing is rounded; others are made of numbers up to 1, which cancel
             off = off + (s.rounding.function * s.rounding.u + 4 * U64) * (np.abs(value) + 1)
         return Ball(value, off, s.rounding)
+
+
+def _end(value: float | None) -> str:
+    return "None" if value is None else number(value)
 
 
 def sigmoid(s: Any) -> Any:
@@ -458,4 +471,26 @@ def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, flo
                         break
         if found:
             return [one for one in found if not one[0].parameters] or found
-    return []
+    return [(kind, 1.0) for kind in _clipped(s, h, noise)]
+
+
+def _clipped(s: Floats, h: Floats, noise: float) -> Iterator[Activation]:
+    """Yield the functions that have the values h at s, which rise, where their argument is clipped."""
+    flat = [int((h == end).sum()) > 1 for end in (h[0], h[-1])]
+    for kind in ACTIVATIONS.values() if any(flat) else ():
+        ends, known = kind.inverse(h[[0, -1]])
+        low, high = (
+            _limit(kind, float(end), float(value)) if is_flat and there else way * math.inf
+            for end, value, is_flat, there, way in zip(ends, h[[0, -1]], flat, known, (-1, 1), strict=True)
+        )
+        clipped = kind._replace(low=low, high=high)
+        if (low, high) != (-math.inf, math.inf) and low < high:
+            v = clipped.value(s)
+            if (np.abs(h - v) <= 256 * noise * (1 + np.abs(v))).all():
+                yield clipped
+
+
+def _limit(kind: Activation, end: float, value: float) -> float:
+    """Return a limit of an argument: a plain number, if that has the value that a function ends with."""
+    near = [round(end, digits) for digits in range(4)]
+    return next((one for one in near if abs(float(kind.value(np.array(one))) - value) <= 4 * U64 * abs(value)), end)

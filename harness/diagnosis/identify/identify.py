@@ -147,7 +147,7 @@ class Identification:
     unknown: tuple[str, ...] = ()  # what is not known of it: gradients by role, or "the step"
     roles: tuple[str, ...] = ()  # the gradients that it returns
     questions: int = 0
-    pins: Mapping[str, Any] = field(default_factory=dict)  # the factors with whose values alone it was asked
+    pins: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # the values of factors that alone were tried
 
     @property
     def whole(self) -> bool:

@@ -131,6 +131,7 @@ class Inquiry:
     def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, Flow]]:
         """Return answers with gradients, small ones, which are not 0 by the state of one step if ``at`` names it."""
         loss = self.loss
+        factors = self.alone | factors
         if at is None:
             return self._pairs(self.answers(T, number, loss=loss, **factors))
         if loss == "h_n":
@@ -146,6 +147,11 @@ class Inquiry:
         losses, model = self.asker.losses, self.model
         counts = model.counted != When("never") and model.shown.at(0, 1) and WRITTEN[model.written](0, 1) == 0
         return losses[0] if counts or "h_n" not in losses else "h_n"
+
+    @property
+    def alone(self) -> dict[str, Any]:
+        """What leaves the output's gradient alone, if a loss of nothing else may be asked for."""
+        return {"zero": ("h_n.grad",)} if self.loss == "both" else {}
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
         """Return answers, each with its flow."""

@@ -321,14 +321,12 @@ def _without_extent(model: LayerModel, extent: Extent) -> LayerModel:
 def _extent_sentence(extent: Extent) -> str:
     axis, kind, k = extent
     some = axis.removesuffix("s") if k == 1 and kind != "blocks" else f"{k} {axis}"
-    which = {"but last": f"the last {some}", "first": f"the first {some} only"}.get(
-        kind, f"the {axis} that are left of full blocks of {k}"
-    )
+    end, only = kind.removeprefix("but "), not kind.startswith("b")
+    which = f"the {end} {some}{' only' if only else ''}"
+    which = f"the {axis} that are left of full blocks of {k}" if kind == "blocks" else which
     if axis in ("units", "sequences"):
-        return (
-            f"computes {which}: other states are 0" if kind == "first" else f"does not compute {which}: 0 stays there"
-        )
-    return f"sums over {which}" if kind == "first" else f"leaves {which} out of the sum of its step"
+        return f"computes {which}: other states are 0" if only else f"does not compute {which}: 0 stays there"
+    return f"sums over {which}" if only else f"leaves {which} out of the sum of its step"
 
 
 # The sum of old states, less those that a unit reads anew.
@@ -370,9 +368,10 @@ def _step_sentence(terms: Sum, right: str) -> str:
 
 def _function(activation: Activation) -> str:
     name, line = activation.name, activation.line("s")
-    if name in {"tanh", "relu"}:
+    if activation in (Activation("tanh"), Activation("relu")):
         return name
-    return line if name in {"identity", "clip", "quotient"} else f"{name}, {line}"
+    clipped = activation != Activation(name, activation.parameters)
+    return line if name in {"identity", "clip", "quotient"} or clipped else f"{name}, {line}"
 
 
 def _outside(model: LayerModel) -> str:

@@ -125,17 +125,11 @@ class Blank(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """The part of an axis that counts: all but the last k, the first k, or whole blocks of k. The rest is as if 0."""
+    """The part of an axis that counts, one of ``KINDS``, by a number k. The rest is as if 0."""
 
     axis: str  # "units", "inputs", "states", "sequences"
-    kind: str  # "but last", "first", "blocks"
+    kind: str  # of ``KINDS``
     k: int
-
-    def of(self, size: int) -> int:
-        """Return how many count of some."""
-        return {"but last": max(size - self.k, 0), "first": min(self.k, size), "blocks": size // self.k * self.k}[
-            self.kind
-        ]
 
     @property
     def least(self) -> int:
@@ -144,7 +138,17 @@ class Extent(NamedTuple):
 
     def mask(self, size: int) -> Floats:
         """Return 1 for those that count, and 0 for others."""
-        return np.where(np.arange(size) < self.of(size), 1.0, 0.0)
+        return np.where(KINDS[self.kind](np.arange(size), size, self.k), 1.0, 0.0)
+
+
+# Which counts of some: the first k, those after them, the last k, those before them, and whole blocks of k.
+KINDS: Final[dict[str, Callable[[Any, int, int], Any]]] = {
+    "first": lambda i, size, k: i < k,
+    "but first": lambda i, size, k: i >= k,
+    "last": lambda i, size, k: i >= size - k,
+    "but last": lambda i, size, k: i < size - k,
+    "blocks": lambda i, size, k: i < size // k * k,
+}
 
 
 @dataclass(frozen=True)

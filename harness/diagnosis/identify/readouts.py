@@ -259,7 +259,7 @@ class ReadoutInquiry(ChainInquiry):
         hits = []
         for T in (SHORT, 7) if self.asker.losses[0] != "h_n" else ():
             for t in range(T):
-                asked = self.answers(T, 1, loss=self.asker.losses[0], at=(t,))
+                asked = self.answers(T, 1, loss=self.asker.losses[0], at=(t,), **self.alone)
                 arrays = [array for a in asked for name, array in a.arrays.items() if role_of(name) in RIGHT_READOUT]
                 hits.append((T, t, any(array.any() for array in arrays)))
         if hits and not any(hit for *_, hit in hits):

@@ -15,7 +15,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, reco
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import ONE, RIGHT, Blank, Coef, Extent, LayerModel, Sum, When, in_order
+from harness.diagnosis.identify.model import KINDS, ONE, RIGHT, Blank, Coef, Extent, LayerModel, Sum, When, in_order
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import (
@@ -158,7 +158,7 @@ class StepInquiry(Inquiry):
     ) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
         if all((np.asarray(f.raw[0]) == f.given).all() for flows in seen for f in flows):
-            yield StepForm(self._nonlinearity, written="h[t-1]")
+            yield from (StepForm(kind, factor, written="h[t-1]") for kind, factor in self._kinds_by("h_n"))
         plain = [StepForm(kind, factor) for kind, factor in kinds]
         sums = [StepForm(kind, written="s[t]") for kind in self._kinds_of_sums(kinds)]
         yield from (*sums, *plain) if plain[0].kind == ACTIVATIONS["identity"] else (*plain, *sums)
@@ -168,8 +168,8 @@ class StepInquiry(Inquiry):
         yield StepForm(self._nonlinearity, written="phi(h[t])")
         yield StepForm(kinds[0][0], written="h[T-1-t]")
         for by in ("h_n", "output"):
-            for written, shown in self._writings(by):
-                for kind, factor in kinds:
+            for written, shown in list(self._writings(by)):
+                for kind, factor in self._kinds_by(by):
                     yield StepForm(kind, factor, written=written, shown=shown, shorter=by)
 
     def _kinds_of_sums(self, kinds: Sequence[tuple[Activation, float]]) -> list[Activation]:
@@ -178,10 +178,16 @@ class StepInquiry(Inquiry):
             return [self._nonlinearity]
         if all(kind != ACTIVATIONS["identity"] for kind, _ in kinds):
             return []
-        self.asker.shorter = "h_n"
-        found = [kind for kind, factor in self._kinds() if kind != ACTIVATIONS["identity"] and factor == 1]
+        return [kind for kind, factor in self._kinds_by("h_n") if kind != ACTIVATIONS["identity"] and factor == 1]
+
+    def _kinds_by(self, by: str) -> list[tuple[Activation, float]]:
+        """Return what may be the activation, by the array of shorter runs that shows the states."""
+        if not any(by in a.arrays for a in self.answers(1, 1)):
+            return [(self._nonlinearity, 1.0)]
+        self.asker.shorter = by
+        kinds = self._kinds()
         self.asker.shorter = ""
-        return found
+        return kinds
 
     def _shortened(self, model: LayerModel) -> LayerModel:
         """Return a model in fewer words, if it gives the same.
@@ -232,19 +238,19 @@ class StepInquiry(Inquiry):
 
     def _find_extents(self) -> None:
         """Find how much of each axis counts, by unit matrices, and sequences, of many sizes."""
-        ways: dict[str, Callable[[int], int]] = {
+        ways: dict[str, Callable[[int], Floats]] = {
             "inputs": partial(self._reaches, "x"),
             "states": partial(self._reaches, "hx"),
             "units": partial(self._reaches, "bias_ih_l0"),
-            "sequences": lambda size: extent_of(self.asker.sequences(size), size),
+            "sequences": lambda size: counting(self.asker.sequences(size), size),
         }
         found: dict[str, Extent] = {}
         for axis, way in ways.items():
-            if (axis == "units" and not found) or not 0 < way(SIZES[-1]) < SIZES[-1]:
+            if (axis == "units" and not found) or len({*(mask := way(SIZES[-1])).tolist()}) < len((0, 1)):
                 continue
-            counts = [(size, way(size)) for size in SIZES]
-            several = (Extent(axis, kind, k) for k in range(1, SIZES[-1]) for kind in ("but last", "first", "blocks"))
-            fits = (one for one in several if all(one.of(size) == number for size, number in counts))
+            masks = [mask, *(way(size) for size in SIZES[:-1])]
+            several = (Extent(axis, kind, k) for k in range(1, SIZES[-1]) for kind in KINDS)
+            fits = (one for one in several if all(np.array_equal(one.mask(len(mask)), mask) for mask in masks))
             if (extent := next(fits, None)) is not None:
                 found[axis] = extent
         if "units" not in found and "inputs" in found and found["inputs"][1:] == found.get("states", (0,))[1:]:
@@ -256,10 +262,10 @@ class StepInquiry(Inquiry):
         if most:
             self._base = self._shape(max(most))
 
-    def _reaches(self, through: str, size: int) -> int:
-        """Return how many of the first units are not 0, if one number reaches each; all if there is no such case."""
+    def _reaches(self, through: str, size: int) -> Floats:
+        """Return 1 for units that are not 0, if one number reaches each; for all if there is no such case."""
         seen = self.asker.unit(np.linspace(0.6, 1.9, size), through)
-        return extent_of(None if seen is None else seen[1], size)
+        return counting(None if seen is None else seen[1], size)
 
     def _visited(self, seen: Sequence[Sequence[Flow]]) -> When | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
@@ -574,12 +580,9 @@ def _ended_before(f: Flow) -> Flow:
     return other
 
 
-def extent_of(values: Floats | None, size: int) -> int:
-    """Return the number of the first values that are not 0, if all others are; else, or without so many, the size."""
-    if values is None or len(values) < size:
-        return size
-    number = int(np.count_nonzero(values))
-    return number if values[:number].all() else size
+def counting(values: Floats | None, size: int) -> Floats:
+    """Return 1 for each value that is not 0, and 0 for others; without so many values, 1 for all."""
+    return np.ones(size) if values is None or len(values) < size else (values != 0) * 1.0
 
 
 def _of_part(right: str, name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers, sigmoid
 from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.gather import each, rows
 from harness.diagnosis.identify.tape import Var
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
@@ -480,6 +481,11 @@ def _mean(v: Numbers) -> Numbers:
 
 
 # What a sequence may start at; ``f.hx`` is what it should.
+def _placed(v: Numbers, index: Any) -> Numbers:
+    """Return an array with its numbers in other places, each by its index among all."""
+    return rows(v, index) if isinstance(v, Var) else each(v, lambda a: a.ravel()[index])
+
+
 STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "hx": lambda f: f.hx,
     "0 * hx": lambda f: f.hx * 0.0,
@@ -491,6 +497,8 @@ STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "0.5 * hx": lambda f: f.hx * 0.5,
     "2 * hx": lambda f: f.hx * 2.0,
     "hx[::-1]": lambda f: f.hx[::-1],
+    "hx.reshape(H, N).T": lambda f: _placed(f.hx, np.arange(f.N * f.H).reshape(f.H, f.N).T),
+    "hx.T.reshape(N, H)": lambda f: _placed(f.hx, np.arange(f.N * f.H).reshape(f.N, f.H).T.reshape(f.N, f.H)),
     "hx_below": lambda f: f.hx if f.below is None else f.below.given,
     "h_below[T-1]": lambda f: f.hx if f.below is None else f.below.state(f.T - 1),
     "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given,
