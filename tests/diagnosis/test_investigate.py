@@ -502,6 +502,42 @@ def test_a_mistake_is_named_though_others_show_with_other_factors() -> None:
     ]
 
 
+def elsewhere(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    """Ignore hx with batch_first, and h_n's gradient where the output has one."""
+    W, U, first = weights["weight_ih_l0"], weights["weight_hh_l0"], config.batch_first
+    x, hs = x.swapaxes(0, 1) if first else x, [0 * h0[0] if first else h0[0]]
+    for x_t in x:
+        hs.append(np.tanh(x_t @ W.T + hs[-1] @ U.T + weights["bias_ih_l0"] + weights["bias_hh_l0"]))
+    output = np.stack(hs[1:], 1 if first else 0)
+    if config.loss is None:
+        return output, hs[-1][None].copy()
+    g = cotangents.get("output.grad", 0 * output)
+    g = g.swapaxes(0, 1) if first else g
+    dh = 0 * hs[0] if "output.grad" in cotangents else cotangents["h_n.grad"][0]
+    found, dx = {name: np.zeros_like(array) for name, array in weights.items()}, np.zeros_like(x)
+    for t in reversed(range(len(x))):
+        da = (g[t] + dh) * (1 - hs[t + 1] ** 2)
+        found["weight_ih_l0"] += da.T @ x[t]
+        found["weight_hh_l0"] += da.T @ hs[t]
+        found["bias_ih_l0"] += da.sum(0)
+        found["bias_hh_l0"] += da.sum(0)
+        dx[t], dh = da @ W, da @ U
+    found["x"] = dx.swapaxes(0, 1) if first else dx
+    return output, hs[-1][None].copy(), found | ({"hx": dh[None]} if config.hx and not first else {})
+
+
+def test_what_is_computed_may_depend_on_the_layout_and_on_the_loss() -> None:
+    scope = scope_of(as_subject(elsewhere)).only(
+        num_layers=1, bidirectional=False, bias=True, nonlinearity="tanh", loss=(None, "output", "both")
+    )
+    done, investigation = searched(elsewhere, scope, cases=100)
+
+    assert sorted(map(str, causes(done, investigation))) == [
+        "['ignores hx: it starts at zeros']",
+        "['ignores the gradient of h_n']",
+    ]
+
+
 @pytest.mark.parametrize(
     "copied",
     [

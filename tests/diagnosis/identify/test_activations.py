@@ -39,6 +39,8 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Activation, f
     "threshold": (lambda s: F.threshold(s, 0.1, 20), Activation("threshold", (0.1, 20)), 1),
     "-abs": (lambda s: -s.abs(), Activation("abs"), -1),
     "LeCun's tanh": (lambda s: 1.7159 * torch.tanh(2 * s / 3), Activation("tanh"), 1.7159),
+    "clipped argument": (lambda s: torch.tanh(s.clamp(-2.5, 4)), Activation("tanh", (), -2.5, 4.0), 1),
+    "clipped value": (lambda s: s.sigmoid().clamp(max=0.8), Activation("sigmoid", (), high=np.log(4)), 1),
     "cubic": (lambda s: s - s**3 / 3, Activation("quotient", (np.inf, 4, 0, 1, 0, -1 / 3, 1)), 1),
 }
 
@@ -54,6 +56,7 @@ def test_an_activation_is_recognised_by_its_values(name: str) -> None:
     assert kind.name == activation.name
     assert by == pytest.approx(factor)
     assert kind.parameters == pytest.approx(activation.parameters)
+    assert kind[2:] == pytest.approx(activation[2:])
 
 
 @pytest.mark.parametrize("name", [name for name, (_, _, factor) in FUNCTIONS.items() if factor == 1])

@@ -42,6 +42,10 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda x, h, W, V, b: layer(x, h, first(W, 1, 8, block=True), V, b),
         "leaves the inputs that are left of full blocks of 8 out of the sum of its step",
     ),
+    "but the first inputs": (
+        lambda x, h, W, V, b: layer(x, h, W * (np.arange(W.shape[1]) > 1), V, b),
+        "leaves the first 2 inputs out of the sum of its step",
+    ),
     "first states": (
         lambda x, h, W, V, b: layer(x, h, W, first(V, 1, 3, block=False), b),
         "sums over the first 3 states only",
