@@ -46,6 +46,7 @@ RIGHT: Final = {
         "gates": {"r": sigmoid, "z": sigmoid, "n": np.tanh},
         "candidate": lambda p, r, h: p.x("n") + p.b_ih("n") + r * (p.h("n", h) + p.b_hh("n")),
         "mix": lambda z, n, h, r: (1 - z) * n + z * h,
+        "clip": np.inf,
     },
 }
 COMMON: Final = {
@@ -100,7 +101,8 @@ def lstm_step(k: Mapping[str, Any], p: Sums, states: list[Array]) -> list[Array]
 def gru_step(k: Mapping[str, Any], p: Sums, states: list[Array]) -> list[Array]:
     (h,) = states
     r, z = (k["gates"][name](p(name, h)) for name in "rz")
-    return [k["mix"](z, k["gates"]["n"](k["candidate"](p, r, h)), h, r)]
+    h = k["mix"](z, k["gates"]["n"](k["candidate"](p, r, h)), h, r)
+    return [np.clip(h, -k["clip"], k["clip"]).astype(h.dtype)]
 
 
 STEPS: Final = {"LSTM": lstm_step, "GRU": gru_step}
@@ -286,6 +288,12 @@ MISTAKES: Final[dict[str, Port]] = {
     "keras_rows": Port("GRU", {"rows": "zrn"}, ("order z, r, n, that of ONNX, Keras",)),
     "n_first": Port("GRU", {"rows": "nrz"}, ("order n, r, z",)),
     "gru_bias_rows": Port("GRU", {"bias_rows": "zrn"}, ("the rows of bias_ih and bias_hh in the order z, r, n",)),
+    "state_clip": Port("GRU", {"clip": 1.0}, ("clips h to ±1",)),
+    "state_clip_exchanged": Port(
+        "GRU",
+        {"clip": 0.9, "mix": lambda z, n, h, r: z * n + (1 - z) * h},
+        ("clips h to ±0.9", "exchanges z and 1 - z"),
+    ),
     "z_exchanged": Port("GRU", {"mix": lambda z, n, h, r: z * n + (1 - z) * h}, ("exchanges z and 1 - z",)),
     "n_not_weighed": Port("GRU", {"mix": lambda z, n, h, r: n + z * h}, ("makes h of n + z * h",)),
     "h_out_of_mix": Port("GRU", {"mix": lambda z, n, h, r: (1 - z) * n}, ("makes h of (1 - z) * n,",)),

@@ -10,7 +10,7 @@ from typing import Final
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
-from harness.diagnosis.identify.gate_inquiry import GateInquiry, Setting
+from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import (
     Identification,
@@ -59,9 +59,12 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
 def _applying(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:
     """Yield the network of a step that is known without one array, with what is done to that, if known."""
     for hidden in returned_by_themselves(generic):
-        model = _layer(asker.without(hidden), cell)
-        network = None if model is None else Network(model, derived=True)
-        if network is not None and (found := applying_to(asker, network, hidden, generic)) is not None:
+        if (model := _layer(asker.without(hidden), cell)) is None:
+            continue
+        returning = _returning(asker, model, generic, STEPS[cell])  # another state
+        if returning is not None:
+            yield Network(returning, derived=True)
+        if (found := applying_to(asker, Network(model, derived=True), hidden, generic)) is not None:
             yield found
 
 
@@ -129,13 +132,19 @@ def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], rig
 
 
 def _limited(inquiry: GateInquiry, model: GatedModel) -> GatedModel:
-    """Return a model with the limit of c, if that has one: all gates are open, so that c only grows."""
-    if not model.memory or model.returned[2] != "c'":
+    """Return a model with the limit of the state that is kept, if that has one: gates are open, so that it only grows.
+
+    The gate that keeps h may be open where its sum is large, or where it is the least.
+    """
+    name = f"{model.kept}_n"
+    if model.returned[-1] != f"{model.kept}'":
         return model
-    for start in (LARGE, -LARGE):
-        if (a := inquiry.grown(start)) is None or explains(Network(model, derived=True), a, inquiry.asker.rounding):
+    for start, sum_ in product((LARGE, -LARGE), (FAR, -FAR) if model.kept == "h" else (FAR,)):
+        if (a := inquiry.grown(start, sum_)) is None or name not in a.arrays:
             return model
-        limit = float(np.abs(a.arrays["c_n"]).max())
+        if explains(Network(model, derived=True), a, inquiry.asker.rounding):
+            continue
+        limit = float(np.abs(a.arrays[name]).max())
         limited = replace(model, limit=plainest(limit, inquiry.noise) if 0 < limit < LARGE else 0.0)
         if explains(Network(limited, derived=True), a, inquiry.asker.rounding):
             return limited

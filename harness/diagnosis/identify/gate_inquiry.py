@@ -240,17 +240,17 @@ class GateInquiry:
         sights = [s for s in self.sights.values() if (s.array, s.arctanh) != (self._shows_h, False)]
         return (sights[0].array, sights[0].arctanh) if sights else ("c_n", False)
 
-    def grown(self, start: float) -> Response | None:
-        """Return what is given where all gates are open, and cx is large or there are many steps."""
+    def grown(self, start: float, sum_: float = FAR) -> Response | None:
+        """Return what is given where all gates have a sum, and the initial state is large or there are many steps."""
         T, hx = (1, True) if self.asker.allows("hx", True) else (GROWING, False)
         config = self._config(T, 1, hx)
         if config is None:
             return None
         x = np.zeros((T, 1, self.G + FEATURES))
-        x[..., : self.G] = FAR
+        x[..., : self.G] = sum_
         eye = np.zeros((self.G * UNITS, self.G + FEATURES))
         eye[:, : self.G] = np.repeat(np.eye(self.G), UNITS, 0) * (math.copysign(1, start) if T > 1 else 1)
-        return self._answer(config, x, {"cx": np.full((1, UNITS), start)}, {"weight_ih_l0": eye})[1]
+        return self._answer(config, x, {self.right.starts[-1]: np.full((1, UNITS), start)}, {"weight_ih_l0": eye})[1]
 
     # Which gate is seen where.
 

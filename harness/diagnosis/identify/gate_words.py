@@ -41,10 +41,10 @@ def lines(model: GatedModel) -> dict[str, str]:
     found |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
     if model.memory:
         c = polynomial_text(model, model.memory, STEPS[model.cell].memory)
-        c = f"np.clip({c}, -{model.limit:.6g}, {model.limit:.6g})" if model.limit else c
+        c = _within(model, "c", c)
         found["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
     found |= {name: f"    {_gate_line(model, name)}" for name in late}
-    h = polynomial_text(model, model.mix, STEPS[model.cell].mix)
+    h = _within(model, "h", polynomial_text(model, model.mix, STEPS[model.cell].mix))
     found["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
     new = {
         "h'": found["h"].split()[0],
@@ -62,6 +62,11 @@ def lines(model: GatedModel) -> dict[str, str]:
     found["output"] = f"    output[t] = {values[0]}"
     found["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
     return found
+
+
+def _within(model: GatedModel, state: str, text: str) -> str:
+    limits = model.limit and model.kept == state
+    return f"np.clip({text}, -{model.limit:.6g}, {model.limit:.6g})" if limits else text
 
 
 def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
@@ -208,7 +213,8 @@ def differences(model: GatedModel) -> Iterator[Difference]:
     if {*model.memory} != {*right.memory}:
         yield Difference("c", _memory_sentence(model, right), lambda m: replace(m, memory=right.memory))
     if model.limit:
-        yield Difference("c", f"clips c to ±{model.limit:.6g}", lambda m: replace(m, limit=0.0))
+        said = f"clips {model.kept} to ±{model.limit:.6g}"
+        yield Difference(model.kept, said, lambda m: replace(m, limit=0.0))
     if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
         yield Difference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
     if {*model.mix} != {*right.mix}:

@@ -72,7 +72,7 @@ class GatedModel(LayerModel):
     cell: str = ""
     gates: tuple[tuple[str, Gate], ...] = ()
     memory: Polynomial = ()  # c', if there is one
-    limit: float = 0.0  # the largest modulus of c', if that is limited
+    limit: float = 0.0  # the largest modulus of the state that is kept from step to step, if that is limited
     read: Activation = TANH
     mix: Polynomial = ()  # h'
     starts: tuple[str, ...] = ("hx",)  # what the states start at
@@ -80,6 +80,11 @@ class GatedModel(LayerModel):
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
     arranged: tuple[str, ...] = ()  # the parameters whose rows are read unit by unit, with all gates of each
     back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
+
+    @property
+    def kept(self) -> str:
+        """The state that gates keep from step to step."""
+        return "c" if self.memory else "h"
 
 
 def own_parts(block: int, reset: str = "") -> tuple[Part, ...]:
@@ -151,7 +156,7 @@ class Step:
         if name in ("c'", "h'"):
             terms = model.memory if name == "c'" else model.mix
             value = self._sum([self._product(name, names, coef) for names, coef in terms])
-            return limited(value, model.limit) if model.limit and name == "c'" else value
+            return limited(value, model.limit) if model.limit and name == f"{model.kept}'" else value
         left, star, right = name.partition(" * ")
         return self.of(left) * self.of(right) if star else self.of("h") * 0.0
 
