@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from harness import RNNConfig, Verdict, as_subject, draw
+from harness import Failure, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.space.config import PARAMETERS
+from harness.space.parts import LOSSES
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_module import TorchSubject
 
@@ -169,6 +170,54 @@ class ByLayer(nn.Module):
         return torch.stack(steps), states
 
 
+class InDict(GateByGate):
+    """An LSTM that takes its states as a dict, and returns no c."""
+
+    def forward(self, inputs: Any, state: Any = None) -> Any:
+        steps, (h, _) = super().forward(inputs, None if state is None else (state["h"], state["c"]))
+        return steps, h
+
+
+class StatesApart(GateByGate):
+    def forward(self, inputs: Any, h: Any = None, c: Any = None) -> Any:
+        return super().forward(inputs, None if h is None else (h, c))
+
+
+class BiasOfN(nn.Module):
+    """A GRU of which n alone has a second bias, beside one matrix of all gates or one of its own."""
+
+    split = False
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = nn.Linear(input_size, 3 * hidden_size)
+        if self.split:
+            self.h_reset, self.h_update = (nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(2))
+            self.h_new = nn.Linear(hidden_size, hidden_size)
+        else:
+            self.h2h = nn.Linear(hidden_size, 3 * hidden_size)
+            self.h2h.bias = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, x: Any, h: Any = None) -> Any:
+        h = x.new_zeros(x.shape[1], self.x2h.out_features // 3) if h is None else h[0]
+        steps = []
+        for x_t in x:
+            r, z, n = self.x2h(x_t).chunk(3, 1)
+            if self.split:
+                hr, hz, hn = self.h_reset(h), self.h_update(h), self.h_new(h)
+            else:
+                hr, hz, hn = (h @ self.h2h.weight.T).chunk(3, 1)
+                hn = hn + self.h2h.bias
+            r, z = torch.sigmoid(r + hr), torch.sigmoid(z + hz)
+            h = (1 - z) * torch.tanh(n + r * hn) + z * h
+            steps.append(h)
+        return torch.stack(steps), h[None]
+
+
+class BiasOfNSplit(BiasOfN):
+    split = True
+
+
 class Own(nn.GRU):
     """An nn.GRU with a constructor of its own."""
 
@@ -244,6 +293,14 @@ READ = {
         f"{_all('cells.*.{}')}; its states are a list of (h, c), one for each layer",
     ),
     Own: ([GRU.replace(hx=True, loss="both")], _all("{}_l0")),
+    BiasOfNSplit: (
+        [GRU.replace(bias=False, hx=True)],
+        (
+            "x2h.weight as weight_ih, h_reset.weight, h_update.weight, h_new.weight (r, z, n) as weight_hh; rows in "
+            "the order r, z, n, with which it is an nn.GRU; x2h.bias, h_new.bias stay zero: they cannot hold all of "
+            "nn.GRU's biases"
+        ),
+    ),
 }
 
 
@@ -257,6 +314,23 @@ def test_gates_are_told_by_names_and_compared(layer: Any) -> None:
         assert config.loss in subject.capabilities.offers["loss"]
         result = check_agreement(subject, draw(config, "normal"))
         assert result.verdict is Verdict.AGREES, (config, result)
+
+
+@pytest.mark.parametrize(
+    ("layer", "hx", "loss", "words"),
+    [
+        (InDict, (False,), (None, "output"), "hx is left out: no call with (h, c) succeeds"),
+        (StatesApart, (False, True), LOSSES, "its states are (N, H)"),
+    ],
+)
+def test_a_class_is_asked_for_the_states_that_it_takes_and_returns(layer: Any, hx: Any, loss: Any, words: str) -> None:
+    subject = as_subject(layer)
+
+    assert subject.capabilities.offers["hx"] == hx
+    assert tuple(dict.fromkeys(subject.capabilities.offers["loss"])) == loss
+    assert subject.capabilities.read_as.endswith(words)
+    assert check_agreement(subject, draw(LSTM, "normal")).verdict is Verdict.AGREES
+    assert subject.run(draw(LSTM.replace(proj_size=2))).failure is Failure.UNSUPPORTED
 
 
 def test_gates_that_are_exchanged_are_found() -> None:
@@ -348,6 +422,7 @@ class Sizeless(nn.Module):
         (Pairs, "; as many rows as an nn.LSTM's, but a.weight and b.weight have several gates each\n"),
         (PairAndSingles, "; no name tells which gates b.weight, s.weight are, beside a.weight\n"),
         (Normed, "Wx.1.weight (9,), Wx.1.bias (9,)"),
+        (BiasOfN, "; x2h.bias, h2h.bias are not one or two biases for each gate\n"),
         (Peepholes, "; w_ci, cell.bias_ih, cell.bias_hh are not one or two biases for each gate\n"),
         (Coupled, "has as many rows as an nn.GRU, but returns (4, 2, 3), (2, 3), (2, 3)\n"),
         (Sizeless, "takes no input_size and hidden_size\n"),
