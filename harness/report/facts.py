@@ -129,16 +129,18 @@ def case_words(case: Case, length: int = LONGEST_CASE) -> str:
     config = repr(case.config).removeprefix("RNNConfig(").removesuffix(")")
     inner = [f"input_size={case.config.input_size}", f"hidden_size={case.config.hidden_size}"]
     said = ", ".join([*inner, *config.split(", ")[2:]])
-    left, shown, more = length - len(said), list[str](), 0
-    for name, array in case.arrays.items():
-        if np.asarray(array).astype(bool).any():
-            one = f"{name} {np.asarray(array).tolist()}"
-            fits = len(one) <= left
-            shown += [one] * fits
-            left -= len(one) * fits
-            more += not fits
-    arrays = [*shown, *([wording.counted(more, "more array" if shown else "array")] if more else [])]
-    return f"{said}; all numbers are 0 but {', '.join(arrays)}" if arrays else f"{said}; all numbers are 0"
+    arrays = {name: np.asarray(array) for name, array in case.arrays.items()}
+    every = [f"{name} {array.tolist()}" for name, array in arrays.items() if array.astype(bool).any()]
+
+    def words(shown: list[str]) -> str:
+        more = len(every) - len(shown)
+        named = [*shown, *([wording.counted(more, "more array" if shown else "array")] if more else [])]
+        return f"{said}; all numbers are 0 but {', '.join(named)}" if every else f"{said}; all numbers are 0"
+
+    shown = list[str]()
+    for one in every:
+        shown += [one] if len(words([*shown, one])) <= length else []
+    return words(shown)
 
 
 def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: bool = True) -> str | None:

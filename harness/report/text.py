@@ -104,7 +104,9 @@ def finding_report(sign: str, complaint: Complaint, *, verbose: bool = False) ->
     title = complaint.title if verbose else cut(complaint.title)
     head.add_row(Text(sign, "bold"), Text(title, "bold red"), Text(complaint.sure, "dim"))
     facts = complaint.facts if verbose else complaint.main_facts
-    rows = ((fact.name, fact.text if verbose or fact.language else cut(fact.text)) for fact in facts)
+    # A case is as short as it is told already (``facts.case_words``).
+    whole = (verbose or fact.language or fact.name in {"smallest", "case"} for fact in facts)
+    rows = ((fact.name, fact.text if one else cut(fact.text)) for fact, one in zip(facts, whole, strict=True))
     # The head is no wider than the facts, so that the words stay near each other.
     return Group("", Constrain(head, 2 * LINE), Padding(fact_table(rows), (0, 0, 0, 3)))
 
