@@ -12,7 +12,7 @@ import linecache
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.ask import Asker
@@ -148,7 +148,7 @@ class _Search:
             met |= some
         always = [any(q.key in keys for q in some) for some in held]
         depth = _at_fault(runs, always, first.stack)
-        return _shown(first.stack[depth:], keys & {*ROLES})
+        return _skipped(runs, at, len(first.stack) - depth) or _shown(first.stack[depth:], keys & {*ROLES})
 
     def _begins(self, quantities: set[Quantity]) -> bool:
         """Tell whether the recurrence is first wrong in these, and at one step; if not, its code is not seen."""
@@ -228,6 +228,39 @@ def _at_fault(runs: Sequence[LineRun], wrong: Sequence[bool], stack: tuple[Site,
         if all(callers.values()):
             return depth
     return len(stack) - 1
+
+
+def _skipped(runs: Sequence[LineRun], at: int, depth: int) -> SourceLine | None:
+    """Return the ``if`` that follows a line, if it mends what the line makes at other steps, and does not at this one.
+
+    The line stands in the frame that is the ``depth``-th from outside.
+    """
+    site = runs[at].stack[-depth]
+    every = linecache.getlines(site.file)
+    try:
+        nodes = list(ast.walk(ast.parse("".join(every))))
+    except SyntaxError:  # it was changed since it was imported
+        return None
+    bodies = [body for node in nodes if isinstance(body := getattr(node, "body", None), list)]
+    pairs = [pair for body in bodies for pair in pairwise(body) if pair[0].lineno == site.line]
+    if not pairs or not isinstance(after := pairs[0][1], ast.If) or after.orelse:
+        return None
+    if not _assigned(pairs[0][0]) & {name for one in after.body for name in _assigned(one)}:
+        return None
+    lines_of = [one.stack[-depth].line if len(one.stack) >= depth else 0 for one in runs]
+
+    def mended(number: int) -> bool:
+        following = next((line for line in lines_of[number + 1 :] if line != site.line), 0)
+        return after.body[0].lineno <= following <= (after.end_lineno or 0)
+
+    if mended(at) or not any(mended(number) for number, line in enumerate(lines_of) if line == site.line):
+        return None
+    return SourceLine(site.file, after.lineno, " ".join(every[after.lineno - 1].split()))
+
+
+def _assigned(node: ast.AST) -> set[str]:
+    """Return the names that a statement assigns."""
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
 
 
 def _shown(stack: tuple[Site, ...], roles: set[str]) -> SourceLine | None:

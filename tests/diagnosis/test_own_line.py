@@ -9,7 +9,7 @@ from harness import as_subject
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, When
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.own_line import own_line
 from harness.subjects.protocol import scope_of
@@ -36,6 +36,9 @@ PORT = Network(
     )
 )
 WITHOUT = Network(LayerModel(step=tuple(term for term in LayerModel().step if term[0] != "b_hh")))
+FROM_SECOND = Network(
+    LayerModel(step=(*LayerModel().step[:-1], (LayerModel().step[-1][0], Coef(when=When("from", 1)))))
+)
 LEAKS = Network(LayerModel(activated=0.5, added=(("h[t-1]", Coef(0.5)),)), derived=True)
 
 
@@ -63,6 +66,7 @@ def line_of(function: Any, network: Network, sentence: str) -> str | None:
             "2 * b_hh",
             'drive = x_t @ weights["weight_ih_l0"].T + 2 * weights["bias_hh_l0"]',
         ),
+        (lines_by_hand.from_second, FROM_SECOND, "but the first", "if t > 0:"),
         (lines_by_hand.port, PORT, "passes", "carry = da @ U.T"),
         (lines_by_hand.port, PORT, "weight_hh", "dU += da.T @ hs[t + 1]"),
         (lines_by_hand.port, PORT, "clips", "np.clip(dW, -5, 5, out=dW)"),
