@@ -274,8 +274,8 @@ BIASES: Final = ("b_ih", "b_hh")
 
 def _behind(model: LayerModel) -> list[str]:
     """Return nn.RNN's terms of a step that are added to the activation and not to its argument."""
-    step = dict(model.step)
-    return [name for name, coef in model.added if name in dict(LayerModel().step) and coef == ONE and name not in step]
+    step, added = dict(model.step), dict(model.added)
+    return [name for name, _ in LayerModel().step if added.get(name) == ONE and name not in step]
 
 
 def _mended_behind(model: LayerModel) -> LayerModel:

@@ -15,7 +15,20 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, reco
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.model import KINDS, ONE, RIGHT, Blank, Coef, Extent, LayerModel, Sum, When, in_order
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model import (
+    KINDS,
+    ONE,
+    RIGHT,
+    Blank,
+    Coef,
+    Extent,
+    LayerModel,
+    Network,
+    Sum,
+    When,
+    in_order,
+)
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import (
@@ -48,6 +61,7 @@ TABLE: Final = (
 SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
+FEW: Final = 2  # mistakes of a form, with which no plainer one is looked for
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
@@ -76,13 +90,13 @@ class StepInquiry(Inquiry):
             return False
         self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
-        number = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
+        several = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
         seen: dict[tuple[bool, str], list[list[Flow]]] = {}
 
         def of(*, positive: bool = False) -> list[list[Flow]]:
             if (positive, self.asker.shorter) not in seen:
-                every = [self._observed(T, number, positive=positive) for T in (SHORT, *LONG)]
-                wide = self._observed(SHORT, number, **self._wide, positive=positive)
+                every = [self._observed(T, several, positive=positive) for T in (SHORT, *LONG)]
+                wide = self._observed(SHORT, several, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
                 seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
             return seen[positive, self.asker.shorter]
@@ -90,17 +104,24 @@ class StepInquiry(Inquiry):
         if not of():
             return False
         first: LayerModel | None = None
+        found: list[tuple[int, LayerModel, str]] = []  # with the number of mistakes, of which two are nearly always few
         for form in self._forms(kinds, of()):
+            if any(number <= FEW for number, *_ in found):
+                break
             self.asker.shorter = form.shorter
             model = self._formed(form, of(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 model = replace(model, final=final)
                 if self._holds(model):
-                    self.model = self._shortened(model)
-                    self._find_tied()
-                    self._find_blank()
-                    return True
+                    model = self._shortened(model)
+                    number = len(mistakes_of(Network(model), self.asker.nonlinearity))
+                    found.append((number, model, form.shorter))
             first = first or model
+        if found:
+            _, self.model, self.asker.shorter = min(found, key=lambda one: one[0])
+            self._find_tied()
+            self._find_blank()
+            return True
         self.asker.shorter = ""
         self.model = first or self.model
         return first is not None

@@ -342,6 +342,20 @@ def test_a_layer_outside_of_all_sums_is_not_said_to_be_known() -> None:
     assert identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0)) is None
 
 
+def test_one_mistake_is_said_in_one_sentence_though_three_would_give_the_same_numbers() -> None:
+    def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = h0[0], []
+        b = (weights["bias_ih_l0"], weights["bias_hh_l0"]) if config.bias else (0, 0)
+        for x_t in x:
+            h = np.tanh(x_t @ weights["weight_ih_l0"].T + b[0]) + h @ weights["weight_hh_l0"].T + b[1]
+            output.append(h)
+        return np.stack(output), h[None]
+
+    _, said = found_of(layer, SCOPE.only(loss=None))
+
+    assert said == ["adds h[t-1] @ W_hh.T + b_hh to its activation, not to the sum of its step"]
+
+
 def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
     calls: list[None] = []
 
