@@ -363,7 +363,8 @@ def differing(subject: Subject, found: Identification, **factors: Any) -> set[st
     wrong = set[str]()
     for case in fresh_cases(Random("fresh"), **factors) if "the step" not in found.unknown else ():
         made, outcome = run(found.network, case), subject.run(case)
-        assert outcome.failure is None, outcome.message
+        if outcome.failure is not None:
+            continue  # a term has no shape there
         if not all(np.isfinite(array).all() for array in outcome.arrays.values()):
             continue  # what a line computes may be out of range where its function is not
         for name, array in outcome.arrays.items():
