@@ -121,7 +121,9 @@ class Activation(NamedTuple):
         if not isinstance(s, Ball):
             return self.slope(s)
         value = self.slope(s.value)
-        off = np.maximum(*(np.abs(self.slope(s.value + by) - value) for by in (-s.error, s.error)))
+        # Where a slope jumps, that of either side is taken; torch's relu has 0 at 0, and is held to that.
+        near = s.error if self.name == "relu" else s.error + np.spacing(np.abs(s.value))
+        off = np.maximum(*(np.abs(self.slope(s.value + by) - value) for by in (-near, near)))
         off = off + self.family.bend * s.error
         if self.family.bend:  # of constant pieces nothing is rounded; others are made of numbers up to 1, which cancel
             off = off + (s.rounding.function * s.rounding.u + 4 * U64) * (np.abs(value) + 1)

@@ -9,6 +9,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name of it
 
 from benchmarks.composed import exchanged, identified, terms
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
+from harness.diagnosis.identify.ask import rounding_of
+from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.step import TABLE
@@ -69,6 +71,16 @@ def test_its_derivative_is_the_one_that_autograd_takes(name: str) -> None:
     assert activation.slope(s.detach().numpy()) == pytest.approx(
         taken.numpy(), rel=5e-8, abs=1e-14
     )  # torch's 1 / 6 is float32's
+
+
+def test_at_a_limit_the_slope_of_either_side_is_taken() -> None:
+    s = Ball(np.array([0.0, 3.0, 6.0]), 0.0, rounding_of("float64"))
+
+    slope = Activation("clip", (0.0, 6.0)).slope_of(s)
+
+    assert (np.abs(slope.value - [[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]]) <= slope.error).all()
+    assert slope.error[1] < 1e-9
+    assert (Activation("relu").slope_of(s).error == 0).all()
 
 
 def test_another_function_is_none_of_the_set() -> None:
