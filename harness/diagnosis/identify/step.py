@@ -408,7 +408,8 @@ class StepInquiry(Inquiry):
         found = []
         for kind in kinds:
             hits = [(f.T, t, f.kinds.get(t) == kind) for f, by in every for t in by]
-            if (when := fitting_pattern(hits)) is None:
+            when = fitting_pattern(hits)
+            if when is None or when == When():  # at every step: that is another form
                 return None
             found.append((kind, when))
         return tuple(found)
