@@ -23,6 +23,7 @@ SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that wh
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
 LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
 LARGE: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
+RETURNED: Final = ("written", "shown", "final", "visited", "at_zero")  # the fields of what is returned of the states
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
 
@@ -264,8 +265,17 @@ def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> s
 
 
 def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
-    """Return the states of a single layer, if an answer has them, and the network returns them in their place."""
+    """Return the states of a single layer, if an answer has them, and the network returns them in their place.
+
+    Where the output has the state before each step, h_n has the last one.
+    """
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
+    before = replace(LayerModel(), written="h[t-1]")
+    if a.shorter is None and all(
+        all(getattr(model, name) == getattr(before, name) for name in RETURNED) for model in models
+    ):
+        found = a.states if network.wiring == PLAIN and not network.applied and "h_n" in a.arrays else None
+        return found and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in found.items()}
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
     plain = (plain or a.shorter is not None) and network.wiring == PLAIN and "output" not in network.applied

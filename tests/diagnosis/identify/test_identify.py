@@ -16,12 +16,14 @@ from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
 from harness.checks.laws import LAWS
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.ask import Asker, SlowError
+from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.run import run
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
@@ -436,6 +438,18 @@ def test_a_gradient_inside_that_probes_show_is_of_the_mistake_that_makes_it() ->
 
     assert {mismatch.array for mismatch in result.mismatches} == {"preactivation.grad"}
     assert reproduced(identified(model), answers_of(observation, result), result)
+
+
+def test_bounds_stay_small_in_long_cases_though_the_output_has_the_state_before_each_step() -> None:
+    network = Network(LayerModel(written="h[t-1]"))
+    case = draw(RNNConfig(1, 54, T=29, N=1), "normal", 0)
+    arrays = as_subject(subject_of(network)).run(case).arrays
+    a = Response(case, {name: np.asarray(array, np.float64) for name, array in arrays.items()})
+
+    made = run(network, case, rounding_of("float32"), states_of(network, a))
+
+    assert max(made[name].error.max() for name in ("output", "h_n")) < 1e-3
+    assert explains(network, a, rounding_of("float32"))
 
 
 def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early() -> None:
