@@ -172,7 +172,8 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         else:
             network, step_known, first = _single(asker, inquiry.identify())
         unknown = [] if step_known else ["the step"]
-        unknown += first.unknown
+        # Where there always are two directions, the gradients of both are in x's: views tell them, and fresh cases.
+        unknown += first.unknown if asker.allows("bidirectional", False) else []
         known: list[Response] = []
         for view in views_of(config, asker) if config is not None and not unknown else ():
             network, answers = seen_in(asker, view, network)

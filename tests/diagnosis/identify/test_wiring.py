@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.layers import third_back
 from benchmarks.planted import named
 from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
@@ -127,3 +128,24 @@ def test_numbers_are_mixed_up_by_a_reshape_without_batch_first_too(wrong: str, s
     _, said = identification(mixed, RNNConfig(2, 3, T=2, N=3))
 
     assert said == {sentence}
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (third_back.two_readers, "gives x, and the layers below, no gradient from the reverse direction"),
+        (
+            third_back.same_order,
+            "takes the gradient of the output in the order of time, not in that of its own steps, in the reverse "
+            "direction",
+        ),
+    ],
+)
+def test_the_way_back_is_told_of_a_layer_that_always_has_both_directions(layer: Any, sentence: str) -> None:
+    subject = as_subject(layer)
+    config = RNNConfig(1, 1, bidirectional=True, T=1, N=1, loss="output")
+    scope = scope_of(subject).only(bidirectional=True, num_layers=1, batch_first=False)
+
+    found = identify(Asker(Observations(subject), scope, "tanh"), config)
+
+    assert (found.unknown, [str(one) for one in mistakes_of(found.network, "tanh")]) == ((), [sentence])
