@@ -136,8 +136,10 @@ def test_numbers_are_mixed_up_by_a_reshape_without_batch_first_too(wrong: str, s
         (third_back.two_readers, "gives x, and the layers below, no gradient from the reverse direction"),
         (
             third_back.same_order,
-            "takes the gradient of the output in the order of time, not in that of its own steps, in the reverse "
-            "direction",
+            (
+                "takes the gradient of the output in the order of time, not in that of its own steps, in the reverse "
+                "direction"
+            ),
         ),
     ],
 )
