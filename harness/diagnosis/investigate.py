@@ -97,7 +97,7 @@ class Explanation:
     ground: Mapping[str, str] = field(default_factory=dict)
     # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.
     judgement: Judgement | None = None
-    unlooked: str = ""  # Why the cause was not looked for, if it was not
+    why_unknown: str = ""  # Why the cause was not looked for, if it was not
     # The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted.
     answers: int | None = None
     # The subject's outcome on the finding's case, if it was run for the explanation.
@@ -192,7 +192,7 @@ class Investigation:
 
     def known_of(self, finding: Finding) -> Explanation:
         """Return the finding's explanation; if the search ended before there was one, the judge's ruling alone."""
-        return self.explanations.get(finding.id) or self._keep(finding, Explanation(unlooked=ENDED))
+        return self.explanations.get(finding.id) or self._keep(finding, Explanation(why_unknown=ENDED))
 
     def _keep(self, finding: Finding, explanation: Explanation) -> Explanation:
         explanation = replace(explanation, judgement=judge_worst(finding.result))
@@ -217,8 +217,8 @@ class Investigation:
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
             diagnosis = self._diagnosis(observations, finding, scope, until)
-            unlooked = "" if _certain(diagnosis) else self._slow
-            explanation = replace(explanation, diagnosis=diagnosis, unlooked=unlooked)
+            why_unknown = "" if _certain(diagnosis) else self._slow
+            explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
             factors = depends_on(
@@ -281,7 +281,7 @@ class Investigation:
         return None
 
     def _pins(self, observations: Observations, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
-        """Yield what an identification is pinned to: nothing, what others were, values whose others pass, the least.
+        """Yield the pins of an identification: none, those of others, each value whose others pass, one loss, and N=1.
 
         The way back may depend on the loss, and go from one sequence to the next.
         """
@@ -296,7 +296,7 @@ class Investigation:
             if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
                 yield {name: (value,)}
         if like(finding.result) == "gradients":
-            if len({*values["loss"]} - {None, config.loss}) > 0:
+            if {*values["loss"]} - {None, config.loss}:
                 yield {"loss": (None, config.loss)}
             if config.N == 1 < max(values["N"]):
                 yield {"N": (1,)}

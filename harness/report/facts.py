@@ -18,7 +18,7 @@ from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.report import explained, wording
-from harness.report.place import ISSUE, UNKNOWN, UNLOOKED, Fact, Kept
+from harness.report.place import ISSUE, NOT_LOOKED_FOR, UNKNOWN, Fact, Kept
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -83,7 +83,7 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
         return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
     unproved = result.verdict is Verdict.SUSPECT
     plain = diagnosis is None and not any(one.sort is Sort.VALUE for one in result.mismatches)
-    unknown = UNLOOKED if explanation.unlooked else UNKNOWN
+    unknown = NOT_LOOKED_FOR if explanation.why_unknown else UNKNOWN
     return failure_line(result), "suspected" if unproved else "" if plain else unknown
 
 
@@ -156,8 +156,8 @@ def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: b
 def _mistake(one: _Explained) -> Iterator[Fact]:
     """Yield the mistake as code, and what is wrong."""
     result, config, (title, certainty) = one.finding.result, one.finding.case.config, cause_of(*one)
-    if certainty == UNLOOKED:
-        yield Fact("cause", f"not looked for, because {one.explanation.unlooked}")
+    if certainty == NOT_LOOKED_FOR:
+        yield Fact("cause", f"not looked for, because {one.explanation.why_unknown}")
     for name, line in explained.code_lines(one.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
     diagnosis = one.explanation.diagnosis

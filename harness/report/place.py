@@ -12,7 +12,7 @@ from harness.checks.result import Result
 from harness.space.case import Case, CaseError
 
 UNKNOWN: Final = "cause unknown"
-UNLOOKED: Final = "cause not looked for"
+NOT_LOOKED_FOR: Final = "cause not looked for"
 SCRIPT: Final = "reproduce.py"
 ISSUE: Final = "issue.md"  # a finding as a report to those who can mend it
 DIRECTORY: Final = ".rnn-harness"  # where findings are kept by default

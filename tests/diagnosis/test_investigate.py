@@ -465,7 +465,7 @@ def test_of_a_finding_that_there_was_no_time_to_explain_the_judge_s_ruling_is_to
     assert finding is not None
     known = Investigation(subject).known_of(finding)
 
-    assert known == Explanation(unlooked=ENDED, judgement=judge_worst(finding.result))
+    assert known == Explanation(why_unknown=ENDED, judgement=judge_worst(finding.result))
     assert known.judgement is not None
     assert reported(finding, known).certainty == "cause not looked for"
 

@@ -24,6 +24,16 @@ Parameters = tuple[float, ...]
 REACH: Final = 40.0  # the largest modulus of a sum that is sought for a value
 
 
+def in_product(text: str) -> str:
+    """Return an expression as a factor: in parentheses if it is a sum."""
+    return f"({text})" if re.search(r" [-+@] ", text) else text
+
+
+def times(factor: float, text: str) -> str:
+    """Return an expression times a number."""
+    return text if factor == 1 else f"{number(factor)} * {in_product(text)}"
+
+
 def number(value: float) -> str:
     """Return a number as it is written: in six digits, or as a fraction of small numbers."""
     short, near = f"{value:.6g}", Fraction(value).limit_denominator(100) if math.isfinite(value) else None
@@ -61,21 +71,30 @@ class Activation(NamedTuple):
         """Return the function of an expression as a line of NumPy."""
         line = self.family.line
         numbers = [number(p) for p in self.parameters]
-        limits = [end if math.isfinite(end) else None for end in (self.low, self.high)]
-        if not all(end is None or end == float(f"{end:.6g}") for end in limits):  # those of its value are plainer
+        ends = (self.low, self.high)
+        if not all(math.isinf(end) or end == float(f"{end:.6g}") for end in ends):  # those of its value are plainer
             own = self._replace(low=-math.inf, high=math.inf)
-            return f"np.clip({own.line(s)}, {', '.join(_end(end and float(own.value(end))) for end in limits)})"
-        s = f"np.clip({s}, {', '.join(map(_end, limits))})" if limits != [None, None] else s
+            tops = (end if math.isinf(end) else float(own.value(end)) for end in ends)
+            return f"np.clip({own.line(s)}, {', '.join(map(_limit_text, tops))})"
+        s = f"np.clip({s}, {', '.join(map(_limit_text, ends))})" if self.clips else s
         return line.format(s, *numbers).replace(" 1 * ", " ") if isinstance(line, str) else line(s, *self.parameters)
 
     def value(self, s: Any) -> Any:
         """Return the function of each number of an array."""
-        return self.family.value(np.clip(s, self.low, self.high), *self.parameters)
+        return self.family.value(self._within(s), *self.parameters)
 
     def slope(self, s: Any) -> Any:
         """Return the derivative at each number of an array."""
-        slope = self.family.slope(np.clip(s, self.low, self.high), *self.parameters)
-        return slope if math.isinf(self.low) and math.isinf(self.high) else slope * _inner(s, self.low, self.high)
+        slope = self.family.slope(self._within(s), *self.parameters)
+        return slope * _inner(s, self.low, self.high) if self.clips else slope
+
+    @property
+    def clips(self) -> bool:
+        """True if the argument is clipped."""
+        return self.low > -math.inf or self.high < math.inf
+
+    def _within(self, s: Any) -> Any:
+        return np.clip(s, self.low, self.high) if self.clips else s
 
     @property
     def positive(self) -> bool:
@@ -130,8 +149,8 @@ class Activation(NamedTuple):
         return Ball(value, off, s.rounding)
 
 
-def _end(value: float | None) -> str:
-    return "None" if value is None else number(value)
+def _limit_text(value: float) -> str:
+    return "None" if math.isinf(value) else number(value)
 
 
 def sigmoid(s: Any) -> Any:

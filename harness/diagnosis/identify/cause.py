@@ -34,7 +34,7 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
-LEAST: Final = frozenset({"loss", "N"})  # factors that an identification may be pinned to though others fail, too
+NOT_NEEDED: Final = frozenset({"loss", "N"})  # pins of an identification that the failure need not have
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
 
@@ -200,7 +200,7 @@ class IdentifiedCause:
             return True
         beyond = [name for name, values in identified.pins.items() if getattr(case.config, name) not in values]
         if beyond:
-            return None if {*beyond} & LEAST else False
+            return None if {*beyond} & NOT_NEEDED else False
         known = {*identified.roles} - {*identified.unknown}
         for rounding in (None, rounding_of(plain.config.dtype)):  # without bounds, a run takes a third of the time
             with np.errstate(all="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from itertools import chain, combinations
@@ -125,6 +126,8 @@ def accuracy(noise: float) -> float:
 
 def plainest(value: float, noise: float) -> float:
     """Return the plain number that a coefficient is, up to noise: a fraction of small numbers, or a few digits."""
+    if not math.isfinite(value):
+        return value
     close = accuracy(noise)
     for limit in (1, 2, 4, 12, 100, 1000):
         near = Fraction(value).limit_denominator(limit)

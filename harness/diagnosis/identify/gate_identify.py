@@ -14,10 +14,10 @@ from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import (
     Identification,
-    applying_to,
     fresh_answers,
-    returned_by_themselves,
     seen_in,
+    transformable,
+    with_transform,
 )
 from harness.diagnosis.identify.inquiry import departing, explains
 from harness.diagnosis.identify.model import Network
@@ -40,9 +40,9 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         fresh = list(fresh_answers(asker))
         generic = [a for a in fresh if a.case.config.loss is None]
         if not _all(known, generic, asker):
-            known = next(_applying(asker, config.cell, generic), known)
+            known = next(_without_one_array(asker, config.cell, generic), known)
         left = {name for a in generic for name in departing(known, a, asker.rounding)}  # of what is returned
-        forward = left <= known.applied.keys()
+        forward = left <= known.transforms.keys()
         if forward and not _all(known, fresh, asker):
             known = find_back(asker, known)
         if forward:
@@ -56,15 +56,12 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         return Identification(known, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
 
 
-def _applying(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:
-    """Yield the network of a step that is known without one array, with what is done to that, if known."""
-    for hidden in returned_by_themselves(generic):
-        if (model := _layer(asker.without(hidden), cell)) is None:
-            continue
-        returning = _returning(asker, model, generic, STEPS[cell])  # another state
-        if returning is not None:
-            yield Network(returning, derived=True)
-        if (found := applying_to(asker, Network(model, derived=True), hidden, generic)) is not None:
+def _without_one_array(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:
+    """Yield the network of a step that is known without one array, with the transform of that array, if it is known."""
+    for name in transformable(generic):
+        model = _layer(asker.without(name), cell)
+        network = None if model is None else Network(model, derived=True)
+        if network is not None and (found := with_transform(asker, network, name, generic)) is not None:
             yield found
 
 

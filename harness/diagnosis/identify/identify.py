@@ -15,7 +15,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from harness.diagnosis.identify.applied import Applied, found_in
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
@@ -23,6 +22,7 @@ from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
 from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.transform import Transform, transform_of
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
@@ -187,7 +187,7 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}
         unknown = [{"the way back": ""}.get(part, part.removeprefix("large ")) for part in unknown]
         returned = {name for name in wrong if not name.endswith(".grad")}
-        unknown += sorted(returned) if returned <= network.applied.keys() else ["the step"]
+        unknown += sorted(returned) if returned <= network.transforms.keys() else ["the step"]
         unknown += roles if "" in unknown else [role_of(name) for name in wrong if name.endswith(".grad")]
         unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, *returned, "the step")]
         proved = [role for role in roles if role not in unknown]
@@ -204,7 +204,7 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
         return all(explains(network, a, asker.rounding) for a in generic)
 
     network, step_known = Network(first.model, derived=first.derived), first.forward
-    if first.rounded:
+    if first.coarse:
         return network, False, first
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
@@ -213,7 +213,7 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
         network, step_known, first = _otherwise_wired(asker, first, generic)
         known = step_known and holds(network)
     if not known or network.first.activated != 1:  # a factor of the states may be one of what is returned
-        others = [*_applying(asker, generic), *([(network, first)] if known else [])]
+        others = [*_without_one_array(asker, generic), *([(network, first)] if known else [])]
         network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
         step_known = step_known or bool(others)
     return network, step_known, first
@@ -253,17 +253,17 @@ def _oddness(asker: Asker, generic: Sequence[Response], one: tuple[Network, Plac
     return not whole, len(mistakes_of(one[0], asker.nonlinearity))
 
 
-def _applying(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
-    """Yield the network of a step that is known without the output, or h_n, with what is done to that, if known."""
-    for hidden in returned_by_themselves(generic):
-        part = LayerInquiry(asker.without(hidden)).identify()
+def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
+    """Yield the network of a step that is known without one array, with the transform of that array, if it is known."""
+    for name in transformable(generic):
+        part = LayerInquiry(asker.without(name)).identify()
         network = Network(part.model, derived=part.derived)
-        if part.forward and (applying := applying_to(asker, network, hidden, generic)) is not None:
-            yield applying, part
+        if part.forward and (found := with_transform(asker, network, name, generic)) is not None:
+            yield found, part
 
 
-def returned_by_themselves(generic: Sequence[Response]) -> list[str]:
-    """Return the arrays of single layers to which something may be done alone: not h_n if the output ends with it."""
+def transformable(generic: Sequence[Response]) -> list[str]:
+    """Return the arrays that may be transformed alone: output and h_n are not if the one ends with the other."""
 
     def ends(a: Response) -> bool:
         last = None if a.returned is None or "h_n" not in a.arrays else a.returned[-1]
@@ -273,17 +273,17 @@ def returned_by_themselves(generic: Sequence[Response]) -> list[str]:
     return [name for name in names if name not in ("output", "h_n") or not all(map(ends, generic))]
 
 
-def applying_to(asker: Asker, network: Network, name: str, generic: Sequence[Response]) -> Network | None:
-    """Return a network with what is done to an array before it is returned, which alone it may not give.
+def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[Response]) -> Network | None:
+    """Return a network with the transform of an array, an empty one if that is not known.
 
-    Nothing is done to it if that is not found. The result is ``None`` if the network does not give the others.
+    The result is ``None`` if the network does not give the other arrays.
     """
-    network = replace(network, applied={name: Applied()})
+    network = replace(network, transforms={name: Transform()})
     if any(departing(network, a, asker.rounding) - {name} for a in generic):
         return None
     pairs = [(values_of(run(network, a.case)[name]), a.arrays[name]) for a in generic if name in a.arrays]
-    way = found_in(pairs, asker.noise)
-    several = [replace(network, applied={name: way._replace(derived=derived)}) for derived in (True, False)]
+    way = transform_of(pairs, asker.noise)
+    several = [replace(network, transforms={name: way._replace(derived=derived)}) for derived in (True, False)]
     fresh = list(fresh_answers(asker))
     return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
 

@@ -34,7 +34,7 @@ class PlaceResult:
     model: LayerModel = field(default_factory=LayerModel)
     derived: bool = False  # True if the gradients are the derivative of the way forward
     forward: bool = False  # True if the step is known
-    rounded: bool = False  # True if the step seems to be nn.RNN's, in a coarser arithmetic: no sum explains that
+    coarse: bool = False  # True if the step seems to be nn.RNN's, in a coarser arithmetic: no sum explains that
     backward: bool = False  # True if the chain from step to step is known
     unknown: list[str] = field(default_factory=list)  # the returned gradients that are not known, by role
 
@@ -151,7 +151,7 @@ class Inquiry:
 
     @property
     def alone(self) -> dict[str, Any]:
-        """What leaves the output's gradient alone, if a loss of nothing else may be asked for."""
+        """The question's factors with which h_n's gradient is 0, if every loss is of the output and of h_n together."""
         return {"zero": ("h_n.grad",)} if self.loss == "both" else {}
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
@@ -274,11 +274,11 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     if a.shorter is None and all(
         all(getattr(model, name) == getattr(before, name) for name in RETURNED) for model in models
     ):
-        found = a.states if network.wiring == PLAIN and not network.applied and "h_n" in a.arrays else None
+        found = a.states if network.wiring == PLAIN and not network.transforms and "h_n" in a.arrays else None
         return found and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in found.items()}
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
-    plain = (plain or a.shorter is not None) and network.wiring == PLAIN and "output" not in network.applied
+    plain = (plain or a.shorter is not None) and network.wiring == PLAIN and "output" not in network.transforms
     return a.states if plain else None
 
 

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
-from harness.diagnosis.identify.applied import Applied
 from harness.diagnosis.identify.gate_back_words import differences as back_differences
 from harness.diagnosis.identify.gate_words import differences as gate_differences
 from harness.diagnosis.identify.gate_words import lines as gate_lines
@@ -32,6 +31,7 @@ from harness.diagnosis.identify.model import (
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
+from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences
 from harness.oracle.bound import np
@@ -101,18 +101,19 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
         made = tuple(name for name, own in models.items() if one in own)
         others = tuple(name for name in models if name not in made)
         found.append(replace(one, models=made, others=others, words=_where(made, others, network.wiring)))
-    for name, way in network.applied.items():
-        if way == Applied():  # what is done to it is not known
+    for name, way in network.transforms.items():
+        if way == Transform():  # it is not known
             continue
-        said, rest = f"returns {way.line(name)} as {name}", {n: one for n, one in network.applied.items() if n != name}
-        found.append(Mistake(said, f"{name} = {way.line(name)}", "", rewire=partial(_applying, applied=rest)))
+        rest, line = {n: one for n, one in network.transforms.items() if n != name}, way.line(name)
+        mended = partial(_with_transforms, transforms=rest)
+        found.append(Mistake(f"returns {line} as {name}", f"{name} = {line}", "", rewire=mended))
     for sentence, yours, right, rewire in differences(network):
         found.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
     return found
 
 
-def _applying(network: Network, applied: Mapping[str, Applied]) -> Network:
-    return replace(network, applied=applied)
+def _with_transforms(network: Network, transforms: Mapping[str, Transform]) -> Network:
+    return replace(network, transforms=transforms)
 
 
 def _where(made: Sequence[str], others: Sequence[str], wiring: Wiring) -> str:
@@ -370,8 +371,7 @@ def _function(activation: Activation) -> str:
     name, line = activation.name, activation.line("s")
     if activation in (Activation("tanh"), Activation("relu")):
         return name
-    clipped = activation != Activation(name, activation.parameters)
-    return line if name in {"identity", "clip", "quotient"} or clipped else f"{name}, {line}"
+    return line if name in {"identity", "clip", "quotient"} or activation.clips else f"{name}, {line}"
 
 
 def _outside(model: LayerModel) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
-from harness.diagnosis.identify.applied import Applied
 from harness.diagnosis.identify.terms import (
     INPUT,
     START,
     Flow,
 )
+from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, Sizes, Wiring
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
@@ -208,7 +208,7 @@ class Network:
     wiring: Wiring = PLAIN
     back: Wiring | None = None
     """The wiring of the way back, if that is not the adjoint of the way forward."""
-    applied: Mapping[str, Applied] = field(default_factory=dict)  # what is done to an array before it is returned
+    transforms: Mapping[str, Transform] = field(default_factory=dict)  # of arrays, before they are returned
 
     def of(self, layer: int, direction: int, sizes: Sizes = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""

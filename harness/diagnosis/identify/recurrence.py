@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from harness.diagnosis.identify.activations import Activation, number
-from harness.diagnosis.identify.applied import Applied
+from harness.diagnosis.identify.activations import Activation, in_product, number, times
 from harness.diagnosis.identify.gate_words import lines as gate_lines
 from harness.diagnosis.identify.gate_words import right_lines
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
+from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_words import differences
 
 # Steps as conditions of t and T.
@@ -49,21 +49,11 @@ def condition(when: When) -> str:
 
 def term(name: str, coef: Coef) -> str:
     """Return a term with its coefficient."""
-    text = (
-        name
-        if coef.value == 1
-        else f"-{_factor(name)}"
-        if coef.value == -1
-        else f"{number(coef.value)} * {_factor(name)}"
-    )
+    text = name if coef.value == 1 else f"-{in_product(name)}" if coef.value == -1 else times(coef.value, name)
     if coef.scale:
         scale = f"({coef.scale})" if " " in coef.scale and not coef.scale.startswith("(") else coef.scale
-        text = f"{_factor(text) if coef.value == 1 else text} {'/' if coef.divides else '*'} {scale}"
+        text = f"{in_product(text) if coef.value == 1 else text} {'/' if coef.divides else '*'} {scale}"
     return text
-
-
-def _factor(name: str) -> str:
-    return f"({name})" if re.search(r" [-+@] ", name) else name
 
 
 def sum_of(terms: Sum) -> str:
@@ -111,8 +101,7 @@ def _state(model: LayerModel, nonlinearity: str) -> str:
     )
     for kind, when in model.otherwise:
         phi = f"({kind.line('s[t]')} if {condition(when)} else {phi})"
-    factor = "" if model.activated == 1 else f"{number(model.activated)} * "
-    return f"{factor}{phi}" + "".join(f" + {term(name, coef)}" for name, coef in model.added)
+    return times(model.activated, phi) + "".join(f" + {term(name, coef)}" for name, coef in model.added)
 
 
 def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
@@ -275,7 +264,7 @@ def _step_line(model: LayerModel, nonlinearity: str) -> str:
 def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
     """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
     wired = [(yours, right) for _, yours, right, _ in differences(network) if yours]
-    outer = [(f"{name} = {way.line(name)}", "") for name, way in network.applied.items() if way != Applied()]
+    outer = [(f"{name} = {way.line(name)}", "") for name, way in network.transforms.items() if way != Transform()]
     if isinstance(network.first, GatedModel):
         own, right = gate_lines(network.first), right_lines(network.first)
         return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])] + outer

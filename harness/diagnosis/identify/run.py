@@ -405,7 +405,7 @@ class Run:
             results["readout"] = self._readout(x)
         for name in results.keys() - {*names}:
             results[name] = rows(results[name], self._out(self.forth), self._out(self.back))
-        results |= {name: way.of(results[name]) for name, way in self.network.applied.items() if name in results}
+        results |= {name: way.of(results[name]) for name, way in self.network.transforms.items() if name in results}
         found = {name: value_of(v) for name, v in results.items()}
         for name in ("output", "readout"):
             if config.lengths is not None and name in found:  # where nothing is compared

@@ -85,8 +85,8 @@ class StepInquiry(Inquiry):
         """Find the step, its activation, what is added to that, and what of it is returned."""
         assert self._base is not None
         kinds = self._kinds()
-        if len(kinds) == 1 and self._rounded():
-            self.found.rounded = True
+        if len(kinds) == 1 and self._is_coarse():
+            self.found.coarse = True
             return False
         self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
@@ -106,8 +106,6 @@ class StepInquiry(Inquiry):
         first: LayerModel | None = None
         found: list[tuple[int, LayerModel, str]] = []  # with the number of mistakes, of which two are nearly always few
         for form in self._forms(kinds, of()):
-            if any(number <= FEW for number, *_ in found):
-                break
             self.asker.shorter = form.shorter
             model = self._formed(form, of(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
@@ -116,6 +114,8 @@ class StepInquiry(Inquiry):
                     model = self._shortened(model)
                     number = len(mistakes_of(Network(model), self.asker.nonlinearity))
                     found.append((number, model, form.shorter))
+                    if number <= FEW:
+                        break
             first = first or model
         if found:
             _, self.model, self.asker.shorter = min(found, key=lambda one: one[0])
@@ -126,7 +126,7 @@ class StepInquiry(Inquiry):
         self.model = first or self.model
         return first is not None
 
-    def _rounded(self) -> bool:
+    def _is_coarse(self) -> bool:
         """Tell whether the activation, and short cases, are nn.RNN's but for some roundings of the coarsest dtype.
 
         An activation that is another one by a formula, as an approximation of nn.RNN's is, was found before.

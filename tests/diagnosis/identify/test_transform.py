@@ -8,20 +8,22 @@ import torch
 
 from harness import as_subject, scope_of
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.applied import MATRICES, Applied
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
 from harness.diagnosis.observations import Observations
 from tests.implementations import vectorised
 
 WAYS = [
-    ("output", Applied(0.5)),
-    ("output", Applied(3.0, ACTIVATIONS["sigmoid"])),
-    ("output", Applied(matrix="running mean", axis=0)),
-    ("output", Applied(-2.0, matrix="differences", axis=1)),
-    ("h_n", Applied(function=Activation("clip", (-0.25, 0.5)))),
-    *(("h_n", Applied(matrix=matrix, axis=-1)) for matrix in MATRICES if matrix),
+    ("output", Transform(0.5)),
+    ("output", Transform(0.0)),
+    ("output", Transform(0.5, ACTIVATIONS["tanhshrink"])),
+    ("output", Transform(3.0, ACTIVATIONS["sigmoid"])),
+    ("output", Transform(matrix="running mean", axis=0)),
+    ("output", Transform(-2.0, matrix="differences", axis=1)),
+    ("h_n", Transform(function=Activation("clip", (-0.25, 0.5)))),
+    *(("h_n", Transform(matrix=matrix, axis=-1)) for matrix in AXIS_MATRICES if matrix),
 ]
 
 
@@ -32,7 +34,7 @@ def found_of(subject: Any, **factors: Any) -> tuple[Identification, list[str]]:
     return found, [str(mistake) for mistake in mistakes_of(found.network, "tanh")]
 
 
-def returning(name: str, way: Applied) -> Any:
+def returning(name: str, way: Transform) -> Any:
     """Return a layer that is right but for what a line does to an array."""
 
     def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -44,7 +46,7 @@ def returning(name: str, way: Applied) -> Any:
 
 
 @pytest.mark.parametrize(("name", "way"), WAYS, ids=[way.line(name) for name, way in WAYS])
-def test_what_is_done_to_what_is_returned_is_found(name: str, way: Applied) -> None:
+def test_what_is_done_to_what_is_returned_is_found(name: str, way: Transform) -> None:
     found, said = found_of(returning(name, way), batch_first=False)
 
     assert (found.unknown, said) == ((), [f"returns {way.line(name)} as {name}"])
