@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations, islice, permutations
+from itertools import chain, combinations, permutations
 from typing import Any, Final
 
 from harness.checks.full_check import against
@@ -188,17 +188,18 @@ def depends_on(
     *,
     explains_all: Callable[[Case, str], bool] = lambda _case, _name: True,
     shows: Callable[[Case], bool] | None = None,
+    may_show: Callable[[Case], bool] | None = None,
     of_cause: Callable[[Case, Result], bool] = lambda _case, _result: False,
     right: Network = RIGHT,
 ) -> Factors:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
     ``explains_all`` says whether an excuse of that name leaves nothing else wrong on a case that ``check`` excuses.
-    ``shows`` says whether a known cause shows on a case, without the subject: no other case is then checked. In
-    ``right`` that cause is mended. ``of_cause`` says whether a failure of another kind has it: a gradient that is wrong
-    with one loss is missing with another.
+    ``shows`` says whether a known cause shows on a case, without the subject: no other case is then checked.
+    ``may_show`` says in less time where it does not. In ``right`` that cause is mended. ``of_cause`` says whether a
+    failure of another kind has it: a gradient that is wrong with one loss is missing with another.
     """
-    return _Dependence(finding, scope, check, explains_all, shows, of_cause, right).factors()
+    return _Dependence(finding, scope, check, explains_all, shows, may_show or shows, of_cause, right).factors()
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ class _Dependence:
     check: Callable[[Case], Result]
     explains_all: Callable[[Case, str], bool]
     shows: Callable[[Case], bool] | None
+    may_show: Callable[[Case], bool] | None
     of_cause: Callable[[Case, Result], bool]
     right: Network
     # The configs that fail for what is known, though not for this cause.
@@ -283,18 +285,22 @@ class _Dependence:
         return self.known[other]
 
     def _fails(self, other: RNNConfig) -> bool | None:
-        passed, tried = True, False
+        passed, shown = True, 0
         for candidate in self._candidates(other):
-            tried = True
             result = self.check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
             if against(result) and self._alike(candidate, result):
                 return True
+            if self.shows is not None and not self.shows(candidate):
+                continue
             if result.excused_by is not None:
                 self.otherwise.add(other)
             passed &= self._passes(candidate, result)
-        return False if passed and (tried or not self._rare) else None
+            shown += 1
+            if self.shows is not None and shown == SHOWN:
+                break
+        return False if passed and (shown or not self._rare) else None
 
     @property
     def _rare(self) -> bool:
@@ -315,13 +321,13 @@ class _Dependence:
         return not against(result) and (result.excused_by is None or self.explains_all(case, result.excused_by))
 
     def _candidates(self, config: RNNConfig) -> Iterator[Case]:
-        """Yield the cases of a config that the subject is asked for, of a known cause only those on which it shows."""
+        """Yield the cases of a config that the subject is asked for, of a known cause only where it may show."""
         finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in self.finding.result.mismatches)
         tries = _tries(self.finding.case, config, finite=finite)
-        if self.shows is not None:
+        if self.may_show is not None:
             rare = config.nonlinearity == "relu" or config.drops
             further = (draw(config, "normal", seed) for seed in (FURTHER if rare else ()))
-            return islice(filter(self.shows, chain(tries, further)), SHOWN)
+            return filter(self.may_show, chain(tries, further))
         own = next(iter(self.own), None)
         if own is None or own.always:
             return tries

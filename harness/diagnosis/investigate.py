@@ -227,6 +227,7 @@ class Investigation:
                 check,
                 explains_all=self._explains_all(observations, finding),
                 shows=None if computed is None else _shows(observations, computed, check),
+                may_show=None if computed is None else partial(_may_show, observations, computed),
                 of_cause=_of_cause(observations, diagnosis),
                 right=right_of(finding.case.config) if computed is None else computed.mended,
             )
@@ -471,13 +472,23 @@ def _shows(
     """
 
     def shows(case: Case) -> bool:
-        shown = cause.shows_on(observations.of(case, with_probes=False).case if case.config.drops else case)
+        shown = cause.shows_on(_run_as(observations, case))
         if shown is None:
             result = check(case)
             return against(result) or result.excused_by is not None
         return shown
 
     return shows
+
+
+def _may_show(observations: Observations, cause: IdentifiedCause, case: Case) -> bool:
+    """Tell the same without bounds, which takes a fifth of the time: of a difference that is roundings, too."""
+    return cause.shows_on(_run_as(observations, case), bounds=False) is not False
+
+
+def _run_as(observations: Observations, case: Case) -> Case:
+    """Return a case with the masks that the subject draws, if it draws some."""
+    return observations.of(case, with_probes=False).case if case.config.drops else case
 
 
 def _computed_of(diagnosis: Diagnosis | None) -> IdentifiedCause | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain, combinations
 from typing import Final, TypeVar
@@ -12,9 +12,28 @@ from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 Name = TypeVar("Name")  # of a term: what tells it from others
+
 ENOUGH: Final = 4  # equations that two columns do not fit by chance
 NEAR: Final = 1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
 ROOM: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
+
+
+class Columns(Mapping[Name, Floats]):
+    """The columns of terms by name, each made when it is first read: few are, if the likely ones explain all."""
+
+    def __init__(self, names: Iterable[Name], made: Callable[[Name], Floats]) -> None:
+        self._names, self._made, self._known = dict.fromkeys(names), made, dict[Name, Floats]()
+
+    def __getitem__(self, name: Name) -> Floats:
+        if name not in self._known:
+            self._known[name] = self._made(name)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[Name]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def solve(
@@ -29,7 +48,7 @@ def solve(
     size = float(np.abs(y).max(initial=0))
     if size == 0:
         return {}
-    if likely and (found := solve({n: c for n, c in columns.items() if n in likely}, y, noise)) is not None:
+    if likely and (found := solve({n: columns[n] for n in columns if n in likely}, y, noise)) is not None:
         return found
     if accuracy(noise) >= 1 or (len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise)):
         return None  # of 16 bits, no coefficient can be told from 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain as chain_of
 from itertools import islice
 from typing import Any, Final
 
@@ -117,7 +118,8 @@ class LayerInquiry(LimitInquiry):
     def _best(self, most: int) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
-        for chain in islice(self._chains(), most):
+        right = [self.model] if self._is_right_chain() else []  # nn.RNN's own is tried without a search
+        for chain in islice(chain_of(right, self._chains()), most):
             solved, unknown = self._readouts(chain, len(RIGHT_READOUT) if best is None else len(best[2]))
             if best is None or len(unknown) <= len(best[2]):
                 solved, unknown = self._entered(solved, unknown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product as product_of
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.chain import ChainInquiry
+from harness.diagnosis.identify.fit import Columns
 from harness.diagnosis.identify.inquiry import LONG, SHORT, explains, time_first
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
@@ -114,20 +115,25 @@ class ReadoutInquiry(ChainInquiry):
 
     def _system_back(self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> System:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
-        steps = range(asked[0][1].T)
+        steps = range(1 if role == "hx" else asked[0][1].T)
 
-        def column(of: Callable[[Flow], Any]) -> Floats:
-            return np.concatenate([np.ravel(of(f)) for _, f in asked])
+        def column(t: int, name: str) -> Floats:
+            value = partial(product, name) if role not in ("x", "hx") else (INPUT if role == "x" else START)[name].value
+            return np.concatenate([np.ravel(value(f, t)) for _, f in asked])
 
+        columns = {t: Columns(names, partial(column, t)) for t in steps}
         if role == "x":
             return System(
-                {t: {name: column(partial(_at, INPUT[name].value, t)) for name in names} for t in steps},
-                {t: np.concatenate([time_first(a, "x.grad")[t].ravel() for a, _ in asked]) for t in steps},
+                columns, {t: np.concatenate([time_first(a, "x.grad")[t].ravel() for a, _ in asked]) for t in steps}
             )
         y = np.concatenate([self._vector(role, a) for a, _ in asked])
-        if role == "hx":
-            return System({0: {name: column(partial(_at, START[name].value, 0)) for name in names}}, {0: y})
-        return System({t: {name: column(partial(_at, partial(product, name), t)) for name in names} for t in steps}, y)
+        return System(columns, {0: y} if role == "hx" else y)
+
+    def _is_right_chain(self) -> bool:
+        asked = self._back(SHORT, 26)
+        self._chained(self.model, asked)
+        own = ((role, [RIGHT_READOUT[role][0][0]]) for role in self.roles() if role != "hx" and asked)
+        return any((by := self._solved(role, asked, names)) is not None and all(by.values()) for role, names in own)
 
     def _readouts(self, model: LayerModel, most: int) -> tuple[LayerModel, list[str]]:
         """Return the model with the gradients that it explains, and the roles of those that it does not.
@@ -336,10 +342,6 @@ class ReadoutInquiry(ChainInquiry):
             for role, name in names
         ]
         return np.concatenate(parts)
-
-
-def _at(value: Callable[[Flow, int], Any], t: int, f: Flow) -> Any:
-    return value(f, t)
 
 
 def without_last(model: LayerModel) -> LayerModel:

@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
-from harness.diagnosis.identify.fit import ROOM, plainest, solve
+from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -426,7 +426,7 @@ class StepInquiry(Inquiry):
         if flows and flows[0].out:
             rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
             columns = {
-                name: np.concatenate([np.broadcast_to(ADDED[name].value(f, t), (f.N, f.H)).ravel() for f, t in rows])
+                name: np.concatenate([_filled(ADDED[name].value(f, t), f) for f, t in rows])
                 for name in ("h[t-1]", "x[t]", "h[t-2]", "1")
                 if not ADDED[name].square or flows[0].square
             }
@@ -446,7 +446,7 @@ class StepInquiry(Inquiry):
         """Return the coefficients of the terms of each step's sum; ``None`` if there are none."""
         kind = form.kind
         found: dict[int, dict[str, float]] = {}
-        systems: dict[int, tuple[dict[str, Floats], Floats]] = {}
+        systems: dict[int, tuple[Columns[str], Floats]] = {}
         flows[0].kinds, flows[0].start = {}, "hx"
         likely = dict(LayerModel().step)
         steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
@@ -520,7 +520,7 @@ class StepInquiry(Inquiry):
 
     def _system(
         self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any], t: int
-    ) -> tuple[dict[str, Floats], Floats] | None:
+    ) -> tuple[Columns[str], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
         activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in flows])
@@ -542,14 +542,13 @@ class StepInquiry(Inquiry):
         rows = y != 0
         if rows.sum() < y.size / 4:
             return None
-        columns = {name: self._column(flows, name, t) for name in terms}
-        return {name: (column * weight)[rows] for name, column in columns.items()}, y[rows]
+        return Columns(terms, lambda name: (self._column(flows, name, t) * weight)[rows]), y[rows]
 
     def _column(self, flows: Sequence[Flow], name: str, t: int) -> Floats:
         """Return the values of a term at a step of some flows, which many forms have in common."""
         key = (id(flows[0]), id(flows[0].hx), id(flows[0].h.get(0)), name, t)
         if key not in self._values:
-            parts = [np.broadcast_to(STEP[name].value(f, t), (f.N, f.H)).ravel() for f in flows]
+            parts = [_filled(STEP[name].value(f, t), f) for f in flows]
             self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
         column: Floats = self._values[key][-1]
         return column
@@ -593,6 +592,12 @@ class StepInquiry(Inquiry):
 def _is(kind: Activation, s: Floats, h: Floats, noise: float) -> bool:
     """Tell whether a function has these values at s."""
     return bool((np.abs(h - kind.value(s)) <= 64 * noise * (1 + np.abs(s))).all())
+
+
+def _filled(v: Any, f: Flow) -> Floats:
+    """Return a number for each sequence and unit, in one row."""
+    whole: Floats = v if np.shape(v) == (f.N, f.H) else np.broadcast_to(v, (f.N, f.H))
+    return whole.ravel()
 
 
 def _ended_before(f: Flow) -> Flow:
