@@ -245,8 +245,7 @@ class Investigation:
         """Return the cause of a finding: the first that a check tells, or what was identified.
 
         The checks before come first because what they look for shows as many mistakes; those after, because many
-        mistakes show as what they look for. So a missing declaration is no cause where nothing else could be looked
-        for.
+        mistakes show as what they look for.
         """
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_BEFORE, question)) is not None:
@@ -258,8 +257,7 @@ class Investigation:
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
             return Diagnosis(cause, cause.new[1:], line=line)
-        after = tuple(check for check in CHECKS_AFTER if not (self._slow and check is _undeclared))
-        return _first_of(after, question) or _precision(observations, finding)
+        return _first_of(CHECKS_AFTER, question) or _precision(observations, finding)
 
     def _computed(self, observations: Observations, finding: Finding, scope: Scope) -> IdentifiedCause | None:
         """Return the mistakes that show on a finding's case, of what the subject is found to compute."""

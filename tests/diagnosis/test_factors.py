@@ -288,6 +288,14 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
         assert not known.excuses(observation(outside), value)
 
 
+def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
+    output, h_n = (Result(Verdict.DISAGREES, (Mismatch(name, Sort.VALUE),)) for name in ("output", "h_n"))
+    known = ByRegion("3f9c2a11", h_n, Factors(), arrays=("h_n",))
+
+    assert known.excuses(observation(RNNConfig(1, 1)), h_n)
+    assert not known.excuses(observation(RNNConfig(1, 1)), output)
+
+
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
     value = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
     known = ByRegion("3f9c2a11", value, Factors({"preparation": "assign"}))

@@ -538,6 +538,51 @@ def test_what_is_computed_may_depend_on_the_layout_and_on_the_loss() -> None:
     ]
 
 
+def back_by_sequence(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, joined: bool) -> Any:
+    """Double bias_hh's gradient, and if ``joined``, begin each sequence's way back with what another one passes on.
+
+    Otherwise nothing is passed on if the loss is of h_n alone.
+    """
+    W, U, hs = weights["weight_ih_l0"], weights["weight_hh_l0"], [h0[0]]
+    for x_t in x:
+        hs.append(np.tanh(x_t @ W.T + hs[-1] @ U.T + weights["bias_ih_l0"] + weights["bias_hh_l0"]))
+    output, h_n = np.stack(hs[1:]), hs[-1][None].copy()
+    if config.loss is None:
+        return output, h_n
+    found = {name: np.zeros_like(array) for name, array in {"x": x, "hx": h0, **weights}.items()}
+    g = np.array(cotangents.get("output.grad", 0 * output))
+    g[-1] += cotangents.get("h_n.grad", 0 * h_n)[0]
+    dh = 0 * h0[0, :1]
+    for n in reversed(range(x.shape[1])):
+        dh = dh if joined else 0 * dh
+        for t in reversed(range(len(x))):
+            da = (g[t, n : n + 1] + dh) * (1 - hs[t + 1][n : n + 1] ** 2)
+            found["weight_ih_l0"] += da.T @ x[t, n : n + 1]
+            found["weight_hh_l0"] += da.T @ hs[t][n : n + 1]
+            found["bias_ih_l0"] += da.sum(0)
+            found["bias_hh_l0"] += 2 * da.sum(0)
+            found["x"][t, n], dh = (da @ W)[0], da @ U if joined or "output.grad" in cotangents else 0 * da
+        found["hx"][0, n] = dh[0]
+    return output, h_n, found
+
+
+@pytest.mark.parametrize(("joined", "loss"), [(True, "output"), (False, "h_n")])
+def test_where_the_way_back_is_no_sum_what_is_wrong_in_one_sequence_or_with_one_loss_is_told(
+    loss: str, *, joined: bool
+) -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+        return back_by_sequence(x, h0, weights, config, cotangents, joined=joined)
+
+    scope = scope_of(as_subject(rnn)).only(
+        num_layers=1, bidirectional=False, bias=True, batch_first=False, nonlinearity="tanh", loss=(None, "output", loss)
+    )
+    done, investigation = searched(rnn, scope, cases=100)
+    told = [sentence for one in causes(done, investigation) for sentence in one]
+
+    assert "multiplies the gradient by bias_hh by 2" in told
+    assert joined or "passes no gradient from a step to the one before it" in told
+
+
 @pytest.mark.parametrize(
     "copied",
     [
