@@ -574,7 +574,12 @@ def test_where_the_way_back_is_no_sum_what_is_wrong_in_one_sequence_or_with_one_
         return back_by_sequence(x, h0, weights, config, cotangents, joined=joined)
 
     scope = scope_of(as_subject(rnn)).only(
-        num_layers=1, bidirectional=False, bias=True, batch_first=False, nonlinearity="tanh", loss=(None, "output", loss)
+        num_layers=1,
+        bidirectional=False,
+        bias=True,
+        batch_first=False,
+        nonlinearity="tanh",
+        loss=(None, "output", loss),
     )
     done, investigation = searched(rnn, scope, cases=100)
     told = [sentence for one in causes(done, investigation) for sentence in one]

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.composed import ONLY, drawn, identified, subject_of
 from benchmarks.layers import fourth_ports, third_back, third_numpy, third_torch
-from harness import Case, RNNConfig, as_subject, draw
+from harness import Case, RNNConfig, as_subject, conventions, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.lawfulness import check_law
 from harness.checks.laws import LAWS
@@ -29,7 +29,14 @@ from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations
 
-SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
+ONE_LAYER: dict[str, Any] = {
+    "num_layers": 1,
+    "bidirectional": False,
+    "nonlinearity": "tanh",
+    "batch_first": False,
+    "dropout": 0,
+}
+SCOPE = Scope().only(**ONE_LAYER)
 
 
 @pytest.mark.parametrize("seed", [6, 27, 36, 41])
@@ -64,6 +71,23 @@ def test_each_part_of_the_way_back_is_found(changes: dict[str, Any], sentence: s
 
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [sentence]
     assert found.whole
+
+
+@conventions(last_output_only=True)
+def first_step(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return within the loop."""
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]
+        return np.tanh(s + h0[0] @ weights["weight_hh_l0"].T + weights["bias_hh_l0"])
+
+
+def test_a_loop_that_ends_at_its_first_step_is_one_mistake() -> None:
+    subject = as_subject(first_step)
+    found = identify(Asker(Observations(subject), scope_of(subject).only(**ONE_LAYER), "tanh"))
+
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        "returns h[0] as h_n, not the state after the last step"
+    ]
 
 
 PASSED = {"x": (("dh[t] @ W_ih", Coef()),)}
