@@ -79,6 +79,7 @@ def first_step(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     for x_t in x:
         s = x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]
         return np.tanh(s + h0[0] @ weights["weight_hh_l0"].T + weights["bias_hh_l0"])
+    return None
 
 
 def test_a_loop_that_ends_at_its_first_step_is_one_mistake() -> None:
