@@ -74,8 +74,7 @@ GRADIENTS: Final = ".grad"
 
 def laws_for(case: Case) -> list[Law]:
     """Return the laws that apply to a case, in an order drawn from its seed; a search checks the first that it can."""
-    laws = () if case.config.gated else LAWS.values()  # some are not those of a cell with gates
-    applicable = [law for law in laws if law.speaks_of(case)]
+    applicable = [law for law in LAWS.values() if law.speaks_of(case)]
     return Random(case.seed).sample(applicable, len(applicable))
 
 
@@ -201,7 +200,7 @@ class _Application:
             message = f"breaks the law of {self._law.name}: {self._law.others}: {bad.message}" if bad.message else ""
             broken = replace(self._breaks(bad.mismatches), verdict=bad.verdict, message=message)
             raise _Ended(replace(broken, traceback=bad.traceback, raised=bad.raised))
-        if self._law.composed and not {"output", "h_n"} <= outcome.arrays.keys():
+        if self._law.composed and not {"output", *case.config.form.final} <= outcome.arrays.keys():
             raise _Ended(None)
         return outcome.arrays
 

@@ -21,6 +21,7 @@ from harness.space.case import Array, Case, padding
 from harness.space.config import ArraySpec, RNNConfig, never_rise
 from harness.space.parts import FORWARD_MODES, PREPARATIONS
 
+FEATURES: Final = ("D*H", "D*P")  # the axes that hold both directions' features
 Arrays = Mapping[str, Array]
 # The results of a subject on a case, or its allowances, which are put together in the same way.
 Run = Callable[[Case], Arrays]
@@ -168,19 +169,22 @@ def batch_first(case: Case, run: Run) -> Arrays:
 def time_split(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(x, hx) == [rnn(x[:k], hx), rnn(x[k:], h_k)]``, where h_k is the first run's h_n.
 
-    In the backward pass, the second run's gradient with respect to h_k is given to the first run's h_n.
+    In the backward pass, the second run's gradient with respect to h_k is given to the first run's h_n. An LSTM's c is
+    carried over in the same way.
     """
     config = case.config
+    states = dict(zip(config.form.hidden, config.form.final, strict=True))
     k = _random(case).randrange(1, config.T)
     first, later = (_taken(config, case.arrays, "T", steps) for steps in (range(k), range(k, config.T)))
     before, after = config.replace(T=k, loss=None, wrt="all"), config.replace(T=config.T - k, hx=True, wrt="all")
     start = run(_case(before, first))
-    end = run(_case(after, {**later, "hx": start["h_n"]}))
+    end = run(_case(after, {**later, **{given: start[last] for given, last in states.items()}}))
     if config.loss is not None:
         loss = "h_n" if config.loss == "h_n" else "both"
-        start = run(_case(before.replace(loss=loss), {**first, "h_n.grad": end["hx.grad"]}))
-    last = {"h_n": end["h_n"]}
-    return _joined(config, [start, end], "T") | last | {n: a for n, a in start.items() if n == "hx.grad"}
+        passed = {f"{last}.grad": end[f"{given}.grad"] for given, last in states.items()}
+        start = run(_case(before.replace(loss=loss), {**first, **passed}))
+    last = {name: end[name] for name in states.values()}
+    return _joined(config, [start, end], "T") | last | {n: a for n, a in start.items() if n in _starts(config)}
 
 
 @_law("a stack's lower layers, and then its upper ones", lambda config: config.num_layers > 1, composed=True)
@@ -192,14 +196,15 @@ def layer_split(case: Case, run: Run) -> Arrays:
     config, D = case.config, case.config.num_directions
     k = _random(case).randrange(1, config.num_layers)
     lower = _of_layers(config, k).replace(output_size=None, loss=None, wrt="all")
-    upper = _of_layers(config, config.num_layers - k).replace(input_size=D * config.hidden_size, wrt="all")
-    below, above = (_rows(case.arrays, rows) for rows in (slice(k * D), slice(k * D, None)))
+    upper = _of_layers(config, config.num_layers - k).replace(input_size=D * config.h_size, wrt="all")
+    below, above = (_rows(config, case.arrays, rows) for rows in (slice(k * D), slice(k * D, None)))
     low = run(_case(lower, below))
     high = run(_case(upper, {_renumbered(n, -k): a for n, a in above.items()} | {"x": low["output"]}))
     if config.loss is not None:
         lower = lower.replace(loss="output" if config.loss == "output" else "both")
         low = run(_case(lower, {**below, "output.grad": high["x.grad"]}))
-    stacked = {n: np.concatenate([low[n], high[n]]) for n in ("h_n", "hx.grad") if n in low and n in high}
+    every = [n for n in (*config.form.final, *_starts(config)) if n in low and n in high]
+    stacked = {n: np.concatenate([low[n], high[n]]) for n in every}
     return {**{_renumbered(n, k): a for n, a in high.items()}, **_without(low, "output"), **stacked}
 
 
@@ -232,7 +237,8 @@ def two_directions(case: Case, run: Run) -> Arrays:
         elif name == "x.grad":
             joined[name] = _sum([array, back[name]])
         else:
-            joined[name] = np.concatenate([array, back[name]], axes.index("D*H" if "D*H" in axes else "L*D"))
+            axis = next(i for i, counted in enumerate(axes) if counted in ("L*D", *FEATURES))
+            joined[name] = np.concatenate([array, back[name]], axis)
     return joined
 
 
@@ -252,7 +258,8 @@ def _without_recurrence(case: Case) -> Case:
 
 @_law(
     "every time step as a sequence of its own",
-    lambda config: config.T > 1 and config.batched and config.lengths is None,
+    # The gates of other cells let the state pass beside W_hh.
+    lambda config: config.T > 1 and config.batched and config.lengths is None and not config.gated,
     given=_finite,
     about=_without_recurrence,
 )
@@ -316,7 +323,8 @@ def wrt(case: Case, run: Run) -> Arrays:
 def zero_hx(case: Case, run: Run) -> Arrays:
     """Apply the law ``rnn(x, None) == rnn(x, zeros)``."""
     given = case.config.replace(hx=True)
-    return run(Case.from_arrays(given, {**case.arrays, "hx": np.zeros(given.inputs["hx"].shape, given.dtype)}))
+    zeros = {name: np.zeros(given.inputs[name].shape, given.dtype) for name in given.hidden}
+    return run(Case.from_arrays(given, {**case.arrays, **zeros}))
 
 
 @_law("the other mode, train or eval", lambda _config: True)
@@ -344,7 +352,7 @@ def _divisible(case: Case) -> bool:
 
 
 def _in_range(case: Case, arrays: Arrays) -> bool:
-    """Return whether no operation of the backward pass can have underflowed or overflowed, for one layer.
+    """Return whether no operation of the backward pass can have underflowed or overflowed, for one layer of nn.RNN.
 
     Numbers of p bits that are at least m in size are multiples of 2**-p m. So are their sums, rounded or not, because
     rounding does not make the multiple finer; and products are multiples of the product of the two. A slope 1 - h**2 is
@@ -355,7 +363,12 @@ def _in_range(case: Case, arrays: Arrays) -> bool:
     scaled-down loss overflows only where the original loss does.
     """
     config = case.config
-    if config.num_layers > 1 or "output" not in arrays or not all(np.isfinite(a).all() for a in arrays.values()):
+    if (
+        config.gated
+        or config.num_layers > 1
+        or "output" not in arrays
+        or not all(np.isfinite(a).all() for a in arrays.values())
+    ):
         return False
     bits = 53 if config.plain.dtype == "float64" else 24  # 16-bit products are summed in 24 bits, or in fewer
     weights = min((_grain(a, bits) for n, a in case.weights.items() if n.startswith("weight")), default=0)
@@ -498,9 +511,15 @@ def _of_layers(config: RNNConfig, num_layers: int) -> RNNConfig:
     return config.replace(num_layers=num_layers, dropout=0.0)  # dropout draws nothing where this is used
 
 
-def _rows(arrays: Arrays, rows: slice) -> dict[str, Array]:
-    """Return the arrays with only some rows of hx and of the gradient of h_n."""
-    return {name: array[rows] if name in {"hx", "h_n.grad"} else array for name, array in arrays.items()}
+def _starts(config: RNNConfig) -> list[str]:
+    """Return the names of the gradients by the initial states."""
+    return [f"{name}.grad" for name in config.form.hidden]
+
+
+def _rows(config: RNNConfig, arrays: Arrays, rows: slice) -> dict[str, Array]:
+    """Return the arrays with only some rows of the initial states and of the gradients of the final ones."""
+    stacked = {*config.form.hidden, *(f"{name}.grad" for name in config.form.final)}
+    return {name: array[rows] if name in stacked else array for name, array in arrays.items()}
 
 
 def _renumbered(name: str, by: int) -> str:
@@ -534,8 +553,8 @@ def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
         axes = specs[name].axes
         if "T" in axes:
             array = _flipped(config, array)
-        if "D*H" in axes:
-            array = np.roll(array, config.hidden_size, axes.index("D*H"))
+        for axis in (i for i, counted in enumerate(axes) if counted in FEATURES):
+            array = np.roll(array, config.h_size, axis)
         if "L*D" in axes:
             array = array[[row ^ 1 for row in range(len(array))]]
         found[_other_direction(name)] = array
@@ -544,18 +563,20 @@ def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
 
 def _first_direction(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     """Return the inputs of the forward direction of a single layer."""
-    specs, H = _specs(config), config.hidden_size
+    specs = _specs(config)
     found = {name: array for name, array in arrays.items() if "_reverse" not in name}
     for name, array in found.items():
         if "L*D" in specs[name].axes:
             found[name] = array[:1]
-        if "D*H" in specs[name].axes:
-            found[name] = array[..., :H]
+        if {*FEATURES} & {*specs[name].axes}:
+            found[name] = array[..., : config.h_size]
     return found
 
 
 def _reordered(config: RNNConfig, arrays: Arrays, order: Any) -> dict[str, Array]:
     """Return inputs or outputs with the units of every layer in another order."""
-    H, D = config.hidden_size, config.num_directions
-    features = np.concatenate([np.asarray(order) + d * H for d in range(D)])
-    return _taken(config, _taken(config, arrays, "H", order), "D*H", features)
+    H, index = config.hidden_size, np.asarray(order)
+    features, rows = (
+        (index + H * np.arange(n)[:, None]).ravel() for n in (config.num_directions, len(config.form.gates))
+    )
+    return _taken(config, _taken(config, _taken(config, arrays, "H", index), "D*H", features), "G*H", rows)

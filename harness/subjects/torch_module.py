@@ -267,9 +267,9 @@ class TorchSubject:
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
         """Return the laws that the class keeps to the bit.
 
-        There are none if nothing is known of the class, and none on another device.
+        There are none if nothing is known of the class, none on another device, and none that were measured of gates.
         """
-        if not self._facts.exact or config.device != "cpu":
+        if not self._facts.exact or config.device != "cpu" or config.gated:
             return frozenset()
         return EXACT_IN_ORDER if in_order(config) else EXACT
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, cases, draw
 from harness.checks.agreement import check_agreement
@@ -34,9 +36,12 @@ class Changed(TorchSubject):
     """torch with changed inputs or results, which therefore declares no law to the bit."""
 
     def __init__(
-        self, change: Change = lambda _case, arrays: arrays, given: Callable[[Case], Case] = lambda c: c
+        self,
+        change: Change = lambda _case, arrays: arrays,
+        given: Callable[[Case], Case] = lambda c: c,
+        of: type[torch.nn.Module] = torch.nn.RNN,
     ) -> None:
-        super().__init__(name="changed")
+        super().__init__(of, "changed")
         self._change, self._given = change, given
 
     def exact_laws(self, config: RNNConfig) -> frozenset[str]:
@@ -52,14 +57,16 @@ class Changed(TorchSubject):
         return outcome if outcome.failure else replace(outcome, arrays=self._change(case, dict(outcome.arrays)))
 
 
-def off_where(wrong: Callable[[RNNConfig], bool], *names: str, by: float = 0.01) -> Changed:
+def off_where(
+    wrong: Callable[[RNNConfig], bool], *names: str, by: float = 0.01, of: type[torch.nn.Module] = torch.nn.RNN
+) -> Changed:
     """Return a subject with some arrays off by one part in a hundred, in some configs."""
 
     def change(case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
         factor = 1 + by * wrong(case.config)
         return {n: a * a.dtype.type(factor) if n in (names or ("output",)) else a for n, a in arrays.items()}
 
-    return Changed(change)
+    return Changed(change, of=of)
 
 
 def shifted(by: Callable[[Case], Any]) -> Changed:
@@ -118,13 +125,25 @@ BACKWARDS: dict[str, tuple[TorchSubject, RNNConfig]] = {
     "two directions": (off_where(lambda c: c.bidirectional, "x.grad"), BACK.replace(bidirectional=True)),
 }
 
+OF_C: list[tuple[str, tuple[TorchSubject, RNNConfig]]] = [
+    (name, (off_where(wrong, *names, of=torch.nn.LSTM), RNNConfig(3, 4, cell="LSTM", T=6, N=3, **fields)))
+    for name, wrong, names, fields in (
+        ("batch split", lambda c: c.N > 2, ["c_n"], {}),
+        ("time split", lambda c: c.T > 5, ["c_n"], {"proj_size": 2}),
+        ("time split", lambda c: c.T > 5, ["cx.grad"], {"hx": True, "loss": "both"}),
+        ("layer split", lambda c: c.num_layers > 1, ["cx.grad"], {"hx": True, "loss": "h_n", "num_layers": 2}),
+        ("two directions", lambda c: c.bidirectional, ["c_n"], {"proj_size": 2, "bidirectional": True}),
+        ("zero hx", lambda c: c.hx, ["c_n"], {}),
+    )
+]
+
 
 def test_every_law_has_a_mistake_that_breaks_it() -> None:
     assert PLANTED.keys() == LAWS.keys()
     assert all("``" in (law.other.__doc__ or "") or name == "wrt" for name, law in LAWS.items())
 
 
-@pytest.mark.parametrize(("name", "planted"), [*PLANTED.items(), *BACKWARDS.items()])
+@pytest.mark.parametrize(("name", "planted"), [*PLANTED.items(), *BACKWARDS.items(), *OF_C])
 def test_a_planted_mistake_breaks_its_law_and_is_not_seen_without_the_law_s_other_runs(
     name: str, planted: tuple[TorchSubject, RNNConfig]
 ) -> None:
@@ -140,7 +159,7 @@ def test_a_planted_mistake_breaks_its_law_and_is_not_seen_without_the_law_s_othe
     assert all(mismatch.law == name and mismatch.others == law.others for mismatch in result.mismatches)
     assert removed is not None
     assert removed.verdict is Verdict.AGREES
-    right = check_law(TORCH, case, law)
+    right = check_law(TorchSubject(torch.nn.LSTM) if config.cell == "LSTM" else TORCH, case, law)
     assert right is not None
     assert right.verdict is Verdict.AGREES
 
@@ -150,6 +169,17 @@ def test_a_planted_mistake_breaks_its_law_and_is_not_seen_without_the_law_s_othe
 def test_torch_keeps_every_law(case: Case) -> None:
     for law in EVERY:
         result = check_law(TORCH, case, law)
+        assert result is None or result.verdict is Verdict.AGREES, (law.name, result)
+
+
+@settings(max_examples=20)
+@given(st.data())
+@pytest.mark.parametrize("of", [torch.nn.GRU, torch.nn.LSTM])
+def test_torch_s_gru_and_lstm_keep_every_law(of: type[torch.nn.Module], data: st.DataObject) -> None:
+    subject = TorchSubject(of)
+    case = data.draw(cases(scope_of(subject), **SMALL))
+    for law in EVERY:
+        result = check_law(subject, case, law)
         assert result is None or result.verdict is Verdict.AGREES, (law.name, result)
 
 
