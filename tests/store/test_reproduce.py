@@ -147,6 +147,85 @@ def test_a_wrong_class_fails_by_itself_until_it_is_mended(config: RNNConfig, tmp
     assert_fails_until_mended(script(finding, subject), path, DROP_IN.replace(WRONG, RIGHT))
 
 
+GATED = """
+import numpy as np
+import torch
+
+WRONG = True
+OFF = 1.01 if WRONG else 1
+
+
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+def lstm(x, h0, c0, weights, config):
+    W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    h, c, output = h0[0], c0[0], []
+    for x_t in x:
+        i, f, g, o = np.split(x_t @ W.T + h @ U.T + weights["bias_ih_l0"] + weights["bias_hh_l0"], 4, -1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c) * x.dtype.type(OFF)
+        output.append(h)
+    return np.stack(output), (h[None], c[None])
+
+
+class LSTM(torch.nn.LSTM):
+    def forward(self, x, hx=None):
+        output, (h, c) = super().forward(x, hx)
+        return output, (h, c * OFF)
+
+
+class GRU(torch.nn.GRU):
+    def forward(self, x, hx=None):
+        output, h = super().forward(x, hx)
+        return output, h * OFF
+
+
+class Cell(torch.nn.LSTMCell):
+    def forward(self, x, state=None):
+        h, c = super().forward(x, state)
+        return h, c * OFF
+
+
+class Apart(torch.nn.Module):
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.own = torch.nn.Linear(input_size + hidden_size, 4 * hidden_size)
+
+    def forward(self, x, h, c):
+        h, c, output = h[0], c[0], []
+        for x_t in x:
+            i, f, g, o = self.own(torch.cat([x_t, h], -1)).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            output.append(h)
+        return torch.stack(output), (h[None], c[None] * OFF)
+"""
+ONE_GATED = RNNConfig(2, 3, T=3, N=2, hx=True, cell="LSTM")
+OF_GATES = {
+    "lstm": ONE_GATED,
+    "LSTM": ONE_GATED.replace(num_layers=2, bidirectional=True, loss="both", lengths=(1, 3)),
+    "LSTM projected": ONE_GATED.replace(proj_size=2, loss="h_n", preparation="used"),
+    "LSTM unbatched": ONE_GATED.replace(N=1, batched=False, loss="both"),
+    "GRU": RNNConfig(2, 3, T=3, N=2, bidirectional=True, loss="both", cell="GRU"),
+    "Cell": ONE_GATED.replace(loss="both"),
+    "Cell without states": ONE_GATED.replace(hx=False),
+    "Apart": ONE_GATED.replace(loss="both", dtype="float64"),
+}
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("name", OF_GATES)
+def test_a_wrong_layer_with_gates_fails_by_itself_until_it_is_mended(name: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, "gates_by_hand.py", GATED)
+    finding, subject = found(f"{path}:{name.partition(' ')[0]}", OF_GATES[name])
+
+    said = assert_fails_until_mended(script(finding, subject), path, GATED.replace(WRONG, RIGHT))
+
+    assert "c_n" in said or "GRU" in name
+
+
 WITH_HARNESS = {
     "a used function": ("rnn", PLAIN.replace(preparation="used")),
     "two modules": ("MyRNN", PLAIN.replace(tied=True, loss="both", preparation="parametrize")),

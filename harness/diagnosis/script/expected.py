@@ -57,12 +57,12 @@ def wanted(case: Case, user: User, subject: Subject, outcome: Outcome, accepted:
     plain = replace(case, masks=masks).plain()
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(plain, arithmetic_of(subject, case, accepted)))
-    values, allowance = {}, {}
+    values, allowance, states = {}, {}, (*config.form.hidden, *config.form.final)
     for name, one in expected.items():
         unread = name.startswith("readout.") and "readout.grad" not in config.cotangents
         if name not in outcome.arrays or (unread and user.is_class):  # autograd knows nothing of these
             continue
-        alone = not config.batched and name.removesuffix(".grad") in {"x", "hx", "output", "h_n", "readout"}
+        alone = not config.batched and name.removesuffix(".grad") in {"x", "output", "readout", *states}
         values[name], allowed = (array[:, 0] if alone else array for array in (one.values, one.allowance))
         if config.lengths is not None and name in {"output", "readout"}:  # the padding may be anything
             allowed = np.where(padding(config)[..., None], np.inf, allowed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from harness.diagnosis.script.user import NoScript, User, dict_of, own_parameter
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject, masks_of
+
+# The parts of what was returned, with those of a tuple of states in its place.
+FLAT: Final = "(one for part in parts for one in (part if isinstance(part, tuple) else [part]))"
 
 Code = Callable[..., str]  # Returns the code of an array, given its name and itself
 
@@ -20,8 +23,9 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
     config, takes = case.config, user.takes
     if config.preparation != "new":
         raise NoScript("it was called at another shape before")
-    shape = (config.num_layers * config.num_directions, *[config.N] * config.batched, config.hidden_size)
-    inputs = {"x": case.x, "h0": np.zeros(shape, config.dtype) if case.hx is None else case.hx}
+    given = config.replace(hx=True).inputs
+    states = {name: case.arrays.get(name, np.zeros(given[name].shape, config.dtype)) for name in config.form.hidden}
+    inputs = {"x": case.x, **{name.replace("x", "0"): array for name, array in states.items()}}
     readout = {name: array for name, array in case.weights.items() if name.startswith("readout")}
     dicts = {"weights": own_parameters(user, config, case.weights) | readout, "cotangents": case.cotangents}
     names = _names(config, returned)
@@ -30,6 +34,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
     called = f"{user.recipe.expression}({arguments})"
     if "cotangents" in takes and not gradients and len(names) > 1:  # it may return an empty dict of them
         called += f"[:{len(names)}]"
+    targets, nested = ", ".join([*names, *["gradients"] * gradients]), "c_n" in names  # two states may be a tuple
     return {
         "inputs": {name: code(name, array) for name, array in inputs.items() if name in takes},
         "dicts": {
@@ -38,9 +43,10 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
             if variable in takes
         },
         "more": [line for name, line in _other_arguments(case, subject, code).items() if name in takes],
-        "targets": ", ".join([*names, *["gradients"] * gradients]),
+        "targets": "parts" if nested else targets,
         "called": wrapped(called, 4),
-        "after": [f"h_n = h_n.reshape{config.outputs['h_n'].shape}"] * (names == ["h_n"]),  # it may be (N, H)
+        "after": [f"{targets} = {FLAT}"] * nested
+        + [f"h_n = h_n.reshape{config.outputs['h_n'].shape}"] * (names == ["h_n"]),  # it may be (N, H)
         "gradients": gradients,
         "results": dict_of(names),
         "given": dict_of([name for name in inputs if name in takes], *["**weights"] * ("weights" in takes)),
@@ -50,11 +56,12 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
 
 def _names(config: RNNConfig, returned: Sequence[str]) -> list[str]:
     """Return the names of the outputs that a function returns, in their order."""
-    order = ("output", "h_n", "readout") if "output" in returned else ("readout", "h_n")
+    final = config.form.final
+    order = ("output", *final, "readout") if "output" in returned else ("readout", *final)
     names = [name for name in order if name in returned]
     if names == ["h_n"] and config.bidirectional:
         raise NoScript("it returns both directions of its last output side by side")
-    return names or ["output" if config.output_size is None else "readout", "h_n"]
+    return names or ["output" if config.output_size is None else "readout", *final]
 
 
 def _other_arguments(case: Case, subject: Subject, code: Code) -> dict[str, str]:

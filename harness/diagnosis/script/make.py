@@ -107,8 +107,6 @@ def title_of(spec: str) -> str:
 def _require_one_call(finding: Finding) -> None:
     """Raise ``NoScript`` for what does not show in one call."""
     result = finding.result
-    if finding.case.config.gated:
-        raise NoScript(f"scripts without it are of nn.RNN, and this is {finding.case.config.layer}")
     if finding.case.is_large:
         raise NoScript("its case is too large to be written down; a replay reads it")
     if result.failure is Failure.HUNG:
@@ -156,7 +154,18 @@ class _Maker:
     def _call(self, code: Code) -> dict[str, Any]:
         """Return what the template says of the call."""
         case = self.finding.case
-        plain = {"layer": "", "contexts": (), "seed": None, "cell": False, "after": (), "by": "", "more": ()}
+        plain = {
+            "layer": "",
+            "contexts": (),
+            "seed": None,
+            "cell": False,
+            "start": "",
+            "again": "",
+            "final": (),
+            "after": (),
+            "by": "",
+            "more": (),
+        }
         if self.user.is_class:
             call = module_call(case, self.user, code)
         else:
@@ -222,7 +231,7 @@ class _Maker:
         what = f"gradient by {array.removesuffix('.grad')}" if array.endswith(".grad") else array
         return {
             "ending": "values",
-            "headline": f"computes another {what} than nn.RNN is documented to compute",
+            "headline": f"computes another {what} than {config.layer} is documented to compute",
             "allowed": f"what rounding in {config.plain.dtype} can explain"
             + ", plus the accepted tolerance" * (not self.accepted.derived),
             "compared": {
@@ -246,16 +255,16 @@ class _Maker:
     def _end_of_form(self) -> dict[str, Any]:
         result, config = self.finding.result, self.finding.case.config
         if unexpected := [mismatch.array for mismatch in result.mismatches if mismatch.sort is Sort.UNEXPECTED]:
-            raise NoScript(f"{', '.join(unexpected)} is returned, but nn.RNN has no such output")
+            raise NoScript(f"{', '.join(unexpected)} is returned, but {config.layer} has no such output")
         forward = self.user.is_class and any(mismatch.array in config.outputs for mismatch in result.mismatches)
         missing = {mismatch.array for mismatch in result.mismatches if mismatch.sort is Sort.MISSING}
         names = [name for name in config.returned if name in missing or name in self.outcome.arrays]
-        names = [name for name in names if name in config.outputs or not forward] or ["output", "h_n"]
+        names = [name for name in names if name in config.outputs or not forward] or ["output", *config.form.final]
         forms = {name: np.empty(config.returned[name].shape, config.dtype_of(name)) for name in names}
         return {
             **({"by": "", "gradients": False} if forward else {}),
             "ending": "form",
-            "headline": "returns something else than nn.RNN does",
+            "headline": f"returns something else than {config.layer} does",
             "forms": {
                 name: f'"{one.dtype} {one.shape}"' for name, one in in_own_names(self.user, config, forms).items()
             },

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from harness.diagnosis.script.function_call import Code
+from harness.diagnosis.script.function_call import FLAT, Code
 from harness.diagnosis.script.user import NoScript, User, dict_of, own_parameters, wrapped
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OF_TORCH, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
+from harness.subjects.form import Form
 
 # The preparations of a module that the template has.
 PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
@@ -24,10 +25,19 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
     _require_plain(config)
     head = {name: array for name, array in case.weights.items() if name.startswith("readout")}
     dicts = {"weights": own_parameters(user, config, case.weights), "head": head, "cotangents": case.cotangents}
-    returns = ("output", "h_n") if form is None else form.returns
+    final = config.form.final
+    returns = ("output", *final) if form is None else form.returns
+    if form is not None and form.by_layer:
+        raise NoScript("only this package makes a list of the states of each layer")
     called, after = _forward(config, recipe)
+    if form is None and len(final) > 1:
+        names, nested = f"output, ({', '.join(final)})", False
+    else:
+        names = ", ".join(name or "_" for name in returns)
+        nested = len(final) > 1 and len(returns) > 1 and not (form is not None and form.is_cell)
     cell = form is not None and form.is_cell
-    compared = ["output"] * (cell or "output" in returns) + ["h_n"] + ["readout"] * bool(head)
+    compared = ["output"] * (cell or "output" in returns) + ["h_n"]
+    compared += [*(name for name in final[1:] if name in returns), *["readout"] * bool(head)]
     inputs = {name: code(name, case.arrays[name]) for name in config.inputs}
     return {
         "inputs": inputs,
@@ -48,9 +58,12 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
         "contexts": _contexts(config),
         "seed": case.seed if config.drops else None,
         "cell": cell,
-        "targets": ", ".join(name or "_" for name in returns),
+        "start": ", ".join(_passed(config, form)),
+        "again": ", ".join(_states_of([*final], form)),
+        "final": final[1:],
+        "targets": "parts" if nested else names,
         "called": called,
-        "after": after,
+        "after": [f"{names} = {FLAT}"] * nested + after,
         "by_weights": config.wrt != "inputs",
         "roots": f"[{', '.join(name.removesuffix('.grad') for name in config.cotangents)}]",
         "results": dict_of(compared),
@@ -86,7 +99,9 @@ def _gradients(config: RNNConfig) -> dict[str, Any]:
 
 def _made(config: RNNConfig, recipe: Recipe) -> str:
     """Return the constructor's call; torch's own leaves its defaults out."""
-    form, code = recipe.form, {name: repr(getattr(config, name)) for name in (*OPTIONS, "device")}
+    named = [*(name for name in OPTIONS if not (config.gated and name == "nonlinearity")), "device"]
+    named += ["proj_size"] * (config.proj_size > 0)
+    form, code = recipe.form, {name: repr(getattr(config, name)) for name in named}
     options = code | {"dtype": f"torch.{config.dtype}"}
     first = [config.input_size, config.hidden_size]
     if form is not None:
@@ -113,16 +128,25 @@ def _forward(config: RNNConfig, recipe: Recipe) -> tuple[str, list[str]]:
         after += ["output = torch.stack(output)"] * form.listed
         after += ["output = output.reshape(*x.shape[:2], -1)"] * form.rows
         if "h_n" in form.returns:
-            after += ["h_n = h_n[None]"] * form.flat_h_n
+            after += [f"{name} = {name}[None]" for name in config.form.final if name in form.returns] * form.flat_h_n
         elif "output" in form.returns:
             after.append("h_n = output[:, -1][None]" if config.batch_first else "h_n = output[-1:]")
         else:
             after.append("h_n = last[None]")
     if config.output_size is not None:
         after.append('readout = torch.nn.functional.linear(output, head["readout.weight"], head["readout.bias"])')
-    state = "hx[0]" if form is not None and form.flat else "hx"
-    given = [x, *[state] * config.hx]
-    return wrapped(f"layer({', '.join(given)})", 4), after
+    return wrapped(f"layer({', '.join([x, *_passed(config, form)])})", 4), after
+
+
+def _passed(config: RNNConfig, form: Form | None) -> list[str]:
+    """Return the arguments of a call for the initial states."""
+    rows = "[0]" if form is not None and (form.flat or form.is_cell) else ""
+    return _states_of([f"{name}{rows}" for name in config.hidden], form)
+
+
+def _states_of(names: list[str], form: Form | None) -> list[str]:
+    """Return the arguments of a call for some states: a tuple, if there are several that are not taken apart."""
+    return names if len(names) < 2 or (form is not None and form.apart) else [f"({', '.join(names)})"]
 
 
 def _before(config: RNNConfig, recipe: Recipe) -> list[str]:
@@ -133,7 +157,8 @@ def _before(config: RNNConfig, recipe: Recipe) -> list[str]:
         if recipe.form is not None and recipe.form.flat:
             shapes[1:] = [shape[1:] for shape in shapes[1:]]
         options = f"dtype=torch.{config.dtype}" + f", device={config.device!r}" * (config.device != "cpu")
-        calls.append(wrapped(f"layer({', '.join(f'torch.ones({shape}, {options})' for shape in shapes)})", 4))
+        x, *states = (f"torch.ones({shape}, {options})" for shape in shapes)
+        calls.append(wrapped(f"layer({', '.join([x, *_states_of(states, recipe.form)])})", 4))
     return calls
 
 
