@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.checks.lawfulness import GRADIENTS
 from harness.oracle.known import Floats
-from harness.oracle.setting import REFERENCE
+from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
 from harness.subjects.protocol import Subject
 
@@ -31,13 +31,11 @@ DIRECTIONS: Final = 2
 def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
     """Return what the subject gives in float64, called plainly, if its gradients are the derivative of its own loss.
 
-    Returns ``None`` if they are not, or if they are nn.RNN's, too. A gradient that it does not return counts as zero.
+    Returns ``None`` if they are not, or if they are right, too. A gradient that it does not return counts as zero.
     It also returns ``None`` where this cannot be told: where the subject does not compute in float64, or
     dropout draws masks, or a kink of relu lies at the numbers of the case.
     """
     plain = case.plain()
-    if plain.config.gated:  # the reference below is nn.RNN's
-        return None
     if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or plain.config.drops:
         return None
     config = plain.config.replace(dtype="float64")
@@ -46,7 +44,7 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
     if returned is None:
         return None
     with np.errstate(all="ignore"):
-        right = REFERENCE.run(wide)
+        right = reference_of(config).run(wide)
     differs = False
     for seed in range(DIRECTIONS):
         generator = np.random.default_rng(seed)

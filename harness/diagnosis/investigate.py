@@ -507,13 +507,10 @@ def _of_cause(observations: Observations, diagnosis: Diagnosis | None) -> Callab
 def _precision(observations: Observations, finding: Finding) -> Diagnosis | None:
     """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
     case = nameable(finding)
-    if (
-        case is None
-        or case.config.gated
-        or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches)
-    ):
+    if case is None or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches):
         return None
-    found = estimate(observations, case) if case.config.loss is None else None
+    one_sum = case.config.loss is None and not case.config.gated  # of which noise tells the bits
+    found = estimate(observations, case) if one_sum else None
     return Diagnosis(precision=found or estimate_arrays(observations, case))
 
 

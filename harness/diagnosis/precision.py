@@ -22,7 +22,7 @@ from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh
 from harness.oracle.arithmetic import accepted as contract_of
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.places import time_major
-from harness.oracle.setting import REFERENCE
+from harness.oracle.setting import REFERENCE, reference_of
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
 from harness.oracle.unroll import initial_states, step_weights
 from harness.space.case import Case
@@ -145,7 +145,7 @@ def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
         return None
     bits = bits_of(seen[0].arithmetic.format.u)
     with np.errstate(all="ignore"):
-        right = [REFERENCE.run(one.case) for one in seen]
+        right = [reference_of(config).run(one.case) for one in seen]
     found: list[Precision] = []
     config = seen[0].case.config
     for name in config.outputs if config.loss is None else config.gradients:

@@ -19,7 +19,7 @@ from harness.diagnosis.identify.identify import (
     transformable,
     with_transform,
 )
-from harness.diagnosis.identify.inquiry import departing, explains
+from harness.diagnosis.identify.inquiry import departing, explains, nearly
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.wiring_inquiry import views_of
@@ -35,12 +35,9 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
     with np.errstate(all="ignore"):
         known = None if before is None else before.network
         if known is None or not _all(known, fresh_answers(asker, (None,)), asker):
-            found = _layer(asker, config.cell)
-            known = Network(STEPS[config.cell] if found is None else found, derived=True)
+            known = _forward(asker, config.cell)
         fresh = list(fresh_answers(asker))
         generic = [a for a in fresh if a.case.config.loss is None]
-        if not _all(known, generic, asker):
-            known = next(_without_one_array(asker, config.cell, generic), known)
         left = {name for a in generic for name in departing(known, a, asker.rounding)}  # of what is returned
         forward = left <= known.transforms.keys()
         if forward and not _all(known, fresh, asker):
@@ -56,6 +53,22 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         return Identification(known, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
 
 
+def _forward(asker: Asker, cell: str) -> Network:
+    """Return the network that gives what is returned on the way forward, or the nearest that was found."""
+    generic, right = list(fresh_answers(asker, (None,))), Network(STEPS[cell], derived=True)
+    wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
+    if not wrong:
+        return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), STEPS[cell]), derived=True)
+    if len(wrong) == 1 and len(generic[0].arrays) > 1:  # the step is right, and what is returned of it is not
+        if (model := _returning(asker, STEPS[cell], generic, STEPS[cell])) is not None:
+            return Network(model, derived=True)
+        return with_transform(asker, right, next(iter(wrong)), generic) or right
+    coarse = nearly(right, generic)  # what only rounds more is looked at once
+    model = _layer(asker, cell, ways=1 if coarse else 3)
+    known = right if model is None else Network(model, derived=True)
+    return known if coarse or _all(known, generic, asker) else next(_without_one_array(asker, cell, generic), known)
+
+
 def _without_one_array(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:
     """Yield the network of a step that is known without one array, with the transform of that array, if it is known."""
     for name in transformable(generic):
@@ -69,13 +82,12 @@ def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:
     return all(explains(network, a, asker.rounding) for a in answers)
 
 
-def _layer(asker: Asker, cell: str) -> GatedModel | None:
-    """Return what the layer computes, if its step is found."""
+def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
+    """Return what the layer computes, if its step is found, in some ways of asking."""
     first: GatedModel | None = None
     later, start = Setting(2, not asker.allows("hx", False)), Setting(1, hx=True)
     both = [later, *([start] if asker.allows("hx", True) else [])]
-    ways = [both, both[::-1], [Setting(2, hx=True)] if len(both) > 1 else []]
-    for settings in ways:
+    for settings in [both, both[::-1], [Setting(2, hx=True)] if len(both) > 1 else []][:ways]:
         inquiry = GateInquiry(asker, cell, settings)
         inquiry.find_sights()
         if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:

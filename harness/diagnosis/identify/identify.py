@@ -17,13 +17,13 @@ from itertools import islice
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gates import GatedModel
-from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains
+from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains, nearly
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
 from harness.diagnosis.identify.run import role_of, run, values_of
-from harness.diagnosis.identify.step import COARSE
 from harness.diagnosis.identify.transform import Transform, transform_of
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
@@ -54,7 +54,7 @@ class LayerInquiry(LimitInquiry):
 
     def identify(self) -> PlaceResult:
         """Return what this layer and direction computes."""
-        if self._base is None:
+        if self._base is None or accuracy(self.noise) >= 1:  # of 16 bits, no coefficient can be told from 0
             return self.found
         if self.place == (0, 0):
             self._find_extents()
@@ -122,13 +122,7 @@ class LayerInquiry(LimitInquiry):
         network = self._with(self.model)
         if self.place != (0, 0) or all(explains(network, a, self.asker.rounding) for a in answers):
             return False
-        pairs = [
-            (a.arrays[name], v)
-            for a in answers
-            for name, v in self._expected(self.model, a).items()
-            if name in a.arrays
-        ]
-        return all(np.abs(given - v).max(initial=0) <= COARSE * np.abs(v).max(initial=0) for given, v in pairs)
+        return nearly(network, answers)
 
     def _best(self, most: int) -> tuple[tuple[int, int], LayerModel, list[str]] | None:
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""

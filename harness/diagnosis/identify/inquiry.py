@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ SHORT: Final = 4  # the T of most cases: no step stands as far from one end as a
 LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
 LARGE: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
 RETURNED: Final = ("written", "shown", "final", "visited", "at_zero")  # the fields of what is returned of the states
+COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
 
@@ -243,6 +244,16 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
     with np.errstate(all="ignore"):
         made = run(network, a.case, rounding, states_of(network, a))
     return differing(a, made, rounding)
+
+
+def nearly(network: Network, answers: Iterable[Response]) -> bool:
+    """Tell whether a network gives some answers but for some roundings of the coarsest dtype."""
+    return all(
+        np.abs(a.arrays[name] - values_of(v)).max(initial=0) <= COARSE * np.abs(values_of(v)).max(initial=0)
+        for a in answers
+        for name, v in run(network, a.case).items()
+        if name in a.arrays
+    )
 
 
 def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> set[str]:

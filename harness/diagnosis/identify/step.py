@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
-from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains
+from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import (
@@ -30,7 +30,6 @@ from harness.diagnosis.identify.model import (
     in_order,
 )
 from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
-from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import (
     ADDED,
     ARRANGED,
@@ -41,12 +40,10 @@ from harness.diagnosis.identify.terms import (
     WRITTEN,
     Flow,
 )
-from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 FROM_FIRST: Final = {"x[0] @ W_ih.T": "x[t] @ W_ih.T", "hx @ W_hh.T": "h[t-1] @ W_hh.T"}
-COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 SHARE: Final = 0.5  # of the equations of a sum that relu leaves
 
 
@@ -137,13 +134,7 @@ class StepInquiry(Inquiry):
         answers = [a for T in (1, SHORT) for a in self.answers(T, 1)]
         if all(explains(RIGHT, a, self.asker.rounding) for a in answers):
             return False
-        return all(
-            np.abs(a.arrays[name] - v).max(initial=0) <= COARSE * np.abs(v).max(initial=0)
-            for a in answers
-            for name, expected in run(RIGHT, a.case).items()
-            for v in [values_of(expected)]
-            if name in a.arrays
-        )
+        return nearly(RIGHT, answers)
 
     def _shown_by(self) -> float:
         """Return the least weights with which so many states are not 0 as the equations of a sum are counted on."""
