@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -158,6 +159,13 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     metavar="NAME|rtol=R,atol=A|tanh=Nulp",
     help="Accept more: tf32 or bf16 operands in products, a difference of your own, or a less accurate tanh.",
 )
+@click.option(
+    "--capture",
+    type=click.Choice(["yes", "no"]),
+    default="yes",
+    show_default=True,
+    help="Show each distinct line that a subject prints once, at the end; or all, as they come.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print everything about every finding, and what the search met.")
 @click.option(
     "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
@@ -197,6 +205,7 @@ class _Given:
     timeout: float
     tolerance: str
     outputs: Outputs
+    capture: str
     all_here: bool
     verbose: bool
     quiet: bool
@@ -204,9 +213,12 @@ class _Given:
 
 def _checked(given: _Given) -> int:
     """Search as the command line asks, and return the exit code."""
+    from harness.subjects import printed
     from harness.subjects.isolated import ahead
 
     _require_compatible(given)
+    if given.capture == "yes":
+        click.get_current_context().with_resource(printed.kept())  # before a process of a subject is started
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
     if given.layer is not None:
         from harness.subjects.registry import of_layer
@@ -238,6 +250,8 @@ def _checked(given: _Given) -> int:
         return check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
     show = partial(print_summary, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(found, search, show)
+    for line in chain.from_iterable(map(printed.lines_of, () if quiet else subjects)):
+        click.echo(line, err=True)
     if not done.every:
         return MISUSE
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)

@@ -25,6 +25,7 @@ from harness.processes import UNTOLD, Child, LostError, start_server, trace_file
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
+from harness.subjects import printed
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.interpreters import PYTHON, parted
@@ -256,6 +257,7 @@ _found: Final[list[Subject]] = []  # the subject of this process, in a child
 
 def _find(spec: str, switches: tuple[str, ...]) -> _About:
     """Find the subject of this child."""
+    printed.keep(spec)
     for switch in switches:
         apply(switch)
     try:
@@ -312,6 +314,7 @@ class SharedSubject:
     """The subject that ``spec`` names, in this process, which ends if a call takes ``timeout`` or ``PATIENCE``."""
 
     def __init__(self, spec: str, timeout: float) -> None:
+        printed.keep(spec)
         self._subject = find_subject(spec)
         self._patience = min(timeout, PATIENCE)
         self.name = self._subject.name
