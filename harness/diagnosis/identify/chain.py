@@ -12,6 +12,7 @@ from harness.diagnosis.identify.layer import gradient, slopes
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Link, When
 from harness.diagnosis.identify.step import StepInquiry
 from harness.diagnosis.identify.terms import (
+    ARRANGED_BACK,
     AT,
     LINK,
     OF_INPUT,
@@ -148,8 +149,13 @@ class ChainInquiry(StepInquiry):
                 parts[f"p {name}"] = self._readout(anchor, f, {first: passed}, a)
             for name, part in parts.items():
                 columns.setdefault(name, []).append(part)
-        ordered_ = ["own", *(f"s {name}" for name in LINK), *(f"p {name}" for name in LINK)]
-        found = solve({name: np.concatenate(columns[name]) for name in ordered_ if name in columns}, y, self.noise)
+        plain = [name for name in LINK if name not in ARRANGED_BACK["link"]]
+        several = [["own", *(f"{kind} {name}" for kind in "sp" for name in plain)]]
+        several += [["own", f"s {name}"] for name in ARRANGED_BACK["link"]]
+        solved = (
+            solve({n: np.concatenate(columns[n]) for n in some if n in columns}, y, self.noise) for some in several
+        )
+        found = next((by for by in solved if by is not None), None)
         if found is None:
             return
         found.pop("own", None)

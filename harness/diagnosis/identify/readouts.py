@@ -25,6 +25,7 @@ from harness.diagnosis.identify.patterns import (
 )
 from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.terms import (
+    ARRANGED_BACK,
     INPUT,
     LEFT,
     MASKS,
@@ -47,18 +48,10 @@ class ReadoutInquiry(ChainInquiry):
 
     def _columns(self, role: str, f: Flow, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the terms of a role's gradient that a flow can have."""
-        if role == "x":
-            return {
-                name: term
-                for name, term in INPUT.items()
-                if (names is None or name in names) and (f.square or not term.square)
-            }
-        if role == "hx":
-            return {
-                name: term
-                for name, term in START.items()
-                if (names is None or name in names) and (f.square or not term.square)
-            }
+        if role in ("x", "hx"):
+            table, alone = INPUT if role == "x" else START, ARRANGED_BACK[role]
+            several = [name for name in table if name not in alone] if names is None else names
+            return {name: term for name, term in table.items() if name in several and (f.square or not term.square)}
         if names is not None:
             return dict.fromkeys(names)
         if role.startswith("bias"):
@@ -100,8 +93,8 @@ class ReadoutInquiry(ChainInquiry):
         for one in sorted(columns, key=lambda name: name != own):
             if (by := fits([one])) is not None:
                 return by
-        for mask in MASKS if role == "weight_hh" else ():
-            one = f"masked {mask}: {own}"
+        alone = [f"masked {mask}: {own}" for mask in MASKS] if role == "weight_hh" else ARRANGED_BACK.get(role, ())
+        for one in alone:
             if (by := self._system_back(role, asked, [one]).solved([one], self.noise)) is not None:
                 return by
         if (whole := fits(columns)) is None:

@@ -476,6 +476,37 @@ START: Final = {
 }
 
 
+def _read_back(step: str, W: str) -> dict[str, Term]:
+    """Return the products of a gradient with a matrix that is read otherwise, by how each is written."""
+
+    def term(read: Callable[[Any], Any]) -> Term:
+        at = INDEX_BACK[step]
+        return Term(lambda f, t: f.back(f.da, at(f, t)) @ read(getattr(f, W)))
+
+    lines = {line.format(W): read for line, read in READ.items()}
+    return {
+        f"{step} @ {line.removesuffix('.T') if line.endswith('.T') else line + '.T'}": term(r)
+        for line, r in lines.items()
+    }
+
+
+INDEX_BACK: Final[dict[str, Callable[[Flow, int], int]]] = {
+    "da[t]": lambda f, t: t,
+    "da[t+1]": lambda f, t: t + 1,
+    "da[0]": lambda f, t: f.first,
+}
+
+# Terms of the way back that are tried one by one, each instead of nn.RNN's own: whose matrix is read otherwise.
+ARRANGED_BACK: Final = {
+    "x": _read_back("da[t]", "W_ih"),
+    "hx": _read_back("da[0]", "W_hh"),
+    "link": _read_back("da[t+1]", "W_hh"),
+}
+INPUT.update(ARRANGED_BACK["x"])
+START.update(ARRANGED_BACK["hx"])
+LINK.update(ARRANGED_BACK["link"])
+
+
 def _mean(v: Numbers) -> Numbers:
     return v.sum(0) * (1.0 / v.shape[0]) + np.zeros((1, 1))
 

@@ -22,7 +22,7 @@ from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, When
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
@@ -60,6 +60,18 @@ def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
         ({"passes": When("but every from the end", 3)}, "cuts the way back every 3 steps, counted from the end"),
         ({"passes": When("but last but", 2)}, "cuts the way back once, before the last 2 steps"),
         ({"reached": When("last", 2)}, "goes back over the last 2 steps only"),
+        (
+            {"links": (Link("da[t+1] @ np.tril(W_hh)", True, Coef()),)},
+            "passes da[t+1] @ np.tril(W_hh) from step t+1 back to step t, not da[t+1] @ W_hh",
+        ),
+        (
+            {"readouts": {"x": (("da[t] @ W_ih[::-1]", Coef()),)}},
+            "makes the gradient by x of da[t] @ W_ih[::-1], not of da[t] @ W_ih",
+        ),
+        (
+            {"readouts": {"hx": (("da[0] @ np.abs(W_hh)", Coef()),)}},
+            "makes the gradient by hx of da[0] @ np.abs(W_hh), not of da[0] @ W_hh",
+        ),
         (
             {"readouts": {"weight_hh": (("masked np.tri(H): da[t] . h[t-1]", Coef()),)}},
             "multiplies the gradient by weight_hh by np.tri(H): other elements are 0",
