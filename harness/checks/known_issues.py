@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any, Final, Protocol, runtime_checkable
 
 from harness.checks.agreement import Observation, assess
-from harness.checks.malformed import RULES
+from harness.checks.malformed import EVERY
 from harness.checks.result import Result, Verdict
 from harness.oracle.balls import Balls
 from harness.oracle.bound import np
@@ -331,7 +331,7 @@ REPORTED: Final = (
 KNOWN_ISSUES: Final[tuple[KnownIssue, ...]] = (
     *OF_TORCH,
     *OF_NUMPY,
-    *(KnownIssue(rule.name, "torch", rule.known) for rule in RULES if rule.known),
+    *(KnownIssue(rule.name, "torch", rule.known) for rule in EVERY if rule.known),
     *REPORTED,
 )
 

@@ -1,6 +1,6 @@
-"""Malformed calls: what nn.RNN refuses, and the check that a class refuses it, too.
+"""Malformed calls: what nn.RNN, nn.GRU and nn.LSTM refuse, and the check that a class refuses it, too.
 
-A kernel that takes the place of ``nn.RNN`` must not compute something from a call that has no documented meaning. A
+A kernel that takes the place of a layer must not compute something from a call that has no documented meaning. A
 ``Rule`` breaks one well-formed call in one respect. A class that does not accept the well-formed call is not asked.
 """
 
@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from harness.space.outcome import LOST, Failure, Outcome, is_last
+from harness.space.parts import CELLS
 
 
 class Call(NamedTuple):
@@ -23,16 +24,18 @@ class Call(NamedTuple):
     rnn: str = "RNN(3, 4)"
     x: str = "torch.ones(5, 2, 3)"
     hx: str = ""  # empty if none is passed
+    cx: str = ""  # the second state of a pair
 
     def code(self, dtype: str = "float32") -> str:
         """Return the code of the call, of a layer of this dtype."""
-        lines = [f"rnn = {self.rnn}", f"x = {self.x}", *([f"hx = {self.hx}"] if self.hx else [])]
+        states = f"({self.hx}, {self.cx})" if self.cx else self.hx
+        lines = [f"rnn = {self.rnn}", f"x = {self.x}", *([f"hx = {states}"] if states else [])]
         lines.append("rnn(x, hx)" if self.hx else "rnn(x)")
         return "\n".join(lines).replace("OTHER", "torch.float32" if dtype == "float64" else "torch.float64")
 
 
 class Rule(NamedTuple):
-    """Malformed calls that are alike, plainest first; nn.RNN raises one of these exceptions."""
+    """Malformed calls that are alike, plainest first; torch's layer raises one of these exceptions."""
 
     name: str
     raises: tuple[str, ...]
@@ -53,6 +56,7 @@ _UNBATCHED: Final = Call(x="torch.ones(5, 3)", hx="torch.ones(1, 4)")
 _DEEP: Final = Call("RNN(3, 4, num_layers=2, bidirectional=True)", hx="torch.ones(4, 2, 4)")
 _PACK: Final = "torch.nn.utils.rnn.pack_padded_sequence(torch.ones(5, 2, {}), [{}]{})"
 _PACKED: Final = Call(x=_PACK.format(3, "5, 3", ""), hx="torch.ones(1, 2, 4)")
+_EVEN: Final = Call(x=_PACK.format(3, "5, 5", ""), hx="torch.ones(1, 2, 4)")
 _UNSORTED: Final = Call(x=_PACK.format(3, "3, 5", ", enforce_sorted=False"), hx="torch.ones(1, 2, 4)")
 
 
@@ -69,7 +73,7 @@ def _x(name: str, raises: tuple[str, ...], *values: str, right: Call = _PLAIN) -
 
 
 def _hx(name: str, raises: tuple[str, ...], *values: str, right: Call = _STATE, known: str = "") -> Rule:
-    return Rule(name, raises, right, tuple(right._replace(hx=value) for value in values), known)
+    return Rule(name, raises, right, tuple(right._replace(hx=value, cx="") for value in values), known)
 
 
 RULES: Final = (
@@ -119,6 +123,7 @@ RULES: Final = (
     _hx("hx: layers and directions", _VALUE, "torch.ones(2, 2, 4)", "torch.ones(1, 2, 4)", right=_DEEP),
     _hx("hx: batch", _VALUE, "torch.ones(1, 3, 4)"),
     _hx("hx: batch, packed", _VALUE, "torch.ones(1, 3, 4)", "torch.ones(1, 1, 4)", right=_PACKED),
+    _hx("hx: batch, packed to one length", _VALUE, "torch.ones(1, 3, 4)", right=_EVEN),
     _hx(
         "hx: batch, packed and sorted",
         _VALUE,
@@ -135,6 +140,62 @@ RULES: Final = (
     _hx("hx: no tensor", _OBJECT, "(torch.ones(1, 2, 4), torch.ones(1, 2, 4))", "torch.ones(1, 2, 4).tolist()", "0"),
     _hx("hx: device", _VALUE, 'torch.ones(1, 2, 4, device="meta")'),
 )
+
+# The rules that a layer with gates does not have, by how their names begin.
+_OF_RNN: Final = ("nonlinearity", "proj_size", "hx: no tensor", "hidden_size no int")
+_TRUE: Final = "3 or 4 times True is an int, which then means 1; nn.RNN refuses it"
+_OF_GATES: Final = (
+    _built("nonlinearity", _TYPE, '3, 4, nonlinearity="tanh"'),
+    _built("hidden_size no int", _TYPE, "3, 4.0", '3, "4"', "3, None"),
+    _built("hidden_size=True", _TYPE, "3, True", known=_TRUE),
+)
+_H: Final = _STATE.hx
+_PAIR: Final = Call(hx=_H, cx=_H)
+_OF_LSTM: Final = (
+    _option("proj_size no less than hidden_size", _VALUE, "4", "5"),
+    _option("proj_size below 0", _VALUE, "-1"),
+    _option("proj_size no int", _TYPE, "2.0", '"2"', "None", "True"),
+    _hx("hx: one state", (*_RANK, *_OBJECT), _H, f"({_H},)", f"torch.stack([{_H}, {_H}])", right=_PAIR),
+    _hx("hx: another number of states", (*_VALUE, *_OBJECT), f"({_H}, {_H}, {_H})", f"({_H}, None)", right=_PAIR),
+)
+_UNCHECKED: Final = (
+    "oneDNN's LSTM does not check the states of a packed batch: surplus rows are dropped, and missing ones are memory "
+    "beyond the array, which may end the process"
+)
+_KNOWN_OF_H: Final = {"hx: batch, packed to one length": _UNCHECKED}
+_KNOWN_OF_C: Final = {
+    **_KNOWN_OF_H,
+    "hx: batch, packed": "the shape of c is not checked if the batch is packed: a c of one sequence is broadcast",
+    "hx: dtype": "the default path, which float64 takes, computes with c in whatever dtype it has",
+}
+
+
+def _in_pairs(rule: Rule) -> Rule:
+    """Return a rule of a layer that takes two states, with a right second one wherever there is one."""
+    calls = (call._replace(cx=rule.right.hx) for call in (rule.right, *rule.wrong))
+    right, *wrong = calls
+    known = rule.known or _KNOWN_OF_H.get(rule.name, "")
+    return rule._replace(right=right, wrong=tuple(wrong), known=known)
+
+
+def _of_c(rule: Rule) -> Rule:
+    """Return a rule of the first state as one of the second."""
+    wrong = tuple(call._replace(hx=rule.right.hx, cx=call.hx) for call in rule.wrong)
+    known = rule.known or _KNOWN_OF_C.get(rule.name, "")
+    return _in_pairs(rule)._replace(name=f"c of {rule.name}", wrong=wrong, known=known)
+
+
+def rules_of(cell: str) -> tuple[Rule, ...]:
+    """Return the rules of torch's layer with a cell."""
+    if cell == "RNN":
+        return RULES
+    shared = [*(rule for rule in RULES if not rule.name.startswith(_OF_RNN)), *_OF_GATES]
+    if cell == "GRU":
+        return (*shared, *(rule for rule in RULES if rule.name.startswith(("proj_size", "hx: no tensor"))))
+    return (*map(_in_pairs, shared), *(_of_c(rule) for rule in shared if rule.name.startswith("hx")), *_OF_LSTM)
+
+
+EVERY: Final = tuple({rule.name: rule for cell in CELLS for rule in rules_of(cell)}.values())  # one of each name
 
 
 class Lapse(Enum):
@@ -168,19 +229,25 @@ class Refusals:
     interrupted: bool = False
     dtype: str = "float32"
     device: str = "cpu"
+    layer: str = "nn.RNN"  # torch's, whose refusals these are
     script: str = ""  # the path of a script that makes the calls of the findings
 
 
 def check_refusals(
-    call: Callable[[str, str, str], Outcome], dtype: str = "float32", device: str = "cpu", until: float = math.inf
+    call: Callable[[str, str, str], Outcome],
+    dtype: str = "float32",
+    device: str = "cpu",
+    until: float = math.inf,
+    *,
+    cell: str = "RNN",
 ) -> Refusals:
-    """Make all malformed calls, with ``Capabilities.call``, up to a time (``time.perf_counter``).
+    """Make all malformed calls of a cell's layer, with ``Capabilities.call``, up to a time (``time.perf_counter``).
 
     A hang ends it, because each further call may hang as well, and so does Ctrl-C.
     """
-    done, accepted = Refusals(dtype=dtype, device=device), dict[Call, Outcome]()
+    done, accepted = Refusals(dtype=dtype, device=device, layer=f"nn.{cell}"), dict[Call, Outcome]()
     try:
-        for rule in RULES:
+        for rule in rules_of(cell):
             if rule.right not in accepted:
                 accepted[rule.right] = call(rule.right.code(dtype), dtype, device)
             right = accepted[rule.right]

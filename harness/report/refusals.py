@@ -30,7 +30,7 @@ def refusals_line(refusals: Refusals) -> str:
     if refusals.interrupted:
         parts[0] += " until interrupted"
     if refusals.known:
-        parts.append(f"not, as is known of torch: {', '.join(refusals.known)}")
+        parts.append(f"not, as is known of torch: {', '.join(dict.fromkeys(refusals.known))}")
     return "; ".join(parts)
 
 

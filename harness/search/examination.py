@@ -160,7 +160,9 @@ def examine(
 def _refusals(subject: Subject, done: SearchRecord, until: float) -> Refusals | None:
     """Make malformed calls in the plainest dtype, except on meta, where few of the rules of a call matter."""
     call, devices = subject.capabilities.call, _with_numbers(done.scope)
-    return None if call is None or not devices else check_refusals(call, done.scope.dtype[0], devices[0], until)
+    if call is None or not devices:
+        return None
+    return check_refusals(call, done.scope.dtype[0], devices[0], until, cell=done.scope.values()["cell"][0])
 
 
 def _with_numbers(scope: Scope) -> tuple[str, ...]:

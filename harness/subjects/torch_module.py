@@ -136,7 +136,7 @@ class TorchSubject:
             run_twice=self.run_twice,
             check_derivatives=self.check_derivatives,
             # The malformed calls are those of nn.RNN, and a cell has another constructor.
-            call=self.perform if plain and cell == "RNN" and not is_cell(factory) else None,
+            call=self.perform if plain and not is_cell(factory) else None,
             conventions=self._conventions,
             run_as=None if self._facts.own else self.run_as,  # torch's own declares nothing
         )

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from harness import Outcome, as_subject
-from harness.checks.malformed import RULES, Lapse, Refusals, Rule, check_refusals
+from harness.checks.malformed import RULES, Lapse, Refusals, Rule, check_refusals, rules_of
 from harness.oracle.arithmetic import STRICT
 from harness.search.replay import Fate
 from harness.space.outcome import Failure
+from harness.space.parts import CELLS
 from harness.store.keep import Keeping
 from harness.store.scripts import run_alone
 from harness.subjects.torch_module import TorchSubject
 
 TORCH = TorchSubject()
-KNOWN = [rule.name for rule in RULES if rule.known]
 
 
 def asked(module: type[torch.nn.Module]) -> Refusals:
@@ -26,24 +26,26 @@ def asked(module: type[torch.nn.Module]) -> Refusals:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_torch_accepts_the_right_call_and_refuses_the_wrong_ones(rule: Rule, dtype: str) -> None:
-    right = TORCH.perform(rule.right.code(dtype), dtype, "cpu")
-    wrong = [TORCH.perform(call.code(dtype), dtype, "cpu") for call in rule.wrong]
+@pytest.mark.parametrize(("cell", "rule"), [(cell, rule) for cell in CELLS for rule in rules_of(cell)], ids=str)
+def test_torch_accepts_the_right_call_and_refuses_the_wrong_ones(cell: str, rule: Rule, dtype: str) -> None:
+    layer = TorchSubject(getattr(torch.nn, cell))
+    right = layer.perform(rule.right.code(dtype), dtype, "cpu")
+    wrong = [layer.perform(call.code(dtype), dtype, "cpu") for call in rule.wrong]
 
     assert right.failure is None, right
     assert all({*one.classes} & {*rule.raises} or rule.known for one in wrong), wrong
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_torch_breaks_no_rule_but_the_known_ones() -> None:
-    record = check_refusals(TORCH.perform)
+@pytest.mark.parametrize("cell", CELLS)
+def test_torch_breaks_no_rule_but_the_known_ones(cell: str) -> None:
+    record = check_refusals(TorchSubject(getattr(torch.nn, cell)).perform, cell=cell)
 
     assert not record.findings
     assert not record.left_out
-    assert {*record.known} <= {*KNOWN}
+    assert {*record.known} <= {rule.name for rule in rules_of(cell) if rule.known}
     assert record.refused + len(record.known) == record.calls > 90
-    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert len({rule.name for rule in rules_of(cell)}) == len(rules_of(cell))
 
 
 class BroadcastsState(torch.nn.RNN):
@@ -103,7 +105,7 @@ def test_a_class_that_breaks_a_rule_is_told(module: type[torch.nn.Module], findi
     record = asked(module)
 
     assert {(one.rule, one.lapse) for one in record.findings} == findings
-    assert record.left_out == ({"padded only": 3} if module is RefusesPacks else {})
+    assert record.left_out == ({"padded only": 4} if module is RefusesPacks else {})
 
 
 def test_a_finding_says_what_should_happen_and_its_code_makes_the_call() -> None:
@@ -120,6 +122,20 @@ def test_a_finding_says_what_should_happen_and_its_code_makes_the_call() -> None
     exec(finding.code, {"torch": torch, "RNN": BroadcastsState})  # noqa: S102 - our own
     with pytest.raises(RuntimeError):
         exec(finding.code, {"torch": torch, "RNN": torch.nn.RNN})  # noqa: S102 - our own
+
+
+class TakesOneState(torch.nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, (hx, hx) if isinstance(hx, torch.Tensor) else hx)
+
+
+def test_an_lstm_that_takes_one_state_for_two_is_told() -> None:
+    (finding,) = check_refusals(TorchSubject(TakesOneState, "mine").perform, cell="LSTM").findings
+
+    assert (finding.rule, finding.lapse) == ("hx: one state", Lapse.ACCEPTED)
+    exec(finding.code, {"torch": torch, "RNN": TakesOneState})  # noqa: S102 - our own
+    with pytest.raises((IndexError, RuntimeError)):
+        exec(finding.code, {"torch": torch, "RNN": torch.nn.LSTM})  # noqa: S102 - our own
 
 
 class TakesEverything(torch.nn.Module):

@@ -112,7 +112,7 @@ class Asked:
             raise self.dropout
         return self.dropout  # type: ignore[no-any-return]
 
-    def check_refusals(self, call: Any, dtype: str, device: str, until: float) -> Refusals:
+    def check_refusals(self, call: Any, dtype: str, device: str, until: float, *, cell: str) -> Refusals:
         self.calls.append(("refusals", {"dtype": dtype, "device": device, "until": until}))
         if isinstance(self.refusals, BaseException):
             raise self.refusals
