@@ -30,11 +30,12 @@ import numpy as np  # noqa: E402
 
 from benchmarks.correct_layers import CORRECT, correct_subject  # noqa: E402
 from benchmarks.planted import CATALOGUE, Fault, named  # noqa: E402
-from benchmarks.planted.same import same_as  # noqa: E402
+from benchmarks.planted.same import same_as, same_special  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness.diagnosis.identify.cause import IdentifiedCause  # noqa: E402
 from harness.diagnosis.investigate import Diagnosis, Investigation  # noqa: E402
 from harness.diagnosis.roundings import Roundings  # noqa: E402
+from harness.diagnosis.special import SpecialNumbers  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.options import Options  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
@@ -113,6 +114,8 @@ def naming(fault: Fault, diagnosis: Diagnosis | None, config: RNNConfig) -> Nami
         return Naming.NONE
     if isinstance(diagnosis.cause, IdentifiedCause):
         return Naming.RIGHT if same_as(diagnosis.cause.identified, fault, config) else Naming.WRONG
+    if isinstance(diagnosis.cause, SpecialNumbers):
+        return Naming.RIGHT if same_special(diagnosis.cause.reference, fault, config) else Naming.WRONG
     if fault.family == "rounding":
         coarse = diagnosis.precision is not None and diagnosis.precision.explains
         return Naming.RIGHT if coarse or isinstance(diagnosis.cause, Roundings) else Naming.NONE

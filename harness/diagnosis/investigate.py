@@ -48,6 +48,7 @@ from harness.diagnosis.positions import other_order
 from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.small_check import ByCheck, ByIdentified, Cause, Question
+from harness.diagnosis.special import special_of
 from harness.diagnosis.stale import stale_of
 from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -398,7 +399,7 @@ def _redeclared(asked: Question) -> Cause | None:
 
 SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
-CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, roundings_of)
+CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, special_of, roundings_of)
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:
