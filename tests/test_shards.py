@@ -127,7 +127,7 @@ def test_equal_bits_and_a_broken_law_of_dropout_are_told_as_by_one_run(
 ) -> None:
     for place in ("harness.pipeline.IsolatedSubject", "harness.diagnosis.kernels.IsolatedSubject"):
         monkeypatch.setattr(place, lambda _: nullcontext(TorchSubject(Halves)))
-    monkeypatch.setattr("harness.search.examination.check_refusals", lambda *_: None)
+    monkeypatch.setattr("harness.search.examination.check_refusals", lambda *_, **__: None)
     let_scripts_fail_unrun(monkeypatch)
 
     def never() -> TorchSubject:

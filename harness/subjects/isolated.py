@@ -295,6 +295,7 @@ def _ground(device: str, with_torch: bool) -> dict[str, str]:
 def _print_to(file: str) -> None:
     """Have oneDNN tell what it runs, in a file."""
     os.environ["ONEDNN_VERBOSE"] = "1"
+    os.environ.pop(printed.VARIABLE, None)  # this process has a file of its own
     os.dup2(os.open(file, os.O_WRONLY), 1)
 
 

@@ -20,7 +20,7 @@ from harness import Failure, RNNConfig, draw
 from harness.search.plan import DIFFERENTIATED
 from harness.search.search import hunt
 from harness.space.scope import Scope
-from harness.subjects import isolated
+from harness.subjects import isolated, printed
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
@@ -461,3 +461,13 @@ def test_a_forked_process_does_not_end_a_subject_that_it_inherits() -> None:
 
         assert forked.exitcode == 0
         assert subject.run(draw(RNNConfig(1, 1))).failure is None
+
+
+def test_what_a_process_tells_of_its_kernels_is_not_what_the_subject_prints() -> None:
+    case = draw(RNNConfig(4, 4, T=2, N=2, cell="LSTM"))  # which oneDNN computes where it is
+
+    with IsolatedSubject("torch:lstm") as subject:
+        alone = subject.kernels(case)
+    with printed.kept(), IsolatedSubject("torch:lstm") as subject:
+        assert subject.kernels(case) == alone
+        assert not [*printed.lines_of("torch:lstm")]
