@@ -467,14 +467,13 @@ def _shows(
 ) -> Callable[[Case], bool]:
     """Tell on which cases a cause shows; where dropout draws masks, with those that the subject draws.
 
-    Where the cause does not tell, a case that fails may show it, also if an earlier finding explains that.
+    Where the cause does not tell, a case that fails may show it.
     """
 
     def shows(case: Case) -> bool:
         shown = cause.shows_on(_run_as(observations, case))
         if shown is None:
-            result = check(case)
-            return against(result) or result.excused_by is not None
+            return against(check(case))
         return shown
 
     return shows
