@@ -13,11 +13,8 @@ SEED = 1
 
 FIRST = {fault.family: fault for fault in reversed(CATALOGUE)}.values()  # The first fault of every family
 
-# What shows in infinities and NaN alone, which no question to a subject has.
-UNKNOWN = {
-    *("MultipliesByMask", "ReadsPadding", "ReluDropsNaN"),
-    *("MakesNaNOfInfiniteSums", "ReadsOnIntoNextSequence", "RepeatsLastTermTimesZero"),
-}
+# A NaN of padding that no sum shows; and a rounding that is told as the precision of gradients, which is no cause.
+UNKNOWN = {"ReadsPadding", "SumsGradientsInFloat32"}
 
 
 @pytest.mark.parametrize("fault", few(CATALOGUE, lambda fault: fault in FIRST), ids=lambda fault: fault.name)
