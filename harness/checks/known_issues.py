@@ -129,13 +129,13 @@ def missing_terms(K: int) -> int:
     return -K % (2 if K <= 32 else 32)
 
 
-def next_times_zero(rows: Floats, *, packed: bool = False) -> Floats | float:
+def next_times_zero(rows: Floats, block: int = 0, *, packed: bool = False) -> Floats | float:
     """Return what rows (.., N, K) give that are filled up with the start of the row behind, times zero: 0, or NaN.
 
-    That is what the kernels that use AMX do. Which row is behind in a packed batch depends on how it is sorted; any may
-    be.
+    They are filled up to blocks of terms; without a size, to those of the kernels that use AMX. Which row is behind in
+    a packed batch depends on how it is sorted; any may be.
     """
-    if not (missing := missing_terms(rows.shape[-1])):
+    if not (missing := -rows.shape[-1] % block if block else missing_terms(rows.shape[-1])):
         return 0.0
     starts = (rows.reshape(-1, rows.shape[-1])[:, :missing] * 0.0).sum(-1)
     behind = np.zeros((*rows.shape[:-1], 1))

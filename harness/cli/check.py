@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -213,12 +212,12 @@ class _Given:
 
 def _checked(given: _Given) -> int:
     """Search as the command line asks, and return the exit code."""
-    from harness.subjects import printed
+    from harness.subjects import prints
     from harness.subjects.isolated import ahead
 
     _require_compatible(given)
     if given.capture == "yes":
-        click.get_current_context().with_resource(printed.kept())  # before a process of a subject is started
+        click.get_current_context().with_resource(prints.folder())  # before a process of a subject is started
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
     if given.layer is not None:
         from harness.subjects.registry import of_layer
@@ -247,17 +246,25 @@ def _checked(given: _Given) -> int:
     if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
         here = Here(ask, given.timeout)
-        return check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
+        code = check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
+        _show_prints(quiet=quiet)
+        return code
     show = partial(print_summary, console, quiet=quiet, verbose=verbose)
     done = _one_after_the_other(found, search, show)
-    for line in chain.from_iterable(map(printed.lines_of, () if quiet else subjects)):
-        click.echo(line, err=True)
+    _show_prints(quiet=quiet)
     if not done.every:
         return MISUSE
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
     given.outputs.write(done.every, run, upgrade)
     code = exit_code([one.examination for one in done.every], upgrade)
     return max(code, MISUSE) if done.lost and code != FINDING else code
+
+
+def _show_prints(*, quiet: bool) -> None:
+    from harness.subjects import prints
+
+    for line in () if quiet else prints.summary():
+        click.echo(line, err=True)
 
 
 class _Done(NamedTuple):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from harness.checks.agreement import Observation, assess
-from harness.checks.known_issues import times_zero
+from harness.checks.known_issues import next_times_zero, times_zero
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import changed, infinite, wider
 from harness.diagnosis.small_check import Question
@@ -60,7 +60,7 @@ def special_of(asked: Question) -> SpecialNumbers | None:
     if not only or config.gated:
         return None
     wide = changed(wider(config, asked.scope), {"num_layers": config.num_layers})
-    cases = [one for config in (config, wide) for seed in range(SEEDS) for one in _drawn(config, seed)]
+    cases = [one for config in (config, wide) for seed in range(SEEDS) for one in _with_special(config, seed)]
     seen = [observations.of(case, with_probes=False) for case in (finding.case, *cases)]
     failing = [one for one in seen if not _agrees(one, None)]
     for sentence, reference in _candidates(asked):
@@ -69,7 +69,7 @@ def special_of(asked: Question) -> SpecialNumbers | None:
     return None
 
 
-def _drawn(config: RNNConfig, seed: int) -> Iterator[Case]:
+def _with_special(config: RNNConfig, seed: int) -> Iterator[Case]:
     """Yield a case with infinities, and the same with NaN in their places."""
     yield (case := infinite(config, seed))
     arrays = {name: np.where(np.isinf(array), array.dtype.type(np.nan), array) for name, array in case.arrays.items()}
@@ -105,23 +105,15 @@ class _FillsUp(Reference):
     """A reference whose products have blocks of terms, the last of which is filled up with something times zero."""
 
     def __init__(self, block: int, *, following: bool) -> None:
-        self._fill = partial(_next_times_zero if following else times_zero, block=block)
+        self._fill = partial(next_times_zero if following else times_zero, block=block)
 
     def preactivation(self, x: Floats, h: Floats, w: StepWeights) -> Floats:
         return np.asarray(super().preactivation(x, h, w) + self._fill(x) + self._fill(h))
 
 
-def _next_times_zero(rows: Floats, block: int) -> Floats | float:
-    """Return what rows (.., N, K) give whose last block is filled up with the numbers behind, times zero: 0, or NaN."""
-    size, missing = rows.shape[-1], -rows.shape[-1] % block
-    flat = np.concatenate([rows.ravel() * 0.0, np.zeros(missing)])
-    behind = [flat[end : end + missing].sum() for end in range(size, rows.size + 1, size)]
-    return np.reshape(behind, (*rows.shape[:-1], 1))
-
-
 def _candidates(asked: Question) -> Iterator[tuple[str, Reference]]:
     """Yield references with a mistake, each with a sentence."""
-    if values := _activated(asked):
+    if values := _of_special_sums(asked):
         kind = asked.finding.case.config.nonlinearity
         rights = (float(Reference().activation(np.array(special), kind)) for special in values)
         every = [
@@ -136,7 +128,7 @@ def _candidates(asked: Question) -> Iterator[tuple[str, Reference]]:
             yield sentence, _FillsUp(block, following=following)
 
 
-def _activated(asked: Question) -> dict[float, float]:
+def _of_special_sums(asked: Question) -> dict[float, float]:
     """Return what a step makes of sums that are special, where that is not what nn.RNN makes of them."""
     config = asked.finding.case.config.replace(T=1, N=1, input_size=1, hidden_size=1, num_layers=1, loss=None)
     config = config.replace(bidirectional=False, dropout=0.0, lengths=None, output_size=None)

@@ -25,7 +25,7 @@ from harness.processes import UNTOLD, Child, LostError, start_server, trace_file
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
-from harness.subjects import printed
+from harness.subjects import prints
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.interpreters import PYTHON, parted
@@ -257,7 +257,7 @@ _found: Final[list[Subject]] = []  # the subject of this process, in a child
 
 def _find(spec: str, switches: tuple[str, ...]) -> _About:
     """Find the subject of this child."""
-    printed.keep(spec)
+    prints.redirect(spec)
     for switch in switches:
         apply(switch)
     try:
@@ -295,7 +295,7 @@ def _ground(device: str, with_torch: bool) -> dict[str, str]:
 def _print_to(file: str) -> None:
     """Have oneDNN tell what it runs, in a file."""
     os.environ["ONEDNN_VERBOSE"] = "1"
-    os.environ.pop(printed.VARIABLE, None)  # this process has a file of its own
+    os.environ.pop(prints.VARIABLE, None)  # this process has a file of its own
     os.dup2(os.open(file, os.O_WRONLY), 1)
 
 
@@ -315,7 +315,7 @@ class SharedSubject:
     """The subject that ``spec`` names, in this process, which ends if a call takes ``timeout`` or ``PATIENCE``."""
 
     def __init__(self, spec: str, timeout: float) -> None:
-        printed.keep(spec)
+        prints.redirect(spec)
         self._subject = find_subject(spec)
         self._patience = min(timeout, PATIENCE)
         self.name = self._subject.name

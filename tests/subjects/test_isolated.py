@@ -20,7 +20,7 @@ from harness import Failure, RNNConfig, draw
 from harness.search.plan import DIFFERENTIATED
 from harness.search.search import hunt
 from harness.space.scope import Scope
-from harness.subjects import isolated, printed
+from harness.subjects import isolated, prints
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
@@ -468,6 +468,6 @@ def test_what_a_process_tells_of_its_kernels_is_not_what_the_subject_prints() ->
 
     with IsolatedSubject("torch:lstm") as subject:
         alone = subject.kernels(case)
-    with printed.kept(), IsolatedSubject("torch:lstm") as subject:
+    with prints.folder(), IsolatedSubject("torch:lstm") as subject:
         assert subject.kernels(case) == alone
-        assert not [*printed.lines_of("torch:lstm")]
+        assert not [*prints.summary()]

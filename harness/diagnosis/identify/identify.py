@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain as chain_of
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
@@ -128,8 +127,8 @@ class LayerInquiry(LimitInquiry):
         """Return the way back that leaves the fewest gradients unknown, and is least odd, of the first chains."""
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
         right = [self.model] if self._is_right_chain() else []  # nn.RNN's own is tried without a search
-        for chain in islice(chain_of(right, self._chains()), most):
-            solved, unknown = self._readouts(chain, len(RIGHT_READOUT) if best is None else len(best[2]))
+        for model in islice(chain(right, self._chains()), most):
+            solved, unknown = self._readouts(model, len(RIGHT_READOUT) if best is None else len(best[2]))
             if best is None or len(unknown) <= len(best[2]):
                 solved, unknown = self._entered(solved, unknown)
             score = (len(unknown), oddness(solved))

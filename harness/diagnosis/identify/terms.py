@@ -346,6 +346,32 @@ ADDED: Final = {
     "1": STEP["1"],
 }
 
+# Steps of the way back, by how the gradient there is written.
+DA: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+    "da[t]": lambda f, t: f.back(f.da, t),
+    "da[t+1]": lambda f, t: f.back(f.da, t + 1),
+    "da[0]": lambda f, t: f.back(f.da, f.first),
+}
+
+
+def _arranged_back(da: str, W: str) -> dict[str, Term]:
+    """Return the products of a gradient with a matrix that is read otherwise, by how each is written."""
+
+    def term(read: Callable[[Any], Any]) -> Term:
+        return Term(lambda f, t: DA[da](f, t) @ read(getattr(f, W)))
+
+    lines = {line.format(W): read for line, read in READ.items()}
+    turned = {line.removesuffix(".T") if line.endswith(".T") else f"{line}.T": read for line, read in lines.items()}
+    return {f"{da} @ {line}": term(read) for line, read in turned.items()}
+
+
+# Terms of the way back that are tried one by one, each instead of nn.RNN's own: whose matrix is read otherwise.
+ARRANGED_BACK: Final = {
+    "x": _arranged_back("da[t]", "W_ih"),
+    "hx": _arranged_back("da[0]", "W_hh"),
+    "link": _arranged_back("da[t+1]", "W_hh"),
+}
+
 # What a step passes on to the step before it, dh_next; ``f.da`` and ``f.dh`` are the later step's.
 LINK: Final = {
     "da[t+1] @ W_hh": Term(lambda f, t: f.da[t + 1] @ f.W_hh),
@@ -362,6 +388,7 @@ LINK: Final = {
     "da[t+1] @ W_ih": Term(lambda f, t: f.da[t + 1] @ f.W_ih, True),
     "da[t+1] @ W_ih.T": Term(lambda f, t: f.da[t + 1] @ f.W_ih.T, True),
     "(da[t+1] @ W_hh).mean(0)": Term(lambda f, t: _mean(f.da[t + 1] @ f.W_hh) + np.zeros((f.N, 1))),
+    **ARRANGED_BACK["link"],
 }
 
 
@@ -452,6 +479,7 @@ INPUT: Final = {
     "da[t]": Term(lambda f, t: f.back(f.da, t), True),
     "dh[t]": Term(lambda f, t: f.back(f.dh, t), True),
     "da[T-1-t] @ W_ih": Term(lambda f, t: f.back(f.da, f.T - 1 - t) @ f.W_ih),
+    **ARRANGED_BACK["x"],
 }
 
 # The gradient that hx is given, once; ``f.first`` is the first step that the way back reaches.
@@ -473,38 +501,8 @@ START: Final = {
     "(da.sum(0) - da[0]) @ W_hh": Term(lambda f, t: _others(f, f.first) @ f.W_hh),
     "(da.sum(0) - da[0])": Term(lambda f, t: _others(f, f.first)),
     "da[T-1] @ W_hh": Term(lambda f, t: f.back(f.da, f.T - 1) @ f.W_hh),
+    **ARRANGED_BACK["hx"],
 }
-
-
-def _read_back(step: str, W: str) -> dict[str, Term]:
-    """Return the products of a gradient with a matrix that is read otherwise, by how each is written."""
-
-    def term(read: Callable[[Any], Any]) -> Term:
-        at = INDEX_BACK[step]
-        return Term(lambda f, t: f.back(f.da, at(f, t)) @ read(getattr(f, W)))
-
-    lines = {line.format(W): read for line, read in READ.items()}
-    return {
-        f"{step} @ {line.removesuffix('.T') if line.endswith('.T') else line + '.T'}": term(r)
-        for line, r in lines.items()
-    }
-
-
-INDEX_BACK: Final[dict[str, Callable[[Flow, int], int]]] = {
-    "da[t]": lambda f, t: t,
-    "da[t+1]": lambda f, t: t + 1,
-    "da[0]": lambda f, t: f.first,
-}
-
-# Terms of the way back that are tried one by one, each instead of nn.RNN's own: whose matrix is read otherwise.
-ARRANGED_BACK: Final = {
-    "x": _read_back("da[t]", "W_ih"),
-    "hx": _read_back("da[0]", "W_hh"),
-    "link": _read_back("da[t+1]", "W_hh"),
-}
-INPUT.update(ARRANGED_BACK["x"])
-START.update(ARRANGED_BACK["hx"])
-LINK.update(ARRANGED_BACK["link"])
 
 
 def _mean(v: Numbers) -> Numbers:
