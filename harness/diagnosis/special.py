@@ -31,7 +31,7 @@ from harness.subjects.protocol import Subject
 SPECIAL: Final = (math.nan, math.inf, -math.inf)
 BLOCKS: Final = (2, 4, 8, 16, 32)  # the terms that vector instructions take at once
 SEEDS: Final = 6
-EVIDENCE: Final = 3  # the fresh cases that must fail, and be explained
+EVIDENCE: Final = 3  # the fresh cases that must fail, and be explained; as many as ``roundings`` asks for
 
 
 @dataclass(frozen=True)

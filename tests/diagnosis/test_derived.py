@@ -57,6 +57,18 @@ class ForgetsBelow(ByHand):
         return [torch.zeros_like(h) for h in steps] if layer + 1 < self.num_layers else steps
 
 
+@pytest.mark.parametrize("cell", ["GRU", "LSTM"])
+def test_a_layer_with_gates_that_is_wrong_forwards_has_its_own_derivative(cell: str) -> None:
+    class Doubled(getattr(torch.nn, cell)):  # type: ignore[misc]
+        def forward(self, x: Tensor, *states: Any) -> Any:
+            return super().forward(2 * x, *states)
+
+    case = draw(CONFIG.replace(cell=cell), "default", 1)
+
+    assert own_derivative(as_subject(Doubled), case) is not None
+    assert own_derivative(as_subject(f"torch:{cell.lower()}"), case) is None
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(
     ("layer", "known"),

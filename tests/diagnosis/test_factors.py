@@ -224,6 +224,34 @@ def test_where_a_known_cause_does_not_show_it_is_not_what_fails() -> None:
     assert found.needs == {"bias": True}
 
 
+def test_whether_a_known_cause_surely_shows_is_asked_only_where_the_subject_passes() -> None:
+    bounded, checked = list[int](), list[int]()  # the T of cases
+
+    def shows(case: Case) -> bool:
+        bounded.append(case.config.T)
+        return True
+
+    def check(case: Case) -> Result:
+        checked.append(case.config.T)
+        return FAILS if case.config.bias else AGREES
+
+    finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
+    found = depends_on(finding, Scope(), check, shows=shows, may_show=lambda _case: True)
+
+    assert found.needs == {"bias": True}
+    assert max(bounded) < max(checked)  # it fails at every size
+
+
+def test_a_case_on_which_another_mistake_fails_tells_nothing_if_roundings_may_hide_this_one() -> None:
+    def check(case: Case) -> Result:
+        return FAILS if case.config.bias else Result(Verdict.AGREES, excused_by="3f9c2a11")
+
+    finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
+    found = depends_on(finding, Scope(), check, shows=lambda case: case.config.bias, may_show=lambda _case: True)
+
+    assert "bias" not in found.needs
+
+
 def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:
     config = RNNConfig(1, 1, T=1, N=1, loss="output")
 

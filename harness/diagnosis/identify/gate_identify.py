@@ -59,10 +59,11 @@ def _forward(asker: Asker, cell: str) -> Network:
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
     if not wrong:
         return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), STEPS[cell]), derived=True)
-    if len(wrong) == 1 and len(generic[0].arrays) > 1:  # the step is right, and what is returned of it is not
-        if (model := _returning(asker, STEPS[cell], generic, STEPS[cell])) is not None:
-            return Network(model, derived=True)
-        return with_transform(asker, right, next(iter(wrong)), generic) or right
+    for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
+        # The step is right, and one array that is returned of it is not: it is another state, or a transform.
+        if (found := with_transform(asker, right, name, generic)) is not None:
+            model = _returning(asker, STEPS[cell], generic, STEPS[cell])
+            return found if model is None else Network(model, derived=True)
     coarse = nearly(right, generic)  # what only rounds more is looked at once
     model = _layer(asker, cell, ways=1 if coarse else 3)
     known = right if model is None else Network(model, derived=True)

@@ -22,6 +22,7 @@ from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check
+from harness.search.search import hunt
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
@@ -147,6 +148,27 @@ def test_what_is_done_to_what_is_returned_is_told(layer: Any, sentence: str) -> 
     found = identified(as_subject(layer))
 
     assert (found.unknown, said_of(found)) == ((), [sentence])
+    assert found.questions < 300  # the search of a step asks some 2,000
+
+
+class Rounded(Returning):
+    """It rounds what it returns of c to 8 bits."""
+
+    def done(self, output: Any, h_n: Any, c_n: Any) -> Any:
+        return output, (h_n, c_n.to(torch.bfloat16).to(c_n.dtype))
+
+
+def test_an_array_in_fewer_bits_is_told_as_precision() -> None:
+    subject = as_subject(Rounded)
+    scope = scope_of(subject).only(dtype="float32", loss=None)
+    finding = hunt(subject, scope).finding
+    assert finding is not None
+
+    diagnosis = Investigation(subject).diagnosis(finding, scope)
+
+    assert diagnosis is not None
+    assert diagnosis.precision is not None
+    assert diagnosis.precision.returned_bits == 8
 
 
 def test_no_cause_is_named_of_a_step_that_no_sum_makes(tmp_path: Any) -> None:

@@ -421,6 +421,14 @@ def test_a_subject_that_rounds_more_is_not_asked_what_else_it_may_compute() -> N
     assert found.questions < 100  # a step that no sum explains is asked some 1,000
 
 
+def test_in_16_bits_alone_a_wrong_step_is_not_asked_hundreds_of_questions() -> None:
+    subject = as_subject(implementations.without_b_hh)
+    found = identify(Asker(Observations(subject), scope_of(subject).only(**{**ONLY, "dtype": "float16"}), "tanh"))
+
+    assert "the step" in found.unknown
+    assert found.questions < 300  # a step that no sum explains is asked some 1,000
+
+
 def test_an_unknown_gradient_leaves_a_proved_mistake_of_the_step_certain() -> None:
     model, _ = drawn(Random("0/5"))
     scaled = replace(model, step=((model.step[0][0], Coef(scale="np.sqrt(I)")), *model.step[1:]), limits={})
