@@ -419,7 +419,7 @@ def identified_of(
     try:
         asker = Asker(observations, scope, case.config.nonlinearity)
         found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
-    except (ValueError, ArithmeticError):  # a singular matrix is a ValueError
+    except (ValueError, ArithmeticError, IndexError):  # a singular matrix is a ValueError
         return None
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
 

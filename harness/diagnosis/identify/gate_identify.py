@@ -39,14 +39,17 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         fresh = list(fresh_answers(asker))
         generic = [a for a in fresh if a.case.config.loss is None]
         left = {name for a in generic for name in departing(known, a, asker.rounding)}  # of what is returned
-        forward = left <= known.transforms.keys()
-        if forward and not _all(known, fresh, asker):
+        step = left <= known.transforms.keys()
+        # Of two directions at once, the step is taken to be right: what is wrong may be how they are wired.
+        forward = step or not asker.allows("bidirectional", False)
+        if step and not _all(known, fresh, asker):
             known = find_back(asker, known)
         if forward:
             for view in views_of(config, asker):
                 known, answers = seen_in(asker, view, known)
                 fresh += answers
         wrong = {name for a in fresh for name in departing(known, a, asker.rounding)}
+        left = {name for a in generic for name in departing(known, a, asker.rounding)}
         unknown = sorted(left) if forward else ["the step"]
         unknown += sorted({role_of(name) for name in wrong if name.endswith(".grad")})
         roles = {role_of(name) for a in fresh for name in a.arrays if name.endswith(".grad")}
@@ -57,6 +60,8 @@ def _forward(asker: Asker, cell: str) -> Network:
     """Return the network that gives what is returned on the way forward, or the nearest that was found."""
     generic, right = list(fresh_answers(asker, (None,))), Network(STEPS[cell], derived=True)
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
+    if not asker.allows("bidirectional", False):
+        return right
     if not wrong:
         return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), STEPS[cell]), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():

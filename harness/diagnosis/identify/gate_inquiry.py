@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations, permutations, product
+from itertools import combinations, islice, permutations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, TANH, Activation
@@ -74,6 +74,7 @@ class Sight(NamedTuple):
     others: tuple[float, ...]
     through: int = -1  # the block of the gate in whose sum it is seen
     diagonal: bool = False  # whether W_hh of that gate is diagonal meanwhile, so that units do not mix
+    held: bool = False  # whether the others are there when its sum is asked for, and not at their levels
     open: bool = False  # whether the ends of that gate are those with this one at its upper end
     activation: Activation = SIGMOID
     inside: float = 1.0
@@ -173,17 +174,18 @@ class GateInquiry:
             starts["hx"][:, UNITS] = drives[:, setting.by_h]
         weights = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
         case, a = self._answer(config, x, starts, weights)
-        if a is None:
+        if a is None or not arrays_of(a):
             return None
         before = starts if setting.hx and T == 1 else {}
         if T > 1:
             prefix = self._config(T - 1, N, setting.hx)
             one = None if prefix is None else self._answer(prefix, x[:-1], starts, weights)[1]
-            if one is None:
+            if one is None or not arrays_of(one):
                 return None
             before = dict(zip(hidden, (self._state(one, k) for k in range(len(hidden))), strict=True))
         states = {name: before[given] for name, given in zip("hc", hidden, strict=False)}
-        return Seen(case, np.asarray(case.x, np.float64).reshape(T, N, -1)[-1], states, arrays_of(a))
+        last = case.x[:, -1] if config.batch_first and config.batched else case.x[-1]
+        return Seen(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
 
     def _answer(
         self, config: RNNConfig, x: Floats, starts: Mapping[str, Floats], weights: Mapping[str, Floats]
@@ -276,6 +278,8 @@ class GateInquiry:
         """Yield how a gate is seen: of itself, or in the sum of another one."""
         if k in self.sights:
             yield self.sights[k]
+            for others in islice(self._backgrounds(k), 1, None):  # what reads this one, at its end
+                yield self.sights[k]._replace(others=others, held=True)
         for m, opened, setting in product(self.sights, (False, True), self.settings):
             if k != m and self.sights[m].activation.name != "identity":
                 if (k, m, opened, setting) not in self._through:
@@ -405,7 +409,8 @@ class GateInquiry:
 
     def _observe(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
         found, number, m = [], self.N if self.N > 1 else SEQUENCES, sight.through
-        others = sight.others if (sight.array, sight.arctanh) == ("output", True) else LEVELS[: self.G]
+        held = sight.held or (sight.array, sight.arctanh) == ("output", True)
+        others = sight.others if held else LEVELS[: self.G]
         each = 3 if m < 0 else 9
         drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
         far = far_of(sight.activation)
@@ -523,7 +528,8 @@ class GateInquiry:
             ]
             mix = self._polynomial(columns, LEVELS, "h'", model)
             if mix is not None:
-                return self._named(replace(model, mix=mix))
+                read = kind if any("t" in names for names, _ in mix) else TANH  # what is not used is not wrong
+                return self._named(replace(model, read=read, mix=mix))
         return None
 
     def _polynomial(

@@ -203,6 +203,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     yield from _sum(model)
     if model.activation is not None:
         said = f"applies {_function(model.activation)}, not {nonlinearity}"
+        said = f"applies no {nonlinearity}" if model.activation.name == "identity" else said
         yield Difference("h", said, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:

@@ -110,6 +110,44 @@ def test_each_mistake_of_a_way_back_is_told_and_nothing_else(name: str) -> None:
     assert all(any(part in sentence for sentence in said) for part in words)
 
 
+class BatchFirst(torch.nn.Module):
+    """A GRU that reads (N, T, input_size), whose r is read by n and by h."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = torch.nn.Linear(input_size, 3 * hidden_size)
+        self.h2h = torch.nn.Linear(hidden_size, 3 * hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        h, states = x.new_zeros(len(x), self.h2h.in_features), []
+        for t in range(x.shape[1]):
+            (x_r, x_z, x_n), (h_r, h_z, h_n) = self.x2h(x[:, t]).chunk(3, 1), self.h2h(h).chunk(3, 1)
+            r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+            h = z * h + (1 - r) * torch.tanh(x_n + r * h_n)
+            states.append(h)
+        return torch.stack(states, 1), h[None]
+
+
+def test_a_layer_that_takes_the_batch_first_is_asked_as_any_other() -> None:
+    found = identified(as_subject(BatchFirst))
+
+    assert found.whole
+    assert said_of(found) == ["makes h of (1 - r) * n + z * h, not of (1 - z) * n + z * h"]
+
+
+def test_a_function_that_is_not_applied_is_no_further_mistake() -> None:
+    """Without tanh of c, it makes no difference which function would be applied."""
+    subject = as_subject(port("LSTM", MISTAKES["no_tanh_of_c"][1]))
+    scope = scope_of(subject).only(dtype="float32")
+
+    found = identify_gated(Asker(Observations(subject), scope, "tanh"), RNNConfig(2, 2, N=2, cell="LSTM"))
+
+    [mistake] = mistakes_of(found.network, "tanh")
+    case = draw(RNNConfig(2, 2, T=2, N=2, cell="LSTM"))
+    mended, right = (run(one, case) for one in (mistake.without(found.network), right_of(case.config)))
+    assert all(np.array_equal(values_of(one), values_of(right[name])) for name, one in mended.items())
+
+
 @pytest.mark.parametrize("spec", ["torch:gru", "torch:lstm"])
 def test_nothing_is_said_of_what_is_right(spec: str) -> None:
     found = identified(as_subject(spec))
