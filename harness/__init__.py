@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.space.strategies import cases as cases
     from harness.space.strategies import configs as configs
     from harness.space.values import draw as draw
+    from harness.subjects.adapter import adapt as adapt
     from harness.subjects.capabilities import Capabilities as Capabilities
     from harness.subjects.conventions import conventions as conventions
     from harness.subjects.protocol import Subject as Subject
@@ -55,6 +56,7 @@ _HOMES = {
     "Subject": "subjects.protocol",
     "Unsupported": "subjects.protocol",
     "Verdict": "checks.result",
+    "adapt": "subjects.adapter",
     "as_subject": "subjects.registry",
     "assert_agrees": "assertions",
     "assert_agrees_on": "assertions",

@@ -35,6 +35,7 @@ from harness.search.guard import Guarded, Hang, uninterrupted
 from harness.search.joint_scope import joint_scope
 from harness.search.narrow import Narrowed
 from harness.search.options import Options
+from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
 from harness.search.preparation import asked_scope
 from harness.search.record import Finding, SearchRecord
@@ -95,7 +96,8 @@ def run_pipeline(
             keeping.refusals(done.refusals)
         of_dropout = attempt(partial(reported_dropout, subject, done, keeping))
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
-        same = attempt(partial(same_as_the_first_stage, subject, bits)) or {}
+        drawn = {} if options.weights is not None else bits  # the first stage would have other weights
+        same = attempt(partial(same_as_the_first_stage, subject, drawn)) or {}
         done.equal = equal_of(subject.capabilities.stages, same.values())
         search.record.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
         found = []
@@ -184,6 +186,7 @@ def check(
     tolerance: str = "derived",
     findings: str = DIRECTORY,
     known: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     **only: Any,
 ) -> Checked:
@@ -191,14 +194,16 @@ def check(
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. The options are the command's; ``only`` pins factors, as ``Scope.only`` does.
-    Findings are kept in the folder ``findings``; ``known`` is a file of known failures. Unless ``quiet``, the progress
+    Findings are kept in the folder ``findings``; ``known`` is a file of known failures, and ``weights`` one of the
+    weights that all cases have. Unless ``quiet``, the progress
     is shown on standard error, or in a notebook as a line below the cell.
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
     subject = as_subject(subject)
     contract = subject.capabilities.contract if contract is None else contract
-    scope = asked_scope(subject, (), only, contract)
+    fixed = None if weights is None else load_weights(os.fspath(weights))
+    scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, contract)
     own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known)), str(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
@@ -206,7 +211,7 @@ def check(
         done = run_pipeline(
             subject,
             scope,
-            Options(cases, seconds, seed, contract, tolerance, tuple(own)),
+            Options(cases, seconds, seed, contract, tolerance, tuple(own), weights=fixed),
             folder=findings,
             warn=lambda said: warnings.warn(said, stacklevel=3),
             progress=progress,

@@ -165,7 +165,7 @@ def test_quiet_is_a_line_for_each_subject_and_finding_and_one_finding_decides(ru
     head, finding, agrees = done.err.splitlines()
     assert head.startswith(f"{WRONG} disagrees with nn.RNN: 1 bug;")
     assert "ignores bias_hh" in finding
-    assert agrees == f"{RIGHT} agrees with nn.RNN"
+    assert agrees == f"{RIGHT} agrees with nn.RNN: one tanh layer, one direction, forward only"
 
 
 def test_quiet_and_verbose_at_once_are_misuse(run: Any) -> None:
@@ -672,7 +672,7 @@ def test_what_is_known_to_fail_is_counted_and_what_is_no_longer_known_is_found(r
     old = run("check", WRONG, "--known", "old.toml", "--examples", "60")
 
     assert known.code == codes.AGREES
-    assert "agrees with nn.RNN, but for known failures" in known.words
+    assert "agrees with nn.RNN: one tanh layer, one direction, forward only, but for known failures" in known.words
     assert "no b_hh (the subject): forgotten; until 9999-12-31; https://example.org/1" in known.words
     assert json.loads(Path("report.json").read_text())["subjects"][0]["known_issues"]["no b_hh"] > 0
     assert old.code == codes.FINDING

@@ -134,6 +134,13 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     metavar="K/N",
     help="Check the K-th of N parts of the same search, for `rnn-harness merge`; needs --json.",
 )
+@click.option(
+    "--weights",
+    "weights_file",
+    type=FILE,
+    metavar="FILE",
+    help="Check on the weights of your model, and near them: .safetensors, .npz, .pt; sizes and layers are its own.",
+)
 @findings_option
 @click.option(
     "--known",
@@ -199,6 +206,7 @@ class _Given:
     resources: Mapping[str, float]
     shard_text: str | None
     folder: str
+    weights_file: str | None
     known_file: str | None
     pythons: tuple[str, ...]
     timeout: float
@@ -238,6 +246,11 @@ def _checked(given: _Given) -> int:
     workers = workers_of(given.workers, given.examples, 1 if shard is None else shard.of, _cluster(given))
     options = replace(options, shard=shard, workers=workers)
     pinned = pinned_by(given.pins, given.dtypes, given.output_size)
+    if given.weights_file is not None:
+        from harness.search.own_weights import load_weights
+
+        weights = load_weights(given.weights_file)
+        options, pinned = replace(options, weights=weights), {**pinned, **weights.pins}
     ask = partial(_target, options=options, devices=given.devices, pinned=pinned, contract=given.contract)
     found = [] if given.all_here else _found(subjects, ask, given.timeout)
     run = _run(found, options, given.timeout)

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from harness import __version__
+from harness.cli.adapt import adapt
 from harness.cli.check import check
 from harness.cli.codes import EXIT_CODES, FAULT, INTERRUPTED, MISUSE, READER_GONE, TERMINATED
 from harness.cli.coverage import coverage
@@ -64,6 +65,7 @@ def cli() -> None:
 
 
 for command in (
+    adapt,
     check,
     coverage,
     explain,

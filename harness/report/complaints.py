@@ -79,7 +79,7 @@ class Summary:
     def headline(self) -> str:
         """The verdict in a sentence."""
         done = self.examination
-        return wording.verdict_on(done.hunt, done.verdict) + wording.so_far(done)
+        return wording.verdict_on(done.hunt, done.verdict, wording.so_far(done))
 
     @property
     def verdict(self) -> str:

@@ -163,7 +163,7 @@ def headline(summary: Summary) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
     done = summary.examination
     shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
-    return wording.verdict_on(done.hunt, done.verdict) + wording.so_far(done) + shard + _tally(done, summary.findings)
+    return wording.verdict_on(done.hunt, done.verdict, wording.so_far(done)) + shard + _tally(done, summary.findings)
 
 
 def _head(summary: Summary) -> RenderableType:

@@ -23,7 +23,7 @@ from harness.search.record import Helpers, SearchRecord
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
 from harness.space.parts import lacking
-from harness.space.scope import factors_of
+from harness.space.scope import Scope, factors_of
 
 HINTS: Final = {
     Sort.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
@@ -39,11 +39,26 @@ HINTS: Final = {
 CALLED: Final = lacking("said")  # factors of the way a layer is called, which most users need not know
 
 
-def verdict_on(hunt: SearchRecord, verdict: Verdict | None) -> str:
-    """Return the verdict on the subject of a search as a sentence."""
+def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> str:
+    """Return the verdict on the subject of a search as a sentence, and how it ended, and of what the verdict is."""
     known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
     layer = PLAINEST.replace(cell=hunt.scope.cell[0]).layer
-    return headline(hunt.subject, verdict, layer) + (", but for known failures" if known else "")
+    part = of_scope(hunt.scope) if verdict is Verdict.AGREES else ""
+    part += f", with the weights of {hunt.weights}" * bool(part and hunt.weights)
+    return headline(hunt.subject, verdict, layer) + end + part + (", but for known failures" if known else "")
+
+
+def of_scope(scope: Scope) -> str:
+    """Return what of torch's layer a search was about, such as ``: one tanh layer``; nothing if it was about all."""
+    layers, kinds = ({*scope.num_layers}, {*scope.nonlinearity})
+    kind = f"{scope.nonlinearity[0]} " * (scope.cell == ("RNN",) and len(kinds) == 1)
+    said = [f"{kind}layers" * bool(kind)]
+    if len(layers) == 1:
+        said = [f"one {kind}layer" if layers == {1} else f"{scope.num_layers[0]} {kind}layers"]
+    if len({*scope.bidirectional}) == 1:
+        said.append("two directions" if scope.bidirectional[0] else "one direction")
+    said.append("forward only" * (not any(scope.loss)))
+    return ": " * any(said) + ", ".join(filter(None, said))
 
 
 def headline(subject: str, verdict: Verdict | None, layer: str) -> str:

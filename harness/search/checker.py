@@ -14,6 +14,7 @@ from harness.checks.laws import Law
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import Accepted
 from harness.search.guard import Hang
+from harness.search.own_weights import OwnWeights
 from harness.search.plan import PlannedCase, Unit
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -39,6 +40,7 @@ class Checker:
     accepted: Accepted
     scope: Scope
     known: list[KnownCause] = field(default_factory=list)  # the causes by which failures count as known, and pass
+    weights: OwnWeights | None = None  # those that all planned cases have
     stop_if_interrupted: Callable[[], object] = int  # called before each check; it raises ``KeyboardInterrupt``
 
     def __call__(self, case: Case, *, with_probes: bool = True, laws: Iterable[Law] | None = None) -> Result:
@@ -72,6 +74,7 @@ class Checker:
     def _planned(self, planned: PlannedCase) -> CheckedCase:
         start = time.perf_counter()
         case, laws = planned.case(), None if planned.with_law else ()
+        case = case if self.weights is None else self.weights.in_place(case, planned.seed)
         try:
             observation = observe(self.subject, case, self.accepted, with_probes=planned.with_probes)
             result = check(

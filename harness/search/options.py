@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harness.checks.known_failures import KnownFailure
 from harness.oracle.arithmetic import Accepted, accepted
 from harness.search.narrow import Narrowed
+from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard
 from harness.search.workers import Workers
 from harness.space.contract import KERNEL
@@ -28,6 +29,7 @@ class Options:
     own: tuple[KnownFailure, ...] = ()  # known failures of the subject; cases that they excuse are counted, and pass
     shard: Shard | None = None  # the part of the cases; all parts together are those of one search
     workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
+    weights: OwnWeights | None = None  # those that all cases have
     narrowed: Narrowed | None = None  # what the subject supports, if that is known
 
     def __post_init__(self) -> None:

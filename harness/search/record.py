@@ -98,6 +98,7 @@ class SearchRecord:
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.
     """
+    weights: str = ""  # the file of the weights that all cases had, if they were not drawn
     accepted: Accepted = STRICT  # the contract it was held to: what its user accepts, and what was measured of its tanh
     # The measured accuracy of its tanh, by dtype, if it differs from what is assumed.
     accuracy: list[Accuracy] = field(default_factory=list)

@@ -90,9 +90,11 @@ class Search:
         self.record.own = tuple(one for one in options.own if one.of(subject.name))
         self.record.until, self.record.shard = self._budget.until, options.shard
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
-        self._task = None if workers is None else Task.of(subject, scope, options.accepted, share=workers.share)
+        self.record.weights = "" if options.weights is None else options.weights.name
+        if workers is not None:
+            self._task = Task.of(subject, scope, options.accepted, options.weights, share=workers.share)
         self._note_limit()
-        self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own])
+        self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own], options.weights)
         self._pursuit: Pursuit | None = None  # of the current failure
         self._events = self._run()
 

@@ -24,6 +24,7 @@ from harness.oracle.arithmetic import Accepted
 from harness.processes import LONGEST, Child, start_server
 from harness.search.checker import CheckedCase, Checker
 from harness.search.guard import Guarded
+from harness.search.own_weights import OwnWeights
 from harness.search.plan import Unit
 from harness.search.record import Helpers
 from harness.space.errors import UsageError
@@ -94,16 +95,25 @@ class Task(NamedTuple):
     source: str  # the hash of the file that the subject is in, which a worker must have, too
     scope: Scope
     accepted: Accepted
+    weights: OwnWeights | None = None
 
     @classmethod
-    def of(cls, subject: Subject, scope: Scope, accepted: Accepted, *, share: bool = True) -> Self:
+    def of(
+        cls,
+        subject: Subject,
+        scope: Scope,
+        accepted: Accepted,
+        weights: OwnWeights | None = None,
+        *,
+        share: bool = True,
+    ) -> Self:
         """Return the task of a search. With ``share``, workers run the subject in their own process if it allows that.
 
         Raises ``UsageError`` for a subject that cannot be copied.
         """
         process = subject.capabilities.process
         shared = process.shared if process is not None and share else None
-        return cls(pickled(shared or subject, subject.name), subject.capabilities.source, scope, accepted)
+        return cls(pickled(shared or subject, subject.name), subject.capabilities.source, scope, accepted, weights)
 
 
 def pickled(subject: object, name: str) -> bytes:
@@ -208,7 +218,7 @@ def answer(task: Task, unit: Unit, wanted: Callable[[], bool] = lambda: True) ->
     try:
         subject = Guarded(_subject(task.subject, task.source))
         seen = []
-        for one in Checker(subject, task.accepted, task.scope).unit(unit):
+        for one in Checker(subject, task.accepted, task.scope, weights=task.weights).unit(unit):
             seen.append(one)
             if not wanted():
                 break

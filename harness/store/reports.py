@@ -186,6 +186,7 @@ def _added_up(
 def _alike(one: SubjectReport, other: SubjectReport) -> Iterator[tuple[str, Any, Any]]:
     """Yield what must be the same in two shards, with the words for one that is not."""
     yield "it refuses other things", one.search.scope, other.search.scope
+    yield "--weights are others", one.search.weights, other.search.weights
     yield "--known names other failures", one.search.own, other.search.own
     for part in fields(_Rest):
         if part.name in {"contract", "source", "stages", "read_as"}:

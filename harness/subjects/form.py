@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from harness.space.config import role_of
-from harness.space.parts import CELLS, CellForm
+from harness.space.parts import CELLS, PLAIN, CellForm
 from harness.subjects.conventions import Conventions
 
 T = TypeVar("T")
@@ -36,6 +36,34 @@ def is_by_layer(part: Any) -> bool:
     if not isinstance(part, list | tuple) or not part:
         return False
     return all(isinstance(one, tuple | list) and len(one) == len(part[0]) > 1 for one in part)
+
+
+def is_layered(part: Any) -> bool:
+    """Tell whether a part of what a call returned is a list of a state (N, H) for each layer."""
+    return isinstance(part, list) and bool(part) and all(len(getattr(one, "shape", ())) == 2 for one in part)
+
+
+def parts_of(returned: Any) -> list[Any]:
+    """Return the parts of what a call returned, the states of a tuple or a list of two each by itself."""
+    returned = tuple(returned.values()) if isinstance(returned, Mapping) else returned
+    parts: list[Any] = []
+    for part in returned if isinstance(returned, tuple | list) else [returned]:
+        few = (isinstance(part, tuple) and 0 < len(part) < 3) or (isinstance(part, list) and len(part) == 2)
+        parts += part if few and all(hasattr(one, "shape") for one in part) else [part]
+    return parts
+
+
+def stacked(returned: Any, stack: Callable[[Any], Any]) -> Any:
+    """Return what a call returned, with one state (L, N, H) for each list of states (N, H)."""
+    if is_layered(returned):
+        return stack(returned)
+    if isinstance(returned, tuple | list):
+        return (
+            [stacked(one, stack) for one in returned]
+            if isinstance(returned, list)
+            else tuple(stacked(one, stack) for one in returned)
+        )
+    return returned
 
 
 @dataclass(frozen=True)
@@ -70,14 +98,17 @@ class Form:
     rows: bool = False  # its output has one axis for time and batch, (T * N, H)
     is_cell: bool = False  # a call is one step, from x (N, I) and a state (N, H)
     beside: str = ""  # the parameters on which its state does not depend, or what holds them
+    kept: tuple[str, ...] = ()  # the parameters that an adapter leaves as they were built
     zeros: tuple[str, ...] = ()  # its biases, if torch's layer has no place for one of them: they are zero
     taken: bool = False  # True if no name tells the order of its gates' rows, and that of torch's layer is taken
     order: str = ""  # that order, if runs told it
     apart: bool = False  # it takes each state as an argument of its own
     by_layer: bool = False  # its states are a list of a tuple for each layer
+    unbatched: bool = False  # a call takes one sequence, without an axis for the batch
+    layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
-    lifted: bool = False  # its biases are (1, H)
+    bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1)
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
@@ -100,7 +131,7 @@ class Form:
                     said[name] = f"{' and '.join(parts)} side by side"
         words = ", ".join(f"{self._named(name)} as {what}" for name, what in said.items())
         if self.order:
-            words += f"; rows in the order {', '.join(self.order)}, with which it is an nn.{self.conventions.cell}"
+            words += f"; rows in the order {', '.join(self.order)}, as runs tell"
         elif self.taken:
             words += f"; rows taken in nn.{self.conventions.cell}'s order {', '.join(self.cell.gates)}"
         if self.zeros:
@@ -123,10 +154,12 @@ class Form:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
             words += f"; {which[self.flat, self.flat_h_n]} (N, H)"
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
+        words += "; takes one sequence: called once for each" * self.unbatched
+        words += "; its states are a list of (N, H), one for each layer" * self.layered
         words += "; reads (N, T, input_size)" * self.conventions.batch_first
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
-            words += f"; {', '.join(missing)} left out: a call raises an error"
+            words += f"; {', '.join(missing)} left out: it does not compute in them"
         may = {*self.takes, "training"}
         lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
         return words + "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
@@ -141,10 +174,16 @@ class Form:
             (name == "training", "it drops elements with dropout=0, too"),
             (takes and name == "dropout" and bool(self.heads), "it drops elements elsewhere than between layers"),
             (takes and self.is_cell, "a call is one step of one layer"),
-            (takes and "h_n" not in self.returns, "it returns no h_n"),
+            (takes and not {"h_n", "output"} & {*self.returns}, "it returns no h_n"),
             (takes, "its other parameters cannot be told"),
         )
         return next((why for holds, why in reasons if holds), "its constructor does not take that")
+
+    @property
+    def h_n_is_last(self) -> bool:
+        """True if h_n is not returned, and is the last step of the output: of one layer and one direction."""
+        one = all(self.offers.get(name) == (PLAIN[name],) for name in ("num_layers", "bidirectional"))
+        return "h_n" not in self.returns and one
 
     @property
     def roles(self) -> frozenset[str]:
@@ -153,6 +192,7 @@ class Form:
 
     def passed(self, states: Sequence[Any]) -> list[Any]:
         """Return the arguments of a call for these states: none, one, a tuple of several, several, or a list."""
+        states = [list(state) for state in states] if self.layered else states
         if self.by_layer and states:
             return [list(zip(*states, strict=True))]
         return list(states) if self.apart or len(states) < 2 else [tuple(states)]
@@ -182,7 +222,7 @@ class Form:
         for name, tensor in tensors.items():
             for block in self.blocks(name, directions):
                 part: Any = self._rows(tensor, block.gates, beside)
-                part = part[None] if self.lifted and name.startswith("bias") else part
+                part = part.reshape(self.bias_shape) if name.startswith("bias") else part
                 if block.own in own and name.startswith("weight"):
                     order = -1 if self.joined == H_FIRST else 1
                     part = beside([own[block.own], part][::order], 0 if self.conventions.transposed else 1)
@@ -231,7 +271,7 @@ class Form:
     def _columns(self, gradient: Any, name: str, block: Block, directions: int) -> Any:
         """Return the columns of a gradient by one of its own matrices that belong to one of torch's."""
         if not name.startswith("weight"):
-            return gradient[0] if self.lifted else gradient
+            return gradient.reshape(-1)
         gradient = gradient.T if self.conventions.transposed else gradient
         other = name.replace("_ih_", "_hh_") if "_ih_" in name else name.replace("_hh_", "_ih_")
         if block not in self.blocks(other, directions):
@@ -248,8 +288,9 @@ class Form:
 
         What is not returned is ``None``. The ``leading`` sizes are those of the first two axes of x.
         """
-        if isinstance(returned, tuple | list) and any(map(is_by_layer, returned)):
+        if self.by_layer and isinstance(returned, tuple | list):
             returned = [tuple(map(stack, zip(*part, strict=True))) if is_by_layer(part) else part for part in returned]
+        returned = stacked(returned, stack) if self.layered else returned
         parts = self.parts(returned)
         if len(parts) != len(self.returns):
             return returned
@@ -263,20 +304,17 @@ class Form:
             output = output.reshape(*leading, *output.shape[1:])
         states = [named[name][None] if self.flat_h_n else named[name] for name in self.cell.final if name in named]
         if "h_n" not in named:
+            last = None
             if output is None:
                 last = named["last"][None]
-            else:
+            elif self.h_n_is_last:
                 last = output[:, -1][None] if batch_first and len(output.shape) == 3 else output[-1:]
             states.insert(0, last)
         return output, *states, *[None] * (len(self.cell.final) - len(states))
 
     def parts(self, returned: Any) -> list[Any]:
         """Return the parts of what a call returned; the steps of an output that is a list stay together."""
-        parts: list[Any] = []
-        for part in list(returned) if isinstance(returned, tuple | list) else [returned]:
-            steps = self.listed and len(parts) == self.returns.index("output")
-            parts += part if isinstance(part, tuple | list) and not steps else [part]
-        return parts
+        return [returned] if self.listed and len(self.returns) == 1 else parts_of(returned)
 
     def blocks(self, name: str, directions: int) -> list[Block]:
         """Return its own parameters that hold a parameter of torch's layer, such as ``weight_ih_l0_reverse``."""

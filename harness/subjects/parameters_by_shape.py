@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Final, NamedTuple
 
 from harness.space.config import RNNConfig, role_of
@@ -15,13 +15,6 @@ from harness.space.parts import CELL_OF, CELLS
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import BOTH, LAYERS, Block, Form
 from harness.subjects.protocol import SubjectError
-from harness.subjects.signature import WRITE
-
-_EXPECTED: Final = (
-    "expected nn.RNN's, nn.GRU's or nn.LSTM's parameters under any names: for each layer a matrix that x is multiplied "
-    "with and one for the state, or one for both side by side, of (1, 3 or 4) * hidden_size rows or one for each gate; "
-    f"two biases, one or none; and at most one Linear more, the output layer; {WRITE}"
-)
 
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -54,6 +47,13 @@ WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
 }
 
+VECTORS: Final = ((-1,), (1, -1), (-1, 1))  # the shapes that biases may have, with H in the place of -1
+
+# The words in names that mean the direction from the last step to the first.
+BACKWARD: Final = {"b", "bw", "bwd", "back", "backward", "rev", "reverse", "reversed", "rl", "r2l", "right"}
+
+_PART: Final = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]+")
+
 _CANDIDATES: Final = {"RNN": "h", "GRU": "n", "LSTM": "g"}
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -68,17 +68,16 @@ class Roles(NamedTuple):
     rest: tuple[str, ...]  # the parameters that are none of torch's layer
     zeros: tuple[str, ...] = ()  # biases that cannot hold all of torch's
     taken: bool = False  # no name tells the order of the gates' rows
-    lifted: bool = False  # its biases are (1, H)
+    bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1)
 
 
 def unread(shapes: Shapes, sizes: Sizes, name: str, reason: str = "") -> SubjectError:
     """Return the error that names the parameters of a module that are not one layer's."""
     said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
-    made = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
-    both = any("reverse" in own for own in shapes)
-    ways = "; it has two directions, and its constructor takes no bidirectional" * both
-    because = f"; {reason}" if reason and not both else ""
-    return SubjectError(f"{name}: its parameters with {made} are {said}{ways}{because}\n{_EXPECTED}")
+    made = f"input_size={sizes.input_size}, hidden_size={sizes.hidden_size}"
+    return SubjectError(
+        f"{name}: {reason or 'its parameters are not those of one recurrent layer'}\nits parameters with {made}: {said}"
+    )
 
 
 def roles_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Roles:
@@ -93,6 +92,42 @@ def roles_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Roles:
     return _Reading(found[0], matrices).roles(shapes, sizes, name)
 
 
+def layers_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> tuple[Roles, dict[str, tuple[Block, ...]]]:
+    """Return the roles of one layer's parameters, and those of the other direction by name, if there always is one.
+
+    Raise ``SubjectError`` if they are neither.
+    """
+    try:
+        return roles_of(shapes, sizes, name, cell), {}
+    except SubjectError:
+        for there, back in _halves(shapes):
+            with suppress(SubjectError):
+                aside = [own for own in shapes if own not in there and own not in back]
+                rest = {own: shapes[own] for own in aside}
+                roles = roles_of({**{own: shapes[own] for own in there}, **rest}, sizes, name, cell)
+                other = dict(zip(there, back, strict=True))
+                if all(block.own in other for blocks in roles.names.values() for block in blocks):
+                    return roles, {
+                        f"{role}_reverse": tuple(block._replace(own=other[block.own]) for block in blocks)
+                        for role, blocks in roles.names.items()
+                    }
+        raise
+
+
+def _halves(shapes: Shapes) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the names of two groups of parameters that differ in one word, with equal shapes, the forward one first."""
+    words = {own: _PART.findall(own) for own in shapes}
+    every = list(dict.fromkeys(word for of in words.values() for word in of if word[0].isalnum()))
+    for one, other in combinations(every, 2):
+        there = [own for own, of in words.items() if one in of and other not in of]
+        pairs = {own: "".join(other if word == one else word for word in words[own]) for own in there}
+        back = [own for own, of in words.items() if other in of and one not in of]
+        if there and {*pairs.values()} == {*back} and all(shapes[own] == shapes[pairs[own]] for own in there):
+            found = there, [pairs[own] for own in there]
+            turned = one.lower() in BACKWARD and other.lower() not in BACKWARD
+            yield found[::-1] if turned else found
+
+
 @dataclass(frozen=True)
 class _Matrices:
     """The parameters of a layer by their shapes, with the number of blocks of H rows in each."""
@@ -102,7 +137,7 @@ class _Matrices:
     hh: dict[str, int]
     biases: dict[str, int]
     transposed: bool
-    lifted: bool  # the biases are (1, H)
+    bias_shape: tuple[int, ...]
 
     @classmethod
     def of(cls, shapes: Shapes, sizes: Sizes) -> _Matrices:
@@ -119,13 +154,13 @@ class _Matrices:
         plain, turned = matrices(turned=False), matrices(turned=True)
         # Beside plain ones, a matrix (I, H) is that of an output layer as wide as x.
         transposed = not (plain[0] or plain[1])
-        vectors, rows = ({(*first, n * H): n for n in range(1, most + 1)} for first in ((), (1,)))
-        lifted = not any(shape in vectors for shape in shapes.values())
-        vectors = rows if lifted else vectors
+        forms = {form: {tuple(n * H if k < 0 else k for k in form): n for n in range(1, most + 1)} for form in VECTORS}
+        bias_shape = next((form for form in VECTORS if not forms[form].keys().isdisjoint(shapes.values())), (-1,))
+        vectors = forms[bias_shape]
         # A vector that is called a weight is a factor, such as that of a LayerNorm.
         biases = {n: vectors[of] for n, of in shapes.items() if of in vectors and n.rpartition(".")[2] != "weight"}
         both, ih, hh = turned if transposed else plain
-        return cls(both, ih, hh, biases, transposed, lifted and bool(biases))
+        return cls(both, ih, hh, biases, transposed, bias_shape)
 
     def are(self, gates: int) -> bool:
         """Tell whether they are all matrices of a layer with so many gates."""
@@ -139,7 +174,7 @@ class _Matrices:
         ih, hh = self._blocks
         if ih == hh and (cell := CELL_OF.get(ih)):
             several = self._doubled
-            return f"as many rows as an nn.{cell}'s" + f", but {several} have several gates each" * bool(several)
+            return f"has as many rows as an nn.{cell}" + f", but {several} have several gates each" * bool(several)
         own = ", ".join(f"{gates} in an nn.{cell}" for gates, cell in CELL_OF.items())
         return (
             f"its matrices for x have {ih} times hidden_size rows, and those for the state {hh} times; expected {own}, "
@@ -199,7 +234,7 @@ class _Reading:
             tuple(own for own in shapes if own not in known),
             () if of_biases else tuple(found.biases),
             self._taken,
-            found.lifted,
+            found.bias_shape,
         )
 
     def _blocks(self, gates: Gates) -> tuple[Block, ...]:

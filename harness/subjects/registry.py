@@ -9,15 +9,17 @@ import inspect
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeGuard
 
-from harness.subjects.calling import a_or_an
+from harness.subjects.adapter import Adapter, Built, require_filled
+from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.conventions import Conventions, declared_by, named_conventions
 from harness.subjects.function import FunctionSubject
@@ -92,15 +94,22 @@ def find_subject(spec: str) -> Subject:
     if python := own_interpreter(spec):
         return under(python, spec, spec)
     plain, conventions = named_conventions(spec)
-    name = plain.rpartition(":")[2]
+    return _declared(given_by(plain), spec, conventions)
+
+
+def given_by(spec: str) -> Any:
+    """Return what is in a file or module under a name. Raise ``SubjectError`` if it is not there."""
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
+        raise SubjectError(f"{spec}: expected path/to/file.py:name or module:name")
     found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
         if not hasattr(found, part):
-            close = get_close_matches(spec, offered)
+            close = get_close_matches(spec, registered())
             instead = f"did you mean {close[0]}?" if close else _offer(found, part)
             raise SubjectError(f"{spec}: {place} has no {part}; {instead}")
         found = getattr(found, part)
-    return _declared(found, spec, conventions)
+    return found
 
 
 def of_layer(spec: str, layer: str) -> str:
@@ -174,19 +183,40 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
 
 
 def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subject:
+    try:
+        return _read(given, name, conventions)
+    except SubjectError as error:
+        spec = f"{name.partition('+')[0]}"
+        if not (inspect.isclass(given) or inspect.isfunction(given)) or ":" not in spec:
+            raise
+        raise SubjectError(f"{error}\n`rnn-harness adapt {shlex.quote(spec)}` prints an adapter to complete") from error
+
+
+def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
+    if isinstance(given, Adapter):
+        require_filled(given.build, name)
+        from harness.subjects.torch_form import form_of_adapter
+        from harness.subjects.torch_own import AdaptedSubject, completed
+
+        adapted = partial(AdaptedSubject, Built(given), name)
+        return adapted(completed(adapted, form_of_adapter(Built(given), name)))
+    if inspect.isclass(given) and not hasattr(given, "load_state_dict"):
+        from harness.subjects.numpy_module import METHODS, modules_of
+
+        methods = ", ".join(METHODS)
+        what = f"a class must be a torch.nn.Module, or a NumPy class with one of the methods {methods}"
+        return _of_modules(given, name, conventions, modules_of(given), SubjectError(f"{name}: {what}"))
     if inspect.isclass(given):
-        if not hasattr(given, "load_state_dict"):
-            raise SubjectError(f"{name}: a class must be a torch.nn.Module with nn.RNN's constructor and state_dict")
         from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
         from harness.subjects.torch_module import TorchSubject
-        from harness.subjects.torch_own import OwnFormSubject, in_its_order
+        from harness.subjects.torch_own import OwnFormSubject, completed
 
         factory: Any = given
         declared = declared_by(given, name) if conventions is None else conventions
         form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
         if form is not None and not form.drop_in:
-            form = in_its_order(factory, name, form, conventions)
-            return OwnFormSubject(factory, name, form, conventions=conventions)
+            own = partial(OwnFormSubject, factory, name, conventions=conventions)
+            return own(completed(own, form))
         if form is not None and declared.cell == "RNN":
             conventions = replace(declared, **dict.fromkeys(form.conventions.names, True))
         return TorchSubject(factory, name, conventions=conventions)
@@ -200,7 +230,45 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
         raise SubjectError(
             f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected a function, a class or {_FORMS}"
         )
-    return FunctionSubject(given, name, conventions=conventions)
+    require_filled(given, name)
+    try:
+        return FunctionSubject(given, name, conventions=conventions)
+    except SubjectError as error:
+        if not inspect.isfunction(given):
+            raise
+        from harness.subjects.function_module import modules_of_function
+
+        return _of_modules(given, name, conventions, modules_of_function(given), error, last=True)
+
+
+def _of_modules(
+    given: Any,
+    name: str,
+    conventions: Conventions | None,
+    modules: Iterable[Any],
+    error: SubjectError,
+    *,
+    last: bool = False,
+) -> Subject:
+    """Return the subject of a NumPy class or of a function, by the first class of modules that answers as a layer does.
+
+    If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
+    """
+    from harness.subjects.torch_form import form_of
+    from harness.subjects.torch_own import ModuleOfSubject, completed
+
+    declared = declared_by(given, name) if conventions is None else conventions
+    first: SubjectError | None = None
+    for module in modules:
+        try:
+            form = form_of(module, name, "" if declared.cell == "RNN" else declared.cell)
+        except SubjectError as found:
+            first = first or found
+            continue
+        if form is not None:
+            own = partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(given))
+            return own(completed(own, form))
+    raise error if last or first is None else first
 
 
 def _is_subject(given: object) -> TypeGuard[Subject]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from itertools import chain, combinations, permutations
 from typing import Any, Final
 
 from harness.space.parts import OPTIONS
@@ -24,31 +27,27 @@ OUTPUT: Final = {
     *("label", "labels", "target", "targets", "tag", "tags", "tagset"),
 }
 
-# The remedy of every error that says that a class cannot be read.
-WRITE: Final = "or write a function that calls the module"
+# The meanings that an argument of a constructor may have, and the most arguments whose meanings are tried out.
+MEANINGS: Final = ("input_size", "hidden_size", "output", "num_layers", "nonlinearity")
+MOST: Final = 4
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 # Part of the names of arguments that are the lengths of sequences, or say where the padding is.
 _NO_STATE: Final = re.compile("len|mask")
 
 
-def signed(factory: Any, name: str) -> Form | None:
-    """Return the form of a class as far as its constructor's signature tells it; ``None`` if it cannot be read.
+def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
+    """Return the form of a class as far as its constructor tells it, and the arguments that say nothing.
 
     The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer. An
-    argument ``nonlinearity`` whose default is a function is no option.
+    argument ``nonlinearity`` whose default is a function is no option. The result is ``None`` if there is no signature.
     """
     try:
         parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
         return None
-    if len(parameters) < 2:
-        if any(one.kind in {one.VAR_POSITIONAL, one.VAR_KEYWORD} for one in parameters):
-            return None
-        raise SubjectError(
-            f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size\n"
-            f"expected a constructor that takes both, because sizes are varied; {WRITE}"
-        )
+    if len(parameters) < 2 and any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return None
     known = (*OPTIONS, "device", "dtype")
     accepted = {*known, *(other for others in OTHERS.values() for other in others)}
     named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
@@ -62,12 +61,7 @@ def signed(factory: Any, name: str) -> Form | None:
         sizes.reverse()
     while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
         sizes.insert(0, outputs.pop(0))
-    if unknown := [one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs]]:
-        raise SubjectError(
-            f"{name}{inspect.signature(factory)}: takes {', '.join(unknown)}, which nn.RNN does not\n"
-            f"expected input_size, hidden_size, output_size if it has an output layer, and, by name, any of "
-            f"{', '.join(OPTIONS)}"
-        )
+    unknown = tuple(one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs])
     meant = {one.name: "output" for one in outputs}
     meant |= dict(zip((one.name for one in sizes), ("input_size", "hidden_size"), strict=False))
     first: list[str] = []
@@ -77,9 +71,34 @@ def signed(factory: Any, name: str) -> Form | None:
         first.append(meant.pop(one.name))
     names = {one.name for one in named}
     anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    if anything and not own and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        meant = {"input_size": "input_size", "hidden_size": "hidden_size"}
     called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
     takes = {one: own or one for one, own in called.items() if own or anything}
-    return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant)
+    return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant), unknown
+
+
+def trials(factory: Any, form: Form) -> Iterator[Form]:
+    """Yield forms with other meanings of a constructor's own arguments, those with the fewest defaults replaced first.
+
+    Each argument that is no option of nn.RNN's may be a size, the number of layers or the nonlinearity. One that has a
+    whole number for a default may stay as it is.
+    """
+    parameters = [*inspect.signature(factory).parameters.values()]
+    own = [one for one in parameters if one.name not in form.takes.values()]
+    own = [one for one in own if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
+    needed = [one.name for one in own if one.default is one.empty]
+    spare = [one.name for one in own if type(one.default) is int]
+    if len(needed) > MOST:
+        return
+    for used in sorted(chain.from_iterable(combinations(spare, k) for k in range(MOST - len(needed) + 1)), key=len):
+        names = (*needed, *used)
+        for meanings in permutations(MEANINGS, len(names)):
+            if {"input_size", "hidden_size"} <= {*meanings}:
+                meant = dict(zip(names, meanings, strict=True))
+                options = {of: one for one, of in meant.items() if of in OPTIONS}
+                sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
+                yield replace(form, sizes=(), by_name=sizes, takes={**form.takes, **options})
 
 
 def _is_output(one: inspect.Parameter) -> bool:
@@ -106,7 +125,7 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
     if not taken:
         raise SubjectError(
             f"{name}: forward{signature} takes something that is neither x nor a state\n"
-            f"expected forward(x), or forward(x, hx); {WRITE}"
+            "expected forward(x), or forward(x, hx)"
         )
     return tuple(taken)
 

@@ -6,20 +6,35 @@ rest is told by calls on random numbers.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, permutations
 from typing import Any, Final, NamedTuple
 
 import torch
 
 from harness.space.parts import CELLS, OPTIONS, PLAIN
-from harness.subjects.form import FLOATS, H_FIRST, X_FIRST, Block, Form, is_by_layer
-from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, Sizes, numbered, roles_of, told_of, unread
+from harness.subjects.adapter import Adapter, Built, form_of_weights
+from harness.subjects.conventions import Conventions
+from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Block, Form, is_by_layer, is_layered, parts_of, stacked
+from harness.subjects.parameters_by_shape import (
+    SIZES,
+    Roles,
+    Shapes,
+    Sizes,
+    layers_of,
+    numbered,
+    roles_of,
+    told_of,
+    unread,
+)
 from harness.subjects.protocol import SubjectError
-from harness.subjects.signature import WRITE, signed, states_taken
+from harness.subjects.signature import constructor, states_taken, trials
 from harness.subjects.torch_autograd import seeded
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
@@ -32,6 +47,8 @@ not dead under relu, whatever the random numbers are."""
 SPREAD: Final = 0.3
 """The standard deviation of the parameters in a trial. With up to 80 terms that of a sum is below 3, where tanh is not
 yet one in float32. So it shows there on which numbers a state depends."""
+
+_SIZES: Final = ("input_size", "hidden_size")
 
 _X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
 
@@ -48,6 +65,7 @@ class _Returned(NamedTuple):
     flat_h_n: bool = False  # it returns them so
     rows: bool = False
     given: Given = ()  # the arguments of a call that answered so
+    layered: bool = False  # its states are lists of (N, H)
     listed: bool = False  # its output is a list of steps
     # The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right.
     axes: tuple[int, ...] = ()
@@ -59,22 +77,31 @@ class _Returned(NamedTuple):
         return self.axes == (1,) or (self.axes != (0,) and STEPS in self.batches)
 
 
+class _Called(NamedTuple):
+    """The way in which a class is called."""
+
+    heads: tuple[str, ...]  # the output layer that is left out
+    returned: _Returned | None
+    reason: str  # why what it returns without its output layer tells nothing
+    cell: tuple[tuple[str, ...], bool] | None  # what a cell returns, and whether it takes each state by itself
+
+
 def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     """Return the form of a class; ``None`` if it is nn.RNN's, or a cell's, or if it shows in the search what is wrong.
 
     A ``cell`` is that which it is declared to be. Raises ``SubjectError`` for a constructor that takes something else,
     and for what cannot be told.
     """
-    if issubclass(factory, torch.nn.RNNCell):
+    if issubclass(factory, torch.nn.RNNCell) or (found := constructor(factory)) is None:
         return None
-    form = signed(factory, name)
-    if form is None:
-        return None
+    form, unknown = found
     same = {*OPTIONS, "device", "dtype"} - {"nonlinearity"} <= {*form.takes}
     if same and issubclass(factory, torch.nn.RNNBase):
         return None
+    same = same and not (unknown or form.by_name)
+    form = constructed(factory, name, cell)
     try:
-        sizes, shapes = _made(factory, form)
+        sizes, shapes = parameters_of_plain(factory, form)
     except Exception as error:
         if same:
             return None
@@ -85,6 +112,60 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
         return None
     read = _Reader(factory, name, form, sizes, cell).read(shapes)
     return replace(read, drop_in=same and rows > 1)
+
+
+def constructed(factory: Any, name: str, cell: str = "") -> Form:
+    """Return the first form of a constructor, that of its own names first, that makes a layer; the first if none does.
+
+    Raises ``SubjectError`` for arguments that say nothing.
+    """
+    form, unknown = constructor(factory) or (None, ())
+    if form is None:
+        raise SubjectError(f"{name}: its constructor's arguments cannot be read")
+    for one in chain([] if unknown else [form], trials(factory, form)):
+        with suppress(Exception):
+            sizes, shapes = parameters_of_plain(factory, one)
+            layers_of(shapes, sizes, name, cell)
+            return one
+    if len({*form.sizes, *form.by_name.values()} & {*_SIZES}) == 1:
+        raise SubjectError(f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied")
+    if unknown:
+        are = "is" if len(unknown) == 1 else "are"
+        raise SubjectError(
+            f"{name}{inspect.signature(factory)}: {', '.join(unknown)} {are} no size and no option of nn.RNN's"
+        )
+    return form
+
+
+def form_of_adapter(built: Built, name: str) -> Form:
+    """Return the form of what an adapter makes. Raise ``SubjectError`` for what it does not tell rightly."""
+    try:
+        takes = {option: option for option in built.adapter.reads}
+        form = Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name={one: one for one in _SIZES})
+        fixed = {one: values[0] for one, values in built.offers.items() if one in _SIZES}
+        sizes, shapes = _made(built, form, [one._replace(**fixed) for one in SIZES])
+    except SubjectError as error:
+        raise SubjectError(f"{name}: {error}") from None
+    except Exception as error:
+        raise SubjectError(f"{name}: build raises {type(error).__name__}: {error}") from error
+    weights = built.adapter.weights
+    try:
+        form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2])
+    except SubjectError as error:
+        raise SubjectError(f"{name}: {error}") from None
+    return _Reader(built, name, form, sizes).read(shapes)
+
+
+def returned_by(factory: Any, form: Form, sizes: Sizes) -> Any:
+    """Return what a call of a class of a known form returns, as it is."""
+    module, taken = _built(factory, form, sizes, {}), True in form.offers["hx"]
+    batch = [SEQUENCES] * (not form.unbatched)
+    rows = () if form.flat or form.is_cell else (1 + (form.offers.get("bidirectional") == (True,)),)
+    states = [torch.zeros(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if taken]
+    x = torch.zeros(STEPS, *batch, sizes.input_size)
+    x = x.transpose(0, 1) if form.conventions.batch_first else x
+    with torch.no_grad():
+        return module(x[0] if form.is_cell else x, *form.passed(states))
 
 
 def without(module: torch.nn.Module, heads: Sequence[str]) -> torch.nn.Module:
@@ -103,6 +184,8 @@ class _Reader:
     form: Form  # the form as far as it is known
     sizes: Sizes
     cell: str = ""  # the cell that it must be, if any
+    directions: int = 1  # of a plain layer: two if there always are two
+    unbatched: bool = False  # it takes one sequence
     # The values that it is asked for, where those are fewer.
     offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
@@ -111,22 +194,79 @@ class _Reader:
         if embedding := _embedding(_built(self.factory, self.form, self.sizes, {})):
             self.form = replace(self.form, embedding=embedding)
             shapes = self._shapes({})
-        roles = roles_of(shapes, self.sizes, self.name, self.cell)
-        self.cell = roles.conventions.cell
+        roles = self._read_parameters(shapes)
         self.offers = {name: values for name, values in DEFAULTS.items() if name not in self.form.takes}
         self.offers["hx"] = self._taken()
         if "bias_ih" not in roles.names:
             self.offers["bias"] = (False,)
-        plain = replace(
-            self.form,
-            names=roles.names,
-            conventions=roles.conventions,
-            joined=X_FIRST if roles.joined else "",
-            zeros=roles.zeros,
-            taken=roles.taken,
-            lifted=roles.lifted,
-        )
+        if not self.form.sizes and not self.form.by_name:
+            self.offers |= {"input_size": (self.sizes.input_size,), "hidden_size": (self.sizes.hidden_size,)}
+        if self._adapter is not None and self._adapter.call is not None:
+            self._read_layer(shapes, roles, self._answered_by_adapter())
+            return replace(self.form, offers={**self.offers, **self.factory.offers})
+        returned = self._read_call(shapes, roles)
+        if self.cell == "RNN" and "nonlinearity" not in self.form.takes and self._is_relu(returned):
+            self.offers["nonlinearity"] = ("relu",)
+        if roles.joined and not self._is_named:
+            self.form = replace(self.form, joined=self._order())
+        if self.form.embedding:
+            self._require_embedded()
+        return replace(self.form, offers=self.offers)
+
+    def _read_parameters(self, shapes: Shapes) -> Roles:
+        """Find out what the parameters of a plain layer are."""
+        if self._is_named:
+            form = self.form
+            roles = Roles(dict(form.names), form.conventions, bool(form.joined), form.kept, form.zeros)
+            self.directions += "weight_ih_reverse" in form.names and "bidirectional" not in form.takes
+        else:
+            roles, reverse = layers_of(shapes, self.sizes, self.name, self.cell)
+            self.directions += bool(reverse)
+            self.form = replace(
+                self.form,
+                names={**roles.names, **reverse},
+                conventions=roles.conventions,
+                joined=X_FIRST if roles.joined else "",
+                zeros=roles.zeros,
+                taken=roles.taken,
+                bias_shape=roles.bias_shape,
+            )
+        self.cell = roles.conventions.cell
+        return roles
+
+    def _read_call(self, shapes: Shapes, roles: Roles) -> _Returned | None:
+        """Find out how it is called, as a layer or as a cell, with several sequences or else with one."""
+        plain = self.form
+        heads, returned, reason, cell = self._called(plain, roles)
+        if cell is None and returned is None and self._outcome().startswith("raises"):
+            self.unbatched = True
+            alone = self._called(plain, roles)
+            if alone.cell is None and not (alone.returned and alone.returned.axes):
+                self.unbatched = False
+            else:
+                heads, returned, reason, cell = alone
+        plain = replace(plain, unbatched=self.unbatched)
         beside = ", ".join(dict.fromkeys(own.rpartition(".")[0] or own for own in roles.rest))
+        if cell is not None:
+            names, apart = cell
+            self.form = replace(plain, is_cell=True, returns=names, apart=apart, beside=beside)
+            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
+            return returned
+        if reason or (roles.rest and not heads):
+            returned = self._returned(roles.rest)
+            if returned is None:
+                raise SubjectError(f"{self.name}: {reason}") if reason else unread(shapes, self.sizes, self.name)
+            self.form = replace(plain, beside=beside)
+        else:
+            self.form = replace(plain, heads=heads)
+        if returned is None:
+            self._refuse()
+        else:
+            self._read_layer(shapes, roles, returned)
+        return returned
+
+    def _called(self, plain: Form, roles: Roles) -> _Called:
+        """Return how a call answers, with its output layer left out if that is needed."""
         heads: tuple[str, ...] = ()
         returned, reason = None, ""
         for heads in _heads(_built(self.factory, self.form, self.sizes, {}), roles.rest):
@@ -137,32 +277,46 @@ class _Reader:
                 break
         self.form = plain
         cell = self._returned_by_cell(roles.rest) if returned is None or not returned.axes else None
-        if cell is not None:
-            names, apart = cell
-            self.form = replace(plain, is_cell=True, returns=names, apart=apart, beside=beside)
-            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first", "dropout")}
-        else:
-            if reason or (roles.rest and not heads):
-                returned = self._returned(roles.rest)
-                if returned is None:
-                    raise SubjectError(f"{self.name}: {reason}") if reason else unread(shapes, self.sizes, self.name)
-                self.form = replace(plain, beside=beside)
-            else:
-                self.form = replace(plain, heads=heads)
-            if returned is None:
-                self._require_states()
-            self._read_layer(shapes, roles, returned or _Returned(("output", *self._finals)))
-        if roles.joined:
-            self.form = replace(self.form, joined=self._order())
-        if self.form.embedding:
-            self._require_embedded()
-        self.offers["dtype"] = tuple(dtype for dtype in FLOATS if self._computes_in(dtype))
-        return replace(self.form, offers=self.offers)
+        return _Called(heads, returned, reason, cell)
+
+    def _leave_out_unread(self, returned: _Returned) -> None:
+        """Leave out the options that a constructor takes as it takes anything by name, and that change nothing."""
+        named = {*inspect.signature(self.factory).parameters}
+        taken = {option for option, own in self.form.takes.items() if own not in named}
+        other = {"batch_first": True, "nonlinearity": "relu", "bias": False, "num_layers": 2, "bidirectional": True}
+        unread = {
+            option
+            for option, value in other.items()
+            if option in taken and self._is_same_with(returned, **{option: value})
+        }
+        alone = returned._replace(given=returned.given[:1])  # more layers have more states
+        if "dropout" in taken and not self._drops(alone, dropout=0.5, num_layers=2):
+            unread.add("dropout")
+        self.form = replace(self.form, takes={of: own for of, own in self.form.takes.items() if of not in unread})
+        self.offers |= {name: DEFAULTS[name] for name in unread}
+
+    def _is_same_with(self, returned: _Returned, **options: Any) -> bool:
+        """Tell whether a layer with other options has the same parameters, and gives the same results."""
+        try:
+            with torch.no_grad(), seeded(0):
+                other = self._module(**options)
+            with torch.no_grad(), seeded(0):
+                plain = self._module()
+            if _shapes_of(other) != _shapes_of(plain):
+                return False
+            return _same(_parts(plain(*returned.given)), _parts(other(*returned.given)))
+        except Exception:  # noqa: BLE001 - whatever the user's code raises
+            return False
 
     def _read_layer(self, shapes: Shapes, roles: Roles, returned: _Returned) -> None:
         """Find out how a layer that takes a sequence is called, and what its parameters are."""
+        if self._adapter is None:
+            self._leave_out_unread(returned)
         aside = {*roles.rest, *roles.zeros}
-        self._read_names({own: shape for own, shape in shapes.items() if own not in aside}, roles)
+        if self.directions == 1:
+            self._read_names({own: shape for own, shape in shapes.items() if own not in aside}, roles)
+        else:
+            self.offers |= {"num_layers": (1,), "bidirectional": (True,)}
         conventions = replace(
             self.form.conventions,
             batch_first=returned.batch_first and "batch_first" not in self.form.takes,
@@ -176,7 +330,8 @@ class _Reader:
             flat_h_n=returned.flat_h_n,
             rows=returned.rows,
             apart=len(returned.given) > 2,
-            by_layer=any(isinstance(one, list) for one in returned.given),
+            by_layer=any(isinstance(one, list) and not is_layered(one) for one in returned.given),
+            layered=returned.layered,
             listed=returned.listed,
         )
         if len(self._finals) > 1 and len(returned.given) == 1 and True in self.offers["hx"]:  # states take many forms
@@ -185,7 +340,10 @@ class _Reader:
         if {*self._finals[1:]} - {*returned.names}:  # whatever reads h_n reads all final states
             self.offers["loss"] = (None, "output") if "output" in returned.names else (None,)
         if "h_n" not in returned.names:
-            self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first")}
+            if "output" not in returned.names:  # the last step of the output is h_n of one layer and one direction
+                self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first")}
+            elif not replace(self.form, offers=self.offers).h_n_is_last:
+                self.offers["loss"] = (None, "output")
         if returned.flat or returned.flat_h_n:
             self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional")}
         if conventions.last_output_only:  # the law of dropout is about the output
@@ -210,7 +368,7 @@ class _Reader:
             reverse = {
                 f"{role}_reverse": own for role, own in roles_of(others, self.sizes, self.name, self.cell).names.items()
             }
-        forms = [
+        forms = [self.form] * self._is_named or [
             replace(self.form, names=names, first=first, places=places)
             for named in ({**roles.names, **reverse}, roles.names)
             for names, first, places in numbered(named)
@@ -235,7 +393,18 @@ class _Reader:
         module = _built(self.factory, self.form, self.sizes, options).eval()
         for parameter in module.parameters():
             parameter.detach().normal_(0, SPREAD)
+        if self.unbatched:
+            module.forward = partial(each_sequence, module.forward)
         return module
+
+    @property
+    def _is_named(self) -> bool:
+        """True if an adapter names the parameters."""
+        return self._adapter is not None and self._adapter.weights is not None
+
+    @property
+    def _adapter(self) -> Adapter | None:
+        return self.factory.adapter if isinstance(self.factory, Built) else None
 
     @property
     def _finals(self) -> tuple[str, ...]:
@@ -254,6 +423,9 @@ class _Reader:
         yield x, *states
         if len(states) > 1 and len(shape) == 3:
             yield x, list(zip(*states, strict=True))
+        if len(shape) == 3 and self.directions == 1:
+            lists = [list(state) for state in states]
+            yield x, lists[0] if len(lists) == 1 else tuple(lists)
 
     def _given(self) -> Iterator[Given]:
         """Yield what a layer may take: x, and with it states of the shapes that there may be."""
@@ -263,7 +435,8 @@ class _Reader:
         if False in taken:
             yield (x,)
         if True in taken:  # a class that reads (N, T, input_size) takes the first axis for the batch
-            for axes in ((1,), ()):  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
+            every: tuple[tuple[int, ...], ...] = ((1,), ()) if self.directions == 1 else ((2,),)
+            for axes in every:  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
                 for batch in (SEQUENCES, STEPS):
                     yield from self._with_states(x, *axes, batch, hidden_size)
 
@@ -287,9 +460,37 @@ class _Reader:
         for one in stated[:1]:
             flat_h_n = first.flat_h_n if "h_n" in first.names else one.flat
             return first._replace(
-                flat=one.flat, flat_h_n=flat_h_n, given=one.given, batches=first.batches | one.batches
+                flat=one.flat,
+                flat_h_n=flat_h_n,
+                given=one.given,
+                layered=one.layered,
+                batches=first.batches | one.batches,
             )
         return first._replace(flat=first.flat_h_n)
+
+    def _answered_by_adapter(self) -> _Returned:
+        """Return how an adapter's own call answers. Raise ``SubjectError`` if it raises, or returns too much."""
+        names, taken = ("output", *self._finals), self._taken()
+        batch = [SEQUENCES] * (True in self.factory.offers.get("batched", (True,)))
+        given: Given = (torch.randn(STEPS, *batch, self.sizes.input_size),)
+        if True in taken:
+            shape = (self.directions, *batch, self.sizes.hidden_size)
+            given += tuple(torch.randn(shape) for _ in self._finals)
+        try:
+            with seeded(0), torch.no_grad():
+                returned = self.factory.adapter.call(self._module(), *given)
+        except Exception as error:
+            shapes = ", ".join(str(tuple(one.shape)) for one in given)
+            raise SubjectError(
+                f"{self.name}: call(module, …) on {shapes} raises {type(error).__name__}: {error}"
+            ) from error
+        parts = returned if isinstance(returned, tuple | list) else (returned,)
+        if len(parts) > len(names):
+            raise SubjectError(
+                f"{self.name}: call returns {len(parts)} things: expected {', '.join(names)}, None for one it has not"
+            )
+        there = tuple(name for name, part in zip(names, parts, strict=False) if part is not None)
+        return _Returned(there, given=given, axes=(0,))
 
     def _answered(self, given: Given, rest: Sequence[str]) -> _Returned | None:
         hidden_size, module = self.sizes.hidden_size, self._module()
@@ -297,23 +498,34 @@ class _Reader:
         parts = _parts(returned)
         of_states: dict[tuple[int, ...], str] = {}
         for batch in (SEQUENCES, STEPS):
-            of_states |= {(1, batch, hidden_size): "h_n", (batch, hidden_size): "flat"}
-        of_output: dict[tuple[int, ...], str] = {(STEPS, SEQUENCES, hidden_size): "output"}
+            of_states[self.directions, batch, hidden_size] = "h_n"
+            if self.directions == 1:
+                of_states[batch, hidden_size] = "flat"
+        features = self.directions * hidden_size
+        of_output: dict[tuple[int, ...], str] = {(STEPS, SEQUENCES, features): "output"}
         if self.form.heads:
-            of_output[STEPS * SEQUENCES, hidden_size] = "rows"
+            of_output[STEPS * SEQUENCES, features] = "rows"
         shapes = [tuple(part.shape) for part in parts]
         flat = any(state.dim() == 2 for state in _tensors(given[1:]))
-        if rest:
-            kinds = [of_states.get(shape, "") for shape in shapes]
-            kind = next((one for one in (("flat", "h_n") if flat else ("h_n", "flat")) if one in kinds), "")
-            names = self._named(["h_n" if kind and one == kind else "" for one in kinds])
-            answer = _Returned(names, flat, kind == "flat", given=given)
-            return self._answered_last(module, answer, rest) if "h_n" in names and None not in names else None
-        kinds = [(of_output | of_states)[shape] for shape in shapes]
-        outputs = [place for place, shape in enumerate(shapes) if shape in of_output]
-        if not outputs and kinds.count("flat") == 1:
+        kinds = [(of_output | of_states).get(shape, "") for shape in shapes]
+        if rest:  # what depends on parameters that torch's layer does not have is none of its results
+            other = deepcopy(module)
+            for own in rest:
+                other.get_parameter(own).add_(1)
+            kinds = [
+                kind * torch.equal(part, after)
+                for kind, part, after in zip(kinds, parts, _parts(other(*given)), strict=True)
+            ]
+            several = next((one for one in (("flat", "h_n") if flat else ("h_n", "flat")) if one in kinds), "")
+            kinds = [kind if kind in {several, *of_output.values()} else "" for kind in kinds]
+        elif "" in kinds and not {"output", "rows"} & {*kinds}:  # beside the output, others may be its own
+            return None
+        outputs = [place for place, kind in enumerate(kinds) if kind in {"output", "rows"}]
+        if not any(kinds):
+            return None
+        if not outputs and kinds.count("flat") == 1 and not rest:
             kinds[kinds.index("flat")] = "last"
-        if len({*kinds} & {"flat", "h_n"}) > 1 or len(outputs) > 1 or len(kinds) > 1 + len(self._finals):
+        if len({*kinds} & {"flat", "h_n"}) > 1 or len(outputs) > 1 or sum(map(bool, kinds)) > 1 + len(self._finals):
             return None
         plain = self._named([{"flat": "h_n", "rows": "output"}.get(kind, kind) for kind in kinds])
         if None in plain:
@@ -323,10 +535,12 @@ class _Reader:
             return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=given), rest)
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
-        states = [*_tensors(given[1:]), *(part for part, name in zip(parts, plain, strict=True) if name != "output")]
+        finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
+        states = [*_tensors(given[1:]), *finals]
         batches = frozenset(state.shape[-2] for state in states)
-        listed = isinstance(returned, tuple | list) and any(_is_steps(part) for part in returned)
-        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, listed, axes, batches)
+        layered = any(map(_is_layered, (*given[1:], returned)))
+        listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
+        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, axes, batches)
 
     def _named(self, kinds: Sequence[str]) -> tuple[Any, ...]:
         """Return the names of parts that a call returned, each state by its own; ``None`` for a state too many."""
@@ -402,12 +616,12 @@ class _Reader:
 
     def _hidden(self, returned: _Returned | None) -> str:
         """Say why the states do not come out of a layer without its output layer as they are; nothing if they do."""
-        head, size = self.form.heads[0], self.sizes.hidden_size
+        head, size = self.form.heads[0], self.directions * self.sizes.hidden_size
         if returned is None:
             return (
                 f"without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
                 f"{_said(self.sizes, self.form)} {self._outcome()}\n"
-                f"expected the output of every step, or of the last one, or h_n; {WRITE}"
+                f"expected the output of every step, or of the last one, or h_n"
             )
         seen: list[torch.Tensor] = []
         states: list[torch.Tensor] = []
@@ -415,25 +629,25 @@ class _Reader:
             module = self._module()
             module.get_submodule(head).register_forward_hook(lambda _module, given, _result: seen.append(given[0]))
             for one in module.modules():
-                if isinstance(one, torch.nn.RNNBase):
+                if isinstance(one, torch.nn.RNNBase) and self.directions == 1:
                     one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
             given = returned.given
             parts = dict(zip(returned.names, _parts(module(*given)), strict=True))
-        states += [part for name, part in parts.items() if name == "h_n"]
+        states += [part for name, part in parts.items() if name == "h_n" and self.directions == 1]
         output = _rows([part for name, part in parts.items() if name not in self._finals], size)
         passed, held = _rows(seen, size), _rows(states, size) if states else output
         every = "output" in parts  # otherwise the last one is enough
         if not (output == passed if every else _among(output, passed)):
             return (
                 f"what follows its output layer {head} changes the numbers, as a softmax does\n"
-                f"expected a call to return h_n as well, or what {head} gives; {WRITE}"
+                f"expected a call to return h_n as well, or what {head} gives"
             )
         began = _rows(_tensors(given[1:])[:1], size)
         late = any(row in output for row in began)  # it is given the states, each one step late
         if not (_among(held, output) if every else _among(output, held)) and not late:
             return (
                 f"its output layer {head} is given other numbers than the states\n"
-                f"expected a call to return h_n as well, or nothing between the states and {head}; {WRITE}"
+                f"expected a call to return h_n as well, or nothing between the states and {head}"
             )
         return ""
 
@@ -450,30 +664,16 @@ class _Reader:
         if seen and _rows(seen, 1) != _rows(given[:1], 1):
             raise SubjectError(
                 f"{self.name}: its Embedding {part} is given something else than x\n"
-                f"expected the Embedding of x alone, in whose place x can be given; {WRITE}"
+                f"expected the Embedding of x alone, in whose place x can be given"
             )
 
-    def _require_states(self) -> None:
-        """Raise ``SubjectError`` if a call returns more states than the cell has whose rows the parameters have."""
-        said, size = self._outcome(), self.sizes.hidden_size
-        shapes = [f"({', '.join(map(str, (*axes, SEQUENCES, size)))})" for axes in ((), (1,))]
-        if said.startswith("returns") and sum(map(said.count, shapes)) > len(self._finals):
-            raise SubjectError(
-                f"{self.name}: has as many rows as an nn.{self.cell}, but {said}\n"
-                f"expected the output and {' and '.join(self._finals)} as nn.{self.cell} returns them; {WRITE}"
-            )
-
-    def _computes_in(self, dtype: str) -> bool:
-        """Tell whether every call that succeeds in float32 also does in another dtype."""
-        for given in self._given():
-            with suppress(Exception), torch.no_grad():
-                self._module()(*given)
-                try:
-                    kind = getattr(torch, dtype)
-                    self._module().to(kind)(*_map(given, partial(torch.Tensor.to, dtype=kind)))
-                except Exception:  # noqa: BLE001 - whatever the user's code raises
-                    return False
-        return True
+    def _refuse(self) -> None:
+        """Raise ``SubjectError`` for a class of which no call returns what a layer does."""
+        x = _X.format(self.sizes.input_size)
+        raise SubjectError(
+            f"{self.name}: has as many rows as an nn.{self.cell}, but a call on x {x} {self._outcome()}\n"
+            f"expected the output and {' and '.join(self._finals)} as nn.{self.cell} returns them"
+        )
 
     def _outcome(self) -> str:
         """Say what a call on a sequence gives where the shapes tell nothing; the first error, if each call has one."""
@@ -514,6 +714,20 @@ class _Reader:
             matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
         return not _same(before, _parts(module(*given)))
 
+    def _is_relu(self, returned: _Returned | None) -> bool:
+        """Tell whether no state is negative and some are zero: tanh and sigmoid give no zeros."""
+        with suppress(Exception), torch.no_grad(), seeded(0):
+            if self.form.is_cell:
+                x = torch.randn(MANY, self.sizes.input_size)
+                given = next(self._with_states(x, MANY, self.sizes.hidden_size))
+                given = (x, *self.form.passed(_tensors(given[1:])))
+            else:
+                given = () if returned is None else returned.given
+            parts = zip(self.form.returns, _parts(self._module()(*given)), strict=True)
+            states = torch.cat([part.flatten() for name, part in parts if name])
+            return bool((states >= 0).all() and (states == 0).any() and (states > 0).any())
+        return False
+
     def _drops(self, returned: _Returned, **options: Any) -> bool:
         """Tell whether what is compared of two calls of a layer in training differs."""
         with suppress(Exception), torch.no_grad(), seeded(0), warnings.catch_warnings():
@@ -527,9 +741,26 @@ class _Reader:
         return False
 
 
-def _made(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
+def parameters_of_plain(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
+    """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes.
+
+    Those of a constructor that takes none are told by the shapes.
+    """
+    if form.sizes or form.by_name:
+        return _made(factory, form)
+    sizes, shapes = _made(factory, form)
+    there = dict.fromkeys(size for shape in shapes.values() for size in shape)
+    for I, H in permutations(there, 2):  # noqa: E741 - as in the equations
+        one = Sizes(I, H, 0)
+        with suppress(SubjectError):
+            layers_of(shapes, one, "")
+            return one, shapes
+    return sizes, shapes
+
+
+def _made(factory: Any, form: Form, tried: Sequence[Sizes] = SIZES) -> tuple[Sizes, Shapes]:
     """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes."""
-    *others, last = SIZES
+    *others, last = tried
     for sizes in others:
         with suppress(Exception):
             return sizes, _shapes_of(_built(factory, form, sizes, {}))
@@ -575,27 +806,56 @@ def _heads(module: torch.nn.Module, names: Sequence[str]) -> list[tuple[str, ...
 
 
 def _parts(returned: Any) -> list[torch.Tensor]:
-    """Return the tensors that a call returned, a list of steps as one. Raise ``TypeError`` for anything else."""
+    """Return the tensors that a call returned, a list of steps as one; one without a number for anything else."""
     parts: list[Any] = []
-    for part in list(returned) if isinstance(returned, tuple | list) else [returned]:
-        if is_by_layer(part):
+    for part in [returned] if is_steps(returned) else parts_of(returned):
+        if is_layered(part) and len(part) == 1:
+            parts.append(torch.stack(part))
+        elif isinstance(part, tuple) and part and all(is_layered(one) and len(one) == 1 for one in part):
+            parts += map(torch.stack, part)
+        elif is_by_layer(part) and len(part) == 1:
             parts += [torch.stack(of) for of in zip(*part, strict=True)]
-        elif _is_steps(part):
+        elif is_steps(part):
             parts.append(torch.stack(part))
         else:
-            parts += part if isinstance(part, tuple | list) else [part]
-    if not all(isinstance(part, torch.Tensor) for part in parts):
-        raise TypeError("a call returned something else than tensors")
+            parts.append(part if isinstance(part, torch.Tensor) else torch.empty(0))
     return parts
 
 
-def _is_steps(part: Any) -> bool:
-    """Tell whether a part of what a call returned is a list of a tensor (N, H) for each step."""
-    return isinstance(part, list) and len(part) == STEPS and all(getattr(one, "ndim", 0) == 2 for one in part)
+def is_steps(part: Any) -> bool:
+    """Tell whether a part of what a call returned is a list of a tensor (N, H), or (H,), for each step."""
+    return isinstance(part, list) and len(part) == STEPS and all(getattr(one, "ndim", 0) in {1, 2} for one in part)
+
+
+def _is_layered(part: Any) -> bool:
+    """Tell whether there is a list of a state for one layer among what a call takes or returned."""
+    if isinstance(part, tuple | list) and not is_steps(part):
+        return (is_layered(part) and len(part) == 1) or any(map(_is_layered, part))
+    return False
+
+
+def each_sequence(forward: Callable[..., Any], x: torch.Tensor, *states: Any) -> Any:
+    """Return what a call that takes one sequence (T, I), or one step (I,) of it, returns for several, side by side."""
+    return _beside(
+        [
+            forward(x.select(-2, n), *_map(states, partial(torch.Tensor.select, dim=-2, index=n)))
+            for n in range(x.shape[-2])
+        ]
+    )
+
+
+def _beside(returned: list[Any]) -> Any:
+    first = returned[0]
+    if isinstance(first, torch.Tensor):
+        return torch.stack(returned, -2)
+    if isinstance(first, Mapping):
+        return {name: _beside([one[name] for one in returned]) for name in first}
+    return type(first)(_beside(list(of)) for of in zip(*returned, strict=True))
 
 
 def _tensors(states: Given) -> list[torch.Tensor]:
     """Return the states among the arguments of a call."""
+    states = tuple(stacked(part, torch.stack) for part in states)
     parts = [zip(*part, strict=True) if isinstance(part, list) else [part] for part in states]
     found = [one for part in parts for state in part for one in (state if isinstance(state, tuple) else (state,))]
     return [one[None] if any(isinstance(part, list) for part in states) else one for one in found]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any, Final
 
 import numpy as np
@@ -17,12 +17,13 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.parts import OPTIONS, PLAIN, having
 from harness.space.values import draw
+from harness.subjects.adapter import Built
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.form import Block, Form
-from harness.subjects.parameters_by_shape import SIZES
+from harness.subjects.form import FLOATS, Block, Form
+from harness.subjects.parameters_by_shape import SIZES, Sizes
 from harness.subjects.torch_autograd import seeded
-from harness.subjects.torch_form import without
+from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
 
 ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
@@ -65,7 +66,7 @@ class OwnFormSubject(TorchSubject):
     def not_returned(self) -> tuple[str, ...]:
         """The results that it never returns."""
         form = self._form
-        known = {"h_n", *form.returns}  # h_n is the last output where it is not returned
+        known = {*form.returns, *["h_n"] * (form.h_n_is_last or "last" in form.returns)}
         return () if form.is_cell else tuple(name for name in ("output", *form.cell.final) if name not in known)
 
     def devices(self) -> tuple[str, ...]:
@@ -76,6 +77,8 @@ class OwnFormSubject(TorchSubject):
         """Return what a call returns, as nn.RNN does."""
         x, *hx = arguments
         step = partial(super().call, module, parameters)
+        if self._form.unbatched and x.ndim == 3:
+            step = partial(each_sequence, step)
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)
         states = [state[0] if self._form.flat else state for state in flattened(hx)]
@@ -140,39 +143,138 @@ class OwnFormSubject(TorchSubject):
         return self._form.blocks(name, config.num_directions) if role_of(name) in self._form.roles else []
 
 
-def in_its_order(factory: Any, name: str, form: Form, conventions: Conventions | None) -> Form:
+class AdaptedSubject(OwnFormSubject):
+    """What an adapter makes of a layer."""
+
+    def __init__(self, built: Built, name: str, form: Form) -> None:
+        """Take the constructor of its modules, and its form."""
+        self._adapter = built.adapter
+        super().__init__(built, name, form)
+        # A script would need this package for the adapter itself.
+        offers = dict(self.capabilities.offers)
+        if built.adapter.call is not None:  # it calls the module with the module's own parameters
+            offers["preparation"] = tuple(one for one in offers["preparation"] if one != "functional_call")
+        self.capabilities = replace(
+            self.capabilities, offers=offers, recipe=None, place=built.adapter.place, check_derivatives=None
+        )
+
+    @property
+    def not_returned(self) -> tuple[str, ...]:
+        """The results that it never returns."""
+        names = ("output", *self._form.cell.final)
+        by_hand = tuple(name for name in names if name not in self._form.returns)
+        return super().not_returned if self._adapter.call is None else by_hand
+
+    def call(self, module: torch.nn.Module, parameters: Any, *arguments: Any, **named: Any) -> Any:
+        """Return what the adapter's call returns, if it has one, with ``None`` for what it leaves out."""
+        if (by_hand := self._adapter.call) is None:
+            return super().call(module, parameters, *arguments, **named)
+        x, *hx = arguments
+        returned = by_hand(module, x, *flattened(hx))
+        parts = list(returned) if isinstance(returned, tuple | list) else [returned]
+        return *parts, *[None] * (1 + len(self._form.cell.final) - len(parts))
+
+
+class ModuleOfSubject(OwnFormSubject):
+    """A NumPy class, or a function with a signature of its own, of which a class of modules is made."""
+
+    def __init__(
+        self,
+        factory: Any,
+        name: str,
+        form: Form,
+        *,
+        conventions: Conventions | None = None,
+        place: tuple[str, str] | None = None,
+    ) -> None:
+        """Take the class of modules, its form, and the place of what it is made of."""
+        forward = {"loss": (None,)} if factory.forward_only else {}
+        super().__init__(factory, name, replace(form, offers={**form.offers, **forward}), conventions=conventions)
+        offers = {**self.capabilities.offers, "preparation": ("new",)}
+        self.capabilities = replace(self.capabilities, offers=offers, recipe=None, place=place, check_derivatives=None)
+
+
+def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
+    """Return a form with what only runs tell: the dtypes that its class computes in, and the order of gates' rows.
+
+    ``make`` returns the subject of a form.
+    """
+    form = replace(form, offers={**form.offers, "dtype": tuple(_dtypes(make(form), form))})
+    both = form.conventions.gru and {"bias_ih", "bias_hh"} <= {*form.names}
+    return _in_its_order(make, form) if form.taken or both else form
+
+
+def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
+    """Return a config that a class of a form can do."""
+    offers = form.offers
+    plain: dict[str, Any] = {
+        "input_size": offers.get("input_size", (sizes.input_size,))[0],
+        "hidden_size": offers.get("hidden_size", (sizes.hidden_size,))[0],
+        "N": 1 + (offers.get("batched") != (False,)),
+        "T": 3,
+        "bias": offers.get("bias", (True,))[0],
+        "batched": offers.get("batched", (True,))[0],
+        "batch_first": form.conventions.batch_first,
+        "bidirectional": offers.get("bidirectional", (False,))[0],
+        "hx": offers.get("hx", (False,))[-1],
+        "cell": form.conventions.cell,
+    }
+    return RNNConfig(**{**plain, **fields})
+
+
+def _dtypes(subject: OwnFormSubject, form: Form) -> Iterator[str]:
+    """Yield the dtypes in which every call that succeeds in float32 does, too, and answers in that dtype."""
+    for dtype in FLOATS:
+        fine = True
+        for sizes, hx in product(SIZES, form.offers.get("hx", (False,))):
+            one = _plain(form, sizes, hx=hx)
+            if subject.run(draw(one, "normal", 1)).failure is None:
+                outcome = subject.run(draw(one.replace(dtype=dtype), "normal", 1))
+                fine &= outcome.failure is None and {str(a.dtype) for a in outcome.arrays.values()} <= {dtype}
+        if fine:
+            yield dtype
+
+
+def _in_its_order(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
     """Return a form with the gates' rows in the order with which the class is torch's layer, if no name tells one.
 
-    The order of rows in a matrix of its own is the class's own choice, and no mistake. If it is torch's layer in no
-    order, that of torch is taken.
+    The order of rows in a matrix of its own is the class's own choice, and no mistake, and so is which of a GRU's two
+    biases is inside r. If it is torch's layer in no order, it is the one with which one step gives most of the right
+    arrays, such as c_n alone; else that of torch.
     """
-    right, options = TorchSubject(getattr(torch.nn, form.conventions.cell)), form.offers
-    for sizes in SIZES if form.taken else ():
-        config = RNNConfig(
-            sizes.input_size,
-            sizes.hidden_size,
-            T=3,
-            N=2,
-            bias=options.get("bias", (True,))[0],
-            batch_first=form.conventions.batch_first,
-            hx=options.get("hx", (False,))[0],
-            dtype="float64" if "float64" in options.get("dtype", ("float64",)) else "float32",
-            cell=form.conventions.cell,
-        )
-        case = draw(config, "normal", 1)
-        expected = right.run(case).arrays
-        for order in permutations(form.cell.gates):
-            place = dict(zip(form.cell.gates, order, strict=True))
-            names = {
-                role: tuple(block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in blocks)
-                for role, blocks in form.names.items()
-            }
-            other = replace(form, names=names, order="".join(order))
-            arrays = OwnFormSubject(factory, name, other, conventions=conventions).run(case).arrays
-            # Another order differs in the first digits, and roundings in float32 do in the sixth.
-            if arrays and all(np.allclose(array, expected[of], 1e-3, 1e-3) for of, array in arrays.items()):
-                return other
+    right = TorchSubject(getattr(torch.nn, form.conventions.cell))
+    dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
+    for sizes in SIZES:
+        cases = [draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1) for T in (3, 1)]
+        expected = [right.run(case).arrays for case in cases]
+        found = []
+        for other in _orders(form):
+            several, one = (_alike(make(other), case, of) for case, of in zip(cases, expected, strict=True))
+            found.append(((several, one), other))
+        best = max(score for score, _ in found)
+        if best > (0, 0) and len(others := [other for score, other in found if score == best]) == 1:
+            return others[0]
     return form
+
+
+def _orders(form: Form) -> Iterator[Form]:
+    """Yield a form with the gates' rows in each order, if no name tells one, and with a GRU's biases exchanged, too."""
+    exchanged = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
+    for order in permutations(form.cell.gates) if form.taken else [form.cell.gates]:
+        place = dict(zip(form.cell.gates, order, strict=True))
+        names = {
+            role: tuple(block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in blocks)
+            for role, blocks in form.names.items()
+        }
+        yield (one := replace(form, names=names, order="".join(order) if form.taken else ""))
+        if form.conventions.gru and "bias_hh" in names:
+            yield replace(one, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
+
+
+def _alike(subject: OwnFormSubject, case: Case, expected: Mapping[str, Any]) -> int:
+    """Return how many arrays a subject gives as torch does; another order differs in the first digits."""
+    arrays = subject.run(case).arrays
+    return sum(np.allclose(array, expected[name], 1e-3, 1e-3) for name, array in arrays.items() if name in expected)
 
 
 def flattened(states: Sequence[Any]) -> list[Any]:

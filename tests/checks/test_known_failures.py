@@ -19,6 +19,8 @@ from harness.space.scope import Scope
 from tests import implementations
 from tests.test_documents import blocks
 
+PART = ": one layer, forward only"
+
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2], num_layers=1, dtype="float32")
 WIDE = KnownFailure(
     "two units are off",
@@ -61,7 +63,9 @@ def test_what_is_known_is_all_there_is_and_is_said_in_every_report() -> None:
     record = hunt(as_subject(two_mistakes), SMALL.only(N=1), cases=60, own=[WIDE])
 
     assert record.verdict is Verdict.AGREES
-    assert wording.verdict_on(record, record.verdict) == "two_mistakes agrees with nn.RNN, but for known failures"
+    assert (
+        wording.verdict_on(record, record.verdict) == f"two_mistakes agrees with nn.RNN{PART}, but for known failures"
+    )
     [said] = wording.known_lines(record.known, record.spared, record.own)
     assert said.endswith(
         " cases: two units are off (the subject): to be mended; until 2027-01-31; https://example.org/1"
@@ -77,7 +81,7 @@ def test_one_that_no_longer_fails_is_reported_and_one_of_another_subject_is_not_
     assert record.own == (gone,)
     assert record.spared["gone"] > 0
     assert wording.known_lines(record.known, record.spared, record.own) == ["expected and not seen: gone"]
-    assert wording.verdict_on(record, record.verdict) == "two_mistakes agrees with nn.RNN"
+    assert wording.verdict_on(record, record.verdict) == f"two_mistakes agrees with nn.RNN{PART}"
 
 
 def test_another_kind_of_failure_is_not_excused() -> None:

@@ -305,7 +305,7 @@ class Gated(nn.Module):
             [PLAIN, PLAIN.replace(preparation="used", grad_mode="accumulate")],
             (
                 "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
-                "num_layers is left out: it returns no h_n"
+                "num_layers is left out: its other parameters cannot be told"
             ),
         ),
         (
@@ -427,13 +427,13 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (Wide, "takes steps, which nn.RNN does not\nexpected input_size, hidden_size"),
+        (Wide, "steps is no size and no option of nn.RNN's"),
         (
             Gated,
             (
-                "its parameters with input_size=5 and hidden_size=3 are both.weight (6, 8), both.bias (6,); its "
-                "matrices for x have 2 times hidden_size rows, and those for the state 2 times; expected "
+                "its matrices for x have 2 times hidden_size rows, and those for the state 2 times; expected "
                 "1 in an nn.RNN, 3 in an nn.GRU, 4 in an nn.LSTM, of both\n"
+                "its parameters with input_size=5, hidden_size=3: both.weight (6, 8), both.bias (6,)"
             ),
         ),
     ],
@@ -449,7 +449,7 @@ def test_dtypes_in_which_a_call_raises_are_left_out() -> None:
     subject = as_subject(FloatState)
 
     assert subject.capabilities.read_as is not None
-    assert subject.capabilities.read_as.endswith("; float64, bfloat16, float16 left out: a call raises an error")
+    assert subject.capabilities.read_as.endswith("; float64, bfloat16, float16 left out: it does not compute in them")
     assert scope_of(subject).dtype == ("float32",)
 
 

@@ -251,13 +251,13 @@ READ = {
         (
             "gates.weight, x2n.weight (rz, n) as weight_ih, gates.weight, h2n.weight (rz, n) as weight_hh, "
             "gates.bias, x2n.bias (rz, n) as bias_ih, gates.bias, h2n.bias (rz, n) as bias_hh; "
-            "rows in the order r, z, n, with which it is an nn.GRU; a cell: called once for each step"
+            "rows in the order r, z, n, as runs tell; a cell: called once for each step"
         ),
     ),
     OneBias: (
         [GRU.replace(bias=False, batch_first=True, loss="h_n", preparation="used")],
         (
-            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows in the order r, z, n, with which it is an nn.GRU; "
+            "x2h.weight as weight_ih, h2h.weight as weight_hh; rows in the order r, z, n, as runs tell; "
             "x2h.bias stays zero: it cannot hold all of nn.GRU's biases; returns the last output alone; "
             "reads (N, T, input_size)"
         ),
@@ -266,7 +266,7 @@ READ = {
         [GRU.replace(hx=True, loss="both")],
         (
             "Wx.weight as weight_ih, Wh.weight as weight_hh, Wx.bias as bias_ih, Wh.bias as bias_hh; "
-            "rows in the order z, r, n, with which it is an nn.GRU"
+            "rows in the order z, r, n, as runs tell"
         ),
     ),
     ByLetter: (
@@ -297,7 +297,7 @@ READ = {
         [GRU.replace(bias=False, hx=True)],
         (
             "x2h.weight as weight_ih, h_reset.weight, h_update.weight, h_new.weight (r, z, n) as weight_hh; rows in "
-            "the order r, z, n, with which it is an nn.GRU; x2h.bias, h_new.bias stay zero: they cannot hold all of "
+            "the order r, z, n, as runs tell; x2h.bias, h_new.bias stay zero: they cannot hold all of "
             "nn.GRU's biases"
         ),
     ),
@@ -419,13 +419,13 @@ class Sizeless(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (Pairs, "; as many rows as an nn.LSTM's, but a.weight and b.weight have several gates each\n"),
-        (PairAndSingles, "; no name tells which gates b.weight, s.weight are, beside a.weight\n"),
+        (Pairs, "has as many rows as an nn.LSTM, but a.weight and b.weight have several gates each\n"),
+        (PairAndSingles, "no name tells which gates b.weight, s.weight are, beside a.weight\n"),
         (Normed, "Wx.1.weight (9,), Wx.1.bias (9,)"),
-        (BiasOfN, "; x2h.bias, h2h.bias are not one or two biases for each gate\n"),
-        (Peepholes, "; w_ci, cell.bias_ih, cell.bias_hh are not one or two biases for each gate\n"),
-        (Coupled, "has as many rows as an nn.GRU, but returns (4, 2, 3), (2, 3), (2, 3)\n"),
-        (Sizeless, "takes no input_size and hidden_size\n"),
+        (BiasOfN, "x2h.bias, h2h.bias are not one or two biases for each gate\n"),
+        (Peepholes, "w_ci, cell.bias_ih, cell.bias_hh are not one or two biases for each gate\n"),
+        (Coupled, "has as many rows as an nn.GRU, but a call on x (4, 2, 5) returns (4, 2, 3), (2, 3), (2, 3)\n"),
+        (Sizeless, "a call on x (4, 2, 1) raises NotImplementedError: "),
     ],
 )
 def test_the_reason_why_gates_cannot_be_read_is_said(layer: Any, said: str) -> None:

@@ -1,0 +1,241 @@
+"""adapter: how a layer of any form is built, where it keeps its weights, and how it is called, in a user's words."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+from harness.space.config import RNNConfig
+from harness.space.errors import UsageError
+from harness.space.parts import CELLS, FACTORS, OPTIONS
+from harness.subjects.calling import place_of
+from harness.subjects.conventions import Conventions
+from harness.subjects.form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, Form
+from harness.subjects.protocol import SubjectError
+
+MARK: Final = "# fill in:"  # what the command ``adapt`` writes behind what it could not find out
+
+KEPT: Final = "kept"  # the word for a parameter that keeps the value with which it was built
+ZERO: Final = "0"
+
+# The places of a number in the name of a parameter: what it counts, and the number of the first.
+NUMBERS: Final = {
+    "{layer}": (LAYERS, 0),
+    "{layer+1}": (LAYERS, 1),
+    "{index}": (BOTH, 0),
+    "{index+1}": (BOTH, 1),
+}
+
+_TERM: Final = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)(_reverse)?(?:\[([a-z]+)\])?(\.T)?")
+_TERMS: Final = (
+    "expected weight_ih, weight_hh, bias_ih or bias_hh; with _reverse for the other direction, [rz] for the rows of "
+    "some gates, .T for a matrix turned round; 'weight_ih, weight_hh' for two side by side; 'bias_ih + bias_hh' for a "
+    f"sum; or {KEPT!r} or {ZERO!r}"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A layer of any form, as ``adapt`` takes it."""
+
+    build: Callable[[RNNConfig], Any]
+    weights: Mapping[str, str] | None = None
+    call: Callable[..., Any] | None = None
+    offers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The options of the constructor that ``build`` reads of a config."""
+        reader = _Reads()
+        self.build(reader)  # type: ignore[arg-type]
+        return frozenset(reader.names) & {*OPTIONS}
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The file that it is made in, and its name there; ``None`` if it has none."""
+        place, module = place_of(self.build), sys.modules.get(self.build.__module__)
+        names = [name for name, one in vars(module).items() if one is self] if module else []
+        return (place[0], names[0]) if place and names else None
+
+
+def require_filled(function: Any, name: str) -> None:
+    """Raise ``SubjectError`` if something is still to be filled in, in the file of a function that is an adapter's."""
+    place = place_of(function)
+    lines: list[str] = []
+    with suppress(OSError, UnicodeDecodeError):
+        lines = [] if place is None else Path(place[0]).read_text("utf-8").splitlines()
+    left = [f"line {i}: {one.partition('#')[2].strip()}" for i, one in enumerate(lines, 1) if MARK in one]
+    if left:
+        raise SubjectError("\n".join([f"{name}: not all is filled in", *left]))
+
+
+class _Reads:
+    """A plain config that keeps account of what is read of it."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._config = RNNConfig(5, 3, num_layers=2, bidirectional=True)
+
+    def __getattr__(self, name: str) -> Any:
+        self.names.append(name)
+        return getattr(self._config, name)
+
+
+def adapt(
+    build: Callable[[RNNConfig], Any],
+    weights: Mapping[str, str] | None = None,
+    call: Callable[..., Any] | None = None,
+    *,
+    offers: Mapping[str, tuple[Any, ...]] | None = None,
+) -> Adapter:
+    """Return a layer that is checked as if it had nn.RNN's, nn.GRU's or nn.LSTM's constructor, parameters and call.
+
+    ``build(config)`` returns a new ``torch.nn.Module`` for a config's ``input_size``, ``hidden_size`` and whatever else
+    it reads of ``num_layers``, ``nonlinearity``, ``bias``, ``dropout`` and ``bidirectional``. What it does not read is
+    not varied.
+
+    ``weights`` says what each of the module's own parameters holds, by its name in ``named_parameters()``:
+    ``{"cells.{layer}.kernel": "weight_ih.T", "i2h.weight": "weight_ih, weight_hh", "b": "bias_ih + bias_hh"}``. Gates
+    are named in the order of their rows, as in ``"weight_ih[zrn]"``. What is ``"kept"`` keeps the value with which it
+    was built, and what is ``"0"`` is zero. ``{layer}`` counts from 0, ``{layer+1}`` from 1, ``{index}`` and
+    ``{index+1}`` count both directions of each layer. The cell is told by the number of gates.
+
+    ``call(module, x, h)``, of an LSTM ``call(module, x, h, c)``, returns ``output, h_n``, of an LSTM
+    ``output, h_n, c_n``. The shapes are those of torch's layer: x (T, N, input_size), h and h_n (layers * directions,
+    N, hidden_size), output (T, N, directions * hidden_size). What it does not return is ``None``. If it takes no
+    states, none are given; if they have defaults, both ways are tried.
+
+    ``weights`` and ``call`` may be left out, and are then told by shapes, as those of any class are. ``offers`` names
+    values of further factors: ``{"nonlinearity": ("relu",)}``, ``{"input_size": (8,)}``.
+
+    Raises ``UsageError`` for an argument that makes no sense. ``rnn-harness adapt file.py:Class`` writes all of it.
+    """
+    for name, given in (("build", build), ("call", call)):
+        if not (callable(given) or (given is None and name == "call")):
+            raise UsageError(f"adapt({name}={given!r}): expected a function")
+    if weights is not None and not isinstance(weights, Mapping):
+        raise UsageError(f"adapt(weights={weights!r}): expected a dict of the module's own parameters by name")
+    offers = dict(offers or {})
+    if unknown := [name for name in offers if name not in FACTORS]:
+        raise UsageError(f"adapt(offers=…): {', '.join(unknown)}: no such factor; see docs/reference.md")
+    return Adapter(build, None if weights is None else dict(weights), call, offers)
+
+
+class Built:
+    """The constructor of an adapter's modules, as a class of modules is one."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.offers = {name: tuple(values) for name, values in adapter.offers.items()}
+        self.conventions: dict[str, bool] = {}
+        self.__name__ = self.__qualname__ = getattr(adapter.build, "__qualname__", "build")
+
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """The function whose arguments tell whether states are taken: the adapter's own call, or the module's."""
+        return self.adapter.call or type(self.adapter.build(RNNConfig(5, 3))).forward
+
+    def __call__(self, **options: Any) -> Any:
+        """Return a new module. Raise ``SubjectError`` if it is none."""
+        made = self.adapter.build(RNNConfig(**options))
+        if not hasattr(made, "load_state_dict"):
+            raise SubjectError(
+                f"build returned {type(made).__name__}: expected a torch.nn.Module; for NumPy, write a function "
+                "rnn(x, h0, weights, config), as rnn-harness adapt file.py:Class does"
+            )
+        return made
+
+
+def form_of_weights(
+    form: Form, weights: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], input_size: int, hidden_size: int
+) -> Form:
+    """Return a form with the parameters that an adapter names, which have these shapes at some hidden_size.
+
+    Raises ``SubjectError`` for a text that says nothing, and for parameters that are missing or are not named.
+    """
+    said = {own: _terms(own, text) for own, text in weights.items() if text not in {KEPT, ZERO}}
+    names, numbers = {}, set()
+    for own in weights:
+        number = next((one for one in NUMBERS if one in own), "")
+        numbers |= {number} - {""}
+        names[own] = own.replace(number, "{}") if number else own
+    if len(numbers) > 1:
+        raise SubjectError(f"weights: {' and '.join(sorted(numbers))}: expected one of them")
+    places, first = NUMBERS[numbers.pop()] if numbers else (LAYERS, 0)
+    there = {name.replace("{}", str(first)): own for own, name in names.items()}
+    if unknown := [own for name, own in there.items() if name not in shapes and "_reverse" not in weights[own]]:
+        raise SubjectError(f"weights: the module has no {', '.join(unknown)}; its parameters are {_listed(shapes)}")
+    if missing := [name for name in shapes if name not in there]:
+        raise SubjectError(f"weights: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not named; {_TERMS}")
+    gates = _gates(said, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size)
+    cell = next(cell for cell, one in CELLS.items() if len(one.gates) == len(gates))
+    roles: dict[str, list[Block]] = {}
+    sums = [own for own, terms in said.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
+    biases = [own for own, terms in said.items() if terms[0][0].startswith("bias")]
+    one_bias = sums == biases != [] and not any(of for own in sums for _, _, of, _ in said[own])
+    for own, terms in said.items():
+        for role, reverse, of, _ in terms:
+            if not (one_bias and role == "bias_hh"):
+                roles.setdefault(role + reverse, []).append(Block(names[own], of or gates))
+    order = {gate: i for i, gate in enumerate(gates)}
+    joined = next(
+        (X_FIRST if terms[0][0] == "weight_ih" else H_FIRST for terms in said.values() if len(terms) > 1
+         and terms[0][0].startswith("weight")), "",
+    )  # fmt: skip
+    of_bias = next((shapes[name] for name, own in there.items() if own in biases and name in shapes), (0,))
+    return replace(
+        form,
+        names={role: tuple(sorted(of, key=lambda block: order[block.gates[0]])) for role, of in roles.items()},
+        first=first,
+        places=places,
+        joined=joined,
+        zeros=tuple(own for own, text in weights.items() if text == ZERO),
+        kept=tuple(own for own, text in weights.items() if text == KEPT),
+        beside=", ".join(own for own, text in weights.items() if text == KEPT),
+        bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
+        conventions=Conventions(
+            one_bias=one_bias,
+            transposed=any(turned for terms in said.values() for *_, turned in terms),
+            gru=cell == "GRU",
+            lstm=cell == "LSTM",
+        ),
+    )
+
+
+Terms = list[tuple[str, str, str, str]]
+
+
+def _terms(own: str, text: Any) -> Terms:
+    """Return the role, direction, gates and turn of each parameter of torch's that one of its own holds."""
+    parts = re.split(r"\s*[,+]\s*", text) if isinstance(text, str) else []
+    found = [_TERM.fullmatch(part) for part in parts]
+    if not found or not all(found):
+        raise SubjectError(f"weights[{own!r}]={text!r}: {_TERMS}")
+    return [tuple(part or "" for part in one.groups()) for one in found if one]  # type: ignore[misc]
+
+
+def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: int, H: int) -> str:  # noqa: E741
+    """Return the gates of the cell: those that are named, or as many as the matrices for the state have."""
+    named = {gate for terms in said.values() for _, _, gates, _ in terms for gate in gates}
+    rows = 0
+    for own, terms in said.items():
+        for role, reverse, gates, _ in terms:
+            if role == "weight_hh" and not reverse:
+                rows += len(gates) or prod(shapes[own]) // (H * (H + I * (len(terms) > 1)))
+    for one in CELLS.values():
+        if len(one.gates) == rows and named <= {*one.gates}:
+            return one.gates
+    raise SubjectError(
+        f"weights: {rows} gates, {', '.join(sorted(named))}: expected those of "
+        + ", ".join(f"nn.{cell} ({', '.join(one.gates)})" for cell, one in CELLS.items())
+    )
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "none"

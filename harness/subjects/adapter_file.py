@@ -1,0 +1,287 @@
+"""adapter_file: the file that makes an adapter of a class of modules, filled with all that is known of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from harness.space.parts import OPTIONS
+from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
+from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
+from harness.subjects.function_module import X
+from harness.subjects.numpy_module import METHODS, has_method, parameters_held
+from harness.subjects.parameters_by_shape import Roles, Shapes, roles_of
+from harness.subjects.protocol import SubjectError
+from harness.subjects.signature import constructor
+from harness.subjects.torch_form import constructed, form_of, parameters_of_plain, returned_by
+
+_SHORT: Final = {"h_n": "h", "c_n": "c"}
+
+
+class _Drawn(NamedTuple):
+    """What is known of a class: a form, the shapes of its parameters, and what could not be found out."""
+
+    form: Form
+    shapes: Shapes
+    unknown: Sequence[str] = ()  # the arguments of its constructor that say nothing
+    problem: str = ""
+    returned: Any = None  # what a call returned
+
+
+def adapter_of(given: Any, spec: str) -> str:
+    """Return the text of a file with an adapter for a class or a function, called ``file.py:name`` or ``module:name``.
+
+    What could not be found out is marked with ``MARK``.
+    """
+    place, _, name = spec.rpartition(":")
+    title = f'"""{name} as torch\'s layer. Check it with: rnn-harness check THIS_FILE.py:layer"""'
+    imported = f"from {Path(place).stem if place.endswith('.py') else place} import {name.partition('.')[0]}"
+    if not hasattr(given, "load_state_dict"):
+        return "\n".join([title, "", imported, "", "", *_function(given, name), ""])
+    drawn = _drawn(given, spec)
+    form = drawn.form
+    torch = ["import torch"] * bool(form.replaced or form.is_cell or form.listed or form.layered)
+    parts = [_build(drawn, name)]
+    made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
+    if drawn.shapes:
+        parts += [_weights(drawn), _call(drawn)]
+        made = f"harness.adapt(build, weights, call{_offers(form)})"
+    lines = [title, "", *torch, imported, "", "import harness"]
+    for part in parts:
+        lines += ["", "", *part]
+    return "\n".join([*lines, "", "", f"layer = {made}", ""])
+
+
+def _function(given: Any, name: str) -> Iterator[str]:
+    """Write a function that calls a NumPy class, or a function with a signature of its own."""
+    yield "def layer(x, h0, weights, config):"
+    yield "    # x is (T, N, input_size); h0, (layers * directions, N, hidden_size); an LSTM takes c0, too"
+    yield '    # weights["weight_ih_l0"] is (rows, input_size), ["weight_hh_l0"] (rows, hidden_size),'
+    yield '    # ["bias_ih_l0"] and ["bias_hh_l0"] (rows,), each as nn.RNN, nn.GRU or nn.LSTM has it'
+    called = name
+    if inspect.isclass(given):
+        found = constructor(given)
+        form, unknown = found if found is not None else (None, ("...",))
+        first, named = ([], {}) if form is None else form.given("config.input_size", "config.hidden_size", "7")
+        given_ = [*first, *(f"{own}={text}" for own, text in named.items()), *(f"{one}=..." for one in unknown)]
+        yield f"    own = {name}({', '.join(given_)})" + f"  {MARK} its arguments" * bool(unknown)
+        with suppress(Exception):
+            layer = given(*(form.given(5, 3, 7)[0] if form is not None else []))
+            for path, array in parameters_held(layer).items():
+                where = "".join(f".{one}" if i == 0 else f"[{one!r}]" for i, one in enumerate(path))
+                yield f"    own{where} = ...  {MARK} {array.shape} of input_size=5, hidden_size=3"
+        method = next((one for one in METHODS if has_method(given, one)), "forward")
+        called, given = f"own.{method}", getattr(given, method, lambda x: x)
+    parameters = [one for one in inspect.signature(given).parameters.values() if one.name != "self"]
+    needed = [one.name for one in parameters if one.default is one.empty]
+    known = {"x": "x", "h0": "h0", "hidden_size": "config.hidden_size", "input_size": "config.input_size"}
+    yield f"    returned = {called}("
+    for own in needed:
+        text = known.get(own, "x" if own in X else "...")
+        yield f"        {own}={text}," + f"  {MARK} of x, h0, weights" * (text == "...")
+    yield "    )"
+    yield f"    output, h_n = returned  {MARK} output (T, N, hidden_size), h_n (layers * directions, N, hidden_size)"
+    yield "    return output, h_n"
+
+
+def _drawn(factory: Any, spec: str) -> _Drawn:
+    try:
+        form = constructed(factory, spec)
+    except SubjectError:
+        found = constructor(factory)
+        if found is None:
+            raise
+        return _Drawn(found[0], {}, found[1])
+    try:
+        sizes, shapes = parameters_of_plain(factory, form)
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+        return _Drawn(form, {}, problem=f"with these arguments it raises {type(error).__name__}: {error}")
+    try:
+        read = form_of(factory, spec)
+    except SubjectError as error:
+        roles: Roles | None = None
+        with suppress(SubjectError):
+            roles = roles_of(shapes, sizes, spec)
+        if roles is not None:
+            form = replace(form, names=roles.names, conventions=roles.conventions, zeros=roles.zeros, kept=roles.rest)
+        return _Drawn(form, shapes, problem=str(error).removeprefix(f"{spec}: ").partition("\n")[0])
+    if read is None or read.drop_in:
+        raise SubjectError(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")
+    try:
+        return _Drawn(read, shapes, returned=returned_by(factory, read, sizes))
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+        return _Drawn(read, shapes, problem=f"a call raises {type(error).__name__}: {error}")
+
+
+def _build(drawn: _Drawn, name: str) -> Iterator[str]:
+    form = drawn.form
+    first, named = form.given("config.input_size", "config.hidden_size", "7")
+    options = {own: f"config.{option}" for option, own in form.takes.items() if option in OPTIONS}
+    options = {own: text for own, text in options.items() if own != "batch_first"}
+    given = [*first, *(f"{own}={text}" for own, text in {**named, **options}.items())]
+    yield "def build(config):"
+    if drawn.shapes and not form.replaced:
+        yield f"    return {name}({', '.join(given)})"
+        return
+    if drawn.unknown:
+        yield f"    module = {name}("
+        yield from (f"        {one}," for one in given)
+        yield from (f"        {one}=...,  {MARK} it is no size and no option of nn.RNN's" for one in drawn.unknown)
+        yield "    )"
+    else:
+        wrong = f"  {MARK} {drawn.problem}" * (not drawn.shapes)
+        yield f"    module = {name}({', '.join(given)}){wrong}"
+    yield from (f"    module.{part} = torch.nn.Identity()" for part in form.replaced)
+    yield "    return module"
+
+
+def _weights(drawn: _Drawn) -> Iterator[str]:
+    """Write what each parameter holds, with its shape at input_size=5 and hidden_size=3."""
+    texts = weights_of(drawn.form)
+    yield "weights = {"
+    known, gone = _names_at_once(drawn.form, texts), tuple(f"{part}." for part in drawn.form.replaced)
+    for own, shape in drawn.shapes.items():
+        if own in known or own.startswith(gone or "?"):
+            continue
+        if drawn.returned is not None:
+            yield f'    "{own}": "{KEPT}",'
+        else:
+            yield f'    "{own}": "",  {MARK} {shape} of input_size=5, hidden_size=3'
+    yield from (f'    "{own}": "{text}",' for own, text in texts.items())
+    yield "}"
+
+
+def _names_at_once(form: Form, texts: Mapping[str, str]) -> set[str]:
+    """Return the names of the parameters of the first layer that the texts are about."""
+    found = set()
+    for own in texts:
+        number = next((one for one in NUMBERS if one in own), "")
+        found.add(own.replace(number, str(form.first)) if number else own)
+    return found
+
+
+def weights_of(form: Form) -> dict[str, str]:
+    """Return the texts of ``adapt``'s weights for a form."""
+    places = form.places if "bidirectional" in form.takes else LAYERS
+    number = next(one for one, at in NUMBERS.items() if at == (places, form.first))
+    turn = ".T" * form.conventions.transposed
+    texts: dict[str, list[str]] = {}
+    for role, blocks in form.names.items():
+        for block in blocks:
+            rows = f"[{block.gates}]" * (block.gates != form.cell.gates)
+            reverse = "_reverse" * role.endswith("_reverse")
+            terms = [role.removesuffix("_reverse")]
+            if form.conventions.one_bias and terms[0] == "bias_ih":
+                terms.append("bias_hh")
+            own = texts.setdefault(block.own.replace("{}", number), [])
+            own += [f"{term}{reverse}{rows}{turn * term.startswith('weight')}" for term in terms]
+    for terms in texts.values():
+        if form.joined == H_FIRST and len(terms) > 1 and terms[0].startswith("weight"):
+            terms.reverse()
+    said = {own: (", " if of[0].startswith("weight") else " + ").join(of) for own, of in texts.items()}
+    return {**said, **dict.fromkeys(form.zeros, ZERO), **dict.fromkeys(form.kept, KEPT)}
+
+
+def _call(drawn: _Drawn) -> Iterator[str]:
+    form = drawn.form
+    states = [_SHORT[name] for name in form.cell.final]
+    taken = form.offers.get("hx", (True,))
+    optional = "=None" * (False in taken and not form.is_cell)
+    arguments = ["x", *(f"{one}{optional}" for one in states)] if True in taken or form.is_cell else ["x"]
+    yield f"def call(module, {', '.join(arguments)}):"
+    batch = "" if form.unbatched else "N, "
+    yield f"    # x is (T, {batch}input_size); {' and '.join(states)}, (layers * directions, {batch}hidden_size)"
+    if drawn.returned is None:
+        for line in filter(None, [drawn.problem]):
+            yield f"    # {line}"
+        yield f"    output, {', '.join(form.cell.final)} = module({', '.join(['x', *states])})  {MARK} as it is called"
+        yield f"    return output, {', '.join(form.cell.final)}"
+    elif form.is_cell:
+        yield from _loop(drawn, states)
+    else:
+        yield from _at_once(drawn, states if True in taken else [], optional=False in taken)
+
+
+def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
+    form = drawn.form
+    yield f"    {', '.join(states)}, outputs = {', '.join(f'{one}[0]' for one in states)}, []"
+    yield "    for step in x:"
+    given = (
+        ", ".join(["step", *form.passed(states)]) if form.apart or len(states) == 1 else f"step, ({', '.join(states)})"
+    )
+    names = iter(_SHORT.get(name, "_") for name in form.returns)
+    yield f"        {_targets(drawn.returned, names, form)} = module({given})"
+    yield "        outputs.append(h)"
+    yield f"    return torch.stack(outputs), {', '.join(f'{one}[None]' for one in states)}"
+
+
+def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterator[str]:
+    form = drawn.form
+    if optional and (form.flat or len(states) > 1):
+        yield f"    if {states[0]} is None:"
+        yield from (f"    {line}" for line in _answer(drawn, []))
+    yield from _answer(drawn, states)
+
+
+def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
+    form, turned = drawn.form, drawn.form.conventions.batch_first
+    x = "x.transpose(0, 1)" if turned else "x"
+    passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else one for one in states]
+    if form.by_layer and states:
+        passed = [f"list(zip({', '.join(passed)}))"]
+    elif len(passed) > 1 and not form.apart:
+        passed = [f"({', '.join(passed)})"]
+    names = iter(name or "_" for name in form.returns)
+    values = ".values()" * isinstance(drawn.returned, Mapping)
+    yield f"    {_targets(drawn.returned, names, form)} = module({', '.join([x, *passed])}){values}"
+    output = "output" if "output" in form.returns else "None"
+    if form.by_layer:
+        pair = ", ".join(form.cell.final)
+        yield f"    {pair} = (torch.stack(of) for of in zip(*states))"
+    if form.listed:
+        output = "torch.stack(output)"
+    if form.rows:
+        output = f"output.reshape({'x.shape[1], x.shape[0]' if turned else '*x.shape[:2]'}, -1)"
+    output += ".transpose(0, 1)" * (turned and output != "None")
+    rows = "[None]" * form.flat_h_n
+    if form.layered:
+        yield from (f"    {name} = torch.stack({name})" for name in form.cell.final if name in form.returns)
+    if "h_n" in form.returns:
+        found = [f"{name}{rows}" if name in form.returns else "None" for name in form.cell.final]
+    elif "last" in form.returns:
+        found = ["last[None]"]
+    elif form.h_n_is_last:
+        found = [f"{output}[-1:]", *["None"] * (len(form.cell.final) - 1)]
+    else:
+        found = ["None"] * len(form.cell.final)
+    yield f"    return {output}, {', '.join(found)}"
+
+
+def _targets(returned: Any, names: Iterator[str], form: Form) -> str:
+    """Return the targets that what a call returned is assigned to."""
+    if isinstance(returned, tuple | list) and form.by_layer and isinstance(returned[0], tuple | list):
+        return "states"
+    if isinstance(returned, Mapping):
+        returned = tuple(returned.values())
+    if (
+        isinstance(returned, tuple | list)
+        and not (form.layered and is_layered(returned))
+        and not (form.listed and len(returned) > 3)
+    ):
+        parts = [_targets(one, names, form) for one in returned]
+        return f"({', '.join(parts)})" if len(parts) > 1 else f"[{parts[0]}]"
+    return next(names)
+
+
+def _offers(form: Form) -> str:
+    more = {name: form.offers[name] for name in ("nonlinearity", "input_size", "hidden_size") if _narrow(form, name)}
+    more |= {"batched": (False,)} if form.unbatched else {}
+    return f", offers={more}" if more else ""
+
+
+def _narrow(form: Form, name: str) -> bool:
+    return name in form.offers and name not in form.takes and form.offers[name] != ("tanh",)

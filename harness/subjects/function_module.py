@@ -1,0 +1,214 @@
+"""function_module: a function with a signature of its own as a class of modules, whose parameters are its arguments.
+
+What each argument is, is told by its name as far as x, states and biases go, and otherwise by its shape: of the shapes
+that the weights may have, the first with which they are one layer's and a call answers as a layer does are taken.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from harness.space.parts import CELL_OF
+from harness.subjects.numpy_module import to_numpy, to_torch
+
+# The words in the names of arguments that are x, states, weights in one argument, and a size.
+X: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
+STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
+STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
+HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
+SIZE: Final = {"size", "dim", "units", "n"}
+
+OUTPUTS: Final = 7  # of an output layer
+
+_WORD: Final = re.compile(r"[A-Za-z]+\d*")
+_MOST: Final = 5  # weights whose shapes are tried one by one; of more, those whose names differ in the end are alike
+
+Shape = tuple[str, ...]  # its sizes: I, H, G * H as R, or both as B
+_MATRICES: Final[tuple[Shape, ...]] = (("R", "I"), ("I", "R"), ("R", "H"), ("H", "R"), ("R", "B"), ("B", "R"))
+_VECTORS: Final[tuple[Shape, ...]] = (("R",), ("1", "R"), ("R", "1"))
+
+
+class _Anything:
+    """What takes the place of every array until it is known which there are: whatever is done to it gives it."""
+
+    shape, ndim = (4, 2, 5), 3
+
+    def _itself(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    __array_ufunc__ = __array_function__ = __call__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = _itself
+    __mul__ = __rmul__ = __matmul__ = __rmatmul__ = __truediv__ = __rtruediv__ = __neg__ = __pow__ = __rpow__ = _itself
+
+    def __setitem__(self, *_: Any) -> None: ...
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    @classmethod
+    def __torch_function__(cls, *_: Any, **__: Any) -> Any:
+        return cls()
+
+
+class _Signature(NamedTuple):
+    """The arguments of a function by what they are."""
+
+    x: str
+    states: tuple[str, ...]
+    weights: tuple[str, ...]  # its arguments, or what one argument holds
+    held: str = ""  # the argument that holds them
+    by_key: bool = False  # it is a dict
+    sizes: tuple[str, ...] = ()  # the arguments that are hidden_size
+
+
+def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
+    """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
+    if (signature := _signature(function)) is None:
+        return
+    # From many gates to few: three rows of a GRU may be taken for one row of three units, but not the other way round.
+    for gates, shapes in product(sorted(CELL_OF, reverse=True), _shapes(signature.weights)):
+        for numpy in (True, False):
+            yield _module_of(function, signature, shapes, gates, numpy=numpy)
+
+
+def _shapes(names: Sequence[str]) -> Iterator[dict[str, Shape]]:
+    """Yield the shapes that weights may have, those first in which all are of the layer, and no output layer is."""
+    biases = [name for name in names if "b" in name.lower()[:1] or "bias" in name.lower()]
+    matrices = [name for name in names if name not in biases]
+    yield from _of_layer(matrices, biases)
+    if len(matrices) > 1:
+        head = [matrices[-1], *biases[-1:]]
+        for of in _of_layer(matrices[:-1], biases[:-1]):
+            turned = not {*of.values()}.isdisjoint({_MATRICES[1], _MATRICES[5]})
+            vector = next((shape for name, shape in of.items() if name in biases), ("R",))
+            shapes = [("H", "O") if turned else ("O", "H"), tuple("O" if size == "R" else size for size in vector)]
+            yield of | dict(zip(head, shapes, strict=False))
+
+
+def _of_layer(matrices: Sequence[str], biases: Sequence[str]) -> Iterator[dict[str, Shape]]:
+    """Yield the shapes of the matrices and biases of a layer; many names that differ in the end have the same shape."""
+    many = len(matrices) + len(biases) > _MOST
+    groups = {name: re.sub(r"[A-Za-z]\d*$", "", name) or name if many else name for name in matrices}
+    every = list(dict.fromkeys(groups.values()))
+    for vector in _VECTORS:
+        choices = sorted(product((*_MATRICES, vector), repeat=len(every)), key=lambda chosen: chosen.count(vector))
+        for chosen in choices:  # a bias may have another name, which is tried last
+            if _is_layer({*chosen} - {vector}):
+                of = dict(zip(every, chosen, strict=True))
+                yield {**{name: of[group] for name, group in groups.items()}, **dict.fromkeys(biases, vector)}
+
+
+def _is_layer(shapes: set[Shape]) -> bool:
+    """Tell whether matrices of some shapes may be those of a layer, all of them turned or none."""
+    return shapes in ({_MATRICES[0], _MATRICES[2]}, {_MATRICES[1], _MATRICES[3]}, {_MATRICES[4]}, {_MATRICES[5]})
+
+
+def _signature(function: Callable[..., Any]) -> _Signature | None:
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return None
+    words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    x = next((name for name in needed if words[name] & X), "")
+    states = [one.name for one in parameters if words[one.name] & (STATES | STATES_OF_C) and one.name != x]
+    states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]
+    left = [name for name in needed if name not in {x, *states}]
+    optional = [one.name for one in parameters if one.default is None and words[one.name] & {"b", "bias"}]
+    sizes = tuple(name for name in left if words[name] & SIZE and words[name] & {"h", "hidden", "units", "size"})
+    left = [name for name in left if name not in sizes]
+    if not x or not left:
+        return None
+    if len(left) == 1 and (words[left[0]] & HELD):
+        held, by_key = _held(function, x, states, left[0], sizes)
+        return _Signature(x, tuple(states), held, left[0], by_key, sizes) if held else None
+    return _Signature(x, tuple(states), (*left, *optional), sizes=sizes)
+
+
+def _held(
+    function: Callable[..., Any], x: str, states: Sequence[str], name: str, sizes: Sequence[str]
+) -> tuple[tuple[str, ...], bool]:
+    """Return the names of what one argument holds, by the keys that a call asks for, or as the source unpacks it."""
+    keys: dict[str, Any] = {}
+    anything = dict.fromkeys((x, *states), _Anything())
+    for _ in range(64):
+        try:
+            function(**anything, **dict.fromkeys(sizes, 3), **{name: keys})
+        except KeyError as error:
+            key = error.args[0] if error.args else None
+            if not isinstance(key, str) or key in keys:
+                break
+            keys[key] = _Anything()
+        except Exception:  # noqa: BLE001 - it knows what it was given
+            break
+        else:
+            break
+    if keys:
+        return tuple(keys), True
+    with suppress(OSError, TypeError, SyntaxError):
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == name:
+                [target] = node.targets
+                if isinstance(target, ast.Tuple | ast.List):
+                    return tuple(one.id for one in target.elts if isinstance(one, ast.Name)), False
+    return (), False
+
+
+def _module_of(
+    function: Callable[..., Any], signature: _Signature, shapes: Mapping[str, Shape], gates: int, *, numpy: bool
+) -> type[torch.nn.Module]:
+    class FunctionModule(torch.nn.Module):
+        """The module of a function."""
+
+        forward_only = numpy
+
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+            alone = sum(shape in _MATRICES for shape in shapes.values()) > 2  # a matrix for each gate
+            sizes = {"I": input_size, "H": hidden_size, "B": input_size + hidden_size, "O": OUTPUTS, "1": 1}
+            sizes["R"] = hidden_size * (1 if alone else gates)
+            self._size = hidden_size
+            for name in signature.weights:  # in their order, which may tell which bias is which
+                shape = shapes[name]
+                parameter = torch.nn.Parameter(torch.empty([sizes[one] for one in shape]))
+                self.register_parameter(name, parameter)
+
+        def forward(self, *given: Any) -> Any:
+            if len(given) > 1 + len(signature.states):
+                raise TypeError("more states than it takes")
+            own = dict(self.named_parameters())
+            if numpy:
+                with torch.no_grad():
+                    given = tuple(to_numpy(one) for one in given)
+                    own = {name: to_numpy(one) for name, one in own.items()}
+            named: dict[str, Any] = own
+            if signature.held:
+                named = {signature.held: own if signature.by_key else [own[name] for name in signature.weights]}
+            named |= dict.fromkeys(signature.sizes, self._size)
+            returned = function(**dict(zip((signature.x, *signature.states), given, strict=False)), **named)
+            return to_torch(returned) if numpy else returned
+
+    parameters = inspect.signature(function).parameters
+    taken = [parameters[name] for name in (signature.x, *signature.states)]
+    self_ = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in taken]
+    needed.sort(key=lambda one: one.default is not one.empty)
+    FunctionModule.forward.__signature__ = inspect.Signature([self_, *needed])  # type: ignore[attr-defined]
+    FunctionModule.__name__, FunctionModule.__qualname__ = function.__name__, function.__qualname__
+    return FunctionModule

@@ -1,0 +1,239 @@
+"""Tests of adapters: what they say is what is compared, the command writes them, and what makes no sense is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness import RNNConfig, Verdict, adapt, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.space.errors import UsageError
+from harness.subjects.adapter import MARK
+from harness.subjects.adapter_file import adapter_of
+from harness.subjects.protocol import SubjectError, scope_of
+
+FORWARD = RNNConfig(4, 3, T=4, N=2)
+BACK = RNNConfig(4, 3, T=4, N=2, loss="both")
+
+
+class Options:
+    def __init__(self, inputs: int, units: int) -> None:
+        self.inputs, self.units = inputs, units
+
+
+class OfOptions(nn.Module):
+    """A layer whose constructor takes an object, with transposed weights, biases (H, 1) and a readout beside."""
+
+    forgets = False
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.Wx = nn.Parameter(torch.randn(options.inputs, options.units))
+        self.Wh = nn.Parameter(torch.randn(options.units, options.units))
+        self.b = nn.Parameter(torch.zeros(options.units, 1))
+        self.out = nn.Linear(options.units, 2)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        states = []
+        for t in range(x.shape[1]):
+            h = torch.tanh(x[:, t] @ self.Wx + h @ self.Wh + (0 if self.forgets else self.b.T))
+            states.append(h)
+        return self.out(h), torch.stack(states, 1), h
+
+
+class OfOptionsForgetful(OfOptions):
+    forgets = True
+
+
+WEIGHTS = {
+    "Wx": "weight_ih.T",
+    "Wh": "weight_hh.T",
+    "b": "bias_ih + bias_hh",
+    "out.weight": "kept",
+    "out.bias": "kept",
+}
+
+
+def call(module: nn.Module, x: Any, h: Any) -> Any:
+    _, output, h_n = module(x.transpose(0, 1), h[0])
+    return output.transpose(0, 1), h_n[None]
+
+
+def build_of(layer: Any) -> Any:
+    return lambda config: layer(Options(config.input_size, config.hidden_size))
+
+
+def verdicts(subject: Any, *configs: RNNConfig) -> set[Verdict]:
+    return {check_agreement(subject, draw(config, "normal", 1)).verdict for config in configs}
+
+
+@pytest.mark.parametrize("parts", [(WEIGHTS, call), (WEIGHTS,), ()], ids=["all", "no call", "build alone"])
+def test_a_class_is_compared_as_its_adapter_says(parts: tuple[Any, ...]) -> None:
+    right, wrong = (as_subject(adapt(build_of(layer), *parts), "mine") for layer in (OfOptions, OfOptionsForgetful))
+    own = {} if len(parts) > 1 else {"batch_first": True}  # of its own call, only h_n is compared
+    configs = [FORWARD.replace(hx=True, **own), BACK.replace(hx=True, loss="both" if len(parts) > 1 else "h_n", **own)]
+
+    assert verdicts(right, *configs) == {Verdict.AGREES}
+    assert verdicts(wrong, *configs) == {Verdict.DISAGREES}
+
+
+def test_what_a_call_returns_is_compared_and_nothing_else() -> None:
+    calls = (lambda module, x, h: (call(module, x, h)[0], None), lambda module, x, h: (None, call(module, x, h)[1]))
+    one, other = (as_subject(adapt(build_of(OfOptions), WEIGHTS, of), "mine") for of in calls)
+
+    for subject, missing in ((one, "h_n"), (other, "output")):
+        outcome = subject.run(draw(FORWARD.replace(hx=True), "normal", 1))
+        assert missing not in outcome.arrays
+        assert outcome.not_returned == (missing,)
+    assert scope_of(one).hx == (True,)
+
+
+def test_what_build_does_not_read_is_not_varied() -> None:
+    def build(config: Any) -> Any:
+        return nn.LSTM(config.input_size, config.hidden_size, config.num_layers, bidirectional=config.bidirectional)
+
+    numbers = {"weight_ih_l{layer}": "weight_ih", "weight_hh_l{layer}": "weight_hh"}
+    numbers |= {"bias_ih_l{layer}": "bias_ih", "bias_hh_l{layer}": "bias_hh"}
+    weights = numbers | {f"{own}_reverse": f"{text}_reverse" for own, text in numbers.items()}
+
+    def lstm(module: Any, x: Any, h: Any, c: Any) -> Any:
+        output, (h_n, c_n) = module(x, (h, c))
+        return output, h_n, c_n
+
+    scope = scope_of(subject := as_subject(adapt(build, weights, lstm), "mine"))
+    deep = RNNConfig(4, 3, T=4, N=2, num_layers=2, bidirectional=True, hx=True, loss="both", cell="LSTM")
+
+    assert ({*scope.num_layers} > {1}, {*scope.bidirectional}, {*scope.bias}) == (True, {False, True}, {True})
+    assert verdicts(subject, deep) == {Verdict.AGREES}
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({**WEIGHTS, "W": "weight_ih"}, "the module has no W; its parameters are Wx (5, 3), "),
+        ({"Wx": "weight_ih.T"}, "Wh, b, out.weight, out.bias are not named; expected weight_ih, "),
+        ({**WEIGHTS, "b": "bias"}, "weights['b']='bias': expected weight_ih, "),
+        ({**WEIGHTS, "Wh": "weight_hh[rz].T"}, "2 gates, r, z: expected those of nn.RNN (h), nn.GRU (r, z, n), "),
+    ],
+)
+def test_weights_that_say_nothing_are_refused(weights: dict[str, str], said: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        as_subject(adapt(build_of(OfOptions), weights, call), "mine")
+
+    assert said in str(caught.value)
+
+
+def test_arguments_that_make_no_sense_are_refused() -> None:
+    for wrong in ({"build": 3}, {"call": 3}, {"weights": 3}, {"offers": {"layers": (1,)}}):
+        with pytest.raises(UsageError):
+            adapt(**{"build": build_of(OfOptions), **wrong})
+    with pytest.raises(SubjectError, match="build returned list: "):
+        as_subject(adapt(lambda _config: []), "mine")
+    with pytest.raises(SubjectError, match=r"call\(module, …\) on \(4, 2, 5\) raises TypeError"):
+        as_subject(adapt(build_of(OfOptions), WEIGHTS, lambda module, x: module(x)), "mine")
+
+
+LAYERS = '''
+import torch
+from torch import nn
+
+class Cell(nn.Module):
+    """A cell of gates side by side, its state first."""
+    def __init__(self, units, features):
+        super().__init__()
+        self.gates = nn.Linear(units + features, 4 * units)
+    def forward(self, x, state=None):
+        h, c = (x.new_zeros(len(x), self.gates.out_features // 4),) * 2 if state is None else state
+        i, f, g, o = self.gates(torch.cat([h, x], 1)).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return h, (h, c)
+
+class Stack(nn.Module):
+    def __init__(self, n_in, n_hid, depth=2):
+        super().__init__()
+        self.cells = nn.ModuleList(nn.RNNCell(n_in if k == 0 else n_hid, n_hid) for k in range(depth))
+    def forward(self, x, states):
+        outputs, states = [], list(states)
+        for step in x:
+            for k, cell in enumerate(self.cells):
+                step = states[k] = cell(step, states[k])
+            outputs.append(step)
+        return torch.stack(outputs), states
+
+class Both(nn.Module):
+    def __init__(self, mode, n_in, n_hid):
+        super().__init__()
+        self.fwd = nn.RNN(n_in, n_hid, batch_first=True, nonlinearity=mode)
+        self.bwd = nn.RNN(n_in, n_hid, batch_first=True, nonlinearity=mode)
+    def forward(self, x):
+        return {"out": torch.cat([self.fwd(x)[0], self.bwd(x.flip(1))[0].flip(1)], 2)}
+
+class Single(nn.Module):
+    def __init__(self, n_in, n_hid, classes):
+        super().__init__()
+        self.i2h, self.h2h, self.fc = nn.Linear(n_in, n_hid), nn.Linear(n_hid, n_hid), nn.Linear(n_hid, classes)
+    def forward(self, seq, h):
+        steps = []
+        for x in seq:
+            h = torch.relu(self.i2h.weight @ x + self.i2h.bias + self.h2h(h))
+            steps.append(h)
+        return self.fc(torch.stack(steps)), h
+'''
+
+WRONG = {
+    "Cell": ("torch.sigmoid(f) * c", "torch.sigmoid(i) * c"),
+    "Stack": ("cell(step, states[k])", "cell(step, states[0])"),
+    "Both": (".flip(1)], 2", "], 2"),
+    "Single": ("torch.relu(", "torch.sin("),
+}
+
+
+def subjects_of(folder: Path, text: str, name: str) -> list[Any]:
+    """Return a class as it is read, and as the adapter that is written of it."""
+    folder.mkdir()
+    stem = f"layers_{folder.name}"
+    (folder / f"{stem}.py").write_text(text)
+    sys.path.insert(0, str(folder))
+    try:
+        spec = f"{folder}/{stem}.py:{name}"
+        (folder / "adapter.py").write_text(written := adapter_of(getattr(__import__(stem), name), spec))
+        assert MARK not in written
+        return [as_subject(one) for one in (spec, f"{folder}/adapter.py:layer")]
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_adapter_that_is_written_compares_what_is_read(tmp_path: Path, name: str) -> None:
+    right = subjects_of(tmp_path / f"right_{name}", LAYERS, name)
+    wrong = subjects_of(tmp_path / f"wrong_{name}", LAYERS.replace(*WRONG[name]), name)
+
+    for subject, verdict in [*((one, Verdict.AGREES) for one in right), *((one, Verdict.DISAGREES) for one in wrong)]:
+        scope = scope_of(subject)
+        names = ("bidirectional", "batch_first", "cell", "nonlinearity", "batched")
+        plain: dict[str, Any] = {one: getattr(scope, one)[0] for one in names}
+        plain |= {"hx": scope.hx[-1], "num_layers": 1 + (2 in scope.num_layers), "N": 1 + plain["batched"]}
+        assert verdicts(subject, RNNConfig(5, 3, T=4, **plain)) == {verdict}, subject.name
+
+
+def test_what_is_not_filled_in_is_said_line_by_line(tmp_path: Path) -> None:
+    layer = "class Mine(torch.nn.Module):\n    def __init__(self, cfg, a, b, c, d):\n        pass\n"
+    (tmp_path / "options_layer.py").write_text(f"import torch\n{layer}")
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()"]
+    run = [*command, "adapt", f"{tmp_path}/options_layer.py:Mine"]
+    (tmp_path / "adapter.py").write_text(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+
+    with pytest.raises(SubjectError) as caught:
+        as_subject(f"{tmp_path}/adapter.py:layer")
+
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("not all is filled in")
+    assert all(line.startswith("line ") for line in lines[1:])
+    assert len(lines) > 1

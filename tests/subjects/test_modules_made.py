@@ -1,0 +1,136 @@
+"""Tests of NumPy classes, and of functions with signatures of their own: they are read as classes of modules are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.subjects.protocol import SubjectError, scope_of
+
+PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64")
+
+
+def sigmoid(a: Any) -> Any:
+    return 1 / (1 + np.exp(-a))
+
+
+class Rows:
+    """A class with its gradients and a state beside its weights, which returns the states and a cache."""
+
+    forgets = False
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.Wx, self.Wh = np.ones((n_in, n_hidden)), np.ones((n_hidden, n_hidden))
+        self.b, self.h = np.zeros(n_hidden), np.zeros(n_hidden)
+        self.dWx, self.dWh, self.db = (np.zeros_like(one) for one in (self.Wx, self.Wh, self.b))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        out = []
+        for step in x:
+            h = np.tanh(step @ self.Wx + h @ self.Wh + (0 if self.forgets else self.b))
+            out.append(h)
+        return np.stack(out), h, "cache"
+
+
+class RowsForgetful(Rows):
+    forgets = True
+
+
+class Columns:
+    """A cell of column vectors, its weights in a dict."""
+
+    def __init__(self, n_hidden: int, n_in: int) -> None:
+        self.p = {"W": np.zeros((n_hidden, n_in)), "U": np.zeros((n_hidden, n_hidden)), "b": np.zeros((n_hidden, 1))}
+
+    def step(self, x: Any, h: Any) -> Any:
+        return np.tanh(self.p["W"] @ x + self.p["U"] @ h + self.p["b"])
+
+
+class ColumnsTurned(Columns):
+    def step(self, x: Any, h: Any) -> Any:
+        return np.tanh(self.p["W"] @ x + self.p["U"].T @ h + self.p["b"])
+
+
+def batch_first(x: Any, h0: Any, Wx: Any, Wh: Any, b: Any) -> Any:
+    states, cache = [h0], []
+    for t in range(x.shape[1]):
+        states.append(np.tanh(x[:, t] @ Wx + states[-1] @ Wh + b))
+        cache.append((states[-2], states[-1], Wx, Wh))
+    return np.stack(states[1:], 1), cache
+
+
+def batch_first_late(x: Any, h0: Any, Wx: Any, Wh: Any, b: Any) -> Any:
+    output, cache = batch_first(x, h0, Wx, Wh, b)
+    return np.concatenate([h0[:, None], output[:, :-1]], 1), cache
+
+
+def by_gate(x: Any, h: Any, c: Any, params: Any) -> Any:
+    out = []
+    for t in range(len(x)):
+        i, f, o = (sigmoid(x[t] @ params[f"W{g}"] + h @ params[f"U{g}"] + params[f"b{g}"]) for g in "ifo")
+        g = np.tanh(x[t] @ params["Wg"] + h @ params["Ug"] + params["bg"])
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        out.append(h)
+    return np.stack(out), h, c
+
+
+def by_gate_swapped(x: Any, h: Any, c: Any, params: Any) -> Any:
+    return by_gate(x, h, c, {**params, "Ui": params["Uf"], "Uf": params["Ui"]})
+
+
+def with_readout(inputs: Any, state: Any, params: Any) -> Any:
+    W_xh, W_hh, b_h, W_hq, b_q = params
+    (H,) = state
+    outputs = []
+    for X in inputs:
+        H = torch.tanh(X @ W_xh + H @ W_hh + b_h)
+        outputs.append(H @ W_hq + b_q)
+    return torch.cat(outputs, 0), (H,)
+
+
+def with_readout_relu(inputs: Any, state: Any, params: Any) -> Any:
+    W_xh, W_hh, b_h, W_hq, b_q = params
+    (H,) = state
+    for X in inputs:
+        H = torch.tanh(X @ W_xh + torch.relu(H) @ W_hh + b_h)
+    return (H @ W_hq + b_q).repeat(len(inputs), 1), (H,)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "fields"),
+    [
+        (Rows, RowsForgetful, {}),
+        (Columns, ColumnsTurned, {}),
+        (batch_first, batch_first_late, {"batch_first": True}),
+        (by_gate, by_gate_swapped, {"cell": "LSTM"}),
+        (with_readout, with_readout_relu, {"dtype": "float32", "loss": "h_n"}),
+    ],
+)
+def test_what_is_right_agrees_and_what_is_wrong_does_not(right: Any, wrong: Any, fields: dict[str, Any]) -> None:
+    case = draw(PLAIN.replace(hx=True, **fields), "normal", 1)
+
+    assert check_agreement(as_subject(right), case).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
+
+
+def test_numpy_is_compared_forward_only_and_torch_backward_as_well() -> None:
+    assert {*scope_of(as_subject(Rows)).loss} == {None}
+    assert {*scope_of(as_subject(with_readout)).loss} > {None}
+
+
+def test_its_gradients_and_states_are_no_parameters() -> None:
+    assert as_subject(Rows).capabilities.read_as.startswith("Wx as weight_ih.T, Wh as weight_hh.T, b as bias_ih + ")
+
+
+def test_a_function_that_calls_nothing_like_a_layer_is_refused_as_before() -> None:
+    def other(x: Any, table: Any) -> Any:
+        return x @ table
+
+    with pytest.raises(SubjectError, match="takes table, which is not passed"):
+        as_subject(other)
