@@ -50,6 +50,7 @@ from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.small_check import ByCheck, ByIdentified, Cause, Question
 from harness.diagnosis.special import special_of
 from harness.diagnosis.stale import stale_of
+from harness.diagnosis.unwritten import unwritten_of
 from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
@@ -205,11 +206,18 @@ class Investigation:
         if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
             with suppress(Hang, Late):
                 if finding.result.nondeterministic:
-                    subject = Guarded(self.subject, until)
-                    explanation = Explanation(answers=answers_of(subject, finding.case))
+                    explanation = self._wavering(finding, scope, until)
                 else:
                     explanation = self._explained(finding, scope, until)
         return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
+
+    def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
+        """Return what can be said of a subject that gives two answers to one question."""
+        observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
+        question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
+        if (cause := unwritten_of(question)) is not None:
+            return Explanation(Diagnosis(cause))
+        return Explanation(answers=answers_of(observations.subject, finding.case))
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
@@ -399,7 +407,7 @@ def _redeclared(asked: Question) -> Cause | None:
 
 SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
-CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, special_of, roundings_of)
+CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, special_of, roundings_of)
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:

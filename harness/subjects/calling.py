@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from types import TracebackType
 from typing import Any
 
@@ -66,6 +66,35 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - the user's own
         return ""
+
+
+@contextmanager
+def filled(number: float) -> Iterator[None]:
+    """Have the arrays that NumPy and torch make without numbers hold a number, as far as the user's code makes them."""
+    torch = sys.modules.get("torch")
+    owners = [(np, "empty"), (np, "empty_like")]
+    owners += [] if torch is None else [(torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")]
+    before = [(owner, name, getattr(owner, name)) for owner, name in owners]
+    for owner, name, make in before:
+        setattr(owner, name, _filling(make, number))
+    try:
+        yield
+    finally:
+        for owner, name, make in before:
+            setattr(owner, name, make)
+
+
+def _filling(make: Callable[..., Any], number: float) -> Callable[..., Any]:
+    def filling(*given: Any, **named: Any) -> Any:
+        made = make(*given, **named)
+        if isinstance(made, np.ndarray):
+            if made.dtype.kind == "f":
+                made.fill(number)
+        elif made.is_floating_point():
+            made.data.fill_(number)
+        return made
+
+    return filling
 
 
 def by_name(returned: Any, config: RNNConfig, *, readout: bool | None = None) -> dict[str, Any]:

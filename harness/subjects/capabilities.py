@@ -127,6 +127,8 @@ class Capabilities:
     ``None`` if it cannot tell."""
     # Does what ``run`` does, and names in ``Outcome.overwritten`` the arrays that a further call changed.
     run_twice: Callable[[Case], Outcome] | None = None
+    # Does what ``run`` does, with memory that is not written yet filled with a number.
+    run_filled: Callable[[Case, float], Outcome] | None = None
     check_derivatives: Callable[[Case], Outcome] | None = None
     """Compares its derivatives in forward mode, and those of its gradients, with differences; the outcome's message
     is ``gradcheck`` or ``gradgradcheck`` if they differ, torch's name of that check."""

@@ -22,6 +22,7 @@ from harness.subjects.calling import (
     attempt,
     by_name,
     changed,
+    filled,
     named_gradients,
     place_of,
 )
@@ -86,6 +87,7 @@ class FunctionSubject:
             place=place_of(function),
             masks=self.masks,
             run_twice=self.run_twice,
+            run_filled=self.run_filled,
             conventions=self._conventions,
             run_as=self.run_as,
         )
@@ -111,6 +113,11 @@ class FunctionSubject:
     def run(self, case: Case) -> Outcome:
         """Call the function on copies of the case's arrays."""
         return self._called(case)[0]
+
+    def run_filled(self, case: Case, number: float) -> Outcome:
+        """Call the function with memory that is not written yet filled with a number."""
+        with filled(number):
+            return self.run(case)
 
     def run_as(self, case: Case, conventions: Conventions) -> Outcome:
         """Call the function as if it had declared other conventions."""

@@ -53,6 +53,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
     "masks": lambda _outcome: None,
     "run_twice": lambda outcome: outcome,
     "run_as": lambda outcome: outcome,
+    "run_filled": lambda outcome: outcome,
     "check_derivatives": lambda outcome: outcome,
     "call": lambda outcome: outcome,
 }

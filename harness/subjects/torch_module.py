@@ -27,6 +27,7 @@ from harness.subjects.calling import (
     attempt,
     by_name,
     changed,
+    filled,
     place_of,
 )
 from harness.subjects.capabilities import Capabilities, Recipe
@@ -134,6 +135,7 @@ class TorchSubject:
             exact_laws=self.exact_laws,
             masks=self.masks,
             run_twice=self.run_twice,
+            run_filled=None if self._facts.own else self.run_filled,
             check_derivatives=self.check_derivatives,
             # The malformed calls are those of nn.RNN, and a cell has another constructor.
             call=self.perform if plain and not is_cell(factory) else None,
@@ -315,6 +317,11 @@ class TorchSubject:
     def run(self, case: Case) -> Outcome:
         """Load the case's weights into a module of its config, and call it."""
         return self._attempt(case, partial(self._once, case))
+
+    def run_filled(self, case: Case, number: float) -> Outcome:
+        """Run a case with memory that is not written yet filled with a number."""
+        with filled(number):
+            return self.run(case)
 
     def run_as(self, case: Case, conventions: Conventions) -> Outcome:
         """Run a case as if the class had declared other conventions."""

@@ -1,0 +1,63 @@
+"""unwritten: memory that a subject reads before it writes it, such as an array of ``np.empty``.
+
+What is in such memory is not known, and often zero. So the subject is run with new arrays filled, with one number and
+then with another: if what it returns follows them, it reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.diagnosis.fresh import fresh_cases
+from harness.diagnosis.small_check import Question
+from harness.space.case import Case
+from harness.subjects.protocol import Subject
+
+FILLED: Final = (0.5, 0.25)  # different, and small enough that tanh is not at its ends
+EVIDENCE: Final = 3  # fresh cases on which it is seen, too
+FRESH: Final = 12  # that are tried at most
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """A subject whose results follow what new arrays are filled with."""
+
+    fresh: int  # the number of fresh cases, beside the failing one, on which they do
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        return "reads memory before it is written, such as an array of np.empty or torch.empty"
+
+    @property
+    def grounds(self) -> str:
+        """The reason why that is certain."""
+        return f"its results follow what new arrays are filled with, on this case and on {self.fresh} fresh ones"
+
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:  # noqa: ARG002
+        """Tell whether what it returns on a case follows what new arrays are filled with."""
+        return _follows(subject, observation.case)
+
+
+def unwritten_of(asked: Question) -> Unwritten | None:
+    """Return that a subject reads what it has not written; ``None`` if new arrays change nothing."""
+    subject, case = asked.subject, asked.finding.case
+    if not _follows(subject, case):
+        return None
+    fresh = sum(_follows(subject, one) for one in islice(fresh_cases(case.config, asked.scope), FRESH))
+    return Unwritten(fresh) if fresh >= EVIDENCE else None
+
+
+def _follows(subject: Subject, case: Case) -> bool:
+    run = subject.capabilities.run_filled
+    if run is None:
+        return False
+    bits = [
+        {name: array.tobytes() for name, array in run(case, number).arrays.items()}
+        for number in (FILLED[0], FILLED[0], FILLED[1])
+    ]
+    return bool(bits[0]) and bits[0] == bits[1] != bits[2]
