@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from benchmarks.layers import third_numpy
 from benchmarks.layers.torch_base import ByHand
-from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw, hunt
+from harness import Case, RNNConfig, Scope, Verdict, as_subject, check, draw, hunt
 from harness.checks import full_check
 from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import OF_TORCH
@@ -609,3 +610,24 @@ def test_a_wrong_copy_of_the_final_state_is_one_finding_and_no_rounding(copied: 
     assert explanation.diagnosis is not None
     assert explanation.diagnosis.precision is None
     assert done.shrink_checks < 1_000  # cases with large errors, where the copy looks nearly right, are known again
+
+
+class OneStepLate(torch.nn.Module):
+    """A layer that returns each state before its step, so that in one step nothing reaches the loss of the output."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.read, self.keep = torch.nn.Linear(input_size, hidden_size), torch.nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        states = [x.new_zeros(x.shape[1], self.keep.in_features) if hx is None else hx[0]]
+        for step in x:
+            states.append(torch.tanh(self.read(step) + self.keep(states[-1])))
+        return torch.stack(states[:-1]), states[-1][None]
+
+
+def test_gradients_that_are_missing_where_nothing_is_connected_are_no_further_finding(tmp_path: Path) -> None:
+    done = check(OneStepLate, cases=210, quiet=True, findings=str(tmp_path), T=(1, 2), loss=("output", "both"))
+
+    assert len(done.findings) == 1
+    assert "returns the state before each step as its output" in str(done)
