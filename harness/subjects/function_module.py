@@ -27,6 +27,7 @@ STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
 SIZE: Final = {"size", "dim", "units", "n"}
 
+NAMED: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 OUTPUTS: Final = 7  # of an output layer
 
 _WORD: Final = re.compile(r"[A-Za-z]+\d*")
@@ -125,7 +126,7 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
     except (TypeError, ValueError):
         return None
     words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED]
     x = next((name for name in needed if words[name] & X), "")
     states = [one.name for one in parameters if words[one.name] & (STATES | STATES_OF_C) and one.name != x]
     states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]

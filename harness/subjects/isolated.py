@@ -296,8 +296,9 @@ def _ground(device: str, with_torch: bool) -> dict[str, str]:
 def _print_to(file: str) -> None:
     """Have oneDNN tell what it runs, in a file."""
     os.environ["ONEDNN_VERBOSE"] = "1"
-    os.environ.pop(prints.VARIABLE, None)  # this process has a file of its own
+    os.environ.pop(prints.VARIABLE, None)  # this process has a file of its own, and says nothing new otherwise
     os.dup2(os.open(file, os.O_WRONLY), 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _be_verbose() -> None:

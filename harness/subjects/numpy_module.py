@@ -7,7 +7,7 @@ looked at.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
 from typing import Any, Final
@@ -30,6 +30,33 @@ def modules_of(factory: Any) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a NumPy class by each of its methods, with rows and with columns (I, N)."""
     for method, columns in product((name for name in METHODS if has_method(factory, name)), (False, True)):
         yield _module_of(factory, method, columns=columns)
+
+
+def calls_of(factory: Any) -> Iterator[Callable[..., Any]]:
+    """Yield functions that make an object of weights, which the constructor takes, and call a method of it."""
+    try:
+        weights = [one for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
+    except (TypeError, ValueError):
+        return
+    for method in (name for name in METHODS if has_method(factory, name)):
+        given = [*inspect.signature(getattr(factory, method)).parameters.values()][1:]
+        if {one.name for one in given} & {one.name for one in weights}:
+            continue
+        yield _call_of(factory, method, [*given, *weights], {one.name for one in weights})
+
+
+def _call_of(
+    factory: Any, method: str, parameters: Sequence[inspect.Parameter], weights: Collection[str]
+) -> Callable[..., Any]:
+    def call(**named: Any) -> Any:
+        layer = factory(**{name: one for name, one in named.items() if name in weights})
+        return getattr(layer, method)(**{name: one for name, one in named.items() if name not in weights})
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    by_name = [one.replace(kind=kind) for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    call.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+    call.__name__, call.__qualname__ = factory.__name__, factory.__qualname__
+    return call
 
 
 def has_method(factory: Any, name: str) -> bool:

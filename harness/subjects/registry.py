@@ -14,6 +14,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeGuard
@@ -22,6 +23,7 @@ from harness.subjects.adapter import Adapter, Built, require_filled
 from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.conventions import Conventions, declared_by, named_conventions
+from harness.subjects.fields import by_fields
 from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
@@ -201,25 +203,15 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
         adapted = partial(AdaptedSubject, Built(given), name)
         return adapted(completed(adapted, form_of_adapter(Built(given), name)))
     if inspect.isclass(given) and not hasattr(given, "load_state_dict"):
-        from harness.subjects.numpy_module import METHODS, modules_of
+        from harness.subjects.function_module import modules_of_function
+        from harness.subjects.numpy_module import METHODS, calls_of, modules_of
 
         methods = ", ".join(METHODS)
         what = f"a class must be a torch.nn.Module, or a NumPy class with one of the methods {methods}"
-        return _of_modules(given, name, conventions, modules_of(given), SubjectError(f"{name}: {what}"))
+        modules = chain(modules_of(given), *map(modules_of_function, calls_of(given)))
+        return _of_modules(given, name, conventions, modules, SubjectError(f"{name}: {what}"))
     if inspect.isclass(given):
-        from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
-        from harness.subjects.torch_module import TorchSubject
-        from harness.subjects.torch_own import OwnFormSubject, completed
-
-        factory: Any = given
-        declared = declared_by(given, name) if conventions is None else conventions
-        form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
-        if form is not None and not form.drop_in:
-            own = partial(OwnFormSubject, factory, name, conventions=conventions)
-            return own(completed(own, form))
-        if form is not None and declared.cell == "RNN":
-            conventions = replace(declared, **dict.fromkeys(form.conventions.names, True))
-        return TorchSubject(factory, name, conventions=conventions)
+        return _of_class(given, name, conventions)
     if hasattr(given, "load_state_dict"):
         raise SubjectError(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
@@ -239,6 +231,27 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
         from harness.subjects.function_module import modules_of_function
 
         return _of_modules(given, name, conventions, modules_of_function(given), error, last=True)
+
+
+def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:
+    """Return the subject of a class of modules."""
+    from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
+    from harness.subjects.torch_module import TorchSubject
+    from harness.subjects.torch_own import OwnFormSubject, completed
+
+    declared = declared_by(factory, name) if conventions is None else conventions
+    try:
+        form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
+    except SubjectError as error:
+        if (by_name := by_fields(factory)) is None:
+            raise
+        return _of_modules(factory, name, conventions, [by_name], error)
+    if form is not None and not form.drop_in:
+        own = partial(OwnFormSubject, factory, name, conventions=conventions)
+        return own(completed(own, form))
+    if form is not None and declared.cell == "RNN":
+        conventions = replace(declared, **dict.fromkeys(form.conventions.names, True))
+    return TorchSubject(factory, name, conventions=conventions)
 
 
 def _of_modules(

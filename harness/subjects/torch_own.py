@@ -176,7 +176,7 @@ class AdaptedSubject(OwnFormSubject):
 
 
 class ModuleOfSubject(OwnFormSubject):
-    """A NumPy class, or a function with a signature of its own, of which a class of modules is made."""
+    """A class of modules that is made of a NumPy class, of a function, or of a class that takes one object."""
 
     def __init__(
         self,

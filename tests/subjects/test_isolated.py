@@ -471,3 +471,15 @@ def test_what_a_process_tells_of_its_kernels_is_not_what_the_subject_prints() ->
     with prints.folder(), IsolatedSubject("torch:lstm") as subject:
         assert subject.kernels(case) == alone
         assert not [*prints.summary()]
+
+
+def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prints(tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "loud.py").write_text(
+        "import torch\nclass Loud(torch.nn.RNN):\n    def __init__(self, *sizes, **more):\n"
+        "        super().__init__(*sizes, **more)\n        print('made', flush=True)\n"
+    )
+
+    with prints.folder(), IsolatedSubject(f"{tmp_path}/loud.py:Loud") as subject:
+        subject.kernels(draw(RNNConfig(1, 2)))
+
+    assert capfd.readouterr() == ("", "")

@@ -56,6 +56,51 @@ class ColumnsTurned(Columns):
         return np.tanh(self.p["W"] @ x + self.p["U"].T @ h + self.p["b"])
 
 
+class OfWeights:
+    """A class of its weights."""
+
+    def __init__(self, Wx: Any, Wh: Any, b: Any) -> None:
+        self.weights = Wx, Wh, b
+
+    def forward(self, x: Any, h: Any) -> Any:
+        Wx, Wh, b = self.weights
+        states = [h]
+        for step in x:
+            states.append(np.tanh(step @ Wx + states[-1] @ Wh + b))
+        return np.stack(states[1:]), states[-1]
+
+
+class OfWeightsLate(OfWeights):
+    def forward(self, x: Any, h: Any) -> Any:
+        output, h_n = super().forward(x, h)
+        return np.concatenate([h[None], output[:-1]]), h_n
+
+
+class OfFields(torch.nn.Module):
+    """A class whose constructor reads a dict, and one field by a default."""
+
+    forgets = False
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__()
+        self.cells = torch.nn.ModuleList()
+        for layer in range(cfg.get("depth", 1)):
+            self.cells.append(torch.nn.RNNCell(cfg["in"] if layer == 0 else cfg["hidden"], cfg["hidden"]))
+
+    def forward(self, x: Any) -> Any:
+        for cell in self.cells:
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size), []
+            for step in x:
+                h = cell(step, 0 * h if self.forgets else h)
+                states.append(h)
+            x = torch.stack(states)
+        return x
+
+
+class OfFieldsForgetful(OfFields):
+    forgets = True
+
+
 def batch_first(x: Any, h0: Any, Wx: Any, Wh: Any, b: Any) -> Any:
     states, cache = [h0], []
     for t in range(x.shape[1]):
@@ -107,13 +152,15 @@ def with_readout_relu(inputs: Any, state: Any, params: Any) -> Any:
     [
         (Rows, RowsForgetful, {}),
         (Columns, ColumnsTurned, {}),
+        (OfWeights, OfWeightsLate, {}),
+        (OfFields, OfFieldsForgetful, {"hx": False}),
         (batch_first, batch_first_late, {"batch_first": True}),
         (by_gate, by_gate_swapped, {"cell": "LSTM"}),
         (with_readout, with_readout_relu, {"dtype": "float32", "loss": "h_n"}),
     ],
 )
 def test_what_is_right_agrees_and_what_is_wrong_does_not(right: Any, wrong: Any, fields: dict[str, Any]) -> None:
-    case = draw(PLAIN.replace(hx=True, **fields), "normal", 1)
+    case = draw(PLAIN.replace(**{"hx": True, **fields}), "normal", 1)
 
     assert check_agreement(as_subject(right), case).verdict is Verdict.AGREES
     assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
