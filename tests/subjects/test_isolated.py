@@ -475,11 +475,11 @@ def test_what_a_process_tells_of_its_kernels_is_not_what_the_subject_prints() ->
 
 def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prints(tmp_path: Path, capfd: Any) -> None:
     (tmp_path / "loud.py").write_text(
-        "import torch\nclass Loud(torch.nn.RNN):\n    def __init__(self, *sizes, **more):\n"
+        "import torch\nclass Loud(torch.nn.LSTM):\n    def __init__(self, *sizes, **more):\n"
         "        super().__init__(*sizes, **more)\n        print('made', flush=True)\n"
     )
 
     with prints.folder(), IsolatedSubject(f"{tmp_path}/loud.py:Loud") as subject:
-        subject.kernels(draw(RNNConfig(1, 2)))
+        subject.kernels(draw(RNNConfig(4, 4, T=2, N=2, cell="LSTM")))
 
     assert capfd.readouterr() == ("", "")
