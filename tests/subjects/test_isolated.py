@@ -473,13 +473,18 @@ def test_what_a_process_tells_of_its_kernels_is_not_what_the_subject_prints() ->
         assert not [*prints.summary()]
 
 
-def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prints(tmp_path: Path, capfd: Any) -> None:
+def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prints(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(
-        "import torch\nclass Loud(torch.nn.LSTM):\n    def __init__(self, *sizes, **more):\n"
-        "        super().__init__(*sizes, **more)\n        print('made', flush=True)\n"
+        "import torch, sys\nclass Loud(torch.nn.LSTM):\n    def __init__(self, *sizes, **more):\n"
+        "        super().__init__(*sizes, **more)\n        print('made', file=sys.stderr)\n"
     )
+    code = (
+        "from harness import RNNConfig, draw\nfrom harness.subjects import prints\n"
+        "from harness.subjects.isolated import IsolatedSubject\nif __name__ == '__main__':\n"
+        f"    with prints.folder(), IsolatedSubject('{tmp_path}/loud.py:Loud') as subject:\n"
+        "        assert subject.kernels(draw(RNNConfig(4, 4, T=2, N=2, cell='LSTM')))\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    done = subprocess.run([sys.executable, tmp_path / "main.py"], check=False, capture_output=True, text=True)
 
-    with prints.folder(), IsolatedSubject(f"{tmp_path}/loud.py:Loud") as subject:
-        subject.kernels(draw(RNNConfig(4, 4, T=2, N=2, cell="LSTM")))
-
-    assert capfd.readouterr() == ("", "")
+    assert (done.returncode, done.stderr) == (0, "")
