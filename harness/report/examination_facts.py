@@ -82,7 +82,7 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     if passed:
         yield ("space met", _met(hunt)) if verbose else ("covered", coverage.in_short(hunt.searched))
     if hunt.ground and (passed or verbose):
-        yield "ground", line(hunt.ground)
+        yield "environment", line(hunt.ground)
 
 
 def _gradients(hunt: SearchRecord) -> Facts:
@@ -129,7 +129,7 @@ def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:
 def _slow(hunt: SearchRecord) -> Facts:
     """Yield why a subject was asked for less."""
     if not (hunt.scope.products or hunt.slow):
-        yield "slow", f"{EDGE:,} states take more than {DEAR:g} s: no product of sizes was as large"
+        yield "slow", f"the largest cases, of {EDGE:,} states, were left out: one takes more than {DEAR:g} s"
     if hunt.slow:
         what = "every call" if hunt.every_call else "a new shape"
         yield "slow", f"{what} takes {hunt.slow:.2g} s: less was asked for"
