@@ -98,7 +98,7 @@ class Asker:
     """One subject and its scope, asked for cases of numbers of our own."""
 
     def __init__(self, observations: Observations, scope: Scope, nonlinearity: str) -> None:
-        self._observations, self._scope, self.nonlinearity = observations, scope, nonlinearity
+        self._observations, self.scope, self.nonlinearity = observations, scope, nonlinearity
         values = scope.values()
         self.dtype = next((one for one in DTYPES if one in values["dtype"]), values["dtype"][0])
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
@@ -111,7 +111,7 @@ class Asker:
 
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
-        other = Asker(self._observations, self._scope, self.nonlinearity)
+        other = Asker(self._observations, self.scope, self.nonlinearity)
         other.hidden = name
         other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
         return other
@@ -133,7 +133,7 @@ class Asker:
 
     def allows(self, name: str, value: Any) -> bool:
         """Tell whether the subject takes a value of a factor."""
-        return self._scope.allows(name, value)
+        return self.scope.allows(name, value)
 
     def config(self, **factors: Any) -> RNNConfig | None:
         """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""
@@ -141,8 +141,8 @@ class Asker:
         lengths = factors.pop("lengths", None)
         if lengths is not None:
             return self._packed(lengths, factors)
-        named = {name: fitting(name, value, self._scope) if name in sizes else value for name, value in factors.items()}
-        values = self._scope.values()
+        named = {name: fitting(name, value, self.scope) if name in sizes else value for name, value in factors.items()}
+        values = self.scope.values()
         if named.get("hx", values["hx"][0]) not in values["hx"]:
             return None
         for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
@@ -151,7 +151,7 @@ class Asker:
             named.setdefault("wrt", "all")
         if None not in values["output_size"]:
             width = named["hidden_size"] * (2 if named.get("bidirectional") else 1)
-            named["output_size"] = fitting("output_size", width, self._scope)
+            named["output_size"] = fitting("output_size", width, self.scope)
         if named["N"] != 1 and values["batched"] == (False,):
             return None
         for name, several in values.items():
@@ -159,7 +159,7 @@ class Asker:
                 plainest = getattr(RNNConfig(1, 1), name, None) if name != "lengths" else None
                 named[name] = plainest if plainest in several else several[0]
         try:
-            config = self._scope.config(named)
+            config = self.scope.config(named)
         except ConfigError:
             return None
         wanted = {name: value for name, value in factors.items() if name not in sizes}

@@ -21,6 +21,7 @@ from harness.diagnosis.identify.identify import (
 )
 from harness.diagnosis.identify.inquiry import departing, explains, nearly
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.one_way import one_way
 from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.wiring_inquiry import views_of
 from harness.oracle.bound import np
@@ -39,10 +40,9 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         fresh = list(fresh_answers(asker))
         generic = [a for a in fresh if a.case.config.loss is None]
         left = {name for a in generic for name in departing(known, a, asker.rounding)}  # of what is returned
-        step = left <= known.transforms.keys()
-        # Of two directions at once, the step is taken to be right: what is wrong may be how they are wired.
-        forward = step or not asker.allows("bidirectional", False)
-        if step and not _all(known, fresh, asker):
+        alone = asker.allows("bidirectional", False)
+        forward = left <= known.transforms.keys() or not alone  # of two directions at once, their wiring may be wrong
+        if forward and alone and not _all(known, fresh, asker):
             known = find_back(asker, known)
         if forward:
             for view in views_of(config, asker):
@@ -60,8 +60,8 @@ def _forward(asker: Asker, cell: str) -> Network:
     """Return the network that gives what is returned on the way forward, or the nearest that was found."""
     generic, right = list(fresh_answers(asker, (None,))), Network(STEPS[cell], derived=True)
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
-    if not asker.allows("bidirectional", False):
-        return right
+    if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
+        return right if not wrong else _forward(one_way(asker), cell)
     if not wrong:
         return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), STEPS[cell]), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():

@@ -135,6 +135,24 @@ def test_a_layer_that_takes_the_batch_first_is_asked_as_any_other() -> None:
     assert said_of(found) == ["makes h of (1 - r) * n + z * h, not of (1 - z) * n + z * h"]
 
 
+class BothWays(torch.nn.Module):
+    """Two directions, always."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.fwd, self.bwd = BatchFirst(input_size, hidden_size), BatchFirst(input_size, hidden_size)
+
+    def forward(self, x: Any) -> Any:
+        return torch.cat([self.fwd(x)[0], self.bwd(x.flip(1))[0].flip(1)], 2)
+
+
+def test_the_step_of_a_layer_that_always_has_two_directions_is_identified() -> None:
+    found = identified(as_subject(BothWays), bidirectional=True)
+
+    assert found.whole
+    assert said_of(found) == ["makes h of (1 - r) * n + z * h, not of (1 - z) * n + z * h"]
+
+
 def test_a_function_that_is_not_applied_is_no_further_mistake() -> None:
     """Without tanh of c, it makes no difference which function would be applied."""
     subject = as_subject(port("LSTM", MISTAKES["no_tanh_of_c"][1]))
