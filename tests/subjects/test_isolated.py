@@ -408,11 +408,14 @@ def test_what_a_subject_is_capable_of_it_is_in_a_process_of_its_own_too(spec: st
         assert here is there is None or (here and there and here(RNNConfig(2, 3)) == there(RNNConfig(2, 3)))
 
 
+NOT_TORCHS = ("run_as", "run_filled")  # torch's own layer declares nothing, and writes what it reads
+
+
 def test_every_method_has_a_result_where_the_process_is_lost() -> None:
     own = find_subject("torch").capabilities
     methods = {one.name for one in fields(Capabilities) if "Callable" in str(one.type) or "Derivative" in str(one.type)}
 
-    assert methods == {*IF_LOST} == {*data_and_methods(own)[1], "run_as"}  # torch's own layer declares nothing
+    assert methods == {*IF_LOST} == {*data_and_methods(own)[1], *NOT_TORCHS}
 
 
 LEAVES = """
@@ -423,7 +426,7 @@ class Leaves:
     name = "leaves"
 
     def __init__(self):
-        methods = ("exact_laws", "masks", "run_twice", "run_as", "check_derivatives", "call")
+        methods = ("exact_laws", "masks", "run_twice", "run_as", "run_filled", "check_derivatives", "call")
         self.capabilities = Capabilities(**dict.fromkeys(methods, self.leave))
 
     def devices(self):
@@ -446,7 +449,8 @@ def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
         said = {name: getattr(own, name)("a question") for name in IF_LOST}
 
     died = "its process ended with exit code 3"
-    assert {said.pop(name).message for name in ("run_twice", "run_as", "check_derivatives", "call")} == {died}
+    outcomes = ("run_twice", "run_as", "run_filled", "check_derivatives", "call")
+    assert {said.pop(name).message for name in outcomes} == {died}
     assert said == {"exact_laws": frozenset(), "masks": None}
 
 
