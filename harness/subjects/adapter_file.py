@@ -91,11 +91,11 @@ def _function(given: Any, name: str) -> Iterator[str]:
 def _drawn(factory: Any, spec: str) -> _Drawn:
     try:
         form = constructed(factory, spec)
-    except SubjectError:
+    except SubjectError as error:
         found = constructor(factory)
         if found is None:
             raise
-        return _Drawn(found[0], {}, found[1])
+        return _Drawn(found[0], {}, found[1], str(error).rpartition(": ")[2])
     try:
         sizes, shapes = parameters_of_plain(factory, form)
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises
