@@ -14,6 +14,8 @@ class Fields(dict[str, Any]):
     """A dict whose entries are attributes, too."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # which a library asks every object for
+            raise AttributeError(name)
         try:
             return self[name]
         except KeyError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
@@ -324,7 +324,8 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
         return False
     plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
     exact = rounding_of("float64")  # of these runs themselves
-    compared: dict[bool, list[tuple[Floats, Numbers, Numbers, float]]] = {False: [], True: []}  # by "is a gradient"
+    # By whether the array is one of the wrong ones, and a gradient.
+    compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Numbers, float]]] = defaultdict(list)
     for a in seen:
         rounding, u = rounding_of(a.case.config.plain.dtype), FORMATS[a.case.config.plain.dtype].u
         network = identified.network
@@ -335,13 +336,14 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
         # Where there is a loss, what was given on the way forward alone tells of the states.
         returned = {n for n in found.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
         returned -= {*identified.unknown}
-        for n in plain & returned or returned:  # what probes show is inside, and not returned
-            compared[n.endswith(".grad")].append((a.arrays[n], found[n], right[n], u))
+        for n in returned:
+            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], found[n], right[n], u))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
+    wrong_ones = any(wrong for wrong, _ in compared)  # what probes show is inside, and not returned
     for gradients, apart in product((False, True), (_plainly_apart, _apart)):
-        told = [(one, at) for one in compared[gradients] if (at := apart(*one)).any()]
+        told = [(one, at) for one in compared[wrong_ones, gradients] if (at := apart(*one)).any()]
         if told:
             return all(_nearer(*one[:3], at) for one, at in told)
     return False
