@@ -274,12 +274,17 @@ class GateInquiry:
             if k not in self.sights:
                 self._look(k, Setting(1, True, k), array, arctanh, plain=True)
 
-    def _sights_of(self, k: int) -> Iterator[Sight]:
-        """Yield how a gate is seen: of itself, or in the sum of another one."""
+    def _sights_of(self, k: int, *, held: bool) -> Iterator[Sight]:
+        """Yield how a gate is seen: of itself, or in the sum of another one; ``held``, with the others at their ends.
+
+        There what reads the gate does not change with it; but of a gate that reads another one, not all is seen.
+        """
+        if held:
+            backgrounds = islice(self._backgrounds(k), 1, None) if k in self.sights else ()
+            yield from (self.sights[k]._replace(others=others, held=True) for others in backgrounds)
+            return
         if k in self.sights:
             yield self.sights[k]
-            for others in islice(self._backgrounds(k), 1, None):  # what reads this one, at its end
-                yield self.sights[k]._replace(others=others, held=True)
         for m, opened, setting in product(self.sights, (False, True), self.settings):
             if k != m and self.sights[m].activation.name != "identity":
                 if (k, m, opened, setting) not in self._through:
@@ -388,18 +393,25 @@ class GateInquiry:
 
     def find_sums(self) -> bool:
         """Find the sum of each gate that is seen; tell whether all of these are known."""
-        unknown, before = [*range(self.G)], -1
-        while len(self.gates) > before:
-            before = len(self.gates)
-            for last, k in product((False, True), [*unknown]):  # to those of the last kind others may add
-                identity = k in self.sights and self.sights[k].activation.name == "identity"
-                if identity != last or k in self.gates:
-                    continue
-                gate = next((one for sight in self._sights_of(k) if (one := self._sum(k, sight)) is not None), None)
-                if gate is not None:
-                    self.gates[k] = gate
+        while self._find_sum(held=False) or self._find_sum(held=True):
+            pass
         seen = {*self.sights, *(k for (k, *_), sight in self._through.items() if sight is not None)}
         return seen <= {*self.gates}
+
+    def _find_sum(self, *, held: bool) -> bool:
+        """Find the sums of further gates, by what is known of others; tell whether there is one."""
+        known = len(self.gates)
+        for last, k in product((False, True), range(self.G)):  # to those of the last kind others may add
+            identity = k in self.sights and self.sights[k].activation.name == "identity"
+            if identity != last or k in self.gates:
+                continue
+            sights = self._sights_of(k, held=held)
+            gate = next((one for sight in sights if (one := self._sum(k, sight)) is not None), None)
+            if gate is not None:
+                self.gates[k] = gate
+                if held:
+                    break
+        return len(self.gates) > known
 
     def _observed(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
         """Return steps, and the sum of a gate in each and how well it is known."""
