@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -475,6 +476,31 @@ def test_a_finding_is_kept_before_anything_else_can_go_wrong(run: Any, monkeypat
     run("check", WRONG, "--examples", "50")
 
     assert "ignores bias_hh" in run("findings").words
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+@pytest.mark.parametrize(
+    "line",
+    ["PYTHONIOENCODING=ascii {}", "PYTHONUTF8=0 LC_ALL=C PYTHONCOERCECLOCALE=0 {}", "{} >&- 2>err", "{} | true"],
+)
+def test_no_output_stream_costs_a_report_or_is_the_subject_s_fault(line: str, tmp_path: Path) -> None:
+    subject(tmp_path, "raise ValueError('schön')")
+    (tmp_path / "mine.py").rename(tmp_path / "schön 子.py")
+    command = "rnn-harness check 'schön 子.py:rnn' --examples 9 -n 0 --json a.json --junit a.xml --report a.html"
+    where = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    done = subprocess.run(
+        [str(shutil.which("bash")), "-o", "pipefail", "-c", line.format(command)],
+        env={**os.environ, "PATH": where},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, b"Traceback" in done.stderr) == (codes.FINDING, False), done.stderr
+    assert json.loads((tmp_path / "a.json").read_text())["subjects"][0]["findings"][0]["cause"].startswith("ValueError")
+    assert (tmp_path / "a.xml").stat().st_size
+    assert (tmp_path / "a.html").stat().st_size
 
 
 MISBEHAVES = """

@@ -277,7 +277,7 @@ def _show_prints(*, quiet: bool) -> None:
     from harness.subjects import prints
 
     for line in () if quiet else prints.summary():
-        click.echo(line, err=True)
+        complain(line)
 
 
 class _Done(NamedTuple):
@@ -473,11 +473,10 @@ def _literal(text: str) -> Any:
 
 def _progress(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[SearchRecord], None]]:
     """Show the progress of a search on standard error, unless that is to be quiet."""
-    from rich.console import Console
-
     from harness.report import progress
+    from harness.report.paper import Paper
 
-    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Console(stderr=True))
+    return nullcontext(lambda _hunt: None) if quiet else progress.shown(name, Paper(stderr=True))
 
 
 def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = None) -> int:

@@ -20,7 +20,7 @@ from harness.cli.explain import explain
 from harness.cli.findings import findings
 from harness.cli.known import known
 from harness.cli.merge import merge
-from harness.cli.output import complain, ended
+from harness.cli.output import complain, ended, open_streams
 from harness.cli.replay import replay
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
@@ -83,6 +83,7 @@ for command in (
 
 def main() -> None:
     """Run the command, and exit with its code."""
+    open_streams()
     one_thread_a_process()
     _TERMINATED.clear()
     signal.signal(signal.SIGTERM, _interrupt)  # so that findings are reported
@@ -103,7 +104,7 @@ def main() -> None:
         complain(f"Error: {error}")
         code = MISUSE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        complain("interrupted")
         code = INTERRUPTED
     except OSError as error:  # such as a full disk behind standard output
         complain(f"Error: {error}")
@@ -113,6 +114,6 @@ def main() -> None:
         code = MISUSE
     except Exception:  # noqa: BLE001 - any other error is the harness's own, and is reported as such
         traceback.print_exc()
-        click.echo(f"rnn-harness {__version__} itself failed; this says nothing about the subject", err=True)
+        complain(f"rnn-harness {__version__} itself failed; this says nothing about the subject")
         code = FAULT
     sys.exit(TERMINATED if code == INTERRUPTED and _TERMINATED else code)

@@ -9,11 +9,12 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from harness.cli.codes import FINDING, MISUSE
+from harness.cli.codes import FINDING, MISUSE, READER_GONE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,8 +25,22 @@ if TYPE_CHECKING:
 # The options of ``textwrap`` by which a line is broken between words only.
 WHOLE_WORDS: Final[Mapping[str, Any]] = {"break_on_hyphens": False, "break_long_words": False}
 
-# The place of what could not be written among what click keeps for a command.
+# The places among what click keeps for a command: of what could not be written, and of whether nobody reads a pipe.
 _UNWRITTEN: Final = "harness.cli.unwritten"
+_UNREAD: Final = "harness.cli.unread"
+
+
+def open_streams() -> None:
+    """Open the standard streams that are closed, or files would get their numbers, and have them take any character."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def complain(said: str) -> None:
@@ -39,7 +54,8 @@ def complain(said: str) -> None:
     if sys.stderr.isatty() and "\n" not in said:
         width = shutil.get_terminal_size().columns
         said = textwrap.fill(said, width, **WHOLE_WORDS)
-    click.echo(said, err=True)
+    with suppress(OSError):  # there is nobody else to tell
+        click.echo(said, err=True)
 
 
 @contextmanager
@@ -48,7 +64,7 @@ def attempted(target: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise
+        click.get_current_context().meta[_UNREAD] = True
     except OSError as error:
         said = f"{target}: cannot be written: {error}"
         click.get_current_context().meta.setdefault(_UNWRITTEN, {})[said] = None
@@ -60,10 +76,7 @@ def _printing() -> Iterator[None]:
     with attempted("standard output"):
         try:
             yield
-            if sys.stdout is not None:
-                sys.stdout.flush()  # multiprocessing flushes it, too, and would fail
-        except BrokenPipeError:
-            raise
+            sys.stdout.flush()  # multiprocessing flushes it, too, and would fail
         except OSError:
             with suppress(OSError):  # it may be no file
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,7 +90,9 @@ def ended(code: int) -> int:
     unwritten = click.get_current_context().meta.get(_UNWRITTEN, {})
     for said in unwritten:
         complain(f"{'Warning' if code == FINDING else 'Error'}: {said}")
-    return MISUSE if unwritten and code != FINDING else code
+    if code == FINDING:
+        return FINDING
+    return MISUSE if unwritten else READER_GONE if _UNREAD in click.get_current_context().meta else code
 
 
 def console_for(json_to: str | None) -> Console:
@@ -93,10 +108,14 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
     from harness.report.paper import Paper
     from harness.store.document import require_targets
 
+    files = any(target not in {None, "-"} for target in targets.values())
+
     class Attempted(Paper):
         def print(self, *objects: Any, **options: Any) -> None:
             with _printing():
                 super().print(*objects, **options)
+            if _UNREAD in click.get_current_context().meta and not files:
+                raise BrokenPipeError  # nothing else was asked for
 
     require_targets(targets)
     return Attempted(stderr="-" in targets.values(), highlight=False)

@@ -104,8 +104,9 @@ class Outputs:
             put(markdown.markdown(summaries) + section, self.markdown, "--markdown")
         if self.annotations:
             whole = chain.from_iterable(map(github.workflow_commands, summaries))
-            for line in whole if upgrade is None else github.upgrade_commands(upgrade):
-                click.echo(line, err=self._piped)
+            with attempted("the annotations"):
+                for line in whole if upgrade is None else github.upgrade_commands(upgrade):
+                    click.echo(line, err=self._piped)
         if self.report is not None:
             shown = page.page_of_run(summaries, command=typed(), version=__version__, rows=rows, upgrade=upgrade)
             put(shown, self.report, "--report")

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -42,7 +42,8 @@ def shown(name: str, console: Console) -> Iterator[Callable[[SearchRecord], None
 
 def _print_now_and_then(line: _Line, console: Console, ended: threading.Event) -> None:
     while not ended.wait(EVERY):
-        console.print(line.text(), markup=False, emoji=False, highlight=False, soft_wrap=True)
+        with suppress(OSError):  # nobody reads it any more
+            console.print(line.text(), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _count_in_a_notebook(line: _Line, _console: Console, ended: threading.Event) -> None:

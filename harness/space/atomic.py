@@ -10,6 +10,12 @@ from typing import BinaryIO
 from uuid import uuid4
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8 with ``atomic_write``; halves of surrogate pairs, as in names of files, become escapes."""
+    with atomic_write(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` if the block ends well, and is deleted otherwise.

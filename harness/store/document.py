@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import cattrs
 
-from harness.space.atomic import atomic_write
+from harness.space.atomic import atomic_write, write_text
 from harness.space.errors import UsageError
 
 T = TypeVar("T")
@@ -122,8 +122,7 @@ def write(text: str, target: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    with atomic_write(target) as file:
-        file.write(text.encode())
+    write_text(target, text)
 
 
 @contextmanager
@@ -133,4 +132,4 @@ def lines_to(target: str) -> Iterator[Callable[[str], object]]:
         yield sys.stdout.write
         return
     with atomic_write(target) as file:
-        yield lambda line: file.write(line.encode())
+        yield lambda line: file.write(line.encode(errors="backslashreplace"))

@@ -21,7 +21,7 @@ from harness.report.record import finding_record
 from harness.report.reported import reported
 from harness.search.guard import Guarded, Hang
 from harness.search.record import Finding
-from harness.space.atomic import atomic_write
+from harness.space.atomic import write_text
 from harness.store.findings import Store
 from harness.store.scripts import offer
 from harness.subjects.protocol import Subject
@@ -99,8 +99,7 @@ class Keeping:
         try:
             text = script_of_refusals(self.subject.name, self.subject, refusals)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as file:
-                file.write(text.encode())
+            write_text(path, text)
         except NoScript:
             return
         except OSError as error:

@@ -20,7 +20,7 @@ from harness.diagnosis.script.make import FILE, NAME, Script, script, script_wit
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.record import Finding
 from harness.search.replay import Fate
-from harness.space.atomic import atomic_write
+from harness.space.atomic import atomic_write, write_text
 from harness.space.case_json import to_json
 from harness.space.outcome import Outcome
 from harness.store.findings import CASE
@@ -100,8 +100,7 @@ def write(made: Script, folder: Path) -> Path:
     if made.arrays:
         with atomic_write(folder / FILE) as file:
             np.savez(file, **made.arrays)  # type: ignore[arg-type]
-    with atomic_write(folder / NAME) as file:
-        file.write(made.text.encode())
+    write_text(folder / NAME, made.text)
     return folder / NAME
 
 

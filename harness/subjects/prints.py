@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.parse import quote, unquote
 
+from harness.space.outcome import printable
+
 VARIABLE: Final = "RNN_HARNESS_PRINTS"
 MOST: Final = 10  # the distinct lines that are shown of a subject
 LONGEST: Final = 200  # characters of a file's name, of which file systems take 255
@@ -37,7 +39,9 @@ def redirect(spec: str) -> None:
     path = os.environ.get(VARIABLE)
     if path is None or not Path(path).is_dir():  # a worker elsewhere has none
         return
-    opened = os.open(Path(path, quote(spec, safe="")[-LONGEST:]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    opened = os.open(
+        Path(path, quote(printable(spec), safe="")[-LONGEST:]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+    )
     for stream in (1, 2):
         os.dup2(opened, stream)
     os.close(opened)
