@@ -204,7 +204,9 @@ def check(
     contract = subject.capabilities.contract if contract is None else contract
     fixed = None if weights is None else load_weights(os.fspath(weights))
     scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, contract)
-    own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known)), str(known))
+    own, idle = (
+        ([], []) if known is None else known_failures.parse(read_text(Path(known), known_failures.LARGEST), str(known))
+    )
     for said in idle:
         warnings.warn(said, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:

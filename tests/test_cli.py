@@ -629,7 +629,7 @@ def test_a_subject_that_wavers_is_broken_and_shown_wavering(run: Any, tmp_path: 
 
 
 def test_sizes_that_do_not_fit_into_memory_are_misuse(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.preparation.LARGEST", 2**80)  # which would refuse them before
+    monkeypatch.setattr("harness.search.preparation.ARRAYS", 2**80)  # which would refuse them before
 
     done = run("check", RIGHT, "--only", "hidden_size=100000000")
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from harness.report.complaints import Complaint, Summary
 from harness.report.upgrade import Standing, Upgrade
+from harness.space.reading import WRITTEN, read_bytes
 
 # The variable that holds the folder of the checkout, to which the names of files are relative.
 _WORKSPACE: Final = "GITHUB_WORKSPACE"
@@ -62,7 +63,7 @@ def _place(summary: Summary, complaint: Complaint | None) -> dict[str, str]:
 def line_of(file: str, name: str) -> int | None:
     """Return the line on which a file defines a function or class, by its qualified name; ``None`` if it does not."""
     try:
-        body: Sequence[ast.AST] = ast.parse(Path(file).read_bytes()).body
+        body: Sequence[ast.AST] = ast.parse(read_bytes(file, WRITTEN)).body
     except (OSError, SyntaxError, ValueError):
         return None
     line = None

@@ -22,6 +22,8 @@ from harness.report.facts import CODE
 from harness.report.place import ISSUE, SCRIPT, Stored
 from harness.report.text import headline
 from harness.report.upgrade import Upgrade, upgrade_data
+from harness.space.errors import UsageError
+from harness.space.reading import read_bytes
 
 FILES: Final = (SCRIPT, ISSUE)  # beside a finding, whose text is shown
 LONGEST: Final = 2**17  # characters of such a text, so that a page stays small
@@ -106,8 +108,8 @@ def _finding(subject: str, complaint: Complaint) -> dict[str, Any]:
 def _files(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in FILES:
-        with suppress(OSError):
-            text = (folder / name).read_text(errors="replace")
+        with suppress(UsageError):
+            text = read_bytes(folder / name).decode(errors="replace")
             found[name] = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… the rest is in {folder / name}"
     return found
 

@@ -13,8 +13,8 @@ import numpy as np
 from harness.search.budget import CASES
 from harness.search.plan import UNIT
 from harness.search.workers import Workers
-from harness.space.case import LARGEST
 from harness.space.errors import UsageError
+from harness.space.reading import ARRAYS
 from harness.space.scope import LAYERS, Scope, lost_pin, singular
 from harness.subjects.isolated import TIMEOUT
 from harness.subjects.protocol import Subject, choose_devices, scope_of
@@ -58,9 +58,9 @@ def _require_feasible(scope: Scope) -> None:
         raise UsageError(f"num_layers={L}: expected at most {LAYERS:,}")
     if T * L > STEPS:
         raise UsageError(f"T={T} with num_layers={L}: expected at most {STEPS:,} steps of all layers together")
-    if size > LARGEST:
+    if size > ARRAYS:
         sizes = f"T={T}, N={N}, input_size={I}, hidden_size={H}" + (f", output_size={O}" if O else "")
-        raise UsageError(f"{sizes}: a case takes {size:,} bytes, expected at most {LARGEST:,}; pin smaller ones")
+        raise UsageError(f"{sizes}: a case takes {size:,} bytes, expected at most {ARRAYS:,}; pin smaller ones")
 
 
 def workers_of(

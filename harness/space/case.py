@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import ml_dtypes
@@ -20,13 +18,11 @@ from numpy.typing import NDArray
 from harness.space.atomic import atomic_write
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError, require_type
+from harness.space.reading import parsed, read_npz
 
 Array = NDArray[Any]
 
 FORMAT: Final = 2  # The version of the file format; a file with a higher one is refused
-
-# The most bytes that the arrays of a file may take; a case of T=500, N=64, H=1024 takes a fifteenth.
-LARGEST: Final = 2**31
 
 LARGE: Final = 2**20
 """The most numbers of a case that a script or a test writes out: 20 MB of text. A search meets more in wide layers: in
@@ -283,17 +279,14 @@ def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
     """Return the case in a file, and the notes that were saved with it."""
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            size = sum(part.file_size for part in stored.zip.infolist())
-            parts = stored.files if size <= LARGEST else []
-            arrays = {name: stored[name] for name in parts if name != "header"}
-            header: dict[str, Any] = json.loads(str(stored["header"])) if parts else {}
-    except FileNotFoundError:
-        raise CaseError(f"{path}: no such file") from None
-    except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+        arrays = read_npz(path)
+    except UsageError as error:
+        said = "not a case file; expected one that Case.save wrote"
+        raise CaseError(str(error).replace("expected what np.savez wrote", said)) from None
+    try:
+        header = parsed(str(arrays.pop("header")))
+    except (KeyError, ValueError):
         raise CaseError(f"{path}: not a case file; expected one that Case.save wrote") from None
-    if size > LARGEST:
-        raise CaseError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
     found = header.get("format") if isinstance(header, dict) else None
     if found not in range(1, FORMAT + 1):
         raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {FORMAT}")

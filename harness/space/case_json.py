@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -17,6 +16,7 @@ from harness.space.case import Array, Case, CaseError, Origin
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import ConfigError
+from harness.space.reading import parsed, read_bytes
 from harness.space.scope import LAYERS
 from harness.space.values import draw
 
@@ -64,11 +64,9 @@ def from_json(text: str | bytes, source: str | os.PathLike[str] = "case.json") -
 def load_json(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
     """Return the case in a file, and its notes. Raise ``CaseError`` if the file is missing or holds no case."""
     try:
-        text = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise CaseError(f"{path}: no such file") from None
-    except OSError as error:
-        raise CaseError(f"{path}: cannot be read: {error.strerror or error}") from None
+        text = read_bytes(path)
+    except UsageError as error:
+        raise CaseError(str(error)) from None
     return from_json(text, path)
 
 
@@ -137,13 +135,11 @@ class _Reader:
 
     def _document(self, text: str | bytes) -> dict[str, Any]:
         try:
-            document = json.loads(
+            document = parsed(
                 text, parse_int=_integer, parse_constant=self._constant, object_pairs_hook=self._without_duplicates
             )
         except CaseError:
             raise
-        except RecursionError:
-            self._refuse("lists within lists too deep for a case")
         except ValueError as error:
             self._refuse(f"not JSON: {error}")
         if not isinstance(document, dict):

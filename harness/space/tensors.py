@@ -12,8 +12,11 @@ import safetensors
 from safetensors.numpy import save
 
 from harness.space.atomic import atomic_write
-from harness.space.case import LARGEST, Array
+from harness.space.case import Array
 from harness.space.errors import UsageError
+from harness.space.reading import ARRAYS, read_bytes
+
+NAMES: Final = 2**20  # the most bytes of the header, which names the arrays; that of 1,000 layers has 800,000
 
 DTYPES: Final = {  # the dtypes that are read, by the format's names
     "F64": np.dtype("<f8"),
@@ -32,17 +35,19 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def read(path: Path) -> dict[str, Array]:
-    """Return the arrays in a file. Raise ``UsageError`` if it holds none, or more than ``LARGEST`` bytes."""
+    """Return the arrays in a file. Raise ``UsageError`` if it holds none, or more than ``ARRAYS`` bytes."""
     try:
-        size = path.stat().st_size
-        found = safetensors.deserialize(path.read_bytes() if size <= LARGEST else b"")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+        content = read_bytes(path, ARRAYS)
+        if (names := int.from_bytes(content[:8], "little")) > NAMES:
+            said = f"its header has {names:,} bytes, expected at most {NAMES:,}"
+            raise UsageError(f"{path}: expected a file of safetensors ({said})")
+        found = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
-        said = f"expected a file of safetensors ({' '.join(str(error).split())[:200]})"
-        said = said if size <= LARGEST else f"holds {size:,} bytes, expected at most {LARGEST:,}"
-        raise UsageError(f"{path}: {said}") from None
+        raise UsageError(f"{path}: expected a file of safetensors ({' '.join(str(error).split())[:200]})") from None
     unknown = sorted({about["dtype"] for _, about in found} - set(DTYPES))
     if unknown:
         raise UsageError(f"{path}: holds {', '.join(unknown)}: expected the dtypes {', '.join(DTYPES)}")
-    return {name: np.frombuffer(about["data"], DTYPES[about["dtype"]]).reshape(about["shape"]) for name, about in found}
+    try:
+        return {name: np.frombuffer(one["data"], DTYPES[one["dtype"]]).reshape(one["shape"]) for name, one in found}
+    except (ValueError, OverflowError) as error:  # more axes, or longer ones, than NumPy has
+        raise UsageError(f"{path}: holds what is no array ({' '.join(str(error).split())[:200]})") from None

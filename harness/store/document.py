@@ -15,11 +15,11 @@ import cattrs
 
 from harness.space.atomic import atomic_write, write_text
 from harness.space.errors import UsageError
+from harness.space.reading import TEXT, parsed, read_bytes
 
 T = TypeVar("T")
 
 VERSION: Final = 4  # of all JSON documents; it rises when a field goes, or changes its meaning
-LARGEST: Final = 2**26  # the most bytes of a document; that of the longest search has less than a hundredth
 
 
 def heading(name: str) -> dict[str, Any]:
@@ -27,19 +27,10 @@ def heading(name: str) -> dict[str, Any]:
     return {"version": VERSION, "document": name}
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = TEXT) -> str:
     """Return the text in a file. Raise ``UsageError`` in one line if there is none."""
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > LARGEST:
-        raise UsageError(f"{path}: expected at most {LARGEST:,} bytes")
-    try:
-        return content.decode()
+        return read_bytes(path, most).decode()
     except UnicodeDecodeError:
         raise UsageError(f"{path}: expected text in UTF-8") from None
 
@@ -48,8 +39,8 @@ def read(path: Path, name: str | None = None) -> dict[str, Any]:
     """Return the JSON object in a file, a document of this kind. Raise ``UsageError`` in one line if there is none."""
     content = read_text(path)
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = parsed(content)
+    except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict):
         raise UsageError(f"{path}: expected an object")

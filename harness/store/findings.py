@@ -29,7 +29,8 @@ from harness.search.record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
-from harness.store.document import LARGEST, as_json, read_as
+from harness.space.reading import read_bytes
+from harness.store.document import as_json, read_as
 
 CASE: Final = "case.json"
 RECORD: Final = "finding.json"
@@ -69,9 +70,7 @@ class Store:
         if damage := _read(folder, id_).damage:
             raise UsageError(f"{folder}: {damage}")
         files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
-        if any(path.stat().st_size > LARGEST for path in files):
-            raise UsageError(f"{folder}: expected files of at most {LARGEST:,} bytes")
-        return self._write(id_, {path.name: path.read_bytes() for path in files})
+        return self._write(id_, {path.name: read_bytes(path) for path in files})
 
     def _write(self, id_: str, files: Mapping[str, bytes]) -> Path:
         """Write the files of a finding into its folder, in full or not at all."""

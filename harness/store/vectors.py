@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,11 @@ from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
 from harness.space import tensors
 from harness.space.atomic import atomic_write
-from harness.space.case import LARGEST, Array, Case, CaseError
+from harness.space.case import Array, Case, CaseError
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import CELLS
+from harness.space.reading import read_npz
 from harness.store.document import read as read_document
 
 INDEX: Final = "index.json"
@@ -130,21 +129,9 @@ def results(folder: Path, vectors: Iterable[Vector]) -> Iterator[tuple[Vector, d
 
 def _returned(path: Path, config: RNNConfig) -> dict[str, Array]:
     """Return the arrays of a result that a layer of this config has."""
-    arrays = tensors.read(path) if path.suffix == ".safetensors" else _of_npz(path)
+    arrays = tensors.read(path) if path.suffix == ".safetensors" else read_npz(path)
     own = {name: array for name, array in arrays.items() if name in config.returned}
     if not own:
         held = ", ".join(list(arrays)[:10]) or "nothing"
         raise UsageError(f"{path}: holds {held}, expected some of {', '.join(config.returned)}")
     return own
-
-
-def _of_npz(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            size = sum(part.file_size for part in stored.zip.infolist())
-            found = {name: stored[name] for name in stored.files if size <= LARGEST}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
-        raise UsageError(f"{path}: expected what np.savez wrote") from None
-    if size > LARGEST:
-        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import warnings
@@ -14,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space import tensors
-from harness.space.case import LARGEST
 from harness.space.errors import UsageError
-from harness.space.scope import LAYERS
+from harness.space.reading import ARRAYS, WRITTEN, parsed, read_bytes, read_npz, require_archive, size_of
 from harness.subjects.weight_schemes import DEEPEST
 
 RETURNED: Final = (
@@ -32,18 +30,9 @@ GIVEN: Final = ("x", "h0", "hx", "c0", "cx")
 # The dtypes that a JSON file may name.
 DTYPES: Final = {name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32")}
 
-JSON: Final = 2**24
-"""The most bytes of a JSON file. Its lists take up to 20 times as much: an empty one has two bytes there, with a comma,
-and 64 here."""
-
 PICKLE: Final = 2**20
 """The most bytes of the pickle that names the tensors of a file, which takes 60 times as much when it is read. That of
 an nn.RNN with 64 layers in both directions has 50,000.
-"""
-
-MEMBERS: Final = 10 * LAYERS
-"""The most members of an archive, each of which takes some 0.2 ms to be read. The weights of LAYERS layers in both
-directions are 8 a layer.
 """
 
 
@@ -104,7 +93,7 @@ def load(path: str) -> Any:
     Its suffix tells its format: ``.npy``, ``.npz``, ``.safetensors`` or ``.json``. Any other is what ``torch.save``
     wrote.
 
-    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``LARGEST`` when unpacked.
+    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``ARRAYS`` when unpacked.
     """
     try:
         return _loaded(path)
@@ -128,8 +117,7 @@ def load(path: str) -> Any:
 
 def _loaded(path: str) -> Any:
     """Load a file. Raise whatever NumPy and torch raise, or ``UsageError`` for what they are not to be asked."""
-    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
-        raise UsageError(f"{path}: expected a file")
+    size_of(path, ARRAYS)
     if Path(path).suffix == ".safetensors":
         return tensors.read(Path(path))
     if Path(path).suffix == ".json":
@@ -137,8 +125,7 @@ def _loaded(path: str) -> Any:
     of_numpy = Path(path).suffix in {".npy", ".npz"}
     _require_small(path, of_numpy=of_numpy)
     if of_numpy:
-        found = np.load(path, allow_pickle=False)
-        return {name: found[name] for name in found.files} if hasattr(found, "files") else found
+        return read_npz(path) if zipfile.is_zipfile(path) else np.load(path, allow_pickle=False)
     import torch
 
     with warnings.catch_warnings(action="ignore"):  # of what else the file may hold
@@ -153,15 +140,11 @@ def _require_small(path: str, *, of_numpy: bool) -> None:
         if not of_numpy and Path(path).stat().st_size:
             raise UsageError(f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...)")
         return
+    require_archive(path)
     with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-    if len(parts) > MEMBERS:
-        raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
-    size = sum(part.file_size for part in parts)
-    pickles = sum(part.file_size for part in parts if part.filename.endswith(".pkl"))
-    for held, most in ((size, LARGEST), (pickles, PICKLE)):
-        if held > most:
-            raise UsageError(f"{path}: holds {held:,} bytes, expected at most {most:,}")
+        pickles = sum(part.file_size for part in archive.infolist() if part.filename.endswith(".pkl"))
+    if pickles > PICKLE:
+        raise UsageError(f"{path}: holds {pickles:,} bytes, expected at most {PICKLE:,}")
 
 
 def _require_tensors(path: str, held: Any) -> None:
@@ -170,17 +153,17 @@ def _require_tensors(path: str, held: Any) -> None:
     if any(isinstance(value, list | tuple | Mapping) for value in values):
         raise UsageError(f"{path}: expected a tensor, or several by name")
     size = sum(math.prod(value.shape) * value.element_size() for value in values if hasattr(value, "element_size"))
-    if size > LARGEST:
-        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {LARGEST:,}")
+    if size > ARRAYS:
+        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {ARRAYS:,}")
 
 
 def _of_json(path: Path) -> Any:
     """Return nested lists of numbers, or an array of ``{"dtype", "shape", "data"}``, or several of these by name."""
-    if path.stat().st_size > JSON:
-        raise UsageError(f"{path}: holds {path.stat().st_size:,} bytes, expected at most {JSON:,} of JSON")
     try:
-        held = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        held = parsed(read_bytes(path, WRITTEN))
+    except UsageError:
+        raise
+    except ValueError as error:
         raise UsageError(f"{path}: is no JSON ({error})") from None
     return _in_json(path, "", held, DEEPEST)
 

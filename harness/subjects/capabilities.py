@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.contract import KERNEL
+from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
+from harness.space.reading import WRITTEN, read_bytes
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import Form
 
@@ -145,8 +146,8 @@ class Capabilities:
     def source(self) -> str:
         """The hash of the file that it is in, or nothing if it is in none that can be read."""
         try:
-            return "" if self.place is None else sha256(Path(self.place[0]).read_bytes()).hexdigest()
-        except OSError:
+            return "" if self.place is None else sha256(read_bytes(self.place[0], WRITTEN)).hexdigest()
+        except UsageError:
             return ""
 
     def with_methods(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Capabilities:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.space.parts import CELL_OF, OPTIONS, PLAIN
+from harness.space.reading import WRITTEN, read_bytes
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import LAYERS_NAMES, FunctionSubject
 from harness.subjects.programs import subject_of
@@ -60,7 +61,7 @@ def own_interpreter(spec: str) -> str | None:
     """Return the interpreter that the file of a subject names for itself, if it names one; it is not run for that."""
     path = Path(spec.rpartition(":")[0])
     try:
-        body = ast.parse(path.read_bytes()).body if path.suffix == ".py" else []
+        body = ast.parse(read_bytes(path, WRITTEN)).body if path.suffix == ".py" else []
     except (OSError, SyntaxError, ValueError):
         return None
     for node in body:

@@ -25,6 +25,7 @@ from harness.processes import UNTOLD, Child, LostError, start_server, trace_file
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
+from harness.space.reading import WRITTEN, read_bytes
 from harness.subjects import prints
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground, heard, machine, speak
@@ -387,6 +388,6 @@ def _source(spec: str) -> str:
 def _content(spec: str) -> bytes:
     path = Path(parted(spec)[1].rpartition(":")[0])
     try:
-        return path.read_bytes() if path.is_file() else b""  # /dev/zero has no end
-    except (OSError, ValueError):
+        return read_bytes(path, WRITTEN)
+    except UsageError:
         return b""

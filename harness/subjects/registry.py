@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeGuard
 
+from harness.space.errors import UsageError
+from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, Built, require_filled
 from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
@@ -87,8 +89,7 @@ def find_subject(spec: str) -> Subject:
     place, _, name = spec.rpartition(":")
     if not place or not name:
         if (file := spec.removesuffix(":")).endswith(".py"):
-            if not Path(file).is_file():
-                raise SubjectError(f"{file}: no such file")
+            _require_source(Path(file))
             raise SubjectError(f"{spec}: expected a function or class of it: {_named_in(file)}")
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
@@ -144,7 +145,7 @@ def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
 def _named_in(path: str) -> str:
     """Name the functions and classes of a file as subjects, without running it."""
     try:
-        body = ast.parse(Path(path).read_bytes()).body
+        body = ast.parse(read_bytes(path, WRITTEN)).body
     except (OSError, SyntaxError, ValueError):
         body = []
     kinds = (ast.FunctionDef, ast.ClassDef)
@@ -289,9 +290,15 @@ def _is_subject(given: object) -> TypeGuard[Subject]:
     return isinstance(given, Subject) and not inspect.isclass(given) and isinstance(given.capabilities, Capabilities)
 
 
+def _require_source(path: Path) -> None:
+    try:
+        size_of(path, WRITTEN)
+    except UsageError as error:
+        raise SubjectError(str(error)) from None
+
+
 def _load_file(spec: str, path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SubjectError(f"{path}: no such file")
+    _require_source(path)
     location = importlib.util.spec_from_file_location(f"_rnn_harness_subject_{path.stem}", path)
     assert location is not None  # true of every .py file, like the next line
     assert location.loader is not None

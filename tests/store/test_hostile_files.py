@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -98,6 +99,20 @@ def bomb(path: Path) -> None:
         x.write(bytes(LARGEST))
 
 
+def encrypted(path: Path) -> None:
+    zipped(**{"x.npy": b"nothing"})(path)
+    content = bytearray(path.read_bytes())
+    for flags in (6, content.index(b"PK\x01\x02") + 8):
+        content[flags] |= 1
+    path.write_bytes(content)
+
+
+def sparse(path: Path) -> None:
+    """Write a file of 8 GiB that takes no place."""
+    path.touch()
+    os.truncate(path, 2**33)
+
+
 def header(**fields: Any) -> Callable[[Path], object]:
     """Return what writes a case's file with other fields in its header."""
 
@@ -128,6 +143,11 @@ HOSTILE: dict[str, str | bytes | Callable[[Path], object]] = {
     "path.json": json.dumps(CASE | {"arrays": CASE["arrays"] | {"../../x": [1.0]}}),
     "notes.json": json.dumps(CASE | {"notes": {"tolerance": {}, "subject": "mine.py:rnn"}}),
     "deep.json": json.dumps(CASE).replace("[[", "[" * 5000, 1),
+    "commas.json": "[" + "1," * 2**23 + "1]",
+    "sparse.json": sparse,
+    "pipe.json": os.mkfifo,
+    "parentheses.npz": zipped(**{"x.npy": b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000}),
+    "encrypted.npz": encrypted,
     "no_archive.npz": b"PK\x03\x04" + bytes(100),
     "members.npz": zipped(**{"../../header.npy": b"nothing"}),
     "bomb.npz": bomb,
@@ -146,7 +166,7 @@ def test_a_case_that_is_none_is_refused_in_a_line(
     elif content is not None:
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     (tmp_path / "mine.py").write_text(SOURCE)
-    monkeypatch.setattr("harness.space.case.LARGEST", LARGEST)
+    monkeypatch.setattr("harness.space.reading.ARRAYS", LARGEST)
 
     with peak_of_memory() as peak:
         code, said = run("replay", name, "--subject", "mine.py:rnn")
@@ -182,8 +202,10 @@ def test_a_report_that_is_none_is_refused_in_a_line(run: Any, tmp_path: Path, co
     assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["x" * 300, NOT_A_FILE])
+@pytest.mark.parametrize("name", ["x" * 300, NOT_A_FILE, "pipe"])
 def test_a_report_that_cannot_be_one_is_refused_in_a_line(run: Any, name: str) -> None:
+    os.mkfifo("pipe")  # which nobody writes to
+
     code, said = run("coverage", name)
 
     assert code == codes.MISUSE

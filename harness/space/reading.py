@@ -1,0 +1,100 @@
+"""reading: every file is opened here, so that it has a size before it is read, and none costs more than its size tells.
+
+Only regular files are read: a pipe would be waited for, and a device has no end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.space.errors import UsageError
+
+Place = str | os.PathLike[str]
+
+ARRAYS: Final = 2**31  # the most bytes of the arrays in a file; those of T=500, N=64, H=1024 take a fifteenth
+TEXT: Final = 2**26  # the most bytes of a document; the report of the longest search has less than a hundredth
+WRITTEN: Final = 2**24  # the most bytes of what people write, such as the source of a subject
+
+SMALL: Final = 2**26  # the bytes to which any archive may unpack
+SHRUNK: Final = 16
+"""How many times its size a larger archive may unpack to. Weights hardly shrink, and float64 that hold bfloat16 to a
+fourth; zeros shrink to a thousandth.
+"""
+
+MEMBERS: Final = 10_000
+"""The most arrays of a file, each of which takes some 0.2 ms to be read. The weights of 1,000 layers in both directions
+are 8,000."""
+
+VALUES: Final = 2**22  # the most commas in JSON, each a float of 32 bytes; a case of a search has 1.7 million
+LISTS: Final = 2**20  # the most lists and objects in JSON, each of which takes 64 bytes at least
+
+
+def size_of(path: Place, most: int) -> int:
+    """Return the size of a regular file. Raise ``UsageError`` in one line if there is none, or a larger one."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - of what may be no Path
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{path}: expected a file")
+    if found.st_size > most:
+        raise UsageError(f"{path}: holds {found.st_size:,} bytes, expected at most {most:,}")
+    return found.st_size
+
+
+def read_bytes(path: Place, most: int = TEXT) -> bytes:
+    """Return what is in a regular file of at most so many bytes. Raise ``UsageError`` in one line if there is none."""
+    size = size_of(path, most)
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def parsed(text: str | bytes, **hooks: Any) -> Any:
+    """Return what JSON says. Raise ``ValueError`` if it is none, too deep, or made to take much memory."""
+    comma, *opened = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
+    values, lists = text.count(comma), sum(map(text.count, opened))  # type: ignore[arg-type]
+    if values > VALUES or lists > LISTS:
+        raise ValueError(f"{values:,} commas and {lists:,} lists, expected at most {VALUES:,} and {LISTS:,}")
+    try:
+        return json.loads(text, **hooks)
+    except RecursionError:
+        raise ValueError("lists within lists too deep") from None
+
+
+def read_npz(path: Place) -> dict[str, NDArray[Any]]:
+    """Return the arrays in an archive of NumPy's. Raise ``UsageError`` in one line for what is none, or too large."""
+    require_archive(path)
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # noqa: BLE001 - unpacking an unknown file may raise anything
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        raise UsageError(f"{path}: expected what np.savez wrote ({said})") from None
+
+
+def require_archive(path: Place) -> None:
+    """Raise ``UsageError`` for what is no archive, or one that is large when it is unpacked."""
+    size = size_of(path, ARRAYS)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except Exception as error:  # noqa: BLE001 - likewise
+        raise UsageError(f"{path}: expected what np.savez wrote ({' '.join(str(error).split())[:100]})") from None
+    if len(parts) > MEMBERS:
+        raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
+    unpacked, most = sum(part.file_size for part in parts), min(ARRAYS, max(SMALL, SHRUNK * size))
+    if unpacked > most:
+        raise UsageError(f"{path}: holds {unpacked:,} bytes, expected at most {most:,}")
