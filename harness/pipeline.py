@@ -43,6 +43,7 @@ from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
 from harness.space.errors import UsageError
+from harness.space.reading import require_path
 from harness.space.scope import Scope
 from harness.store.document import read_text
 from harness.store.keep import Keeping
@@ -200,6 +201,9 @@ def check(
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
+    for name, file in (("known", known), ("weights", weights)):
+        if file is not None:
+            require_path(name, file)
     subject = as_subject(subject)
     contract = subject.capabilities.contract if contract is None else contract
     fixed = None if weights is None else load_weights(os.fspath(weights))

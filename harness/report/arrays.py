@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -20,7 +21,7 @@ from harness.report.page import piece
 from harness.report.record import as_json
 from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
-from harness.space.errors import UsageError
+from harness.space.errors import UsageError, require_type
 from harness.space.parts import NONLINEARITIES
 from harness.subjects.calling import a_or_an
 from harness.subjects.explain_inputs import Model, models
@@ -112,11 +113,16 @@ def explain(
         raise UsageError(f"batch_first={batch_first!r}: expected True or False")
     if isinstance(atol, bool) or not isinstance(atol, Real) or not 0 <= float(atol) < math.inf:
         raise UsageError(f"atol={atol!r}: expected a number of at least 0, such as 5e-5 for four printed digits")
+    if not isinstance(more, tuple | list):
+        raise UsageError(f"more={reprlib.repr(more)}: expected a list of cases, (x, actual) or (x, actual, hx)")
     for one in more:
         if not isinstance(one, tuple | list) or len(one) not in {2, 3, 4}:
             raise UsageError(
                 f"more holds {a_or_an(type(one).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
             )
+    for given in (cotangents, *(one[3] for one in more if len(one) == 4)):
+        if given is not None:
+            require_type("cotangents", given, Mapping, "gradients of the loss by outputs, as output.grad")
     handed = models(module)
     cases = [Given(x, actual, hx, cotangents), *(Given(*one) for one in more)]
     found, chosen = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import reprlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import ml_dtypes
@@ -75,6 +76,9 @@ class Case:
     cx: Array | None = None
 
     def __post_init__(self) -> None:
+        require_type("config", self.config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
+        for name in ("weights", "cotangents"):
+            require_type(name, getattr(self, name), Mapping, "arrays by name")
         for name in ("hx", "cx"):
             given, expected = getattr(self, name) is not None, name in self.config.hidden
             if given != expected:
@@ -105,12 +109,19 @@ class Case:
 
         A dot in a name is an underscore here: ``readout_weight``, ``output_grad``.
         """
-        array = partial(np.array, dtype=config.dtype)
+        require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
+
+        def array(value: Any, name: str) -> Array:
+            try:
+                return np.array(value, config.dtype)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise CaseError(f"{name}={reprlib.repr(value)}: expected numbers ({error})") from None
+
         dotted = {name.replace(".", "_"): name for name in (*config.weights, *config.cotangents)}
-        named = {dotted.get(name, name): array(value) for name, value in others.items()}
+        named = {dotted.get(name, name): array(value, name) for name, value in others.items()}
         cotangents = {name: named.pop(name) for name in config.cotangents if name in named}
         cx = named.pop("cx", None)
-        return cls(config, array(x), None if hx is None else array(hx), named, origin, cotangents, cx=cx)
+        return cls(config, array(x, "x"), None if hx is None else array(hx, "hx"), named, origin, cotangents, cx=cx)
 
     @classmethod
     def from_arrays(
@@ -212,9 +223,16 @@ def sparse(shape: tuple[int, ...], entries: Mapping[tuple[int, ...], float]) -> 
 
     A case's repr writes arrays that are mostly zero in this way.
     """
-    array = np.zeros(shape)
+    require_type("entries", entries, Mapping, "numbers by index")
+    try:
+        array = np.zeros(shape)
+    except (TypeError, ValueError):
+        raise UsageError(f"shape={reprlib.repr(shape)}: expected a tuple of sizes") from None
     for index, value in entries.items():
-        array[index] = value
+        try:
+            array[index] = value
+        except (TypeError, ValueError, IndexError):
+            raise UsageError(f"entries: {index!r}: {value!r}: expected a number at an index of {shape}") from None
     return array
 
 

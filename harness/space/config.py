@@ -7,6 +7,7 @@ directions (1 or 2), G gates, P proj_size.
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -90,8 +91,10 @@ class RNNConfig(
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RNNConfig:
         """Return the config that ``to_dict`` wrote. Raise ``ConfigError`` for unknown or missing names."""
+        if not isinstance(fields, Mapping):
+            raise ConfigError(f"fields={reprlib.repr(fields)}: expected a dict, as to_dict() makes it")
         known = {field.name: field for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(fields) - set(known)):
+        if unknown := sorted(map(str, set(fields) - set(known))):
             raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
         if missing := [name for name in REQUIRED if name not in fields]:
             raise ConfigError(f"missing config fields {', '.join(missing)}: they have no default")

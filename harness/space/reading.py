@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import stat
 import zipfile
 from pathlib import Path
@@ -37,8 +38,15 @@ VALUES: Final = 2**22  # the most commas in JSON, each a float of 32 bytes; a ca
 LISTS: Final = 2**20  # the most lists and objects in JSON, each of which takes 64 bytes at least
 
 
+def require_path(name: str, value: object) -> None:
+    """Raise ``UsageError`` unless an argument can be the name of a file."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name}={reprlib.repr(value)}: expected the name of a file")
+
+
 def size_of(path: Place, most: int) -> int:
     """Return the size of a regular file. Raise ``UsageError`` in one line if there is none, or a larger one."""
+    require_path("path", path)
     try:
         found = os.stat(path)  # noqa: PTH116 - of what may be no Path
     except FileNotFoundError:
