@@ -966,7 +966,7 @@ def test_nothing_of_foreign_origin_controls_the_terminal(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control, title = "\x1b[35;46m", "\x1b]0;title\x07"
-    spec = subject(tmp_path, f"raise ValueError({control + title!r})")
+    spec = subject(tmp_path, f"print({control!r}, '##[error]'); raise ValueError({control + title!r})")
     named = tmp_path / f"name{control}.py"
     (tmp_path / "mine.py").rename(named)
     (tmp_path / "bad.py").write_text(f"raise RuntimeError({control + title!r})")

@@ -11,7 +11,8 @@ from typing import Final
 from harness.space.case import Array
 
 _LEFT_OUT: Final = " ... (cut) ... "
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# What terminals act on, and what begins a command in a log of GitHub's: :: in a line's beginning, ##[ anywhere.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]|^[ \t]*:(?=:)|#(?=#\[)", re.MULTILINE)
 
 
 class Failure(Enum):
@@ -80,8 +81,16 @@ def legible(text: str, most: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text with control characters other than line ends and tabs, and halves of surrogate pairs, as escapes."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Return text with escapes for what is acted on: control characters other than line ends and tabs, and others.
+
+    These are halves of surrogate pairs, and what begins a command in a log of GitHub's.
+    """
+    return _CONTROL.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    before, last = found[0][:-1], found[0][-1]
+    return before + (f"\\x{ord(last):02x}" if last in ":#" else last.encode("unicode_escape").decode())
 
 
 def _cut(text: str, most: int) -> str:

@@ -16,9 +16,10 @@ from harness.space.outcome import LONGEST
         ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
         ("back\rspace\x08 \x9b2J", r"back\rspace\x08 \x9b2J"),
         ("half \udcff", r"half \udcff"),
+        ("std::move\n  ::error::x\na ##[error]y", "std::move\n  \\x3a:error::x\na \\x23#[error]y"),
     ],
 )
-def test_what_would_steer_a_terminal_is_written_out(said: str, kept: str) -> None:
+def test_what_would_steer_a_terminal_or_github_is_written_out(said: str, kept: str) -> None:
     outcome = Outcome(failure=Failure.RAISED, message=said, traceback=said)
 
     assert (outcome.message, outcome.traceback) == (kept, kept)
