@@ -1139,3 +1139,19 @@ def test_an_interrupted_command_leaves_no_half_of_its_observations(run: Any, mon
 
     assert run("check", RIGHT, "--observations", "observations.jsonl").code == codes.INTERRUPTED
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("number", "is of type int; expected"), ("json", "is of type module; expected"), ("Leaves", "SystemExit: 7")],
+)
+def test_what_no_adapter_can_be_written_for_is_said_in_a_line(run: Any, name: str, said: str) -> None:
+    body = (
+        "import json, torch\nnumber = 3\nclass Leaves(torch.nn.Module):\n    def __init__(self, a): raise SystemExit(7)"
+    )
+    Path("mine.py").write_text(body)
+
+    done = run("adapt", f"mine.py:{name}")
+
+    assert (done.code, done.err.count("\n")) == (codes.MISUSE, 1)
+    assert f"mine.py:{name}: {said}" in done.err

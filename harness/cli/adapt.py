@@ -17,7 +17,17 @@ def adapt(spec: str) -> int:
     rnn-harness adapt my_rnn.py:MyRNN > adapter.py && rnn-harness check adapter.py:layer
     """
     from harness.subjects.adapter_file import adapter_of
+    from harness.subjects.protocol import SubjectError
     from harness.subjects.registry import given_by
 
-    click.echo(adapter_of(given_by(spec), spec), nl=False)
+    given = given_by(spec)
+    if not callable(given):
+        raise SubjectError(f"{spec}: is of type {type(given).__name__}; expected a class or a function")
+    try:
+        text = adapter_of(given, spec)
+    except SubjectError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises
+        raise SubjectError(f"{spec}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+    click.echo(text, nl=False)
     return AGREES
