@@ -575,7 +575,10 @@ class _Reader:
         changed = x.clone()
         changed.select(axis, 0).add_(1)
         before, after = (
-            _parts(module(one, *states))[place].reshape(STEPS, SEQUENCES, -1).narrow(axis, 1, x.shape[axis] - 1)
+            # Each on a copy, which starts from the same state, where a module keeps the one in which a call ended.
+            _parts(deepcopy(module)(one, *states))[place]
+            .reshape(STEPS, SEQUENCES, -1)
+            .narrow(axis, 1, x.shape[axis] - 1)
             for one in (x, changed)
         )
         return not torch.equal(before, after)

@@ -775,3 +775,25 @@ def test_its_mistake_is_found_and_named(layer: Any, config: RNNConfig, cause: st
     assert finding.result.verdict is Verdict.DISAGREES
     scope = scope_of(subject).only(device="cpu", preparation="new")
     assert has_cause_of(Investigation(subject).diagnosis(finding, scope), cause, config)
+
+
+class KeepsState(nn.Module):
+    """A layer that goes on from the state in which its last call ended, as long as the batch is as large."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(input_size + hidden_size, hidden_size)
+        self.register_buffer("h", torch.zeros(1, hidden_size), persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        h = self.h if len(self.h) == len(x) else x.new_zeros(len(x), self.both.out_features)
+        states = []
+        for step in x.unbind(1):
+            h = torch.tanh(self.both(torch.cat([step, h], 1)))
+            states.append(h)
+        self.h = h.detach()
+        return torch.stack(states, 1)
+
+
+def test_the_axis_of_time_is_told_where_a_call_starts_from_the_end_of_the_one_before() -> None:
+    assert as_subject(KeepsState).capabilities.read_as.endswith("; returns output; reads (N, T, input_size)")
