@@ -780,6 +780,8 @@ def test_its_mistake_is_found_and_named(layer: Any, config: RNNConfig, cause: st
 class KeepsState(nn.Module):
     """A layer that goes on from the state in which its last call ended, as long as the batch is as large."""
 
+    h: torch.Tensor
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.both = nn.Linear(input_size + hidden_size, hidden_size)
