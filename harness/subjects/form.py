@@ -314,7 +314,12 @@ class Form:
 
     def parts(self, returned: Any) -> list[Any]:
         """Return the parts of what a call returned; the steps of an output that is a list stay together."""
-        return [returned] if self.listed and len(self.returns) == 1 else parts_of(returned)
+        if self.listed and len(self.returns) == 1:
+            return [returned]
+        parts = parts_of(returned)
+        if len(parts) != len(self.returns) and isinstance(returned, tuple | list):  # a list of two steps is no state
+            return list(returned)
+        return parts
 
     def blocks(self, name: str, directions: int) -> list[Block]:
         """Return its own parameters that hold a parameter of torch's layer, such as ``weight_ih_l0_reverse``."""

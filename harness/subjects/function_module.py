@@ -80,8 +80,11 @@ class _Signature(NamedTuple):
 
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
-    if (signature := _signature(function)) is None:
-        return
+    for signature in _signatures(function):
+        yield from _modules_of(function, signature)
+
+
+def _modules_of(function: Callable[..., Any], signature: _Signature) -> Iterator[type[torch.nn.Module]]:
     # From many gates to few: three rows of a GRU may be taken for one row of three units, but not the other way round.
     for gates, shapes in product(sorted(CELL_OF, reverse=True), _shapes(signature.weights)):
         for numpy in (True, False):
@@ -118,6 +121,18 @@ def _of_layer(matrices: Sequence[str], biases: Sequence[str]) -> Iterator[dict[s
 def _is_layer(shapes: set[Shape]) -> bool:
     """Tell whether matrices of some shapes may be those of a layer, all of them turned or none."""
     return shapes in ({_MATRICES[0], _MATRICES[2]}, {_MATRICES[1], _MATRICES[3]}, {_MATRICES[4]}, {_MATRICES[5]})
+
+
+def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
+    """Yield what the arguments of a function may be; what may be a second state may be a weight."""
+    if (signature := _signature(function)) is None:
+        return
+    yield signature
+    if len(signature.states) > 1 and not signature.held:
+        order = [name for name in inspect.signature(function).parameters if name != signature.x]
+        first, *others = signature.states
+        weights = tuple(name for name in order if name in {*signature.weights, *others})
+        yield signature._replace(states=(first,), weights=weights)
 
 
 def _signature(function: Callable[..., Any]) -> _Signature | None:

@@ -260,6 +260,19 @@ class _Reading:
         rest = "".join(gate for gate in left if gate not in chosen.values())
         return {**known, **chosen, **dict.fromkeys(wide, rest)}
 
+    def _some_twice(self, ih: Gates) -> tuple[Gates, Gates] | None:
+        """Return the biases of single gates, of which some have two, by the matrix that ends as a bias does."""
+        found: tuple[Gates, Gates] = ({}, {})
+        for own in self._matrices.biases:
+            matrix = max(ih, key=lambda name: _common([name[::-1], own[::-1]]))
+            if len(ih[matrix]) > 1 or not _common([matrix[::-1], own[::-1]]):
+                return None
+            group = next((group for group in found if ih[matrix] not in group.values()), None)
+            if group is None:
+                return None
+            group[own] = ih[matrix]
+        return found
+
     def _names_of(self, first: Gates, second: Gates) -> dict[str, Gates]:
         """Return the biases by torch's, given those beside W_ih and beside W_hh; none if they cannot hold all of these.
 
@@ -290,6 +303,8 @@ class _Reading:
             return first, {own: hh[matrix] for own, matrix in of.items() if own not in first}
         if sum(vectors.values()) == every:
             return self._gates_of(vectors) if len(vectors) > 1 else dict.fromkeys(vectors, self._all), {}
+        if every < sum(vectors.values()) < 2 * every and {*vectors.values()} == {1}:
+            return self._some_twice(ih)
         if sum(vectors.values()) != 2 * every:
             return None
         pairs = [(own, group, matrix) for own in vectors for group, of in enumerate((ih, hh)) for matrix in of]

@@ -241,7 +241,8 @@ class _Reader:
         if cell is None and returned is None and self._outcome().startswith("raises"):
             self.unbatched = True
             alone = self._called(plain, roles)
-            if alone.cell is None and not (alone.returned and alone.returned.axes):
+            answer = alone.returned or (self._returned(roles.rest) if roles.rest else None)
+            if alone.cell is None and not (answer and answer.axes):
                 self.unbatched = False
             else:
                 heads, returned, reason, cell = alone
@@ -718,7 +719,7 @@ class _Reader:
         return not _same(before, _parts(module(*given)))
 
     def _is_relu(self, returned: _Returned | None) -> bool:
-        """Tell whether no state is negative and some are zero: tanh and sigmoid give no zeros."""
+        """Tell whether no state is negative, some are zero, and some above 1, where no tanh is."""
         with suppress(Exception), torch.no_grad(), seeded(0):
             if self.form.is_cell:
                 x = torch.randn(MANY, self.sizes.input_size)
@@ -726,9 +727,12 @@ class _Reader:
                 given = (x, *self.form.passed(_tensors(given[1:])))
             else:
                 given = () if returned is None else returned.given
-            parts = zip(self.form.returns, _parts(self._module()(*given)), strict=True)
+            module = self._module()
+            for parameter in module.parameters():
+                parameter.mul_(10)
+            parts = zip(self.form.returns, _parts(module(*given)), strict=True)
             states = torch.cat([part.flatten() for name, part in parts if name])
-            return bool((states >= 0).all() and (states == 0).any() and (states > 0).any())
+            return bool((states >= 0).all() and (states == 0).any() and (states > 1).any())
         return False
 
     def _drops(self, returned: _Returned, **options: Any) -> bool:

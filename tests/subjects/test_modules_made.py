@@ -101,6 +101,50 @@ class OfFieldsForgetful(OfFields):
     forgets = True
 
 
+class OfSteps:
+    """A class that takes one sequence, and returns a list of readouts; its last step's state cannot be negative."""
+
+    turned = False
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.Wxh, self.Whh, self.Why = np.ones((n_hidden, n_in)), np.ones((n_hidden, n_hidden)), np.ones((7, n_hidden))
+        self.bh, self.by = np.zeros(n_hidden), np.zeros(7)
+
+    def forward(self, xs: Any, h: Any) -> Any:
+        states = []
+        for x in xs:
+            h = np.tanh(self.Wxh @ x + (self.Whh.T if self.turned else self.Whh) @ h + self.bh)
+            states.append(h)
+        return [self.Why @ h + self.by for h in states], states[-1]
+
+
+class OfStepsTurned(OfSteps):
+    turned = True
+
+
+class OfStepsCut(OfSteps):
+    def forward(self, xs: Any, h: Any) -> Any:
+        readouts, h_n = super().forward(xs, h)
+        return readouts, np.maximum(h_n, 0)
+
+
+W = Any
+
+
+def gru(x: W, h: W, Wz: W, Wr: W, Wn: W, Uz: W, Ur: W, Un: W, bz: W, br: W, bn: W, cn: W) -> W:
+    """A GRU in which n alone has two biases."""
+    states = [h]
+    for x_t in x:
+        h = states[-1]
+        z, r = sigmoid(x_t @ Wz + h @ Uz + bz), sigmoid(x_t @ Wr + h @ Ur + br)
+        states.append((1 - z) * np.tanh(x_t @ Wn + bn + r * (h @ Un + cn)) + z * h)
+    return np.stack(states[1:]), states[-1]
+
+
+def gru_outside(x: W, h: W, Wz: W, Wr: W, Wn: W, Uz: W, Ur: W, Un: W, bz: W, br: W, bn: W, cn: W) -> W:
+    return gru(x, h, Wz, Wr, Wn, Uz, Ur, Un, bz, br, bn + cn, 0 * cn)
+
+
 def batch_first(x: Any, h0: Any, Wx: Any, Wh: Any, b: Any) -> Any:
     states, cache = [h0], []
     for t in range(x.shape[1]):
@@ -153,6 +197,9 @@ def with_readout_relu(inputs: Any, state: Any, params: Any) -> Any:
         (Rows, RowsForgetful, {}),
         (Columns, ColumnsTurned, {}),
         (OfWeights, OfWeightsLate, {}),
+        (OfSteps, OfStepsTurned, {"T": 2}),
+        (OfSteps, OfStepsCut, {}),
+        (gru, gru_outside, {"cell": "GRU"}),
         (OfFields, OfFieldsForgetful, {"hx": False}),
         (batch_first, batch_first_late, {"batch_first": True}),
         (by_gate, by_gate_swapped, {"cell": "LSTM"}),
