@@ -12,7 +12,8 @@ from harness.cli.codes import AGREES
 def adapt(spec: str) -> int:
     """Print a Python file with an adapter for a class of modules: how it is built, its weights, and its call.
 
-    What could not be found out is marked with "fill in". Complete it, and check the adapter in place of the class:
+    What could not be found out has the comment "left by adapt to fill in". Complete it, and check the adapter in place
+    of the class:
 
     rnn-harness adapt my_rnn.py:MyRNN > adapter.py && rnn-harness check adapter.py:layer
     """

@@ -26,7 +26,7 @@ WRITTEN: Final = 2**24  # the most bytes of what people write, such as the sourc
 
 SMALL: Final = 2**26  # the bytes to which any archive may unpack
 SHRUNK: Final = 16
-"""How many times its size a larger archive may unpack to. Weights hardly shrink, and float64 that hold bfloat16 to a
+"""A larger archive may unpack to this many times its size. Weights hardly shrink, and float64 that hold bfloat16 to a
 fourth; zeros shrink to a thousandth.
 """
 

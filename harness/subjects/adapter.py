@@ -19,7 +19,7 @@ from harness.subjects.conventions import Conventions
 from harness.subjects.form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, Form
 from harness.subjects.protocol import SubjectError
 
-MARK: Final = "# fill in:"  # what the command ``adapt`` writes behind what it could not find out
+MARK: Final = "# left by adapt to fill in:"  # what the command writes behind what it could not find out
 
 KEPT: Final = "kept"  # the word for a parameter that keeps the value with which it was built
 ZERO: Final = "0"
@@ -52,9 +52,11 @@ class Adapter:
     @property
     def reads(self) -> frozenset[str]:
         """The options of the constructor that ``build`` reads of a config."""
-        reader = _Reads()
-        self.build(reader)  # type: ignore[arg-type]
-        return frozenset(reader.names) & {*OPTIONS}
+        names: set[str] = set()
+        for more in ({}, {"num_layers": 2, "bidirectional": True}):
+            with suppress(Exception):  # a build may refuse options; one that never works is refused by its reader
+                self.build(_Reads(RNNConfig(5, 3, **more), names))  # type: ignore[arg-type]
+        return frozenset(names & {*OPTIONS})
 
     @property
     def place(self) -> tuple[str, str] | None:
@@ -76,14 +78,13 @@ def require_filled(function: Any, name: str) -> None:
 
 
 class _Reads:
-    """A plain config that keeps account of what is read of it."""
+    """A config that adds to ``names`` what is read of it."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._config = RNNConfig(5, 3, num_layers=2, bidirectional=True)
+    def __init__(self, config: RNNConfig, names: set[str]) -> None:
+        self._config, self._names = config, names
 
     def __getattr__(self, name: str) -> Any:
-        self.names.append(name)
+        self._names.add(name)
         return getattr(self._config, name)
 
 
@@ -159,7 +160,7 @@ def form_of_weights(
 
     Raises ``SubjectError`` for a text that says nothing, and for parameters that are missing or are not named.
     """
-    said = {own: _terms(own, text) for own, text in weights.items() if text not in {KEPT, ZERO}}
+    said = {own: _terms(own, text) for own, text in weights.items() if text not in (KEPT, ZERO)}
     names, numbers = {}, set()
     for own in weights:
         number = next((one for one in NUMBERS if one in own), "")
@@ -184,17 +185,14 @@ def form_of_weights(
             if not (one_bias and role == "bias_hh"):
                 roles.setdefault(role + reverse, []).append(Block(names[own], of or gates))
     order = {gate: i for i, gate in enumerate(gates)}
-    joined = next(
-        (X_FIRST if terms[0][0] == "weight_ih" else H_FIRST for terms in said.values() if len(terms) > 1
-         and terms[0][0].startswith("weight")), "",
-    )  # fmt: skip
+    left = next((terms[0][0] for terms in said.values() if len(terms) > 1 and terms[0][0].startswith("weight")), "")
     of_bias = next((shapes[name] for name, own in there.items() if own in biases and name in shapes), (0,))
     return replace(
         form,
         names={role: tuple(sorted(of, key=lambda block: order[block.gates[0]])) for role, of in roles.items()},
         first=first,
         places=places,
-        joined=joined,
+        joined={"weight_ih": X_FIRST, "weight_hh": H_FIRST}.get(left, ""),
         zeros=tuple(own for own, text in weights.items() if text == ZERO),
         kept=tuple(own for own, text in weights.items() if text == KEPT),
         beside=", ".join(own for own, text in weights.items() if text == KEPT),
@@ -213,9 +211,9 @@ Terms = list[tuple[str, str, str, str]]
 
 def _terms(own: str, text: Any) -> Terms:
     """Return the role, direction, gates and turn of each parameter of torch's that one of its own holds."""
-    parts = re.split(r"\s*[,+]\s*", text) if isinstance(text, str) else []
-    found = [_TERM.fullmatch(part) for part in parts]
-    if not found or not all(found):
+    sign, kind = (",", "weight") if "," in str(text) else ("+", "bias")
+    found = [_TERM.fullmatch(part.strip()) for part in str(text).split(sign)]
+    if not all(one and (len(found) == 1 or one[1].startswith(kind)) for one in found):
         raise SubjectError(f"weights[{own!r}]={text!r}: {_TERMS}")
     return [tuple(part or "" for part in one.groups()) for one in found if one]  # type: ignore[misc]
 

@@ -23,7 +23,7 @@ _SHORT: Final = {"h_n": "h", "c_n": "c"}
 
 
 class _Drawn(NamedTuple):
-    """What is known of a class: a form, the shapes of its parameters, and what could not be found out."""
+    """The form of a class, the shapes of its parameters, and a list of what could not be found out."""
 
     form: Form
     shapes: Shapes

@@ -39,7 +39,7 @@ _VECTORS: Final[tuple[Shape, ...]] = (("R",), ("1", "R"), ("R", "1"))
 
 
 class _Anything:
-    """What takes the place of every array until it is known which there are: whatever is done to it gives it."""
+    """A stand-in for an array. Each operation on it returns it, so a function runs before its arrays are known."""
 
     shape, ndim = (4, 2, 5), 3
 

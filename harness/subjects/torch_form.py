@@ -753,9 +753,9 @@ def parameters_of_plain(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
 
     Those of a constructor that takes none are told by the shapes.
     """
-    if form.sizes or form.by_name:
-        return _made(factory, form)
     sizes, shapes = _made(factory, form)
+    if form.sizes or form.by_name:
+        return sizes, shapes
     there = dict.fromkeys(size for shape in shapes.values() for size in shape)
     for I, H in permutations(there, 2):  # noqa: E741 - as in the equations
         one = Sizes(I, H, 0)

@@ -144,7 +144,7 @@ class OwnFormSubject(TorchSubject):
 
 
 class AdaptedSubject(OwnFormSubject):
-    """What an adapter makes of a layer."""
+    """A layer of an adapter."""
 
     def __init__(self, built: Built, name: str, form: Form) -> None:
         """Take the constructor of its modules, and its form."""
@@ -169,6 +169,8 @@ class AdaptedSubject(OwnFormSubject):
         """Return what the adapter's call returns, if it has one, with ``None`` for what it leaves out."""
         if (by_hand := self._adapter.call) is None:
             return super().call(module, parameters, *arguments, **named)
+        if parameters is not None:
+            raise NotImplementedError("an adapter's call takes the module's own parameters")
         x, *hx = arguments
         returned = by_hand(module, x, *flattened(hx))
         parts = list(returned) if isinstance(returned, tuple | list) else [returned]

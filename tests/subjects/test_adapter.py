@@ -113,12 +113,28 @@ def test_what_build_does_not_read_is_not_varied() -> None:
     assert verdicts(subject, deep) == {Verdict.AGREES}
 
 
+def test_a_build_that_refuses_layers_is_read_as_far_as_it_goes() -> None:
+    def build(config: Any) -> Any:
+        if config.num_layers > 1:
+            raise NotImplementedError
+        return nn.RNN(config.input_size, config.hidden_size, nonlinearity=config.nonlinearity)
+
+    subject = as_subject(adapt(build), "mine")
+
+    assert {*scope_of(subject).nonlinearity} == {"tanh", "relu"}
+    assert verdicts(subject, FORWARD.replace(nonlinearity="relu")) == {Verdict.AGREES}
+    assert verdicts(subject, FORWARD.replace(num_layers=2)) == {Verdict.UNSUPPORTED}
+
+
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
         ({**WEIGHTS, "W": "weight_ih"}, "the module has no W; its parameters are Wx (5, 3), "),
         ({"Wx": "weight_ih.T"}, "Wh, b, out.weight, out.bias are not named; expected weight_ih, "),
         ({**WEIGHTS, "b": "bias"}, "weights['b']='bias': expected weight_ih, "),
+        ({**WEIGHTS, "b": "bias_ih, bias_hh"}, "weights['b']='bias_ih, bias_hh': expected weight_ih, "),
+        ({**WEIGHTS, "Wx": "weight_ih + weight_hh"}, "weights['Wx']='weight_ih + weight_hh': expected weight_ih, "),
+        ({**WEIGHTS, "b": 3}, "weights['b']=3: expected weight_ih, "),
         ({**WEIGHTS, "Wh": "weight_hh[rz].T"}, "2 gates, r, z: expected those of nn.RNN (h), nn.GRU (r, z, n), "),
     ],
 )
@@ -223,6 +239,13 @@ def test_the_adapter_that_is_written_compares_what_is_read(tmp_path: Path, name:
         assert verdicts(subject, RNNConfig(5, 3, T=4, **plain)) == {verdict}, subject.name
 
 
+def homework_with_a_comment(folder: Path) -> str:
+    """Write a function in a file with a comment of its own that says "fill in"."""
+    text = "def rnn(x, h0, weights, config):\n    # fill in: your code\n    return x, None\n"
+    (folder / "homework.py").write_text(text)
+    return f"{folder}/homework.py:rnn"
+
+
 def test_what_is_not_filled_in_is_said_line_by_line(tmp_path: Path) -> None:
     layer = "class Mine(torch.nn.Module):\n    def __init__(self, cfg, a, b, c, d):\n        pass\n"
     (tmp_path / "options_layer.py").write_text(f"import torch\n{layer}")
@@ -234,6 +257,7 @@ def test_what_is_not_filled_in_is_said_line_by_line(tmp_path: Path) -> None:
         as_subject(f"{tmp_path}/adapter.py:layer")
 
     lines = str(caught.value).splitlines()
+    assert as_subject(homework_with_a_comment(tmp_path))
     assert lines[0].endswith("not all is filled in")
     assert all(line.startswith("line ") for line in lines[1:])
     assert len(lines) > 1
