@@ -257,7 +257,7 @@ def test_what_is_not_filled_in_is_said_line_by_line(tmp_path: Path) -> None:
         as_subject(f"{tmp_path}/adapter.py:layer")
 
     lines = str(caught.value).splitlines()
-    assert as_subject(homework_with_a_comment(tmp_path))
+    assert as_subject(homework_with_a_comment(tmp_path)).name
     assert lines[0].endswith("not all is filled in")
     assert all(line.startswith("line ") for line in lines[1:])
     assert len(lines) > 1

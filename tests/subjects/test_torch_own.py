@@ -243,6 +243,17 @@ class Anything(Cells):
         super().__init__(input_dim, hidden_dim, n_layers, options["bias"], options["bidirectional"])
 
 
+class AnythingUnread(nn.Module):
+    """A batch-first layer that takes any option by name, and reads none."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, **_options: Any) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_dim, hidden_dim, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.rnn(x)
+
+
 class RowsAlone(Linears):
     """A layer that reads and returns (N, T, ...), and returns its output alone."""
 
@@ -369,6 +380,14 @@ def test_it_is_asked_for_what_it_can_do() -> None:
         assert max(scope_of(as_subject(layer)).num_layers) == 5
     assert set(cells.nonlinearity) == {"tanh"}
     assert set(cells.lengths) == {None}
+
+
+def test_options_that_change_nothing_are_not_varied() -> None:
+    subject = as_subject(AnythingUnread)
+    offers = subject.capabilities.offers
+
+    assert [offers[name] for name in ("nonlinearity", "bias", "num_layers")] == [("tanh",), (True,), (1,)]
+    assert check_agreement(subject, draw(PLAIN.replace(batch_first=True), "normal")).verdict is Verdict.AGREES
 
 
 class Scattered(Cells):

@@ -114,6 +114,44 @@ class UpdateFirst(nn.Module):
         return torch.stack(steps), h[None]
 
 
+class InnerBiasFirst(nn.Module):
+    """A GRU with two biases, the one inside r first, which no name tells."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.W = nn.Parameter(torch.zeros(3 * hidden_size, input_size))
+        self.U = nn.Parameter(torch.zeros(3 * hidden_size, hidden_size))
+        self.b0 = nn.Parameter(torch.zeros(3 * hidden_size))
+        self.b1 = nn.Parameter(torch.zeros(3 * hidden_size))
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        h, steps = hx[0], []
+        for x_t in x:
+            (ir, iz, in_), (hr, hz, hn) = (x_t @ self.W.T + self.b1).chunk(3, 1), (h @ self.U.T + self.b0).chunk(3, 1)
+            z = torch.sigmoid(iz + hz)
+            h = (1 - z) * torch.tanh(in_ + torch.sigmoid(ir + hr) * hn) + z * h
+            steps.append(h)
+        return torch.stack(steps), h[None]
+
+
+class NoTanhOfC(nn.Module):
+    """An LSTM with rows whose order no name tells, whose c_n after one step is all that is right."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.Wx = nn.Linear(input_size, 4 * hidden_size)
+        self.Wh = nn.Linear(hidden_size, 4 * hidden_size)
+
+    def forward(self, x: Any, states: Any) -> Any:
+        (h, c), steps = (one[0] for one in states), []
+        for x_t in x:
+            f, i, o, g = (self.Wx(x_t) + self.Wh(h)).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * c
+            steps.append(h)
+        return torch.stack(steps), (h[None], c[None])
+
+
 class ByLetter(nn.Module):
     """A step of an LSTM whose candidate has a letter of the update gate's."""
 
@@ -269,6 +307,10 @@ READ = {
             "rows in the order z, r, n, as runs tell"
         ),
     ),
+    InnerBiasFirst: (
+        [GRU.replace(hx=True, loss="both")],
+        "W as weight_ih, U as weight_hh, b0 as bias_hh, b1 as bias_ih; rows in the order r, z, n, as runs tell",
+    ),
     ByLetter: (
         [LSTM.replace(loss="both", hx=True)],
         (
@@ -335,6 +377,13 @@ def test_a_class_is_asked_for_the_states_that_it_takes_and_returns(layer: Any, h
 
 def test_gates_that_are_exchanged_are_found() -> None:
     assert check_agreement(as_subject(Swapped), draw(LSTM, "normal")).verdict is Verdict.DISAGREES
+
+
+def test_the_order_of_rows_is_told_by_what_a_wrong_class_does_right() -> None:
+    subject = as_subject(NoTanhOfC)
+
+    assert subject.capabilities.read_as.endswith("; rows in the order f, i, o, g, as runs tell")
+    assert check_agreement(subject, draw(LSTM.replace(hx=True), "normal")).verdict is Verdict.DISAGREES
 
 
 class DropIn(nn.Module):
