@@ -17,18 +17,34 @@ def adapt(spec: str) -> int:
 
     rnn-harness adapt my_rnn.py:MyRNN > adapter.py && rnn-harness check adapter.py:layer
     """
+    from harness.processes import Child, LostError
+    from harness.subjects.isolated import STARTING
+    from harness.subjects.protocol import SubjectError
+
+    child = Child(spec)  # the user's code may print, hang, or end its process
+    try:
+        text = child.call(STARTING, _text, spec)
+    except LostError as lost:
+        raise SubjectError(f"{spec}: {lost}") from None
+    finally:
+        child.kill()
+    click.echo(text, nl=False)
+    return AGREES
+
+
+def _text(spec: str) -> str:
+    from harness.subjects import prints
     from harness.subjects.adapter_file import adapter_of
     from harness.subjects.protocol import SubjectError
     from harness.subjects.registry import given_by
 
+    prints.redirect(spec)
     given = given_by(spec)
     if not callable(given):
         raise SubjectError(f"{spec}: is of type {type(given).__name__}; expected a class or a function")
     try:
-        text = adapter_of(given, spec)
+        return adapter_of(given, spec)
     except SubjectError:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the user's code raises
         raise SubjectError(f"{spec}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
-    click.echo(text, nl=False)
-    return AGREES

@@ -261,3 +261,18 @@ def test_what_is_not_filled_in_is_said_line_by_line(tmp_path: Path) -> None:
     assert lines[0].endswith("not all is filled in")
     assert all(line.startswith("line ") for line in lines[1:])
     assert len(lines) > 1
+
+
+def test_a_class_that_prints_or_ends_its_process_leaves_the_command_alone(tmp_path: Path) -> None:
+    layer = "class {}(torch.nn.Module):\n    def __init__(self, n, m):\n        super().__init__()\n        {}\n"
+    text = layer.format("Prints", "print('constructed')") + layer.format("Ends", "os._exit(3)")
+    (tmp_path / "loud.py").write_text(f"import os\nimport torch\n{text}")
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", "adapt"]
+    prints, ends = (
+        subprocess.run([*command, f"{tmp_path}/loud.py:{name}"], capture_output=True, text=True, check=False)
+        for name in ("Prints", "Ends")
+    )
+
+    assert (prints.returncode, "constructed" in prints.stdout, "constructed" in prints.stderr) == (0, False, True)
+    assert (ends.returncode, ends.stdout) == (2, "")
+    assert "its process ended with exit code 3" in ends.stderr
