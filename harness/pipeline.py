@@ -43,7 +43,7 @@ from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
 from harness.space.errors import UsageError
-from harness.space.reading import require_path
+from harness.space.reading import WRITTEN, require_path
 from harness.space.scope import Scope
 from harness.store.document import read_text
 from harness.store.keep import Keeping
@@ -208,9 +208,7 @@ def check(
     contract = subject.capabilities.contract if contract is None else contract
     fixed = None if weights is None else load_weights(os.fspath(weights))
     scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, contract)
-    own, idle = (
-        ([], []) if known is None else known_failures.parse(read_text(Path(known), known_failures.LARGEST), str(known))
-    )
+    own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), WRITTEN), str(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:

@@ -19,8 +19,6 @@ from harness.space.errors import UsageError
 from harness.space.parts import SIZE_FACTORS
 from harness.space.scope import Scope, factors_of
 
-LARGEST: Final = 2**20  # the most bytes of a file, which people write by hand
-
 BOUNDS: Final[dict[str, Callable[[int, int], bool]]] = {  # the comparisons that a condition on a size may make
     ">=": operator.ge,
     "<=": operator.le,

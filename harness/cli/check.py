@@ -431,10 +431,11 @@ def _require_compatible(given: _Given) -> None:
 
 def _own(file: str | None) -> tuple[KnownFailure, ...]:
     """Return the known failures of a file, and say which of them excuse nothing."""
-    from harness.checks.known_failures import LARGEST, parse
+    from harness.checks.known_failures import parse
+    from harness.space.reading import WRITTEN
     from harness.store.document import read_text
 
-    own, idle = ([], []) if file is None else parse(read_text(Path(file), LARGEST), file)
+    own, idle = ([], []) if file is None else parse(read_text(Path(file), WRITTEN), file)
     for said in idle:
         complain(f"Warning: {said}")
     return tuple(own)

@@ -19,11 +19,10 @@ import torch
 
 from harness.space.parts import CELL_OF
 from harness.subjects.numpy_module import to_numpy, to_torch
+from harness.subjects.signature import STATES, STATES_OF_C
 
-# The words in the names of arguments that are x, states, weights in one argument, and a size.
+# The words in the names of arguments that are x, weights in one argument, and a size.
 X: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
-STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
-STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
 SIZE: Final = {"size", "dim", "units", "n"}
 
@@ -31,7 +30,9 @@ NAMED: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWO
 OUTPUTS: Final = 7  # of an output layer
 
 _WORD: Final = re.compile(r"[A-Za-z]+\d*")
-_MOST: Final = 5  # weights whose shapes are tried one by one; of more, those whose names differ in the end are alike
+# The most weights whose shapes are tried one by one: those of a layer with an output layer, as W, U, V, b and c. There
+# are 7 ** _MOST ways. Of more weights, those whose names differ in the end alone are alike.
+_MOST: Final = 5
 
 Shape = tuple[str, ...]  # its sizes: I, H, G * H as R, or both as B
 _MATRICES: Final[tuple[Shape, ...]] = (("R", "I"), ("I", "R"), ("R", "H"), ("H", "R"), ("R", "B"), ("B", "R"))

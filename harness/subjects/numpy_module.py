@@ -16,12 +16,10 @@ import numpy as np
 import torch
 
 from harness.space.case import Array
+from harness.subjects.signature import STATES, STATES_OF_C
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
 METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
-
-# The words for a state; an array of such a name that an object holds is none of its parameters.
-_STATES: Final = {"h", "c", "s", "a", "hx", "cx", "h0", "c0", "hidden", "cell", "state", "hprev", "h_prev", "c_prev"}
 
 _DEPTH: Final = 3  # the dicts, lists and objects within each other in which arrays are looked for
 
@@ -100,10 +98,11 @@ def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
     """Return the arrays that an object holds by their paths, but for states, and for the gradients of others."""
     found = dict(_arrays(layer, ()))
     names = {path: "".join(path).lower() for path in found}
+    last = {path: path[-1].lower().strip("_") for path in found}
     return {
         path: array
         for path, array in found.items()
-        if path[-1].lower().strip("_") not in _STATES
+        if not {last[path], last[path].removesuffix("prev").strip("_")} & (STATES | STATES_OF_C)
         and not any(
             names[path] != names[other] and names[other] in names[path] and found[other].shape == array.shape
             for other in found

@@ -27,9 +27,12 @@ OUTPUT: Final = {
     *("label", "labels", "target", "targets", "tag", "tags", "tagset"),
 }
 
-# The meanings that an argument of a constructor may have, and the most arguments whose meanings are tried out.
+# The meanings that an argument of a constructor may have.
 MEANINGS: Final = ("input_size", "hidden_size", "output", "num_layers", "nonlinearity")
-MOST: Final = 4
+
+# The names of states, as arguments and as attributes.
+STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
+STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 # Part of the names of arguments that are the lengths of sequences, or say where the padding is.
@@ -89,9 +92,7 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
     own = [one for one in own if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
     needed = [one.name for one in own if one.default is one.empty]
     spare = [one.name for one in own if type(one.default) is int]
-    if len(needed) > MOST:
-        return
-    for used in sorted(chain.from_iterable(combinations(spare, k) for k in range(MOST - len(needed) + 1)), key=len):
+    for used in chain.from_iterable(combinations(spare, k) for k in range(len(MEANINGS) - len(needed) + 1)):
         names = (*needed, *used)
         for meanings in permutations(MEANINGS, len(names)):
             if {"input_size", "hidden_size"} <= {*meanings}:

@@ -202,8 +202,8 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         yield Difference("start", said, _set("start"))
     yield from _sum(model)
     if model.activation is not None:
-        said = f"applies {_function(model.activation)}, not {nonlinearity}"
-        said = f"applies no {nonlinearity}" if model.activation.name == "identity" else said
+        none = model.activation.name == "identity"
+        said = f"applies no {nonlinearity}" if none else f"applies {_function(model.activation)}, not {nonlinearity}"
         yield Difference("h", said, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:
