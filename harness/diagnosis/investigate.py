@@ -116,6 +116,7 @@ class Investigation:
     _excuses: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
+    _found: list[Mistake] = field(default_factory=list)  # the first one of each
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
@@ -169,8 +170,7 @@ class Investigation:
             return ByRegion(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
-                self._said += diagnosis.cause.new
-                return ByIdentified(name, self.subject, diagnosis.cause)
+                return self._say(name, diagnosis.cause)
             return ByCheck(name, self.subject, diagnosis.cause)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
@@ -180,6 +180,17 @@ class Investigation:
         identified = filter(None, self._identified.values())
         unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
         return ByRegion(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
+
+    def _say(self, name: str, cause: IdentifiedCause) -> ByIdentified:
+        """Say the mistakes of a cause, of which the first has a finding now, and others may have one later."""
+        self._said += [one for one in cause.new if one not in self._said]
+        self._found.append(cause.new[0])
+        for earlier, explanation in self.explanations.items():
+            if (diagnosis := explanation.diagnosis) is not None and earlier != name:
+                elsewhere = tuple(one for one in diagnosis.elsewhere if one != cause.new[0])
+                self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
+        beside = tuple(one for one in self._said if one not in self._found)
+        return ByIdentified(name, self.subject, replace(cause, beside=beside))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -328,7 +339,8 @@ class Investigation:
         for name, explanation in self.explanations.items():
             if (computed := _computed_of(explanation.diagnosis)) is not None:
                 placed = computed.placed(cause)
-                diagnosis = replace(explanation.diagnosis or Diagnosis(), cause=placed, elsewhere=placed.new[1:])
+                diagnosis = replace(explanation.diagnosis or Diagnosis(), cause=placed)
+                diagnosis = replace(diagnosis, elsewhere=tuple(one for one in placed.new if one in diagnosis.elsewhere))
                 self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
@@ -429,7 +441,7 @@ class Identity(NamedTuple):
     causes: tuple[str, ...]  # all that are possible
     kernels: tuple[str, ...]  # what makes it go away
     needs: str
-    mistakes: tuple[str, ...] = ()  # of what the subject was found to compute, each without its place
+    mistake: str = ""  # of what the subject was found to compute, without its place
 
 
 def identity_of(finding: Finding, explanation: Explanation) -> Identity:
@@ -441,7 +453,7 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
         _causes(explanation),
         explanation.kernels.passes,
         "" if factors is None else json.dumps(asdict(factors), sort_keys=True, default=str),
-        () if computed is None else tuple(mistake.what for mistake in computed.new),
+        "" if computed is None else computed.new[0].what,
     )
 
 
@@ -451,7 +463,7 @@ def one_cause(one: Identity, other: Identity) -> bool:
     Without a cause, they are the same if they go away with the same kernel, or have the same needs, or if one line
     raises errors of one type. A mistake that was identified is the same one however it shows.
     """
-    if other.mistakes and other.mistakes[0] in one.mistakes:
+    if other.mistake and other.mistake == one.mistake:
         return True
     if one.like != other.like:
         return False

@@ -67,7 +67,7 @@ def _mistakes(finding: Finding, explanation: Explanation) -> int:
     """Return how many mistakes of a finding are certain: those that were identified on its case show nowhere else."""
     diagnosis = explanation.diagnosis
     if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause):
-        return len(diagnosis.cause.new)
+        return 1 + len(diagnosis.elsewhere)
     return int(is_certain(finding, explanation))
 
 

@@ -28,6 +28,7 @@ from harness.search.evidence import NOT_SHRUNK
 from harness.search.record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
+from tests.diagnosis.identify.test_steps import cut
 from tests.emulated import FillsUpPairs
 from tests.searches import explained
 
@@ -124,6 +125,20 @@ def test_two_mistakes_come_out_one_after_the_other_and_end_a_search_a_while_afte
     assert done.stop is Stop.AFTER
     assert totals[0] < totals[1]
     assert done.limit == done.total == totals[1] + 100
+
+
+def test_each_mistake_has_a_finding_of_its_own_though_others_show_in_the_first_ones() -> None:
+    scope = Scope().only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
+
+    done, investigation = searched(cut, scope, cases=100)
+
+    said = {sentence for sentences in causes(done, investigation) for sentence in sentences}
+    assert said == {
+        "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
+        "applies np.tanh(np.clip(s, -3, 3)), not tanh",
+        "returns h[T-2] as h_n, not the state after the last step",
+    }
+    assert [reported(one, investigation.explanations[one.id]).mistakes for one in done.findings] == [1, 1, 1]
 
 
 def test_the_line_of_the_code_that_makes_the_mistake_is_named(transposed: tuple[SearchRecord, Investigation]) -> None:

@@ -88,6 +88,7 @@ class IdentifiedCause:
     new: tuple[Mistake, ...]  # those that were not said before, if any of these shows
     said: tuple[Mistake, ...] = ()  # those of earlier findings
     arrays: frozenset[str] = frozenset()  # the arrays in which a new one shows
+    beside: tuple[Mistake, ...] = ()  # those of all findings of which none is the first of one
     raised: Raised | None = None  # the error that these raise where input_size is not hidden_size
 
     @property
@@ -127,7 +128,10 @@ class IdentifiedCause:
                 return False
             seen = [*seen, *wide]
         further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
-        return not any(shows(self.identified, mistake, a) for a in seen for mistake in further)
+        if any(shows(self.identified, mistake, a) for a in seen for mistake in further):
+            return False
+        shown = self.beside and {m for m in _every(self.identified) if any(shows(self.identified, m, a) for a in seen)}
+        return not shown or not shown <= {*self.beside}  # these alone are worth a finding
 
     def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
         """Return a result without the mismatches that this explains, if it explains some of them.
@@ -224,8 +228,9 @@ class IdentifiedCause:
     @property
     def recurrence(self) -> list[str]:
         """The recurrence of the subject as lines of NumPy; torch's own line stands above each that differs."""
-        layer, shown = layer_of(self.identified.network), list[str]()
-        for own, right in recurrence(self.identified.network, self.identified.nonlinearity):
+        of = self.identified
+        layer, shown = layer_of(of.network), list[str]()
+        for own, right in recurrence(of.network, of.nonlinearity, of.roles, of.unknown):
             indent = " " * (len(own or right) - len((own or right).lstrip()))
             shown += [] if own == right else [f"{indent}# {layer}: {right.strip() or 'nothing'}"]
             shown += [own] if own else []

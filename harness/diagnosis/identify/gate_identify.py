@@ -14,12 +14,11 @@ from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import (
     Identification,
-    fresh_answers,
     seen_in,
     transformable,
     with_transform,
 )
-from harness.diagnosis.identify.inquiry import departing, explains, nearly
+from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.one_way import one_way
 from harness.diagnosis.identify.run import role_of

@@ -15,10 +15,19 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gates import GatedModel
-from harness.diagnosis.identify.inquiry import LONG, SHORT, SQUARE, PlaceResult, departing, explains, nearly
+from harness.diagnosis.identify.inquiry import (
+    LONG,
+    SHORT,
+    SQUARE,
+    PlaceResult,
+    departing,
+    explains,
+    fresh_answers,
+    nearly,
+)
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
@@ -27,9 +36,7 @@ from harness.diagnosis.identify.transform import Transform, transform_of
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
-from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.values import draw
 
 FORWARD: Final = (
     "activation",
@@ -351,32 +358,3 @@ def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
         for name in ("readouts", "limits")
     }
     return replace(model, **parts)
-
-
-# CaseSizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
-# everything, long ones, and gradients that a clip would cut off.
-FRESH: Final = (
-    (1, 1, 1, 1, 1e3),
-    (2, 2, 3, 2, 1.0),
-    (5, 2, SQUARE, SQUARE, 1e-2),
-    (7, 3, 2, 5, 30.0),
-    (LONG[1] + 2, 1, 3, 3, 1.0),
-)
-SEED: Final = 101  # of their numbers
-
-
-def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
-    """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
-    for loss in (None, *asker.losses) if losses is None else losses:
-        for *sizes, scale in FRESH:
-            for hx in (True, False) if asker.has_hx else (False,):
-                if (a := asker.ask(CaseSizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
-                    yield a
-                    # and large numbers, which leave the range where an activation is nearly linear
-                    large = draw(a.case.config, "normal", SEED)
-                    grads = {
-                        name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")
-                    }
-                    large = Case.from_arrays(large.config, {**large.arrays, **grads})
-                    yield from filter(None, [asker.of(large)])
-    yield from filter(None, [asker.ask(CaseSizes(SHORT, 2, 3, 3), SEED, blank=True, **stack)])

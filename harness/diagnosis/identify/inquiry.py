@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
+from harness.space.case import Case
+from harness.space.values import draw
 
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
@@ -26,6 +28,17 @@ LARGE: Final = 4.0  # times the weights of most cases, with which a product of f
 RETURNED: Final = ("written", "shown", "final", "visited", "at_zero")  # the fields of what is returned of the states
 COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
+
+# CaseSizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
+# everything, long ones, and gradients that a clip would cut off.
+FRESH: Final = (
+    (1, 1, 1, 1, 1e3),
+    (2, 2, 3, 2, 1.0),
+    (5, 2, SQUARE, SQUARE, 1e-2),
+    (7, 3, 2, 5, 30.0),
+    (LONG[1] + 2, 1, 3, 3, 1.0),
+)
+SEED: Final = 101  # of their numbers
 
 
 @dataclass
@@ -297,3 +310,20 @@ def time_first(a: Response, name: str) -> Floats:
     """Return an array of an answer with time first."""
     array = a.arrays[name]
     return array.swapaxes(0, 1) if a.case.config.batch_first else array
+
+
+def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
+    """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
+    for loss in (None, *asker.losses) if losses is None else losses:
+        for *sizes, scale in FRESH:
+            for hx in (True, False) if asker.has_hx else (False,):
+                if (a := asker.ask(CaseSizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
+                    yield a
+                    # and large numbers, which leave the range where an activation is nearly linear
+                    large = draw(a.case.config, "normal", SEED)
+                    grads = {
+                        name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")
+                    }
+                    large = Case.from_arrays(large.config, {**large.arrays, **grads})
+                    yield from filter(None, [asker.of(large)])
+    yield from filter(None, [asker.ask(CaseSizes(SHORT, 2, 3, 3), SEED, blank=True, **stack)])

@@ -215,7 +215,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     moved = _behind(model)
     rest = replace(model, added=tuple(one for one in model.added if one[0] not in moved))
     if rest.added or model.activated != 1:
-        said = f"makes its state of {_outside(rest)}, where nn.RNN takes {nonlinearity}(s) alone"
+        said = f"makes its state of {_outside(rest)}, where nn.RNN takes phi(s) alone"
         yield Difference("h", said, _mended_outside)
     if model.visited != When():
         said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"

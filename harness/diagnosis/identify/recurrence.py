@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from harness.diagnosis.identify.activations import Activation, in_product, number, times
@@ -40,6 +41,7 @@ NAMES: Final = {
     "x": "dx[t]",
     "hx": "dhx",
 }
+UNKNOWN: Final = "...  # not known"
 
 
 def condition(when: When) -> str:
@@ -261,17 +263,25 @@ def _step_line(model: LayerModel, nonlinearity: str) -> str:
     return line.replace("h[t-1]", "h") if "h[0]" not in line and "h[t-2]" not in line else line
 
 
-def recurrence(network: Network, nonlinearity: str) -> list[tuple[str, str]]:
-    """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none."""
+def recurrence(
+    network: Network, nonlinearity: str, roles: Collection[str], unknown: Collection[str]
+) -> list[tuple[str, str]]:
+    """Return the lines of the first layer, each beside nn.RNN's own, which is empty where there is none.
+
+    Given are the roles of the gradients that are returned, and what is not known.
+    """
     wired = [(yours, right) for _, yours, right, _ in differences(network) if yours]
-    outer = [(f"{name} = {way.line(name)}", "") for name, way in network.transforms.items() if way != Transform()]
+    outer = [
+        (f"{name} = {UNKNOWN if way == Transform() else way.line(name)}", "")
+        for name, way in network.transforms.items()
+    ]
     if isinstance(network.first, GatedModel):
         own, right = gate_lines(network.first), right_lines(network.first)
         return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])] + outer
-    own, right = (lines(model, nonlinearity, back=not network.derived) for model in (network.first, LayerModel()))
-    keys = list(
-        dict.fromkeys([*own, *(right if not network.derived else lines(LayerModel(), nonlinearity, back=False))])
-    )
+    back = not network.derived and not {*roles} <= {*unknown}
+    own, right = (lines(model, nonlinearity, back=back) for model in (network.first, LayerModel()))
+    own |= {role: f"    {NAMES[role]} = {UNKNOWN}" for role in roles if role in unknown} if back else {}
+    keys = list(dict.fromkeys([*own, *right]))
     at = keys.index("h_n") + 1  # what is done to what is returned
     pairs = [(own.get(key, ""), right.get(key, "")) for key in keys]
     return [*wired, *pairs[:at], *outer, *pairs[at:]]

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
-from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains, nearly
+from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import (
@@ -115,7 +115,8 @@ class StepInquiry(Inquiry):
                         break
             first = first or model
         if found:
-            _, self.model, self.asker.shorter = min(found, key=lambda one: one[0])
+            beyond = found if len(found) == 1 else [one for one in found if self._holds_beyond(*one[1:])]
+            _, self.model, self.asker.shorter = min(beyond or found, key=lambda one: one[0])
             self._find_tied()
             self._find_blank()
             return True
@@ -222,6 +223,12 @@ class StepInquiry(Inquiry):
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
         answers = [*self.answers(SHORT, 1, **self._wide), *self.answers(LONG[1], 1)]
+        return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
+
+    def _holds_beyond(self, model: LayerModel, shorter: str) -> bool:
+        """Tell whether a model gives what is returned of large numbers, too, which a limit cuts off."""
+        self.asker.shorter = shorter
+        answers = fresh_answers(self.asker, (None,), **self._stack)
         return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
 
     @property

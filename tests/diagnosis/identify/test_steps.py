@@ -98,3 +98,24 @@ def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
 
     assert len([m.sentence for m in mistakes_of(found.network, "tanh")]) == 2
     assert found.whole
+
+
+def cut(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return what three mistakes at once make: W_hh, a limit of the sum, and the state before the last step as h_n."""
+    history = [h0[0]]
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + history[-1] @ weights["weight_hh_l0"]
+        s = s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s
+        history.append(np.tanh(np.clip(s, -3, 3)))
+    return np.stack(history[1:]), history[-2][None]
+
+
+def test_of_two_forms_that_small_numbers_do_not_tell_apart_large_ones_decide() -> None:
+    found = identify(Asker(Observations(as_subject(cut)), SCOPE, "tanh"))
+
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
+        "applies np.tanh(np.clip(s, -3, 3)), not tanh",
+        "returns h[T-2] as h_n, not the state after the last step",
+    ]
+    assert found.whole
