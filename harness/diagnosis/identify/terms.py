@@ -22,7 +22,10 @@ from harness.oracle.known import Floats
 def mapped(
     v: Numbers, function: Callable[[Any], Any], steepest: float, slope: Callable[[Numbers], Numbers] | None = None
 ) -> Numbers:
-    """Apply a smooth function to each number; ``slope`` is its derivative."""
+    """Apply a smooth function to each number.
+
+    Bounds need the ``steepest`` slope that it has anywhere, and a tape its derivative, ``slope``.
+    """
     if isinstance(v, Var):
         assert slope is not None
         return v.mapped(mapped(v.value, function, steepest), slope(v.value))
@@ -506,15 +509,15 @@ START: Final = {
 
 
 def _mean(v: Numbers) -> Numbers:
-    return v.sum(0) * (1.0 / v.shape[0]) + np.zeros((1, 1))
+    return v.sum(0) * (1.0 / max(1, v.shape[0])) + np.zeros((1, 1))  # of no sequence, whatever it is
 
 
-# What a sequence may start at; ``f.hx`` is what it should.
 def _placed(v: Numbers, index: Any) -> Numbers:
     """Return an array with its numbers in other places, each by its index among all."""
     return rows(v, index) if isinstance(v, Var) else each(v, lambda a: a.ravel()[index])
 
 
+# What a sequence may start at; ``f.hx`` is what it should.
 STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "hx": lambda f: f.hx,
     "0 * hx": lambda f: f.hx * 0.0,

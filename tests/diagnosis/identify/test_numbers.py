@@ -1,5 +1,7 @@
 """Tests of balls and tapes: bounds hold what roundings make, and derivatives are those of differences."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,22 +28,50 @@ def test_a_ball_holds_what_the_narrow_dtype_computes(seed: int, dtype: str) -> N
     assert bound.error.max() < 100 * rounding_of(dtype).u * 16  # and says something
 
 
-@pytest.mark.parametrize("name", [name for name, term in STEP.items() if not term.other])
+TERMS = [name for name, term in STEP.items() if not term.other]
+
+
+def flow_of(arrays: list[Any]) -> Flow:
+    """Return the flow of a layer of x (T, N, H), hx and the parameters, with states that are made of hx."""
+    flow = Flow(list(arrays[0]), *arrays[1:])
+    flow.h = {t: arrays[1] * 0.5 ** (t + 1) for t in range(3)}
+    return flow
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_bounds_of_each_term_hold_what_float32_makes_of_operands_within_theirs(name: str) -> None:
+    random = np.random.default_rng(5)
+    shapes, off = ((3, 2, 4), (2, 4), (4, 4), (4, 4), (4,), (4,)), 0.01
+    arrays = [random.uniform(-1, 1, shape) for shape in shapes]
+    near = [(v + random.choice([-off, off], v.shape) * 0.99).astype(np.float32) for v in arrays]
+    narrow = STEP[name].value(flow_of(near), 1) + np.zeros((2, 4), np.float32)
+
+    x, *others = arrays
+    balls = [[Ball(v, off, rounding_of("float32")) for v in x], *(Ball(v, off, rounding_of("float32")) for v in others)]
+    bound = STEP[name].value(flow_of(balls), 1) + np.zeros((2, 4))
+
+    value, error = (bound.value, bound.error) if isinstance(bound, Ball) else (bound, 0.0)
+    assert (np.abs(narrow - value) <= error).all()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_each_term_has_a_value_where_there_is_no_sequence(name: str) -> None:
+    arrays = [np.ones(shape) for shape in ((3, 0, 4), (0, 4), (4, 4), (4, 4), (4,), (4,))]
+
+    assert np.shape(STEP[name].value(flow_of(arrays), 1) + np.zeros((0, 4))) == (0, 4)
+
+
+@pytest.mark.parametrize("name", TERMS)
 def test_the_tape_of_each_term_of_a_step_is_the_derivative_of_what_it_computes(name: str) -> None:
     random = np.random.default_rng(7)
     arrays = [random.uniform(-1, 1, shape) for shape in ((3, 2, 4), (2, 4), (4, 4), (4, 4), (4,), (4,))]
     seed = random.uniform(-1, 1, (2, 4))
 
     def value(values: list[np.ndarray]) -> np.ndarray:
-        x, hx, *weights = values
-        flow = Flow(list(x), hx, *weights)
-        flow.h = {0: hx * 0.5, 1: hx * 0.25, 2: hx * 0.125}
-        return np.broadcast_to(STEP[name].value(flow, 1), (2, 4))
+        return np.broadcast_to(STEP[name].value(flow_of(values), 1), (2, 4))
 
     leaves = [[Var(v) for v in arrays[0]], *(Var(v) for v in arrays[1:])]
-    flow = Flow(leaves[0], *leaves[1:])
-    flow.h = {t: leaves[1] * 0.5 ** (t + 1) for t in range(3)}  # type: ignore[operator]
-    made = STEP[name].value(flow, 1) + np.zeros((2, 4))
+    made = STEP[name].value(flow_of(leaves), 1) + np.zeros((2, 4))
     inputs = {"hx": leaves[1], "W_ih": leaves[2], "W_hh": leaves[3], "b_ih": leaves[4], "b_hh": leaves[5]}
     by = backward({made: seed}, inputs) if isinstance(made, Var) else {}  # type: ignore[arg-type]
 
