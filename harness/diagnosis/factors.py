@@ -38,7 +38,8 @@ FAR: Final = (32, 64, 128, 256)
 """Further steps up, where a failure shows at all of those: a band of sizes may end behind them. They are tried as long
 as a case costs no more than one of a search (``COST``)."""
 
-WIDTHS: Final = (2, 4, 8, 16)  # The widths of vectors and blocks by which a pattern is looked for
+# The widths of vectors and blocks by which a pattern is looked for: those of hardware first.
+WIDTHS: Final = (2, 4, 8, 16, *(width for width in range(3, 16) if width not in (4, 8)))
 
 # The orders in which two sizes may have to be.
 ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -107,7 +108,7 @@ class Size:
             rest = self.smallest % width
             if all((one % width == rest) == (one not in self.passes) for one in tried):
                 return size >= self.smallest and size % width == rest
-            if all((one % width != 0) == (one not in self.passes) for one in tried):
+            if len(self.passes) > 1 and all((one % width != 0) == (one not in self.passes) for one in tried):
                 return size >= self.smallest and size % width != 0
         if self._but_powers():
             return size >= self.smallest and size & (size - 1) != 0
@@ -133,7 +134,7 @@ class Size:
             return ("odd" if rest else "even") + bound
         if all((size % width == rest) == (size in fails) for size in tried):
             return (f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}") + bound
-        if all((size % width != 0) == (size in fails) for size in tried):
+        if len(self.passes) > 1 and all((size % width != 0) == (size in fails) for size in tried):
             return f"from {self.smallest} on, except at multiples of {width}"
         return None
 
@@ -461,7 +462,7 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
         if (other := changed(config, {name: size})) != config:
             tried[size] = fails(other)
     passes = [size for size, failed in tried.items() if failed is False and size > smallest]
-    for size in {fitting(name, times * one, scope) for one in passes for times in (2, 3)} if len(passes) == 1 else ():
+    for size in sorted({fitting(name, times * one, scope) for one in passes[:1] for times in (2, 3)}):
         if size not in tried and (other := changed(config, {name: size})) != config:  # its multiples, or its powers
             tried[size] = fails(other)
     tried |= _beyond(name, config, scope, fails, tried)

@@ -49,7 +49,7 @@ from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.small_check import ByCheck, ByIdentified, Cause, Question
 from harness.diagnosis.special import special_of
-from harness.diagnosis.stale import stale_of
+from harness.diagnosis.stale import stale_in_fresh_processes, stale_of
 from harness.diagnosis.unwritten import unwritten_of
 from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -143,6 +143,11 @@ class Investigation:
         if finding.result.of_tanh and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return Recognised()
+        if (
+            first is None
+            and len(alike := [one for one in earlier if self._but_for_sizes(one, finding, explanation)]) > 1
+        ):
+            first, explanation = alike[0], _of_any_size(explanation)  # as a third one is
         if first is None:
             self._keep(finding, explanation)
         excuse = self._told_again(finding, explanation, (first or finding).id)
@@ -150,15 +155,23 @@ class Investigation:
             self._excuses.append(excuse)
         return Recognised(excuse, None if first is None else first.id)
 
+    def _but_for_sizes(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
+        """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""
+        if (before := self.explanations.get(earlier.id)) is None:
+            return False
+        one, other = (identity_of(of, _of_any_size(of_it)) for of, of_it in ((earlier, before), (finding, explanation)))
+        return not (one.causes or one.error or one.kernels or not one.needs) and one == other
+
     def _met_again(self, earlier: Finding) -> Recognised:
         """Recognise a case that was found once more by its region from now on, which is where it shows.
 
-        The excuse of its cause did not recognise it. There is no excuse, which ends the search, where the region cannot
-        recognise it, either.
+        The excuse of its cause did not recognise it. Then sizes do not count. There is no excuse where that cannot
+        recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tried = any(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
-        if explanation is None or explanation.factors is None or tried:
+        tried = sum(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
+        explanation = explanation if explanation is None or not tried else _of_any_size(explanation)
+        if explanation is None or explanation.factors is None or tried > 1:
             return Recognised(None, earlier.id)
         excuse = ByRegion(earlier.id, earlier.result, explanation.factors, self._derived)
         self._excuses.append(excuse)
@@ -226,8 +239,9 @@ class Investigation:
         """Return what can be said of a subject that gives two answers to one question."""
         observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        if (cause := unwritten_of(question)) is not None:
-            return Explanation(Diagnosis(cause))
+        found = _first_of((unwritten_of, partial(stale_in_fresh_processes, until=until)), question)
+        if found is not None:
+            return Explanation(found)
         return Explanation(answers=answers_of(observations.subject, finding.case))
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
@@ -314,6 +328,9 @@ class Investigation:
             verdicts = [check(draw(other, "normal", 1)).verdict for other in others if other != config]
             if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
                 yield {name: (value,)}
+        others = (changed(config, {"T": T}) for T in (2, 3, 4) if scope.allows("T", T))
+        if config.T == 1 and all(check(draw(other, "normal", 1)).verdict is Verdict.AGREES for other in others):
+            yield {"T": (1,)}  # a single step may be computed in a way of its own
         if like(finding.result) == "gradients":
             if {*values["loss"]} - {None, config.loss}:
                 yield {"loss": (None, config.loss)}
@@ -532,6 +549,13 @@ def _precision(observations: Observations, finding: Finding) -> Diagnosis | None
     one_sum = case.config.loss is None and not case.config.gated  # of which noise tells the bits
     found = estimate(observations, case) if one_sum else None
     return Diagnosis(precision=found or estimate_arrays(observations, case))
+
+
+def _of_any_size(explanation: Explanation) -> Explanation:
+    """Return an explanation without the sizes at which a failure shows."""
+    if (factors := explanation.factors) is None:
+        return explanation
+    return replace(explanation, factors=replace(factors, sizes={}, relations=(), either=(), passing=None, numbers=None))
 
 
 def _certain(diagnosis: Diagnosis | None) -> bool:

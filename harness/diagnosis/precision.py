@@ -120,7 +120,7 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
     states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
     for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
-        exact = [_see(observations, draw(config, "dyadic", seed)) for seed in range(SEEDS)]
+        exact = [_see(observations, _of_biases(draw(config, "dyadic", seed))) for seed in range(SEEDS)]
         rounded = [_see(observations, draw(config, "normal", seed)) for seed in range(SEEDS)]
         if None not in exact + rounded:
             plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
@@ -128,6 +128,13 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
                 return None
             return _estimated(plain, generic, observations.of(case))
     return None
+
+
+def _of_biases(case: Case) -> Case:
+    """Return a case whose preactivation is the sum of its biases, if it has some: a matrix may have become another."""
+    if not case.config.bias:
+        return case
+    return Case.from_arrays(case.config, {n: a * 0 if n.startswith("weight") else a for n, a in case.arrays.items()})
 
 
 def estimate_arrays(observations: Observations, case: Case) -> Precision | None:

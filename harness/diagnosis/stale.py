@@ -21,13 +21,16 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import Question
+from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
 from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
+from harness.space.outcome import Outcome
 from harness.space.parts import OTHER
 from harness.space.scope import Scope
+from harness.space.values import case_before
 from harness.subjects.protocol import Subject
 
 EVIDENCE: Final = 3  # The number of fresh cases on which a subject must compute with the weights of its first call
@@ -112,6 +115,31 @@ def stale_of(asked: Question) -> Stale | None:
     return None
 
 
+class _Restarted(Guarded):
+    """A subject each of whose runs is the first one of a process."""
+
+    def run(self, case: Case) -> Outcome:
+        if (process := self.capabilities.process) is not None:
+            process.restart()
+        return super().run(case)
+
+
+def stale_in_fresh_processes(asked: Question, until: float) -> Stale | None:
+    """Return what a subject goes on with that gives two answers to one question, because other cases came before.
+
+    In a process of its own, and after a call of other numbers, its answer depends on nothing else.
+    """
+    case, process = asked.finding.case, asked.subject.capabilities.process
+    if process is None or "used" not in asked.scope.preparation:
+        return None
+    used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
+    observations = Observations(_Restarted(asked.subject, until), asked.observations.accepted)
+    differs = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    return stale_of(
+        asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))
+    )
+
+
 def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return some or all of the roles, the fewest first."""
     return [some for count in range(len(roles)) for some in combinations(roles, count + 1)]
@@ -159,12 +187,7 @@ def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
     case, config = observation.case, observation.case.config
     if config.hx or config.drops or observation.config.preparation != "used":
         return False
-    last = config.calls_before[-1].replace(loss=None, lengths=None)
-    arrays = {name: np.ones(spec.shape) for name, spec in last.inputs.items()}
-    for name in last.weights:
-        other = 0.0 if one_bias and role_of(name) == "bias_hh" else OTHER
-        arrays[name] = np.full(last.weights[name].shape, other)
-    before = Case.from_arrays(last, {name: array.astype(last.dtype) for name, array in arrays.items()})
+    before = case_before(config.calls_before[-1].replace(loss=None, lengths=None), one_bias=one_bias)
     seen = forward_part(observation)
     with np.errstate(all="ignore"):
         ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]

@@ -106,18 +106,13 @@ class RNNConfig(
         return {name: getattr(self, name) for name in FIELDS}
 
     @property
-    def call_before(self) -> RNNConfig:
-        """The config of a used module's earlier call: one step longer, and one sequence more if there is a batch."""
-        return self.replace(T=self.T + 1, N=self.N + self.batched, preparation="new")
-
-    @property
     def calls_before(self) -> tuple[RNNConfig, ...]:
-        """The configs of a used module's earlier calls: the last one has as many sequences as the call itself.
+        """The configs of a used module's earlier calls: one longer, with one sequence more in a batch, and then itself.
 
-        A state that a module keeps is taken up by a batch of the same size only.
+        What a module keeps for a shape, or of a state, is taken up by a call of the same sizes only.
         """
-        first = self.call_before
-        return (first, first.replace(N=self.N)) if self.batched else (first,)
+        own = self.replace(preparation="new")
+        return own.replace(T=self.T + 1, N=self.N + self.batched), own
 
     def replace(self, **changes: Any) -> RNNConfig:
         """Return the same config with ``changes``.

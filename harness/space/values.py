@@ -17,8 +17,9 @@ from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
 from harness.space.case import Array, Case, Origin, prescribe
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, role_of
 from harness.space.errors import UsageError, require_int, require_type
+from harness.space.parts import OTHER
 
 Floats = NDArray[np.float64]
 AT_ONCE: Final = 2**20  # The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has
@@ -48,6 +49,18 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     prescribe(config, cast)
     return Case.from_arrays(config, cast, Origin(regime, seed))
+
+
+def case_before(before: RNNConfig, *, one_bias: bool = False) -> Case:
+    """Return a call that a used module had before: ones, with ``OTHER`` in every parameter.
+
+    A class with one bias has it there, as the sum of nn.RNN's two.
+    """
+    arrays = {name: np.full(spec.shape, 1.0, before.dtype) for name, spec in before.given.items()}
+    for name, spec in before.weights.items():
+        number = 0.0 if one_bias and role_of(name) == "bias_hh" else OTHER
+        arrays[name] = np.full(spec.shape, number, before.dtype)
+    return Case.from_arrays(before, arrays)
 
 
 def with_other_inputs(case: Case) -> Case:

@@ -7,10 +7,12 @@ compares what it means.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from inspect import isfunction
 from typing import Any, TypeVar
 
 from harness.space.case import Case
@@ -145,7 +147,13 @@ def conventions(**declared: bool) -> Callable[[T], T]:
 
 
 def declared_by(given: Any, name: str) -> Conventions:
-    """Return what a function or class declares itself, in an attribute. Raise ``UsageError`` if that makes no sense."""
+    """Return what a function or class declares in an attribute, or the layer that a function has as a word of its name.
+
+    Raises ``UsageError`` for a declaration that makes no sense.
+    """
+    if isfunction(given) and not hasattr(given, "conventions"):
+        cells = {"gru", "lstm"} & {*re.split(r"[^a-z]+", given.__name__.lower())}
+        return Conventions.of(cells if len(cells) == 1 else {})
     return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
 
 

@@ -343,7 +343,7 @@ def test_two_findings_with_the_same_needs_and_kernels_are_one(other: Explanation
     assert list(investigation.explanations) == ([first.id] if one else [first.id, second.id])
 
 
-def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that_knows_its_region() -> None:
+def test_a_case_that_is_found_again_keeps_its_explanation_and_at_last_ends_a_search_that_knows_its_region() -> None:
     subject, said = as_subject(implementations.without_b_hh), iter([SAME])
     investigation = Investigation(subject)
     investigation._explanation = lambda *_: next(said)  # type: ignore[method-assign]
@@ -351,13 +351,25 @@ def test_a_case_that_is_found_again_keeps_its_explanation_and_ends_a_search_that
     finding = Finding("mine", case, check_agreement(subject, case))
 
     recognised = []
-    for _ in range(2):
+    for _ in range(3):
         record.findings.append(finding)
         recognised.append(investigation.recognise(finding, record))
 
-    assert [one.earlier for one in recognised] == [None, finding.id]
+    assert [one.earlier for one in recognised] == [None, finding.id, finding.id]
     assert investigation.explanations == {finding.id: replace(SAME, judgement=judge_worst(finding.result))}
-    assert [one.excuse is None for one in recognised] == [False, True]
+    assert [one.excuse is None for one in recognised] == [False, False, True]
+
+
+def test_what_fails_at_sizes_without_a_pattern_is_at_most_two_findings() -> None:
+    def odd(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = implementations.vectorised(x, h0, weights, config)
+        T = output.shape[1 if config.batch_first else 0]
+        return output + np.cos(output) * ((T * T + 3 * T) % 7 in (1, 4)), h_n
+
+    done, _ = searched(odd, Scope().only(num_layers=1, bidirectional=False, loss=None), cases=100)
+
+    assert 1 <= len(done.findings) <= 2
+    assert done.stop is Stop.BUDGET
 
 
 def test_two_findings_of_different_causes_are_two() -> None:
@@ -540,6 +552,19 @@ def elsewhere(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> An
         dx[t], dh = da @ W, da @ U
     found["x"] = dx.swapaxes(0, 1) if first else dx
     return output, hs[-1][None].copy(), found | ({"hx": dh[None]} if config.hx and not first else {})
+
+
+def test_a_single_step_may_be_computed_in_a_way_of_its_own() -> None:
+    def shortcut(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.T > 1:
+            return implementations.vectorised(x, h0, weights, config)
+        return implementations.without_b_hh(x, h0, weights, config)
+
+    done, investigation = searched(shortcut, Scope().only(num_layers=1, bidirectional=False, loss=None), cases=100)
+
+    [finding] = done.findings
+    assert causes(done, investigation) == [[NO_B_HH]]
+    assert "T at 1 only" in fails_line(investigation.explanations[finding.id].factors or Factors())
 
 
 def test_what_is_computed_may_depend_on_the_layout_and_on_the_loss() -> None:

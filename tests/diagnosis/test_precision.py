@@ -146,6 +146,22 @@ def test_a_factor_slightly_off_leans_to_one_side_and_is_no_noise() -> None:
     assert estimated(rnn).sum_bits is None
 
 
+def test_a_matrix_that_is_rounded_is_no_matter_of_the_activation() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        def rounded(w: Any) -> Any:
+            step = np.abs(w).max(initial=0) / np.float32(127) or np.float32(1)
+            return np.round(w / step) * step
+
+        return implementations.vectorised(
+            x, h0, {n: rounded(w) if n.startswith("weight") else w for n, w in weights.items()}, config
+        )
+
+    precision = estimated(rnn)
+
+    assert not precision.coarse_activation
+    assert precision.sum_bits == pytest.approx(7, abs=1)  # 127 steps
+
+
 def test_what_a_contract_accepts_is_nothing_to_explain() -> None:
     case = draw(RNNConfig(3, 4, T=2, N=1), "normal", 0)
 

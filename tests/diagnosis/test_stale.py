@@ -1,6 +1,7 @@
 """Tests of modules that go on with what they made of the weights of their first call."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from harness.diagnosis.stale import Stale, stale_of
 from harness.report.explained import fails_line
 from harness.search.record import Finding
 from harness.space.config import PARAMETERS
+from harness.subjects.isolated import IsolatedSubject
 from tests.searches import explained
 
 USED = RNNConfig(4, 5, T=3, N=2, preparation="used")
@@ -252,6 +254,53 @@ def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
     assert excused(EVERY, USED.replace(loss="both"))
     assert not excused(("weight_ih",), USED)
     assert not excused(("weight_hh",), USED.replace(preparation="new"))
+
+
+FUNCTIONS = {
+    "goes on with the weight_ih and weight_hh of its first call, not with new ones": """
+kept = {}
+
+def rnn(x, h0, weights, config):
+    W, U = kept.setdefault((x.shape, h0.shape, x.dtype), (weights["weight_ih_l0"].T, weights["weight_hh_l0"].T))
+    h, output = h0[0], []
+    for x_t in x:
+        h = np.tanh(x_t @ W + h @ U + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0))
+        output.append(h)
+    return np.stack(output), h[None]
+""",
+    "starts from the state in which the call before ended, where no hx is given, and not from zeros": """
+last = {}
+
+def rnn(x, h0, weights, config):
+    W, U = weights["weight_ih_l0"].T, weights["weight_hh_l0"].T
+    h, output = h0[0] if h0.any() else last.get(h0.shape, h0[0]), []
+    for x_t in x:
+        h = np.tanh(x_t @ W + h @ U + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0))
+        output.append(h)
+    last[h0.shape] = h
+    return np.stack(output), h[None]
+""",
+}
+
+
+@pytest.mark.parametrize("sentence", FUNCTIONS)
+def test_what_a_function_keeps_of_earlier_calls_is_found_in_processes_of_its_own(
+    sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(f"import numpy as np\n{FUNCTIONS[sentence]}")
+    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
+
+    with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
+        investigation = Investigation(subject)
+        record = explained(investigation, scope_of(subject).only(**pins), cases=60)
+
+    [finding] = record.findings
+    diagnosis = investigation.explanations[finding.id].diagnosis
+    assert finding.result.nondeterministic
+    assert diagnosis is not None
+    assert isinstance(diagnosis.cause, Stale)
+    assert diagnosis.cause.sentence == sentence
 
 
 @pytest.mark.long

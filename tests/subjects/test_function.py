@@ -293,3 +293,18 @@ def test_a_function_that_draws_masks_of_its_own_is_called_in_training() -> None:
 
     rnn.offers = {"masks": False}  # type: ignore[attr-defined]
     assert as_subject(rnn).run(dropping).failure is None
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("gru", "GRU"), ("my_GRU_np", "GRU"), ("lstm_2", "LSTM"), ("gruff", "RNN"), ("gru_to_lstm", "RNN")],
+)
+def test_a_function_is_compared_with_the_layer_that_its_name_has_as_a_word(name: str, layer: str) -> None:
+    def function(x: Any, weights: Any) -> Any: ...
+
+    function.__name__ = name
+    named = as_subject(function, "mine")
+    function.conventions = {}  # type: ignore[attr-defined]
+
+    assert named.capabilities.conventions.cell == layer
+    assert as_subject(function, "mine").capabilities.conventions.cell == "RNN"

@@ -182,17 +182,19 @@ def test_an_empty_batch_may_lie_in_any_way(strides: str) -> None:
         ({"loss": "both", "strides": "stepped"}, (5, 6, 2), None),
     ],
 )
-def test_a_function_that_was_used_was_called_at_another_shape_before(
+def test_a_function_that_was_used_was_called_at_another_shape_and_with_other_weights_before(
     changes: dict[str, Any], shape: tuple[int, ...], lengths: list[int] | None
 ) -> None:
     calls, _, case = noted(CONFIG.replace(preparation="used", **changes))
 
-    first, second = calls
+    first, second, last = calls
 
     assert first["x"].shape == shape
     assert (None if first["lengths"] is None else first["lengths"].tolist()) == lengths
-    assert np.array_equal(second["x"], case.x, equal_nan=True)
-    assert second["config"] == case.config
+    assert second["x"].shape == last["x"].shape
+    assert not np.array_equal(second["weights"]["weight_ih_l0"], last["weights"]["weight_ih_l0"])
+    assert np.array_equal(last["x"], case.x, equal_nan=True)
+    assert last["config"] == case.config
 
 
 def test_a_function_that_remembers_a_shape_is_found_where_it_was_used() -> None:

@@ -237,6 +237,7 @@ def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
             "h[t-1]": "returns the state before each step as its output, not the one after it",
             "h[T-1-t]": "leaves its output in the order in which it was computed",
         }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
+        said += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
         yield Difference("h_n", said, _set("written"))
     if model.shown != When():
         yield Difference("h_n", f"writes its output {when_words(model.shown)}: elsewhere it is 0", _set("shown"))
@@ -583,6 +584,8 @@ _STEPS: Final[dict[str, str]] = {
     "block": "at every {nth} step after the first only",
     "but block": "at all steps but every {nth} after the first",
     "but every from the end": "at all steps but every {nth} from the end",
+    "full blocks": "at the steps of full blocks of {k} only",
+    "rest of blocks": "at the steps after the last full block of {k} only",
     "but last but": "at all steps but T-1-{k}",
     "after the first of the last": "at the last {k} steps but the first of them",
 }

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
@@ -45,6 +46,8 @@ PATTERNS: Final[dict[str, Callable[[int, int, int], bool]]] = {
     "block": lambda t, T, k: t % k == 0 and t > 0,
     "but block": lambda t, T, k: t % k != 0 or t == 0,
     "but every from the end": lambda t, T, k: (T - 1 - t) % k != 0,
+    "full blocks": lambda t, T, k: t < T - T % k,
+    "rest of blocks": lambda t, T, k: t >= T - T % k,
     "but last but": lambda t, T, k: t != T - 1 - k,
     "after the first of the last": lambda t, T, k: t > max(0, T - k),
 }
@@ -66,6 +69,24 @@ SCALES: Final[dict[str, Callable[[Flow, int], float]]] = {
     "(T - t)": lambda f, t: f.T - t,
 }
 
+# How far a sequence has gone at a step, by how it is written.
+PROGRESS: Final[dict[str, Callable[[int, int], float]]] = {
+    "t": lambda t, T: t,
+    "t / T": lambda t, T: t / T,
+    "t / max(1, T - 1)": lambda t, T: t / max(1, T - 1),
+}
+_POWER, _LINE = re.compile(r"(\S+)\*\*t"), re.compile(r"\(1 ([+-]) (\S+) \* (t.*)\)")
+
+
+@cache
+def scale_of(name: str) -> Callable[[Flow, int], float]:
+    """Return what a scale is at a step: one of ``SCALES``, a power of t, or a straight line over the steps."""
+    if (power := _POWER.fullmatch(name)) is not None:
+        return lambda f, t: float(power[1]) ** t
+    if (line := _LINE.fullmatch(name)) is not None:
+        return lambda f, t: 1 + float(line[1] + line[2]) * PROGRESS[line[3]](t, f.T)
+    return SCALES[name]
+
 
 ALWAYS: Final = When()
 
@@ -82,7 +103,7 @@ class Coef(NamedTuple):
         """Return the coefficient at step t."""
         if not self.when.at(t, f.T):
             return 0.0
-        scale = SCALES[self.scale](f, t)
+        scale = scale_of(self.scale)(f, t)
         return self.value / scale if self.divides else self.value * scale
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
-from harness.diagnosis.identify.model import SCALES, Coef, Sum, When
+from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, When, scale_of
 from harness.diagnosis.identify.terms import (
     Flow,
 )
@@ -82,7 +82,25 @@ def named(
                 found.append(Coef(value, when=there))
             else:
                 return tuple(found)
-    return None
+    return _course(steps, noise)
+
+
+def _course(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
+    """Return the coefficient that is a power of t, or a straight line over the steps; ``None`` if it is neither."""
+    first = next((by[0] for _, by in seen if by.get(0)), 0.0)
+    later = [(f, t, c / first) for f, by in seen for t, c in by.items() if t > 0] if first else []
+    if len({t for _, t, _ in later}) < 3:  # of one or two, several would do
+        return None
+    f, t, c = later[-1]
+    lines = ((over, of, plainest((c - 1) / of(t, f.T), noise)) for over, of in PROGRESS.items())
+    scales = [f"(1 {'-' if by < 0 else '+'} {abs(by):.9g} * {over})" for over, _, by in lines]
+    scales += [f"{plainest(c ** (1 / t), noise):.9g}**t"] if c > 0 else []
+
+    def is_course(scale: str) -> bool:
+        of = scale_of(scale)
+        return all(abs(c - of(f, t)) <= accuracy(noise) * max(1.0, abs(c)) for f, t, c in later)
+
+    return next(((Coef(first, scale, divides=False),) for scale in scales if is_course(scale)), None)
 
 
 def patterns() -> Iterator[When]:
@@ -98,6 +116,8 @@ def patterns() -> Iterator[When]:
         yield When("but block", k)
         yield When("block", k)
         yield When("but every from the end", k)
+        yield When("full blocks", k)
+        yield When("rest of blocks", k)
         yield When("but last but", k - 1)
         yield When("after the first of the last", k)
 

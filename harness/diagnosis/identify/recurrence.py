@@ -29,6 +29,8 @@ CONDITIONS: Final[dict[str, str]] = {
     "block": "t % {k} == 0 and t > 0",
     "but block": "t % {k} != 0 or t == 0",
     "but every from the end": "(T - 1 - t) % {k} != 0",
+    "full blocks": "t < T - T % {k}",
+    "rest of blocks": "t >= T - T % {k}",
     "but last but": "t != T - 1 - {k}",
     "after the first of the last": "t > max(0, T - {k})",
 }

@@ -546,6 +546,11 @@ def _at_most(k: int, t: int, T: int) -> int:  # noqa: ARG001
     return min(t, k)
 
 
+def _last_of_buffer(k: int, t: int, T: int) -> int:
+    """Return the last step that is written into the buffer of a step, of k that take turns."""
+    return T - 1 - (T - 1 - t) % k
+
+
 # What is returned of each step: the step whose state it is, hx at -1. Of two, it is a function of that state.
 WRITTEN: Final[dict[str, Callable[[int, int], int]]] = {
     "h[t]": lambda t, T: t,
@@ -557,6 +562,7 @@ WRITTEN: Final[dict[str, Callable[[int, int], int]]] = {
     "h[0]": lambda t, T: 0,
     **{f"h[max(t, T-{k})]": partial(_at_least_the_last, k) for k in range(2, 13)},
     **{f"h[min(t, {k})]": partial(_at_most, k) for k in range(1, 12)},
+    **{f"h[T-1-(T-1-t)%{k}]": partial(_last_of_buffer, k) for k in range(2, 12)},
 }
 
 # The step whose slope is taken.

@@ -13,6 +13,7 @@ from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.model import (
     ONE,
     PATTERNS,
+    PROGRESS,
     SCALES,
     Coef,
     Entry,
@@ -57,6 +58,9 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
         for divides in (True, False):
             coef = Coef(scale=scale, divides=divides)
             yield f"scale {scale} {divides}", LayerModel(step=(("x[t] @ W_ih.T", coef), *STEP_SUM[1:]))
+    for scale in ("0.5**t", *(f"(1 - 0.25 * {over})" for over in PROGRESS)):
+        course = Coef(scale=scale, divides=False)
+        yield f"scale {scale}", LayerModel(step=(("x[t] @ W_ih.T", course), *STEP_SUM[1:]))
     starts = [name for name in STARTS if "below" not in name and "beside" not in name]  # which a single layer lacks
     yield from ((f"start {name}", LayerModel(start=name)) for name in starts)
     yield from ((f"final {name}", LayerModel(final=name)) for name in FINAL)

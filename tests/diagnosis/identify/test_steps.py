@@ -61,6 +61,13 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda x, *a: ((h := states(x, *a)[1:]) and [h[max(t, len(x) - 3)] for t in range(len(x))], h[-1]),
         "returns h[max(t, T-3)] as the output of step t, not h[t]",
     ),
+    "buffers": (
+        lambda x, *a: (
+            (h := states(x, *a)[1:]) and [h[len(x) - 1 - (len(x) - 1 - t) % 3] for t in range(len(x))],
+            h[-1],
+        ),
+        "returns h[T-1-(T-1-t)%3] as the output of step t, not h[t]: 3 buffers take turns",
+    ),
     "squashed": (lambda *a: (np.tanh((h := states(*a))[1:]), h[-1]), "applies tanh to its output once more"),
     "short": (
         lambda x, h, w, c: ([*(o := states(x[:-1], h, w, c))[1:], 0 * h], o[-1]),
@@ -97,6 +104,32 @@ def test_a_wrong_sum_is_found_beside_an_output_that_is_late() -> None:
     found = identify(Asker(Observations(as_subject(late)), SCOPE, "tanh"))
 
     assert len([m.sentence for m in mistakes_of(found.network, "tanh")]) == 2
+    assert found.whole
+
+
+FACTORS: dict[str, Callable[[int, int], float]] = {
+    "(h[t-1] @ W_hh.T) * 0.9**t": lambda t, T: 0.9**t,
+    "(h[t-1] @ W_hh.T) * (1 - 0.5 * t / max(1, T - 1))": lambda t, T: 1 - t / max(1, T - 1) / 2,
+    "(h[t-1] @ W_hh.T) * (1 + 0.125 * t)": lambda t, T: 1 + t / 8,
+    "(h[t-1] @ W_hh.T if t < T - T % 3 else 0)": lambda t, T: t < T // 3 * 3,
+    "(h[t-1] @ W_hh.T if t >= T - T % 3 else 0)": lambda t, T: t >= T // 3 * 3,
+}
+
+
+@pytest.mark.parametrize("term", FACTORS)
+def test_a_factor_that_changes_from_step_to_step_is_found(term: str) -> None:
+    def changing(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = h0[0], []
+        for t, x_t in enumerate(x):
+            s = x_t @ weights["weight_ih_l0"].T + FACTORS[term](t, len(x)) * (h @ weights["weight_hh_l0"].T)
+            h = np.tanh(s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s)
+            output.append(h)
+        return np.stack(output), h[None]
+
+    found = identify(Asker(Observations(as_subject(changing)), SCOPE, "tanh"))
+
+    [mistake] = mistakes_of(found.network, "tanh")
+    assert term in mistake.yours
     assert found.whole
 
 
