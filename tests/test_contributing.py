@@ -107,7 +107,7 @@ def rnn(x, h0, weights, config):
     W_ih, W_hh, b_ih, b_hh = (weights[name] for name in config.weights)
     states = [h0[0]]
     for x_t in x:
-        states.append(np.tanh(x_t @ W_ih.T + b_ih + np.cumsum(states[-1], 1) @ W_hh.T + b_hh))
+        states.append(np.tanh(x_t @ W_ih.T + b_ih + states[-1]**3 @ W_hh.T + b_hh))
     return np.stack(states[1:]), states[-1][None]
 
 subject = as_subject(rnn)
@@ -119,7 +119,7 @@ print(Investigation(subject).diagnosis(record.finding, record.scope).cause.lines
 def test_a_term_is_named(tmp_path: Path) -> None:
     said = ran(followed("term", tmp_path), "-c", TERM)
 
-    assert "np.cumsum(h, 1) @ W_hh.T" in said
+    assert "h**3 @ W_hh.T" in said
 
 
 LAW: Final = """

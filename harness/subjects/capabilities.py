@@ -50,6 +50,7 @@ class Recipe:
     # The arguments of the function in the script, if they are not those that the subject takes.
     takes: tuple[str, ...] = ()
     positional: tuple[str, ...] = ()  # the arguments of a function that takes them by position only
+    paired: bool = False  # a function takes h0 and c0 in one argument
     is_cell: bool = False  # the names of its parameters have no layer
     own: bool = False  # it is torch's own, so that the script may leave out what is at torch's defaults
     title: str = ""  # the name of torch's own for readers who do not know this package

@@ -69,10 +69,17 @@ class FunctionSubject:
         self.name = name
         self._given_function, self._takes = function, _taken(function, name)
         self._conventions = declared_by(function, name) if conventions is None else conventions
+        positional = _by_position(function, name)
+        by_names = _called_by_name(function, positional)
+        if (
+            paired := inspect.isfunction(function)
+            and self._conventions.lstm
+            and {"h0", "c0"} & {*self._takes} == {"h0"}
+        ):
+            self._takes, by_names = (*self._takes, "c0"), _with_a_pair(by_names)
         self._passed = self._conventions.passed(self._takes)
         self._require_states(name)
-        positional = _by_position(function, name)
-        self._function = self._conventions.mapped(_called_by_name(function, positional), self._takes)
+        self._function = self._conventions.mapped(by_names, self._takes)
         offers: dict[str, Any] = {name: FACTORS[name].function for name in having("function")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
@@ -83,7 +90,7 @@ class FunctionSubject:
             offers=offers | self._conventions.narrowed(offers, name),
             contract=getattr(function, "contract", PORT),
             takes=self._takes,
-            recipe=recipe or Recipe(positional=positional),
+            recipe=recipe or Recipe(positional=positional, paired=paired),
             place=place_of(function),
             masks=self.masks,
             run_twice=self.run_twice,
@@ -282,6 +289,11 @@ def _called_by_name(function: Callable[..., Any], positional: Sequence[str]) -> 
     if not positional:
         return function
     return lambda **given: function(*[given.pop(name) for name in positional], **given)
+
+
+def _with_a_pair(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of two states, of one that takes them as nn.LSTM does: in one argument."""
+    return lambda h0, c0, **given: function(h0=(h0, c0), **given)
 
 
 def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:

@@ -170,6 +170,10 @@ def lstm(x, h0, c0, weights, config):
     return np.stack(output), (h[None], c[None])
 
 
+def lstm_of_pair(x, hx, weights, config):
+    return lstm(x, *hx, weights, config)
+
+
 class LSTM(torch.nn.LSTM):
     def forward(self, x, hx=None):
         output, (h, c) = super().forward(x, hx)
@@ -205,6 +209,7 @@ class Apart(torch.nn.Module):
 ONE_GATED = RNNConfig(2, 3, T=3, N=2, hx=True, cell="LSTM")
 OF_GATES = {
     "lstm": ONE_GATED,
+    "lstm_of_pair": ONE_GATED.replace(dtype="float64"),
     "LSTM": ONE_GATED.replace(num_layers=2, bidirectional=True, loss="both", lengths=(1, 3)),
     "LSTM projected": ONE_GATED.replace(proj_size=2, loss="h_n", preparation="used"),
     "LSTM unbatched": ONE_GATED.replace(N=1, batched=False, loss="both"),

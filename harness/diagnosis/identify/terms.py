@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import Activation, Numbers, sigmoid
+from harness.diagnosis.identify.activations import Activation, Numbers, in_product, sigmoid
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import each, rows
 from harness.diagnosis.identify.tape import Var
+from harness.diagnosis.identify.transform import AXIS_MATRICES
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
@@ -258,6 +259,15 @@ def _arranged(read: Callable[[Any], Any], operand: str, W: str) -> Callable[[Flo
     return lambda f, t: (f.x[t] if operand == "x[t]" else f.state(t - 1)) @ read(getattr(f, W)).T
 
 
+def _mixed(matrix: Callable[[int], Floats], axis: int, operand: str, W: str) -> Callable[[Flow, int], Numbers]:
+    def value(f: Flow, t: int) -> Numbers:
+        v = f.x[t] if operand == "x[t]" else f.state(t - 1)
+        M = matrix(v.shape[axis]).T
+        return ((v.T @ M).T if axis == 0 else v @ M) @ getattr(f, W).T
+
+    return value
+
+
 def _along_batch(name: str) -> Callable[[Flow, int], Numbers]:
     return lambda f, t: _expanded(getattr(f, name)) + np.zeros((1, f.H))
 
@@ -268,6 +278,13 @@ ARRANGED: Final = {
         f"{operand} @ {line.format(W)}": Term(_arranged(read, operand, W))
         for operand, W in (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
         for line, read in READ.items()
+    },
+    **{
+        f"{in_product(mixed.line.format(operand, axis))} @ {W}.T": Term(_mixed(mixed.of, axis, operand, W))
+        for name, mixed in AXIS_MATRICES.items()
+        for operand, W in (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
+        for axis in (0, 1)
+        if name and (name, axis) not in (("mean", 0), ("rolled on", 0))  # which are in ``GENERAL``
     },
     "np.hstack([x[t], h[t-1]]) @ np.hstack([W_hh, W_ih]).T": Term(
         lambda f, t: _side_by_side([(f.x[t], f.W_hh), (f.state(t - 1), f.W_ih)], f)

@@ -30,7 +30,12 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
     dicts = {"weights": own_parameters(user, config, case.weights) | readout, "cotangents": case.cotangents}
     names = _names(config, returned)
     gradients = any(name in config.gradients for name in returned)
-    arguments = ", ".join(name if name in user.recipe.positional else f"{name}={name}" for name in takes)
+    value = {"h0": "(h0, c0)"} if user.recipe.paired else {}
+    arguments = ", ".join(
+        f"{'' if name in user.recipe.positional else f'{name}='}{value.get(name, name)}"
+        for name in takes
+        if name != "c0" or not value
+    )
     called = f"{user.recipe.expression}({arguments})"
     if "cotangents" in takes and not gradients and len(names) > 1:  # it may return an empty dict of them
         called += f"[:{len(names)}]"
