@@ -239,8 +239,7 @@ class Investigation:
         """Return what can be said of a subject that gives two answers to one question."""
         observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        found = _first_of((unwritten_of, partial(stale_in_fresh_processes, until=until)), question)
-        if found is not None:
+        if (found := _first_of(CHECKS_OF_WAVERING, question)) is not None:
             return Explanation(found)
         return Explanation(answers=answers_of(observations.subject, finding.case))
 
@@ -437,6 +436,7 @@ def _redeclared(asked: Question) -> Cause | None:
 SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, special_of, roundings_of)
+CHECKS_OF_WAVERING: Final[tuple[SmallCheck, ...]] = (unwritten_of, stale_in_fresh_processes)
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:

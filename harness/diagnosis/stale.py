@@ -124,7 +124,7 @@ class _Restarted(Guarded):
         return super().run(case)
 
 
-def stale_in_fresh_processes(asked: Question, until: float) -> Stale | None:
+def stale_in_fresh_processes(asked: Question) -> Stale | None:
     """Return what a subject goes on with that gives two answers to one question, because other cases came before.
 
     In a process of its own, and after a call of other numbers, its answer depends on nothing else.
@@ -133,7 +133,7 @@ def stale_in_fresh_processes(asked: Question, until: float) -> Stale | None:
     if process is None or "used" not in asked.scope.preparation:
         return None
     used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
-    observations = Observations(_Restarted(asked.subject, until), asked.observations.accepted)
+    observations = Observations(_Restarted(asked.subject, asked.until), asked.observations.accepted)
     differs = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
     return stale_of(
         asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))

@@ -362,9 +362,13 @@ def _tight(identified: Identification, a: Response) -> bool:
 
 
 def _plainly_apart(given: Floats, found: Numbers, right: Numbers, u: float) -> Any:
-    """Tell where what was found and what is right differ by more than a few of the subject's roundings, ``u``."""
+    """Tell where what was found and what is right differ by more than a few of the subject's roundings, ``u``.
+
+    Terms that cancel leave roundings of the largest numbers.
+    """
     one, other = values_of(found), values_of(right)
-    return _apart(given, found, right, u) & (np.abs(one - other) > 16 * u * (np.abs(one) + np.abs(other)))
+    size = float((np.abs(one) + np.abs(other)).max(initial=0))
+    return _apart(given, found, right, u) & (np.abs(one - other) > 16 * u * size)
 
 
 def _apart(given: Floats, found: Numbers, right: Numbers, _u: float) -> Any:

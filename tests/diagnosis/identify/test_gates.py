@@ -11,13 +11,14 @@ import torch
 from benchmarks import composed_gates
 from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
-from harness import Scope, Subject, as_subject
+from harness import Case, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.identify.ask import Asker, rounding_of
+from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import STEPS, GatedModel, right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import When
+from harness.diagnosis.identify.model import Network, When
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
@@ -314,3 +315,34 @@ def test_a_mistake_excuses_no_other_one_in_16_bits() -> None:
     every = [investigation.explanations[finding.id].factors for finding in done.findings]
     assert len(every) == 2
     assert all(one is not None and "dtype" in one.independent for one in every)
+
+
+def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
+    class Late(torch.nn.GRU):
+        def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> Any:
+            h = x.new_zeros(x.shape[1], self.hidden_size) if hx is None else hx[0]
+            output = []
+            for x_t in x:
+                output.append(h)
+                xr, xz, xn = torch.nn.functional.linear(x_t, self.weight_ih_l0, self.bias_ih_l0).chunk(3, -1)
+                hr, hz, hn = torch.nn.functional.linear(h, self.weight_hh_l0, self.bias_hh_l0).chunk(3, -1)
+                h = torch.lerp((xn + (xr + hr).sigmoid() * hn).tanh(), h, (xz + hz).sigmoid())
+            return torch.stack(output), h[None]
+
+    config = RNNConfig(1, 5, T=4, N=1, dtype="bfloat16", cell="GRU")
+    arrays: dict[str, Any] = {name: np.zeros(spec.shape) for name, spec in config.given.items()}
+    arrays["x"].flat[:] = 0.5, 0.875, 0.3125, -1.25
+    arrays["weight_ih_l0"][11] = 0.59765625
+    arrays["weight_hh_l0"][5:7] = (0, 0, 0, 1, 0), (0.4375, 0, -0.5, 0.5, -0.25)
+    arrays["weight_hh_l0"][11] = 1, 0, 0, -1, 0
+    arrays["bias_ih_l0"][[1, 5, 6, 10, 11, 12, 13, 14]] = -2, 0.5, -0.75, 1, 0.375, -1, -1.5, 1
+    arrays["bias_hh_l0"][[1, 6]] = -1, 0.0625
+    case = Case.from_arrays(config, {name: array.astype(config.dtype) for name, array in arrays.items()})
+    subject = as_subject(Late)
+    network = Network(replace(STEPS["GRU"], returned=("h", "h'")), derived=True)
+    cause = IdentifiedCause(Identification(network, "tanh", 3), tuple(mistakes_of(network, "tanh")))
+
+    observation = Observations(subject).of(case)
+
+    assert cause.sentence == "returns the h before the step as output, not h"
+    assert cause.explains(subject, observation, check_agreement(subject, case))
