@@ -247,7 +247,8 @@ def _advice(one: _Explained) -> Iterator[Fact]:
         every.append(HINT)
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
         every.append(f"--tolerance {precision.accepted_by} would accept that")
-    every += [wording.leave_out_line(one.finding.case.config)] if one.finding.minimal else []
+    needs = one.explanation.factors.needs if one.explanation.factors is not None else {}
+    every += [wording.leave_out_line(one.finding.case.config, needs)] if one.finding.minimal else []
     every += wording.hints(one.finding.result.mismatches[:1], one.finding.case.config)
     for number, advice in enumerate(filter(None, every)):
         yield Fact("advice", advice, detail=number > 0)

@@ -204,10 +204,14 @@ def sizes_line(config: RNNConfig) -> str:
     return ", ".join(f"{letter}={size}" for letter, size in letters.items())
 
 
-def leave_out_line(config: RNNConfig) -> str | None:
-    """Return how to leave out an unusual way of calling, for users who do not want to support it, or ``None``."""
+def leave_out_line(config: RNNConfig, needs: Mapping[str, Any]) -> str | None:
+    """Return how to leave out an unusual way of calling, or a nonlinearity that is needed to fail; ``None`` if neither.
+
+    Many users do not want to support it.
+    """
     plain, here = factors_of(PLAINEST.replace(cell=config.cell)), factors_of(config)
-    pins = [f"--only {name}={plain[name]}" for name in here if name in CALLED and here[name] != plain[name]]
+    left = {*CALLED, *({"nonlinearity"} & needs.keys())}
+    pins = [f"--only {name}={plain[name]}" for name in here if name in left and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
     return f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
+from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.oracle.compare import Mismatch, Sort
@@ -105,6 +106,18 @@ def test_advice_says_which_tolerance_would_accept_it() -> None:
     advice = "--tolerance tanh=9ulp would accept that"
     measured = replace(RESULT, message="its tanh is off", of_tanh=True, advice=advice)
     assert said(reported(replace(FINDING, result=measured)))["advice"] == advice
+
+
+def test_advice_says_how_to_leave_out_a_nonlinearity_alone_with_which_it_fails() -> None:
+    finding = replace(FINDING, case=replace(CASE, config=CONFIG.replace(nonlinearity="relu")), certificate=CERTIFICATE)
+    of_relu = Explanation(factors=Factors({"nonlinearity": "relu"}))
+
+    said_of_relu = said(reported(finding, of_relu))
+
+    assert said_of_relu["advice"] == (
+        "if it need not support this: raise NotImplementedError, or --only nonlinearity=tanh"
+    )
+    assert "advice" not in said(reported(finding, Explanation(factors=Factors())))
 
 
 def test_a_suspicion_says_that_it_is_not_proved() -> None:

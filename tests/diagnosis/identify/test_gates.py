@@ -319,7 +319,7 @@ def test_a_mistake_excuses_no_other_one_in_16_bits() -> None:
 
 def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
     class Late(torch.nn.GRU):
-        def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> Any:
+        def forward(self: Any, x: Any, hx: Any = None) -> Any:
             h = x.new_zeros(x.shape[1], self.hidden_size) if hx is None else hx[0]
             output = []
             for x_t in x:
