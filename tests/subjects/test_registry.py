@@ -130,10 +130,17 @@ def test_what_is_another_layer_by_its_name_is_refused(spec: str) -> None:
 
 
 def test_a_function_takes_the_states_that_its_layer_has() -> None:
-    def of_one(x: Any, h0: Any, weights: Any) -> None: ...
+    class OfOne:
+        conventions = {"lstm": True}
+
+        def __call__(self, x: Any, h0: Any, weights: Any) -> None: ...
+
+    def of_pair(x: Any, h0: Any, weights: Any) -> None: ...
 
     def of_two(x: Any, h0: Any, c0: Any, weights: Any) -> None: ...
 
-    for function, layer, said in ((of_one, "lstm", "an LSTM starts from two states"), (of_two, "gru", "takes c0")):
-        with pytest.raises(SubjectError, match=said):
-            as_subject(conventions(**{layer: True})(function))
+    with pytest.raises(SubjectError, match="an LSTM starts from two states"):
+        as_subject(OfOne(), "mine")
+    with pytest.raises(SubjectError, match="takes c0"):
+        as_subject(conventions(gru=True)(of_two))
+    assert as_subject(conventions(lstm=True)(of_pair)).capabilities.takes == ("x", "h0", "weights", "c0")
