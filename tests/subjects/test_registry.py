@@ -131,7 +131,7 @@ def test_what_is_another_layer_by_its_name_is_refused(spec: str) -> None:
 
 def test_a_function_takes_the_states_that_its_layer_has() -> None:
     class OfOne:
-        conventions = {"lstm": True}
+        conventions = ("lstm",)
 
         def __call__(self, x: Any, h0: Any, weights: Any) -> None: ...
 
