@@ -350,7 +350,8 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
     for gradients, apart in product((False, True), (_plainly_apart, _apart)):
         told = [(one, at) for one in compared[wrong_ones, gradients] if (at := apart(*one)).any()]
         if told:
-            return all(_nearer(*one[:3], at) for one, at in told)
+            near, wrong = np.sum([_nearer(*one[:3], at) for one, at in told], 0)
+            return bool(2 * wrong < near)
     return False
 
 
@@ -384,15 +385,15 @@ def _apart(given: Floats, found: Numbers, right: Numbers, _u: float) -> Any:
     return apart & np.isfinite(given)
 
 
-def _nearer(given: Floats, found: Numbers, right: Numbers, at: Any) -> bool:
-    """Tell whether an array is nearer to what was found than to what is right, at some of its numbers.
+def _nearer(given: Floats, found: Numbers, right: Numbers, at: Any) -> tuple[float, float]:
+    """Return how much of an array is near to what was found, and how much to what is right, at some of its numbers.
 
     Each number counts by how far apart the two are: roundings of large numbers may be more than that.
     """
     one, other = values_of(found), values_of(right)
     half = np.abs(one - other) / 2
     near, wrong = (float(half[(np.abs(given - v) < half) & at].sum()) for v in (one, other))
-    return 2 * wrong < near
+    return near, wrong
 
 
 def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
