@@ -116,7 +116,7 @@ class Investigation:
     _excuses: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
-    _found: list[Mistake] = field(default_factory=list)  # the first one of each
+    _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
@@ -145,7 +145,7 @@ class Investigation:
             return Recognised()
         if (
             first is None
-            and len(alike := [one for one in earlier if self._but_for_sizes(one, finding, explanation)]) > 1
+            and len(alike := [one for one in earlier if self._differ_in_sizes_alone(one, finding, explanation)]) > 1
         ):
             first, explanation = alike[0], _of_any_size(explanation)  # as a third one is
         if first is None:
@@ -155,7 +155,7 @@ class Investigation:
             self._excuses.append(excuse)
         return Recognised(excuse, None if first is None else first.id)
 
-    def _but_for_sizes(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
+    def _differ_in_sizes_alone(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
         """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""
         if (before := self.explanations.get(earlier.id)) is None:
             return False
@@ -183,7 +183,7 @@ class Investigation:
             return ByRegion(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
-                return self._say(name, diagnosis.cause)
+                return self._excuse_of(name, diagnosis.cause)
             return ByCheck(name, self.subject, diagnosis.cause)
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
@@ -194,16 +194,16 @@ class Investigation:
         unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
         return ByRegion(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
-    def _say(self, name: str, cause: IdentifiedCause) -> ByIdentified:
-        """Say the mistakes of a cause, of which the first has a finding now, and others may have one later."""
+    def _excuse_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
+        """Return the excuse of a cause, whose first mistake has a finding now; others may have one later."""
         self._said += [one for one in cause.new if one not in self._said]
-        self._found.append(cause.new[0])
+        self._reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
             if (diagnosis := explanation.diagnosis) is not None and earlier != name:
                 elsewhere = tuple(one for one in diagnosis.elsewhere if one != cause.new[0])
                 self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
-        beside = tuple(one for one in self._said if one not in self._found)
-        return ByIdentified(name, self.subject, replace(cause, beside=beside))
+        unreported = tuple(one for one in self._said if one not in self._reported)
+        return ByIdentified(name, self.subject, replace(cause, unreported=unreported))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
         return own_derivative(self.subject, case)
@@ -239,7 +239,7 @@ class Investigation:
         """Return what can be said of a subject that gives two answers to one question."""
         observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        if (found := _first_of(CHECKS_OF_WAVERING, question)) is not None:
+        if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
             return Explanation(found)
         return Explanation(answers=answers_of(observations.subject, finding.case))
 
@@ -327,8 +327,8 @@ class Investigation:
             verdicts = [check(draw(other, "normal", 1)).verdict for other in others if other != config]
             if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
                 yield {name: (value,)}
-        others = (changed(config, {"T": T}) for T in (2, 3, 4) if scope.allows("T", T))
-        if config.T == 1 and all(check(draw(other, "normal", 1)).verdict is Verdict.AGREES for other in others):
+        longer = [changed(config, {"T": T}) for T in (2, 3, 4) if config.T == 1 and scope.allows("T", T)]
+        if longer and all(check(draw(other, "normal", 1)).verdict is Verdict.AGREES for other in longer):
             yield {"T": (1,)}  # a single step may be computed in a way of its own
         if like(finding.result) == "gradients":
             if {*values["loss"]} - {None, config.loss}:
@@ -436,7 +436,7 @@ def _redeclared(asked: Question) -> Cause | None:
 SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, special_of, roundings_of)
-CHECKS_OF_WAVERING: Final[tuple[SmallCheck, ...]] = (unwritten_of, stale_in_fresh_processes)
+CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (unwritten_of, stale_in_fresh_processes)
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:

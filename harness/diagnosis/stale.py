@@ -30,7 +30,7 @@ from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.outcome import Outcome
 from harness.space.parts import OTHER
 from harness.space.scope import Scope
-from harness.space.values import case_before
+from harness.space.values import earlier_case
 from harness.subjects.protocol import Subject
 
 EVIDENCE: Final = 3  # The number of fresh cases on which a subject must compute with the weights of its first call
@@ -125,9 +125,9 @@ class _Restarted(Guarded):
 
 
 def stale_in_fresh_processes(asked: Question) -> Stale | None:
-    """Return what a subject goes on with that gives two answers to one question, because other cases came before.
+    """Return what a nondeterministic subject goes on with of an earlier call.
 
-    In a process of its own, and after a call of other numbers, its answer depends on nothing else.
+    Each run is in a fresh process, after calls of known numbers, so that no other case can matter.
     """
     case, process = asked.finding.case, asked.subject.capabilities.process
     if process is None or "used" not in asked.scope.preparation:
@@ -187,7 +187,7 @@ def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
     case, config = observation.case, observation.case.config
     if config.hx or config.drops or observation.config.preparation != "used":
         return False
-    before = case_before(config.calls_before[-1].replace(loss=None, lengths=None), one_bias=one_bias)
+    before = earlier_case(config.calls_before[-1].replace(loss=None, lengths=None), one_bias=one_bias)
     seen = forward_part(observation)
     with np.errstate(all="ignore"):
         ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]

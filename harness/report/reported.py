@@ -64,7 +64,7 @@ class ReportedFinding:
 
 
 def _mistakes(finding: Finding, explanation: Explanation) -> int:
-    """Return how many mistakes of a finding are certain: those that were identified on its case show nowhere else."""
+    """Return how many mistakes of a finding are certain: the first, and those of its case without one of their own."""
     diagnosis = explanation.diagnosis
     if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause):
         return 1 + len(diagnosis.elsewhere)

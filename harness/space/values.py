@@ -51,7 +51,7 @@ def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
     return Case.from_arrays(config, cast, Origin(regime, seed))
 
 
-def case_before(before: RNNConfig, *, one_bias: bool = False) -> Case:
+def earlier_case(before: RNNConfig, *, one_bias: bool = False) -> Case:
     """Return a call that a used module had before: ones, with ``OTHER`` in every parameter.
 
     A class with one bias has it there, as the sum of nn.RNN's two.

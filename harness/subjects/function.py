@@ -16,7 +16,7 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.outcome import Outcome
 from harness.space.parts import FACTORS, OF_TORCH, having, offers_of
-from harness.space.values import case_before, with_other_inputs
+from harness.space.values import earlier_case, with_other_inputs
 from harness.subjects.calling import (
     Held,
     attempt,
@@ -133,7 +133,7 @@ class FunctionSubject:
     def use(self, config: RNNConfig) -> None:
         """Call the function at other sizes and with other weights, as a function that was used before was."""
         for before in config.calls_before:
-            self.run(case_before(before, one_bias=self._conventions.one_bias))
+            self.run(earlier_case(before, one_bias=self._conventions.one_bias))
 
     def run_twice(self, case: Case) -> Outcome:
         """Run the case, and find out which results another call, with other inputs of the same shapes, overwrites."""

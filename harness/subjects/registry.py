@@ -138,7 +138,8 @@ def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
         return as_subject(given, spec)
     if _is_subject(given) or not callable(given):
         raise SubjectError(f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions")
-    declared = declared_by(given, spec).names
+    by_its_name = not hasattr(given, "conventions")
+    declared = () if by_its_name and {"gru", "lstm"} & {*names} else declared_by(given, spec).names
     return _made(given, spec, Conventions.of((*declared, *names)))
 
 

@@ -144,3 +144,9 @@ def test_a_function_takes_the_states_that_its_layer_has() -> None:
     with pytest.raises(SubjectError, match="takes c0"):
         as_subject(conventions(gru=True)(of_two))
     assert as_subject(conventions(lstm=True)(of_pair)).capabilities.takes == ("x", "h0", "weights", "c0")
+
+
+def test_a_layer_that_is_asked_for_beats_a_function_s_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def gru(x, h0, c0, weights, config): ...\n")
+
+    assert find_subject(f"{tmp_path / 'mine.py'}:gru+lstm").capabilities.conventions.cell == "LSTM"

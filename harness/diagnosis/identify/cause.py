@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import Any, Final
@@ -88,7 +88,7 @@ class IdentifiedCause:
     new: tuple[Mistake, ...]  # those that were not said before, if any of these shows
     said: tuple[Mistake, ...] = ()  # those of earlier findings
     arrays: frozenset[str] = frozenset()  # the arrays in which a new one shows
-    beside: tuple[Mistake, ...] = ()  # those of all findings of which none is the first of one
+    unreported: tuple[Mistake, ...] = ()  # those of this and earlier findings that have none of their own
     raised: Raised | None = None  # the error that these raise where input_size is not hidden_size
 
     @property
@@ -127,11 +127,16 @@ class IdentifiedCause:
             ):
                 return False
             seen = [*seen, *wide]
-        further = [mistake for mistake in _every(self.identified) if mistake not in (*self.said, *self.new)]
-        if any(shows(self.identified, mistake, a) for a in seen for mistake in further):
+
+        def any_shows(some: Iterable[Mistake]) -> bool:
+            return any(shows(self.identified, mistake, a) for a in seen for mistake in some)
+
+        every = _every(self.identified)
+        if any_shows(mistake for mistake in every if mistake not in (*self.said, *self.new)):
             return False
-        shown = self.beside and {m for m in _every(self.identified) if any(shows(self.identified, m, a) for a in seen)}
-        return not shown or not shown <= {*self.beside}  # these alone are worth a finding
+        # A case that shows unreported mistakes alone is worth a finding.
+        reported = [mistake for mistake in every if mistake not in self.unreported]
+        return not self.unreported or any_shows(reported) or not any_shows(self.unreported)
 
     def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
         """Return a result without the mismatches that this explains, if it explains some of them.

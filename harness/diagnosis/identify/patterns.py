@@ -82,10 +82,10 @@ def named(
                 found.append(Coef(value, when=there))
             else:
                 return tuple(found)
-    return _course(steps, noise)
+    return _changing(steps, noise)
 
 
-def _course(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
+def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
     """Return the coefficient that is a power of t, or a straight line over the steps; ``None`` if it is neither."""
     first = next((by[0] for _, by in seen if by.get(0)), 0.0)
     later = [(f, t, c / first) for f, by in seen for t, c in by.items() if t > 0] if first else []
@@ -96,11 +96,11 @@ def _course(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ..
     scales = [f"(1 {'-' if by < 0 else '+'} {abs(by):.9g} * {over})" for over, _, by in lines]
     scales += [f"{plainest(c ** (1 / t), noise):.9g}**t"] if c > 0 else []
 
-    def is_course(scale: str) -> bool:
+    def holds(scale: str) -> bool:
         of = scale_of(scale)
         return all(abs(c - of(f, t)) <= accuracy(noise) * max(1.0, abs(c)) for f, t, c in later)
 
-    return next(((Coef(first, scale, divides=False),) for scale in scales if is_course(scale)), None)
+    return next(((Coef(first, scale, divides=False),) for scale in scales if holds(scale)), None)
 
 
 def patterns() -> Iterator[When]:
