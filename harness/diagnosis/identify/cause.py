@@ -129,14 +129,15 @@ class IdentifiedCause:
             seen = [*seen, *wide]
 
         def any_shows(some: Iterable[Mistake]) -> bool:
-            return any(shows(self.identified, mistake, a) for a in seen for mistake in some)
+            return any(shows(self.identified, mistake, a) for mistake in some for a in seen)
 
         every = _every(self.identified)
         if any_shows(mistake for mistake in every if mistake not in (*self.said, *self.new)):
             return False
         # A case that shows unreported mistakes alone is worth a finding.
+        unreported = [mistake for mistake in every if mistake in self.unreported]
         reported = [mistake for mistake in every if mistake not in self.unreported]
-        return not self.unreported or any_shows(reported) or not any_shows(self.unreported)
+        return not unreported or any_shows(reported) or not any_shows(unreported)
 
     def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
         """Return a result without the mismatches that this explains, if it explains some of them.
