@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from harness.checks.full_check import against
@@ -27,7 +28,7 @@ from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import changed, wider
-from harness.diagnosis.identify.ask import Asker, SlowError
+from harness.diagnosis.identify.ask import LONG, Asker, SlowError
 from harness.diagnosis.identify.cause import (
     IdentifiedCause,
     cause_of,
@@ -49,7 +50,14 @@ from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.small_check import ByCheck, ByIdentified, Cause, Question
 from harness.diagnosis.special import special_of
-from harness.diagnosis.stale import stale_in_fresh_processes, stale_of
+from harness.diagnosis.stale import (
+    Accumulated,
+    ByAccumulated,
+    Stale,
+    accumulated_of,
+    stale_in_fresh_processes,
+    stale_of,
+)
 from harness.diagnosis.unwritten import unwritten_of
 from harness.diagnosis.where import Where, judge_worst, locate
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -118,6 +126,8 @@ class Investigation:
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
+    _steady: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # The values with which it does not
+    _hidden: frozenset[str] = frozenset()  # The gradients of which nothing can be said, by role
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
@@ -184,7 +194,9 @@ class Investigation:
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 return self._excuse_of(name, diagnosis.cause)
-            return ByCheck(name, self.subject, diagnosis.cause)
+            by: Any = ByAccumulated if isinstance(diagnosis.cause, Accumulated) else ByCheck
+            excuse: KnownCause = by(name, self.subject, diagnosis.cause)
+            return excuse
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         process = self.subject.capabilities.process
@@ -240,6 +252,10 @@ class Investigation:
         observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
+            if isinstance(found.cause, Stale):
+                self._steady = found.cause.never_with
+            if isinstance(found.cause, Accumulated):
+                self._hidden = frozenset(found.cause.roles)
             return Explanation(found)
         return Explanation(answers=answers_of(observations.subject, finding.case))
 
@@ -300,8 +316,10 @@ class Investigation:
         if not (tells or unequal) or result.nondeterministic:
             return None
         seen = seen_of(observations.subject, observations.of(finding.case), result)
-        for pins in self._pins(observations, finding, scope):
-            found = self._identification(observations, finding.case, scope, pins)
+        long = LONG[-1] < finding.case.config.T  # then the cases of an identification may be too short to show it
+        tried: list[tuple[dict[str, Any], int]] = [({}, 1), *([({}, finding.case.config.T)] if long else [])]
+        for pins, longest in chain(tried, ((pins, 1) for pins in self._pins(observations, finding, scope))):
+            found = self._identification(observations, finding.case, scope, pins, longest)
             if found is None:
                 continue
             cause = cause_of(found, seen, result, self._said)
@@ -313,11 +331,10 @@ class Investigation:
         return None
 
     def _pins(self, observations: Observations, finding: Finding, scope: Scope) -> Iterator[dict[str, Any]]:
-        """Yield the pins of an identification: none, those of others, each value whose others pass, one loss, and N=1.
+        """Yield the pins of an identification: those of others, each value whose others pass, one loss, and N=1.
 
         The way back may depend on the loss, and go from one sequence to the next.
         """
-        yield {}
         config, check, values = finding.case.config, self._check(observations, finding, scope), scope.values()
         before = [dict(found.pins) for found in self._identified.values() if found is not None]
         yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
@@ -337,14 +354,17 @@ class Investigation:
                 yield {"N": (1,)}
 
     def _identification(
-        self, observations: Observations, case: Case, scope: Scope, pins: dict[str, Any]
+        self, observations: Observations, case: Case, scope: Scope, pins: dict[str, Any], longest: int
     ) -> Identification | None:
         config = case.config
-        shown = (config.nonlinearity, *shown_by(config), *pins.items())
+        shown = (config.nonlinearity, *shown_by(config), *pins.items(), longest)
         if shown not in self._identified:
             known = [found for found in self._identified.values() if found is not None and found.pins == pins]
             try:
-                found = identified_of(observations, scope.only(**pins), case, known[-1] if known else None)
+                taken = scope.only(**{**self._steady, **pins})
+                found = identified_of(
+                    observations, taken, case, known[-1] if known else None, longest=longest, hidden=self._hidden
+                )
             except SlowError as slow:
                 found, self._slow = None, str(slow)
             self._identified[shown] = None if found is None else replace(found, pins=pins)
@@ -371,6 +391,7 @@ class Investigation:
             one.name
             for one in self._excuses
             if isinstance(one, ByRegion | ByKernel)
+            or (isinstance(one, ByCheck) and isinstance(one.cause, Stale) and one.cause.of_other_cases)
             or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
         }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
@@ -436,7 +457,11 @@ def _redeclared(asked: Question) -> Cause | None:
 SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, special_of, roundings_of)
-CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (unwritten_of, stale_in_fresh_processes)
+CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
+    unwritten_of,
+    stale_in_fresh_processes,
+    accumulated_of,
+)
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:

@@ -20,7 +20,7 @@ from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.observations import Observations, forward_part, nameable
-from harness.diagnosis.small_check import Question
+from harness.diagnosis.small_check import ByCheck, Question
 from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
@@ -49,6 +49,12 @@ class Stale:
     roles: tuple[str, ...]
     one_bias: bool
     fresh: int  # The number of fresh cases, beside the failing one, on which it computes so
+    of_other_cases: bool = False  # True if it goes on with what a call for another case left
+
+    @property
+    def never_with(self) -> dict[str, tuple[bool]]:
+        """Return the values of factors with which it never shows."""
+        return {"hx": (True,)} if self.roles == STATE else {}
 
     @property
     def sentence(self) -> str:
@@ -73,6 +79,8 @@ class Stale:
 
         Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
         """
+        if self.of_other_cases and self.roles == STATE:  # which state that is, nobody knows
+            return not observation.config.hx
         if not had_others(observation.config):
             return False
         first = result.mismatches[0] if result.mismatches else None
@@ -135,9 +143,72 @@ def stale_in_fresh_processes(asked: Question) -> Stale | None:
     used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
     observations = Observations(_Restarted(asked.subject, asked.until), asked.observations.accepted)
     differs = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
-    return stale_of(
+    found = stale_of(
         asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))
     )
+    return None if found is None else replace(found, of_other_cases=True)
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """The gradients that a subject adds to those of its earlier calls."""
+
+    roles: tuple[str, ...]
+    fresh: int  # The number of cases on which the second and the third call in a process do so
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        said = " and ".join(filter(None, [", ".join(self.roles[:-1]), self.roles[-1]]))
+        return f"adds the gradient by {said} to that of its earlier calls"
+
+    @property
+    def grounds(self) -> str:
+        """The reason why that is certain."""
+        return f"called again in a fresh process, it returns twice, then three times as much, in {self.fresh} cases"
+
+    def explains(self, _subject: Subject, _observation: Observation, result: Result) -> bool:
+        """Tell if nothing else is wrong."""
+        return bool(result.mismatches) and not self.left(result)
+
+    def left(self, result: Result) -> tuple[Mismatch, ...]:
+        """Return the mismatches of other arrays."""
+        return tuple(
+            one for one in result.mismatches if not (one.array.endswith(GRADIENTS) and role_of(one.array) in self.roles)
+        )
+
+
+@dataclass(frozen=True)
+class ByAccumulated(ByCheck):
+    """An excuse for such gradients, beside which others may be wrong."""
+
+    cause: Accumulated
+
+    def left(self, _observation: Observation, result: Result) -> Result:
+        """Return a result without them."""
+        left = self.cause.left(result)
+        return replace(result, mismatches=left) if left else result
+
+
+def accumulated_of(asked: Question) -> Accumulated | None:
+    """Return the gradients that grow with each call of one case, if nothing else changes."""
+    subject, process = asked.subject, asked.subject.capabilities.process
+    found: list[tuple[str, ...]] = []
+    for case in islice(fresh_cases(asked.finding.case.config, asked.scope), FRESH):
+        if process is None or case.config.loss is None or len(found) == EVIDENCE:
+            continue
+        process.restart()
+        first, *later = (subject.run(case).arrays for _ in range(3))
+        grown = {name for name, array in first.items() if array.any() and (array != later[0].get(name, array)).any()}
+        if grown and not all(
+            np.abs(arrays[name] - (times if name in grown else 1) * array).max(initial=0) <= np.abs(array).max() / 8
+            for times, arrays in enumerate(later, start=2)
+            for name, array in first.items()
+            if name in arrays and array.any()
+        ):
+            return None
+        found += [tuple(sorted({role_of(name) for name in grown}))] if grown else []
+    return Accumulated(found[0], EVIDENCE) if len(found) == EVIDENCE and len({*found}) == 1 else None
 
 
 def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -19,7 +19,7 @@ from harness.oracle.arithmetic import FORMATS
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
 from harness.space.case import Array, Case, prescribe
-from harness.space.config import RNNConfig, fitted_lengths, weight_names
+from harness.space.config import RNNConfig, fitted_lengths, role_of, weight_names
 from harness.space.parts import ConfigError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
@@ -86,6 +86,12 @@ def rounding_of(dtype: str) -> Rounding:
     return Rounding(form.u, form.underflow, form.largest, FUNCTION)
 
 
+LONG: Final[tuple[int, ...]] = (
+    8,
+    13,
+)  # the T of cases that show what depends on the step: more than ten steps, and twice some
+LONGEST: Final = 130  # the T of the longest cases: twice what a way back is commonly cut to, and more
+
 PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
 ENOUGH: Final = 10  # questions that tell how long one takes
 
@@ -104,15 +110,29 @@ class Asker:
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
-        self.hidden = ""  # an array that is left out of every answer
+        self.long: tuple[int, ...] = LONG
+        self.hidden: frozenset[str] = frozenset()  # arrays, gradients by role, that are left out of every answer
         self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
         self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Response | None] = {}
 
+    def settle(self) -> None:
+        """Ask in float32 a subject whose float64 has numbers of float32, of which only that tells more."""
+        if self.dtype != "float64" or not self.allows("dtype", "float32"):
+            return
+        a = self.ask(CaseSizes(1, 2, 3, 3), loss=None)
+        arrays = () if a is None else a.arrays.values()
+        if any(array.any() and np.array_equal(array, array.astype(np.float32)) for array in arrays):
+            self.dtype, self._answers = "float32", {}
+
+    def reach(self, T: int) -> None:
+        """Ask of longer cases, too, that show twice what depends on a step before ``T``."""
+        self.long = (*LONG, min(2 * T + 1, LONGEST)) if LONG[-1] < T else LONG
+
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
         other = Asker(self._observations, self.scope, self.nonlinearity)
-        other.hidden = name
+        other.hidden, other.long = self.hidden | {name}, self.long
         other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
         return other
 
@@ -292,7 +312,11 @@ class Asker:
         self._seconds += time.perf_counter() - start
         if self.questions >= ENOUGH and self._seconds > PATIENCE * self.questions:
             raise SlowError("that takes hundreds of calls, and each takes long")
-        arrays = {n: np.asarray(array, np.float64) for n, array in seen.outcome.arrays.items() if n != self.hidden}
+        arrays = {
+            n: np.asarray(array, np.float64)
+            for n, array in seen.outcome.arrays.items()
+            if role_of(n) not in self.hidden
+        }
         if seen.outcome.failure is not None or seen.unfit is not None:
             wrong = () if seen.unfit is None else seen.unfit.mismatches
             missing = [m.array for m in wrong if m.sort is Sort.MISSING and m.array.endswith(".grad")]

@@ -56,11 +56,11 @@ class _Memory:
 
 # A case is held against each cause that is known, most of which share a network.
 _SEEN: Final = _Memory(4)
-_RUNS: Final = _Memory(32)
+_RUNS: Final = _Memory(64)
 _MENDED: Final = _Memory(200)
 
 
-def _run_on(network: Network, a: Response, rounding: Rounding, identified: Network) -> dict[str, Numbers]:
+def _run_on(network: Network, a: Response, rounding: Rounding | None, identified: Network) -> dict[str, Numbers]:
     """Return what a network gives on the case of an answer, at the states that an identified one has there."""
     found: dict[str, Numbers] = _RUNS.of(
         lambda *_: run(network, a.case, rounding, states_of(identified, a)), network, a.case, rounding, identified
@@ -411,7 +411,7 @@ def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
 def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
     made = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.network)
-    mended = run(_without(identified.network, mistake), a.case, states=states_of(identified.network, a))
+    mended = _run_on(_without(identified.network, mistake), a, None, identified.network)
     return [
         name
         for name in a.arrays
@@ -430,20 +430,31 @@ def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake
 
 
 def identified_of(
-    observations: Observations, scope: Scope, case: Case, before: Identification | None = None
+    observations: Observations,
+    scope: Scope,
+    case: Case,
+    before: Identification | None = None,
+    *,
+    longest: int = 1,
+    hidden: frozenset[str] = frozenset(),
 ) -> Identification | None:
     """Return what a subject computes with a case's nonlinearity and stack; ``None`` if the step is not known.
 
     Nor is it where an answer has a shape that no sum here has, or every h is projected. Raises ``SlowError`` where each
-    question takes long.
+    question takes long. What shows from a step on that is not before ``longest`` is not found. Gradients that are
+    ``hidden``, by role, are not looked at, and stay unknown.
     """
     if 0 not in scope.proj_size:
         return None
     try:
         asker = Asker(observations, scope, case.config.nonlinearity)
+        asker.hidden = hidden
+        asker.settle()
+        asker.reach(longest)
         found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
     except (ValueError, ArithmeticError, IndexError):  # a singular matrix is a ValueError
         return None
+    found = replace(found, unknown=(*found.unknown, *hidden))
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
 
 

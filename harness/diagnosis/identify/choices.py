@@ -269,7 +269,7 @@ def _readouts(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, C
     square = config.input_size == config.hidden_size
     if roles[0] in ("x", "hx"):
         table = INPUT if roles[0] == "x" else START
-        names = [name for name, term in table.items() if (square or not term.square) and "if reached" not in name]
+        names = [name for name, term in table.items() if (square or not term.square) and ", if " not in name]
     elif roles[0].startswith("bias"):
         names = [f"{left} . 1" for left in LEFT] + ["summed over units da[t] . 1"]
         names += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if config.N > 1 else []

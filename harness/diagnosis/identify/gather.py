@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,23 +22,32 @@ def each(v: Numbers, change: Callable[[Any], Any]) -> Numbers:
     return Ball(change(v.value), change(v.error), v.rounding) if isinstance(v, Ball) else change(v)
 
 
-def rows(v: Var, index: Any, back: Any = None, lead: int = 2) -> Var:
-    """Return rows of an array by their index among its first ``lead`` axes, flattened; -1 is a row of zeros.
+class Gather:
+    """The indices of the numbers that are read, and of those to which their gradient goes; -1 is a zero."""
 
-    The gradient goes to the rows of ``back`` if that is given, or else to those that were read.
-    """
+    def __init__(self, index: Any, back: Any = None) -> None:
+        """Gather numbers by their ``index``; the gradient goes where they were read unless ``back`` is given."""
+        self.index = np.asarray(index)
+        self.back = self.index if back is None else np.asarray(back)
+        plain = np.arange(self.index.size)
+        self.stays = all(np.array_equal(one.ravel(), plain) for one in (self.index, self.back))  # in their order
+
+
+def rows(v: Var, gather: Gather, lead: int = 2) -> Var:
+    """Return rows of an array by their index among its first ``lead`` axes, flattened."""
     shape = v.shape
-    count, rest = int(np.prod(shape[:lead])), shape[lead:]
-    back = index if back is None else back
-    plain = np.arange(count).reshape(shape[:lead])
-    if all(np.array_equal(one, plain) for one in (index, back)):
-        return v
+    count, rest, places = math.prod(shape[:lead]), shape[lead:], gather.index.shape
+    if gather.stays and gather.index.size == count:
+        if places == shape[:lead]:
+            return v
+        laid = each(v.value, lambda array: array.reshape(*places, *rest))
+        return Var(laid, ((v, lambda g: each(g, lambda array: array.reshape(shape))),))
 
     def taken(array: Any) -> Any:
         flat = np.concatenate([array.reshape(count, *rest), np.zeros((1, *rest))])
-        return flat[index]
+        return flat[gather.index]
 
-    return Var(each(v.value, taken), ((v, lambda g: put(g, back, shape, lead)),))
+    return Var(each(v.value, taken), ((v, lambda g: put(g, gather.back, shape, lead)),))
 
 
 def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
@@ -57,20 +67,19 @@ def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
     return Ball(added(g.value), added(g.error) + sums, g.rounding)
 
 
-def columns(v: Var, index: Any, back: Any = None) -> Var:
-    """Return features of an array by their index along its last axis; -1 is zeros. The gradient goes as in ``rows``."""
+def columns(v: Var, gather: Gather) -> Var:
+    """Return features of an array by their index along its last axis."""
     width = v.shape[-1]
-    back = index if back is None else back
-    if all(np.array_equal(one, np.arange(width)) for one in (index, back)):
+    if gather.stays and gather.index.size == width:
         return v
 
     def taken(array: Any) -> Any:
-        return np.concatenate([array, np.zeros((*array.shape[:-1], 1))], -1)[..., index]
+        return np.concatenate([array, np.zeros((*array.shape[:-1], 1))], -1)[..., gather.index]
 
     def given(g: Any) -> Numbers:
         def added(array: Any) -> Any:
             whole = np.zeros((*array.shape[:-1], width + 1))
-            np.add.at(whole.swapaxes(0, -1), np.asarray(back), np.asarray(array).swapaxes(0, -1))
+            np.add.at(whole.swapaxes(0, -1), gather.back, np.asarray(array).swapaxes(0, -1))
             return whole[..., :-1]
 
         return each(g, added)
@@ -80,10 +89,11 @@ def columns(v: Var, index: Any, back: Any = None) -> Var:
 
 def stacked(parts: Sequence[Any]) -> Numbers:
     """Put arrays on top of each other."""
-    return _together(parts, np.stack)
+    return together(parts, np.stack)
 
 
-def _together(parts: Sequence[Any], join: Callable[[Any], Any]) -> Numbers:
+def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) -> Numbers:
+    """Join arrays, by default one after the other."""
     balls = [p for p in parts if isinstance(p, Ball)]
     if not balls:
         return join(parts)
@@ -112,4 +122,4 @@ def concatenated(parts: Sequence[Var], axis: int) -> Var:
         return lambda g: g[between] if axis == 0 else g[..., between]
 
     made = tuple((p, cut(k)) for k, p in enumerate(parts))
-    return Var(_together([p.value for p in parts], lambda arrays: np.concatenate(arrays, axis)), made)
+    return Var(together([p.value for p in parts], lambda arrays: np.concatenate(arrays, axis)), made)

@@ -19,7 +19,6 @@ from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import (
-    LONG,
     SHORT,
     SQUARE,
     PlaceResult,
@@ -86,11 +85,11 @@ class LayerInquiry(LimitInquiry):
         asked = [
             a
             for loss in self.asker.losses
-            for T in (1, SHORT, LONG[1])
+            for T in (1, SHORT, self.asker.long[-1])
             for blank in (False, self.model.at_zero is not None)
             for a in self.answers(T, 1, loss=loss, scale=1.0, blank=blank)
         ]
-        for when in (When(), When("never"), When("never", 1), *(When("but every", k) for k in range(2, 13))):
+        for when in (When(), When("never"), When("never", 1), *(When("but every", k) for k in range(2, self._most))):
             model = replace(self.model, passes=when)
             network = replace(self._with(model), derived=True)
             if asked and all(explains(network, a, self.asker.rounding) for a in asked):
@@ -308,9 +307,10 @@ def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[
 def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
+    before = network
     layered = view.name in ("layers", "directions") and not isinstance(network.first, GatedModel)
 
-    def summed() -> Network:
+    def summed(network: Network) -> Network:
         place = (1, 0) if view.name == "layers" else (0, 1)
         stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
         return _summed(asker, network, place, list(fresh_answers(asker, **stack)))
@@ -318,33 +318,46 @@ def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[R
     if not inquiry.explained(network, inquiry.forward):
         found = inquiry.forth(network, 1)
         if found is None and layered:
-            found = one if inquiry.explained(one := summed(), inquiry.forward) else inquiry.forth(one)
+            found = one if inquiry.explained(one := summed(network), inquiry.forward) else inquiry.forth(one)
         found = found or inquiry.forth(network)
         if found is None:
             return network, []
-        network = found
+        before, network = network, found
     both = [*inquiry.forward, *inquiry.backward]
     if inquiry.explained(network, inquiry.backward):
         return network, both
     if (back := inquiry.back(network)) is not None:
         return back, both
-    if layered and inquiry.explained(one := summed(), both):
-        return one, both
+    # what a wiring explains on the way forward may be a sum that explains the way back, too
+    for begun in [network, before][: 1 + (before is not network)] if layered else ():
+        if inquiry.explained(one := summed(begun), both):
+            return one, both
     return network, inquiry.forward
 
 
 def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response]) -> Network:
-    """Return the network with the sums of the layers above, or of the reverse direction, if these explain its cases."""
+    """Return the network with the sums of the layers above, or of the reverse direction, that explain its cases.
+
+    If none explain the gradients, they are those that explain the way forward; if none do, it stays as it is.
+    """
+    forward = [a for a in fresh if a.case.config.loss is None]
     if all(explains(network, a, asker.rounding) for a in fresh):
         return network
     found = LayerInquiry(asker, place, network).identify()
-    if found.forward and not found.unknown:
-        # what it passes on to what it reads is not returned alone: it may be as in the first layer
-        passed = {role: terms for role, terms in network.first.readouts.items() if role == "x"}
-        for readouts in (found.model.readouts, {**found.model.readouts, **passed}):
-            part: dict[str, Any] = {"above" if place[0] else "reverse": replace(found.model, readouts=readouts)}
-            whole = replace(network, derived=found.derived, **part)
-            if all(explains(whole, a, asker.rounding) for a in fresh):
+    if not found.forward:
+        return network
+    # its way back may be that of the first layer, as a whole or in what is not returned alone, the gradient by x
+    passed = {role: terms for role, terms in network.first.readouts.items() if role == "x"}
+    of_first = replace(network.first, **{name: getattr(found.model, name) for name in FORWARD})
+    models = [replace(found.model, readouts={**found.model.readouts, **more}) for more in ({}, passed)]
+    tried = [(model, found.derived) for model in models if not found.unknown] + [(of_first, network.derived)]
+    parts: list[dict[str, Any]] = [
+        {"above" if place[0] else "reverse": model, "derived": derived} for model, derived in tried
+    ]
+    several = [replace(network, **part) for part in parts]
+    for answers in (fresh, forward):
+        for whole in several:
+            if all(explains(whole, a, asker.rounding) for a in answers):
                 return whole
     return network
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
-from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.ask import LONG, Asker, CaseSizes, Response
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
+from harness.diagnosis.identify.patterns import counted_in
 from harness.diagnosis.identify.run import lone_flow, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import WRITTEN, Flow
 from harness.diagnosis.identify.wiring import PLAIN, Place
@@ -23,7 +24,6 @@ from harness.space.values import draw
 
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
-LONG: Final = (8, 13)  # the T of cases that show what depends on the step: more than ten steps, and twice some
 LARGE: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
 RETURNED: Final = ("written", "shown", "final", "visited", "at_zero")  # the fields of what is returned of the states
 COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
@@ -36,7 +36,7 @@ FRESH: Final = (
     (2, 2, 3, 2, 1.0),
     (5, 2, SQUARE, SQUARE, 1e-2),
     (7, 3, 2, 5, 30.0),
-    (LONG[1] + 2, 1, 3, 3, 1.0),
+    (LONG[-1] + 2, 1, 3, 3, 1.0),
 )
 SEED: Final = 101  # of their numbers
 
@@ -88,6 +88,11 @@ class Inquiry:
                 ):
                     return {"N": N, "hx": hx}
         return None
+
+    @property
+    def _most(self) -> int:
+        """The number of steps that are counted, less one, in what may depend on a step."""
+        return counted_in(self.asker.long[-1])
 
     @property
     def size(self) -> int:
@@ -154,7 +159,8 @@ class Inquiry:
         model, of = self.model, WRITTEN[self.model.written]
         steps = [t for t in range(T) if of(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
         times = tuple(T - 1 - t if self.place[1] else t for t in steps)
-        return self._pairs(self.answers(T, number, loss=loss, at=times, **factors)) if times else []
+        answers = self.answers(T, number, loss=loss, at=times, **factors) if times else []
+        return self._pairs([a for a in answers if at < a.case.config.T])  # the subject may take a few T only
 
     @property
     def loss(self) -> str:
@@ -315,9 +321,10 @@ def time_first(a: Response, name: str) -> Floats:
 def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
     for loss in (None, *asker.losses) if losses is None else losses:
-        for *sizes, scale in FRESH:
+        for T, *sizes, scale in FRESH:
+            T = T if LONG[-1] > T else asker.long[-1] + 2
             for hx in (True, False) if asker.has_hx else (False,):
-                if (a := asker.ask(CaseSizes(*sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
+                if (a := asker.ask(CaseSizes(T, *sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
                     yield a
                     # and large numbers, which leave the range where an activation is nearly linear
                     large = draw(a.case.config, "normal", SEED)

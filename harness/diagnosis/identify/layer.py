@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.gather import together
 from harness.diagnosis.identify.model import (
     RIGHT_READOUT,
     Blank,
+    Coef,
     LayerModel,
     Limit,
     Sum,
@@ -40,12 +42,32 @@ from harness.diagnosis.identify.terms import (
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.bound import np
 
+SINGLE: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each
 
-def product(name: str, f: Flow, t: int) -> Numbers:
-    """Return one step's part of a parameter's gradient: ``left . right`` is left.T @ right, summed over the batch.
+
+def product(name: str, f: Flow, *steps: int) -> Numbers:
+    """Return some steps' part of a parameter's gradient: ``left . right`` is left.T @ right, summed over the batch.
 
     ``. 1`` is the sum over the batch alone. ``(..).T`` is transposed, ``sum(..)`` summed over the units, too.
     """
+    if name.startswith(SINGLE):
+        return added([_of_step(name, f, t) for t in steps])
+    if name.startswith("masked "):
+        of, _, rest = name.removeprefix("masked ").partition(": ")
+        return product(rest, f, *steps) * MASKS[of](f.H)
+    if name.startswith("transposed "):
+        return product(name.removeprefix("transposed "), f, *steps).T
+    if name.startswith("summed over units "):
+        return product(name.removeprefix("summed over units "), f, *steps).sum(0) + np.zeros(f.H)
+    left, _, right = name.partition(" . ")
+    row = together([LEFT[left].value(f, t) for t in steps])
+    if right == "1":
+        return row.sum(0)
+    return row.T @ together([OPERANDS[right].value(f, t) for t in steps])
+
+
+def _of_step(name: str, f: Flow, t: int) -> Numbers:
+    """Return one step's part, where the batch counts."""
     if name in ("W_ih", "W_hh", "b_ih", "b_hh"):
         return getattr(f, name) * 1.0
     if name.startswith("by source . "):
@@ -56,23 +78,12 @@ def product(name: str, f: Flow, t: int) -> Numbers:
         left, _, right = name.removeprefix("sums ").partition(" . ")
         rows, others = LEFT[left].value(f, t).sum(0), OPERANDS[right].value(f, t).sum(0)
         return (rows + np.zeros((1, 1))).T @ (others + np.zeros((1, 1)))
-    if name.startswith("masked "):
-        of, _, rest = name.removeprefix("masked ").partition(": ")
-        return product(rest, f, t) * MASKS[of](f.H)
-    if name.startswith("transposed "):
-        return product(name.removeprefix("transposed "), f, t).T
-    if name.startswith("summed over units "):
-        return product(name.removeprefix("summed over units "), f, t).sum(0) + np.zeros(f.H)
-    if name.startswith("sequence "):
-        number, _, rest = name.removeprefix("sequence ").partition(": ")
-        n = {"first": 0, "last": f.N - 1}.get(number, 0)
-        left, _, right = rest.partition(" . ")
-        row = LEFT[left].value(f, t)[n : n + 1]
-        other = OPERANDS[right].value(f, t)
-        return row.sum(0) if other is None else row.T @ other[n : n + 1]
-    left, _, right = name.partition(" . ")
-    row, other = LEFT[left].value(f, t), OPERANDS[right].value(f, t)
-    return row.sum(0) if other is None else row.T @ other
+    number, _, rest = name.removeprefix("sequence ").partition(": ")
+    n = {"first": 0, "last": f.N - 1}.get(number, 0)
+    left, _, right = rest.partition(" . ")
+    row = LEFT[left].value(f, t)[n : n + 1]
+    other = OPERANDS[right].value(f, t)
+    return row.sum(0) if other is None else row.T @ other[n : n + 1]
 
 
 def added(parts: Any) -> Any:
@@ -193,6 +204,7 @@ def shrunk(v: Numbers, squares: float, limit: Limit) -> Numbers:
 def backward(model: LayerModel, f: Flow) -> None:
     """Compute a flow's gradients by its states and preactivations, given ``f.g`` and the slopes."""
     f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
+    f.into_hx = model.passes.at(-1, f.T)
     f.sources = lambda: by_source(model, f)
     if model.horizon:
         zeros = np.zeros((f.N, f.H))
@@ -307,15 +319,24 @@ def gradient(model: LayerModel, role: str, f: Flow) -> Any:
     shape = {"weight_ih": (f.H, f.F), "weight_hh": (f.H, f.H)}.get(role, (f.H,))
     whole: Numbers = np.zeros(shape)
     limit = model.limits.get(role)
-    for t in reversed([t for t in range(f.T) if model.reached.at(t, f.T)]):
+    steps = [t for t in reversed(range(f.T)) if model.reached.at(t, f.T)]
+    clips = limit is not None and limit.kind == "running sum"
+    for run in [[t] for t in steps] if clips else [steps]:
         for name, coef in terms:
-            c = coef.of(f, t)
-            if c:
-                part = product(name, f, t)
+            for c, of in _by_coefficient(coef, f, run):
+                part = product(name, f, *of)
                 whole = whole + (part if c == 1 else part * c)
-        if limit is not None and limit.kind == "running sum":
+        if limit is not None and clips:
             whole = clipped(whole, limit.most)
     return whole
+
+
+def _by_coefficient(coef: Coef, f: Flow, steps: Sequence[int]) -> Iterator[tuple[float, list[int]]]:
+    """Yield each coefficient that is not 0, with the steps that have it."""
+    found: dict[float, list[int]] = {}
+    for t in steps:
+        found.setdefault(coef.of(f, t), []).append(t)
+    yield from ((c, of) for c, of in found.items() if c)
 
 
 def _mapped_last(function: Any, slope: Any) -> Callable[[Flow], Numbers]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT
+from harness.diagnosis.identify.inquiry import LARGE, SHORT
 from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.readouts import ReadoutInquiry
 from harness.diagnosis.identify.terms import (
@@ -56,7 +56,7 @@ class LimitInquiry(ReadoutInquiry):
         scales = {
             30.0 * times * top / size for top, size in zip(tops, sizes, strict=True) if size for times in (1.5, 4)
         }
-        return [pair for scale in sorted(scales) for pair in self._back(LONG[0], 4, scale=scale)]
+        return [pair for scale in sorted(scales) for pair in self._back(self.asker.long[0], 4, scale=scale)]
 
     def _limits(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> dict[str, Limit] | None:
         """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""

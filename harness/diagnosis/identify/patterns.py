@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from harness.diagnosis.identify.ask import LONG
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
 from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, When, scale_of
 from harness.diagnosis.identify.terms import (
@@ -50,6 +51,11 @@ class System(NamedTuple):
         return found
 
 
+def counted_in(T: int) -> int:
+    """Return how many steps are counted, less one, in patterns of up to T steps: those that T shows twice."""
+    return max(LONG[-1], T // 2 + 1)
+
+
 def named(
     seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[When] | None = None
 ) -> tuple[Coef, ...] | None:
@@ -58,6 +64,7 @@ def named(
     The steps are those of ``some`` patterns, or of any.
     """
     steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in seen]
+    longest = max((f.T for f, _ in seen), default=1)
     for scale, divides in ((scale, divides) for scale in SCALES for divides in (True, False)):
         scaled = [
             (f.T, {t: plainest(c * of(f, t) if divides else c / of(f, t), noise) for t, c in by.items()})
@@ -67,16 +74,15 @@ def named(
         values = {round(c, 9) for _, by in scaled for c in by.values() if c}
         if len(values) == 1:
             [value] = values
-            for when in some or patterns():
+            for when in some or patterns(longest):
                 if all(bool(c) == when.at(t, T) for T, by in scaled for t, c in by.items()):
                     return (Coef(value, scale, divides, when),)
         if 1 < len(values) <= 2 and not scale:  # one value at some steps, another elsewhere
             found: list[Coef] = []
             for value in sorted(values, reverse=True):
                 hits = [(T, {t: round(c, 9) == value for t, c in by.items()}) for T, by in scaled]
-                fits = (
-                    w for w in some or patterns() if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items())
-                )
+                every = some or patterns(longest)
+                fits = (w for w in every if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items()))
                 if (there := next(fits, None)) is None:
                     break
                 found.append(Coef(value, when=there))
@@ -103,14 +109,15 @@ def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, 
     return next(((Coef(first, scale, divides=False),) for scale in scales if holds(scale)), None)
 
 
-def patterns() -> Iterator[When]:
-    """Yield the patterns of steps, the plainest first."""
+def patterns(T: int) -> Iterator[When]:
+    """Yield the patterns of up to T steps, the plainest first."""
+    most = counted_in(T)
     yield When()
     yield When("only", 0)
-    for k in range(1, 13):
+    for k in range(1, most):
         for kind in ("from", "first", "last", "but last", "last but"):
             yield When(kind, k)
-    for k in range(2, 13):
+    for k in range(2, most):
         yield When("but every", k)
         yield When("every", k)
         yield When("but block", k)
@@ -124,7 +131,8 @@ def patterns() -> Iterator[When]:
 
 def fitting_pattern(hits: Sequence[tuple[int, int, bool]]) -> When | None:
     """Return the plainest pattern of the steps that are hit, of T, t and whether it is."""
-    return next((w for w in patterns() if all(w.at(t, T) == hit for T, t, hit in hits)), None)
+    longest = max((T for T, *_ in hits), default=1)
+    return next((w for w in patterns(longest) if all(w.at(t, T) == hit for T, t, hit in hits)), None)
 
 
 def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.chain import ChainInquiry
 from harness.diagnosis.identify.fit import Columns
-from harness.diagnosis.identify.inquiry import LONG, SHORT, explains, time_first
+from harness.diagnosis.identify.inquiry import SHORT, explains, time_first
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
 from harness.diagnosis.identify.patterns import (
@@ -20,7 +20,6 @@ from harness.diagnosis.identify.patterns import (
     fitting_pattern,
     gathered,
     gathered_at_start,
-    patterns,
     used,
 )
 from harness.diagnosis.identify.run import role_of
@@ -140,7 +139,7 @@ class ReadoutInquiry(ChainInquiry):
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
             (SHORT, {}),
-            *((T, {}) for T in LONG),
+            *((T, {}) for T in self.asker.long),
             (SHORT + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
         ]
         for i, (T, sizes) in enumerate(cases):
@@ -204,12 +203,16 @@ class ReadoutInquiry(ChainInquiry):
             elif terms != replace(model, readouts={}).readout(role):
                 readouts[role] = terms
         model = replace(model, readouts=readouts)
-        if (readouts.get("hx") == () or "hx" in unknown) and model.reached != When():
-            term = "da[0] @ W_hh, if reached"  # in long sequences the first step is not reached
+        # in long sequences, the first step is not reached, or does not pass anything on
+        cut = {"reached": model.reached != When(), "passed": model.passes != When()}
+        for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
+            if readouts.get("hx") != () and "hx" not in unknown:
+                break
             other = replace(model, readouts=readouts | {"hx": ((term, Coef()),)})
-            asked = [pair for T in (1, 2, SHORT, *LONG) for pair in self._back(T, 1)]
+            asked = [pair for T in (1, 2, SHORT, *self.asker.long) for pair in self._back(T, 1)]
             if "hx" not in self._differing(other, asked):
                 model, unknown = other, [role for role in unknown if role != "hx"]
+                break
         return model, unknown
 
     def _cut(
@@ -227,11 +230,11 @@ class ReadoutInquiry(ChainInquiry):
         if not model.links or not names or explained(model, asked[0]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=When("but every", k)) for k in range(2, 13)]
-        cut += [replace(model, horizon=k) for k in range(1, 13)]
+        cut = [replace(model, passes=When("but every", k)) for k in range(2, self._most)]
+        cut += [replace(model, horizon=k) for k in range(1, self._most)]
         cut += [
             replace(model, passes=When(kind, k))
-            for k in range(1, 13)
+            for k in range(1, self._most)
             for kind in kinds[1:]
             if self.cut_short and (k > 1 or "ev" not in kind)
         ]
@@ -250,8 +253,8 @@ class ReadoutInquiry(ChainInquiry):
                         counted[f.T, t] = counted.get((f.T, t), False) or bool(shown)
         if not counted or all(counted.values()):
             return model
-        when = next((w for w in patterns() if all(w.at(t, T) == hit for (T, t), hit in counted.items())), When())
-        return replace(model, reached=when)
+        hits = [(T, t, hit) for (T, t), hit in counted.items()]
+        return replace(model, reached=fitting_pattern(hits) or When())
 
     def _counted(self) -> When:
         """Return the steps whose output's gradient counts, as each alone shows."""
@@ -285,7 +288,7 @@ class ReadoutInquiry(ChainInquiry):
         known = [role for role in self.roles() if role not in unknown]
         if loss["loss"] not in self.asker.losses or not known:
             return model, unknown
-        asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, LONG[0], 1, 2)]
+        asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, self.asker.long[0], 1, 2)]
         asked += [self._pairs(self.answers(SHORT, 2, loss="both"))] if "both" in self.asker.losses else []
         asked = [pairs for pairs in asked if pairs]
         simple = [(Entry(how, Coef(when=When("last", 1))),) for how in ("g", "passed", "instead")]

@@ -201,7 +201,11 @@ def readout_line(model: LayerModel, role: str) -> str:
         terms = tuple((name.removesuffix(", if reached"), coef) for name, coef in terms)
     if role == "hx" and model.reached != When() and not dict(model.readout(role)).keys() & {"da[0] @ W_hh, if reached"}:
         terms = tuple((name.replace("[0]", "[first]"), coef) for name, coef in terms)
-    return f"{NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}"
+    passed = model.passes != When() and any(name.endswith(", if passed") for name, _ in terms)
+    terms = tuple((name.removesuffix(", if passed"), coef) for name, coef in terms)
+    before = re.sub(r"\bt\b", "-1", condition(model.passes)).replace("(T - 1 - -1)", "T") if passed else ""
+    only = f" if {before} else 0" if passed else ""
+    return f"{NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}{only}"
 
 
 def product_line(name: str) -> str:

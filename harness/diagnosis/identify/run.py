@@ -6,15 +6,15 @@ wiring of the way back of its own moves the gradients otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.gates import GatedModel, rows_of
-from harness.diagnosis.identify.gather import columns, concatenated, each, rows, stack, stacked, value_of
+from harness.diagnosis.identify.gather import Gather, columns, concatenated, each, rows, stack, stacked, value_of
 from harness.diagnosis.identify.layer import (
     FINAL,
     backward,
@@ -42,6 +42,7 @@ from harness.diagnosis.identify.wiring import (
     PLACES,
     READ_STEPS,
     ROWS,
+    SCALED,
     SEQUENCES,
     STEPS,
     TIMES,
@@ -81,6 +82,12 @@ class Group(NamedTuple):
     steps: int
 
 
+@lru_cache(maxsize=64)
+def _gathers(*_of: Any) -> dict[Any, Any]:
+    """Return the gathers that were made of the numbers of cases whose wiring and sizes are the same."""
+    return {}
+
+
 class Run:
     """A network on its way through a plain case, as ``Case.plain`` has it."""
 
@@ -112,8 +119,9 @@ class Run:
         self.flows: dict[tuple[int, int, int], Flow] = {}  # by layer, direction and group
         self.nodes: list[Var] = []  # what the flows give
         self._finals: dict[Place, Var] = {}
-        x = self._leaf("x")
-        self.fed = rows(x, self._laid_out(self.forth, "x_layout"), self._laid_out(self.back, "x_layout"))
+        sizes = (*self.of, config.T, config.N, config.h_size, self.width, config.batch_first, config.lengths)
+        self._gathers = _gathers(self.forth, self.back, sizes)
+        self.fed = rows(self._leaf("x"), self._gather("x", lambda wiring: self._laid_out(wiring, "x_layout")))
 
     def _number(self, array: Any) -> Numbers:
         values = np.asarray(array, np.float64)
@@ -124,6 +132,13 @@ class Run:
         if name not in self.leaves:
             self.leaves[name] = Var(self._number(self.case.arrays[name]))
         return self.leaves[name]
+
+    def _gather(self, what: Any, index: Callable[[Wiring], Ints]) -> Gather:
+        """Return a gather, given the index that a wiring has."""
+        if what not in self._gathers:
+            self._gathers[what] = Gather(index(self.forth), index(self.back))
+        found: Gather = self._gathers[what]
+        return found
 
     # Indices: each is where the numbers of a result lie in what it is made of.
 
@@ -155,10 +170,11 @@ class Run:
         n = SEQUENCES[way.x_of](self.lengths)[group.sequences]
         return np.where((t >= 0) & (t < T), t * N + n, -1)
 
-    def _start(self, wiring: Wiring, at: Place, sequences: Ints) -> Ints:
-        """Return where the initial state of some sequences lies in hx."""
+    def _start(self, wiring: Wiring, name: str, at: Place, sequences: Ints) -> Ints:
+        """Return where the initial state of some sequences lies in hx, or cx."""
+        row = (wiring.cx_row if name == "cx" else "") or wiring.hx_row
         n = SEQUENCES[wiring.way(at[1]).hx_of](self.lengths)[sequences]
-        return self._row_laid_out(wiring, "hx_layout", ROWS[wiring.hx_row](at, self.of), n)
+        return self._row_laid_out(wiring, "hx_layout", ROWS[row](at, self.of), n)
 
     def _written(self, wiring: Wiring, d: int, groups: list[Group]) -> Ints:
         """Return where each (t, n) of an output lies among the steps of all groups; -1 if no step wrote it."""
@@ -192,24 +208,30 @@ class Run:
                 index[ROWS[wiring.h_n_row](at, self.of)] = (layer * D + d) * N + n
         return index
 
-    def _features(self, slot: str, d: int = 0) -> tuple[Ints, Ints]:
-        """Return the features that are read of an output, and those to which the gradient goes."""
-        one, other = (
-            FEATURES[wiring.at((slot,))](self.config.h_size, self.of.D, d) for wiring in (self.forth, self.back)
-        )
-        return one, other
+    def _features(self, slot: str, d: int = 0) -> Gather:
+        """Return the features that are read of an output."""
+        return self._gather((slot, d), lambda wiring: FEATURES[wiring.at((slot,))](self.config.h_size, self.of.D, d))
+
+    def _columns(self, start: int, end: int) -> Gather:
+        """Return some features side by side."""
+        return self._gather((start, end), lambda _wiring: np.arange(start, end))
 
     # The way forward.
 
     def groups(self, d: int) -> list[Group]:
         """Return the sequences of a direction, by what takes its steps together."""
-        steps = self._steps(self.forth, d)
-        every = np.arange(self.config.N)
-        if self.forth.carries:
-            return [Group(every[n : n + 1], int(steps[n])) for n in every]
-        return [Group(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)] or [Group(every, self.config.T)]
+        if ("groups", d) not in self._gathers:
+            steps = self._steps(self.forth, d)
+            every = np.arange(self.config.N)
+            if self.forth.carries:
+                groups = [Group(every[n : n + 1], int(steps[n])) for n in every]
+            else:
+                groups = [Group(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)]
+            self._gathers["groups", d] = groups or [Group(every, self.config.T)]
+        found: list[Group] = self._gathers["groups", d]
+        return found
 
-    def flow(self, at: Place, group: Group, x: Var, start: Var | None = None) -> tuple[Flow, dict[str, Var]]:
+    def flow(self, at: Place, g: int, group: Group, x: Var, start: Var | None = None) -> tuple[Flow, dict[str, Var]]:
         """Return the flow of a group of a layer and direction, and what of it is on the tape, by role.
 
         ``x`` (T, N, F) is what its layer reads.
@@ -217,13 +239,18 @@ class Run:
         layer, d = at
         N, R = len(group.sequences), self.config.weights[weight_names(*at)[0]].shape[0]
         if start is None and self.config.hidden:
-            one, other = (self._start(wiring, at, group.sequences) for wiring in (self.forth, self.back))
-            start = concatenated([rows(self._leaf(name), one, other) for name in self.config.hidden], -1)
+            taken = {
+                name: self._gather((name, at, g, N), partial(self._start, name=name, at=at, sequences=group.sequences))
+                for name in self.config.hidden
+            }
+            start = concatenated([rows(self._leaf(name), row) for name, row in taken.items()], -1)
         start = Var(self._number(np.zeros((N, self.width)))) if start is None else start
         lost = self.back.lost
-        cut = (lost == "from the reverse direction" and d == 1) or (lost == "from the forward direction" and d == 0)
+        cuts = {"from the reverse direction": d == 1, "from the forward direction": d == 0 < self.of.D - 1}
+        cut = cuts.get(lost, False)
         x = Var(x.value) if cut or (lost == "from layer to layer" and layer > 0) else x
-        xs = rows(x, self._read(self.forth, d, group), self._read(self.back, d, group))
+        key = (d, g, group.steps, N)  # the same group, if it has as many sequences
+        xs = rows(x, self._gather(("read", *key), lambda wiring: self._read(wiring, d, group)))
         taped = {"x": xs, "hx": start} | self._weights(at)
         if lost == "through reverse" and d == 1:
             taped = {role: Var(v.value) for role, v in taped.items()}
@@ -252,7 +279,7 @@ class Run:
             second = first.size + np.arange(int(np.prod(hh.shape))).reshape(hh.shape)
             both = concatenated([flat(ih), flat(hh)], 0)
             for role, index in zip(ROLES, MATRICES[self.forth.matrices](first, second), strict=False):
-                found[role] = rows(both, index, lead=1)
+                found[role] = rows(both, Gather(index), lead=1)
         return found
 
     def advance(self, layers: int | None = None) -> Var:
@@ -279,14 +306,23 @@ class Run:
                 parts.append(zeros)
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
-            read = columns(x, *self._features("inner", d)) if layer else x
+            read = self._inner(x, d) if layer else x
             parts.append(self._direction((layer, d), read))
-        output = columns(concatenated(parts, -1), *self._features("joined"))
+        output = columns(concatenated(parts, -1), self._features("joined"))
         if self.forth.padding == "0" and config.lengths is not None:
             output = output * (np.arange(config.T)[:, None] < self.lengths)[..., None].astype(np.float64)
         skip = {"": False, "x": top, "above the first": layer > 0, "every layer": True}[self.forth.skip]
         beside = self.fed if self.forth.skip == "x" else x
         return output + beside if skip and beside.shape == output.shape else output
+
+    def _inner(self, x: Var, d: int) -> Var:
+        """Return what a direction of a layer above the first reads of the output below."""
+        if self.forth.inner_reverse != "t" and self.of.D > 1:
+            H, T, N = self.config.h_size, self.config.T, self.config.N
+            turned = self._gather("turned", lambda _wiring: np.arange(T * N).reshape(T, N)[::-1])
+            halves = columns(x, self._columns(0, H)), columns(x, self._columns(H, 2 * H))
+            x = concatenated([halves[0], rows(halves[1], turned)], -1)
+        return columns(x, self._features("inner", d))
 
     def _direction(self, at: Place, x: Var) -> Var:
         """Compute one layer and direction, and return its output (T, N, H)."""
@@ -299,21 +335,24 @@ class Run:
                 finals.append(Var(self._number(np.zeros((len(group.sequences), self.width)))))
                 continue
             node = self._node(at, g, group, x, start)
-            steps.append(flat(columns(node[: group.steps], np.arange(H)), 2))
+            steps.append(flat(columns(node[: group.steps], self._columns(0, H)), 2))
             finals.append(node[group.steps])
             start = finals[-1] if self.forth.carries else None
         wrote = concatenated(steps, 0) if steps else Var(self._number(np.zeros((0, H))))
-        output = rows(wrote, self._written(self.forth, d, groups), self._written(self.back, d, groups), 1)
-        back = np.argsort(np.concatenate([group.sequences for group in groups]), kind="stable")
-        final = rows(concatenated(finals, 0), back, lead=1)
+        output = rows(wrote, self._gather(("written", d), lambda wiring: self._written(wiring, d, groups)), 1)
+
+        def in_turn(_wiring: Wiring) -> Ints:
+            return np.argsort(np.concatenate([group.sequences for group in groups]), kind="stable")
+
+        final = rows(concatenated(finals, 0), self._gather(("in turn", d), in_turn), lead=1)
         if self.forth.way(d).final or self.back.way(d).final:
-            others = [rows(output, self._final(wiring, d)) for wiring in (self.forth, self.back)]
+            others = [rows(output, Gather(self._final(wiring, d))) for wiring in (self.forth, self.back)]
             forth, goes = (
-                other if wiring.way(d).final else columns(final, np.arange(H))
+                other if wiring.way(d).final else columns(final, self._columns(0, H))
                 for wiring, other in zip((self.forth, self.back), others, strict=True)
             )
             of_h = Var(forth.value, ((goes, lambda g: g),))
-            final = concatenated([of_h, columns(final, np.arange(H, self.width))], -1) if self.width > H else of_h
+            final = concatenated([of_h, columns(final, self._columns(H, self.width))], -1) if self.width > H else of_h
         if self.forth.drops_h_n and (factor := self._factor(self.forth, layer)) is not None:
             t = self.lengths - 1 if d == 0 else 0 * self.lengths
             final = final * factor[t, np.arange(config.N), d * H : (d + 1) * H]
@@ -323,10 +362,10 @@ class Run:
     def _node(self, at: Place, g: int, group: Group, x: Var, start: Var | None) -> Var:
         """Compute the steps of a group: return what each of them gives, and then the last states (steps + 1, N, H)."""
         layer, d = at
-        f, taped = self.flow(at, group, x, start)
+        f, taped = self.flow(at, g, group, x, start)
         self.flows[layer, d, g] = f
         self._beside_others(f, at, g, group)
-        model, nonlinearity = self._model(at)
+        model, nonlinearity, slope = self._model(at)
         own: Any = self._states.get(at)
         own = own if own is None or self.rounding is None else [Ball(h, 0.0, self.rounding) for h in own]
         if isinstance(model, GatedModel):
@@ -337,27 +376,29 @@ class Run:
             forward(model, f, nonlinearity, own)
             return stack([*written_of(model, f, nonlinearity), FINAL[model.final](f)])
         forward(model, f, nonlinearity, own)
-        back = Back(model, f, nonlinearity, enters="h_n.grad" in self.case.cotangents)
+        back = Back(model, f, slope, enters="h_n.grad" in self.case.cotangents)
         made = tuple((taped[role], partial(back.by, role)) for role in ROLES if role in taped)
         self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL[model.final](f)]), made))
         return self.nodes[-1]
 
-    def _model(self, at: Place) -> tuple[LayerModel, str]:
-        """Return the model of a layer and direction, and its nonlinearity."""
-        model, kind = self.network.of(*at, self.of), self.forth.activation
-        if not kind or not WHERE[self.forth.activation_where](at, self.of):
-            return model, self.config.nonlinearity
-        return (
-            (model, kind)
-            if kind in RIGHT_SLOPE
-            else (replace(model, activation=Activation(kind)), self.config.nonlinearity)
+    def _model(self, at: Place) -> tuple[LayerModel, str, str]:
+        """Return the model of a layer and direction, its nonlinearity, and that whose slope is taken."""
+        model = self.network.of(*at, self.of)
+        kind, slope = (
+            wiring.activation if WHERE[wiring.activation_where](at, self.of) else ""
+            for wiring in (self.forth, self.back)
         )
+        if kind not in ("", *RIGHT_SLOPE):
+            model, kind = replace(model, activation=Activation(kind)), ""
+        own = self.config.nonlinearity
+        return model, kind or own, slope if slope in RIGHT_SLOPE else own
 
     def _beside_others(self, f: Flow, at: Place, g: int, group: Group) -> None:
         """Tell a flow of the others, and of what the network is given."""
         layer, d = at
         f.below, f.beside = self.flows.get((layer - 1, d, g)), self.flows.get((layer, d - 1, g))
-        fed = rows(self.fed, self._read(self.forth, d, group))
+        key = ("fed", d, g, group.steps, len(group.sequences))
+        fed = rows(self.fed, self._gather(key, lambda _wiring: self._read(self.forth, d, group)))
         f.fed = [(fed if self.derived else fed.value)[k] for k in range(group.steps)]
 
     def alone(self, at: Place) -> Flow:
@@ -366,14 +407,16 @@ class Run:
         x = self._input(layer, self.advance(layer))
         group = Group(np.arange(self.config.N), self.config.T)
         if d:
-            self._direction((layer, 0), columns(x, *self._features("inner", 0)) if layer else x)
-        f, _ = self.flow(at, group, columns(x, *self._features("inner", d)) if layer else x)
+            self._direction((layer, 0), self._inner(x, 0) if layer else x)
+        f, _ = self.flow(at, 0, group, self._inner(x, d) if layer else x)
         self._beside_others(f, at, 0, group)
         return f
 
     def _factor(self, wiring: Wiring, layer: int) -> Floats | None:
         """Return what dropout multiplies a layer's output by; ``None`` where it does nothing."""
         masks = {at: np.asarray(mask, np.float64) for at, mask in self.case.masks.items()}
+        if not masks and layer < self.of.L - 1 and wiring.scaled != "1":
+            return np.asarray(SCALED[wiring.scaled](self.config.dropout))
         if layer not in masks or layer >= self.of.L - 1:
             return None
         mask = MASKS[wiring.mask](masks[layer], masks, self.config.h_size)
@@ -381,9 +424,10 @@ class Run:
         return factor
 
     def _dropped(self, layer: int, output: Var) -> Var:
-        factor, back = (self._factor(wiring, layer) for wiring in (self.forth, self.back))
-        if factor is None or back is None:
+        factors = [self._factor(wiring, layer) for wiring in (self.forth, self.back)]
+        if all(one is None for one in factors):
             return output
+        factor, back = (1.0 if one is None else one for one in factors)
         value = output.value * factor
         return Var(value, ((output, lambda g: g * back),))
 
@@ -396,15 +440,15 @@ class Run:
         L, D = self.of
         top = max(layer for layer, _ in self._finals)
         finals = [self._finals[min(layer, top), d] for layer in range(L) for d in range(D)]
-        ends = self._in_rows(rows(stack(finals), self._of_h_n(self.forth), self._of_h_n(self.back)))
+        ends = self._in_rows(rows(stack(finals), self._gather("h_n", self._of_h_n)))
         names, start = config.form.final, config.h_size - config.hidden_size
         bounds = [max(0, start + k * config.hidden_size) for k in range(len(names) + 1)]
-        results = {name: columns(ends, np.arange(*bounds[k : k + 2])) for k, name in enumerate(names)}
-        results["output"] = columns(x, *self._features("output"))
+        results = {name: columns(ends, self._columns(*bounds[k : k + 2])) for k, name in enumerate(names)}
+        results["output"] = columns(x, self._features("output"))
         if config.output_size is not None:
             results["readout"] = self._readout(x)
         for name in results.keys() - {*names}:
-            results[name] = rows(results[name], self._out(self.forth), self._out(self.back))
+            results[name] = rows(results[name], self._gather("output", self._out))
         results |= {name: way.of(results[name]) for name, way in self.network.transforms.items() if name in results}
         found = {name: value_of(v) for name, v in results.items()}
         for name in ("output", "readout"):
@@ -441,7 +485,7 @@ class Run:
             found[place.ravel()] = np.arange(R * N)
             return found.reshape(R, N)
 
-        return rows(h_n, index(self.forth), index(self.back))
+        return rows(h_n, self._gather("rows of h_n", index))
 
     def _readout(self, x: Var) -> Var:
         T, N = self.config.T, self.config.N
@@ -454,7 +498,7 @@ class Run:
             t = np.arange(T)[:, None]
             return np.where((t == T - 1) | (not wiring.readout_where), t * N + np.arange(N), -1)
 
-        read = columns(rows(x, read_of(self.forth), read_of(self.back)), *self._features("readout"))
+        read = columns(rows(x, self._gather("step read out", read_of)), self._features("readout"))
         operand, W = flat(read), self._leaf("readout.weight")
         beside = operand.value
         if (0, 0) in self._states and self.of == Sizes(1, 1):  # the states that the subject read out itself
@@ -462,7 +506,7 @@ class Run:
         made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
         whole = Var(operand.value @ W.value.T, made)
         whole = whole + self._leaf("readout.bias") if self.forth.readout_bias else whole
-        return rows(whole, written_by(self.forth), written_by(self.back), 1)
+        return rows(whole, self._gather("step of readout", written_by), 1)
 
 
 class Back:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
-from harness.diagnosis.identify.inquiry import LARGE, LONG, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
+from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import (
@@ -92,7 +92,7 @@ class StepInquiry(Inquiry):
 
         def of(*, positive: bool = False) -> list[list[Flow]]:
             if (positive, self.asker.shorter) not in seen:
-                every = [self._observed(T, several, positive=positive) for T in (SHORT, *LONG)]
+                every = [self._observed(T, several, positive=positive) for T in (SHORT, *self.asker.long)]
                 wide = self._observed(SHORT, several, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
                 seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
@@ -222,7 +222,7 @@ class StepInquiry(Inquiry):
 
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
-        answers = [*self.answers(SHORT, 1, **self._wide), *self.answers(LONG[1], 1)]
+        answers = [*self.answers(SHORT, 1, **self._wide), *self.answers(self.asker.long[-1], 1)]
         return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
 
     def _holds_beyond(self, model: LayerModel, shorter: str) -> bool:
@@ -300,7 +300,7 @@ class StepInquiry(Inquiry):
             return
         self.asker.shorter = by
         found: list[tuple[int, int, list[int]]] = []  # T, t, and the steps with that state; none if all is 0
-        for a in [a for T in (SHORT, *LONG) for a in self.answers(T, 1)]:
+        for a in [a for T in (SHORT, *self.asker.long) for a in self.answers(T, 1)]:
             if a.returned is None or a.shorter is None:
                 return
             [f] = self._flows([a])
@@ -350,13 +350,16 @@ class StepInquiry(Inquiry):
     def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: list[tuple[Flow, dict[int, dict[str, float]]]] = []
-        terms: dict[str, Any] = {name: STEP[name] for name in form.terms} or dict(GENERAL)
+        all_terms: dict[str, Any] = {name: STEP[name] for name in form.terms} or dict(GENERAL)
+        terms = all_terms
         for flows in seen:
             if form.written == "h[t-1]" and not self.asker.shorter:
                 flows = [_ended_before(f) for f in flows if f.T > 1]
             self._read(flows, form)
-            fits = {name: term for name, term in terms.items() if term.fits(flows[0])}
-            by = self._steps(flows, form, fits)
+            for some in (terms, all_terms) if every else (terms,):  # a step of longer cases may have others
+                fits = {name: term for name, term in some.items() if term.fits(flows[0])}
+                if (by := self._steps(flows, form, fits)) is not None:
+                    break
             if by is None and not every:
                 return None
             if by is not None:

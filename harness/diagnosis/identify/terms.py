@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers, in_product, sigmoid
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.gather import each, rows
+from harness.diagnosis.identify.gather import Gather, each, rows
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.transform import AXIS_MATRICES
 from harness.oracle.bound import np
@@ -112,6 +112,7 @@ class Flow:
         self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
         self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
         self.first = 0
+        self.into_hx = True  # False if the step before the first is one to which nothing is passed
         self.blank: dict[int, Floats] = {}  # by step, 1 for each sequence (N, 1) whose x is all zeros there
         self.counts: Floats | None = None  # (N, H), 0 for the units and sequences whose state is not computed
         self.left: set[int] = set()  # the steps that are not computed
@@ -484,6 +485,19 @@ MASKS: Final[dict[str, Callable[[int], Floats]]] = {
     **{f"np.kron(np.eye(H), np.ones(({k}, {k})))[:H, :H]": partial(_blocks, k) for k in (2, 3, 4, 8, 16, 32)},
 }
 
+# What the slopes of tanh and relu are made of, as if x or hx were what these return.
+OF_GIVEN: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+    "x[t]**2": lambda f, t: f.x[t] * f.x[t],
+    "(x[t] > 0)": lambda f, t: jumped(f.x[t], lambda v: (v > 0) * 1.0),
+    "hx**2": lambda f, t: f.hx * f.hx,
+    "(hx > 0)": lambda f, t: jumped(f.hx, lambda v: (v > 0) * 1.0),
+}
+
+
+def _sloped(da: str, W: str, slope: str, f: Flow, t: int) -> Numbers:
+    return (DA[da](f, t) @ getattr(f, W)) * OF_GIVEN[slope](f, t)
+
+
 # The gradient that x[t] is given.
 INPUT: Final = {
     "da[t] @ W_ih": Term(lambda f, t: f.back(f.da, t) @ f.W_ih),
@@ -499,6 +513,10 @@ INPUT: Final = {
     "da[t]": Term(lambda f, t: f.back(f.da, t), True),
     "dh[t]": Term(lambda f, t: f.back(f.dh, t), True),
     "da[T-1-t] @ W_ih": Term(lambda f, t: f.back(f.da, f.T - 1 - t) @ f.W_ih),
+    **{
+        f"(da[t] @ W_ih) * {slope}": Term(partial(_sloped, "da[t]", "W_ih", slope))
+        for slope in ("x[t]**2", "(x[t] > 0)")
+    },
     **ARRANGED_BACK["x"],
 }
 
@@ -506,6 +524,7 @@ INPUT: Final = {
 START: Final = {
     "da[0] @ W_hh": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh),
     "da[0] @ W_hh, if reached": Term(lambda f, t: f.back(f.da, 0) @ f.W_hh),
+    "da[0] @ W_hh, if passed": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh * float(f.into_hx)),
     "dh_next[0]": Term(lambda f, t: f.back(f.next, f.first)),
     "dh[0]": Term(lambda f, t: f.back(f.dh, f.first)),
     "da[0]": Term(lambda f, t: f.back(f.da, f.first)),
@@ -521,6 +540,7 @@ START: Final = {
     "(da.sum(0) - da[0]) @ W_hh": Term(lambda f, t: _others(f, f.first) @ f.W_hh),
     "(da.sum(0) - da[0])": Term(lambda f, t: _others(f, f.first)),
     "da[T-1] @ W_hh": Term(lambda f, t: f.back(f.da, f.T - 1) @ f.W_hh),
+    **{f"(da[0] @ W_hh) * {slope}": Term(partial(_sloped, "da[0]", "W_hh", slope)) for slope in ("hx**2", "(hx > 0)")},
     **ARRANGED_BACK["hx"],
 }
 
@@ -531,7 +551,7 @@ def _mean(v: Numbers) -> Numbers:
 
 def _placed(v: Numbers, index: Any) -> Numbers:
     """Return an array with its numbers in other places, each by its index among all."""
-    return rows(v, index) if isinstance(v, Var) else each(v, lambda a: a.ravel()[index])
+    return rows(v, Gather(index)) if isinstance(v, Var) else each(v, lambda a: a.ravel()[index])
 
 
 # What a sequence may start at; ``f.hx`` is what it should.

@@ -239,6 +239,13 @@ FACTORS: Final[dict[str, Callable[[Any, float], Any]]] = {  # what multiplies a 
     "(1 - mask) / (1 - p)": lambda mask, p: (1 - mask) / (1 - p) if p < 1 else 1 - mask,
     "mask / (1 - p)**2": lambda mask, p: mask / (1 - p) ** 2 if p < 1 else mask,
 }
+SCALED: Final[dict[str, Callable[[float], float]]] = {  # what multiplies the same output where nothing is dropped
+    "1": lambda p: 1.0,
+    "1 - p": lambda p: 1 - p,
+    "1 / (1 - p)": lambda p: 1 / (1 - p) if p < 1 else 1.0,
+    "p": lambda p: p,
+    "1 / p": lambda p: 1 / p if p else 1.0,
+}
 _FLIPS: Final[dict[str, Callable[[Ints], Ints]]] = {
     "{0}[::-1]": lambda W: W[::-1],
     "{0}[:, ::-1]": lambda W: W[:, ::-1],
@@ -293,6 +300,7 @@ class Wiring:
     reverse: Pass = REVERSE
     carries: bool = False  # True if a sequence starts at the state that the one before it ended with
     hx_row: str = "l * D + d"
+    cx_row: str = ""  # the row of cx, if it is not that of hx
     h_n_row: str = "l * D + d"
     h_n_place: str = "l, d"  # the layer and direction whose last state is written to that row
     h_n_where: str = "True"  # the layers and directions that are written to h_n
@@ -304,10 +312,12 @@ class Wiring:
     skip: str = ""
     joined: str = "forward, reverse"  # the features of a layer's output
     inner: str = "forward, reverse"  # those that the layer above reads
+    inner_reverse: str = "t"  # the step of the reverse half that it reads at step t
     output: str = "forward, reverse"  # those that are returned
     padding: str = ""  # "0" if what a layer wrote to padding is set to zero
     mask: str = "mask"
     factor: str = "mask / (1 - p)"
+    scaled: str = "1"  # what multiplies it in evaluation
     drops_h_n: bool = False  # True if h_n of the inner layers is dropped like their output
     readout: str = "forward, reverse"
     readout_step: str = "t"

@@ -29,6 +29,7 @@ from harness.diagnosis.identify.wiring import (
     PLACES,
     READ_STEPS,
     ROWS,
+    SCALED,
     SEQUENCES,
     SKIPS,
     STEPS,
@@ -125,6 +126,7 @@ def _row_moves() -> Iterator[Move]:
     yield from one("h_n_place", PLACES)
     yield from one("h_n_row", ROWS)
     yield from one("hx_row", ROWS)
+    yield from one("cx_row", ROWS)
     for roles, place in product(ROLES_SHARED, PLACES):
         yield ((("weights",), tuple((role, place) for role in roles)),)
     yield from one("above", WHERE)
@@ -144,6 +146,7 @@ def _direction_moves() -> Iterator[Move]:
     for slot in ("joined", "output", "inner"):
         yield from one(slot, FEATURES)
     yield from one("directions", ("1",))
+    yield from one("inner_reverse", ("T - 1 - t",))
     yield from _time_moves()
     yield from _final_moves()
     for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), ("N - 1 - n", "0", "N - 1")):
@@ -176,6 +179,7 @@ MOVES: Final = {
     "directions": tuple(_direction_moves()),
     "lengths": tuple(_length_moves()),
     "dropout": (*one("factor", FACTORS), *one("mask", MASKS), *one("drops_h_n", (True,))),
+    "evaluation": tuple(one("scaled", SCALED)),
     "readout": (
         *one("readout", FEATURES),
         *one("readout_step", READ_STEPS),
@@ -204,7 +208,8 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
             )
 
         single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
-        return View(name, (*probes(stacks), single), probes(wider), MOVES[name])
+        moves = tuple(move for move in MOVES[name] if move[0][0] != ("cx_row",) or "cx" in config.form.hidden)
+        return View(name, (*probes(stacks), single), probes(wider), moves)
 
     if config.N > 1:
         yield view("batch", [(2, 3)], [{}])
@@ -221,6 +226,8 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
         yield view("lengths", [(4, 5), (4, 1)], stacks, [*others, {"bidirectional": True}], lengths=LENGTHS)
     if config.drops and (p := _dropout(asker)):
         yield view("dropout", [(3, 3)], [*stacks, *deeper], others, dropout=p, training=True)
+    elif config.dropout and config.num_layers > 1 and (p := _dropout(asker)):
+        yield view("evaluation", [(3, 2)], [*stacks, *deeper], others, dropout=p, training=False)
     if config.output_size is not None:
         yield view("readout", [(3, 2)], stacks, [{"bidirectional": True}], output_size=config.output_size)
 
@@ -236,7 +243,7 @@ def own_view(asker: Asker, *, readout: bool) -> View:
 def shown_by(config: RNNConfig) -> tuple[Any, ...]:
     """Return what of a config decides its views."""
     of = config.num_layers > 1, config.bidirectional, config.N > 1, config.batch_first and config.batched
-    return *of, config.lengths is not None, config.drops, config.output_size
+    return *of, config.lengths is not None, config.drops, config.dropout > 0, config.output_size
 
 
 def _dropout(asker: Asker) -> float:
@@ -331,7 +338,7 @@ class WiringInquiry:
         for name, array in a.arrays.items():
             if name in made:
                 value = values_of(made[name])
-                size = np.abs(value).max(initial=0)
+                size = np.abs(array).max(initial=0)  # among numbers that are far too large, small ones match nothing
                 count += int(np.count_nonzero(np.abs(array - value) <= 1024 * self._asker.noise * size))
         return count
 
@@ -344,6 +351,7 @@ def _all_batch_first(wiring: Wiring) -> bool:
 # Slots whose choices are expressions of a layer and direction.
 _OF_PLACES: Final[dict[str, Any]] = {
     "hx_row": ROWS,
+    "cx_row": ROWS,
     "h_n_row": ROWS,
     "h_n_place": PLACES,
     "h_n_where": WHERE,

@@ -213,6 +213,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
     mask = str(choice)
     said: dict[str, tuple[str, str, str]] = {
         "hx_row": (f"starts from {row} of hx, not from row l * D + d", f"h = hx[{choice}]", "h = hx[l * D + d]"),
+        "cx_row": (f"starts from {row} of cx, not from row l * D + d", f"c = cx[{choice}]", "c = cx[l * D + d]"),
         "h_n_row": (f"writes h_n to {row}, not to row l * D + d", f"h_n[{choice}] = h", "h_n[l * D + d] = h"),
         "h_n_place": (
             f"writes the last state of {place} to row l * D + d of h_n",
@@ -259,6 +260,11 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         ),
         "joined": (f"makes a layer's output of {features}, not of [forward, reverse]", "", ""),
         "inner": (f"reads {features} of the output below, above the first layer, not [forward, reverse]", "", ""),
+        "inner_reverse": (
+            "does not turn the reverse direction's output round again for the layer above",
+            "below[t] = np.hstack([forward[t], reverse[T - 1 - t]])",
+            "below[t] = np.hstack([forward[t], reverse[t]])",
+        ),
         "output": (f"returns {features} as the output, not [forward, reverse]", "", ""),
         "readout": (f"reads out {features}, not [forward, reverse]", "", ""),
         "padding": ("sets what it wrote to padding to 0", "", ""),
@@ -270,6 +276,11 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             }.get(mask, f"multiplies by {mask} for dropout, not by mask / (1 - p)"),
             f"x = output * ({mask})",
             "x = output * mask / (1 - p)",
+        ),
+        "scaled": (
+            f"multiplies the output of each layer but the last by {mask} in evaluation, where dropout does nothing",
+            f"x = output * {mask if mask in ('p', '1') else f'({mask})'}",
+            "x = output",
         ),
         "mask": (
             {
@@ -351,6 +362,11 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
     }.get((name, str(choice)))
     if name == "lost":
         return _of_stack(name, choice)
+    if name in ("hx_row", "cx_row"):
+        of, read = name[:2], forth.at(slots[0])
+        started = "" if read == PLAIN.at(slots[0]) else ", from which it starts"
+        moved = f"writes the gradient by {of} to row {choice}, not to row {read}{started}"
+        return moved, f"d{of}[{choice}] = dh_next", f"d{of}[l * D + d] = dh_next"
     if name == "final":
         step = choice or "of the last state"
         at = f"time step {step}" if choice else "the state after the last step"
