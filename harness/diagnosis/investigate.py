@@ -123,6 +123,7 @@ class Investigation:
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _excuses: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
+    _merged: dict[str, str] = field(default_factory=dict)  # findings by id that have the cause of an earlier one
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
@@ -138,7 +139,8 @@ class Investigation:
         """
         self._wavers |= finding.result.nondeterministic
         earlier = record.findings[:-1]
-        if (again := next((one for one in earlier if one.id == finding.id), None)) is not None:
+        same = self._merged.get(finding.id, finding.id)
+        if (again := next((one for one in earlier if one.id == same), None)) is not None:
             return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.until)
         first = next(
@@ -160,6 +162,8 @@ class Investigation:
             first, explanation = alike[0], _of_any_size(explanation)  # as a third one is
         if first is None:
             self._keep(finding, explanation)
+        else:
+            self._merged[finding.id] = first.id
         excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:
             self._excuses.append(excuse)

@@ -13,6 +13,7 @@ from operator import add, mul
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import TANH, Activation, Numbers
+from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network, When
 from harness.diagnosis.identify.tape import Var
@@ -217,8 +218,11 @@ def limited(v: Numbers, limit: float) -> Numbers:
     """Return numbers that are cut off at a limit on either side, on the tape, too."""
     if not isinstance(v, Var):
         return clipped(v, limit)
-    inside = np.abs(getattr(v.value, "value", v.value)) <= limit
-    return v.mapped(clipped(v.value, limit), inside * 1.0)
+    size = np.abs(getattr(v.value, "value", v.value))
+    slope: Any = (size <= limit) * 1.0
+    if isinstance(v.value, Ball):  # near the limit, another rounding may be on its other side
+        slope = Ball(slope, (np.abs(size - limit) <= v.value.error) * 1.0, v.value.rounding)
+    return v.mapped(clipped(v.value, limit), slope)
 
 
 def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:

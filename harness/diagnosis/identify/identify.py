@@ -197,7 +197,9 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
             if unknown or config is not None or not all(asker.allows(name, value) for name, value in stack.items()):
                 continue
-            network = _summed(asker, network, place, list(fresh_answers(asker, **stack)))
+            answers = list(fresh_answers(asker, **stack))
+            summed = _summed(asker, network, place, answers)
+            network = summed if all(explains(summed, a, asker.rounding) for a in answers) else network
         roles = inquiry.roles()
         fresh = list(fresh_answers(asker))
         wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}

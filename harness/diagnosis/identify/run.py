@@ -315,6 +315,15 @@ class Run:
         beside = self.fed if self.forth.skip == "x" else x
         return output + beside if skip and beside.shape == output.shape else output
 
+    def _started(self, at: Place) -> Var:
+        """Return what a layer and direction starts from (N, H)."""
+        if not self.config.hidden:
+            return Var(self._number(np.zeros((self.config.N, self.config.h_size))))
+        every = np.arange(self.config.N)
+        name = self.config.hidden[0]
+        row = self._gather((name, at, "all"), partial(self._start, name=name, at=at, sequences=every))
+        return rows(self._leaf(name), row)
+
     def _inner(self, x: Var, d: int) -> Var:
         """Return what a direction of a layer above the first reads of the output below."""
         if self.forth.inner_reverse != "t" and self.of.D > 1:
@@ -345,6 +354,10 @@ class Run:
             return np.argsort(np.concatenate([group.sequences for group in groups]), kind="stable")
 
         final = rows(concatenated(finals, 0), self._gather(("in turn", d), in_turn), lead=1)
+        if self.forth.padding == "held" and config.lengths is not None:
+            beyond = (np.arange(config.T)[:, None] >= self._steps(self.forth, d))[..., None].astype(np.float64)
+            held = columns(final, self._columns(0, H)) if d == 0 else self._started(at)
+            output = output * (1 - beyond) + held * beyond
         if self.forth.way(d).final or self.back.way(d).final:
             others = [rows(output, Gather(self._final(wiring, d))) for wiring in (self.forth, self.back)]
             forth, goes = (

@@ -314,7 +314,7 @@ class Wiring:
     inner: str = "forward, reverse"  # those that the layer above reads
     inner_reverse: str = "t"  # the step of the reverse half that it reads at step t
     output: str = "forward, reverse"  # those that are returned
-    padding: str = ""  # "0" if what a layer wrote to padding is set to zero
+    padding: str = ""  # "0" if what a layer wrote to padding is set to zero, "held" if its state stays there
     mask: str = "mask"
     factor: str = "mask / (1 - p)"
     scaled: str = "1"  # what multiplies it in evaluation

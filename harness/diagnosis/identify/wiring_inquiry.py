@@ -157,11 +157,13 @@ def _direction_moves() -> Iterator[Move]:
 def _length_moves() -> Iterator[Move]:
     yield from both("steps", [name for name in STEPS if " if " not in name])
     yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
+    yield ((("reverse", "steps"), "T"), (("padding",), "held"))
+    yield ((("forward", "steps"), "T"), (("padding",), "held"))
     yield from _time_moves()
     yield from both("final", FINALS)
     for slot in ("hx_of", "h_n_of", "output_of", "x_of"):
         yield from both(slot, _sequences(packed=True))
-    yield ((("padding",), "0"),)
+    yield from one("padding", ("0", "held"))
 
 
 def _lost_moves() -> Iterator[Move]:

@@ -122,6 +122,8 @@ def _where(slots: tuple[Slot, ...]) -> str:
 def _words(slots: tuple[Slot, ...], wiring: Wiring) -> tuple[str, str, str]:
     """Return what is said of a slot, its line, and nn.RNN's."""
     names, choice = {slot[-1] for slot in slots}, wiring.at(slots[0])
+    if wiring.padding == "held" and len(names) > 1:  # that would be right if it was not read
+        names -= {"padding"}
     right = PLAIN.at(slots[0])
     if slots[0][0] in ("forward", "reverse"):
         sentence, yours, own = _of_way(names, choice, right)
@@ -267,7 +269,13 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         ),
         "output": (f"returns {features} as the output, not [forward, reverse]", "", ""),
         "readout": (f"reads out {features}, not [forward, reverse]", "", ""),
-        "padding": ("sets what it wrote to padding to 0", "", ""),
+        "padding": (
+            "keeps its state in padding, which the layer above reads"
+            if choice == "held"
+            else "sets what it wrote to padding to 0",
+            "",
+            "",
+        ),
         "factor": (
             {
                 "1": "forgets dropout in training: nothing is dropped, and nothing scaled",
