@@ -303,6 +303,59 @@ def test_what_a_function_keeps_of_earlier_calls_is_found_in_processes_of_its_own
     assert diagnosis.cause.sentence == sentence
 
 
+BACK = """
+import numpy as np
+
+last, sums = {}, {}
+
+def rnn(x, h0, weights, config, cotangents):
+    W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    states = [h0[0] if config.hx or not STATE else last.get(h0.shape, h0[0])]
+    for x_t in x:
+        s = x_t @ W.T + states[-1] @ U.T + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0)
+        states.append(np.tanh(s))
+    last[h0.shape] = states[-1]
+    output, h_n = np.stack(states[1:]), states[-1][None].copy()
+    if config.loss is None:
+        return output, h_n
+    g = cotangents.get("output.grad", np.zeros_like(output))
+    dh, dW, dU, db, dx = cotangents.get("h_n.grad", np.zeros_like(h_n))[0], 0 * W, 0 * U, 0 * W[:, 0], 0 * x
+    for t in reversed(range(len(x))):
+        da = (g[t] + dh) * (1 - output[t] ** 2)
+        dW, dU, db = dW + da.T @ x[t] / len(x[t]), dU + da.T @ states[t], db + da.sum(0)
+        dx[t], dh = da @ W, da @ U
+    if not STATE:
+        key = W.shape, U.shape, x.dtype
+        db = sums[key] = sums.get(key, 0) + db
+    found = {"x": dx, "hx": dh[None], "weight_ih_l0": dW, "weight_hh_l0": dU}
+    return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
+"""
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_hide(
+    state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(f"STATE = {state}\n{BACK}")
+    monkeypatch.setattr("harness.search.budget.AFTER", 20)
+    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False, "dtype": "float64"}
+
+    with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
+        investigation = Investigation(subject)
+        record = explained(investigation, scope_of(subject).only(**pins), cases=60)
+
+    diagnoses = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
+    said = [one.cause.sentence for one in diagnoses if one is not None and one.cause is not None]
+    assert len(said) == len(diagnoses)
+    if state:
+        assert {*said} == {
+            "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum",
+            "starts from the state in which the call before ended, where no hx is given, and not from zeros",
+        }
+    else:
+        assert said == ["adds the gradient by bias_hh and bias_ih to that of its earlier calls"]
+
+
 @pytest.mark.long
 def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> None:
     subject, case = as_subject(KeepsProduct), draw(USED.replace(loss="both"), "normal", 1)

@@ -13,13 +13,15 @@ from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
 from harness import Case, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.identify.ask import Asker, rounding_of
+from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.gate_identify import identify_gated
-from harness.diagnosis.identify.gates import STEPS, GatedModel, right_of
+from harness.diagnosis.identify.gates import STEPS, GatedModel, limited, right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Network, When
 from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.tape import Var, backward
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check
@@ -346,3 +348,27 @@ def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
 
     assert cause.sentence == "returns the h before the step as output, not h"
     assert cause.explains(subject, observation, check_agreement(subject, case))
+
+
+def test_the_rows_of_c_may_be_others_than_those_of_h() -> None:
+    class FirstC(torch.nn.LSTM):
+        def forward(self: Any, x: Any, hx: Any = None) -> Any:
+            if hx is not None and self.num_layers > 1:
+                hx = hx[0], hx[1][:1].expand_as(hx[1]).contiguous()
+            return super().forward(x, hx)
+
+    subject = as_subject(FirstC)
+    found = identified(subject, num_layers=2, hx=True)
+
+    assert said_of(found) == ["starts from row 0 of cx, not from row l * D + d"]
+
+
+def test_the_slope_of_a_clip_is_open_where_a_rounding_may_be_beyond_the_limit() -> None:
+    ball = Ball(np.array([0.5, 1.99, 2.5]), np.array([0.0, 0.02, 0.1]), rounding_of("bfloat16"))
+    v = Var(ball)
+
+    by = backward({limited(v, 2.0): np.ones(3)}, {"v": v})["v"]
+
+    assert values_of(by).tolist() == [1, 1, 0]
+    assert (by.error >= [0, 1, 0]).all()
+    assert (by.error < [0.1, 1.1, 0.1]).all()

@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from harness import as_subject
+from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.ask import Asker
+from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.identify import identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
+from harness.subjects.protocol import scope_of
 
 SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0, loss=None)
 
@@ -150,5 +153,58 @@ def test_of_two_forms_that_small_numbers_do_not_tell_apart_large_ones_decide() -
         "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
         "applies np.tanh(np.clip(s, -3, 3)), not tanh",
         "returns h[T-2] as h_n, not the state after the last step",
+    ]
+    assert found.whole
+
+
+def test_what_a_block_of_many_steps_does_is_found_from_a_case_that_is_as_long() -> None:
+    def blocks(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        found = [h0[0], h0[0]]
+        for t, x_t in enumerate(x):
+            h = found[-2] if t and t % 20 == 0 else found[-1]
+            found += states(x_t[None], h, weights, config)[1:]
+        return np.stack(found[2:]), found[-1][None]
+
+    subject = as_subject(blocks)
+    found = identified_of(Observations(subject), SCOPE, draw(RNNConfig(1, 1, T=21, N=1), "normal", 1), longest=21)
+
+    assert found is not None
+    [mistake] = mistakes_of(found.network, "tanh")
+    assert "h[t-2] @ W_hh.T [at every 20th step after the first only]" in mistake.sentence
+
+
+class Windows(torch.nn.RNN):
+    """An nn.RNN whose way back is cut into windows from the end; hx is not in the last one."""
+
+    size = 8
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        T = len(input)
+        h = input.new_zeros(1, input.shape[1], self.hidden_size) if hx is None else hx
+        output = []
+        for t in range(T):
+            h = h.detach() if (T - t) % self.size == 0 else h
+            step, h = super().forward(input[t : t + 1], h)
+            output.append(step)
+        return torch.cat(output), h
+
+
+class LongWindows(Windows):
+    size = 16
+
+
+@pytest.mark.parametrize("module", [Windows, LongWindows])
+def test_a_way_back_is_cut_into_windows_of_any_length(module: type[Windows]) -> None:
+    subject = as_subject(module)
+    scope = scope_of(subject).only(
+        num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, batched=True, lengths=None
+    )
+    case = draw(RNNConfig(1, 1, T=module.size + 1, N=1, loss="output"), "normal", 1)
+
+    found = identified_of(Observations(subject), scope, case, longest=case.config.T)
+
+    assert found is not None
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        f"cuts the way back every {module.size} steps, counted from the end"
     ]
     assert found.whole

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.layers import third_back
 from benchmarks.planted import named
@@ -14,7 +15,7 @@ from benchmarks.planted.subject import PlantedSubject
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import identified_of
-from harness.diagnosis.identify.identify import Identification, identify
+from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
@@ -29,6 +30,7 @@ MISTAKES = {
     "last": "writes h_n in the last layer only: its other rows stay 0",
     "batch": "starts at hx[::-1], not at hx",
     "b_hh": "ignores bias_hh: b_hh is never added",
+    "inner": "does not turn the reverse direction's output round again for the layer above",
 }
 
 
@@ -52,7 +54,10 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
             if "last" not in wrong or layer == L - 1:
                 h_n[layer * D + d] = h
             parts.append(out)
+        if "inner" in wrong and D == 2 and layer < L - 1:
+            parts[1] = parts[1][::-1]
         x = np.concatenate(parts[::-1] if "joined" in wrong else parts, -1)
+        x = x * (1 - config.dropout) if "scaled" in wrong and layer < L - 1 else x
     return x, h_n
 
 
@@ -69,6 +74,134 @@ def test_wrong_wirings_at_once_and_a_wrong_sum_are_named_each_for_itself(seed: i
 
     assert found.whole
     assert said == {MISTAKES[name] for name in wrong}
+
+
+def test_what_is_done_in_evaluation_alone_is_found() -> None:
+    function = partial(stack, wrong=("scaled", "last"))
+    scope = Scope().only(nonlinearity="tanh", batch_first=False, training=False, loss=None)
+
+    found = identify(Asker(Observations(as_subject(function)), scope, "tanh"), STACK.replace(dropout=0.5))
+
+    assert {mistake.sentence for mistake in mistakes_of(found.network, "tanh")} == {
+        "multiplies the output of each layer but the last by 1 - p in evaluation, where dropout does nothing",
+        MISTAKES["last"],
+    }
+
+
+def test_a_subject_that_keeps_float32_is_asked_in_float32() -> None:
+    def single(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = stack(x, h0, weights, config, wrong=("rows",))
+        return output.astype(np.float32).astype(x.dtype), h_n
+
+    found = identified_of(Observations(as_subject(single)), SCOPE, draw(STACK, "normal", 1))
+
+    assert found is not None
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [MISTAKES["rows"]]
+
+
+class LateBelow(torch.nn.Module):
+    """Two layers, of which the upper one reads the state that the lower one had before the step."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            torch.nn.RNNCell(hidden_size if k else input_size, hidden_size) for k in range(num_layers)
+        )
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        h = [x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[k] for k, cell in enumerate(self.layers)]
+        output = []
+        for x_t in x:
+            h = [cell(h[k - 1] if k else x_t, h[k]) for k, cell in enumerate(self.layers)]
+            output.append(h[-1])
+        return torch.stack(output), torch.stack(h)
+
+
+class DetachesForward(torch.nn.Module):
+    """Both directions of one layer, of which the forward one gives x no gradient, where there are two."""
+
+    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.forwards = torch.nn.RNNCell(input_size, hidden_size)
+        self.backwards = torch.nn.RNNCell(input_size, hidden_size) if bidirectional else None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        cells = [self.forwards] if self.backwards is None else [self.forwards, self.backwards]
+        outputs, last = [], []
+        for d, cell in enumerate(cells):
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[d], []
+            for x_t in x.flip(0) if d else x.detach() if len(cells) == 2 else x:
+                h = cell(x_t, h)
+                states.append(h)
+            outputs.append(torch.stack(states[::-1] if d else states))
+            last.append(h)
+        return torch.cat(outputs, -1), torch.stack(last)
+
+
+@pytest.mark.parametrize(
+    ("module", "factors", "sentence"),
+    [
+        (
+            LateBelow,
+            {"num_layers": 2},
+            "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
+        ),
+        (
+            DetachesForward,
+            {"bidirectional": True},
+            "gives x, and the layers below, no gradient from the forward direction",
+        ),
+    ],
+)
+def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
+    module: Any, factors: dict[str, Any], sentence: str
+) -> None:
+    subject = as_subject(module)
+    case = draw(RNNConfig(1, 1, T=3, N=2, loss="output", **factors), "normal", 1)
+
+    found = identified_of(Observations(subject), scope_of(subject), case)
+
+    assert found is not None
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [sentence]
+
+
+def test_a_layer_of_one_step_has_no_way_back_to_an_earlier_one() -> None:
+    subject = as_subject("torch")
+    inquiry = LayerInquiry(Asker(Observations(subject), scope_of(subject).only(T=1), "tanh"))
+
+    assert len(inquiry._back(3, 4, at=0, N=1)) == 4
+    assert not inquiry._back(3, 4, at=1, N=1)
+
+
+def test_a_reverse_direction_that_runs_through_padding_may_read_what_is_held_there() -> None:
+    def padded(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
+        T, N = x.shape[:2]
+        lengths = np.full(N, T) if lengths is None else lengths
+        x = np.where((np.arange(T)[:, None] < lengths)[..., None], x, 0)
+        h_n, parts = np.zeros_like(h0), list[Any]()
+        for layer, d in ((layer, d) for layer in range(config.num_layers) for d in range(config.num_directions)):
+            end = f"_l{layer}{'_reverse' * d}"
+            h = h0[layer * config.num_directions + d]
+            out = np.zeros((T, N, config.hidden_size), x.dtype)
+            for t in reversed(range(T)) if d else range(T):
+                s = x[t] @ weights[f"weight_ih{end}"].T + h @ weights[f"weight_hh{end}"].T
+                s = s + weights[f"bias_ih{end}"] + weights[f"bias_hh{end}"] if config.bias else s
+                h = out[t] = np.tanh(s) if d else np.where((t < lengths)[:, None], np.tanh(s), h)
+            h_n[layer * config.num_directions + d] = h
+            parts = [*parts, out] if d else [out]
+            if d == config.num_directions - 1:
+                x = np.concatenate(parts, -1)
+        return x, h_n
+
+    subject = as_subject(padded)
+    config = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=4, N=3, lengths=(2, 4, 1))
+
+    found = identified_of(Observations(subject), scope_of(subject).only(batch_first=False), draw(config, "normal", 1))
+
+    assert found is not None
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
+        "runs on through the padding of a packed batch to step T, in the reverse direction"
+    ]
 
 
 def test_nothing_is_said_of_a_right_stack() -> None:
