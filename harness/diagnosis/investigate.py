@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.checks.full_check import against
@@ -129,7 +131,7 @@ class Investigation:
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
     _steady: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # The values with which it does not
     _hidden: frozenset[str] = frozenset()  # The gradients of which nothing can be said, by role
-    _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
+    _why_not: str = ""  # Why it was not found out what the subject computes, if that was not tried to the end
 
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
@@ -270,7 +272,7 @@ class Investigation:
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
             diagnosis = self._diagnosis(observations, finding, scope, until)
-            why_unknown = "" if _certain(diagnosis) else self._slow
+            why_unknown = "" if _certain(diagnosis) else self._why_not
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
@@ -370,7 +372,11 @@ class Investigation:
                     observations, taken, case, known[-1] if known else None, longest=longest, hidden=self._hidden
                 )
             except SlowError as slow:
-                found, self._slow = None, str(slow)
+                found, self._why_not = None, str(slow)
+            except Exception as error:  # noqa: BLE001 - a mistake of this package must not lose what was found
+                *_, at = traceback.extract_tb(error.__traceback__)
+                place = f"{Path(at.filename).name}, line {at.lineno}"
+                found, self._why_not = None, f"rnn-harness itself failed there: {type(error).__name__} in {place}"
             self._identified[shown] = None if found is None else replace(found, pins=pins)
         return self._identified[shown]
 

@@ -671,3 +671,17 @@ def test_gradients_that_are_missing_where_nothing_is_connected_are_no_further_fi
 
     assert len(done.findings) == 1
     assert "returns the state before each step as its output" in str(done)
+
+
+def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any, **_options: Any) -> None:
+        raise KeyError(1)
+
+    monkeypatch.setattr("harness.diagnosis.investigate.identified_of", broken)
+    investigation = Investigation(as_subject(implementations.without_b_hh))
+
+    record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
+
+    explanation = investigation.explanations[record.findings[0].id]
+    assert explanation.why_unknown.startswith("rnn-harness itself failed there: KeyError in test_investigate.py, line ")
+    assert explanation.factors is not None
