@@ -129,7 +129,8 @@ class Investigation:
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
-    _steady: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # The values with which it does not
+    # The values of factors with which nothing shows of what the subject keeps over calls.
+    _steady: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _hidden: frozenset[str] = frozenset()  # The gradients of which nothing can be said, by role
     _why_not: str = ""  # Why it was not found out what the subject computes, if that was not tried to the end
 

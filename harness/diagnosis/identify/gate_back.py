@@ -137,14 +137,16 @@ def _matched(asker: Asker, network: Network, a: Response) -> int:
     made = run(network, a.case, None, states_of(network, a))
     for name, array in a.arrays.items():
         if name.endswith(".grad") and name in made:
-            value = values_of(made[name])
-            count += int(np.count_nonzero(np.abs(array - value) <= 1024 * asker.noise * np.abs(value).max(initial=0)))
+            size = np.abs(array).max(initial=0)
+            count += int(np.count_nonzero(np.abs(array - values_of(made[name])) <= 1024 * asker.noise * size))
     return count
 
 
 def _limited(asker: Asker, network: Network) -> Network:
     """Return a network with what cuts large gradients off, element by element."""
     loss = "both" if "both" in asker.losses else asker.losses[0]
+    if (found := _limited_at_steps(asker, network, loss)) is not None:
+        return found
     limits: dict[str, Limit] = {}
     for a in _answers(asker, (CaseSizes(3, 2, 3, 2),), loss, LARGE):
         for name in departing(network, a, asker.rounding):
@@ -152,3 +154,36 @@ def _limited(asker: Asker, network: Network) -> Network:
             if name.endswith(".grad") and most < LARGE and (np.abs(a.arrays[name]) == most).sum() > 1:
                 limits[role_of(name)] = Limit("elements", plainest(most, asker.noise))
     return network.map(lambda model: replace(model, limits=limits)) if limits else network
+
+
+def _limited_at_steps(asker: Asker, network: Network, loss: str) -> Network | None:
+    """Return a network with what cuts the gradient by a state off at each step, if that explains large gradients.
+
+    In a single step, all gradients are linear in the limit.
+    """
+    large = _answers(asker, (CaseSizes(1, 1, 3, 2), CaseSizes(3, 2, 3, 2)), loss, LARGE)
+    model = network.first
+    if not isinstance(model, GatedModel) or not any(departing(network, a, asker.rounding) for a in large):
+        return None
+
+    def limits(letters: str, most: float) -> Network:
+        edges: tuple[tuple[Edge, Any], ...] = tuple((("limit", letter), most) for letter in letters)
+        return replace(network, first=replace(model, back=(*model.back, *edges)))
+
+    first = large[0]
+    for letters in ("h", "c", "hc") if model.memory else ("h",):
+        one, two = (
+            run(network, first.case, None, states_of(network, first))
+            for network in (limits(letters, 1), limits(letters, 2))
+        )
+        names = [name for name in one if name.endswith(".grad") and name in first.arrays]
+        by_one, by_two, given = (
+            np.concatenate([np.ravel(values_of(of[name])) for name in names]) for of in (one, two, first.arrays)
+        )
+        more = by_two - by_one
+        at = np.abs(more).argmax()
+        if more[at]:
+            found = limits(letters, plainest(float(1 + (given[at] - by_one[at]) / more[at]), asker.noise))
+            if not any(departing(found, a, asker.rounding) for a in large):
+                return found
+    return None

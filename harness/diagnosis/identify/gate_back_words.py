@@ -31,7 +31,7 @@ def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[An
     groups: dict[Any, list[tuple[Edge, Any]]] = {}
     for edge, choice in model.back:
         key: Any = (edge[0], edge[1], choice) if edge[0] == "sum" else edge
-        key = (edge[0], choice) if edge[0] in ("scale", "carry") else key
+        key = (edge[0], choice) if edge[0] in ("scale", "carry", "limit") else key
         groups.setdefault(key, []).append((edge, choice))
     for several in groups.values():
         said, yours, right = _back_words(model, several)
@@ -56,6 +56,10 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
     (kind, *of), choice = several[0]
     if kind == "by":
         return _product_words(model, of, choice)
+    if kind == "limit":
+        names, most = [edge[1] for edge, _ in several], f"{choice:.6g}"
+        said = f"clips the gradient{'s' * (len(names) > 1)} by {listed([f'{name}[t]' for name in names])} to ±{most}"
+        return f"{said} at each step", f"d{names[0]} = np.clip(d{names[0]}, -{most}, {most})", ""
     gates = dict(model.gates)
     if kind == "slope":
         tanh = of[0] == "t" or gates[of[0]].activation.name == "tanh"

@@ -57,6 +57,7 @@ UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 # "slope": a gate or "t"; the choice is its slope
 # "sum": a gate and a term's name; the choice "open" leaves the gate out that multiplies the term
 # "final": a final state, whose gradient is cut; "carry" and "start": a state that is cut between steps, or before them
+# "limit": a state, and the largest modulus of the gradient by it at each step
 # "steps": the steps that are gone back over, a ``When``
 # "scale": a returned gradient's role, and what it is multiplied by
 
@@ -157,7 +158,9 @@ class Step:
         if name in ("c'", "h'"):
             terms = model.memory if name == "c'" else model.mix
             value = self._sum([self._product(name, names, coef) for names, coef in terms])
-            return limited(value, model.limit) if model.limit and name == f"{model.kept}'" else value
+            value = limited(value, model.limit) if model.limit and name == f"{model.kept}'" else value
+            most = self._back.get(("limit", name[0]))
+            return value if most is None else Var(value.value, ((value, lambda g: clipped(g, most)),))
         left, star, right = name.partition(" * ")
         return self.of(left) * self.of(right) if star else self.of("h") * 0.0
 

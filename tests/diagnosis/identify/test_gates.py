@@ -302,6 +302,32 @@ def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, senten
     assert not differing(as_subject(composed_gates.subject_of(model)), found, cell=model.cell)
 
 
+@pytest.mark.parametrize(("cell", "letter"), [("GRU", "h"), ("LSTM", "h"), ("LSTM", "c")])
+def test_gradients_that_are_clipped_at_each_step_are_found(cell: str, letter: str) -> None:
+    class Hooked(torch.nn.Module):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+            self.cell = getattr(torch.nn, f"{cell}Cell")(input_size, hidden_size)
+
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            zeros = x.new_zeros(x.shape[1], self.cell.hidden_size)
+            states = [zeros, zeros] if hx is None else [one[0] for one in (hx if cell == "LSTM" else [hx])]
+            output = []
+            for x_t in x:
+                new = self.cell(x_t, tuple(states) if cell == "LSTM" else states[0])
+                states = list(new) if cell == "LSTM" else [new]
+                if (state := states["hc".index(letter)]).requires_grad:
+                    state.register_hook(lambda g: g.clamp(-0.5, 0.5))
+                output.append(states[0])
+            last = [state[None] for state in states]
+            return torch.stack(output), tuple(last) if cell == "LSTM" else last[0]
+
+    found = identified(as_subject(Hooked), loss="output")
+
+    assert said_of(found) == [f"clips the gradient by {letter}[t] to ±0.5 at each step"]
+    assert found.whole
+
+
 def test_a_mistake_excuses_no_other_one_in_16_bits() -> None:
     both = port("GRU", {**MISTAKES["z_exchanged"].choices, **MISTAKES["reset_before"].choices})
 
