@@ -204,6 +204,8 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.activation is not None:
         none = model.activation.name == "identity"
         said = f"applies no {nonlinearity}" if none else f"applies {_function(model.activation)}, not {nonlinearity}"
+        if model.activation == Activation(nonlinearity, dead=model.activation.dead):
+            said = f"sets states to 0 that are nearer to it than {number(model.activation.dead)}"
         yield Difference("h", said, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:

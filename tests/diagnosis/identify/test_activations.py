@@ -1,6 +1,7 @@
 """Tests of activations: each is recognised by torch's own values of it, and its derivative is torch's."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,13 +9,17 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own name of it
 
 from benchmarks.composed import exchanged, identified, terms
+from harness import as_subject
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
-from harness.diagnosis.identify.ask import rounding_of
+from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.identify import identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.step import TABLE
+from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import U64
+from harness.space.scope import Scope
 
 FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Activation, float]] = {
     "tanh": (torch.tanh, Activation("tanh"), 1),
@@ -81,6 +86,30 @@ def test_at_a_limit_the_slope_of_either_side_is_taken() -> None:
     assert (np.abs(slope.value - [[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]]) <= slope.error).all()
     assert slope.error[1] < 1e-9
     assert (Activation("relu").slope_of(s).error == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_small_states_that_are_set_to_0_are_found_beside_wrong_sums(kind: str) -> None:
+    functions: dict[str, Callable[[Any], Any]] = {"tanh": np.tanh, "relu": lambda s: np.maximum(s, 0)}
+
+    def sparse(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h, output = h0[0], []
+        for x_t in x:
+            s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+            h = functions[kind](s + weights["bias_ih_l0"] if config.bias else s)
+            h = np.where(np.abs(h) < 0.03, 0, h)
+            output.append(h)
+        return np.stack(output), h[None]
+
+    scope = Scope().only(num_layers=1, bidirectional=False, nonlinearity=kind, batch_first=False, dropout=0, loss=None)
+
+    found = identify(Asker(Observations(as_subject(sparse)), scope, kind))
+
+    assert [m.sentence for m in mistakes_of(found.network, kind)] == [
+        "ignores bias_hh: b_hh is never added",
+        "sets states to 0 that are nearer to it than 0.03",
+    ]
+    assert found.whole
 
 
 def test_another_function_is_none_of_the_set() -> None:
