@@ -266,11 +266,16 @@ def _sum(model: LayerModel) -> Iterator[Difference]:
     )
     if neither:  # most people add them together, in one line
         yield Difference("s", "ignores both biases: neither is ever added", _mended_biases)
-    for right, belongs in PARTS:
+    parts = [(right, belongs, tuple(one for one in model.step if belongs.search(one[0]))) for right, belongs in PARTS]
+    alike = [tuple((name.replace(right, "b"), coef) for name, coef in of) for right, _, of in parts if right in BIASES]
+    both = alike[0] == alike[1] != (("b", ONE),)
+    for right, belongs, terms in parts:
         if (joint and "@" in right) or right in moved or ((twice or neither) and right in BIASES):
             continue
-        terms = tuple(one for one in model.step if belongs.search(one[0]))
-        if terms != (((right, ONE),) if right else ()):
+        if both and right in BIASES:  # in one line, too
+            if right == BIASES[0]:
+                yield Difference("s", f"{_step_sentence(terms, right)}, and so with {BIASES[1]}", _mended_biases)
+        elif terms != (((right, ONE),) if right else ()):
             yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
 
 
