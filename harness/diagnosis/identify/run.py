@@ -306,8 +306,12 @@ class Run:
                 parts.append(zeros)
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
-            read = self._inner(x, d) if layer else x
+            read = columns(x, self._features("inner", d)) if layer else x
             parts.append(self._direction((layer, d), read))
+        if self.forth.inner_reverse != "t" and not top and self.of.D > 1:
+            T, N = config.T, config.N
+            turned = self._gather("turned", lambda _wiring: np.arange(T * N).reshape(T, N)[::-1])
+            parts[1] = rows(parts[1], turned)
         output = columns(concatenated(parts, -1), self._features("joined"))
         if self.forth.padding == "0" and config.lengths is not None:
             output = output * (np.arange(config.T)[:, None] < self.lengths)[..., None].astype(np.float64)
@@ -323,15 +327,6 @@ class Run:
         name = self.config.hidden[0]
         row = self._gather((name, at, "all"), partial(self._start, name=name, at=at, sequences=every))
         return rows(self._leaf(name), row)
-
-    def _inner(self, x: Var, d: int) -> Var:
-        """Return what a direction of a layer above the first reads of the output below."""
-        if self.forth.inner_reverse != "t" and self.of.D > 1:
-            H, T, N = self.config.h_size, self.config.T, self.config.N
-            turned = self._gather("turned", lambda _wiring: np.arange(T * N).reshape(T, N)[::-1])
-            halves = columns(x, self._columns(0, H)), columns(x, self._columns(H, 2 * H))
-            x = concatenated([halves[0], rows(halves[1], turned)], -1)
-        return columns(x, self._features("inner", d))
 
     def _direction(self, at: Place, x: Var) -> Var:
         """Compute one layer and direction, and return its output (T, N, H)."""
@@ -420,8 +415,8 @@ class Run:
         x = self._input(layer, self.advance(layer))
         group = Group(np.arange(self.config.N), self.config.T)
         if d:
-            self._direction((layer, 0), self._inner(x, 0) if layer else x)
-        f, _ = self.flow(at, 0, group, self._inner(x, d) if layer else x)
+            self._direction((layer, 0), columns(x, self._features("inner", 0)) if layer else x)
+        f, _ = self.flow(at, 0, group, columns(x, self._features("inner", d)) if layer else x)
         self._beside_others(f, at, 0, group)
         return f
 

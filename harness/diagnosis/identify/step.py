@@ -12,6 +12,7 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
+from harness.diagnosis.identify.ask import LONG
 from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
@@ -371,7 +372,8 @@ class StepInquiry(Inquiry):
             if form.written == "h[t-1]" and not self.asker.shorter:
                 flows = [_ended_before(f) for f in flows if f.T > 1]
             self._read(flows, form)
-            for some in (terms, all_terms) if every else (terms,):  # a step of longer cases may have others
+            # a step that no case has had so far may have others
+            for some in (terms, all_terms) if every and LONG[-1] < flows[0].T else (terms,):
                 fits = {name: term for name, term in some.items() if term.fits(flows[0])}
                 if (by := self._steps(flows, form, fits)) is not None:
                     break
