@@ -86,10 +86,8 @@ def rounding_of(dtype: str) -> Rounding:
     return Rounding(form.u, form.underflow, form.largest, FUNCTION)
 
 
-LONG: Final[tuple[int, ...]] = (
-    8,
-    13,
-)  # the T of cases that show what depends on the step: more than ten steps, and twice some
+# The T of cases that show what depends on the step: more than ten steps, and twice some.
+LONG: Final[tuple[int, ...]] = (8, 13)
 LONGEST: Final = 130  # the T of the longest cases: twice what a way back is commonly cut to, and more
 
 PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
