@@ -10,6 +10,7 @@ import json
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -125,14 +126,14 @@ class Investigation:
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _excuses: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
-    _merged: dict[str, str] = field(default_factory=dict)  # findings by id that have the cause of an earlier one
+    _same_cause: dict[str, str] = field(default_factory=dict)  # the id of an earlier finding, by that of a later one
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
     _wavers: bool = False  # True if the subject was seen to give two answers to one question
-    # The values of factors with which nothing shows of what the subject keeps over calls.
-    _steady: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    _hidden: frozenset[str] = frozenset()  # The gradients of which nothing can be said, by role
-    _why_not: str = ""  # Why it was not found out what the subject computes, if that was not tried to the end
+    # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
+    _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    _hidden: frozenset[str] = frozenset()
+    _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
@@ -142,7 +143,7 @@ class Investigation:
         """
         self._wavers |= finding.result.nondeterministic
         earlier = record.findings[:-1]
-        same = self._merged.get(finding.id, finding.id)
+        same = self._same_cause.get(finding.id, finding.id)
         if (again := next((one for one in earlier if one.id == same), None)) is not None:
             return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.until)
@@ -166,7 +167,7 @@ class Investigation:
         if first is None:
             self._keep(finding, explanation)
         else:
-            self._merged[finding.id] = first.id
+            self._same_cause[finding.id] = first.id
         excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:
             self._excuses.append(excuse)
@@ -260,7 +261,7 @@ class Investigation:
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
             if isinstance(found.cause, Stale):
-                self._steady = found.cause.never_with
+                self._deterministic = found.cause.pins
             if isinstance(found.cause, Accumulated):
                 self._hidden = frozenset(found.cause.roles)
             return Explanation(found)
@@ -273,7 +274,7 @@ class Investigation:
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
             diagnosis = self._diagnosis(observations, finding, scope, until)
-            why_unknown = "" if _certain(diagnosis) else self._why_not
+            why_unknown = "" if _certain(diagnosis) else self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
             computed = _computed_of(diagnosis)
             check = self._check(observations, finding, scope)
@@ -368,16 +369,18 @@ class Investigation:
         if shown not in self._identified:
             known = [found for found in self._identified.values() if found is not None and found.pins == pins]
             try:
-                taken = scope.only(**{**self._steady, **pins})
+                taken = scope.only(**{**self._deterministic, **pins})
                 found = identified_of(
                     observations, taken, case, known[-1] if known else None, longest=longest, hidden=self._hidden
                 )
             except SlowError as slow:
-                found, self._why_not = None, str(slow)
+                found, self._slow = None, str(slow)
             except Exception as error:  # noqa: BLE001 - a mistake of this package must not lose what was found
                 *_, at = traceback.extract_tb(error.__traceback__)
                 place = f"{Path(at.filename).name}, line {at.lineno}"
-                found, self._why_not = None, f"rnn-harness itself failed there: {type(error).__name__} in {place}"
+                said = f"rnn-harness failed in looking for a cause: {type(error).__name__} in {place}"
+                warnings.warn(said, RuntimeWarning, stacklevel=2)
+                found = None
             self._identified[shown] = None if found is None else replace(found, pins=pins)
         return self._identified[shown]
 
@@ -402,7 +405,7 @@ class Investigation:
             one.name
             for one in self._excuses
             if isinstance(one, ByRegion | ByKernel)
-            or (isinstance(one, ByCheck) and isinstance(one.cause, Stale) and one.cause.of_other_cases)
+            or (isinstance(one, ByCheck) and isinstance(one.cause, Stale) and one.cause.across_cases)
             or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
         }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None

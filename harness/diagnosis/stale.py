@@ -7,7 +7,7 @@ its state starts from that, where it is given none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, combinations, islice
@@ -19,13 +19,14 @@ from harness.checks.agreement import Observation, assess, observe
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
+from harness.diagnosis.identify.wiring_words import listed, of_roles
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import ByCheck, Question
 from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
 from harness.search.guard import Guarded, Hang
-from harness.space.case import Case
+from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.outcome import Outcome
 from harness.space.parts import OTHER
@@ -49,11 +50,11 @@ class Stale:
     roles: tuple[str, ...]
     one_bias: bool
     fresh: int  # The number of fresh cases, beside the failing one, on which it computes so
-    of_other_cases: bool = False  # True if it goes on with what a call for another case left
+    across_cases: bool = False  # True if a call for another case leaves it something
 
     @property
-    def never_with(self) -> dict[str, tuple[bool]]:
-        """Return the values of factors with which it never shows."""
+    def pins(self) -> dict[str, tuple[bool]]:
+        """The values of factors with which it never shows."""
         return {"hx": (True,)} if self.roles == STATE else {}
 
     @property
@@ -65,8 +66,7 @@ class Stale:
             return "goes on with the weights of its first call, not with new ones"
         named = [role for role in self.roles if not (self.one_bias and role == "bias_hh")]
         new = "a new one" if len(named) == 1 else "new ones"
-        said = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
-        return f"goes on with the {said} of its first call, not with {new}"
+        return f"goes on with the {listed(named)} of its first call, not with {new}"
 
     @property
     def grounds(self) -> str:
@@ -79,8 +79,8 @@ class Stale:
 
         Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
         """
-        if self.of_other_cases and self.roles == STATE:  # which state that is, nobody knows
-            return not observation.config.hx
+        if self.across_cases and self.roles == STATE:  # the state is not known, so that any number may be of it
+            return not observation.config.hx and {one.sort for one in result.mismatches} == {Sort.VALUE}
         if not had_others(observation.config):
             return False
         first = result.mismatches[0] if result.mismatches else None
@@ -146,7 +146,7 @@ def stale_in_fresh_processes(asked: Question) -> Stale | None:
     found = stale_of(
         asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))
     )
-    return None if found is None else replace(found, of_other_cases=True)
+    return None if found is None else replace(found, across_cases=True)
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,7 @@ class Accumulated:
     @property
     def sentence(self) -> str:
         """The cause for people; it reads on from "the subject"."""
-        said = " and ".join(filter(None, [", ".join(self.roles[:-1]), self.roles[-1]]))
-        return f"adds the gradient by {said} to that of its earlier calls"
+        return f"adds the gradient by {of_roles(self.roles)} to that of its earlier calls"
 
     @property
     def grounds(self) -> str:
@@ -193,22 +192,43 @@ class ByAccumulated(ByCheck):
 def accumulated_of(asked: Question) -> Accumulated | None:
     """Return the gradients that grow with each call of one case, if nothing else changes."""
     subject, process = asked.subject, asked.subject.capabilities.process
-    found: list[tuple[str, ...]] = []
-    for case in islice(fresh_cases(asked.finding.case.config, asked.scope), FRESH):
-        if process is None or case.config.loss is None or len(found) == EVIDENCE:
-            continue
+    if process is None:
+        return None
+    cases = (case for case in fresh_cases(asked.finding.case.config, asked.scope) if case.config.loss is not None)
+    found: set[tuple[str, ...]] = set()
+    count = 0
+    for case in islice(cases, FRESH):
         process.restart()
-        first, *later = (subject.run(case).arrays for _ in range(3))
-        grown = {name for name, array in first.items() if array.any() and (array != later[0].get(name, array)).any()}
-        if grown and not all(
-            np.abs(arrays[name] - (times if name in grown else 1) * array).max(initial=0) <= np.abs(array).max() / 8
-            for times, arrays in enumerate(later, start=2)
-            for name, array in first.items()
-            if name in arrays and array.any()
-        ):
+        calls = [subject.run(case).arrays for _ in range(3)]
+        roles = _growing(calls)
+        if roles is None:
             return None
-        found += [tuple(sorted({role_of(name) for name in grown}))] if grown else []
-    return Accumulated(found[0], EVIDENCE) if len(found) == EVIDENCE and len({*found}) == 1 else None
+        found |= {roles} if roles else set()
+        count += bool(roles)
+        if count == EVIDENCE:
+            return Accumulated(found.pop(), count) if len(found) == 1 else None
+    return None
+
+
+def _growing(calls: Sequence[Mapping[str, Array]]) -> tuple[str, ...] | None:
+    """Return the gradients, by role, that are twice and three times as large in the calls after the first.
+
+    The result is ``None`` if another array changes, or if one changes otherwise. Half of the first array tells its
+    multiples apart.
+    """
+    first, *later = calls
+    grown: list[str] = []
+    for name, array in first.items():
+        if any(name not in arrays or arrays[name].shape != array.shape for arrays in later):
+            return None
+        apart = [float(np.abs(arrays[name] - array).max(initial=0)) for arrays in later]
+        if not any(apart):
+            continue
+        off = (np.abs(arrays[name] - times * array) for times, arrays in enumerate(later, start=2))
+        if not name.endswith(GRADIENTS) or any(one.max() >= np.abs(array).max() / 2 for one in off):
+            return None
+        grown.append(role_of(name))
+    return tuple(dict.fromkeys(grown))
 
 
 def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:

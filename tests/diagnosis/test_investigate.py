@@ -680,8 +680,7 @@ def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(monkeypatch: pytes
     monkeypatch.setattr("harness.diagnosis.investigate.identified_of", broken)
     investigation = Investigation(as_subject(implementations.without_b_hh))
 
-    record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
+    with pytest.warns(RuntimeWarning, match=r"failed in looking for a cause: KeyError in test_investigate.py, line"):
+        record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
 
-    explanation = investigation.explanations[record.findings[0].id]
-    assert explanation.why_unknown.startswith("rnn-harness itself failed there: KeyError in test_investigate.py, line ")
-    assert explanation.factors is not None
+    assert investigation.explanations[record.findings[0].id].factors is not None

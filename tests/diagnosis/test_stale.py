@@ -353,7 +353,7 @@ def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_h
             "starts from the state in which the call before ended, where no hx is given, and not from zeros",
         }
     else:
-        assert said == ["adds the gradient by bias_hh and bias_ih to that of its earlier calls"]
+        assert said == ["adds the gradient by the biases to that of its earlier calls"]
 
 
 @pytest.mark.long

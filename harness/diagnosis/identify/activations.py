@@ -61,7 +61,7 @@ class Activation(NamedTuple):
     parameters: Parameters = ()
     low: float = -math.inf  # the range that its argument is clipped to
     high: float = math.inf
-    dead: float = 0.0  # what is nearer to 0 than this becomes 0
+    dead_zone: float = 0.0  # values between -dead_zone and dead_zone become 0
 
     @property
     def family(self) -> Family:
@@ -70,8 +70,9 @@ class Activation(NamedTuple):
 
     def line(self, s: str) -> str:
         """Return the function of an expression as a line of NumPy."""
-        if self.dead:
-            return f"(lambda v: np.where(np.abs(v) < {number(self.dead)}, 0, v))({self._replace(dead=0.0).line(s)})"
+        if self.dead_zone:
+            whole = self._replace(dead_zone=0.0).line(s)
+            return f"(lambda v: np.where(np.abs(v) < {number(self.dead_zone)}, 0, v))({whole})"
         line = self.family.line
         numbers = [number(p) for p in self.parameters]
         ends = (self.low, self.high)
@@ -85,12 +86,12 @@ class Activation(NamedTuple):
     def value(self, s: Any) -> Any:
         """Return the function of each number of an array."""
         value = self.family.value(self._within(s), *self.parameters)
-        return np.where(np.abs(value) < self.dead, 0.0, value) if self.dead else value
+        return np.where(np.abs(value) < self.dead_zone, 0.0, value) if self.dead_zone else value
 
     def slope(self, s: Any) -> Any:
         """Return the derivative at each number of an array."""
         slope = self.family.slope(self._within(s), *self.parameters)
-        slope = slope * (self.value(s) != 0) if self.dead else slope
+        slope = slope * (self.value(s) != 0) if self.dead_zone else slope
         return slope * _inner(s, self.low, self.high) if self.clips else slope
 
     @property
@@ -111,7 +112,7 @@ class Activation(NamedTuple):
         if self.family.inverse is not None:
             with np.errstate(all="ignore"):
                 s, known = self.family.inverse(h)
-            known = known & np.isfinite(s) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead)
+            known = known & np.isfinite(s) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
             return np.where(known, s, 0.0), known
         least, most = max(self.family.rises[0], self.low, -REACH), min(self.family.rises[1], self.high, REACH)
         low, high = np.full(h.shape, least), np.full(h.shape, most)
@@ -122,7 +123,7 @@ class Activation(NamedTuple):
                 low, high = np.where(below, middle, low), np.where(below, high, middle)
             s = (low + high) / 2
             known = (np.abs(self.value(s) - h) <= 1e-9 * (1 + np.abs(h))) & (np.abs(self.slope(s)) > 1e-3)
-        known &= (np.abs(s) < REACH - 1) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead)
+        known &= (np.abs(s) < REACH - 1) & (s > self.low) & (s < self.high) & (np.abs(h) >= self.dead_zone)
         return np.where(known, s, 0.0), known
 
     def of(self, s: Numbers) -> Numbers:

@@ -114,7 +114,7 @@ class Asker:
         self.questions, self._seconds = 0, 0.0
         self._answers: dict[Any, Response | None] = {}
 
-    def settle(self) -> None:
+    def choose_dtype(self) -> None:
         """Ask in float32 a subject whose float64 has numbers of float32, of which only that tells more."""
         if self.dtype != "float64" or not self.allows("dtype", "float32"):
             return
@@ -123,7 +123,7 @@ class Asker:
         if any(array.any() and np.array_equal(array, array.astype(np.float32)) for array in arrays):
             self.dtype, self._answers = "float32", {}
 
-    def reach(self, T: int) -> None:
+    def lengthen(self, T: int) -> None:
         """Ask of longer cases, too, that show twice what depends on a step before ``T``."""
         self.long = (*LONG, min(2 * T + 1, LONGEST)) if LONG[-1] < T else LONG
 

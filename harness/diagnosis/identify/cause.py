@@ -68,6 +68,14 @@ def _run_on(network: Network, a: Response, rounding: Rounding | None, identified
     return found
 
 
+def _rounding(identified: Identification, a: Response) -> Rounding:
+    """Return the roundings of a case: those of its dtype, or of the dtype in which the subject computes, if larger."""
+    own = a.case.config.plain.dtype
+    if "dtype" in identified.pins:
+        return rounding_of(own)
+    return rounding_of(max(own, identified.dtype, key=lambda dtype: FORMATS[dtype].u))
+
+
 def _every(identified: Identification) -> list[Mistake]:
     """Return the mistakes of an identified layer."""
     found: list[Mistake] = _MENDED.of(mistakes_of, identified.network, identified.nonlinearity)
@@ -173,7 +181,7 @@ class IdentifiedCause:
 
     def _unlike(self, a: Response) -> set[str]:
         """Return the arrays of an answer that the identified layer does not give; all if it has no shapes there."""
-        rounding = rounding_of(a.case.config.plain.dtype)
+        rounding = _rounding(self.identified, a)
         try:
             return differing(a, _run_on(self.identified.network, a, rounding, self.identified.network), rounding)
         except ValueError:
@@ -181,7 +189,7 @@ class IdentifiedCause:
 
     def _in_float64(self, subject: Subject, a: Response) -> list[Response] | None:
         """Return what the subject gives on a case's numbers in float64, if it can; ``None`` if it fails there."""
-        if "float64" not in subject.capabilities.offers.get("dtype", ("float64",)) or a.case.config.drops:
+        if self.identified.dtype != "float64" or a.case.config.drops:
             return []
         config = a.case.config.replace(dtype="float64")
         wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in a.case.arrays.items()})
@@ -338,7 +346,7 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
     # By whether the array is one of the wrong ones, and a gradient.
     compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Numbers, float]]] = defaultdict(list)
     for a in seen:
-        rounding, u = rounding_of(a.case.config.plain.dtype), FORMATS[a.case.config.plain.dtype].u
+        rounding = _rounding(identified, a)
         network = identified.network
         made = _run_on(network, a, rounding, network)
         if any(role_of(name) not in identified.unknown for name in differing(a, made, rounding)):
@@ -348,7 +356,7 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
         returned = {n for n in found.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
         returned -= {*identified.unknown}
         for n in returned:
-            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], found[n], right[n], u))
+            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], found[n], right[n], rounding.u))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
@@ -364,7 +372,7 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
 @np.errstate(all="ignore")
 def _tight(identified: Identification, a: Response) -> bool:
     """Tell whether the bound of each array is within its largest number: a larger one lets nearly everything pass."""
-    found = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.network)
+    found = _run_on(identified.network, a, _rounding(identified, a), identified.network)
     return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in found.values())
 
 
@@ -410,7 +418,7 @@ def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
 @np.errstate(all="ignore")
 def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[str]:
     """Return the arrays of a case in which a mistake makes a difference, beyond roundings."""
-    made = _run_on(identified.network, a, rounding_of(a.case.config.plain.dtype), identified.network)
+    made = _run_on(identified.network, a, _rounding(identified, a), identified.network)
     mended = _run_on(_without(identified.network, mistake), a, None, identified.network)
     return [
         name
@@ -449,12 +457,12 @@ def identified_of(
     try:
         asker = Asker(observations, scope, case.config.nonlinearity)
         asker.hidden = hidden
-        asker.settle()
-        asker.reach(longest)
+        asker.choose_dtype()
+        asker.lengthen(longest)
         found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
     except (ValueError, ArithmeticError, IndexError):  # a singular matrix is a ValueError
         return None
-    found = replace(found, unknown=(*found.unknown, *hidden))
+    found = replace(found, unknown=(*found.unknown, *hidden), dtype=asker.dtype)
     return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
 
 

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any, Final
 
 from harness.diagnosis.identify.gate_back import ROLES
-from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, listed, part_text
+from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
 from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel
+from harness.diagnosis.identify.wiring_words import listed
 
 BEFORE: Final = {
     "h": "h[t-1]",

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.diagnosis.identify.wiring_words import listed
 from harness.space.parts import ORDERS
 
 PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
@@ -293,11 +294,6 @@ def _reordered(model: GatedModel, names: Sequence[str], right: GatedModel) -> Ga
 
 def _with_gates(model: GatedModel, change: Callable[[str, Gate], Gate]) -> GatedModel:
     return replace(model, gates=tuple((letter, change(letter, gate)) for letter, gate in model.gates))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as a list in words."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _name(kind: Activation) -> str:

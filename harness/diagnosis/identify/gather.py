@@ -30,14 +30,14 @@ class Gather:
         self.index = np.asarray(index)
         self.back = self.index if back is None else np.asarray(back)
         plain = np.arange(self.index.size)
-        self.stays = all(np.array_equal(one.ravel(), plain) for one in (self.index, self.back))  # in their order
+        self.identity = all(np.array_equal(one.ravel(), plain) for one in (self.index, self.back))  # in their order
 
 
 def rows(v: Var, gather: Gather, lead: int = 2) -> Var:
     """Return rows of an array by their index among its first ``lead`` axes, flattened."""
     shape = v.shape
     count, rest, places = math.prod(shape[:lead]), shape[lead:], gather.index.shape
-    if gather.stays and gather.index.size == count:
+    if gather.identity and gather.index.size == count:
         if places == shape[:lead]:
             return v
         laid = each(v.value, lambda array: array.reshape(*places, *rest))
@@ -70,7 +70,7 @@ def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
 def columns(v: Var, gather: Gather) -> Var:
     """Return features of an array by their index along its last axis."""
     width = v.shape[-1]
-    if gather.stays and gather.index.size == width:
+    if gather.identity and gather.index.size == width:
         return v
 
     def taken(array: Any) -> Any:

@@ -89,7 +89,8 @@ class LayerInquiry(LimitInquiry):
             for blank in (False, self.model.at_zero is not None)
             for a in self.answers(T, 1, loss=loss, scale=1.0, blank=blank)
         ]
-        for when in (When(), When("never"), When("never", 1), *(When("but every", k) for k in range(2, self._most))):
+        periods = (When("but every", k) for k in range(2, self._period_limit))
+        for when in (When(), When("never"), When("never", 1), *periods):
             model = replace(self.model, passes=when)
             network = replace(self._with(model), derived=True)
             if asked and all(explains(network, a, self.asker.rounding) for a in asked):
@@ -164,6 +165,7 @@ class Identification:
     roles: tuple[str, ...] = ()  # the gradients that it returns
     questions: int = 0
     pins: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # the values of factors that alone were tried
+    dtype: str = "float64"  # in which it was asked: the most exact one in which it computes
 
     @property
     def whole(self) -> bool:
@@ -331,8 +333,10 @@ def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[R
     if (back := inquiry.back(network)) is not None:
         return back, both
     # what a wiring explains on the way forward may be a sum that explains the way back, too
-    for begun in [network, before][: 1 + (before is not network)] if layered else ():
-        if inquiry.explained(one := summed(begun), both):
+    starts = [network] if before is network else [network, before]
+    starts += [] if before is network else [replace(start, derived=True) for start in starts]
+    for start in starts if layered else ():
+        if inquiry.explained(one := summed(start), both):
             return one, both
     return network, inquiry.forward
 

@@ -42,7 +42,7 @@ from harness.diagnosis.identify.terms import (
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.bound import np
 
-SINGLE: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each
+OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each
 
 
 def product(name: str, f: Flow, *steps: int) -> Numbers:
@@ -50,7 +50,7 @@ def product(name: str, f: Flow, *steps: int) -> Numbers:
 
     ``. 1`` is the sum over the batch alone. ``(..).T`` is transposed, ``sum(..)`` summed over the units, too.
     """
-    if name.startswith(SINGLE):
+    if name.startswith(OF_ONE_STEP):
         return added([_of_step(name, f, t) for t in steps])
     if name.startswith("masked "):
         of, _, rest = name.removeprefix("masked ").partition(": ")
@@ -204,7 +204,7 @@ def shrunk(v: Numbers, squares: float, limit: Limit) -> Numbers:
 def backward(model: LayerModel, f: Flow) -> None:
     """Compute a flow's gradients by its states and preactivations, given ``f.g`` and the slopes."""
     f.first = next((t for t in range(f.T) if model.reached.at(t, f.T)), 0)
-    f.into_hx = model.passes.at(-1, f.T)
+    f.passes_to_hx = model.passes.at(-1, f.T)
     f.sources = lambda: by_source(model, f)
     if model.horizon:
         zeros = np.zeros((f.N, f.H))

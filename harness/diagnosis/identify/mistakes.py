@@ -33,7 +33,7 @@ from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import Wiring
-from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences
+from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences, of_roles
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.space.values import draw
@@ -204,8 +204,9 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.activation is not None:
         none = model.activation.name == "identity"
         said = f"applies no {nonlinearity}" if none else f"applies {_function(model.activation)}, not {nonlinearity}"
-        if model.activation == Activation(nonlinearity, dead=model.activation.dead):
-            said = f"sets states to 0 that are nearer to it than {number(model.activation.dead)}"
+        if model.activation == Activation(nonlinearity, dead_zone=model.activation.dead_zone):
+            end = number(model.activation.dead_zone)
+            said = f"sets states between -{end} and {end} to 0"
         yield Difference("h", said, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:
@@ -272,9 +273,9 @@ def _sum(model: LayerModel) -> Iterator[Difference]:
     for right, belongs, terms in parts:
         if (joint and "@" in right) or right in moved or ((twice or neither) and right in BIASES):
             continue
-        if both and right in BIASES:  # in one line, too
+        if both and right in BIASES:  # a line that adds both has one mistake
             if right == BIASES[0]:
-                yield Difference("s", f"{_step_sentence(terms, right)}, and so with {BIASES[1]}", _mended_biases)
+                yield Difference("s", f"{_step_sentence(terms, right)}, and {BIASES[1]} likewise", _mended_biases)
         elif terms != (((right, ONE),) if right else ()):
             yield Difference("s", _step_sentence(terms, right), partial(_mended_step, right=right, belongs=belongs))
 
@@ -619,10 +620,3 @@ def written(terms: Sum) -> str:
         words = when_words(coef.when)
         parts.append(term(name, coef) + (f" [{words}]" if words else ""))
     return " + ".join(parts).replace("+ -", "- ") or "0"
-
-
-def of_roles(roles: Sequence[str]) -> str:
-    """Return the arrays of some roles in words."""
-    names = ["the biases" if role == "bias_ih" and "bias_hh" in roles else role for role in roles]
-    names = [name for name in names if not (name == "bias_hh" and "the biases" in names)]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

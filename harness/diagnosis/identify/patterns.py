@@ -51,7 +51,7 @@ class System(NamedTuple):
         return found
 
 
-def counted_in(T: int) -> int:
+def period_limit(T: int) -> int:
     """Return how many steps are counted, less one, in patterns of up to T steps: those that T shows twice."""
     return max(LONG[-1], T // 2 + 1)
 
@@ -111,7 +111,7 @@ def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, 
 
 def patterns(T: int) -> Iterator[When]:
     """Yield the patterns of up to T steps, the plainest first."""
-    most = counted_in(T)
+    most = period_limit(T)
     yield When()
     yield When("only", 0)
     for k in range(1, most):

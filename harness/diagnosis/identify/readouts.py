@@ -233,14 +233,14 @@ class ReadoutInquiry(ChainInquiry):
         if not model.links or not names or explained(model, asked[0]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=When("but every", k)) for k in range(2, self._most)]
+        cut = [replace(model, passes=When("but every", k)) for k in range(2, self._period_limit)]
         cut += [
             replace(model, passes=When(kind, k))
-            for k in range(1, self._most)
+            for k in range(1, self._period_limit)
             for kind in kinds[1:]
             if self.cut_short and (k > 1 or "ev" not in kind)
         ]
-        cut += [replace(model, horizon=k) for k in range(1, self._most)]  # of which each takes T times as long
+        cut += [replace(model, horizon=k) for k in range(1, self._period_limit)]  # of which each takes T times as long
         return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
 
     def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:

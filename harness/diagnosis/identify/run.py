@@ -33,6 +33,7 @@ from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.tape import backward as differentiate
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
 from harness.diagnosis.identify.wiring import (
+    EVALUATION,
     FACTORS,
     FEATURES,
     FINALS,
@@ -42,7 +43,6 @@ from harness.diagnosis.identify.wiring import (
     PLACES,
     READ_STEPS,
     ROWS,
-    SCALED,
     SEQUENCES,
     STEPS,
     TIMES,
@@ -231,6 +231,18 @@ class Run:
         found: list[Group] = self._gathers["groups", d]
         return found
 
+    def _initial(self, at: Place, g: int, sequences: Ints) -> Var:
+        """Return the states that some sequences of a layer and direction start from, side by side."""
+        if not self.config.hidden:
+            return Var(self._number(np.zeros((len(sequences), self.width))))
+        read = {
+            name: self._gather(
+                (name, at, g, len(sequences)), partial(self._start, name=name, at=at, sequences=sequences)
+            )
+            for name in self.config.hidden
+        }
+        return concatenated([rows(self._leaf(name), row) for name, row in read.items()], -1)
+
     def flow(self, at: Place, g: int, group: Group, x: Var, start: Var | None = None) -> tuple[Flow, dict[str, Var]]:
         """Return the flow of a group of a layer and direction, and what of it is on the tape, by role.
 
@@ -238,13 +250,7 @@ class Run:
         """
         layer, d = at
         N, R = len(group.sequences), self.config.weights[weight_names(*at)[0]].shape[0]
-        if start is None and self.config.hidden:
-            taken = {
-                name: self._gather((name, at, g, N), partial(self._start, name=name, at=at, sequences=group.sequences))
-                for name in self.config.hidden
-            }
-            start = concatenated([rows(self._leaf(name), row) for name, row in taken.items()], -1)
-        start = Var(self._number(np.zeros((N, self.width)))) if start is None else start
+        start = self._initial(at, g, group.sequences) if start is None else start
         lost = self.back.lost
         cuts = {"from the reverse direction": d == 1, "from the forward direction": d == 0 < self.of.D - 1}
         cut = cuts.get(lost, False)
@@ -319,15 +325,6 @@ class Run:
         beside = self.fed if self.forth.skip == "x" else x
         return output + beside if skip and beside.shape == output.shape else output
 
-    def _started(self, at: Place) -> Var:
-        """Return what a layer and direction starts from (N, H)."""
-        if not self.config.hidden:
-            return Var(self._number(np.zeros((self.config.N, self.config.h_size))))
-        every = np.arange(self.config.N)
-        name = self.config.hidden[0]
-        row = self._gather((name, at, "all"), partial(self._start, name=name, at=at, sequences=every))
-        return rows(self._leaf(name), row)
-
     def _direction(self, at: Place, x: Var) -> Var:
         """Compute one layer and direction, and return its output (T, N, H)."""
         layer, d = at
@@ -351,7 +348,7 @@ class Run:
         final = rows(concatenated(finals, 0), self._gather(("in turn", d), in_turn), lead=1)
         if self.forth.padding == "held" and config.lengths is not None:
             beyond = (np.arange(config.T)[:, None] >= self._steps(self.forth, d))[..., None].astype(np.float64)
-            held = columns(final, self._columns(0, H)) if d == 0 else self._started(at)
+            held = columns(final if d == 0 else self._initial(at, -1, np.arange(config.N)), self._columns(0, H))
             output = output * (1 - beyond) + held * beyond
         if self.forth.way(d).final or self.back.way(d).final:
             others = [rows(output, Gather(self._final(wiring, d))) for wiring in (self.forth, self.back)]
@@ -423,8 +420,8 @@ class Run:
     def _factor(self, wiring: Wiring, layer: int) -> Floats | None:
         """Return what dropout multiplies a layer's output by; ``None`` where it does nothing."""
         masks = {at: np.asarray(mask, np.float64) for at, mask in self.case.masks.items()}
-        if not masks and layer < self.of.L - 1 and wiring.scaled != "1":
-            return np.asarray(SCALED[wiring.scaled](self.config.dropout))
+        if not masks and layer < self.of.L - 1 and wiring.evaluation != "1":
+            return np.asarray(EVALUATION[wiring.evaluation](self.config.dropout))
         if layer not in masks or layer >= self.of.L - 1:
             return None
         mask = MASKS[wiring.mask](masks[layer], masks, self.config.h_size)

@@ -56,7 +56,9 @@ TABLE: Final = (
     np.array([-8.1, -7.2, -6.3, -5.2, -4.1, -3.6, -2.7, -2.3, -1.9, -1.2, 1.1, 1.6, 2.2, 2.6, 3.3, 3.9]),
     np.array([-2.1, -1.45, -1.05, 1.02, 1.4, 1.8, 2.05, 2.45, 3.05, 4.6, 5.1, 5.9, 6.1, 6.7, 7.3, 8.3]),
 )
-SMALLEST: Final = np.geomspace(2.0**-12, 2.0**-3, 16)  # sums whose states may be set to 0; in float16, they are normal
+SMALL_SUMS: Final = np.geomspace(
+    2.0**-12, 2.0**-3, 16
+)  # sums whose states may be set to 0; in float16, they are normal
 SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
@@ -335,15 +337,15 @@ class StepInquiry(Inquiry):
             s, h = self._table(TABLE[:1], through)
             if s.size and np.ptp(h):
                 if _is(own, s, h, self.noise):
-                    return [(own._replace(dead=self._dead(own, through)), 1.0)]
+                    return [(own._replace(dead_zone=self._dead_zone(own, through)), 1.0)]
                 if found := recognised(*self._table(TABLE, through), self.noise):
                     return [*found, (own, 1.0)]
         return [(own, 1.0)]
 
-    def _dead(self, own: Activation, through: str) -> float:
-        """Return what states must be apart from 0, not to be set to it; 0 if small ones are returned."""
-        s, low, high = SMALLEST, 0.0, math.inf
-        for _ in range(6):  # each halves the range four times
+    def _dead_zone(self, own: Activation, through: str) -> float:
+        """Return how far from 0 states begin; 0 if those of small sums are returned."""
+        s, low, high, own = SMALL_SUMS, 0.0, math.inf, own._replace(dead_zone=0.0)
+        for _ in range(6):  # the first finds a factor of 1.5, and each further one takes its 17th root
             s, h = self._table([s], through)
             right = np.abs(own.value(s))
             low = max(low, right[h == 0].max(initial=0))

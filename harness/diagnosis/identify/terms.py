@@ -112,7 +112,7 @@ class Flow:
         self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
         self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
         self.first = 0
-        self.into_hx = True  # False if the step before the first is one to which nothing is passed
+        self.passes_to_hx = True  # False if the step before the first is one to which nothing is passed
         self.blank: dict[int, Floats] = {}  # by step, 1 for each sequence (N, 1) whose x is all zeros there
         self.counts: Floats | None = None  # (N, H), 0 for the units and sequences whose state is not computed
         self.left: set[int] = set()  # the steps that are not computed
@@ -486,7 +486,7 @@ MASKS: Final[dict[str, Callable[[int], Floats]]] = {
 }
 
 # What the slopes of tanh and relu are made of, as if x or hx were what these return.
-OF_GIVEN: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
+GIVEN_SLOPES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
     "x[t]**2": lambda f, t: f.x[t] * f.x[t],
     "(x[t] > 0)": lambda f, t: jumped(f.x[t], lambda v: (v > 0) * 1.0),
     "hx**2": lambda f, t: f.hx * f.hx,
@@ -494,8 +494,8 @@ OF_GIVEN: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
 }
 
 
-def _sloped(da: str, W: str, slope: str, f: Flow, t: int) -> Numbers:
-    return (DA[da](f, t) @ getattr(f, W)) * OF_GIVEN[slope](f, t)
+def _times_slope(da: str, W: str, slope: str, f: Flow, t: int) -> Numbers:
+    return (DA[da](f, t) @ getattr(f, W)) * GIVEN_SLOPES[slope](f, t)
 
 
 # The gradient that x[t] is given.
@@ -514,7 +514,7 @@ INPUT: Final = {
     "dh[t]": Term(lambda f, t: f.back(f.dh, t), True),
     "da[T-1-t] @ W_ih": Term(lambda f, t: f.back(f.da, f.T - 1 - t) @ f.W_ih),
     **{
-        f"(da[t] @ W_ih) * {slope}": Term(partial(_sloped, "da[t]", "W_ih", slope))
+        f"(da[t] @ W_ih) * {slope}": Term(partial(_times_slope, "da[t]", "W_ih", slope))
         for slope in ("x[t]**2", "(x[t] > 0)")
     },
     **ARRANGED_BACK["x"],
@@ -524,7 +524,7 @@ INPUT: Final = {
 START: Final = {
     "da[0] @ W_hh": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh),
     "da[0] @ W_hh, if reached": Term(lambda f, t: f.back(f.da, 0) @ f.W_hh),
-    "da[0] @ W_hh, if passed": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh * float(f.into_hx)),
+    "da[0] @ W_hh, if passed": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh * float(f.passes_to_hx)),
     "dh_next[0]": Term(lambda f, t: f.back(f.next, f.first)),
     "dh[0]": Term(lambda f, t: f.back(f.dh, f.first)),
     "da[0]": Term(lambda f, t: f.back(f.da, f.first)),
@@ -540,7 +540,10 @@ START: Final = {
     "(da.sum(0) - da[0]) @ W_hh": Term(lambda f, t: _others(f, f.first) @ f.W_hh),
     "(da.sum(0) - da[0])": Term(lambda f, t: _others(f, f.first)),
     "da[T-1] @ W_hh": Term(lambda f, t: f.back(f.da, f.T - 1) @ f.W_hh),
-    **{f"(da[0] @ W_hh) * {slope}": Term(partial(_sloped, "da[0]", "W_hh", slope)) for slope in ("hx**2", "(hx > 0)")},
+    **{
+        f"(da[0] @ W_hh) * {slope}": Term(partial(_times_slope, "da[0]", "W_hh", slope))
+        for slope in ("hx**2", "(hx > 0)")
+    },
     **ARRANGED_BACK["hx"],
 }
 

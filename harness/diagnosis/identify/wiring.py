@@ -239,7 +239,7 @@ FACTORS: Final[dict[str, Callable[[Any, float], Any]]] = {  # what multiplies a 
     "(1 - mask) / (1 - p)": lambda mask, p: (1 - mask) / (1 - p) if p < 1 else 1 - mask,
     "mask / (1 - p)**2": lambda mask, p: mask / (1 - p) ** 2 if p < 1 else mask,
 }
-SCALED: Final[dict[str, Callable[[float], float]]] = {  # what multiplies the same output where nothing is dropped
+EVALUATION: Final[dict[str, Callable[[float], float]]] = {  # what multiplies the same output where nothing is dropped
     "1": lambda p: 1.0,
     "1 - p": lambda p: 1 - p,
     "1 / (1 - p)": lambda p: 1 / (1 - p) if p < 1 else 1.0,
@@ -317,7 +317,7 @@ class Wiring:
     padding: str = ""  # "0" if what a layer wrote to padding is set to zero, "held" if its state stays there
     mask: str = "mask"
     factor: str = "mask / (1 - p)"
-    scaled: str = "1"  # what multiplies it in evaluation
+    evaluation: str = "1"  # what multiplies it in evaluation
     drops_h_n: bool = False  # True if h_n of the inner layers is dropped like their output
     readout: str = "forward, reverse"
     readout_step: str = "t"

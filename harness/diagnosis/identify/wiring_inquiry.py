@@ -18,6 +18,7 @@ from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.wiring import (
+    EVALUATION,
     FACTORS,
     FEATURES,
     FINALS,
@@ -29,7 +30,6 @@ from harness.diagnosis.identify.wiring import (
     PLACES,
     READ_STEPS,
     ROWS,
-    SCALED,
     SEQUENCES,
     SKIPS,
     STEPS,
@@ -158,7 +158,6 @@ def _length_moves() -> Iterator[Move]:
     yield from both("steps", [name for name in STEPS if " if " not in name])
     yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
     yield ((("reverse", "steps"), "T"), (("padding",), "held"))
-    yield ((("forward", "steps"), "T"), (("padding",), "held"))
     yield from _time_moves()
     yield from both("final", FINALS)
     for slot in ("hx_of", "h_n_of", "output_of", "x_of"):
@@ -181,7 +180,7 @@ MOVES: Final = {
     "directions": tuple(_direction_moves()),
     "lengths": tuple(_length_moves()),
     "dropout": (*one("factor", FACTORS), *one("mask", MASKS), *one("drops_h_n", (True,))),
-    "evaluation": tuple(one("scaled", SCALED)),
+    "evaluation": tuple(one("evaluation", EVALUATION)),
     "readout": (
         *one("readout", FEATURES),
         *one("readout_step", READ_STEPS),
@@ -284,7 +283,7 @@ class WiringInquiry:
     def back(self, network: Network) -> Network | None:
         """Return the network with a wiring of the way back that explains the gradients."""
         moves = (*LOSSES, *self.view.moves)
-        for start in dict.fromkeys((network.wiring, Wiring())):
+        for start in dict.fromkeys(filter(None, (network.back, network.wiring, Wiring()))):
             begun = replace(network, back=start)
             found = self._search(begun, self.backward, moves, 2, back=True)
             if self.explained(begun, self.backward):

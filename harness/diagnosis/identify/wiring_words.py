@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -205,7 +205,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         whose = _PLACES.get(place, f"layer {layer}, direction {direction},")
         above = " in all layers above it" if place == "min(l, 1), d" else ""
         yours, right = (", ".join(f"{role}[{of}]" for role in roles) for of in (place, "l, d"))
-        said_of = f"computes with {_listed(roles)} of {whose}{above}, not with those of each layer and direction"
+        said_of = f"computes with {of_roles(roles)} of {whose}{above}, not with those of each layer and direction"
         return said_of, yours, right
     if name == "matrices":
         return _matrices(choice)
@@ -263,7 +263,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         "joined": (f"makes a layer's output of {features}, not of [forward, reverse]", "", ""),
         "inner": (f"reads {features} of the output below, above the first layer, not [forward, reverse]", "", ""),
         "inner_reverse": (
-            "does not turn the reverse direction's output round again for the layer above",
+            "does not flip the reverse direction's output back for the layer above",
             "below[t] = np.hstack([forward[t], reverse[T - 1 - t]])",
             "below[t] = np.hstack([forward[t], reverse[t]])",
         ),
@@ -285,7 +285,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             f"x = output * ({mask})",
             "x = output * mask / (1 - p)",
         ),
-        "scaled": (
+        "evaluation": (
             f"multiplies the output of each layer but the last by {mask} in evaluation, where dropout does nothing",
             f"x = output * {mask if mask in ('p', '1') else f'({mask})'}",
             "x = output",
@@ -331,7 +331,7 @@ def _matrices(choice: str) -> tuple[str, str, str]:
         form = choice.partition(", np." if choice.startswith("np.") else ", W_hh")[0].strip()
         order = {"[::-1]": "the rows of {} in reverse order", "[:, ::-1]": "the columns of {} in reverse order"}
         named = order.get(form.removeprefix(names[0]), "")
-        said = f"reads {named.format(_listed(names))}" if named else f"takes {choice} for {_listed(names)}"
+        said = f"reads {named.format(of_roles(names))}" if named else f"takes {choice} for {of_roles(names)}"
     return said, f"W_ih, W_hh = {choice}" if "hstack" in choice else choice, ""
 
 
@@ -389,7 +389,13 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
     return f"{_words(slots, back)[0]}, on the way back alone", "", ""
 
 
-def _listed(names: list[str]) -> str:
-    names = ["the biases" if name == "bias_ih" and "bias_hh" in names else name for name in names]
-    names = [name for name in names if not (name == "bias_hh" and "the biases" in names)]
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in words."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def of_roles(roles: Sequence[str]) -> str:
+    """Return the arrays of some roles in words."""
+    both = {"bias_ih", "bias_hh"} <= {*roles}
+    names = ["the biases" if role == "bias_ih" and both else role for role in roles]
+    return listed([name for name in names if not (name == "bias_hh" and both)])

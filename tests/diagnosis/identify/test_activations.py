@@ -107,7 +107,7 @@ def test_small_states_that_are_set_to_0_are_found_beside_wrong_sums(kind: str) -
 
     assert [m.sentence for m in mistakes_of(found.network, kind)] == [
         "ignores bias_hh: b_hh is never added",
-        "sets states to 0 that are nearer to it than 0.03",
+        "sets states between -0.03 and 0.03 to 0",
     ]
     assert found.whole
 

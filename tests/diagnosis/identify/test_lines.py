@@ -66,7 +66,7 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
     yield from ((f"final {name}", LayerModel(final=name)) for name in FINAL)
     yield from ((f"written {name}", LayerModel(written=name)) for name in WRITTEN)
     yield from ((f"activation {name}", LayerModel(activation=one)) for name, one in ACTIVATIONS.items())
-    yield "small states set to 0", LayerModel(activation=Activation("tanh", dead=0.25))
+    yield "small states set to 0", LayerModel(activation=Activation("tanh", dead_zone=0.25))
     yield "a factor of a difference", LayerModel(activation=ACTIVATIONS["tanhshrink"], activated=2.0)
 
 

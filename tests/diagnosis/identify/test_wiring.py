@@ -30,7 +30,7 @@ MISTAKES = {
     "last": "writes h_n in the last layer only: its other rows stay 0",
     "batch": "starts at hx[::-1], not at hx",
     "b_hh": "ignores bias_hh: b_hh is never added",
-    "inner": "does not turn the reverse direction's output round again for the layer above",
+    "inner": "does not flip the reverse direction's output back for the layer above",
 }
 
 
