@@ -109,6 +109,9 @@ class Asker:
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
         self.long: tuple[int, ...] = LONG
+        self.periods: tuple[
+            int, ...
+        ] = ()  # numbers of steps after which something may repeat in the longest cases alone
         self.hidden: frozenset[str] = frozenset()  # arrays, gradients by role, that are left out of every answer
         self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
         self.questions, self._seconds = 0, 0.0
@@ -124,13 +127,15 @@ class Asker:
             self.dtype, self._answers = "float32", {}
 
     def lengthen(self, T: int) -> None:
-        """Ask of longer cases, too, that show twice what depends on a step before ``T``."""
-        self.long = (*LONG, min(2 * T + 1, LONGEST)) if LONG[-1] < T else LONG
+        """Ask of longer cases, too, that show twice what first shows in cases of T steps."""
+        if LONG[-1] < T <= LONGEST:
+            self.long = (*LONG, 2 * T + 1)
+            self.periods = (T - 1, T, T - 2)  # after T - 1 steps, step T is the first that differs
 
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
         other = Asker(self._observations, self.scope, self.nonlinearity)
-        other.hidden, other.long = self.hidden | {name}, self.long
+        other.hidden, other.long, other.periods = self.hidden | {name}, self.long, self.periods
         other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
         return other
 

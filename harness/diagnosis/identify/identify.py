@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import Asker, Response
+from harness.diagnosis.identify.ask import LONG, Asker, Response
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import (
@@ -89,7 +89,7 @@ class LayerInquiry(LimitInquiry):
             for blank in (False, self.model.at_zero is not None)
             for a in self.answers(T, 1, loss=loss, scale=1.0, blank=blank)
         ]
-        periods = (When("but every", k) for k in range(2, self._period_limit))
+        periods = (When("but every", k) for k in (*range(2, LONG[-1]), *self.asker.periods))
         for when in (When(), When("never"), When("never", 1), *periods):
             model = replace(self.model, passes=when)
             network = replace(self._with(model), derived=True)
@@ -121,6 +121,7 @@ class LayerInquiry(LimitInquiry):
         self._find_limits()
         self._find_kink()
         self._find_tiles()
+        self._find_periods()
 
     def _is_coarse_back(self) -> bool:
         """Tell whether short cases have nn.RNN's gradients but for some roundings of the coarsest dtype."""

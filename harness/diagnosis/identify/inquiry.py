@@ -12,7 +12,6 @@ from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
-from harness.diagnosis.identify.patterns import period_limit
 from harness.diagnosis.identify.run import lone_flow, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import WRITTEN, Flow
 from harness.diagnosis.identify.wiring import PLAIN, Place
@@ -88,11 +87,6 @@ class Inquiry:
                 ):
                     return {"N": N, "hx": hx}
         return None
-
-    @property
-    def _period_limit(self) -> int:
-        """The number of steps that are counted, less one, in what may depend on a step."""
-        return period_limit(self.asker.long[-1])
 
     @property
     def size(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product as product_of
@@ -14,7 +14,17 @@ from harness.diagnosis.identify.chain import ChainInquiry
 from harness.diagnosis.identify.fit import Columns
 from harness.diagnosis.identify.inquiry import SHORT, explains, time_first
 from harness.diagnosis.identify.layer import product
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Coef, Entry, LayerModel, Sum, When, needs_square
+from harness.diagnosis.identify.model import (
+    ONE,
+    PATTERNS,
+    RIGHT_READOUT,
+    Coef,
+    Entry,
+    LayerModel,
+    Sum,
+    When,
+    needs_square,
+)
 from harness.diagnosis.identify.patterns import (
     System,
     fitting_pattern,
@@ -139,12 +149,11 @@ class ReadoutInquiry(ChainInquiry):
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
             (SHORT, {}),
-            *((T, {}) for T in self.asker.long),
+            *((T, {}) for T in LONG),
             (SHORT + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
         ]
         for i, (T, sizes) in enumerate(cases):
-            longest = LONG[-1] < T  # where the terms are known, one equation and a half for each step will do
-            asked = self._back(T, 26 if i == 0 else T // 3 + 6 if longest else 2 * T + 4, **sizes)
+            asked = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
             if not asked or (sizes and asked[0][1].square):
                 continue
             names = {role: used(seen[role]) if seen[role] else None for role in seen}
@@ -152,12 +161,10 @@ class ReadoutInquiry(ChainInquiry):
                 names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
             own = {role: [RIGHT_READOUT[role][0][0]] for role in seen}
             known = {role: of for role, of in (names if i else own).items() if role != "hx"}
-            model = self._cut(model, [asked, *earlier], known) if i or self.cut_short else model
+            model = self._cut(model, [*earlier, asked], known) if i or self.cut_short else model
             earlier.append(asked)
             self._chained(model, asked)
-            for role, by in self._all_solved(
-                model, asked, seen, names, again=i > 0 and not sizes and not longest
-            ).items():
+            for role, by in self._all_solved(model, asked, seen, names, again=i > 0 and not sizes).items():
                 if by is not None:
                     seen[role].append((asked[0][1], by))
                 elif not sizes:
@@ -212,7 +219,7 @@ class ReadoutInquiry(ChainInquiry):
             if readouts.get("hx") != () and "hx" not in unknown:
                 break
             other = replace(model, readouts=readouts | {"hx": ((term, Coef()),)})
-            asked = [pair for T in (1, 2, SHORT, *self.asker.long) for pair in self._back(T, 1)]
+            asked = [pair for T in (1, 2, SHORT, *LONG) for pair in self._back(T, 1)]
             if "hx" not in self._differing(other, asked):
                 model, unknown = other, [role for role in unknown if role != "hx"]
                 break
@@ -230,17 +237,17 @@ class ReadoutInquiry(ChainInquiry):
             self._chained(one, pairs)
             return any(self._solved(role, pairs, of) is not None for role, of in names.items())
 
-        if not model.links or not names or explained(model, asked[0]):
+        if not model.links or not names or explained(model, asked[-1]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=When("but every", k)) for k in range(2, self._period_limit)]
+        cut = [replace(model, passes=When("but every", k)) for k in range(2, LONG[-1])]
         cut += [
             replace(model, passes=When(kind, k))
-            for k in range(1, self._period_limit)
+            for k in range(1, LONG[-1])
             for kind in kinds[1:]
             if self.cut_short and (k > 1 or "ev" not in kind)
         ]
-        cut += [replace(model, horizon=k) for k in range(1, self._period_limit)]  # of which each takes T times as long
+        cut += [replace(model, horizon=k) for k in range(1, LONG[-1])]  # of which each takes T times as long
         return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
 
     def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:
@@ -315,6 +322,32 @@ class ReadoutInquiry(ChainInquiry):
                 self.model = model
                 return
         self.found.unknown += wrong
+
+    def _find_periods(self) -> None:
+        """Find what the way back leaves out at some steps of long cases, and of no shorter ones."""
+        asked = self._back(self.asker.long[-1], 2) if self.asker.periods else ()
+        if wrong := self._differing(self.model, asked):
+            found = next((one for one in self._periodic() if not self._differing(one, asked)), None)
+            self.model = found or self.model
+            self.found.unknown += [] if found else wrong
+
+    def _periodic(self) -> Iterator[LayerModel]:
+        """Yield the model with what is left out after so many steps as only long cases have."""
+        model, hx = self.model, self.model.readouts.get("hx")
+        for k, kind in product_of(self.asker.periods, PATTERNS):
+            when = When(kind, k)
+            for name in ("passes", "reached"):
+                if getattr(model, name) == When():
+                    changed: dict[str, Any] = {name: when}
+                    one = replace(model, **changed)
+                    yield one
+                    for how in ("reached", "passed") if hx is None else ():
+                        term = (f"da[0] @ W_hh, if {how}", ONE)
+                        yield replace(one, readouts={**model.readouts, "hx": (term,)})
+            for role in self.roles():
+                terms = tuple((name, coef._replace(when=when)) for name, coef in model.readout(role))
+                yield replace(model, readouts={**model.readouts, role: terms})
+        yield from (replace(model, horizon=k) for k in self.asker.periods)
 
     def _entry(self, model: LayerModel, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""

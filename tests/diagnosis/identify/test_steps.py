@@ -190,7 +190,7 @@ class Windows(torch.nn.RNN):
 
 
 class LongWindows(Windows):
-    size = 16
+    size = 40
 
 
 @pytest.mark.parametrize("module", [Windows, LongWindows])

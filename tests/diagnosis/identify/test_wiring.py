@@ -12,9 +12,9 @@ from benchmarks.layers import third_back
 from benchmarks.planted import named
 from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
-from harness import RNNConfig, as_subject, draw
+from harness import RNNConfig, as_subject, check_agreement, draw
 from harness.diagnosis.identify.ask import Asker
-from harness.diagnosis.identify.cause import identified_of
+from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
 from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.observations import Observations
@@ -30,6 +30,7 @@ MISTAKES = {
     "last": "writes h_n in the last layer only: its other rows stay 0",
     "batch": "starts at hx[::-1], not at hx",
     "b_hh": "ignores bias_hh: b_hh is never added",
+    "directions": "computes the forward direction only: what the reverse one gives is 0",
     "inner": "does not flip the reverse direction's output back for the layer above",
 }
 
@@ -46,6 +47,9 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
             W_hh = weights[f"weight_hh_l{0 if 'shared' in wrong else layer}{'_reverse' * d}"]
             h = h0[d * L + layer if "rows" in wrong else layer * D + d]
             out = np.zeros((*x.shape[:2], config.hidden_size), x.dtype)
+            if d and "directions" in wrong:
+                parts.append(out)
+                continue
             for t in reversed(range(config.T)) if d else range(config.T):
                 s = x[t] @ weights[f"weight_ih{end}"].T + h @ W_hh.T
                 if config.bias:
@@ -93,10 +97,18 @@ def test_a_subject_that_keeps_float32_is_asked_in_float32() -> None:
         output, h_n = stack(x, h0, weights, config, wrong=("rows",))
         return output.astype(np.float32).astype(x.dtype), h_n
 
-    found = identified_of(Observations(as_subject(single)), SCOPE, draw(STACK, "normal", 1))
+    subject = as_subject(single)
+
+    found = identified_of(Observations(subject), SCOPE, draw(STACK, "normal", 1))
 
     assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [MISTAKES["rows"]]
+    mistakes = mistakes_of(found.network, "tanh")
+    assert [mistake.sentence for mistake in mistakes] == [MISTAKES["rows"]]
+    observation = Observations(subject).of(draw(STACK.replace(dtype="float64"), "normal", 2))
+    result = check_agreement(subject, observation.case)
+    cause = cause_of(found, seen_of(subject, observation, result), result, [])
+    assert cause is not None
+    assert [*cause.new] == mistakes
 
 
 class LateBelow(torch.nn.Module):

@@ -1,0 +1,68 @@
+"""Tests of ways back that are written by hand, and of which one line is wrong."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, as_subject, draw
+from harness.diagnosis.identify.cause import identified_of
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.observations import Observations
+from harness.subjects.protocol import scope_of
+
+
+def layer(
+    x: Any,
+    h0: Any,
+    weights: Any,
+    config: Any,
+    cotangents: Any,
+    *,
+    slope: Callable[[Any], Any] = lambda h: 1 - h * h,
+    start: Callable[[Any, Any], Any] = lambda dh, h0: dh,
+    bias: float = 1.0,
+) -> Any:
+    """Compute a layer of tanh, with a slope, a gradient by hx and a factor of both biases."""
+    W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    b = bias * (weights["bias_ih_l0"] + weights["bias_hh_l0"]) if config.bias else 0
+    states = [h0[0]]
+    for x_t in x:
+        states.append(np.tanh(x_t @ W.T + states[-1] @ U.T + b))
+    output, h_n = np.stack(states[1:]), states[-1][None].copy()
+    if config.loss is None:
+        return output, h_n
+    g = cotangents.get("output.grad", np.zeros_like(output))
+    dh, dW, dU, db, dx = cotangents.get("h_n.grad", np.zeros_like(h_n))[0], 0 * W, 0 * U, 0 * W[:, 0], 0 * x
+    for t in reversed(range(len(x))):
+        da = (g[t] + dh) * slope(output[t])
+        dW, dU, db = dW + da.T @ x[t], dU + da.T @ states[t], db + bias * da.sum(0)
+        dx[t], dh = da @ W, da @ U
+    found = {"x": dx, "hx": start(dh, h0[0])[None], "weight_ih_l0": dW, "weight_hh_l0": dU}
+    return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"slope": lambda h: (h > 0) * 1.0}, "takes (h[t] > 0) for the slope of tanh, not 1 - h[t]**2"),
+        ({"start": lambda dh, _: 0 * dh}, "returns 0 as the gradient by hx"),
+        (
+            {"start": lambda dh, h0: dh * (1 - h0**2)},
+            "makes the gradient by hx of da[0] @ W_hh - ((da[0] @ W_hh) * hx**2), not of da[0] @ W_hh",
+        ),
+        ({"bias": 2.0}, "takes 2 * b_ih in its step, not b_ih, and b_hh likewise"),
+    ],
+)
+def test_a_wrong_line_is_named(wrong: dict[str, Any], sentence: str) -> None:
+    subject = as_subject(partial(layer, **wrong))
+    scope = scope_of(subject).only(
+        num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, lengths=None
+    )
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(1, 1, T=3, N=2, loss="both"), "normal", 1))
+
+    assert found is not None
+    assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
