@@ -342,26 +342,25 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
     if not wrong or any(role_of(name) in identified.unknown for name in wrong):
         return False
     plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
-    exact = rounding_of("float64")  # of these runs themselves
     # By whether the array is one of the wrong ones, and a gradient.
-    compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Numbers, float]]] = defaultdict(list)
+    compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats, float]]] = defaultdict(list)
     for a in seen:
         rounding = _rounding(identified, a)
         network = identified.network
         made = _run_on(network, a, rounding, network)
         if any(role_of(name) not in identified.unknown for name in differing(a, made, rounding)):
             return False
-        found, right = (_run_on(one, a, exact, network) for one in (network, right_of(a.case.config)))
+        right = _run_on(right_of(a.case.config), a, None, network)
         # Where there is a loss, what was given on the way forward alone tells of the states.
-        returned = {n for n in found.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
+        returned = {n for n in made.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
         returned -= {*identified.unknown}
         for n in returned:
-            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], found[n], right[n], rounding.u))
+            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], made[n], values_of(right[n]), rounding.u))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
     wrong_ones = any(wrong for wrong, _ in compared)  # what probes show is inside, and not returned
-    for gradients, apart in product((False, True), (_plainly_apart, _apart)):
+    for gradients, apart in product((False, True), (_beyond_bounds, _plainly_apart, _apart)):
         told = [(one, at) for one in compared[wrong_ones, gradients] if (at := apart(*one)).any()]
         if told:
             near, wrong = np.sum([_nearer(*one[:3], at) for one, at in told], 0)
@@ -376,37 +375,39 @@ def _tight(identified: Identification, a: Response) -> bool:
     return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in found.values())
 
 
-def _plainly_apart(given: Floats, found: Numbers, right: Numbers, u: float) -> Any:
-    """Tell where what was found and what is right differ by more than a few of the subject's roundings, ``u``.
+def _beyond_bounds(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
+    """Tell where what was found and what is right differ by more than the subject's roundings may make of both."""
+    return (np.abs(values_of(found) - right) > 2 * _error(found)) & np.isfinite(given)
+
+
+def _plainly_apart(given: Floats, found: Numbers, right: Floats, u: float) -> Any:
+    """Tell where they differ by more than a few of the subject's roundings, ``u``.
 
     Terms that cancel leave roundings of the largest numbers.
     """
-    one, other = values_of(found), values_of(right)
-    size = float((np.abs(one) + np.abs(other)).max(initial=0))
-    return _apart(given, found, right, u) & (np.abs(one - other) > 16 * u * size)
+    one = values_of(found)
+    size = float((np.abs(one) + np.abs(right)).max(initial=0))
+    return (np.abs(one - right) > 16 * u * size) & np.isfinite(given)
 
 
-def _apart(given: Floats, found: Numbers, right: Numbers, _u: float) -> Any:
-    """Tell where what was found and what is right differ by more than the roundings of both.
+def _apart(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
+    """Tell where they differ by more than a few roundings of float64, in which both are computed.
 
     Bounds grow with each step. Where they are beyond every difference, a few roundings count: which of the two is
     nearer does not depend on them.
     """
-    one, other = values_of(found), values_of(right)
-    apart = np.abs(one - other) > _error(found) + _error(right)
-    if not apart.any():
-        apart = np.abs(one - other) > 2 * U64 * (np.abs(one) + np.abs(other))
-    return apart & np.isfinite(given)
+    one = values_of(found)
+    return (np.abs(one - right) > 2 * U64 * (np.abs(one) + np.abs(right))) & np.isfinite(given)
 
 
-def _nearer(given: Floats, found: Numbers, right: Numbers, at: Any) -> tuple[float, float]:
+def _nearer(given: Floats, found: Numbers, right: Floats, at: Any) -> tuple[float, float]:
     """Return how much of an array is near to what was found, and how much to what is right, at some of its numbers.
 
     Each number counts by how far apart the two are: roundings of large numbers may be more than that.
     """
-    one, other = values_of(found), values_of(right)
-    half = np.abs(one - other) / 2
-    near, wrong = (float(half[(np.abs(given - v) < half) & at].sum()) for v in (one, other))
+    one = values_of(found)
+    half = np.abs(one - right) / 2
+    near, wrong = (float(half[(np.abs(given - v) < half) & at].sum()) for v in (one, right))
     return near, wrong
 
 
