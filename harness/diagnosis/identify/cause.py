@@ -17,7 +17,7 @@ from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.identify import Identification, identify
-from harness.diagnosis.identify.inquiry import differing, explains, states_of
+from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
@@ -116,6 +116,7 @@ class IdentifiedCause:
         numbers = "every number" if self.identified.whole else "every number but what is not known"
         return f"what it was found to compute gives {numbers} {fresh}"
 
+    @np.errstate(all="ignore")
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the identified layer gives what the subject does, and no mistake shows that is unsaid."""
         if of_shapes(result):
@@ -125,16 +126,15 @@ class IdentifiedCause:
 
     def _explains(self, subject: Subject, seen: list[Response], result: Result) -> bool:
         """Tell it of what was seen."""
-        if not seen or not result.mismatches or not reproduced(self.identified, seen, result):
+        if not seen or not result.mismatches:
             return False
-        whole = max(seen, key=lambda a: len(a.arrays))
-        if not all(_tight(self.identified, a) for a in seen):
-            wide, exact = self._in_float64(subject, whole), rounding_of("float64")
-            if wide is None or not all(
-                explains(self.identified.network, a, exact, self.identified.unknown) for a in wide
-            ):
-                return False
-            seen = [*seen, *wide]
+        try:
+            wide = None if all(_tight(self.identified, a) for a in seen) else self._in_float64(subject, seen, result)
+        except ValueError:  # it has no shapes there
+            return False
+        if not reproduced(self.identified, seen, result, wide or ()) or wide == []:
+            return False
+        seen = [*seen, *(wide or ())]
 
         def any_shows(some: Iterable[Mistake]) -> bool:
             return any(shows(self.identified, mistake, a) for mistake in some for a in seen)
@@ -147,6 +147,7 @@ class IdentifiedCause:
         reported = [mistake for mistake in every if mistake not in self.unreported]
         return not unreported or any_shows(reported) or not any_shows(unreported)
 
+    @np.errstate(all="ignore")
     def left(self, subject: Subject, observation: Observation, result: Result) -> Result:
         """Return a result without the mismatches that this explains, if it explains some of them.
 
@@ -187,15 +188,17 @@ class IdentifiedCause:
         except ValueError:
             return set(a.arrays)
 
-    def _in_float64(self, subject: Subject, a: Response) -> list[Response] | None:
-        """Return what the subject gives on a case's numbers in float64, if it can; ``None`` if it fails there."""
-        if self.identified.dtype != "float64" or a.case.config.drops:
-            return []
-        config = a.case.config.replace(dtype="float64")
-        wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in a.case.arrays.items()})
-        outcome = subject.run(wide)
-        arrays = {name: np.asarray(v, np.float64) for name, v in outcome.arrays.items() if name in a.arrays}
-        return [Response(wide, arrays)] if outcome.failure is None else None
+    def _in_float64(self, subject: Subject, seen: list[Response], result: Result) -> list[Response] | None:
+        """Return what the subject gives on the same numbers in float64: ``None`` if it has none, [] if it fails."""
+        case = max(seen, key=lambda a: len(a.arrays)).case
+        if self.identified.dtype != "float64" or case.config.drops:
+            return None
+        config, names = case.config.replace(dtype="float64"), {name for a in seen for name in a.arrays}
+        wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in case.arrays.items()})
+        return [
+            a._replace(arrays={name: v for name, v in a.arrays.items() if name in names})
+            for a in answers_of(observe(subject, wide, with_probes=False), result)
+        ]
 
     @property
     def mended(self) -> Network:
@@ -325,19 +328,30 @@ def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
 
 
 @np.errstate(all="ignore")
-def reproduced(identified: Identification, seen: Sequence[Response], result: Result) -> bool:
+def reproduced(
+    identified: Identification, seen: Sequence[Response], result: Result, wide: Sequence[Response] = ()
+) -> bool:
     """Tell whether an identified layer gives the numbers of all answers, and is nearer where nn.RNN's are wrong.
 
     Gradients that are not known must not be what is wrong. Each step is judged by the states that it was given, so that
-    a number may be wrong which nn.RNN gives, too. A layer that has no shapes beside a projection gives none.
+    a number may be wrong which nn.RNN gives, too. A layer that has no shapes beside a projection gives none. Where
+    roundings may make any number, those of the same case in float64 (``wide``) tell which of the two is nearer.
     """
     try:
-        return _reproduced(identified, seen, result)
+        given = all(_gives(identified, a) for a in chain(seen, wide))
+        return given and any(_is_nearer(identified, answers, result) for answers in (seen, wide))
     except ValueError:
         return False
 
 
-def _reproduced(identified: Identification, seen: Sequence[Response], result: Result) -> bool:
+def _gives(identified: Identification, a: Response) -> bool:
+    """Tell whether an identified layer gives every known number of an answer."""
+    rounding = _rounding(identified, a)
+    made = _run_on(identified.network, a, rounding, identified.network)
+    return all(role_of(name) in identified.unknown for name in differing(a, made, rounding))
+
+
+def _is_nearer(identified: Identification, seen: Sequence[Response], result: Result) -> bool:
     wrong = {m.array for m in result.mismatches if m.array not in identified.unknown}
     if not wrong or any(role_of(name) in identified.unknown for name in wrong):
         return False
@@ -345,12 +359,9 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
     # By whether the array is one of the wrong ones, and a gradient.
     compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats, float]]] = defaultdict(list)
     for a in seen:
-        rounding = _rounding(identified, a)
-        network = identified.network
+        rounding, network = _rounding(identified, a), identified.network
         made = _run_on(network, a, rounding, network)
-        if any(role_of(name) not in identified.unknown for name in differing(a, made, rounding)):
-            return False
-        right = _run_on(right_of(a.case.config), a, None, network)
+        right = _run_on(right_of(a.case.config), a, None, right_of(a.case.config))  # as it is judged by what it returns
         # Where there is a loss, what was given on the way forward alone tells of the states.
         returned = {n for n in made.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
         returned -= {*identified.unknown}
@@ -370,9 +381,10 @@ def _reproduced(identified: Identification, seen: Sequence[Response], result: Re
 
 @np.errstate(all="ignore")
 def _tight(identified: Identification, a: Response) -> bool:
-    """Tell whether the bound of each array is within its largest number: a larger one lets nearly everything pass."""
+    """Tell whether the bound of each array given is within its largest number: a larger one lets nearly all pass."""
     found = _run_on(identified.network, a, _rounding(identified, a), identified.network)
-    return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in found.values())
+    given = [v for name, v in found.items() if name in a.arrays]
+    return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in given)
 
 
 def _beyond_bounds(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product as product_of
 from typing import Any, Final
 
@@ -119,7 +119,17 @@ class ReadoutInquiry(ChainInquiry):
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
         steps = range(1 if role == "hx" else asked[0][1].T)
 
+        @cache
+        def operands(side: str, name: str, t: int) -> Floats:
+            value = {"left": LEFT, "right": RIGHT}[side][name].value
+            return np.stack([value(f, t) for _, f in asked])
+
         def column(t: int, name: str) -> Floats:
+            left, _, right = name.partition(" . ")
+            if left in LEFT and (right == "1" or right in RIGHT):  # one product for all cases
+                row = operands("left", left, t)
+                products = row.sum(1) if right == "1" else row.swapaxes(1, 2) @ operands("right", right, t)
+                return np.ravel(products)
             value = partial(product, name) if role not in ("x", "hx") else (INPUT if role == "x" else START)[name].value
             return np.concatenate([np.ravel(value(f, t)) for _, f in asked])
 
