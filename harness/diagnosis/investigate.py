@@ -23,7 +23,7 @@ from harness.checks.full_check import against
 from harness.checks.full_check import check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.lawfulness import laws_of
-from harness.checks.repeatability import answers_of
+from harness.checks.repeatability import answers_of, check_repeatability
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.declared import instead_of
@@ -72,6 +72,7 @@ from harness.search.search import Recognised
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome, is_last
+from harness.space.parts import SIZE_FACTORS
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
@@ -79,6 +80,7 @@ from harness.subjects.protocol import Subject, ground_of
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 
 # A subject may compute one thing with a value of these, and another one with others.
+DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 PINNED: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
 
@@ -113,6 +115,8 @@ class Explanation:
     why_unknown: str = ""  # Why the cause was not looked for, if it was not
     # The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted.
     answers: int | None = None
+    # The values of a factor with which a flaky subject gives one answer.
+    deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     # The subject's outcome on the finding's case, if it was run for the explanation.
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
@@ -265,7 +269,9 @@ class Investigation:
             if isinstance(found.cause, Accumulated):
                 self._hidden = frozenset(found.cause.roles)
             return Explanation(found)
-        return Explanation(answers=answers_of(observations.subject, finding.case))
+        self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
+        answers = answers_of(observations.subject, finding.case)
+        return Explanation(answers=answers, deterministic=self._deterministic)
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
@@ -476,6 +482,22 @@ CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
     stale_in_fresh_processes,
     accumulated_of,
 )
+
+
+def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> dict[str, tuple[Any, ...]]:
+    """Return the values of the first factor with which a subject that is flaky otherwise gives one answer."""
+
+    def is_flaky(config: RNNConfig) -> bool:
+        return any(check_repeatability(subject, draw(config, "normal", seed)).failed for seed in range(DRAWS))
+
+    if is_flaky(config):
+        for name, values in scope.values().items():
+            others = {value: changed(config, {name: value}) for value in values if value != getattr(config, name)}
+            if name not in (*SIZE_FACTORS, "num_layers") and (
+                steady := [v for v, other in others.items() if not is_flaky(other)]
+            ):
+                return {name: tuple(steady)}
+    return {}
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:

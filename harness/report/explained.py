@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.checks.repeatability import RUNS
@@ -86,9 +86,11 @@ def _numbers(numbers: NumbersNeeded) -> str:
     return f"with {share} numbers: {numbers.fails} of {numbers.draws} draws"
 
 
-def answers_line(answers: int) -> str:
-    """Return how often the answer of a flaky subject changes."""
-    return f"{counted(answers, 'different answer')} in {RUNS} runs" if answers > 1 else f"not again in {RUNS} runs"
+def answers_line(answers: int, deterministic: Mapping[str, tuple[Any, ...]]) -> str:
+    """Return how often the answer of a flaky subject changes, and with what it does not."""
+    said = f"{counted(answers, 'different answer')} in {RUNS} runs" if answers > 1 else f"not again in {RUNS} runs"
+    one = (f"{name} in ({_values(of)})" if len(of) > 1 else _named(name, of[0]) for name, of in deterministic.items())
+    return "; ".join([said, *(f"one answer with {some}" for some in one)])
 
 
 def independent_line(factors: Factors) -> str:

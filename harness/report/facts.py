@@ -200,7 +200,7 @@ def _case(one: _Explained) -> Iterator[Fact]:
 def _conditions(one: _Explained) -> Iterator[Fact]:
     """Yield what the failure needs, what passes, and where it begins."""
     if one.explanation.answers is not None:
-        yield Fact("fails", explained.answers_line(one.explanation.answers))
+        yield Fact("fails", explained.answers_line(one.explanation.answers, one.explanation.deterministic))
     if (factors := one.explanation.factors) is not None:
         yield Fact("fails", explained.fails_line(factors, ends=one.finding.result.failure is not None))
         if (passing := explained.passing_line(factors)) is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from harness.checks.full_check import against
 from harness.checks.lawfulness import laws_of
 from harness.checks.laws import Law
-from harness.checks.repeatability import confirmed
+from harness.checks.repeatability import check_repeatability, confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import OF_VALUE
 from harness.search.budget import Budget
@@ -179,4 +179,7 @@ class Pursuit:
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._checker)
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
+        if against(result) and any(one.result.nondeterministic for one in self._record.findings):
+            unsteady = check_repeatability(self._subject, case)  # another failure, which is reported already
+            return unsteady if unsteady.failed else result
         return result

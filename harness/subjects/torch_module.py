@@ -239,7 +239,7 @@ class TorchSubject:
         """Return what a module returns, on its own parameters or on those that are given. This is the third step."""
         if parameters is None:
             return module(*arguments, **named)
-        return torch.func.functional_call(module, dict(parameters), arguments, named)
+        return torch.func.functional_call(module, dict(parameters), arguments, named, tie_weights=False)
 
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
         """Return the module that holds the parameters of the one that is called."""

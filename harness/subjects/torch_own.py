@@ -117,14 +117,20 @@ class OwnFormSubject(TorchSubject):
         own = self._form.merged(weights, directions, torch.cat)
         saved = module.state_dict().keys()
         kept = {name: buffer for name, buffer in module.named_buffers() if name in saved}
-        kept |= {name: torch.zeros_like(one) for name, one in module.named_parameters() if name in self._form.zeros}
+        kept |= {
+            name: torch.zeros_like(one)
+            for name, one in module.named_parameters(remove_duplicate=False)
+            if name in self._form.zeros
+        }
         if self._form.beside:
-            kept |= {name: one.detach() for name, one in module.named_parameters() if name not in own}
+            kept |= {
+                name: one.detach() for name, one in module.named_parameters(remove_duplicate=False) if name not in own
+            }
         return kept | own
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
         """Return the module's parameters by its own names."""
-        own = dict(module.named_parameters())
+        own = dict(module.named_parameters(remove_duplicate=False))
         return {block.own: own[block.own] for name in self._weights_of(config) for block in self._blocks(name, config)}
 
     def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:

@@ -297,6 +297,23 @@ def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
     assert [one.cause.sentence for one in causes if one is not None and one.cause is not None] == [NO_B_HH]
 
 
+def test_a_flaky_subject_is_searched_on_where_it_gives_one_answer() -> None:
+    rng = np.random.default_rng(0)
+
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        h0 = h0 if config.hx else rng.standard_normal(h0.shape).astype(h0.dtype)
+        return implementations.without_b_hh(x, h0, weights, config)
+
+    done, investigation = searched(rnn, Scope().only(dtype="float64"))
+
+    [flaky, steady] = sorted(done.findings, key=lambda finding: not finding.result.nondeterministic)
+    assert investigation.explanations[flaky.id].deterministic == {"hx": (True,)}
+    diagnosis = investigation.explanations[steady.id].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause is not None
+    assert diagnosis.cause.sentence == NO_B_HH
+
+
 def test_the_same_seed_finds_and_says_the_same(transposed: tuple[SearchRecord, Investigation]) -> None:
     def said(done: SearchRecord, investigation: Investigation) -> Any:
         return [(f.id, f.certificate, investigation.explanations[f.id].factors) for f in done.findings]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import Any, Final
 
-from harness.checks.agreement import Observation, observe
+from harness.checks.agreement import Observation, observe, plain_outcome
 from harness.checks.lawfulness import asked_by, laws_of
 from harness.checks.result import Raised, Result
 from harness.diagnosis.identify.activations import Numbers
@@ -129,7 +129,7 @@ class IdentifiedCause:
         if not seen or not result.mismatches:
             return False
         try:
-            wide = None if all(_tight(self.identified, a) for a in seen) else self._in_float64(subject, seen, result)
+            wide = None if all(_tight(self.identified, a) for a in seen) else self._in_float64(subject, seen)
         except ValueError:  # it has no shapes there
             return False
         if not reproduced(self.identified, seen, result, wide or ()) or wide == []:
@@ -188,17 +188,19 @@ class IdentifiedCause:
         except ValueError:
             return set(a.arrays)
 
-    def _in_float64(self, subject: Subject, seen: list[Response], result: Result) -> list[Response] | None:
+    def _in_float64(self, subject: Subject, seen: list[Response]) -> list[Response] | None:
         """Return what the subject gives on the same numbers in float64: ``None`` if it has none, [] if it fails."""
         case = max(seen, key=lambda a: len(a.arrays)).case
         if self.identified.dtype != "float64" or case.config.drops:
             return None
         config, names = case.config.replace(dtype="float64"), {name for a in seen for name in a.arrays}
         wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in case.arrays.items()})
-        return [
-            a._replace(arrays={name: v for name, v in a.arrays.items() if name in names})
-            for a in answers_of(observe(subject, wide, with_probes=False), result)
-        ]
+        outcome = subject.run(wide)
+        if outcome.failure is not None:
+            return []
+        arrays = {n: v for n, v in plain_outcome(config, outcome).arrays.items() if n in names}
+        forward = {n: v for n, v in arrays.items() if n in config.outputs}
+        return [Response(wide, arrays), *([Response(wide.forward(), forward)] if config.loss is not None else [])]
 
     @property
     def mended(self) -> Network:

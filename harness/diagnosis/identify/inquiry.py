@@ -294,15 +294,16 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     Where the output has the state before each step, h_n has the last one.
     """
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
+    in_place = replace(network.wiring, carries=False) == PLAIN
     before = replace(LayerModel(), written="h[t-1]")
     if a.shorter is None and all(
         all(getattr(model, name) == getattr(before, name) for name in RETURNED) for model in models
     ):
-        found = a.states if network.wiring == PLAIN and not network.transforms and "h_n" in a.arrays else None
+        found = a.states if in_place and not network.transforms and "h_n" in a.arrays else None
         return found and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in found.items()}
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
-    plain = (plain or a.shorter is not None) and network.wiring == PLAIN and "output" not in network.transforms
+    plain = (plain or a.shorter is not None) and in_place and "output" not in network.transforms
     return a.states if plain else None
 
 

@@ -372,6 +372,7 @@ class Run:
         self._beside_others(f, at, g, group)
         model, nonlinearity, slope = self._model(at)
         own: Any = self._states.get(at)
+        own = None if own is None else own[: group.steps, group.sequences]
         own = own if own is None or self.rounding is None else [Ball(h, 0.0, self.rounding) for h in own]
         if isinstance(model, GatedModel):
             f.passes = partial(goes_on, model.passes, f.T)

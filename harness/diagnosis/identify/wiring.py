@@ -39,6 +39,7 @@ _LAYERS: Final[dict[str, Callable[[int, int], int]]] = {
     "L - 1": lambda of, L: L - 1,
     "max(l - 1, 0)": lambda of, L: max(of - 1, 0),
     "min(l, 1)": lambda of, L: min(of, 1),
+    "(L - 1) * (l > 0)": lambda of, L: (L - 1) * (of > 0),
     "l % 2": lambda of, L: of % 2,
     "(l + 1) % L": lambda of, L: (of + 1) % L,
     "(l - 1) % L": lambda of, L: (of - 1) % L,
@@ -289,6 +290,12 @@ class Pass:
     h_n_of: str = "n"
 
 
+FLIPPED: Final = {
+    "reads": "k",
+    "writes": "k",
+    "x_of": "N - 1 - n",
+    "output_of": "N - 1 - n",
+}  # the batch, not the steps
 REVERSE: Final = Pass(reads="steps - 1 - k", writes="steps - 1 - k")
 
 

@@ -22,6 +22,7 @@ from harness.diagnosis.identify.wiring import (
     FACTORS,
     FEATURES,
     FINALS,
+    FLIPPED,
     INPUTS,
     LAYOUTS,
     LOST,
@@ -149,6 +150,7 @@ def _direction_moves() -> Iterator[Move]:
     yield from one("inner_reverse", ("T - 1 - t",))
     yield from _time_moves()
     yield from _final_moves()
+    yield tuple((("reverse", slot), choice) for slot, choice in FLIPPED.items())
     for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), ("N - 1 - n", "0", "N - 1")):
         yield from ((((way, slot), name),) for way in ("reverse", "forward"))
     yield from _row_moves()

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.wiring import PLAIN, Wiring
+from harness.diagnosis.identify.wiring import FLIPPED, PLAIN, Wiring
 
 Slot = tuple[str, ...]
 
@@ -44,6 +44,7 @@ _PLACES: Final = {
     "0, d": "the first layer",
     "L - 1, d": "the last layer",
     "min(l, 1), d": "the second layer",
+    "(L - 1) * (l > 0), d": "the last layer",
 }
 _SEQUENCES: Final = {"0": "the first sequence", "N - 1": "the last sequence"}
 _FEATURES: Final = {
@@ -97,10 +98,13 @@ _TOGETHER: Final = {
 def _grouped(wiring: Wiring, right: Wiring) -> list[tuple[Slot, ...]]:
     """Return the slots that differ, together where one mistake is made in several."""
     groups: dict[tuple[str, Any], list[Slot]] = {}
+    is_flipped = all(vars(wiring.reverse)[name] == choice for name, choice in FLIPPED.items())
     for slot in wiring.changes(right):
         if slot in (("above",), ("turned",), ("activation_where",)):  # where sums differ is said of these
             continue
         key = _TOGETHER.get(slot[-1], slot[-1]), wiring.at(slot)
+        if slot[0] == "reverse" and slot[-1] in FLIPPED and is_flipped:
+            key = "flipped", "N - 1 - n"
         if slot == ("padding",) and ("steps", "T") in groups:
             key = "steps", "T"
         groups.setdefault(key, []).append(slot)
@@ -163,6 +167,8 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
             "lengths[n] if n > 0 else 0": "leaves out the first sequence, which is 0",
         }.get(choice, f"runs {choice} steps of sequence n of a packed batch, not lengths[n]")
         return said, f"steps = {choice}", "steps = lengths[n]"
+    if names == {*FLIPPED}:
+        return "flips the sequences of the batch, not the steps", "x[:, ::-1]", "x[::-1]"
     if names == {"reads", "writes"}:
         forth = {"k": "forwards", "steps - 1 - k": "backwards"}.get(choice, f"in the order t = {choice}")
         return f"goes {forth} in time", f"t = {choice}", f"t = {right}"
@@ -203,7 +209,10 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         place = choice[0][1]
         layer, _, direction = place.partition(", ")
         whose = _PLACES.get(place, f"layer {layer}, direction {direction},")
-        above = " in all layers above it" if place == "min(l, 1), d" else ""
+        above = {
+            "min(l, 1), d": " in all layers above it",
+            "(L - 1) * (l > 0), d": " in all layers above the first",
+        }.get(place, "")
         yours, right = (", ".join(f"{role}[{of}]" for role in roles) for of in (place, "l, d"))
         said_of = f"computes with {of_roles(roles)} of {whose}{above}, not with those of each layer and direction"
         return said_of, yours, right

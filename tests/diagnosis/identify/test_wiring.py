@@ -12,7 +12,7 @@ from benchmarks.layers import third_back
 from benchmarks.planted import named
 from benchmarks.planted.same import same_as
 from benchmarks.planted.subject import PlantedSubject
-from harness import RNNConfig, as_subject, check_agreement, draw
+from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
 from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
@@ -129,6 +129,44 @@ class LateBelow(torch.nn.Module):
         return torch.stack(output), torch.stack(h)
 
 
+class SharesCells(torch.nn.Module):
+    """Layers of which all above the first share one cell, and whose h_n has the last one's state in each row."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        inner = torch.nn.RNNCell(hidden_size, hidden_size)
+        self.cells = torch.nn.ModuleList([torch.nn.RNNCell(input_size, hidden_size), *[inner] * (num_layers - 1)])
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        h = [x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[k] for k, cell in enumerate(self.cells)]
+        output = []
+        for x_t in x:
+            for k, cell in enumerate(self.cells):
+                h[k] = x_t = cell(x_t, h[k])
+            output.append(x_t)
+        return torch.stack(output), torch.stack([h[-1]] * len(h))
+
+
+class FlipsBatch(torch.nn.Module):
+    """Two directions, of which the reverse one has its sequences in reverse, and not its steps."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.forwards = torch.nn.RNNCell(input_size, hidden_size)
+        self.backwards = torch.nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        outputs, last = [], []
+        for cell, read, h in ((self.forwards, x, hx[0]), (self.backwards, x.flip(1), hx[1])):
+            states = []
+            for x_t in read:
+                h = cell(x_t, h)
+                states.append(h)
+            outputs.append(torch.stack(states))
+            last.append(h)
+        return torch.cat([outputs[0], outputs[1].flip(1)], -1), torch.stack(last)
+
+
 class DetachesForward(torch.nn.Module):
     """Both directions of one layer, of which the forward one gives x no gradient, where there are two."""
 
@@ -151,22 +189,38 @@ class DetachesForward(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("module", "factors", "sentence"),
+    ("module", "factors", "sentences"),
     [
         (
             LateBelow,
             {"num_layers": 2},
-            "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
+            ["takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"],
+        ),
+        (
+            SharesCells,
+            {"num_layers": 3},
+            [
+                "writes the last state of the last layer to row l * D + d of h_n",
+                (
+                    "computes with weight_ih, weight_hh and the biases of the last layer in all layers above the "
+                    "first, not with those of each layer and direction"
+                ),
+            ],
+        ),
+        (
+            FlipsBatch,
+            {"bidirectional": True, "hx": True},
+            ["flips the sequences of the batch, not the steps, in the reverse direction"],
         ),
         (
             DetachesForward,
             {"bidirectional": True},
-            "gives x, and the layers below, no gradient from the forward direction",
+            ["gives x, and the layers below, no gradient from the forward direction"],
         ),
     ],
 )
 def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
-    module: Any, factors: dict[str, Any], sentence: str
+    module: Any, factors: dict[str, Any], sentences: list[str]
 ) -> None:
     subject = as_subject(module)
     case = draw(RNNConfig(1, 1, T=3, N=2, loss="output", **factors), "normal", 1)
@@ -174,7 +228,14 @@ def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
     found = identified_of(Observations(subject), scope_of(subject), case)
 
     assert found is not None
-    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [sentence]
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
+
+
+@pytest.mark.parametrize("preparation", ["new", "functional_call"])
+def test_layers_that_share_a_cell_are_called_with_what_it_holds(preparation: str) -> None:
+    config = RNNConfig(4, 3, num_layers=3, T=3, N=2, preparation=preparation)
+
+    assert check_agreement(as_subject(SharesCells), draw(config, "normal", 1)).verdict is Verdict.DISAGREES
 
 
 def test_a_layer_of_one_step_has_no_way_back_to_an_earlier_one() -> None:

@@ -1,0 +1,111 @@
+"""Tests of how a known cause is recognised where roundings may make any number of a case."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import RNNConfig, Subject, as_subject, check_agreement, draw
+from harness.diagnosis.identify.cause import IdentifiedCause, cause_of, identified_of, seen_of
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.observations import Observations
+from harness.space.case import Case
+from harness.subjects.protocol import scope_of
+
+
+def filled(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
+    """Compute a layer without b_hh, and leave what it likes in the padding."""
+    ends = np.full(x.shape[1], len(x)) if lengths is None else lengths
+    h, output = h0[0], []
+    for t, x_t in enumerate(x):
+        s = x_t @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T + weights.get("bias_ih_l0", 0)
+        on = (t < ends)[:, None]
+        h = np.where(on, np.tanh(s), h)
+        output.append(np.where(on, h, 7))
+    return np.stack(output).astype(x.dtype), h[None].astype(x.dtype)
+
+
+class Twice(torch.nn.Module):
+    """A layer that passes nothing back through time, and applies tanh to its output once more."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = torch.nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: torch.Tensor, hx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h, output = hx[0], []
+        for x_t in x:
+            h = self.cell(x_t, h.detach())
+            output.append(torch.tanh(h))
+        return torch.stack(output), h[None]
+
+
+def carries(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a layer of one direction, in which each sequence starts where the one before it ended."""
+    h, output = h0[0, :1], np.zeros((*x.shape[:2], config.hidden_size), x.dtype)
+    h_n = np.zeros_like(h0)
+    for n in range(x.shape[1]):
+        for t in range(len(x)):
+            s = x[t, n : n + 1] @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+            s = s + weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else s
+            h = np.tanh(s)
+            output[t, n] = h[0]
+        h_n[0, n] = h[0]
+    return output, h_n
+
+
+def known(subject: Subject, config: RNNConfig, **pins: Any) -> tuple[IdentifiedCause, Observations]:
+    """Return the cause of a small failing case."""
+    observations, case = Observations(subject), draw(config, "normal", 1)
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, **pins)
+    identified = identified_of(observations, scope, case)
+    assert identified is not None
+    assert identified.whole
+    result = check_agreement(subject, case)
+    cause = cause_of(identified, seen_of(subject, observations.of(case), result), result, [])
+    assert cause is not None
+    return cause, observations
+
+
+def amplified(config: RNNConfig, by: float) -> Case:
+    """Return a case of weights so large that roundings grow from step to step."""
+    case = draw(config, "normal", 3)
+    return Case.from_arrays(
+        config, {n: v * v.dtype.type(by) if n.startswith("w") else v for n, v in case.arrays.items()}
+    )
+
+
+def test_what_is_in_the_padding_does_not_count_in_float64_either() -> None:
+    subject = as_subject(filled)
+    cause, observations = known(subject, RNNConfig(2, 3, T=3, N=2, lengths=(3, 1)), nonlinearity="tanh")
+    case = amplified(RNNConfig(7, 17, T=15, N=3, lengths=(15, 5, 7), dtype="float16"), 4)
+    result = check_agreement(subject, case)
+
+    assert result.mismatches
+    assert cause.explains(subject, observations.of(case), result)
+
+
+@pytest.mark.parametrize("loss", ["output", "h_n"])
+def test_gradients_of_16_bits_have_the_cause_that_those_of_float64_have(loss: str) -> None:
+    subject = as_subject(Twice)
+    cause, observations = known(subject, RNNConfig(2, 3, T=2, N=2, hx=True, loss=loss), hx=True, nonlinearity="tanh")
+    every = IdentifiedCause(cause.identified, tuple(mistakes_of(cause.identified.network, "tanh")))
+    for config in (
+        RNNConfig(25, 31, T=2, N=6, hx=True, dtype="bfloat16", loss=loss),
+        RNNConfig(33, 256, T=1, N=2, hx=True, dtype="bfloat16", loss=loss, wrt="weights"),
+    ):
+        case = draw(config, "normal", 2)
+        result = check_agreement(subject, case)
+        if result.mismatches:
+            assert every.explains(subject, observations.of(case), result), config
+
+
+def test_a_long_chain_over_sequences_is_judged_by_the_states_that_it_returned() -> None:
+    subject = as_subject(carries)
+    cause, observations = known(subject, RNNConfig(2, 3, T=2, N=3), nonlinearity="tanh")
+    case = amplified(RNNConfig(1, 49, T=25, N=8, bias=False), 4)
+    result = check_agreement(subject, case)
+
+    assert result.mismatches
+    assert cause.explains(subject, observations.of(case), result)
