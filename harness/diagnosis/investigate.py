@@ -310,7 +310,8 @@ class Investigation:
         The checks before come first because what they look for shows as many mistakes; those after, because many
         mistakes show as what they look for.
         """
-        question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
+        known = [one for one in reversed(self._identified.values()) if one is not None]
+        question = Question(observations, finding, scope, self._check(observations, finding, scope), until, known)
         if (found := _first_of(CHECKS_BEFORE, question)) is not None:
             return found
         cause = self._computed(observations, finding, scope)

@@ -7,13 +7,14 @@ a declaration, or how numbers are rounded. Each of these has a check of its own,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
 from harness.diagnosis.identify.cause import IdentifiedCause
+from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.observations import Observations
 from harness.search.record import Finding
 from harness.space.case import Case
@@ -52,6 +53,7 @@ class Question(NamedTuple):
     scope: Scope
     check: Callable[[Case], Result]  # as the finding was checked
     until: float = math.inf
+    identified: Sequence[Identification] = ()  # what the subject was found to compute for earlier findings
 
     @property
     def subject(self) -> Subject:

@@ -19,6 +19,11 @@ from harness.checks.agreement import Observation, assess, observe
 from harness.checks.lawfulness import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
+from harness.diagnosis.identify.ask import Response, rounding_of
+from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.wiring_words import listed, of_roles
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import ByCheck, Question
@@ -51,6 +56,7 @@ class Stale:
     one_bias: bool
     fresh: int  # The number of fresh cases, beside the failing one, on which it computes so
     across_cases: bool = False  # True if a call for another case leaves it something
+    identified: Identification | None = None  # what it computes else, if that is not nn.RNN
 
     @property
     def pins(self) -> dict[str, tuple[bool]]:
@@ -72,7 +78,8 @@ class Stale:
     def grounds(self) -> str:
         """The reason why that is certain."""
         these = "that state" if self.roles == STATE else "these"
-        return f"with {these}, nn.RNN gives what the subject does on this case and on {self.fresh} fresh ones"
+        of = "nn.RNN" if self.identified is None else "what it was found to compute"
+        return f"with {these}, {of} gives what the subject does on this case and on {self.fresh} fresh ones"
 
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether a subject computes with the parameters of the call before, or some of them.
@@ -91,7 +98,7 @@ class Stale:
         elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
             observation = forward_part(observation)
         parts = _parts(self.roles)[::-1] if self.roles != STATE else [STATE]
-        return any(goes_on(observation, some, one_bias=self.one_bias) for some in parts)
+        return any(goes_on(observation, some, self.identified, one_bias=self.one_bias) for some in parts)
 
 
 def stale_of(asked: Question) -> Stale | None:
@@ -102,24 +109,31 @@ def stale_of(asked: Question) -> Stale | None:
     parameters explain everything, or several sets of as few do. An error that is raised on the way back is explained by
     the way forward.
     """
-    observations, finding, scope = asked.observations, asked.finding, asked.scope
+    finding = asked.finding
     case = nameable(finding) or (None if finding.result.mismatches else finding.case.forward())
     if case is None or not had_others(case.config):
         return None
+    found = (_stale_beside(asked, case, identified) for identified in (None, *asked.identified))
+    return next(filter(None, found), None)
+
+
+def _stale_beside(asked: Question, case: Case, identified: Identification | None) -> Stale | None:
+    """Return it of a subject that computes nn.RNN else, or what it was identified as."""
+    observations, scope = asked.observations, asked.scope
     one_bias = observations.subject.capabilities.conventions.one_bias
     roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
     left, hits = [*_parts(roles), STATE], -1
     for seen in chain(
         [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), FRESH)
     ):
-        explaining = [some for some in (*_parts(roles), STATE) if goes_on(seen, some, one_bias=one_bias)]
+        explaining = [some for some in (*_parts(roles), STATE) if goes_on(seen, some, identified, one_bias=one_bias)]
         left = [some for some in left if any({*part} <= {*some} for part in explaining)]
         hits += 1
         if not left:
             return None
         fewest = [some for some in left if len(some) == len(left[0])]
         if hits >= EVIDENCE and len(fewest) == 1:
-            return Stale(fewest[0], one_bias, hits)
+            return Stale(fewest[0], one_bias, hits, identified=identified)
     return None
 
 
@@ -250,27 +264,37 @@ def had_others(config: RNNConfig) -> bool:
     return config.preparation == "used" or config.after in {"used", "functional_call"}
 
 
-def goes_on(observation: Observation, roles: tuple[str, ...], *, one_bias: bool) -> bool:
-    """Tell whether a subject computes with some parameters of the call before.
+def goes_on(
+    observation: Observation, roles: tuple[str, ...], identified: Identification | None = None, *, one_bias: bool
+) -> bool:
+    """Tell whether a subject computes with some parameters of the call before, and else nn.RNN or what is identified.
 
     A class with one bias had the number of a parameter there, as the sum of nn.RNN's two.
     """
     if observation.unfit is not None:
         return False
     if roles == STATE:
-        return _keeps_its_state(observation, one_bias=one_bias)
+        return _keeps_its_state(observation, identified, one_bias=one_bias)
     other = {role: 0.0 if one_bias and role == "bias_hh" else OTHER for role in roles}
     case = observation.case
     weights = {
         name: np.full_like(array, other[role_of(name)]) if role_of(name) in other else array
         for name, array in case.weights.items()
     }
-    before = replace(observation, case=replace(case, weights=weights, origin=None), probed=None)
-    with np.errstate(all="ignore"):
-        return assess(before, soft=False).verdict is Verdict.AGREES
+    return _gives(replace(observation, case=replace(case, weights=weights, origin=None), probed=None), identified)
 
 
-def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
+@np.errstate(all="ignore")
+def _gives(observation: Observation, identified: Identification | None) -> bool:
+    """Tell whether nn.RNN, or what is identified, gives what was observed."""
+    if identified is None:
+        return assess(observation, soft=False).verdict is Verdict.AGREES
+    arrays = {name: np.asarray(v, np.float64) for name, v in observation.outcome.arrays.items()}
+    a = Response(observation.case, arrays, rounded=observation.rounded)
+    return explains(identified.network, a, rounding_of(a.case.config.dtype), identified.unknown)
+
+
+def _keeps_its_state(observation: Observation, identified: Identification | None, *, one_bias: bool) -> bool:
     """Tell whether a subject starts from the state in which its last call ended, forwards.
 
     That state has errors of its own, of which each number may be off by the most that a step makes of them.
@@ -281,11 +305,14 @@ def _keeps_its_state(observation: Observation, *, one_bias: bool) -> bool:
     before = earlier_case(config.calls_before[-1].replace(loss=None, lengths=None), one_bias=one_bias)
     seen = forward_part(observation)
     with np.errstate(all="ignore"):
-        ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
+        if identified is None:
+            ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
+            values, allowance = ended.values, ended.allowance
+        else:
+            made = run(identified.network, before.plain(), rounding_of(config.plain.dtype))["h_n"]
+            values, allowance = values_of(made), error_of(made)
         grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
-        off = float(ended.allowance.max(initial=0)) * (1 + float(grown))
-    given = {**seen.case.arrays, "hx": ended.values.astype(config.dtype)}
+        off = float(np.max(allowance, initial=0)) * (1 + float(grown))
+    given = {**seen.case.arrays, "hx": values.astype(config.dtype)}
     started = Case.from_arrays(seen.case.config.replace(hx=True), given)
-    kept = replace(seen, case=started, prefixes=None, rounded=off)
-    with np.errstate(all="ignore"):
-        return assess(kept, soft=False).verdict is Verdict.AGREES
+    return _gives(replace(seen, case=started, prefixes=None, rounded=off), identified)

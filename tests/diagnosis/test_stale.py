@@ -138,6 +138,25 @@ class OneBias(nn.Module):
         return torch.stack(states), h[None]
 
 
+class KeepsStateOfTwice(nn.Module):
+    """It starts from the state in which its last call ended, and applies tanh to its output once more."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.RNNCell(input_size, hidden_size)
+        self.state: Any = None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        shape = (x.shape[1], self.cell.hidden_size)
+        h = x.new_zeros(shape) if self.state is None or self.state.shape != shape else self.state
+        h, output = h if hx is None else hx[0], []
+        for x_t in x:
+            h = self.cell(x_t, h)
+            output.append(torch.tanh(h))
+        self.state = h.detach()
+        return torch.stack(output), h[None]
+
+
 class KeepsState(Keeping):
     """It starts from the state in which its last call ended, if that had as many sequences."""
 
@@ -356,7 +375,23 @@ def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_h
         assert {*said} == {
             "adds the gradient by the biases to that of its earlier calls",
             "ignores bias_hh: b_hh is never added",
+            "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum",
         }
+
+
+def test_what_is_kept_is_named_of_a_layer_with_another_mistake() -> None:
+    subject = as_subject(KeepsStateOfTwice)
+    scope = scope_of(subject).only(dtype="float64", loss=None, preparation=["new", "used"], regimes="normal")
+    investigation = Investigation(subject)
+
+    record = explained(investigation, scope, cases=100)
+
+    causes = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
+    assert {one.cause.sentence for one in causes if one is not None and one.cause is not None} == {
+        "applies tanh to its output once more",
+        "starts from the state in which the call before ended, where no hx is given, and not from zeros",
+    }
+    assert len(record.findings) == 2
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -114,7 +115,7 @@ class Asker:
         ] = ()  # numbers of steps after which something may repeat in the longest cases alone
         self.hidden: frozenset[str] = frozenset()  # arrays, gradients by role, that are left out of every answer
         self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
-        self.questions, self._seconds = 0, 0.0
+        self.questions, self._seconds = 0, list[float]()
         self._answers: dict[Any, Response | None] = {}
 
     def choose_dtype(self) -> None:
@@ -312,8 +313,8 @@ class Asker:
         self.questions += 1
         start = time.perf_counter()
         seen = self._observations.of(case, with_probes=False)
-        self._seconds += time.perf_counter() - start
-        if self.questions >= ENOUGH and self._seconds > PATIENCE * self.questions:
+        self._seconds.append(time.perf_counter() - start)
+        if self.questions >= ENOUGH and median(self._seconds) > PATIENCE:  # a busy machine delays some
             raise SlowError("that takes hundreds of calls, and each takes long")
         arrays = {
             n: np.asarray(array, np.float64)

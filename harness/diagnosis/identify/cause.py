@@ -231,7 +231,7 @@ class IdentifiedCause:
             with np.errstate(all="ignore"):
                 made, mended = (run(network, plain, rounding) for network in (identified.network, self.mended))
                 off = (
-                    np.abs(values_of(made[name]) - values_of(right)) > _error(made[name]) + _error(right)
+                    np.abs(values_of(made[name]) - values_of(right)) > error_of(made[name]) + error_of(right)
                     for name, right in mended.items()
                     if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
                 )
@@ -262,7 +262,7 @@ class IdentifiedCause:
         return step_lines(first.models[0], first.yours, first.right, identified.network, identified.nonlinearity)
 
 
-def _error(v: Numbers) -> Any:
+def error_of(v: Numbers) -> Any:
     """Return how far off numbers may be."""
     return getattr(v, "error", 0.0)
 
@@ -386,12 +386,12 @@ def _tight(identified: Identification, a: Response) -> bool:
     """Tell whether the bound of each array given is within its largest number: a larger one lets nearly all pass."""
     found = _run_on(identified.network, a, _rounding(identified, a), identified.network)
     given = [v for name, v in found.items() if name in a.arrays]
-    return all(np.max(_error(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in given)
+    return all(np.max(error_of(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in given)
 
 
 def _beyond_bounds(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
     """Tell where what was found and what is right differ by more than the subject's roundings may make of both."""
-    return (np.abs(values_of(found) - right) > 2 * _error(found)) & np.isfinite(given)
+    return (np.abs(values_of(found) - right) > 2 * error_of(found)) & np.isfinite(given)
 
 
 def _plainly_apart(given: Floats, found: Numbers, right: Floats, u: float) -> Any:
@@ -440,7 +440,7 @@ def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[
         for name in a.arrays
         if name in made
         and role_of(name) not in identified.unknown
-        and (np.abs(values_of(made[name]) - values_of(mended[name])) > _error(made[name])).any()
+        and (np.abs(values_of(made[name]) - values_of(mended[name])) > error_of(made[name])).any()
     ]
 
 
