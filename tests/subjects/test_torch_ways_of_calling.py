@@ -354,10 +354,10 @@ def test_each_preparation_does_what_its_name_says(
     for holder, name in ((copy, "deepcopy"), (pickle, "dumps"), (torch.func, "functional_call")):
         original = getattr(holder, name)
 
-        def noting(*args: Any, original: Any = original, name: str = name) -> Any:
+        def noting(*args: Any, original: Any = original, name: str = name, **named: Any) -> Any:
             if isinstance(args[0], Spy):
                 Spy.done.append(name)
-            return original(*args)
+            return original(*args, **named)
 
         monkeypatch.setattr(holder, name, noting)
 

@@ -290,12 +290,8 @@ class Pass:
     h_n_of: str = "n"
 
 
-FLIPPED: Final = {
-    "reads": "k",
-    "writes": "k",
-    "x_of": "N - 1 - n",
-    "output_of": "N - 1 - n",
-}  # the batch, not the steps
+# The choices of a reverse direction that flips the batch, and not the steps.
+FLIPPED: Final = {"reads": "k", "writes": "k", "x_of": "N - 1 - n", "output_of": "N - 1 - n"}
 REVERSE: Final = Pass(reads="steps - 1 - k", writes="steps - 1 - k")
 
 
