@@ -63,6 +63,8 @@ def differences(network: Network) -> Iterator[WiringDifference]:
         sentence, yours, right = _words(slots, wiring)
         yield WiringDifference(sentence, yours, right, partial(_mended, slots=slots))
     for slots in [] if back is None else _grouped(back, wiring):
+        if back is not None and all(back.at(slot) == PLAIN.at(slot) for slot in slots):  # right once the way forward is
+            continue
         sentence, yours, right = _back_words(slots, back or wiring, wiring)
         yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
 

@@ -1,5 +1,6 @@
 """Tests of a wiring that is found: of programs with loops of their own, of planted mistakes, and of none."""
 
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -17,6 +18,8 @@ from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
 from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.wiring import REVERSE, Wiring
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
@@ -274,6 +277,14 @@ def test_a_reverse_direction_that_runs_through_padding_may_read_what_is_held_the
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
         "runs on through the padding of a packed batch to step T, in the reverse direction"
+    ]
+
+
+def test_a_way_back_that_is_nn_rnns_is_no_mistake_beside_a_wrong_way_forward() -> None:
+    wiring = Wiring(reverse=replace(REVERSE, final="T - 1"))
+
+    assert [str(one) for one in mistakes_of(Network(wiring=wiring, back=Wiring()), "tanh")] == [
+        "returns the output at step T - 1 as h_n, not the state after the last step, in the reverse direction"
     ]
 
 
