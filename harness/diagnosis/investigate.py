@@ -79,8 +79,8 @@ from harness.subjects.protocol import Subject, ground_of
 
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 
-# A subject may compute one thing with a value of these, and another one with others.
 DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
+# A subject may compute one thing with a value of these, and another one with others.
 PINNED: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
 
@@ -493,11 +493,11 @@ def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> di
 
     if is_flaky(config):
         for name, values in scope.values().items():
-            others = {value: changed(config, {name: value}) for value in values if value != getattr(config, name)}
-            if name not in (*SIZE_FACTORS, "num_layers") and (
-                steady := [v for v, other in others.items() if not is_flaky(other)]
-            ):
-                return {name: tuple(steady)}
+            if name in {*SIZE_FACTORS, "num_layers"}:
+                continue
+            others = (value for value in values if value != getattr(config, name))
+            if steady := tuple(value for value in others if not is_flaky(changed(config, {name: value}))):
+                return {name: steady}
     return {}
 
 

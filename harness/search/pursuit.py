@@ -23,6 +23,7 @@ from harness.search.record import Finding, SearchRecord
 from harness.search.shrink import Shrinking, Spent
 from harness.space.case import Case
 from harness.space.outcome import Failure
+from harness.subjects.protocol import masks_of
 
 CRASHES: Final = 20.0
 """The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
@@ -179,7 +180,8 @@ class Pursuit:
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._checker)
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
-        if against(result) and any(one.result.nondeterministic for one in self._record.findings):
+        flaky = any(one.result.nondeterministic for one in self._record.findings)
+        if flaky and against(result) and masks_of(self._subject, case) is not None:
             unsteady = check_repeatability(self._subject, case)  # another failure, which is reported already
             return unsteady if unsteady.failed else result
         return result

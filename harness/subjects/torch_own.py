@@ -117,20 +117,15 @@ class OwnFormSubject(TorchSubject):
         own = self._form.merged(weights, directions, torch.cat)
         saved = module.state_dict().keys()
         kept = {name: buffer for name, buffer in module.named_buffers() if name in saved}
-        kept |= {
-            name: torch.zeros_like(one)
-            for name, one in module.named_parameters(remove_duplicate=False)
-            if name in self._form.zeros
-        }
+        parameters = _parameters_of(module)
+        kept |= {name: torch.zeros_like(one) for name, one in parameters.items() if name in self._form.zeros}
         if self._form.beside:
-            kept |= {
-                name: one.detach() for name, one in module.named_parameters(remove_duplicate=False) if name not in own
-            }
+            kept |= {name: one.detach() for name, one in parameters.items() if name not in own}
         return kept | own
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
         """Return the module's parameters by its own names."""
-        own = dict(module.named_parameters(remove_duplicate=False))
+        own = _parameters_of(module)
         return {block.own: own[block.own] for name in self._weights_of(config) for block in self._blocks(name, config)}
 
     def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:
@@ -300,3 +295,8 @@ def looped(cell: Any, form: Form, stack: Any, x: Any, *hx: Any) -> Any:
         outputs.append(state[0])
     output = stack(outputs)
     return output, output[-1:].clone(), *[one[None] for one in state[1:]]
+
+
+def _parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return a module's parameters by each of their names; those of a part that is shared have several."""
+    return dict(module.named_parameters(remove_duplicate=False))

@@ -315,7 +315,7 @@ class Asker:
         start = time.perf_counter()
         seen = self._observations.of(case, with_probes=False)
         self._seconds.append(time.perf_counter() - start)
-        if self.questions >= ENOUGH and median(self._seconds) > PATIENCE:  # a busy machine delays some
+        if self.questions % ENOUGH == 0 and median(self._seconds) > PATIENCE:  # a busy machine delays some
             raise SlowError("that takes hundreds of calls, and each takes long")
         arrays = {
             n: np.asarray(array, np.float64)

@@ -129,12 +129,12 @@ class IdentifiedCause:
         if not seen or not result.mismatches:
             return False
         try:
-            wide = None if all(_tight(self.identified, a) for a in seen) else self._in_float64(subject, seen)
+            wide = [] if all(_tight(self.identified, a) for a in seen) else self._in_float64(subject, seen)
         except ValueError:  # it has no shapes there
             return False
-        if not reproduced(self.identified, seen, result, wide or ()) or wide == []:
+        if wide is None or not reproduced(self.identified, seen, result, wide):
             return False
-        seen = [*seen, *(wide or ())]
+        seen = [*seen, *wide]
 
         def any_shows(some: Iterable[Mistake]) -> bool:
             return any(shows(self.identified, mistake, a) for mistake in some for a in seen)
@@ -189,15 +189,15 @@ class IdentifiedCause:
             return set(a.arrays)
 
     def _in_float64(self, subject: Subject, seen: list[Response]) -> list[Response] | None:
-        """Return what the subject gives on the same numbers in float64: ``None`` if it has none, [] if it fails."""
+        """Return what the subject gives on the same numbers in float64, if it has that; ``None`` if it fails there."""
         case = max(seen, key=lambda a: len(a.arrays)).case
         if self.identified.dtype != "float64" or case.config.drops:
-            return None
+            return []
         config, names = case.config.replace(dtype="float64"), {name for a in seen for name in a.arrays}
         wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in case.arrays.items()})
         outcome = subject.run(wide)
         if outcome.failure is not None:
-            return []
+            return None
         arrays = {n: v for n, v in plain_outcome(config, outcome).arrays.items() if n in names}
         forward = {n: v for n, v in arrays.items() if n in config.outputs}
         return [Response(wide, arrays), *([Response(wide.forward(), forward)] if config.loss is not None else [])]
@@ -336,12 +336,13 @@ def reproduced(
     """Tell whether an identified layer gives the numbers of all answers, and is nearer where nn.RNN's are wrong.
 
     Gradients that are not known must not be what is wrong. Each step is judged by the states that it was given, so that
-    a number may be wrong which nn.RNN gives, too. A layer that has no shapes beside a projection gives none. Where
-    roundings may make any number, those of the same case in float64 (``wide``) tell which of the two is nearer.
+    a number may be wrong which nn.RNN gives, too. A layer that has no shapes beside a projection gives none. Where a
+    chain of steps amplifies roundings, the same case in float64 (``wide``) may tell which of the two is nearer.
     """
+    chained = any(a.case.config.T > 1 and states_of(identified.network, a) is None for a in seen)
     try:
         given = all(_gives(identified, a) for a in chain(seen, wide))
-        return given and any(_is_nearer(identified, answers, result) for answers in (seen, wide))
+        return given and any(_is_nearer(identified, of, result) for of in (seen, wide if chained else ()))
     except ValueError:
         return False
 

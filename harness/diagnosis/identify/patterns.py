@@ -51,11 +51,6 @@ class System(NamedTuple):
         return found
 
 
-def period_limit(T: int) -> int:
-    """Return how many steps are counted, less one, in patterns of up to T steps: those that T shows twice."""
-    return max(LONG[-1], T // 2 + 1)
-
-
 def named(
     seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[When] | None = None
 ) -> tuple[Coef, ...] | None:
@@ -111,7 +106,7 @@ def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, 
 
 def patterns(T: int) -> Iterator[When]:
     """Yield the patterns of up to T steps, the plainest first."""
-    most = period_limit(T)
+    most = max(LONG[-1], T // 2 + 1)  # less one, the steps that are counted: those that T shows twice
     yield When()
     yield When("only", 0)
     for k in range(1, most):

@@ -56,9 +56,7 @@ TABLE: Final = (
     np.array([-8.1, -7.2, -6.3, -5.2, -4.1, -3.6, -2.7, -2.3, -1.9, -1.2, 1.1, 1.6, 2.2, 2.6, 3.3, 3.9]),
     np.array([-2.1, -1.45, -1.05, 1.02, 1.4, 1.8, 2.05, 2.45, 3.05, 4.6, 5.1, 5.9, 6.1, 6.7, 7.3, 8.3]),
 )
-SMALL_SUMS: Final = np.geomspace(
-    2.0**-12, 2.0**-3, 16
-)  # sums whose states may be set to 0; in float16, they are normal
+SMALL_SUMS: Final = np.geomspace(2.0**-12, 2.0**-3, 16)  # whose states may be set to 0; in float16, they are normal
 SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps

@@ -290,8 +290,11 @@ class Pass:
     h_n_of: str = "n"
 
 
-# The choices of a reverse direction that flips the batch, and not the steps.
-FLIPPED: Final = {"reads": "k", "writes": "k", "x_of": "N - 1 - n", "output_of": "N - 1 - n"}
+# The choices of a reverse direction that flips x, or its output, along the batch and not along the steps.
+FLIPS: Final = {
+    "x": {"reads": "k", "x_of": "N - 1 - n"},
+    "output": {"writes": "k", "output_of": "N - 1 - n"},
+}
 REVERSE: Final = Pass(reads="steps - 1 - k", writes="steps - 1 - k")
 
 

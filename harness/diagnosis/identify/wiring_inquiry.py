@@ -22,7 +22,7 @@ from harness.diagnosis.identify.wiring import (
     FACTORS,
     FEATURES,
     FINALS,
-    FLIPPED,
+    FLIPS,
     INPUTS,
     LAYOUTS,
     LOST,
@@ -150,7 +150,8 @@ def _direction_moves() -> Iterator[Move]:
     yield from one("inner_reverse", ("T - 1 - t",))
     yield from _time_moves()
     yield from _final_moves()
-    yield tuple((("reverse", slot), choice) for slot, choice in FLIPPED.items())
+    for arrays in (("x",), ("output",), tuple(FLIPS)):
+        yield tuple((("reverse", slot), choice) for array in arrays for slot, choice in FLIPS[array].items())
     for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), ("N - 1 - n", "0", "N - 1")):
         yield from ((((way, slot), name),) for way in ("reverse", "forward"))
     yield from _row_moves()
@@ -159,7 +160,6 @@ def _direction_moves() -> Iterator[Move]:
 def _length_moves() -> Iterator[Move]:
     yield from both("steps", [name for name in STEPS if " if " not in name])
     yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
-    yield ((("reverse", "steps"), "T"), (("padding",), "held"))
     yield from _time_moves()
     yield from both("final", FINALS)
     for slot in ("hx_of", "h_n_of", "output_of", "x_of"):

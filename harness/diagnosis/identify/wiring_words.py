@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.wiring import FLIPPED, PLAIN, Wiring
+from harness.diagnosis.identify.wiring import FLIPS, PLAIN, Wiring
 
 Slot = tuple[str, ...]
 
@@ -62,11 +62,12 @@ def differences(network: Network) -> Iterator[WiringDifference]:
     for slots in _grouped(wiring, PLAIN):
         sentence, yours, right = _words(slots, wiring)
         yield WiringDifference(sentence, yours, right, partial(_mended, slots=slots))
-    for slots in [] if back is None else _grouped(back, wiring):
-        if back is not None and all(back.at(slot) == PLAIN.at(slot) for slot in slots):  # right once the way forward is
-            continue
-        sentence, yours, right = _back_words(slots, back or wiring, wiring)
-        yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
+    if back is None:
+        return
+    for slots in _grouped(back, wiring):
+        if any(back.at(slot) != PLAIN.at(slot) for slot in slots):  # else it is right once the way forward is
+            sentence, yours, right = _back_words(slots, back, wiring)
+            yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
 
 
 def _mended(network: Network, slots: tuple[Slot, ...]) -> Network:
@@ -100,13 +101,13 @@ _TOGETHER: Final = {
 def _grouped(wiring: Wiring, right: Wiring) -> list[tuple[Slot, ...]]:
     """Return the slots that differ, together where one mistake is made in several."""
     groups: dict[tuple[str, Any], list[Slot]] = {}
-    is_flipped = all(vars(wiring.reverse)[name] == choice for name, choice in FLIPPED.items())
+    flips = [flip for flip in FLIPS.values() if flip.items() <= vars(wiring.reverse).items()]
     for slot in wiring.changes(right):
         if slot in (("above",), ("turned",), ("activation_where",)):  # where sums differ is said of these
             continue
         key = _TOGETHER.get(slot[-1], slot[-1]), wiring.at(slot)
-        if slot[0] == "reverse" and slot[-1] in FLIPPED and is_flipped:
-            key = "flipped", "N - 1 - n"
+        if slot[0] == "reverse" and any(slot[-1] in flip for flip in flips):
+            key = "flips", "N - 1 - n"
         if slot == ("padding",) and ("steps", "T") in groups:
             key = "steps", "T"
         groups.setdefault(key, []).append(slot)
@@ -169,8 +170,9 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
             "lengths[n] if n > 0 else 0": "leaves out the first sequence, which is 0",
         }.get(choice, f"runs {choice} steps of sequence n of a packed batch, not lengths[n]")
         return said, f"steps = {choice}", "steps = lengths[n]"
-    if names == {*FLIPPED}:
-        return "flips the sequences of the batch, not the steps", "x[:, ::-1]", "x[::-1]"
+    if flipped := [array for array, flip in FLIPS.items() if flip.keys() <= names]:
+        yours, own = (", ".join(f"{array}[{index}]" for array in flipped) for index in (":, ::-1", "::-1"))
+        return f"flips {' and '.join(flipped)} along the batch, not along the steps", yours, own
     if names == {"reads", "writes"}:
         forth = {"k": "forwards", "steps - 1 - k": "backwards"}.get(choice, f"in the order t = {choice}")
         return f"goes {forth} in time", f"t = {choice}", f"t = {right}"

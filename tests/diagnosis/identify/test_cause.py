@@ -97,8 +97,8 @@ def test_gradients_of_16_bits_have_the_cause_that_those_of_float64_have(loss: st
     ):
         case = draw(config, "normal", 2)
         result = check_agreement(subject, case)
-        if result.mismatches:
-            assert every.explains(subject, observations.of(case), result), config
+        assert result.mismatches, config
+        assert every.explains(subject, observations.of(case), result), config
 
 
 def test_a_long_chain_over_sequences_is_judged_by_the_states_that_it_returned() -> None:

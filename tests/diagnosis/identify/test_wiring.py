@@ -213,7 +213,7 @@ class DetachesForward(torch.nn.Module):
         (
             FlipsBatch,
             {"bidirectional": True, "hx": True},
-            ["flips the sequences of the batch, not the steps, in the reverse direction"],
+            ["flips x and output along the batch, not along the steps, in the reverse direction"],
         ),
         (
             DetachesForward,
