@@ -334,10 +334,7 @@ def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[R
     if (back := inquiry.back(network)) is not None:
         return back, both
     # what a wiring explains on the way forward may be a sum that explains the way back, too
-    starts = [network]
-    if before is not network:
-        starts += [before, replace(network, derived=True), replace(before, derived=True)]
-    for start in starts if layered else ():
+    for start in ([network] if before is network else [network, before]) if layered else ():
         if inquiry.explained(one := summed(start), both):
             return one, both
     return network, inquiry.forward

@@ -18,11 +18,13 @@ from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
 from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network, When
 from harness.diagnosis.identify.wiring import REVERSE, Wiring
+from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
+from tests.diagnosis.identify.test_ways_back import layer as single_layer
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
 SCOPE = Scope().only(nonlinearity="tanh", batch_first=False, dropout=0, loss=None)
@@ -232,6 +234,44 @@ def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
 
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
+
+
+def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    """Compute a stack that reads late, and of which several layers return what they like as gradients."""
+    if config.num_layers == 1:
+        return single_layer(x, h0, weights, config, cotangents)
+    h, output = list(h0), []
+    for x_t in x:
+        read = [x_t, *h]
+        sums = [read[k] @ weights[f"weight_ih_l{k}"].T + h[k] @ weights[f"weight_hh_l{k}"].T for k in range(len(h))]
+        biases = [weights.get(f"bias_ih_l{k}", 0) + weights.get(f"bias_hh_l{k}", 0) for k in range(len(h))]
+        h = [np.tanh(s + b) for s, b in zip(sums, biases, strict=True)]
+        output.append(h[-1])
+    arrays = {"x": x, "hx": h0, **weights}
+    odd = {} if config.loss is None else {name: np.sin(3 * v + k) for k, (name, v) in enumerate(arrays.items())}
+    return np.stack(output), np.stack(h), odd
+
+
+def test_sums_of_a_layer_above_are_found_whatever_its_gradients_are() -> None:
+    subject = as_subject(late_below)
+    scope = scope_of(subject).only(bidirectional=False, nonlinearity="tanh", batch_first=False, lengths=None)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(1, 1, num_layers=2, T=3, N=2), "normal", 1))
+
+    assert found is not None
+    assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
+        "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"
+    ]
+
+
+def test_small_numbers_match_none_among_far_larger_ones() -> None:
+    asker = Asker(Observations(as_subject(stack)), SCOPE, "tanh")
+    inquiry = WiringInquiry(asker, next(views_of(STACK, asker)))
+    answer = inquiry.forward[0]
+
+    assert inquiry._matched(Network(), answer) == sum(array.size for array in answer.arrays.values())
+    far = LayerModel(step=(("x[t] @ W_ih.T", ONE),), added=(("1", Coef(1e12, when=When("last", 1))),))
+    assert inquiry._matched(Network(far), answer) == 0
 
 
 @pytest.mark.parametrize("preparation", ["new", "functional_call"])
