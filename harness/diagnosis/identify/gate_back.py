@@ -16,7 +16,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gates import CUT, Edge, GatedModel
-from harness.diagnosis.identify.inquiry import departing, states_of
+from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network, When
 from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
 from harness.oracle.bound import np
@@ -133,13 +133,8 @@ def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
 
 def _matched(asker: Asker, network: Network, a: Response) -> int:
     """Return how many numbers of the gradients a network gives."""
-    count = 0
     made = run(network, a.case, None, states_of(network, a))
-    for name, array in a.arrays.items():
-        if name.endswith(".grad") and name in made:
-            size = np.abs(array).max(initial=0)
-            count += int(np.count_nonzero(np.abs(array - values_of(made[name])) <= 1024 * asker.noise * size))
-    return count
+    return matched({name: v for name, v in made.items() if name.endswith(".grad")}, a, asker.noise)
 
 
 def _limited(asker: Asker, network: Network) -> Network:

@@ -288,6 +288,13 @@ def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> s
     return found
 
 
+def matched(made: Mapping[str, Numbers], a: Response, noise: float) -> int:
+    """Return how many of an answer's numbers a network makes; among far too large ones, small numbers match nothing."""
+    pairs = [(array, values_of(made[name])) for name, array in a.arrays.items() if name in made]
+    near = (np.abs(array - value) <= 1024 * noise * np.abs(array).max(initial=0) for array, value in pairs)
+    return sum(int(np.count_nonzero(one)) for one in near)
+
+
 def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     """Return the states of a single layer, if an answer has them, and the network returns them in their place.
 

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
-from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.inquiry import explains, matched
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring import (
     EVALUATION,
     FACTORS,
@@ -319,10 +319,10 @@ class WiringInquiry:
                     if (wired := (changed[0].wiring, changed[0].back)) in tried or _all_batch_first(wired[0]):
                         continue
                     tried.add(wired)
-                    if (matched := self._matched(changed[0], wrong)) > least:
-                        found.append((matched, changed))
+                    if (number := self._matched(changed[0], wrong)) > least:
+                        found.append((number, changed))
             found.sort(key=lambda one: -one[0])
-            best = [changed for matched, changed in found if matched == found[0][0]]
+            best = [changed for number, changed in found if number == found[0][0]]
             if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:
                 return whole
             scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * BEAM]]
@@ -335,15 +335,8 @@ class WiringInquiry:
 
     def _matched(self, network: Network, a: Response) -> int:
         """Return how many of an answer's numbers a network gives."""
-        count = 0
         with np.errstate(all="ignore"):
-            made = run(network, a.case)
-        for name, array in a.arrays.items():
-            if name in made:
-                value = values_of(made[name])
-                size = np.abs(array).max(initial=0)  # among numbers that are far too large, small ones match nothing
-                count += int(np.count_nonzero(np.abs(array - value) <= 1024 * self._asker.noise * size))
-        return count
+            return matched(run(network, a.case), a, self._asker.noise)
 
 
 def _all_batch_first(wiring: Wiring) -> bool:
