@@ -74,7 +74,7 @@ def choices(config: RNNConfig, given: Mapping[str, Floats]) -> list[Choice]:
     """Return the choices that may show in the given arrays of a config, the plainest first."""
     every: list[tuple[bool, bool, Any]] = [(False, *one) for one in _forward(config)] if not config.gated else []
     every += [(True, *one) for one in _back(config, given)] if config.loss is not None and not config.gated else []
-    every += gate_choices(config.cell, back=config.loss is not None) if config.gated else []
+    every += gate_choices(config, back=config.loss is not None) if config.gated else []
     found = [Choice(back, plain, _everywhere(change)) for back, plain, change in every]
     for place in _places(config):
         found += [Choice(back, plain, _in_place(change, place)) for back, plain, change in every]

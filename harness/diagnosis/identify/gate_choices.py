@@ -14,6 +14,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of
 from harness.diagnosis.identify.gates import OWN, SIGMOID, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.space.config import RNNConfig
 from harness.space.parts import ORDERS
 
 Change = Callable[[GatedModel], GatedModel]
@@ -26,11 +27,16 @@ PLAIN: Final = ("sigmoid", "tanh", "relu", "identity")
 GROUPS: Final = (OWN, OWN[::2], OWN[1::2], *((name,) for name in OWN))
 
 
-def gate_choices(cell: str, *, back: bool) -> Iterator[tuple[bool, bool, Change]]:
+def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool, Change]]:
     """Yield whether a choice is of the way back, whether it is one of the plainest, and what it changes."""
-    right = STEPS[cell]
+    right = STEPS[config.cell]
     for plain, change in (*_rows(right), *_functions(right), *_sums(right), *_states(right), *_moved(right)):
         yield False, plain, change
+    for other in (*["below"] * (config.num_layers > 1), *["beside"] * config.bidirectional):
+        ends = tuple(f"{letter}_{other}" for letter in ("h", "c")[: len(right.starts)])
+        yield False, True, partial(_model_with, starts=ends)
+        for k, end in enumerate(ends if len(ends) > 1 else ()):
+            yield False, True, _at("starts", k, end)
     for move in moves_of(right) if back else ():
         yield True, len(move) == 1, _going_back(move)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
@@ -22,12 +24,13 @@ from harness.diagnosis.identify.inquiry import departing, explains, fresh_answer
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.one_way import one_way
 from harness.diagnosis.identify.run import role_of
-from harness.diagnosis.identify.wiring_inquiry import views_of
+from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 
 STATES: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
 LARGE: Final = 100.0
+ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may have a step of their own
 
 
 def identify_gated(asker: Asker, config: RNNConfig, before: Identification | None = None) -> Identification:
@@ -45,7 +48,7 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
             known = find_back(asker, known)
         if forward:
             for view in views_of(config, asker):
-                known, answers = seen_in(asker, view, known)
+                known, answers = seen_in(asker, view, known, partial(_elsewhere, asker))
                 fresh += answers
         wrong = {name for a in fresh for name in departing(known, a, asker.rounding)}
         left = {name for a in generic for name in departing(known, a, asker.rounding)}
@@ -72,6 +75,25 @@ def _forward(asker: Asker, cell: str) -> Network:
     model = _layer(asker, cell, ways=1 if coarse else 3)
     known = right if model is None else Network(model, derived=True)
     return known if coarse or _all(known, generic, asker) else next(_without_one_array(asker, cell, generic), known)
+
+
+def _elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:
+    """Return the network with a step of the layers above, of the inner ones, or of a direction, that explains a view.
+
+    In the reverse direction it is found as that of a single one is; elsewhere, it is one choice away.
+    """
+    config, right = inquiry.forward[0].case.config, STEPS[network.first.cell]
+    layers = inquiry.view.name == "layers"
+    place = "above" if layers else "reverse"
+    steps = [right, *([] if layers else [_forward(one_way(asker, 1), right.cell).first])]
+    found = [replace(network, **{place: step}) for step in steps]
+    made = (choice.made(network) for choice in choices(config, {}) if not choice.back)
+    found += [one for one in made if getattr(one, place) is not None]
+    for where, one in product(ABOVE if layers else ABOVE[:1], found):
+        wired = replace(one, wiring=replace(one.wiring, above=where))
+        if inquiry.explained(wired, inquiry.forward):
+            return wired
+    return network
 
 
 def _without_one_array(asker: Asker, cell: str, generic: Sequence[Response]) -> Iterator[Network]:

@@ -15,6 +15,11 @@ from harness.space.parts import ORDERS
 
 PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
 PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
+ENDS: Final = {
+    f"{letter}_{name}": f"the last {letter} of {words}"
+    for letter in ("h", "c")
+    for name, words in (("below", "the layer below"), ("beside", "the forward direction"))
+}  # what states may start at, in words
 
 
 class Difference(NamedTuple):
@@ -103,7 +108,7 @@ def _is_overwritten(model: GatedModel, name: str) -> bool:
 
 
 def _start(name: str) -> str:
-    return "0 * hx" if name == "zero" else name
+    return {"zero": "0 * hx"}.get(name, f"{name}[T-1]" if name in ENDS else name)
 
 
 def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
@@ -227,13 +232,18 @@ def _starts(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
     if model.starts == right.starts[::-1] and len(right.starts) > 1:
         yield Difference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set("starts", right))
         return
+    for of in ("below", "beside"):
+        if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{of}" for letter in letters_of(model)):
+            said = f"starts at the last states{ENDS[f'h_{of}'].removeprefix('the last h')}, not at hx and cx"
+            yield Difference("start", said, _set("starts", right))
+            return
     for k, (own, other) in enumerate(zip(model.starts, right.starts, strict=True)):
         if own != other:
             letter = letters_of(model)[k]
             said = (
                 f"ignores {other}: {letter} starts at zeros"
                 if own == "zero"
-                else f"starts {letter} at {own}, not {other}"
+                else f"starts {letter} at {ENDS.get(own, own)}, not {other}"
             )
             yield Difference("start", said, partial(_at, name="starts", k=k, value=other))
 

@@ -77,7 +77,7 @@ class GatedModel(LayerModel):
     limit: float = 0.0  # the largest modulus of the state that is kept from step to step, if that is limited
     read: Activation = TANH
     mix: Polynomial = ()  # h'
-    starts: tuple[str, ...] = ("hx",)  # what the states start at
+    starts: tuple[str, ...] = ("hx",)  # what the states start at; ``h_below`` is the last h of the layer below
     carried: tuple[str, ...] = ("h'",)  # what the next step reads as its states
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
     arranged: tuple[str, ...] = ()  # the parameters whose rows are read unit by unit, with all gates of each
@@ -250,8 +250,10 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     H = blocks[0][0].shape[0]
     P = H if f.W_hr is None else f.W_hr.shape[0]
     given = dict(zip(("hx", "cx")[: len(letters)], (f.hx[:, :P], f.hx[:, P : P + H]), strict=False))
+    others = {"below": f.below, "beside": f.beside}
+    ended = {f"{s}_{of}": other.ends[s] for of, other in others.items() if other is not None for s in letters}
     states = {
-        letter: given.get(name, own_start * 0.0)
+        letter: (given | ended).get(name, own_start * (name != "zero"))
         for letter, name, own_start in zip(letters, model.starts, given.values(), strict=True)
     }
     back = dict(model.back)
@@ -277,6 +279,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
         found.append(joined([*output, *new[1:]]))
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
+    f.ends = states
     return found
 
 

@@ -9,7 +9,7 @@ every number of fresh cases within the error that roundings can make.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.ask import LONG, Asker, Response
 from harness.diagnosis.identify.fit import accuracy
-from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.inquiry import (
     SHORT,
     SQUARE,
@@ -309,21 +308,22 @@ def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[
     return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
 
 
-def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[Response]]:
+Elsewhere = Callable[[Network, WiringInquiry], Network]  # finds the steps of other layers, or of another direction
+
+
+def seen_in(
+    asker: Asker, view: View, network: Network, elsewhere: Elsewhere | None = None
+) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
-    before = network
-    layered = view.name in ("layers", "directions") and not isinstance(network.first, GatedModel)
-
-    def summed(network: Network) -> Network:
-        place = (1, 0) if view.name == "layers" else (0, 1)
-        stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
-        return _summed(asker, network, place, list(fresh_answers(asker, **stack)))
+    before, of = network, elsewhere or partial(_summed_elsewhere, asker)
+    layered = view.name in ("layers", "directions")
 
     if not inquiry.explained(network, inquiry.forward):
         found = inquiry.forth(network, 1)
         if found is None and layered:
-            found = one if inquiry.explained(one := summed(network), inquiry.forward) else inquiry.forth(one)
+            one = of(network, inquiry)
+            found = one if inquiry.explained(one, inquiry.forward) else inquiry.forth(one)
         found = found or inquiry.forth(network)
         if found is None:
             return network, []
@@ -335,9 +335,15 @@ def seen_in(asker: Asker, view: View, network: Network) -> tuple[Network, list[R
         return back, both
     # what a wiring explains on the way forward may be a sum that explains the way back, too
     for start in ([network] if before is network else [network, before]) if layered else ():
-        if inquiry.explained(one := summed(start), both):
+        if inquiry.explained(one := of(start, inquiry), both):
             return one, both
     return network, inquiry.forward
+
+
+def _summed_elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:
+    place = (1, 0) if inquiry.view.name == "layers" else (0, 1)
+    stack: dict[str, Any] = {"num_layers": 2} if place[0] else {"bidirectional": True}
+    return _summed(asker, network, place, list(fresh_answers(asker, **stack)))
 
 
 def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response]) -> Network:

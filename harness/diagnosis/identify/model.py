@@ -238,7 +238,7 @@ class Network:
         reverse = self.reverse if WHERE[self.wiring.turned](at, sizes) else None
         if above is None or reverse is None:
             return above or reverse or self.first
-        names = [one.name for one in fields(LayerModel) if getattr(reverse, one.name) != getattr(self.first, one.name)]
+        names = [one.name for one in fields(self.first) if getattr(reverse, one.name) != getattr(self.first, one.name)]
         return replace(above, **{name: getattr(reverse, name) for name in names})
 
     def map(self, change: Callable[[LayerModel], LayerModel]) -> Network:

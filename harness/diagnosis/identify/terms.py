@@ -7,7 +7,7 @@ it is written, and nothing about mistakes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -118,6 +118,7 @@ class Flow:
         self.left: set[int] = set()  # the steps that are not computed
         self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
         self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
+        self.ends: Mapping[str, Any] = {}  # the states after the last step, of a layer with gates
 
     @property
     def square(self) -> bool:
