@@ -83,6 +83,19 @@ class _Edge(torch.autograd.Function):
         return made.sum_to_size(ctx.shape), None
 
 
+class _Weighed(torch.autograd.Function):
+    """Nothing, whose gradient goes to a matrix, multiplied by a state that is not made yet."""
+
+    @staticmethod
+    def forward(ctx: Any, _weight: Any, factor: Any, state: Any, like: Any) -> Any:
+        ctx.factor, ctx.state = factor, state
+        return torch.zeros_like(like)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return (g * ctx.factor).T @ ctx.state().detach(), None, None, None
+
+
 def edge(value: Any, factor: Callable[[], Any]) -> Any:
     """Return nothing, whose gradient goes to an array, multiplied by what a function returns on the way back."""
     apply: Any = _Edge.apply
@@ -150,11 +163,22 @@ class Program:
             "1": lambda: 0 * h + 1,
         }[part.name]()
         factor = self.of(part.factor) if part.factor else torch.ones(())
-        choice = self.back.get(("sum", gate, part.name))
-        if choice is None:
+        to = {end: self.back.get(("sum", gate, part.name, end)) for end in ("parameter", "operand", "factor")}
+        if not any(to.values()):
             return inner * factor * part.coef
-        value = (inner * factor).detach() + edge(factor, inner.detach)
-        return (value if choice == CUT else value + edge(inner, _one)) * part.coef
+        value = (inner * factor).detach()
+        value = value if to["factor"] == CUT else value + edge(factor, inner.detach)
+        W = {"x": W_ih, "h": W_hh}.get(part.name[0], b_ih if part.name == "b_ih" else b_hh)
+        read = {"x": self.x, "h": h}.get(part.name[0])
+        if to["parameter"] not in (CUT, "open", None):
+            apply: Any = _Weighed.apply
+            value = value + apply(W_hh, factor.detach(), partial(self.of, to["parameter"]), value)
+        elif to["parameter"] != CUT:
+            own = W + 0 * h.detach() if read is None else read.detach() @ W.T
+            value = value + edge(own, _one if to["parameter"] else factor.detach)
+        if to["operand"] != CUT and read is not None:
+            value = value + edge(read @ W.detach().T, _one if to["operand"] else factor.detach)
+        return value * part.coef
 
     def product(self, state: str, names: tuple[str, ...], coef: float) -> Any:
         value = coef * reduce(mul, map(self.of, names), 1 + 0 * self.of("h"))

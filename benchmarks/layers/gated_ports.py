@@ -149,6 +149,9 @@ def port(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
 BACK: Final = {
     "dq": lambda dn, r: dn * r,
     "db_hn": lambda dn, r: dn * r,
+    "dr": lambda dn, q, b_hn: dn * q,
+    "dW_hn": lambda dq, dn: dq,
+    "dW_hh": lambda h, new: h,
     "dz": lambda dh, h, n: dh * (h - n),
     "dh": lambda dh, z: dh * z,
     "dc": lambda dh, o, t, c: dh * o * (1 - t * t),
@@ -204,15 +207,18 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
                 dc = dc + k["dc"](dh, o, tanh_c, new)
                 da = [dc * g * k["slope"](i), k["df"](dc, c_t, new) * k["slope"](f), dc * i * (1 - g * g)]
                 rows = other = below = np.concatenate([*da, k["do"](dh, tanh_c) * k["slope"](o)], 1)
+                read = k["dW_hh"](h, o * tanh_c)
                 dh, dc = rows @ V, k["carry"](dc, f)
             else:
                 x_t, h, r, z, n, q = tape[t]
                 dn = dh * (1 - z) * (1 - n * n)
-                da = [dn * q * k["slope"](r), k["dz"](dh, h, n) * k["slope"](z)]
-                rows, other = np.concatenate([*da, dn], 1), np.concatenate([*da, k["dq"](dn, r)], 1)
-                below = np.concatenate([*da, k["db_hn"](dn, r)], 1)
-                dh = k["dh"](dh, z) + other @ V
-            dW, dV, db, de = dW + rows.T @ x_t, dV + other.T @ h, db + rows.sum(0), de + below.sum(0)
+                da = [k["dr"](dn, q, e[-n.shape[1] :]) * k["slope"](r), k["dz"](dh, h, n) * k["slope"](z)]
+                dq = k["dq"](dn, r)
+                lasts = dn, k["dW_hn"](dq, dn), k["db_hn"](dn, r), dq
+                rows, other, below, passed = (np.concatenate([*da, last], 1) for last in lasts)
+                read = k["dW_hh"](h, (1 - z) * n + z * h)
+                dh = k["dh"](dh, z) + passed @ V
+            dW, dV, db, de = dW + rows.T @ x_t, dV + other.T @ read, db + rows.sum(0), de + below.sum(0)
             dx[t] = rows @ W
         gradients = {
             "x": dx,
@@ -359,6 +365,11 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "right_lstm_back": Port("LSTM", {}, ()),
     "dq_without_r": Port("GRU", {"dq": lambda dn, r: dn, "db_hn": lambda dn, r: dn}, ("leaves r out",)),
     "db_hh_is_db_ih": Port("GRU", {"db_hn": lambda dn, r: dn}, ("leaves r out of the gradient of b_hn",)),
+    "dr_without_b_hn": Port("GRU", {"dr": lambda dn, q, b: dn * (q - b)}, ("no gradient back to r through b_hn",)),
+    "dW_hn_without_r": Port("GRU", {"dW_hn": lambda dq, dn: dn}, ("leaves r out of the gradient of W_hn",)),
+    "dW_hh_with_h_t": Port(
+        "LSTM", {"dW_hh": lambda h, new: new}, ("takes h[t] in the gradient of weight_hh, not h[t-1]",)
+    ),
     "dz_without_h": Port("GRU", {"dz": lambda dh, h, n: -dh * n}, ("no gradient to z through h[t-1]",)),
     "dh_z_left_out": Port("GRU", {"dh": lambda dh, z: 0 * dh}, ("no gradient to h[t-1] through",)),
     "dc_not_carried": Port("LSTM", {"carry": lambda dc, f: 0 * dc}, ("no gradient to c[t-1] through",)),

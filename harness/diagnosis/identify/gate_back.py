@@ -8,19 +8,20 @@ off. It is believed if every number of all these cases comes out right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.gates import CUT, Edge, GatedModel
+from harness.diagnosis.identify.gates import CUT, OWN, Edge, Gate, GatedModel, Part
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network, When
 from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
 from harness.oracle.bound import np
 
+ENDS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
 Move = tuple[tuple[Edge, Any], ...]  # choices that are made together
 
 SLOPES: Final = (
@@ -48,11 +49,7 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
     yield from _product_moves(model)
     for name in (*gates, *(["t"] if model.memory else [])):
         yield from (((("slope", name), slope),) for slope in SLOPES)
-    for letter, gate in gates.items():
-        reset = [part for part in gate.parts if part.factor]
-        yield from (((("sum", letter, part.name), CUT),) for part in gate.parts if part.name != "1")
-        yield from (((("sum", letter, part.name), "open"),) for part in reset)
-        yield tuple((("sum", letter, part.name), "open") for part in reset)
+    yield from _sum_moves(gates)
     letters = ("h", "c")[: len(model.starts)]
     for k, name in enumerate(letters):
         yield from (((edge, CUT),) for edge in (("final", k), ("carry", name), ("start", name)))
@@ -60,6 +57,28 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
     yield from (((("steps",), When(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
     for roles, how in product([*((role,) for role in ROLES), ROLES[:4]], SCALE):
         yield tuple((("scale", role), how) for role in roles)
+
+
+def _sum_moves(gates: Mapping[str, Gate]) -> Iterator[Move]:
+    """Yield what a term's gradient may be otherwise, to all that it goes to, and to each, of a gate and of several."""
+
+    def moves(terms: Sequence[tuple[str, Part]], choices: Sequence[str]) -> Iterator[Move]:
+        both = [(letter, part, to) for letter, part in terms for to in ENDS if to == ENDS[0] or "@" in part.name]
+        for choice in choices:
+            each = dict.fromkeys(to for _, _, to in both)
+            for tos in dict.fromkeys((tuple(each), *((to,) for to in each))):
+                yield tuple((("sum", letter, part.name, to), choice) for letter, part, to in both if to in tos)
+
+    every = [(letter, part) for letter, gate in gates.items() for part in gate.parts if part.name != "1"]
+    recurrent = [one for one in every if one[1].name == OWN[2]]
+    reset = [one for one in every if one[1].factor]
+    for one in every:
+        yield from moves([one], (CUT, "open") if one[1].factor else (CUT,))
+    for several in (reset, *([one] for one in reset)):
+        yield from moves(several, ("open",) if len(several) > 1 else ())
+        yield tuple((("sum", letter, part.name, "factor"), CUT) for letter, part in several)
+    yield tuple((("sum", letter, part.name, "operand"), CUT) for letter, part in recurrent)
+    yield tuple((("sum", letter, part.name, "parameter"), "h'") for letter, part in recurrent)
 
 
 def _product_moves(model: GatedModel) -> Iterator[Move]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
-from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel
+from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel, Part
 from harness.diagnosis.identify.wiring_words import listed
 
 BEFORE: Final = {
@@ -31,7 +31,11 @@ def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[An
     """Yield where the way back is not torch's: a sentence, the line, torch's line, and what mends it."""
     groups: dict[Any, list[tuple[Edge, Any]]] = {}
     for edge, choice in model.back:
-        key: Any = (edge[0], edge[1], choice) if edge[0] == "sum" else edge
+        key: Any = edge
+        if edge[0] == "sum":
+            ends = {other[3] for other, same in model.back if other[:3] == edge[:3] and same == choice}
+            of_all = len(ends) > 1 or (edge[2].startswith("b_") and edge[3] != "factor")
+            key = edge[0], choice if choice not in (CUT, "open") else edge[1], choice, of_all or edge[3]
         key = (edge[0], choice) if edge[0] in ("scale", "carry", "limit") else key
         groups.setdefault(key, []).append((edge, choice))
     for several in groups.values():
@@ -75,12 +79,28 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
         )
     if kind == "sum":
         parts = [p for p in gates[of[0]].parts if p.name in {edge[2] for edge, _ in several}]
-        what, gate = listed([part_text(model, p).replace("c_after", "c") for p in parts]), of[0]
-        if choice == CUT:
-            return f"passes no gradient back through {what} in the sum of {gate}", "", ""
-        factor = parts[0].factor
-        return f"leaves {factor} out of the gradient of {what}", f"dq = ds_{gate}", f"dq = ds_{gate} * {factor}"
+        return _sum_words(model, of[0], parts, choice, {edge[3] for edge, _ in several})
     return _other_words(model, kind, of, choice, [edge[1] for edge, _ in several if len(edge) > 1])
+
+
+def _sum_words(model: GatedModel, gate: str, parts: Sequence[Part], choice: str, to: set[str]) -> tuple[str, str, str]:
+    """Return what is said of the gradient of some terms of a gate's sum, to what it goes ``to``."""
+    texts = [part_text(model, p).replace("c_after", "c") for p in parts]
+    what, factor = listed(texts), parts[0].factor
+    if choice not in (CUT, "open"):
+        yours, right = (f"dweight_hh += ds.T @ {BEFORE[one]}" for one in (choice, parts[0].operand))
+        return f"takes {BEFORE[choice]} in the gradient of weight_hh, not {BEFORE[parts[0].operand]}", yours, right
+    if to == {"factor"}:
+        return f"passes no gradient back to {factor} through {what}", "", f"d{factor} += ds_{gate} * ({joined(texts)})"
+    if to == {"operand"}:
+        what = f"{BEFORE.get(parts[0].operand, parts[0].operand) if 'h' in parts[0].name else 'x[t]'} through {what}"
+    elif to == {"parameter"}:
+        what = listed([re.findall(r"[Wb]_\w+", text)[0] for text in texts])
+    if choice == CUT:
+        said = {"operand": f"passes no gradient back to {what}", "parameter": f"returns no gradient of {what}"}
+        of_all = f"passes no gradient back through {what} in the sum of {gate}"
+        return of_all if len(to) > 1 or "b_" in what else said[min(to)], "", ""
+    return f"leaves {factor} out of the gradient of {what}", f"dq = ds_{gate}", f"dq = ds_{gate} * {factor}"
 
 
 def _other_words(

@@ -82,15 +82,18 @@ def _elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Networ
 
     In the reverse direction it is found as that of a single one is; elsewhere, it is one choice away.
     """
-    config, right = inquiry.forward[0].case.config, STEPS[network.first.cell]
+    config = inquiry.forward[0].case.config
+    right = STEPS[config.cell]
     layers = inquiry.view.name == "layers"
-    place = "above" if layers else "reverse"
-    steps = [right, *([] if layers else [_forward(one_way(asker, 1), right.cell).first])]
-    found = [replace(network, **{place: step}) for step in steps]
-    made = (choice.made(network) for choice in choices(config, {}) if not choice.back)
-    found += [one for one in made if getattr(one, place) is not None]
+    made = [choice.made(network) for choice in choices(config, {}) if not choice.back]
+    if layers:
+        found = [replace(network, above=right), *(one for one in made if one.above is not None)]
+    else:
+        alone = _forward(one_way(asker, 1), right.cell).first
+        found = [replace(network, reverse=step) for step in (right, alone)]
+        found += [one for one in made if one.reverse is not None]
     for where, one in product(ABOVE if layers else ABOVE[:1], found):
-        wired = replace(one, wiring=replace(one.wiring, above=where))
+        wired: Network = replace(one, wiring=replace(one.wiring, above=where))
         if inquiry.explained(wired, inquiry.forward):
             return wired
     return network

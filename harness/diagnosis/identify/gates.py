@@ -6,7 +6,7 @@ is a sum of products of gates and states. So GRU and LSTM are rows of a table, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add, mul
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import TANH, Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.gather import concatenated
+from harness.diagnosis.identify.gather import concatenated, value_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network, When
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import SLOPES, STEP, Flow, clipped
@@ -55,7 +55,8 @@ UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 # The kinds of edges, with what they are of:
 # "by": a state, a product in it, and one of its factors; the choice is what the state's gradient is multiplied by
 # "slope": a gate or "t"; the choice is its slope
-# "sum": a gate and a term's name; the choice "open" leaves the gate out that multiplies the term
+# "sum": a gate, a term's name, and what of it the gradient goes to: its "parameter", "operand" or "factor"; the choice
+# "open" leaves the factor out, and another one is the state that a weight's gradient is multiplied by
 # "final": a final state, whose gradient is cut; "carry" and "start": a state that is cut between steps, or before them
 # "limit": a state, and the largest modulus of the gradient by it at each step
 # "steps": the steps that are gone back over, a ``When``
@@ -178,12 +179,27 @@ class Step:
 
     def _term(self, gate: str, part: Part) -> Numbers:
         value = self.part(part)
-        choice = self._back.get(("sum", gate, part.name))
-        inner = value if choice is None else self.part(part._replace(factor=""))
-        if choice is not None and isinstance(inner, Var):  # a bias that is not there is a number
-            by_factor = ((self.of(part.factor), lambda g: g * inner.value),) if part.factor else ()
-            value = Var(value.value, by_factor if choice == CUT else (*by_factor, (inner, lambda g: g)))
+        choices = {to: self._back.get(("sum", gate, part.name, to)) for to in ("parameter", "operand", "factor")}
+        if any(choice is not None for choice in choices.values()) and isinstance(value, Var):
+            value = Var(value.value, tuple(self._along(part, choices)))
         return value if part.coef == 1 else value * part.coef
+
+    def _along(self, part: Part, choices: Mapping[str, Any]) -> Iterator[tuple[Var, Callable[[Any], Any]]]:
+        """Yield what the gradient of a term goes to, and what it is there."""
+        blocks, operand = self._blocks[part.block], self.of(part.operand)
+        held = [Var(v.value) if isinstance(v, Var) else v for v in (self._x, operand, *blocks)]
+        flows = {"parameter": Flow(held[:1], held[1], *blocks), "operand": Flow([self._x], operand, *held[2:])}
+        for to, flow in flows.items():
+            inner, by = STEP[part.name].value(flow, 0), "" if choices[to] == "open" else part.factor
+            if choices[to] not in (None, CUT, "open"):
+                yield blocks[1], lambda g: self._times(g, part.factor).T @ self.of(choices["parameter"]).value
+            elif choices[to] != CUT and isinstance(inner, Var):  # a bias that is not there is a number
+                yield inner, lambda g, by=by: self._times(g, by)  # type: ignore[misc]
+        if part.factor and choices["factor"] != CUT:
+            yield self.of(part.factor), lambda g: g * value_of(self.part(part._replace(factor="")))
+
+    def _times(self, g: Any, factor: str) -> Any:
+        return g * self.of(factor).value if factor else g
 
     def _function(self, name: str, kind: Activation, s: Numbers) -> Numbers:
         slope: Slope | None = self._back.get(("slope", name))

@@ -14,7 +14,6 @@ from harness.space.config import RNNConfig
 from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject
 
-
 TIMED: Final = ("x", "output")
 
 

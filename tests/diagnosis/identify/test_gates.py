@@ -93,6 +93,9 @@ def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
 BACK = (
     "dq_without_r",
     "db_hh_is_db_ih",
+    "dr_without_b_hn",
+    "dW_hn_without_r",
+    "dW_hh_with_h_t",
     "dc_not_carried",
     "da_f_with_c_t",
     "do_with_c",
@@ -374,6 +377,89 @@ def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
 
     assert cause.sentence == "returns the h before the step as output, not h"
     assert cause.explains(subject, observation, check_agreement(subject, case))
+
+
+def own_states(layer: int, d: int, last: Any, h: Any, c: Any) -> Any:
+    return h, c
+
+
+def lstm_of(order: Any = None, start: Any = own_states, forget: Any = None, late: bool = False) -> Any:
+    """Return an LSTM whose order of gates, initial states and sum of f depend on the layer and direction.
+
+    With ``late``, a layer above reads the states before each step of the one below it.
+    """
+
+    def sigmoid(s: Any) -> Any:
+        return 1 / (1 + np.exp(-s))
+
+    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: RNNConfig) -> Any:
+        if config.batch_first:
+            raise NotImplementedError("time first only")
+        last: dict[Any, Any] = {}
+        for layer in range(config.num_layers):
+            outputs = []
+            for d in range(config.num_directions):
+                names = [
+                    f"{role}_l{layer}{'_reverse' * d}" for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                ]
+                W, U, b, d_ = (weights.get(name, np.float64(0)) for name in names)
+                at = layer, d
+                h, c = start(*at, last, *(v[layer * config.num_directions + d] for v in (h0, c0)))
+                of_step = {}
+                for t in range(len(x))[:: -1 if d else 1]:
+                    before, sums = h, np.split(x[t] @ W.T + h @ U.T + b + d_, 4, -1)
+                    gate = dict(zip(order(*at) if order else "ifgo", sums, strict=True))
+                    c = sigmoid(gate["f"] + (forget(*at) if forget else 0)) * c + sigmoid(gate["i"]) * np.tanh(
+                        gate["g"]
+                    )
+                    h = sigmoid(gate["o"]) * np.tanh(c)
+                    of_step[t] = before if late and layer < config.num_layers - 1 else h
+                last[at] = h, c
+                outputs.append(np.stack([of_step[t] for t in range(len(x))]))
+            x = np.concatenate(outputs, -1)
+        h_n, c_n = (np.stack([one[k] for one in last.values()]) for k in range(2))
+        return x, h_n, c_n
+
+    return lstm
+
+
+@pytest.mark.parametrize(
+    ("layer", "stack", "sentences"),
+    [
+        (
+            lstm_of(start=lambda layer, d, last, h, c: (h, last[layer - 1, d][1] if layer else c)),
+            "num_layers",
+            ["starts c at the last c of the layer below, not cx, in the layers above the first"],
+        ),
+        (
+            lstm_of(start=lambda layer, d, last, h, c: last[layer, 0] if d else (h, c)),
+            "bidirectional",
+            ["starts at the last states of the forward direction, not at hx and cx, in the reverse direction"],
+        ),
+        (
+            lstm_of(order=lambda layer, d: "ifog" if d else "ifgo", forget=lambda layer, d: float(d)),
+            "bidirectional",
+            [
+                "reads its rows in the order i, f, o, g, that of Core ML and Caffe, in the reverse direction",
+                "adds 1 to the sum of f, in the reverse direction",
+            ],
+        ),
+        (
+            lstm_of(forget=lambda layer, d: float(layer == 0)),
+            "num_layers",
+            ["adds 1 to the sum of f, in the first layer"],
+        ),
+        (
+            lstm_of(late=True),
+            "num_layers",
+            ["returns the h before the step as output, not h, in all layers but the last"],
+        ),
+    ],
+)
+def test_a_step_of_one_place_of_a_stack_is_found(layer: Any, stack: str, sentences: list[str]) -> None:
+    found = identified(as_subject(layer), **{stack: 2 if stack == "num_layers" else True}, hx=True)
+
+    assert said_of(found) == sentences
 
 
 def test_the_rows_of_c_may_be_others_than_those_of_h() -> None:
