@@ -205,9 +205,9 @@ def check(
         if file is not None:
             require_path(name, file)
     subject = as_subject(subject)
-    contract = subject.capabilities.contract if contract is None else contract
+    held, strict = subject.capabilities.held_to(contract)
     fixed = None if weights is None else load_weights(os.fspath(weights))
-    scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, contract)
+    scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, held)
     own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), WRITTEN), str(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
@@ -215,7 +215,7 @@ def check(
         done = run_pipeline(
             subject,
             scope,
-            Options(cases, seconds, seed, contract, tolerance, tuple(own), weights=fixed),
+            Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, strict=strict),
             folder=findings,
             warn=lambda said: warnings.warn(said, stacklevel=3),
             progress=progress,

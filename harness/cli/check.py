@@ -416,8 +416,8 @@ def _target(
     from harness.cli.here import Target
     from harness.search.preparation import asked_scope
 
-    held = contract or subject.capabilities.contract
-    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held))
+    held, strict = subject.capabilities.held_to(contract)
+    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held, strict=strict))
 
 
 def _require_compatible(given: _Given) -> None:

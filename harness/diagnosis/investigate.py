@@ -28,6 +28,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
+from harness.diagnosis.dropped import Dropped, dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import changed, wider
@@ -264,7 +265,7 @@ class Investigation:
         observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
-            if isinstance(found.cause, Stale):
+            if isinstance(found.cause, (Stale, Dropped)):
                 self._deterministic = found.cause.pins
             if isinstance(found.cause, Accumulated):
                 self._hidden = frozenset(found.cause.roles)
@@ -480,6 +481,7 @@ CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, special_of, roundings_of)
 CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
     unwritten_of,
+    dropped_in_evaluation,
     stale_in_fresh_processes,
     accumulated_of,
 )

@@ -43,17 +43,19 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     """Return a line for each wrong way to answer a malformed call: the number of kinds of calls and their names."""
     lines = [
         Padding(Text(f"{lapse} ({len(rules)}): {_some(rules, LINE - len(lapse))}"), (0, 0, 0, 2))
-        for lapse, rules in by_lapse(refusals).items()
+        for lapse, rules in by_lapse(refusals.findings).items()
     ]
     lines += [Padding(Text(f"run it: python {shlex.quote(refusals.script)}"), (0, 0, 0, 2))] if refusals.script else []
-    lines.append(Padding(Text("--contract port asks for no refusals"), (0, 0, 0, 2)))
-    return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
+    asks = "--contract port asks for no refusals" if refusals.strict else "with --contract kernel, it disagrees"
+    lines.append(Padding(Text(asks), (0, 0, 0, 2)))
+    style = "bold red" if refusals.failures else "bold"
+    return Group("", Text("Malformed calls that are not refused as they must be, by kind:", style), *lines)
 
 
-def by_lapse(refusals: Refusals) -> dict[str, list[str]]:
+def by_lapse(findings: Sequence[Unrefused]) -> dict[str, list[str]]:
     """Return the rules that are broken, by the wrong way to answer a call."""
     names: dict[str, list[str]] = {}
-    for one in refusals.findings:
+    for one in findings:
         names.setdefault(one.lapse.value, []).append(one.rule)
     return names
 

@@ -212,9 +212,8 @@ def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> str:
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and dropout_alone(done, findings):
         parts.append("dropout breaks its law")
     if done.refusals is not None and done.refusals.findings:
-        parts.append(
-            f"{wording.counted(len(done.refusals.findings), 'kind')} of malformed calls not refused as they must be"
-        )
+        kinds = f"{wording.counted(len(done.refusals.findings), 'kind')} of malformed calls"
+        parts.append(f"{kinds} not refused as they must be" if done.refusals.failures else f"does not refuse {kinds}")
     if hunt.missing:
         parts.append(wording.missing_line(hunt.missing))
     if done.verdict is Verdict.UNSUPPORTED:

@@ -1,0 +1,39 @@
+"""Dropout that acts in evaluation is named, and hides no other mistake."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from harness.pipeline import check
+
+
+def always_dropping(of: Any, *, ignores_hx: bool = False) -> Any:
+    """Return a class that drops in either mode."""
+
+    class Dropping(of):  # type: ignore[misc]
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            training: bool = self.training
+            self.training = True
+            found = super().forward(x, None if ignores_hx else hx)
+            self.training = training
+            return found
+
+    return Dropping
+
+
+@pytest.mark.parametrize("cell", ["RNN", "LSTM"])
+def test_dropout_in_evaluation_is_named(cell: str, tmp_path: Any) -> None:
+    subject = always_dropping(getattr(torch.nn, cell))
+
+    found = check(subject, cases=40, findings=str(tmp_path), quiet=True, training=False).summary.findings
+
+    assert [one.cause for one in found] == ["applies dropout in evaluation, too"]
+
+
+def test_it_hides_no_other_mistake(tmp_path: Any) -> None:
+    subject = always_dropping(torch.nn.RNN, ignores_hx=True)
+
+    found = check(subject, cases=100, findings=str(tmp_path), quiet=True, training=False, lengths=None).summary.findings
+
+    assert [one.cause for one in found] == ["ignores hx: it starts at zeros", "applies dropout in evaluation, too"]
