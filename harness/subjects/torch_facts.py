@@ -49,6 +49,15 @@ def is_cell(factory: Callable[..., torch.nn.Module]) -> bool:
     return isinstance(factory, type) and issubclass(factory, torch.nn.RNNCell)
 
 
+def takes(factory: Callable[..., torch.nn.Module], name: str) -> bool:
+    """Return whether a class takes an argument of a name, as far as its signature, or torch's, says so."""
+    try:
+        own = name in inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        own = False
+    return own or FACTS.get(factory, Facts()).own
+
+
 def positions(factory: Callable[..., torch.nn.Module]) -> tuple[str, ...] | None:
     """Return the names of the arguments that a constructor takes by position; ``None`` if its signature hides them."""
     try:

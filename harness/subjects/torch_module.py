@@ -34,7 +34,7 @@ from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_autograd import Graph, accumulated, autocast, frozen, grad_mode, seeded, wrong_derivatives
-from harness.subjects.torch_facts import TORCH, Facts, facts_of, is_cell, positions
+from harness.subjects.torch_facts import TORCH, Facts, facts_of, is_cell, positions, takes
 from harness.subjects.torch_preparation import (
     MODULES,
     in_mode,
@@ -122,7 +122,7 @@ class TorchSubject:
                 **self._conventions.narrowed(OFFERS, name),
                 **({"positional": (False,)} if is_cell(factory) else {}),  # whose constructor is another
                 **of_cell(cell),
-                **({"proj_size": PROJECTIONS} if self._facts.own and cell == "LSTM" else {}),
+                **({"proj_size": PROJECTIONS} if cell == "LSTM" and takes(factory, "proj_size") else {}),
                 "masks": self._facts.draws_masks,
             },
             arithmetic=TORCH if self._facts.own else {},

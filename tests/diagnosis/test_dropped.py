@@ -13,7 +13,7 @@ def always_dropping(of: Any, *, ignores_hx: bool = False) -> Any:
 
     class Dropping(of):  # type: ignore[misc]
         def forward(self, x: Any, hx: Any = None) -> Any:
-            training: bool = self.training
+            training = bool(self.training)  # type: ignore[has-type]
             self.training = True
             found = super().forward(x, None if ignores_hx else hx)
             self.training = training

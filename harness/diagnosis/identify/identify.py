@@ -335,8 +335,10 @@ def seen_in(
         return back, both
     # what a wiring explains on the way forward may be a sum that explains the way back, too
     for start in ([network] if before is network else [network, before]) if layered else ():
-        if inquiry.explained(one := of(start, inquiry), both):
-            return one, both
+        one = of(start, inquiry)
+        known = one if inquiry.explained(one, both) else inquiry.back(one)
+        if known is not None and inquiry.explained(known, both):
+            return known, both
     return network, inquiry.forward
 
 

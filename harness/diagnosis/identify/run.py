@@ -44,6 +44,7 @@ from harness.diagnosis.identify.wiring import (
     READ_STEPS,
     ROWS,
     SEQUENCES,
+    STARTED,
     STEPS,
     TIMES,
     WHERE,
@@ -173,8 +174,10 @@ class Run:
     def _start(self, wiring: Wiring, name: str, at: Place, sequences: Ints) -> Ints:
         """Return where the initial state of some sequences lies in hx, or cx."""
         row = (wiring.cx_row if name == "cx" else "") or wiring.hx_row
-        n = SEQUENCES[wiring.way(at[1]).hx_of](self.lengths)[sequences]
-        return self._row_laid_out(wiring, "hx_layout", ROWS[row](at, self.of), n)
+        way = wiring.way(at[1])
+        n = SEQUENCES[way.hx_of](self.lengths)[sequences]
+        index = self._row_laid_out(wiring, "hx_layout", ROWS[row](at, self.of), n)
+        return np.where(STARTED[way.started](self.lengths)[sequences], index, -1)
 
     def _written(self, wiring: Wiring, d: int, groups: list[Group]) -> Ints:
         """Return where each (t, n) of an output lies among the steps of all groups; -1 if no step wrote it."""

@@ -135,6 +135,17 @@ SEQUENCES: Final[dict[str, Callable[[Ints], Ints]]] = {
 }
 
 
+# The sequences that start from hx; others start at zeros.
+STARTED: Final[dict[str, Callable[[Ints], Any]]] = {
+    "True": lambda lengths: np.full(len(lengths), True),
+    "lengths[n] == max(lengths)": lambda lengths: lengths == lengths.max(initial=0),
+    "lengths[n] < max(lengths)": lambda lengths: lengths < lengths.max(initial=0),
+    "n == 0": lambda lengths: np.arange(len(lengths)) == 0,
+    "n > 0": lambda lengths: np.arange(len(lengths)) > 0,
+    "False": lambda lengths: np.full(len(lengths), False),
+}
+
+
 def _at(lengths: Ints, which: Callable[[Ints], Any]) -> Ints:
     return np.where(which(np.arange(len(lengths))), lengths, 0)
 
@@ -286,6 +297,7 @@ class Pass:
     final: str = ""
     x_of: str = "n"  # the sequence of x that a sequence reads
     hx_of: str = "n"
+    started: str = "True"  # the sequences that start from hx
     output_of: str = "n"  # the sequence that is returned as the n-th of the output
     h_n_of: str = "n"
 

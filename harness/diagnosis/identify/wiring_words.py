@@ -196,6 +196,15 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
         }.get(choice, f"returns {sequence} as sequence n of {what}")
         result = {"output": "output[:, n]", "h_n": "h_n[:, n]"}[what.split(" and ")[0]]
         return said, f"{result} = result_of({choice})", f"{result} = result_of(n)"
+    if "started" in names:
+        which = {
+            "lengths[n] == max(lengths)": "the longest sequences",
+            "lengths[n] < max(lengths)": "all but the longest sequences",
+            "n == 0": "the first sequence",
+            "n > 0": "all but the first sequence",
+        }.get(choice)
+        said = f"starts {which} from hx, and the others at zeros" if which else "ignores hx: it starts at zeros"
+        return said, f"h = hx[l * D + d, n] if {choice} else 0", "h = hx[l * D + d, n]"
     if "hx_of" in names:
         said = {
             "np.argsort(order)[n]": (
