@@ -66,6 +66,8 @@ _NEIGHBOURS: Final = {
 RATE: Final = "dropout's rate"  # the rule that a share of the elements is kept
 NOTHING: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
 
+PLAIN: Final = (2, "relu", False, None, None)  # of a net that shows where else is dropped
+
 Masks = NDArray[np.bool_]
 
 
@@ -170,7 +172,9 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
         seen = Observation(case.plain(), replace(outcome, arrays=arrays), arithmetic_of(subject, case))
         mismatches = mismatches or assess(seen).mismatches
     words = _exact(config, mismatches)
-    if calls:
+    if words and (place := _elsewhere(config, arrays)):  # the rest follows from that
+        words = [f"dropout must act between layers only, not on the {place}: {words[0].partition(': ')[2]}"]
+    elif calls:
         by_chance = _by_chance(config, np.stack(calls), level)
         lost = any(one.startswith(NOTHING) for one in by_chance)  # the rest follows from that
         words = by_chance if lost else words + by_chance
@@ -225,6 +229,19 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
             part = masks[layer - 1][..., features(plain, d)]
             write_steps(part, final_step(plain, d), arrays["h_n"][row] > 0)
     return masks
+
+
+def _elsewhere(config: RNNConfig, arrays: Mapping[str, Array]) -> str:
+    """Return where a subject drops, too, beside between layers, given the results of a net of two relu layers."""
+    if (config.num_layers, config.nonlinearity, config.bidirectional, config.lengths, config.loss) != PLAIN:
+        return ""
+    output, (first, last) = time_major(arrays["output"], config.plain), arrays["h_n"]
+    twice = bool(np.isclose(output.max(initial=0), keep_scale(config) ** 2))
+    if config.hx:
+        after, before = bool((output != output[-1]).any() and (last == 1).all()), False
+    else:
+        after, before = twice and bool((output[-1] < last).any()), twice and bool((first == 0).any())
+    return "input of the first one" if before else "output of the last one" if after and config.training else ""
 
 
 def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:

@@ -29,6 +29,7 @@ from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import ByCheck, Question
 from harness.oracle.compare import Mismatch, Sort
 from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.known import Floats
 from harness.oracle.setting import Setting
 from harness.search.guard import Guarded, Hang
 from harness.space.case import Array, Case
@@ -304,17 +305,38 @@ def _keeps_its_state(observation: Observation, identified: Identification | None
     case, config = observation.case, observation.case.config
     if config.hx or config.drops or observation.config.preparation != "used":
         return False
-    before = earlier_case(config.calls_before[-1].replace(loss=None, lengths=None), one_bias=one_bias)
     seen = forward_part(observation)
-    with np.errstate(all="ignore"):
+    calls = [call.replace(loss=None, lengths=None) for call in config.calls_before]
+    grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
+    for some in (calls[-1:], calls) if len(calls) > 1 else (calls,):  # the call before may have gone on from another
+        values, allowance = _ended(some, observation, identified, one_bias=one_bias)
+        given = {**seen.case.arrays, "hx": values.astype(config.dtype)}
+        started = Case.from_arrays(seen.case.config.replace(hx=True), given)
+        off = float(np.max(allowance, initial=0)) * (1 + float(grown))
+        if _gives(replace(seen, case=started, prefixes=None, rounded=off), identified):
+            return True
+    return False
+
+
+@np.errstate(all="ignore")
+def _ended(
+    calls: Sequence[RNNConfig], observation: Observation, identified: Identification | None, *, one_bias: bool
+) -> tuple[Floats, Floats]:
+    """Return the states with which the last of some calls ends, and their errors, if each goes on from the one before.
+
+    It goes on with as many sequences as it has.
+    """
+    values: Floats = np.zeros((1, 0, 1))
+    allowance = values
+    for call in calls:
+        before = earlier_case(call, one_bias=one_bias)
+        if values.ndim == 3 and values.shape[1] >= call.N and call.batched:
+            given = {**before.arrays, "hx": values[:, : call.N].astype(call.dtype)}
+            before = Case.from_arrays(call.replace(hx=True), given)
         if identified is None:
             ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
             values, allowance = ended.values, ended.allowance
         else:
-            made = run(identified.network, before.plain(), rounding_of(config.plain.dtype))["h_n"]
+            made = run(identified.network, before.plain(), rounding_of(call.plain.dtype))["h_n"]
             values, allowance = values_of(made), error_of(made)
-        grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
-        off = float(np.max(allowance, initial=0)) * (1 + float(grown))
-    given = {**seen.case.arrays, "hx": values.astype(config.dtype)}
-    started = Case.from_arrays(seen.case.config.replace(hx=True), given)
-    return _gives(replace(seen, case=started, prefixes=None, rounded=off), identified)
+    return values, allowance

@@ -263,10 +263,10 @@ class Opposite(Layered):
 
 FAULTS: dict[type[Layered], str] = {
     InEvalMode: r"dropout must do nothing in eval mode: output is [02] at t=\d, n=\d+, unit=\d+, expected 1; in",
-    AfterTheLast: r"dropout must act between layers only: output is [02] at .*, expected 1",
+    AfterTheLast: r"between layers only, not on the output of the last one: output is [02] at .*, expected 1",
     OnTheRecurrence: r"dropout must act between layers only: output is .*, expected 1",
     DropsHn: r"dropout must act between layers only: h_n is [02] at layer=0, .*, expected 1",
-    BeforeTheFirst: r"h_n must hold the states before dropout: h_n is [024] at layer=0.* expected 1",
+    BeforeTheFirst: r"between layers only, not on the input of the first one: output is [04] at .*, expected 2; in",
     VariationalDropout: "independence: the masks of successive time steps agree in 8,192 of 8,192 .*, expected 0.5; in",
     PerSequence: "independence: the masks of neighbouring sequences agree in 8,192 of 8,192 elements .*, expected 0.5;",
     WholeLayersOutput: "independence: the masks of neighbouring units agree in 8,192 of 8,192 elements .* expected 0.5",
