@@ -193,6 +193,27 @@ class DetachesForward(torch.nn.Module):
         return torch.cat(outputs, -1), torch.stack(last)
 
 
+class GoesBackForwards(torch.nn.Module):
+    """Both directions, of which the reverse one gives x its gradient in its own order, and b_hh none."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.forwards = torch.nn.RNNCell(input_size, hidden_size)
+        self.backwards = torch.nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        outputs, last = [], []
+        for d, cell in enumerate((self.forwards, self.backwards)):
+            h, states = hx[d], []
+            for x_t in x.flip(0).detach() + (x - x.detach()) if d else x:
+                b_hh = cell.bias_hh.detach() if d else cell.bias_hh
+                h = torch.tanh(x_t @ cell.weight_ih.T + cell.bias_ih + h @ cell.weight_hh.T + b_hh)
+                states.append(h)
+            outputs.append(torch.stack(states[::-1] if d else states))
+            last.append(h)
+        return torch.cat(outputs, -1), torch.stack(last)
+
+
 @pytest.mark.parametrize(
     ("module", "factors", "sentences"),
     [
@@ -221,6 +242,17 @@ class DetachesForward(torch.nn.Module):
             DetachesForward,
             {"bidirectional": True},
             ["gives x, and the layers below, no gradient from the forward direction"],
+        ),
+        (
+            GoesBackForwards,
+            {"bidirectional": True, "hx": True},
+            [
+                "returns 0 as the gradient by bias_hh, in the reverse direction",
+                (
+                    "reads step k at its own step k, not step steps - 1 - k, in the reverse direction, on the way back "
+                    "alone"
+                ),
+            ],
         ),
     ],
 )
@@ -317,6 +349,34 @@ def test_a_reverse_direction_that_runs_through_padding_may_read_what_is_held_the
     assert found is not None
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == [
         "runs on through the padding of a packed batch to step T, in the reverse direction"
+    ]
+
+
+def starts_the_longest(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
+    """Compute a packed batch whose shorter sequences do not start from h0."""
+    if config.num_layers > 1 or config.bidirectional:
+        raise NotImplementedError("one layer and direction")
+    lengths = [config.T] * config.N if lengths is None else list(lengths)
+    W, U, *b = (weights[name] for name in config.weights)
+    output, h_n = np.zeros((config.T, config.N, config.hidden_size), x.dtype), np.zeros_like(h0)
+    for n, length in enumerate(lengths):
+        h = h0[0, n] if length == max(lengths) else 0 * h0[0, n]
+        for t in range(length):
+            h = np.tanh(x[t, n] @ W.T + h @ U.T + sum(b))
+            output[t, n] = h
+        h_n[0, n] = h
+    return output, h_n
+
+
+def test_sequences_that_do_not_start_from_hx_are_found() -> None:
+    subject = as_subject(starts_the_longest)
+    case = draw(RNNConfig(2, 3, T=4, N=5, hx=True, lengths=(3, 1, 4, 2, 2)), "normal", 1)
+
+    found = identified_of(Observations(subject), scope_of(subject).only(batch_first=False), case)
+
+    assert found is not None
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
+        "starts the longest sequences from hx, and the others at zeros"
     ]
 
 
