@@ -68,6 +68,8 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
     for number, (one, whole) in enumerate(zip(findings, shown_in_full(findings), strict=True), 1):
         if verbose or whole:
             shown.append(finding_report(str(number), complaint_of(one), verbose=verbose))
+    if not verbose and (left := shown_in_full(findings).count(False)):
+        shown += ["", f"{wording.counted(left, 'more finding')}: in the list at the end, and whole with -v"]
     if shown:
         shown.append("")
     facts = list(examination_facts(done, findings, verbose=verbose))
