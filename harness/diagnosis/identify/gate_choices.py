@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from itertools import combinations, permutations, product
 from typing import Any, Final
 
@@ -23,8 +23,8 @@ FACTORS: Final = (2.0, 0.5, -1.0)
 HARD: Final = tuple(Activation("hard sigmoid", parameters) for parameters in ((0.2,), (1 / 6,), (0.25,)))
 PLAIN: Final = ("sigmoid", "tanh", "relu", "identity")
 
-# The parameters whose rows may be in another order together: all, the matrices, the biases, and each.
-GROUPS: Final = (OWN, OWN[::2], OWN[1::2], *((name,) for name in OWN))
+# The parameters whose rows may be others together: all, the matrices, the biases, those of x and of h, and each.
+GROUPS: Final = (OWN, OWN[::2], OWN[1::2], OWN[:2], OWN[2:], *((name,) for name in OWN))
 
 
 def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool, Change]]:
@@ -66,6 +66,9 @@ def _rows(right: GatedModel) -> Iterator[tuple[bool, Change]]:
         if order != tuple(range(len(letters))):
             known = "".join(letters[order.index(k)] for k in range(len(letters))) in ORDERS
             yield from ((known and names == OWN, _ordered(letters, order, names)) for names in GROUPS)
+    for (k, letter), other, names in product(enumerate(letters), range(len(letters)), GROUPS):
+        if other != k:  # one gate alone reads those of another one
+            yield False, _parted_in((letter,), names, block=other)
 
 
 def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str]) -> Change:
@@ -124,6 +127,10 @@ def _with_parts(gate: Gate, of: str, /, **changes: Any) -> Gate:
 
 def _parted(letters: Sequence[str], of: str, /, **changes: Any) -> Change:
     return _changing(letters, lambda gate: _with_parts(gate, of, **changes))
+
+
+def _parted_in(letters: Sequence[str], names: Sequence[str], /, **changes: Any) -> Change:
+    return _changing(letters, lambda gate: reduce(lambda g, of: _with_parts(g, of, **changes), names, gate))
 
 
 def _reset(letters: Sequence[str], names: Sequence[str], factor: str) -> Change:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
@@ -74,7 +74,17 @@ def _forward(asker: Asker, cell: str) -> Network:
     coarse = nearly(right, generic)  # what only rounds more is looked at once
     model = _layer(asker, cell, ways=1 if coarse else 3)
     known = right if model is None else Network(model, derived=True)
-    return known if coarse or _all(known, generic, asker) else next(_without_one_array(asker, cell, generic), known)
+    if coarse or _all(known, generic, asker):
+        return known
+    near = _one_choice_away((known, right)[: 1 + (model is not None)], generic, asker)
+    return next(chain(near, _without_one_array(asker, cell, generic)), known)
+
+
+def _one_choice_away(known: Iterable[Network], generic: Sequence[Response], asker: Asker) -> Iterator[Network]:
+    """Yield networks that give some answers, and differ in one choice from what is known."""
+    config = generic[0].case.config
+    made = (choice.made(one) for one in known for choice in choices(config, {}) if not choice.back)
+    return (one for one in made if _all(one, generic, asker))
 
 
 def _elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:

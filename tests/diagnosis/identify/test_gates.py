@@ -293,6 +293,7 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
             changed("GRU", "zn", 0, coef=0.5),
             "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",
         ),
+        (changed("GRU", "z", 0, block=0), "takes x @ W_ir.T in the sum of z, not x @ W_iz.T"),
         (replace(STEPS["LSTM"], limit=1.0), "clips c to ±1"),
         (replace(STEPS["LSTM"], passes=When("but every", 2)), "cuts the way back every 2 steps"),
     ],
