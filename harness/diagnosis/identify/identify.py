@@ -229,6 +229,8 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
     known = step_known and (not single or holds(network))
+    if not known and (near := _right_but_one_array(asker, generic)) is not None:
+        return near, True, PlaceResult(forward=True)
     if not known:
         network, step_known, first = _otherwise_wired(asker, first, generic)
         known = step_known and holds(network)
@@ -237,6 +239,13 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
         network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
         step_known = step_known or bool(others)
     return network, step_known, first
+
+
+def _right_but_one_array(asker: Asker, generic: Sequence[Response]) -> Network | None:
+    """Return nn.RNN with a transform of one array that is returned, if that is all."""
+    several = ((name, with_transform(asker, Network(), name, generic)) for name in transformable(generic))
+    known = (one for name, one in several if one is not None and one.transforms[name] != Transform())
+    return next((one for one in known if all(explains(one, a, asker.rounding) for a in fresh_answers(asker))), None)
 
 
 def _otherwise_wired(
