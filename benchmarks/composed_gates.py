@@ -207,7 +207,9 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
     for t in range(T):
         cut = {name for name in letters if t and (("carry", name) in back or not model.passes.at(t - 1, T))}
         held |= {name: held[name].detach() for name in cut}
-        step = Program(model, x[t], held, blocks)
+        uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, T)}
+        here = {role: [v.detach() for v in of] if role in uncounted else of for role, of in blocks.items()}
+        step = Program(model, x[t], held, here)
         out, *finals = map(step.of, model.returned)
         new = [step.of(name) for name in model.carried]
         if not reached.at(t, T):

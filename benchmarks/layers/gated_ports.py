@@ -152,6 +152,7 @@ BACK: Final = {
     "dr": lambda dn, q, b_hn: dn * q,
     "dW_hn": lambda dq, dn: dq,
     "dW_hh": lambda h, new: h,
+    "counts": lambda t, T: 1,
     "dz": lambda dh, h, n: dh * (h - n),
     "dh": lambda dh, z: dh * z,
     "dc": lambda dh, o, t, c: dh * o * (1 - t * t),
@@ -218,7 +219,12 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
                 rows, other, below, passed = (np.concatenate([*da, last], 1) for last in lasts)
                 read = k["dW_hh"](h, (1 - z) * n + z * h)
                 dh = k["dh"](dh, z) + passed @ V
-            dW, dV, db, de = dW + rows.T @ x_t, dV + other.T @ read, db + rows.sum(0), de + below.sum(0)
+            dW, dV, db, de = (
+                dW + rows.T @ x_t,
+                dV + k["counts"](t, T) * other.T @ read,
+                db + rows.sum(0),
+                de + below.sum(0),
+            )
             dx[t] = rows @ W
         gradients = {
             "x": dx,
@@ -369,6 +375,11 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "dW_hn_without_r": Port("GRU", {"dW_hn": lambda dq, dn: dn}, ("leaves r out of the gradient of W_hn",)),
     "dW_hh_with_h_t": Port(
         "LSTM", {"dW_hh": lambda h, new: new}, ("takes h[t] in the gradient of weight_hh, not h[t-1]",)
+    ),
+    "dW_hh_without_first": Port(
+        "LSTM",
+        {"counts": lambda t, T: int(t > 0)},
+        ("counts the gradient by weight_hh at all steps but the first one",),
     ),
     "dz_without_h": Port("GRU", {"dz": lambda dh, h, n: -dh * n}, ("no gradient to z through h[t-1]",)),
     "dh_z_left_out": Port("GRU", {"dh": lambda dh, z: 0 * dh}, ("no gradient to h[t-1] through",)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -55,6 +56,8 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
         yield from (((edge, CUT),) for edge in (("final", k), ("carry", name), ("start", name)))
     yield tuple((("carry", name), CUT) for name in letters)
     yield from (((("steps",), When(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
+    for role, kind, k in product(ROLES[:4], ("from", "but last", "first", "last"), (1, 2)):
+        yield ((("counted", role), When(kind, k)),)
     for roles, how in product([*((role,) for role in ROLES), ROLES[:4]], SCALE):
         yield tuple((("scale", role), how) for role in roles)
 
@@ -107,7 +110,20 @@ def find_back(asker: Asker, network: Network) -> Network:
         asked += stage
         network = _search(asker, network, asked)
         network = _cut(asker, network) if k == 0 else network
-    return _limited(asker, network)
+    return _limited(asker, _pruned(asker, network, asked))
+
+
+def _pruned(asker: Asker, network: Network, answers: Sequence[Response]) -> Network:
+    """Return a network without choices that others made needless."""
+    for edge, _ in getattr(network.first, "back", ()):
+        less = network.map(partial(_without, edge=edge))
+        if all(_matched(asker, less, a) == _matched(asker, network, a) for a in answers):
+            network = less
+    return network
+
+
+def _without(model: Any, edge: Edge) -> Any:
+    return replace(model, back=tuple(one for one in model.back if one[0] != edge))
 
 
 def _cut(asker: Asker, network: Network) -> Network:
@@ -146,8 +162,7 @@ def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
     for move in moves_of(model):
         kept = tuple(one for one in model.back if one[0] not in {edge for edge, _ in move})
         yield replace(network, first=replace(model, back=(*kept, *move)))
-    for edge, _ in model.back:
-        yield replace(network, first=replace(model, back=tuple(one for one in model.back if one[0] != edge)))
+    yield from (network.map(partial(_without, edge=edge)) for edge, _ in model.back)
 
 
 def _matched(asker: Asker, network: Network, a: Response) -> int:

@@ -24,6 +24,7 @@ REACHED: Final = {
     "from": "all steps but the first {k}",
     "but last": "all steps but the last {k}",
     "last": "the last {k} steps only",
+    "first": "the first {k} steps only",
 }
 
 
@@ -115,9 +116,11 @@ def _other_words(
     if kind == "start":
         name = STEPS[model.cell].starts[letters_of(model).index(of[0])]
         return f"returns zeros as the gradient of {name}", f"d{name} = 0", f"d{name} = d{of[0]}"
-    if kind == "steps":
+    if kind in ("steps", "counted"):
         some = REACHED[choice.kind].format(k=choice.k).replace("first 1", "first one").replace("last 1", "last one")
-        return f"goes back over {some.replace('one steps', 'step')}", "", "for t in reversed(range(T)):"
+        does = "goes back over" if kind == "steps" else f"counts the gradient by {of[0]} at"
+        loop = "for t in reversed(range(T)):" if kind == "steps" else ""
+        return f"{does} {some.replace('one steps', 'step')}", "", loop
     what = f"the gradient{'s' * (len(every) > 1)} of {listed(every)}"
     if choice == "0":
         return f"returns zeros as {what}", "", ""

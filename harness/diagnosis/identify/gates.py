@@ -6,7 +6,7 @@ is a sum of products of gates and states. So GRU and LSTM are rows of a table, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add, mul
@@ -59,7 +59,7 @@ UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 # "open" leaves the factor out, and another one is the state that a weight's gradient is multiplied by
 # "final": a final state, whose gradient is cut; "carry" and "start": a state that is cut between steps, or before them
 # "limit": a state, and the largest modulus of the gradient by it at each step
-# "steps": the steps that are gone back over, a ``When``
+# "steps": the steps that are gone back over, a ``When``; "counted": a parameter, and those that its gradient is made of
 # "scale": a returned gradient's role, and what it is multiplied by
 
 
@@ -280,7 +280,8 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         if t and not f.passes(t - 1):
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
-        step, before = Step(model, blocks, f.x[t], states), states
+        uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, f.T)}
+        step, before = Step(model, _without(blocks, uncounted), f.x[t], states), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
             for of in (model.returned[:1], model.carried, model.returned[1:])
@@ -297,6 +298,15 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     f.ends = states
     return found
+
+
+def _without(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tuple[Any, ...]]:
+    """Return the rows of each gate, those of some parameters off the tape."""
+
+    def of_role(role: str, v: Any) -> Any:
+        return Var(v.value) if role in roles and isinstance(v, Var) else v
+
+    return [tuple(map(of_role, PARAMETERS, of)) for of in blocks] if roles else blocks
 
 
 def _placed(step: Step, name: str, W_hr: Any) -> Any:

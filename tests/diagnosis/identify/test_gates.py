@@ -96,6 +96,7 @@ BACK = (
     "dr_without_b_hn",
     "dW_hn_without_r",
     "dW_hh_with_h_t",
+    "dW_hh_without_first",
     "dc_not_carried",
     "da_f_with_c_t",
     "do_with_c",
