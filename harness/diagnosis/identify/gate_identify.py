@@ -24,11 +24,13 @@ from harness.diagnosis.identify.inquiry import departing, explains, fresh_answer
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.one_way import one_way
 from harness.diagnosis.identify.run import role_of
+from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 
 STATES: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
+STEPS_WRITTEN: Final = tuple(name for name in WRITTEN if name.startswith("h[") and name not in ("h[t]", "h[t-1]"))
 LARGE: Final = 100.0
 ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may have a step of their own
 
@@ -132,6 +134,8 @@ def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
         inquiry.find_sights()
         if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
             moved, whole = _moved(asker, step)
+            if not whole and (limited := _limited(inquiry, moved)) != moved:  # what is cut off hides where it moves
+                moved, whole = _moved(asker, limited)
             if whole:
                 return _limited(inquiry, moved)
             first = first or moved
@@ -166,18 +170,20 @@ def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
 def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], right: GatedModel) -> GatedModel | None:
     """Return the model that returns what the answers have, each array by itself."""
     names = ("output", *("h_n", "c_n")[: len(model.starts)])
-    found = list(right.returned)
+    found, written = list(right.returned), right.written
     for k, name in enumerate(names):
-        for choice in (right.returned[k], *STATES, *dict(model.gates)):
+        choices_of = [(choice, right.written) for choice in (right.returned[k], *STATES, *dict(model.gates))]
+        choices_of += [(right.returned[k], steps) for steps in STEPS_WRITTEN] if k == 0 else []
+        for choice, steps in choices_of:
             if len(model.starts) == 1 and choice in ("c'", "t", "c", "tanh(c)"):
                 continue
-            found[k] = choice
-            network = Network(replace(model, returned=tuple(found)), derived=True)
+            found[k], written = choice, steps if k == 0 else written
+            network = Network(replace(model, returned=tuple(found), written=written), derived=True)
             if not any(name in departing(network, a, asker.rounding) for a in answers):
                 break
         else:
             return None
-    return replace(model, returned=tuple(found))
+    return replace(model, returned=tuple(found), written=written)
 
 
 def _limited(inquiry: GateInquiry, model: GatedModel) -> GatedModel:

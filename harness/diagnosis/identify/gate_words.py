@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.wiring_words import listed
 from harness.space.parts import ORDERS
 
@@ -66,6 +67,8 @@ def lines(model: GatedModel) -> dict[str, str]:
         found["carried"] = f"    {', '.join(n for n, _ in changed)} = {', '.join(v for _, v in changed)}"
     values = [_value(model, one, new) for one in model.returned]
     found["output"] = f"    output[t] = {values[0]}"
+    if model.written != LayerModel().written:
+        found["written"] = f"output = output[[{model.written[2:-1]} for t in range(T)]]"
     found["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
     return found
 

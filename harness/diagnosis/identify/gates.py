@@ -17,7 +17,7 @@ from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network, When
 from harness.diagnosis.identify.tape import Var
-from harness.diagnosis.identify.terms import SLOPES, STEP, Flow, clipped
+from harness.diagnosis.identify.terms import SLOPES, STEP, WRITTEN, Flow, clipped
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.space.parts import CELLS
@@ -68,8 +68,8 @@ class GatedModel(LayerModel):
     """A layer whose step has gates.
 
     The quantities of a step are its gates by their letters, the states before it ``h`` and ``c``, those after it ``h'``
-    and ``c'``, and ``t``, the function ``read`` of ``c'``. What it has of a ``LayerModel`` are ``passes`` and
-    ``limits``.
+    and ``c'``, and ``t``, the function ``read`` of ``c'``. What it has of a ``LayerModel`` are ``passes``, ``limits``,
+    and of ``written`` what names a step.
     """
 
     cell: str = ""
@@ -260,7 +260,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
 
     With ``own`` states h, each step reads those, as far as they are what it returns.
     """
-    own = own if model.returned[0] == model.carried[0] == "h'" else None
+    own = own if model.returned[0] == model.carried[0] == "h'" and model.written == "h[t]" else None
     letters = ("h", "c")[: len(model.starts)]
     blocks = blocks_of(model, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
     H = blocks[0][0].shape[0]
@@ -295,6 +295,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         states = dict(zip(letters, new, strict=True))
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
         found.append(joined([*output, *new[1:]]))
+    found = [found[WRITTEN[model.written](t, f.T)] for t in range(f.T)]
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     f.ends = states
     return found

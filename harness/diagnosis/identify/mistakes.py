@@ -165,6 +165,8 @@ def _of_gates(model: GatedModel) -> Iterator[Mistake]:
     own, right = gate_lines(model), right_lines(model)
     for line, sentence, mend in (*gate_differences(model), *_passes(model)):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
+    for _, sentence, mend in _returned(model, ""):
+        yield Mistake(sentence, own.get("written", ""), "", mend=mend)
     for sentence, yours, nn, mend in back_differences(model):
         yield Mistake(sentence, yours, nn, mend=mend)
 

@@ -35,6 +35,8 @@ AXIS_MATRICES: Final[dict[str, AxisMatrix]] = {
     "reversed": AxisMatrix("np.flip({0}, {1})", lambda n: np.eye(n)[::-1]),
     "rolled on": AxisMatrix("np.roll({0}, 1, {1})", lambda n: np.roll(np.eye(n), 1, 0)),
     "rolled back": AxisMatrix("np.roll({0}, -1, {1})", lambda n: np.roll(np.eye(n), -1, 0)),
+    "first": AxisMatrix("{0}.take([0], {1}) + 0 * {0}", lambda n: np.eye(n)[[0] * n]),
+    "last": AxisMatrix("{0}.take([-1], {1}) + 0 * {0}", lambda n: np.eye(n)[[-1] * n]),
     "mean": AxisMatrix("{0}.mean({1}, keepdims=True) + 0 * {0}", lambda n: np.full((n, n), 1 / max(1, n))),
     "sum": AxisMatrix("{0}.sum({1}, keepdims=True) + 0 * {0}", lambda n: np.ones((n, n))),
     "centred": AxisMatrix("{0} - {0}.mean({1}, keepdims=True)", lambda n: np.eye(n) - 1 / max(1, n)),
