@@ -4,7 +4,8 @@ nn.RNN is documented to apply dropout, in training, to the outputs of each layer
 becomes zero with probability p, independently and newly in each call, and kept elements are multiplied by 1/(1-p).
 
 A net that shows its masks is a stack of relu layers that pass on what they read (W_ih = 1, W_hh = 0), given x = 1. Its
-output is the product of the masks between its layers, scaled. Two things are checked.
+output is the product of the masks between its layers, scaled. Layers with gates pass on a tanh of it, with W_ih = 1 of
+g, or n, and the other gates held open or closed by their biases. Two things are checked.
 
 *Values.* With the masks that a run showed, everything else is determined: the scale, h_n, which holds states before
 they are dropped, and every gradient. The reference is given these masks, and the run is compared with it. For gradients
@@ -66,7 +67,8 @@ _NEIGHBOURS: Final = {
 RATE: Final = "dropout's rate"  # the rule that a share of the elements is kept
 NOTHING: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
 
-PLAIN: Final = (2, "relu", False, None, None)  # of a net that shows where else is dropped
+PLAIN: Final = (2, False, None, None)  # of a net that shows where else is dropped
+FAR: Final = 800.0  # a sum at which a sigmoid is 1, or 0, in every dtype
 
 Masks = NDArray[np.bool_]
 
@@ -92,8 +94,9 @@ def check_dropout(
         return Result(Verdict.UNSUPPORTED, message="it draws no masks, so its dropout in training is not checked")
     scope = scope or scope_of(subject)
     dtypes = scope.values()["dtype"]
-    nonlinearity = "relu" if scope.allows("nonlinearity", "relu") else "tanh"
-    configs = [config for config in _configs(device, dtypes, nonlinearity) if _is_in(scope, config)]
+    cell = scope.values()["cell"][0]
+    nonlinearity = "relu" if cell == "RNN" and scope.allows("nonlinearity", "relu") else "tanh"
+    configs = [config for config in _configs(device, dtypes, nonlinearity, cell) if _is_in(scope, config)]
     if not any(map(_shows, configs)):
         return Result(Verdict.UNSUPPORTED, message="the scope has no net in which masks show")
     level = FALSE_ALARMS / sum(_tests(config) for config in configs)
@@ -122,7 +125,7 @@ def _is_in(scope: Scope, config: RNNConfig) -> bool:
     return all(scope.allows(name, value) for name, value in factors if name not in {"dropout", "training"})
 
 
-def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu") -> Iterator[RNNConfig]:
+def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cell: str = "RNN") -> Iterator[RNNConfig]:
     """Yield the configs: nets with nothing to drop, then all p and dtypes, then ways of calling, then gradients."""
     base = RNNConfig(
         UNITS + 1,
@@ -135,6 +138,7 @@ def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu") -> 
         dtype=dtypes[0],
         device=device,
         training=True,
+        cell=cell,
     )
     stacked = base.replace(num_layers=3, bidirectional=True)
     for config in (base, stacked):
@@ -198,16 +202,25 @@ def net(config: RNNConfig, seed: tuple[int, int] = (0, 0)) -> Case:
     for layer in range(config.num_layers):
         for d in range(config.num_directions):
             w_ih, w_hh, b_ih, _ = (arrays[name] for name in weight_names(layer, d))
-            if config.hx:
+            read = slice(-UNITS, None) if config.cell == "GRU" else slice(config.gated * 2 * UNITS, None)
+            if not config.hx:
+                w_ih[read][:UNITS] = np.eye(UNITS, w_ih.shape[1], k=d * UNITS if layer else 0)
+            elif not config.gated:
                 w_hh[...] = np.eye(UNITS)
-            else:
-                w_ih[...] = np.eye(UNITS, w_ih.shape[1], k=d * UNITS if layer else 0)
             b_ih[...] = _lift(config) if layer == config.num_layers - 1 else 0
+            if config.gated:
+                b_ih[: len(config.form.gates) * UNITS] += np.repeat(_gates(config), UNITS)
     x = np.ones(config.inputs["x"].shape)
     x[..., -1] = Generator(PCG64(seed)).integers(128, size=x.shape[:-1])  # numbers that every dtype has
     arrays |= {"x": x, **{name: np.ones(spec.shape) for name, spec in config.cotangents.items()}}
-    arrays |= {"hx": np.ones(config.inputs["hx"].shape)} if config.hx else {}
+    arrays |= {name: np.ones(config.inputs[name].shape) for name in config.hidden}
     return Case.from_arrays(config, {name: array.astype(config.dtype) for name, array in arrays.items()})
+
+
+def _gates(config: RNNConfig) -> list[float]:
+    """Return the sums at which gates pass on what is read, or with an initial state that state."""
+    first = -FAR if config.hx else FAR
+    return [first, -first, 0.0, FAR] if config.cell == "LSTM" else [0.0, -first, 0.0]
 
 
 def _lift(config: RNNConfig) -> float:
@@ -233,12 +246,14 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
 
 def _elsewhere(config: RNNConfig, arrays: Mapping[str, Array]) -> str:
     """Return where a subject drops, too, beside between layers, given the results of a net of two relu layers."""
-    if (config.num_layers, config.nonlinearity, config.bidirectional, config.lengths, config.loss) != PLAIN:
+    if (config.num_layers, config.bidirectional, config.lengths, config.loss) != PLAIN:
+        return ""
+    if config.nonlinearity == "tanh" and not config.gated:  # whose states change
         return ""
     output, (first, last) = time_major(arrays["output"], config.plain), arrays["h_n"]
-    twice = bool(np.isclose(output.max(initial=0), keep_scale(config) ** 2))
+    twice = not config.gated and bool(np.isclose(output.max(initial=0), keep_scale(config) ** 2))
     if config.hx:
-        after, before = bool((output != output[-1]).any() and (last == 1).all()), False
+        after, before = bool((output != output[-1]).any() and (last == last[0, 0]).all()), False
     else:
         after, before = twice and bool((output[-1] < last).any()), twice and bool((first == 0).any())
     return "input of the first one" if before else "output of the last one" if after and config.training else ""

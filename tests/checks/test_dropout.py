@@ -496,3 +496,34 @@ def test_it_is_shown_by_nothing_that_the_scope_has_not() -> None:
     assert check_dropout(subject, scope=whole.only(hx=True)).verdict is Verdict.UNSUPPORTED
     assert check_dropout(subject, scope=whole.only(bias=False)).verdict is Verdict.UNSUPPORTED
     assert check_dropout(subject, scope=whole.only(hidden_size=3)).verdict is Verdict.UNSUPPORTED
+
+
+def gated(of: Any, *, last: bool = False, never: bool = False) -> Any:
+    """Return a class with gates that drops its output, too, or nothing."""
+
+    class Gated(of):  # type: ignore[misc]
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            p = float(self.dropout)  # type: ignore[has-type]
+            self.dropout = 0.0 if never else p
+            output, final = super().forward(x, hx)
+            self.dropout = p
+            return drop(output, p, self.training) if last else output, final
+
+    return Gated
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (gated(torch.nn.GRU), ""),
+        (gated(torch.nn.LSTM), ""),
+        (gated(torch.nn.GRU, last=True), "between layers only, not on the output of the last one: output is 2 at"),
+        (gated(torch.nn.LSTM, never=True), "dropout does nothing in training"),
+    ],
+)
+def test_layers_with_gates_are_held_to_the_law(layer: Any, words: str) -> None:
+    subject = as_subject(layer)
+    result = check_dropout(subject, scope=scope_of(subject).only(lengths=None, dtype="float32", batch_first=False))
+
+    assert result.verdict is (Verdict.DISAGREES if words else Verdict.AGREES)
+    assert words in result.message

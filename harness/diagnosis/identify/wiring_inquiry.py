@@ -130,6 +130,7 @@ def _row_moves() -> Iterator[Move]:
     yield from one("h_n_row", ROWS)
     yield from one("hx_row", ROWS)
     yield from one("cx_row", ROWS)
+    yield from (((("hx_row",), row), (("h_n_row",), row)) for row in ROWS)
     for roles, place in product(ROLES_SHARED, PLACES):
         yield ((("weights",), tuple((role, place) for role in roles)),)
     yield from one("above", WHERE)
