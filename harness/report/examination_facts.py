@@ -35,7 +35,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield "contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more"
     if done.dropout is not None and not dropout_alone(done, findings):
         follows = "; this may fail because of the above" if done.dropout.failed else ""
-        yield "dropout", wording.dropout_line(done.dropout).partition(":")[0] + follows
+        yield "dropout", wording.dropout_line(done.dropout).partition("; ")[0] + follows
     if done.refusals is not None and (verbose or done.refusals.findings):
         yield from refusals_facts(done.refusals)
 
