@@ -197,7 +197,9 @@ def test_dropout_that_breaks_its_law_comes_first_where_nothing_else_explains_it(
         "wrong  output is 2, expected 1",
         "in     RNNConfig(1, 1)",
     ]
-    assert "between layers only: output is 2, expected 1; this may fail because of the above" in " ".join(follows.split())
+    assert "between layers only: output is 2, expected 1; this may fail because of the above" in " ".join(
+        follows.split()
+    )
 
 
 def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
