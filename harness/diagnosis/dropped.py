@@ -55,6 +55,8 @@ def dropped_in_evaluation(asked: Question) -> Dropped | None:
     several = [
         ask.config(**SIZES, hx=False, loss=None, dropout=p, training=False, lengths=None) for p in (config.dropout, 0.0)
     ]
+    if None in several:
+        return None
     dropped, kept = (_outputs(asked.subject, one) for one in several if one is not None)
     by_chance = [np.unique(v).size == 2 for v in dropped]
     moves = any(not np.array_equal(dropped[0], v) for v in dropped)

@@ -254,7 +254,8 @@ def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
 def _fresh(observations: Observations, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
     """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
     # what else is wrong of another dtype, layout or form hides it there
-    like = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
+    factors = {name: value for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
+    like = {name: (value,) for name, value in factors.items() if scope.allows(name, value)}
     for case in fresh_cases(config, scope.only(**like)):
         if had_others(case.config):
             seen = observations.of(case, with_probes=False)
