@@ -245,17 +245,17 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
 
 
 def _elsewhere(config: RNNConfig, arrays: Mapping[str, Array]) -> str:
-    """Return where a subject drops, too, beside between layers, given the results of a net of two relu layers."""
+    """Return where a subject drops, too, beside between layers, given the results of a net of two layers."""
     if (config.num_layers, config.bidirectional, config.lengths, config.loss) != PLAIN:
         return ""
     if config.nonlinearity == "tanh" and not config.gated:  # whose states change
         return ""
     output, (first, last) = time_major(arrays["output"], config.plain), arrays["h_n"]
-    twice = not config.gated and bool(np.isclose(output.max(initial=0), keep_scale(config) ** 2))
     if config.hx:
-        after, before = bool((output != output[-1]).any() and (last == last[0, 0]).all()), False
+        after, before = (output != output[-1]).any() and (last == last[0, 0]).all(), False
     else:
-        after, before = twice and bool((output[-1] < last).any()), twice and bool((first == 0).any())
+        twice = (output > 0).mean() < (1 - config.dropout) * (1 - config.dropout / 2)  # between one mask and two
+        after, before = twice and ((output[-1] == 0) & (last > 0)).any(), twice and (first == 0).any()
     return "input of the first one" if before else "output of the last one" if after and config.training else ""
 
 
