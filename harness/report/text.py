@@ -165,7 +165,8 @@ def headline(summary: Summary) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
     done = summary.examination
     shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
-    return wording.verdict_on(done.hunt, done.verdict, wording.so_far(done)) + shard + _tally(done, summary.findings)
+    verdict, tally = wording.verdict_on(done.hunt, done.verdict, wording.so_far(done)), _tally(done, summary.findings)
+    return verdict + shard + (tally.replace(":", ";", 1) if ": " in verdict else tally)
 
 
 def _head(summary: Summary) -> RenderableType:
