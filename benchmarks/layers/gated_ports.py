@@ -379,7 +379,12 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "dW_hh_without_first": Port(
         "LSTM",
         {"counts": lambda t, T: int(t > 0)},
-        ("counts the gradient by weight_hh at all steps but the first one",),
+        ("counts the gradient by weight_hh at all steps but the first",),
+    ),
+    "dW_hh_zero": Port(
+        "LSTM",
+        {"grads": lambda of: of | {"weight_hh_l0": 0 * of["weight_hh_l0"]}},
+        ("returns zeros as the gradient of weight_hh",),
     ),
     "dz_without_h": Port("GRU", {"dz": lambda dh, h, n: -dh * n}, ("no gradient to z through h[t-1]",)),
     "dh_z_left_out": Port("GRU", {"dh": lambda dh, z: 0 * dh}, ("no gradient to h[t-1] through",)),

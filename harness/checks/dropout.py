@@ -67,7 +67,6 @@ _NEIGHBOURS: Final = {
 RATE: Final = "dropout's rate"  # the rule that a share of the elements is kept
 NOTHING: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
 
-PLAIN: Final = (2, False, None, None)  # of a net that shows where else is dropped
 FAR: Final = 800.0  # a sum at which a sigmoid is 1, or 0, in every dtype
 
 Masks = NDArray[np.bool_]
@@ -202,14 +201,14 @@ def net(config: RNNConfig, seed: tuple[int, int] = (0, 0)) -> Case:
     for layer in range(config.num_layers):
         for d in range(config.num_directions):
             w_ih, w_hh, b_ih, _ = (arrays[name] for name in weight_names(layer, d))
-            read = slice(-UNITS, None) if config.cell == "GRU" else slice(config.gated * 2 * UNITS, None)
+            first = 2 * UNITS if config.gated else 0  # g, or n, is the third gate
             if not config.hx:
-                w_ih[read][:UNITS] = np.eye(UNITS, w_ih.shape[1], k=d * UNITS if layer else 0)
+                w_ih[first : first + UNITS] = np.eye(UNITS, w_ih.shape[1], k=d * UNITS if layer else 0)
             elif not config.gated:
                 w_hh[...] = np.eye(UNITS)
             b_ih[...] = _lift(config) if layer == config.num_layers - 1 else 0
             if config.gated:
-                b_ih[: len(config.form.gates) * UNITS] += np.repeat(_gates(config), UNITS)
+                b_ih += np.repeat(_gates(config), UNITS)
     x = np.ones(config.inputs["x"].shape)
     x[..., -1] = Generator(PCG64(seed)).integers(128, size=x.shape[:-1])  # numbers that every dtype has
     arrays |= {"x": x, **{name: np.ones(spec.shape) for name, spec in config.cotangents.items()}}
@@ -246,11 +245,11 @@ def _masks(config: RNNConfig, arrays: Mapping[str, Array]) -> dict[int, Array]:
 
 def _elsewhere(config: RNNConfig, arrays: Mapping[str, Array]) -> str:
     """Return where a subject drops, too, beside between layers, given the results of a net of two layers."""
-    if (config.num_layers, config.bidirectional, config.lengths, config.loss) != PLAIN:
+    output, (first, *between, last) = time_major(arrays["output"], config.plain), arrays["h_n"]
+    if between or config.bidirectional or config.lengths or config.loss:
         return ""
     if config.nonlinearity == "tanh" and not config.gated:  # whose states change
         return ""
-    output, (first, last) = time_major(arrays["output"], config.plain), arrays["h_n"]
     if config.hx:
         after, before = (output != output[-1]).any() and (last == last[0, 0]).all(), False
     else:

@@ -165,8 +165,9 @@ def headline(summary: Summary) -> str:
     """Return the verdict and the number of findings of each sort in a line."""
     done = summary.examination
     shard = "" if done.hunt.shard is None else f" in shard {done.hunt.shard}"
-    verdict, tally = wording.verdict_on(done.hunt, done.verdict, wording.so_far(done)), _tally(done, summary.findings)
-    return verdict + shard + (tally.replace(":", ";", 1) if ": " in verdict else tally)
+    verdict = wording.verdict_on(done.hunt, done.verdict, wording.so_far(done)) + shard
+    parts = _tally(done, summary.findings)
+    return f"{verdict}{'; ' if ': ' in verdict else ': '}{'; '.join(parts)}" if parts else verdict
 
 
 def _head(summary: Summary) -> RenderableType:
@@ -193,8 +194,8 @@ def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[Ren
     return [] if complaint is None else [finding_report("!", complaint)]
 
 
-def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> str:
-    """Return the text after the verdict: the numbers of bugs, of failing cases, and of wrong refusals."""
+def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
+    """Return what stands after the verdict: the numbers of bugs, of failing cases, and of wrong refusals."""
     hunt, parts = done.hunt, []
     wrong = [one for one in findings if one.finding.result.verdict is not Verdict.SUSPECT]
     suspected = len(findings) - len(wrong)
@@ -221,7 +222,7 @@ def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> str:
         parts.append(wording.missing_line(hunt.missing))
     if done.verdict is Verdict.UNSUPPORTED:
         parts.append("nothing is covered; let it support one plain config at least, or leave out a pin")
-    return f": {'; '.join(parts)}" if parts else ""
+    return parts
 
 
 def shapes_rows(config: RNNConfig) -> list[dict[str, Any]]:

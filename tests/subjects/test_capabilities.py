@@ -151,3 +151,24 @@ def test_a_script_knows_each_of_torch_s_own_subjects() -> None:
     assert RECIPES.keys() <= registered().keys()
     assert not [name for name in others if find_subject(name).capabilities.is_torch]
     assert all(recipe.own and recipe.title for recipe in RECIPES.values())
+
+
+class Projecting(torch.nn.LSTM):
+    def __init__(self, input_size: int, hidden_size: int, proj_size: int = 0, **options: Any) -> None:
+        super().__init__(input_size, hidden_size, proj_size=proj_size, **options)
+
+
+def test_torch_alone_disagrees_unasked_if_it_accepts_malformed_calls() -> None:
+    torchs, mine = (as_subject(layer).capabilities for layer in (torch.nn.LSTM, Projecting))
+
+    assert (torchs.held_to(None), mine.held_to(None), mine.held_to("kernel")) == (
+        ("kernel", True),
+        ("kernel", False),
+        ("kernel", True),
+    )
+
+
+def test_a_class_that_takes_a_projection_is_asked_for_it() -> None:
+    assert [
+        scope_of(as_subject(layer)).values()["proj_size"] for layer in (Projecting, type("Plain", (Projecting,), {}))
+    ] == [scope_of(as_subject("torch:lstm")).values()["proj_size"]] * 2

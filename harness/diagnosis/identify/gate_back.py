@@ -22,7 +22,7 @@ from harness.diagnosis.identify.model import Limit, Network, When
 from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
 from harness.oracle.bound import np
 
-ENDS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
+TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
 Move = tuple[tuple[Edge, Any], ...]  # choices that are made together
 
 SLOPES: Final = (
@@ -66,7 +66,7 @@ def _sum_moves(gates: Mapping[str, Gate]) -> Iterator[Move]:
     """Yield what a term's gradient may be otherwise, to all that it goes to, and to each, of a gate and of several."""
 
     def moves(terms: Sequence[tuple[str, Part]], choices: Sequence[str]) -> Iterator[Move]:
-        both = [(letter, part, to) for letter, part in terms for to in ENDS if to == ENDS[0] or "@" in part.name]
+        both = [(letter, part, to) for letter, part in terms for to in TARGETS if to == TARGETS[0] or "@" in part.name]
         for choice in choices:
             each = dict.fromkeys(to for _, _, to in both)
             for tos in dict.fromkeys((tuple(each), *((to,) for to in each))):

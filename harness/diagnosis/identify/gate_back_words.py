@@ -11,6 +11,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
 from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel, Part
+from harness.diagnosis.identify.recurrence import when_words
 from harness.diagnosis.identify.wiring_words import listed
 
 BEFORE: Final = {
@@ -24,7 +25,6 @@ REACHED: Final = {
     "from": "all steps but the first {k}",
     "but last": "all steps but the last {k}",
     "last": "the last {k} steps only",
-    "first": "the first {k} steps only",
 }
 
 
@@ -66,6 +66,8 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
         names, most = [edge[1] for edge, _ in several], f"{choice:.6g}"
         said = f"clips the gradient{'s' * (len(names) > 1)} by {listed([f'{name}[t]' for name in names])} to ±{most}"
         return f"{said} at each step", f"d{names[0]} = np.clip(d{names[0]}, -{most}, {most})", ""
+    if kind == "counted":
+        return f"counts the gradient by {of[0]} {when_words(choice)}", "", ""
     gates = dict(model.gates)
     if kind == "slope":
         tanh = of[0] == "t" or gates[of[0]].activation.name == "tanh"
@@ -116,11 +118,9 @@ def _other_words(
     if kind == "start":
         name = STEPS[model.cell].starts[letters_of(model).index(of[0])]
         return f"returns zeros as the gradient of {name}", f"d{name} = 0", f"d{name} = d{of[0]}"
-    if kind in ("steps", "counted"):
+    if kind == "steps":
         some = REACHED[choice.kind].format(k=choice.k).replace("first 1", "first one").replace("last 1", "last one")
-        does = "goes back over" if kind == "steps" else f"counts the gradient by {of[0]} at"
-        loop = "for t in reversed(range(T)):" if kind == "steps" else ""
-        return f"{does} {some.replace('one steps', 'step')}", "", loop
+        return f"goes back over {some.replace('one steps', 'step')}", "", "for t in reversed(range(T)):"
     what = f"the gradient{'s' * (len(every) > 1)} of {listed(every)}"
     if choice == "0":
         return f"returns zeros as {what}", "", ""

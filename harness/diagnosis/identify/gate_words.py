@@ -16,7 +16,7 @@ from harness.space.parts import ORDERS
 
 PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
 PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
-ENDS: Final = {
+LAST_STATES: Final = {
     f"{letter}_{name}": f"the last {letter} of {words}"
     for letter in ("h", "c")
     for name, words in (("below", "the layer below"), ("beside", "the forward direction"))
@@ -111,7 +111,7 @@ def _is_overwritten(model: GatedModel, name: str) -> bool:
 
 
 def _start(name: str) -> str:
-    return {"zero": "0 * hx"}.get(name, f"{name}[T-1]" if name in ENDS else name)
+    return {"zero": "0 * hx"}.get(name, f"{name}[T-1]" if name in LAST_STATES else name)
 
 
 def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
@@ -237,7 +237,7 @@ def _starts(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
         return
     for of in ("below", "beside"):
         if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{of}" for letter in letters_of(model)):
-            said = f"starts at the last states{ENDS[f'h_{of}'].removeprefix('the last h')}, not at hx and cx"
+            said = f"starts at the last states{LAST_STATES[f'h_{of}'].removeprefix('the last h')}, not at hx and cx"
             yield Difference("start", said, _set("starts", right))
             return
     for k, (own, other) in enumerate(zip(model.starts, right.starts, strict=True)):
@@ -246,7 +246,7 @@ def _starts(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
             said = (
                 f"ignores {other}: {letter} starts at zeros"
                 if own == "zero"
-                else f"starts {letter} at {ENDS.get(own, own)}, not {other}"
+                else f"starts {letter} at {LAST_STATES.get(own, own)}, not {other}"
             )
             yield Difference("start", said, partial(_at, name="starts", k=k, value=other))
 

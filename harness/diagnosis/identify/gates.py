@@ -281,7 +281,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
         uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, f.T)}
-        step, before = Step(model, _without(blocks, uncounted), f.x[t], states), states
+        step, before = Step(model, _detached(blocks, uncounted), f.x[t], states), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
             for of in (model.returned[:1], model.carried, model.returned[1:])
@@ -301,7 +301,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     return found
 
 
-def _without(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tuple[Any, ...]]:
+def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tuple[Any, ...]]:
     """Return the rows of each gate, those of some parameters off the tape."""
 
     def of_role(role: str, v: Any) -> Any:

@@ -28,7 +28,7 @@ from harness.diagnosis.identify.model import (
     When,
     in_order,
 )
-from harness.diagnosis.identify.recurrence import lines, slope_of, term
+from harness.diagnosis.identify.recurrence import lines, slope_of, term, when_words
 from harness.diagnosis.identify.run import role_of, run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
@@ -579,40 +579,6 @@ def _mended_limits(model: LayerModel, roles: Sequence[str]) -> LayerModel:
 
 
 # Words.
-
-_STEPS: Final[dict[str, str]] = {
-    "all": "",
-    "never": "never",
-    "first": "at the first {k} steps only",
-    "from": "from step {k} on",
-    "last": "at the last {k} steps only",
-    "but last": "at all steps but the last {k}",
-    "last but": "at step T-1-{k} only",
-    "only": "at step {k} only",
-    "every": "at every {nth} step only",
-    "but every": "at all steps but every {nth}",
-    "block": "at every {nth} step after the first only",
-    "but block": "at all steps but every {nth} after the first",
-    "but every from the end": "at all steps but every {nth} from the end",
-    "full blocks": "at the steps of full blocks of {k} only",
-    "rest of blocks": "at the steps after the last full block of {k} only",
-    "but last but": "at all steps but T-1-{k}",
-    "after the first of the last": "at the last {k} steps but the first of them",
-}
-_BETTER: Final = {
-    "from step 1 on": "at all steps but the first",
-    "at step 0 only": "at the first step only",
-    "at the first 1 steps only": "at the first step only",
-    "at the last 1 steps only": "at the last step only",
-    "at all steps but the last 1": "at all steps but the last",
-}
-
-
-def when_words(when: When) -> str:
-    """Return the steps in words."""
-    ending = "th" if 10 <= when.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(when.k % 10, "th")
-    said = _STEPS[when.kind].format(k=when.k, nth=f"{when.k}{ending}")
-    return _BETTER.get(said, said)
 
 
 def written(terms: Sum) -> str:

@@ -51,6 +51,41 @@ def condition(when: When) -> str:
     return CONDITIONS[when.kind].format(k=when.k)
 
 
+_STEPS: Final[dict[str, str]] = {
+    "all": "",
+    "never": "never",
+    "first": "at the first {k} steps only",
+    "from": "from step {k} on",
+    "last": "at the last {k} steps only",
+    "but last": "at all steps but the last {k}",
+    "last but": "at step T-1-{k} only",
+    "only": "at step {k} only",
+    "every": "at every {nth} step only",
+    "but every": "at all steps but every {nth}",
+    "block": "at every {nth} step after the first only",
+    "but block": "at all steps but every {nth} after the first",
+    "but every from the end": "at all steps but every {nth} from the end",
+    "full blocks": "at the steps of full blocks of {k} only",
+    "rest of blocks": "at the steps after the last full block of {k} only",
+    "but last but": "at all steps but T-1-{k}",
+    "after the first of the last": "at the last {k} steps but the first of them",
+}
+_BETTER: Final = {
+    "from step 1 on": "at all steps but the first",
+    "at step 0 only": "at the first step only",
+    "at the first 1 steps only": "at the first step only",
+    "at the last 1 steps only": "at the last step only",
+    "at all steps but the last 1": "at all steps but the last",
+}
+
+
+def when_words(when: When) -> str:
+    """Return the steps in words."""
+    ending = "th" if 10 <= when.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(when.k % 10, "th")
+    said = _STEPS[when.kind].format(k=when.k, nth=f"{when.k}{ending}")
+    return _BETTER.get(said, said)
+
+
 def term(name: str, coef: Coef) -> str:
     """Return a term with its coefficient."""
     text = name if coef.value == 1 else f"-{in_product(name)}" if coef.value == -1 else times(coef.value, name)

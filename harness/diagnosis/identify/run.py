@@ -37,6 +37,7 @@ from harness.diagnosis.identify.wiring import (
     FACTORS,
     FEATURES,
     FINALS,
+    FROM_HX,
     LAYOUTS,
     MASKS,
     MATRICES,
@@ -44,7 +45,6 @@ from harness.diagnosis.identify.wiring import (
     READ_STEPS,
     ROWS,
     SEQUENCES,
-    STARTED,
     STEPS,
     TIMES,
     WHERE,
@@ -177,7 +177,7 @@ class Run:
         way = wiring.way(at[1])
         n = SEQUENCES[way.hx_of](self.lengths)[sequences]
         index = self._row_laid_out(wiring, "hx_layout", ROWS[row](at, self.of), n)
-        return np.where(STARTED[way.started](self.lengths)[sequences], index, -1)
+        return np.where(FROM_HX[way.started](self.lengths)[sequences], index, -1)
 
     def _written(self, wiring: Wiring, d: int, groups: list[Group]) -> Ints:
         """Return where each (t, n) of an output lies among the steps of all groups; -1 if no step wrote it."""

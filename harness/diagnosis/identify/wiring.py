@@ -136,13 +136,12 @@ SEQUENCES: Final[dict[str, Callable[[Ints], Ints]]] = {
 
 
 # The sequences that start from hx; others start at zeros.
-STARTED: Final[dict[str, Callable[[Ints], Any]]] = {
+FROM_HX: Final[dict[str, Callable[[Ints], Any]]] = {
     "True": lambda lengths: np.full(len(lengths), True),
     "lengths[n] == max(lengths)": lambda lengths: lengths == lengths.max(initial=0),
     "lengths[n] < max(lengths)": lambda lengths: lengths < lengths.max(initial=0),
     "n == 0": lambda lengths: np.arange(len(lengths)) == 0,
     "n > 0": lambda lengths: np.arange(len(lengths)) > 0,
-    "False": lambda lengths: np.full(len(lengths), False),
 }
 
 

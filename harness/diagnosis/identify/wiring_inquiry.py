@@ -23,6 +23,7 @@ from harness.diagnosis.identify.wiring import (
     FEATURES,
     FINALS,
     FLIPS,
+    FROM_HX,
     INPUTS,
     LAYOUTS,
     LOST,
@@ -33,7 +34,6 @@ from harness.diagnosis.identify.wiring import (
     ROWS,
     SEQUENCES,
     SKIPS,
-    STARTED,
     STEPS,
     TIMES,
     WHERE,
@@ -100,7 +100,7 @@ def _batch_moves() -> Iterator[Move]:
     for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), _sequences(packed=False)):
         yield from both(slot, [name])
     yield from both("steps", [name for name in STEPS if " if " in name])
-    yield from both("started", STARTED)
+    yield from both("started", FROM_HX)
     yield ((("carries",), True),)
     for slot in ("x_layout", "output_layout"):
         yield from one(slot, ("always batch first",))
@@ -167,7 +167,7 @@ def _length_moves() -> Iterator[Move]:
     yield from both("final", FINALS)
     for slot in ("hx_of", "h_n_of", "output_of", "x_of"):
         yield from both(slot, _sequences(packed=True))
-    yield from both("started", STARTED)
+    yield from both("started", FROM_HX)
     yield from one("padding", ("0", "held"))
 
 

@@ -202,9 +202,12 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
             "lengths[n] < max(lengths)": "all but the longest sequences",
             "n == 0": "the first sequence",
             "n > 0": "all but the first sequence",
-        }.get(choice)
-        said = f"starts {which} from hx, and the others at zeros" if which else "ignores hx: it starts at zeros"
-        return said, f"h = hx[l * D + d, n] if {choice} else 0", "h = hx[l * D + d, n]"
+        }[choice]
+        return (
+            f"starts {which} from hx, and the others at zeros",
+            f"h = hx[l * D + d, n] if {choice} else 0",
+            "h = hx[l * D + d, n]",
+        )
     if "hx_of" in names:
         said = {
             "np.argsort(order)[n]": (

@@ -97,6 +97,7 @@ BACK = (
     "dW_hn_without_r",
     "dW_hh_with_h_t",
     "dW_hh_without_first",
+    "dW_hh_zero",
     "dc_not_carried",
     "da_f_with_c_t",
     "do_with_c",

@@ -152,13 +152,17 @@ class SharesCells(torch.nn.Module):
         return torch.stack(output), torch.stack([h[-1]] * len(h))
 
 
-class FlipsBatch(torch.nn.Module):
-    """Two directions, of which the reverse one has its sequences in reverse, and not its steps."""
+class BothDirections(torch.nn.Module):
+    """The cells of two directions."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.forwards = torch.nn.RNNCell(input_size, hidden_size)
         self.backwards = torch.nn.RNNCell(input_size, hidden_size)
+
+
+class FlipsBatch(BothDirections):
+    """Two directions, of which the reverse one has its sequences in reverse, and not its steps."""
 
     def forward(self, x: Any, hx: Any) -> Any:
         outputs, last = [], []
@@ -193,13 +197,8 @@ class DetachesForward(torch.nn.Module):
         return torch.cat(outputs, -1), torch.stack(last)
 
 
-class GoesBackForwards(torch.nn.Module):
+class GoesBackForwards(BothDirections):
     """Both directions, of which the reverse one gives x its gradient in its own order, and b_hh none."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.forwards = torch.nn.RNNCell(input_size, hidden_size)
-        self.backwards = torch.nn.RNNCell(input_size, hidden_size)
 
     def forward(self, x: Any, hx: Any) -> Any:
         outputs, last = [], []
