@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -26,7 +26,6 @@ class Dropped:
     """A subject whose outputs between layers are 0 at random, in evaluation."""
 
     fresh: int  # The calls in which they were
-    pins: ClassVar = {"dropout": (0.0,)}  # with which it never shows
 
     @property
     def sentence(self) -> str:

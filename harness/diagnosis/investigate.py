@@ -28,7 +28,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.again import ByRegion
 from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
-from harness.diagnosis.dropped import Dropped, dropped_in_evaluation
+from harness.diagnosis.dropped import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import changed, wider
@@ -265,7 +265,7 @@ class Investigation:
         observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
-            if isinstance(found.cause, (Stale, Dropped)):
+            if isinstance(found.cause, Stale):
                 self._deterministic = found.cause.pins
             if isinstance(found.cause, Accumulated):
                 self._hidden = frozenset(found.cause.roles)

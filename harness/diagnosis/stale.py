@@ -35,8 +35,8 @@ from harness.search.guard import Guarded, Hang
 from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.outcome import Outcome
-from harness.space.parts import OTHER, SIZE_FACTORS
-from harness.space.scope import Scope, factors_of
+from harness.space.parts import OTHER
+from harness.space.scope import Scope
 from harness.space.values import earlier_case
 from harness.subjects.protocol import Subject
 
@@ -253,10 +253,7 @@ def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def _fresh(observations: Observations, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
     """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
-    # what else is wrong of another dtype, layout or form hides it there
-    factors = {name: value for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
-    like = {name: (value,) for name, value in factors.items() if scope.allows(name, value)}
-    for case in fresh_cases(config, scope.only(**like)):
+    for case in fresh_cases(config, scope):
         if had_others(case.config):
             seen = observations.of(case, with_probes=False)
             if seen.unfit is None and assess(seen, soft=False).verdict is Verdict.DISAGREES:

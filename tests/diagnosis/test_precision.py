@@ -131,6 +131,19 @@ def test_results_that_are_plainly_wrong_are_no_roundings() -> None:
     assert not estimated(zeros).explains
 
 
+def test_fewer_bits_are_seen_beside_a_mistake_that_shows_at_larger_sizes_alone() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        flipped = {name: v[::-1] if name == "weight_hh_l0" else v for name, v in weights.items()}
+        output, h_n = stepwise(same, np.tanh)(x, h0, flipped, config)
+        return output.astype(np.float32).astype(x.dtype), h_n.astype(np.float32).astype(x.dtype)
+
+    case = draw(RNNConfig(1, 1, T=1, N=1, hx=True, dtype="float64"), "normal", 0)
+    precision = estimate(Observations(as_subject(rnn)), case)
+
+    assert precision is not None
+    assert precision.rounds_results
+
+
 def test_nothing_is_estimated_from_a_final_state_that_is_not_the_last_output() -> None:
     def coarse(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
         output, h_n = implementations.vectorised(x, h0, weights, config)
