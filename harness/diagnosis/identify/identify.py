@@ -68,6 +68,8 @@ class LayerInquiry(LimitInquiry):
             self._find_limits()
         elif self.asker.losses and self._states_known():
             self._way_back()
+            if self.found.forward and self.found.unknown:
+                self._derive_in_part()
         if not self.asker.has_bias:  # of what is never there, nothing is wrong
             step = {**dict.fromkeys(("b_ih", "b_hh"), ONE), **dict(self.model.step)}
             self.model = replace(self.model, step=in_order(tuple(step.items())))
@@ -78,8 +80,7 @@ class LayerInquiry(LimitInquiry):
         """Tell whether the gradients are the derivative of a wrong way forward, as autograd takes it."""
         if self.network.derived:
             return True
-        right = LayerModel()
-        if all(getattr(self.model, name) == getattr(right, name) for name in FORWARD):
+        if self._steps_right():
             return False
         asked = [
             a
@@ -90,12 +91,36 @@ class LayerInquiry(LimitInquiry):
         ]
         periods = (When("but every", k) for k in (*range(2, LONG[-1]), *self.asker.periods))
         for when in (When(), When("never"), When("never", 1), *periods):
-            model = replace(self.model, passes=when)
+            model = replace(self.model, passes=when, readouts={})
             network = replace(self._with(model), derived=True)
             if asked and all(explains(network, a, self.asker.rounding) for a in asked):
                 self.model, self.derived = model, True
                 return True
         return False
+
+    def _steps_right(self) -> bool:
+        return all(getattr(self.model, name) == getattr(LayerModel(), name) for name in FORWARD)
+
+    def _derive_in_part(self) -> None:
+        """Find the gradients that are not the derivative of a wrong way forward, where others are."""
+        if self._steps_right() or self.derived:
+            return
+        before = vars(self).copy()
+        unknown = self.found.unknown
+        self.network, self.derived, self.found.unknown = replace(self.network, derived=True), True, []
+        self.model = _known_part(self.model, ())
+        wrong = self._differing(
+            self.model, [pair for T in (1, SHORT, self.asker.long[-1]) for pair in self._back(T, 1)]
+        )
+        if {*self.roles()} - {*wrong, "hx"}:
+            self.model, self.found.unknown = self._readouts(self.model, len(wrong), wrong)
+            if not self.found.unknown:
+                self._find_limits()
+                if not self.found.unknown:
+                    self.found.backward = True
+                    return
+        vars(self).update(before)
+        self.found.unknown = unknown
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
@@ -265,9 +290,9 @@ def _otherwise_wired(
         network = own.forth(network, 2) or network
         if not all(explains(network, a, asker.rounding) for a in generic):
             continue
-        for derived in (result.derived, True):
-            if own.explained(replace(network, derived=derived), own.backward):
-                return replace(network, derived=derived), True, result
+        for one in (network, replace(network.map(partial(_known_part, known=())), derived=True)):
+            if own.explained(one, own.backward):
+                return one, True, result
         if result.model != LayerModel():
             return network, True, result
         if (back := own.back(network)) is not None:

@@ -12,7 +12,7 @@ from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
-from harness.diagnosis.identify.run import lone_flow, role_of, run, time_major, values_of
+from harness.diagnosis.identify.run import derived_flow, lone_flow, role_of, run, time_major, values_of
 from harness.diagnosis.identify.terms import WRITTEN, Flow
 from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.arithmetic import FORMATS
@@ -213,9 +213,13 @@ class Inquiry:
         return (array[self._row] if role == "hx" else array).ravel()
 
     def _chained(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> None:
-        for _, f in asked:
+        for a, f in asked:
             slopes(model, f, self.asker.nonlinearity)
-            backward(model, f)
+            if self.derived:
+                taped = derived_flow(self._with(model), a.case, self.place)
+                f.da, f.dh, f.derivative = taped.da, taped.dh, taped.derivative
+            else:
+                backward(model, f)
 
     def _expected(self, model: LayerModel, a: Response) -> dict[str, Floats]:
         with np.errstate(all="ignore"):

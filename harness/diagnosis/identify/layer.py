@@ -130,7 +130,10 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else LayerModel().step
     added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
+    parameters = f.W_ih, f.W_hh, f.b_ih, f.b_hh
     for t in range(f.T):
+        if f.reads is not None:
+            f.W_ih, f.W_hh, f.b_ih, f.b_hh = f.reads(t, parameters)
         other = next((kind for kind, when in model.otherwise if when.at(t, f.T)), activation)
         if not model.visited.at(t, f.T):
             f.s[t], f.h[t], f.made[t] = zeros, f.state(t - 1), f.state(t - 1)

@@ -16,6 +16,7 @@ from harness.diagnosis.identify.gate_words import lines as gate_lines
 from harness.diagnosis.identify.gate_words import right_lines
 from harness.diagnosis.identify.gates import GatedModel, layer_of
 from harness.diagnosis.identify.model import (
+    DERIVATIVE,
     ONE,
     RIGHT_READOUT,
     Coef,
@@ -135,7 +136,7 @@ def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterato
     roles = frozenset() if derived or not forward else _derivatives(model, nonlinearity)
     if roles and len(forward) == 1:  # what mends it, mends its derivative, too
         forward = [forward[0]._replace(mend=partial(_mended_with_derivative, mend=forward[0].mend, roles=roles))]
-    back = _limits(model) if derived else _back(model, nonlinearity, roles)
+    back = [*_readouts(model), *_limits(model)] if derived else _back(model, nonlinearity, roles)
     for line, sentence, mend in (*forward, *back):
         yield Mistake(sentence, own.get(line, "").strip(), right.get(line, "").strip(), mend=mend)
 
@@ -147,7 +148,7 @@ def _derivatives(model: LayerModel, nonlinearity: str) -> frozenset[str]:
         return frozenset()  # it cannot be run alone
     config = RNNConfig(3, 3, nonlinearity=nonlinearity, T=5, N=3, hx=True, loss="both", dtype="float64")
     case = draw(config, "normal", 1)
-    own, derived = (run(Network(model, derived=derived), case) for derived in (False, True))
+    own, derived = run(Network(model), case), run(Network(replace(model, readouts={}), derived=True), case)
     same = {n: np.allclose(values_of(own[n]), values_of(derived[n]), 1e-9, 1e-12) for n in config.gradients}
     return frozenset(role_of(n) for n, equal in same.items() if equal)
 
@@ -499,17 +500,17 @@ def _reached_sentence(when: When) -> str:
     return re.sub(r"the (last|first) 1 steps", r"the \1 step", said)
 
 
-def _readouts(model: LayerModel, derived: frozenset[str]) -> Iterator[Difference]:
+def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[Difference]:
     groups: dict[tuple[str, object], list[str]] = {}
     for role, terms in model.readouts.items():
-        if role in derived:
+        if role in derived or terms == RIGHT_READOUT[role]:
             continue
         if not terms and role.startswith("bias") and f"b_{role[5:]}" not in {name for name, _ in model.step}:
             continue  # what is not read has no gradient
         if len(terms) == 1 and terms[0][0].endswith((", if reached", ", if passed")):
             continue  # nor has what the way back does not reach
         right = RIGHT_READOUT[role][0][0]
-        factor = [name for name, _ in terms] == [right]
+        factor = [name for name, _ in terms] in ([right], [DERIVATIVE])
         groups.setdefault(
             ("factor", terms[0][1]) if factor else ("biases" if "bias" in role else role, terms), []
         ).append(role)

@@ -111,6 +111,7 @@ Sum = tuple[tuple[str, Coef], ...]  # the terms of a sum, by name, and their coe
 
 
 ONE: Final = Coef()
+DERIVATIVE: Final = "derivative"  # the term of a returned gradient that is the derivative of the way forward
 
 
 class Link(NamedTuple):
@@ -265,6 +266,8 @@ ROLES: Final = tuple(RIGHT_READOUT)
 
 def needs_square(role: str, name: str) -> bool:
     """Tell whether a term of a gradient has its shape only where input_size = hidden_size."""
+    if name == DERIVATIVE:
+        return False
     if role in ("x", "hx"):
         return bool((INPUT if role == "x" else START)[name].square)
     if role.startswith("bias"):

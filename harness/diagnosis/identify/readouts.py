@@ -15,6 +15,7 @@ from harness.diagnosis.identify.fit import Columns
 from harness.diagnosis.identify.inquiry import SHORT, explains, time_first
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import (
+    DERIVATIVE,
     ONE,
     PATTERNS,
     RIGHT_READOUT,
@@ -55,19 +56,25 @@ WIDE: Final = 33  # units: more than one of the usual blocks has, of which the l
 class ReadoutInquiry(ChainInquiry):
     """The gradients that are returned."""
 
+    def _own_term(self, role: str) -> str:
+        """Return the term that a gradient is made of if nothing is wrong with it."""
+        return DERIVATIVE if self.derived else RIGHT_READOUT[role][0][0]
+
     def _columns(self, role: str, f: Flow, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the terms of a role's gradient that a flow can have."""
-        if role in ("x", "hx"):
-            table, alone = INPUT if role == "x" else START, ARRANGED_BACK[role]
-            several = [name for name in table if name not in alone] if names is None else names
-            return {name: term for name, term in table.items() if name in several and (f.square or not term.square)}
         if names is not None:
             return dict.fromkeys(names)
+        found = self._terms_of_da(role, f)
+        return dict.fromkeys([DERIVATIVE, *found] if self.derived else found)
+
+    def _terms_of_da(self, role: str, f: Flow) -> list[str]:
+        if role in ("x", "hx"):
+            table = INPUT if role == "x" else START
+            return [n for n, term in table.items() if n not in ARRANGED_BACK[role] and (f.square or not term.square)]
         if role.startswith("bias"):
             every = [f"{left} . 1" for left in LEFT] + [f"summed over units {left} . 1" for left in ("da[t]", "g[t]")]
             every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
-            every += ["b_ih" if role == "bias_ih" else "b_hh"]
-            return dict.fromkeys(every)
+            return [*every, "b_ih" if role == "bias_ih" else "b_hh"]
         own = RIGHT_READOUT[role][0][0].partition(" . ")[2]
         of_x = [name for name in RIGHT if "x[" in name and "hx" not in name]
         wide = [name for name in RIGHT if name not in of_x and name != "1"]
@@ -81,7 +88,7 @@ class ReadoutInquiry(ChainInquiry):
         found += ["W_ih" if role == "weight_ih" else "W_hh"]
         if f.square or role == "weight_hh":
             found += [f"transposed da[t] . {right}" for right in rights[:3]]
-        return dict.fromkeys(found)
+        return found
 
     def _solved(
         self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str] | None = None
@@ -89,7 +96,7 @@ class ReadoutInquiry(ChainInquiry):
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
         columns = list(self._columns(role, asked[0][1], names))
         system = self._system_back(role, asked, columns)
-        own = RIGHT_READOUT[role][0][0]
+        own = self._own_term(role)
 
         def fits(some: Collection[str]) -> dict[int, dict[str, float]] | None:
             return system.solved([name for name in columns if name in some], self.noise)
@@ -125,6 +132,8 @@ class ReadoutInquiry(ChainInquiry):
             return np.stack([value(f, t) for _, f in asked])
 
         def column(t: int, name: str) -> Floats:
+            if name == DERIVATIVE:
+                return np.concatenate([np.ravel(f.derivative[role][t]) for _, f in asked])
             left, _, right = name.partition(" . ")
             if left in LEFT and (right == "1" or right in RIGHT):  # one product for all cases
                 row = operands("left", left, t)
@@ -147,14 +156,14 @@ class ReadoutInquiry(ChainInquiry):
         own = ((role, [RIGHT_READOUT[role][0][0]]) for role in self.roles() if role != "hx" and asked)
         return any((by := self._solved(role, asked, names)) is not None and all(by.values()) for role, names in own)
 
-    def _readouts(self, model: LayerModel, most: int) -> tuple[LayerModel, list[str]]:
-        """Return the model with the gradients that it explains, and the roles of those that it does not.
+    def _readouts(self, model: LayerModel, most: int, roles: Sequence[str] = ()) -> tuple[LayerModel, list[str]]:
+        """Return the model with the gradients, or some, that it explains, and the roles of those that it does not.
 
         Where these are more than ``most``, the rest is not looked at.
         """
         assert self._base is not None
         N = self._base["N"]
-        roles, unknown = self.roles(), list[str]()
+        roles, unknown = roles or self.roles(), list[str]()
         seen: dict[str, list[Seen]] = {role: [] for role in roles}
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
@@ -169,7 +178,7 @@ class ReadoutInquiry(ChainInquiry):
             names = {role: used(seen[role]) if seen[role] else None for role in seen}
             if sizes:
                 names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
-            own = {role: [RIGHT_READOUT[role][0][0]] for role in seen}
+            own = {role: [self._own_term(role)] for role in seen}
             known = {role: of for role, of in (names if i else own).items() if role != "hx"}
             model = self._cut(model, [*earlier, asked], known) if i or self.cut_short else model
             earlier.append(asked)
@@ -220,9 +229,11 @@ class ReadoutInquiry(ChainInquiry):
             terms = gathered_at_start(steps, self.noise) if role == "hx" else gathered(of_steps, self.noise)
             if terms is None:
                 unknown.append(role)
-            elif terms != replace(model, readouts={}).readout(role):
+            elif self.derived or terms != replace(model, readouts={}).readout(role):
                 readouts[role] = terms
         model = replace(model, readouts=readouts)
+        if self.derived:
+            return model, unknown
         # in long sequences, the first step is not reached, or does not pass anything on
         cut = {"reached": model.reached != When(), "passed": model.passes != When()}
         for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
@@ -247,7 +258,7 @@ class ReadoutInquiry(ChainInquiry):
             self._chained(one, pairs)
             return any(self._solved(role, pairs, of) is not None for role, of in names.items())
 
-        if not model.links or not names or explained(model, asked[-1]):
+        if self.derived or not model.links or not names or explained(model, asked[-1]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
         cut = [replace(model, passes=When("but every", k)) for k in range(2, LONG[-1])]
@@ -262,7 +273,7 @@ class ReadoutInquiry(ChainInquiry):
 
     def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:
         """Say of steps that count in no gradient that the way back does not reach them."""
-        if model.reached != When():
+        if self.derived or model.reached != When():
             return model
         counted: dict[tuple[int, int], bool] = {}
         for role, steps in seen.items():

@@ -10,7 +10,7 @@ from harness.diagnosis.identify.activations import Activation, in_product, numbe
 from harness.diagnosis.identify.gate_words import lines as gate_lines
 from harness.diagnosis.identify.gate_words import right_lines
 from harness.diagnosis.identify.gates import GatedModel
-from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.model import DERIVATIVE, ONE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_words import differences
@@ -263,6 +263,8 @@ def product_line(name: str) -> str:
         left, _, right = rest.partition(" . ")
         index = "0" if n == "first" else "-1"
         return f"{left}[{index}]" if right == "1" else f"np.outer({left}[{index}], {right}[{index}])"
+    if name == DERIVATIVE:
+        return "derivative[t]"  # what the step adds to the derivative of the way forward
     left, dot, right = name.partition(" . ")
     if not dot:
         return name
@@ -322,6 +324,8 @@ def recurrence(
     back = not network.derived and not {*roles} <= {*unknown}
     own, right = (lines(model, nonlinearity, back=back) for model in (network.first, LayerModel()))
     own |= {role: f"    {NAMES[role]} = {UNKNOWN}" for role in roles if role in unknown} if back else {}
+    if network.derived:
+        own |= {role: readout_line(network.first, role) for role in network.first.readouts}
     keys = list(dict.fromkeys([*own, *right]))
     at = keys.index("h_n") + 1  # what is done to what is returned
     pairs = [(own.get(key, ""), right.get(key, "")) for key in keys]

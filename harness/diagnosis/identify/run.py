@@ -6,7 +6,8 @@ wiring of the way back of its own moves the gradients otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
@@ -28,7 +29,7 @@ from harness.diagnosis.identify.layer import (
     squares_of,
     written_of,
 )
-from harness.diagnosis.identify.model import ROLES, LayerModel, Limit, Network, When
+from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.tape import backward as differentiate
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
@@ -98,8 +99,10 @@ class Run:
         case: Case,
         rounding: Rounding | None = None,
         states: Mapping[Place, Floats] | None = None,
+        *,
+        by_step: bool = False,
     ) -> None:
-        """Run on numbers, or with ``rounding`` on balls.
+        """Run on numbers, or with ``rounding`` on balls; ``by_step``, a derived network tells each step's gradients.
 
         ``states`` (T, N, H) by place, in the order of its steps, are what each step and the way back read in place of
         the network's own.
@@ -118,6 +121,10 @@ class Run:
         self.of = Sizes(config.num_layers, config.num_directions)
         self.leaves: dict[str, Var] = {}
         self.flows: dict[tuple[int, int, int], Flow] = {}  # by layer, direction and group
+        self._by_step = by_step
+        self.taped: dict[tuple[int, int, int], dict[str, Var]] = {}  # what flows read whose gradients may be sums of da
+        self.parts: dict[tuple[str, tuple[int, int, int], int], Var] = {}  # of their steps, by role or "da" or "dh"
+        self.of_parts: dict[tuple[str, tuple[int, int, int], int], Numbers] = {}  # the gradients by these
         self.nodes: list[Var] = []  # what the flows give
         self._finals: dict[Place, Var] = {}
         sizes = (*self.of, config.T, config.N, config.h_size, self.width, config.batch_first, config.lengths)
@@ -267,7 +274,33 @@ class Run:
         parameters = [given.get(role, np.zeros(R)) for role in ROLES[:4]]
         f = Flow([given["x"][k] for k in range(group.steps)], given["hx"], *parameters)
         f.W_hr = given.get(PROJECTION)
+        if self.derived and not self.config.gated and (self._by_step or self._model(at)[0].readouts):
+            self.taped[layer, d, g] = taped
+            f.x = [self._part((layer, d, g), "x", t, v) for t, v in enumerate(f.x)]
+            f.hx = self._part((layer, d, g), "hx", 0, f.hx)
+            f.reads = partial(self._parameters, (layer, d, g))
         return f, taped
+
+    def _parameters(self, key: tuple[int, int, int], t: int, given: Sequence[Any]) -> list[Any]:
+        """Return the parameters as a step reads them."""
+        return [
+            self._part(key, role, t, v) if role in self.taped[key] else v for role, v in zip(ROLES, given, strict=False)
+        ]
+
+    def _part(self, key: tuple[int, int, int], role: str, t: int, v: Var) -> Var:
+        """Return what a step reads of an array, whose part of the gradient is known and may go on as a multiple."""
+
+        def goes(g: Any) -> Any:
+            f, terms = self.flows[key], self._sum_of(key, role)
+            return g if terms is None else g * sum(coef.of(f, t) for name, coef in terms if name == DERIVATIVE)
+
+        part = self.parts[role, key, t] = Var(v.value, ((v, goes),))
+        return part
+
+    def _sum_of(self, key: tuple[int, int, int], role: str) -> Sum | None:
+        """Return the sum of a gradient that a derived network returns; ``None`` if that is the derivative."""
+        layer, d, _ = key
+        return None if role == "x" and layer else self._model((layer, d))[0].readouts.get(role)
 
     def _weights(self, at: Place) -> dict[str, Var]:
         """Return the parameters of a layer and direction on the tape, by role."""
@@ -469,7 +502,7 @@ class Run:
         seeds = {v: self._number(g) for v, g in seeds.items()}
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
-        by = differentiate(seeds, self.leaves | {name: self._leaf(name) for name in case.weights})
+        by = self._differentiated(seeds)
         found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
         for (kind, *of), how in getattr(self.network.first, "back", ()):
             if kind == "scale":
@@ -477,6 +510,37 @@ class Run:
                 number, n, t = SCALE[how]
                 found |= {name: found[name] * (number / (config.N**n * config.T**t)) for name in names_of}
         return within_limits(self.network, found, self.of)
+
+    def _differentiated(self, seeds: Mapping[Var, Any]) -> dict[str, Numbers]:
+        """Return the gradients by what the network is given, also where those of a derived one are sums of da."""
+        leaves = self.leaves | {name: self._leaf(name) for name in self.case.weights}
+        for key in self.taped:
+            f = self.flows[key]
+            of_steps = [("da", f.s), ("dh", f.made)]
+            self.parts |= {(what, key, t): v for what, of in of_steps for t, v in of.items() if isinstance(v, Var)}
+        found = differentiate(seeds, {**leaves, **self.parts})
+        self.of_parts = {key: found[key] for key in self.parts}
+        sums: dict[Var, Any] = {}
+        for key, taped in self.taped.items():
+            for role in taped:
+                rest = tuple(one for one in self._sum_of(key, role) or () if one[0] != DERIVATIVE)
+                if rest:
+                    made = gradient(replace(LayerModel(), readouts={role: rest}), role, self.numbers(key))
+                    sums[taped[role]] = stacked(made) if role == "x" else made
+        others = differentiate(sums, leaves) if sums else {}
+        return {name: found[name] + others[name] if others else found[name] for name in leaves}
+
+    def numbers(self, key: tuple[int, int, int]) -> Flow:
+        """Return a flow of a derived network on numbers, with the gradients of its steps."""
+        f = on_numbers(self.flows[key])
+        given: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
+        for (what, of, t), g in self.of_parts.items():
+            if of == key:
+                given[what][t] = g
+        f.da, f.dh, f.derivative = given["da"], given["dh"], given
+        model, nonlinearity, _ = self._model(key[:2])
+        slopes(model, f, nonlinearity)
+        return f
 
     def _out(self, wiring: Wiring) -> Ints:
         """Return where the numbers of an output, as it is laid out, lie among (t, n)."""
@@ -540,6 +604,21 @@ class Back:
         return stacked(found) if role == "x" else found
 
 
+def on_numbers(f: Flow) -> Flow:
+    """Return a flow that is on a tape as one of numbers."""
+    one = copy(f)
+    for name, v in vars(f).items():
+        if isinstance(v, Var):
+            setattr(one, name, v.value)
+        elif isinstance(v, Flow):
+            setattr(one, name, on_numbers(v))
+        elif isinstance(v, list):
+            setattr(one, name, [value_of(of) for of in v])
+        elif isinstance(v, dict):
+            setattr(one, name, {key: value_of(of) for key, of in v.items()})
+    return one
+
+
 def flat(v: Var, lead: int = 2) -> Var:
     """Return an array with its first axes taken together, on the tape."""
     shape = v.shape
@@ -571,6 +650,13 @@ def time_major(case: Case, array: Any) -> Floats:
     """Return x or an output as float64 with time first."""
     values = np.asarray(array, np.float64)
     return values.swapaxes(0, 1) if case.config.batch_first else values
+
+
+def derived_flow(network: Network, case: Case, at: Place) -> Flow:
+    """Return the flow of a layer and direction of a derived network, with the gradients of its steps."""
+    way = Run(network, case, by_step=True)
+    way.arrays()
+    return way.numbers((*at, 0))
 
 
 def run_whole(

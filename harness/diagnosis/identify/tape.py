@@ -112,7 +112,7 @@ def _like(var: Var) -> Callable[[Any], Any]:
     return back
 
 
-def backward(seeds: Mapping[Var, Any], inputs: Mapping[str, Var]) -> dict[str, Any]:
+def backward(seeds: Mapping[Var, Any], inputs: Mapping[Any, Var]) -> dict[Any, Any]:
     """Return the gradient by each input, given those by some results; zeros where nothing depends on one."""
     order: list[Var] = []
     done: set[int] = set()

@@ -117,6 +117,8 @@ class Flow:
         self.counts: Floats | None = None  # (N, H), 0 for the units and sequences whose state is not computed
         self.left: set[int] = set()  # the steps that are not computed
         self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
+        self.reads: Callable[[int, Sequence[Any]], Sequence[Any]] | None = None  # the parameters, as a step reads them
+        self.derivative: Mapping[str, Mapping[int, Numbers]] = {}  # each step's part of the derivative, by role
         self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
         self.ends: Mapping[str, Any] = {}  # the states after the last step, of a layer with gates
 

@@ -41,14 +41,14 @@ def flow_of(arrays: list[Any]) -> Flow:
 @pytest.mark.parametrize("name", TERMS)
 def test_the_bounds_of_each_term_hold_what_float32_makes_of_operands_within_theirs(name: str) -> None:
     random = np.random.default_rng(5)
-    shapes, off = ((3, 2, 4), (2, 4), (4, 4), (4, 4), (4,), (4,)), 0.01
+    shapes, off = ((3, 3, 4), (3, 4), (4, 4), (4, 4), (4,), (4,)), 0.01
     arrays = [random.uniform(-1, 1, shape) for shape in shapes]
     near = [(v + random.choice([-off, off], v.shape) * 0.99).astype(np.float32) for v in arrays]
-    narrow = STEP[name].value(flow_of(near), 1) + np.zeros((2, 4), np.float32)
+    narrow = STEP[name].value(flow_of(near), 1) + np.zeros((3, 4), np.float32)
 
     x, *others = arrays
     balls = [[Ball(v, off, rounding_of("float32")) for v in x], *(Ball(v, off, rounding_of("float32")) for v in others)]
-    bound = STEP[name].value(flow_of(balls), 1) + np.zeros((2, 4))
+    bound = STEP[name].value(flow_of(balls), 1) + np.zeros((3, 4))
 
     value, error = (bound.value, bound.error) if isinstance(bound, Ball) else (bound, 0.0)
     assert (np.abs(narrow - value) <= error).all()
@@ -64,14 +64,14 @@ def test_each_term_has_a_value_where_there_is_no_sequence(name: str) -> None:
 @pytest.mark.parametrize("name", TERMS)
 def test_the_tape_of_each_term_of_a_step_is_the_derivative_of_what_it_computes(name: str) -> None:
     random = np.random.default_rng(7)
-    arrays = [random.uniform(-1, 1, shape) for shape in ((3, 2, 4), (2, 4), (4, 4), (4, 4), (4,), (4,))]
-    seed = random.uniform(-1, 1, (2, 4))
+    arrays = [random.uniform(-1, 1, shape) for shape in ((3, 3, 4), (3, 4), (4, 4), (4, 4), (4,), (4,))]
+    seed = random.uniform(-1, 1, (3, 4))
 
     def value(values: list[np.ndarray]) -> np.ndarray:
-        return np.broadcast_to(STEP[name].value(flow_of(values), 1), (2, 4))
+        return np.broadcast_to(STEP[name].value(flow_of(values), 1), (3, 4))
 
     leaves = [[Var(v) for v in arrays[0]], *(Var(v) for v in arrays[1:])]
-    made = STEP[name].value(flow_of(leaves), 1) + np.zeros((2, 4))
+    made = STEP[name].value(flow_of(leaves), 1) + np.zeros((3, 4))
     inputs = {"hx": leaves[1], "W_ih": leaves[2], "W_hh": leaves[3], "b_ih": leaves[4], "b_hh": leaves[5]}
     by = backward({made: seed}, inputs) if isinstance(made, Var) else {}  # type: ignore[arg-type]
 

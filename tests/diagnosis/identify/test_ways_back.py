@@ -66,3 +66,50 @@ def test_a_wrong_line_is_named(wrong: dict[str, Any], sentence: str) -> None:
 
     assert found is not None
     assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
+
+
+def of_neighbours(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
+    """Read the state of the neighbouring sequence, and go back so; one returned gradient is no derivative."""
+    W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    b = weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else 0
+    read, states = [], [h0[0]]
+    for x_t in x:
+        read.append(np.roll(states[-1], 1, 0))
+        states.append(np.tanh(x_t @ W.T + read[-1] @ U.T + b))
+    output, h_n, T = np.stack(states[1:]), states[-1][None].copy(), len(x)
+    if config.loss is None:
+        return output, h_n
+    g = cotangents.get("output.grad", np.zeros_like(output))
+    dh, da = cotangents.get("h_n.grad", np.zeros_like(h_n))[0], {}
+    for t in reversed(range(T)):
+        da[t] = (g[t] + dh) * (1 - output[t] ** 2)
+        dh = np.roll(da[t] @ U, -1, 0)
+    biases = {"mean": [v.mean(0) for v in da.values()], "last": [da[T - 1].sum(0)]}
+    db = sum(biases.get(wrong, [v.sum(0) for v in da.values()]))
+    steps = range(T - 1) if wrong == "left out" else range(T)
+    dU = sum((da[t].T @ (states[t + 1] if wrong == "h[t]" else read[t]) for t in steps), 0 * U)
+    dx = np.stack([da[t] @ W for t in range(T)])
+    found = {"x": dx, "hx": dh[None], "weight_ih_l0": sum(da[t].T @ x[t] for t in range(T)), "weight_hh_l0": dU}
+    return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("mean", "divides the gradient by the biases by N: it is a mean over the batch, not a sum"),
+        ("last", "counts the gradient by the biases at the last step only"),
+        ("left out", "counts the gradient by weight_hh at all steps but the last"),
+        ("h[t]", "makes the gradient by weight_hh of da[t] and h[t], not of da[t] and h[t-1]"),
+    ],
+)
+def test_a_gradient_that_is_no_derivative_of_a_wrong_way_forward_is_named(wrong: str, sentence: str) -> None:
+    subject = as_subject(partial(of_neighbours, wrong=wrong))
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, nonlinearity="tanh", dropout=0)
+    config = RNNConfig(3, 2, T=3, N=2, hx=True, loss="both", dtype="float64")
+
+    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+
+    assert found is not None
+    assert found.whole
+    step = "takes np.roll(h[t-1], 1, 0) @ W_hh.T in its step, not h[t-1] @ W_hh.T"
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [step, sentence]
