@@ -205,7 +205,7 @@ def check(
         if file is not None:
             require_path(name, file)
     subject = as_subject(subject)
-    held, strict = subject.capabilities.held_to(contract)
+    held = contract or subject.capabilities.contract
     fixed = None if weights is None else load_weights(os.fspath(weights))
     scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, held)
     own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), WRITTEN), str(known))
@@ -215,7 +215,7 @@ def check(
         done = run_pipeline(
             subject,
             scope,
-            Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, strict=strict),
+            Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed),
             folder=findings,
             warn=lambda said: warnings.warn(said, stacklevel=3),
             progress=progress,

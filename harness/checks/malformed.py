@@ -228,15 +228,9 @@ class Refusals:
     findings: list[Unrefused] = field(default_factory=list)
     interrupted: bool = False
     dtype: str = "float32"
-    strict: bool = True  # whether its user wants every malformed call refused
     device: str = "cpu"
     layer: str = "nn.RNN"  # torch's, whose refusals these are
     script: str = ""  # the path of a script that makes the calls of the findings
-
-    @property
-    def failures(self) -> list[Unrefused]:
-        """The findings that count in the verdict: all if ``strict``, and else what ends or stops the process."""
-        return [one for one in self.findings if self.strict or one.lapse in {Lapse.CRASHED, Lapse.HUNG}]
 
 
 def check_refusals(

@@ -102,7 +102,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @click.option(
     "--contract",
     type=click.Choice(list(CONTRACTS)),
-    help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: port of functions, kernel of classes]",
+    help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: kernel of torch, port of what is yours]",
 )
 @output_size_option
 @only_option
@@ -416,8 +416,8 @@ def _target(
     from harness.cli.here import Target
     from harness.search.preparation import asked_scope
 
-    held, strict = subject.capabilities.held_to(contract)
-    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held, strict=strict))
+    held = contract or subject.capabilities.contract
+    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held))
 
 
 def _require_compatible(given: _Given) -> None:

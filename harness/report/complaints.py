@@ -152,6 +152,6 @@ def _complaints(done: Examination, findings: Sequence[ReportedFinding]) -> Itera
         title = f"fails at {', '.join(names)}: {said}"
         yield Complaint(title, "not supported and not refused", (Fact("advice", advice),))
     if done.refusals is not None:
-        for lapse, rules in by_lapse(done.refusals.failures).items():
+        for lapse, rules in by_lapse(done.refusals.findings).items():
             said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
             yield Complaint(f"malformed calls {lapse}", lapse, (Fact("calls", said),))

@@ -217,7 +217,7 @@ def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
         parts.append("dropout breaks its law")
     if done.refusals is not None and done.refusals.findings:
         kinds = f"{wording.counted(len(done.refusals.findings), 'kind')} of malformed calls"
-        parts.append(f"{kinds} not refused as they must be" if done.refusals.failures else f"does not refuse {kinds}")
+        parts.append(f"{kinds} not refused as they must be")
     if hunt.missing:
         parts.append(wording.missing_line(hunt.missing))
     if done.verdict is Verdict.UNSUPPORTED:

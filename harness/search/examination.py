@@ -74,8 +74,8 @@ class Examination:
             return self.hunt.verdict
         if self.dropout is not None and self.dropout.failed:
             return self.dropout.verdict
-        if self.refusals is not None and self.refusals.failures:
-            lapses = {one.lapse for one in self.refusals.failures}
+        if self.refusals is not None and self.refusals.findings:
+            lapses = {one.lapse for one in self.refusals.findings}
             return Verdict.BROKEN if lapses <= {Lapse.CRASHED, Lapse.HUNG} else Verdict.DISAGREES
         little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and self.lacking
         return Verdict.NOT_ENOUGH if little else self.hunt.verdict
@@ -152,8 +152,6 @@ def examine(
         try:
             done.dropout = _dropout(subject, hunt, options.cases, until) if is_module or unseen else None
             done.refusals = _refusals(subject, hunt, until + rest) if options.contract == KERNEL else None
-            if done.refusals is not None:
-                done.refusals.strict = options.strict
         except KeyboardInterrupt:
             hunt.interrupt()
     return done

@@ -31,7 +31,6 @@ class Options:
     workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
     weights: OwnWeights | None = None  # those that all cases have
     narrowed: Narrowed | None = None  # what the subject supports, if that is known
-    strict: bool = True  # whether it disagrees if it accepts malformed calls
 
     def __post_init__(self) -> None:
         if self.cases is not None:

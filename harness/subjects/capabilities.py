@@ -143,13 +143,6 @@ class Capabilities:
     # Does what ``run`` does, as if it had declared other conventions.
     run_as: Callable[[Case, Conventions], Outcome] | None = None
 
-    def held_to(self, contract: str | None) -> tuple[str, bool]:
-        """Return the contract that it is held to, and whether it disagrees if it accepts malformed calls.
-
-        Torch's own layers do, and any class whose user asks for a ``contract``.
-        """
-        return contract or self.contract, contract is not None or self.is_torch
-
     @property
     def source(self) -> str:
         """The hash of the file that it is in, or nothing if it is in none that can be read."""

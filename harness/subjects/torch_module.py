@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
+from harness.space.contract import KERNEL, PORT
 from harness.space.outcome import Failure, Outcome
 from harness.space.parts import LAYER, OPTIONS, PROJECTIONS, SETTING, offers_of
 from harness.space.scope import OFFERS
@@ -125,6 +126,7 @@ class TorchSubject:
                 **({"proj_size": PROJECTIONS} if cell == "LSTM" and takes(factory, "proj_size") else {}),
                 "masks": self._facts.draws_masks,
             },
+            contract=KERNEL if self._facts.own else getattr(factory, "contract", PORT),
             arithmetic=TORCH if self._facts.own else {},
             is_torch=self._facts.own,
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),

@@ -158,14 +158,15 @@ class Projecting(torch.nn.LSTM):
         super().__init__(input_size, hidden_size, proj_size=proj_size, **options)
 
 
-def test_torch_alone_disagrees_unasked_if_it_accepts_malformed_calls() -> None:
-    torchs, mine = (as_subject(layer).capabilities for layer in (torch.nn.LSTM, Projecting))
+def test_torch_s_own_layers_alone_are_held_to_the_kernel_contract_unless_a_class_declares_it() -> None:
+    mine = as_subject(Projecting)
+    declared = as_subject(type("Declared", (Projecting,), {"contract": "kernel"}))
 
-    assert (torchs.held_to(None), mine.held_to(None), mine.held_to("kernel")) == (
-        ("kernel", True),
-        ("kernel", False),
-        ("kernel", True),
-    )
+    assert [one.capabilities.contract for one in (as_subject(torch.nn.LSTM), mine, declared)] == [
+        "kernel",
+        "port",
+        "kernel",
+    ]
 
 
 def test_a_class_that_takes_a_projection_is_asked_for_it() -> None:
