@@ -269,7 +269,7 @@ def _of_modules(
 
     If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
     """
-    from harness.subjects.torch_form import form_of
+    from harness.subjects.torch_form import form_of, reads_each_gate
     from harness.subjects.torch_own import ModuleOfSubject, completed
 
     declared = declared_by(given, name) if conventions is None else conventions
@@ -280,7 +280,7 @@ def _of_modules(
         except SubjectError as found:
             first = first or found
             continue
-        if form is not None:
+        if form is not None and reads_each_gate(module, form):
             own = partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(given))
             return own(completed(own, form))
     raise error if last or first is None else first

@@ -156,16 +156,43 @@ def form_of_adapter(built: Built, name: str) -> Form:
     return _Reader(built, name, form, sizes).read(shapes)
 
 
-def returned_by(factory: Any, form: Form, sizes: Sizes) -> Any:
-    """Return what a call of a class of a known form returns, as it is."""
-    module, taken = _built(factory, form, sizes, {}), True in form.offers["hx"]
+def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module | None = None) -> Any:
+    """Return what a call of a class of a known form, or of a module of it, returns, as it is."""
+    module = _built(factory, form, sizes, {}) if module is None else module
+    taken = True in form.offers["hx"]
     batch = [SEQUENCES] * (not form.unbatched)
     rows = () if form.flat or form.is_cell else (1 + (form.offers.get("bidirectional") == (True,)),)
     states = [torch.zeros(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if taken]
-    x = torch.zeros(STEPS, *batch, sizes.input_size)
+    x = torch.ones(STEPS, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x
     with torch.no_grad():
         return module(x[0] if form.is_cell else x, *form.passed(states))
+
+
+def reads_each_gate(factory: Any, form: Form) -> bool:
+    """Tell whether some matrix of a layer with gates counts to its last row and column.
+
+    A loop over the units reads the rows of the first gate alone, if it is of a layer that has no others.
+    """
+    if len(form.cell.gates) < 2:
+        return True
+    sizes, _ = parameters_of_plain(factory, form)
+    module = _built(factory, form, sizes, {})
+
+    def answer() -> list[torch.Tensor]:
+        parts = parts_of(stacked(returned_by(factory, form, sizes, module), torch.stack))
+        return [one for one in parts if isinstance(one, torch.Tensor)]
+
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
+        before = answer()
+        for parameter in module.parameters():
+            if parameter.ndim > 1 and 1 not in parameter.shape:
+                parameter[-1, -1] += 1
+                if not _same(before, answer()):
+                    return True
+    return False
 
 
 def without(module: torch.nn.Module, heads: Sequence[str]) -> torch.nn.Module:

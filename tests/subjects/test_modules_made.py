@@ -191,6 +191,23 @@ def with_readout_relu(inputs: Any, state: Any, params: Any) -> Any:
     return (H @ W_hq + b_q).repeat(len(inputs), 1), (H,)
 
 
+def loops(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any) -> Any:
+    (T, N, I), H = x.shape, W_hh.shape[0]  # noqa: E741 - as in the equations
+    output, last = np.zeros((T, N, H), x.dtype), h0.copy()
+    for n in range(N):
+        for t in range(T):
+            h = last[n].copy()
+            for j in range(H):
+                s = b_ih[j] + b_hh[j] + sum(W_ih[j, i] * x[t, n, i] for i in range(I))
+                last[n, j] = np.tanh(s + sum(W_hh[j, k] * h[k] for k in range(H)))
+            output[t, n] = last[n]
+    return output, last
+
+
+def loops_of_a_unit_less(x: Any, h0: Any, W_ih: Any, W_hh: Any, b_ih: Any, b_hh: Any) -> Any:
+    return loops(x, h0, W_ih, W_hh * (np.arange(len(W_hh)) > 0), b_ih, b_hh)
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "fields"),
     [
@@ -200,6 +217,7 @@ def with_readout_relu(inputs: Any, state: Any, params: Any) -> Any:
         (OfSteps, OfStepsTurned, {"T": 2}),
         (OfSteps, OfStepsCut, {}),
         (gru, gru_outside, {"cell": "GRU"}),
+        (loops, loops_of_a_unit_less, {}),  # which would run with the rows of three gates, too
         (OfFields, OfFieldsForgetful, {"hx": False}),
         (batch_first, batch_first_late, {"batch_first": True}),
         (by_gate, by_gate_swapped, {"cell": "LSTM"}),
