@@ -361,7 +361,7 @@ def seen_in(
         found = found or inquiry.forth(network)
         if found is None:
             return network, []
-        before, network = network, found
+        before, network = network, _pruned(found, asker, inquiry)
     both = [*inquiry.forward, *inquiry.backward]
     if inquiry.explained(network, inquiry.backward):
         return network, both
@@ -374,6 +374,14 @@ def seen_in(
         if known is not None and inquiry.explained(known, both):
             return known, both
     return network, inquiry.forward
+
+
+def _pruned(network: Network, asker: Asker, inquiry: WiringInquiry) -> Network:
+    """Return the network without the differences that others make needless: a sum of layers that a wiring explains."""
+    for one in mistakes_of(network, asker.nonlinearity):
+        less = one.without(network)
+        network = less if inquiry.explained(less, inquiry.forward) else network
+    return network
 
 
 def _summed_elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:

@@ -223,8 +223,8 @@ LAYOUTS: Final[
     dict[str, Callable[[RNNConfig], bool]]
 ] = {  # how x, hx or an output lies: as it is asked for, or with its first two axes taken the other way
     "as asked": lambda config: False,
-    "other": lambda config: config.batch_first,
     "other where T == N": lambda config: config.batch_first and config.T == config.N,
+    "other": lambda config: config.batch_first,
     "always batch first": lambda config: not config.batch_first,
     "always batch first where T == N": lambda config: not config.batch_first and config.T == config.N,
 }

@@ -57,7 +57,8 @@ ROLES_SHARED: Final = (
 )
 DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
-MOST: Final = 800  # wirings that are tried before a search goes deeper, at most: some two seconds
+# The most wirings that are tried, some two seconds; after them, each choice that brought more numbers out right before.
+MOST: Final = 800
 LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its square are all different
 SEED: Final = 31
 
@@ -311,20 +312,22 @@ class WiringInquiry:
         """Return the networks that explain all answers with the fewest choices that are not those of a network."""
         beam, tried = [network], {(network.wiring, network.back)}
         alike = _alike(moves, {Sizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
+        helped: list[list[Move]] = []
         for _ in range(depth):
             found: list[tuple[int, list[Network]]] = []
-            for start in beam if len(tried) <= MOST else ():
+            for start in beam:
                 wrong = next((a for a in answers if not explains(start, a, self._asker.rounding)), None)
                 if wrong is None:
                     continue
                 least = self._matched(start, wrong)
-                for several in alike:
+                for several in alike if len(tried) <= MOST else list(helped):
                     changed = [moved(start, move, back=back) for move in several]
                     if (wired := (changed[0].wiring, changed[0].back)) in tried or _all_batch_first(wired[0]):
                         continue
                     tried.add(wired)
                     if (number := self._matched(changed[0], wrong)) > least:
                         found.append((number, changed))
+                        helped += [several] if several not in helped else []
             found.sort(key=lambda one: -one[0])
             best = [changed for number, changed in found if number == found[0][0]]
             if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:

@@ -137,6 +137,8 @@ def _words(slots: tuple[Slot, ...], wiring: Wiring) -> tuple[str, str, str]:
         return f"{sentence}{_where(slots)}", _ordered(yours), own
     if {"x_layout", "output_layout"} == names:
         shows = ", which shows in values where T = N" if "==" in choice else ""
+        if choice == "other":  # so are x and the output where T is not N
+            return "reshapes x and the output with batch_first, where they should be transposed", "", ""
         if choice.startswith("other"):
             return f"ignores batch_first: it always runs along the first axis{shows}", "", ""
         return f"takes the first axis for the batch although batch_first is not set{shows}", "", ""

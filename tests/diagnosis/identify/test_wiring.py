@@ -27,7 +27,7 @@ from harness.subjects.protocol import scope_of
 from tests.diagnosis.identify.test_ways_back import layer as single_layer
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
-SCOPE = Scope().only(nonlinearity="tanh", batch_first=False, dropout=0, loss=None)
+SCOPE = Scope().only(nonlinearity="tanh", dropout=0, loss=None)
 MISTAKES = {
     "rows": "starts from row d * L + l of hx, not from row l * D + d",
     "joined": "makes a layer's output of [reverse, forward], not of [forward, reverse]",
@@ -63,6 +63,8 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
             if "last" not in wrong or layer == L - 1:
                 h_n[layer * D + d] = h
             parts.append(out)
+        if "upper" in wrong and layer < L - 1:
+            parts.reverse()
         if "inner" in wrong and D == 2 and layer < L - 1:
             parts[1] = parts[1][::-1]
         x = np.concatenate(parts[::-1] if "joined" in wrong else parts, -1)
@@ -71,7 +73,8 @@ def stack(x: Any, h0: Any, weights: Any, config: Any, *, wrong: tuple[str, ...] 
 
 
 def identification(function: Any, config: RNNConfig) -> tuple[Identification, set[str]]:
-    found = identify(Asker(Observations(as_subject(function)), SCOPE, "tanh"), config)
+    scope = SCOPE.only(batch_first=config.batch_first)
+    found = identify(Asker(Observations(as_subject(function)), scope, "tanh"), config)
     return found, {mistake.sentence for mistake in mistakes_of(found.network, "tanh")}
 
 
@@ -83,6 +86,64 @@ def test_wrong_wirings_at_once_and_a_wrong_sum_are_named_each_for_itself(seed: i
 
     assert found.whole
     assert said == {MISTAKES[name] for name in wrong}
+
+
+def rows_by_direction(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = stack(x, h0, weights, config, wrong=("upper",))
+    L, D = config.num_layers, config.num_directions
+    return output, h_n.reshape(L, D, *h_n.shape[1:]).swapaxes(0, 1).reshape(h_n.shape)
+
+
+def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if config.bidirectional:
+        raise NotImplementedError
+    weights, h_n, last = dict(weights), [], h0[:1]
+    for layer in range(config.num_layers):
+        one = {name: weights[name.replace("_l0", f"_l{layer}")] for name in config.weights if "_l0" in name}
+        one |= {"bias_hh_l0": weights["bias_hh_l0"]} if config.bias else {}
+        x, last = stack(x, last, one, config.replace(num_layers=1))
+        h_n.append(last[0])
+    return x, np.stack(h_n)
+
+
+@pytest.mark.parametrize(
+    ("function", "config", "sentences"),
+    [
+        (
+            rows_by_direction,
+            STACK,
+            {
+                "writes h_n to row d * L + l, not to row l * D + d",
+                "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]",
+            },
+        ),
+        (
+            starts_below,
+            STACK.replace(bidirectional=False),
+            {
+                "starts at the last state of the layer below, not at hx, in the layers above the first",
+                "computes with bias_hh of the first layer, not with those of each layer and direction",
+            },
+        ),
+    ],
+)
+def test_two_mistakes_of_a_stack_are_named_and_no_third_one(
+    function: Any, config: RNNConfig, sentences: set[str]
+) -> None:
+    found = identified_of(Observations(as_subject(function)), SCOPE, draw(config, "normal", 1))
+
+    assert found is not None
+    assert {mistake.sentence for mistake in mistakes_of(found.network, "tanh")} == sentences
+
+
+def test_x_and_the_output_that_are_reshaped_are_told_from_batch_first_that_is_ignored() -> None:
+    def reshaped(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = stack(x.reshape(config.T, config.N, -1), h0, weights, config)
+        return output.reshape(*x.shape[:2], -1), h_n
+
+    _, said = identification(reshaped, RNNConfig(2, 3, T=2, N=3, batch_first=True))
+
+    assert said == {"reshapes x and the output with batch_first, where they should be transposed"}
 
 
 def test_what_is_done_in_evaluation_alone_is_found() -> None:
