@@ -34,6 +34,7 @@ from harness.diagnosis.identify.patterns import System, fitting_pattern, gathere
 from harness.diagnosis.identify.terms import (
     ADDED,
     ARRANGED,
+    BESIDE,
     GENERAL,
     STARTS,
     STEP,
@@ -444,9 +445,9 @@ class StepInquiry(Inquiry):
         if flows and flows[0].out:
             rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
             columns = {
-                name: np.concatenate([_filled(ADDED[name].value(f, t), f) for f, t in rows])
-                for name in ("h[t-1]", "x[t]", "h[t-2]", "1")
-                if not ADDED[name].square or flows[0].square
+                name: np.concatenate([_filled(one.value(f, t), f) for f, t in rows])
+                for name, one in BESIDE.items()
+                if one.fits(flows[0])
             }
             found = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
         found = {name: plainest(c, self.noise) for name, c in (found or {}).items() if name != "1"}

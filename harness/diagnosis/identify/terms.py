@@ -358,17 +358,26 @@ GENERAL: Final = {
 
 STEP: Final = GENERAL | ARRANGED
 
-# What is added to the activation.
-ADDED: Final = {
+# What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
+BESIDE: Final = {
     "h[t-1]": Term(lambda f, t: f.state(t - 1)),
     "x[t]": Term(lambda f, t: f.x[t], True),
-    "b_ih": STEP["b_ih"],
-    "b_hh": STEP["b_hh"],
-    "h[t-1] @ W_hh.T": STEP["h[t-1] @ W_hh.T"],
-    "x[t] @ W_ih.T": STEP["x[t] @ W_ih.T"],
+    "h_below[t]": Term(lambda f, t: f.below.state(t) if f.below else 0.0, other="below"),
+    "h_below[t-1]": Term(lambda f, t: f.below.state(t - 1) if f.below else 0.0, other="below"),
+    "h_beside[t]": Term(lambda f, t: f.beside.state(t) if f.beside else 0.0, other="beside"),
+    "h_beside[t-1]": Term(lambda f, t: f.beside.state(t - 1) if f.beside else 0.0, other="beside"),
     "h[t-2]": Term(lambda f, t: f.state(t - 2)),
+    "h[0]": Term(lambda f, t: f.state(min(0, t - 1))),
+    "hx": Term(lambda f, t: f.hx + np.zeros((f.N, f.H))),
+    "x[t-1]": Term(lambda f, t: f.input(t - 1), True),
+    "x[t+1]": Term(lambda f, t: f.input(t + 1), True),
+    "x[0]": Term(lambda f, t: f.x[0], True),
+    "x[T-1]": Term(lambda f, t: f.x[f.T - 1], True),
+    "x[T-1-t]": Term(lambda f, t: f.x[f.T - 1 - t], True),
+    "x_fed[t]": Term(lambda f, t: f.fed[t], True, other="fed"),
     "1": STEP["1"],
 }
+ADDED: Final = BESIDE | {name: STEP[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")}
 
 # Steps of the way back, by how the gradient there is written.
 DA: Final[dict[str, Callable[[Flow, int], Numbers]]] = {

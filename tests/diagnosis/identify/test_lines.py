@@ -50,7 +50,7 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
     """Yield a layer for each choice of each slot."""
     steps = [name for name, term in STEP.items() if not term.other and name != IN_PLACE]
     yield from ((f"step {name}", LayerModel(step=with_term(name))) for name in steps)
-    yield from ((f"added {name}", LayerModel(added=((name, ONE),))) for name in ADDED)
+    yield from ((f"added {name}", LayerModel(added=((name, ONE),))) for name in ADDED if not ADDED[name].other)
     for when in (When(kind, 2) for kind in PATTERNS if kind != "all"):
         late = Coef(when=when)
         yield f"when {when}", LayerModel(step=(*STEP_SUM[:3], ("b_hh", late)))
