@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import fewest, plainest, solve
+from harness.diagnosis.identify.inquiry import SHORT
 from harness.diagnosis.identify.layer import gradient, slopes
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Link, When
+from harness.diagnosis.identify.patterns import named
 from harness.diagnosis.identify.step import StepInquiry
 from harness.diagnosis.identify.terms import (
     ARRANGED_BACK,
@@ -172,6 +175,31 @@ class ChainInquiry(StepInquiry):
             yield replace(own, links=(*links, Link(name, links[0].sloped if links else True)))
         if not links:  # the anchor may not show it
             yield replace(own, links=LayerModel().links)
+
+    def _weighed(self, model: LayerModel) -> LayerModel | None:
+        """Return a model with what multiplies the gradient of each output, if one gradient shows it and it differs."""
+        if model.horizon or model.own != ((model.own[0][0], ONE),):
+            return None
+        for role in (role for role in self.roles() if role != "hx"):
+            seen = []
+            for T in (SHORT, 7):
+                asked = self._back(T, 6)
+                self._chained(model, asked)
+                zeros = {f: dict.fromkeys(range(f.T), np.zeros((f.N, f.H))) for _, f in asked}
+                columns = {
+                    t: np.concatenate([self._readout(role, f, zeros[f] | f.sources()[t], a) for a, f in asked])
+                    for t in range(T if asked else 0)
+                }
+                y = np.concatenate([self._vector(role, a) for a, _ in asked]) if asked else np.zeros(0)
+                seen.append((asked, solve(columns, y, self.noise)))
+            if not all(asked and by and len(by) == asked[0][1].T for asked, by in seen):
+                continue  # which steps count at all is another field
+            usual, _ = Counter(plainest(c, self.noise) for _, by in seen for c in (by or {}).values()).most_common(1)[0]
+            steps = [(f, {t: (by or {}).get(t, 0.0) / usual for t in range(f.T)}) for [(_, f), *_], by in seen]
+            coefs = named(steps, self.noise)
+            if coefs is not None and coefs != (ONE,):
+                return replace(model, own=tuple((model.own[0][0], coef) for coef in coefs))
+        return None
 
     def _factor(self, anchor: str, own: LayerModel, first: int) -> float:
         """Return what multiplies the part of the first step in a gradient."""

@@ -161,6 +161,9 @@ class LayerInquiry(LimitInquiry):
         right = [self.model] if self._is_right_chain() else []  # nn.RNN's own is tried without a search
         for model in islice(chain(right, self._chains()), most):
             solved, unknown = self._readouts(model, len(RIGHT_READOUT) if best is None else len(best[2]))
+            if unknown and (weighed := self._weighed(model)) is not None:
+                other, left = self._readouts(weighed, len(unknown))
+                solved, unknown = (other, left) if len(left) < len(unknown) else (solved, unknown)
             if best is None or len(unknown) <= len(best[2]):
                 solved, unknown = self._entered(solved, unknown)
             score = (len(unknown), oddness(solved))

@@ -148,7 +148,9 @@ def _derivatives(model: LayerModel, nonlinearity: str) -> frozenset[str]:
         return frozenset()  # it cannot be run alone
     config = RNNConfig(3, 3, nonlinearity=nonlinearity, T=5, N=3, hx=True, loss="both", dtype="float64")
     case = draw(config, "normal", 1)
-    own, derived = run(Network(model), case), run(Network(replace(model, readouts={}), derived=True), case)
+    right = LayerModel()
+    entered = replace(model, **{name: getattr(right, name) for name in WAY_IN})  # whatever is wrong with the way in
+    own, derived = run(Network(entered), case), run(Network(replace(model, readouts={}), derived=True), case)
     same = {n: np.allclose(values_of(own[n]), values_of(derived[n]), 1e-9, 1e-12) for n in config.gradients}
     return frozenset(role_of(n) for n, equal in same.items() if equal)
 
@@ -414,11 +416,13 @@ def _passes(model: LayerModel) -> Iterator[Difference]:
 
 
 SUMMED: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
-WAY_BACK: Final = ("counted", "entry", "reached", "slope", "sloped", "at_kink", "at", "links", "own")
+WAY_IN: Final = ("counted", "entry", "own")  # of the gradients that are given
+WAY_BACK: Final = ("reached", "slope", "sloped", "at_kink", "at", "links")
 
 
 def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iterator[Difference]:
     """Yield the differences of the way back, but for roles whose gradients are the derivative of the way forward."""
+    yield from _way_in(model)
     if not derived & SUMMED:
         yield from _way_back(model, nonlinearity)
     if model.step_limit is not None:
@@ -430,7 +434,7 @@ def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iter
     yield from _limits(model)
 
 
-def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+def _way_in(model: LayerModel) -> Iterator[Difference]:
     right = LayerModel()
     if model.counted != right.counted:
         said = f"counts the gradient of the output {when_words(model.counted)}"
@@ -439,6 +443,23 @@ def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     last = Coef(when=When("last", 1))
     if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
         yield Difference("entry", _entry_sentence(model), _set("entry"))
+    if model.own != right.own:
+        yield Difference("dh" if model.own[0][0] else "da", _own_sentence(model), _set("own"))
+
+
+def _own_sentence(model: LayerModel) -> str:
+    if not model.own[0][0]:
+        return "adds the output's gradient behind the slope, which does not multiply it"
+    coefs = [coef for _, coef in model.own]
+    others = [coef for coef in coefs if coef.value != 1 and not coef.scale]
+    if len(coefs) > 1 and len(others) == len(coefs) - 1:  # elsewhere it counts once
+        factors = (f"by {number(coef.value)} {when_words(coef.when)}" for coef in others)
+        return f"multiplies the gradient of the output {', '.join(factors)}"
+    return f"takes {written(tuple(('g[t]', coef) for coef in coefs))} for the output's gradient"
+
+
+def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
+    right = LayerModel()
     if model.reached != right.reached:
         yield Difference("back", _reached_sentence(model.reached), _set("reached"))
     yield from _slopes(model, nonlinearity)
@@ -451,11 +472,6 @@ def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
             where = ", behind the slope" if behind else ""
             said = f"passes {passed} from step t+1 back to step t{where}, not {right.links[0].term}"
         yield Difference("da" if passed == right.links[0].term else "next", said, _set("links"))
-    if model.own != right.own:
-        sloped, coef = model.own[0]
-        said = f"takes {term('g[t]', coef)} for the output's gradient"
-        said = said if sloped else "adds the output's gradient behind the slope, which does not multiply it"
-        yield Difference("da" if not sloped else "dh", said, _set("own"))
 
 
 def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:

@@ -157,8 +157,9 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     passing = "" if model.passes == When() or not model.links else f" if {condition(model.passes)} else 0"
     horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
     found["next"] = f"    dh_next = {passed}{passing}{horizon}"
-    (sloped, coef), behind = model.own[0], bool(model.links) and not model.links[0].sloped
-    own = term("g[t]", coef)
+    sloped, behind = model.own[0][0], bool(model.links) and not model.links[0].sloped
+    own = sum_of(tuple(("g[t]", coef) for _, coef in model.own))
+    own = f"({own})" if len(model.own) > 1 else own
     where, limit = model.step_limit or ("", Limit("elements", 0))
     found["dh"] = f"    dh[t] = {own} + dh_next"
     da = {

@@ -24,9 +24,12 @@ def layer(
     slope: Callable[[Any], Any] = lambda h: 1 - h * h,
     start: Callable[[Any, Any], Any] = lambda dh, h0: dh,
     bias: float = 1.0,
+    last: float = 1.0,
+    turned: bool = False,
 ) -> Any:
-    """Compute a layer of tanh, with a slope, a gradient by hx and a factor of both biases."""
+    """Compute a layer of tanh, with a slope, a gradient by hx, and factors of both biases and of the last output's."""
     W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    U = U.T if turned else U
     b = bias * (weights["bias_ih_l0"] + weights["bias_hh_l0"]) if config.bias else 0
     states = [h0[0]]
     for x_t in x:
@@ -37,10 +40,10 @@ def layer(
     g = cotangents.get("output.grad", np.zeros_like(output))
     dh, dW, dU, db, dx = cotangents.get("h_n.grad", np.zeros_like(h_n))[0], 0 * W, 0 * U, 0 * W[:, 0], 0 * x
     for t in reversed(range(len(x))):
-        da = (g[t] + dh) * slope(output[t])
+        da = (g[t] * (last if t == len(x) - 1 else 1) + dh) * slope(output[t])
         dW, dU, db = dW + da.T @ x[t], dU + da.T @ states[t], db + bias * da.sum(0)
         dx[t], dh = da @ W, da @ U
-    found = {"x": dx, "hx": start(dh, h0[0])[None], "weight_ih_l0": dW, "weight_hh_l0": dU}
+    found = {"x": dx, "hx": start(dh, h0[0])[None], "weight_ih_l0": dW, "weight_hh_l0": dU.T if turned else dU}
     return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
 
 
@@ -66,6 +69,19 @@ def test_a_wrong_line_is_named(wrong: dict[str, Any], sentence: str) -> None:
 
     assert found is not None
     assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
+
+
+def test_the_derivative_of_a_wrong_step_is_no_mistake_beside_a_wrong_way_in() -> None:
+    subject = as_subject(partial(layer, last=2.0, turned=True))
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(3, 3, T=3, N=2, loss="both"), "normal", 1))
+
+    assert found is not None
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
+        "multiplies the gradient of the output by 2 at the last step only",
+    ]
 
 
 def of_neighbours(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
