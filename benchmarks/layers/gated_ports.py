@@ -404,6 +404,12 @@ WAYS_BACK: Final[dict[str, Port]] = {
         {"grads": lambda of: {n: v if n in ("x", "hx", "cx") else np.clip(v, -5, 5) for n, v in of.items()}},
         ("clips the gradients of",),
     ),
+    "dz_of_other_sign": Port("GRU", {"dz": lambda dh, h, n: dh * (n - h)}, ("takes -z + z**2 as the slope of z",)),
+    "dc_never_counts": Port(
+        "LSTM",
+        {"dc_n": lambda dc: 0 * dc, "dc": lambda dh, o, t, c: dh * o * (1 - t * t), "carry": lambda dc, f: 0 * dc},
+        ("ignores the gradient of c_n", "no gradient to c[t-1] through"),
+    ),
     "two_back": Port(
         "LSTM",
         {"df": lambda dc, c, new: dc * new, "dc0": lambda dc: 0 * dc},

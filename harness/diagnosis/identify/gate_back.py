@@ -25,7 +25,7 @@ from harness.oracle.bound import np
 TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
 Move = tuple[tuple[Edge, Any], ...]  # choices that are made together
 
-SLOPES: Final = (
+_SLOPES: Final = (
     (("h", 1.0), ("h**2", -1.0)),
     (("1", 1.0), ("h**2", -1.0)),
     (("1", 1.0),),
@@ -38,6 +38,7 @@ SLOPES: Final = (
     (("h", 1.0), ("h**2", 1.0)),
     (("1", 1.0), ("h**2", 1.0)),
 )
+SLOPES: Final = tuple(tuple((name, sign * c) for name, c in slope) for sign in (1.0, -1.0) for slope in _SLOPES)
 ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
 DEPTH: Final = 6  # choices that are made one after the other
 LARGE: Final = 1e4
@@ -105,12 +106,21 @@ def find_back(asker: Asker, network: Network) -> Network:
         [a for loss in asker.losses for a in _answers(asker, (CaseSizes(*sizes),), loss)]
         for sizes in ((1, 1, 3, 2), (3, 1, 3, 2), (3, 2, 3, 2))
     ]
-    asked: list[Response] = []
-    for k, stage in enumerate(stages):
-        asked += stage
-        network = _search(asker, network, asked)
-        network = _cut(asker, network) if k == 0 else network
-    return _limited(asker, _pruned(asker, network, asked))
+    first, second, third = stages
+    network = _search(asker, network, first)
+
+    def continued(start: Network) -> Network:
+        return _search(asker, _search(asker, start, [*first, *second]), [*first, *second, *third])
+
+    asked = [*first, *second, *third]
+    found = continued(_cut(asker, network))
+    if found.first.passes != network.first.passes and not _all_given(asker, found, asked):  # it may be c's alone
+        found = max((found, continued(network)), key=lambda one: sum(_matched(asker, one, a) for a in asked))
+    return _limited(asker, _pruned(asker, found, asked))
+
+
+def _all_given(asker: Asker, network: Network, answers: Sequence[Response]) -> bool:
+    return not any(departing(network, a, asker.rounding) for a in answers)
 
 
 def _pruned(asker: Asker, network: Network, answers: Sequence[Response]) -> Network:
@@ -148,10 +158,15 @@ def _search(asker: Asker, network: Network, answers: Sequence[Response]) -> Netw
         if not wrong or not isinstance(model, GatedModel):
             return network
         shown = [*wrong[:1], *wrong[1:][-1:]]
-        least = sum(_matched(asker, network, a) for a in shown)
-        tried = [(sum(_matched(asker, one, a) for a in shown), one) for one in _choices(network, model)]
+        least = [_matched(asker, network, a) for a in shown]
+        several = ((_matched(asker, one, shown[0]), one) for one in _choices(network, model))
+        tried = [  # most bring less of the first case out right, and are tried on no other one
+            (matched + sum(_matched(asker, one, a) for a in shown[1:]), one)
+            for matched, one in several
+            if matched >= least[0]
+        ]
         most = max((matched for matched, _ in tried), default=0)
-        if most <= least:
+        if most <= sum(least):
             return network
         best = [one for matched, one in tried if matched == most]
         network = max(best, key=lambda one: sum(_matched(asker, one, a) for a in answers))

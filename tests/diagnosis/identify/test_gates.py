@@ -103,6 +103,8 @@ BACK = (
     "do_with_c",
     "first_step_left_out",
     "clip_5",
+    "dz_of_other_sign",
+    "dc_never_counts",
 )
 
 
