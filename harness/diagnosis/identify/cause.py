@@ -286,7 +286,8 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
     if observation.unfit is not None or observation.outcome.failure is not None:
         return []
     pairs = [(observation.case, observation.outcome), *([observation.probed] if observation.probed else [])]
-    if observation.case.config.loss is not None:  # forward alone, each step starts at the subject's own state
+    # Forward alone, each step starts at the subject's own state; a layer with gates has it so beside its gradients.
+    if observation.case.config.loss is not None and not observation.case.config.gated:
         forward = forward_part(observation)
         pairs.insert(0, (forward.case, forward.outcome))
     found = []
@@ -365,8 +366,9 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         rounding, network = _rounding(identified, a), identified.network
         made = _run_on(network, a, rounding, network)
         right = _run_on(right_of(a.case.config), a, None, right_of(a.case.config))  # as it is judged by what it returns
-        # Where there is a loss, what was given on the way forward alone tells of the states.
-        returned = {n for n in made.keys() & a.arrays.keys() if a.case.config.loss is None or n.endswith(".grad")}
+        # Where there is a loss, what was given on the way forward alone tells of the states, if that is there.
+        alone = a.case.config.loss is not None and not a.case.config.gated
+        returned = {n for n in made.keys() & a.arrays.keys() if not alone or n.endswith(".grad")}
         returned -= {*identified.unknown}
         for n in returned:
             compared[n in plain, n.endswith(".grad")].append((a.arrays[n], made[n], values_of(right[n]), rounding.u))

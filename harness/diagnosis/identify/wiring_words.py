@@ -240,6 +240,11 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
     place = _PLACES.get(str(choice), f"layer and direction {choice}")
     row, where = f"row {choice}", WHERE_WORDS.get(str(choice), "")
     mask = str(choice)
+
+    def halves(of: str) -> tuple[str, str]:
+        yours, right = (f"{of} = np.concatenate({each}, -1)" for each in (features, "[forward, reverse]"))
+        return (yours, right) if features.startswith("[") else ("", "")
+
     said: dict[str, tuple[str, str, str]] = {
         "hx_row": (f"starts from {row} of hx, not from row l * D + d", f"h = hx[{choice}]", "h = hx[l * D + d]"),
         "cx_row": (f"starts from {row} of cx, not from row l * D + d", f"c = cx[{choice}]", "c = cx[l * D + d]"),
@@ -287,15 +292,15 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             f"output[t] = h + {'x[t]' if choice == 'x' else 'read[t]'}",
             "output[t] = h",
         ),
-        "joined": (f"makes a layer's output of {features}, not of [forward, reverse]", "", ""),
-        "inner": (f"reads {features} of the output below, above the first layer, not [forward, reverse]", "", ""),
+        "joined": (f"makes a layer's output of {features}, not of [forward, reverse]", *halves("output")),
+        "inner": (f"reads {features} of the output below, above the first layer, not [forward, reverse]", *halves("x")),
         "inner_reverse": (
             "does not flip the reverse direction's output back for the layer above",
             "below[t] = np.hstack([forward[t], reverse[T - 1 - t]])",
             "below[t] = np.hstack([forward[t], reverse[t]])",
         ),
-        "output": (f"returns {features} as the output, not [forward, reverse]", "", ""),
-        "readout": (f"reads out {features}, not [forward, reverse]", "", ""),
+        "output": (f"returns {features} as the output, not [forward, reverse]", *halves("output")),
+        "readout": (f"reads out {features}, not [forward, reverse]", *halves("read")),
         "padding": (
             "keeps its state in padding, which the layer above reads"
             if choice == "held"
