@@ -240,14 +240,6 @@ def departures(observation: Observation) -> list[Departure]:
     return found
 
 
-def expected_final(observation: Observation) -> Expected | None:
-    """Return the expected h_n, by one step from the subject's own states; ``None`` if these could not be obtained."""
-    if observation.unfit is not None or observation.prefixes is None:
-        return None
-    setting = Setting.of(observation.case, observation.arithmetic)
-    return expect_local(setting, _states(observation))[-1]["h_n"]
-
-
 def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array] | None:
     config, arrays = case.config, outcome.arrays
     known = "output" in arrays

@@ -383,7 +383,6 @@ REQUIRED: Final = tuple(one.name for one in fields(LayerConfig) if one.default i
 
 OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)  # The layer's fields with a default
 
-RESULTS: Final = _names(ResultConfig)
 WAY: Final = _names(WayConfig)
 OF_TORCH: Final = having("modules_only")
 SIZE_FACTORS: Final = having("size")  # The factors that are sizes of arrays and nothing else

@@ -168,14 +168,15 @@ def at_blank(blank: Blank, f: Flow, t: int, h: Numbers) -> Numbers:
 def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
     """Compute a flow's slopes, each as it is taken at its step."""
     terms = model.slope or RIGHT_SLOPE[nonlinearity]
-    if not f.square and any(name in OF_INPUT for name, _ in terms):
+    read = f.x if f.square else f.below and [f.below.state(t) for t in range(f.T)]  # its half of two directions
+    if not read and any(name in OF_INPUT for name, _ in terms):
         terms = RIGHT_SLOPE[nonlinearity]
     for t in range(f.T):
         k = AT[model.at](t, f.T)
         h, s = f.state(k), f.back(f.s, k)
         value: Numbers = np.zeros((f.N, f.H))
         for name, c in terms:
-            value = value + SLOPES[name](h, s, f.x[max(k, 0)]) * c
+            value = value + SLOPES[name](h, s, (read or f.x)[max(k, 0)]) * c
         if model.at_kink and nonlinearity == "relu":
             value = value + ((s.value if isinstance(s, Ball) else s) == 0) * model.at_kink
         f.slope[t] = value if model.sloped.at(t, f.T) else np.ones((f.N, f.H))
