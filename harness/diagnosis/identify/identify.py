@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import LONG, Asker, Response
+from harness.diagnosis.identify.between import otherwise_in_stack
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.inquiry import (
     SHORT,
@@ -376,6 +377,8 @@ def seen_in(
         known = one if inquiry.explained(one, both) else inquiry.back(one)
         if known is not None and inquiry.explained(known, both):
             return known, both
+    if view.name == "layers" and asker.losses and (stacked := otherwise_in_stack(asker, network)) is not None:
+        return (stacked, both) if inquiry.explained(stacked, both) else (network, inquiry.forward)
     return network, inquiry.forward
 
 

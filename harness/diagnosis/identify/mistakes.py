@@ -527,9 +527,8 @@ def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Itera
             continue  # nor has what the way back does not reach
         right = RIGHT_READOUT[role][0][0]
         factor = [name for name, _ in terms] in ([right], [DERIVATIVE])
-        groups.setdefault(
-            ("factor", terms[0][1]) if factor else ("biases" if "bias" in role else role, terms), []
-        ).append(role)
+        alike = "factor" if factor else "zero" if not terms else "biases" if "bias" in role else role
+        groups.setdefault((alike, terms[0][1] if factor else terms), []).append(role)
     for (kind, _), roles in groups.items():
         terms = model.readouts[roles[0]]
         said = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)

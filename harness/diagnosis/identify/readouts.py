@@ -64,31 +64,8 @@ class ReadoutInquiry(ChainInquiry):
         """Return the terms of a role's gradient that a flow can have."""
         if names is not None:
             return dict.fromkeys(names)
-        found = self._terms_of_da(role, f)
+        found = terms_of_da(role, f)
         return dict.fromkeys([DERIVATIVE, *found] if self.derived else found)
-
-    def _terms_of_da(self, role: str, f: Flow) -> list[str]:
-        if role in ("x", "hx"):
-            table = INPUT if role == "x" else START
-            return [n for n, term in table.items() if n not in ARRANGED_BACK[role] and (f.square or not term.square)]
-        if role.startswith("bias"):
-            every = [f"{left} . 1" for left in LEFT] + [f"summed over units {left} . 1" for left in ("da[t]", "g[t]")]
-            every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
-            return [*every, "b_ih" if role == "bias_ih" else "b_hh"]
-        own = RIGHT_READOUT[role][0][0].partition(" . ")[2]
-        of_x = [name for name in RIGHT if "x[" in name and "hx" not in name]
-        wide = [name for name in RIGHT if name not in of_x and name != "1"]
-        fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
-        rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))
-        found = [f"da[t] . {right}" for right in rights]
-        found += [f"{left} . {own}" for left in LEFT if left != "da[t]"]
-        found += [f"sequence {n}: da[t] . {own}" for n in ("first", "last")] if f.N > 1 else []
-        found += [f"sums da[t] . {own}"] if f.N > 1 else []
-        found += [f"by source . {'x' if role == 'weight_ih' else 'h'}"]
-        found += ["W_ih" if role == "weight_ih" else "W_hh"]
-        if f.square or role == "weight_hh":
-            found += [f"transposed da[t] . {right}" for right in rights[:3]]
-        return found
 
     def _solved(
         self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str] | None = None
@@ -402,3 +379,28 @@ def without_last(model: LayerModel) -> LayerModel:
     if model.counted.kind != "but last" or model.reached != When():
         return model
     return replace(model, reached=model.counted, counted=When(), entry=LayerModel().entry)
+
+
+def terms_of_da(role: str, f: Flow) -> list[str]:
+    """Return the terms of a role's gradient that a flow can have, each made of the gradients by its sums."""
+    if role in ("x", "hx"):
+        table = INPUT if role == "x" else START
+        return [n for n, term in table.items() if n not in ARRANGED_BACK[role] and (f.square or not term.square)]
+    if role.startswith("bias"):
+        every = [f"{left} . 1" for left in LEFT] + [f"summed over units {left} . 1" for left in ("da[t]", "g[t]")]
+        every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
+        return [*every, "b_ih" if role == "bias_ih" else "b_hh"]
+    own = RIGHT_READOUT[role][0][0].partition(" . ")[2]
+    of_x = [name for name in RIGHT if "x[" in name and "hx" not in name]
+    wide = [name for name in RIGHT if name not in of_x and name != "1"]
+    fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
+    rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))
+    found = [f"da[t] . {right}" for right in rights]
+    found += [f"{left} . {own}" for left in LEFT if left != "da[t]"]
+    found += [f"sequence {n}: da[t] . {own}" for n in ("first", "last")] if f.N > 1 else []
+    found += [f"sums da[t] . {own}"] if f.N > 1 else []
+    found += [f"by source . {'x' if role == 'weight_ih' else 'h'}"]
+    found += ["W_ih" if role == "weight_ih" else "W_hh"]
+    if f.square or role == "weight_hh":
+        found += [f"transposed da[t] . {right}" for right in rights[:3]]
+    return found

@@ -129,3 +129,69 @@ def test_a_gradient_that_is_no_derivative_of_a_wrong_way_forward_is_named(wrong:
     assert found.whole
     step = "takes np.roll(h[t-1], 1, 0) @ W_hh.T in its step, not h[t-1] @ W_hh.T"
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [step, sentence]
+
+
+def deep(
+    x: Any,
+    h0: Any,
+    weights: Any,
+    config: Any,
+    cotangents: Any,
+    *,
+    down: Callable[[Any, Any, Any], Any] = lambda da, W, _: da @ W,
+    returned: Callable[[bool, Any], Any] = lambda _last, g: g,
+) -> Any:
+    """Compute a stack; what a layer passes down, and which gradients of parameters it returns, may be wrong."""
+    read, states = [x], []
+    for layer in range(config.num_layers):
+        W_ih, W_hh, *biases = (weights[f"{name}_l{layer}"] for name in ROLES[: 4 if config.bias else 2])
+        states.append([h0[layer]])
+        for x_t in read[-1]:
+            states[-1].append(np.tanh(x_t @ W_ih.T + states[-1][-1] @ W_hh.T + sum(biases)))
+        read.append(np.stack(states[-1][1:]))
+    h_n = np.stack([of[-1] for of in states])
+    if config.loss is None:
+        return read[-1], h_n
+    g, found = cotangents.get("output.grad", np.zeros_like(read[-1])), {"hx": np.zeros_like(h0)}
+    for layer in reversed(range(config.num_layers)):
+        W_ih, W_hh = (weights[f"{name}_l{layer}"] for name in ROLES[:2])
+        dh, da = cotangents.get("h_n.grad", np.zeros_like(h_n))[layer], {}
+        for t in reversed(range(len(x))):
+            da[t] = (g[t] + dh) * (1 - states[layer][t + 1] ** 2)
+            dh = da[t] @ W_hh
+        products = sum(da[t].T @ read[layer][t] for t in da), sum(da[t].T @ states[layer][t] for t in da)
+        whole = dict(zip(ROLES, (*products, *[sum(v.sum(0) for v in da.values())] * 2), strict=True))
+        last = layer == config.num_layers - 1
+        found |= {f"{role}_l{layer}": returned(last, v) for role, v in whole.items() if config.bias or "w" in role}
+        found["hx"][layer] = dh
+        g = np.stack([down(da[t], W_ih, W_hh) if layer else da[t] @ W_ih for t in range(len(x))])
+    return read[-1], h_n, found | {"x": g}
+
+
+ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentences"),
+    [
+        (
+            {"down": lambda da, _, W_hh: da @ W_hh},
+            ["makes the gradient by x of da[t] @ W_hh, not of da[t] @ W_ih, in the layers above the first"],
+        ),
+        ({"down": lambda da, W, _: 2 * da @ W}, ["multiplies the gradient by x by 2, in the layers above the first"]),
+        (
+            {"returned": lambda last, g: g if last else 0 * g},
+            ["returns 0 as the gradient by weight_ih, weight_hh and the biases, in all layers but the last"],
+        ),
+    ],
+)
+def test_what_a_layer_of_a_stack_passes_down_or_returns_is_named(wrong: dict[str, Any], sentences: list[str]) -> None:
+    subject = as_subject(partial(deep, **wrong))
+    scope = scope_of(subject).only(bidirectional=False, nonlinearity="tanh", batch_first=False, dropout=0)
+    config = RNNConfig(2, 2, num_layers=2, T=3, N=2, loss="both", dtype="float64")
+
+    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+
+    assert found is not None
+    assert found.whole
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == sentences

@@ -1,0 +1,74 @@
+"""between: what a layer of a stack gives back otherwise than a single one: what it passes down, and what it returns.
+
+No state of an inner layer is returned, so that its sums are not seen. But what lies below is linear in what a layer
+passes down, and a gradient in its terms: each term is run as if it was alone, and the coefficients are solved for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from harness.diagnosis.identify.ask import Asker, Response
+from harness.diagnosis.identify.fit import Columns, solve
+from harness.diagnosis.identify.inquiry import departing, fresh_answers
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Network, Sum
+from harness.diagnosis.identify.patterns import gathered_at_start
+from harness.diagnosis.identify.readouts import terms_of_da
+from harness.diagnosis.identify.run import flows_of, place_of, role_of, run, values_of
+from harness.diagnosis.identify.terms import Flow
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+LAYERS: Final = 2
+SUMMED: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def otherwise_in_stack(asker: Asker, network: Network) -> Network | None:
+    """Return the network with other gradients of the layers above the first, or of all but the last, if they differ."""
+    if network.derived or network.above is not None:
+        return None
+    every = [a for a in fresh_answers(asker, asker.losses[:1], num_layers=LAYERS) if a.case.config.loss is not None]
+    wrong = sorted({name for a in every for name in departing(network, a, asker.rounding)})
+    if not wrong or any(not name.endswith(".grad") or place_of(name)[0] == LAYERS - 1 for name in wrong):
+        return None
+    several = {a.case.config.T: a for a in every[::-1] if a.case.config.hidden_size > 1}  # which tell matrices apart
+
+    def solved(where: str, role: str, names: Sequence[str]) -> Sum | None:
+        seen = [_solved(asker, a, partial(_with_sum, network, where, role), role, names) for a in several.values()]
+        return None if None in seen else gathered_at_start([one for one in seen if one is not None], asker.noise)
+
+    below = [name for name in every[0].arrays if name.endswith(".grad") and place_of(name)[0] < LAYERS - 1]
+    if (passed := solved("l > 0", "x", below)) is not None:
+        return _with_sum(network, "l > 0", "x", passed)
+    found: Network | None = None
+    for role in SUMMED:
+        names = [name for name in wrong if role_of(name) == role]
+        if names and (terms := solved("l < L - 1", role, names)) is not None:
+            found = _with_sum(found or network, "l < L - 1", role, terms)
+    return found
+
+
+def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
+    model = network.above or network.first
+    model = replace(model, readouts={**model.readouts, role: terms})
+    return replace(network, above=model, wiring=replace(network.wiring, above=where))
+
+
+def _solved(
+    asker: Asker, a: Response, with_sum: Callable[[Sum], Network], role: str, names: Sequence[str]
+) -> tuple[Flow, dict[int, dict[str, float]]] | None:
+    """Return the coefficients of the terms of a gradient that give some arrays of an answer, if there are some."""
+
+    def made(terms: Sum) -> Floats:
+        arrays = run(with_sum(terms), a.case)
+        return np.concatenate([np.ravel(values_of(arrays[name])) for name in names])
+
+    nothing, own = made(()), RIGHT_READOUT[role][0][0]
+    flow = flows_of(with_sum(()), a.case)[-1 if role == "x" else 0]
+    y = np.concatenate([np.ravel(a.arrays[name]) for name in names]) - nothing
+    columns = Columns(dict.fromkeys([own, *terms_of_da(role, flow)]), lambda name: made(((name, ONE),)) - nothing)
+    by = solve(columns, y, asker.noise, [own])
+    return None if by is None else (flow, {0: by})
