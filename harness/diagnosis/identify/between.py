@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from itertools import product
+from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import Columns, solve
@@ -26,39 +27,53 @@ LAYERS: Final = 2
 SUMMED: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def otherwise_in_stack(asker: Asker, network: Network) -> Network | None:
-    """Return the network with other gradients of the layers above the first, or of all but the last, if they differ."""
-    if network.derived or network.above is not None:
+def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Network | None:
+    """Return the network with other gradients of some of its layers, or else of one of its directions, if they differ.
+
+    These are the layers above the first, or all but the last.
+    """
+    if network.derived or network.above is not None or network.reverse is not None:
         return None
-    every = [a for a in fresh_answers(asker, asker.losses[:1], num_layers=LAYERS) if a.case.config.loss is not None]
+    stack: dict[str, Any] = {"num_layers": LAYERS} if layers else {"bidirectional": True}
+    every = [a for a in fresh_answers(asker, asker.losses[:1], **stack) if a.case.config.loss is not None]
     wrong = sorted({name for a in every for name in departing(network, a, asker.rounding)})
-    if not wrong or any(not name.endswith(".grad") or place_of(name)[0] == LAYERS - 1 for name in wrong):
+    if not wrong or not all(name.endswith(".grad") for name in wrong):
         return None
     several = {a.case.config.T: a for a in every[::-1] if a.case.config.hidden_size > 1}  # which tell matrices apart
 
-    def solved(where: str, role: str, names: Sequence[str]) -> Sum | None:
-        seen = [_solved(asker, a, partial(_with_sum, network, where, role), role, names) for a in several.values()]
+    def solved(start: Network, where: str, role: str, names: Sequence[str]) -> Sum | None:
+        with_sum = partial(_with_sum, start, where, role)
+        last = where in ("l > 0", "d == 1")
+        seen = [_solved(asker, a, with_sum, role, names, last=last) for a in several.values()]
         return None if None in seen else gathered_at_start([one for one in seen if one is not None], asker.noise)
 
-    below = [name for name in every[0].arrays if name.endswith(".grad") and place_of(name)[0] < LAYERS - 1]
-    if (passed := solved("l > 0", "x", below)) is not None:
-        return _with_sum(network, "l > 0", "x", passed)
-    found: Network | None = None
-    for role in SUMMED:
-        names = [name for name in wrong if role_of(name) == role]
-        if names and (terms := solved("l < L - 1", role, names)) is not None:
-            found = _with_sum(found or network, "l < L - 1", role, terms)
-    return found
+    if layers:
+        below = [name for name in every[0].arrays if name.endswith(".grad") and place_of(name)[0] < LAYERS - 1]
+        passed = solved(network, "l > 0", "x", below) if {*wrong} <= {*below} else None
+        if passed is not None:
+            return _with_sum(network, "l > 0", "x", passed)
+    found = network
+    for where, role in product(("l < L - 1",) if layers else ("d == 1", "d == 0"), SUMMED):
+        at = (0, int(where == "d == 1"))
+        names = [name for name in wrong if role_of(name) == role and place_of(name) == at]
+        if names and (terms := solved(found, where, role, names)) is not None:
+            found = _with_sum(found, where, role, terms)
+    return None if found == network else found
 
 
 def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
-    model = network.above or network.first
-    model = replace(model, readouts={**model.readouts, role: terms})
+    """Return a network with another sum of a gradient in some layers, or in one direction."""
+    of = {"d == 0": network.first, "d == 1": network.reverse}.get(where, network.above) or network.first
+    model = replace(of, readouts={**of.readouts, role: terms})
+    if where == "d == 0":
+        return replace(network, first=model, reverse=network.reverse or network.first)
+    if where == "d == 1":
+        return replace(network, reverse=model)
     return replace(network, above=model, wiring=replace(network.wiring, above=where))
 
 
 def _solved(
-    asker: Asker, a: Response, with_sum: Callable[[Sum], Network], role: str, names: Sequence[str]
+    asker: Asker, a: Response, with_sum: Callable[[Sum], Network], role: str, names: Sequence[str], *, last: bool
 ) -> tuple[Flow, dict[int, dict[str, float]]] | None:
     """Return the coefficients of the terms of a gradient that give some arrays of an answer, if there are some."""
 
@@ -67,7 +82,7 @@ def _solved(
         return np.concatenate([np.ravel(values_of(arrays[name])) for name in names])
 
     nothing, own = made(()), RIGHT_READOUT[role][0][0]
-    flow = flows_of(with_sum(()), a.case)[-1 if role == "x" else 0]
+    flow = flows_of(with_sum(()), a.case)[-1 if last else 0]
     y = np.concatenate([np.ravel(a.arrays[name]) for name in names]) - nothing
     columns = Columns(dict.fromkeys([own, *terms_of_da(role, flow)]), lambda name: made(((name, ONE),)) - nothing)
     by = solve(columns, y, asker.noise, [own])

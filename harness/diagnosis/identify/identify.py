@@ -231,7 +231,8 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
             answers = list(fresh_answers(asker, **stack))
             summed = _summed(asker, network, place, answers)
             network = summed if all(explains(summed, a, asker.rounding) for a in answers) else network
-        roles = inquiry.roles()
+        seen = (role_of(name) for a in known for name in a.arrays if name.endswith(".grad"))
+        roles = inquiry.roles() or list(dict.fromkeys(seen))  # of a subject that always has two directions
         fresh = list(fresh_answers(asker))
         wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}
         unknown = [{"the way back": ""}.get(part, part.removeprefix("large ")) for part in unknown]
@@ -377,8 +378,10 @@ def seen_in(
         known = one if inquiry.explained(one, both) else inquiry.back(one)
         if known is not None and inquiry.explained(known, both):
             return known, both
-    if view.name == "layers" and asker.losses and (stacked := otherwise_in_stack(asker, network)) is not None:
-        return (stacked, both) if inquiry.explained(stacked, both) else (network, inquiry.forward)
+    if layered and asker.losses:
+        stacked = otherwise_in_stack(asker, network, layers=view.name == "layers")
+        if stacked is not None and inquiry.explained(stacked, both):
+            return stacked, both
     return network, inquiry.forward
 
 
