@@ -304,15 +304,10 @@ class Run:
 
     def _weights(self, at: Place) -> dict[str, Var]:
         """Return the parameters of a layer and direction on the tape, by role."""
-        of = dict(self.forth.weights)
         found: dict[str, Var] = {}
         for role, own in zip(ROLES, weight_names(*at, bias=self.config.bias), strict=False):
-            name = own
-            if role in of:
-                place = PLACES[of[role]](at, self.of)
-                name = weight_names(*place, bias=True)[ROLES.index(role)]
-                name = name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
-            found[role] = self._leaf(name)
+            read, back = (self._leaf(self._weight_of(wiring, at, role, own)) for wiring in (self.forth, self.back))
+            found[role] = read if read is back else Var(read.value, ((back, lambda g: g),))
         if self.config.proj_size:
             found[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
         if self.forth.matrices != "W_ih, W_hh":
@@ -323,6 +318,14 @@ class Run:
             for role, index in zip(ROLES, MATRICES[self.forth.matrices](first, second), strict=False):
                 found[role] = rows(both, Gather(index), lead=1)
         return found
+
+    def _weight_of(self, wiring: Wiring, at: Place, role: str, own: str) -> str:
+        """Return the name of the parameter that a place takes for its own, or to which it gives the gradient."""
+        places = dict(wiring.weights)
+        if role not in places:
+            return own
+        name = weight_names(*PLACES[places[role]](at, self.of), bias=True)[ROLES.index(role)]
+        return name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
 
     def advance(self, layers: int | None = None) -> Var:
         """Go forward through all layers, or through some, and return what the last one passes on (T, N, D*H)."""

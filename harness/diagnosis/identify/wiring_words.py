@@ -402,6 +402,10 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
     }.get((name, str(choice)))
     if name == "lost":
         return _of_stack(name, choice)
+    if name == "weights":
+        roles, place = of_roles([role for role, _ in choice]), choice[0][1]
+        whose = _PLACES.get(place, f"layer and direction {place}")
+        return f"gives the gradients by {roles} to {whose}, not each to its own", "", ""
     if name in ("hx_row", "cx_row"):
         of, read = name[:2], forth.at(slots[0])
         started = "" if read == PLAIN.at(slots[0]) else ", from which it starts"

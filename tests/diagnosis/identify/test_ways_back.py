@@ -195,3 +195,57 @@ def test_what_a_layer_of_a_stack_passes_down_or_returns_is_named(wrong: dict[str
     assert found is not None
     assert found.whole
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == sentences
+
+
+def both_directions(
+    x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, returned: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Any:
+    """Compute two directions, each by itself; which gradients of parameters are returned may be wrong."""
+    if not config.bidirectional:
+        raise NotImplementedError
+    outputs, last, found, H = [], [], {"x": np.zeros_like(x), "hx": []}, config.hidden_size
+    for d, end in enumerate(("", "_reverse")):
+        own = {f"{role}_l0": weights[f"{role}_l0{end}"] for role in ROLES[: 4 if config.bias else 2]}
+        given = {name: g[d : d + 1] for name, g in cotangents.items() if name == "h_n.grad"}
+        if "output.grad" in cotangents:
+            given["output.grad"] = cotangents["output.grad"][:: 1 - 2 * d, :, d * H : (d + 1) * H]
+        output, h_n, *grads = layer(x[:: 1 - 2 * d], h0[d : d + 1], own, config, given)
+        outputs.append(output[:: 1 - 2 * d])
+        last.append(h_n)
+        for of in grads:
+            found["x"] += of["x"][:: 1 - 2 * d]
+            found["hx"].append(of["hx"])
+            found |= {f"{name}{end}": of[name] for name in own}
+    h_n = np.concatenate(last)
+    if config.loss is None:
+        return np.concatenate(outputs, -1), h_n
+    return np.concatenate(outputs, -1), h_n, returned(found | {"hx": np.concatenate(found["hx"])})
+
+
+def exchanged(found: dict[str, Any]) -> dict[str, Any]:
+    of = {name: name.removesuffix("_reverse") if "reverse" in name else f"{name}_reverse" for name in found}
+    return {name: found.get(of[name], array) for name, array in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        (
+            lambda found: {name: g / 2 if "reverse" in name else g for name, g in found.items()},
+            "multiplies the gradient by weight_ih, weight_hh and the biases by 0.5, in the reverse direction",
+        ),
+        (
+            exchanged,
+            "gives the gradients by weight_ih, weight_hh and the biases to the other direction, not each to its own",
+        ),
+    ],
+)
+def test_what_one_of_two_directions_returns_is_named(returned: Any, sentence: str) -> None:
+    subject = as_subject(partial(both_directions, returned=returned))
+    scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, lengths=None, dropout=0)
+    config = RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both", dtype="float64")
+
+    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+
+    assert found is not None
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
