@@ -366,7 +366,7 @@ def seen_in(
         found = found or inquiry.forth(network)
         if found is None:
             return network, []
-        before, network = network, _pruned(found, asker, inquiry)
+        before, network = network, _pruned(found, network, asker, inquiry)
     both = [*inquiry.forward, *inquiry.backward]
     if inquiry.explained(network, inquiry.backward):
         return network, both
@@ -385,9 +385,10 @@ def seen_in(
     return network, inquiry.forward
 
 
-def _pruned(network: Network, asker: Asker, inquiry: WiringInquiry) -> Network:
-    """Return the network without the differences that others make needless: a sum of layers that a wiring explains."""
-    for one in mistakes_of(network, asker.nonlinearity):
+def _pruned(network: Network, before: Network, asker: Asker, inquiry: WiringInquiry) -> Network:
+    """Return the network without the new differences that others make needless: a sum that a wiring explains."""
+    known = mistakes_of(before, asker.nonlinearity)
+    for one in [one for one in mistakes_of(network, asker.nonlinearity) if one not in known]:
         less = one.without(network)
         network = less if inquiry.explained(less, inquiry.forward) else network
     return network
