@@ -7,6 +7,7 @@ believed if it gives all of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -57,7 +58,8 @@ ROLES_SHARED: Final = (
 )
 DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
-# The most wirings that are tried, some two seconds; after them, each choice that brought more numbers out right before.
+# The most wirings that are tried on one answer, some two seconds; after them, each choice that brought more numbers out
+# right before.
 MOST: Final = 800
 LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its square are all different
 SEED: Final = 31
@@ -312,19 +314,21 @@ class WiringInquiry:
         """Return the networks that explain all answers with the fewest choices that are not those of a network."""
         beam, tried = [network], {(network.wiring, network.back)}
         alike = _alike(moves, {Sizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
-        helped: list[list[Move]] = []
+        helped, runs = list[list[Move]](), Counter[int]()
         for _ in range(depth):
             found: list[tuple[int, list[Network]]] = []
             for start in beam:
-                wrong = next((a for a in answers if not explains(start, a, self._asker.rounding)), None)
-                if wrong is None:
+                shown = next((i for i, a in enumerate(answers) if not explains(start, a, self._asker.rounding)), None)
+                if shown is None:
                     continue
+                wrong = answers[shown]
                 least = self._matched(start, wrong)
-                for several in alike if len(tried) <= MOST else list(helped):
+                for several in alike if runs[shown] <= MOST else list(helped):
                     changed = [moved(start, move, back=back) for move in several]
                     if (wired := (changed[0].wiring, changed[0].back)) in tried or _all_batch_first(wired[0]):
                         continue
                     tried.add(wired)
+                    runs[shown] += 1
                     if (number := self._matched(changed[0], wrong)) > least:
                         found.append((number, changed))
                         helped += [several] if several not in helped else []
