@@ -85,7 +85,11 @@ class Inputs(list[Any]):
     """x by step, counted as Python counts and around both ends."""
 
     def __getitem__(self, t: Any) -> Any:
-        return super().__getitem__(t % len(self))
+        return np.stack([*self][t]) if isinstance(t, slice) else super().__getitem__(t % len(self))
+
+    def mean(self, axis: int) -> Any:
+        """Return the mean along an axis."""
+        return np.stack([*self]).mean(axis)
 
 
 def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cotangents: Mapping[str, Any]) -> Any:

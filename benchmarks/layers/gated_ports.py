@@ -153,6 +153,7 @@ BACK: Final = {
     "dW_hn": lambda dq, dn: dq,
     "dW_hh": lambda h, new: h,
     "counts": lambda t, T: 1,
+    "at": lambda t, T: t,
     "dz": lambda dh, h, n: dh * (h - n),
     "dh": lambda dh, z: dh * z,
     "dc": lambda dh, o, t, c: dh * o * (1 - t * t),
@@ -202,7 +203,7 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
         dc = k["dc_n"](cotangents.get("c_n.grad", np.zeros_like(h)[None])[0].copy())
         dW, dV, db, de, dx = np.zeros_like(W), np.zeros_like(V), np.zeros_like(b), np.zeros_like(e), np.zeros_like(x)
         for t in reversed(k["steps"](T)):
-            dh = dh + cotangents["output.grad"][t] if "output.grad" in cotangents else dh
+            dh = dh + cotangents["output.grad"][k["at"](t, T)] if "output.grad" in cotangents else dh
             if cell == "LSTM":
                 x_t, h, c_t, i, f, g, o, new, tanh_c = tape[t]
                 dc = dc + k["dc"](dh, o, tanh_c, new)
@@ -409,6 +410,9 @@ WAYS_BACK: Final[dict[str, Port]] = {
         "LSTM",
         {"dc_n": lambda dc: 0 * dc, "dc": lambda dh, o, t, c: dh * o * (1 - t * t), "carry": lambda dc, f: 0 * dc},
         ("ignores the gradient of c_n", "no gradient to c[t-1] through"),
+    ),
+    "output_gradient_reversed": Port(
+        "LSTM", {"at": lambda t, T: T - 1 - t}, ("takes the gradient of the output in the reversed order of time",)
     ),
     "two_back": Port(
         "LSTM",

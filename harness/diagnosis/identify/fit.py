@@ -37,19 +37,20 @@ class Columns(Mapping[Name, Floats]):
 
 
 def solve(
-    columns: Mapping[Name, Floats], y: Floats, noise: float, likely: Collection[Name] = ()
+    columns: Mapping[Name, Floats], y: Floats, noise: float, *likely: Collection[Name]
 ) -> dict[Name, float] | None:
     """Return the coefficients other than 0 with which the columns add up to ``y``, or ``None`` if none do.
 
     ``noise`` is what roundings may make of the largest number of ``y``, relatively. A column that the ones before it
-    make up is left out, so the order says which of equal sums is meant: nn.RNN's terms come first. The ``likely``
-    columns are tried alone before all are.
+    make up is left out, so the order says which of equal sums is meant: nn.RNN's terms come first. Those of each
+    ``likely`` collection are tried alone before all are.
     """
     size = float(np.abs(y).max(initial=0))
     if size == 0:
         return {}
-    if likely and (found := solve({n: columns[n] for n in columns if n in likely}, y, noise)) is not None:
-        return found
+    for some in likely:
+        if (found := solve({n: columns[n] for n in columns if n in some}, y, noise)) is not None:
+            return found
     if accuracy(noise) >= 1 or (len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise)):
         return None  # of 16 bits, no coefficient can be told from 0
     names: list[Name] = []
@@ -131,11 +132,24 @@ def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Colle
 
 def sparsest(columns: Mapping[Name, Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the one or two columns that add up to ``y``, if few equations are at hand."""
-    for number in (1, 2) if y.size >= ENOUGH else (1,):
-        for names in combinations(columns, number):
-            if (found := settled([*names], [columns[name] for name in names], y, noise)) is not None:
-                return found
+    singles = ((name,) for name in columns)
+    for names in chain(singles, _pairs(columns, y, noise) if y.size >= ENOUGH else ()):
+        if (found := settled([*names], [columns[name] for name in names], y, noise)) is not None:
+            return found
     return None
+
+
+def _pairs(columns: Mapping[Name, Floats], y: Floats, noise: float) -> Iterator[tuple[Name, ...]]:
+    """Yield the pairs of columns of which some sum comes near ``y``, as the cosines of all of them tell at once."""
+    names, A = [*columns], np.stack([*columns.values()], 1)
+    unit = A / np.linalg.norm(A, axis=0)
+    size = float(np.linalg.norm(y))
+    along, cosines = unit.T @ y / size, unit.T @ unit
+    apart = np.maximum(1 - cosines**2, np.finfo(float).tiny)
+    left = 1 - (along[:, None] ** 2 + along**2 - 2 * cosines * along[:, None] * along) / apart
+    # Squares cancel down to some 1e-16 of y's; nearly equal columns show no residue.
+    near = (left <= max(1e-9, (NEAR * noise) ** 2)) | (apart < 1e-6)
+    yield from ((names[i], names[j]) for i, j in np.argwhere(np.triu(near, 1)))
 
 
 def accuracy(noise: float) -> float:

@@ -20,6 +20,7 @@ from harness.diagnosis.identify.gates import CUT, OWN, Edge, Gate, GatedModel, P
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network, When
 from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
+from harness.diagnosis.identify.wiring import TIMES
 from harness.oracle.bound import np
 
 TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
@@ -178,6 +179,10 @@ def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
         kept = tuple(one for one in model.back if one[0] not in {edge for edge, _ in move})
         yield replace(network, first=replace(model, back=(*kept, *move)))
     yield from (network.map(partial(_without, edge=edge)) for edge, _ in model.back)
+    back = network.back or network.wiring
+    for time in TIMES:  # the output's gradients may be taken at other steps, and h_n's with them, as its last row
+        moved = back.put(("forward", "writes"), time)
+        yield from (replace(network, back=one) for one in (moved, moved.put(("forward", "final"), "T - 1")))
 
 
 def _matched(asker: Asker, network: Network, a: Response) -> int:

@@ -189,7 +189,7 @@ STARTED: Final = {
 }
 # The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
 PARTS: Final = (
-    ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?\[|^h_\w+\[t-1\] @ W_ih\.T")),
+    ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?[\[.]|^h_\w+\[t-1\] @ W_ih\.T")),
     ("b_ih", re.compile(r"^b_ih(_below|_beside)?(\[.*\])?$")),
     ("h[t-1] @ W_hh.T", re.compile(r"\bh\[|^h_\w+\[.* W_hh|\bhx\b")),
     ("b_hh", re.compile(r"^b_hh(_below|_beside)?(\[.*\])?$")),

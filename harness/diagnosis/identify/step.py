@@ -36,6 +36,7 @@ from harness.diagnosis.identify.terms import (
     ARRANGED,
     BESIDE,
     GENERAL,
+    OVER_TIME,
     STARTS,
     STEP,
     TIED,
@@ -467,13 +468,14 @@ class StepInquiry(Inquiry):
         found: dict[int, dict[str, float]] = {}
         systems: dict[int, tuple[Columns[str], Floats]] = {}
         flows[0].kinds, flows[0].start = {}, "hx"
-        likely = dict(LayerModel().step)
+        own = [name for name, _ in LayerModel().step]
+        likely = own, [*own, *OVER_TIME]
         steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
         for t in reversed(steps):
             others = [one for one in OTHERWISE if one != kind and t in (0, flows[0].T - 1)]
             for one in (kind, *others):
                 system = self._system(flows, form._replace(kind=one), terms, t)
-                by = None if system is None else solve(*system, self.noise, likely)
+                by = None if system is None else solve(*system, self.noise, *likely)
                 if system is not None and by is not None:
                     systems[t], found[t] = system, by
                     flows[0].kinds |= {} if one == kind else {t: one}
@@ -490,7 +492,7 @@ class StepInquiry(Inquiry):
                     f.hx = hx
                     f.hx = STARTS[start](f)
                 system = self._system(flows, form, terms, start_at)
-                by = None if system is None else solve(*system, self.noise, likely)
+                by = None if system is None else solve(*system, self.noise, *likely)
                 if system is not None and self._alike(by, later, system):
                     systems[start_at], found[start_at], flows[0].start = system, by or {}, start
                     flows[0].kinds.pop(start_at, None)

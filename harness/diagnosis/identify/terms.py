@@ -8,7 +8,8 @@ it is written, and nothing about mistakes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers, in_product, sigmoid
@@ -320,6 +321,8 @@ GENERAL: Final = {
     "x[0] @ W_ih.T": Term(lambda f, t: f.x[0] @ f.W_ih.T),
     "x[T-1] @ W_ih.T": Term(lambda f, t: f.x[f.T - 1] @ f.W_ih.T),
     "x[T-1-t] @ W_ih.T": Term(lambda f, t: f.x[f.T - 1 - t] @ f.W_ih.T),
+    "x.mean(0) @ W_ih.T": Term(lambda f, t: _total(f.x) * (1 / f.T) @ f.W_ih.T),
+    "x[:t+1].sum(0) @ W_ih.T": Term(lambda f, t: _total(f.x[: t + 1]) @ f.W_ih.T),
     "x[t] @ W_hh.T": Term(lambda f, t: f.x[t] @ f.W_hh.T, True),
     "h[t-1] @ W_ih.T": Term(lambda f, t: f.state(t - 1) @ f.W_ih.T, True),
     "h[t-1] * np.diag(W_hh)": Term(lambda f, t: f.state(t - 1) * _diagonal(f.W_hh)),
@@ -356,6 +359,8 @@ GENERAL: Final = {
     **_of_other("beside"),
 }
 
+# Terms that in few steps are sums of those of single steps.
+OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
 STEP: Final = GENERAL | ARRANGED
 
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
@@ -562,6 +567,11 @@ START: Final = {
 
 def _mean(v: Numbers) -> Numbers:
     return v.sum(0) * (1.0 / max(1, v.shape[0])) + np.zeros((1, 1))  # of no sequence, whatever it is
+
+
+def _total(several: Sequence[Numbers]) -> Numbers:
+    """Return the sum of some numbers."""
+    return reduce(add, several)
 
 
 def _placed(v: Numbers, index: Any) -> Numbers:

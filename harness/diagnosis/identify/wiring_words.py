@@ -397,6 +397,7 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         ("h_n_where", "d == 1"): "ignores the gradient of h_n of the forward direction",
         ("x_layout", "other where T == N"): "returns x's gradient with time first although batch_first is set, which "
         "shows in values where T = N",
+        ("writes", "steps - 1 - k"): "takes the gradient of the output in the reversed order of time",
         ("writes", "k"): "takes the gradient of the output in the order of time, not in that of its own steps",
         ("x_layout", "other"): "reshapes x's gradient with batch_first, where it should be transposed",
     }.get((name, str(choice)))

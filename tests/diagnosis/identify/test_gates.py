@@ -105,6 +105,7 @@ BACK = (
     "clip_5",
     "dz_of_other_sign",
     "dc_never_counts",
+    "output_gradient_reversed",
 )
 
 

@@ -22,8 +22,9 @@ from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, When
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, When, in_order
 from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.terms import OVER_TIME
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
@@ -586,3 +587,14 @@ def test_a_gradient_that_is_missing_where_there_is_no_sequence_is_of_its_mistake
     assert found is not None
     assert result.kind.endswith("missing")
     assert reproduced(found, answers_of(observation, result), result)
+
+
+@pytest.mark.parametrize("name", OVER_TIME)
+def test_a_sum_over_time_is_told_though_few_steps_make_it_up(name: str) -> None:
+    model = LayerModel(step=in_order((*LayerModel().step, (name, Coef(-1.0)))))
+
+    found = identified(model)
+
+    assert found.whole
+    [said] = [str(m) for m in mistakes_of(found.network, "tanh")]
+    assert name in said  # at the first step, some are what nn.RNN's own term is

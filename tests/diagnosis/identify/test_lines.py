@@ -10,6 +10,7 @@ from benchmarks.composed import executed
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.layer import FINAL
+from harness.diagnosis.identify.mistakes import PARTS
 from harness.diagnosis.identify.model import (
     ONE,
     PATTERNS,
@@ -44,6 +45,11 @@ GENERIC = RNNConfig(4, 4, T=5, N=3, dtype="float64", hx=True, loss="both")
 STEP_SUM = LayerModel().step
 IN_PLACE = "h[t] @ np.tril(W_hh, -1).T"  # the state that it makes, unit by unit: no line of its own computes it
 ROLES = {"weight_ih": "x[t]", "weight_hh": "h[t-1]", "bias_ih": "1", "bias_hh": "1"}
+
+
+@pytest.mark.parametrize("name", [name for name in STEP if "hstack" not in name])
+def test_each_term_of_a_step_belongs_to_a_part_of_which_something_is_said(name: str) -> None:
+    assert any(belongs.search(name) for _, belongs in PARTS)
 
 
 def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
