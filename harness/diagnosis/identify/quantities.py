@@ -35,7 +35,9 @@ class Steps:
     def __init__(self, T: int, of: Any) -> None:
         self._T, self._of, self._made = T, of, dict[int, Any]()
 
-    def __getitem__(self, t: int) -> Any:
+    def __getitem__(self, t: Any) -> Any:
+        if isinstance(t, slice):
+            return np.stack([self._of(k) for k in range(self._T)][t])
         return self._made[t] if t in self._made else self._of(t)
 
     def __setitem__(self, t: int, value: Any) -> None:
@@ -44,6 +46,10 @@ class Steps:
     def sum(self, _axis: int) -> Any:
         """Return the sum over the steps."""
         return sum(map(self._of, range(self._T)))
+
+    def mean(self, axis: int) -> Any:
+        """Return the mean over the steps."""
+        return self.sum(axis) / self._T
 
 
 def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Floats]]:
@@ -131,9 +137,9 @@ def _values(node: ast.expr, names: dict[str, Any], *kinds: type[ast.expr]) -> li
 
 
 def _inside(node: ast.AST) -> Iterator[Any]:
-    """Yield a node and those in it that have a value here, which the body of a function has not."""
+    """Yield a node and those in it that have a value here, which the body of a function or of a loop has not."""
     yield node
-    for one in () if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node):
+    for one in () if isinstance(node, ast.Lambda | ast.ListComp | ast.GeneratorExp) else ast.iter_child_nodes(node):
         yield from _inside(one)
 
 

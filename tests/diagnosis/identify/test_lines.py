@@ -25,7 +25,9 @@ from harness.diagnosis.identify.model import (
     Sum,
     When,
 )
-from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.quantities import Quantity, quantities_of
+from harness.diagnosis.identify.recurrence import lines
+from harness.diagnosis.identify.run import run, run_whole
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
@@ -50,6 +52,16 @@ ROLES = {"weight_ih": "x[t]", "weight_hh": "h[t-1]", "bias_ih": "1", "bias_hh": 
 @pytest.mark.parametrize("name", [name for name in STEP if "hstack" not in name])
 def test_each_term_of_a_step_belongs_to_a_part_of_which_something_is_said(name: str) -> None:
     assert any(belongs.search(name) for _, belongs in PARTS)
+
+
+@pytest.mark.parametrize("name", [name for name in STEP if not STEP[name].other])
+def test_the_line_of_each_term_of_a_step_is_evaluated_where_the_line_of_a_subject_is_looked_for(name: str) -> None:
+    model = LayerModel(step=with_term(name))
+    flows, _ = run_whole(Network(model), draw(GENERIC.replace(loss=None), "normal", 1))
+
+    made = quantities_of(lines(model, "tanh"), flows[0, 0])
+
+    assert np.allclose(made[Quantity("s", 4, result=True)][0], flows[0, 0].s[4])
 
 
 def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
