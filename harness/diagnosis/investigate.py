@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -318,7 +318,7 @@ class Investigation:
         cause = self._computed(observations, finding, scope)
         if cause is not None:
             line: SourceLine | None = None
-            with suppress(Late, SlowError):
+            with suppress(Late, SlowError), _surviving("a line"):
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
             return Diagnosis(cause, cause.new[1:], line=line)
@@ -376,19 +376,14 @@ class Investigation:
         shown = (config.nonlinearity, *shown_by(config), *pins.items(), longest)
         if shown not in self._identified:
             known = [found for found in self._identified.values() if found is not None and found.pins == pins]
+            found: Identification | None = None
             try:
-                taken = scope.only(**{**self._deterministic, **pins})
-                found = identified_of(
-                    observations, taken, case, known[-1] if known else None, longest=longest, hidden=self._hidden
-                )
+                with _surviving("a cause"):
+                    taken = scope.only(**{**self._deterministic, **pins})
+                    before = known[-1] if known else None
+                    found = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
             except SlowError as slow:
-                found, self._slow = None, str(slow)
-            except Exception as error:  # noqa: BLE001 - a mistake of this package must not lose what was found
-                *_, at = traceback.extract_tb(error.__traceback__)
-                place = f"{Path(at.filename).name}, line {at.lineno}"
-                said = f"rnn-harness failed in looking for a cause: {type(error).__name__} in {place}"
-                warnings.warn(said, RuntimeWarning, stacklevel=2)
-                found = None
+                self._slow = str(slow)
             self._identified[shown] = None if found is None else replace(found, pins=pins)
         return self._identified[shown]
 
@@ -443,6 +438,20 @@ class Investigation:
             )
 
         return check
+
+
+@contextmanager
+def _surviving(what: str) -> Iterator[None]:
+    """Warn of a mistake of this package in looking for something: it must not lose what was found."""
+    try:
+        yield
+    except SlowError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        *_, at = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(at.filename).name}, line {at.lineno}"
+        said = f"rnn-harness failed in looking for {what}: {type(error).__name__} in {place}"
+        warnings.warn(said, RuntimeWarning, stacklevel=4)
 
 
 def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Result) -> bool:

@@ -690,14 +690,17 @@ def test_gradients_that_are_missing_where_nothing_is_connected_are_no_further_fi
     assert "returns the state before each step as its output" in str(done)
 
 
-def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "what"), [("identified_of", "a cause"), ("own_line", "a line")])
+def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(
+    monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
     def broken(*_args: Any, **_options: Any) -> None:
         raise KeyError(1)
 
-    monkeypatch.setattr("harness.diagnosis.investigate.identified_of", broken)
+    monkeypatch.setattr(f"harness.diagnosis.investigate.{name}", broken)
     investigation = Investigation(as_subject(implementations.without_b_hh))
 
-    with pytest.warns(RuntimeWarning, match=r"failed in looking for a cause: KeyError in test_investigate.py, line"):
+    with pytest.warns(RuntimeWarning, match=rf"failed in looking for {what}: KeyError in test_investigate.py, line"):
         record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
 
     assert investigation.explanations[record.findings[0].id].factors is not None
