@@ -10,6 +10,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from harness import RNNConfig, Subject, Verdict, as_subject, hunt
+from harness.search.preparation import asked_scope
 from harness.space.contract import KERNEL
 from harness.subjects.torch_cell import CellLoop
 from harness.subjects.torch_module import TorchSubject
@@ -294,7 +295,8 @@ def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
         else (TorchSubject(planted, planted.__name__))
     )
 
-    record = hunt(subject, seed=seed)
+    scope = asked_scope(subject, contract=KERNEL if isinstance(planted, type) else None)
+    record = hunt(subject, scope, seed=seed)
 
     assert record.finding is not None
     assert record.finding.result.verdict in {Verdict.DISAGREES, Verdict.BROKEN}
