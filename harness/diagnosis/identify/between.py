@@ -1,7 +1,7 @@
-"""between: what a layer of a stack gives back otherwise than a single one: what it passes down, and what it returns.
+"""between: the gradients that some layers of a stack, or one direction, return or pass down in a way of their own.
 
-No state of an inner layer is returned, so that its sums are not seen. But what lies below is linear in what a layer
-passes down, and a gradient in its terms: each term is run as if it was alone, and the coefficients are solved for.
+An inner layer returns no states, so that its sums are not seen. But the gradients below a layer are linear in what it
+passes down, and each gradient is linear in its terms: each term is run alone, and the coefficients are solved for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import Columns, solve
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, Network, Sum
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, ROLES, Network, Sum
 from harness.diagnosis.identify.patterns import gathered_at_start
 from harness.diagnosis.identify.readouts import terms_of_da
 from harness.diagnosis.identify.run import flows_of, place_of, role_of, run, values_of
@@ -24,13 +24,12 @@ from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
 LAYERS: Final = 2
-SUMMED: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Network | None:
-    """Return the network with other gradients of some of its layers, or else of one of its directions, if they differ.
+    """Return the network with the other gradients of some layers, or else of one direction, as far as they are sums.
 
-    These are the layers above the first, or all but the last.
+    The layers are those above the first, which pass something else down, or all but the last. ``None`` if none are.
     """
     if network.derived or network.above is not None or network.reverse is not None:
         return None
@@ -53,12 +52,12 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
         if passed is not None:
             return _with_sum(network, "l > 0", "x", passed)
     found = network
-    for where, role in product(("l < L - 1",) if layers else ("d == 1", "d == 0"), SUMMED):
+    for where, role in product(("l < L - 1",) if layers else ("d == 1", "d == 0"), ROLES[:4]):
         at = (0, int(where == "d == 1"))
         names = [name for name in wrong if role_of(name) == role and place_of(name) == at]
         if names and (terms := solved(found, where, role, names)) is not None:
             found = _with_sum(found, where, role, terms)
-    return None if found == network else found
+    return None if found is network else found
 
 
 def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
@@ -76,6 +75,7 @@ def _solved(
     asker: Asker, a: Response, with_sum: Callable[[Sum], Network], role: str, names: Sequence[str], *, last: bool
 ) -> tuple[Flow, dict[int, dict[str, float]]] | None:
     """Return the coefficients of the terms of a gradient that give some arrays of an answer, if there are some."""
+    names = [name for name in names if name in a.arrays]
 
     def made(terms: Sum) -> Floats:
         arrays = run(with_sum(terms), a.case)

@@ -183,7 +183,7 @@ class ChainInquiry(StepInquiry):
         for role in (role for role in self.roles() if role != "hx"):
             seen = []
             for T in (SHORT, 7):
-                asked = self._back(T, 6)
+                asked = self._back(T, 6)  # of H numbers each at least: twice as many as there are steps
                 self._chained(model, asked)
                 zeros = {f: dict.fromkeys(range(f.T), np.zeros((f.N, f.H))) for _, f in asked}
                 columns = {

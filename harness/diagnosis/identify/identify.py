@@ -106,22 +106,19 @@ class LayerInquiry(LimitInquiry):
         """Find the gradients that are not the derivative of a wrong way forward, where others are."""
         if self._steps_right() or self.derived:
             return
-        before = vars(self).copy()
-        unknown = self.found.unknown
-        self.network, self.derived, self.found.unknown = replace(self.network, derived=True), True, []
-        self.model = _known_part(self.model, ())
-        wrong = self._differing(
-            self.model, [pair for T in (1, SHORT, self.asker.long[-1]) for pair in self._back(T, 1)]
-        )
+        before = self.model, self.network, self.derived, self.found.unknown
+        self.model, self.network, self.derived = _known_part(self.model, ()), replace(self.network, derived=True), True
+        self.found.unknown = []
+        asked = [pair for T in (1, SHORT, self.asker.long[-1]) for pair in self._back(T, 1)]
+        wrong = self._differing(self.model, asked)
         if {*self.roles()} - {*wrong, "hx"}:
             self.model, self.found.unknown = self._readouts(self.model, len(wrong), wrong)
             if not self.found.unknown:
                 self._find_limits()
-                if not self.found.unknown:
-                    self.found.backward = True
-                    return
-        vars(self).update(before)
-        self.found.unknown = unknown
+            if not self.found.unknown:
+                self.found.backward = True
+                return
+        self.model, self.network, self.derived, self.found.unknown = before
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""

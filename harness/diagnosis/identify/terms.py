@@ -207,6 +207,16 @@ def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[F
     return value
 
 
+def _state_of(which: str, index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
+    """Return a state of another layer or direction."""
+    other: Flow = getattr(f, which)
+    return other.state(index(t, f.T))
+
+
+def _input_at(index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
+    return f.input(index(t, f.T))
+
+
 def _of_other(which: str) -> dict[str, Term]:
     """Return the terms of a step with the parameters, or the states, of another layer or direction."""
 
@@ -363,22 +373,30 @@ GENERAL: Final = {
 OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
 STEP: Final = GENERAL | ARRANGED
 
+# The steps of a quantity that may be read.
+INDICES: Final[dict[str, Callable[[int, int], int]]] = {
+    "t": lambda t, T: t,
+    "t-1": lambda t, T: t - 1,
+    "t+1": lambda t, T: t + 1,
+    "t-2": lambda t, T: t - 2,
+    "0": lambda t, T: 0,
+    "T-1": lambda t, T: T - 1,
+    "T-1-t": lambda t, T: T - 1 - t,
+}
+
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
 BESIDE: Final = {
     "h[t-1]": Term(lambda f, t: f.state(t - 1)),
     "x[t]": Term(lambda f, t: f.x[t], True),
-    "h_below[t]": Term(lambda f, t: f.below.state(t) if f.below else 0.0, other="below"),
-    "h_below[t-1]": Term(lambda f, t: f.below.state(t - 1) if f.below else 0.0, other="below"),
-    "h_beside[t]": Term(lambda f, t: f.beside.state(t) if f.beside else 0.0, other="beside"),
-    "h_beside[t-1]": Term(lambda f, t: f.beside.state(t - 1) if f.beside else 0.0, other="beside"),
+    **{
+        f"h_{which}[{index}]": Term(partial(_state_of, which, INDICES[index]), other=which)
+        for which in ("below", "beside")
+        for index in ("t", "t-1")
+    },
     "h[t-2]": Term(lambda f, t: f.state(t - 2)),
     "h[0]": Term(lambda f, t: f.state(min(0, t - 1))),
     "hx": Term(lambda f, t: f.hx + np.zeros((f.N, f.H))),
-    "x[t-1]": Term(lambda f, t: f.input(t - 1), True),
-    "x[t+1]": Term(lambda f, t: f.input(t + 1), True),
-    "x[0]": Term(lambda f, t: f.x[0], True),
-    "x[T-1]": Term(lambda f, t: f.x[f.T - 1], True),
-    "x[T-1-t]": Term(lambda f, t: f.x[f.T - 1 - t], True),
+    **{f"x[{index}]": Term(partial(_input_at, INDICES[index]), True) for index in INDICES if index != "t"},
     "x_fed[t]": Term(lambda f, t: f.fed[t], True, other="fed"),
     "1": STEP["1"],
 }
@@ -451,15 +469,6 @@ LEFT: Final = {
 }
 
 # Their right operands: each quantity at each step that may be taken for the right one, x[t] and h[t-1].
-INDICES: Final[dict[str, Callable[[int, int], int]]] = {
-    "t": lambda t, T: t,
-    "t-1": lambda t, T: t - 1,
-    "t+1": lambda t, T: t + 1,
-    "t-2": lambda t, T: t - 2,
-    "0": lambda t, T: 0,
-    "T-1": lambda t, T: T - 1,
-    "T-1-t": lambda t, T: T - 1 - t,
-}
 QUANTITIES: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
     "x": lambda f, t: f.input(t),
     "h": lambda f, t: f.state(t),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.layers import fourth_ports
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -81,6 +82,19 @@ def test_the_derivative_of_a_wrong_step_is_no_mistake_beside_a_wrong_way_in() ->
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
         "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T",
         "multiplies the gradient of the output by 2 at the last step only",
+    ]
+
+
+def test_a_slope_of_the_layer_below_is_that_of_its_own_direction() -> None:
+    subject = as_subject(fourth_ports.p18)
+    config = RNNConfig(2, 2, num_layers=2, bidirectional=True, T=3, N=2, loss="output", dtype="float64")
+
+    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+
+    assert found is not None
+    assert found.whole
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
+        "takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2, in the layers above the first"
     ]
 
 

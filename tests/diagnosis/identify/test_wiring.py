@@ -106,6 +106,20 @@ def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return x, np.stack(h_n)
 
 
+def late_below_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if config.bidirectional:
+        raise NotImplementedError
+    states, output = list(h0), []
+    for x_t in x:
+        read = [x_t, *states[:-1]]
+        for layer, of in enumerate(read):
+            s = of @ weights[f"weight_ih_l{layer}"].T + states[layer] @ weights[f"weight_hh_l{layer}"].T
+            s = s + weights[f"bias_ih_l{layer}"] + weights[f"bias_hh_l{layer}"] if config.bias else s
+            states[layer] = np.tanh(s)
+        output.append(states[-1])
+    return np.stack(output), np.stack(states[::-1])
+
+
 @pytest.mark.parametrize(
     ("function", "config", "sentences"),
     [
@@ -115,6 +129,22 @@ def starts_below(x: Any, h0: Any, weights: Any, config: Any) -> Any:
             {
                 "writes h_n to row d * L + l, not to row l * D + d",
                 "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]",
+            },
+        ),
+        (
+            partial(stack, wrong=("rows", "upper")),  # of which the first shows only where hx is given
+            STACK,
+            {
+                MISTAKES["rows"],
+                "reads [reverse, forward] of the output below, above the first layer, not [forward, reverse]",
+            },
+        ),
+        (
+            late_below_from_the_top_down,
+            STACK.replace(bidirectional=False),
+            {
+                "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
+                "writes the last state of layer and direction L - 1 - l, d to row l * D + d of h_n",
             },
         ),
         (
