@@ -147,8 +147,7 @@ def _pairs(columns: Mapping[Name, Floats], y: Floats, noise: float) -> Iterator[
     along, cosines = unit.T @ y / size, unit.T @ unit
     apart = np.maximum(1 - cosines**2, np.finfo(float).tiny)
     left = 1 - (along[:, None] ** 2 + along**2 - 2 * cosines * along[:, None] * along) / apart
-    # What is left is squared: 1e-9 is above its own roundings, some 1e-16 over the least ``apart`` that is trusted.
-    near = (left <= max(1e-9, (NEAR * noise) ** 2)) | (apart < 1e-6)
+    near = left <= max(1e-9, (NEAR * noise) ** 2)  # squares, whose own roundings are some 1e-16
     yield from ((names[i], names[j]) for i, j in np.argwhere(np.triu(near, 1)))
 
 

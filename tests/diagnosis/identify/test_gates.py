@@ -490,3 +490,51 @@ def test_the_slope_of_a_clip_is_open_where_a_rounding_may_be_beyond_the_limit() 
     assert values_of(by).tolist() == [1, 1, 0]
     assert (by.error >= [0, 1, 0]).all()
     assert (by.error < [0.1, 1.1, 0.1]).all()
+
+
+class StepOfH(torch.autograd.Function):
+    """A step of an LSTM, given its sums, whose way back ignores the gradient of c and has another slope of g."""
+
+    @staticmethod
+    def forward(ctx: Any, s: Any, c: Any) -> Any:
+        i, f, g, o = s.chunk(4, 1)
+        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        new = f * c + i * g
+        ctx.save_for_backward(i, f, g, o, c, new.tanh())
+        return o * new.tanh(), new
+
+    @staticmethod
+    def backward(ctx: Any, dh: Any, _dc: Any) -> Any:
+        i, f, g, o, c, t = ctx.saved_tensors
+        dc = dh * o * (1 - t * t)
+        sums = (dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * g * (1 - g), dh * t * o * (1 - o))
+        return torch.cat(sums, 1), dc * f
+
+
+class LosesC(torch.nn.Module):
+    """An LSTM whose gradient of c stops at each step, and goes on to cx from the first one."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.x2h = torch.nn.Linear(input_size, 4 * hidden_size)
+        self.h2h = torch.nn.Linear(hidden_size, 4 * hidden_size)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        zeros = x.new_zeros(x.shape[1], self.h2h.in_features)
+        h, c = (zeros, zeros) if state is None else state
+        output = []
+        for x_t in x:
+            h, c = StepOfH.apply(self.x2h(x_t) + self.h2h(h), c)  # type: ignore[no-untyped-call]
+            output.append(h)
+        return torch.stack(output), (h, c)
+
+
+def test_the_gradient_of_c_may_stop_where_that_of_h_goes_on() -> None:
+    found = identified(as_subject(LosesC))
+
+    assert found.whole
+    assert said_of(found) == [
+        "takes g - g**2 as the slope of g, not 1 - g**2",
+        "ignores the gradient of c_n",
+        "passes no gradient of c from a step to the one before it",
+    ]

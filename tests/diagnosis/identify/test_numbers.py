@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from harness.diagnosis.identify.activations import TANH
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.ball import Ball
+from harness.diagnosis.identify.fit import solve
 from harness.diagnosis.identify.tape import Var, backward
 from harness.diagnosis.identify.terms import STEP, Flow
 
@@ -81,3 +82,14 @@ def test_the_tape_of_each_term_of_a_step_is_the_derivative_of_what_it_computes(n
         slope = ((value(near[0]) - value(near[1])) * seed).sum() / 2e-6
         taken = (by[key] * direction).sum() if by else 0.0
         assert taken == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e-5])
+def test_two_columns_of_many_are_found_by_few_equations_also_if_they_are_nearly_equal(apart: float) -> None:
+    random = np.random.default_rng(3)
+    columns = {k: random.standard_normal(14) for k in range(12)}
+    columns[9] = columns[5] + apart * random.standard_normal(14)
+
+    found = solve(columns, 3 * columns[5] - 2 * columns[9], 1e-16)
+
+    assert found == pytest.approx({5: 3.0, 9: -2.0})

@@ -11,6 +11,7 @@ from benchmarks.layers import fourth_ports
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.observations import Observations
 from harness.subjects.protocol import scope_of
 
@@ -89,13 +90,16 @@ def test_a_slope_of_the_layer_below_is_that_of_its_own_direction() -> None:
     subject = as_subject(fourth_ports.p18)
     config = RNNConfig(2, 2, num_layers=2, bidirectional=True, T=3, N=2, loss="output", dtype="float64")
 
-    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+    case = draw(config, "normal", 1)
+
+    found = identified_of(Observations(subject), scope_of(subject), case)
 
     assert found is not None
-    assert found.whole
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [
         "takes 1 - x[t]**2 for the slope of tanh, not 1 - h[t]**2, in the layers above the first"
     ]
+    given, made = subject.run(case).arrays, run(found.network, case)
+    assert all(np.allclose(given[name], values_of(made[name])) for name in config.gradients)
 
 
 def of_neighbours(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
