@@ -6,16 +6,15 @@ passes down, and each gradient is linear in its terms: each term is run alone, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import Columns, solve
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, ROLES, Network, Sum
+from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_READOUT, ROLES, Network, Sum
 from harness.diagnosis.identify.patterns import gathered_at_start
 from harness.diagnosis.identify.readouts import terms_of_da
 from harness.diagnosis.identify.run import flows_of, place_of, role_of, run, values_of
@@ -31,7 +30,7 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
 
     The layers are those above the first, which pass something else down, or all but the last. ``None`` if none are.
     """
-    if network.derived or network.above is not None or network.reverse is not None:
+    if network.above is not None or network.reverse is not None or (network.derived and not layers):
         return None
     stack: dict[str, Any] = {"num_layers": LAYERS} if layers else {"bidirectional": True}
     every = [a for a in fresh_answers(asker, asker.losses[:1], **stack) if a.case.config.loss is not None]
@@ -41,16 +40,17 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
     several = {a.case.config.T: a for a in every[::-1] if a.case.config.hidden_size > 1}  # which tell matrices apart
 
     def solved(start: Network, where: str, role: str, names: Sequence[str]) -> Sum | None:
-        with_sum = partial(_with_sum, start, where, role)
-        last = where in ("l > 0", "d == 1")
-        seen = [_solved(asker, a, with_sum, role, names, last=last) for a in several.values()]
+        seen = [_solved(asker, a, start, (where, role), names) for a in several.values()]
         return None if None in seen else gathered_at_start([one for one in seen if one is not None], asker.noise)
 
     if layers:
-        below = [name for name in every[0].arrays if name.endswith(".grad") and place_of(name)[0] < LAYERS - 1]
-        passed = solved(network, "l > 0", "x", below) if {*wrong} <= {*below} else None
+        names = [name for name in every[0].arrays if name.endswith(".grad") and name != "hx.grad"]  # its rows may move
+        below = [name for name in names if place_of(name)[0] < LAYERS - 1]
+        passed = solved(network, "l > 0", "x", below) if {*wrong} <= {*below, "hx.grad"} else None
         if passed is not None:
             return _with_sum(network, "l > 0", "x", passed)
+    if network.derived:
+        return None
     found = network
     for where, role in product(("l < L - 1",) if layers else ("d == 1", "d == 0"), ROLES[:4]):
         at = (0, int(where == "d == 1"))
@@ -72,18 +72,20 @@ def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
 
 
 def _solved(
-    asker: Asker, a: Response, with_sum: Callable[[Sum], Network], role: str, names: Sequence[str], *, last: bool
+    asker: Asker, a: Response, network: Network, of: tuple[str, str], names: Sequence[str]
 ) -> tuple[Flow, dict[int, dict[str, float]]] | None:
     """Return the coefficients of the terms of a gradient that give some arrays of an answer, if there are some."""
+    where, role = of
     names = [name for name in names if name in a.arrays]
 
     def made(terms: Sum) -> Floats:
-        arrays = run(with_sum(terms), a.case)
+        arrays = run(_with_sum(network, where, role, terms), a.case)
         return np.concatenate([np.ravel(values_of(arrays[name])) for name in names])
 
-    nothing, own = made(()), RIGHT_READOUT[role][0][0]
-    flow = flows_of(with_sum(()), a.case)[-1 if last else 0]
+    nothing, own = made(()), DERIVATIVE if network.derived else RIGHT_READOUT[role][0][0]
+    flow = flows_of(network, a.case)[-1 if where in ("l > 0", "d == 1") else 0]
+    others = () if network.derived else terms_of_da(role, flow)
     y = np.concatenate([np.ravel(a.arrays[name]) for name in names]) - nothing
-    columns = Columns(dict.fromkeys([own, *terms_of_da(role, flow)]), lambda name: made(((name, ONE),)) - nothing)
+    columns = Columns(dict.fromkeys([own, *others]), lambda name: made(((name, ONE),)) - nothing)
     by = solve(columns, y, asker.noise, [own])
     return None if by is None else (flow, {0: by})

@@ -377,8 +377,10 @@ def seen_in(
             return known, both
     if layered and asker.losses:
         stacked = otherwise_in_stack(asker, network, layers=view.name == "layers")
-        if stacked is not None and inquiry.explained(stacked, both):
-            return stacked, both
+        if stacked is not None:
+            whole = stacked if inquiry.explained(stacked, both) else inquiry.back(stacked)
+            if whole is not None:
+                return whole, both
     return network, inquiry.forward
 
 

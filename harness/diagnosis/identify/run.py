@@ -299,8 +299,7 @@ class Run:
 
     def _sum_of(self, key: tuple[int, int, int], role: str) -> Sum | None:
         """Return the sum of a gradient that a derived network returns; ``None`` if that is the derivative."""
-        layer, d, _ = key
-        return None if role == "x" and layer else self._model((layer, d))[0].readouts.get(role)
+        return self._model(key[:2])[0].readouts.get(role)
 
     def _weights(self, at: Place) -> dict[str, Var]:
         """Return the parameters of a layer and direction on the tape, by role."""

@@ -158,14 +158,17 @@ def deep(
     *,
     down: Callable[[Any, Any, Any], Any] = lambda da, W, _: da @ W,
     returned: Callable[[bool, Any], Any] = lambda _last, g: g,
+    rows: int = 1,
+    factor: float = 1.0,
 ) -> Any:
-    """Compute a stack; what a layer passes down, and which gradients of parameters it returns, may be wrong."""
+    """Compute a stack; what a layer passes down or returns, the rows of hx, and a factor of b_hh may be wrong."""
     read, states = [x], []
     for layer in range(config.num_layers):
         W_ih, W_hh, *biases = (weights[f"{name}_l{layer}"] for name in ROLES[: 4 if config.bias else 2])
         states.append([h0[layer]])
         for x_t in read[-1]:
-            states[-1].append(np.tanh(x_t @ W_ih.T + states[-1][-1] @ W_hh.T + sum(biases)))
+            s = x_t @ W_ih.T + states[-1][-1] @ W_hh.T
+            states[-1].append(np.tanh(s + biases[0] + factor * biases[1] if biases else s))
         read.append(np.stack(states[-1][1:]))
     h_n = np.stack([of[-1] for of in states])
     if config.loss is None:
@@ -179,11 +182,11 @@ def deep(
             dh = da[t] @ W_hh
         products = sum(da[t].T @ read[layer][t] for t in da), sum(da[t].T @ states[layer][t] for t in da)
         whole = dict(zip(ROLES, (*products, *[sum(v.sum(0) for v in da.values())] * 2), strict=True))
-        last = layer == config.num_layers - 1
+        last, whole["bias_hh"] = layer == config.num_layers - 1, factor * whole["bias_hh"]
         found |= {f"{role}_l{layer}": returned(last, v) for role, v in whole.items() if config.bias or "w" in role}
         found["hx"][layer] = dh
         g = np.stack([down(da[t], W_ih, W_hh) if layer else da[t] @ W_ih for t in range(len(x))])
-    return read[-1], h_n, found | {"x": g}
+    return read[-1], h_n, found | {"x": g, "hx": found["hx"][::rows].copy()}
 
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -200,6 +203,14 @@ ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         (
             {"returned": lambda last, g: g if last else 0 * g},
             ["returns 0 as the gradient by weight_ih, weight_hh and the biases, in all layers but the last"],
+        ),
+        (
+            {"down": lambda da, W, _: da @ W / 2, "rows": -1, "factor": -1.0},
+            [
+                "takes -b_hh in its step, not b_hh",
+                "multiplies the gradient by x by 0.5, in the layers above the first",
+                "writes the gradient by hx to row (L - 1 - l) * D + d, not to row l * D + d",
+            ],
         ),
     ],
 )
