@@ -68,9 +68,12 @@ class LayerInquiry(LimitInquiry):
             self.network = replace(self.network, derived=True)
             self._find_limits()
         elif self.asker.losses and self._states_known():
-            self._way_back()
-            if self.found.forward and self.found.unknown:
-                self._derive_in_part()
+            wrong = self.found.forward and not self._steps_right()
+            # Where nn.RNN's chain explains no gradient, that of the wrong way forward may explain some.
+            if not (wrong and not self._is_right_chain() and self._derive_in_part()):
+                self._way_back()
+                if wrong and self.found.unknown:
+                    self._derive_in_part()
         if not self.asker.has_bias:  # of what is never there, nothing is wrong
             step = {**dict.fromkeys(("b_ih", "b_hh"), ONE), **dict(self.model.step)}
             self.model = replace(self.model, step=in_order(tuple(step.items())))
@@ -102,10 +105,8 @@ class LayerInquiry(LimitInquiry):
     def _steps_right(self) -> bool:
         return all(getattr(self.model, name) == getattr(LayerModel(), name) for name in FORWARD)
 
-    def _derive_in_part(self) -> None:
-        """Find the gradients that are not the derivative of a wrong way forward, where others are."""
-        if self._steps_right() or self.derived:
-            return
+    def _derive_in_part(self) -> bool:
+        """Find the gradients that are not the derivative of a wrong way forward, where others are; tell whether all."""
         before = self.model, self.network, self.derived, self.found.unknown
         self.model, self.network, self.derived = _known_part(self.model, ()), replace(self.network, derived=True), True
         self.found.unknown = []
@@ -117,8 +118,9 @@ class LayerInquiry(LimitInquiry):
                 self._find_limits()
             if not self.found.unknown:
                 self.found.backward = True
-                return
+                return True
         self.model, self.network, self.derived, self.found.unknown = before
+        return False
 
     def _way_back(self) -> None:
         """Find the slope, what is passed from step to step, and what each returned gradient is made of."""
