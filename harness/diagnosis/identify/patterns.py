@@ -66,9 +66,9 @@ def named(
             for of in (SCALES[scale],)
             for f, by in steps
         ]
-        values = {round(c, 9) for _, by in scaled for c in by.values() if c}
+        values = {round(c, 9): c for _, by in scaled for c in by.values() if c}
         if len(values) == 1:
-            [value] = values
+            [value] = values.values()
             for when in some or patterns(longest):
                 if all(bool(c) == when.at(t, T) for T, by in scaled for t, c in by.items()):
                     return (Coef(value, scale, divides, when),)
@@ -80,7 +80,7 @@ def named(
                 fits = (w for w in every if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items()))
                 if (there := next(fits, None)) is None:
                     break
-                found.append(Coef(value, when=there))
+                found.append(Coef(values[value], when=there))
             else:
                 return tuple(found)
     return _changing(steps, noise)
