@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.ball import Ball
@@ -412,12 +413,6 @@ FAMILIES: Final[dict[str, Family]] = {
         kinks=lambda: (-3.0, 3.0),
         rises=(0.0, math.inf),
     ),
-    "tanh twice": Family(
-        "np.tanh(np.tanh({0}))",
-        lambda s: np.tanh(np.tanh(s)),
-        lambda s: (1 - np.tanh(np.tanh(s)) ** 2) * (1 - np.tanh(s) ** 2),
-        inverse=lambda h: (_arctanh(_arctanh(h)), np.abs(h) < 0.76),
-    ),
     "arctan": Family("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
     "sin": Family("np.sin({0})", np.sin, np.cos, 1.0, rises=(-math.pi / 2, math.pi / 2)),
     "tanhshrink": Family("{0} - np.tanh({0})", lambda s: s - np.tanh(s), lambda s: np.tanh(s) ** 2, cancels=True),
@@ -458,6 +453,33 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "quotient": Family(_quotient_line, _quotient, _quotient_slope, cancels=True, guesses=_quotients),
 }
+
+
+def _composed(outer: Family, inner: Family) -> Family:
+    """Return one function of another one."""
+
+    def inverse(h: Floats) -> tuple[Floats, Floats]:
+        assert outer.inverse is not None
+        assert inner.inverse is not None
+        middle, known = outer.inverse(h)
+        s, there = inner.inverse(middle)
+        return s, known & there
+
+    assert isinstance(outer.line, str)
+    return Family(
+        outer.line.format(inner.line),
+        lambda s: outer.value(inner.value(s)),
+        lambda s: outer.slope(inner.value(s)) * inner.slope(s),
+        cancels=outer.cancels or inner.cancels,
+        inverse=inverse,
+    )
+
+
+FAMILIES.update(
+    (f"{outer} of {inner}", _composed(FAMILIES[outer], FAMILIES[inner]))
+    for outer, inner in product(("tanh", "sigmoid"), ("tanh", "sigmoid", "relu"))
+)
+
 TANH: Final = Activation("tanh")
 ACTIVATIONS: Final = {name: Activation(name) for name, family in FAMILIES.items() if family.guesses is None}
 

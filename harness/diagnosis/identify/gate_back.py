@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.gates import CUT, OWN, Edge, Gate, GatedModel, Part
+from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, Gate, GatedModel, Part
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network, When
 from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
@@ -87,8 +87,10 @@ def _sum_moves(gates: Mapping[str, Gate]) -> Iterator[Move]:
 
 
 def _product_moves(model: GatedModel) -> Iterator[Move]:
-    """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state."""
-    exchanged = (("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t"))
+    """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state or gate."""
+    exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t")]
+    for gate in dict(model.gates):
+        exchanged += [(gate, COMPLEMENT + gate), *((gate, other) for other in dict(model.gates) if other != gate)]
     for state, terms in (("c'", model.memory), ("h'", model.mix)):
         for names, name in ((several, one) for several, _ in terms for one in several):
             left = tuple(one for one in names if one != name)

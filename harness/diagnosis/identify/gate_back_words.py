@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from harness.diagnosis.identify.activations import in_product
 from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
 from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel, Part
@@ -132,7 +133,7 @@ def _product_words(model: GatedModel, of: Sequence[Any], choice: Any) -> tuple[s
     coef = next(c for terms in (model.memory, model.mix) for factors, c in terms if factors == names)
     d, to = f"d{BEFORE[state]}", f"d{BEFORE.get(name, name)}"
     texts = [
-        " * ".join(["-" * (coef < 0) + d, *(BEFORE.get(one, one) for one in some)])
+        " * ".join(["-" * (coef < 0) + d, *(BEFORE.get(one, in_product(one)) for one in some)])
         for some in ([one for one in names if one != name], [] if choice == CUT else choice)
     ]
     right, yours = (f"{to} += {text}" for text in texts)

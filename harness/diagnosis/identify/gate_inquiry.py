@@ -491,12 +491,13 @@ class GateInquiry:
         yield from (self._gated(own, m, plain) for m in self.gates)
         yield wide
         yield from (self._gated(wide, m) for m in self.gates)
+        yield from (self._gated(self._gated(own, m), j) for m, j in permutations(self.gates, 2))
 
     def _gated(self, parts: list[Part], m: int, beside: Sequence[Part] = ()) -> list[Part]:
         """Return parts with and without a gate that multiplies them, and products with what it multiplies before."""
         by = str(m)
         inner = [p._replace(operand=f"{by} * h") for p in parts if " @ W_hh" in p.name and p.operand == "h"]
-        return [*parts, *beside, *(part._replace(factor=by) for part in parts), *inner]
+        return [*parts, *beside, *(part._replace(factor=by) for part in parts if not part.factor), *inner]
 
     def _column(self, part: Part, observed: Sequence[tuple[Seen, Floats, Floats]]) -> Floats:
         return np.concatenate([self._unit_rows(seen, self._step(seen).part(part)) for seen, _, _ in observed])

@@ -50,6 +50,7 @@ Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and o
 Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
 CUT: Final = "cut"  # of an edge along which nothing goes
 
+COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
 UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 
 # The kinds of edges, with what they are of:
@@ -162,6 +163,8 @@ class Step:
             value = limited(value, model.limit) if model.limit and name == f"{model.kept}'" else value
             most = self._back.get(("limit", name[0]))
             return value if most is None else Var(value.value, ((value, lambda g: clipped(g, most)),))
+        if name.startswith(COMPLEMENT):
+            return self.of(name.removeprefix(COMPLEMENT)) * -1.0 + 1.0
         left, star, right = name.partition(" * ")
         return self.of(left) * self.of(right) if star else self.of("h") * 0.0
 
