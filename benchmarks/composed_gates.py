@@ -138,6 +138,7 @@ class Program:
             return reduce(mul, map(self.of, name.split(" * ")))
         terms = self.model.memory if name == "c'" else self.model.mix
         value = sum((self.product(name, *term) for term in terms), 0 * self.of("h"))
+        value = value if name == "c'" else self.applied("h'", self.model.outer, value)
         limit = self.model.limit
         return value.clamp(-limit, limit) if limit and name == "c'" else value
 
@@ -396,6 +397,7 @@ def _scaled(random: Random, m: GatedModel) -> GatedModel:
 
 SLOTS: dict[str, dict[str, Change]] = {
     "both": {
+        "outer": field("outer", *(ACTIVATIONS[name] for name in ("tanh", "sigmoid"))),
         "rows": _rows,
         "arranged": field("arranged", ROLES, ROLES[:2], *((role,) for role in ROLES)),
         "function": on_gates(_function, 3),

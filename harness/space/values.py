@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case, Origin, prescribe
+from harness.space.case import Array, Case, Origin, padding, prescribe
 from harness.space.config import RNNConfig, role_of
 from harness.space.errors import UsageError, require_int, require_type
 from harness.space.parts import OTHER
@@ -60,6 +60,8 @@ def earlier_case(before: RNNConfig, *, one_bias: bool = False) -> Case:
     for name, spec in before.weights.items():
         number = 0.0 if one_bias and role_of(name) == "bias_hh" else OTHER
         arrays[name] = np.full(spec.shape, number, before.dtype)
+    if before.lengths is not None and "readout.grad" in arrays:
+        arrays["readout.grad"][padding(before)] = 0
     return Case.from_arrays(before, arrays)
 
 

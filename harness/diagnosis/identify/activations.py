@@ -481,6 +481,7 @@ FAMILIES.update(
 )
 
 TANH: Final = Activation("tanh")
+IDENTITY: Final = Activation("identity")
 ACTIVATIONS: Final = {name: Activation(name) for name, family in FAMILIES.items() if family.guesses is None}
 
 

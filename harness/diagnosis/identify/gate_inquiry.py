@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import combinations, islice, permutations, product
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, TANH, Activation
+from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.gates import (
@@ -533,8 +533,11 @@ class GateInquiry:
             if memory is None:
                 return None
             model = replace(model, memory=memory)
-        for kind in dict.fromkeys([TANH, ACTIVATIONS["identity"], *ACTIVATIONS.values()] if two else [TANH]):
-            model = replace(model, read=kind)
+        reads = [*dict.fromkeys([TANH, IDENTITY, *ACTIVATIONS.values()] if two else [TANH])]
+        outers = [one for one in ACTIVATIONS.values() if one != IDENTITY and one.family.inverse is not None]
+        plain = reads[:2]
+        for outer, kind in (*product([IDENTITY], reads), *product(outers, plain)):
+            model = replace(model, read=kind, outer=outer)
             beside = ((), ("t",), ("c'",), ("h",), ("tanh(c)",), ("c",)) if two else ((), ("h",))
             columns = [
                 (*names, *state) for names in some for state in beside if state != ("t",) or kind.name != "identity"
@@ -561,6 +564,9 @@ class GateInquiry:
             shape = (len(pairs[0][0].before["h"]), UNITS)
             shown = self._shows_h
             y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
+            y, known = (y, np.isfinite(y)) if name == "c'" else model.outer.inverse(y)
+            if not known.all():
+                return None
             values = {
                 names: np.concatenate([np.broadcast_to(step.monomial(names), shape).ravel() for _, step in pairs])
                 for names in columns
@@ -660,7 +666,7 @@ def renamed(
 
 def distance(one: GatedModel, other: GatedModel) -> int:
     """Return how many numbers and functions of two models are not the same."""
-    apart = 0
+    apart = int(one.outer != other.outer)
     for a, b in ((one.memory, other.memory), (one.mix, other.mix)):
         apart += 2 * len({*a} ^ {*b})
     rights = dict(other.gates)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import Activation, number
+from harness.diagnosis.identify.activations import IDENTITY, Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.wiring_words import listed
@@ -51,7 +51,7 @@ def lines(model: GatedModel) -> dict[str, str]:
         c = _within(model, "c", c)
         found["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
     found |= {name: f"    {_gate_line(model, name)}" for name in late}
-    h = _within(model, "h", polynomial_text(model, model.mix, STEPS[model.cell].mix))
+    h = _within(model, "h", _mix_text(model))
     found["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
     new = {
         "h'": found["h"].split()[0],
@@ -71,6 +71,11 @@ def lines(model: GatedModel) -> dict[str, str]:
         found["written"] = f"output = output[[{model.written[2:-1]} for t in range(T)]]"
     found["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
     return found
+
+
+def _mix_text(model: GatedModel) -> str:
+    text = polynomial_text(model, model.mix, STEPS[model.cell].mix)
+    return text if model.outer == IDENTITY else function_text(model.outer, text)
 
 
 def _within(model: GatedModel, state: str, text: str) -> str:
@@ -226,8 +231,9 @@ def differences(model: GatedModel) -> Iterator[Difference]:
         yield Difference(model.kept, said, lambda m: replace(m, limit=0.0))
     if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
         yield Difference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
-    if {*model.mix} != {*right.mix}:
-        yield Difference("h", _mix_sentence(model, right), lambda m: replace(m, mix=right.mix))
+    if {*model.mix} != {*right.mix} or model.outer != right.outer:
+        said = _mix_sentence(model, right)
+        yield Difference("h", said, lambda m: replace(m, mix=right.mix, outer=right.outer))
     yield from _moved(model, right)
 
 
@@ -433,9 +439,9 @@ def _memory_sentence(model: GatedModel, right: GatedModel) -> str:
 
 
 def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
-    own, wanted = (polynomial_text(m, m.mix, right.mix) for m in (model, right))
+    own, wanted = map(_mix_text, (model, right))
     after = "c[t]" if "c_before" in own else "c"
-    if {*model.mix} == {(("h",), 1.0), (("h", "z"), -1.0), (("n", "z"), 1.0)}:
+    if {*model.mix} == {(("h",), 1.0), (("h", "z"), -1.0), (("n", "z"), 1.0)} and model.outer == right.outer:
         return "exchanges z and 1 - z"
     said = f"makes h of {own}, not of {wanted}"
     return said.replace("c_before", "c[t-1]").replace("c_after", after)

@@ -12,7 +12,7 @@ from functools import reduce
 from operator import add, mul
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.activations import TANH, Activation, Numbers
+from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network, When
@@ -78,7 +78,8 @@ class GatedModel(LayerModel):
     memory: Polynomial = ()  # c', if there is one
     limit: float = 0.0  # the largest modulus of the state that is kept from step to step, if that is limited
     read: Activation = TANH
-    mix: Polynomial = ()  # h'
+    mix: Polynomial = ()  # h', before its function ``outer``
+    outer: Activation = IDENTITY
     starts: tuple[str, ...] = ("hx",)  # what the states start at; ``h_below`` is the last h of the layer below
     carried: tuple[str, ...] = ("h'",)  # what the next step reads as its states
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
@@ -160,6 +161,7 @@ class Step:
         if name in ("c'", "h'"):
             terms = model.memory if name == "c'" else model.mix
             value = self._sum([self._product(name, names, coef) for names, coef in terms])
+            value = value if name == "c'" or model.outer == IDENTITY else self._function("h'", model.outer, value)
             value = limited(value, model.limit) if model.limit and name == f"{model.kept}'" else value
             most = self._back.get(("limit", name[0]))
             return value if most is None else Var(value.value, ((value, lambda g: clipped(g, most)),))

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.activations import (
-    ACTIVATIONS,
+    IDENTITY,
     Activation,
     Numbers,
     in_product,
@@ -19,8 +19,6 @@ from harness.diagnosis.identify.gather import each
 from harness.diagnosis.identify.tape import Var
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
-
-IDENTITY: Final = ACTIVATIONS["identity"]
 
 
 class AxisMatrix(NamedTuple):

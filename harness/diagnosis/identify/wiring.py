@@ -223,6 +223,7 @@ LAYOUTS: Final[
     dict[str, Callable[[RNNConfig], bool]]
 ] = {  # how x, hx or an output lies: as it is asked for, or with its first two axes taken the other way
     "as asked": lambda config: False,
+    "always the other": lambda config: True,
     "other where T == N": lambda config: config.batch_first and config.T == config.N,
     "other": lambda config: config.batch_first,
     "always batch first": lambda config: not config.batch_first,

@@ -132,6 +132,7 @@ def _row_moves() -> Iterator[Move]:
     yield from one("h_n_place", PLACES)
     yield from one("h_n_row", ROWS)
     yield from one("hx_row", ROWS)
+    yield from (move for slot in ("hx_layout", "h_n_layout") for move in one(slot, ("always the other",)))
     yield from one("cx_row", ROWS)
     yield from (((("hx_row",), row), (("h_n_row",), row)) for row in ROWS)
     for roles, place in product(ROLES_SHARED, PLACES):
