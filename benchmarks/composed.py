@@ -91,6 +91,14 @@ class Inputs(list[Any]):
         """Return the mean along an axis."""
         return np.stack([*self]).mean(axis)
 
+    def swapaxes(self, *axes: int) -> Any:
+        """Return the array with two axes exchanged."""
+        return np.stack([*self]).swapaxes(*axes)
+
+    def reshape(self, *shape: int) -> Any:
+        """Return the array in another shape."""
+        return np.stack([*self]).reshape(*shape)
+
 
 def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cotangents: Mapping[str, Any]) -> Any:
     """Execute the lines of a layer, and return output, h_n and the gradients."""
@@ -111,6 +119,7 @@ def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cot
         if (step := WRITTEN[model.written](t, T)) >= 0 and model.shown.at(t, T):
             space["g"][step] = space["g"][step] + g
     program = "\n".join(text.values()).replace("h[0:T]", "np.stack([h[t] for t in range(T)])")
+    program = program.replace("h[-1:T-1]", "np.stack([h[k] for k in range(-1, T - 1)])")
     program = program.replace("dh_next[t+1]", "dh_next").replace("dh_next[0]", "dh_next")  # of the step before it
     if program.count("for t in reversed(") == 2:  # the first step that the way back reaches
         loop = next(line for line in text.values() if line.startswith("for t in reversed("))

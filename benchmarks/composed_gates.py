@@ -147,7 +147,7 @@ class Program:
         slope = self.back.get(("slope", name))
         if slope is None:
             return y + edge(s, lambda: torch.from_numpy(np.asarray(kind.slope(numbers(s)), np.float64)))
-        values = sum(SLOPES[term](y.numpy(), numbers(s), numbers(s)) * c for term, c in slope)
+        values = sum(SLOPES[term](y.numpy(), numbers(s), numbers(s), numbers(s)) * c for term, c in slope)
         return y + edge(s, lambda: torch.from_numpy(values))
 
     def term(self, gate: str, part: Part) -> Any:

@@ -98,7 +98,7 @@ class ChainInquiry(StepInquiry):
         columns = {
             name: np.concatenate(
                 [
-                    self._readout(anchor, f, {at: SLOPES[name](f.state(at), f.s[at], f.x[at]) * f.g[at]}, a)
+                    self._readout(anchor, f, {at: SLOPES[name](f.state(at), f.s[at], f.x[at], f.g[at]) * f.g[at]}, a)
                     for a, f in asked
                 ]
             )
@@ -118,7 +118,7 @@ class ChainInquiry(StepInquiry):
         parts = []
         for a, f in asked:
             slopes(model, f, self.asker.nonlinearity)
-            da = f.slope[at] * f.g[at] if model.own[0][0] else f.g[at]
+            da = f.sloped(at, f.g[at]) if model.own[0][0] else f.g[at]
             parts.append(self._readout(anchor, f, {at: da}, a))
         y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
         return bool(solve({"da": np.concatenate(parts)}, y, self.noise))
@@ -141,19 +141,21 @@ class ChainInquiry(StepInquiry):
             slopes(own, f, self.asker.nonlinearity)
             sloped = own.own[0][0]
             f.dh = {later: f.g[later]}
-            da = f.slope[later] * f.g[later] if sloped else f.g[later]
+            da = f.sloped(later, f.g[later]) if sloped else f.g[later]
             parts = {"own": self._readout(anchor, f, {later: da}, a)}
             for name, term in LINK.items():
                 if term.square and not f.square:
                     continue
                 f.da, f.dh = {later: da}, {later: f.g[later]}
                 passed = term.value(f, first)
-                parts[f"s {name}"] = self._readout(anchor, f, {first: passed * f.slope[first]}, a)
+                parts[f"s {name}"] = self._readout(anchor, f, {first: f.sloped(first, passed)}, a)
                 parts[f"p {name}"] = self._readout(anchor, f, {first: passed}, a)
             for name, part in parts.items():
                 columns.setdefault(name, []).append(part)
         plain = [name for name in LINK if name not in ARRANGED_BACK["link"]]
         several = [["own", *(f"{kind} {name}" for kind in "sp" for name in plain)]]
+        if asked[0][1].slope_by is not None:  # then da is no sum
+            several = [["own", f"s {name}"] for name in plain]
         several += [["own", f"s {name}"] for name in ARRANGED_BACK["link"]]
         solved = (
             solve({n: np.concatenate(columns[n]) for n in some if n in columns}, y, self.noise) for some in several
@@ -210,7 +212,7 @@ class ChainInquiry(StepInquiry):
         parts = []
         for a, f in asked:
             slopes(own, f, self.asker.nonlinearity)
-            da = f.slope[first] * f.g[first] if own.own[0][0] else f.g[first]
+            da = f.sloped(first, f.g[first]) if own.own[0][0] else f.g[first]
             parts.append(self._readout(anchor, f, {first: da}, a))
         found = solve({"da": np.concatenate(parts)}, y, self.noise)
         return found["da"] if found else 1.0

@@ -211,7 +211,7 @@ class Step:
         if slope is None:
             return kind.of(s)
         y, x = kind.of(s.value), s.value
-        return Var(y, ((s, lambda g: g * reduce(add, [SLOPES[term](y, x, x) * c for term, c in slope])),))
+        return Var(y, ((s, lambda g: g * reduce(add, [SLOPES[term](y, x, x, g) * c for term, c in slope])),))
 
     def _product(self, state: str, names: tuple[str, ...], coef: float) -> Numbers:
         others = {name: self._back.get(("by", state, names, name)) for name in names}

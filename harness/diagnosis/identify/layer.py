@@ -28,6 +28,7 @@ from harness.diagnosis.identify.terms import (
     LEFT,
     LINK,
     MASKS,
+    OF_GRADIENT,
     OF_INPUT,
     RIGHT_SLOPE,
     SLOPES,
@@ -171,15 +172,19 @@ def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
     read = f.x if f.square else f.below and [f.below.state(t) for t in range(f.T)]  # its half of two directions
     if not read and any(name in OF_INPUT for name, _ in terms):
         terms = RIGHT_SLOPE[nonlinearity]
-    for t in range(f.T):
+
+    def slope(t: int, dh: Numbers) -> Numbers:
         k = AT[model.at](t, f.T)
         h, s = f.state(k), f.back(f.s, k)
         value: Numbers = np.zeros((f.N, f.H))
         for name, c in terms:
-            value = value + SLOPES[name](h, s, (read or f.x)[max(k, 0)]) * c
+            value = value + SLOPES[name](h, s, (read or f.x)[max(k, 0)], dh) * c
         if model.at_kink and nonlinearity == "relu":
             value = value + ((s.value if isinstance(s, Ball) else s) == 0) * model.at_kink
-        f.slope[t] = value if model.sloped.at(t, f.T) else np.ones((f.N, f.H))
+        return value if model.sloped.at(t, f.T) else np.ones((f.N, f.H))
+
+    f.slope_by = slope if any(name in OF_GRADIENT for name, _ in terms) else None
+    f.slope = {t: slope(t, np.zeros((f.N, f.H))) for t in range(f.T)}
 
 
 def limited(v: Numbers, limit: Limit) -> Numbers:
@@ -259,9 +264,9 @@ def go_back(model: LayerModel, f: Flow, steps: range) -> None:
             sloped = not model.links or model.links[0].sloped
             f.next[t] = f.next[t] + f.passed[t]
             dh, da = dh + f.passed[t], da + (f.passed[t] * slope if sloped else f.passed[t])
-        if where == "dh":
-            dh = limited(dh, limit)
-            da = dh * slope
+        dh = limited(dh, limit) if where == "dh" else dh
+        if where == "dh" or f.slope_by is not None:
+            da = f.sloped(t, dh)
         f.dh[t], f.da[t] = dh, (limited(da, limit) if where == "da" else da)
 
 

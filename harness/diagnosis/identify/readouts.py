@@ -86,8 +86,8 @@ class ReadoutInquiry(ChainInquiry):
         for one in sorted(columns, key=lambda name: name != own):
             if (by := fits([one])) is not None:
                 return by
-        alone = [f"masked {mask}: {own}" for mask in MASKS] if role == "weight_hh" else ARRANGED_BACK.get(role, ())
-        for one in alone:
+        masked = [f"masked {mask}: {RIGHT_READOUT[role][0][0]}" for mask in MASKS] if role == "weight_hh" else []
+        for one in (*masked, *ARRANGED_BACK.get(role, ())):
             if (by := self._system_back(role, asked, [one]).solved([one], self.noise)) is not None:
                 return by
         if (whole := fits(columns)) is None:

@@ -169,6 +169,10 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
         (False, True): "dh[t]",
     }[(True, False) if where == "dh" else (sloped, behind)]  # what is clipped is all that the slope multiplies
     found["da"] = f"    da[t] = {da}"
+    if "dh[t]" in slope:
+        found = {key: line for key, line in found.items() if key not in ("slope", "da")} | {
+            key: found[key] for key in ("slope", "da")
+        }
     if where:
         key = {"dh_next": "next", "dh": "dh", "da": "da"}[where]
         name = {"dh_next": "dh_next", "dh": "dh[t]", "da": "da[t]"}[where]
@@ -227,6 +231,7 @@ def slope_of(model: LayerModel, nonlinearity: str) -> str:
     """Return the slope at step t."""
     terms = sorted(model.slope or RIGHT_SLOPE[nonlinearity], key=lambda one: one[1] < 0)
     text = " + ".join(term(name, Coef(c)) for name, c in terms).replace("+ -", "- ")
+    text = re.sub(r"\bdh\b", "dh[t]", text)
     return re.sub(r"\b(h|s|x)\b(?!\[|\()", lambda found: f"{found[1]}[{model.at}]", text)
 
 

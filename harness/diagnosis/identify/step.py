@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -36,12 +36,16 @@ from harness.diagnosis.identify.terms import (
     ARRANGED,
     BESIDE,
     GENERAL,
+    NUMBERED,
     OVER_TIME,
+    READ_STEPS,
     STARTS,
     STEP,
     TIED,
     WRITTEN,
     Flow,
+    read_of,
+    step_read,
 )
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
@@ -63,7 +67,11 @@ SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activat
 SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
 FEW: Final = 2  # mistakes of a form, with which no plainer one is looked for
+MIDDLE: Final = 7  # another T: with the others, two at least have a rest of blocks of 3 to 8 steps, and not the same
 MOST: Final = 3  # the terms that one factor has in common if it is the sum's
+
+
+Steps = list[tuple[Flow, dict[int, dict[str, float]]]]  # flows, and the coefficients of each step's terms
 
 
 class StepForm(NamedTuple):
@@ -96,7 +104,7 @@ class StepInquiry(Inquiry):
 
         def of(*, positive: bool = False) -> list[list[Flow]]:
             if (positive, self.asker.shorter) not in seen:
-                every = [self._observed(T, several, positive=positive) for T in (SHORT, *self.asker.long)]
+                every = [self._observed(T, several, positive=positive) for T in (SHORT, MIDDLE, *self.asker.long)]
                 wide = self._observed(SHORT, several, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
                 seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
@@ -250,7 +258,7 @@ class StepInquiry(Inquiry):
             if not flows or not flows[0].out or (part == "h" and not (self._base or {}).get("hx")):
                 continue
             self._read(flows, form)
-            names = {name: None for name in STEP if STEP[name].fits(flows[0]) and name != "1"}
+            names = {n: None for n in (*GENERAL, *ARRANGED) if STEP[n].fits(flows[0]) and n != "1"}
             own = [name for name, _ in LayerModel().step if name.startswith(part)]
             system = self._system(flows, form, names, 0)
             some = [own, *([name] for name in names if part != "b"), [name for name in names if name.startswith("b_")]]
@@ -367,7 +375,7 @@ class StepInquiry(Inquiry):
 
     def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
-        every: list[tuple[Flow, dict[int, dict[str, float]]]] = []
+        every: Steps = []
         all_terms: dict[str, Any] = {name: STEP[name] for name in form.terms} or dict(GENERAL)
         terms = all_terms
         for flows in seen:
@@ -375,15 +383,17 @@ class StepInquiry(Inquiry):
                 flows = [_ended_before(f) for f in flows if f.T > 1]
             self._read(flows, form)
             # a step that no case has had so far may have others
-            for some in (terms, all_terms) if every and LONG[-1] < flows[0].T else (terms,):
+            others = [all_terms] if every and LONG[-1] < flows[0].T else []
+            for some, numbered in ((terms, False), *((one, False) for one in others), (terms, True)):
                 fits = {name: term for name, term in some.items() if term.fits(flows[0])}
-                if (by := self._steps(flows, form, fits)) is not None:
+                if (by := self._steps(flows, form, fits, numbered=numbered)) is not None:
                     break
             if by is None and not every:
                 return None
             if by is not None:
                 every.append((flows[0], by))
                 terms = {name: term for name, term in terms.items() if name in used(every)}
+        every = _indexed(every)
         step, other = gathered(every, self.noise), self._otherwise(every)
         if step is None or other is None:
             return None
@@ -461,9 +471,12 @@ class StepInquiry(Inquiry):
                         yield factor, (*base, *((name, ONE) for name in some))
 
     def _steps(
-        self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any]
+        self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any], *, numbered: bool = False
     ) -> dict[int, dict[str, float]] | None:
-        """Return the coefficients of the terms of each step's sum; ``None`` if there are none."""
+        """Return the coefficients of the terms of each step's sum; ``None`` if there are none.
+
+        With ``numbered``, a step may read others by their numbers.
+        """
         kind = form.kind
         found: dict[int, dict[str, float]] = {}
         systems: dict[int, tuple[Columns[str], Floats]] = {}
@@ -481,31 +494,64 @@ class StepInquiry(Inquiry):
                     flows[0].kinds |= {} if one == kind else {t: one}
                     break
             else:
-                if t > steps[0]:
+                other = self._of_other_step(flows, form, t) if numbered else None
+                if other is not None:
+                    found[t] = other
+                elif t > steps[0]:
                     return None
+        if found.keys() - systems.keys():  # of other steps, each by its number
+            return dict(sorted(found.items())) if steps[0] in found else None
         start_at, later = steps[0], found[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
         if only_there and len(steps) > 1 and not self._alike(found.get(start_at), later, systems.get(start_at)):
-            given = [f.hx for f in flows]
-            for start in STARTS:
-                for f, hx in zip(flows, given, strict=True):
-                    f.hx = hx
-                    f.hx = STARTS[start](f)
-                system = self._system(flows, form, terms, start_at)
-                by = None if system is None else solve(*system, self.noise, *likely)
-                if system is not None and self._alike(by, later, system):
-                    systems[start_at], found[start_at], flows[0].start = system, by or {}, start
-                    flows[0].kinds.pop(start_at, None)
-                    break
-            else:
-                for f, hx in zip(flows, given, strict=True):
-                    f.hx = hx
+            started = self._started(flows, partial(self._system, flows, form, terms, start_at), later, likely)
+            if started is not None:
+                systems[start_at], found[start_at] = started
+                flows[0].kinds.pop(start_at, None)
         if start_at not in found:
             return None
         found = dict(sorted(found.items()))
         return self._in_few_words(
             System({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), found
         )
+
+    def _started(
+        self,
+        flows: Sequence[Flow],
+        made: Callable[[], Any],
+        later: Mapping[str, float],
+        likely: Sequence[Collection[str]],
+    ) -> tuple[Any, dict[str, float]] | None:
+        """Return the first step's system and coefficients, from what flows start at if it is to be as later ones."""
+        given = [f.hx for f in flows]
+        for start in STARTS:
+            for f, hx in zip(flows, given, strict=True):
+                f.hx = hx
+                f.hx = STARTS[start](f)
+            system = made()
+            columns, y = system or ({}, np.zeros(0))
+            by = None if system is None else solve(columns, y, self.noise, *likely)
+            if self._alike(by, later, system):
+                flows[0].start = start
+                return system, by or {}
+        for f, hx in zip(flows, given, strict=True):
+            f.hx = hx
+        return None
+
+    def _of_other_step(self, flows: Sequence[Flow], form: StepForm, t: int) -> dict[str, float] | None:
+        """Return the coefficients of a step that reads x, or the state before, of other steps by their numbers."""
+        x, b_ih, h, b_hh = (name for name, _ in LayerModel().step)
+        xs = [x, *(read_of("x", str(k)) for k in range(flows[0].T) if k != t)]
+        hs = [h, *(read_of("h", str(k)) for k in range(t))]
+        system = self._system(flows, form, [*xs, b_ih, *hs, b_hh], t)
+        if system is None:
+            return None
+        columns, y = system
+        for some in sorted(product(xs, hs), key=lambda pair: (pair[0] != x) + (pair[1] != h)):
+            by = solve({name: columns[name] for name in (some[0], b_ih, some[1], b_hh)}, y, self.noise)
+            if by is not None:
+                return by
+        return None
 
     def _in_few_words(self, system: System, found: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
         """Return the coefficients of as few terms as will do: nn.RNN's own, with one or two exchanged, or one more.
@@ -540,7 +586,7 @@ class StepInquiry(Inquiry):
         return all(plainest(one.get(n, 0.0), self.noise) == plainest(other.get(n, 0.0), self.noise) for n in names)
 
     def _system(
-        self, flows: Sequence[Flow], form: StepForm, terms: Mapping[str, Any], t: int
+        self, flows: Sequence[Flow], form: StepForm, terms: Collection[str], t: int
     ) -> tuple[Columns[str], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
         activation = form.kind
@@ -569,7 +615,8 @@ class StepInquiry(Inquiry):
         """Return the values of a term at a step of some flows, which many forms have in common."""
         key = (id(flows[0]), id(flows[0].hx), id(flows[0].h.get(0)), name, t)
         if key not in self._values:
-            parts = [_filled(STEP[name].value(f, t), f) for f in flows]
+            term = STEP.get(name) or step_read(name)
+            parts = [_filled(term.value(f, t), f) for f in flows]
             self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
         column: Floats = self._values[key][-1]
         return column
@@ -608,6 +655,41 @@ class StepInquiry(Inquiry):
             forward(model, f, self.asker.nonlinearity, self._steps_of(a, model))
             fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL[n](f)).max() <= 64 * self.noise]
         return next(iter(fits), None)
+
+
+def _indexed(every: Steps) -> Steps:
+    """Return the steps with an index in the place of the number of each other step that they read."""
+    for operand in ("x", "h"):
+        numbers = {read_of(operand, str(k)): k for f, _ in every for k in range(f.T)}
+        read: list[tuple[int, int, str, int]] = []  # T, t, the term, and the number of the step
+        for f, by in every:
+            for t, terms in by.items():
+                known = {n: of(t, f.T) % f.T for n, of in NUMBERED[operand].items()} | numbers
+                read += [(f.T, t, name, known[name]) for name in terms if name in known]
+        others = {name for *_, name, _ in read}
+        if others <= STEP.keys():
+            continue
+        own = {"x": "x[t] @ W_ih.T", "h": "h[t-1] @ W_hh.T"}[operand]
+        right = [(f.T, t, own, t) for f, by in every for t, terms in by.items() if own in terms]
+        for some, (index, of) in product(([*read, *right], read), READ_STEPS.items()):
+            if read_of(operand, index) in STEP and all(of(t, T) == k for T, t, _, k in some):
+                new = read_of(operand, index)
+                said = {name: new for *_, name, _ in some}
+                every = [
+                    (f, {t: {said.get(n, n): c for n, c in terms.items()} for t, terms in by.items()})
+                    for f, by in every
+                ]
+                # Which of the two it is does not show where these are the same step: in a loop over what blocks leave,
+                # it is the other one.
+                rest = When("rest of blocks", int(index.rpartition(" ")[2])) if index.startswith("t % ") else When()
+                blocks = rest != When() and all(rest.at(t, T) for T, t, *_ in some)
+                for f, by in every if own not in said else ():
+                    for t, terms in by.items():
+                        if of(t, f.T) == t and own in terms and (not blocks or rest.at(t, f.T)):
+                            terms[new] = terms.pop(own) if blocks else math.nan
+                            terms |= {} if blocks else {own: math.nan}
+                break
+    return every
 
 
 def _is(kind: Activation, s: Floats, h: Floats, noise: float) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers, in_product, sigmoid
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.gather import Gather, each, rows
+from harness.diagnosis.identify.gather import Gather, each, rows, together
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.transform import AXIS_MATRICES
 from harness.oracle.bound import np
@@ -44,39 +44,55 @@ def clipped(v: Numbers, limit: float) -> Numbers:
     return v.clipped(limit) if isinstance(v, Ball) else np.clip(v, -limit, limit)
 
 
+def _root(v: Numbers) -> Numbers:
+    """Return the square root of each number; 0 of those below 0."""
+    if not isinstance(v, Ball):
+        return np.sqrt(np.maximum(v, 0.0))
+    root = np.sqrt(np.maximum(v.value, 0.0))
+    off = np.sqrt(v.error)  # at most: two roots are no further apart than the root of how far their squares are
+    off = np.minimum(off, np.divide(v.error, root, out=off.copy(), where=root > 0))
+    return Ball(root, off + v.rounding.u * root, v.rounding)
+
+
 # What slopes are made of, by how it is written. nn.RNN's are 1 - h[t]**2, or h[t] > 0.
 SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
-    "1": lambda h, s, x: h * 0.0 + 1.0,
-    "h**2": lambda h, s, x: h * h,
-    "(h > 0)": lambda h, s, x: jumped(h, lambda v: (v > 0) * 1.0),
-    "h": lambda h, s, x: h * 1.0,
-    "s": lambda h, s, x: s * 1.0,
-    "s**2": lambda h, s, x: s * s,
-    "np.tanh(s)**2": lambda h, s, x: mapped(s, lambda v: np.tanh(v) ** 2, 0.8),
-    "np.tanh(h)**2": lambda h, s, x: mapped(h, lambda v: np.tanh(v) ** 2, 0.8),
-    "np.tanh(s)": lambda h, s, x: mapped(s, np.tanh, 1.0),
-    "np.tanh(h)": lambda h, s, x: mapped(h, np.tanh, 1.0),
-    "sigmoid(s)": lambda h, s, x: mapped(s, sigmoid, 0.25),
-    "sigmoid(s)**2": lambda h, s, x: mapped(s, lambda v: sigmoid(v) ** 2, 0.3),
-    "sigmoid(h)": lambda h, s, x: mapped(h, sigmoid, 0.25),
-    "sigmoid(h)**2": lambda h, s, x: mapped(h, lambda v: sigmoid(v) ** 2, 0.3),
-    "np.abs(h)": lambda h, s, x: mapped(h, np.abs, 1.0),
-    "np.tanh(np.tanh(h))**2": lambda h, s, x: mapped(h, lambda v: np.tanh(np.tanh(v)) ** 2, 0.8),
-    "(np.tanh(s) * np.tanh(np.tanh(s)))**2": lambda h, s, x: mapped(
+    "1": lambda h, s, x, dh: h * 0.0 + 1.0,
+    "h**2": lambda h, s, x, dh: h * h,
+    "(h > 0)": lambda h, s, x, dh: jumped(h, lambda v: (v > 0) * 1.0),
+    "h": lambda h, s, x, dh: h * 1.0,
+    "s": lambda h, s, x, dh: s * 1.0,
+    "s**2": lambda h, s, x, dh: s * s,
+    "np.tanh(s)**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8),
+    "np.tanh(h)**2": lambda h, s, x, dh: mapped(h, lambda v: np.tanh(v) ** 2, 0.8),
+    "np.tanh(s)": lambda h, s, x, dh: mapped(s, np.tanh, 1.0),
+    "np.tanh(h)": lambda h, s, x, dh: mapped(h, np.tanh, 1.0),
+    "sigmoid(s)": lambda h, s, x, dh: mapped(s, sigmoid, 0.25),
+    "sigmoid(s)**2": lambda h, s, x, dh: mapped(s, lambda v: sigmoid(v) ** 2, 0.3),
+    "sigmoid(h)": lambda h, s, x, dh: mapped(h, sigmoid, 0.25),
+    "sigmoid(h)**2": lambda h, s, x, dh: mapped(h, lambda v: sigmoid(v) ** 2, 0.3),
+    "np.abs(h)": lambda h, s, x, dh: mapped(h, np.abs, 1.0),
+    "np.tanh(np.tanh(h))**2": lambda h, s, x, dh: mapped(h, lambda v: np.tanh(np.tanh(v)) ** 2, 0.8),
+    "(np.tanh(s) * np.tanh(np.tanh(s)))**2": lambda h, s, x, dh: mapped(
         s, lambda v: (np.tanh(v) * np.tanh(np.tanh(v))) ** 2, 1.6
     ),
-    "h**3": lambda h, s, x: h * h * h,
-    "h**4": lambda h, s, x: h * h * h * h,
-    "1/(1 + s**2)": lambda h, s, x: mapped(s, lambda v: 1 / (1 + v * v), 0.65),
-    "np.cos(s)": lambda h, s, x: mapped(s, np.cos, 1.0),
-    "np.exp(-np.abs(s))": lambda h, s, x: mapped(s, lambda v: np.exp(-np.abs(v)), 1.0),
+    "h**3": lambda h, s, x, dh: h * h * h,
+    "h**4": lambda h, s, x, dh: h * h * h * h,
+    "1/(1 + s**2)": lambda h, s, x, dh: mapped(s, lambda v: 1 / (1 + v * v), 0.65),
+    "np.sqrt(1 - h**2)": lambda h, s, x, dh: _root(h * h * -1.0 + 1.0),
+    "np.cos(s)": lambda h, s, x, dh: mapped(s, np.cos, 1.0),
+    "np.exp(-np.abs(s))": lambda h, s, x, dh: mapped(s, lambda v: np.exp(-np.abs(v)), 1.0),
     # of a layer above the first, whose x is the state of the layer below
-    "x**2": lambda h, s, x: x * x,
-    "(x > 0)": lambda h, s, x: jumped(x, lambda v: (v > 0) * 1.0),
-    "x": lambda h, s, x: x * 1.0,
+    "x**2": lambda h, s, x, dh: x * x,
+    "(x > 0)": lambda h, s, x, dh: jumped(x, lambda v: (v > 0) * 1.0),
+    "x": lambda h, s, x, dh: x * 1.0,
+    # of the gradient that the slope multiplies
+    "dh**2": lambda h, s, x, dh: dh * dh,
+    "(dh > 0)": lambda h, s, x, dh: jumped(dh, lambda v: (v > 0) * 1.0),
+    "dh": lambda h, s, x, dh: dh * 1.0,
 }
 
 OF_INPUT: Final = ("x**2", "(x > 0)", "x")
+OF_GRADIENT: Final = ("dh**2", "(dh > 0)", "dh")
 RIGHT_SLOPE: Final = {"tanh": (("1", 1.0), ("h**2", -1.0)), "relu": (("(h > 0)", 1.0),)}
 
 
@@ -109,6 +125,7 @@ class Flow:
         self.da: dict[int, Numbers] = {}
         self.next: dict[int, Numbers] = {}  # what each step was passed by the one after it
         self.slope: dict[int, Numbers] = {}
+        self.slope_by: Callable[[int, Numbers], Numbers] | None = None  # the slope of a step, if its dh decides it
         self.start = "hx"  # what the first step reads, as it was found
         self.sources: Callable[[], dict[int, dict[int, Numbers]]] = dict  # da by the step whose gradient it is part of
         self.kinds: dict[int, Activation] = {}  # the steps whose activation is another one
@@ -140,6 +157,12 @@ class Flow:
     def input(self, t: int) -> Numbers:
         """Return x at a step, counted as Python counts."""
         return self.x[t % self.T]
+
+    def sloped(self, t: int, dh: Numbers) -> Numbers:
+        """Return a gradient by a state times the slope."""
+        if self.slope_by is not None:
+            self.slope[t] = self.slope_by(t, dh)
+        return dh * self.slope[t]
 
     def back(self, of: dict[int, Numbers], t: int) -> Numbers:
         """Return a gradient at a step; beyond the ends it is 0."""
@@ -369,9 +392,6 @@ GENERAL: Final = {
     **_of_other("beside"),
 }
 
-# Terms that in few steps are sums of those of single steps.
-OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
-STEP: Final = GENERAL | ARRANGED
 
 # The steps of a quantity that may be read.
 INDICES: Final[dict[str, Callable[[int, int], int]]] = {
@@ -383,6 +403,74 @@ INDICES: Final[dict[str, Callable[[int, int], int]]] = {
     "T-1": lambda t, T: T - 1,
     "T-1-t": lambda t, T: T - 1 - t,
 }
+
+
+def _indices(k: int) -> dict[str, Callable[[int, int], int]]:
+    """Return the steps that a loop over blocks, a window or a buffer of some size may read instead of its own."""
+    return {
+        f"t % {k}": lambda t, T: t % k,
+        f"t // {k} * {k}": lambda t, T: t // k * k,
+        f"min(t // {k} * {k} + {k - 1} - t % {k}, T - 1)": lambda t, T: min(t // k * k + k - 1 - t % k, T - 1),
+        f"max(t - {k}, 0)": lambda t, T: max(t - k, 0),
+        f"min(t, {k - 1})": lambda t, T: min(t, k - 1),
+        f"max(t, T - {k})": lambda t, T: max(t, T - k),
+        f"min(t + {k - 1}, T - 1)": lambda t, T: min(t + k - 1, T - 1),
+        f"(t - {k}) % T": lambda t, T: (t - k) % T,
+        f"(t + {k}) % T": lambda t, T: (t + k) % T,
+        f"t // {k}": lambda t, T: t // k,
+        f"min({k} * t, T - 1)": lambda t, T: min(k * t, T - 1),
+    }
+
+
+# Other steps that x may be read of, or the state before, at step t of T.
+READ_STEPS: Final = {
+    "max(t - 1, 0)": lambda t, T: max(t - 1, 0),
+    "min(t + 1, T - 1)": lambda t, T: min(t + 1, T - 1),
+} | {name: index for k in range(2, 12) for name, index in _indices(k).items()}
+
+
+def _is_past(index: Callable[[int, int], int]) -> bool:
+    return all(index(t, T) <= t for T in range(1, 25) for t in range(T))
+
+
+def _input_read(index: Callable[[int, int], int]) -> Term:
+    return Term(lambda f, t: f.x[index(t, f.T)] @ f.W_ih.T)
+
+
+def _state_read(index: Callable[[int, int], int]) -> Term:
+    return Term(lambda f, t: f.state(index(t, f.T) - 1) @ f.W_hh.T)
+
+
+def read_of(operand: str, index: str) -> str:
+    """Return how a product with x, or with the state before, of another step is written."""
+    return f"x[{index}] @ W_ih.T" if operand == "x" else f"h[{index} - 1] @ W_hh.T"
+
+
+# The terms that read one other step, with its number; for a state, that of the step which should read it.
+NUMBERED: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
+    "x": {read_of("x", name): index for name, index in INDICES.items() if name not in ("t", "t-2")},
+    "h": {
+        "hx @ W_hh.T": lambda t, T: 0,
+        "h[t-2] @ W_hh.T": lambda t, T: max(t - 1, 0),
+        "h[0] @ W_hh.T": lambda t, T: min(1, t),
+    },
+}
+
+
+def step_read(name: str) -> Term:
+    """Return the product with x, or with the state before, of a step by its number, as ``read_of`` writes it."""
+    k = int(name[2:].partition(" - 1]")[0].partition("]")[0])
+    return (_input_read if name[0] == "x" else _state_read)(lambda t, T: k)
+
+
+# Terms that in few steps are sums of those of single steps.
+OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
+STEP: Final = (
+    GENERAL
+    | ARRANGED
+    | {read_of("x", name): _input_read(index) for name, index in READ_STEPS.items()}
+    | {read_of("h", name): _state_read(index) for name, index in READ_STEPS.items() if _is_past(index)}
+)
 
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
 BESIDE: Final = {
@@ -483,12 +571,29 @@ def _operand(quantity: str, index: str) -> Term:
     return Term(lambda f, t: QUANTITIES[quantity](f, INDICES[index](t, f.T)))
 
 
+# x, and the states before, whose rows of all steps and sequences are paired with others: how that is written, with what
+# is read as (N, T), its sequences one after the other.
+ROWS_OVER_TIME: Final = {
+    f"{v}.{line}[t]": line.startswith("swapaxes")
+    for v in ("x", "h[-1:T-1]")
+    for line in ("swapaxes(0, 1).reshape(T, N, -1)", "reshape(N, T, -1).swapaxes(0, 1)")
+}
+
+
+def _of_rows(quantity: str, f: Flow, t: int, *, turned: bool) -> Numbers:
+    read = [f.x[k] if quantity == "x" else f.state(k - 1) for k in range(f.T)]
+    place = t * f.N + np.arange(f.N) if turned else np.arange(f.N) * f.T + t
+    times, sequences = (place % f.T, place // f.T) if turned else (place // f.N, place % f.N)
+    return together([read[k][n : n + 1] for k, n in zip(times.tolist(), sequences.tolist(), strict=True)])
+
+
 RIGHT: Final = {
     "x[t]": _operand("x", "t"),
     "h[t-1]": _operand("h", "t-1"),
     "h[t]": _operand("h", "t"),
     **{f"{one}[{index}]": _operand(one, index) for one in QUANTITIES for index in INDICES},
     "hx": Term(lambda f, t: f.hx),
+    **{line: Term(partial(_of_rows, line[0], turned=turned)) for line, turned in ROWS_OVER_TIME.items()},
     "(h[t-1][:1] + 0 * h[t-1])": Term(lambda f, t: f.state(t - 1)[:1] + np.zeros((f.N, 1))),
     "(x[t][:1] + 0 * x[t])": Term(lambda f, t: f.x[t][:1] + np.zeros((f.N, 1))),
     "np.tanh(h[t-1])": Term(lambda f, t: mapped(f.state(t - 1), np.tanh, 1.0)),

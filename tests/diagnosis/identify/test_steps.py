@@ -173,6 +173,51 @@ def test_what_a_block_of_many_steps_does_is_found_from_a_case_that_is_as_long() 
     assert "h[t-2] @ W_hh.T [at every 20th step after the first only]" in mistake.sentence
 
 
+def reading(x_of: Callable[[int, int], int], h_of: Callable[[int, int], int]) -> Any:
+    """Return a layer each step of which reads x, and the state before, of other steps than its own."""
+
+    def port(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        found = [h0[0]]
+        for t in range(len(x)):
+            found += states(x[x_of(t, len(x))][None], found[h_of(t, len(x))], weights, config)[1:]
+        return np.stack(found[1:]), found[-1][None]
+
+    return port
+
+
+def own(t: int, _T: int) -> int:
+    return t
+
+
+@pytest.mark.parametrize(
+    ("x_of", "h_of", "terms"),
+    [
+        (lambda t, _: t % 3, own, ["x[t % 3] @ W_ih.T"]),
+        (own, lambda t, _: t // 4 * 4, ["h[t // 4 * 4 - 1] @ W_hh.T"]),
+        (lambda t, T: min(2 * t, T - 1), own, ["x[min(2 * t, T - 1)] @ W_ih.T"]),
+        (
+            lambda t, _: min(t, 4),
+            lambda t, _: max(t - 3, 0),
+            ["x[min(t, 4)] @ W_ih.T", "h[max(t - 3, 0) - 1] @ W_hh.T"],
+        ),
+        (
+            lambda t, T: t if t < T // 5 * 5 else t % 5,
+            own,
+            ["x[t] @ W_ih.T [at the steps of full blocks of 5 only] + x[t % 5] @ W_ih.T"],
+        ),
+    ],
+)
+def test_what_a_step_reads_of_other_steps_is_found(x_of: Any, h_of: Any, terms: list[str]) -> None:
+    subject = as_subject(reading(x_of, h_of))
+
+    found = identified_of(Observations(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1))
+
+    assert found is not None
+    mistakes = mistakes_of(found.network, "tanh")
+    assert len(mistakes) == len(terms)
+    assert all(m.sentence.startswith(f"takes {one}") for m, one in zip(mistakes, terms, strict=True))
+
+
 class Windows(torch.nn.RNN):
     """An nn.RNN whose way back is cut into windows from the end; hx is not in the last one."""
 

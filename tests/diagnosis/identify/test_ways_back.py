@@ -15,6 +15,8 @@ from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.observations import Observations
 from harness.subjects.protocol import scope_of
 
+PAIRED = "da[t] and h[-1:T-1].swapaxes(0, 1).reshape(T, N, -1)[t], not of da[t] and h[t-1]"
+
 
 def layer(
     x: Any,
@@ -23,13 +25,17 @@ def layer(
     config: Any,
     cotangents: Any,
     *,
-    slope: Callable[[Any], Any] = lambda h: 1 - h * h,
+    slope: Callable[[Any, Any], Any] = lambda h, _: 1 - h * h,
+    pairs: Callable[[Any], Any] = lambda h: h,
     start: Callable[[Any, Any], Any] = lambda dh, h0: dh,
     bias: float = 1.0,
     last: float = 1.0,
     turned: bool = False,
 ) -> Any:
-    """Compute a layer of tanh, with a slope, a gradient by hx, and factors of both biases and of the last output's."""
+    """Compute a layer of tanh, with a slope, a gradient by hx, and factors of both biases and of the last output's.
+
+    Gradients by the preactivations are multiplied with ``pairs`` of the states before.
+    """
     W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
     U = U.T if turned else U
     b = bias * (weights["bias_ih_l0"] + weights["bias_hh_l0"]) if config.bias else 0
@@ -42,8 +48,9 @@ def layer(
     g = cotangents.get("output.grad", np.zeros_like(output))
     dh, dW, dU, db, dx = cotangents.get("h_n.grad", np.zeros_like(h_n))[0], 0 * W, 0 * U, 0 * W[:, 0], 0 * x
     for t in reversed(range(len(x))):
-        da = (g[t] * (last if t == len(x) - 1 else 1) + dh) * slope(output[t])
-        dW, dU, db = dW + da.T @ x[t], dU + da.T @ states[t], db + bias * da.sum(0)
+        dh = g[t] * (last if t == len(x) - 1 else 1) + dh
+        da = dh * slope(output[t], dh)
+        dW, dU, db = dW + da.T @ x[t], dU + da.T @ pairs(np.stack(states[:-1]))[t], db + bias * da.sum(0)
         dx[t], dh = da @ W, da @ U
     found = {"x": dx, "hx": start(dh, h0[0])[None], "weight_ih_l0": dW, "weight_hh_l0": dU.T if turned else dU}
     return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
@@ -52,7 +59,16 @@ def layer(
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"slope": lambda h: (h > 0) * 1.0}, "takes (h[t] > 0) for the slope of tanh, not 1 - h[t]**2"),
+        ({"slope": lambda h, _: (h > 0) * 1.0}, "takes (h[t] > 0) for the slope of tanh, not 1 - h[t]**2"),
+        (
+            {"slope": lambda h, _: np.sqrt(1 - h * h)},
+            "takes np.sqrt(1 - h[t]**2) for the slope of tanh, not 1 - h[t]**2",
+        ),
+        ({"slope": lambda _, dh: 1 - dh**2}, "takes 1 - dh[t]**2 for the slope of tanh, not 1 - h[t]**2"),
+        (
+            {"pairs": lambda h: h.swapaxes(0, 1).reshape(h.shape)},
+            f"makes the gradient by weight_hh of {PAIRED}",
+        ),
         ({"start": lambda dh, _: 0 * dh}, "returns 0 as the gradient by hx"),
         (
             {"start": lambda dh, h0: dh * (1 - h0**2)},
