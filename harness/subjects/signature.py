@@ -34,6 +34,7 @@ MEANINGS: Final = ("input_size", "hidden_size", "output", "num_layers", "nonline
 STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
 STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 
+_FUNCTION: Final = re.compile("(?i)activ|nonlin|squash")  # in the names of arguments that are the nonlinearity
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 # Part of the names of arguments that are the lengths of sequences, or say where the padding is.
 _NO_STATE: Final = re.compile("len|mask")
@@ -97,6 +98,8 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
         for meanings in permutations(MEANINGS, len(names)):
             if {"input_size", "hidden_size"} <= {*meanings}:
                 meant = dict(zip(names, meanings, strict=True))
+                if any(_FUNCTION.search(one) and of != "nonlinearity" for one, of in meant.items()):
+                    continue  # with a number for it, a layer may take the one that it takes for any other name
                 options = {of: one for one, of in meant.items() if of in OPTIONS}
                 sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
                 yield replace(form, sizes=(), by_name=sizes, takes={**form.takes, **options})

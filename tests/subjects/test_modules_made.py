@@ -101,6 +101,15 @@ class OfFieldsForgetful(OfFields):
     forgets = True
 
 
+class OfAttributes(OfFields):
+    """A class that compares a field with a name, and takes any other one for relu."""
+
+    def __init__(self, spec: Any) -> None:
+        super().__init__({"in": spec.features, "hidden": spec.units})
+        for cell in self.cells:
+            vars(cell)["nonlinearity"] = "tanh" if spec.activation == "tanh" else "relu"
+
+
 class OfSteps:
     """A class that takes one sequence, and returns a list of readouts; its last step's state cannot be negative."""
 
@@ -229,6 +238,10 @@ def test_what_is_right_agrees_and_what_is_wrong_does_not(right: Any, wrong: Any,
 
     assert check_agreement(as_subject(right), case).verdict is Verdict.AGREES
     assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
+
+
+def test_a_field_whose_name_says_a_function_is_no_size() -> None:
+    assert {*scope_of(as_subject(OfAttributes)).nonlinearity} == {"tanh", "relu"}
 
 
 def test_numpy_is_compared_forward_only_and_torch_backward_as_well() -> None:

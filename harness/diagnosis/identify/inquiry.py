@@ -332,6 +332,11 @@ def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **st
             for hx in (True, False) if asker.has_hx else (False,):
                 if (a := asker.ask(CaseSizes(T, *sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
                     yield a
+                    if asker.nonlinearity == "relu":  # of which much is 0 elsewhere
+                        plain = asker.ask(
+                            CaseSizes(T, *sizes), SEED, hx=hx, loss=loss, scale=scale, positive=True, **stack
+                        )
+                        yield from filter(None, [plain])
                     # and large numbers, which leave the range where an activation is nearly linear
                     large = draw(a.case.config, "normal", SEED)
                     grads = {

@@ -264,10 +264,11 @@ def _dropout(asker: Asker) -> float:
 
 
 def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Response]:
-    """Return what a subject gives on some cases that it takes."""
+    """Return what a subject gives on some cases; of relu, whose stacks soon give 0, on positive ones, too."""
+    ways = (False, True) if asker.nonlinearity == "relu" else (False,)
     found = (
-        asker.ask(sizes, SEED, scale=1.0, plain_readout=False, **({"loss": None} | other | factors))
-        for sizes, other in probes
+        asker.ask(sizes, SEED, scale=1.0, positive=way, plain_readout=False, **({"loss": None} | other | factors))
+        for (sizes, other), way in product(probes, ways)
     )
     return [a for a in found if a is not None]
 
