@@ -36,11 +36,11 @@ from harness.diagnosis.identify.identify import Identification, identify  # noqa
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, When  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
-from harness.diagnosis.identify.run import role_of, run, values_of  # noqa: E402
+from harness.diagnosis.identify.run import run, values_of  # noqa: E402
 from harness.diagnosis.identify.terms import ARRANGED, MASKS, WRITTEN  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.space.case import Case  # noqa: E402
-from harness.space.config import RNNConfig  # noqa: E402
+from harness.space.config import RNNConfig, role_of  # noqa: E402
 from harness.space.values import draw  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 

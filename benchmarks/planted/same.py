@@ -10,10 +10,10 @@ import numpy as np
 from benchmarks.planted.base import Fault
 from harness.diagnosis.fresh import infinite
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.run import run, values_of
 from harness.oracle.reference import Reference
 from harness.space.case import Case
-from harness.space.config import RNNConfig, fitted_lengths
+from harness.space.config import RNNConfig, fitted_lengths, role_of
 from harness.space.values import draw
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.model import RIGHT, Network
-from harness.diagnosis.identify.run import flows_of, role_of, run, values_of
+from harness.diagnosis.identify.run import flows_of, run, values_of
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
-from harness.space.config import PARAMETERS, RNNConfig
+from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.values import draw
 
 DRAWS: Final = 24

@@ -48,7 +48,6 @@ class Family(NamedTuple):
     value: Callable[..., Any]
     slope: Callable[..., Any]
     bend: float = 2.0
-    kinks: Callable[..., Parameters] = lambda *parameters: ()  # noqa: ARG005 - most have none
     rises: tuple[float, float] = (-math.inf, math.inf)  # where it never falls
     cancels: bool = False  # whether terms cancel in how it is usually computed
     guesses: Callable[[Floats, Floats, float], Iterable[Parameters]] | None = None  # what parameters a table may have
@@ -324,7 +323,6 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s: np.maximum(s, 0),
         lambda s: (s > 0) * 1.0,
         0.0,
-        lambda: (0.0,),
         inverse=lambda h: (h, h > 0),
     ),
     "identity": Family("{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))),
@@ -335,13 +333,12 @@ FAMILIES: Final[dict[str, Family]] = {
         cancels=True,
         inverse=lambda h: (np.log(h / (1 - h)), (h > 0) & (h < 1)),
     ),
-    "abs": Family("np.abs({0})", np.abs, np.sign, 0.0, lambda: (0.0,), (0.0, math.inf)),
+    "abs": Family("np.abs({0})", np.abs, np.sign, 0.0, (0.0, math.inf)),
     "leaky relu": Family(
         "np.where({0} > 0, {0}, {1} * {0})",
         lambda s, a: np.where(s > 0, s, a * s),
         lambda s, a: np.where(s > 0, 1.0, a),
         0.0,
-        lambda a: (0.0,),  # noqa: ARG005
         guesses=lambda s, h, _: [(_plain(h[0] / s[0]),)] if h[0] / s[0] > 0 else [],
     ),
     "clip": Family(
@@ -349,7 +346,6 @@ FAMILIES: Final[dict[str, Family]] = {
         np.clip,
         _inner,
         0.0,
-        lambda low, high: (low, high),
         guesses=lambda s, h, _: [(_plain(h.min()), _plain(h.max()))],  # noqa: ARG005
     ),
     "hard sigmoid": Family(
@@ -357,7 +353,6 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, k: np.clip(k * s + 0.5, 0, 1),
         lambda s, k: k * _inner(k * s, -0.5, 0.5),
         0.0,
-        lambda k: (-0.5 / k, 0.5 / k),
         cancels=True,
         guesses=lambda s, h, _: [(_plain((h[k] - 0.5) / s[k]),) for k in [int(np.abs(s).argmin())]],
     ),
@@ -365,7 +360,6 @@ FAMILIES: Final[dict[str, Family]] = {
         "np.where({0} > 0, {0}, {1} * np.expm1({0}))",
         lambda s, a: np.where(s > 0, s, a * _expm1(s)),
         lambda s, a: np.where(s > 0, 1.0, a * np.exp(np.minimum(s, 0))),
-        kinks=lambda a: (0.0,),  # noqa: ARG005
         cancels=True,
         guesses=lambda s, h, _: [(_plain(h[0] / np.expm1(s[0])),)] if h[0] < 0 else [],
     ),
@@ -410,7 +404,6 @@ FAMILIES: Final[dict[str, Family]] = {
         "{0} * np.clip({0} / 6 + 0.5, 0, 1)",
         lambda s: s * np.clip(s / 6 + 0.5, 0, 1),
         lambda s: np.clip(s / 6 + 0.5, 0, 1) + s / 6 * _inner(s, -3, 3),
-        kinks=lambda: (-3.0, 3.0),
         rises=(0.0, math.inf),
     ),
     "arctan": Family("np.arctan({0})", np.arctan, lambda s: 1 / (1 + s * s)),
@@ -421,7 +414,6 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a: np.sign(s) * np.maximum(np.abs(s) - a, 0),
         lambda s, a: (np.abs(s) > a) * 1.0,
         0.0,
-        lambda a: (-a, a),
         cancels=True,
         guesses=lambda s, h, _: [(_plain(s[-1] - h[-1]),)] if s[-1] > h[-1] > 0 else [],
     ),
@@ -430,7 +422,6 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a: np.where(np.abs(s) > a, s, 0.0),
         lambda s, a: (np.abs(s) > a) * 1.0,
         0.0,
-        lambda a: (-a, a),
         guesses=lambda s, h, _: _between(np.abs(s[h == 0]).max(initial=0), np.abs(s[h != 0]).min(initial=np.inf)),
     ),
     "logsigmoid": Family("-np.log1p(np.exp(-{0}))", lambda s: -_softplus(-s), lambda s: sigmoid(-s), cancels=True),
@@ -446,7 +437,6 @@ FAMILIES: Final[dict[str, Family]] = {
         lambda s, a, v: np.where(s > a, s, v),
         lambda s, a, v: (s > a) * 1.0,  # noqa: ARG005
         0.0,
-        lambda a, v: (a,),  # noqa: ARG005
         guesses=lambda s, h, _: [
             (a, _plain(h[0])) for (a,) in _between(s[h != s].max(initial=-np.inf), s[h == s].min(initial=np.inf))
         ],

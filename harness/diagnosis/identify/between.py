@@ -17,10 +17,11 @@ from harness.diagnosis.identify.inquiry import departing, fresh_answers
 from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_READOUT, ROLES, Network, Sum
 from harness.diagnosis.identify.patterns import gathered_at_start
 from harness.diagnosis.identify.readouts import terms_of_da
-from harness.diagnosis.identify.run import flows_of, place_of, role_of, run, values_of
+from harness.diagnosis.identify.run import flows_of, place_of, run, values_of
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
+from harness.space.config import role_of
 
 LAYERS: Final = 2
 

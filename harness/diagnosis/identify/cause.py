@@ -21,7 +21,7 @@ from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
-from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import LINK, STEP
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
@@ -29,6 +29,7 @@ from harness.oracle.bound import np
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
 from harness.space.case import Case
+from harness.space.config import role_of
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject

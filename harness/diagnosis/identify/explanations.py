@@ -23,12 +23,12 @@ from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.run import run, values_of
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Array, Case
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, role_of
 from harness.space.parts import ConfigError
 from harness.space.values import draw
 

@@ -19,9 +19,10 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, Gate, GatedModel, Part
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network, When
-from harness.diagnosis.identify.run import SCALE, role_of, run, values_of
+from harness.diagnosis.identify.run import SCALE, run, values_of
 from harness.diagnosis.identify.wiring import TIMES
 from harness.oracle.bound import np
+from harness.space.config import role_of
 
 TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor
 Move = tuple[tuple[Edge, Any], ...]  # choices that are made together

@@ -23,11 +23,10 @@ from harness.diagnosis.identify.identify import (
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.one_way import one_way
-from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.bound import np
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, role_of
 
 STATES: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
 STEPS_WRITTEN: Final = tuple(name for name in WRITTEN if name.startswith("h[") and name not in ("h[t]", "h[t-1]"))

@@ -30,12 +30,12 @@ from harness.diagnosis.identify.inquiry import (
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
-from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.transform import Transform, transform_of
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, role_of
 
 FORWARD: Final = (
     "activation",

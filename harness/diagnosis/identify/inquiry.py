@@ -12,13 +12,15 @@ from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK
 from harness.diagnosis.identify.model import RIGHT_READOUT, LayerModel, Network, When
-from harness.diagnosis.identify.run import derived_flow, lone_flow, role_of, run, time_major, values_of
+from harness.diagnosis.identify.run import derived_flow, lone_flow, run, values_of
 from harness.diagnosis.identify.terms import WRITTEN, Flow
 from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
+from harness.oracle.places import time_major
 from harness.space.case import Case
+from harness.space.config import role_of
 from harness.space.values import draw
 
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
@@ -183,10 +185,10 @@ class Inquiry:
         T, H = config.T, config.hidden_size
         g = np.zeros((T, config.N, H))
         if "output.grad" in arrays:
-            given = time_major(a.case, arrays["output.grad"])[..., d * H : (d + 1) * H]
+            given = time_major(arrays["output.grad"], a.case.config)[..., d * H : (d + 1) * H]
             g = g + (given if d == 0 else given[::-1])
         if "readout.grad" in arrays:
-            given = time_major(a.case, arrays["readout.grad"]) @ np.asarray(
+            given = time_major(arrays["readout.grad"], a.case.config) @ np.asarray(
                 a.case.weights["readout.weight"], np.float64
             )
             given = given[..., d * H : (d + 1) * H]
@@ -316,12 +318,6 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
     plain = (plain or a.shorter is not None) and in_place and "output" not in network.transforms
     return a.states if plain else None
-
-
-def time_first(a: Response, name: str) -> Floats:
-    """Return an array of an answer with time first."""
-    array = a.arrays[name]
-    return array.swapaxes(0, 1) if a.case.config.batch_first else array
 
 
 def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:

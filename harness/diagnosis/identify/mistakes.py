@@ -30,13 +30,13 @@ from harness.diagnosis.identify.model import (
     in_order,
 )
 from harness.diagnosis.identify.recurrence import lines, slope_of, term, when_words
-from harness.diagnosis.identify.run import role_of, run, values_of
+from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences, of_roles
 from harness.oracle.bound import np
-from harness.space.config import RNNConfig
+from harness.space.config import RNNConfig, role_of
 from harness.space.values import draw
 
 

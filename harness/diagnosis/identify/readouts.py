@@ -12,7 +12,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.ask import LONG, Response
 from harness.diagnosis.identify.chain import ChainInquiry
 from harness.diagnosis.identify.fit import Columns
-from harness.diagnosis.identify.inquiry import SHORT, explains, time_first
+from harness.diagnosis.identify.inquiry import SHORT, explains
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
@@ -33,7 +33,6 @@ from harness.diagnosis.identify.patterns import (
     gathered_at_start,
     used,
 )
-from harness.diagnosis.identify.run import role_of
 from harness.diagnosis.identify.terms import (
     ARRANGED_BACK,
     INPUT,
@@ -45,6 +44,8 @@ from harness.diagnosis.identify.terms import (
 )
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
+from harness.oracle.places import time_major
+from harness.space.config import role_of
 
 Seen = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
 ENTRY: Final = "h_n.grad's way in"
@@ -121,9 +122,8 @@ class ReadoutInquiry(ChainInquiry):
 
         columns = {t: Columns(names, partial(column, t)) for t in steps}
         if role == "x":
-            return System(
-                columns, {t: np.concatenate([time_first(a, "x.grad")[t].ravel() for a, _ in asked]) for t in steps}
-            )
+            given = [time_major(a.arrays["x.grad"], a.case.config) for a, _ in asked]
+            return System(columns, {t: np.concatenate([g[t].ravel() for g in given]) for t in steps})
         y = np.concatenate([self._vector(role, a) for a, _ in asked])
         return System(columns, {0: y} if role == "hx" else y)
 

@@ -58,7 +58,7 @@ from harness.diagnosis.identify.wiring import (
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case, padding
-from harness.space.config import PROJECTION, weight_names
+from harness.space.config import PROJECTION, role_of, weight_names
 
 # A sum of products may be arranged in another way, (1 - z) n + z h as n + z (h - n): its partial results are at most
 # twice as large, and each takes at most twice the roundings.
@@ -648,12 +648,6 @@ def lone_flow(network: Network, case: Case, at: Place) -> Flow:
     return Run(replace(network, derived=False), case).alone(at)
 
 
-def time_major(case: Case, array: Any) -> Floats:
-    """Return x or an output as float64 with time first."""
-    values = np.asarray(array, np.float64)
-    return values.swapaxes(0, 1) if case.config.batch_first else values
-
-
 def derived_flow(network: Network, case: Case, at: Place) -> Flow:
     """Return the flow of a layer and direction of a derived network, with the gradients of its steps."""
     way = Run(network, case, by_step=True)
@@ -661,11 +655,9 @@ def derived_flow(network: Network, case: Case, at: Place) -> Flow:
     return way.numbers((*at, 0))
 
 
-def run_whole(
-    network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
-) -> tuple[dict[Place, Flow], dict[str, Numbers]]:
+def run_whole(network: Network, case: Case) -> tuple[dict[Place, Flow], dict[str, Numbers]]:
     """Return every flow, too; of a case that is not packed, and a network that goes back by itself."""
-    way = Run(network, case, rounding, states)
+    way = Run(network, case)
     arrays = way.arrays()
     return {(layer, d): f for (layer, d, _), f in way.flows.items()}, arrays
 
@@ -699,12 +691,6 @@ def within_limits(network: Network, found: dict[str, Numbers], sizes: Sizes) -> 
         elif limit is not None and limit.kind != "running sum":
             found[name] = limited(found[name], limit)
     return found
-
-
-def role_of(name: str) -> str:
-    """Return the role of a gradient: ``weight_ih`` of ``weight_ih_l0.grad``."""
-    base = name.removesuffix(".grad").removesuffix("_reverse")
-    return base.partition("_l")[0]
 
 
 def values_of(v: Numbers) -> Floats:
