@@ -139,8 +139,6 @@ class _Points(NamedTuple):
 
 
 class _Errors(NamedTuple):
-    """|y - tanh(x)| and tanh(x)."""
-
     off: Floats
     exact: Floats
 
@@ -150,8 +148,6 @@ class _Errors(NamedTuple):
 
 
 class _Sweep:
-    """The sweeps of one subject in one dtype."""
-
     def __init__(self, subject: Subject, config: RNNConfig, scope: Scope, accepted: Accepted) -> None:
         self._subject, self._config, self._scope = subject, config, scope
         self._arithmetic = Arithmetic(config.dtype, accepted=accepted.in_dtype(config.dtype))
@@ -273,7 +269,6 @@ class _Sweep:
 
 
 def _room(config: RNNConfig) -> int:
-    """Return the number of arguments in a run."""
     return config.T * config.N * min(config.input_size, config.hidden_size)
 
 

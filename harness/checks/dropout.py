@@ -273,7 +273,6 @@ def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
 
 
 def _rule(config: RNNConfig, name: str) -> str:
-    """Name the rule that an array of that name obeys in that config."""
     if not config.training:
         return "dropout must do nothing in eval mode"
     if not config.dropout:

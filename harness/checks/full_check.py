@@ -81,8 +81,6 @@ def against(result: Result) -> bool:
 
 
 class _Rest(NamedTuple):
-    """The checks of a subject that agrees."""
-
     subject: Subject
     case: Case
     observation: Observation

@@ -528,7 +528,6 @@ def _renumbered(name: str, by: int) -> str:
 
 
 def _other_direction(name: str) -> str:
-    """Return the name of a parameter (or its gradient) in the other direction."""
     base, gradient, _ = name.partition(".grad")
     if not base.startswith(("weight", "bias")):
         return name

@@ -179,7 +179,6 @@ def _in_pairs(rule: Rule) -> Rule:
 
 
 def _of_c(rule: Rule) -> Rule:
-    """Return a rule of the first state as one of the second."""
     wrong = tuple(call._replace(hx=rule.right.hx, cx=call.hx) for call in rule.wrong)
     known = rule.known or _KNOWN_OF_C.get(rule.name, "")
     return _in_pairs(rule)._replace(name=f"c of {rule.name}", wrong=wrong, known=known)

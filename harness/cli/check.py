@@ -63,7 +63,6 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 
 
 def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
-    """Return the resources of a worker, by name."""
     found = {}
     for text in texts:
         match = re.fullmatch(r"([^=]+)=(\d+(?:\.\d+)?)", text)
@@ -368,7 +367,6 @@ def _compared(console: Console, upgrading: Upgrading, every: Sequence[Summary], 
 
 
 def _shard(given: _Given) -> Shard | None:
-    """Return the shard that is asked for."""
     from harness.search.shards import Shard
 
     text = given.shard_text
@@ -388,7 +386,6 @@ def _run(found: Sequence[Target], options: Options, timeout: float) -> Run:
 
 
 def _cluster(given: _Given) -> Workers | None:
-    """Connect to the cluster that is asked for."""
     from harness.search.cluster import Cluster
 
     context = click.get_current_context()
@@ -412,7 +409,6 @@ def _found(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: floa
 def _target(
     subject: Subject, *, options: Options, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
 ) -> Target:
-    """Return what is asked of a subject."""
     from harness.cli.here import Target
     from harness.search.preparation import asked_scope
 

@@ -113,7 +113,6 @@ class Outputs:
 
 
 def _file_option(option: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return an option that names the file of one format."""
     return click.option(
         f"--{option}", f"{option}_to", type=FILE, metavar="FILE", help=f"Also write {what}; - means standard output."
     )

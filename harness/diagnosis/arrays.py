@@ -60,8 +60,6 @@ class Given(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """One case as arrays."""
-
     x: Array
     hidden: tuple[Array, ...]  # the initial states that are given
     cotangents: dict[str, Array]

@@ -62,7 +62,6 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
 
 
 def _along(along: Mapping[str, Floats], gradients: Mapping[str, Array]) -> float:
-    """Return the derivative along a direction, given the gradients."""
     return sum(float(np.vdot(gradients[name], by)) for name, by in along.items() if name in gradients)
 
 

@@ -78,8 +78,6 @@ def error_maps(observation: Observation) -> ErrorMaps | None:
 
 
 class _Wrong(NamedTuple):
-    """An array with a wrong number."""
-
     array: str
     layer: int | None
     direction: int | None
@@ -101,7 +99,6 @@ def _made_at_steps(observation: Observation) -> Iterator[_Wrong]:
 
 
 def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
-    """Yield the arrays that are wrong end to end."""
     config = observation.case.config
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(observation.case, observation.arithmetic))

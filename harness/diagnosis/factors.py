@@ -117,7 +117,6 @@ class Size:
         return bool(self.fails) and max(self.fails) < min(self.passes) and self.smallest <= size <= max(self.fails)
 
     def _but_one(self) -> bool:
-        """Tell whether a failure shows at all sizes but one."""
         return len(self.passes) == 1 and max(self.smallest, *self.fails, 0) > self.passes[0]
 
     def _but_powers(self) -> bool:
@@ -127,7 +126,6 @@ class Size:
         return several and all((size & (size - 1) != 0) == (size not in self.passes) for size in tried)
 
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
-        """Return the pattern, if the remainder by a width decides."""
         tried, rest = (*fails, *self.passes), self.smallest % width
         bound = "" if self.smallest <= width else f", from {self.smallest} on"
         if width == 2 and all((size % 2 == rest) == (size in fails) for size in tried):

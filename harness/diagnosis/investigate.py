@@ -513,7 +513,6 @@ def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> di
 
 
 def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:
-    """Return the first cause that a check tells."""
     found = next((cause for check in checks if (cause := check(asked)) is not None), None)
     return None if found is None else Diagnosis(found)
 
@@ -595,7 +594,6 @@ def _may_show(observations: Observations, cause: IdentifiedCause, case: Case) ->
 
 
 def _run_as(observations: Observations, case: Case) -> Case:
-    """Return a case with the masks that the subject draws, if it draws some."""
     return observations.of(case, with_probes=False).case if case.config.drops else case
 
 
@@ -636,7 +634,6 @@ def _certain(diagnosis: Diagnosis | None) -> bool:
 
 
 def _causes(explanation: Explanation) -> tuple[str, ...]:
-    """Return the cause, if it is known."""
     diagnosis = explanation.diagnosis
     return () if diagnosis is None or diagnosis.cause is None else (diagnosis.cause.sentence,)
 

@@ -203,7 +203,6 @@ class _Pool:
 
 
 def _among(numbers: Floats, held: Floats) -> Any:
-    """Tell which numbers are among some that are sorted."""
     if not held.size:
         return np.zeros(len(numbers), bool)
     at = np.searchsorted(held, numbers)
@@ -259,7 +258,6 @@ def _skipped(runs: Sequence[LineRun], at: int, depth: int) -> SourceLine | None:
 
 
 def _assigned(node: ast.AST) -> set[str]:
-    """Return the names that a statement assigns."""
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
 
 
@@ -291,5 +289,4 @@ def _shown(stack: tuple[Site, ...], roles: set[str]) -> SourceLine | None:
 
 
 def _alone(node: ast.AST, nodes: Sequence[ast.AST]) -> bool:
-    """Tell whether a function consists of this."""
     return isinstance(node, ast.Lambda) or any(isinstance(one, ast.FunctionDef) and one.body == [node] for one in nodes)

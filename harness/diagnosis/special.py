@@ -112,7 +112,6 @@ class _FillsUp(Reference):
 
 
 def _candidates(asked: Question) -> Iterator[tuple[str, Reference]]:
-    """Yield references with a mistake, each with a sentence."""
     if values := _of_special_sums(asked):
         kind = asked.finding.case.config.nonlinearity
         rights = (float(Reference().activation(np.array(special), kind)) for special in values)

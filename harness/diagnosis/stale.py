@@ -247,7 +247,6 @@ def _growing(calls: Sequence[Mapping[str, Array]]) -> tuple[str, ...] | None:
 
 
 def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return some or all of the roles, the fewest first."""
     return [some for count in range(len(roles)) for some in combinations(roles, count + 1)]
 
 

@@ -96,8 +96,6 @@ _Key = tuple[str, str]  # a quantity, and its statistic
 
 
 class _Trial(NamedTuple):
-    """A case, whether it fails, and its quantities."""
-
     case: Case
     fails: bool
     of: Mapping[_Key, float]
@@ -220,7 +218,6 @@ def _telling(
 
 
 def _tried(case: Case, fails: Callable[[Case], bool | None], right: Network) -> Iterator[_Trial]:
-    """Yield the case with its verdict, if there is one."""
     if (verdict := fails(case)) is not None:
         yield _Trial(case, verdict, _quantities(right, case))
 

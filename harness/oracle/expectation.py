@@ -90,7 +90,6 @@ def inputs(setting: Setting, states: Sequence[Known]) -> list[Known]:
 
 
 def _given(setting: Setting) -> Known:
-    """Return x, time first."""
     return Known(time_major(setting.case.x, setting.case.config))
 
 
@@ -445,7 +444,6 @@ def _blocks(operands: Sequence[Floats | None]) -> Iterator[slice]:
 
 
 def _rows(array: Floats) -> Floats:
-    """Return (T, N, K) as (T*N, K)."""
     return array.reshape(-1, array.shape[-1])
 
 

@@ -286,7 +286,6 @@ class LSTM(Gated):
 
 
 def _rows_of(w: StepWeights, gates: int) -> list[Rows]:
-    """Return the parameters of each gate."""
     H = len(w.hh) // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
     return [Rows(Matrix.of(w.ih[of].T), Matrix.of(w.hh[of].T), w.b_ih[of], w.b_hh[of]) for of in blocks]
@@ -306,7 +305,6 @@ def _flat(balls: Iterable[Known]) -> State:
 
 
 def _paired(arrays: Sequence[Floats] | Floats) -> tuple[Known, ...]:
-    """Return the balls that ``_flat`` made arrays of."""
     return tuple(Known(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
 
 

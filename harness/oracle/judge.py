@@ -98,7 +98,6 @@ def _is_finite(equation: Equation) -> bool:
 
 
 def _sums(equation: Equation) -> tuple[arb, arb, arb]:
-    """Return the sum of a_k b_k, of |a_k b_k|, and of |a_k| + |b_k|."""
     total = magnitude = operands = arb(0)
     for a, b in zip(equation.a.tolist(), equation.b.tolist(), strict=True):
         term = arb(a) * b

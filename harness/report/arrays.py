@@ -67,7 +67,6 @@ class Answer:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
         fits = bool(self.pieces["shapes"])  # the verdict on shapes that do not has its cause in it
         said: dict[str, Any] = {
             "tone": "good" if self.agrees else "bad",
@@ -246,7 +245,6 @@ def sentence(cause: Cause) -> str:
 
 
 def _code(cause: Cause) -> list[tuple[str, str]]:
-    """Return the lines of code that are wrong, each with the right one."""
     if cause.explanation is None:
         return []
     network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity

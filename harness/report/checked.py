@@ -61,7 +61,6 @@ class Checked:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
         return piece(self._pieces())
 
     def _pieces(self) -> dict[str, Any]:

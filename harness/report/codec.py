@@ -69,7 +69,6 @@ def decode(data: Any, kind: type[_T]) -> _T:
 
 @cache
 def _converter() -> JsonConverter:
-    """Return the converter of all types."""
     made = make_converter(omit_if_default=True)
 
     def plain(kind: Any, there: Callable[[Any], Any], back: Callable[[Any], Any]) -> None:

@@ -71,7 +71,6 @@ def of_whole(searched: Searched) -> str | None:
 
 
 def _shown(check: str) -> str:
-    """Return the name of a check as tables show it."""
     return "second run" if check == TWICE else check
 
 

@@ -154,7 +154,6 @@ def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: b
 
 
 def _mistake(one: _Explained) -> Iterator[Fact]:
-    """Yield the mistake as code, and what is wrong."""
     result, config, (title, certainty) = one.finding.result, one.finding.case.config, cause_of(*one)
     if certainty == NOT_LOOKED_FOR:
         yield Fact("cause", f"not looked for, because {one.explanation.why_unknown}")
@@ -217,7 +216,6 @@ def _kernel(one: _Explained) -> Iterator[Fact]:
 
 
 def _others(one: _Explained) -> Iterator[Fact]:
-    """Yield other mistakes."""
     if (diagnosis := one.explanation.diagnosis) is not None:
         for number, other in enumerate(diagnosis.elsewhere):
             yield Fact("beside", f"it {other.sentence}", detail=number > 0)

@@ -80,7 +80,6 @@ def regression_test(finding: Finding) -> str:
 
 
 def _expectation(result: Result) -> str:
-    """Return what was expected."""
     if result.method is Method.DROPOUT:
         return (
             "**Expected:** the law of dropout: in training, each element of the output of every layer but the last "

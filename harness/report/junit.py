@@ -108,7 +108,6 @@ def _add(suite: TestSuite, name: str, result: FinalResult | None = None) -> None
 
 
 def _passed(done: Examination) -> Iterator[str]:
-    """Yield the names of the checks that passed."""
     hunt = done.hunt
     broken = {mismatch.law for one in hunt.findings for mismatch in one.result.mismatches[:1]}
     failing = {*hunt.failing, *(one.case.config.dtype for one in hunt.findings)} if hunt.findings else set()

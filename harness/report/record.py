@@ -155,5 +155,4 @@ def as_json(value: Any) -> Any:
 
 
 def _json_number(value: float) -> float | str:
-    """Return a number if JSON supports it, else its text."""
     return value if math.isfinite(value) else str(value)

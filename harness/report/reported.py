@@ -56,7 +56,6 @@ class ReportedFinding:
         ]
 
     def _others(self) -> list[Fact]:
-        """Return the other failures that are reported with this one."""
         own = failure_line(self.finding.result)
         said = dict.fromkeys(line for one in self.also if (line := failure_line(one.result)) != own)
         said = said or dict.fromkeys(f"on {one.case.config!r}" for one in self.also[:1])

@@ -120,7 +120,6 @@ def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
 
 
 def _gradients(old: SearchRecord, new: SearchRecord) -> Iterator[Behaviour]:
-    """Yield the gradients that only one returns."""
     said = ("does not return it", "returns it")
     for name in sorted(set(old.not_compared) ^ set(new.not_compared)):
         what = "the output" if name == "output" else f"the gradient by {name}"

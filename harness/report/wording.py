@@ -239,7 +239,6 @@ def enough_line(result: Result) -> str | None:
 
 
 def _rounded_up(value: float) -> str:
-    """Format a value with two digits, rounded up."""
     return f"{Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value):.1e}"
 
 
@@ -249,7 +248,6 @@ def hints(mismatches: Iterable[Mismatch], config: RNNConfig) -> list[str]:
 
 
 def _hint(mismatch: Mismatch) -> str | None:
-    """Return what to do about a mismatch, or ``None``."""
     if mismatch.array.endswith(".grad") and mismatch.sort in {Sort.SHAPE, Sort.DTYPE}:
         return None
     if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:

@@ -147,7 +147,6 @@ class _Rows:
         return self._completed()
 
     def _begin(self) -> None:
-        """Begin an empty row."""
         self._chosen: list[int] = []
         self._gain = self._noise.random(len(self._space.names)) / 20
         self._places = [start for _table, start, _step in self._space.tables]

@@ -78,7 +78,6 @@ def _of_all(one: Narrowed) -> str:
 
 
 def _values(one: Narrowed) -> dict[str, None]:
-    """Return the values of the scope, in words."""
     return {f"{name}={value}": None for name, values in one.scope.values().items() for value in values}
 
 

@@ -65,8 +65,6 @@ OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"
 
 
 class _Slow(NamedTuple):
-    """The slowness of a subject."""
-
     seconds: float = 0.0  # the seconds that it takes for a shape that is new to it; 0 if that is not long
     known: bool = False  # True if a known shape takes it as long
 

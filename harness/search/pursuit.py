@@ -85,7 +85,6 @@ class Pursuit:
         return suspicion
 
     def _noted(self, case: Case, result: Result) -> tuple[Case, Result]:
-        """Count a known issue."""
         self._record.known.update([result.excused_by] if result.excused_by else [])
         return case, result
 
@@ -169,7 +168,6 @@ class Pursuit:
         return shrinking.certificate
 
     def _check(self, case: Case) -> Result:
-        """Check a case while shrinking."""
         if time.perf_counter() >= self._until:
             raise CutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
         if self._budget.too_late_to_shrink():

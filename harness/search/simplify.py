@@ -182,7 +182,6 @@ def _nearest(number: float) -> float:
 
 
 def _rounded(number: float, bits: int) -> float:
-    """Return the nearest number of ``bits`` significant bits."""
     if not math.isfinite(number) or number == 0:
         return number
     mantissa, exponent = math.frexp(number)

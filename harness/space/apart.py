@@ -56,7 +56,6 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
 
 
 def _sizes(scope: Scope) -> dict[str, int]:
-    """Return small sizes that the scope has."""
     return {
         name: min(getattr(scope, name), key=lambda size: (abs(size - small), size))
         for name, small in zip(SIZE_FACTORS, SIZES, strict=True)

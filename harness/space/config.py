@@ -322,7 +322,6 @@ class RNNConfig(
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        """The length of every axis."""
         sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
         D, H = self.num_directions, self.hidden_size
         own = {self._rows: len(self.form.gates) * H, f"D*{self._h}": D * self.h_size, "L*D": self.num_layers * D}

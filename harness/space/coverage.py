@@ -185,7 +185,6 @@ class Coverage:
         return sum((a, b) in self._met.sizes[f, g] for f, a, g, b in pairs), len(pairs)
 
     def _which(self, space: Interactions, strength: int) -> Bools:
-        """Return which interactions were met."""
         if strength not in {1, 2, 3}:
             raise UsageError(f"strength={strength!r}: expected 1, 2 or 3")
         here: NDArray[np.int64] = np.array([self._met.numbers.get(name, 0) for name in space.names], dtype=np.int64)

@@ -105,7 +105,6 @@ def met_together(paths: Sequence[Path]) -> list[Searched]:
 
 
 def _counted(search: SearchRecord) -> SearchRecord:
-    """Return the record of a search with its cases counted again."""
     again = SearchRecord(search.subject, search.seed, search.scope)
     for one in logged_cases([search]):
         again.take(one.asked, one.result)

@@ -61,7 +61,6 @@ def write(folder: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
 
 
 def _arrays(case: Case) -> dict[str, Array]:
-    """Return what a case is given, and what is expected of it."""
     config = case.config
     zeros = {name: np.zeros(spec.shape, config.dtype) for name, spec in config.replace(hx=True).inputs.items()}
     states = {STATES[name]: case.arrays.get(name, zeros[name]) for name in config.form.hidden}

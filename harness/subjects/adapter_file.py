@@ -262,7 +262,6 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
 
 
 def _targets(returned: Any, names: Iterator[str], form: Form) -> str:
-    """Return the targets that what a call returned is assigned to."""
     if isinstance(returned, tuple | list) and form.by_layer and isinstance(returned[0], tuple | list):
         return "states"
     if isinstance(returned, Mapping):

@@ -87,7 +87,6 @@ def array(name: str, value: Any) -> Array:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return names of foreign origin in a line."""
     return " ".join(", ".join(names).split())[:200]
 
 

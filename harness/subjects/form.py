@@ -232,7 +232,6 @@ class Form:
         return own
 
     def _rows(self, tensor: Any, gates: str, beside: Callable[[list[Any], int], Any]) -> Any:
-        """Return the rows of some gates, of a tensor that holds those of all."""
         if gates == self.cell.gates:
             return tensor
         axis = int(self.conventions.transposed and tensor.ndim == 2)

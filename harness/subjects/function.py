@@ -285,7 +285,6 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
 
 
 def _called_by_name(function: Callable[..., Any], positional: Sequence[str]) -> Callable[..., Any]:
-    """Return a function that is passed everything by name."""
     if not positional:
         return function
     return lambda **given: function(*[given.pop(name) for name in positional], **given)

@@ -69,8 +69,6 @@ class _Anything:
 
 
 class _Signature(NamedTuple):
-    """The arguments of a function by what they are."""
-
     x: str
     states: tuple[str, ...]
     weights: tuple[str, ...]  # its arguments, or what one argument holds

@@ -258,7 +258,6 @@ _found: Final[list[Subject]] = []  # the subject of this process, in a child
 
 
 def _find(spec: str, switches: tuple[str, ...]) -> _About:
-    """Find the subject of this child."""
     prints.redirect(spec)
     for switch in switches:
         apply(switch)
@@ -295,7 +294,6 @@ def _ground(device: str, with_torch: bool) -> dict[str, str]:
 
 
 def _print_to(file: str) -> None:
-    """Have oneDNN tell what it runs, in a file."""
     os.environ["ONEDNN_VERBOSE"] = "1"
     os.environ.pop(prints.VARIABLE, None)  # this process has a file of its own, and says nothing new otherwise
     os.dup2(os.open(file, os.O_WRONLY), 1)

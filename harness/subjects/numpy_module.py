@@ -125,7 +125,6 @@ def _arrays(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def _put(holder: Any, path: list[str], array: Array) -> None:
-    """Put an array in the place of another one."""
     for name in path[:-1]:
         holder = _entry(holder, name)
     name = path[-1]

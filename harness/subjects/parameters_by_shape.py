@@ -346,7 +346,6 @@ def _own_parts(names: Sequence[str]) -> list[str]:
 
 
 def _common(names: Sequence[str]) -> int:
-    """Return the number of letters that all names begin with."""
     return next((i for i, letters in enumerate(zip(*names, strict=False)) if len({*letters}) > 1), min(map(len, names)))
 
 

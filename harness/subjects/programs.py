@@ -172,8 +172,6 @@ class Program:
 
 
 class _Running:
-    """One process of a program."""
-
     def __init__(self, command: Sequence[str], name: str) -> None:
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the user's own command

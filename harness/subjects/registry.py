@@ -236,7 +236,6 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
 
 
 def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:
-    """Return the subject of a class of modules."""
     from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
     from harness.subjects.torch_module import TorchSubject
     from harness.subjects.torch_own import OwnFormSubject, completed
@@ -287,7 +286,6 @@ def _of_modules(
 
 
 def _is_subject(given: object) -> TypeGuard[Subject]:
-    """Return whether an object has all that a subject has."""
     return isinstance(given, Subject) and not inspect.isclass(given) and isinstance(given.capabilities, Capabilities)
 
 

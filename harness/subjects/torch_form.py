@@ -418,7 +418,6 @@ class _Reader:
         return {}
 
     def _module(self, **options: Any) -> torch.nn.Module:
-        """Return a module with random numbers in all parameters."""
         module = _built(self.factory, self.form, self.sizes, options).eval()
         for parameter in module.parameters():
             parameter.detach().normal_(0, SPREAD)
@@ -437,7 +436,6 @@ class _Reader:
 
     @property
     def _finals(self) -> tuple[str, ...]:
-        """The names of the final states."""
         return CELLS[self.cell].final
 
     def _taken(self) -> tuple[bool, ...]:
@@ -823,7 +821,6 @@ def _said(sizes: Sizes, form: Form) -> str:
 
 
 def _embedding(module: torch.nn.Module) -> str:
-    """Return the name of an Embedding, if there is one."""
     found = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Embedding) and name]
     return found[0] if len(found) == 1 else ""
 
@@ -889,7 +886,6 @@ def _beside(returned: list[Any]) -> Any:
 
 
 def _tensors(states: Given) -> list[torch.Tensor]:
-    """Return the states among the arguments of a call."""
     states = tuple(stacked(part, torch.stack) for part in states)
     parts = [zip(*part, strict=True) if isinstance(part, list) else [part] for part in states]
     found = [one for part in parts for state in part for one in (state if isinstance(state, tuple) else (state,))]
@@ -906,7 +902,6 @@ def _same(ones: Tensors, others: Tensors) -> bool:
 
 
 def _rows(tensors: Tensors, size: int) -> Rows:
-    """Return the rows of all tensors, sorted by their numbers."""
     return sorted(row for tensor in tensors for row in tensor.reshape(-1, size).tolist())
 
 

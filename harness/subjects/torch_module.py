@@ -395,7 +395,6 @@ class TorchSubject:
         return done, self._gradients(case, done, lent, beside)
 
     def _tied(self, module: torch.nn.Module, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
-        """Return another module of the config with the same parameters."""
         twin, weights = self.build(structure(config)), self._weights(config, lent)
         with torch.no_grad():
             load(twin, self.renamed(twin, own_weights(self._conventions, weights)))
@@ -438,14 +437,12 @@ class TorchSubject:
         return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
 
     def _by_name(self, returned: Any, config: RNNConfig) -> dict[str, Any]:
-        """Return what the module returned, by name, without what it never returns."""
         named = by_name(returned, config, readout=False)
         return {name: one for name, one in named.items() if one is not None or name not in self.not_returned}
 
     def _called(
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
     ) -> tuple[Any, dict[str, torch.Tensor]]:
-        """Return what the module returns, and the parameters that gradients are asked by."""
         config = case.config
         x: torch.Tensor | PackedSequence = given["x"]
         if config.lengths is not None:

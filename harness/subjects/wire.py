@@ -197,7 +197,6 @@ def _little(array: Array) -> Array:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a line, or ``None`` if it holds none."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

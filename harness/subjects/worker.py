@@ -128,7 +128,6 @@ def _positional(function: Any) -> list[str]:
 
 
 def _called_by_name(function: Any, positional: list[str]) -> Any:
-    """Return a function that is passed everything by name."""
     return (lambda **given: function(*[given.pop(name) for name in positional], **given)) if positional else function
 
 
@@ -149,7 +148,6 @@ def _taken(function: Any, spec: str) -> list[str]:
 
 
 def _answer(np: Any, function: Any, takes: list[str], asked: dict[str, Any], raw: bytes) -> Any:
-    """Return the header and the arrays of an answer."""
     try:
         given, config = _given(np, asked, raw)
         with np.errstate(all="ignore"):

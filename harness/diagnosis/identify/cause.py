@@ -78,7 +78,6 @@ def _rounding(identified: Identification, a: Response) -> Rounding:
 
 
 def _every(identified: Identification) -> list[Mistake]:
-    """Return the mistakes of an identified layer."""
     found: list[Mistake] = _MENDED.of(mistakes_of, identified.network, identified.nonlinearity)
     return found
 
@@ -126,7 +125,6 @@ class IdentifiedCause:
         return self._explains(subject, seen_of(subject, observation, result), result)
 
     def _explains(self, subject: Subject, seen: list[Response], result: Result) -> bool:
-        """Tell it of what was seen."""
         if not seen or not result.mismatches:
             return False
         try:
@@ -449,7 +447,6 @@ def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[
 
 
 def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake]) -> Identification:
-    """Return an identified layer with one of its mistakes."""
     network = identified.network
     for other in every:
         network = network if other == mistake else other.without(network)

@@ -95,8 +95,6 @@ def _places(config: RNNConfig) -> Iterator[str]:
 
 
 def _in_place(change: Change, place: str) -> Callable[[Network], Network]:
-    """Return what changes the model of one place alone."""
-
     def made(network: Network) -> Network:
         if place == "above":
             return replace(network, above=change(network.above or network.first))
@@ -135,7 +133,6 @@ def _fits(name: str, table: Mapping[str, Any], config: RNNConfig) -> bool:
 
 
 def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
-    """Yield the choices of the way forward."""
     for start in STARTS:
         if start != "hx" and (config.hx or start.startswith("h_")) and _started(start, config):
             yield start == "0 * hx", _setting("start", start)
@@ -223,7 +220,6 @@ def _leaking(added: Sum, factor: float) -> Change:
 
 
 def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool, Change]]:
-    """Yield the choices of the way back."""
     square = config.input_size == config.hidden_size
     yield from _slopes(config)
     yield True, _setting("links", ())

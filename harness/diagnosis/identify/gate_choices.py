@@ -47,7 +47,6 @@ def _going_back(move: Any) -> Change:
 
 
 def _changing(letters: Sequence[str], change: Callable[[Gate], Gate]) -> Change:
-    """Return what changes some gates."""
     return lambda model: replace(
         model, gates=tuple((letter, change(gate) if letter in letters else gate) for letter, gate in model.gates)
     )

@@ -145,8 +145,6 @@ def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
 
 
 def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
-    """Return a model with what it starts at, carries and returns, and whether that is all."""
-
     def answers(T: int, hx: bool) -> list[Response]:
         asked = (asker.ask(CaseSizes(T, 2, 3, 4), seed, hx=hx, loss=None) for seed in range(2))
         return [a for a in asked if a is not None]
@@ -170,7 +168,6 @@ def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
 
 
 def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], right: GatedModel) -> GatedModel | None:
-    """Return the model that returns what the answers have, each array by itself."""
     names = ("output", *("h_n", "c_n")[: len(model.starts)])
     found, written = list(right.returned), right.written
     for k, name in enumerate(names):

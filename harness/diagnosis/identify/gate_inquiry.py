@@ -232,7 +232,6 @@ class GateInquiry:
 
     @property
     def _shows_h(self) -> str:
-        """The array that shows h."""
         arrays = {s.array for s in self.sights.values() if not s.arctanh}
         return "h_n" if "h_n" in arrays and "output" not in arrays else "output"
 
@@ -688,7 +687,6 @@ def _beside(of: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
 
 
 def _every(seen: Seen, k: int) -> Seen:
-    """Return the first of every k steps."""
     before, after = ({name: v[::k] for name, v in of.items()} for of in (seen.before, seen.after))
     return Seen(seen.case, seen.x[::k], before, after)
 

@@ -171,7 +171,6 @@ class Inquiry:
         return {"zero": ("h_n.grad",)} if self.loss == "both" else {}
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
-        """Return answers, each with its flow."""
         found = []
         for a, f in zip(answers, self._flows(answers), strict=True):
             forward(self.model, f, self.asker.nonlinearity, np.stack(list(f.out.values())) if f.out else None)

@@ -341,7 +341,6 @@ def gradient(model: LayerModel, role: str, f: Flow) -> Any:
 
 
 def _by_coefficient(coef: Coef, f: Flow, steps: Sequence[int]) -> Iterator[tuple[float, list[int]]]:
-    """Yield each coefficient that is not 0, with the steps that have it."""
     found: dict[float, list[int]] = {}
     for t in steps:
         found.setdefault(coef.of(f, t), []).append(t)

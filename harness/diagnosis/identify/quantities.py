@@ -100,7 +100,6 @@ def one_like(array: Floats) -> Any:
 
 
 def _names(f: Flow, t: int) -> dict[str, Any]:
-    """Return what a line of step t reads."""
     found: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
     found |= {"x": Steps(f.T, f.input), "h": Steps(f.T, f.state), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
     by_step = {"s": f.s, "g": f.g, "dh": f.dh, "da": f.da, "dh_next": f.next, "slope": f.slope, "passed": f.passed}

@@ -142,7 +142,6 @@ class Run:
         return self.leaves[name]
 
     def _gather(self, what: Any, index: Callable[[Wiring], Ints]) -> Gather:
-        """Return a gather, given the index that a wiring has."""
         if what not in self._gathers:
             self._gathers[what] = Gather(index(self.forth), index(self.back))
         found: Gather = self._gathers[what]
@@ -164,7 +163,6 @@ class Run:
         return np.asarray(n * R + row if turned else row * N + n, np.intp)
 
     def _steps(self, wiring: Wiring, d: int) -> Ints:
-        """Return the number of steps of each sequence."""
         name = wiring.way(d).steps
         if self.config.lengths is None and " if " not in name:  # nothing tells the lengths of a batch that has none
             name = "lengths[n]"
@@ -219,11 +217,9 @@ class Run:
         return index
 
     def _features(self, slot: str, d: int = 0) -> Gather:
-        """Return the features that are read of an output."""
         return self._gather((slot, d), lambda wiring: FEATURES[wiring.at((slot,))](self.config.h_size, self.of.D, d))
 
     def _columns(self, start: int, end: int) -> Gather:
-        """Return some features side by side."""
         return self._gather((start, end), lambda _wiring: np.arange(start, end))
 
     # The way forward.
@@ -282,7 +278,6 @@ class Run:
         return f, taped
 
     def _parameters(self, key: tuple[int, int, int], t: int, given: Sequence[Any]) -> list[Any]:
-        """Return the parameters as a step reads them."""
         return [
             self._part(key, role, t, v) if role in self.taped[key] else v for role, v in zip(ROLES, given, strict=False)
         ]

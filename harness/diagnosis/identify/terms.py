@@ -196,7 +196,6 @@ class Term(NamedTuple):
 
 
 def _expanded(v: Numbers) -> Numbers:
-    """Return a vector as a column."""
     return v[np.arange(v.shape[0])[:, None]]
 
 
@@ -231,7 +230,6 @@ def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[F
 
 
 def _state_of(which: str, index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
-    """Return a state of another layer or direction."""
     other: Flow = getattr(f, which)
     return other.state(index(t, f.T))
 
@@ -684,7 +682,6 @@ def _mean(v: Numbers) -> Numbers:
 
 
 def _total(several: Sequence[Numbers]) -> Numbers:
-    """Return the sum of some numbers."""
     return reduce(add, several)
 
 

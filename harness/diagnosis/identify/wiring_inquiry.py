@@ -379,8 +379,6 @@ def _alike(moves: Sequence[Move], sizes: Iterable[Sizes]) -> list[list[Move]]:
 
 
 def _effect(slot: Slot, choice: Any, sizes: Iterable[Sizes]) -> Any:
-    """Return what a choice comes to in stacks of some sizes."""
-
     def values(of: Any) -> tuple[Any, ...]:
         return tuple(of(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 

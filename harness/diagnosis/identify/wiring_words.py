@@ -391,7 +391,6 @@ def _layout(name: str, choice: str) -> str:
 
 
 def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[str, str, str]:
-    """Return what is said of a slot of the way back."""
     name, choice = slots[0][-1], back.at(slots[0])
     said = {
         ("factor", "1"): "forgets dropout on the way back: what was dropped gets a gradient, and nothing is scaled",

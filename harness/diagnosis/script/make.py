@@ -119,8 +119,6 @@ def _require_one_call(finding: Finding) -> None:
 
 @dataclass
 class _Maker:
-    """The maker of one script."""
-
     finding: Finding
     subject: Subject
     user: User
@@ -152,7 +150,6 @@ class _Maker:
         return re.sub(r"\n{4,}", "\n\n\n", "\n\n".join(filter(None, parts))) + "\n"
 
     def _call(self, code: Code) -> dict[str, Any]:
-        """Return what the template says of the call."""
         case = self.finding.case
         plain = {
             "layer": "",
@@ -287,7 +284,6 @@ class _Maker:
 
 
 def _one_or_all(allowance: Array, code: Code, name: str) -> float | str:
-    """Return the allowance that all elements of an array have, or the code of all."""
     most = float(allowance.max(initial=0.0))
     return most if np.isfinite(most) and np.all(allowance == most) else code(f"allowance {name}", allowance)
 
