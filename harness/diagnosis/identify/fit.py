@@ -125,7 +125,9 @@ def unsure(found: Mapping[Name, float], columns: Mapping[Name, Floats], y: Float
 
 def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Collection[str]) -> dict[str, float] | None:
     """Return coefficients as ``solve`` does, of one or two columns if these will do: columns may be nearly alike."""
-    sets = chain([[*likely]], combinations(columns, 1), combinations(columns, 2), [[*columns]])
+    columns = {name: column for name, column in columns.items() if column.any()}
+    near = _pairs(columns, y, noise) if y.any() and len(columns) > 1 else ()
+    sets = chain([[*likely]], combinations(columns, 1), near, [[*columns]])
     solved = (solve({name: columns[name] for name in some if name in columns}, y, noise) for some in sets)
     return next((found for found in solved if found is not None), None)
 
