@@ -22,6 +22,7 @@ from harness.diagnosis.identify.terms import (
     RIGHT_SLOPE,
     SLOPES,
     Flow,
+    slope_term,
 )
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
@@ -98,7 +99,7 @@ class ChainInquiry(StepInquiry):
         columns = {
             name: np.concatenate(
                 [
-                    self._readout(anchor, f, {at: SLOPES[name](f.state(at), f.s[at], f.x[at], f.g[at]) * f.g[at]}, a)
+                    self._readout(anchor, f, {at: slope_term(name, f, at, f.x[at], f.g[at]) * f.g[at]}, a)
                     for a, f in asked
                 ]
             )

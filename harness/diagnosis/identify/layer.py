@@ -31,7 +31,6 @@ from harness.diagnosis.identify.terms import (
     OF_GRADIENT,
     OF_INPUT,
     RIGHT_SLOPE,
-    SLOPES,
     START,
     STARTS,
     STEP,
@@ -39,6 +38,7 @@ from harness.diagnosis.identify.terms import (
     Flow,
     clipped,
     mapped,
+    slope_term,
 )
 from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.bound import np
@@ -175,11 +175,11 @@ def slopes(model: LayerModel, f: Flow, nonlinearity: str) -> None:
 
     def slope(t: int, dh: Numbers) -> Numbers:
         k = AT[model.at](t, f.T)
-        h, s = f.state(k), f.back(f.s, k)
         value: Numbers = np.zeros((f.N, f.H))
         for name, c in terms:
-            value = value + SLOPES[name](h, s, (read or f.x)[max(k, 0)], dh) * c
+            value = value + slope_term(name, f, k, (read or f.x)[max(k, 0)], dh) * c
         if model.at_kink and nonlinearity == "relu":
+            s = f.back(f.s, k)
             value = value + ((s.value if isinstance(s, Ball) else s) == 0) * model.at_kink
         return value if model.sloped.at(t, f.T) else np.ones((f.N, f.H))
 

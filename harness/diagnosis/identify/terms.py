@@ -54,6 +54,15 @@ def _root(v: Numbers) -> Numbers:
     return Ball(root, off + v.rounding.u * root, v.rounding)
 
 
+# The parts of a step's sum by how each is written, x for x[t].
+PARTS: Final[dict[str, Callable[[Any, int], Numbers]]] = {
+    "x @ W_ih.T + b_ih + b_hh": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih + f.b_hh,
+    "x @ W_ih.T + b_ih": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih,
+    "x @ W_ih.T": lambda f, t: f.x[t] @ f.W_ih.T,
+    "h[t-1] @ W_hh.T + b_hh": lambda f, t: f.state(t - 1) @ f.W_hh.T + f.b_hh,
+    "h[t-1] @ W_hh.T": lambda f, t: f.state(t - 1) @ f.W_hh.T,
+}
+
 # What slopes are made of, by how it is written. nn.RNN's are 1 - h[t]**2, or h[t] > 0.
 SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "1": lambda h, s, x, dh: h * 0.0 + 1.0,
@@ -85,11 +94,22 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "x**2": lambda h, s, x, dh: x * x,
     "(x > 0)": lambda h, s, x, dh: jumped(x, lambda v: (v > 0) * 1.0),
     "x": lambda h, s, x, dh: x * 1.0,
+    # of a part of the sum, which is s then
+    **{f"({part} > 0)": lambda h, s, x, dh: jumped(s, lambda v: (v > 0) * 1.0) for part in PARTS},
+    **{f"np.tanh({part})**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8) for part in PARTS},
     # of the gradient that the slope multiplies
     "dh**2": lambda h, s, x, dh: dh * dh,
     "(dh > 0)": lambda h, s, x, dh: jumped(dh, lambda v: (v > 0) * 1.0),
     "dh": lambda h, s, x, dh: dh * 1.0,
 }
+
+
+def slope_term(name: str, f: Flow, t: int, x: Numbers, dh: Numbers) -> Numbers:
+    """Return a term of the slope of step t; ``x`` is what that is taken for."""
+    part = next((part for part in PARTS if part in name), None)
+    s = f.back(f.s, t) if part is None else PARTS[part](f, max(t, 0))
+    return SLOPES[name](f.state(t), s, x, dh)
+
 
 OF_INPUT: Final = ("x**2", "(x > 0)", "x")
 OF_GRADIENT: Final = ("dh**2", "(dh > 0)", "dh")
