@@ -82,6 +82,8 @@ def accumulated(
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
             torch.autograd.backward(one.roots, cotangents, retain_graph=True)
             first = [None if tensor.grad is None else tensor.grad.clone() for tensor in one.by]
+            for tensor in (*one.by, *other.by):  # autograd may leave views of one memory, such as parts of a sum's
+                tensor.grad = None if tensor.grad is None else tensor.grad.clone()
             torch.autograd.backward(other.roots, cotangents)
             totals = [_total(*pair) for pair in zip(one.by, other.by, strict=True)]
         return [_half(*pair) for pair in zip(totals, first, strict=True)]

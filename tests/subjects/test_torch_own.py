@@ -482,3 +482,26 @@ def test_its_mistake_is_one_finding() -> None:
     [finding] = record.findings
     assert finding.result.kind == "output: value"
     assert has_cause_of(investigation.explanations[finding.id].diagnosis, "TransposesWeightHH")
+
+
+class AddedBiases(torch.nn.Module):
+    """A layer whose two biases are added before anything else, so that their gradients are one array."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.kernel = torch.nn.Parameter(torch.randn(hidden_size, input_size))
+        self.recurrent = torch.nn.Parameter(torch.randn(hidden_size, hidden_size))
+        self.bias_in, self.bias_rec = (torch.nn.Parameter(torch.randn(hidden_size)) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = torch.nn.functional.linear(x, self.kernel, self.bias_in + self.bias_rec)
+        states = [x.new_zeros(x.shape[1], len(self.recurrent))]
+        for step in inputs:
+            states.append(torch.tanh(step + states[-1] @ self.recurrent.T))
+        return torch.stack(states[1:]), states[-1]
+
+
+def test_gradients_that_share_their_memory_are_accumulated_each_by_itself() -> None:
+    config = RNNConfig(2, 3, T=2, N=1, loss="output", grad_mode="accumulate", preparation="functional_call")
+
+    assert check_agreement(as_subject(AddedBiases), draw(config, "normal", 1)).verdict is Verdict.AGREES
