@@ -108,13 +108,14 @@ def _grouped(wiring: Wiring, right: Wiring) -> list[tuple[Slot, ...]]:
         key = _TOGETHER.get(slot[-1], slot[-1]), wiring.at(slot)
         if slot[0] == "reverse" and any(slot[-1] in flip for flip in flips):
             key = "flips", "N - 1 - n"
-        if slot == ("padding",) and ("steps", "T") in groups:
-            key = "steps", "T"
+        if slot == ("padding",):  # what was written there is a part of the mistake that wrote it
+            key = next((one for one in groups if one[0] == "steps"), key)
         groups.setdefault(key, []).append(slot)
     found: list[tuple[Slot, ...]] = []
     for slots in groups.values():
-        names, ways = ({slot[at] for slot in slots} for at in (-1, 0))
-        if len(slots) < len(names) * len(ways & {"forward", "reverse"}):  # not the same in both directions
+        by_way = [slot for slot in slots if len(slot) > 1]
+        names, ways = ({slot[at] for slot in by_way} for at in (-1, 0))
+        if len(by_way) < len(names) * len(ways & {"forward", "reverse"}):  # not the same in both directions
             found += [tuple(slot for slot in slots if slot[-1] == name) for name in dict.fromkeys(s[-1] for s in slots)]
         else:
             found.append(tuple(slots))
@@ -163,14 +164,14 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
     """Return what is said of a slot of a direction."""
     if "steps" in names:
         said = {
-            "T": "runs on through the padding of a packed batch to step T"
-            + (", and sets what it wrote there to 0" if "padding" in names else ""),
+            "T": "runs on through the padding of a packed batch to step T",
             "lengths[order[n]]": "sorts the lengths of a packed batch, but not its sequences",
             "lengths[n] if n == 0 else 0": "computes the first sequence only: the others are 0",
             "lengths[n] if n == N - 1 else 0": "computes the last sequence only: the others are 0",
             "lengths[n] if n < N - 1 else 0": "leaves out the last sequence, which is 0",
             "lengths[n] if n > 0 else 0": "leaves out the first sequence, which is 0",
         }.get(choice, f"runs {choice} steps of sequence n of a packed batch, not lengths[n]")
+        said += ", and sets what it wrote to padding to 0" if "padding" in names else ""
         return said, f"steps = {choice}", "steps = lengths[n]"
     if flipped := [array for array, flip in FLIPS.items() if flip.keys() <= names]:
         yours, own = (", ".join(f"{array}[{index}]" for array in flipped) for index in (":, ::-1", "::-1"))
