@@ -65,9 +65,15 @@ def differences(network: Network) -> Iterator[WiringDifference]:
     if back is None:
         return
     for slots in _grouped(back, wiring):
-        if any(back.at(slot) != PLAIN.at(slot) for slot in slots):  # else it is right once the way forward is
+        if any(
+            _choice(back, slot) != _choice(PLAIN, slot) for slot in slots
+        ):  # else it is right once the way forward is
             sentence, yours, right = _back_words(slots, back, wiring)
             yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
+
+
+def _choice(wiring: Wiring, slot: Slot) -> Any:
+    return wiring.at(slot) or (wiring.hx_row if slot == ("cx_row",) else "")
 
 
 def _mended(network: Network, slots: tuple[Slot, ...]) -> Network:
