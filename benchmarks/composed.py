@@ -37,7 +37,16 @@ from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, When  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
 from harness.diagnosis.identify.run import run, values_of  # noqa: E402
-from harness.diagnosis.identify.terms import ARRANGED, MASKS, WRITTEN  # noqa: E402
+from harness.diagnosis.identify.terms import (  # noqa: E402
+    ARRANGED,
+    MASKS,
+    PARTS,
+    READ_STEPS,
+    ROWS_OVER_TIME,
+    STEP,
+    WRITTEN,
+    read_of,
+)
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.space.case import Case  # noqa: E402
 from harness.space.config import RNNConfig, role_of  # noqa: E402
@@ -250,6 +259,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "x": (
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice(["x[t-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x[t] @ W_ih"])),
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice([name for name in ARRANGED if name[0] == "x"])),
+        lambda r, m: exchanged(m, "x[t] @ W_ih.T", read_of("x", r.choice([*READ_STEPS]))),
     ),
     "h": (
         lambda r, m: exchanged(
@@ -257,6 +267,9 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         ),
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(r.choice([0.5, 2.0, -1.0]))}),
         lambda r, m: exchanged(m, "h[t-1] @ W_hh.T", r.choice([name for name in ARRANGED if name[0] == "h"])),
+        lambda r, m: exchanged(
+            m, "h[t-1] @ W_hh.T", r.choice([name for name in (read_of("h", n) for n in READ_STEPS) if name in STEP])
+        ),
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(when=When("but block", r.randint(2, 5)))}),
     ),
     "b_ih": (lambda r, m: terms(m, b_ih=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),
@@ -272,6 +285,9 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
                     (("(h > 0)", 1.0),),
                     (("1", 1.0), ("np.tanh(h)**2", -1.0)),
                     (("h", 1.0), ("h**2", -1.0)),
+                    (("np.sqrt(1 - h**2)", 1.0),),
+                    (("1", 1.0), ("dh**2", -1.0)),
+                    *((("1", 1.0), (f"np.tanh({part})**2", -1.0)) for part in PARTS),
                 ]
             ),
         ),
@@ -309,6 +325,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         read("weight_hh", "transposed da[t] . h[t-1]"),
         read("weight_hh", "g[t] . h[t-1]"),
         read("weight_hh", "da[T-1-t] . h[t-1]"),
+        *(read("weight_hh", f"da[t] . {name}") for name in ROWS_OVER_TIME if name[0] == "h"),
         *(read("weight_hh", f"masked {mask}: da[t] . h[t-1]") for mask in list(MASKS)[:6]),
     ),
     "db": (read("bias_ih", "dh[t] . 1"), read("bias_hh", "summed over units da[t] . 1")),
