@@ -40,10 +40,10 @@ from harness.diagnosis.identify.run import run, values_of  # noqa: E402
 from harness.diagnosis.identify.terms import (  # noqa: E402
     ARRANGED,
     MASKS,
-    PARTS,
-    READ_STEPS,
+    OTHER_STEPS,
     ROWS_OVER_TIME,
     STEP,
+    SUM_PARTS,
     WRITTEN,
     read_of,
 )
@@ -259,7 +259,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "x": (
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice(["x[t-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x[t] @ W_ih"])),
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice([name for name in ARRANGED if name[0] == "x"])),
-        lambda r, m: exchanged(m, "x[t] @ W_ih.T", read_of("x", r.choice([*READ_STEPS]))),
+        lambda r, m: exchanged(m, "x[t] @ W_ih.T", read_of("x", r.choice([*OTHER_STEPS]))),
     ),
     "h": (
         lambda r, m: exchanged(
@@ -268,7 +268,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(r.choice([0.5, 2.0, -1.0]))}),
         lambda r, m: exchanged(m, "h[t-1] @ W_hh.T", r.choice([name for name in ARRANGED if name[0] == "h"])),
         lambda r, m: exchanged(
-            m, "h[t-1] @ W_hh.T", r.choice([name for name in (read_of("h", n) for n in READ_STEPS) if name in STEP])
+            m, "h[t-1] @ W_hh.T", r.choice([name for name in (read_of("h", n) for n in OTHER_STEPS) if name in STEP])
         ),
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(when=When("but block", r.randint(2, 5)))}),
     ),
@@ -287,7 +287,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
                     (("h", 1.0), ("h**2", -1.0)),
                     (("np.sqrt(1 - h**2)", 1.0),),
                     (("1", 1.0), ("dh**2", -1.0)),
-                    *((("1", 1.0), (f"np.tanh({part})**2", -1.0)) for part in PARTS),
+                    *((("1", 1.0), (f"np.tanh({part})**2", -1.0)) for part in SUM_PARTS),
                 ]
             ),
         ),

@@ -93,16 +93,22 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
     own = [one for one in own if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
     needed = [one.name for one in own if one.default is one.empty]
     spare = [one.name for one in own if type(one.default) is int]
+    last = list[tuple[int, Form]]()
     for used in chain.from_iterable(combinations(spare, k) for k in range(len(MEANINGS) - len(needed) + 1)):
         names = (*needed, *used)
         for meanings in permutations(MEANINGS, len(names)):
             if {"input_size", "hidden_size"} <= {*meanings}:
                 meant = dict(zip(names, meanings, strict=True))
-                if any(_FUNCTION.search(one) and of != "nonlinearity" for one, of in meant.items()):
-                    continue  # with a number for it, a layer may take the one that it takes for any other name
                 options = {of: one for one, of in meant.items() if of in OPTIONS}
                 sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
-                yield replace(form, sizes=(), by_name=sizes, takes={**form.takes, **options})
+                tried = replace(form, sizes=(), by_name=sizes, takes={**form.takes, **options})
+                # With a number for its nonlinearity, a layer may take the one that it takes for any other name.
+                odd = sum(bool(_FUNCTION.search(one)) and of != "nonlinearity" for one, of in meant.items())
+                if odd:
+                    last.append((odd, tried))
+                else:
+                    yield tried
+    yield from (tried for _, tried in sorted(last, key=lambda one: one[0]))
 
 
 def _is_output(one: inspect.Parameter) -> bool:

@@ -244,6 +244,19 @@ def test_a_field_whose_name_says_a_function_is_no_size() -> None:
     assert {*scope_of(as_subject(OfAttributes)).nonlinearity} == {"tanh", "relu"}
 
 
+class OfCounts(OfFields):
+    """A class with a size whose name says a function, too."""
+
+    def __init__(self, features: int, n_activations: int, activation: str) -> None:
+        super().__init__({"in": features, "hidden": n_activations})
+        for cell in self.cells:
+            vars(cell)["nonlinearity"] = activation
+
+
+def test_a_size_whose_name_says_a_function_is_one_if_nothing_else_is() -> None:
+    assert {*scope_of(as_subject(OfCounts)).nonlinearity} == {"tanh", "relu"}
+
+
 def test_numpy_is_compared_forward_only_and_torch_backward_as_well() -> None:
     assert {*scope_of(as_subject(Rows)).loss} == {None}
     assert {*scope_of(as_subject(with_readout)).loss} > {None}

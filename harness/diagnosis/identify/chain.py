@@ -21,6 +21,7 @@ from harness.diagnosis.identify.terms import (
     OF_INPUT,
     RIGHT_SLOPE,
     SLOPES,
+    SUM_PARTS,
     Flow,
     slope_term,
 )
@@ -74,9 +75,12 @@ class ChainInquiry(StepInquiry):
             ends = (When("last", 1), When("but last", 1), When("only", 0), When("from", 1))
             candidates: list[tuple[Slope, str, bool, When]] = [(flat, "t", True, When())] if flat in found else []
             found = [slope for slope in found if slope != flat]
-            candidates += [(slope, where, True, When()) for slope in found for where in AT]
+            places = {
+                slope: ("t",) if any(part in name for name, _ in slope for part in SUM_PARTS) else AT for slope in found
+            }
+            candidates += [(slope, where, True, When()) for slope in found for where in places[slope]]
             candidates += [(right, where, False, When()) for where in AT]
-            candidates += [(slope, where, True, when) for slope in found for when in ends for where in AT]
+            candidates += [(slope, where, True, when) for slope in found for when in ends for where in places[slope]]
             for slope, where, sloped, taken in candidates:
                 model = replace(
                     self.model,

@@ -30,7 +30,9 @@ from harness.diagnosis.identify.model import (
     When,
 )
 from harness.diagnosis.identify.terms import (
+    ARRANGED,
     AT,
+    GENERAL,
     INPUT,
     LEFT,
     LINK,
@@ -173,7 +175,8 @@ def _returned(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
 def _sums(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     """Yield what each part of the step's sum may be."""
     for right, belongs in PARTS:
-        others = [name for name in STEP if name != right and belongs.search(name) and _fits(name, STEP, config)]
+        terms = (*GENERAL, *ARRANGED)  # in a short case, another step that is read may be any of many
+        others = [name for name in terms if name != right and belongs.search(name) and _fits(name, STEP, config)]
         if right:
             yield True, _parted(belongs, ())
             for plain, coef in _coefs(config.T, _SCALES.get(right, ())):

@@ -118,6 +118,7 @@ class GateInquiry:
         self.sights: dict[int, Sight] = {}
         self.gates: dict[int, Gate] = {}
         self._through: dict[tuple[int, int, bool, Setting], Sight | None] = {}
+        self._driven_so: dict[tuple[Setting, tuple[float, ...]], list[Seen | None]] = {}
         self._sums: dict[tuple[int, Sight], list[tuple[Seen, Floats, Floats]] | None] = {}
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETERS if self._is_arranged(role)))
 
@@ -490,7 +491,7 @@ class GateInquiry:
         yield from (self._gated(own, m, plain) for m in self.gates)
         yield wide
         yield from (self._gated(wide, m) for m in self.gates)
-        yield from (self._gated(self._gated(own, m), j) for m, j in permutations(self.gates, 2))
+        yield from (self._gated(self._gated(own, m, plain), j) for m, j in permutations(self.gates, 2))
 
     def _gated(self, parts: list[Part], m: int, beside: Sequence[Part] = ()) -> list[Part]:
         """Return parts with and without a gate that multiplies them, and products with what it multiplies before."""
@@ -554,7 +555,9 @@ class GateInquiry:
         steps: list[list[tuple[Seen, Step]]] = []
         for setting in self.settings:
             drives = np.tile(np.asarray(others[: self.G]), (SEQUENCES, 1))
-            every = [self._steps(setting, 100 + seed, drives) for seed in range(SEEDS)]
+            if (setting, (*others,)) not in self._driven_so:
+                self._driven_so[setting, (*others,)] = [self._steps(setting, 100 + k, drives) for k in range(SEEDS)]
+            every = self._driven_so[setting, (*others,)]
             steps.append([(seen, self._step(seen, model, known=name == "c'")) for seen in every if seen is not None])
         for some in dict.fromkeys([len(steps), 1]):
             pairs = [pair for one in steps[:some] for pair in one]
@@ -563,13 +566,14 @@ class GateInquiry:
             shape = (len(pairs[0][0].before["h"]), UNITS)
             shown = self._shows_h
             y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
-            y, known = (y, np.isfinite(y)) if name == "c'" else model.outer.inverse(y)
-            if not known.all():
-                return None
+            y, known = (y, np.full(y.shape, True)) if name == "c'" else model.outer.inverse(y)
+            if known.sum() < y.size / 2:
+                continue
             values = {
                 names: np.concatenate([np.broadcast_to(step.monomial(names), shape).ravel() for _, step in pairs])
                 for names in columns
             }
+            values, y = {names: column[known] for names, column in values.items()}, y[known]
             if (found := solve(values, y, self.noise)) is not None:
                 return tuple((names, plainest(c, self.noise)) for names, c in found.items())
         return None

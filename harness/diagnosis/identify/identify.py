@@ -70,9 +70,10 @@ class LayerInquiry(LimitInquiry):
         elif self.asker.losses and self._states_known():
             wrong = self.found.forward and not self._steps_right()
             # Where nn.RNN's chain explains no gradient, that of the wrong way forward may explain some.
-            if not (wrong and not self._is_right_chain() and self._derive_in_part()):
+            first = wrong and not self._is_right_chain()
+            if not (first and self._derive_in_part()):
                 self._way_back()
-                if wrong and self.found.unknown:
+                if wrong and not first and self.found.unknown:
                     self._derive_in_part()
         if not self.asker.has_bias:  # of what is never there, nothing is wrong
             step = {**dict.fromkeys(("b_ih", "b_hh"), ONE), **dict(self.model.step)}

@@ -230,7 +230,7 @@ def by_source(model: LayerModel, f: Flow) -> dict[int, dict[int, Numbers]]:
     found: dict[int, dict[int, Numbers]] = {}
     for source in range(f.T):
         one = copy(f)
-        one.da, one.dh, one.next, one.passed = {}, {}, {}, {}
+        one.da, one.dh, one.next, one.passed, one.slope = {}, {}, {}, {}, dict(f.slope)
         one.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
         first = max(0, source - model.horizon) if model.horizon else 0
         go_back(model, one, range(first, source + 1))

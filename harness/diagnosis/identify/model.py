@@ -264,6 +264,11 @@ RIGHT_READOUT: Final[dict[str, Sum]] = {
 ROLES: Final = tuple(RIGHT_READOUT)
 
 
+def is_of_x(name: str) -> bool:
+    """Tell whether the right operand of a gradient is of x."""
+    return "x[" in name or name.startswith("x.")
+
+
 def needs_square(role: str, name: str) -> bool:
     """Tell whether a term of a gradient has its shape only where input_size = hidden_size."""
     if name == DERIVATIVE:
@@ -274,7 +279,7 @@ def needs_square(role: str, name: str) -> bool:
         return False
     if name in ("W_ih", "W_hh") or name.startswith("by source"):
         return False
-    of_x = "x[" in name.partition(" . ")[2]
+    of_x = is_of_x(name.partition(" . ")[2])
     return (of_x != (role == "weight_ih") and not name.startswith("masked")) or (
         name.startswith("transposed") and role == "weight_ih"
     )

@@ -24,6 +24,7 @@ from harness.diagnosis.identify.model import (
     LayerModel,
     Sum,
     When,
+    is_of_x,
     needs_square,
 )
 from harness.diagnosis.identify.patterns import (
@@ -391,7 +392,7 @@ def terms_of_da(role: str, f: Flow) -> list[str]:
         every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
         return [*every, "b_ih" if role == "bias_ih" else "b_hh"]
     own = RIGHT_READOUT[role][0][0].partition(" . ")[2]
-    of_x = [name for name in RIGHT if "x[" in name and "hx" not in name]
+    of_x = [name for name in RIGHT if is_of_x(name) and "hx" not in name]
     wide = [name for name in RIGHT if name not in of_x and name != "1"]
     fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
     rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))

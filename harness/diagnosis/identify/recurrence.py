@@ -167,7 +167,9 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
         (True, True): f"{own} * slope[t] + dh_next",
         (False, False): f"{own} + dh_next * slope[t]",
         (False, True): "dh[t]",
-    }[(True, False) if where == "dh" else (sloped, behind)]  # what is clipped is all that the slope multiplies
+    }[
+        (True, False) if where == "dh" or "dh[t]" in slope else (sloped, behind)
+    ]  # then dh is all that the slope multiplies
     found["da"] = f"    da[t] = {da}"
     if "dh[t]" in slope:
         found = {key: line for key, line in found.items() if key not in ("slope", "da")} | {
@@ -231,7 +233,8 @@ def slope_of(model: LayerModel, nonlinearity: str) -> str:
     """Return the slope at step t."""
     terms = sorted(model.slope or RIGHT_SLOPE[nonlinearity], key=lambda one: one[1] < 0)
     text = " + ".join(term(name, Coef(c)) for name, c in terms).replace("+ -", "- ")
-    text = re.sub(r"\bdh\b", "dh[t]", text)
+    before = {"t": "t-1", "t-1": "t-2", "t+1": "t", "T-1": "T-2", "0": "-1"}
+    text = re.sub(r"\bdh\b", "dh[t]", text).replace("h[t-1]", f"h[{before[model.at]}]")
     return re.sub(r"\b(h|s|x)\b(?!\[|\()", lambda found: f"{found[1]}[{model.at}]", text)
 
 
@@ -309,7 +312,7 @@ def _step_line(model: LayerModel, nonlinearity: str) -> str:
     line = line.replace("np.tanh(", "tanh(")
     if nonlinearity == "relu" and model.activation is None:
         line = re.sub(r"np\.maximum\((.*), 0\)", r"relu(\1)", line)
-    return line.replace("h[t-1]", "h") if "h[0]" not in line and "h[t-2]" not in line else line
+    return line.replace("h[t-1]", "h") if "h[" not in line.replace("h[t-1]", "").replace("h[t]", "") else line
 
 
 def recurrence(

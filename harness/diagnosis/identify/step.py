@@ -37,8 +37,8 @@ from harness.diagnosis.identify.terms import (
     BESIDE,
     GENERAL,
     NUMBERED,
+    OTHER_STEPS,
     OVER_TIME,
-    READ_STEPS,
     STARTS,
     STEP,
     TIED,
@@ -394,6 +394,8 @@ class StepInquiry(Inquiry):
                 every.append((flows[0], by))
                 terms = {name: term for name, term in terms.items() if name in used(every)}
         every = _indexed(every)
+        if not {*used(every)} <= STEP.keys():  # other steps that follow no index
+            return None
         step, other = gathered(every, self.noise), self._otherwise(every)
         if step is None or other is None:
             return None
@@ -671,7 +673,7 @@ def _indexed(every: Steps) -> Steps:
             continue
         own = {"x": "x[t] @ W_ih.T", "h": "h[t-1] @ W_hh.T"}[operand]
         right = [(f.T, t, own, t) for f, by in every for t, terms in by.items() if own in terms]
-        for some, (index, of) in product(([*read, *right], read), READ_STEPS.items()):
+        for some, (index, of) in product(([*read, *right], read), OTHER_STEPS.items()):
             if read_of(operand, index) in STEP and all(of(t, T) == k for T, t, _, k in some):
                 new = read_of(operand, index)
                 said = {name: new for *_, name, _ in some}

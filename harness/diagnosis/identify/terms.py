@@ -55,7 +55,7 @@ def _root(v: Numbers) -> Numbers:
 
 
 # The parts of a step's sum by how each is written, x for x[t].
-PARTS: Final[dict[str, Callable[[Any, int], Numbers]]] = {
+SUM_PARTS: Final[dict[str, Callable[[Any, int], Numbers]]] = {
     "x @ W_ih.T + b_ih + b_hh": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih + f.b_hh,
     "x @ W_ih.T + b_ih": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih,
     "x @ W_ih.T": lambda f, t: f.x[t] @ f.W_ih.T,
@@ -95,8 +95,8 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "(x > 0)": lambda h, s, x, dh: jumped(x, lambda v: (v > 0) * 1.0),
     "x": lambda h, s, x, dh: x * 1.0,
     # of a part of the sum, which is s then
-    **{f"({part} > 0)": lambda h, s, x, dh: jumped(s, lambda v: (v > 0) * 1.0) for part in PARTS},
-    **{f"np.tanh({part})**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8) for part in PARTS},
+    **{f"({part} > 0)": lambda h, s, x, dh: jumped(s, lambda v: (v > 0) * 1.0) for part in SUM_PARTS},
+    **{f"np.tanh({part})**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8) for part in SUM_PARTS},
     # of the gradient that the slope multiplies
     "dh**2": lambda h, s, x, dh: dh * dh,
     "(dh > 0)": lambda h, s, x, dh: jumped(dh, lambda v: (v > 0) * 1.0),
@@ -105,9 +105,9 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
 
 
 def slope_term(name: str, f: Flow, t: int, x: Numbers, dh: Numbers) -> Numbers:
-    """Return a term of the slope of step t; ``x`` is what that is taken for."""
-    part = next((part for part in PARTS if part in name), None)
-    s = f.back(f.s, t) if part is None else PARTS[part](f, max(t, 0))
+    """Return a term of the slope of step t, of whose sum it may read a part; ``x`` is its input, or half of it."""
+    part = next((part for part in SUM_PARTS if part in name), None)
+    s = f.back(f.s, t) if part is None else SUM_PARTS[part](f, max(t, 0))
     return SLOPES[name](f.state(t), s, x, dh)
 
 
@@ -441,7 +441,7 @@ def _indices(k: int) -> dict[str, Callable[[int, int], int]]:
 
 
 # Other steps that x may be read of, or the state before, at step t of T.
-READ_STEPS: Final = {
+OTHER_STEPS: Final = {
     "max(t - 1, 0)": lambda t, T: max(t - 1, 0),
     "min(t + 1, T - 1)": lambda t, T: min(t + 1, T - 1),
 } | {name: index for k in range(2, 12) for name, index in _indices(k).items()}
@@ -486,8 +486,8 @@ OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
 STEP: Final = (
     GENERAL
     | ARRANGED
-    | {read_of("x", name): _input_read(index) for name, index in READ_STEPS.items()}
-    | {read_of("h", name): _state_read(index) for name, index in READ_STEPS.items() if _is_past(index)}
+    | {read_of("x", name): _input_read(index) for name, index in OTHER_STEPS.items()}
+    | {read_of("h", name): _state_read(index) for name, index in OTHER_STEPS.items() if _is_past(index)}
 )
 
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
@@ -589,8 +589,8 @@ def _operand(quantity: str, index: str) -> Term:
     return Term(lambda f, t: QUANTITIES[quantity](f, INDICES[index](t, f.T)))
 
 
-# x, and the states before, whose rows of all steps and sequences are paired with others: how that is written, with what
-# is read as (N, T), its sequences one after the other.
+# x, and the states before, whose rows of all steps and sequences are paired with others, by how that is written: True
+# if the axes are exchanged and then the shape is changed, False if it is the other way round.
 ROWS_OVER_TIME: Final = {
     f"{v}.{line}[t]": line.startswith("swapaxes")
     for v in ("x", "h[-1:T-1]")

@@ -184,7 +184,9 @@ MOVES: Final = {
     "own": tuple(_own_moves()),
     "batch": tuple(_batch_moves()),
     "layout": tuple(
-        move for slot in ("x_layout", "output_layout", "hx_layout", "h_n_layout") for move in one(slot, LAYOUTS)
+        move
+        for slot in ("x_layout", "output_layout", "hx_layout", "h_n_layout")
+        for move in one(slot, (name for name in LAYOUTS if name != "always the other"))
     ),
     "layers": tuple(_layer_moves()),
     "directions": tuple(_direction_moves()),

@@ -419,8 +419,8 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         whose = _PLACES.get(place, f"layer and direction {place}")
         return f"gives the gradients by {roles} to {whose}, not each to its own", "", ""
     if name in ("hx_row", "cx_row"):
-        of, read = name[:2], forth.at(slots[0])
-        started = "" if read == PLAIN.at(slots[0]) else ", from which it starts"
+        of, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])
+        started = "" if read == _choice(PLAIN, slots[0]) else ", from which it starts"
         moved = f"writes the gradient by {of} to row {choice}, not to row {read}{started}"
         return moved, f"d{of}[{choice}] = dh_next", f"d{of}[l * D + d] = dh_next"
     if name == "final":

@@ -218,6 +218,12 @@ def test_what_a_step_reads_of_other_steps_is_found(x_of: Any, h_of: Any, terms: 
     assert all(m.sentence.startswith(f"takes {one}") for m, one in zip(mistakes, terms, strict=True))
 
 
+def test_a_step_that_reads_others_by_no_known_index_is_not_known() -> None:
+    subject = as_subject(reading(lambda t, T: min(max(t, 2), T - 1), own))
+
+    assert identified_of(Observations(subject), SCOPE, draw(RNNConfig(1, 1, T=9, N=1), "normal", 1)) is None
+
+
 class Windows(torch.nn.RNN):
     """An nn.RNN whose way back is cut into windows from the end; hx is not in the last one."""
 

@@ -27,6 +27,7 @@ def layer(
     *,
     slope: Callable[[Any, Any], Any] = lambda h, _: 1 - h * h,
     pairs: Callable[[Any], Any] = lambda h: h,
+    pairs_x: Callable[[Any], Any] = lambda x: x,
     start: Callable[[Any, Any], Any] = lambda dh, h0: dh,
     bias: float = 1.0,
     last: float = 1.0,
@@ -34,7 +35,7 @@ def layer(
 ) -> Any:
     """Compute a layer of tanh, with a slope, a gradient by hx, and factors of both biases and of the last output's.
 
-    Gradients by the preactivations are multiplied with ``pairs`` of the states before.
+    Gradients by the preactivations are multiplied with ``pairs`` of the states before, and ``pairs_x`` of x.
     """
     W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
     U = U.T if turned else U
@@ -50,7 +51,7 @@ def layer(
     for t in reversed(range(len(x))):
         dh = g[t] * (last if t == len(x) - 1 else 1) + dh
         da = dh * slope(output[t], dh)
-        dW, dU, db = dW + da.T @ x[t], dU + da.T @ pairs(np.stack(states[:-1]))[t], db + bias * da.sum(0)
+        dW, dU, db = dW + da.T @ pairs_x(x)[t], dU + da.T @ pairs(np.stack(states[:-1]))[t], db + bias * da.sum(0)
         dx[t], dh = da @ W, da @ U
     found = {"x": dx, "hx": start(dh, h0[0])[None], "weight_ih_l0": dW, "weight_hh_l0": dU.T if turned else dU}
     return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
@@ -68,6 +69,10 @@ def layer(
         (
             {"pairs": lambda h: h.swapaxes(0, 1).reshape(h.shape)},
             f"makes the gradient by weight_hh of {PAIRED}",
+        ),
+        (
+            {"pairs_x": lambda x: x.reshape(x.shape[1], x.shape[0], -1).swapaxes(0, 1)},
+            "makes the gradient by weight_ih of da[t] and x.reshape(N, T, -1).swapaxes(0, 1)[t], not of da[t] and x[t]",
         ),
         ({"start": lambda dh, _: 0 * dh}, "returns 0 as the gradient by hx"),
         (
@@ -294,3 +299,14 @@ def test_what_one_of_two_directions_returns_is_named(returned: Any, sentence: st
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
+
+
+def test_rows_paired_otherwise_are_found_where_input_size_and_hidden_size_differ() -> None:
+    subject = as_subject(partial(layer, pairs=lambda h: h.swapaxes(0, 1).reshape(h.shape)))
+    sizes: dict[str, Any] = {"input_size": 3, "hidden_size": 4}
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, nonlinearity="tanh", batch_first=False, **sizes)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(3, 4, T=3, N=2, loss="both"), "normal", 1))
+
+    assert found is not None
+    assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [f"makes the gradient by weight_hh of {PAIRED}"]

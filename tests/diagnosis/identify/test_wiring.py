@@ -558,3 +558,41 @@ def test_the_way_back_is_told_of_a_layer_that_always_has_both_directions(layer: 
     found = identify(Asker(Observations(subject), scope, "tanh"), config)
 
     assert (found.unknown, [str(one) for one in mistakes_of(found.network, "tanh")]) == ((), [sentence])
+
+
+@pytest.mark.parametrize(
+    ("always", "sentence"),
+    [
+        (True, "reshapes h_n from (N, layers * directions, hidden_size), where it should be transposed"),
+        (
+            False,
+            "returns h_n as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's",
+        ),
+    ],
+)
+def test_rows_of_h_n_may_be_mixed_up_in_one_layout_or_in_both(always: bool, sentence: str) -> None:
+    def port(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = stack(x.swapaxes(0, 1) if config.batch_first else x, h0, weights, config)
+        if always or config.batch_first:
+            h_n = h_n.swapaxes(0, 1).reshape(h_n.shape)
+        return output.swapaxes(0, 1) if config.batch_first else output, h_n
+
+    case = draw(STACK.replace(batch_first=True, bidirectional=False), "normal", 1)
+    found = identified_of(Observations(as_subject(port)), SCOPE.only(bidirectional=False), case)
+
+    assert found is not None
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
+
+
+def test_a_reshape_of_a_layer_that_is_always_batch_first_is_one_with_batch_first() -> None:
+    def port(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = stack(x.reshape(x.shape[1], x.shape[0], -1), h0, weights, config)
+        return output.swapaxes(0, 1), h_n
+
+    scope = SCOPE.only(batch_first=True, bidirectional=False, num_layers=1)
+    case = draw(RNNConfig(2, 3, batch_first=True, T=3, N=2), "normal", 1)
+    found = identified_of(Observations(as_subject(port)), scope, case)
+
+    assert found is not None
+    said = "reshapes x with batch_first, where it should be transposed"
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [said]
