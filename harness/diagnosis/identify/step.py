@@ -501,8 +501,9 @@ class StepInquiry(Inquiry):
                     found[t] = other
                 elif t > steps[0]:
                     return None
-        if found.keys() - systems.keys():  # of other steps, each by its number
-            return dict(sorted(found.items())) if steps[0] in found else None
+        if found.keys() - systems.keys():  # of other steps, each by its number, or else of none
+            read = {name for by in found.values() for name in by}.difference(own)
+            return dict(sorted(found.items())) if steps[0] in found and read else None
         start_at, later = steps[0], found[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
         if only_there and len(steps) > 1 and not self._alike(found.get(start_at), later, systems.get(start_at)):
