@@ -177,7 +177,6 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
             "lengths[n] if n < N - 1 else 0": "leaves out the last sequence, which is 0",
             "lengths[n] if n > 0 else 0": "leaves out the first sequence, which is 0",
         }.get(choice, f"runs {choice} steps of sequence n of a packed batch, not lengths[n]")
-        said += ", and sets what it wrote to padding to 0" if "padding" in names else ""
         return said, f"steps = {choice}", "steps = lengths[n]"
     if flipped := [array for array, flip in FLIPS.items() if flip.keys() <= names]:
         yours, own = (", ".join(f"{array}[{index}]" for array in flipped) for index in (":, ::-1", "::-1"))
