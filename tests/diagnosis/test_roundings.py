@@ -11,7 +11,7 @@ from harness.checks.agreement import observe
 from harness.checks.full_check import check
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.roundings import Roundings, roundings_of
+from harness.diagnosis.roundings import Roundings, _cases, roundings_of
 from harness.diagnosis.small_check import Question
 from harness.diagnosis.threshold import drawn
 from harness.search.record import Finding
@@ -95,3 +95,11 @@ def test_a_mistake_beside_them_is_not_explained_by_them() -> None:
     subject, known = as_subject(scaled(1e-3)), Roundings({"float32": 20.0, "float64": 20.0}, 9)
 
     assert not known.explains(subject, observe(subject, CASE), check(subject, CASE, laws=()))
+
+
+def test_a_failure_under_autocast_is_looked_at_in_float32_alone() -> None:
+    case = draw(RNNConfig(2, 3, autocast="bfloat16"), "normal", 1)
+
+    tried = {one.config.dtype for one in _cases(case, ["float32", "float64"], Scope())}
+
+    assert tried == {"float32"}

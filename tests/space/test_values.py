@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness import RNNConfig, configs, draw
 from harness.space.errors import UsageError
 from harness.space.strategies import seeds
-from harness.space.values import REGIMES, with_other_inputs
+from harness.space.values import REGIMES, earlier_case, with_other_inputs
 
 
 @given(configs(output_size=[None, 2]), st.sampled_from(list(REGIMES)), seeds())
@@ -125,3 +125,9 @@ def test_normal_numbers_are_the_same_however_many_are_drawn_at_once(
     case = draw(config, "normal", 3)
 
     assert np.concatenate([array.ravel() for array in case.arrays.values()]).tobytes() == stream.astype(dtype).tobytes()
+
+
+def test_an_earlier_call_of_a_readout_has_no_gradient_in_the_padding() -> None:
+    config = RNNConfig(2, 3, T=3, N=2, lengths=(3, 1), output_size=2, loss="output")
+
+    assert not earlier_case(config).cotangents["readout.grad"][1:, 1].any()

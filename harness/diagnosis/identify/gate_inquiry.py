@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
-from harness.diagnosis.identify.fit import plainest, solve
+from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.gates import (
     OWN,
     PARAMETERS,
@@ -567,7 +567,7 @@ class GateInquiry:
             shown = self._shows_h
             y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
             y, known = (y, np.full(y.shape, True)) if name == "c'" else model.outer.inverse(y)
-            if known.sum() < y.size / 2:
+            if known.sum() < ROOM * len(columns):
                 continue
             values = {
                 names: np.concatenate([np.broadcast_to(step.monomial(names), shape).ravel() for _, step in pairs])

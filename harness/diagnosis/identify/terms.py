@@ -51,7 +51,7 @@ def _root(v: Numbers) -> Numbers:
     root = np.sqrt(np.maximum(v.value, 0.0))
     off = np.sqrt(v.error)  # at most: two roots are no further apart than the root of how far their squares are
     off = np.minimum(off, np.divide(v.error, root, out=off.copy(), where=root > 0))
-    return Ball(root, off + v.rounding.u * root, v.rounding)
+    return Ball(root, off + v.rounding.each * (root + off), v.rounding)
 
 
 # The parts of a step's sum by how each is written, x for x[t].

@@ -380,8 +380,6 @@ def _layout(name: str, choice: str) -> str:
     if name in ("hx", "h_n") and choice == "always the other":
         way = "to" if name == "hx" else "from"
         return f"reshapes {name} {way} (N, layers * directions, hidden_size), where it should be transposed"
-    if choice == "always the other":
-        return f"{verb} with time and batch the other way round"
     if name in ("hx", "h_n"):
         return f"{verb} as (N, layers * directions, hidden_size) with batch_first, which does not change nn.RNN's"
     if choice.startswith("always") and shows:

@@ -11,6 +11,8 @@ from harness.diagnosis.identify.activations import TANH
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.fit import solve
+from harness.diagnosis.identify.model import Coef
+from harness.diagnosis.identify.patterns import named
 from harness.diagnosis.identify.tape import Var, backward
 from harness.diagnosis.identify.terms import STEP, Flow
 
@@ -93,3 +95,9 @@ def test_two_columns_of_many_are_found_by_few_equations_also_if_they_are_nearly_
     found = solve(columns, 3 * columns[5] - 2 * columns[9], 1e-16)
 
     assert found == pytest.approx({5: 3.0, 9: -2.0})
+
+
+def test_a_coefficient_keeps_all_its_digits() -> None:
+    flow = Flow(np.zeros((2, 1, 1)), *[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 2)
+
+    assert named([(flow, {0: 2 / 3, 1: 2 / 3})], 1e-15) == (Coef(2 / 3),)

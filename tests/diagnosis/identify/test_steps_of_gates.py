@@ -1,0 +1,131 @@
+"""Tests of steps with gates, and of their way back, of which one line is wrong in a way that no single choice has."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import RNNConfig, as_subject, draw
+from harness.diagnosis.identify.cause import identified_of
+from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.observations import Observations
+from harness.subjects.conventions import Conventions
+from harness.subjects.function import FunctionSubject
+from harness.subjects.protocol import scope_of
+
+
+def sigmoid(v: Any) -> Any:
+    return 1 / (1 + np.exp(-v))
+
+
+def gated_by_z(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU whose candidate reads z * h."""
+    h, output = h0[0], []
+    for x_t in x:
+        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
+        r, z = (sigmoid(i[k] + h @ U[k].T + b[k]) for k in range(2))
+        n = np.tanh(i[2] + r * ((z * h) @ U[2].T + b[2]))
+        h = (1 - z) * n + z * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
+def twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU whose reset gate goes through the sigmoid twice."""
+    h, output = h0[0], []
+    for x_t in x:
+        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        g = np.split(h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"], 3, 1)
+        r, z = (sigmoid(i[k] + g[k]) for k in range(2))
+        n = np.tanh(i[2] + sigmoid(r) * g[2])
+        h = (1 - z) * n + z * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
+def late(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
+    """Compute an LSTM that applies tanh to o * c."""
+    h, c, output = h0[0], c0[0], []
+    for x_t in x:
+        s = x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"] + h @ weights["weight_hh_l0"].T
+        i, f, g, o = np.split(s + weights["bias_hh_l0"], 4, 1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = np.tanh(sigmoid(o) * c)
+        output.append(h)
+    return np.stack(output), (h[None], c[None])
+
+
+@pytest.mark.parametrize(
+    ("function", "cell", "sentence"),
+    [
+        (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
+        (
+            twice,
+            "GRU",
+            "applies sigmoid of sigmoid, 1 / (1 + np.exp(-1 / (1 + np.exp(-s)))), to the sum of r, not sigmoid",
+        ),
+        (late, "LSTM", "makes h of tanh(o * c), not of o * tanh(c)"),
+    ],
+)
+def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
+    subject = FunctionSubject(function, "mine", conventions=Conventions(**{cell.lower(): True}))
+    fixed: dict[str, Any] = {
+        "num_layers": 1,
+        "bidirectional": False,
+        "batch_first": False,
+        "bias": True,
+        "lengths": None,
+    }
+    scope = scope_of(subject).only(loss=None, dropout=0, **fixed)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell=cell), "normal", 1))
+
+    assert found is not None
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
+
+
+class Crossed(torch.autograd.Function):
+    """z * h, whose gradient by h is multiplied by 1 - z."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Any, h: Any) -> Any:
+        ctx.save_for_backward(z, h)
+        return z * h
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        z, h = ctx.saved_tensors
+        return g * h, g * (1 - z)
+
+
+CROSSED: Any = Crossed.apply
+
+
+class ByHand(torch.nn.Module):
+    """A GRU with that product."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.ih, self.hh = (torch.nn.Linear(n, 3 * hidden_size) for n in (input_size, hidden_size))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h, output = h[0], []
+        for step in x:
+            (ir, iz, i_n), (hr, hz, hn) = self.ih(step).chunk(3, 1), self.hh(h).chunk(3, 1)
+            r, z = torch.sigmoid(ir + hr), torch.sigmoid(iz + hz)
+            h = (1 - z) * torch.tanh(i_n + r * hn) + CROSSED(z, h)
+            output.append(h)
+        return torch.stack(output), h[None]
+
+
+def test_a_gradient_that_another_gate_multiplies_is_named() -> None:
+    subject = as_subject(ByHand)
+    config = RNNConfig(2, 2, T=2, N=2, hx=True, loss="output", cell="GRU")
+
+    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+
+    assert found is not None
+    said = "multiplies the gradient of h[t] by (1 - z) for that of h[t-1], not by z"
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [said]
