@@ -6,8 +6,6 @@ row: the second one costs what a run on a cluster costs that is there already.
 Run: ``python benchmarks/cluster.py [SUBJECT] [--examples N]``; torch by default. Needs ``rnn-harness[cluster]``.
 """
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import os

@@ -9,8 +9,6 @@ Both trees run with this interpreter and its packages. The other tree is checked
 Run: ``python benchmarks/compare.py [COMMIT] [--pairs N] [--json FILE]``; the commit before is compared by default.
 """
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import json

@@ -7,8 +7,6 @@ mistakes that were drawn. What is told of a layer is held against its program on
 numbers are right.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

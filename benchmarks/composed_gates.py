@@ -5,8 +5,6 @@ executed, and on the way back torch's autograd, which is led along other edges w
 ``python benchmarks/composed_gates.py --layers 500 --cell LSTM``. It prints what ``composed.py`` does.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace

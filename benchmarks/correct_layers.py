@@ -4,8 +4,6 @@ They are written from nn.RNN's equations, in NumPy, and share nothing with the r
 that takes all sums, forwards and backwards. Every order of the terms is right, and so is every rounding of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

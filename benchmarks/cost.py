@@ -11,8 +11,6 @@
 Run: ``python benchmarks/cost.py``. Each figure is the median of repeated runs.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import time

@@ -4,8 +4,6 @@ Both are measured for torch's whole scope, and for that of a function that takes
 benchmarks/covering.py``.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from itertools import count

@@ -16,8 +16,6 @@ last table is the cost of each on a small net, in ms per case, the subject's own
 Run: ``python benchmarks/detection.py`` (some minutes), or with ``--nets 10``.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -21,8 +21,6 @@ issue of torch explains.
 Run: ``python benchmarks/false_alarms.py --subject orders --cases 200000 --workers 2``.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import multiprocessing

@@ -7,8 +7,6 @@ smallest case is at its true minimum, and how many lines there are until the end
 ``python benchmarks/foreign.py [LAYER]... --of first|second|third|fourth|fifth --workers 2``; without ``--of``, all.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

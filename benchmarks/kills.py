@@ -32,8 +32,6 @@ Run: ``python benchmarks/kills.py`` (a quarter of an hour), or with ``--families
 left out.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

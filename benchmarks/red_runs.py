@@ -5,8 +5,6 @@ products of an odd number of terms. ``tests/emulated`` has that defect on any CP
 ``python benchmarks/red_runs.py``.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -6,8 +6,6 @@ layers are searched in the same way, and must raise no alarm. Run:
 The exit code is 1 if a fault is not found or named wrongly, or if a correct layer is accused.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

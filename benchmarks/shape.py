@@ -9,8 +9,6 @@
 Run: ``python benchmarks/shape.py [FOLDER]``, by default on ``harness``.
 """
 
-from __future__ import annotations
-
 import ast
 import statistics
 import sys

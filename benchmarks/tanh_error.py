@@ -5,8 +5,6 @@ three million drawn numbers against 80-bit arithmetic, if the machine has it.
 Run: ``python benchmarks/tanh_error.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Final
 

@@ -15,8 +15,6 @@ once per case.
 Run: ``python benchmarks/throughput.py``, on a machine that does nothing else; ``--checks 1000000`` for the memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

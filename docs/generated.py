@@ -1,7 +1,5 @@
 """The parts of the manual that are made from the code when it is built: the API, and the order of pages."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import harness

@@ -1,7 +1,5 @@
 """rnn-harness: property-based differential testing of recurrent layers against an independent NumPy nn.RNN."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Assertions for a user's own tests: assert_agrees on a case, and assert_agrees_on a part of the space."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys

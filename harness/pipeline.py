@@ -1,7 +1,5 @@
 """The way of a subject through the rooms: it is examined, and each finding is explained, judged and kept, then told."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

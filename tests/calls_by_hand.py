@@ -1,7 +1,5 @@
 """Packed sequences and dropout by hand, from single sequences and single layers; correct, or wrong in a chosen way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

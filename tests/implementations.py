@@ -3,8 +3,6 @@
 They are subjects for the tests, so they share nothing with what they test.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """A finding's script, run as its reader would, in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 

@@ -1,7 +1,5 @@
 """The recipes of CONTRIBUTING.md work: each is followed on a copy of the package, in a process of its own."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

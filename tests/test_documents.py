@@ -1,7 +1,5 @@
 """The examples in README.md, CONTRIBUTING.md and docs/ run, and do what the text says."""
 
-from __future__ import annotations
-
 import ast
 import doctest
 import io

@@ -1,7 +1,5 @@
 """What is installed: the metadata, the entry points beside another ``harness``, and a wheel in an empty environment."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

@@ -1,7 +1,5 @@
 """The commands in the jobs of examples/ci and of this project parse."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Variations of ``kernel_base`` that are wrong, each in one way."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Variations of ``numpy_base`` that are wrong, each in one way."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """The right layers of the first set: the bases, and two more ways to sum."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Recurrent layers as twelve people might write them, each with one mistake."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce

@@ -1,7 +1,5 @@
 """Variations of ``torch_base`` that are wrong, each in one way."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ The mistakes are those that people made in ports, exporters and runtimes. ``MIST
 is chosen otherwise, and a part of the sentence for each mistake. ``right_gru`` and ``right_lstm`` have none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 

@@ -1,7 +1,5 @@
 """A forward pass as a GPU kernel does it, block by block, in methods that a variation may override."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The recurrence and its gradients, written out in NumPy, in methods that a variation may override."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

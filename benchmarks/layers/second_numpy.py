@@ -1,7 +1,5 @@
 """Wrong implementations in NumPy, each with one mistake that ports, kernels and homework make."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Wrong implementations that are modules, each with one mistake."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """nn.RNN's constructor and checks, with a forward pass of its own in methods that can be overridden."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """faults: named ways of being wrong, each a change of one thing in a right layer; a file for each family."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Final
 

@@ -1,7 +1,5 @@
 """batch: a sequence reads what belongs to another one, or is left out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

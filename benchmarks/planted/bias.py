@@ -1,7 +1,5 @@
 """bias: the two biases of a layer, which add up, are left out, doubled, or taken from elsewhere."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

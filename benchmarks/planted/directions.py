@@ -1,7 +1,5 @@
 """directions: forward and reverse are exchanged, shared, joined or started in the wrong way."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """dropout: the masks are not scaled, not applied, or not drawn anew."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

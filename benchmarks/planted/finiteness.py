@@ -1,7 +1,5 @@
 """finiteness: right on finite numbers, and wrong where an infinity meets a zero of padding, or another infinity."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

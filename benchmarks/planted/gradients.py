@@ -1,7 +1,5 @@
 """gradients: right on the way there, wrong on the way back."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final

@@ -4,8 +4,6 @@ Every choice that an implementation can get wrong is a method. It shares no code
 ``tests/quality/test_planted_layer.py`` holds the two against each other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 

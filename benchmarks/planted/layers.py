@@ -1,7 +1,5 @@
 """layers: a layer reads, or starts from, something else than what stands below it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

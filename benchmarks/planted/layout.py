@@ -1,7 +1,5 @@
 """layout: steps are taken for sequences, which gives the right shapes where there are as many of both."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """nonlinearity: another phi, one that is approximated, or one that is left out where it should be."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Final

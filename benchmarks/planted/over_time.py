@@ -1,7 +1,5 @@
 """over_time: steps are visited in another order, left out, or read from one another at the wrong distance."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Final
 

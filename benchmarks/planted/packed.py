@@ -1,7 +1,5 @@
 """packed: the lengths of a packed batch are ignored, miscounted, or not sorted along with everything else."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,7 +1,5 @@
 """readout: the linear layer on top is read out of something else, or not of every step."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -1,7 +1,5 @@
 """rounding: numbers are kept, multiplied or summed in fewer bits than the dtype has."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import ml_dtypes

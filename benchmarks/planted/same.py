@@ -1,7 +1,5 @@
 """same: the test whether a layer that was identified computes what a planted fault does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 

@@ -1,7 +1,5 @@
 """size: what is left over where a size is no multiple of a block, or lies beyond the block, is not computed."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

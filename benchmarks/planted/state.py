@@ -1,7 +1,5 @@
 """state: the state is forgotten, or h_n or hx are taken at the wrong place."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,7 +1,5 @@
 """A fault as a subject, to measure whether a known mistake is found, shrunk, and named."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """weights: a matrix is transposed, exchanged for another, read in part, or shared."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -11,8 +11,6 @@ Gradients are compared twice: as the case has them, where inner errors are carri
 (``oracle.probes``), which show every inner state and gradient of a wider layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -8,8 +8,6 @@ Differences say nothing across a kink of relu, and little among huge numbers. So
 preactivation of relu is so far from 0 that a step of 1e-6 in any number does not reach it.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from harness.checks.agreement import failure_of

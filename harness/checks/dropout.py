@@ -20,8 +20,6 @@ is binomial if the law holds, and a test fails only if the count's probability i
 single time step (2,048 elements), a rate off by 0.12; and in a single sequence or unit (512), a rate off by 0.23.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """All checks that a search makes of a subject on a case, in the order in which a failure is best explained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256

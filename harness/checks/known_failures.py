@@ -1,7 +1,5 @@
 """Known failures of a user's own subject: a search counts the cases that they name, and goes on around them."""
 
-from __future__ import annotations
-
 import operator
 import re
 import tomllib

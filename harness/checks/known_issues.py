@@ -6,8 +6,6 @@ cases, and those in which an issue could have shown and did not. A reported fail
 own, and a finding names its report. Calls that torch does not refuse are rules of ``malformed``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace

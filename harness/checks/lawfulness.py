@@ -44,8 +44,6 @@ sums in another order, so neither splits nor packing are exact (for torch, other
 issue 58128).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace

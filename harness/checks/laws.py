@@ -5,8 +5,6 @@ case's own. It knows no values. Each law's docstring gives its statement, in whi
 is returned. Gradients with respect to parameters add up wherever several runs are put together.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

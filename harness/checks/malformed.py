@@ -4,8 +4,6 @@ A kernel that takes the place of a layer must not compute something from a call 
 ``Rule`` breaks one well-formed call in one respect. A class that does not accept the well-formed call is not asked.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections import Counter

@@ -3,8 +3,6 @@
 The results of a call must also stay unchanged when another call is made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final
 

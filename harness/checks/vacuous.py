@@ -4,8 +4,6 @@ A mistake is tried on what is expected: if the mistaken states are within the al
 there. So the criterion is derived, as the allowances are, and no case is weak by its looks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 

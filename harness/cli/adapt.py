@@ -1,7 +1,5 @@
 """``rnn-harness adapt``: it writes the file by which a class in another form is checked."""
 
-from __future__ import annotations
-
 import click
 
 from harness.cli.codes import AGREES

@@ -1,7 +1,5 @@
 """The exit codes of the commands, and what help says of them."""
 
-from __future__ import annotations
-
 from typing import Final
 
 AGREES: Final = 0

@@ -1,7 +1,5 @@
 """``rnn-harness coverage``: it shows how much of the space several runs met together."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

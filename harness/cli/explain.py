@@ -1,7 +1,5 @@
 """``rnn-harness explain``: it says which mistakes compute some arrays."""
 
-from __future__ import annotations
-
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING

@@ -1,7 +1,5 @@
 """``rnn-harness known``: it lists the known issues of torch, its libraries and other makers' layers."""
 
-from __future__ import annotations
-
 import click
 
 from harness.cli.codes import AGREES

@@ -1,7 +1,5 @@
 """The command as a whole: its group, and how it ends, whatever happens."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """``rnn-harness merge``: it says of all shards together what one run would have said."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

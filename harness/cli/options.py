@@ -1,7 +1,5 @@
 """The options that several commands take, with what becomes of their words."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """``rnn-harness shapes``: it shows the shape of every array of a config."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

@@ -1,7 +1,5 @@
 """``rnn-harness subjects``: it lists the subjects that have a name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import click

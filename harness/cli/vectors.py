@@ -1,7 +1,5 @@
 """``rnn-harness vectors`` and ``rnn-harness judge``: cases as files, and a verdict on what came back of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """again: the excuse by which a search recognises a failure of unknown cause again: by where it shows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final

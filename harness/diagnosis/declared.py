@@ -4,8 +4,6 @@ It is run as if it had declared others. If it agrees then, on the failing case a
 fails, too, its declaration is the cause, whatever the failure looks like.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from contextlib import suppress

@@ -4,8 +4,6 @@ No known mistake is needed for it. In float64 the subject is run again beside th
 loss tell the derivative of what it computes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,7 +1,5 @@
 """dropped: dropout that is applied in evaluation, too, as by a call of it that is not told of the mode."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

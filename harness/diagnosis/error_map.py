@@ -4,8 +4,6 @@ Each state is compared with one step from the subject's own previous state, wher
 one where the mistake is made. If all states are right in themselves, arrays are compared end to end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple

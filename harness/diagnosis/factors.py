@@ -7,8 +7,6 @@ needed where there is one step alone. So what seems to be needed is left out of 
 Where a cause is known that can be run without the subject, that tells on which numbers to ask for a changed config.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """fresh: cases around a failing one that tell apart mistakes which look alike on it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Final
 

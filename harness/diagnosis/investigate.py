@@ -4,8 +4,6 @@ Three questions are asked of a finding: what its cause is, what it depends on, a
 to earlier findings of a search are known when a later one is explained.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

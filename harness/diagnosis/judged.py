@@ -1,7 +1,5 @@
 """judged: the diagnosis of results of known cases, where there is nothing that can be called."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final

@@ -5,8 +5,6 @@ under all of them. A kernel's defect goes away with the kernel. A subject that h
 run stage by stage.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Observations of a subject while a failure is explained: what was seen on a case is handed on."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ A case whose constructor's arguments are given by position fails, and with names
 signature then tells what it takes there.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

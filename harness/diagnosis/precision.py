@@ -6,8 +6,6 @@ numbers? And where the preactivation is rounded, is the activation's error like 
 how large is it?
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple

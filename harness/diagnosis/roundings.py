@@ -5,8 +5,6 @@ more than the operations of nn.RNN can be, here and there. It computes the right
 units of that dtype's roundoff as in float32, which is 2**29 times less.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass

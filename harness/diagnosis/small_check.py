@@ -4,8 +4,6 @@ What is wrong need not be the arithmetic of the layer: it may be the order of ar
 a declaration, or how numbers are rounded. Each of these has a check of its own, and all causes have one protocol.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A kernel may drop NaN, or meet an infinity with a zero that pads its operands. E
 for that, and must give every number of the failing case, and of fresh ones that nn.RNN's own does not explain.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ which it transposed or put together at its first call computes with the other on
 its state starts from that, where it is given none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace

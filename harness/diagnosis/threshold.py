@@ -6,8 +6,6 @@ again, which moves every array at once. A quantity that only goes with the true 
 such line; the true one has the same, and that is the threshold.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

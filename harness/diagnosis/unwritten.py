@@ -4,8 +4,6 @@ What is in such memory is not known, and often zero. So the subject is run with 
 then with another: if what it returns follows them, it reads them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final

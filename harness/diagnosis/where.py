@@ -4,8 +4,6 @@ Every state is compared with one step from the subject's own previous state, so 
 mistake is made. An element that is off end to end, but right by that measure, follows from what came before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final

@@ -9,8 +9,6 @@ u + u64 because the reference rounds, too, and eta is what underflow may lose of
 calls has to expect overflow and NaN.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import U64, Arithmetic

@@ -4,8 +4,6 @@ A subject in the user's own process may set ``np.tanh = np.sin``. What judges it
 name is bound before a subject is imported, and where it was tried on known values.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from types import ModuleType

@@ -7,8 +7,6 @@ Only the first sort of difference found in an array is reported of it, with all 
 the order is usually only its consequence.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

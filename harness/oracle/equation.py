@@ -1,7 +1,5 @@
 """equation: the exact equation of one element, with sums of products of the operands that the subject used."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from numpy.typing import NDArray

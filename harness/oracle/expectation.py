@@ -6,8 +6,6 @@ the comparison is end to end. The allowance is carried along from step to step a
 but soon is too wide to show a mistake.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial

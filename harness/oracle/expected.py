@@ -1,7 +1,5 @@
 """expected: what is expected of an array."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

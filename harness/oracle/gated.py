@@ -10,8 +10,6 @@ and layers. A state that the subject does not return, an LSTM's c, is carried wi
 by what h says of it. Sums are bounded as in ``tolerance``; there is no soft model of these cells.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain

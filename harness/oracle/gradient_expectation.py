@@ -13,8 +13,6 @@ few roundings wide. Where only sums of da_t were observed, its error is carried 
 e_dh_t = ... + |W_hh|^T e_da_{t+1}.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple

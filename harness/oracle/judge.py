@@ -15,8 +15,6 @@ Slope. h h is off by at most p = u h^2 + tiny. So q = 1 - h h is off by d = p + 
 by E |q| + (|y| + E) (d + u (|q| + d)) + tiny. For relu, h^2 is taken as 0.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """places: where the numbers of a case stand: in which layout, order of time, features and rows of h_n."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from numpy.typing import NDArray

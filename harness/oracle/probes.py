@@ -18,8 +18,6 @@ representable, nothing on this way is rounded.
 A number that is not finite would spread, because 0 times inf is NaN. The probes say nothing then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple

@@ -8,8 +8,6 @@ and s is within an underflow of 0, widened by what s loses through the rounding 
 underflow. States that are not finite exempt whatever they reach.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray

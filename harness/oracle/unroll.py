@@ -4,8 +4,6 @@ Values, and values with errors, go through the same loops, ``along_time`` and ``
 arrays that move together, and the loops do not ask which they are.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple

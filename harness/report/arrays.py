@@ -1,7 +1,5 @@
 """Explanation of a user's arrays in a dozen lines, the verdict and the cause first."""
 
-from __future__ import annotations
-
 import math
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The result of ``harness.check``: it prints as the command's report, and shows maps of its errors in a notebook."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """codec: turn what a report holds into plain data, and back, by the types of its fields."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """complaints: all that is wrong with a subject, an entry for each cause, as the formats for CI show it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

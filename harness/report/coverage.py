@@ -1,7 +1,5 @@
 """Coverage reports: the thoroughness of a search, as a table, in a sentence, and as data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

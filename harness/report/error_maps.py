@@ -1,7 +1,5 @@
 """error_maps: maps of errors as plain data, with the words that say what they show."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 from harness.diagnosis.error_map import Axis, ErrorMap, ErrorMaps

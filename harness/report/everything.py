@@ -1,7 +1,5 @@
 """The table of ``check --all``: what became of each subject, in a row, as text, as data, in Markdown and in a page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final

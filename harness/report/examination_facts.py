@@ -1,7 +1,5 @@
 """The facts of a check of a subject: what it covered, and what a pass does not cover."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 

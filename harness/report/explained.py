@@ -1,7 +1,5 @@
 """Explanations of failures, in sentences that the subject's author can act on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The facts of a finding, in the order of a report. Every format shows these, so a new line is one edit, here."""
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections.abc import Collection, Iterator

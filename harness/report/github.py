@@ -1,7 +1,5 @@
 """GitHub: the workflow commands by which it shows errors beside the lines of a subject's file."""
 
-from __future__ import annotations
-
 import ast
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

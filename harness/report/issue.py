@@ -1,7 +1,5 @@
 """issue: a finding as the Markdown of a bug report, and as a test that keeps it from coming back."""
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

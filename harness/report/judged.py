@@ -1,7 +1,5 @@
 """judged: what came back of test vectors, in a dozen lines, the verdict and the cause first, and as data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Markdown for the job pages of CI, and what keeps others' words from being read as Markdown."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final

@@ -3,8 +3,6 @@
 The format is documented at https://hypothesis.readthedocs.io/en/latest/reference/integrations.html#observability.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

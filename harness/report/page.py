@@ -3,8 +3,6 @@
 Its sentences are those of the command; it adds the maps, and the texts that lie beside a kept finding.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A console for text of foreign origin, which writes no spaces at the ends of lines, as only a terminal needs them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from io import StringIO
 from typing import Any

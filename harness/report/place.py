@@ -1,7 +1,5 @@
 """Findings on disk, as reports show them: the folder in which one was kept, and what was read back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Reports of malformed calls that a class does not refuse, for people and as data."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final

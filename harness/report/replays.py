@@ -1,7 +1,5 @@
 """Findings that were run again: a line for each, a line for all, and plain data."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

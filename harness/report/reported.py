@@ -1,7 +1,5 @@
 """reported: a finding as all reports show it, in words and as plain data, without what explained it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

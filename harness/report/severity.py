@@ -1,7 +1,5 @@
 """The severity of findings and the order in which they are reported: what a user must fix first comes first."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The output of the command line, as rich renderables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, Final

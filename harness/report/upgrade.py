@@ -4,8 +4,6 @@ Each search ends some cases after its last cause. So a finding that only one of 
 interpreter before it is called new or gone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum

@@ -1,7 +1,5 @@
 """Sentences and numbers as every report writes them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

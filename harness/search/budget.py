@@ -1,7 +1,5 @@
 """The budget of a search: its cases and its time, the shares of that time, and what it may use after a finding."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Final

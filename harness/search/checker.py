@@ -1,7 +1,5 @@
 """The checks of a search: of planned cases, which are drawn and checked where they are, and of any others."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Replace a failing case by one that shows more: finite values, contiguous arrays, no law, the forward pass alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import product
 from typing import Final

@@ -16,8 +16,6 @@ sizes out:
 None of them chooses sizes, or knows what a config costs.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

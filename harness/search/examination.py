@@ -1,7 +1,5 @@
 """Examination: all that a subject is checked for, which is its cases, its refusals, and the law of dropout."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

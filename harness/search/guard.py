@@ -1,7 +1,5 @@
 """Reasons to stop early: the subject hangs, the time is over, Ctrl-C, SIGTERM."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

@@ -1,7 +1,5 @@
 """joint_scope: what two subjects support, so that both are searched with one plan, and what only one of them does."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace

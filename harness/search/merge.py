@@ -4,8 +4,6 @@ The cases of all parts are counted again in the plan's order, by the code that c
 at which a single run would have ended. A cause that several parts found is one finding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Values that raise an error, or return arrays of a wrong shape, even at the plain
 are reported once, and left out, too.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The options of a search."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from harness.checks.known_failures import KnownFailure

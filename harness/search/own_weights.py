@@ -1,7 +1,5 @@
 """own_weights: the weights of a user's model, which all cases of a search have, some of them nearly."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The preparation of a search: the scope that its user asks for, and the workers that share it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The pursuit of a failure: from the case on which it was seen to a confirmed finding, as small as it can be made."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import replace

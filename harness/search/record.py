@@ -1,7 +1,5 @@
 """The record of a search: what it did, in which part of the space, what it found, and why it ended."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections import Counter

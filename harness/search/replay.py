@@ -1,7 +1,5 @@
 """Replay: a case is run once more, to see if it still fails."""
 
-from __future__ import annotations
-
 from enum import Enum
 from functools import partial
 from typing import Final

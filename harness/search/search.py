@@ -1,7 +1,5 @@
 """The search over the cases of a plan within a budget: a stream of checked cases, and of findings among them."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Divide a plan into shards, the parts that several runs share without knowing each other."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator

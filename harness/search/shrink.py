@@ -1,7 +1,5 @@
 """Shrinking of a failing case, one factor or number at a time, until none of them can be made plainer alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, islice, product
 from math import prod

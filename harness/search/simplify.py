@@ -4,8 +4,6 @@ Zero is plainest, then 1, -1, 2, 0.5, -2, -0.5; after those, powers of two, and 
 Large steps come first: all numbers at once, then whole arrays, then halves of what is left, and finally single numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """vectors: the cases that are written as files, for where nothing can be called."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ So the results are those of a single process, whatever the number of workers and
 through a unit that is lost with a worker and, where workers keep dying, through all that are left.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import threading

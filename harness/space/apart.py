@@ -4,8 +4,6 @@ A defect may need two preparations, such as a copy of a module that was called b
 pairs of other values would take some thousand cases, so each pair has one config, which is rich in everything else.
 """
 
-from __future__ import annotations
-
 from random import Random
 from typing import Any, Final
 

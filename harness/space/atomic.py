@@ -1,7 +1,5 @@
 """Atomic writing of files: a file is there in full or not at all, whatever happens while it is written."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

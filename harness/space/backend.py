@@ -1,7 +1,5 @@
 """backend: what is known of the arithmetic of a family of implementations, as a subject declares it."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 

@@ -1,7 +1,5 @@
 """A case as JSON that people can read, compare and edit; it is exact, and holds data only."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

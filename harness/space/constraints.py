@@ -4,8 +4,6 @@
 look the same: of drawn values that exclude each other one gives way, and coverage does not wait for them to meet.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial

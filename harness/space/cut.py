@@ -4,8 +4,6 @@ A failing case is made smaller in this way without losing the values that make i
 sequence, a layer, a direction, a dtype or a layout.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The error for a request that cannot be answered; its text says what was given, what was expected and what to do."""
 
-from __future__ import annotations
-
 import math
 import reprlib
 from numbers import Integral, Real

@@ -1,7 +1,5 @@
 """factor: a row of the table of factors (``parts``), and the kinds of rows."""
 
-from __future__ import annotations
-
 from dataclasses import MISSING, dataclass, field
 from typing import Any, Final
 

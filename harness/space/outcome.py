@@ -1,7 +1,5 @@
 """The outcome of one run: arrays, a refusal, a crash, or something that is not an answer at all."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

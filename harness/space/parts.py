@@ -5,8 +5,6 @@ that are asked for, plainest first; what excludes it; what shows it; how it is s
 read off this one. ``RNNConfig`` is made from all parts.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields

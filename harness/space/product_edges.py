@@ -4,8 +4,6 @@ An index of 16 bits that counts along several axes overflows there, and a grid o
 a search has such a product, because several of its sizes are never large at once.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from harness.space.config import RNNConfig

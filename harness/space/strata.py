@@ -1,7 +1,5 @@
 """Strata: the parts of a scope that share no config, so that processes or test items can search different configs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 from random import Random

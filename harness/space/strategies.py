@@ -1,7 +1,5 @@
 """Hypothesis strategies over the space, configs() and cases(), for a user's own @given tests."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

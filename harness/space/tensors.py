@@ -1,7 +1,5 @@
 """Arrays in files of the format safetensors. The package makes no array of bfloat16, so its bytes are read here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final

@@ -4,8 +4,6 @@ Hypothesis draws only the seed. Drawing arrays element by element costs some ten
 Hypothesis prefers values (zeros, equal numbers) that hide a transposed or a forgotten matrix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from math import log2, sqrt

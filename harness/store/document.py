@@ -1,7 +1,5 @@
 """Documents: JSON that is read up to a size and held to its types, and files that are written in full or not at all."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping

@@ -4,8 +4,6 @@ A folder is written under another name in the same directory, and then renamed. 
 all.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

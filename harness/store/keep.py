@@ -1,7 +1,5 @@
 """Keeping findings on disk: the case, the record, and what a reader may need, each in a file of its own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field

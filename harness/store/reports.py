@@ -1,7 +1,5 @@
 """reports: the JSON reports of runs, read again to add up the shards of one search, or what several searches met."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace

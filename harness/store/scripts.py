@@ -1,7 +1,5 @@
 """Scripts of findings: each is written and run in a fresh process, and handed over if it was seen to fail."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

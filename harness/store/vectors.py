@@ -4,8 +4,6 @@ A folder has ``index.json``, which names a file and gives the config of each cas
 holds what the layer is given, what is expected of it, and how far each element may be off.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator

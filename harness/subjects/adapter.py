@@ -1,7 +1,5 @@
 """adapter: how a layer of any form is built, where it keeps its weights, and how it is called, in a user's words."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable, Mapping

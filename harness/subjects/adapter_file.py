@@ -1,7 +1,5 @@
 """adapter_file: the file that makes an adapter of a class of modules, filled with all that is known of it."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Arrays in files of several formats, of which none can run code, or be larger than is said when unpacked."""
 
-from __future__ import annotations
-
 import math
 import pickle
 import warnings

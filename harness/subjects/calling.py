@@ -1,7 +1,5 @@
 """Running of user code on copies, so that whatever it does becomes an outcome."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 import traceback

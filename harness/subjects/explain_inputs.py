@@ -1,7 +1,5 @@
 """Reading of what a user wants explained: a module or its weights, arrays, or tensors."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple

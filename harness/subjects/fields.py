@@ -1,7 +1,5 @@
 """fields: a class whose constructor takes one object or dict, as a class that takes what is in it by name."""
 
-from __future__ import annotations
-
 import inspect
 from contextlib import suppress
 from keyword import iskeyword

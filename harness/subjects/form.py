@@ -1,7 +1,5 @@
 """form: the constructor, the call and the parameters of a class of modules, as far as they differ from nn.RNN's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar

@@ -1,7 +1,5 @@
 """FunctionSubject: a user's function rnn(x, h0, weights, config) -> (output, h_n) as a subject."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

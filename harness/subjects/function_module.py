@@ -4,8 +4,6 @@ What each argument is, is told by its name as far as x, states and biases go, an
 that the weights may have, the first with which they are one layer's and a call answers as a layer does are taken.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

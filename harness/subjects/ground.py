@@ -1,7 +1,5 @@
 """The ground: the software and hardware that a result rests on, as seen by the process that computed it."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

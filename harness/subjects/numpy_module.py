@@ -4,8 +4,6 @@ Its parameters are the arrays that it holds. Each call is that of a new copy: wh
 looked at.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy

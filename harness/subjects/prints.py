@@ -4,8 +4,6 @@ Their processes write it into files, one for each subject, in a folder that the 
 variable names. At the end, each distinct line is shown once.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator

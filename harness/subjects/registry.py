@@ -1,7 +1,5 @@
 """The registry, which turns a name or an object of the user's into a Subject."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util

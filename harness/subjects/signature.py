@@ -1,7 +1,5 @@
 """signature: the arguments that a class of modules takes, in its constructor and in a call."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """torch's modes around a call, gradients that two backward passes add up, and its own check of derivatives beyond."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence

@@ -3,8 +3,6 @@
 A cell is one step of one layer in one direction; a loop over it must compute what such an ``nn.RNN`` computes.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -6,8 +6,6 @@ be assumed of such a function: NumPy 2.4's float32 tanh is within 1.83 u (``benc
 torch's derivative of tanh reads its result (``derivatives.yaml``): slopes are computed from states.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Signatures tell what the constructor and a call take (``signature``), and shapes
 rest is told by calls on random numbers.
 """
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence

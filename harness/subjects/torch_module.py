@@ -1,7 +1,5 @@
 """TorchSubject: torch's own nn.RNN, or any class with its constructor and state_dict, run eagerly on a device."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import warnings

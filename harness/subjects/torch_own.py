@@ -1,7 +1,5 @@
 """torch_own: a class of modules with a constructor, parameters and a call of its own, used as if they were nn.RNN's."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Each takes a module that holds the weights and returns one that should compute t
 ``RNNConfig.preparation``.
 """
 
-from __future__ import annotations
-
 import copy
 import pickle
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ reads to a grid in each call. What such a cell returns is held to what ``nn.RNN`
 were, within an allowance for both.
 """
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import replace
 from typing import Any, Final

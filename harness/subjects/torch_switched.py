@@ -3,8 +3,6 @@
 The authors never ran those for CUDA on a GPU; that they set the flags was seen on a CPU.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

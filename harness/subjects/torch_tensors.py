@@ -1,7 +1,5 @@
 """Conversion of arrays to tensors on their device, in their memory layout and packed, and back to arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

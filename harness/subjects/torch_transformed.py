@@ -1,7 +1,5 @@
 """Torch's own nn.RNN in another of torch's modes: compiled, exported, scripted or traced."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import logging

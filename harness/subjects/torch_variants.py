@@ -5,8 +5,6 @@ are set before anything runs in it. A mode makes a module of its own of an nn.RN
 traces. Whoever has that module may load other weights into it, or copy it; then it must compute with what it holds.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

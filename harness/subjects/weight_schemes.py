@@ -1,7 +1,5 @@
 """The names under which other frameworks keep the weights of a layer, and what they are in nn.RNN's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 

@@ -3,8 +3,6 @@
 It shares nothing with the reference, and shows what no subject shows: the inner states, and da of every step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Whole commands to which something happens from outside: a worker is killed, a disk is full or read-only."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Tests of a finding as a test that keeps it from coming back."""
 
-from __future__ import annotations
-
 import runpy
 from dataclasses import replace
 from pathlib import Path

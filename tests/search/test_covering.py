@@ -1,7 +1,5 @@
 """Tests of covering arrays: they have every possible interaction and every boundary, within the cost."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

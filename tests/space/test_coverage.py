@@ -1,7 +1,5 @@
 """Tests of coverage: which interactions of a scope are possible, and which were met; small scopes by brute force."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Iterator
 from itertools import combinations, product

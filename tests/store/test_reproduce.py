@@ -1,7 +1,5 @@
 """Tests of scripts: each finding becomes one that shows it by itself, until the mistake is mended."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import runpy

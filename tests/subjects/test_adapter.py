@@ -1,7 +1,5 @@
 """Tests of adapters: what they say is what is compared, the command writes them, and what makes no sense is refused."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

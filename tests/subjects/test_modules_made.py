@@ -1,7 +1,5 @@
 """Tests of NumPy classes, and of functions with signatures of their own: they are read as classes of modules are."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ The set is that of torch.nn and Keras, with their parameters, and quotients of p
 approximation. A function is recognised by a table of its values, whatever the sum is that it is applied to.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -4,8 +4,6 @@ An inner layer returns no states, so that its sums are not seen. But the gradien
 passes down, and each gradient is linear in its terms: each term is run alone, and the coefficients are solved for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product

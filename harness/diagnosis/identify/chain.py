@@ -1,7 +1,5 @@
 """chain: the slope of a step, and what a step of the way back passes to the one before it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

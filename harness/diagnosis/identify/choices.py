@@ -4,8 +4,6 @@ Where a subject can be asked, the coefficients of its sums are solved for. Where
 they are too few equations, so that the plain choices are tried: a term left out, exchanged, scaled, or at some steps.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

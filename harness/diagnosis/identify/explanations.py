@@ -6,8 +6,6 @@ that mistakes which begin to show at different places only add up. What else giv
 is kept, and a case is looked for that would tell them apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """fit: the coefficients of a sum, from what it gave: linear equations, a column for each term that may stand in it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fractions import Fraction

@@ -6,8 +6,6 @@ one sequence, where a bias's gradient shows each gate alone, then in several ste
 off. It is believed if every number of all these cases comes out right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """gate_back_words: where the way back of a step with gates is not torch's: in a sentence, as a line, and mended."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

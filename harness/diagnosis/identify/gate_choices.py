@@ -3,8 +3,6 @@
 They are tried where a few arrays are all that there is, as those of ``choices`` are of nn.RNN's step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce

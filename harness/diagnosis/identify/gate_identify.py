@@ -1,7 +1,5 @@
 """gate_identify: a layer with gates as a whole: its step, what moves from step to step, and whether that is all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial

@@ -7,8 +7,6 @@ A gate that acts through another one is seen in that one's sum. Then each state 
 are products of gates and states. Which gate is which follows from what was found.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """gate_words: a step with gates as lines of NumPy, and where it is not torch's: each in a sentence, and mended."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace

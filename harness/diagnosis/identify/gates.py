@@ -4,8 +4,6 @@ A gate is a function of a sum, whose terms are those of nn.RNN's step with one b
 is a sum of products of gates and states. So GRU and LSTM are rows of a table, and a mistake is another number in one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce

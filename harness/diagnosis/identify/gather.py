@@ -1,7 +1,5 @@
 """gather: numbers of an array in other places, on the tape: what a wiring moves, and where its gradient goes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

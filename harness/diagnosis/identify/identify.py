@@ -7,8 +7,6 @@ linear equations, so that several mistakes at once only add up. What was found i
 every number of fresh cases within the error that roundings can make.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial

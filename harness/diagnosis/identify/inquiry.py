@@ -1,7 +1,5 @@
 """inquiry: one layer and direction of a subject, and the questions that are asked of it."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """layer: what one layer and direction computes, forward and back, by its model."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy

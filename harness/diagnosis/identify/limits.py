@@ -1,7 +1,5 @@
 """limits: what is clipped, of the gradients that are returned or at each step of the way back."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

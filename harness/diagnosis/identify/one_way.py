@@ -1,7 +1,5 @@
 """one_way: one direction of a layer of two, as a layer of one that can be asked alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, Final
 

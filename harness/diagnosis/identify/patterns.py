@@ -1,7 +1,5 @@
 """patterns: what the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """quantities: every number that an identified layer's lines make on a case, down to the parts of each sum."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """readouts: what each returned gradient is made of, the steps that the way back reaches, and where h_n's enters."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace

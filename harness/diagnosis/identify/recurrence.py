@@ -1,7 +1,5 @@
 """recurrence: an identified layer as lines of NumPy that can be executed, forward and back."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from typing import Final

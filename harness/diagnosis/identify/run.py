@@ -4,8 +4,6 @@ Everything outside of the steps moves numbers from place to place, on a tape, so
 wiring of the way back of its own moves the gradients otherwise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace

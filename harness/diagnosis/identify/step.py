@@ -1,7 +1,5 @@
 """step: the sum of a step, its activation, what is added to that, and what of it is returned."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """transform: a factor, a function of each number, or a matrix along an axis, which a layer puts on what it returns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Final, NamedTuple

@@ -5,8 +5,6 @@ of a slot gives other numbers. A choice is taken if it brings more of a subject'
 believed if it gives all of them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """wiring_words: where an identified wiring is not nn.RNN's: each slot in a sentence, as a line of NumPy, and mended."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial

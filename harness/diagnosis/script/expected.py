@@ -1,7 +1,5 @@
 """expected: the arrays that must come back, end to end, and how far each element may be off."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context

@@ -1,7 +1,5 @@
 """function_call: the call of a function, as the template says it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 

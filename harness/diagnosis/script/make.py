@@ -1,7 +1,5 @@
 """make: the script of a finding. It holds the case, makes the call, and compares with what is expected end to end."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """module_call: the call of a class of modules, torch's own or a user's, as the template says it."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from harness.diagnosis.script.function_call import FLAT, Code

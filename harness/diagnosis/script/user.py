@@ -1,7 +1,5 @@
 """user: how a script imports what a user named, and the parameters as that has them."""
 
-from __future__ import annotations
-
 import json
 import sys
 import textwrap

@@ -3,8 +3,6 @@
 This package is installed beside ``harness``, because nothing inside a hidden package can be imported.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from importlib.util import find_spec

@@ -6,8 +6,6 @@ runs on through the padding of its output, where ``nn.RNN`` has zeros.
 The text of these functions is part of the scripts of findings, so each imports what it uses.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

@@ -6,8 +6,6 @@ mask, and padding is zero by ``zero_output_for_mask``.
 The text of these functions is part of the scripts of findings, so each imports what it uses.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from harness.subjects.function import FunctionSubject

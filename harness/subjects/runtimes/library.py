@@ -1,7 +1,5 @@
 """Common parts of the subjects of other libraries: packages, scripts, and padding that a library may read."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Callable

@@ -6,8 +6,6 @@ is its last step.
 The text of this function is part of the scripts of findings, so it imports what it uses.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from harness.subjects.function import FunctionSubject

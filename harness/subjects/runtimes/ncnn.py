@@ -5,8 +5,6 @@ A layer has one bias, which is the sum of both. It has no batch axis: its axes a
 The text of this function is part of the scripts of findings, so it imports what it uses.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from harness.subjects.function import FunctionSubject

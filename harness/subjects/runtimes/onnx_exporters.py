@@ -6,8 +6,6 @@ of the call, with fixed axes. torch.export fixes the number of time steps in any
 The text of the functions up to ``fed_to`` is part of the scripts of findings, so each imports what it uses.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

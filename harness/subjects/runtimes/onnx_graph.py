@@ -8,8 +8,6 @@ The text of these functions is part of the scripts of findings, so they use NumP
 when a model is built.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

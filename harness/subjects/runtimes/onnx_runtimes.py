@@ -3,8 +3,6 @@
 The text of the functions that run a model is part of the scripts of findings, so each imports what it uses.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
