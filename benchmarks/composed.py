@@ -12,8 +12,7 @@ import math
 import sys
 import time
 from collections import UserDict
-from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from random import Random

@@ -241,10 +241,7 @@ GRADIENTS: Final = Table(
         Row("tanh' from a bf16 h", Stepwise(for_slope=to_bf16)),
         Row(f"cut after {CUT} steps", Stepwise(cut=CUT)),
         *(
-            Row(
-                f"one dW_hh x (1 + {f:g})",
-                Tampered(gradients={"weight_hh_l0.grad": partial(one_scaled, factor=f)}),
-            )
+            Row(f"one dW_hh x (1 + {f:g})", Tampered(gradients={"weight_hh_l0.grad": partial(one_scaled, factor=f)}))
             for f in (1e-4, 1e-5)
         ),
         Row(

@@ -57,9 +57,7 @@ one_thread_a_process()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
-from hypothesis import seed as seeded  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import HealthCheck, Phase, given, seed as seeded, settings, strategies as st  # noqa: E402
 from hypothesis.extra import numpy as hnp  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence  # noqa: E402
 

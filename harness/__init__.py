@@ -4,36 +4,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.assertions import Disagreement as Disagreement
-    from harness.assertions import assert_agrees as assert_agrees
-    from harness.assertions import assert_agrees_on as assert_agrees_on
-    from harness.assertions import offered as offered
+    from harness.assertions import (
+        Disagreement as Disagreement,
+        assert_agrees as assert_agrees,
+        assert_agrees_on as assert_agrees_on,
+        offered as offered,
+    )
     from harness.checks.agreement import check_agreement as check_agreement
-    from harness.checks.result import Result as Result
-    from harness.checks.result import Verdict as Verdict
+    from harness.checks.result import Result as Result, Verdict as Verdict
     from harness.oracle.reference import Reference as Reference
     from harness.pipeline import check as check
-    from harness.report.arrays import Answer as Answer
-    from harness.report.arrays import explain as explain
+    from harness.report.arrays import Answer as Answer, explain as explain
     from harness.report.checked import Checked as Checked
     from harness.search.search import hunt as hunt
-    from harness.space.case import Case as Case
-    from harness.space.case import sparse as sparse
+    from harness.space.case import Case as Case, sparse as sparse
     from harness.space.config import RNNConfig as RNNConfig
-    from harness.space.outcome import Failure as Failure
-    from harness.space.outcome import Outcome as Outcome
+    from harness.space.outcome import Failure as Failure, Outcome as Outcome
     from harness.space.scope import Scope as Scope
-    from harness.space.strata import Stratum as Stratum
-    from harness.space.strata import strata as strata
-    from harness.space.strategies import cases as cases
-    from harness.space.strategies import configs as configs
+    from harness.space.strata import Stratum as Stratum, strata as strata
+    from harness.space.strategies import cases as cases, configs as configs
     from harness.space.values import draw as draw
     from harness.subjects.adapter import adapt as adapt
     from harness.subjects.capabilities import Capabilities as Capabilities
     from harness.subjects.conventions import conventions as conventions
-    from harness.subjects.protocol import Subject as Subject
-    from harness.subjects.protocol import Unsupported as Unsupported
-    from harness.subjects.protocol import scope_of as scope_of
+    from harness.subjects.protocol import Subject as Subject, Unsupported as Unsupported, scope_of as scope_of
     from harness.subjects.registry import as_subject as as_subject
 
 __version__ = "0.1.0"

@@ -68,10 +68,7 @@ def by_sequence(  # a network in one go
     for layer in reversed(range(config.num_layers)):
         g_below = np.zeros_like(inputs[layer])
         for n, length in enumerate(last):
-            given = {
-                "output.grad": g[:length, n : n + 1],
-                "h_n.grad": g_final[layer * D : (layer + 1) * D, n : n + 1],
-            }
+            given = {"output.grad": g[:length, n : n + 1], "h_n.grad": g_final[layer * D : (layer + 1) * D, n : n + 1]}
             run = _alone(config, layer, n, length, inputs[layer], h0, weights, given)
             g_below[:length, n] = run["x.grad"][:, 0]
             gradients["hx"][layer * D : (layer + 1) * D, n] = run["hx.grad"][:, 0]

@@ -36,10 +36,7 @@ CONFIG, RIGHT = harness.RNNConfig(1, 1), vectorised
         (lambda: api.assert_agrees(RIGHT, api.draw(CONFIG), tolerance=None), "tolerance=None: expected text"),
         (lambda: api.assert_agrees_on(RIGHT, CONFIG), "scope=RNNConfig(1, 1, T=1, N=1): expected Scope"),
         (lambda: api.assert_agrees_on(RIGHT, api.Scope(), seed=None), "seed=None: expected an int"),
-        (
-            lambda: api.check_agreement(api.as_subject(RIGHT), CONFIG),
-            "case=RNNConfig(1, 1, T=1, N=1): expected Case",
-        ),
+        (lambda: api.check_agreement(api.as_subject(RIGHT), CONFIG), "case=RNNConfig(1, 1, T=1, N=1): expected Case"),
         (lambda: api.check(RIGHT, seconds=-1), "seconds=-1: expected seconds"),
         (lambda: api.check(RIGHT, seed=2.5), "seed=2.5: expected an int"),
         (lambda: api.check(RIGHT, tolerance=1e-3), "tolerance=0.001: expected text"),

@@ -480,8 +480,7 @@ def test_a_finding_is_kept_before_anything_else_can_go_wrong(run: Any, monkeypat
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
 @pytest.mark.parametrize(
-    "line",
-    ["PYTHONIOENCODING=ascii {}", "PYTHONUTF8=0 LC_ALL=C PYTHONCOERCECLOCALE=0 {}", "{} >&- 2>err", "{} | true"],
+    "line", ["PYTHONIOENCODING=ascii {}", "PYTHONUTF8=0 LC_ALL=C PYTHONCOERCECLOCALE=0 {}", "{} >&- 2>err", "{} | true"]
 )
 def test_no_output_stream_costs_a_report_or_is_the_subject_s_fault(line: str, tmp_path: Path) -> None:
     subject(tmp_path, "raise ValueError('schön')")

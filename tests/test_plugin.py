@@ -201,8 +201,7 @@ def test_the_other_profiles_keep_what_fails(pytester: pytest.Pytester, monkeypat
 def test_the_profile_may_stand_in_the_project_s_settings(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nrnn_profile = nightly")
     good = run(
-        pytester,
-        "from hypothesis import Phase, settings\n\ndef test(): assert Phase.explain not in settings().phases",
+        pytester, "from hypothesis import Phase, settings\n\ndef test(): assert Phase.explain not in settings().phases"
     )
     pytester.makeini("[pytest]\nrnn_profile = daily")
     bad = run(pytester, "def test(): pass")

@@ -710,11 +710,7 @@ class _Var:
         return _Var(self.data + other.data, (self, other), vjp)
 
     def times_transposed(self, other):
-        return _Var(
-            self.data @ other.data.T,
-            (self, other),
-            lambda g: (g @ other.data, g.T @ self.data),
-        )
+        return _Var(self.data @ other.data.T, (self, other), lambda g: (g @ other.data, g.T @ self.data))
 
     def tanh(self):
         y = np.tanh(self.data)

@@ -350,9 +350,7 @@ MISTAKES: Final[dict[str, Port]] = {
         ("order z, r, n", "exchanges z", "hard sigmoid"),
     ),
     "two_of_c": Port(
-        "LSTM",
-        {"read": same, "final": lambda s: s[::-1]},
-        ("makes h of o * c,", "exchanges h_n and c_n"),
+        "LSTM", {"read": same, "final": lambda s: s[::-1]}, ("makes h of o * c,", "exchanges h_n and c_n")
     ),
     "three_of_lstm": Port(
         "LSTM",
@@ -376,9 +374,7 @@ WAYS_BACK: Final[dict[str, Port]] = {
         "LSTM", {"dW_hh": lambda h, new: new}, ("takes h[t] in the gradient of weight_hh, not h[t-1]",)
     ),
     "dW_hh_without_first": Port(
-        "LSTM",
-        {"counts": lambda t, T: int(t > 0)},
-        ("counts the gradient by weight_hh at all steps but the first",),
+        "LSTM", {"counts": lambda t, T: int(t > 0)}, ("counts the gradient by weight_hh at all steps but the first",)
     ),
     "dW_hh_zero": Port(
         "LSTM",

@@ -79,18 +79,8 @@ def unbiased(w: StepWeights) -> StepWeights:
 
 FAULTS: Final = (
     # The notebook's mistake, which takes nn.RNN's two biases for one.
-    Fault(
-        "IgnoresBiasHH",
-        "ignores bias_hh: b_hh is never added",
-        parameters(without("b_hh")),
-        smallest=(ONE,),
-    ),
-    Fault(
-        "IgnoresBiasIH",
-        "ignores bias_ih: b_ih is never added",
-        parameters(without("b_ih")),
-        smallest=(ONE,),
-    ),
+    Fault("IgnoresBiasHH", "ignores bias_hh: b_hh is never added", parameters(without("b_hh")), smallest=(ONE,)),
+    Fault("IgnoresBiasIH", "ignores bias_ih: b_ih is never added", parameters(without("b_ih")), smallest=(ONE,)),
     Fault(
         "IgnoresBiases",
         "ignores both biases, as if bias were False",

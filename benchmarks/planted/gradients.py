@@ -31,15 +31,7 @@ def _stops_on_the_way_to_hx_reaches(k: int, right: Layer, config: RNNConfig, dir
 
 
 def _stops_on_the_way_to_hx_back_direction(
-    k: int,
-    right: Layer,
-    case: Case,
-    at: Place,
-    g: Floats,
-    g_final: Floats,
-    slopes: Floats,
-    *,
-    visited: Visited | None,
+    k: int, right: Layer, case: Case, at: Place, g: Floats, g_final: Floats, slopes: Floats, *, visited: Visited | None
 ) -> tuple[Floats, Floats]:
     da, start = right.back_direction(case, at, g, g_final, slopes, visited=visited)
     if k >= case.config.T:
@@ -502,12 +494,7 @@ FAULTS: Final = (
         {"returned_gradient": _averages_loss_over_time},
         smallest=(LOSS.replace(T=2),),
     ),
-    Fault(
-        "NegatesGradients",
-        "negates every gradient",
-        returned(np.negative),
-        smallest=(LOSS,),
-    ),
+    Fault("NegatesGradients", "negates every gradient", returned(np.negative), smallest=(LOSS,)),
     Fault(
         "FirstSequenceOnly",
         "takes the parameters' gradients from the first sequence of the batch only",
@@ -586,12 +573,7 @@ FAULTS: Final = (
         returned(np.zeros_like, "weight_ih"),
         smallest=(LOSS,),
     ),
-    Fault(
-        "NoGradientOfX",
-        "gives x no gradient: it stays zero",
-        returned(np.zeros_like, "x.grad"),
-        smallest=(LOSS,),
-    ),
+    Fault("NoGradientOfX", "gives x no gradient: it stays zero", returned(np.zeros_like, "x.grad"), smallest=(LOSS,)),
     Fault(
         "NoGradientOfHx",
         "gives hx no gradient: it stays zero",

@@ -257,16 +257,10 @@ def _normal(s: Floats) -> Floats:
 
 FAULTS: Final = (
     Fault(
-        "AlwaysTanh",
-        "ignores nonlinearity='relu': it applies tanh",
-        {"nonlinearity": _always_tanh},
-        smallest=(RELU,),
+        "AlwaysTanh", "ignores nonlinearity='relu': it applies tanh", {"nonlinearity": _always_tanh}, smallest=(RELU,)
     ),
     Fault(
-        "AlwaysRelu",
-        "ignores nonlinearity='tanh': it applies relu",
-        {"nonlinearity": _always_relu},
-        smallest=(ONE,),
+        "AlwaysRelu", "ignores nonlinearity='tanh': it applies relu", {"nonlinearity": _always_relu}, smallest=(ONE,)
     ),
     Fault(
         "ExchangesNonlinearities",
@@ -418,10 +412,7 @@ FAULTS: Final = (
         smallest=(ONE,),
     ),
     Fault(
-        "ReluDropsNaN",
-        "turns NaN into 0 in relu, as np.fmax does",
-        {"activation": _relu_drops_nan},
-        smallest=(RELU,),
+        "ReluDropsNaN", "turns NaN into 0 in relu, as np.fmax does", {"activation": _relu_drops_nan}, smallest=(RELU,)
     ),
     Fault(
         "MultipliesByMask",

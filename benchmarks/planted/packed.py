@@ -130,10 +130,7 @@ FAULTS: Final = (
         "RunsThroughPadding",
         "runs on through the padding, which it takes for zeros: h_n is the state at T, and the reverse starts there",
         {"lengths": _runs_through_padding},
-        smallest=(
-            FALLING,
-            FALLING.replace(bidirectional=True),
-        ),
+        smallest=(FALLING, FALLING.replace(bidirectional=True)),
     ),
     Fault(
         "HnRunsThroughPadding",

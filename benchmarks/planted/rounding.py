@@ -73,10 +73,7 @@ FAULTS: Final = (
         smallest=(ONE,),
     ),
     Fault(
-        "RoundsStateToFloat16",
-        "rounds each state to float16",
-        {"new_state": _rounds_state_to_float16},
-        smallest=(ONE,),
+        "RoundsStateToFloat16", "rounds each state to float16", {"new_state": _rounds_state_to_float16}, smallest=(ONE,)
     ),
     Fault(
         "RoundsStateToFloat32",

@@ -277,9 +277,6 @@ FAULTS: Final = (
         smallest=(ONE,),
     ),
     Fault(
-        "IgnoresBiasHHAtFirstStep",
-        "leaves b_hh out at the first step",
-        _without_at_first_step("b_hh"),
-        smallest=(ONE,),
+        "IgnoresBiasHHAtFirstStep", "leaves b_hh out at the first step", _without_at_first_step("b_hh"), smallest=(ONE,)
     ),
 )

@@ -89,13 +89,7 @@ class Observation:
         return self.asked or self.case.config
 
 
-def check_agreement(
-    subject: Subject,
-    case: Case,
-    *,
-    accepted: Accepted = STRICT,
-    with_probes: bool = True,
-) -> Result:
+def check_agreement(subject: Subject, case: Case, *, accepted: Accepted = STRICT, with_probes: bool = True) -> Result:
     """Run ``subject`` on ``case`` and compare everything that it returns.
 
     ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in half
@@ -390,11 +384,7 @@ def _layers(
 
 
 def _compared_layers(
-    observation: Observation,
-    states: Sequence[Known],
-    expected: Sequence[dict[str, Expected]],
-    *,
-    soft: bool = False,
+    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]], *, soft: bool = False
 ) -> list[Mismatch]:
     found: list[Mismatch] = []
     for config, actual, allowed, layer in _layers(observation, states, expected):

@@ -147,14 +147,7 @@ class _Application:
     """One trial of a subject: one law on one case."""
 
     def __init__(
-        self,
-        subject: Subject,
-        case: Case,
-        law: Law,
-        accepted: Accepted,
-        scope: Scope,
-        *,
-        known: Outcome | None = None,
+        self, subject: Subject, case: Case, law: Law, accepted: Accepted, scope: Scope, *, known: Outcome | None = None
     ) -> None:
         self._subject, self._law, self._accepted, self._scope = subject, law, accepted, scope
         self._case = law.about(case)

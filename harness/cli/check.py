@@ -31,12 +31,7 @@ from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 
 # The options that need the names of subjects, or gives them, by its parameter.
-_NAMED: Final = {
-    "subjects": "a subject",
-    "pythons": "--python",
-    "scheduler": "--scheduler",
-    "shard_text": "--shard",
-}
+_NAMED: Final = {"subjects": "a subject", "pythons": "--python", "scheduler": "--scheduler", "shard_text": "--shard"}
 
 if TYPE_CHECKING:
     from rich.console import Console

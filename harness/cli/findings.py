@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 @findings_option
 @report_option
 @json_option
-def findings(
-    ids: tuple[str, ...],
-    folder: str,
-    report_to: str | None,
-    json_to: str | None,
-    *,
-    remove: bool,
-) -> int:
+def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: str | None, *, remove: bool) -> int:
     """List the findings that were kept; with an ID, show everything about it."""
     from harness.report import record, text
     from harness.store.findings import Store

@@ -62,20 +62,7 @@ def cli() -> None:
     """Check that a recurrent layer computes what torch.nn.RNN is documented to; if not, find the case and the cause."""
 
 
-for command in (
-    adapt,
-    check,
-    coverage,
-    explain,
-    findings,
-    judge,
-    known,
-    merge,
-    replay,
-    shapes,
-    subjects,
-    vectors,
-):
+for command in (adapt, check, coverage, explain, findings, judge, known, merge, replay, shapes, subjects, vectors):
     cli.add_command(command)
 
 

@@ -74,11 +74,7 @@ class Outputs:
                 raise
 
     def write(
-        self,
-        summaries: Sequence[Summary],
-        run: Run,
-        upgrade: Upgrade | None = None,
-        rows: Sequence[Row] | None = None,
+        self, summaries: Sequence[Summary], run: Run, upgrade: Upgrade | None = None, rows: Sequence[Row] | None = None
     ) -> None:
         """Write all documents about the subjects that were examined, and how two interpreters of one differ.
 

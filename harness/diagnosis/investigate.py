@@ -17,8 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from harness.checks.full_check import against
-from harness.checks.full_check import check as check_everything
+from harness.checks.full_check import against, check as check_everything
 from harness.checks.known_issues import KnownCause
 from harness.checks.lawfulness import laws_of
 from harness.checks.repeatability import answers_of, check_repeatability

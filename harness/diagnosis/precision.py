@@ -16,8 +16,7 @@ from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
-from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, tanh_tolerance
-from harness.oracle.arithmetic import accepted as contract_of
+from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, accepted as contract_of, tanh_tolerance
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.places import time_major
 from harness.oracle.setting import REFERENCE, reference_of

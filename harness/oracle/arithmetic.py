@@ -88,11 +88,7 @@ class Accepted(NamedTuple):
 
 STRICT: Final = Accepted()
 
-CONTRACTS: Final = {
-    "derived": STRICT,
-    "tf32": Accepted(2.0**-10, 2.0**-126),
-    "bf16": Accepted(2.0**-7, 2.0**-126),
-}
+CONTRACTS: Final = {"derived": STRICT, "tf32": Accepted(2.0**-10, 2.0**-126), "bf16": Accepted(2.0**-7, 2.0**-126)}
 """The contracts that have a name, for float32. Operands keep 11 bits in TF32, and 8 in bfloat16. They may be cut off
 instead of rounded to nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
 

@@ -137,10 +137,7 @@ def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
         return equation(tuple(int(np.broadcast_to(axis, values.shape)[index]) for axis in chosen))
 
     return Expected(
-        values,
-        expected.allowance[chosen],
-        None if floor is None else floor[chosen],
-        None if equation is None else at,
+        values, expected.allowance[chosen], None if floor is None else floor[chosen], None if equation is None else at
     )
 
 

@@ -14,14 +14,7 @@ from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.known import Floats, Known
-from harness.oracle.tolerance import (
-    Products,
-    loosened,
-    row_sum,
-    soft_floor,
-    sum_allowance,
-    sum_growth,
-)
+from harness.oracle.tolerance import Products, loosened, row_sum, soft_floor, sum_allowance, sum_growth
 
 
 class Matrix(NamedTuple):

@@ -132,11 +132,7 @@ def _answer(found: Found, handed: Model, *, others: int) -> Answer:
         return Answer(False, said, True, (), (f"disagrees with {handed.config.layer} in shape: {said}",))
     reading, zeros = found.reading, not found.agrees and found.reading.only_zeros
     causes = [sentence(cause) for cause in found.causes]
-    lines = [
-        _verdict(found),
-        *([] if found.agrees else why(found, causes)),
-        *_taken_as(reading, drops=handed.drops),
-    ]
+    lines = [_verdict(found), *([] if found.agrees else why(found, causes)), *_taken_as(reading, drops=handed.drops)]
     if handed.words:
         fits = ", which fits" if found.agrees else "; the other way fits no better"
         lines.append(line("", handed.words + fits * bool(others)))

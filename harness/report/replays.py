@@ -14,11 +14,7 @@ from harness.report.place import Stored
 from harness.report.record import result_record
 from harness.search.replay import Fate
 
-STYLES: Final = {
-    Fate.FIXED: "bold green",
-    Fate.FAILED: "bold red",
-    Fate.ERROR: "bold yellow",
-}
+STYLES: Final = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,7 @@ class Log:
         """Return the result of a case, without its grounds."""
         one = self.cases[place]
         return replace(
-            self.results[one.result],
-            margin=None if one.margin is None else math.ldexp(0.5, one.margin),
-            bits=one.bits,
+            self.results[one.result], margin=None if one.margin is None else math.ldexp(0.5, one.margin), bits=one.bits
         )
 
 

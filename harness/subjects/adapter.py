@@ -23,12 +23,7 @@ KEPT: Final = "kept"  # the word for a parameter that keeps the value with which
 ZERO: Final = "0"
 
 # The places of a number in the name of a parameter: what it counts, and the number of the first.
-NUMBERS: Final = {
-    "{layer}": (LAYERS, 0),
-    "{layer+1}": (LAYERS, 1),
-    "{index}": (BOTH, 0),
-    "{index+1}": (BOTH, 1),
-}
+NUMBERS: Final = {"{layer}": (LAYERS, 0), "{layer+1}": (LAYERS, 1), "{index}": (BOTH, 0), "{index+1}": (BOTH, 1)}
 
 _TERM: Final = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)(_reverse)?(?:\[([a-z]+)\])?(\.T)?")
 _TERMS: Final = (

@@ -15,15 +15,7 @@ from harness.space.contract import PORT
 from harness.space.outcome import Outcome
 from harness.space.parts import FACTORS, OF_TORCH, having, offers_of
 from harness.space.values import earlier_case, with_other_inputs
-from harness.subjects.calling import (
-    Held,
-    attempt,
-    by_name,
-    changed,
-    filled,
-    named_gradients,
-    place_of,
-)
+from harness.subjects.calling import Held, attempt, by_name, changed, filled, named_gradients, place_of
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.protocol import SubjectError

@@ -18,17 +18,7 @@ from harness.space.parts import LAYER, OPTIONS, PROJECTIONS, SETTING, offers_of
 from harness.space.scope import OFFERS
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_facts
-from harness.subjects.calling import (
-    Held,
-    Malformed,
-    as_array,
-    as_arrays,
-    attempt,
-    by_name,
-    changed,
-    filled,
-    place_of,
-)
+from harness.subjects.calling import Held, Malformed, as_array, as_arrays, attempt, by_name, changed, filled, place_of
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
 from harness.subjects.protocol import SubjectError
@@ -258,10 +248,7 @@ class TorchSubject:
         return gradients_back(self._conventions, gradients)
 
     def differentiate(
-        self,
-        roots: Sequence[torch.Tensor],
-        by: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
+        self, roots: Sequence[torch.Tensor], by: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
     ) -> Sequence[torch.Tensor | None]:
         """Return the gradient by each tensor, ``None`` where there is none. This is the fourth step."""
         return torch.autograd.grad(roots, by, cotangents, allow_unused=True)

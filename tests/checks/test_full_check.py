@@ -272,10 +272,7 @@ class Beside(Keeps):
 
 @pytest.mark.parametrize(
     ("beside", "kind"),
-    [
-        ({"aliased": (("h_n", "output"),)}, "h_n: shared memory"),
-        ({"changed_inputs": ("x",)}, "x: changed input"),
-    ],
+    [({"aliased": (("h_n", "output"),)}, "h_n: shared memory"), ({"changed_inputs": ("x",)}, "x: changed input")],
 )
 def test_what_a_call_does_beside_its_results_is_told_last_and_hides_nothing(beside: dict[str, Any], kind: str) -> None:
     small, large = (draw(RNNConfig(2, size, T=3, N=2), "normal", 0) for size in (2, 3))

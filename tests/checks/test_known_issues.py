@@ -148,8 +148,7 @@ def test_nan_where_pairs_are_filled_up_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "feature"),
-    [(LARGE, 0), (LARGE.replace(input_size=8), -1), (LARGE.replace(dtype="float32"), -1)],
+    ("config", "feature"), [(LARGE, 0), (LARGE.replace(input_size=8), -1), (LARGE.replace(dtype="float32"), -1)]
 )
 def test_nan_elsewhere_is_not_known(config: RNNConfig, feature: int) -> None:
     class LosesInfinities(torch.nn.RNN):

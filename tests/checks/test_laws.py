@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, cases, draw
 from harness.checks.agreement import check_agreement

@@ -91,10 +91,7 @@ class RefusesPacks(torch.nn.RNN):
     ("module", "findings"),
     [
         (BroadcastsState, {("hx: batch of 1", Lapse.ACCEPTED)}),
-        (
-            Asserts,
-            {(name, Lapse.EXCEPTION) for name in ("x: features", "x: features, unbatched")},
-        ),
+        (Asserts, {(name, Lapse.EXCEPTION) for name in ("x: features", "x: features, unbatched")}),
         (TakesNoSteps, {("x: no steps", Lapse.ACCEPTED)}),
         (TakesAnyArgument, {("argument unknown", Lapse.ACCEPTED)}),
         (RaisesItsOwn, set()),

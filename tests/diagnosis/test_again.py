@@ -137,8 +137,7 @@ def last_layer_halved(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("function", "T", "left"),
-    [(rows_exchanged, 1, [("h_n", None)]), (last_layer_halved, 3, [("output", None)])],
+    ("function", "T", "left"), [(rows_exchanged, 1, [("h_n", None)]), (last_layer_halved, 3, [("output", None)])]
 )
 def test_what_a_mistake_explains_of_a_failure_is_none_of_what_is_left(function: Any, T: int, left: Any) -> None:
     subject, config = as_subject(function), RNNConfig(2, 3, T=1, hx=True)

@@ -136,12 +136,7 @@ def test_the_notebook_s_arrays_lack_b_hh(names: tuple[str, ...]) -> None:
             {"reverse": turned_w_hh},
             "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T, in the reverse direction",
         ),
-        (
-            BOTH_WAYS,
-            without_b_hh,
-            {"reverse": tanh},
-            "ignores bias_hh: b_hh is never added, in the forward direction",
-        ),
+        (BOTH_WAYS, without_b_hh, {"reverse": tanh}, "ignores bias_hh: b_hh is never added, in the forward direction"),
     ],
 )
 @pytest.mark.parametrize("names", [("output", "h_n"), ("output",), ("h_n",)])

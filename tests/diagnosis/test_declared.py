@@ -78,11 +78,7 @@ def declaring(function: Any, *names: str) -> Any:
         (time_first, ["batch_first"], "declares batch_first, but works as if batch_first were always False"),
         (last_of, [], "returns the last output alone: declare last_output_only, if that is meant"),
         (keras_like, ["one_bias", "batch_first"], "works as if its weights were transposed: declare transposed"),
-        (
-            keras_like,
-            [],
-            "works as if it declared one_bias, transposed, batch_first: declare them, if that is meant",
-        ),
+        (keras_like, [], "works as if it declared one_bias, transposed, batch_first: declare them, if that is meant"),
         (torch_like, ["one_bias", "transposed"], TWO),
     ],
 )

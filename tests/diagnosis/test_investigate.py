@@ -94,10 +94,7 @@ def transposed() -> tuple[SearchRecord, Investigation]:
         pytest.param(without_b_hh_and_hx, {NO_B_HH, "ignores hx: it starts at zeros"}, 0, marks=pytest.mark.long),
         pytest.param(
             late_without_b_hh,
-            {
-                NO_B_HH,
-                "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first",
-            },
+            {NO_B_HH, "takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"},
             0,
             marks=pytest.mark.long,
         ),

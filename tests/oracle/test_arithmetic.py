@@ -5,8 +5,7 @@ from typing import Any
 
 import ml_dtypes
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted
 from harness.space.backend import UNKNOWN

@@ -8,8 +8,7 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, settings, strategies as st
 
 from harness.oracle import judge as module
 from harness.oracle.arithmetic import U64, Arithmetic
@@ -375,12 +374,7 @@ def test_terms_as_far_apart_as_float64_goes_are_summed_exactly() -> None:
 
 
 @pytest.mark.parametrize(
-    "unknown",
-    [
-        equation([math.nan], [1.0]),
-        equation([1.0], [math.inf]),
-        equation([1.0], [1.0], state=math.nan),
-    ],
+    "unknown", [equation([math.nan], [1.0]), equation([1.0], [math.inf]), equation([1.0], [1.0], state=math.nan)]
 )
 def test_what_has_no_exact_value_is_not_decided(unknown: Equation) -> None:
     judgement = judge(unknown, 1.0, 1.0, 1.0)

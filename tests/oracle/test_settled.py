@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from harness import Case, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, Arithmetic

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, U64, Accepted, Arithmetic
 from harness.oracle.tolerance import Products, Step, gamma, linear_allowance, off_grid, step_allowance, sum_allowance

@@ -13,8 +13,7 @@ from unittest.mock import patch
 import click
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 import harness
 from harness.cli import codes, main
@@ -24,20 +23,7 @@ from tests.implementations import vectorised
 # Words in the place of any argument: numbers, names, files and values, some of them possible.
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "3", "1.5", "1e999", "nan", "inf", "-inf", "٣", "²", "9" * 400, "0x10"),
-    *(
-        "x",
-        "a" * 300,
-        "ü\udcff",
-        "\x1b[31m",
-        "[red]",
-        "{}",
-        "%s",
-        "../..",
-        "/",
-        "/dev/null",
-        ".",
-        "no/such.npz",
-    ),
+    *("x", "a" * 300, "ü\udcff", "\x1b[31m", "[red]", "{}", "%s", "../..", "/", "/dev/null", ".", "no/such.npz"),
     *("torch", "torch:x", "cpu", "float32", "tf32", "rtol=x,atol=1", "rtol=nan,atol=-1", "tanh=-3ulp", "tanh=1e999ulp"),
     *(
         "T=",

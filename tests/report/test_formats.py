@@ -11,8 +11,7 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from hypothesis.internal.observability import TestCaseObservation
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt

@@ -15,11 +15,7 @@ CASE = draw(RNNConfig(2, 3, T=2, N=2, bidirectional=True, hx=True, strides="expa
 
 @pytest.mark.parametrize(
     ("off", "scope", "told"),
-    [
-        (0, {}, "hx: changed input"),
-        (1, {}, "output: value"),
-        (0, {"strides": ("expanded",)}, "output: value"),
-    ],
+    [(0, {}, "hx: changed input"), (1, {}, "output: value"), (0, {"strides": ("expanded",)}, "output: value")],
 )
 def test_a_write_into_an_expanded_input_is_told_as_one_unless_values_are_wrong_without_it(
     off: int, scope: dict[str, Any], told: str

@@ -33,10 +33,7 @@ def test_a_cluster_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_a_scheduler_that_is_not_there_is_refused_in_the_time_that_dask_gives() -> None:
     pytest.importorskip("distributed", reason="the package distributed is not installed")
 
-    with (
-        closing(socket.create_server(("127.0.0.1", 0))) as silent,
-        patience(0.3),
-    ):
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent, patience(0.3):
         at = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         for address in ("tcp://127.0.0.1:1", at, "here://", "tcp://127.0.0.1:port"):
             with pytest.raises(UsageError) as caught, Cluster(address):
@@ -75,10 +72,7 @@ def rnn(x, h0, weights, config):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [
-        (None, "mine.py:rnn: its file was deleted"),
-        (f"{RIGHT}#", "mine.py:rnn: its file was changed"),
-    ],
+    [(None, "mine.py:rnn: its file was deleted"), (f"{RIGHT}#", "mine.py:rnn: its file was changed")],
 )
 def test_a_worker_needs_the_same_file(
     content: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,8 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, find, given, settings, strategies as st
 
 from harness import RNNConfig, Scope, as_subject, configs
 from harness.space.coverage import Coverage
@@ -62,10 +61,7 @@ PLAIN: dict[str, Any] = {name: values[0] for name, values in ALL.values().items(
         ({"autocast": "float16", "dtype": "float64"}, {"dtype": "float64"}),
         ({"autocast": "float16"}, {"autocast": "float16"}),
         ({"autocast": "float16", "device": "meta"}, {"device": "meta"}),
-        (
-            {"autocast": "bfloat16", "dropout": 0.5, "training": True},
-            {"autocast": "bfloat16", "training": True},
-        ),
+        ({"autocast": "bfloat16", "dropout": 0.5, "training": True}, {"autocast": "bfloat16", "training": True}),
         ({"autocast": "bfloat16", "dropout": 0.5}, {"autocast": "bfloat16", "dropout": 0.5}),
         ({"dropout": 0.5, "training": True, "num_layers": 2}, {"dropout": 0.5, "training": True, "num_layers": 2}),
     ],

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given as given_by
-from hypothesis import strategies as st
+from hypothesis import given as given_by, strategies as st
 
 from harness import Scope, configs
 from harness.space.config import PLAINEST, RNNConfig

@@ -546,11 +546,7 @@ def test_a_module_is_found_in_the_folder_in_which_it_was(tmp_path: Path, monkeyp
 
 
 ALWAYS = "x * 0, h0"
-READOUTS = {
-    "all three": f"return ({ALWAYS}, x * 0)",
-    "with h_n": "return x * 0, h0",
-    "alone": "return x * 0",
-}
+READOUTS = {"all three": f"return ({ALWAYS}, x * 0)", "with h_n": "return x * 0, h0", "alone": "return x * 0"}
 
 
 @pytest.mark.parametrize("form", READOUTS)

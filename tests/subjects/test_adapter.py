@@ -49,13 +49,7 @@ class OfOptionsForgetful(OfOptions):
     forgets = True
 
 
-WEIGHTS = {
-    "Wx": "weight_ih.T",
-    "Wh": "weight_hh.T",
-    "b": "bias_ih + bias_hh",
-    "out.weight": "kept",
-    "out.bias": "kept",
-}
+WEIGHTS = {"Wx": "weight_ih.T", "Wh": "weight_hh.T", "b": "bias_ih + bias_hh", "out.weight": "kept", "out.bias": "kept"}
 
 
 def call(module: nn.Module, x: Any, h: Any) -> Any:

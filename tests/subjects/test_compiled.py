@@ -9,9 +9,7 @@ from harness.subjects.runtimes import library
 from harness.subjects.runtimes.library import FOLDER, LEAST, keep_compiled
 
 
-def test_what_is_compiled_is_kept_in_a_folder_unless_the_user_names_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_compiled_is_kept_in_a_folder_unless_the_user_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_FOLDERS", [])
     folders = library._FOLDERS
     monkeypatch.setenv(LEAST, "2")

@@ -95,11 +95,7 @@ def test_results_get_their_names_by_their_number() -> None:
     assert list(as_subject(lambda x: [OUTPUT, H_N]).run(CASE).arrays) == ["output", "h_n"]
     assert list(as_subject(lambda x: (READOUT, H_N)).run(READ).arrays) == ["readout", "h_n"]
     assert list(as_subject(lambda x: READOUT).run(READ).arrays) == ["readout"]
-    assert list(as_subject(lambda x: (OUTPUT, H_N, READOUT)).run(READ).arrays) == [
-        "output",
-        "h_n",
-        "readout",
-    ]
+    assert list(as_subject(lambda x: (OUTPUT, H_N, READOUT)).run(READ).arrays) == ["output", "h_n", "readout"]
 
 
 def test_tensors_are_taken_for_arrays() -> None:

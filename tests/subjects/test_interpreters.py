@@ -276,10 +276,7 @@ def test_a_file_names_its_own_interpreter(tmp_path: Path) -> None:
         ("python:mine.py:rnn", "expected an interpreter and a subject"),
         (elsewhere("mine.py"), "mine.py: expected torch, path/to/file.py:name or module:name"),
         (elsewhere("none.py:rnn"), "none.py: no such file"),
-        (
-            elsewhere("bad.py:rnn"),
-            r"cannot be imported by .*: ZeroDivisionError: division .*\(line 1 of .*bad.py",
-        ),
+        (elsewhere("bad.py:rnn"), r"cannot be imported by .*: ZeroDivisionError: division .*\(line 1 of .*bad.py"),
         (elsewhere("neighbour.py:rnn"), "No module named 'portable'"),  # a neighbour of the worker's is not imported
         (elsewhere("mine.py:nope"), "has no attribute 'nope'"),
         (elsewhere("mine.py:odd"), r"odd\(x, y\): expected a function of some of x, h0"),

@@ -181,11 +181,7 @@ DIES: Final = [
     ("right['arrays']['h_n'] = [10**9, 10**9]", Failure.MALFORMED, r"bytes, expected about 16"),
     ("right['dtype'] = 'int7'", Failure.MALFORMED, "answered dtype 'int7', expected one of float32"),
     ("zeros += b'more'", Failure.MALFORMED, "answered 4 bytes more than its header says: b'more'"),
-    (
-        "del right['arrays']['h_n']; zeros = zeros[:-8]",
-        Failure.MALFORMED,
-        "answered arrays output, exp",
-    ),
+    ("del right['arrays']['h_n']; zeros = zeros[:-8]", Failure.MALFORMED, "answered arrays output, exp"),
     ("right['arrays']['cell'] = [0]", Failure.MALFORMED, "answered arrays output, h_n, cell, expected output, h_n"),
     ("right = {'unsupported': 'one sequence'}; zeros = b''", Failure.UNSUPPORTED, "one sequence"),
     ("right = {'error': 'N is 2'}; zeros = b''", Failure.RAISED, "RuntimeError: N is 2"),

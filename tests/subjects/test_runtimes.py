@@ -82,13 +82,7 @@ MISTAKES = [
     ("keras:torch", keras, "sum(weights[name] for name in of).T", "weights[of[0]].T", "IgnoresBiasHH"),
     ("mlx:cpu", mlx, "last.append(x[..., -1, :])", "last.append(x[..., 0, :])", "TakesHnAtFirstStep"),
     ("ncnn:cpu", ncnn, ' + weights.get(f"bias_hh{end}", none)', "", "IgnoresBiasHH"),
-    (
-        "paddle:layer",
-        paddle,
-        "set_value(array)",
-        "set_value(array.T if 'hh' in name else array)",
-        "TransposesWeightHH",
-    ),
+    ("paddle:layer", paddle, "set_value(array)", "set_value(array.T if 'hh' in name else array)", "TransposesWeightHH"),
 ]
 
 

@@ -144,11 +144,7 @@ STRIDED: Final = [
 @pytest.mark.parametrize(("strides", "of_x", "of_hx", "of_gradient"), STRIDED)
 @pytest.mark.parametrize("changes", [{}, {"dtype": "float16"}, {"autocast": "bfloat16"}])
 def test_what_a_module_is_given_lies_in_memory_as_strides_says(
-    strides: str,
-    of_x: tuple[int, ...],
-    of_hx: tuple[int, ...],
-    of_gradient: tuple[int, ...],
-    changes: dict[str, Any],
+    strides: str, of_x: tuple[int, ...], of_hx: tuple[int, ...], of_gradient: tuple[int, ...], changes: dict[str, Any]
 ) -> None:
     case = draw(CONFIG.replace(num_layers=2, strides=strides, loss="both", **changes), "normal", 0)
 

@@ -317,11 +317,7 @@ FAMILIES: Final[dict[str, Family]] = {
         "np.tanh({0})", np.tanh, lambda s: 1 - np.tanh(s) ** 2, 0.8, inverse=lambda h: (_arctanh(h), np.abs(h) < 1)
     ),
     "relu": Family(
-        "np.maximum({0}, 0)",
-        lambda s: np.maximum(s, 0),
-        lambda s: (s > 0) * 1.0,
-        0.0,
-        inverse=lambda h: (h, h > 0),
+        "np.maximum({0}, 0)", lambda s: np.maximum(s, 0), lambda s: (s > 0) * 1.0, 0.0, inverse=lambda h: (h, h > 0)
     ),
     "identity": Family("{0}", lambda s: s * 1.0, np.ones_like, 0.0, inverse=lambda h: (h, np.isfinite(h))),
     "sigmoid": Family(

@@ -35,6 +35,7 @@ from harness.diagnosis.identify.terms import (
     LEFT,
     LINK,
     OF_INPUT,
+    RIGHT as OPERANDS,
     RIGHT_SLOPE,
     SLOPES,
     START,
@@ -42,7 +43,6 @@ from harness.diagnosis.identify.terms import (
     STEP,
     WRITTEN,
 )
-from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.known import Floats
 from harness.space.config import RNNConfig
 

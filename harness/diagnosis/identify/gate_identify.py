@@ -12,12 +12,7 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
-from harness.diagnosis.identify.identify import (
-    Identification,
-    seen_in,
-    transformable,
-    with_transform,
-)
+from harness.diagnosis.identify.identify import Identification, seen_in, transformable, with_transform
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.one_way import one_way

@@ -16,15 +16,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.ask import LONG, Asker, Response
 from harness.diagnosis.identify.between import otherwise_in_stack
 from harness.diagnosis.identify.fit import accuracy
-from harness.diagnosis.identify.inquiry import (
-    SHORT,
-    SQUARE,
-    PlaceResult,
-    departing,
-    explains,
-    fresh_answers,
-    nearly,
-)
+from harness.diagnosis.identify.inquiry import SHORT, SQUARE, PlaceResult, departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order

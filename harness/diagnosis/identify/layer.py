@@ -8,15 +8,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
-from harness.diagnosis.identify.model import (
-    RIGHT_READOUT,
-    Blank,
-    Coef,
-    LayerModel,
-    Limit,
-    Sum,
-    needs_square,
-)
+from harness.diagnosis.identify.model import RIGHT_READOUT, Blank, Coef, LayerModel, Limit, Sum, needs_square
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import (
     ADDED,
@@ -28,6 +20,7 @@ from harness.diagnosis.identify.terms import (
     MASKS,
     OF_GRADIENT,
     OF_INPUT,
+    RIGHT as OPERANDS,
     RIGHT_SLOPE,
     START,
     STARTS,
@@ -38,7 +31,6 @@ from harness.diagnosis.identify.terms import (
     mapped,
     slope_term,
 )
-from harness.diagnosis.identify.terms import RIGHT as OPERANDS
 from harness.oracle.bound import np
 
 OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each

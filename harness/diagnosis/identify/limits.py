@@ -11,10 +11,7 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.inquiry import LARGE, SHORT
 from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.readouts import ReadoutInquiry
-from harness.diagnosis.identify.terms import (
-    LINK,
-    Flow,
-)
+from harness.diagnosis.identify.terms import LINK, Flow
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 

@@ -11,9 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_back_words import differences as back_differences
-from harness.diagnosis.identify.gate_words import differences as gate_differences
-from harness.diagnosis.identify.gate_words import lines as gate_lines
-from harness.diagnosis.identify.gate_words import right_lines
+from harness.diagnosis.identify.gate_words import differences as gate_differences, lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel, layer_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
@@ -346,11 +344,7 @@ def _extent_sentence(extent: Extent) -> str:
 
 
 # The sum of old states, less those that a unit reads anew.
-IN_PLACE: Final = {
-    "h[t-1] @ W_hh.T": 1.0,
-    "h[t] @ np.tril(W_hh, -1).T": 1.0,
-    "h[t-1] @ np.tril(W_hh, -1).T": -1.0,
-}
+IN_PLACE: Final = {"h[t-1] @ W_hh.T": 1.0, "h[t] @ np.tril(W_hh, -1).T": 1.0, "h[t-1] @ np.tril(W_hh, -1).T": -1.0}
 
 
 def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> LayerModel:

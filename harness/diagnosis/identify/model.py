@@ -10,11 +10,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
-from harness.diagnosis.identify.terms import (
-    INPUT,
-    START,
-    Flow,
-)
+from harness.diagnosis.identify.terms import INPUT, START, Flow
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, Sizes, Wiring
 from harness.oracle.bound import np

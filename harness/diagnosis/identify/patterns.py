@@ -7,9 +7,7 @@ from typing import NamedTuple
 from harness.diagnosis.identify.ask import LONG
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
 from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, When, scale_of
-from harness.diagnosis.identify.terms import (
-    Flow,
-)
+from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 

@@ -25,22 +25,8 @@ from harness.diagnosis.identify.model import (
     is_of_x,
     needs_square,
 )
-from harness.diagnosis.identify.patterns import (
-    System,
-    fitting_pattern,
-    gathered,
-    gathered_at_start,
-    used,
-)
-from harness.diagnosis.identify.terms import (
-    ARRANGED_BACK,
-    INPUT,
-    LEFT,
-    MASKS,
-    RIGHT,
-    START,
-    Flow,
-)
+from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, gathered_at_start, used
+from harness.diagnosis.identify.terms import ARRANGED_BACK, INPUT, LEFT, MASKS, RIGHT, START, Flow
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.oracle.places import time_major
@@ -193,10 +179,7 @@ class ReadoutInquiry(ChainInquiry):
         return found
 
     def _gathered(
-        self,
-        model: LayerModel,
-        seen: Mapping[str, Sequence[Seen]],
-        unknown: list[str],
+        self, model: LayerModel, seen: Mapping[str, Sequence[Seen]], unknown: list[str]
     ) -> tuple[LayerModel, list[str]]:
         """Return a model with the gradients of coefficients that follow a pattern, and the roles of the others."""
         readouts: dict[str, Sum] = {}

@@ -5,8 +5,7 @@ from collections.abc import Collection
 from typing import Final
 
 from harness.diagnosis.identify.activations import Activation, in_product, number, times
-from harness.diagnosis.identify.gate_words import lines as gate_lines
-from harness.diagnosis.identify.gate_words import right_lines
+from harness.diagnosis.identify.gate_words import lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.model import DERIVATIVE, ONE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE

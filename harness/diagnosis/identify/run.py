@@ -28,8 +28,7 @@ from harness.diagnosis.identify.layer import (
     written_of,
 )
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum, When
-from harness.diagnosis.identify.tape import Var
-from harness.diagnosis.identify.tape import backward as differentiate
+from harness.diagnosis.identify.tape import Var, backward as differentiate
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
 from harness.diagnosis.identify.wiring import (
     EVALUATION,

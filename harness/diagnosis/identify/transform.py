@@ -4,14 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
-from harness.diagnosis.identify.activations import (
-    IDENTITY,
-    Activation,
-    Numbers,
-    in_product,
-    recognised,
-    times,
-)
+from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, recognised, times
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gather import each
 from harness.diagnosis.identify.tape import Var

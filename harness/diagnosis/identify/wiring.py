@@ -303,10 +303,7 @@ class Pass:
 
 
 # The choices of a reverse direction that flips x, or its output, along the batch and not along the steps.
-FLIPS: Final = {
-    "x": {"reads": "k", "x_of": "N - 1 - n"},
-    "output": {"writes": "k", "output_of": "N - 1 - n"},
-}
+FLIPS: Final = {"x": {"reads": "k", "x_of": "N - 1 - n"}, "output": {"writes": "k", "output_of": "N - 1 - n"}}
 REVERSE: Final = Pass(reads="steps - 1 - k", writes="steps - 1 - k")
 
 

@@ -218,7 +218,7 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
         said = {
             "np.argsort(order)[n]": (
                 "does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx"
-            ),
+            )
         }.get(choice, f"starts sequence n from hx of {sequence}")
         return said, f"h = hx[l * D + d, {choice}]", "h = hx[l * D + d, n]"
     return f"reads x of {sequence} in sequence n", f"x[t, {choice}]", "x[t, n]"

@@ -284,16 +284,10 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
             "reads the rows of weight_ih unit by unit, all gates of each, not gate by gate",
         ),
         (replace(STEPS["GRU"], returned=("h'", "n")), "returns n as h_n, not h"),
-        (
-            replace(STEPS["LSTM"], mix=((("o", "tanh(c)"), 1.0),)),
-            "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])",
-        ),
+        (replace(STEPS["LSTM"], mix=((("o", "tanh(c)"), 1.0),)), "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])"),
         (replace(STEPS["LSTM"], returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
         (changed("LSTM", "ig", 0, coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
-        (
-            changed("GRU", "n", 2, name="h[t-1] @ W_hh"),
-            "takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)",
-        ),
+        (changed("GRU", "n", 2, name="h[t-1] @ W_hh"), "takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)"),
         (
             changed("GRU", "zn", 0, coef=0.5),
             "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",

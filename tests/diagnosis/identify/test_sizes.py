@@ -78,10 +78,7 @@ LAYERS: dict[str, tuple[Callable[..., Any], str]] = {
         hstack,
         "takes np.hstack([h[t-1], x[t]]) @ np.hstack([W_ih, W_hh]).T in its step, whose parts do not belong together",
     ),
-    "other sequence": (
-        lambda x, h, W, V, b: layer(x, h[::-1], W, V, b),
-        "starts at hx[::-1], not at hx",
-    ),
+    "other sequence": (lambda x, h, W, V, b: layer(x, h[::-1], W, V, b), "starts at hx[::-1], not at hx"),
 }
 
 

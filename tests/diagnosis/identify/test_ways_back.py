@@ -66,10 +66,7 @@ def layer(
             "takes np.sqrt(1 - h[t]**2) for the slope of tanh, not 1 - h[t]**2",
         ),
         ({"slope": lambda _, dh: 1 - dh**2}, "takes 1 - dh[t]**2 for the slope of tanh, not 1 - h[t]**2"),
-        (
-            {"pairs": lambda h: h.swapaxes(0, 1).reshape(h.shape)},
-            f"makes the gradient by weight_hh of {PAIRED}",
-        ),
+        ({"pairs": lambda h: h.swapaxes(0, 1).reshape(h.shape)}, f"makes the gradient by weight_hh of {PAIRED}"),
         (
             {"pairs_x": lambda x: x.reshape(x.shape[1], x.shape[0], -1).swapaxes(0, 1)},
             "makes the gradient by weight_ih of da[t] and x.reshape(N, T, -1).swapaxes(0, 1)[t], not of da[t] and x[t]",
