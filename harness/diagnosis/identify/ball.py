@@ -34,9 +34,9 @@ class Ball:
     __array_ufunc__ = None  # so that ``array @ ball`` asks the ball
 
     def __init__(self, value: Any, error: Any, rounding: Rounding) -> None:
-        self.value = np.asarray(value, np.float64)
+        self.value = value = np.asarray(value, np.float64)
         error = np.asarray(error, np.float64)
-        self.error = error if error.shape == self.value.shape else np.broadcast_to(error, self.value.shape)
+        self.error = error if error.shape == value.shape else np.broadcast_to(error, value.shape)
         self.rounding = rounding
 
     @property
@@ -52,41 +52,45 @@ class Ball:
     def __getitem__(self, index: Any) -> Ball:
         return Ball(self.value[index], self.error[index], self.rounding)
 
-    def _rounded(self, value: Floats, error: Floats) -> Ball:
-        return Ball(value, error + self.rounding.each * (np.abs(value) + error) + self.rounding.eta, self.rounding)
-
-    def _other(self, other: Any) -> tuple[Floats, Floats]:
-        if isinstance(other, Ball):
-            return other.value, other.error
-        other = np.asarray(other, np.float64)
-        return other, np.zeros_like(other)
+    def _rounded(self, value: Floats, error: Any) -> Ball:
+        size = np.abs(value)
+        size += error
+        size *= self.rounding.each
+        size += error
+        size += self.rounding.eta
+        return Ball(value, size, self.rounding)
 
     def __add__(self, other: Any) -> Ball:
-        value, error = self._other(other)
-        return self._rounded(self.value + value, self.error + error)
+        if isinstance(other, Ball):
+            return self._rounded(self.value + other.value, self.error + other.error)
+        return self._rounded(self.value + other, self.error)
 
     __radd__ = __add__
 
     def __mul__(self, other: Any) -> Ball:
-        value, error = self._other(other)
-        off = np.abs(self.value) * error + np.abs(value) * self.error + self.error * error
-        return self._rounded(self.value * value, off)
+        if isinstance(other, Ball):
+            off = (np.abs(self.value) + self.error) * other.error
+            off += np.abs(other.value) * self.error
+            return self._rounded(self.value * other.value, off)
+        return self._rounded(self.value * other, np.abs(other) * self.error)
 
     __rmul__ = __mul__
 
     def __matmul__(self, other: Any) -> Ball:
-        value, error = self._other(other)
-        return self._product(self.value, self.error, value, error)
+        return self._product(self, other)
 
     def __rmatmul__(self, other: Any) -> Ball:
-        value, error = self._other(other)
-        return self._product(value, error, self.value, self.error)
+        return self._product(other, self)
 
-    def _product(self, a: Floats, a_error: Floats, b: Floats, b_error: Floats) -> Ball:
-        size = np.abs(a) @ np.abs(b)
-        off = np.abs(a) @ b_error + a_error @ np.abs(b) + a_error @ b_error
-        terms = a.shape[-1] + 2
-        return Ball(a @ b, off + 2 * terms * (self.rounding.each * (size + off) + self.rounding.eta), self.rounding)
+    def _product(self, a: Any, b: Any) -> Ball:
+        a, a_error = (a.value, a.error) if isinstance(a, Ball) else (np.asarray(a, np.float64), None)
+        b, b_error = (b.value, b.error) if isinstance(b, Ball) else (np.asarray(b, np.float64), None)
+        a_size, b_size = np.abs(a), np.abs(b)
+        size = a_size @ b_size
+        off = 0.0 if a_error is None else a_error @ b_size
+        off = off if b_error is None else off + (a_size if a_error is None else a_size + a_error) @ b_error
+        rounded = self.rounding.each * (size + off) + self.rounding.eta
+        return Ball(a @ b, off + 2 * (a.shape[-1] + 2) * rounded, self.rounding)
 
     def sum(self, axis: Any = None) -> Ball:
         """Return the sum along an axis, taken in any order."""

@@ -1,8 +1,8 @@
 """gate_identify: a layer with gates as a whole: its step, what moves from step to step, and whether that is all."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain, product
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import Identification, seen_in, transformable, with_transform
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
-from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.one_way import one_way
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
@@ -41,8 +41,9 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         if forward and alone and not _all(known, fresh, asker):
             known = find_back(asker, known)
         if forward:
+            reverse = cache(lambda: _forward(one_way(asker, 1), config.cell).first)
             for view in views_of(config, asker):
-                known, answers = seen_in(asker, view, known, partial(_elsewhere, asker))
+                known, answers = seen_in(asker, view, known, partial(_elsewhere, asker, reverse))
                 fresh += answers
         wrong = {name for a in fresh for name in departing(known, a, asker.rounding)}
         left = {name for a in generic for name in departing(known, a, asker.rounding)}
@@ -81,7 +82,7 @@ def _one_choice_away(known: Iterable[Network], generic: Sequence[Response], aske
     return (one for one in made if _all(one, generic, asker))
 
 
-def _elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Network:
+def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network, inquiry: WiringInquiry) -> Network:
     """Return the network with a step of the layers above, of the inner ones, or of a direction, that explains a view.
 
     In the reverse direction it is found as that of a single one is; elsewhere, it is one choice away.
@@ -90,19 +91,20 @@ def _elsewhere(asker: Asker, network: Network, inquiry: WiringInquiry) -> Networ
     right = STEPS[config.cell]
     layers = inquiry.view.name == "layers"
     made = [choice.made(network) for choice in choices(config, {}) if not choice.back]
+    found: Iterable[Network]
     if layers:
         found = [replace(network, above=right), *(one for one in made if one.above is not None)]
-    else:
-        alone = _forward(one_way(asker, 1), right.cell).first
-        found = [replace(network, reverse=step) for step in (right, alone)]
-        found += [one for one in made if one.reverse is not None]
+    else:  # where the reverse direction makes no step, it takes long not to find one, which is left for the end
+        near = [replace(network, reverse=right), *(one for one in made if one.reverse is not None)]
+        found = chain(near, (replace(network, reverse=step()) for step in (reverse,)))
     stack: dict[str, Any] = {"num_layers": config.num_layers, "bidirectional": config.bidirectional}
     first = asker.ask(CaseSizes(1 if asker.has_hx else 2, 1, 3, 2), hx=asker.has_hx, loss=None, **stack)
     small = [] if first is None else [first]  # which rules most out in a tenth of the time
-    for where, one in product(ABOVE if layers else ABOVE[:1], found):
-        wired: Network = replace(one, wiring=replace(one.wiring, above=where))
-        if nearly(wired, small) and inquiry.explained(wired, inquiry.forward):
-            return wired
+    for where in ABOVE if layers else ABOVE[:1]:
+        for one in found:
+            wired: Network = replace(one, wiring=replace(one.wiring, above=where))
+            if nearly(wired, small) and inquiry.explained(wired, inquiry.forward):
+                return wired
     return network
 
 

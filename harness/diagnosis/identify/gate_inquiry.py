@@ -399,12 +399,15 @@ class GateInquiry:
     def _find_sum(self, *, held: bool) -> bool:
         """Find the sums of further gates, by what is known of others; tell whether there is one."""
         known = len(self.gates)
-        for last, k in product((False, True), range(self.G)):  # to those of the last kind others may add
+        # What W_hh drives may be a gate whose rows of W_ih are other ones, which x drives.
+        order = sorted(range(self.G), key=lambda k: k in self.sights and self.sights[k].setting.by_h is not None)
+        for last, k in product((False, True), order):  # to those of the last kind others may add
             identity = k in self.sights and self.sights[k].activation.name == "identity"
             if identity != last or k in self.gates:
                 continue
             sights = self._sights_of(k, held=held)
-            gate = next((one for sight in sights if (one := self._sum(k, sight)) is not None), None)
+            gates = (self._sum(k, sight) for sight in sights)
+            gate = next((one for one in gates if one is not None and one not in self.gates.values()), None)
             if gate is not None:
                 self.gates[k] = gate
                 if held:

@@ -354,6 +354,9 @@ def seen_in(
             one = of(network, inquiry)
             found = one if inquiry.explained(one, inquiry.forward) else inquiry.forth(one)
         found = found or inquiry.forth(network)
+        if found is None and layered:
+            several = (of(start, inquiry) for start in inquiry.nearest)
+            found = next((one for one in several if inquiry.explained(one, inquiry.forward)), None)
         if found is None:
             return network, []
         before, network = network, _pruned(found, network, asker, inquiry)

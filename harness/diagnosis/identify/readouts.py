@@ -151,9 +151,21 @@ class ReadoutInquiry(ChainInquiry):
                 elif not sizes:
                     unknown.append(role)
                     del seen[role]
+                elif role != "hx" and (others := self._of_any_size(role, earlier)) is not None:
+                    seen[role] = others
             if len(unknown) > most or not seen:
                 return model, unknown
         return self._gathered(self._reached(model, seen), seen, unknown)
+
+    def _of_any_size(self, role: str, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> list[Seen] | None:
+        """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.
+
+        Where input_size is hidden_size, another term may be equal.
+        """
+        if (by := self._solved(role, asked[-1])) is None:
+            return None
+        found = [(pairs[0][1], self._solved(role, pairs, used([(pairs[0][1], by)]))) for pairs in asked]
+        return [(f, of) for f, of in found if of is not None] if all(of for _, of in found) else None
 
     def _all_solved(
         self,

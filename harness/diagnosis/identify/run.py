@@ -4,7 +4,7 @@ Everything outside of the steps moves numbers from place to place, on a tape, so
 wiring of the way back of its own moves the gradients otherwise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -297,7 +297,7 @@ class Run:
         """Return the parameters of a layer and direction on the tape, by role."""
         found: dict[str, Var] = {}
         for role, own in zip(ROLES, weight_names(*at, bias=self.config.bias), strict=False):
-            read, back = (self._leaf(self._weight_of(wiring, at, role, own)) for wiring in (self.forth, self.back))
+            read, back = (self._leaf(self._other(wiring.weights, own)) for wiring in (self.forth, self.back))
             found[role] = read if read is back else Var(read.value, ((back, lambda g: g),))
         if self.config.proj_size:
             found[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
@@ -310,12 +310,12 @@ class Run:
                 found[role] = rows(both, Gather(index), lead=1)
         return found
 
-    def _weight_of(self, wiring: Wiring, at: Place, role: str, own: str) -> str:
-        """Return the name of the parameter that a place takes for its own, or to which it gives the gradient."""
-        places = dict(wiring.weights)
-        if role not in places:
+    def _other(self, places: Iterable[tuple[str, str]], own: str) -> str:
+        """Return the name of the parameter that takes the place of another one, if that has the same shape."""
+        of = dict(places)
+        if (role := role_of(own)) not in of:
             return own
-        name = weight_names(*PLACES[places[role]](at, self.of), bias=True)[ROLES.index(role)]
+        name = weight_names(*PLACES[of[role]](place_of(own), self.of), bias=True)[ROLES.index(role)]
         return name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
 
     def advance(self, layers: int | None = None) -> Var:
@@ -497,6 +497,7 @@ class Run:
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = self._differentiated(seeds)
+        by |= {name: by[self._other(self.back.gradients_of, name)] for name in case.weights}
         found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
         for (kind, *of), how in getattr(self.network.first, "back", ()):
             if kind == "scale":

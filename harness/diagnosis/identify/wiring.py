@@ -347,6 +347,7 @@ class Wiring:
     activation_where: str = "True"
     turned: str = "d == 1"  # the layers and directions that compute with the model of the reverse direction
     lost: str = ""  # where the way back passes nothing on
+    gradients_of: tuple[tuple[str, str], ...] = ()  # roles, and the layer and direction whose gradients are returned
 
     def way(self, d: int) -> Pass:
         """Return the way of a direction."""

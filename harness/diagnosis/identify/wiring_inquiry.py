@@ -29,6 +29,7 @@ from harness.diagnosis.identify.wiring import (
     MASKS,
     MATRICES,
     PLACES,
+    PLAIN,
     READ_STEPS,
     ROWS,
     SEQUENCES,
@@ -53,6 +54,9 @@ ROLES_SHARED: Final = (
     ("weight_hh",),
     ("bias_ih",),
     ("bias_hh",),
+)
+OTHER_PLACES: Final = tuple(
+    tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != PLAIN.h_n_place
 )
 DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
@@ -133,8 +137,7 @@ def _row_moves() -> Iterator[Move]:
     yield from (move for slot in ("hx_layout", "h_n_layout") for move in one(slot, ("always the other",)))
     yield from one("cx_row", ROWS)
     yield from (((("hx_row",), row), (("h_n_row",), row)) for row in ROWS)
-    for roles, place in product(ROLES_SHARED, PLACES):
-        yield ((("weights",), tuple((role, place) for role in roles)),)
+    yield from one("weights", (PLAIN.weights, *OTHER_PLACES))
     yield from one("above", WHERE)
     yield from one("turned", WHERE)
     for where, kind in product(WHERE, ACTIVATIONS):
@@ -176,6 +179,7 @@ def _length_moves() -> Iterator[Move]:
 def _lost_moves() -> Iterator[Move]:
     yield from one("lost", LOST)
     yield from one("h_n_where", WHERE)
+    yield from one("gradients_of", OTHER_PLACES)
 
 
 MOVES: Final = {
@@ -278,6 +282,7 @@ class WiringInquiry:
 
     def __init__(self, asker: Asker, view: View) -> None:
         self._asker, self.view = asker, view
+        self.nearest: list[Network] = []  # with the choice by which most numbers of the way forward are right
         self.forward = answers_of(asker, view.probes)
         self._wider = answers_of(asker, view.wider)
         self.backward: list[Response] = [a for loss in asker.losses for a in answers_of(asker, view.probes, loss=loss)]
@@ -338,6 +343,7 @@ class WiringInquiry:
             best = [changed for number, changed in found if number == found[0][0]]
             if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:
                 return whole
+            self.nearest = self.nearest or [changed[0] for changed in (best if not back else ())]
             scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * BEAM]]
             highest = max((score for score, _ in scores), default=0)
             beam = [one for score, one in scores if score == highest][:BEAM]
@@ -382,7 +388,7 @@ def _effect(slot: Slot, choice: Any, sizes: Iterable[Sizes]) -> Any:
     def values(of: Any) -> tuple[Any, ...]:
         return tuple(of(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 
-    if slot == ("weights",):
+    if slot in (("weights",), ("gradients_of",)):
         return slot, tuple((role, values(PLACES[place])) for role, place in choice)
     return slot, values(_OF_PLACES[slot[-1]][choice]) if slot[-1] in _OF_PLACES else choice
 

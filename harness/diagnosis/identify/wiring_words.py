@@ -409,10 +409,14 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
     }.get((name, str(choice)))
     if name == "lost":
         return _of_stack(name, choice)
-    if name == "weights":
-        roles, place = of_roles([role for role, _ in choice]), choice[0][1]
+    if name in ("weights", "gradients_of"):
+        roles, place = [role for role, _ in choice], choice[0][1]
         whose = _PLACES.get(place, f"layer and direction {place}")
-        return f"gives the gradients by {roles} to {whose}, not each to its own", "", ""
+        if name == "weights":
+            return f"gives the gradients by {of_roles(roles)} to {whose}, not each to its own", "", ""
+        yours, right = (", ".join(f"d{role}[{of}]" for role in roles) for of in (place, "l, d"))
+        said = f"returns the gradients by {of_roles(roles)} of {whose}, not those of each layer and direction"
+        return said, yours, right
     if name in ("hx_row", "cx_row"):
         of, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])
         started = "" if read == _choice(PLAIN, slots[0]) else ", from which it starts"
