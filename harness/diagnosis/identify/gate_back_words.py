@@ -10,7 +10,6 @@ from harness.diagnosis.identify.activations import in_product
 from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
 from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel, Part
-from harness.diagnosis.identify.recurrence import when_words
 from harness.diagnosis.identify.wiring_words import listed
 
 BEFORE: Final = {
@@ -66,7 +65,7 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
         said = f"clips the gradient{'s' * (len(names) > 1)} by {listed([f'{name}[t]' for name in names])} to ±{most}"
         return f"{said} at each step", f"d{names[0]} = np.clip(d{names[0]}, -{most}, {most})", ""
     if kind == "counted":
-        return f"counts the gradient by {of[0]} {when_words(choice)}", "", ""
+        return f"counts the gradient by {of[0]} {choice.words}", "", ""
     gates = dict(model.gates)
     if kind == "slope":
         tanh = of[0] == "t" or gates[of[0]].activation.name == "tanh"

@@ -27,7 +27,7 @@ from harness.diagnosis.identify.model import (
     When,
     in_order,
 )
-from harness.diagnosis.identify.recurrence import lines, slope_of, term, when_words
+from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
@@ -216,7 +216,7 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         said = f"applies {phi} to {number(model.inside)} * s, not to s"
         yield Difference("h", said, _set("inside"))
     for kind, when in model.otherwise:
-        said = f"applies {_function(kind)}, not {nonlinearity}, {when_words(when)}"
+        said = f"applies {_function(kind)}, not {nonlinearity}, {when.words}"
         yield Difference("h", said, _set("otherwise"))
     moved = _behind(model)
     rest = replace(model, added=tuple(one for one in model.added if one[0] not in moved))
@@ -246,7 +246,7 @@ def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         said += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
         yield Difference("h_n", said, _set("written"))
     if model.shown != When():
-        yield Difference("h_n", f"writes its output {when_words(model.shown)}: elsewhere it is 0", _set("shown"))
+        yield Difference("h_n", f"writes its output {model.shown.words}: elsewhere it is 0", _set("shown"))
     if model.final != LayerModel().final and model.visited == When():
         said = f"returns {model.final} as h_n, not the state after the last step"
         yield Difference("h_n", said, _set("final"))
@@ -368,7 +368,7 @@ def _step_sentence(terms: Sum, right: str) -> str:
     if len(terms) == 1 and terms[0] == (right, Coef(when=terms[0][1].when)):
         if terms[0][1].when.kind == "but block" and right == "h[t-1] @ W_hh.T":
             return f"starts anew from zeros every {terms[0][1].when.k} steps"
-        return f"adds {right} {when_words(terms[0][1].when)}"
+        return f"adds {right} {terms[0][1].when.words}"
     for end, whose in OF_ANOTHER.items():
         if [(name.replace(end, ""), coef) for name, coef in terms] == [(right, ONE)] and end in terms[0][0]:
             operand = next(one for one in ("W_ih", "W_hh", "b_ih", "b_hh") if one in right)
@@ -405,7 +405,7 @@ def _passes(model: LayerModel) -> Iterator[Difference]:
             "but every": f"cuts the way back every {model.passes.k} steps",
             "but every from the end": f"cuts the way back every {model.passes.k} steps, counted from the end",
             "but last but": f"cuts the way back once, before the last {model.passes.k} steps",
-        }.get(model.passes.kind, f"passes a gradient to the step before {when_words(model.passes)}")
+        }.get(model.passes.kind, f"passes a gradient to the step before {model.passes.words}")
         yield Difference("next", re.sub(r"last 1 steps", "last step", said), _set("passes"))
 
 
@@ -431,7 +431,7 @@ def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iter
 def _way_in(model: LayerModel) -> Iterator[Difference]:
     right = LayerModel()
     if model.counted != right.counted:
-        said = f"counts the gradient of the output {when_words(model.counted)}"
+        said = f"counts the gradient of the output {model.counted.words}"
         said = "ignores the gradient of the output" if model.counted.kind == "never" else said
         yield Difference("counted", said, _set("counted"))
     last = Coef(when=When("last", 1))
@@ -447,7 +447,7 @@ def _own_sentence(model: LayerModel) -> str:
     coefs = [coef for _, coef in model.own]
     others = [coef for coef in coefs if coef.value != 1 and not coef.scale]
     if len(coefs) > 1 and len(others) == len(coefs) - 1:  # elsewhere it counts once
-        factors = (f"by {number(coef.value)} {when_words(coef.when)}" for coef in others)
+        factors = (f"by {number(coef.value)} {coef.when.words}" for coef in others)
         return f"multiplies the gradient of the output {', '.join(factors)}"
     return f"takes {written(tuple(('g[t]', coef) for coef in coefs))} for the output's gradient"
 
@@ -475,7 +475,7 @@ def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         said = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
         yield Difference("slope", said, _set("slope"))
     if model.sloped != right.sloped:
-        said = f"takes the slope of {nonlinearity} {when_words(model.sloped)}: elsewhere it is 1"
+        said = f"takes the slope of {nonlinearity} {model.sloped.words}: elsewhere it is 1"
         yield Difference("slope", said, _set("sloped"))
     if model.at_kink:
         said = f"takes {number(model.at_kink)} for the slope of relu where the sum is 0, not 0"
@@ -492,7 +492,7 @@ def _entry_sentence(model: LayerModel) -> str:
         return "takes the gradient of h_n in place of the output's at the last step, and does not add them"
     if coef.when == When("last", 1):
         return f"multiplies the gradient of h_n by {number(coef.value)}"
-    return f"adds the gradient of h_n {when_words(coef.when) or 'at every step'}, not at the last step"
+    return f"adds the gradient of h_n {coef.when.words or 'at every step'}, not at the last step"
 
 
 def _visited_sentence(when: When) -> str:
@@ -506,7 +506,7 @@ def _reached_sentence(when: When) -> str:
         "from": f"leaves the first {when.k} steps out of the way back",
         "last": f"goes back over the last {when.k} steps only",
         "first": f"goes back over the first {when.k} steps only",
-    }.get(when.kind, f"goes back {when_words(when)}")
+    }.get(when.kind, f"goes back {when.words}")
     return re.sub(r"the (last|first) 1 steps", r"the \1 step", said)
 
 
@@ -535,7 +535,7 @@ def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
 
 def _factor_sentence(whose: str, coef: Coef) -> str:
     if coef.when != When():
-        return f"counts the gradient by {whose} {when_words(coef.when)}"
+        return f"counts the gradient by {whose} {coef.when.words}"
     if coef == Coef(scale="N"):
         return f"divides the gradient by {whose} by N: it is a mean over the batch, not a sum"
     by = term(coef.scale, Coef(coef.value)) if coef.scale else number(coef.value)
@@ -595,6 +595,6 @@ def written(terms: Sum) -> str:
     """Return a sum, with the steps of each term in words where it does not stand at all of them."""
     parts = []
     for name, coef in terms:
-        words = when_words(coef.when)
+        words = coef.when.words
         parts.append(term(name, coef) + (f" [{words}]" if words else ""))
     return " + ".join(parts).replace("+ -", "- ") or "0"

@@ -25,27 +25,64 @@ class When(NamedTuple):
 
     def at(self, t: int, T: int) -> bool:
         """Tell whether it stands at step t of T."""
-        return PATTERNS[self.kind](t, T, self.k)
+        return PATTERNS[self.kind].at(t, T, self.k)
+
+    @property
+    def line(self) -> str:
+        """The steps as a condition of t and T."""
+        return PATTERNS[self.kind].line.format(k=self.k)
+
+    @property
+    def words(self) -> str:
+        """The steps in words."""
+        ending = "th" if 10 <= self.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(self.k % 10, "th")
+        said = PATTERNS[self.kind].words.format(k=self.k, nth=f"{self.k}{ending}")
+        return _PLAINER.get(said, said)
 
 
-PATTERNS: Final[dict[str, Callable[[int, int, int], bool]]] = {
-    "all": lambda t, T, k: True,
-    "never": lambda t, T, k: False,
-    "first": lambda t, T, k: t < k,
-    "from": lambda t, T, k: t >= k,
-    "last": lambda t, T, k: t >= T - k,
-    "but last": lambda t, T, k: t < T - k,
-    "last but": lambda t, T, k: t == T - 1 - k,
-    "only": lambda t, T, k: t == k,
-    "every": lambda t, T, k: (t + 1) % k == 0,
-    "but every": lambda t, T, k: (t + 1) % k != 0,
-    "block": lambda t, T, k: t % k == 0 and t > 0,
-    "but block": lambda t, T, k: t % k != 0 or t == 0,
-    "but every from the end": lambda t, T, k: (T - 1 - t) % k != 0,
-    "full blocks": lambda t, T, k: t < T - T % k,
-    "rest of blocks": lambda t, T, k: t >= T - T % k,
-    "but last but": lambda t, T, k: t != T - 1 - k,
-    "after the first of the last": lambda t, T, k: t > max(0, T - k),
+class Pattern(NamedTuple):
+    """Some of the steps, given ``k``: whether step t of T is one, that as a line of NumPy, and which ones in words."""
+
+    at: Callable[[int, int, int], bool]
+    line: str
+    words: str
+
+
+PATTERNS: Final = {
+    "all": Pattern(lambda t, T, k: True, "True", ""),
+    "never": Pattern(lambda t, T, k: False, "False", "never"),
+    "first": Pattern(lambda t, T, k: t < k, "t < {k}", "at the first {k} steps only"),
+    "from": Pattern(lambda t, T, k: t >= k, "t >= {k}", "from step {k} on"),
+    "last": Pattern(lambda t, T, k: t >= T - k, "t >= T - {k}", "at the last {k} steps only"),
+    "but last": Pattern(lambda t, T, k: t < T - k, "t < T - {k}", "at all steps but the last {k}"),
+    "last but": Pattern(lambda t, T, k: t == T - 1 - k, "t == T - 1 - {k}", "at step T-1-{k} only"),
+    "only": Pattern(lambda t, T, k: t == k, "t == {k}", "at step {k} only"),
+    "every": Pattern(lambda t, T, k: (t + 1) % k == 0, "(t + 1) % {k} == 0", "at every {nth} step only"),
+    "but every": Pattern(lambda t, T, k: (t + 1) % k != 0, "(t + 1) % {k} != 0", "at all steps but every {nth}"),
+    "block": Pattern(
+        lambda t, T, k: t % k == 0 and t > 0, "t % {k} == 0 and t > 0", "at every {nth} step after the first only"
+    ),
+    "but block": Pattern(
+        lambda t, T, k: t % k != 0 or t == 0, "t % {k} != 0 or t == 0", "at all steps but every {nth} after the first"
+    ),
+    "but every from the end": Pattern(
+        lambda t, T, k: (T - 1 - t) % k != 0, "(T - 1 - t) % {k} != 0", "at all steps but every {nth} from the end"
+    ),
+    "full blocks": Pattern(lambda t, T, k: t < T - T % k, "t < T - T % {k}", "at the steps of full blocks of {k} only"),
+    "rest of blocks": Pattern(
+        lambda t, T, k: t >= T - T % k, "t >= T - T % {k}", "at the steps after the last full block of {k} only"
+    ),
+    "but last but": Pattern(lambda t, T, k: t != T - 1 - k, "t != T - 1 - {k}", "at all steps but T-1-{k}"),
+    "after the first of the last": Pattern(
+        lambda t, T, k: t > max(0, T - k), "t > max(0, T - {k})", "at the last {k} steps but the first of them"
+    ),
+}
+_PLAINER: Final = {
+    "from step 1 on": "at all steps but the first",
+    "at step 0 only": "at the first step only",
+    "at the first 1 steps only": "at the first step only",
+    "at the last 1 steps only": "at the last step only",
+    "at all steps but the last 1": "at all steps but the last",
 }
 
 

@@ -7,30 +7,10 @@ from typing import Final
 from harness.diagnosis.identify.activations import Activation, in_product, number, times
 from harness.diagnosis.identify.gate_words import lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel
-from harness.diagnosis.identify.model import DERIVATIVE, ONE, Coef, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.model import DERIVATIVE, Coef, LayerModel, Limit, Network, Sum, When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_words import differences
-
-# Steps as conditions of t and T.
-CONDITIONS: Final[dict[str, str]] = {
-    "never": "False",
-    "first": "t < {k}",
-    "from": "t >= {k}",
-    "last": "t >= T - {k}",
-    "but last": "t < T - {k}",
-    "last but": "t == T - 1 - {k}",
-    "only": "t == {k}",
-    "every": "(t + 1) % {k} == 0",
-    "but every": "(t + 1) % {k} != 0",
-    "block": "t % {k} == 0 and t > 0",
-    "but block": "t % {k} != 0 or t == 0",
-    "but every from the end": "(T - 1 - t) % {k} != 0",
-    "full blocks": "t < T - T % {k}",
-    "rest of blocks": "t >= T - T % {k}",
-    "but last but": "t != T - 1 - {k}",
-    "after the first of the last": "t > max(0, T - {k})",
-}
 
 NAMES: Final = {
     "weight_ih": "dW_ih",
@@ -41,46 +21,6 @@ NAMES: Final = {
     "hx": "dhx",
 }
 UNKNOWN: Final = "...  # not known"
-
-
-def condition(when: When) -> str:
-    """Return a pattern of steps as an expression of t and T."""
-    return CONDITIONS[when.kind].format(k=when.k)
-
-
-_STEPS: Final[dict[str, str]] = {
-    "all": "",
-    "never": "never",
-    "first": "at the first {k} steps only",
-    "from": "from step {k} on",
-    "last": "at the last {k} steps only",
-    "but last": "at all steps but the last {k}",
-    "last but": "at step T-1-{k} only",
-    "only": "at step {k} only",
-    "every": "at every {nth} step only",
-    "but every": "at all steps but every {nth}",
-    "block": "at every {nth} step after the first only",
-    "but block": "at all steps but every {nth} after the first",
-    "but every from the end": "at all steps but every {nth} from the end",
-    "full blocks": "at the steps of full blocks of {k} only",
-    "rest of blocks": "at the steps after the last full block of {k} only",
-    "but last but": "at all steps but T-1-{k}",
-    "after the first of the last": "at the last {k} steps but the first of them",
-}
-_BETTER: Final = {
-    "from step 1 on": "at all steps but the first",
-    "at step 0 only": "at the first step only",
-    "at the first 1 steps only": "at the first step only",
-    "at the last 1 steps only": "at the last step only",
-    "at all steps but the last 1": "at all steps but the last",
-}
-
-
-def when_words(when: When) -> str:
-    """Return the steps in words."""
-    ending = "th" if 10 <= when.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(when.k % 10, "th")
-    said = _STEPS[when.kind].format(k=when.k, nth=f"{when.k}{ending}")
-    return _BETTER.get(said, said)
 
 
 def term(name: str, coef: Coef) -> str:
@@ -95,7 +35,7 @@ def term(name: str, coef: Coef) -> str:
 def sum_of(terms: Sum) -> str:
     """Return a sum; a term that does not stand at every step has its condition."""
     parts = [
-        term(name, coef) if coef.when == When() else f"({term(name, coef)} if {condition(coef.when)} else 0)"
+        term(name, coef) if coef.when == When() else f"({term(name, coef)} if {coef.when.line} else 0)"
         for name, coef in terms
     ]
     return " + ".join(parts).replace("+ -", "- ") or "0"
@@ -127,7 +67,7 @@ def _output(model: LayerModel, nonlinearity: str) -> str:
     activation = model.activation or Activation(nonlinearity)
     of_step = activation.line("h[t]") if model.written == "phi(h[t])" else model.written
     if model.shown != When():
-        return f"[{of_step} if {condition(model.shown)} else 0 * hx for t in range(T)]"
+        return f"[{of_step} if {model.shown.line} else 0 * hx for t in range(T)]"
     return "h[0:T]" if of_step == "h[t]" else f"[{of_step} for t in range(T)]"
 
 
@@ -136,7 +76,7 @@ def _state(model: LayerModel, nonlinearity: str) -> str:
         "s[t]" if model.inside == 1 else f"({number(model.inside)} * s[t])"
     )
     for kind, when in model.otherwise:
-        phi = f"({kind.line('s[t]')} if {condition(when)} else {phi})"
+        phi = f"({kind.line('s[t]')} if {when.line} else {phi})"
     return times(model.activated, phi) + "".join(f" + {term(name, coef)}" for name, coef in model.added)
 
 
@@ -145,13 +85,13 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     slope = slope_of(model, nonlinearity)
     slope += f" + {number(model.at_kink)} * (s[t] == 0)" if model.at_kink else ""
     found["slope"] = f"    slope[t] = {slope}"
-    found["slope"] += f" if {condition(model.sloped)} else 1 + 0 * h[t]" if model.sloped != When() else ""
+    found["slope"] += f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != When() else ""
     if model.counted != When():
-        found = {"counted": f"for t in range(T): g[t] = g[t] * ({condition(model.counted)})"} | found
+        found = {"counted": f"for t in range(T): g[t] = g[t] * ({model.counted.line})"} | found
     links = [term(link.term, link.coef) for link in model.links]
     links += ["passed[t]"] if any(how == "passed" for how, _ in model.entry) else []
     passed = " + ".join(links) or "0"
-    passing = "" if model.passes == When() or not model.links else f" if {condition(model.passes)} else 0"
+    passing = "" if model.passes == When() or not model.links else f" if {model.passes.line} else 0"
     horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
     found["next"] = f"    dh_next = {passed}{passing}{horizon}"
     sloped, behind = model.own[0][0], bool(model.links) and not model.links[0].sloped
@@ -209,7 +149,7 @@ def entry_line(model: LayerModel) -> str:
     name, sign = ("passed", "+=") if how == "passed" else ("g", "+=" if how == "g" else "=")
     if coef.when == When("last", 1):
         return f"{name}[T-1] {sign} {term('h_n_grad', coef._replace(when=When()))}"
-    where = "" if coef.when == When() else f" if {condition(coef.when)} else 0"
+    where = "" if coef.when == When() else f" if {coef.when.line} else 0"
     return f"for t in range(T): {name}[t] += {term('h_n_grad', coef)}{where}"
 
 
@@ -222,7 +162,7 @@ def loop_line(when: When) -> str:
         "last": f"range(max(0, T - {when.k}), T)",
         "first": f"range(min({when.k}, T))",
     }
-    of = ranges.get(when.kind) or f"[t for t in range(T) if {condition(when)}]"
+    of = ranges.get(when.kind) or f"[t for t in range(T) if {when.line}]"
     return f"for t in reversed({of}):"
 
 
@@ -244,7 +184,7 @@ def readout_line(model: LayerModel, role: str) -> str:
         terms = tuple((name.replace("[0]", "[first]"), coef) for name, coef in terms)
     passed = model.passes != When() and any(name.endswith(", if passed") for name, _ in terms)
     terms = tuple((name.removesuffix(", if passed"), coef) for name, coef in terms)
-    before = re.sub(r"\bt\b", "-1", condition(model.passes)).replace("(T - 1 - -1)", "T") if passed else ""
+    before = re.sub(r"\bt\b", "-1", model.passes.line).replace("(T - 1 - -1)", "T") if passed else ""
     only = f" if {before} else 0" if passed else ""
     return f"{NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}{only}"
 
@@ -336,6 +276,3 @@ def recurrence(
     at = keys.index("h_n") + 1  # what is done to what is returned
     pairs = [(own.get(key, ""), right.get(key, "")) for key in keys]
     return [*wired, *pairs[:at], *outer, *pairs[at:]]
-
-
-__all__ = ["ONE", "condition", "lines", "number", "recurrence", "sum_of", "term"]
