@@ -202,13 +202,16 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
     given = {"hx": states[0], "cx": states[-1], "zero": 0 * states[0]}
     held = {name: given[start] for name, start in zip(letters, model.starts, strict=True)}
     held |= {name: v.detach() for name, v in held.items() if ("start", name) in back}
-    output, finals, reached = [], list(held.values()), back.get(("steps",), When())
+    begun = list(held.values())
+    output, finals, reached = [], begun, back.get(("steps",), When())
     for t in range(T):
         cut = {name for name in letters if t and (("carry", name) in back or not model.passes.at(t - 1, T))}
         held |= {name: held[name].detach() for name in cut}
         uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, T)}
         here = {role: [v.detach() for v in of] if role in uncounted else of for role, of in blocks.items()}
-        step = Program(model, x[t], held, here)
+        of = model.at_step(t, T)
+        known = {**held, "hx": begun[0], "cx": begun[-1], "zero": 0 * begun[0]}
+        step = Program(of, x[t], {n: known[read] for n, read in zip(letters, of.reads, strict=False)}, here)
         out, *finals = map(step.of, model.returned)
         new = [step.of(name) for name in model.carried]
         if not reached.at(t, T):
@@ -448,7 +451,23 @@ def drawn(seed: str, cell: str) -> tuple[GatedModel, list[str]]:
     model = STEPS[cell]
     for name in sorted(names, key=lambda one: one in ("back", "rows")):
         model = slots[name](random, model)
+    if Random(f"{seed}/steps").random() < 0.15:  # some steps have another mistake
+        names += ["steps"]
+        model = _at_some_steps(random, model)
     return model, names
+
+
+STEP_SLOTS = ("function", "inside", "term", "coefficient", "constant", "bias", "reset", "mix", "memory")
+PATTERNS_DRAWN = (When("first", 1), When("only", 0), *(When(kind, k) for kind in ("block", "from") for k in (2, 3, 5)))
+
+
+def _at_some_steps(random: Random, m: GatedModel) -> GatedModel:
+    slots = SLOTS["both"] | SLOTS[m.cell]
+    there = slots[random.choice([name for name in STEP_SLOTS if name in slots])](random, m)
+    if random.random() < 0.4:
+        states = len(m.starts)
+        there = replace(m, reads=random.choice([("hx", "c"), ("zero", "c"), ("h", "cx"), ("h", "zero")][: 2 * states]))
+    return replace(m, there=there, when=random.choice(PATTERNS_DRAWN))
 
 
 def identified(model: GatedModel) -> Identification:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import chain, product
+from itertools import chain, islice, product
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
@@ -14,8 +14,9 @@ from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import Identification, seen_in, transformable, with_transform
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
-from harness.diagnosis.identify.model import LayerModel, Network
+from harness.diagnosis.identify.model import LayerModel, Network, When
 from harness.diagnosis.identify.one_way import one_way
+from harness.diagnosis.identify.patterns import patterns
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.bound import np
@@ -71,8 +72,35 @@ def _forward(asker: Asker, cell: str) -> Network:
     known = right if model is None else Network(model, derived=True)
     if coarse or _all(known, generic, asker):
         return known
-    near = _one_choice_away((known, right)[: 1 + (model is not None)], generic, asker)
+    starts = (known, right)[: 1 + (model is not None)]
+    near = chain(*(_at_some_steps(asker, one, generic) for one in starts), _one_choice_away(starts, generic, asker))
     return next(chain(near, _without_one_array(asker, cell, generic)), known)
+
+
+def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) -> Iterator[Network]:
+    """Yield networks that give some answers, and whose step differs in one choice at the steps of a pattern."""
+    model: Any = known.first
+    config = generic[0].case.config
+    for T in range(1, asker.long[-1] + 1):
+        seen = [a for seed in range(2) if (a := asker.ask(CaseSizes(T, 2, 3, 4), seed, loss=None)) is not None]
+        if not _all(known, seen, asker):
+            break
+    else:
+        return
+    alike: dict[tuple[bool, ...], list[When]] = {}
+    for when in islice(patterns(asker.long[-1]), 1, None):  # but all of them
+        if not any(when.at(t, shorter) for shorter in range(1, T) for t in range(shorter)):
+            alike.setdefault(tuple(when.at(t, T) for t in range(T)), []).append(when)
+    others = product(*((s, f"{s}x", "zero") for s in "hc"[: len(model.starts)]))
+    every = [replace(model, reads=names) for names in islice(others, 1, None)]
+    every += [choice.made(known).first for choice in choices(config, {}) if not choice.back]
+    moves = ("starts", "carried", "returned")
+    there = [one for one in every if one != model and all(getattr(one, n) == getattr(model, n) for n in moves)]
+    for hits, whens in alike.items():
+        for one in there if any(hits) else ():
+            several = [replace(known, first=replace(model, there=one, when=when)) for when in whens]
+            if nearly(several[0], seen) and _all(several[0], seen, asker):
+                yield from (network for network in several if _all(network, generic, asker))
 
 
 def _one_choice_away(known: Iterable[Network], generic: Sequence[Response], asker: Asker) -> Iterator[Network]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
-from harness.diagnosis.identify.model import LayerModel
+from harness.diagnosis.identify.model import NEVER, LayerModel
 from harness.diagnosis.identify.wiring_words import listed
 from harness.space.parts import ORDERS
 
@@ -34,12 +34,33 @@ class Difference(NamedTuple):
 
 def lines(model: GatedModel) -> dict[str, str]:
     """Return the lines of one layer and direction by what they compute; a state is the new one once it is written."""
+    own = _lines(model)
+    if model.there is None:
+        return own
+    there = _lines(model.there)
+    return {
+        key: line
+        if (line := own.get(key, there.get(key, ""))) == there.get(key) and key != "reads"
+        else _either(own.get(key, ""), there[key], model.when.line)
+        for key in dict.fromkeys([*there, *own])
+    }
+
+
+def _either(own: str, there: str, condition: str) -> str:
+    """Return a line that computes what another one does where a condition holds; without a line, all stays."""
+    name, _, value = there.partition(" = ")
+    return f"{name} = {value} if {condition} else {own.partition(' = ')[2] or name.strip()}"
+
+
+def _lines(model: GatedModel) -> dict[str, str]:
     gates = dict(model.gates)
     late = [name for name, gate in gates.items() if any("c'" in p.operand for p in gate.parts)]
     names = final_names(model)
     found = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
     found |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
     found["steps"] = "for t in range(T):"
+    if read := [(s, _begun(model, name)) for s, name in zip(letters_of(model), model.reads, strict=False) if s != name]:
+        found["reads"] = f"    {', '.join(s for s, _ in read)} = {', '.join(name for _, name in read)}"
     old = [name for name in letters_of(model) if _is_overwritten(model, name)]
     if old:
         found["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
@@ -115,6 +136,12 @@ def _is_overwritten(model: GatedModel, name: str) -> bool:
 
 def _start(name: str) -> str:
     return {"zero": "0 * hx"}.get(name, f"{name}[T-1]" if name in LAST_STATES else name)
+
+
+def _begun(model: GatedModel, name: str) -> str:
+    """Return what is read in the place of the state before a step."""
+    starts = dict(zip(("hx", "cx"), map(_start, model.starts), strict=False))
+    return starts.get(name, {"zero": "0 * h"}.get(name, name))
 
 
 def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
@@ -207,6 +234,25 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
 
 def differences(model: GatedModel) -> Iterator[Difference]:
     """Yield the differences of a step from torch's, in the order in which numbers flow."""
+    known = list[str]()
+    for one in _differences(model):
+        known.append(one.sentence)
+        yield one._replace(mend=partial(_mended, mend=one.mend))
+    for one in () if model.there is None else _differences(model.there):
+        if one.sentence not in known:
+            yield Difference(one.line, f"{one.sentence}, {model.when.words}", _alike)
+
+
+def _alike(model: GatedModel) -> GatedModel:
+    return replace(model, there=None, when=NEVER)
+
+
+def _mended(model: GatedModel, mend: Callable[[Any], Any]) -> Any:
+    there = None if model.there is None else mend(model.there)
+    return replace(mend(model), there=there)
+
+
+def _differences(model: GatedModel) -> Iterator[Difference]:
     right = STEPS[model.cell]
     if model.arranged:
         yield Difference(
@@ -215,6 +261,10 @@ def differences(model: GatedModel) -> Iterator[Difference]:
             lambda m: replace(m, arranged=()),
         )
     yield from _starts(model, right)
+    read = [(s, name) for s, name in zip(letters_of(model), model.reads, strict=False) if s != name]
+    if read:
+        said = listed([f"{s} anew at {'zeros' if name == 'zero' else _begun(model, name)}" for s, name in read])
+        yield Difference("reads", f"starts {said}", lambda m: replace(m, reads=right.reads))
     rows = [*_rows(model, right)]
     yield from rows
     mended = model

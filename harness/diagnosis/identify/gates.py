@@ -5,7 +5,7 @@ is a sum of products of gates and states. So GRU and LSTM are rows of a table, a
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add, mul
 from typing import Any, Final, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
-from harness.diagnosis.identify.model import RIGHT, LayerModel, Network, When
+from harness.diagnosis.identify.model import NEVER, RIGHT, LayerModel, Network, When
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import SLOPES, STEP, WRITTEN, Flow, clipped
 from harness.oracle.bound import np
@@ -83,11 +83,18 @@ class GatedModel(LayerModel):
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
     arranged: tuple[str, ...] = ()  # the parameters whose rows are read unit by unit, with all gates of each
     back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
+    reads: tuple[str, ...] = ("h", "c")  # what a step reads as its states: those before it, of the start, or "zero"
+    there: "GatedModel | None" = None  # what some steps are made by instead
+    when: When = NEVER  # those steps
 
     @property
     def kept(self) -> str:
         """The state that gates keep from step to step."""
         return "c" if self.memory else "h"
+
+    def at_step(self, t: int, T: int) -> "GatedModel":
+        """Return the model by which a step is made."""
+        return self if self.there is None or not self.when.at(t, T) else replace(self.there, back=self.back)
 
 
 def own_parts(block: int, reset: str = "") -> tuple[Part, ...]:
@@ -278,16 +285,22 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     back = dict(model.back)
     reached: When = back.get(("steps",), When())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
+    begun = {f"{letter}x": v for letter, v in states.items()}
     found, ends = [], list[Any]()
     for t in range(f.T):
+        here = model.at_step(t, f.T)
         if t and not f.passes(t - 1):
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
         uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, f.T)}
-        step, before = Step(model, _detached(blocks, uncounted), f.x[t], states), states
+        read = {
+            s: v * 0.0 if (name := here.reads["hc".index(s)]) == "zero" else {**states, **begun}[name]
+            for s, v in states.items()
+        }
+        step, before = Step(here, _detached(blocks, uncounted), f.x[t], read), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
-            for of in (model.returned[:1], model.carried, model.returned[1:])
+            for of in (here.returned[:1], here.carried, here.returned[1:])
         )
         if not reached.at(t, f.T):  # what reaches its states goes on to those before
             output, ends = (

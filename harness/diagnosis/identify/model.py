@@ -40,6 +40,9 @@ class When(NamedTuple):
         return _PLAINER.get(said, said)
 
 
+NEVER: Final = When("never")
+
+
 class Pattern(NamedTuple):
     """Some of the steps, given ``k``: whether step t of T is one, that as a line of NumPy, and which ones in words."""
 

@@ -57,9 +57,36 @@ def late(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), (h[None], c[None])
 
 
+def in_chunks(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
+    """Compute an LSTM that starts c anew in each chunk of three steps."""
+    h, c, output = h0[0], c0[0], []
+    for t, x_t in enumerate(x):
+        c = c if t % 3 else c0[0]
+        s = x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"] + h @ weights["weight_hh_l0"].T
+        i, f, g, o = np.split(s + weights["bias_hh_l0"], 4, 1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        output.append(h)
+    return np.stack(output), (h[None], c[None])
+
+
+def later(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU that adds b_hz at all steps but the first."""
+    h, output = h0[0], []
+    for t, x_t in enumerate(x):
+        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
+        r, z = sigmoid(i[0] + h @ U[0].T + b[0]), sigmoid(i[1] + h @ U[1].T + (b[1] if t else 0))
+        h = (1 - z) * np.tanh(i[2] + r * (h @ U[2].T + b[2])) + z * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
 @pytest.mark.parametrize(
     ("function", "cell", "sentence"),
     [
+        (in_chunks, "LSTM", "starts c anew at cx, at every 3rd step after the first only"),
+        (later, "GRU", "leaves b_hz out of the sum of z, at the first step only"),
         (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
         (
             twice,
