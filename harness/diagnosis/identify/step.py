@@ -323,10 +323,11 @@ class StepInquiry(Inquiry):
         shown = fitting_pattern([(T, t, bool(alike)) for T, t, alike in found])
         if shown is None or not any(len(alike) == 1 for T, _, alike in found if T > 1):  # all states may be the same
             return
+        ways: dict[tuple[int, ...], str] = {}  # by the steps, of which several may be the same in short sequences
         for written, of in WRITTEN.items():
-            fits = all(of(t, T) in alike for T, t, alike in found if alike)
-            if fits and (written, shown) != ("h[t]", When()) and written not in ("s[t]", "phi(h[t])"):
-                yield written, shown
+            if written not in ("s[t]", "phi(h[t])") and all(of(t, T) in alike for T, t, alike in found if alike):
+                ways.setdefault(tuple(of(t, T) for T, t, alike in found if alike), written)
+        yield from ((written, shown) for written in ways.values() if (written, shown) != ("h[t]", When()))
 
     @property
     def _nonlinearity(self) -> Activation:
@@ -484,8 +485,9 @@ class StepInquiry(Inquiry):
         own = [name for name, _ in LayerModel().step]
         likely = own, [*own, *OVER_TIME]
         steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
-        for t in reversed(steps):
-            others = [one for one in OTHERWISE if one != kind and t in (0, flows[0].T - 1)]
+        ends = (0, flows[0].T - 1)
+        for t in sorted(reversed(steps), key=lambda t: t in ends):  # those that rule most out first
+            others = [one for one in OTHERWISE if one != kind and t in ends]
             for one in (kind, *others):
                 system = self._system(flows, form._replace(kind=one), terms, t)
                 by = None if system is None else solve(*system, self.noise, *likely)
