@@ -30,7 +30,7 @@ from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
 from harness.diagnosis.identify.gate_words import lines  # noqa: E402
-from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, STEPS, Gate, GatedModel, Part  # noqa: E402
+from harness.diagnosis.identify.gates import CUT, INPUTS, OWN, SIGMOID, STEPS, Gate, GatedModel, Part  # noqa: E402
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network, When  # noqa: E402
 from harness.diagnosis.identify.run import SCALE  # noqa: E402
@@ -211,7 +211,12 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
         here = {role: [v.detach() for v in of] if role in uncounted else of for role, of in blocks.items()}
         of = model.at_step(t, T)
         known = {**held, "hx": begun[0], "cx": begun[-1], "zero": 0 * begun[0]}
-        step = Program(of, x[t], {n: known[read] for n, read in zip(letters, of.reads, strict=False)}, here)
+        step = Program(
+            of,
+            x[INPUTS[of.input](t, T) % T],
+            {n: known[read] for n, read in zip(letters, of.reads, strict=False)},
+            here,
+        )
         out, *finals = map(step.of, model.returned)
         new = [step.of(name) for name in model.carried]
         if not reached.at(t, T):
@@ -410,6 +415,7 @@ SLOTS: dict[str, dict[str, Change]] = {
         "matrix": on_gates(_matrix, 3),
         "back": _back,
         "scale": _scaled,
+        "input": field("input", *(name for name in INPUTS if name not in ("t", "t+1"))),  # which a list does not have
         "passes": lambda r, m: replace(m, passes=r.choice([When("never"), *(When("but every", k) for k in (2, 3, 5))])),
         "clip": lambda r, m: replace(m, limits=dict.fromkeys(ROLES, Limit("elements", r.choice([0.5, 1.0, 5.0])))),
     },

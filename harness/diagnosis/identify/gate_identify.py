@@ -73,7 +73,8 @@ def _forward(asker: Asker, cell: str) -> Network:
     if coarse or _all(known, generic, asker):
         return known
     starts = (known, right)[: 1 + (model is not None)]
-    near = chain(*(_at_some_steps(asker, one, generic) for one in starts), _one_choice_away(starts, generic, asker))
+    at_steps = (network for one in starts for network in _at_some_steps(asker, one, generic))
+    near = chain(_one_choice_away(starts, generic, asker), at_steps)
     return next(chain(near, _without_one_array(asker, cell, generic)), known)
 
 

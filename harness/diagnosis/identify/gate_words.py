@@ -59,6 +59,8 @@ def _lines(model: GatedModel) -> dict[str, str]:
     found = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
     found |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
     found["steps"] = "for t in range(T):"
+    if model.input != "t":
+        found["input"] = f"    x = inputs[{model.input}]"
     if read := [(s, _begun(model, name)) for s, name in zip(letters_of(model), model.reads, strict=False) if s != name]:
         found["reads"] = f"    {', '.join(s for s, _ in read)} = {', '.join(name for _, name in read)}"
     old = [name for name in letters_of(model) if _is_overwritten(model, name)]
@@ -113,7 +115,8 @@ def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
 
 def right_lines(model: GatedModel) -> dict[str, str]:
     """Return torch's lines by what they compute, with those that a model's stand beside."""
-    return _rows_lines(model, "np.split({role}, {G})") | lines(STEPS[model.cell])
+    found = _rows_lines(model, "np.split({role}, {G})") | lines(STEPS[model.cell])
+    return found | ({"input": "    x = inputs[t]"} if "input" in lines(model) else {})
 
 
 def letters_of(model: GatedModel) -> tuple[str, ...]:
@@ -265,6 +268,9 @@ def _differences(model: GatedModel) -> Iterator[Difference]:
     if read:
         said = listed([f"{s} anew at {'zeros' if name == 'zero' else _begun(model, name)}" for s, name in read])
         yield Difference("reads", f"starts {said}", lambda m: replace(m, reads=right.reads))
+    if model.input != right.input:
+        said = f"reads x of step {model.input}, not of step t"
+        yield Difference("input", said, lambda m: replace(m, input=right.input))
     rows = [*_rows(model, right)]
     yield from rows
     mended = model

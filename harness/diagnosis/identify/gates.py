@@ -15,7 +15,7 @@ from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
 from harness.diagnosis.identify.model import NEVER, RIGHT, LayerModel, Network, When
 from harness.diagnosis.identify.tape import Var
-from harness.diagnosis.identify.terms import SLOPES, STEP, WRITTEN, Flow, clipped
+from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.space.parts import CELLS
@@ -48,6 +48,7 @@ Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and o
 Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
 CUT: Final = "cut"  # of an edge along which nothing goes
 
+INPUTS: Final = INDICES | OTHER_STEPS  # the steps of x that may be read
 COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
 UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 
@@ -83,6 +84,7 @@ class GatedModel(LayerModel):
     returned: tuple[str, ...] = ("h'", "h'")  # as the output, and as each final state
     arranged: tuple[str, ...] = ()  # the parameters whose rows are read unit by unit, with all gates of each
     back: tuple[tuple[Edge, Any], ...] = ()  # where the way back is not the derivative, with what is there
+    input: str = "t"  # the step of x that a step reads
     reads: tuple[str, ...] = ("h", "c")  # what a step reads as its states: those before it, of the start, or "zero"
     there: "GatedModel | None" = None  # what some steps are made by instead
     when: When = NEVER  # those steps
@@ -297,7 +299,8 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             s: v * 0.0 if (name := here.reads["hc".index(s)]) == "zero" else {**states, **begun}[name]
             for s, v in states.items()
         }
-        step, before = Step(here, _detached(blocks, uncounted), f.x[t], read), states
+        x = f.x[INPUTS[here.input](t, f.T) % f.T]
+        step, before = Step(here, _detached(blocks, uncounted), x, read), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
             for of in (here.returned[:1], here.carried, here.returned[1:])

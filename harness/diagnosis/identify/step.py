@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.ask import LONG
-from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
+from harness.diagnosis.identify.fit import ROOM, Columns, plainest, reached, solve
 from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -486,7 +486,7 @@ class StepInquiry(Inquiry):
         likely = own, [*own, *OVER_TIME]
         steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
         ends = (0, flows[0].T - 1)
-        for t in sorted(reversed(steps), key=lambda t: t in ends):  # those that rule most out first
+        for t in sorted(steps, key=lambda t: (t in ends, -t)):  # those that rule most out first
             others = [one for one in OTHERWISE if one != kind and t in ends]
             for one in (kind, *others):
                 system = self._system(flows, form._replace(kind=one), terms, t)
@@ -527,13 +527,19 @@ class StepInquiry(Inquiry):
     ) -> tuple[Any, dict[str, float]] | None:
         """Return the first step's system and coefficients, from what flows start at if it is to be as later ones."""
         given = [f.hx for f in flows]
-        for start in STARTS:
+        if (first := made()) is None:
+            return None
+        same = [name for name in first[0] if not _reads_state(name) and "hx" not in name]  # whatever it starts at
+        read = {name: c for name, c in later.items() if _reads_state(name) and name in first[0]}
+        for start in STARTS if read else ("hx",):
             for f, hx in zip(flows, given, strict=True):
                 f.hx = hx
                 f.hx = STARTS[start](f)
-            system = made()
-            columns, y = system or ({}, np.zeros(0))
-            by = None if system is None else solve(columns, y, self.noise, *likely)
+            columns, y = system = made()
+            rest = y - sum(c * columns[name] for name, c in read.items())
+            if not reached([first[0][name] for name in same], rest, self.noise, float(np.abs(y).max(initial=0))):
+                continue
+            by = solve(columns, y, self.noise, *likely)
             if self._alike(by, later, system):
                 flows[0].start = start
                 return system, by or {}
@@ -581,11 +587,7 @@ class StepInquiry(Inquiry):
         """Tell whether a step reads states as another one does, as far as that can show there."""
         if one is None or system is None:
             return False
-        names = {
-            name
-            for name in {*one, *other}
-            if ("h[" in name or "h_" in name) and name in system[0] and system[0][name].any()
-        }
+        names = {name for name in {*one, *other} if _reads_state(name) and name in system[0] and system[0][name].any()}
         return all(plainest(one.get(n, 0.0), self.noise) == plainest(other.get(n, 0.0), self.noise) for n in names)
 
     def _system(
@@ -698,6 +700,10 @@ def _indexed(every: Steps) -> Steps:
 def _is(kind: Activation, s: Floats, h: Floats, noise: float) -> bool:
     """Tell whether a function has these values at s."""
     return bool((np.abs(h - kind.value(s)) <= 64 * noise * (1 + np.abs(s))).all())
+
+
+def _reads_state(name: str) -> bool:
+    return "h[" in name or "h_" in name
 
 
 def _filled(v: Any, f: Flow) -> Floats:

@@ -62,12 +62,17 @@ def differences(network: Network) -> Iterator[WiringDifference]:
         yield WiringDifference(sentence, yours, right, partial(_mended, slots=slots))
     if back is None:
         return
-    for slots in _grouped(back, wiring):
+    for slots in _grouped(back, _shared(wiring)):
         if any(
             _choice(back, slot) != _choice(PLAIN, slot) for slot in slots
         ):  # else it is right once the way forward is
             sentence, yours, right = _back_words(slots, back, wiring)
             yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
+
+
+def _shared(wiring: Wiring) -> Wiring:
+    """Return a wiring in which each place that computes with parameters of another one returns their gradients."""
+    return replace(wiring, gradients_of=wiring.weights)
 
 
 def _choice(wiring: Wiring, slot: Slot) -> Any:
@@ -76,6 +81,8 @@ def _choice(wiring: Wiring, slot: Slot) -> Any:
 
 def _mended(network: Network, slots: tuple[Slot, ...]) -> Network:
     wiring, back = network.wiring, network.back
+    if back is not None and ("weights",) in slots and back.gradients_of == wiring.weights:
+        back = replace(back, gradients_of=())
     for slot in slots:
         if back is not None and back.at(slot) == wiring.at(slot):
             back = back.put(slot, PLAIN.at(slot))

@@ -82,9 +82,22 @@ def later(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), h[None]
 
 
+def in_pairs(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU that reads the first x of each pair twice."""
+    h, output = h0[0], []
+    for t in range(len(x)):
+        i = np.split(x[t // 2 * 2] @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
+        r, z = (sigmoid(i[k] + h @ U[k].T + b[k]) for k in range(2))
+        h = (1 - z) * np.tanh(i[2] + r * (h @ U[2].T + b[2])) + z * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
 @pytest.mark.parametrize(
     ("function", "cell", "sentence"),
     [
+        (in_pairs, "GRU", "reads x of step t // 2 * 2, not of step t"),
         (in_chunks, "LSTM", "starts c anew at cx, at every 3rd step after the first only"),
         (later, "GRU", "leaves b_hz out of the sum of z, at the first step only"),
         (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
