@@ -30,6 +30,7 @@ from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
 from tests.diagnosis.identify.test_steps import cut
 from tests.emulated import FillsUpPairs
+from tests.long import few
 from tests.searches import explained
 
 NOT_TRANSPOSED = "takes x[t] @ W_ih in its step, not x[t] @ W_ih.T, where input_size = hidden_size"
@@ -621,7 +622,7 @@ def back_by_sequence(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any
     return output, h_n, found
 
 
-@pytest.mark.parametrize(("joined", "loss"), [(True, "output"), (False, "h_n")])
+@pytest.mark.parametrize(("joined", "loss"), few([(True, "output"), (False, "h_n")], 1))
 def test_where_the_way_back_is_no_sum_what_is_wrong_in_one_sequence_or_with_one_loss_is_told(
     loss: str, *, joined: bool
 ) -> None:

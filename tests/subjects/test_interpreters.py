@@ -197,6 +197,7 @@ def same_interpreter(path: Path) -> None:
     path.chmod(0o755)
 
 
+@pytest.mark.long
 def test_the_command_compares_one_subject_under_two_interpreters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ from harness.search.search import hunt
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
+from tests.long import few
 from tests.searches import explained
 
 
@@ -78,7 +79,7 @@ TOLD = (
 )
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", few(reversed(TOLD), 7))
 def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
     cell, choices, words = MISTAKES[name]
 
@@ -109,7 +110,7 @@ BACK = (
 )
 
 
-@pytest.mark.parametrize("name", [*BACK, "two_back"])
+@pytest.mark.parametrize("name", few(["two_back", *BACK], 6))
 def test_each_mistake_of_a_way_back_is_told_and_nothing_else(name: str) -> None:
     cell, choices, words = WAYS_BACK[name]
 
@@ -278,24 +279,33 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
 
 @pytest.mark.parametrize(
     ("model", "sentence"),
-    [
-        (
-            replace(STEPS["LSTM"], arranged=("weight_ih",)),
-            "reads the rows of weight_ih unit by unit, all gates of each, not gate by gate",
-        ),
-        (replace(STEPS["GRU"], returned=("h'", "n")), "returns n as h_n, not h"),
-        (replace(STEPS["LSTM"], mix=((("o", "tanh(c)"), 1.0),)), "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])"),
-        (replace(STEPS["LSTM"], returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
-        (changed("LSTM", "ig", 0, coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
-        (changed("GRU", "n", 2, name="h[t-1] @ W_hh"), "takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)"),
-        (
-            changed("GRU", "zn", 0, coef=0.5),
-            "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",
-        ),
-        (changed("GRU", "z", 0, block=0), "takes x @ W_ir.T in the sum of z, not x @ W_iz.T"),
-        (replace(STEPS["LSTM"], limit=1.0), "clips c to ±1"),
-        (replace(STEPS["LSTM"], passes=When("but every", 2)), "cuts the way back every 2 steps"),
-    ],
+    few(
+        [
+            (
+                replace(STEPS["LSTM"], arranged=("weight_ih",)),
+                "reads the rows of weight_ih unit by unit, all gates of each, not gate by gate",
+            ),
+            (replace(STEPS["GRU"], returned=("h'", "n")), "returns n as h_n, not h"),
+            (
+                replace(STEPS["LSTM"], mix=((("o", "tanh(c)"), 1.0),)),
+                "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])",
+            ),
+            (replace(STEPS["LSTM"], returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
+            (changed("LSTM", "ig", 0, coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
+            (
+                changed("GRU", "n", 2, name="h[t-1] @ W_hh"),
+                "takes r * (h @ W_hn) in the sum of n, not r * (h @ W_hn.T)",
+            ),
+            (
+                changed("GRU", "zn", 0, coef=0.5),
+                "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",
+            ),
+            (changed("GRU", "z", 0, block=0), "takes x @ W_ir.T in the sum of z, not x @ W_iz.T"),
+            (replace(STEPS["LSTM"], limit=1.0), "clips c to ±1"),
+            (replace(STEPS["LSTM"], passes=When("but every", 2)), "cuts the way back every 2 steps"),
+        ],
+        4,
+    ),
 )
 def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, sentence: str) -> None:
     found = composed_gates.identified(model)
@@ -305,7 +315,7 @@ def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, senten
     assert not differing(as_subject(composed_gates.subject_of(model)), found, cell=model.cell)
 
 
-@pytest.mark.parametrize(("cell", "letter"), [("GRU", "h"), ("LSTM", "h"), ("LSTM", "c")])
+@pytest.mark.parametrize(("cell", "letter"), few([("LSTM", "c"), ("GRU", "h"), ("LSTM", "h")], 1))
 def test_gradients_that_are_clipped_at_each_step_are_found(cell: str, letter: str) -> None:
     class Hooked(torch.nn.Module):
         def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -425,36 +435,39 @@ def lstm_of(order: Any = None, start: Any = own_states, forget: Any = None, late
 
 @pytest.mark.parametrize(
     ("layer", "stack", "sentences"),
-    [
-        (
-            lstm_of(start=lambda layer, d, last, h, c: (h, last[layer - 1, d][1] if layer else c)),
-            "num_layers",
-            ["starts c at the last c of the layer below, not cx, in the layers above the first"],
-        ),
-        (
-            lstm_of(start=lambda layer, d, last, h, c: last[layer, 0] if d else (h, c)),
-            "bidirectional",
-            ["starts at the last states of the forward direction, not at hx and cx, in the reverse direction"],
-        ),
-        (
-            lstm_of(order=lambda layer, d: "ifog" if d else "ifgo", forget=lambda layer, d: float(d)),
-            "bidirectional",
-            [
-                "reads its rows in the order i, f, o, g, that of Core ML and Caffe, in the reverse direction",
-                "adds 1 to the sum of f, in the reverse direction",
-            ],
-        ),
-        (
-            lstm_of(forget=lambda layer, d: float(layer == 0)),
-            "num_layers",
-            ["adds 1 to the sum of f, in the first layer"],
-        ),
-        (
-            lstm_of(late=True),
-            "num_layers",
-            ["returns the h before the step as output, not h, in all layers but the last"],
-        ),
-    ],
+    few(
+        [
+            (
+                lstm_of(start=lambda layer, d, last, h, c: (h, last[layer - 1, d][1] if layer else c)),
+                "num_layers",
+                ["starts c at the last c of the layer below, not cx, in the layers above the first"],
+            ),
+            (
+                lstm_of(start=lambda layer, d, last, h, c: last[layer, 0] if d else (h, c)),
+                "bidirectional",
+                ["starts at the last states of the forward direction, not at hx and cx, in the reverse direction"],
+            ),
+            (
+                lstm_of(order=lambda layer, d: "ifog" if d else "ifgo", forget=lambda layer, d: float(d)),
+                "bidirectional",
+                [
+                    "reads its rows in the order i, f, o, g, that of Core ML and Caffe, in the reverse direction",
+                    "adds 1 to the sum of f, in the reverse direction",
+                ],
+            ),
+            (
+                lstm_of(forget=lambda layer, d: float(layer == 0)),
+                "num_layers",
+                ["adds 1 to the sum of f, in the first layer"],
+            ),
+            (
+                lstm_of(late=True),
+                "num_layers",
+                ["returns the h before the step as output, not h, in all layers but the last"],
+            ),
+        ],
+        2,
+    ),
 )
 def test_a_step_of_one_place_of_a_stack_is_found(layer: Any, stack: str, sentences: list[str]) -> None:
     found = identified(as_subject(layer), **{stack: 2 if stack == "num_layers" else True}, hx=True)

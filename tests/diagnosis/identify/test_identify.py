@@ -29,6 +29,7 @@ from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests import implementations
+from tests.long import few
 
 ONE_LAYER: dict[str, Any] = {
     "num_layers": 1,
@@ -118,31 +119,34 @@ def in_step(**terms: tuple[str, Coef]) -> Sum:
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        # a clip at each step shows in the gradients that are not clipped themselves, and those in large weights
-        {"step_limit": ("dh", Limit("elements", 5.0)), "limits": dict.fromkeys(PARAMETERS, Limit("elements", 1.0))},
-        {"step_limit": ("da", Limit("elements", 1.0)), "limits": {"hx": Limit("elements", 0.5)}},
-        # gradients may be the derivative of a wrong way forward, and clipped
-        {"written": "h[min(t, 1)]", "limits": {"x": Limit("elements", 5.0)}},
-        # states that the output does not show, and a matrix that is read otherwise; or states that either of two shows
-        {"shown": When("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
-        {"shown": When("from", 1), "final": "h[0]"},
-        # the last step differs from all others in two ways
-        {"sloped": When("but last", 1), "at": "t-1"},
-        {"sloped": When("last", 1), "counted": When("but last", 1)},
-        # what is 0 in long sequences, or in short ones
-        {
-            "step": in_step(h=("h[t-1] @ W_hh.T", Coef(when=When("but block", 2)))),
-            "written": "h[max(t, T-5)]",
-            "passes": When("but every from the end", 3),
-        },
-        {"passes": When("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
-        {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
-        # the words are those of the one mistake
-        {"written": "s[t]"},
-        {"inside": 2.0, "step": in_step(c=("b_hh", Coef(2.0)))},
-        {"step": in_step(h=("h[t-1] @ np.triu(W_hh).T", Coef()))},
-    ],
+    few(
+        [
+            # a clip at each step shows in the gradients that are not clipped themselves, and those in large weights
+            {"step_limit": ("dh", Limit("elements", 5.0)), "limits": dict.fromkeys(PARAMETERS, Limit("elements", 1.0))},
+            {"step_limit": ("da", Limit("elements", 1.0)), "limits": {"hx": Limit("elements", 0.5)}},
+            # gradients may be the derivative of a wrong way forward, and clipped
+            {"written": "h[min(t, 1)]", "limits": {"x": Limit("elements", 5.0)}},
+            # states that the output does not show, and a matrix that is read otherwise; or either of two shows
+            {"shown": When("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
+            {"shown": When("from", 1), "final": "h[0]"},
+            # the last step differs from all others in two ways
+            {"sloped": When("but last", 1), "at": "t-1"},
+            {"sloped": When("last", 1), "counted": When("but last", 1)},
+            # what is 0 in long sequences, or in short ones
+            {
+                "step": in_step(h=("h[t-1] @ W_hh.T", Coef(when=When("but block", 2)))),
+                "written": "h[max(t, T-5)]",
+                "passes": When("but every from the end", 3),
+            },
+            {"passes": When("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
+            {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
+            # the words are those of the one mistake
+            {"written": "s[t]"},
+            {"inside": 2.0, "step": in_step(c=("b_hh", Coef(2.0)))},
+            {"step": in_step(h=("h[t-1] @ np.triu(W_hh).T", Coef()))},
+        ],
+        5,
+    ),
     ids=range(13),
 )
 def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> None:

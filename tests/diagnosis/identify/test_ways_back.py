@@ -14,6 +14,7 @@ from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.observations import Observations
 from harness.subjects.protocol import scope_of
+from tests.long import few
 
 PAIRED = "da[t] and h[-1:T-1].swapaxes(0, 1).reshape(T, N, -1)[t], not of da[t] and h[t-1]"
 
@@ -212,25 +213,31 @@ ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 @pytest.mark.parametrize(
     ("wrong", "sentences"),
-    [
-        (
-            {"down": lambda da, _, W_hh: da @ W_hh},
-            ["makes the gradient by x of da[t] @ W_hh, not of da[t] @ W_ih, in the layers above the first"],
-        ),
-        ({"down": lambda da, W, _: 2 * da @ W}, ["multiplies the gradient by x by 2, in the layers above the first"]),
-        (
-            {"returned": lambda last, g: g if last else 0 * g},
-            ["returns 0 as the gradient by weight_ih, weight_hh and the biases, in all layers but the last"],
-        ),
-        (
-            {"down": lambda da, W, _: da @ W / 2, "rows": -1, "factor": -1.0},
-            [
-                "takes -b_hh in its step, not b_hh",
-                "multiplies the gradient by x by 0.5, in the layers above the first",
-                "writes the gradient by hx to row (L - 1 - l) * D + d, not to row l * D + d",
-            ],
-        ),
-    ],
+    few(
+        [
+            (
+                {"down": lambda da, _, W_hh: da @ W_hh},
+                ["makes the gradient by x of da[t] @ W_hh, not of da[t] @ W_ih, in the layers above the first"],
+            ),
+            (
+                {"down": lambda da, W, _: 2 * da @ W},
+                ["multiplies the gradient by x by 2, in the layers above the first"],
+            ),
+            (
+                {"returned": lambda last, g: g if last else 0 * g},
+                ["returns 0 as the gradient by weight_ih, weight_hh and the biases, in all layers but the last"],
+            ),
+            (
+                {"down": lambda da, W, _: da @ W / 2, "rows": -1, "factor": -1.0},
+                [
+                    "takes -b_hh in its step, not b_hh",
+                    "multiplies the gradient by x by 0.5, in the layers above the first",
+                    "writes the gradient by hx to row (L - 1 - l) * D + d, not to row l * D + d",
+                ],
+            ),
+        ],
+        2,
+    ),
 )
 def test_what_a_layer_of_a_stack_passes_down_or_returns_is_named(wrong: dict[str, Any], sentences: list[str]) -> None:
     subject = as_subject(partial(deep, **wrong))

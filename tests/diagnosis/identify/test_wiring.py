@@ -25,6 +25,7 @@ from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
 from tests.diagnosis.identify.test_ways_back import layer as single_layer
+from tests.long import few
 
 STACK = RNNConfig(2, 3, num_layers=2, bidirectional=True, T=3, N=2, hx=True)
 SCOPE = Scope().only(nonlinearity="tanh", dropout=0, loss=None)
@@ -306,45 +307,48 @@ class GoesBackForwards(BothDirections):
 
 @pytest.mark.parametrize(
     ("module", "factors", "sentences"),
-    [
-        (
-            LateBelow,
-            {"num_layers": 2},
-            ["takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"],
-        ),
-        (
-            SharesCells,
-            {"num_layers": 3},
-            [
-                "writes the last state of the last layer to row l * D + d of h_n",
-                (
-                    "computes with weight_ih, weight_hh and the biases of the last layer in all layers above the "
-                    "first, not with those of each layer and direction"
-                ),
-            ],
-        ),
-        (
-            FlipsBatch,
-            {"bidirectional": True, "hx": True},
-            ["flips x and output along the batch, not along the steps, in the reverse direction"],
-        ),
-        (
-            DetachesForward,
-            {"bidirectional": True},
-            ["gives x, and the layers below, no gradient from the forward direction"],
-        ),
-        (
-            GoesBackForwards,
-            {"bidirectional": True, "hx": True},
-            [
-                "returns 0 as the gradient by bias_hh, in the reverse direction",
-                (
-                    "reads step k at its own step k, not step steps - 1 - k, in the reverse direction, on the way back "
-                    "alone"
-                ),
-            ],
-        ),
-    ],
+    few(
+        [
+            (
+                LateBelow,
+                {"num_layers": 2},
+                ["takes h_below[t-1] @ W_ih.T in its step, not x[t] @ W_ih.T, in the layers above the first"],
+            ),
+            (
+                SharesCells,
+                {"num_layers": 3},
+                [
+                    "writes the last state of the last layer to row l * D + d of h_n",
+                    (
+                        "computes with weight_ih, weight_hh and the biases of the last layer in all layers above the "
+                        "first, not with those of each layer and direction"
+                    ),
+                ],
+            ),
+            (
+                FlipsBatch,
+                {"bidirectional": True, "hx": True},
+                ["flips x and output along the batch, not along the steps, in the reverse direction"],
+            ),
+            (
+                DetachesForward,
+                {"bidirectional": True},
+                ["gives x, and the layers below, no gradient from the forward direction"],
+            ),
+            (
+                GoesBackForwards,
+                {"bidirectional": True, "hx": True},
+                [
+                    "returns 0 as the gradient by bias_hh, in the reverse direction",
+                    (
+                        "reads step k at its own step k, not step steps - 1 - k, in the reverse direction, "
+                        "on the way back alone"
+                    ),
+                ],
+            ),
+        ],
+        3,
+    ),
 )
 def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
     module: Any, factors: dict[str, Any], sentences: list[str]
