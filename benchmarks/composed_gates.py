@@ -30,7 +30,7 @@ from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
 from harness.diagnosis.identify.gate_words import lines  # noqa: E402
-from harness.diagnosis.identify.gates import CUT, INPUTS, OWN, SIGMOID, STEPS, Gate, GatedModel, Part  # noqa: E402
+from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, STEPS, X_STEPS, Gate, GatedModel, Part  # noqa: E402
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network, When  # noqa: E402
 from harness.diagnosis.identify.run import SCALE  # noqa: E402
@@ -212,10 +212,7 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
         of = model.at_step(t, T)
         known = {**held, "hx": begun[0], "cx": begun[-1], "zero": 0 * begun[0]}
         step = Program(
-            of,
-            x[INPUTS[of.input](t, T) % T],
-            {n: known[read] for n, read in zip(letters, of.reads, strict=False)},
-            here,
+            of, x[X_STEPS[of.input](t, T)], {n: known[read] for n, read in zip(letters, of.reads, strict=False)}, here
         )
         out, *finals = map(step.of, model.returned)
         new = [step.of(name) for name in model.carried]
@@ -415,7 +412,7 @@ SLOTS: dict[str, dict[str, Change]] = {
         "matrix": on_gates(_matrix, 3),
         "back": _back,
         "scale": _scaled,
-        "input": field("input", *(name for name in INPUTS if name not in ("t", "t+1"))),  # which a list does not have
+        "input": field("input", *(name for name in X_STEPS if name != "t")),
         "passes": lambda r, m: replace(m, passes=r.choice([When("never"), *(When("but every", k) for k in (2, 3, 5))])),
         "clip": lambda r, m: replace(m, limits=dict.fromkeys(ROLES, Limit("elements", r.choice([0.5, 1.0, 5.0])))),
     },
@@ -463,7 +460,7 @@ def drawn(seed: str, cell: str) -> tuple[GatedModel, list[str]]:
     return model, names
 
 
-STEP_SLOTS = ("function", "inside", "term", "coefficient", "constant", "bias", "reset", "mix", "memory")
+STEP_SLOTS = ("input", "function", "inside", "term", "coefficient", "constant", "bias", "reset", "mix", "memory")
 PATTERNS_DRAWN = (When("first", 1), When("only", 0), *(When(kind, k) for kind in ("block", "from") for k in (2, 3, 5)))
 
 
@@ -472,7 +469,7 @@ def _at_some_steps(random: Random, m: GatedModel) -> GatedModel:
     there = slots[random.choice([name for name in STEP_SLOTS if name in slots])](random, m)
     if random.random() < 0.4:
         states = len(m.starts)
-        there = replace(m, reads=random.choice([("hx", "c"), ("zero", "c"), ("h", "cx"), ("h", "zero")][: 2 * states]))
+        there = replace(m, reads=random.choice([("hx", "c"), ("zero", "c"), ("h", "cx"), ("hx", "cx")][: 2 * states]))
     return replace(m, there=there, when=random.choice(PATTERNS_DRAWN))
 
 

@@ -49,11 +49,11 @@ def solve(
     for some in likely:
         if (found := solve({n: columns[n] for n in columns if n in some}, y, noise)) is not None:
             return found
-    if accuracy(noise) >= 1 or (len(columns) * ROOM <= y.size and not reached(list(columns.values()), y, noise, size)):
+    if accuracy(noise) >= 1 or (len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise)):
         return None  # of 16 bits, no coefficient can be told from 0
     names: list[Name] = []
     kept: list[Floats] = []
-    basis = np.empty((min(len(columns), y.size), y.size))
+    basis = np.empty((len(columns), y.size))
     for name, column in columns.items():
         norm = float(np.linalg.norm(column))
         if norm == 0 or not np.isfinite(norm):
@@ -65,8 +65,7 @@ def solve(
         apart = float(np.linalg.norm(rest))
         if apart < max(1e-6, 256 * noise):
             continue
-        if len(names) < len(basis):
-            basis[len(names)] = rest / apart
+        basis[len(names)] = rest / apart
         names.append(name)
         kept.append(column)
     if not names:
@@ -76,18 +75,15 @@ def solve(
     return settled(names, kept, y, noise)
 
 
-def reached(columns: list[Floats], y: Floats, noise: float, size: float) -> bool:
-    """Tell whether some sum of columns comes near ``y`` at all, which rules most sums out in a tenth of the time.
-
-    ``size`` is that of the largest number of which ``y`` is made.
-    """
+def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
+    """Tell whether some sum of columns comes near ``y`` at all, which rules most sums out in a tenth of the time."""
     A = np.stack([*columns, np.zeros_like(y)], 1)  # a column even if there is no other
     sizes = np.linalg.norm(A, axis=0)
     A = A[:, sizes > 0] / sizes[sizes > 0]
     if not A.shape[1] or not (np.isfinite(A).all() and np.isfinite(y).all()):
         return False
     Q = np.linalg.qr(A)[0]
-    return bool(np.abs(Q @ (Q.T @ y) - y).max() <= NEAR * noise * size)
+    return bool(np.abs(Q @ (Q.T @ y) - y).max() <= NEAR * noise * np.abs(y).max())
 
 
 def settled(names: list[Name], kept: list[Floats], y: Floats, noise: float) -> dict[Name, float] | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of
-from harness.diagnosis.identify.gates import INPUTS, OWN, SIGMOID, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.diagnosis.identify.gates import OWN, SIGMOID, STEPS, X_STEPS, Gate, GatedModel, Part, Polynomial
 from harness.diagnosis.identify.terms import INDICES
 from harness.space.config import RNNConfig
 from harness.space.parts import ORDERS
@@ -172,7 +172,7 @@ def _made_of(name: str, terms: Polynomial) -> Change:
 
 def _moved(right: GatedModel) -> Iterator[tuple[bool, Change]]:
     """Yield what steps of x may be read, and what the states may start at, go on as and be returned as."""
-    yield from ((index in INDICES, partial(_model_with, input=index)) for index in INPUTS if index != right.input)
+    yield from ((index in INDICES, partial(_model_with, input=index)) for index in X_STEPS if index != right.input)
     new = ("h'", "c'", "t", "h", "c", "zero") if right.memory else ("h'", "h", "zero")
     for name, others in (("starts", (*right.starts, "zero")), ("carried", new), ("returned", new)):
         own: tuple[str, ...] = getattr(right, name)

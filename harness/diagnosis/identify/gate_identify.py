@@ -42,6 +42,7 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         if forward and alone and not _all(known, fresh, asker):
             known = find_back(asker, known)
         if forward:
+            # the step of the reverse direction alone, which takes long to find, and does not depend on the view
             reverse = cache(lambda: _forward(one_way(asker, 1), config.cell).first)
             for view in views_of(config, asker):
                 known, answers = seen_in(asker, view, known, partial(_elsewhere, asker, reverse))
@@ -90,18 +91,18 @@ def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) ->
         return
     alike: dict[tuple[bool, ...], list[When]] = {}
     for when in islice(patterns(asker.long[-1]), 1, None):  # but all of them
-        if not any(when.at(t, shorter) for shorter in range(1, T) for t in range(shorter)):
-            alike.setdefault(tuple(when.at(t, T) for t in range(T)), []).append(when)
+        shown = any(when.at(t, shorter) for shorter in range(1, T) for t in range(shorter))
+        if not shown and any(hits := tuple(when.at(t, T) for t in range(T))):
+            alike.setdefault(hits, []).append(when)
     others = product(*((s, f"{s}x", "zero") for s in "hc"[: len(model.starts)]))
     every = [replace(model, reads=names) for names in islice(others, 1, None)]
     every += [choice.made(known).first for choice in choices(config, {}) if not choice.back]
     moves = ("starts", "carried", "returned")
     there = [one for one in every if one != model and all(getattr(one, n) == getattr(model, n) for n in moves)]
-    for hits, whens in alike.items():
-        for one in there if any(hits) else ():
-            several = [replace(known, first=replace(model, there=one, when=when)) for when in whens]
-            if nearly(several[0], seen) and _all(several[0], seen, asker):
-                yield from (network for network in several if _all(network, generic, asker))
+    for whens, one in product(alike.values(), there):
+        several = [replace(known, first=replace(model, there=one, when=when)) for when in whens]
+        if nearly(several[0], seen) and _all(several[0], seen, asker):
+            yield from (network for network in several if _all(network, generic, asker))
 
 
 def _one_choice_away(known: Iterable[Network], generic: Sequence[Response], asker: Asker) -> Iterator[Network]:
@@ -120,17 +121,19 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
     right = STEPS[config.cell]
     layers = inquiry.view.name == "layers"
     made = [choice.made(network) for choice in choices(config, {}) if not choice.back]
-    found: Iterable[Network]
-    if layers:
-        found = [replace(network, above=right), *(one for one in made if one.above is not None)]
-    else:  # where the reverse direction makes no step, it takes long not to find one, which is left for the end
-        near = [replace(network, reverse=right), *(one for one in made if one.reverse is not None)]
-        found = chain(near, (replace(network, reverse=step()) for step in (reverse,)))
+
+    def found() -> Iterator[Network]:
+        where = "above" if layers else "reverse"
+        yield replace(network, above=right) if layers else replace(network, reverse=right)
+        yield from (one for one in made if getattr(one, where) is not None)
+        if not layers:  # it takes long not to find a step, so that is left for the end
+            yield replace(network, reverse=reverse())
+
     stack: dict[str, Any] = {"num_layers": config.num_layers, "bidirectional": config.bidirectional}
     first = asker.ask(CaseSizes(1 if asker.has_hx else 2, 1, 3, 2), hx=asker.has_hx, loss=None, **stack)
     small = [] if first is None else [first]  # which rules most out in a tenth of the time
     for where in ABOVE if layers else ABOVE[:1]:
-        for one in found:
+        for one in found():
             wired: Network = replace(one, wiring=replace(one.wiring, above=where))
             if nearly(wired, small) and inquiry.explained(wired, inquiry.forward):
                 return wired

@@ -34,36 +34,40 @@ class Difference(NamedTuple):
 
 def lines(model: GatedModel) -> dict[str, str]:
     """Return the lines of one layer and direction by what they compute; a state is the new one once it is written."""
-    own = _lines(model)
-    if model.there is None:
-        return own
-    there = _lines(model.there)
+    there = model.there
+    if there is None:
+        return _lines(model, model)
+    own, other = _lines(model, there), _lines(there, model)  # of the same keys
+    order = other if len(_late(there)) > len(_late(model)) else own
     return {
-        key: line
-        if (line := own.get(key, there.get(key, ""))) == there.get(key) and key != "reads"
-        else _either(own.get(key, ""), there[key], model.when.line)
-        for key in dict.fromkeys([*there, *own])
+        key: own[key] if own[key] == other[key] else _either(own[key], other[key], model.when.line) for key in order
     }
 
 
-def _either(own: str, there: str, condition: str) -> str:
-    """Return a line that computes what another one does where a condition holds; without a line, all stays."""
-    name, _, value = there.partition(" = ")
-    return f"{name} = {value} if {condition} else {own.partition(' = ')[2] or name.strip()}"
+def _either(own: str, other: str, condition: str) -> str:
+    """Return a line that computes what another one does where a condition holds."""
+    return f"{other} if {condition} else {own.partition(' = ')[2]}"
 
 
-def _lines(model: GatedModel) -> dict[str, str]:
+def _late(model: GatedModel) -> list[str]:
+    """Return the gates that read the new c."""
+    return [name for name, gate in model.gates if any("c'" in p.operand for p in gate.parts)]
+
+
+def _lines(model: GatedModel, beside: GatedModel) -> dict[str, str]:
+    """Return the lines of a model, with those that another model of the same layer needs."""
     gates = dict(model.gates)
-    late = [name for name, gate in gates.items() if any("c'" in p.operand for p in gate.parts)]
+    late = _late(model)
     names = final_names(model)
     found = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
     found |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
     found["steps"] = "for t in range(T):"
-    if model.input != "t":
+    if {model.input, beside.input} != {"t"}:
         found["input"] = f"    x = inputs[{model.input}]"
-    if read := [(s, _begun(model, name)) for s, name in zip(letters_of(model), model.reads, strict=False) if s != name]:
-        found["reads"] = f"    {', '.join(s for s, _ in read)} = {', '.join(name for _, name in read)}"
-    old = [name for name in letters_of(model) if _is_overwritten(model, name)]
+    for letter, own, other in zip(letters_of(model), model.reads, beside.reads, strict=False):
+        if {own, other} != {letter}:
+            found[f"read {letter}"] = f"    {letter} = {_begun(model, letter, own)}"
+    old = [name for name in letters_of(model) if _is_overwritten(model, name) or _is_overwritten(beside, name)]
     if old:
         found["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
     found |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
@@ -116,7 +120,8 @@ def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
 def right_lines(model: GatedModel) -> dict[str, str]:
     """Return torch's lines by what they compute, with those that a model's stand beside."""
     found = _rows_lines(model, "np.split({role}, {G})") | lines(STEPS[model.cell])
-    return found | ({"input": "    x = inputs[t]"} if "input" in lines(model) else {})
+    of_input = {"t"} != {one.input for one in (model, model.there) if one is not None}
+    return found | ({"input": "    x = inputs[t]"} if of_input else {})
 
 
 def letters_of(model: GatedModel) -> tuple[str, ...]:
@@ -141,10 +146,10 @@ def _start(name: str) -> str:
     return {"zero": "0 * hx"}.get(name, f"{name}[T-1]" if name in LAST_STATES else name)
 
 
-def _begun(model: GatedModel, name: str) -> str:
+def _begun(model: GatedModel, letter: str, name: str) -> str:
     """Return what is read in the place of the state before a step."""
-    starts = dict(zip(("hx", "cx"), map(_start, model.starts), strict=False))
-    return starts.get(name, {"zero": "0 * h"}.get(name, name))
+    start = dict(zip(("hx", "cx"), model.starts, strict=False)).get(name, name)
+    return f"0 * {letter}" if start == "zero" else _start(start)
 
 
 def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
@@ -237,22 +242,28 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
 
 def differences(model: GatedModel) -> Iterator[Difference]:
     """Yield the differences of a step from torch's, in the order in which numbers flow."""
-    known = list[str]()
-    for one in _differences(model):
-        known.append(one.sentence)
-        yield one._replace(mend=partial(_mended, mend=one.mend))
-    for one in () if model.there is None else _differences(model.there):
-        if one.sentence not in known:
-            yield Difference(one.line, f"{one.sentence}, {model.when.words}", _alike)
+    there = model.there
+    if there is None:
+        yield from _differences(model)
+        return
+    own, others = [*_differences(model)], {one.sentence: one for one in _differences(there)}
+    for one in own:
+        if (same := others.pop(one.sentence, None)) is not None:
+            yield one._replace(mend=partial(_mended, own=one.mend, there=same.mend))
+        else:
+            rest = model.when.others
+            said = f"{one.sentence}, {'at some steps' if rest is None else rest.words}"
+            yield one._replace(sentence=said, mend=partial(_mended, own=one.mend))
+    for one in others.values():
+        mend = partial(_mended, there=one.mend)
+        yield one._replace(sentence=f"{one.sentence}, {model.when.words}", mend=mend)
 
 
-def _alike(model: GatedModel) -> GatedModel:
-    return replace(model, there=None, when=NEVER)
-
-
-def _mended(model: GatedModel, mend: Callable[[Any], Any]) -> Any:
-    there = None if model.there is None else mend(model.there)
-    return replace(mend(model), there=there)
+def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m) -> GatedModel:
+    """Return a model that is mended at some of its steps, or at all; where all are alike then, it has no others."""
+    plain: GatedModel = own(replace(model, there=None, when=NEVER))
+    other: GatedModel = replace(there(model.there), back=plain.back)
+    return plain if plain == other else replace(plain, there=other, when=model.when)
 
 
 def _differences(model: GatedModel) -> Iterator[Difference]:
@@ -266,8 +277,10 @@ def _differences(model: GatedModel) -> Iterator[Difference]:
     yield from _starts(model, right)
     read = [(s, name) for s, name in zip(letters_of(model), model.reads, strict=False) if s != name]
     if read:
-        said = listed([f"{s} anew at {'zeros' if name == 'zero' else _begun(model, name)}" for s, name in read])
-        yield Difference("reads", f"starts {said}", lambda m: replace(m, reads=right.reads))
+        starts = dict(zip(("hx", "cx"), model.starts, strict=False))
+        at = [(s, starts.get(name, name)) for s, name in read]
+        said = listed([f"{s} anew at {'zeros' if name == 'zero' else LAST_STATES.get(name, name)}" for s, name in at])
+        yield Difference(f"read {read[0][0]}", f"starts {said}", lambda m: replace(m, reads=right.reads))
     if model.input != right.input:
         said = f"reads x of step {model.input}, not of step t"
         yield Difference("input", said, lambda m: replace(m, input=right.input))

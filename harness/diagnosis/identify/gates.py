@@ -48,7 +48,9 @@ Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and o
 Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
 CUT: Final = "cut"  # of an edge along which nothing goes
 
-INPUTS: Final = INDICES | OTHER_STEPS  # the steps of x that may be read
+# The steps of x that may be read; a list counts from its end, but not beyond it.
+X_STEPS: Final = {name: of for name, of in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
+X_STEPS["(t + 1) % T"] = lambda t, T: (t + 1) % T
 COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
 UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 
@@ -295,11 +297,11 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
         uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, f.T)}
+        known = {**states, **begun}
         read = {
-            s: v * 0.0 if (name := here.reads["hc".index(s)]) == "zero" else {**states, **begun}[name]
-            for s, v in states.items()
+            letter: known.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
         }
-        x = f.x[INPUTS[here.input](t, f.T) % f.T]
+        x = f.x[X_STEPS[here.input](t, f.T)]
         step, before = Step(here, _detached(blocks, uncounted), x, read), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]

@@ -39,6 +39,12 @@ class When(NamedTuple):
         said = PATTERNS[self.kind].words.format(k=self.k, nth=f"{self.k}{ending}")
         return _PLAINER.get(said, said)
 
+    @property
+    def others(self) -> When | None:
+        """The other steps, if these follow a pattern, too."""
+        pairs = next((pair for pair in COMPLEMENTS if self.kind in pair), None)
+        return None if pairs is None else self._replace(kind=pairs[pairs[0] == self.kind])
+
 
 NEVER: Final = When("never")
 
@@ -80,6 +86,15 @@ PATTERNS: Final = {
         lambda t, T, k: t > max(0, T - k), "t > max(0, T - {k})", "at the last {k} steps but the first of them"
     ),
 }
+COMPLEMENTS: Final = (
+    ("all", "never"),
+    ("first", "from"),
+    ("last", "but last"),
+    ("last but", "but last but"),
+    ("every", "but every"),
+    ("block", "but block"),
+    ("full blocks", "rest of blocks"),
+)
 _PLAINER: Final = {
     "from step 1 on": "at all steps but the first",
     "at step 0 only": "at the first step only",

@@ -145,13 +145,15 @@ class ReadoutInquiry(ChainInquiry):
             model = self._cut(model, [*earlier, asked], known) if i or self.cut_short else model
             earlier.append(asked)
             self._chained(model, asked)
-            for role, by in self._all_solved(model, asked, seen, names, again=i > 0 and not sizes).items():
+            solved = self._all_solved(model, asked, seen, names, again=i > 0 and not sizes)
+            some = any(by is not None for by in solved.values())  # else the chain is wrong
+            for role, by in solved.items():
                 if by is not None:
                     seen[role].append((asked[0][1], by))
                 elif not sizes:
                     unknown.append(role)
                     del seen[role]
-                elif role != "hx" and (others := self._of_any_size(role, earlier)) is not None:
+                elif role != "hx" and some and (others := self._of_any_size(role, earlier)) is not None:
                     seen[role] = others
             if len(unknown) > most or not seen:
                 return model, unknown

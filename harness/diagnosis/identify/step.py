@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.ask import LONG
-from harness.diagnosis.identify.fit import ROOM, Columns, plainest, reached, solve
+from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -507,7 +507,10 @@ class StepInquiry(Inquiry):
         start_at, later = steps[0], found[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
         if only_there and len(steps) > 1 and not self._alike(found.get(start_at), later, systems.get(start_at)):
-            started = self._started(flows, partial(self._system, flows, form, terms, start_at), later, likely)
+            # what it starts at shows where states are read
+            starts = STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
+            made = partial(self._system, flows, form, terms, start_at)
+            started = self._started(flows, made, later, likely, starts)
             if started is not None:
                 systems[start_at], found[start_at] = started
                 flows[0].kinds.pop(start_at, None)
@@ -524,22 +527,17 @@ class StepInquiry(Inquiry):
         made: Callable[[], Any],
         later: Mapping[str, float],
         likely: Sequence[Collection[str]],
+        starts: Iterable[str],
     ) -> tuple[Any, dict[str, float]] | None:
         """Return the first step's system and coefficients, from what flows start at if it is to be as later ones."""
         given = [f.hx for f in flows]
-        if (first := made()) is None:
-            return None
-        same = [name for name in first[0] if not _reads_state(name) and "hx" not in name]  # whatever it starts at
-        read = {name: c for name, c in later.items() if _reads_state(name) and name in first[0]}
-        for start in STARTS if read else ("hx",):
+        for start in starts:
             for f, hx in zip(flows, given, strict=True):
                 f.hx = hx
                 f.hx = STARTS[start](f)
-            columns, y = system = made()
-            rest = y - sum(c * columns[name] for name, c in read.items())
-            if not reached([first[0][name] for name in same], rest, self.noise, float(np.abs(y).max(initial=0))):
-                continue
-            by = solve(columns, y, self.noise, *likely)
+            system = made()
+            columns, y = system or ({}, np.zeros(0))
+            by = None if system is None else solve(columns, y, self.noise, *likely)
             if self._alike(by, later, system):
                 flows[0].start = start
                 return system, by or {}

@@ -57,6 +57,7 @@ def _place(of_layer: str, of_direction: str) -> Callable[[Place, Sizes], Place]:
 
 
 # A layer and direction, as an expression of another one.
+OWN_PLACE: Final = "l, d"
 PLACES: Final[dict[str, Callable[[Place, Sizes], Place]]] = {
     f"{of_layer}, {of_direction}": _place(of_layer, of_direction)
     for of_layer, of_direction in product(_LAYERS, _DIRECTIONS)
@@ -317,7 +318,7 @@ class Wiring:
     hx_row: str = "l * D + d"
     cx_row: str = ""  # the row of cx, if it is not that of hx
     h_n_row: str = "l * D + d"
-    h_n_place: str = "l, d"  # the layer and direction whose last state is written to that row
+    h_n_place: str = OWN_PLACE  # the layer and direction whose last state is written to that row
     h_n_where: str = "True"  # the layers and directions that are written to h_n
     weights: tuple[tuple[str, str], ...] = ()  # roles of parameters, and the layer and direction whose are used
     matrices: str = "W_ih, W_hh"

@@ -28,6 +28,7 @@ from harness.diagnosis.identify.wiring import (
     LOST,
     MASKS,
     MATRICES,
+    OWN_PLACE,
     PLACES,
     PLAIN,
     READ_STEPS,
@@ -56,7 +57,7 @@ ROLES_SHARED: Final = (
     ("bias_hh",),
 )
 OTHER_PLACES: Final = tuple(
-    tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != PLAIN.h_n_place
+    tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != OWN_PLACE
 )
 DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
@@ -343,7 +344,8 @@ class WiringInquiry:
             best = [changed for number, changed in found if number == found[0][0]]
             if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:
                 return whole
-            self.nearest = self.nearest or [changed[0] for changed in (best if not back else ())]
+            if not (back or self.nearest):
+                self.nearest = [changed[0] for changed in best][:BEAM]
             scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * BEAM]]
             highest = max((score for score, _ in scores), default=0)
             beam = [one for score, one in scores if score == highest][:BEAM]

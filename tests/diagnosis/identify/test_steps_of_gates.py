@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import composed_gates
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -58,10 +59,10 @@ def late(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
 
 
 def in_chunks(x: Any, h0: Any, c0: Any, weights: Any, config: Any) -> Any:
-    """Compute an LSTM that starts c anew in each chunk of three steps."""
+    """Compute an LSTM that starts anew in each chunk of three steps."""
     h, c, output = h0[0], c0[0], []
     for t, x_t in enumerate(x):
-        c = c if t % 3 else c0[0]
+        h, c = (h, c) if t % 3 else (h0[0], c0[0])
         s = x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"] + h @ weights["weight_hh_l0"].T
         i, f, g, o = np.split(s + weights["bias_hh_l0"], 4, 1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -82,6 +83,19 @@ def later(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), h[None]
 
 
+def in_turns(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU whose z is a hard sigmoid at every second step."""
+    h, output = h0[0], []
+    for t, x_t in enumerate(x):
+        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        g = np.split(h @ weights["weight_hh_l0"].T + weights["bias_hh_l0"], 3, 1)
+        r, s = sigmoid(i[0] + g[0]), i[1] + g[1]
+        z = np.clip(0.2 * s + 0.5, 0, 1) if t % 2 else sigmoid(s)
+        h = (1 - z) * np.tanh(i[2] + r * g[2]) + z * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
 def in_pairs(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     """Compute a GRU that reads the first x of each pair twice."""
     h, output = h0[0], []
@@ -94,11 +108,34 @@ def in_pairs(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), h[None]
 
 
+NUMBERS = np.random.default_rng(1)
+X = NUMBERS.normal(size=(9, 2, 2))
+STATES = {cell: [NUMBERS.normal(size=(1, 2, 3)) for _ in range(k)] for cell, k in (("GRU", 1), ("LSTM", 2))}
+WEIGHTS = {
+    cell: {
+        f"{role}_l0": NUMBERS.normal(size=(k * 3, *of))
+        for role, of in (("weight_ih", (2,)), ("weight_hh", (3,)), ("bias_ih", ()), ("bias_hh", ()))
+    }
+    for cell, k in (("GRU", 3), ("LSTM", 4))
+}
+
+
+def executed(model: Any) -> Any:
+    """Return the output that the printed lines of a model compute."""
+    blocks = {name.removesuffix("_l0"): np.split(v, len(model.gates)) for name, v in WEIGHTS[model.cell].items()}
+    return composed_gates.executed(model, X, [state[0] for state in STATES[model.cell]], blocks)[0]
+
+
 @pytest.mark.parametrize(
     ("function", "cell", "sentence"),
     [
+        (
+            in_turns,
+            "GRU",
+            "applies hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1), to the sum of z, not sigmoid, at every 2nd step only",
+        ),
         (in_pairs, "GRU", "reads x of step t // 2 * 2, not of step t"),
-        (in_chunks, "LSTM", "starts c anew at cx, at every 3rd step after the first only"),
+        (in_chunks, "LSTM", "starts h anew at hx and c anew at cx, at every 3rd step after the first only"),
         (later, "GRU", "leaves b_hz out of the sum of z, at the first step only"),
         (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
         (
@@ -124,6 +161,8 @@ def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
 
     assert found is not None
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [sentence]
+    assert not mistakes_of(mistakes_of(found.network, "tanh")[0].without(found.network), "tanh")
+    assert np.allclose(executed(found.network.first), function(X, *STATES[cell], WEIGHTS[cell], None)[0])
 
 
 class Crossed(torch.autograd.Function):
