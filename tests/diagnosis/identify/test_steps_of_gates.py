@@ -165,6 +165,31 @@ def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
     assert np.allclose(executed(found.network.first), function(X, *STATES[cell], WEIGHTS[cell], None)[0])
 
 
+def in_keras_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute a GRU that takes the rows of W_hh for z, r, n, and adds b_hn outside of r."""
+    h, output = h0[0], []
+    for x_t in x:
+        i = np.split(x_t @ weights["weight_ih_l0"].T + weights["bias_ih_l0"], 3, 1)
+        U, b = np.split(weights["weight_hh_l0"], 3), np.split(weights["bias_hh_l0"], 3)
+        r, z = sigmoid(i[0] + h @ U[1].T + b[0]), sigmoid(i[1] + h @ U[0].T + b[1])
+        h = (1 - z) * np.tanh(i[2] + b[2] + r * (h @ U[2].T)) + z * h
+        output.append(h)
+    return np.stack(output), h[None]
+
+
+def test_a_gate_that_reads_rows_of_another_one_is_seen_through_the_one_that_it_multiplies() -> None:
+    subject = FunctionSubject(in_keras_order, "mine", conventions=Conventions(gru=True))
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))
+
+    assert found is not None
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
+        "reads the rows of weight_hh in the order z, r, n, that of ONNX, Keras and oneDNN",
+        "adds b_hn outside of r",
+    ]
+
+
 class Crossed(torch.autograd.Function):
     """z * h, whose gradient by h is multiplied by 1 - z."""
 

@@ -33,10 +33,12 @@ def layer(
     bias: float = 1.0,
     last: float = 1.0,
     turned: bool = False,
+    read: Callable[[Any], Any] = lambda W: W,
 ) -> Any:
     """Compute a layer of tanh, with a slope, a gradient by hx, and factors of both biases and of the last output's.
 
-    Gradients by the preactivations are multiplied with ``pairs`` of the states before, and ``pairs_x`` of x.
+    The gradient by x is made of W_ih as it is ``read``. Gradients by the preactivations are multiplied with ``pairs``
+    of the states before, and ``pairs_x`` of x.
     """
     W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
     U = U.T if turned else U
@@ -53,7 +55,7 @@ def layer(
         dh = g[t] * (last if t == len(x) - 1 else 1) + dh
         da = dh * slope(output[t], dh)
         dW, dU, db = dW + da.T @ pairs_x(x)[t], dU + da.T @ pairs(np.stack(states[:-1]))[t], db + bias * da.sum(0)
-        dx[t], dh = da @ W, da @ U
+        dx[t], dh = da @ read(W), da @ U
     found = {"x": dx, "hx": start(dh, h0[0])[None], "weight_ih_l0": dW, "weight_hh_l0": dU.T if turned else dU}
     return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
 
@@ -76,6 +78,10 @@ def layer(
         (
             {"start": lambda dh, h0: dh * (1 - h0**2)},
             "makes the gradient by hx of da[0] @ W_hh - ((da[0] @ W_hh) * hx**2), not of da[0] @ W_hh",
+        ),
+        (
+            {"read": lambda W: W.reshape(W.shape[::-1]).T},
+            "makes the gradient by x of da[t] @ W_ih.reshape(W_ih.shape[::-1]).T, not of da[t] @ W_ih",
         ),
         ({"bias": 2.0}, "takes 2 * b_ih in its step, not b_ih, and b_hh likewise"),
     ],

@@ -362,6 +362,52 @@ def test_what_a_layer_reads_is_found_with_the_gradients_that_come_of_it(
     assert [mistake.sentence for mistake in mistakes_of(found.network, "tanh")] == sentences
 
 
+def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, *, wrong: str) -> Any:
+    """Compute two directions, of which the reverse one uses, or returns the gradient of, a bias of the other one."""
+    made, gradients = [], dict[str, Any]()
+    for d, way in enumerate((slice(None), slice(None, None, -1))):
+        names = {name.removesuffix("_reverse"): name for name in weights if name.endswith("_reverse") == bool(d)}
+        own = {name: weights[full] for name, full in names.items()}
+        own |= {"bias_hh_l0": weights["bias_hh_l0"]} if wrong == "bias" and config.bias else {}
+        halves = {name: np.split(g, 2, -1 if name == "output.grad" else 0)[d] for name, g in cotangents.items()}
+        halves |= {"output.grad": halves["output.grad"][way]} if "output.grad" in halves else {}
+        output, h_n, *found = single_layer(x[way], h0[d : d + 1], own, config, halves)
+        made.append((output[way], h_n))
+        for name, g in (found[0] if found else {}).items():
+            if name == "x":
+                gradients["x"] = gradients.get("x", 0) + g[way]
+            elif name == "hx":
+                gradients["hx"] = np.concatenate([*([gradients["hx"]] if d else []), g])
+            else:
+                gradients[names[name]] = g
+    if wrong == "gradient" and "bias_hh_l0" in gradients:
+        gradients["bias_hh_l0_reverse"] = gradients["bias_hh_l0"].copy()
+    results = np.concatenate([one for one, _ in made], -1), np.concatenate([one for _, one in made])
+    return (*results, gradients) if config.loss is not None else results
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            "gradient",
+            "returns the gradients by bias_hh of the forward direction, not those of each layer and direction",
+        ),
+        # its way back is nn.RNN's
+        ("bias", "computes with bias_hh of the forward direction, not with those of each layer and direction"),
+    ],
+)
+def test_one_direction_may_use_what_is_the_other_ones(wrong: str, sentence: str) -> None:
+    subject = as_subject(partial(two_directions, wrong=wrong))
+    scope = scope_of(subject).only(num_layers=1, nonlinearity="tanh", batch_first=False, lengths=None, dropout=0)
+    case = draw(RNNConfig(2, 2, bidirectional=True, T=3, N=2, loss="both"), "normal", 1)
+
+    found = identified_of(Observations(subject), scope.only(bidirectional=True), case)
+
+    assert found is not None
+    assert (found.unknown, [m.sentence for m in mistakes_of(found.network, "tanh")]) == ((), [sentence])
+
+
 def late_below(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     """Compute a stack that reads late, and of which several layers return what they like as gradients."""
     if config.num_layers == 1:
