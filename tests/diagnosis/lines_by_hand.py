@@ -68,7 +68,12 @@ def port(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
         db_hh += da.sum(0)
         carry = da @ U.T
     np.clip(dW, -5, 5, out=dW)
-    grads = {"x": dx, "hx": 3 * carry[None], "weight_ih_l0": dW, "weight_hh_l0": dU}
+    grads = {
+        "x": dx,
+        "hx": 3 * carry[None],  # a line of a statement of several
+        "weight_ih_l0": dW,
+        "weight_hh_l0": dU,
+    }
     return output, hs[-1][None].copy(), grads | {"bias_ih_l0": db_ih.copy(), "bias_hh_l0": db_hh.copy()}
 
 

@@ -422,7 +422,7 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         if name == "weights":
             return f"gives the gradients by {of_roles(roles)} to {whose}, not each to its own", "", ""
         yours, right = (", ".join(f"d{role}[{of}]" for role in roles) for of in (place, "l, d"))
-        said = f"returns the gradients by {of_roles(roles)} of {whose}, not those of each layer and direction"
+        said = f"returns the gradients by {of_roles(roles)} of {whose} in the place of each one's own"
         return said, yours, right
     if name in ("hx_row", "cx_row"):
         of, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])

@@ -296,7 +296,10 @@ def exchanged(found: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             exchanged,
-            "gives the gradients by weight_ih, weight_hh and the biases to the other direction, not each to its own",
+            (
+                "returns the gradients by weight_ih, weight_hh and the biases of the other direction in the place of "
+                "each one's own"
+            ),
         ),
     ],
 )

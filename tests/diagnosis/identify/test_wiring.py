@@ -389,10 +389,7 @@ def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (
-            "gradient",
-            "returns the gradients by bias_hh of the forward direction, not those of each layer and direction",
-        ),
+        ("gradient", "returns the gradients by bias_hh of the forward direction in the place of each one's own"),
         # its way back is nn.RNN's
         ("bias", "computes with bias_hh of the forward direction, not with those of each layer and direction"),
     ],
