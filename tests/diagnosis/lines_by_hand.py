@@ -70,11 +70,13 @@ def port(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     np.clip(dW, -5, 5, out=dW)
     grads = {
         "x": dx,
-        "hx": 3 * carry[None],  # a line of a statement of several
+        "hx": 3 * carry[None],
         "weight_ih_l0": dW,
         "weight_hh_l0": dU,
+        "bias_ih_l0": db_ih.copy(),
+        "bias_hh_l0": db_hh.copy(),
     }
-    return output, hs[-1][None].copy(), grads | {"bias_ih_l0": db_ih.copy(), "bias_hh_l0": db_hh.copy()}
+    return output, hs[-1][None].copy(), grads
 
 
 class Module(torch.nn.Module):

@@ -70,7 +70,7 @@ def line_of(function: Any, network: Network, sentence: str) -> str | None:
         (lines_by_hand.port, PORT, "passes", "carry = da @ U.T"),
         (lines_by_hand.port, PORT, "weight_hh", "dU += da.T @ hs[t + 1]"),
         (lines_by_hand.port, PORT, "clips", "np.clip(dW, -5, 5, out=dW)"),
-        (lines_by_hand.port, PORT, "gradient by hx", '"hx": 3 * carry[None], # a line of a statement of several'),
+        (lines_by_hand.port, PORT, "gradient by hx", '"hx": 3 * carry[None],'),
         (lines_by_hand.Module, LEAKS, "state of", "h = 0.5 * new + 0.5 * h"),
     ],
 )
