@@ -237,7 +237,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
         roles = [role for role, _ in choice]
         place = choice[0][1]
         layer, _, direction = place.partition(", ")
-        whose = _PLACES.get(place, f"layer {layer}, direction {direction},")
+        whose = _PLACES.get(place, f"layer {layer}, direction {direction}")
         above = {
             "min(l, 1), d": " in all layers above it",
             "(L - 1) * (l > 0), d": " in all layers above the first",
