@@ -199,6 +199,10 @@ def depends_on(
     return _Dependence(finding, scope, check, explains_all, shows, may_show or shows, of_cause, right).factors()
 
 
+def _crashes(result: Result) -> bool:
+    return result.raised is not None or result.failure is not None
+
+
 @dataclass(frozen=True)
 class _Dependence:
     """One failing case, and how further ones are asked for; as ``depends_on`` has it."""
@@ -292,9 +296,11 @@ class _Dependence:
             if self.shows is not None and not self.shows(candidate):
                 unsure |= result.excused_by is not None  # roundings may be as large, and another mistake fails there
                 continue
-            if result.excused_by is not None:
+            # where it answers, it does not crash, whatever else is wrong
+            answers = _crashes(self.finding.result) and not _crashes(result)
+            if result.excused_by is not None or (answers and against(result)):
                 self.otherwise.add(other)
-            passed &= self._passes(candidate, result)
+            passed &= answers or self._passes(candidate, result)
             shown += 1
             if self.shows is not None and shown == SHOWN:
                 break

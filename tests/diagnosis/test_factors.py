@@ -46,6 +46,19 @@ def test_what_fails_everywhere_needs_nothing() -> None:
     assert found.passing is None
 
 
+def test_where_it_answers_it_does_not_crash_whatever_else_is_wrong() -> None:
+    crash = replace(FAILS, raised=Raised(("ValueError",), ("mine.py", "10")))
+    wrong = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+
+    def check(case: Case) -> Result:
+        return crash if case.config.T == 4 else wrong
+
+    found = depends_on(Finding("mine", draw(RNNConfig(1, 1, T=4)), crash, COMPLETE), Scope(), check)
+
+    assert "at 4 only" in found.sizes["T"].pattern
+    assert found.passing is None
+
+
 def test_a_flag_that_is_needed_is_told_from_those_that_are_not() -> None:
     found = factors(RNNConfig(1, 1, bidirectional=True), lambda config: config.bidirectional)
 
