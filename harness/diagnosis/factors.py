@@ -199,10 +199,6 @@ def depends_on(
     return _Dependence(finding, scope, check, explains_all, shows, may_show or shows, of_cause, right).factors()
 
 
-def _crashes(result: Result) -> bool:
-    return result.raised is not None or result.failure is not None
-
-
 @dataclass(frozen=True)
 class _Dependence:
     """One failing case, and how further ones are asked for; as ``depends_on`` has it."""
@@ -297,8 +293,8 @@ class _Dependence:
                 unsure |= result.excused_by is not None  # roundings may be as large, and another mistake fails there
                 continue
             # where it answers, it does not crash, whatever else is wrong
-            answers = _crashes(self.finding.result) and not _crashes(result)
-            if result.excused_by is not None or (answers and against(result)):
+            answers = self.finding.result.raised is not None and against(result) and result.raised is None
+            if result.excused_by is not None or answers:
                 self.otherwise.add(other)
             passed &= answers or self._passes(candidate, result)
             shown += 1

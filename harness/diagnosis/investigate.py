@@ -399,8 +399,13 @@ class Investigation:
         Where a gradient is missing, nothing was compared, and no excuse does. For a crash, all excuses do if the
         subject answered.
         """
-        if finding.result.failure is not None:
-            return lambda case, _name: observations.of(case, with_probes=False).outcome.failure is None
+        if finding.result.raised is not None:
+
+            def answers(case: Case, _name: str) -> bool:
+                unfit = observations.of(case, with_probes=False).unfit
+                return unfit is None or unfit.raised is None
+
+            return answers
         vague = {
             one.name
             for one in self._excuses

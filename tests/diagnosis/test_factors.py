@@ -59,6 +59,18 @@ def test_where_it_answers_it_does_not_crash_whatever_else_is_wrong() -> None:
     assert found.passing is None
 
 
+def test_where_another_crash_comes_first_nothing_is_known_of_this_one() -> None:
+    crash = replace(FAILS, raised=Raised(("ValueError",), ("mine.py", "10")))
+    excused = Result(Verdict.AGREES, excused_by="other")
+
+    def check(case: Case) -> Result:
+        return crash if case.config.T == 4 else excused
+
+    finding = Finding("mine", draw(RNNConfig(1, 1, T=4)), crash, COMPLETE)
+
+    assert "T" not in depends_on(finding, Scope(), check, explains_all=lambda _case, _name: False).sizes
+
+
 def test_a_flag_that_is_needed_is_told_from_those_that_are_not() -> None:
     found = factors(RNNConfig(1, 1, bidirectional=True), lambda config: config.bidirectional)
 
