@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,7 @@ from harness.diagnosis.dropped import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import changed, wider
+from harness.diagnosis.identify.alone import shown_alone
 from harness.diagnosis.identify.ask import LONG, Asker, SlowError
 from harness.diagnosis.identify.cause import (
     IdentifiedCause,
@@ -41,7 +42,7 @@ from harness.diagnosis.identify.cause import (
 )
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import Mistake
+from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.observations import Observations, nameable
@@ -173,7 +174,19 @@ class Investigation:
         excuse = self._told_again(finding, explanation, (first or finding).id)
         if excuse is not None:
             self._excuses.append(excuse)
-        return Recognised(excuse, None if first is None else first.id)
+        return Recognised(excuse, None if first is None else first.id, partial(self._alone_on, record))
+
+    def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
+        """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
+        for finding in tuple(record.findings):
+            diagnosis = self.explanations[finding.id].diagnosis
+            if diagnosis is not None and (computed := _computed_of(diagnosis)) is not None:
+                every = mistakes_of(computed.identified.network, computed.identified.nonlinearity)
+                for one in diagnosis.elsewhere:
+                    others = [other for other in every if other in self._reported]
+                    yield from islice(
+                        shown_alone(computed.identified, [one], others, finding.case.config, record.scope), 1
+                    )
 
     def _differ_in_sizes_alone(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
         """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""

@@ -1,6 +1,6 @@
 """The search over the cases of a plan within a budget: a stream of checked cases, and of findings among them."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -41,6 +41,8 @@ class Recognised(NamedTuple):
 
     excuse: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
     earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one
+    # Called when the cases of the plan are over: cases on which causes may show that were known beside others alone.
+    alone: Callable[[], Iterable[Case]] = tuple
 
 
 def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> SearchRecord:
@@ -94,6 +96,7 @@ class Search:
         self._note_limit()
         self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own], options.weights)
         self._pursuit: Pursuit | None = None  # of the current failure
+        self._alone: Callable[[], Iterable[Case]] = tuple  # as ``Recognised`` has it
         self._events = self._run()
 
     def __enter__(self) -> Self:
@@ -122,6 +125,7 @@ class Search:
         """Count further cases with the cause of the last finding as known, and that finding, too, if it was known."""
         if recognised.excuse is not None:
             self._checker.known.append(recognised.excuse)
+        self._alone = recognised.alone
         if recognised.earlier is not None:
             self.record.findings.pop()
             self.record.known[recognised.earlier] += 1
@@ -185,7 +189,20 @@ class Search:
                 if self.record.shard is None:
                     self._budget.extend(self.record.total)
                     self._note_limit()
+        yield from self._seek_alone()
         return stop
+
+    def _seek_alone(self) -> Generator[Finding]:
+        """Check cases outside of the plan, which are not counted, for causes that no case of it showed alone."""
+        for case in self._alone():
+            if self._end() not in (Stop.BUDGET, Stop.AFTER):
+                return
+            result = self._checker(case)
+            stop_at_hang(case, result)
+            if against(result):
+                self._pursuit = Pursuit(self._checker, self.record, self._budget)
+                if (finding := self._pursuit.of(case, result, with_probes=True)) is not None:
+                    yield from self._reported(finding)
 
     def _end(self) -> Stop | None:
         """Return why the search ends before the next case; ``None`` if it goes on."""

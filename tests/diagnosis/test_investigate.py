@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.layers import third_numpy
+from benchmarks.layers import fourth_ports, third_numpy
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, check, draw, hunt
 from harness.checks import full_check
@@ -702,3 +702,16 @@ def test_a_mistake_of_the_search_for_a_cause_loses_no_finding(
         record = explained(investigation, scope_of(investigation.subject).only(loss=None), cases=20)
 
     assert investigation.explanations[record.findings[0].id].factors is not None
+
+
+def test_a_mistake_that_no_case_of_the_plan_shows_alone_has_a_case_of_its_own() -> None:
+    scope = scope_of(as_subject(fourth_ports.p08)).only(T=(1, 2), N=1, input_size=1, hidden_size=1)
+    done, investigation = searched(fourth_ports.p08, scope, cases=60)
+
+    assert [sentence.partition(",")[0] for [sentence] in causes(done, investigation)] == [
+        "takes 1 - np.tanh(h[t])**2 for the slope of tanh",
+        "adds what the next step passes back behind the slope",
+        "makes the gradient by weight_hh of da[t] and h[t]",
+    ]
+    assert done.findings[-1].case.config == RNNConfig(1, 1, T=1, N=1, hx=True, loss="output")  # the slope at 0 is right
+    assert not done.findings[-1].case.arrays["weight_hh_l0"].any()

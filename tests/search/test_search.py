@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -648,6 +649,29 @@ def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
     assert search.record.total == 60
     assert search.record.known[excuse.name] > 10
     assert not search.record.explaining
+
+
+class OfFewSteps(Everything):
+    """An excuse of every failure but of those of seven steps."""
+
+    def excuses(self, observation: Observation, _result: Result) -> bool:
+        return observation.case.config.T != 7
+
+
+def test_cases_that_may_show_a_cause_alone_are_checked_after_those_of_the_plan_and_not_counted() -> None:
+    def alone() -> Iterator[Case]:
+        assert search.record.total == 60
+        yield from (draw(RNNConfig(1, 1, T=T, N=1), "normal", 1) for T in (6, 7))
+
+    with Search(as_subject(implementations.without_b_hh), SMALL, Options(cases=60)) as search:
+        first, second = search.findings(), list[Finding]()
+        search.pass_over(Recognised(OfFewSteps(next(first).id), alone=alone))
+        for finding in first:
+            second.append(finding)
+            search.pass_over(Recognised(Everything(finding.id)))
+
+    assert [one.case.config.T for one in second] == [7]
+    assert (search.record.stop, search.record.total) == (Stop.BUDGET, 60)
 
 
 class DiesAlways(DiesOnce):
