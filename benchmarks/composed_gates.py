@@ -32,9 +32,10 @@ from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E40
 from harness.diagnosis.identify.gate_words import lines  # noqa: E402
 from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, STEPS, X_STEPS, Gate, GatedModel, Part  # noqa: E402
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
-from harness.diagnosis.identify.model import Limit, Network, When  # noqa: E402
+from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
 from harness.diagnosis.identify.run import SCALE  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
+from harness.diagnosis.identify.when import When  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402

@@ -9,7 +9,7 @@ from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import fewest, plainest, solve
 from harness.diagnosis.identify.inquiry import SHORT
 from harness.diagnosis.identify.layer import gradient, slopes
-from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Link, When
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Link
 from harness.diagnosis.identify.patterns import named
 from harness.diagnosis.identify.step import StepInquiry
 from harness.diagnosis.identify.terms import (
@@ -23,6 +23,7 @@ from harness.diagnosis.identify.terms import (
     Flow,
     slope_term,
 )
+from harness.diagnosis.identify.when import When
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 

@@ -25,7 +25,6 @@ from harness.diagnosis.identify.model import (
     Link,
     Network,
     Sum,
-    When,
 )
 from harness.diagnosis.identify.terms import (
     ARRANGED,
@@ -43,6 +42,7 @@ from harness.diagnosis.identify.terms import (
     STEP,
     WRITTEN,
 )
+from harness.diagnosis.identify.when import When
 from harness.oracle.known import Floats
 from harness.space.config import RNNConfig
 

@@ -12,12 +12,13 @@ from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
 from harness.diagnosis.identify.gates import STEPS, GatedModel
-from harness.diagnosis.identify.identify import Identification, seen_in, transformable, with_transform
+from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
-from harness.diagnosis.identify.model import LayerModel, Network, When
+from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.one_way import one_way
-from harness.diagnosis.identify.patterns import patterns
 from harness.diagnosis.identify.terms import WRITTEN
+from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
+from harness.diagnosis.identify.when import When, patterns
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig, role_of

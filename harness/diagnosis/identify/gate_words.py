@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
-from harness.diagnosis.identify.model import NEVER, LayerModel
+from harness.diagnosis.identify.model import LayerModel
+from harness.diagnosis.identify.when import NEVER
 from harness.diagnosis.identify.wiring_words import listed
 from harness.space.parts import ORDERS
 

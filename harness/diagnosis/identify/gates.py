@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
-from harness.diagnosis.identify.model import NEVER, RIGHT, LayerModel, Network, When
+from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
+from harness.diagnosis.identify.when import NEVER, When
 from harness.oracle.bound import np
 from harness.space.config import RNNConfig
 from harness.space.parts import CELLS

@@ -99,6 +99,16 @@ def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) 
     return Ball(join([p.value for p in parts]), join([p.error for p in parts]), balls[0].rounding)
 
 
+def chosen(where: Any, one: Var, other: Var) -> Var:
+    """Return the numbers of one where that is true, and those of the other elsewhere."""
+    value = together([one.value, other.value], lambda arrays: np.where(where, *arrays))
+
+    def given(there: Any) -> Callable[[Any], Any]:
+        return lambda g: each(g, lambda array: np.where(there, array, 0.0))
+
+    return Var(value, ((one, given(where)), (other, given(~where))))
+
+
 def stack(parts: Sequence[Any]) -> Var:
     """Put numbers that may be on the tape on top of each other."""
 

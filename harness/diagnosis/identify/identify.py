@@ -19,9 +19,10 @@ from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.inquiry import SHORT, SQUARE, PlaceResult, departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, When, in_order
-from harness.diagnosis.identify.run import run, values_of
-from harness.diagnosis.identify.transform import Transform, transform_of
+from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, in_order
+from harness.diagnosis.identify.transform import Transform
+from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
 from harness.oracle.bound import np
@@ -309,32 +310,6 @@ def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tu
         network = Network(part.model, derived=part.derived)
         if part.forward and (found := with_transform(asker, network, name, generic)) is not None:
             yield found, part
-
-
-def transformable(generic: Sequence[Response]) -> list[str]:
-    """Return the arrays that may be transformed alone: output and h_n are not if the one ends with the other."""
-
-    def ends(a: Response) -> bool:
-        last = None if a.returned is None or "h_n" not in a.arrays else a.returned[-1]
-        return last is not None and np.array_equal(last, a.arrays["h_n"][-1])
-
-    names = dict.fromkeys(name for a in generic for name in a.arrays)
-    return [name for name in names if name not in ("output", "h_n") or not all(map(ends, generic))]
-
-
-def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[Response]) -> Network | None:
-    """Return a network with the transform of an array, an empty one if that is not known.
-
-    The result is ``None`` if the network does not give the other arrays.
-    """
-    network = replace(network, transforms={name: Transform()})
-    if any(departing(network, a, asker.rounding) - {name} for a in generic):
-        return None
-    pairs = [(values_of(run(network, a.case)[name]), a.arrays[name]) for a in generic if name in a.arrays]
-    way = transform_of(pairs, asker.noise)
-    several = [replace(network, transforms={name: way._replace(derived=derived)}) for derived in (True, False)]
-    fresh = list(fresh_answers(asker))
-    return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
 
 
 Elsewhere = Callable[[Network, WiringInquiry], Network]  # finds the steps of other layers, or of another direction

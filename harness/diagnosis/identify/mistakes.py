@@ -24,13 +24,13 @@ from harness.diagnosis.identify.model import (
     Limit,
     Network,
     Sum,
-    When,
     in_order,
 )
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences, of_roles
 from harness.oracle.bound import np
@@ -103,9 +103,9 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
     for name, way in network.transforms.items():
         if way == Transform():  # it is not known
             continue
-        rest, line = {n: one for n, one in network.transforms.items() if n != name}, way.line(name)
+        rest = {n: one for n, one in network.transforms.items() if n != name}
         mended = partial(_with_transforms, transforms=rest)
-        found.append(Mistake(f"returns {line} as {name}", f"{name} = {line}", "", rewire=mended))
+        found.append(Mistake(way.words(name), f"{name} = {way.line(name)}", "", rewire=mended))
     for sentence, yours, right, rewire in differences(network):
         found.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
     return found

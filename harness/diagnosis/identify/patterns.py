@@ -1,13 +1,13 @@
 """patterns: what the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.diagnosis.identify.ask import LONG
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
-from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, When, scale_of
+from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, scale_of
 from harness.diagnosis.identify.terms import Flow
+from harness.diagnosis.identify.when import When, patterns
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
@@ -98,32 +98,6 @@ def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, 
         return all(abs(c - of(f, t)) <= accuracy(noise) * max(1.0, abs(c)) for f, t, c in later)
 
     return next(((Coef(first, scale, divides=False),) for scale in scales if holds(scale)), None)
-
-
-def patterns(T: int) -> Iterator[When]:
-    """Yield the patterns of up to T steps, the plainest first."""
-    most = max(LONG[-1], T // 2 + 1)  # less one, the steps that are counted: those that T shows twice
-    yield When()
-    yield When("only", 0)
-    for k in range(1, most):
-        for kind in ("from", "first", "last", "but last", "last but"):
-            yield When(kind, k)
-    for k in range(2, most):
-        yield When("but every", k)
-        yield When("every", k)
-        yield When("but block", k)
-        yield When("block", k)
-        yield When("but every from the end", k)
-        yield When("full blocks", k)
-        yield When("rest of blocks", k)
-        yield When("but last but", k - 1)
-        yield When("after the first of the last", k)
-
-
-def fitting_pattern(hits: Sequence[tuple[int, int, bool]]) -> When | None:
-    """Return the plainest pattern of the steps that are hit, of T, t and whether it is."""
-    longest = max((T for T, *_ in hits), default=1)
-    return next((w for w in patterns(longest) if all(w.at(t, T) == hit for T, t, hit in hits)), None)
 
 
 def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:

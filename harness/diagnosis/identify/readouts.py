@@ -15,18 +15,17 @@ from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
     ONE,
-    PATTERNS,
     RIGHT_READOUT,
     Coef,
     Entry,
     LayerModel,
     Sum,
-    When,
     is_of_x,
     needs_square,
 )
-from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, gathered_at_start, used
+from harness.diagnosis.identify.patterns import System, gathered, gathered_at_start, used
 from harness.diagnosis.identify.terms import ARRANGED_BACK, INPUT, LEFT, MASKS, RIGHT, START, Flow
+from harness.diagnosis.identify.when import PATTERNS, When, fitting_pattern
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.oracle.places import time_major

@@ -27,9 +27,10 @@ from harness.diagnosis.identify.layer import (
     squares_of,
     written_of,
 )
-from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum, When
+from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum
 from harness.diagnosis.identify.tape import Var, backward as differentiate
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import (
     EVALUATION,
     FACTORS,

@@ -15,20 +15,8 @@ from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import (
-    KINDS,
-    ONE,
-    RIGHT,
-    Blank,
-    Coef,
-    Extent,
-    LayerModel,
-    Network,
-    Sum,
-    When,
-    in_order,
-)
-from harness.diagnosis.identify.patterns import System, fitting_pattern, gathered, used
+from harness.diagnosis.identify.model import KINDS, ONE, RIGHT, Blank, Coef, Extent, LayerModel, Network, Sum, in_order
+from harness.diagnosis.identify.patterns import System, gathered, used
 from harness.diagnosis.identify.terms import (
     ADDED,
     ARRANGED,
@@ -45,6 +33,7 @@ from harness.diagnosis.identify.terms import (
     read_of,
     step_read,
 )
+from harness.diagnosis.identify.when import When, fitting_pattern
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 

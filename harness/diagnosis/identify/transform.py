@@ -1,13 +1,15 @@
 """transform: a factor, a function of each number, or a matrix along an axis, which a layer puts on what it returns."""
 
-from collections.abc import Callable, Sequence
-from itertools import product
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, recognised, times
-from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.gather import each
+from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, times
+from harness.diagnosis.identify.gather import chosen, each
 from harness.diagnosis.identify.tape import Var
+from harness.diagnosis.identify.when import ALWAYS, When
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
@@ -40,6 +42,21 @@ AXIS_MATRICES: Final[dict[str, AxisMatrix]] = {
 }
 
 
+class Axis(NamedTuple):
+    """An axis of what is returned: its places as lines of NumPy have them, and in words."""
+
+    place: str
+    part: str  # the part of an array {0} at a place
+    word: str
+
+
+AXES: Final = {
+    0: Axis("t", "{0}[t]", "step"),
+    1: Axis("n", "{0}[:, n]", "sequence"),
+    -1: Axis("j", "{0}[..., j]", "unit"),
+}
+
+
 class Transform(NamedTuple):
     """A factor times a function of each number of a matrix times an array, along an axis."""
 
@@ -48,18 +65,41 @@ class Transform(NamedTuple):
     matrix: str = ""  # of ``AXIS_MATRICES``
     axis: int = 0
     derived: bool = True  # whether the way back goes through it, too
+    when: When = ALWAYS  # the places along the axis that have it; the others stay as they are
 
     def line(self, name: str) -> str:
         """Return it as an expression of NumPy, of an array by its name."""
+        if self.when == ALWAYS:
+            return self._whole(name)
+        place, part, _ = AXES[self.axis]
+        part, size = part.format(name), "T" if place == "t" else f"{name}.shape[{self.axis}]"
+        where = re.sub(r"\bT\b", size, re.sub(r"\bt\b", place, self.when.line))
+        return f"np.stack([{self._whole(part)} if {where} else {part} for {place} in range({size})], {self.axis})"
+
+    def _whole(self, name: str) -> str:
         line = AXIS_MATRICES[self.matrix].line.format(name, self.axis)
         return times(self.factor, line if self.function == IDENTITY else self.function.line(in_product(line)))
+
+    def words(self, name: str) -> str:
+        """Return in words what is returned as an array."""
+        said = re.sub(r"\bstep(?=s?\b)", AXES[self.axis].word, self.when.words)
+        return f"returns {self._whole(name)} as {name}{f' {said}' if said else ''}"
 
     def of(self, v: Var) -> Var:
         """Return the transform of an array."""
         turned = self._turned(v) if self.matrix else v
         made = turned if self.function == IDENTITY else self.function.of(turned)
         made = made if self.factor == 1 else made * self.factor
+        if self.when != ALWAYS:
+            made = chosen(self._places(v.shape), made, v)
         return made if self.derived else Var(made.value, ((v, lambda g: g),))
+
+    def _places(self, shape: tuple[int, ...]) -> Floats:
+        """Return which numbers of a shape have it."""
+        size = shape[self.axis]
+        places = np.array([self.when.at(i, size) for i in range(size)])
+        axis = self.axis % len(shape)
+        return np.broadcast_to(places.reshape([size if k == axis else 1 for k in range(len(shape))]), shape)
 
     def _turned(self, v: Var) -> Var:
         M = AXIS_MATRICES[self.matrix].of(v.shape[self.axis])
@@ -68,23 +108,3 @@ class Transform(NamedTuple):
     def _along(self, M: Floats, v: Numbers) -> Numbers:
         made = M @ each(v, lambda a: a.swapaxes(self.axis, -2))
         return each(made, lambda a: a.swapaxes(self.axis, -2))
-
-
-AXES: Final = (0, 1, -1)
-
-
-def transform_of(pairs: Sequence[tuple[Floats, Floats]], noise: float) -> Transform:
-    """Return the transform that makes each second array of the first one beside it; an empty one if there is none."""
-    for matrix, axis in (("", 0), *product([name for name in AXIS_MATRICES if name], AXES)):
-        made = [np.swapaxes(AXIS_MATRICES[matrix].of(v.shape[axis]) @ v.swapaxes(axis, -2), axis, -2) for v, _ in pairs]
-        if not made:
-            break
-        v, given = (np.concatenate([one.ravel() for one in several]) for several in (made, [g for _, g in pairs]))
-        for function in (IDENTITY, *(kind for kind, _ in ([] if matrix else recognised(v, given, noise)))):
-            value = function.value(v)
-            if not (size := float(value @ value)):
-                continue
-            factor = plainest(float(value @ given) / size, noise)
-            if np.abs(factor * value - given).max() <= 1024 * noise * (1 + np.abs(given).max()):
-                return Transform(factor, function, matrix, axis)
-    return Transform()

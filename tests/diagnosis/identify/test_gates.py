@@ -19,9 +19,10 @@ from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import STEPS, GatedModel, limited, right_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Network, When
+from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.run import run, values_of
 from harness.diagnosis.identify.tape import Var, backward
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check

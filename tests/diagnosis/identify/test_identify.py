@@ -22,9 +22,10 @@ from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, When, in_order
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, in_order
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.terms import OVER_TIME
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of

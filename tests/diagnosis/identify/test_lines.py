@@ -11,20 +11,7 @@ from harness import RNNConfig, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import PARTS
-from harness.diagnosis.identify.model import (
-    ONE,
-    PATTERNS,
-    PROGRESS,
-    SCALES,
-    Coef,
-    Entry,
-    LayerModel,
-    Limit,
-    Link,
-    Network,
-    Sum,
-    When,
-)
+from harness.diagnosis.identify.model import ONE, PROGRESS, SCALES, Coef, Entry, LayerModel, Limit, Link, Network, Sum
 from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
@@ -42,6 +29,7 @@ from harness.diagnosis.identify.terms import (
     STEP,
     WRITTEN,
 )
+from harness.diagnosis.identify.when import PATTERNS, When
 
 GENERIC = RNNConfig(4, 4, T=5, N=3, dtype="float64", hx=True, loss="both")
 STEP_SUM = LayerModel().step

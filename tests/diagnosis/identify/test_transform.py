@@ -12,6 +12,7 @@ from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.observations import Observations
 from tests.implementations import vectorised
 
@@ -22,6 +23,11 @@ WAYS = [
     ("output", Transform(3.0, ACTIVATIONS["sigmoid"])),
     ("output", Transform(matrix="running mean", axis=0)),
     ("output", Transform(-2.0, matrix="differences", axis=1)),
+    ("output", Transform(0.5, when=When("only", 0))),
+    ("output", Transform(0.9, when=When("last", 1))),
+    ("output", Transform(0.0, axis=1, when=When("from", 1))),
+    ("output", Transform(2.0, ACTIVATIONS["relu"], axis=-1, when=When("every", 2))),
+    ("h_n", Transform(-1.0, axis=1, when=When("only", 0))),
     ("h_n", Transform(function=Activation("clip", (-0.25, 0.5)))),
     *(("h_n", Transform(matrix=matrix, axis=-1)) for matrix in AXIS_MATRICES if matrix),
 ]
@@ -39,7 +45,7 @@ def returning(name: str, way: Transform) -> Any:
 
     def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         arrays = dict(zip(("output", "h_n"), vectorised(x, h0, weights, config), strict=True))
-        arrays[name] = eval(way.line(name), {"np": np, **arrays}).astype(x.dtype)  # noqa: S307 - the line is ours
+        arrays[name] = eval(way.line(name), {"np": np, "T": len(x), **arrays}).astype(x.dtype)  # noqa: S307 - the line is ours
         return arrays["output"], arrays["h_n"]
 
     return layer
@@ -49,7 +55,16 @@ def returning(name: str, way: Transform) -> Any:
 def test_what_is_done_to_what_is_returned_is_found(name: str, way: Transform) -> None:
     found, said = found_of(returning(name, way), batch_first=False)
 
-    assert (found.unknown, said) == ((), [f"returns {way.line(name)} as {name}"])
+    assert (found.unknown, said) == ((), [way.words(name)])
+
+
+def test_what_is_done_at_some_places_is_said_in_words() -> None:
+    ways = [Transform(0.5, when=When("last", 1)), Transform(0.0, axis=1, when=When("from", 2))]
+
+    assert [way.words("output") for way in ways] == [
+        "returns 0.5 * output as output at the last step only",
+        "returns 0 * output as output from sequence 2 on",
+    ]
 
 
 class Rectified(torch.nn.Module):

@@ -18,7 +18,8 @@ from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
 from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network, When
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
+from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import REVERSE, Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observations import Observations

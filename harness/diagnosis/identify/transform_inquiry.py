@@ -1,0 +1,93 @@
+"""transform_inquiry: what is done to an array before it is returned."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+from harness.diagnosis.identify.activations import IDENTITY, recognised
+from harness.diagnosis.identify.ask import Asker, Response
+from harness.diagnosis.identify.fit import plainest
+from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers
+from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.transform import AXES, AXIS_MATRICES, Transform
+from harness.diagnosis.identify.when import ALWAYS, fitting_pattern
+from harness.oracle.bound import np
+from harness.oracle.known import Floats
+
+Pairs = Sequence[tuple[Floats, Floats]]  # what a network gives of an array, and what the subject returns of it
+
+
+def transformable(generic: Sequence[Response]) -> list[str]:
+    """Return the arrays that may be transformed alone: output and h_n are not if the one ends with the other."""
+
+    def ends(a: Response) -> bool:
+        last = None if a.returned is None or "h_n" not in a.arrays else a.returned[-1]
+        return last is not None and np.array_equal(last, a.arrays["h_n"][-1])
+
+    names = dict.fromkeys(name for a in generic for name in a.arrays)
+    return [name for name in names if name not in ("output", "h_n") or not all(map(ends, generic))]
+
+
+def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[Response]) -> Network | None:
+    """Return a network with the transform of an array, an empty one if that is not known.
+
+    The result is ``None`` if the network does not give the other arrays.
+    """
+    network = replace(network, transforms={name: Transform()})
+    if any(departing(network, a, asker.rounding) - {name} for a in generic):
+        return None
+    pairs = [(values_of(run(network, a.case)[name]), a.arrays[name]) for a in generic if name in a.arrays]
+    way = transform_of(pairs, asker.noise)
+    several = [replace(network, transforms={name: way._replace(derived=derived)}) for derived in (True, False)]
+    fresh = list(fresh_answers(asker))
+    return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
+
+
+def transform_of(pairs: Pairs, noise: float) -> Transform:
+    """Return the transform that makes each second array of the first one beside it; an empty one if there is none."""
+    for matrix, axis in (("", 0), *product([name for name in AXIS_MATRICES if name], AXES)):
+        made = [
+            (np.swapaxes(AXIS_MATRICES[matrix].of(v.shape[axis]) @ v.swapaxes(axis, -2), axis, -2), g) for v, g in pairs
+        ]
+        if (way := _function_of(made, noise, known=not matrix)) is not None:
+            return way._replace(matrix=matrix, axis=axis)
+    return next((way for axis in AXES if (way := _in_places(pairs, noise, axis)) is not None), Transform())
+
+
+def _function_of(pairs: Pairs, noise: float, *, known: bool) -> Transform | None:
+    """Return the factor of each number, or of a function of it that is ``known``."""
+    if not pairs:
+        return None
+    v, given = (np.concatenate([one.ravel() for one in several]) for several in zip(*pairs, strict=True))
+    for function in (IDENTITY, *(kind for kind, _ in (recognised(v, given, noise) if known else ()))):
+        value = function.value(v)
+        if not (size := float(value @ value)):
+            continue
+        factor = plainest(float(value @ given) / size, noise)
+        if _equal(factor * value, given, noise):
+            return Transform(factor, function)
+    return None
+
+
+def _in_places(pairs: Pairs, noise: float, axis: int) -> Transform | None:
+    """Return what is done at some places along an axis, if these follow a pattern and the others stay.
+
+    A function may leave all numbers of a place as they are, too.
+    """
+    several = [(np.moveaxis(v, axis, 0), np.moveaxis(given, axis, 0)) for v, given in pairs]
+    places = [(len(v), i, v[i], given[i]) for v, given in several for i in range(len(v))]
+    changed = [(v, given) for *_, v, given in places if not _equal(v, given, noise)]
+    if (way := _function_of(changed, noise, known=True)) is None:
+        return None
+    hits = [
+        (size, i, not _equal(v, given, noise))
+        for size, i, v, given in places
+        if _equal(v, given, noise) != _equal(way.factor * way.function.value(v), given, noise)
+    ]
+    when = fitting_pattern(hits)
+    return None if when is None or when == ALWAYS else way._replace(axis=axis, when=when)
+
+
+def _equal(one: Floats, other: Floats, noise: float) -> bool:
+    return bool(np.abs(one - other).max(initial=0) <= 1024 * noise * (1 + np.abs(other).max(initial=0)))
