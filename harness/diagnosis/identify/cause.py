@@ -375,7 +375,7 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
     wrong_ones = any(wrong for wrong, _ in compared)  # what probes show is inside, and not returned
-    for gradients, apart in product((False, True), (_beyond_bounds, _plainly_apart, _apart)):
+    for gradients, apart in product((False, True), (_beyond_bounds, _plainly_apart, _apart, _apart_in_float64)):
         told = [(one, at) for one in compared[wrong_ones, gradients] if (at := apart(*one)).any()]
         if told:
             near, wrong = np.sum([_nearer(*one[:3], at) for one, at in told], 0)
@@ -406,14 +406,19 @@ def _plainly_apart(given: Floats, found: Numbers, right: Floats, u: float) -> An
     return (np.abs(one - right) > 16 * u * size) & np.isfinite(given)
 
 
-def _apart(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
+def _apart(given: Floats, found: Numbers, right: Floats, u: float) -> Any:
+    """Tell where they differ by more than a few roundings of what is given, ``u``."""
+    one = values_of(found)
+    return (np.abs(one - right) > 2 * u * (np.abs(one) + np.abs(right))) & np.isfinite(given)
+
+
+def _apart_in_float64(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
     """Tell where they differ by more than a few roundings of float64, in which both are computed.
 
     Bounds grow with each step. Where they are beyond every difference, a few roundings count: which of the two is
     nearer does not depend on them.
     """
-    one = values_of(found)
-    return (np.abs(one - right) > 2 * U64 * (np.abs(one) + np.abs(right))) & np.isfinite(given)
+    return _apart(given, found, right, U64)
 
 
 def _nearer(given: Floats, found: Numbers, right: Floats, at: Any) -> tuple[float, float]:

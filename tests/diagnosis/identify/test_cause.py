@@ -58,7 +58,8 @@ def carries(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 def known(subject: Subject, config: RNNConfig, **pins: Any) -> tuple[IdentifiedCause, Observations]:
     """Return the cause of a small failing case."""
     observations, case = Observations(subject), draw(config, "normal", 1)
-    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, **pins)
+    pins = {"num_layers": 1, "bidirectional": False, "batch_first": False} | pins
+    scope = scope_of(subject).only(**pins)
     identified = identified_of(observations, scope, case)
     assert identified is not None
     assert identified.whole
@@ -105,6 +106,39 @@ def test_a_long_chain_over_sequences_is_judged_by_the_states_that_it_returned() 
     subject = as_subject(carries)
     cause, observations = known(subject, RNNConfig(2, 3, T=2, N=3), nonlinearity="tanh")
     case = amplified(RNNConfig(1, 49, T=25, N=8, bias=False), 4)
+    result = check_agreement(subject, case)
+
+    assert result.mismatches
+    assert cause.explains(subject, observations.of(case), result)
+
+
+def forward_twice(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Compute two directions that both go forward in time."""
+    output, h_n = [], []
+    for d, end in enumerate(("_l0", "_l0_reverse")):
+        h, states = h0[d], []
+        for x_t in x:
+            s = x_t @ weights["weight_ih" + end].T + h @ weights["weight_hh" + end].T
+            h = np.tanh(s + weights["bias_ih" + end] + weights["bias_hh" + end])
+            states.append(h)
+        output.append(np.stack(states))
+        h_n.append(h)
+    return np.concatenate(output, 2), np.stack(h_n)
+
+
+def test_what_is_less_than_a_rounding_of_many_numbers_does_not_outweigh_the_one_that_is_wrong() -> None:
+    subject = as_subject(forward_twice)
+    cause, observations = known(
+        subject, RNNConfig(2, 3, bidirectional=True, T=2, N=2), nonlinearity="tanh", bidirectional=True, bias=True
+    )
+    config = RNNConfig(1, 1, bidirectional=True, T=2, N=200)
+    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
+    end = "_l0_reverse"
+    of_one = {f"weight_ih{end}": 0.75, f"weight_hh{end}": 1.0, f"bias_ih{end}": 6.0, f"bias_hh{end}": -16.0}
+    case = Case.from_arrays(config, zeros | {name: zeros[name] + np.float32(v) for name, v in of_one.items()})
+    x = case.arrays["x"].copy()
+    x[0, 40] = 3  # of it a state is tanh(-7.75), not tanh(-8.75); the others are -1 but for less than a rounding
+    case = Case.from_arrays(config, {**case.arrays, "x": x})
     result = check_agreement(subject, case)
 
     assert result.mismatches
