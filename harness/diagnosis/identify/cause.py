@@ -407,9 +407,9 @@ def _plainly_apart(given: Floats, found: Numbers, right: Floats, u: float) -> An
 
 
 def _apart(given: Floats, found: Numbers, right: Floats, u: float) -> Any:
-    """Tell where they differ by more than a few roundings of what is given, ``u``."""
+    """Tell where they differ by more than two roundings, ``u``: no number that is nearer than that is called wrong."""
     one = values_of(found)
-    return (np.abs(one - right) > 2 * u * (np.abs(one) + np.abs(right))) & np.isfinite(given)
+    return (np.abs(one - right) > u * (np.abs(one) + np.abs(right))) & np.isfinite(given)
 
 
 def _apart_in_float64(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
@@ -418,7 +418,7 @@ def _apart_in_float64(given: Floats, found: Numbers, right: Floats, _u: float) -
     Bounds grow with each step. Where they are beyond every difference, a few roundings count: which of the two is
     nearer does not depend on them.
     """
-    return _apart(given, found, right, U64)
+    return _apart(given, found, right, 2 * U64)
 
 
 def _nearer(given: Floats, found: Numbers, right: Floats, at: Any) -> tuple[float, float]:
