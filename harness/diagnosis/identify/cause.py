@@ -360,7 +360,7 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         return False
     plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
     # By whether the array is one of the wrong ones, and a gradient.
-    compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats, float]]] = defaultdict(list)
+    compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats]]] = defaultdict(list)
     for a in seen:
         rounding, network = _rounding(identified, a), identified.network
         made = _run_on(network, a, rounding, network)
@@ -370,16 +370,16 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         returned = {n for n in made.keys() & a.arrays.keys() if not alone or n.endswith(".grad")}
         returned -= {*identified.unknown}
         for n in returned:
-            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], made[n], values_of(right[n]), rounding.u))
+            compared[n in plain, n.endswith(".grad")].append((a.arrays[n], made[n], values_of(right[n])))
     if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
     wrong_ones = any(wrong for wrong, _ in compared)  # what probes show is inside, and not returned
-    for gradients, apart in product((False, True), (_beyond_bounds, _plainly_apart, _apart, _apart_in_float64)):
-        told = [(one, at) for one in compared[wrong_ones, gradients] if (at := apart(*one)).any()]
-        if told:
-            near, wrong = np.sum([_nearer(*one[:3], at) for one, at in told], 0)
-            return bool(2 * wrong < near)
+    for gradients, bounded in product((False, True), (True, False)):
+        counts = [_nearer(*one, bounded=bounded) for one in compared[wrong_ones, gradients]]
+        near, far = np.sum(counts, 0) if counts else (0.0, 0.0)
+        if near or far:
+            return bool(2 * far < near)
     return False
 
 
@@ -391,45 +391,19 @@ def _tight(identified: Identification, a: Response) -> bool:
     return all(np.max(error_of(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in given)
 
 
-def _beyond_bounds(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
-    """Tell where what was found and what is right differ by more than the subject's roundings may make of both."""
-    return (np.abs(values_of(found) - right) > 2 * error_of(found)) & np.isfinite(given)
+def _nearer(given: Floats, found: Numbers, right: Floats, *, bounded: bool) -> tuple[float, float]:
+    """Return how much of an array is near to what was found, and how much to what is right, where these differ.
 
-
-def _plainly_apart(given: Floats, found: Numbers, right: Floats, u: float) -> Any:
-    """Tell where they differ by more than a few of the subject's roundings, ``u``.
-
-    Terms that cancel leave roundings of the largest numbers.
+    Each number counts by the square of how far apart the two are beside what it may be off, as in a likelihood: many
+    numbers that are nearer to either by chance do not outweigh one that tells. Where nothing is ``bounded``, it counts
+    beside its size.
     """
     one = values_of(found)
-    size = float((np.abs(one) + np.abs(right)).max(initial=0))
-    return (np.abs(one - right) > 16 * u * size) & np.isfinite(given)
-
-
-def _apart(given: Floats, found: Numbers, right: Floats, u: float) -> Any:
-    """Tell where they differ by more than two roundings, ``u``: no number that is nearer than that is called wrong."""
-    one = values_of(found)
-    return (np.abs(one - right) > u * (np.abs(one) + np.abs(right))) & np.isfinite(given)
-
-
-def _apart_in_float64(given: Floats, found: Numbers, right: Floats, _u: float) -> Any:
-    """Tell where they differ by more than a few roundings of float64, in which both are computed.
-
-    Bounds grow with each step. Where they are beyond every difference, a few roundings count: which of the two is
-    nearer does not depend on them.
-    """
-    return _apart(given, found, right, 2 * U64)
-
-
-def _nearer(given: Floats, found: Numbers, right: Floats, at: Any) -> tuple[float, float]:
-    """Return how much of an array is near to what was found, and how much to what is right, at some of its numbers.
-
-    Each number counts by how far apart the two are: roundings of large numbers may be more than that.
-    """
-    one = values_of(found)
-    half = np.abs(one - right) / 2
-    near, wrong = (float(half[(np.abs(given - v) < half) & at].sum()) for v in (one, right))
-    return near, wrong
+    size, half = np.abs(one) + np.abs(right), np.abs(one - right) / 2
+    weights = (half / np.maximum(error_of(found) if bounded else 0.0, U64 * size)) ** 2
+    at = np.isfinite(weights) & np.isfinite(given) & (half > U64 * size)
+    near, far = (float(weights[(np.abs(given - v) < half) & at].sum()) for v in (one, right))
+    return near, far
 
 
 def shows(identified: Identification, mistake: Mistake, a: Response) -> bool:
