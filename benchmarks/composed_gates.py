@@ -122,6 +122,13 @@ class Program:
             self.known[name] = self.made(name)
         return self.known[name]
 
+    def outward(self, name: str) -> Any:
+        v = self.of(name)
+        if name != "c'" or ("through", "t") not in self.back:
+            return v
+        kind = self.model.read
+        return v.detach() + edge(v, lambda: torch.from_numpy(np.asarray(kind.slope(numbers(v)), np.float64)))
+
     def made(self, name: str) -> Any:
         if name in self.gates:
             gate = self.gates[name]
@@ -215,8 +222,8 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
         step = Program(
             of, x[X_STEPS[of.input](t, T)], {n: known[read] for n, read in zip(letters, of.reads, strict=False)}, here
         )
-        out, *finals = map(step.of, model.returned)
-        new = [step.of(name) for name in model.carried]
+        out, *finals = map(step.outward, model.returned)
+        new = [step.outward(name) for name in model.carried]
         if not reached.at(t, T):
             out = out.detach()
             finals = [v.detach() + edge(held[n], _one) for v, n in zip(finals, letters, strict=True)]
@@ -425,6 +432,7 @@ SLOTS: dict[str, dict[str, Change]] = {
             ((("n",), 1.0), (("h", "z"), 1.0)),
             ((("n",), 1.0), (("n", "z"), -1.0)),
             ((("n",), 1.0), (("n", "z"), -1.0), (("h", "r", "z"), 1.0)),
+            ((("n",), 1.0), (("n", "z"), -1.0), (("hx", "z"), 1.0)),
         ),
         "start": field("starts", ("zero",)),
         "returned": place("returned", ("h",)),
@@ -437,6 +445,8 @@ SLOTS: dict[str, dict[str, Change]] = {
             ((("c",), 1.0), (("g", "i"), 1.0)),
             ((("c", "f"), 1.0), (("g",), 1.0), (("f", "g"), -1.0)),
             ((("c", "f"), 1.0), (("g",), 1.0)),
+            ((("c", "f"), 1.0), (("f", "g", "i"), 1.0)),
+            ((("cx", "f"), 1.0), (("g", "i"), 1.0)),
         ),
         "read": field("read", ACTIVATIONS["identity"], ACTIVATIONS["relu"], SIGMOID),
         "limit": field("limit", 1.0, 3.0),

@@ -160,6 +160,7 @@ BACK: Final = {
     "slope": lambda y: y * (1 - y),
     "carry": lambda dc, f: dc * f,
     "dc0": lambda dc: dc,
+    "dc_next": lambda dc, t: dc,
     "dc_n": lambda dc: dc,
     "steps": lambda T: range(T),
     "grads": lambda gradients: gradients,
@@ -204,7 +205,7 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
             dh = dh + cotangents["output.grad"][k["at"](t, T)] if "output.grad" in cotangents else dh
             if cell == "LSTM":
                 x_t, h, c_t, i, f, g, o, new, tanh_c = tape[t]
-                dc = dc + k["dc"](dh, o, tanh_c, new)
+                dc = k["dc_next"](dc, tanh_c) + k["dc"](dh, o, tanh_c, new)
                 da = [dc * g * k["slope"](i), k["df"](dc, c_t, new) * k["slope"](f), dc * i * (1 - g * g)]
                 rows = other = below = np.concatenate([*da, k["do"](dh, tanh_c) * k["slope"](o)], 1)
                 read = k["dW_hh"](h, o * tanh_c)
@@ -391,6 +392,9 @@ WAYS_BACK: Final[dict[str, Port]] = {
     ),
     "no_slope_of_c": Port("LSTM", {"dc": lambda dh, o, t, c: dh * o}, ("takes 1 as the slope of tanh(c[t])",)),
     "dc0_missing": Port("LSTM", {"dc0": lambda dc: 0 * dc}, ("zeros as the gradient of cx",)),
+    "dc_through_slope": Port(
+        "LSTM", {"dc_next": lambda dc, t: dc * (1 - t * t)}, ("multiplies what the next step passes back to c[t]",)
+    ),
     "c_n_grad_ignored": Port("LSTM", {"dc_n": lambda dc: 0 * dc}, ("ignores the gradient of c_n",)),
     "slopes_of_y": Port("GRU", {"slope": lambda y: y}, ("the slope of r", "the slope of z")),
     "first_step_left_out": Port("LSTM", {"steps": lambda T: range(1, T)}, ("all steps but the first one",)),

@@ -64,6 +64,12 @@ def stacked(returned: Any, stack: Callable[[Any], Any]) -> Any:
     return returned
 
 
+def _names_of_torch(name: str) -> tuple[str, str]:
+    """Return torch's name of a parameter, in the first layer and in any."""
+    role, end, _ = name.partition("_reverse")
+    return f"{role}_l0{end}", f"{role}_l*{end}"
+
+
 @dataclass(frozen=True)
 class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
@@ -127,7 +133,9 @@ class Form:
                 if self.names[name] == self.names[other]:
                     parts = [said[name], said.pop(other)][:: -1 if self.joined == H_FIRST else 1]
                     said[name] = f"{' and '.join(parts)} side by side"
-        words = ", ".join(f"{self._named(name)} as {what}" for name, what in said.items())
+        named = {name: self._named(name) for name in said}
+        own = [name for name in said if said[name] == name and named[name] in _names_of_torch(name)]
+        words = ", ".join(f"{named[name]} as {what}" for name, what in said.items() if own != [*said])
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
         elif self.taken:
@@ -160,7 +168,8 @@ class Form:
             words += f"; {', '.join(missing)} left out: it does not compute in them"
         may = {*self.takes, "training"}
         lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
-        return words + "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
+        words += "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
+        return words.removeprefix("; ")
 
     def refusal(self, name: str) -> str:
         """Say why it cannot have other values of an option."""

@@ -115,9 +115,20 @@ def layers_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> tuple[
 
 
 def _halves(shapes: Shapes) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield the names of two groups of parameters that differ in one word, with equal shapes, the forward one first."""
+    """Yield the names of two groups of parameters that differ in one word, with equal shapes, the forward one first.
+
+    One of them may have no word there.
+    """
     words = {own: _PART.findall(own) for own in shapes}
     every = list(dict.fromkeys(word for of in words.values() for word in of if word[0].isalnum()))
+    for word in every:
+        back = [own for own, of in words.items() if word in of]
+        pairs = {
+            own: re.sub(rf"^{word}[^A-Za-z0-9]+|[^A-Za-z0-9]+{word}(?![A-Za-z0-9])", "", own, count=1) for own in back
+        }
+        there = [own for own in shapes if own not in back]
+        if back and {*pairs.values()} <= {*there} and all(shapes[own] == shapes[pairs[own]] for own in back):
+            yield [pairs[own] for own in back], back
     for one, other in combinations(every, 2):
         there = [own for own, of in words.items() if one in of and other not in of]
         pairs = {own: "".join(other if word == one else word for word in words[own]) for own in there}

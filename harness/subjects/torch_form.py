@@ -19,7 +19,7 @@ import torch
 from harness.space.parts import CELLS, OPTIONS, PLAIN
 from harness.subjects.adapter import Adapter, Built, form_of_weights
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Block, Form, is_by_layer, is_layered, parts_of, stacked
+from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Form, is_by_layer, is_layered, parts_of, stacked
 from harness.subjects.parameters_by_shape import (
     SIZES,
     Roles,
@@ -340,10 +340,7 @@ class _Reader:
         if self._adapter is None:
             self._leave_out_unread(returned)
         aside = {*roles.rest, *roles.zeros}
-        if self.directions == 1:
-            self._read_names({own: shape for own, shape in shapes.items() if own not in aside}, roles)
-        else:
-            self.offers |= {"num_layers": (1,), "bidirectional": (True,)}
+        self._read_names({own: shape for own, shape in shapes.items() if own not in aside}, roles)
         conventions = replace(
             self.form.conventions,
             batch_first=returned.batch_first and "batch_first" not in self.form.takes,
@@ -385,11 +382,11 @@ class _Reader:
         built = {
             (layers, directions): self._shapes({"num_layers": layers, "bidirectional": directions == 2})
             for layers in (1, 2)
-            for directions in (1, 2)
+            for directions in ((1, 2) if self.directions == 1 else (2,))
         }
         aside = {*roles.rest, *roles.zeros}
         built = {of: {own: one for own, one in made.items() if own not in aside} for of, made in built.items()}
-        reverse: dict[str, tuple[Block, ...]] = {}
+        reverse = {role: own for role, own in self.form.names.items() if self.directions == 2}
         with suppress(SubjectError):
             others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
             reverse = {
@@ -404,9 +401,11 @@ class _Reader:
             forms, key=lambda one: len(told_of(one, self.sizes, built))
         )  # the first of those that tell most
         told = told_of(self.form, self.sizes, built)
-        if (2, 1) not in told:
+        if (2, self.directions) not in told:
             self.offers["num_layers"] = (1,)
-        if (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
+        if self.directions == 2:
+            self.offers["bidirectional"] = (True,)
+        elif (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
             self.offers["bidirectional"] = (False,)
 
     def _shapes(self, options: Mapping[str, Any]) -> Shapes:

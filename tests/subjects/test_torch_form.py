@@ -799,3 +799,73 @@ class KeepsState(nn.Module):
 
 def test_the_axis_of_time_is_told_where_a_call_starts_from_the_end_of_the_one_before() -> None:
     assert as_subject(KeepsState).capabilities.read_as.endswith("; returns output; reads (N, T, input_size)")
+
+
+class BothWays(nn.Module):
+    """Layers of two directions each, whose cells are in a list for each direction."""
+
+    def __init__(self, n_features: int, n_units: int, n_layers: int = 1) -> None:
+        super().__init__()
+        widths = [n_features, *[2 * n_units] * (n_layers - 1)]
+        self.fwd = nn.ModuleList(nn.RNNCell(width, n_units) for width in widths)
+        self.bwd = nn.ModuleList(nn.RNNCell(width, n_units) for width in widths)
+
+    def forward(self, x: torch.Tensor, h0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        last = []
+        for layer, cells in enumerate(zip(self.fwd, self.bwd, strict=True)):
+            ways = []
+            for d, cell in enumerate(cells):
+                h, states = h0[2 * layer + d], []
+                for step in x.flip(0) if d else x:
+                    h = cell(step, h)
+                    states.append(h)
+                last.append(h)
+                ways.append(torch.stack(states).flip(0) if d else torch.stack(states))
+            x = torch.cat(ways, -1)
+        return x, torch.stack(last)
+
+
+def test_a_class_that_always_has_two_directions_is_asked_for_several_layers() -> None:
+    subject = as_subject(BothWays)
+
+    assert scope_of(subject).num_layers[-1] > 1
+    assert scope_of(subject).bidirectional == (True,)
+    assert (
+        check_agreement(
+            subject, draw(RNNConfig(3, 4, num_layers=3, bidirectional=True, T=3, N=2, hx=True, loss="both"))
+        ).verdict
+        is Verdict.AGREES
+    )
+
+
+class UnderOwnNames(nn.Module):
+    """A GRU of two directions, under the names that nn.GRU has."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        for name, parameter in nn.GRU(input_size, hidden_size, bidirectional=True).named_parameters():
+            self.register_parameter(name, nn.Parameter(parameter.detach().clone()))
+
+    def forward(self, x: torch.Tensor, h0: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ways, last = [], []
+        for d, end in enumerate(("_l0", "_l0_reverse")):
+            of = [getattr(self, name + end) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            h, states = h0[d], []
+            for step in x.flip(0) if d else x:
+                h = torch.gru_cell(step, h, *of)
+                states.append(h)
+            last.append(h)
+            ways.append(torch.stack(states).flip(0) if d else torch.stack(states))
+        return torch.cat(ways, -1), torch.stack(last)
+
+
+def test_names_of_the_other_direction_may_have_a_word_more() -> None:
+    subject = as_subject(UnderOwnNames)
+
+    assert subject.capabilities.read_as == ""
+    assert (
+        check_agreement(
+            subject, draw(RNNConfig(3, 4, cell="GRU", bidirectional=True, T=3, N=2, hx=True, loss="both"))
+        ).verdict
+        is Verdict.AGREES
+    )

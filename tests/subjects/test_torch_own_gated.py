@@ -334,7 +334,7 @@ READ = {
         [LSTM.replace(num_layers=2, hx=True, loss="both")],
         f"{_all('cells.*.{}')}; its states are a list of (h, c), one for each layer",
     ),
-    Own: ([GRU.replace(hx=True, loss="both")], _all("{}_l0")),
+    Own: ([GRU.replace(hx=True, loss="both")], ""),
     BiasOfNSplit: (
         [GRU.replace(bias=False, hx=True)],
         (

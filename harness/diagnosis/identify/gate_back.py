@@ -57,6 +57,7 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
     for k, name in enumerate(letters):
         yield from (((edge, CUT),) for edge in (("final", k), ("carry", name), ("start", name)))
     yield tuple((("carry", name), CUT) for name in letters)
+    yield from [((("through", "t"), True),)] * bool(model.memory)
     yield from (((("steps",), When(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
     for role, kind, k in product(ROLES[:4], ("from", "but last", "first", "last"), (1, 2)):
         yield ((("counted", role), When(kind, k)),)

@@ -67,6 +67,10 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
     if kind == "counted":
         return f"counts the gradient by {of[0]} {choice.words}", "", ""
     gates = dict(model.gates)
+    if kind == "through":
+        what, slope = "what the next step passes back to c[t], and the gradient of c_n,", "(1 - tanh(c[t])**2)"
+        said = f"multiplies {what} by the slope of tanh(c[t]), too"
+        return said, f"dc[t] = (dc_next + dh[t] * o) * {slope}", f"dc[t] = dc_next + dh[t] * o * {slope}"
     if kind == "slope":
         tanh = of[0] == "t" or gates[of[0]].activation.name == "tanh"
         own = (("1", 1.0), ("h**2", -1.0)) if tanh else (("h", 1.0), ("h**2", -1.0))

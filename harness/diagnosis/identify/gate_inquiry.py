@@ -183,6 +183,7 @@ class GateInquiry:
                 return None
             before = dict(zip(hidden, (self._state(one, k) for k in range(len(hidden))), strict=True))
         states = {name: before[given] for name, given in zip("hc", hidden, strict=False)}
+        states |= {name: v if setting.hx else 0 * v for name, v in starts.items()}
         last = case.x[:, -1] if config.batch_first and config.batched else case.x[-1]
         return Seen(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
 
@@ -526,11 +527,14 @@ class GateInquiry:
         """Return the step, its gates by their letters."""
         gates, two = [str(k) for k in self.gates], len(self.right.starts) > 1
         some = [names for n in range(3 if two else 4) for names in combinations(gates, n)]
-        model = self.right
+        begun, model = [(name,) for name in self.right.starts], self.right
         if two:
             others = next((s.others for s in self.sights.values() if (s.array, s.arctanh) == self.carries), LEVELS)
             columns = [(*names, *state) for names in some for state in ((), ("c",), ("h",), ("tanh(c)",))]
-            memory = self._polynomial(columns, others, "c'", model)
+            odd = [(*names, *state) for names in some for state in begun]
+            wide = [(*names, *state) for names in combinations(gates, 3) for state in ((), ("c",))]
+            several = ([*columns, *beside] for beside in ((), odd, wide))
+            memory = next(filter(None, (self._polynomial(one, others, "c'", model) for one in several)), None)
             if memory is None:
                 return None
             model = replace(model, memory=memory)
@@ -543,7 +547,9 @@ class GateInquiry:
             columns = [
                 (*names, *state) for names in some for state in beside if state != ("t",) or kind.name != "identity"
             ]
-            mix = self._polynomial(columns, LEVELS, "h'", model)
+            odd = [(*names, *state) for names in some for state in begun] if outer == IDENTITY and kind in plain else []
+            several = ([*columns, *beside] for beside in ((), odd)[: 1 + bool(odd)])
+            mix = next(filter(None, (self._polynomial(one, LEVELS, "h'", model) for one in several)), None)
             if mix is not None:
                 read = kind if any("t" in names for names, _ in mix) else TANH  # what is not used is not wrong
                 return self._named(replace(model, read=read, mix=mix))

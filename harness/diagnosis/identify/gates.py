@@ -63,6 +63,7 @@ UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 # "final": a final state, whose gradient is cut; "carry" and "start": a state that is cut between steps, or before them
 # "limit": a state, and the largest modulus of the gradient by it at each step
 # "steps": the steps that are gone back over, a ``When``; "counted": a parameter, and those that its gradient is made of
+# "through": "t", whose slope multiplies what c' is passed by the next step, and as c_n's gradient, too
 # "scale": a returned gradient's role, and what it is multiplied by
 
 
@@ -161,6 +162,15 @@ class Step:
         if name not in self._known:
             self._known[name] = self._made(name)
         return self._known[name]
+
+    def outward(self, name: str) -> Numbers:
+        """Return a quantity as the next step reads it, or who called."""
+        v = self.of(name)
+        if name != "c'" or ("through", "t") not in self._back:
+            return v
+        t: Any = self.of("t")
+        [(_, through)] = t.made_of
+        return Var(value_of(v), ((v, through),))
 
     def _made(self, name: str) -> Numbers:
         model = self._model
@@ -303,7 +313,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             letter: known.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
         }
         x = f.x[X_STEPS[here.input](t, f.T)]
-        step, before = Step(here, _detached(blocks, uncounted), x, read), states
+        step, before = Step(here, _detached(blocks, uncounted), x, {**begun, **read}), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
             for of in (here.returned[:1], here.carried, here.returned[1:])
@@ -334,7 +344,7 @@ def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tup
 
 def _placed(step: Step, name: str, W_hr: Any) -> Any:
     """Return a quantity in the place of a state: in that of h by W_hr, unless it has the units of a projected h."""
-    v = step.of(name)
+    v = step.outward(name)
     return v if W_hr is None or name in UNPROJECTED else v @ W_hr.T
 
 

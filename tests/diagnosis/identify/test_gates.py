@@ -546,3 +546,22 @@ def test_the_gradient_of_c_may_stop_where_that_of_h_goes_on() -> None:
         "ignores the gradient of c_n",
         "passes no gradient of c from a step to the one before it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "sentences"),
+    [
+        (
+            replace(STEPS["GRU"], mix=((("n",), 1.0), (("n", "z"), -1.0), (("hx", "z"), 1.0))),
+            ["makes h of (1 - z) * n + z * hx, not of (1 - z) * n + z * h"],
+        ),
+        (
+            replace(STEPS["LSTM"], memory=((("c", "f"), 1.0), (("f", "g", "i"), 1.0)), starts=("cx", "hx")),
+            ["exchanges hx and cx: h starts at cx, and c at hx", "makes c of f * c + i * f * g, not of f * c + i * g"],
+        ),
+    ],
+)
+def test_a_state_may_be_made_of_the_start_and_of_three_gates(model: GatedModel, sentences: list[str]) -> None:
+    found = composed_gates.identified(model)
+
+    assert (found.unknown, said_of(found)) == ((), sentences)
