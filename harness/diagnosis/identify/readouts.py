@@ -1,15 +1,15 @@
 """readouts: what each returned gradient is made of, the steps that the way back reaches, and where h_n's enters."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import product as product_of
+from itertools import combinations, product as product_of
 from typing import Any, Final
 
 from harness.diagnosis.identify.ask import LONG, Response
 from harness.diagnosis.identify.chain import ChainInquiry
-from harness.diagnosis.identify.fit import Columns
+from harness.diagnosis.identify.fit import Columns, solve
 from harness.diagnosis.identify.inquiry import SHORT, explains
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import (
@@ -24,7 +24,7 @@ from harness.diagnosis.identify.model import (
     needs_square,
 )
 from harness.diagnosis.identify.patterns import System, gathered, gathered_at_start, used
-from harness.diagnosis.identify.terms import ARRANGED_BACK, INPUT, LEFT, MASKS, RIGHT, START, Flow
+from harness.diagnosis.identify.terms import ARRANGED_BACK, INDICES, INPUT, LEFT, MASKS, QUANTITIES, RIGHT, START, Flow
 from harness.diagnosis.identify.when import PATTERNS, When, fitting_pattern
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
@@ -35,6 +35,12 @@ Seen = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients 
 ENTRY: Final = "h_n.grad's way in"
 
 
+# Which step of x, or of the states, a gradient may be paired with: hx, which is another in long cases, first.
+PAIRED: Final[dict[str, dict[str, Callable[[int, int], int]]]] = {
+    "weight_ih": {f"x[{name}]": index for name, index in INDICES.items()},
+    "weight_hh": {"hx": lambda *_: -1, "h[T-t]": lambda t, T: T - t}
+    | {f"h[{name}]": index for name, index in INDICES.items()},
+}
 WIDE: Final = 33  # units: more than one of the usual blocks has, of which the largest is 32
 
 
@@ -81,8 +87,25 @@ class ReadoutInquiry(ChainInquiry):
         middle = {name for t, by in whole.items() if T // 2 <= t < T - 1 for name in by}
         if middle and (by := fits(middle)) is not None:
             return by
-        several = [{one, other} for one in (own, *middle) for other in columns if one != other]
+        several = [numbered] if role in PAIRED and (numbered := self._numbered(role, asked)) else []
+        several += [{one, other} for one in (own, *middle) for other in columns if one != other]
         return next((by for pair in several if (by := fits(pair)) is not None), whole)
+
+    def _numbered(self, role: str, asked: Sequence[tuple[Response, Flow]]) -> set[str]:
+        """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
+        quantity, indices = role == "weight_ih", PAIRED[role]
+        T, value = asked[0][1].T, QUANTITIES["x" if quantity else "h"]
+        pairs = [(t, k) for t in range(T) for k in range(0 if quantity else -1, T)]
+
+        def column(pair: tuple[int, int]) -> Floats:
+            return np.concatenate([np.ravel(f.back(f.da, pair[0]).T @ value(f, pair[1])) for _, f in asked])
+
+        y = np.concatenate([self._vector(role, a) for a, _ in asked])
+        found = solve(Columns(dict.fromkeys(pairs), column), y, self.noise)
+        fits = [{t for t, k in found or () if index(t, T) == k} for index in indices.values()]
+        named = [{f"da[t] . {name}" for name in some} for n in (1, 2) for some in combinations(indices, n)]
+        steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
+        return next((some for some, at in zip(named, steps, strict=True) if found and at == {*range(T)}), set())
 
     def _system_back(self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> System:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
@@ -141,7 +164,10 @@ class ReadoutInquiry(ChainInquiry):
                 names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
             own = {role: [self._own_term(role)] for role in seen}
             known = {role: of for role, of in (names if i else own).items() if role != "hx"}
+            whole = model
             model = self._cut(model, [*earlier, asked], known) if i or self.cut_short else model
+            if unknown and model != whole and (whole.passes, whole.horizon) == (When(), 0):
+                return self._readouts(model, most, roles)  # what a short case did not explain, it may explain cut
             earlier.append(asked)
             self._chained(model, asked)
             solved = self._all_solved(model, asked, seen, names, again=i > 0 and not sizes)
@@ -156,7 +182,8 @@ class ReadoutInquiry(ChainInquiry):
                     seen[role] = others
             if len(unknown) > most or not seen:
                 return model, unknown
-        return self._gathered(self._reached(model, seen), seen, unknown)
+        # A gradient that is not known may count the steps that the others leave out.
+        return self._gathered(model if unknown else self._reached(model, seen), seen, unknown)
 
     def _of_any_size(self, role: str, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> list[Seen] | None:
         """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.

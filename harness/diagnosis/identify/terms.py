@@ -609,6 +609,7 @@ RIGHT: Final = {
     "x[t]": _operand("x", "t"),
     "h[t-1]": _operand("h", "t-1"),
     "h[t]": _operand("h", "t"),
+    "h[T-t]": Term(lambda f, t: f.state(f.T - t)),  # the states before, in the order of another direction
     **{f"{one}[{index}]": _operand(one, index) for one in QUANTITIES for index in INDICES},
     "hx": Term(lambda f, t: f.hx),
     **{line: Term(partial(_of_rows, line[0], turned=turned)) for line, turned in ROWS_OVER_TIME.items()},

@@ -323,3 +323,40 @@ def test_rows_paired_otherwise_are_found_where_input_size_and_hidden_size_differ
 
     assert found is not None
     assert [m.sentence for m in mistakes_of(found.network, "tanh")] == [f"makes the gradient by weight_hh of {PAIRED}"]
+
+
+def truncated(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
+    """Go back two steps from each output, and leave the first step out of the gradients by W_hh and b_hh."""
+    W, U, b, c = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    h = [h0[0]]
+    for x_t in x:
+        h.append(np.tanh(x_t @ W.T + b + h[-1] @ U.T + c))
+    output, h_n = np.stack(h[1:]), h[-1][None].copy()
+    if config.loss is None:
+        return output, h_n
+    g = cotangents.get("output.grad", np.zeros_like(output)).copy()
+    g[-1] += cotangents.get("h_n.grad", np.zeros_like(h_n))[0]
+    dW, dU, db, dc, dx, dh0 = 0 * W, 0 * U, 0 * b, 0 * c, 0 * x, 0 * h0
+    for t in range(len(x)):
+        da = g[t] * (1 - h[t + 1] ** 2)
+        for k in range(t, max(t - 3, -1), -1):
+            dW, db, dx[k] = dW + da.T @ x[k], db + da.sum(0), dx[k] + da @ W
+            if k:
+                dU, dc, da = dU + da.T @ h[k], dc + da.sum(0), da @ U * (1 - h[k] ** 2)
+            else:
+                dh0[0] += da @ U
+    return output, h_n, {"x": dx, "hx": dh0, "weight_ih_l0": dW, "weight_hh_l0": dU, "bias_ih_l0": db, "bias_hh_l0": dc}
+
+
+def test_what_short_cases_do_not_show_of_all_gradients_is_found_in_long_ones() -> None:
+    subject = as_subject(truncated)
+    config = RNNConfig(2, 3, T=3, N=2, hx=True, loss="both")
+    scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, nonlinearity="tanh")
+    found = identified_of(Observations(subject), scope, draw(config, "normal", 1))
+
+    assert found is not None
+    assert found.whole
+    assert [str(one) for one in mistakes_of(found.network, "tanh")] == [
+        "goes back 2 steps at most from the output of each step",
+        "counts the gradient by weight_hh and bias_hh at all steps but the first",
+    ]
