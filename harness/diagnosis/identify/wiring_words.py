@@ -438,9 +438,31 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         return f"gives the gradient of h_n to {at}{lost}{_where(slots)}", f"d_output[{choice or 't'}, n] += dh_n", ""
     if said is not None:
         return f"{said}{_where(slots)}", "", ""
+    if (moved := _moved_back(name, str(choice), str(PLAIN.at(slots[0])))) is not None:
+        sentence, yours, right = moved
+        return f"{sentence}{_where(slots)}", yours, right
     if choice == PLAIN.at(slots[0]):
         return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
     return f"{_words(slots, back)[0]}, on the way back alone", "", ""
+
+
+def _moved_back(name: str, choice: str, right: str) -> tuple[str, str, str] | None:
+    """Return what is said of a gradient that is taken from another place, or written to one, and how."""
+    if name == "h_n_row":
+        said = f"takes row {choice} of the gradient of h_n, not row l * D + d"
+        return said, f"dh_next = h_n_grad[{choice}]", "dh_next = h_n_grad[l * D + d]"
+    if name == "h_n_place":
+        said = f"gives row l * D + d of the gradient of h_n to {_PLACES.get(choice, f'layer and direction {choice}')}"
+        return said, f"dh_next[{choice}] = h_n_grad[l * D + d]", "dh_next[l, d] = h_n_grad[l * D + d]"
+    if name == "reads":
+        said = f"writes the gradient by x of its own step k to step {choice}, not to step {right}"
+        return said, f"dx[{choice}] += da[k] @ W_ih", f"dx[{right}] += da[k] @ W_ih"
+    sequence = _SEQUENCES.get(choice, f"sequence {choice}")
+    if name in ("x_of", "hx_of"):
+        return f"writes the gradient by {name.removesuffix('_of')} of sequence n to {sequence}", "", ""
+    if name in ("output_of", "h_n_of"):
+        return f"takes the gradient of {name.removesuffix('_of')} of sequence n for {sequence}", "", ""
+    return None
 
 
 def listed(names: Sequence[str]) -> str:

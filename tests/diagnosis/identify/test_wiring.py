@@ -342,8 +342,8 @@ class GoesBackForwards(BothDirections):
                 [
                     "returns 0 as the gradient by bias_hh, in the reverse direction",
                     (
-                        "reads step k at its own step k, not step steps - 1 - k, in the reverse direction, "
-                        "on the way back alone"
+                        "writes the gradient by x of its own step k to step k, not to step steps - 1 - k, "
+                        "in the reverse direction"
                     ),
                 ],
             ),
