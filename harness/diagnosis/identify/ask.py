@@ -69,12 +69,17 @@ class Response(NamedTuple):
     @property
     def states(self) -> dict[tuple[int, int], Floats] | None:
         """The states of a single layer by direction, in the order of the steps; ``None`` if they are not known."""
+        return self.top_states if self.case.config.num_layers == 1 else None
+
+    @property
+    def top_states(self) -> dict[tuple[int, int], Floats] | None:
+        """Those of the last layer."""
         config = self.case.config
-        if self.steps is None or config.num_layers > 1 or config.lengths is not None or self.rounded:
+        if self.steps is None or config.lengths is not None or self.rounded:
             return None
-        H = config.h_size
+        H, top = config.h_size, config.num_layers - 1
         directions = [self.steps[..., d * H : (d + 1) * H] for d in range(config.num_directions)]
-        return {(0, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
+        return {(top, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
 
 
 FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a tanh may have (``checks.accuracy``)

@@ -69,6 +69,17 @@ def _run_on(network: Network, a: Response, rounding: Rounding | None, identified
     return found
 
 
+def _right_on(a: Response) -> dict[str, Numbers]:
+    """Return what torch's layer gives on the case of an answer, at the states that this returned, as it is judged."""
+    network = right_of(a.case.config)
+
+    def made(*_: Any) -> dict[str, Numbers]:
+        return run(network, a.case, None, states_of(network, a) or a.top_states)
+
+    found: dict[str, Numbers] = _RUNS.of(made, network, a.arrays)
+    return found
+
+
 def _rounding(identified: Identification, a: Response) -> Rounding:
     """Return the roundings of a case: those of its dtype, or of the dtype in which the subject computes, if larger."""
     own = a.case.config.plain.dtype
@@ -364,7 +375,7 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
     for a in seen:
         rounding, network = _rounding(identified, a), identified.network
         made = _run_on(network, a, rounding, network)
-        right = _run_on(right_of(a.case.config), a, None, right_of(a.case.config))  # as it is judged by what it returns
+        right = _right_on(a)
         # Where there is a loss, what was given on the way forward alone tells of the states, if that is there.
         alone = a.case.config.loss is not None and not a.case.config.gated
         returned = {n for n in made.keys() & a.arrays.keys() if not alone or n.endswith(".grad")}

@@ -438,9 +438,10 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         return f"gives the gradient of h_n to {at}{lost}{_where(slots)}", f"d_output[{choice or 't'}, n] += dh_n", ""
     if said is not None:
         return f"{said}{_where(slots)}", "", ""
-    if (moved := _moved_back(name, str(choice), str(PLAIN.at(slots[0])))) is not None:
-        sentence, yours, right = moved
-        return f"{sentence}{_where(slots)}", yours, right
+    from_place = _moved_back(name, str(choice), str(PLAIN.at(slots[0])))
+    if from_place is not None:
+        sentence, line, own = from_place
+        return f"{sentence}{_where(slots)}", line, own
     if choice == PLAIN.at(slots[0]):
         return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
     return f"{_words(slots, back)[0]}, on the way back alone", "", ""

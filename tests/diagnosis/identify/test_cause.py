@@ -143,3 +143,35 @@ def test_what_is_less_than_a_rounding_of_many_numbers_does_not_outweigh_the_one_
 
     assert result.mismatches
     assert cause.explains(subject, observations.of(case), result)
+
+
+class Residual(torch.nn.Module):
+    """Layers of which each above the first adds what it reads to what it returns."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            torch.nn.RNN(hidden_size if layer else input_size, hidden_size) for layer in range(num_layers)
+        )
+
+    def forward(self, x: torch.Tensor, hx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        last = []
+        for number, layer in enumerate(self.layers):
+            output, h_n = layer(x, hx[number : number + 1])
+            last.append(h_n)
+            x = x + output if number else output
+        return x, torch.cat(last)
+
+
+def test_a_gradient_that_is_judged_at_what_was_returned_is_explained_by_what_is_wrong_with_that() -> None:
+    subject = as_subject(Residual)
+    cause, observations = known(subject, RNNConfig(2, 3, num_layers=2, T=2, N=2, hx=True), num_layers=(1, 2))
+    config = RNNConfig(4, 1, num_layers=2, T=1, N=1, hx=True, dtype="bfloat16", loss="output")
+    values = {"weight_ih_l0": [[8, 4, -4, 6]], "bias_ih_l0": [4], "weight_ih_l1": [[1]], "bias_hh_l1": [-1]}
+    values |= {"x": [[[0.25, 1, 0.5, -1.25]]], "output.grad": [[[1]]]}
+    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
+    case = Case.from_arrays(config, {name: v + np.asarray(values.get(name, 0), v.dtype) for name, v in zeros.items()})
+    result = check_agreement(subject, case)
+
+    assert [mismatch.array for mismatch in result.mismatches] == ["bias_ih_l1.grad", "bias_hh_l1.grad"]
+    assert cause.explains(subject, observations.of(case), result)
