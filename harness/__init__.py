@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.report.checked import Checked as Checked
     from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case, sparse as sparse
-    from harness.space.config import RNNConfig as RNNConfig
+    from harness.space.config import GRUConfig as GRUConfig, LSTMConfig as LSTMConfig, RNNConfig as RNNConfig
     from harness.space.outcome import Failure as Failure, Outcome as Outcome
     from harness.space.scope import Scope as Scope
     from harness.space.strata import Stratum as Stratum, strata as strata
@@ -39,6 +39,8 @@ _HOMES = {
     "Checked": "report.checked",
     "Disagreement": "assertions",
     "Failure": "space.outcome",
+    "GRUConfig": "space.config",
+    "LSTMConfig": "space.config",
     "Outcome": "space.outcome",
     "RNNConfig": "space.config",
     "Reference": "oracle.reference",

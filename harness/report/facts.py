@@ -124,7 +124,7 @@ def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
 
 def case_words(case: Case, length: int = LONGEST_CASE) -> str:
     """Return a case in words: its config, and its arrays without zeros, as far as they fit."""
-    config = repr(case.config).removeprefix("RNNConfig(").removesuffix(")")
+    config = repr(case.config).partition("(")[2].removesuffix(")")
     inner = [f"input_size={case.config.input_size}", f"hidden_size={case.config.hidden_size}"]
     said = ", ".join([*inner, *config.split(", ")[2:]])
     arrays = {name: np.asarray(array) for name, array in case.arrays.items()}

@@ -57,7 +57,7 @@ def regression_test(finding: Finding) -> str:
     if not _long(case):
         written = wrapped(repr(case), 4)
         imports = ["import numpy as np", ""] if "np." in written else []
-    names = ["RNNConfig", "assert_agrees"] if "RNNConfig(" in written else ["assert_agrees"]
+    names = sorted([*re.findall(r"\b[A-Z]+Config(?=\()", written)[:1], "assert_agrees"])
     asked = with_measured("derived", finding.accepted, case.config.plain.dtype)
     tolerance = "" if asked == "derived" else f", tolerance={quoted(asked)}"
     lines = [

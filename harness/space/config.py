@@ -200,9 +200,9 @@ class RNNConfig(
         shown = [repr(getattr(self, name)) for name in REQUIRED]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in REQUIRED and (value != field.default or field.name in {"T", "N"}):
+            if field.name not in {*REQUIRED, "cell"} and (value != field.default or field.name in {"T", "N"}):
                 shown.append(f"{field.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{self.cell}Config({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
@@ -334,6 +334,17 @@ MANY: Final = 2**14
 """The number of states from which they, and not the calls, take most of a case's time: torch and the comparison of so
 many take 3 ms.
 """
+
+
+def GRUConfig(*sizes: Any, **fields: Any) -> RNNConfig:  # noqa: N802 - named as what it makes
+    """Return the config of an nn.GRU: an ``RNNConfig`` with ``cell="GRU"``, made with the same arguments."""
+    return RNNConfig(*sizes, **fields, cell="GRU")
+
+
+def LSTMConfig(*sizes: Any, **fields: Any) -> RNNConfig:  # noqa: N802 - named as what it makes
+    """Return the config of an nn.LSTM, with ``proj_size``: an ``RNNConfig`` with ``cell="LSTM"``."""
+    return RNNConfig(*sizes, **fields, cell="LSTM")
+
 
 PLAINEST: Final = RNNConfig(1, 1)  # The config with every field at its default, and sizes of 1
 

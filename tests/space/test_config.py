@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from harness.space.config import RNNConfig
+from harness.space.config import GRUConfig, LSTMConfig, RNNConfig
 from harness.space.parts import ConfigError
 from harness.space.strategies import configs
 
@@ -244,3 +244,8 @@ def test_a_prefix_has_the_first_layers_weights_and_no_readout(config: RNNConfig,
     assert prefix.weights == kept
     assert "readout" not in prefix.outputs
     assert prefix.loss is None
+
+
+def test_configs_of_layers_with_gates_have_names_of_their_own() -> None:
+    assert GRUConfig(2, 3, T=4) == RNNConfig(2, 3, T=4, cell="GRU")
+    assert repr(LSTMConfig(2, 3, T=4, proj_size=2)) == "LSTMConfig(2, 3, T=4, N=1, proj_size=2)"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import RNNConfig, Verdict, as_subject, draw
+from harness import GRUConfig, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.search.evidence import Certificate
@@ -864,8 +864,6 @@ def test_names_of_the_other_direction_may_have_a_word_more() -> None:
 
     assert subject.capabilities.read_as == ""
     assert (
-        check_agreement(
-            subject, draw(RNNConfig(3, 4, cell="GRU", bidirectional=True, T=3, N=2, hx=True, loss="both"))
-        ).verdict
+        check_agreement(subject, draw(GRUConfig(3, 4, bidirectional=True, T=3, N=2, hx=True, loss="both"))).verdict
         is Verdict.AGREES
     )
