@@ -42,7 +42,7 @@ from harness.diagnosis.identify.cause import (
 )
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
+from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.observations import Observations, nameable
@@ -179,14 +179,17 @@ class Investigation:
     def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
         """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
         for finding in tuple(record.findings):
-            diagnosis = self.explanations[finding.id].diagnosis
-            if diagnosis is not None and (computed := _computed_of(diagnosis)) is not None:
-                every = mistakes_of(computed.identified.network, computed.identified.nonlinearity)
-                for one in diagnosis.elsewhere:
-                    others = [other for other in every if other in self._reported]
-                    yield from islice(
-                        shown_alone(computed.identified, [one], others, finding.case.config, record.scope), 1
-                    )
+            explanation = self.explanations.get(finding.id)
+            diagnosis = None if explanation is None else explanation.diagnosis
+            if diagnosis is None or (computed := _computed_of(diagnosis)) is None:
+                continue
+            for one in diagnosis.elsewhere:
+                if one not in self._reported:
+                    with _surviving("a case of its own"):
+                        config = finding.case.config
+                        yield from islice(
+                            shown_alone(computed.identified, one, self._reported, config, record.scope), 1
+                        )
 
     def _differ_in_sizes_alone(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
         """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""

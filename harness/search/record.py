@@ -96,6 +96,7 @@ class SearchRecord:
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.
     """
+    beyond: int = 0  # the findings on cases that are not of the plan
     weights: str = ""  # the file of the weights that all cases had, if they were not drawn
     accepted: Accepted = STRICT  # the contract it was held to: what its user accepts, and what was measured of its tanh
     # The measured accuracy of its tanh, by dtype, if it differs from what is assumed.

@@ -42,7 +42,7 @@ class Recognised(NamedTuple):
     excuse: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
     earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one
     # Called when the cases of the plan are over: cases on which causes may show that were known beside others alone.
-    alone: Callable[[], Iterable[Case]] = tuple
+    alone: Callable[[], Iterable[Case]] | None = None
 
 
 def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> SearchRecord:
@@ -97,6 +97,7 @@ class Search:
         self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own], options.weights)
         self._pursuit: Pursuit | None = None  # of the current failure
         self._alone: Callable[[], Iterable[Case]] = tuple  # as ``Recognised`` has it
+        self._beyond = False  # True while it checks these
         self._events = self._run()
 
     def __enter__(self) -> Self:
@@ -125,10 +126,10 @@ class Search:
         """Count further cases with the cause of the last finding as known, and that finding, too, if it was known."""
         if recognised.excuse is not None:
             self._checker.known.append(recognised.excuse)
-        self._alone = recognised.alone
+        self._alone = recognised.alone or self._alone
         if recognised.earlier is not None:
             self.record.findings.pop()
-            self.record.known[recognised.earlier] += 1
+            self.record.known[recognised.earlier] += not self._beyond
 
     def _note_limit(self) -> None:
         """Note in the record how many cases the search may check."""
@@ -194,8 +195,9 @@ class Search:
 
     def _seek_alone(self) -> Generator[Finding]:
         """Check cases outside of the plan, which are not counted, for causes that no case of it showed alone."""
+        self._beyond = True
         for case in self._alone():
-            if self._end() not in (Stop.BUDGET, Stop.AFTER):
+            if self._end() not in (Stop.BUDGET, Stop.AFTER) or self._budget.late():
                 return
             result = self._checker(case)
             stop_at_hang(case, result)
@@ -203,6 +205,7 @@ class Search:
                 self._pursuit = Pursuit(self._checker, self.record, self._budget)
                 if (finding := self._pursuit.of(case, result, with_probes=True)) is not None:
                     yield from self._reported(finding)
+                    self.record.beyond += finding in self.record.findings
 
     def _end(self) -> Stop | None:
         """Return why the search ends before the next case; ``None`` if it goes on."""

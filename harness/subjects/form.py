@@ -135,7 +135,7 @@ class Form:
                     said[name] = f"{' and '.join(parts)} side by side"
         named = {name: self._named(name) for name in said}
         own = [name for name in said if said[name] == name and named[name] in _names_of_torch(name)]
-        words = ", ".join(f"{named[name]} as {what}" for name, what in said.items() if own != [*said])
+        words = "" if own == [*said] else ", ".join(f"{named[name]} as {what}" for name, what in said.items())
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
         elif self.taken:

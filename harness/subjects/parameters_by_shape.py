@@ -128,7 +128,8 @@ def _halves(shapes: Shapes) -> Iterator[tuple[list[str], list[str]]]:
         }
         there = [own for own in shapes if own not in back]
         if back and {*pairs.values()} <= {*there} and all(shapes[own] == shapes[pairs[own]] for own in back):
-            yield [pairs[own] for own in back], back
+            forward = [pairs[own] for own in back]
+            yield (forward, back) if word.lower() in BACKWARD else (back, forward)
     for one, other in combinations(every, 2):
         there = [own for own, of in words.items() if one in of and other not in of]
         pairs = {own: "".join(other if word == one else word for word in words[own]) for own in there}

@@ -671,7 +671,27 @@ def test_cases_that_may_show_a_cause_alone_are_checked_after_those_of_the_plan_a
             search.pass_over(Recognised(Everything(finding.id)))
 
     assert [one.case.config.T for one in second] == [7]
-    assert (search.record.stop, search.record.total) == (Stop.BUDGET, 60)
+    assert (search.record.stop, search.record.total, search.record.beyond) == (Stop.BUDGET, 60, 1)
+
+
+def test_such_cases_are_not_checked_when_the_time_is_over() -> None:
+    asked = list[Case]()
+
+    def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        time.sleep(0.02)
+        return implementations.without_b_hh(x, h0, weights, config)
+
+    def alone() -> Iterator[Case]:
+        for seed in range(1000):
+            asked.append(draw(RNNConfig(1, 1, T=1, N=1), "normal", seed))
+            yield asked[-1]
+
+    with Search(as_subject(slow), SMALL, Options(cases=20, seconds=3.0)) as search:
+        for finding in search.findings():
+            search.pass_over(Recognised(Everything(finding.id), alone=alone))
+
+    assert len(asked) < 200
+    assert search.record.seconds < 10
 
 
 class DiesAlways(DiesOnce):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from harness.diagnosis.identify.activations import in_product
+from harness.diagnosis.identify.activations import TANH, in_product
 from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
 from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel, Part
@@ -68,8 +68,10 @@ def _back_words(model: GatedModel, several: Sequence[tuple[Edge, Any]]) -> tuple
         return f"counts the gradient by {of[0]} {choice.words}", "", ""
     gates = dict(model.gates)
     if kind == "through":
-        what, slope = "what the next step passes back to c[t], and the gradient of c_n,", "(1 - tanh(c[t])**2)"
-        said = f"multiplies {what} by the slope of tanh(c[t]), too"
+        of_c_n = "" if ("final", 1) in dict(model.back) else ", and the gradient of c_n,"
+        read = model.read.line("c[t]")
+        said = f"multiplies what the next step passes back to c[t]{of_c_n} by the slope of {read}, too"
+        slope = "(1 - tanh(c[t])**2)" if model.read == TANH else f"slope({read})"
         return said, f"dc[t] = (dc_next + dh[t] * o) * {slope}", f"dc[t] = dc_next + dh[t] * o * {slope}"
     if kind == "slope":
         tanh = of[0] == "t" or gates[of[0]].activation.name == "tanh"

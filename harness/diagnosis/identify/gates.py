@@ -72,8 +72,8 @@ class GatedModel(LayerModel):
     """A layer whose step has gates.
 
     The quantities of a step are its gates by their letters, the states before it ``h`` and ``c``, those after it ``h'``
-    and ``c'``, and ``t``, the function ``read`` of ``c'``. What it has of a ``LayerModel`` are ``passes``, ``limits``,
-    and of ``written`` what names a step.
+    and ``c'``, those that the sequence starts at ``hx`` and ``cx``, and ``t``, the function ``read`` of ``c'``. What it
+    has of a ``LayerModel`` are ``passes``, ``limits``, and of ``written`` what names a step.
     """
 
     cell: str = ""
@@ -164,7 +164,7 @@ class Step:
         return self._known[name]
 
     def outward(self, name: str) -> Numbers:
-        """Return a quantity as the next step reads it, or who called."""
+        """Return a quantity as the next step reads it, or the caller."""
         v = self.of(name)
         if name != "c'" or ("through", "t") not in self._back:
             return v

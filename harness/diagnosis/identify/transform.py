@@ -46,14 +46,15 @@ class Axis(NamedTuple):
     """An axis of what is returned: its places as lines of NumPy have them, and in words."""
 
     place: str
+    size: str
     part: str  # the part of an array {0} at a place
     word: str
 
 
 AXES: Final = {
-    0: Axis("t", "{0}[t]", "step"),
-    1: Axis("n", "{0}[:, n]", "sequence"),
-    -1: Axis("j", "{0}[..., j]", "unit"),
+    0: Axis("t", "T", "{0}[t]", "step"),
+    1: Axis("n", "N", "{0}[:, n]", "sequence"),
+    -1: Axis("j", "H", "{0}[..., j]", "unit"),
 }
 
 
@@ -71,7 +72,7 @@ class Transform(NamedTuple):
         """Return it as an expression of NumPy, of an array by its name."""
         if self.when == ALWAYS:
             return self._whole(name)
-        place, part, _ = AXES[self.axis]
+        place, _, part, _ = AXES[self.axis]
         part, size = part.format(name), "T" if place == "t" else f"{name}.shape[{self.axis}]"
         where = re.sub(r"\bT\b", size, re.sub(r"\bt\b", place, self.when.line))
         return f"np.stack([{self._whole(part)} if {where} else {part} for {place} in range({size})], {self.axis})"
@@ -82,7 +83,8 @@ class Transform(NamedTuple):
 
     def words(self, name: str) -> str:
         """Return in words what is returned as an array."""
-        said = re.sub(r"\bstep(?=s?\b)", AXES[self.axis].word, self.when.words)
+        _, size, _, word = AXES[self.axis]
+        said = re.sub(r"\bT\b", size, re.sub(r"\bstep(?=s?\b)", word, self.when.words))
         return f"returns {self._whole(name)} as {name}{f' {said}' if said else ''}"
 
     def of(self, v: Var) -> Var:

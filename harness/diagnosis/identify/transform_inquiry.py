@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Final
 
 from harness.diagnosis.identify.activations import IDENTITY, recognised
 from harness.diagnosis.identify.ask import Asker, Response
@@ -15,6 +16,7 @@ from harness.diagnosis.identify.when import ALWAYS, fitting_pattern
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 
+STEPWISE: Final = ("output", "readout")  # of which the first axis is time
 Pairs = Sequence[tuple[Floats, Floats]]  # what a network gives of an array, and what the subject returns of it
 
 
@@ -38,21 +40,24 @@ def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[
     if any(departing(network, a, asker.rounding) - {name} for a in generic):
         return None
     pairs = [(values_of(run(network, a.case)[name]), a.arrays[name]) for a in generic if name in a.arrays]
-    way = transform_of(pairs, asker.noise)
+    way = transform_of(pairs, asker.noise, [axis for axis in AXES if axis or name in STEPWISE])
     several = [replace(network, transforms={name: way._replace(derived=derived)}) for derived in (True, False)]
     fresh = list(fresh_answers(asker))
     return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
 
 
-def transform_of(pairs: Pairs, noise: float) -> Transform:
-    """Return the transform that makes each second array of the first one beside it; an empty one if there is none."""
+def transform_of(pairs: Pairs, noise: float, axes: Sequence[int]) -> Transform:
+    """Return the transform that makes each second array of the first one beside it; an empty one if there is none.
+
+    At some places alone it is done along one of the ``axes``.
+    """
     for matrix, axis in (("", 0), *product([name for name in AXIS_MATRICES if name], AXES)):
         made = [
             (np.swapaxes(AXIS_MATRICES[matrix].of(v.shape[axis]) @ v.swapaxes(axis, -2), axis, -2), g) for v, g in pairs
         ]
         if (way := _function_of(made, noise, known=not matrix)) is not None:
             return way._replace(matrix=matrix, axis=axis)
-    return next((way for axis in AXES if (way := _in_places(pairs, noise, axis)) is not None), Transform())
+    return next((way for axis in axes if (way := _in_places(pairs, noise, axis)) is not None), Transform())
 
 
 def _function_of(pairs: Pairs, noise: float, *, known: bool) -> Transform | None:

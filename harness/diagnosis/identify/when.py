@@ -27,7 +27,7 @@ class When(NamedTuple):
     def words(self) -> str:
         """The steps in words."""
         ending = "th" if 10 <= self.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(self.k % 10, "th")
-        said = PATTERNS[self.kind].words.format(k=self.k, nth=f"{self.k}{ending}")
+        said = PATTERNS[self.kind].words.format(k=self.k, next=self.k + 1, nth=f"{self.k}{ending}")
         return _PLAINER.get(said, said)
 
     @property
@@ -56,7 +56,7 @@ PATTERNS: Final = {
     "from": Pattern(lambda t, T, k: t >= k, "t >= {k}", "from step {k} on"),
     "last": Pattern(lambda t, T, k: t >= T - k, "t >= T - {k}", "at the last {k} steps only"),
     "but last": Pattern(lambda t, T, k: t < T - k, "t < T - {k}", "at all steps but the last {k}"),
-    "last but": Pattern(lambda t, T, k: t == T - 1 - k, "t == T - 1 - {k}", "at step T-1-{k} only"),
+    "last but": Pattern(lambda t, T, k: t == T - 1 - k, "t == T - 1 - {k}", "at step T-{next} only"),
     "only": Pattern(lambda t, T, k: t == k, "t == {k}", "at step {k} only"),
     "every": Pattern(lambda t, T, k: (t + 1) % k == 0, "(t + 1) % {k} == 0", "at every {nth} step only"),
     "but every": Pattern(lambda t, T, k: (t + 1) % k != 0, "(t + 1) % {k} != 0", "at all steps but every {nth}"),
@@ -73,7 +73,7 @@ PATTERNS: Final = {
     "rest of blocks": Pattern(
         lambda t, T, k: t >= T - T % k, "t >= T - T % {k}", "at the steps after the last full block of {k} only"
     ),
-    "but last but": Pattern(lambda t, T, k: t != T - 1 - k, "t != T - 1 - {k}", "at all steps but T-1-{k}"),
+    "but last but": Pattern(lambda t, T, k: t != T - 1 - k, "t != T - 1 - {k}", "at all steps but T-{next}"),
     "after the first of the last": Pattern(
         lambda t, T, k: t > max(0, T - k), "t > max(0, T - {k})", "at the last {k} steps but the first of them"
     ),

@@ -438,12 +438,12 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         return f"gives the gradient of h_n to {at}{lost}{_where(slots)}", f"d_output[{choice or 't'}, n] += dh_n", ""
     if said is not None:
         return f"{said}{_where(slots)}", "", ""
+    if choice == PLAIN.at(slots[0]):
+        return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
     from_place = _moved_back(name, str(choice), str(PLAIN.at(slots[0])))
     if from_place is not None:
         sentence, line, own = from_place
         return f"{sentence}{_where(slots)}", line, own
-    if choice == PLAIN.at(slots[0]):
-        return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
     return f"{_words(slots, back)[0]}, on the way back alone", "", ""
 
 
@@ -462,7 +462,8 @@ def _moved_back(name: str, choice: str, right: str) -> tuple[str, str, str] | No
     if name in ("x_of", "hx_of"):
         return f"writes the gradient by {name.removesuffix('_of')} of sequence n to {sequence}", "", ""
     if name in ("output_of", "h_n_of"):
-        return f"takes the gradient of {name.removesuffix('_of')} of sequence n for {sequence}", "", ""
+        what = {"output_of": "the output", "h_n_of": "h_n"}[name]
+        return f"takes the gradient of {what} of sequence n for {sequence}", "", ""
     return None
 
 

@@ -60,10 +60,12 @@ def test_what_is_done_to_what_is_returned_is_found(name: str, way: Transform) ->
 
 def test_what_is_done_at_some_places_is_said_in_words() -> None:
     ways = [Transform(0.5, when=When("last", 1)), Transform(0.0, axis=1, when=When("from", 2))]
+    ways += [Transform(0.0, axis=axis, when=When("last but", 1)) for axis in (0, 1, -1)]
 
     assert [way.words("output") for way in ways] == [
         "returns 0.5 * output as output at the last step only",
         "returns 0 * output as output from sequence 2 on",
+        *(f"returns 0 * output as output at {place} only" for place in ("step T-2", "sequence N-2", "unit H-2")),
     ]
 
 
