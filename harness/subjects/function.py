@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +35,7 @@ OPENS: Final[dict[str, dict[str, Any]]] = {
 }
 
 # The arguments that every function may take, in their documented order.
+ARRAYS: Final = ("x", "h0", "c0")
 ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
 
 SIGNATURES: Final = f"""\
@@ -256,13 +258,24 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Return what a function is passed for its parameters that take no name: by their names, or the documented four.
 
-    Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known.
+    Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known. So are the arrays
+    before all other arguments, if one of them has a known name in its place.
     """
     leading = [p for p in _parameters(function, name) if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     own = max((i for i, p in enumerate(leading, 1) if p.name in LAYERS_NAMES), default=0)
     called = tuple(LAYERS_NAMES.get(p.name, p.name) for p in leading[:own])
     if called and {*called} <= {*GIVEN} and len({*called, *(p.name for p in leading[own:])}) == len(leading):
         return called
+    every = (LAYERS_NAMES.get(p.name, p.name) for p in leading)
+    ahead = list(takewhile(lambda name: name not in {*GIVEN} - {*ARRAYS}, every))
+    right = [name == own for name, own in zip(ahead, ARRAYS, strict=False)]
+    # One name of its own that stands in its place tells what the others are.
+    if (
+        len(ahead) in {2, 3}
+        and any(right)
+        and not {name for name, ok in zip(ahead, right, strict=True) if not ok} & {*GIVEN}
+    ):
+        return ARRAYS[: len(ahead)]
     only = [p for p in leading if p.kind is p.POSITIONAL_ONLY]
     names = tuple(p.name for p in only)
     if set(names) <= set(GIVEN):

@@ -174,6 +174,9 @@ TIMES: Final[dict[str, Callable[[Any, Any, int], Ints]]] = {
     "steps - 1 - k": lambda k, steps, T: steps - 1 - k,
     "T - 1 - k": lambda k, steps, T: T - 1 - k + 0 * steps,
     "T - steps + k": lambda k, steps, T: T - steps + k,
+    "-k % steps": lambda k, steps, T: -k % np.maximum(steps, 1),
+    "(k + 1) % steps": lambda k, steps, T: (k + 1) % np.maximum(steps, 1),
+    "(k - 1) % steps": lambda k, steps, T: (k - 1) % np.maximum(steps, 1),
 }
 # The time step whose output is returned as h_n; "" stands for the state after the last step that was made.
 FINALS: Final[dict[str, Callable[[Ints, int], Ints]]] = {
