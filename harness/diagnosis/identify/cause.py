@@ -386,8 +386,8 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
     wrong_ones = any(wrong for wrong, _ in compared)  # what probes show is inside, and not returned
-    for gradients in (False, True):
-        counts = [_nearer(*one) for one in compared[wrong_ones, gradients]]
+    for gradients, bounded in product((False, True), (True, False)):  # where all bounds are infinite, sizes count
+        counts = [_nearer(*one, bounded=bounded) for one in compared[wrong_ones, gradients]]
         near, far = np.sum(counts, 0) if counts else (0.0, 0.0)
         if near or far:
             return bool(2 * far < near)
@@ -402,15 +402,16 @@ def _tight(identified: Identification, a: Response) -> bool:
     return all(np.max(error_of(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in given)
 
 
-def _nearer(given: Floats, found: Numbers, right: Floats) -> tuple[float, float]:
+def _nearer(given: Floats, found: Numbers, right: Floats, *, bounded: bool) -> tuple[float, float]:
     """Return how much of an array is near to what was found, and how much to what is right, where these differ.
 
     Each number counts by the square of how far apart the two are beside what it may be off, as in a likelihood: many
-    numbers that are nearer to either by chance do not outweigh one that tells.
+    numbers that are nearer to either by chance do not outweigh one that tells. If it is not ``bounded``, it counts
+    beside its size.
     """
     one = values_of(found)
     size, half = np.abs(one) + np.abs(right), np.abs(one - right) / 2
-    weights = (half / np.maximum(error_of(found), U64 * size)) ** 2
+    weights = (half / np.maximum(error_of(found) if bounded else 0.0, U64 * size)) ** 2
     at = np.isfinite(weights) & np.isfinite(given) & (half > U64 * size)
     near, far = (float(weights[(np.abs(given - v) < half) & at].sum()) for v in (one, right))
     return near, far

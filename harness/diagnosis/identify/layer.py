@@ -110,7 +110,10 @@ def cut_off(model: LayerModel, f: Flow) -> None:
 
 
 def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -> None:
-    """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back."""
+    """Compute a flow's preactivations and states; with ``states``, each step reads those, and so does the way back.
+
+    On a tape, their gradient goes to what the step makes, by the slope at the state that was returned.
+    """
     activation = model.activation or Activation(nonlinearity)
     zeros = np.zeros((f.N, f.H))
     cut_off(model, f)
@@ -121,6 +124,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else LayerModel().step
     added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
+    plain = model.inside == model.activated == 1 and model.written == "h[t]" and not added_here and f.counts is None
     parameters = f.W_ih, f.W_hh, f.b_ih, f.b_hh
     for t in range(f.T):
         if f.reads is not None:
@@ -136,6 +140,8 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
             s = total(step, STEP, f, t)
             f.s[t] = zeros if s is None else s
             h = other.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
+            if states is not None and isinstance(h, Var) and plain and other.name in SLOPE_AT:
+                h = _with_slope_at(states[t], h, other.name)
             h = h if model.activated == 1 else h * model.activated
             added = total(added_here, ADDED, f, t)
             h = h if added is None else h + added
@@ -143,6 +149,25 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
             f.made[t] = h if model.at_zero is None else at_blank(model.at_zero, f, t, h)
             if states is None:
                 f.h[t] = f.made[t]
+            elif isinstance(f.made[t], Var):
+                f.h[t] = _in_place_of(f.made[t], f.h[t])
+
+
+# The slopes of functions by what they return.
+SLOPE_AT: Final[dict[str, Callable[[Numbers], Numbers]]] = {
+    "tanh": lambda y: y * y * -1.0 + 1.0,
+    "sigmoid": lambda y: y + y * y * -1.0,
+}
+
+
+def _with_slope_at(y: Numbers, h: Var, name: str) -> Var:
+    """Return what a function made, whose gradient goes on by the slope at what was returned instead."""
+    [(s, _)] = h.made_of
+    return Var(h.value, ((s, lambda g: g * SLOPE_AT[name](y)),))
+
+
+def _in_place_of(made: Var, state: Numbers) -> Var:
+    return Var(state, ((made, lambda g: g),))
 
 
 def at_blank(blank: Blank, f: Flow, t: int, h: Numbers) -> Numbers:

@@ -112,7 +112,7 @@ class Run:
         self.derived = (network.derived and config.loss is not None) or config.gated  # else there is no way back
         # The width of all states side by side.
         self.width = config.h_size + config.hidden_size * (len(config.form.hidden) - 1)
-        self._states = {} if self.derived and not config.gated else states or {}
+        self._states = states or {}
         self.forth = network.wiring
         self.back = network.back or network.wiring
         self.lengths = lengths_of(config)
