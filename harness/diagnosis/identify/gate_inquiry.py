@@ -572,6 +572,8 @@ class GateInquiry:
                 return None
             shape = (len(pairs[0][0].before["h"]), UNITS)
             shown = self._shows_h
+            if name == "h'" and not all(shown in seen.after for seen, _ in pairs):  # no array that is returned shows h
+                return None
             y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
             y, known = (y, np.full(y.shape, True)) if name == "c'" else model.outer.inverse(y)
             if known.sum() < ROOM * len(columns):
