@@ -116,8 +116,11 @@ class Program:
     def __init__(self, model: GatedModel, x: Any, states: Mapping[str, Any], blocks: Mapping[str, list[Any]]) -> None:
         self.model, self.x, self.blocks, self.back = model, x, blocks, dict(model.back)
         self.gates, self.known = dict(model.gates), dict(states)
+        self.ends: Mapping[str, Any] = {}
 
     def of(self, name: str) -> Any:
+        if name in ("h_n", "c_n"):
+            return self.ends[name[0]]
         if name not in self.known:
             self.known[name] = self.made(name)
         return self.known[name]
@@ -211,7 +214,7 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
     held = {name: given[start] for name, start in zip(letters, model.starts, strict=True)}
     held |= {name: v.detach() for name, v in held.items() if ("start", name) in back}
     begun = list(held.values())
-    output, finals, reached = [], begun, back.get(("steps",), When())
+    output, finals, reached, last = [], begun, back.get(("steps",), When()), dict[str, Any]()
     for t in range(T):
         cut = {name for name in letters if t and (("carry", name) in back or not model.passes.at(t - 1, T))}
         held |= {name: held[name].detach() for name in cut}
@@ -222,6 +225,7 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
         step = Program(
             of, x[X_STEPS[of.input](t, T)], {n: known[read] for n, read in zip(letters, of.reads, strict=False)}, here
         )
+        step.ends = last
         out, *finals = map(step.outward, model.returned)
         new = [step.outward(name) for name in model.carried]
         if not reached.at(t, T):
@@ -230,6 +234,7 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
             new = [v.detach() + edge(held[n], _one) for v, n in zip(new, letters, strict=True)]
         held = dict(zip(letters, new, strict=True))
         output.append(out)
+    last |= held
     return [torch.stack(output), *(v.detach() if ("final", k) in back else v for k, v in enumerate(finals))]
 
 

@@ -161,6 +161,7 @@ BACK: Final = {
     "carry": lambda dc, f: dc * f,
     "dc0": lambda dc: dc,
     "dc_next": lambda dc, t: dc,
+    "last": False,
     "dc_n": lambda dc: dc,
     "steps": lambda T: range(T),
     "grads": lambda gradients: gradients,
@@ -205,6 +206,7 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
             dh = dh + cotangents["output.grad"][k["at"](t, T)] if "output.grad" in cotangents else dh
             if cell == "LSTM":
                 x_t, h, c_t, i, f, g, o, new, tanh_c = tape[t]
+                c_t = tape[-1][7] if k["last"] else c_t
                 dc = k["dc_next"](dc, tanh_c) + k["dc"](dh, o, tanh_c, new)
                 da = [dc * g * k["slope"](i), k["df"](dc, c_t, new) * k["slope"](f), dc * i * (1 - g * g)]
                 rows = other = below = np.concatenate([*da, k["do"](dh, tanh_c) * k["slope"](o)], 1)
@@ -387,6 +389,7 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "dc_not_carried": Port("LSTM", {"carry": lambda dc, f: 0 * dc}, ("no gradient to c[t-1] through",)),
     "dc_carried_whole": Port("LSTM", {"carry": lambda dc, f: dc}, ("by 1 for that of c[t-1]",)),
     "da_f_with_c_t": Port("LSTM", {"df": lambda dc, c, new: dc * new}, ("by c[t] for that of f",)),
+    "da_f_with_c_n": Port("LSTM", {"last": True, "df": lambda dc, c, new: dc * c}, ("by c[T-1] for that of f",)),
     "do_with_c": Port(
         "LSTM", {"dc": lambda dh, o, t, c: dh * o * (1 - c * c)}, ("takes 1 - c[t]**2 as the slope of tanh(c[t])",)
     ),

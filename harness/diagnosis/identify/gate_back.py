@@ -84,12 +84,13 @@ def _sum_moves(gates: Mapping[str, Gate]) -> Iterator[Move]:
         yield from moves(several, ("open",) if len(several) > 1 else ())
         yield tuple((("sum", letter, part.name, "factor"), CUT) for letter, part in several)
     yield tuple((("sum", letter, part.name, "operand"), CUT) for letter, part in recurrent)
-    yield tuple((("sum", letter, part.name, "parameter"), "h'") for letter, part in recurrent)
+    for state in ("h'", "h_n"):
+        yield tuple((("sum", letter, part.name, "parameter"), state) for letter, part in recurrent)
 
 
 def _product_moves(model: GatedModel) -> Iterator[Move]:
     """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state or gate."""
-    exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t")]
+    exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t"), ("c", "c_n"), ("h", "h_n")]
     for gate in dict(model.gates):
         exchanged += [(gate, COMPLEMENT + gate), *((gate, other) for other in dict(model.gates) if other != gate)]
     for state, terms in (("c'", model.memory), ("h'", model.mix)):

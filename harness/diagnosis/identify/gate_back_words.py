@@ -18,6 +18,8 @@ BEFORE: Final = {
     "h'": "h[t]",
     "c'": "c[t]",
     "t": "tanh(c[t])",
+    "h_n": "h[T-1]",
+    "c_n": "c[T-1]",
 }  # quantities, with their steps
 REACHED: Final = {
     "from": "all steps but the first {k}",

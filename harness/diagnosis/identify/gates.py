@@ -52,6 +52,7 @@ CUT: Final = "cut"  # of an edge along which nothing goes
 # The steps of x that may be read; a list counts from its end, but not beyond it.
 X_STEPS: Final = {name: of for name, of in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
 X_STEPS["(t + 1) % T"] = lambda t, T: (t + 1) % T
+LAST: Final = {"h_n": "h", "c_n": "c"}  # the states after the last step, which only the way back can read
 COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
 UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 
@@ -156,9 +157,12 @@ class Step:
         self._gates, self._back = dict(model.gates), dict(model.back)
         self._known: dict[str, Numbers] = dict(states)
         self._flows: dict[tuple[int, str], Flow] = {}
+        self.ends: Mapping[str, Numbers] = {}  # the states after the last step, once that is made
 
     def of(self, name: str) -> Numbers:
         """Return a quantity."""
+        if name in LAST:
+            return self.ends[LAST[name]]
         if name not in self._known:
             self._known[name] = self._made(name)
         return self._known[name]
@@ -301,7 +305,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     reached: When = back.get(("steps",), When())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
     begun = {f"{letter}x": v for letter, v in states.items()}
-    found, ends = [], list[Any]()
+    found, ends, last = [], list[Any](), dict[str, Any]()
     for t in range(f.T):
         here = model.at_step(t, f.T)
         if t and not f.passes(t - 1):
@@ -324,11 +328,13 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
                 [_moved(v, h) for v, h in zip(ends, before.values(), strict=True)],
             )
             new = [_moved(v, h) for v, h in zip(new, before.values(), strict=True)]
+        step.ends = last
         states = dict(zip(letters, new, strict=True))
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
         found.append(joined([*output, *new[1:]]))
     found = [found[WRITTEN[model.written](t, f.T)] for t in range(f.T)]
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
+    last |= states
     f.ends = states
     return found
 

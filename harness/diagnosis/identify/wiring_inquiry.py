@@ -8,7 +8,7 @@ believed if it gives all of them.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
@@ -47,15 +47,9 @@ from harness.space.config import RNNConfig
 Slot = tuple[str, ...]
 Move = tuple[tuple[Slot, Any], ...]  # choices that are made together
 
-ROLES_SHARED: Final = (
-    ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
-    ("weight_ih", "weight_hh"),
-    ("bias_ih", "bias_hh"),
-    ("weight_ih",),
-    ("weight_hh",),
-    ("bias_ih",),
-    ("bias_hh",),
-)
+PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# The parameters that may be those of another place together.
+ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinations(PARAMETERS, count))
 OTHER_PLACES: Final = tuple(
     tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != OWN_PLACE
 )
