@@ -13,9 +13,9 @@ from harness.subjects.conventions import Conventions
 from harness.subjects.form import LAYERS, Form
 from harness.subjects.protocol import SubjectError
 
-# Other names under which constructors often take an option.
+# Other names under which constructors often take an option; capitals and underscores do not count.
 OTHERS: Final = {
-    "num_layers": ("n_layers", "nlayers", "layers", "layer_dim", "num_layer", "n_layer", "layer_num"),
+    "num_layers": ("n_layers", "layers", "layer_dim", "num_layer", "n_layer", "layer_num", "depth"),
     "dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate"),
 }
 
@@ -38,6 +38,10 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 _NO_STATE: Final = re.compile("len|mask")
 
 
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
 def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
     """Return the form of a class as far as its constructor tells it, and the arguments that say nothing.
 
@@ -51,12 +55,12 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
     if len(parameters) < 2 and any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return None
     known = (*OPTIONS, "device", "dtype")
-    accepted = {*known, *(other for others in OTHERS.values() for other in others)}
+    accepted = {_plain(name) for name in (*known, *chain(*OTHERS.values()))}
     named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
     named = [
         one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
     ]
-    own = [one for one in named if one.name not in accepted]
+    own = [one for one in named if _plain(one.name) not in accepted]
     outputs = [one for one in own if _is_output(one)]
     sizes = [one for one in own if one not in outputs][:2]
     if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
@@ -71,11 +75,13 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
         if one.name not in meant or one.kind is one.KEYWORD_ONLY:
             break
         first.append(meant.pop(one.name))
-    names = {one.name for one in named}
+    names = {_plain(one.name): one.name for one in named}
     anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
     if anything and not own and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
         meant = {"input_size": "input_size", "hidden_size": "hidden_size"}
-    called = {one: next((own for own in (one, *OTHERS.get(one, ())) if own in names), "") for one in known}
+    called = {
+        one: next((names[own] for own in map(_plain, (one, *OTHERS.get(one, ()))) if own in names), "") for one in known
+    }
     takes = {one: own or one for one, own in called.items() if own or anything}
     return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant), unknown
 
