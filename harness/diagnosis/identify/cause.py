@@ -21,7 +21,7 @@ from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import derived_flow, run, run_whole, values_of
 from harness.diagnosis.identify.terms import LINK, STEP
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
@@ -29,13 +29,16 @@ from harness.oracle.bound import np
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
 from harness.space.case import Case
-from harness.space.config import role_of
+from harness.space.config import RNNConfig, role_of
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
 SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
 NOT_NEEDED: Final = frozenset({"loss", "N"})  # pins of an identification that the failure need not have
+SMALL: Final = 1e-3  # beside 1: the slope of tanh is 1 there
+INSIDE: Final = "preactivation.grad"
+FADED: Final = 1e-30  # a gradient that is less may underflow
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
 
@@ -323,15 +326,25 @@ def _seen_of(subject: Subject, observation: Observation, result: Result) -> list
     return [one for case in asked for one in answers_of(observe(subject, case, with_probes=False), result)]
 
 
+def _unfading(config: RNNConfig) -> Case:
+    """Return a case of many steps through which gradients go whole: of small numbers, by an identity."""
+    case = draw(config, "normal", 1)
+    arrays = {name: v if name.endswith(".grad") else v * v.dtype.type(SMALL) for name, v in case.arrays.items()}
+    eyes = {name: v for name, v in arrays.items() if role_of(name) == "weight_hh"}
+    arrays |= {name: np.resize(np.eye(v.shape[1], dtype=v.dtype), v.shape) for name, v in eyes.items()}
+    return Case.from_arrays(config, arrays)
+
+
 @np.errstate(all="ignore")
 def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
     """Return an answer in which some gradients are 0 where most of nn.RNN's are not; nothing if they always are."""
     config = case.config if case.config.N else case.config.replace(N=1)  # of no sequence, each gradient is 0
     best: tuple[int, list[Response]] = (0, [])
-    for regime, seed in product(("default", "normal"), range(SEEDS)):
-        generic = draw(config, regime, seed).plain()
+    drawn = (draw(config, regime, seed) for regime, seed in product(("default", "normal"), range(SEEDS)))
+    for one in chain(drawn, [_unfading(config)]):
+        generic = one.plain()
         right = run(right_of(generic.config), generic)
-        number = sum(name in right and bool(values_of(right[name]).any()) for name in names)
+        number = sum(name in right and np.abs(values_of(right[name])).max(initial=0) > FADED for name in names)
         if number > best[0]:  # some may always be 0, such as that by W_hh in one step from zeros
             zeros = {name: np.zeros(generic.config.gradients[name].shape) for name in names}
             best = number, [Response(generic, zeros)]
@@ -369,6 +382,8 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
     wrong = {m.array for m in result.mismatches if m.array not in identified.unknown}
     if not wrong or any(role_of(name) in identified.unknown for name in wrong):
         return False
+    if wrong == {INSIDE}:
+        return any(_is_nearer_inside(identified, a, result) for a in seen)
     plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
     # By whether the array is one of the wrong ones, and a gradient.
     compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats]]] = defaultdict(list)
@@ -392,6 +407,27 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         if near or far:
             return bool(2 * far < near)
     return False
+
+
+def _is_nearer_inside(identified: Identification, a: Response, result: Result) -> bool:
+    """Tell whether wrong gradients by preactivations, which only probes show, are those of an identified layer."""
+    config, network = a.case.config, identified.network
+    sites = [
+        (config.num_layers - 1 if m.layer is None else m.layer, site) for m in result.mismatches for site in m.sites
+    ]
+    if config.loss is None or config.lengths is not None or config.gated:
+        return False
+    for layer, site in sites:
+        place: dict[str, Any] = dict(site.place)
+        d, n, t, unit = (place.get(name, 0) for name in ("direction", "n", "t", "unit"))
+        at = layer, int(d == "reverse")
+        if layer >= config.num_layers or max(t - config.T, n - config.N, unit - config.hidden_size) >= 0:
+            return False  # it is of another case
+        flow = derived_flow(network, a.case, at) if network.derived else run_whole(network, a.case)[0][at]
+        found = float(values_of(flow.da[config.T - 1 - t if at[1] else t])[n, unit])
+        if abs(site.actual - found) >= abs(site.expected - found) / 2:
+            return False
+    return bool(sites)
 
 
 @np.errstate(all="ignore")

@@ -175,3 +175,59 @@ def test_a_gradient_that_is_judged_at_what_was_returned_is_explained_by_what_is_
 
     assert [mismatch.array for mismatch in result.mismatches] == ["bias_ih_l1.grad", "bias_hh_l1.grad"]
     assert cause.explains(subject, observations.of(case), result)
+
+
+class Chunked(torch.nn.Module):
+    """Layers that pass nothing back from a step to the fourth before it, counted from the first."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.cells = torch.nn.ModuleList(
+            torch.nn.RNNCell(hidden_size if layer else input_size, hidden_size) for layer in range(num_layers)
+        )
+
+    def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        last = []
+        for number, cell in enumerate(self.cells):
+            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[number], []
+            for t, step in enumerate(x):
+                states.append(cell(step, h))
+                h = states[-1].detach() if t % 4 == 3 else states[-1]
+            last.append(states[-1])
+            x = torch.stack(states)
+        return x, torch.stack(last)
+
+
+def of_numbers(config: RNNConfig, **values: Any) -> Case:
+    """Return a case of zeros but for some arrays, by name; a dot is an underscore."""
+    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
+    given = {name: np.asarray(values.get(name.replace(".", "_"), 0), v.dtype) for name, v in zeros.items()}
+    return Case.from_arrays(config, {name: v + given[name] for name, v in zeros.items()})
+
+
+def test_what_probes_alone_show_is_explained_by_the_gradients_inside_of_the_identified_layer() -> None:
+    subject = as_subject(Chunked)
+    cause, observations = known(subject, RNNConfig(2, 3, T=6, N=2, hx=True, loss="both"), num_layers=(1, 2))
+    case = of_numbers(
+        RNNConfig(1, 2, num_layers=2, T=5, N=1, dtype="float64", loss="output", wrt="inputs"),
+        bias_hh_l0=[0, -2],
+        weight_ih_l1=[[0, -0.5], [0, 2]],
+        weight_hh_l1=[[1, -1], [0, 0]],
+        bias_ih_l1=[-0.5, 0],
+        bias_hh_l1=[-0.5, 1],
+        output_grad=[[[0, 0]]] * 4 + [[[1, 0]]],
+    )
+    result = check_agreement(subject, case)
+
+    assert {(mismatch.array, mismatch.probed) for mismatch in result.mismatches} == {("preactivation.grad", True)}
+    assert cause.explains(subject, observations.of(case), result)
+
+
+def test_a_gradient_that_is_missing_after_many_steps_has_the_cause_of_one_after_few() -> None:
+    subject = as_subject(Chunked)
+    cause, observations = known(subject, RNNConfig(2, 3, T=6, N=2, hx=True, loss="both"), num_layers=(1, 2))
+    case = of_numbers(RNNConfig(3, 1, T=49, N=1, hx=True, loss="h_n"))
+    result = check_agreement(subject, case)
+
+    assert {mismatch.array for mismatch in result.mismatches} == {"hx.grad"}
+    assert cause.explains(subject, observations.of(case), result)
