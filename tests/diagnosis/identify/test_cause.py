@@ -182,6 +182,7 @@ class Chunked(torch.nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__()
+        self.hidden_size = hidden_size
         self.cells = torch.nn.ModuleList(
             torch.nn.RNNCell(hidden_size if layer else input_size, hidden_size) for layer in range(num_layers)
         )
@@ -189,7 +190,7 @@ class Chunked(torch.nn.Module):
     def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         last = []
         for number, cell in enumerate(self.cells):
-            h, states = x.new_zeros(x.shape[1], cell.hidden_size) if hx is None else hx[number], []
+            h, states = x.new_zeros(x.shape[1], self.hidden_size) if hx is None else hx[number], []
             for t, step in enumerate(x):
                 states.append(cell(step, h))
                 h = states[-1].detach() if t % 4 == 3 else states[-1]
