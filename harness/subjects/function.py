@@ -266,17 +266,14 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     called = tuple(LAYERS_NAMES.get(p.name, p.name) for p in leading[:own])
     if called and {*called} <= {*GIVEN} and len({*called, *(p.name for p in leading[own:])}) == len(leading):
         return called
-    every = (LAYERS_NAMES.get(p.name, p.name) for p in leading)
-    ahead = list(takewhile(lambda name: name not in {*GIVEN} - {*ARRAYS}, every))
-    right = [name == own for name, own in zip(ahead, ARRAYS, strict=False)]
-    # One name of its own that stands in its place tells what the others are.
-    if (
-        len(ahead) in {2, 3}
-        and any(right)
-        and not {name for name, ok in zip(ahead, right, strict=True) if not ok} & {*GIVEN}
-    ):
-        return ARRAYS[: len(ahead)]
     only = [p for p in leading if p.kind is p.POSITIONAL_ONLY]
+    every = [LAYERS_NAMES.get(p.name, p.name) for p in leading]
+    ahead = list(takewhile(lambda name: name not in {*GIVEN} - {*ARRAYS}, every))
+    unlike = {name for name, own in zip(ahead, ARRAYS, strict=False) if name != own}
+    # One name in its place tells what the others are.
+    known = 0 < len(unlike) < len(ahead) <= len(ARRAYS) and len(ahead) < len(leading)
+    if known and not only and not unlike & {*GIVEN}:
+        return ARRAYS[: len(ahead)]
     names = tuple(p.name for p in only)
     if set(names) <= set(GIVEN):
         return names

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, Failure, RNNConfig, as_subject, draw
+from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.space.parts import LOSSES
 from harness.subjects.function import GIVEN
 from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
+from tests.implementations import vectorised
 
 CASE = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal", 0)
 READ = draw(RNNConfig(2, 3, T=4, N=5, output_size=6), "normal", 0)
@@ -61,6 +62,21 @@ def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any)
     said = str(refused.value).splitlines()
     assert len(said) == 3
     assert all(name in said[-1] for name in GIVEN)
+
+
+def test_arrays_may_have_names_of_their_own_if_one_has_a_known_name_in_its_place() -> None:
+    def late(inputs: Any, hx: Any, weights: Any, config: Any) -> Any:
+        return vectorised(inputs, hx, weights, config)
+
+    def early(x: Any, state: Any, weights: Any, config: Any) -> Any:
+        return vectorised(x, state, weights, config)
+
+    for function in (late, early):
+        subject = as_subject(function)
+        assert subject.capabilities.takes == ("x", "h0", "weights", "config")
+        assert check_agreement(subject, draw(RNNConfig(2, 3, T=3, N=2, hx=True))).verdict is Verdict.AGREES
+    with pytest.raises(SubjectError, match="takes inputs, state, which are not passed"):
+        as_subject(lambda inputs, state, weights, config: None)
 
 
 def test_parameters_that_take_no_name_are_passed_by_their_names_or_in_the_documented_order() -> None:
