@@ -168,11 +168,9 @@ class ChainInquiry(StepInquiry):
         if found is None:
             return
         found.pop("own", None)
-        links = []
         base = self._factor(anchor, own, first)
-        for name, c in found.items():
-            c = plainest(c / base, self.noise)
-            links.append(Link(name[2:], name.startswith("s "), Coef(c)))
+        coefs = {name: plainest(c / base, self.noise) for name, c in found.items()}  # 0 where only roundings make it
+        links = [Link(name[2:], name.startswith("s "), Coef(c)) for name, c in coefs.items() if c]
         model = replace(own, links=tuple(links))
         yield model
         if links and links[0].coef != ONE and len(links) == 1:
