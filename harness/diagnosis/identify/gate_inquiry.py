@@ -55,6 +55,20 @@ ROUNDED: Final = 2.0**-48  # of a quotient of plain numbers
 WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
 
 
+# The functions of a state that can be undone.
+OUTERS: Final = tuple(one for one in ACTIVATIONS.values() if one != IDENTITY and one.family.inverse is not None)
+
+
+def undone(outer: Activation, v: Floats) -> Floats:
+    """Return what a function was applied to; NaN where that is not known, but of a tanh of 1 an infinity."""
+    if outer == IDENTITY:
+        return v
+    if outer == TANH:
+        return np.arctanh(np.clip(v, -1, 1))
+    s, known = outer.inverse(v)
+    return np.where(known, s, np.nan)
+
+
 class Setting(NamedTuple):
     """The step whose numbers are read: the first one, with given states, or the second one."""
 
@@ -64,11 +78,11 @@ class Setting(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """The array that shows a gate, the part of it that does, and the sums to which other gates are driven."""
+    """The array that shows a gate, the function that is undone of it, and the sums to which other gates are driven."""
 
     setting: Setting
     array: str
-    arctanh: bool
+    outer: Activation
     others: tuple[float, ...]
     through: int = -1  # the block of the gate in whose sum it is seen
     diagonal: bool = False  # whether W_hh of that gate is diagonal meanwhile, so that units do not mix
@@ -115,6 +129,7 @@ class GateInquiry:
         self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1
         self.sights: dict[int, Sight] = {}
         self.gates: dict[int, Gate] = {}
+        self._looks: dict[tuple[int, Setting, tuple[float, ...]], Seen | None] = {}
         self._through: dict[tuple[int, int, bool, Setting], Sight | None] = {}
         self._driven_so: dict[tuple[Setting, tuple[float, ...]], list[Seen | None]] = {}
         self._sums: dict[tuple[int, Sight], list[tuple[Seen, Floats, Floats]] | None] = {}
@@ -226,20 +241,19 @@ class GateInquiry:
         arrays = arrays_of(a)
         if k == 0:
             return arrays.get(self._shows_h, arrays.get("h_n", next(iter(arrays.values()))))
-        name, arctanh = self.carries
-        value = arrays.get(name, next(iter(arrays.values())))
-        return np.arctanh(np.clip(value, -1, 1)) if arctanh else value
+        name, outer = self.carries
+        return undone(outer, arrays.get(name, next(iter(arrays.values()))))
 
     @property
     def _shows_h(self) -> str:
-        arrays = {s.array for s in self.sights.values() if not s.arctanh}
+        arrays = {s.array for s in self.sights.values() if s.outer == IDENTITY}
         return "h_n" if "h_n" in arrays and "output" not in arrays else "output"
 
     @property
-    def carries(self) -> tuple[str, bool]:
-        """The array that shows c, and whether it is its tanh."""
-        sights = [s for s in self.sights.values() if (s.array, s.arctanh) != (self._shows_h, False)]
-        return (sights[0].array, sights[0].arctanh) if sights else ("c_n", False)
+    def carries(self) -> tuple[str, Activation]:
+        """The array that shows c, and the function of c that it is."""
+        sights = [s for s in self.sights.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
+        return (sights[0].array, sights[0].outer) if sights else ("c_n", IDENTITY)
 
     def grown(self, start: float, sum_: float = FAR) -> Response | None:
         """Return what is given where all gates have a sum, and the initial state is large or there are many steps."""
@@ -257,21 +271,22 @@ class GateInquiry:
 
     def find_sights(self) -> None:
         """Find where the gate that reads each block shows, and its function."""
-        views = [(name, arctanh) for arctanh in (False, True) for name in ("c_n", "h_n", "output")]
-        views = views if len(self.right.starts) > 1 else [("output", False), ("h_n", False)]
+        two = len(self.right.starts) > 1
+        outers, names = ((TANH,), ("c_n", "h_n", "output")) if two else (OUTERS, ("output", "h_n"))
+        views = [(name, outer) for outer in (IDENTITY, *outers) for name in names]
         seen = self._steps(self.settings[0], 1, np.asarray([LEVELS[: self.G]])) if self.settings else None
         if seen is not None:  # an array that is the same as another one shows nothing more
             known = [name for name in ("output", "c_n", "h_n") if name in seen.after]
             same = {b for a, b in combinations(known, 2) if np.array_equal(seen.after[a], seen.after[b])}
-            views = [(name, arctanh) for name, arctanh in views if name in known and name not in same]
+            views = [(name, outer) for name, outer in views if name in known and name not in same]
         for plain in (True, False):
-            for setting, (array, arctanh) in product(self.settings, views):
+            for setting, (array, outer) in product(self.settings, views):
                 for k in range(self.G):
                     if k not in self.sights:
-                        self._look(k, setting, array, arctanh, plain=plain)
-        for k, (array, arctanh) in product(range(self.G), views if self.asker.allows("hx", True) else ()):
+                        self._look(k, setting, array, outer, plain=plain)
+        for k, (array, outer) in product(range(self.G), views if self.asker.allows("hx", True) else ()):
             if k not in self.sights:
-                self._look(k, Setting(1, True, k), array, arctanh, plain=True)
+                self._look(k, Setting(1, True, k), array, outer, plain=True)
 
     def _sights_of(self, k: int, *, held: bool) -> Iterator[Sight]:
         """Yield how a gate is seen: of itself, or in the sum of another one; ``held``, with the others at their ends.
@@ -305,17 +320,18 @@ class GateInquiry:
         drives[:, k] = values
         return drives
 
-    def _look(self, k: int, setting: Setting, array: str, arctanh: bool, *, plain: bool) -> None:
+    def _look(self, k: int, setting: Setting, array: str, outer: Activation, *, plain: bool) -> None:
         s = np.concatenate([TABLE, [FAR, -FAR]])
         for others in self._backgrounds(k):
-            seen = self._steps(setting, 1, self._driven(k, others, s), Weights(0.0 if setting.by_h is None else 0.5))
+            if (k, setting, others) not in self._looks:
+                weights = Weights(0.0 if setting.by_h is None else 0.5)
+                self._looks[k, setting, others] = self._steps(setting, 1, self._driven(k, others, s), weights)
+            seen = self._looks[k, setting, others]
             if seen is None or array not in seen.after:
                 continue
-            v = seen.after[array][:, 0]
-            v = np.arctanh(v) if arctanh else v
-            found = self._function(s, v)
+            found = self._function(s, undone(outer, seen.after[array][:, 0]))
             if found is not None and (not plain or found[1] in ARGUMENTS):
-                self.sights[k] = Sight(setting, array, arctanh, others, activation=found[0], inside=found[1])
+                self.sights[k] = Sight(setting, array, outer, others, activation=found[0], inside=found[1])
                 return
 
     def _look_through(self, k: int, m: int, setting: Setting, *, opened: bool) -> Sight | None:
@@ -367,8 +383,7 @@ class GateInquiry:
 
     def _undone(self, sight: Sight, seen: Seen) -> tuple[Floats, Floats]:
         """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
-        v = seen.after[sight.array][:, :UNITS]
-        return self._from_ends(sight, np.arctanh(v) if sight.arctanh else v)
+        return self._from_ends(sight, undone(sight.outer, seen.after[sight.array][:, :UNITS]))
 
     def _from_ends(self, sight: Sight, v: Floats) -> tuple[Floats, Floats]:
         main, high, low = v[0::3], v[1::3], v[2::3]
@@ -423,7 +438,7 @@ class GateInquiry:
 
     def _observe(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
         found, number, m = [], self.N if self.N > 1 else SEQUENCES, sight.through
-        held = sight.held or (sight.array, sight.arctanh) == ("output", True)
+        held = sight.held or (sight.array, sight.outer) == ("output", TANH)
         others = sight.others if held else LEVELS[: self.G]
         each = 3 if m < 0 else 9
         drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
@@ -486,7 +501,7 @@ class GateInquiry:
         own = [Part(name, j) for name in OWN for j in blocks]
         plain = [Part("1", k)]
         yield [*own, *plain]
-        read = [*states, "c'"] if len(states) > 1 and sight[1:3] == ("output", False) else states
+        read = [*states, "c'"] if len(states) > 1 and sight[1:3] == ("output", IDENTITY) else states
         odd = [Part(name, j, operand) for operand in read for name in NAMES if name.startswith("h") for j in blocks]
         odd = [part for part in odd if part not in own and (part.name != "h[t-1]" or part.block == k)]
         wide = [*own, *plain, *odd]
@@ -515,9 +530,9 @@ class GateInquiry:
             weights = [*weights[:2], *[np.zeros(len(weights[0]))] * 2]
         states = dict(seen.before)
         if len(self.right.starts) > 1 and known:
-            name, arctanh = self.carries
+            name, outer = self.carries
             after = seen.after.get(name, np.zeros_like(states["h"]))
-            states["c'"] = np.arctanh(np.clip(after, -1, 1)) if arctanh else after
+            states["c'"] = undone(outer, after)
         gates = tuple((str(k), gate) for k, gate in self.gates.items())
         return Step(replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states)
 
@@ -529,7 +544,7 @@ class GateInquiry:
         some = [names for n in range(3 if two else 4) for names in combinations(gates, n)]
         begun, model = [(name,) for name in self.right.starts], self.right
         if two:
-            others = next((s.others for s in self.sights.values() if (s.array, s.arctanh) == self.carries), LEVELS)
+            others = next((s.others for s in self.sights.values() if (s.array, s.outer) == self.carries), LEVELS)
             columns = [(*names, *state) for names in some for state in ((), ("c",), ("h",), ("tanh(c)",))]
             odd = [(*names, *state) for names in some for state in begun]
             wide = [(*names, *state) for names in combinations(gates, 3) for state in ((), ("c",))]
@@ -539,9 +554,8 @@ class GateInquiry:
                 return None
             model = replace(model, memory=memory)
         reads = [*dict.fromkeys([TANH, IDENTITY, *ACTIVATIONS.values()] if two else [TANH])]
-        outers = [one for one in ACTIVATIONS.values() if one != IDENTITY and one.family.inverse is not None]
         plain = reads[:2]
-        for outer, kind in (*product([IDENTITY], reads), *product(outers, plain)):
+        for outer, kind in (*product([IDENTITY], reads), *product(OUTERS, plain)):
             model = replace(model, read=kind, outer=outer)
             beside = ((), ("t",), ("c'",), ("h",), ("tanh(c)",), ("c",)) if two else ((), ("h",))
             columns = [

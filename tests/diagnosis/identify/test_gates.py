@@ -12,6 +12,7 @@ from benchmarks import composed_gates
 from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
 from harness import Case, Scope, Subject, as_subject, check_agreement
+from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause
@@ -565,3 +566,17 @@ def test_a_state_may_be_made_of_the_start_and_of_three_gates(model: GatedModel, 
     found = composed_gates.identified(model)
 
     assert (found.unknown, said_of(found)) == ((), sentences)
+
+
+@pytest.mark.parametrize("outer", ["tanh", "sigmoid"])
+def test_a_function_of_what_makes_h_is_found_where_no_other_state_shows_the_gates(outer: str) -> None:
+    model = replace(STEPS["GRU"], outer=ACTIVATIONS[outer], returned=("h'", "h"))
+    found = composed_gates.identified(model)
+
+    assert (found.unknown, said_of(found)) == (
+        (),
+        [
+            f"makes h of {outer}((1 - z) * n + z * h), not of (1 - z) * n + z * h",
+            "returns the h before the step as h_n, not h",
+        ],
+    )
