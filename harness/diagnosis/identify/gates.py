@@ -47,6 +47,7 @@ Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities
 
 Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and of what
 Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
+HALF: Final = 0.5
 CUT: Final = "cut"  # of an edge along which nothing goes
 
 # The steps of x that may be read; a list counts from its end, but not beyond it.
@@ -204,7 +205,8 @@ class Step:
 
     def _gate(self, name: str, gate: Gate) -> Numbers:
         s = self._sum([self._term(name, part) for part in gate.parts])
-        return self._function(name, gate.activation, s if gate.inside == 1 else s * gate.inside)
+        made = self._function(name, gate.activation, s if gate.inside == 1 else s * gate.inside)
+        return _cancelling(made) if gate.activation == TANH and gate.inside == HALF else made
 
     def _term(self, gate: str, part: Part) -> Numbers:
         value = self.part(part)
@@ -260,6 +262,16 @@ class Step:
         for name in names[1:]:
             value = value * self.of(name)
         return value if coef == 1 else value * coef
+
+
+def _cancelling(made: Any) -> Any:
+    """Return a tanh of half a sum that may have been made as 2 * sigmoid - 1, whose terms of about 1 cancel."""
+    ball = value_of(made)
+    if not isinstance(ball, Ball):
+        return made
+    off = ball.error + (ball.rounding.function + 1) * ball.rounding.u
+    wider = Ball(ball.value, off, ball.rounding)
+    return Var(wider, ((made, lambda g: g),)) if isinstance(made, Var) else wider
 
 
 def limited(v: Numbers, limit: float) -> Numbers:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import composed_gates
 from benchmarks.composed import differing
-from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, port, with_back
+from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
 from harness import Case, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker, rounding_of
@@ -580,3 +580,18 @@ def test_a_function_of_what_makes_h_is_found_where_no_other_state_shows_the_gate
             "returns the h before the step as h_n, not h",
         ],
     )
+
+
+def test_a_tanh_of_half_a_sum_may_be_made_of_a_sigmoid_whose_terms_cancel() -> None:
+    subject = as_subject(port("LSTM", one_gate("g", lambda s: 2 * sigmoid(s) - 1)))
+    found = identified(subject)
+    config = RNNConfig(1, 1, T=1, N=1, cell="LSTM")
+    zeros = {name: np.zeros_like(v) for name, v in draw(config, "normal", 1).arrays.items()}
+    bias = np.array([0, 0, -0.0010986328, 0], np.float32)
+    case = Case.from_arrays(config, zeros | {"bias_hh_l0": bias})
+    result = check_agreement(subject, case)
+    cause = IdentifiedCause(found, tuple(mistakes_of(found.network, "tanh")))
+
+    assert said_of(found) == ["applies tanh to 0.5 times the sum of g, not tanh to the sum"]
+    assert result.mismatches
+    assert cause.explains(subject, Observations(subject).of(case), result)
