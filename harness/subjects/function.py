@@ -34,8 +34,8 @@ OPENS: Final[dict[str, dict[str, Any]]] = {
     "c0": offers_of("LSTM"),
 }
 
-# The arguments that every function may take, in their documented order.
 ARRAYS: Final = ("x", "h0", "c0")
+# The arguments that every function may take, in their documented order.
 ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
 
 SIGNATURES: Final = f"""\

@@ -15,7 +15,7 @@ from harness.subjects.protocol import SubjectError
 
 # Other names under which constructors often take an option; capitals and underscores do not count.
 OTHERS: Final = {
-    "num_layers": ("n_layers", "layers", "layer_dim", "num_layer", "n_layer", "layer_num", "depth"),
+    "num_layers": ("n_layers", "layers", "layer_dim", "num_layer", "n_layer", "layer_num"),
     "dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate"),
 }
 
