@@ -47,6 +47,7 @@ from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.observations import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
+from harness.diagnosis.padding import padding_of
 from harness.diagnosis.positions import other_order
 from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
@@ -505,7 +506,7 @@ def _redeclared(asked: Question) -> Cause | None:
 
 SmallCheck = Callable[[Question], Cause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
-CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, special_of, roundings_of)
+CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
 CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
     unwritten_of,
     dropped_in_evaluation,

@@ -1,0 +1,93 @@
+"""padding: what a subject makes of what stands in the padding of a packed batch.
+
+nn.RNN reads nothing there, and the cases have NaN there. So the subject is run with finite numbers there, and with
+others: if what it returns follows them, it reads them; if not, it only lets a NaN through.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.diagnosis.fresh import fresh_cases
+from harness.diagnosis.small_check import Question
+from harness.oracle.compare import Sort
+from harness.space.case import Array, Case, padding
+from harness.subjects.protocol import Subject
+
+FILLED: Final = (0.5, 0.25)  # different, and small enough that tanh is not at its ends
+EVIDENCE: Final = 3  # fresh cases on which it is seen, too
+FRESH: Final = 12  # that are tried at most
+
+
+@dataclass(frozen=True)
+class ReadPadding:
+    """A subject that computes with the padding of a packed batch."""
+
+    follows: bool  # whether its results follow the numbers there
+    fresh: int  # the number of fresh cases, beside the failing one, on which it is so
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        if self.follows:
+            return "reads what stands in the padding of a packed batch: other numbers there change its results"
+        return "lets a NaN in the padding of a packed batch through, as a mask does that is a factor"
+
+    @property
+    def grounds(self) -> str:
+        """The reason why that is certain."""
+        if self.follows:
+            return f"its results follow the numbers there on {self.fresh} fresh cases"
+        return f"with finite numbers there its results are finite and the same on {self.fresh} fresh cases"
+
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
+        """Tell whether a result is not finite, and is with finite numbers in the padding."""
+        follows = _follows(subject, observation.case) if _not_finite(result) else None
+        return follows is not None and follows <= self.follows  # a matrix of zeros hides what is read
+
+
+def padding_of(asked: Question) -> ReadPadding | None:
+    """Return what a subject makes of padding, if NaN there is all that is wrong on a case."""
+    subject, case = asked.subject, asked.finding.case
+    if not _not_finite(asked.finding.result) or _follows(subject, case) is None:
+        return None
+    packed = (one for one in fresh_cases(case.config, asked.scope) if one.config.lengths is not None)
+    found = [_follows(subject, one) for one in islice(packed, FRESH)]
+    known = [follows for follows in found if follows is not None]
+    return ReadPadding(any(known), known.count(any(known))) if len(known) >= EVIDENCE else None
+
+
+def _not_finite(result: Result) -> bool:
+    return bool(result.mismatches) and all(one.sort is Sort.FINITENESS for one in result.mismatches)
+
+
+def _follows(subject: Subject, case: Case) -> bool | None:
+    """Tell whether results follow finite numbers in the padding; ``None`` if there is none, or they are not finite."""
+    if case.config.lengths is None or not padding(case.config).any():
+        return None
+    found = [subject.run(_filled(case, number)).arrays for number in FILLED]
+    arrays = [{name: _without_padding(case, name, array) for name, array in of.items()} for of in found]
+    if not all(arrays) or not all(np.isfinite(v).all() for of in arrays for v in of.values()):
+        return None
+    return any(not np.array_equal(v, arrays[1][name]) for name, v in arrays[0].items())
+
+
+def _filled(case: Case, number: float) -> Case:
+    at = padding(case.config)[..., None]
+    return Case.from_arrays(
+        case.config,
+        {
+            name: np.where(at, v.dtype.type(number), v) if name in ("x", "output.grad", "readout.grad") else v
+            for name, v in case.arrays.items()
+        },
+    )
+
+
+def _without_padding(case: Case, name: str, array: Array) -> Array:
+    """Return an array as float64, with zeros where nothing is compared."""
+    v = np.asarray(array, np.float64)
+    return np.where(padding(case.config)[..., None], 0.0, v) if name in ("output", "readout", "x.grad") else v
