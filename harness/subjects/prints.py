@@ -1,7 +1,7 @@
 """prints: what subjects print and warn while they are checked, which is no part of the report.
 
-Their processes write it into files, one for each subject, in a folder that the command makes and an environment
-variable names. At the end, each distinct line is shown once.
+Their processes write it into files, one each, because lines of two would be mixed in one, in a folder that the command
+makes and an environment variable names. At the end, each distinct line is shown once for a subject.
 """
 
 import os
@@ -37,9 +37,8 @@ def redirect(spec: str) -> None:
     path = os.environ.get(VARIABLE)
     if path is None or not Path(path).is_dir():  # a worker elsewhere has none
         return
-    opened = os.open(
-        Path(path, quote(printable(spec), safe="")[-LONGEST:]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-    )
+    name = f"{quote(printable(spec), safe='')[-LONGEST:]}.{os.getpid()}"
+    opened = os.open(Path(path, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(opened, stream)
     os.close(opened)
@@ -48,13 +47,15 @@ def redirect(spec: str) -> None:
 def summary() -> Iterator[str]:
     """Yield for each subject how many lines it printed, and the first distinct ones."""
     path = os.environ.get(VARIABLE)
+    printed: dict[str, Counter[str]] = {}
     for file in () if path is None else sorted(Path(path).iterdir()):
         with file.open(errors="replace") as lines:
-            counts = Counter(line.rstrip() for line in lines if line.strip())
+            printed.setdefault(file.stem, Counter()).update(line.rstrip() for line in lines if line.strip())
+    for name, counts in printed.items():
         if not counts:
             continue
         rest = len(counts) - MOST
-        yield f"{unquote(file.name)} printed {counts.total():,} lines, {len(counts):,} of them different" + (
+        yield f"{unquote(name)} printed {counts.total():,} lines, {len(counts):,} of them different" + (
             f"; {rest:,} are not shown here. --capture no shows all" if rest > 0 else ""
         )
         yield from (f"  {number:>7,} x  {line}" for line, number in islice(counts.items(), MOST))
