@@ -66,12 +66,19 @@ def _not_finite(result: Result) -> bool:
 
 
 def _follows(subject: Subject, case: Case) -> bool | None:
-    """Tell whether results follow finite numbers in the padding; ``None`` if there is none, or they are not finite."""
-    if case.config.lengths is None or not padding(case.config).any():
+    """Tell whether results follow finite numbers in the padding.
+
+    ``None`` if there is no padding, or the results are not finite, or none; or if masks that are drawn may change them.
+    """
+    config = case.config
+    if config.lengths is None or config.drops or not padding(config).any():
         return None
     found = [subject.run(_filled(case, number)).arrays for number in FILLED]
+    specs = config.returned
+    if not all(found) or any(n not in specs or v.shape != specs[n].shape for of in found for n, v in of.items()):
+        return None
     arrays = [{name: _without_padding(case, name, array) for name, array in of.items()} for of in found]
-    if not all(arrays) or not all(np.isfinite(v).all() for of in arrays for v in of.values()):
+    if arrays[0].keys() != arrays[1].keys() or not all(np.isfinite(v).all() for of in arrays for v in of.values()):
         return None
     return any(not np.array_equal(v, arrays[1][name]) for name, v in arrays[0].items())
 

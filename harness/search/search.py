@@ -41,7 +41,7 @@ class Recognised(NamedTuple):
 
     excuse: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
     earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one
-    # Called when the cases of the plan are over: cases on which causes may show that were known beside others alone.
+    # It returns cases that are not of the plan, for causes that no case of it shows without another one.
     alone: Callable[[], Iterable[Case]] | None = None
 
 

@@ -258,8 +258,8 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Return what a function is passed for its parameters that take no name: by their names, or the documented four.
 
-    Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known. So are the arrays
-    before all other arguments, if one of them has a known name in its place.
+    Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known. So is x
+    under any name, before the states.
     """
     leading = [p for p in _parameters(function, name) if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     own = max((i for i, p in enumerate(leading, 1) if p.name in LAYERS_NAMES), default=0)
@@ -269,10 +269,9 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     only = [p for p in leading if p.kind is p.POSITIONAL_ONLY]
     every = [LAYERS_NAMES.get(p.name, p.name) for p in leading]
     ahead = list(takewhile(lambda name: name not in {*GIVEN} - {*ARRAYS}, every))
-    unlike = {name for name, own in zip(ahead, ARRAYS, strict=False) if name != own}
-    # One name in its place tells what the others are.
-    known = 0 < len(unlike) < len(ahead) <= len(ARRAYS) and len(ahead) < len(leading)
-    if known and not only and not unlike & {*GIVEN}:
+    # Before the states, whose names are known, comes x; an unknown name behind x might be anything.
+    states = 1 < len(ahead) < len(leading) and tuple(ahead[1:]) == ARRAYS[1 : len(ahead)]
+    if states and not only and ahead[0] not in GIVEN:
         return ARRAYS[: len(ahead)]
     names = tuple(p.name for p in only)
     if set(names) <= set(GIVEN):

@@ -64,19 +64,17 @@ def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any)
     assert all(name in said[-1] for name in GIVEN)
 
 
-def test_arrays_may_have_names_of_their_own_if_one_has_a_known_name_in_its_place() -> None:
-    def late(inputs: Any, hx: Any, weights: Any, config: Any) -> Any:
+def test_x_may_have_any_name_before_the_states_and_nothing_else_may() -> None:
+    def rnn(inputs: Any, hx: Any, weights: Any, config: Any) -> Any:
         return vectorised(inputs, hx, weights, config)
 
-    def early(x: Any, state: Any, weights: Any, config: Any) -> Any:
-        return vectorised(x, state, weights, config)
-
-    for function in (late, early):
-        subject = as_subject(function)
-        assert subject.capabilities.takes == ("x", "h0", "weights", "config")
-        assert check_agreement(subject, draw(RNNConfig(2, 3, T=3, N=2, hx=True))).verdict is Verdict.AGREES
+    subject = as_subject(rnn)
+    assert subject.capabilities.takes == ("x", "h0", "weights", "config")
+    assert check_agreement(subject, draw(RNNConfig(2, 3, T=3, N=2, hx=True))).verdict is Verdict.AGREES
     with pytest.raises(SubjectError, match="takes inputs, state, which are not passed"):
         as_subject(lambda inputs, state, weights, config: None)
+    with pytest.raises(SubjectError, match="takes mask, which is not passed"):
+        as_subject(lambda x, mask, weights, config: None)
 
 
 def test_parameters_that_take_no_name_are_passed_by_their_names_or_in_the_documented_order() -> None:

@@ -1,11 +1,12 @@
 """alone: cases on which one mistake of an identified layer shows, and those that have findings do not."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from itertools import combinations
 from typing import Any, Final
 
 from harness.diagnosis.fresh import changed
+from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.cause import error_of
@@ -39,11 +40,10 @@ def shown_alone(
     without = next((one.without(whole) for one in every if one == mistake), whole)
     without_others = [one.without(whole) for one in every if one in others]
 
-    def differs(case: Case, other: Network, rounding: Rounding | None) -> bool:
-        made, mended = (run(network, case, rounding) for network in (whole, other))
+    def differs(case: Case, made: Mapping[str, Numbers], other: Network, rounding: Rounding | None) -> bool:
         return any(
             (np.abs(values_of(made[name]) - values_of(value)) > error_of(made[name]) + error_of(value)).any()
-            for name, value in mended.items()
+            for name, value in run(other, case, rounding).items()
             if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
         )
 
@@ -55,9 +55,12 @@ def shown_alone(
             return
         with suppress(ValueError):  # it has no shapes there
             # Without bounds, a run takes a third of the time, and every difference counts.
-            hidden = not any(differs(plain, one, None) for one in without_others)
-            if hidden and differs(plain, without, None) and differs(plain, without, rounding):
-                yield case
+            made = run(whole, plain)
+            hidden = not any(differs(plain, made, one, None) for one in without_others)
+            if hidden and differs(plain, made, without, None):
+                made = run(whole, plain, rounding)
+                if differs(plain, made, without, rounding):
+                    yield case
 
 
 def _mostly_zero(config: RNNConfig, scope: Scope) -> Iterator[Case]:

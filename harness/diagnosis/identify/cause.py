@@ -22,14 +22,15 @@ from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import derived_flow, run, run_whole, values_of
-from harness.diagnosis.identify.terms import LINK, STEP
+from harness.diagnosis.identify.terms import LINK, STEP, Flow
+from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
 from harness.oracle.bound import np
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats
 from harness.space.case import Case
-from harness.space.config import RNNConfig, role_of
+from harness.space.config import PREACTIVATION, RNNConfig, role_of
 from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
@@ -37,7 +38,6 @@ from harness.subjects.protocol import Subject
 SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
 NOT_NEEDED: Final = frozenset({"loss", "N"})  # pins of an identification that the failure need not have
 SMALL: Final = 1e-3  # beside 1: the slope of tanh is 1 there
-INSIDE: Final = "preactivation.grad"
 FADED: Final = 1e-30  # a gradient that is less may underflow
 EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
 
@@ -382,7 +382,7 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
     wrong = {m.array for m in result.mismatches if m.array not in identified.unknown}
     if not wrong or any(role_of(name) in identified.unknown for name in wrong):
         return False
-    if wrong == {INSIDE}:
+    if wrong == {PREACTIVATION}:
         return any(_is_nearer_inside(identified, a, result) for a in seen)
     plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
     # By whether the array is one of the wrong ones, and a gradient.
@@ -417,14 +417,16 @@ def _is_nearer_inside(identified: Identification, a: Response, result: Result) -
     ]
     if config.loss is None or config.lengths is not None or config.gated:
         return False
+    flows: dict[Place, Flow] = {}
     for layer, site in sites:
         place: dict[str, Any] = dict(site.place)
         d, n, t, unit = (place.get(name, 0) for name in ("direction", "n", "t", "unit"))
         at = layer, int(d == "reverse")
         if layer >= config.num_layers or max(t - config.T, n - config.N, unit - config.hidden_size) >= 0:
             return False  # it is of another case
-        flow = derived_flow(network, a.case, at) if network.derived else run_whole(network, a.case)[0][at]
-        found = float(values_of(flow.da[config.T - 1 - t if at[1] else t])[n, unit])
+        if at not in flows:
+            flows |= {at: derived_flow(network, a.case, at)} if network.derived else run_whole(network, a.case)[0]
+        found = float(values_of(flows[at].da[config.T - 1 - t if at[1] else t])[n, unit])
         if abs(site.actual - found) >= abs(site.expected - found) / 2:
             return False
     return bool(sites)

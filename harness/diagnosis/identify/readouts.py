@@ -93,9 +93,9 @@ class ReadoutInquiry(ChainInquiry):
 
     def _numbered(self, role: str, asked: Sequence[tuple[Response, Flow]]) -> set[str]:
         """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
-        quantity, indices = role == "weight_ih", PAIRED[role]
-        T, value = asked[0][1].T, QUANTITIES["x" if quantity else "h"]
-        pairs = [(t, k) for t in range(T) for k in range(0 if quantity else -1, T)]
+        of_x, indices, T = role == "weight_ih", PAIRED[role], asked[0][1].T
+        value = QUANTITIES["x" if of_x else "h"]
+        pairs = [(t, k) for t in range(T) for k in range(0 if of_x else -1, T)]
 
         def column(pair: tuple[int, int]) -> Floats:
             return np.concatenate([np.ravel(f.back(f.da, pair[0]).T @ value(f, pair[1])) for _, f in asked])

@@ -42,7 +42,7 @@ AXIS_MATRICES: Final[dict[str, AxisMatrix]] = {
 }
 
 
-class Axis(NamedTuple):
+class AxisText(NamedTuple):
     """An axis of what is returned: its places as lines of NumPy have them, and in words."""
 
     place: str
@@ -52,9 +52,9 @@ class Axis(NamedTuple):
 
 
 AXES: Final = {
-    0: Axis("t", "T", "{0}[t]", "step"),
-    1: Axis("n", "N", "{0}[:, n]", "sequence"),
-    -1: Axis("j", "H", "{0}[..., j]", "unit"),
+    0: AxisText("t", "T", "{0}[t]", "step"),
+    1: AxisText("n", "N", "{0}[:, n]", "sequence"),
+    -1: AxisText("j", "H", "{0}[..., j]", "unit"),
 }
 
 

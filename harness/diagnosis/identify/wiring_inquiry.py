@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
+from harness.diagnosis.identify.gates import PARAMETERS
 from harness.diagnosis.identify.inquiry import explains, matched
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.run import run
@@ -47,7 +48,6 @@ from harness.space.config import RNNConfig
 Slot = tuple[str, ...]
 Move = tuple[tuple[Slot, Any], ...]  # choices that are made together
 
-PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # The parameters that may be those of another place together.
 ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinations(PARAMETERS, count))
 OTHER_PLACES: Final = tuple(
