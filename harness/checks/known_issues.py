@@ -27,6 +27,7 @@ from harness.oracle.unroll import StepWeights, Unroll
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import factors_of
+from harness.subjects.torch_variants import LAYERS
 
 
 class KnownCause(Protocol):
@@ -298,11 +299,20 @@ OF_NUMPY: Final = (
 
 REPORTED: Final = (
     ReportedFailure(
+        "a compiled LSTM on oneDNN",
+        "torch",
+        "a compiled nn.LSTM raises an error on oneDNN's path, whose operation gives None for a workspace",
+        "https://github.com/pytorch/pytorch/pull/185163",
+        subjects=tuple(f"torch:lstm:{mode}" for mode in ("compile-aot", "compile-decomposed", "compile")),
+        where={"cell": "LSTM"},
+        fails=r"tensors_saved_with_vc_check|expected Tensor\(\) for op: torch\.ops\.aten\.mkldnn_rnn_layer",
+    ),
+    ReportedFailure(
         "a deep copy of a scripted module",
         "torch",
         "the parameters of a deep copy of a scripted module are no leaves",
         "https://github.com/pytorch/pytorch/issues/44951",
-        subjects=("torch:script", "torch:trace"),
+        subjects=tuple(f"{layer}:{mode}" for layer in LAYERS.values() for mode in ("script", "trace")),
         where={"preparation": "deepcopy"},
         fails=r"\.grad: missing|leaf [Vv]ariable",
     ),

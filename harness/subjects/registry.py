@@ -28,7 +28,7 @@ from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
-from harness.subjects.torch_variants import MODES, SUBJECTS
+from harness.subjects.torch_variants import SWITCHED, TRANSFORMED, attribute_of
 
 # The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``.
 GROUP: Final = "rnn_harness.subjects"
@@ -41,8 +41,8 @@ def registered() -> dict[str, EntryPoint]:
     """Return the subjects that this and other installed distributions offer, by name, without importing them."""
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
-        **{name: f"harness.subjects.torch_switched:{_attribute(name)}" for name in SUBJECTS},
-        **{f"torch:{name}": f"harness.subjects.torch_transformed:{_attribute(name)}" for name in MODES},
+        **{spec: f"harness.subjects.torch_switched:{attribute_of(spec)}" for spec in SWITCHED},
+        **{spec: f"harness.subjects.torch_transformed:{attribute_of(spec)}" for spec in TRANSFORMED},
         "torch:gru": "harness.subjects.torch_module:gru",
         "torch:lstm": "harness.subjects.torch_module:lstm",
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
@@ -60,10 +60,6 @@ def registered() -> dict[str, EntryPoint]:
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}
-
-
-def _attribute(name: str) -> str:
-    return name.removeprefix("torch:").replace("-", "_")
 
 
 def find_subject(spec: str) -> Subject:
@@ -121,12 +117,12 @@ def of_layer(spec: str, layer: str) -> str:
     before, own = parted(spec)
     if before:
         return f"{before}{shlex.quote(of_layer(own, layer))}"
-    if spec == "torch":
-        return f"torch:{layer}"
+    if (other := f"torch:{layer}{spec.removeprefix('torch')}") in registered():
+        return other
     if spec.startswith(EXEC):
         raise SubjectError(f'{spec}: a program says what it is in its greeting: "conventions": ["{layer}"]')
     if spec in registered():
-        raise SubjectError(f"{spec}: is no {layer}; expected torch, or a function or class of yours")
+        raise SubjectError(f"{spec}: is no {layer}; expected torch or a variant of it, or a function or class of yours")
     return f"{spec}+{layer}"
 
 

@@ -441,7 +441,7 @@ class TorchSubject:
             own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
             call = partial(self.call, module, self.renamed(module, own_weights(self._conventions, own)))
         with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
-            returned = call(x, *_states(given, config))
+            returned = call(x, *states_of(given, config))
         return returned, own
 
     def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:
@@ -458,7 +458,7 @@ class TorchSubject:
                     for name, spec in before.inputs.items()
                 }
                 with autocast(config):
-                    returned = self.call(module, parameters, given["x"], *_states(given, before))
+                    returned = self.call(module, parameters, given["x"], *states_of(given, before))
                 output = next(one for one in returned if one is not None)
                 if config.loss is not None and output.requires_grad:
                     output.sum().backward()
@@ -471,7 +471,7 @@ class TorchSubject:
         def results(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
             given = dict(zip(names, tensors, strict=True))
             own = own_weights(self._conventions, {name: given[name] for name in config.weights})
-            returned = self.call(module, self.renamed(module, own), given["x"], *_states(given, config))
+            returned = self.call(module, self.renamed(module, own), given["x"], *states_of(given, config))
             named = self._by_name(returned, config)
             return tuple(named[name.removesuffix(".grad")] for name in case.cotangents)
 
@@ -545,7 +545,7 @@ def _without_advice(config: RNNConfig) -> Iterator[None]:
         yield
 
 
-def _states(given: Tensors, config: RNNConfig) -> list[Any]:
+def states_of(given: Tensors, config: RNNConfig) -> list[Any]:
     """Return the argument for the initial states: none, a tensor, or a tuple of tensors."""
     states = [given[name] for name in config.hidden]
     return states if len(states) < 2 else [tuple(states)]

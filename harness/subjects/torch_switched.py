@@ -1,4 +1,4 @@
-"""Torch's own nn.RNN under a switch that chooses other kernels, in a process of its own.
+"""Torch's own layers under a switch that chooses other kernels, in a process of its own.
 
 The authors never ran those for CUDA on a GPU; that they set the flags was seen on a CPU.
 """
@@ -13,16 +13,16 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
-from harness.subjects.torch_variants import SWITCHES, is_applied
+from harness.subjects.torch_variants import SWITCHED, SWITCHES, attribute_of, is_applied
 
 
 class SwitchedSubject(TorchSubject):
-    """``nn.RNN`` in a process in which the switch in its name is set, on the devices whose kernels that chooses."""
+    """A layer in a process in which the switch in its name is set, on the devices whose kernels that chooses."""
 
     def __init__(self, name: str) -> None:
         # Exactness was measured without a switch; and a worker, which runs other subjects, must not have one.
-        facts = replace(FACTS[torch.nn.RNN], exact=False, shares_process=False)
-        super().__init__(name=name, facts=facts)
+        layer = getattr(torch.nn, SWITCHED[name][0])
+        super().__init__(layer, name, facts=replace(FACTS[layer], exact=False, shares_process=False))
         self.capabilities = replace(self.capabilities, absent={})  # no other device is asked for
         self._devices = devices_of(name)
 
@@ -33,27 +33,17 @@ class SwitchedSubject(TorchSubject):
 
 def devices_of(spec: str) -> tuple[str, ...]:
     """Return the devices that a subject's switch affects. Raise ``SubjectError`` if there are none."""
-    kind = SWITCHES[spec.removeprefix("torch:")].on
+    kind = SWITCHES[SWITCHED[spec][1]].on
     found = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
     if not found:
         raise SubjectError(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
     return found
 
 
-def _switched(name: str) -> Subject:
+def _switched(spec: str) -> Subject:
     """Return torch's own subject if the switch is set in this process, else one in a process in which it is set."""
-    spec = f"torch:{name}"
     devices_of(spec)
-    return SwitchedSubject(spec) if is_applied(name) else IsolatedSubject(spec)
+    return SwitchedSubject(spec) if is_applied(SWITCHED[spec][1]) else IsolatedSubject(spec)
 
 
-no_mkldnn = partial(_switched, "no-mkldnn")
-onednn_avx2 = partial(_switched, "onednn-avx2")
-onednn_avx512 = partial(_switched, "onednn-avx512")
-aten_avx2 = partial(_switched, "aten-avx2")
-aten_default = partial(_switched, "aten-default")
-two_threads = partial(_switched, "two-threads")
-avx2 = partial(_switched, "avx2")
-no_cudnn = partial(_switched, "no-cudnn")
-tf32 = partial(_switched, "tf32")
-ieee = partial(_switched, "ieee")
+globals().update({attribute_of(spec): partial(_switched, spec) for spec in SWITCHED})

@@ -1,4 +1,4 @@
-"""Torch's own nn.RNN in another of torch's modes: compiled, exported, scripted or traced."""
+"""Torch's own layers in another of torch's modes: compiled, exported, scripted or traced."""
 
 import contextlib
 import copy
@@ -15,26 +15,27 @@ from torch._dynamo.exc import Unsupported
 from harness.space.config import RNNConfig
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.torch_facts import Facts
-from harness.subjects.torch_module import Tensors, TorchSubject
+from harness.subjects.torch_module import Tensors, TorchSubject, states_of
 from harness.subjects.torch_preparation import in_mode, load
-from harness.subjects.torch_variants import MODES, Mode
+from harness.subjects.torch_variants import LAYERS, MODES, TRANSFORMED, Mode, attribute_of
 
-# What every mode is asked for in place of nn.RNN's values, because it takes a while to make; and one that unrolls
+# What every mode is asked for in place of the layer's values, because it takes a while to make; and one that unrolls
 _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW_SIZES}
 _UNROLLED: Final[dict[str, Any]] = {"num_layers": (1, 2), "grad_mode": (None,)}
 
 
 class TransformedSubject(TorchSubject):
-    """``nn.RNN``, called by what torch makes of it at the first call of each config.
+    """A layer, called by what torch makes of it at the first call of each config.
 
     A config whose ``preparation`` is ``used`` calls it at other sizes first. One whose ``preparation`` is a change of
     the mode's, such as ``assign``, changes what torch made, which had other weights before.
     """
 
     def __init__(self, name: str) -> None:
-        self._mode: Mode = MODES[name]
-        self._own = _class_of(self._mode)
-        super().__init__(self._own, f"torch:{name}", facts=Facts(own=True, forgets=True))
+        cell, variant = TRANSFORMED[name]
+        self._mode: Mode = MODES[variant]
+        self._own, self._layer = _class_of(self._mode, cell), getattr(torch.nn, cell)
+        super().__init__(self._own, name, facts=Facts(own=True, forgets=True, cell=cell))
         own = self.capabilities
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}
@@ -44,7 +45,7 @@ class TransformedSubject(TorchSubject):
             own,
             offers=offers,
             arithmetic={},
-            stages=self._mode.stages,
+            stages=(LAYERS[cell], *(f"{LAYERS[cell]}:{stage}" for stage in self._mode.stages)),
             exact_laws=None,
             masks=None,
             check_derivatives=None,
@@ -57,7 +58,7 @@ class TransformedSubject(TorchSubject):
 
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module, for which nothing was compiled yet."""
-        torch.compiler.reset()  # dynamo compiles nn.RNN's own code for so many modules only
+        torch.compiler.reset()  # dynamo compiles a layer's own code for so many modules only
         return super().build(config)
 
     def prepare(self, config: RNNConfig, weights: Tensors) -> torch.nn.Module:
@@ -72,9 +73,9 @@ class TransformedSubject(TorchSubject):
         return in_mode(module, config)
 
     def _called_before(self, module: torch.nn.Module, config: RNNConfig) -> torch.nn.Module:
-        """Return the module after a functional call as an ``nn.RNN``, before anything is made of it."""
+        """Return the module after a functional call as torch's own layer, before anything is made of it."""
         others = {name: torch.full_like(parameter, 0.5) for name, parameter in module.named_parameters()}
-        module.__class__ = torch.nn.RNN
+        module.__class__ = self._layer
         with torch.no_grad():
             torch.func.functional_call(module, others, tuple(_ones(config)))
         module.__class__ = self._own
@@ -109,7 +110,7 @@ class TransformedSubject(TorchSubject):
                 raise NotImplementedError(str(error).partition("\n")[0]) from error
 
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Return the module that holds the parameters: in what torch made, the one of nn.RNN's form."""
+        """Return the module that holds the parameters: in what torch made, the one of the layer's form."""
         held: torch.nn.Module = module if isinstance(module, self._own) else _within(module, self._mode.held)
         return held
 
@@ -119,9 +120,10 @@ class TransformedSubject(TorchSubject):
         return tuple(one.replace(T=config.T) for one in before) if self._mode.keeps_time else before
 
 
-def _ones(config: RNNConfig) -> list[torch.Tensor]:
+def _ones(config: RNNConfig) -> list[Any]:
     dtype = getattr(torch, config.dtype)
-    return [torch.ones(spec.shape, device=config.device, dtype=dtype) for spec in config.inputs.values()]
+    ones = {name: torch.ones(spec.shape, device=config.device, dtype=dtype) for name, spec in config.inputs.items()}
+    return [ones["x"], *states_of(ones, config)]
 
 
 def _within(made: torch.nn.Module, attribute: str) -> Any:
@@ -143,18 +145,11 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _class_of(mode: Mode) -> type[torch.nn.Module]:
+def _class_of(mode: Mode, cell: str) -> type[torch.nn.Module]:
     names: dict[str, Any] = {"torch": torch}
-    exec("\n".join(mode.lines), names)  # noqa: S102 - lines of the table of modes, which a script shows as well
-    made: type[torch.nn.Module] = names["RNN"]
+    exec("\n".join(mode.lines(cell)), names)  # noqa: S102 - lines of the table of modes, which a script shows as well
+    made: type[torch.nn.Module] = names[cell]
     return made
 
 
-compile_eager = partial(TransformedSubject, "compile-eager")
-compile_aot = partial(TransformedSubject, "compile-aot")
-compile_decomposed = partial(TransformedSubject, "compile-decomposed")
-compile = partial(TransformedSubject, "compile")  # noqa: A001 - its name after torch:
-export = partial(TransformedSubject, "export")
-export_decomposed = partial(TransformedSubject, "export-decomposed")
-script = partial(TransformedSubject, "script")
-trace = partial(TransformedSubject, "trace")
+globals().update({attribute_of(spec): partial(TransformedSubject, spec) for spec in TRANSFORMED})

@@ -1,12 +1,12 @@
-"""torch's own layer in other settings and in other modes, as data, and how a script builds each.
+"""torch's own layers in other settings and in other modes, as data, and how a script builds each.
 
 A switch chooses other kernels. Most switches are read once, when torch first computes, so they need a fresh process and
-are set before anything runs in it. A mode makes a module of its own of an nn.RNN: it compiles, exports, scripts or
+are set before anything runs in it. A mode makes a module of its own of a layer: it compiles, exports, scripts or
 traces. Whoever has that module may load other weights into it, or copy it; then it must compute with what it holds.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -28,7 +28,9 @@ def _variable(name: str, value: str) -> Switch:
     return Switch(f"{name}={value}", {name: value})
 
 
-SWITCHES: Final = {  # by the name after ``torch:`` in the subject that uses each
+LAYERS: Final = {"RNN": "torch", "GRU": "torch:gru", "LSTM": "torch:lstm"}  # torch's own layers as subjects, by cell
+
+SWITCHES: Final = {  # by the last part of the name of the subject that uses each: ``torch:avx2``, ``torch:gru:avx2``
     "no-mkldnn": Switch("mkldnn off", call="torch.backends.mkldnn.set_flags(False)"),
     "onednn-avx2": _variable("ONEDNN_MAX_CPU_ISA", "AVX2"),
     "onednn-avx512": _variable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE"),
@@ -44,14 +46,23 @@ SWITCHES: Final = {  # by the name after ``torch:`` in the subject that uses eac
         alone=False,
     ),
 }
-SUBJECTS: Final = tuple(f"torch:{name}" for name in SWITCHES)
 
 _applied: list[str] = []
 
 
+def variants(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the subjects of some settings or modes of each layer: their cells and names, by the subjects' names."""
+    return {f"{layer}:{name}": (cell, name) for cell, layer in LAYERS.items() for name in names}
+
+
+def attribute_of(spec: str) -> str:
+    """Return the name under which a module holds what makes a subject."""
+    return spec.removeprefix("torch:").replace("-", "_").replace(":", "_")
+
+
 def switch_of(spec: str) -> str | None:
     """Return the name of the switch that a subject's name asks for, or ``None``."""
-    return spec.removeprefix("torch:") if spec in SUBJECTS else None
+    return SWITCHED.get(spec, (None, None))[1]
 
 
 def apply(name: str) -> None:
@@ -71,13 +82,13 @@ def is_applied(name: str) -> bool:
 
 
 _CLASS: Final = '''\
-class RNN(torch.nn.RNN):
-    """An nn.RNN that is called by what torch makes of it at its first call."""
+class {cell}(torch.nn.{cell}):
+    """An nn.{cell} that is called by what torch makes of it at its first call."""
 
     def forward(self, *arguments):
         made = self.__dict__.setdefault("made", {{}})
         if len(arguments) not in made:
-            plain = torch.nn.RNN.__new__(torch.nn.RNN)
+            plain = torch.nn.{cell}.__new__(torch.nn.{cell})
             plain.__dict__.update(self.__dict__)  # with the same parameters
             del plain.made
             made[len(arguments)] = {make}
@@ -92,21 +103,20 @@ class Mode:
     """One way of torch's to run a module."""
 
     words: str  # the name that torch has for it
-    make: str  # the expression that makes a module of ``plain``, an nn.RNN, and ``arguments``, those of its first call
+    make: str  # the expression that makes a module of ``plain``, a layer, and ``arguments``, those of its first call
     first: tuple[str, ...] = ()  # the lines that it needs before
     keeps_time: bool = False  # it takes another N after its first call, but no other T
-    stages: tuple[str, ...] = ("torch",)  # simpler subjects, which do a part of what it does, the simplest first
+    stages: tuple[str, ...] = ()  # the modes that do a part of what it does, the simplest first
     unrolls: bool = True  # it writes out every step of every layer, which takes a second for some twenty steps
     changes: tuple[str, ...] = _CHANGES  # the values of ``RNNConfig.preparation`` that change what it made
     after: tuple[str, ...] = ("functional_call",)  # the values of ``RNNConfig.after`` that are asked for
     called: str = ""  # the method of what it made that is called, with its dot
     held: str = ""  # the attribute of what it made that holds the parameters under nn.RNN's names, with its dot
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The lines that make a class ``RNN`` with nn.RNN's constructor, which runs in this mode."""
+    def lines(self, cell: str) -> tuple[str, ...]:
+        """Return the lines that make a class of the cell's name, with its layer's constructor, run in this mode."""
         before = (*self.first, "", "") if self.first else ()
-        return (*before, _CLASS.format(make=self.make, called=self.called))
+        return (*before, _CLASS.format(cell=cell, make=self.make, called=self.called))
 
 
 _ALLOWED: Final = (
@@ -121,7 +131,9 @@ def batch(plain, arguments):
     """Return which dimension of each argument may have another size."""
     if arguments[0].dim() < 3:
         return None
-    return tuple({dim: torch.export.Dim.AUTO} for _, dim in zip(arguments, (1 - plain.batch_first, 1)))'''
+    x, *states = ({dim: torch.export.Dim.AUTO} for dim in (1 - plain.batch_first, 1, 1))
+    states = [tuple(states) if isinstance(of, tuple) else states[0] for of in arguments[1:]]
+    return (x, *states)'''
 
 _OF_EXPORTED: Final = (*_CHANGES, "functional_call")
 
@@ -139,12 +151,11 @@ _COMPILED: Final = {  # the backends of torch.compile; each does what those befo
 def _compiled(name: str) -> Mode:
     backend, before = _COMPILED[name], list(_COMPILED)[: list(_COMPILED).index(name)]
     call = f'torch.compile(plain, backend="{backend}", fullgraph=True)'
-    stages = ("torch", *(f"torch:{one}" for one in before))
     words, unrolls = f'torch.compile(backend="{backend}")', backend != "eager"
-    return Mode(words, call, _ALLOWED, stages=stages, unrolls=unrolls, after=(), held="._orig_mod")
+    return Mode(words, call, _ALLOWED, stages=tuple(before), unrolls=unrolls, after=(), held="._orig_mod")
 
 
-MODES: Final = {  # by the name after ``torch:`` in the subject that runs in each
+MODES: Final = {  # by the last part of the name of the subject that runs in each
     **{name: _compiled(name) for name in _COMPILED},
     "export": Mode("torch.export", f"{_EXPORTED}.module()", (_BATCH,), keeps_time=True, changes=_OF_EXPORTED),
     "export-decomposed": Mode(
@@ -152,7 +163,7 @@ MODES: Final = {  # by the name after ``torch:`` in the subject that runs in eac
         f"{_EXPORTED}.run_decompositions().module()",
         (_BATCH,),
         keeps_time=True,
-        stages=("torch", "torch:export"),
+        stages=("export",),
         changes=_OF_EXPORTED,
     ),
     "script": Mode("torch.jit.script", "torch.jit.script(plain)", unrolls=False, called=".forward__0"),
@@ -177,26 +188,25 @@ def _layer(name: str) -> Recipe:
     return Recipe(expression=f"torch.nn.{name}", own=True, title=f"torch.nn.{name}")
 
 
-_RNN: Final = _layer("RNN")
-
-
-def _switched(spec: str) -> Recipe:
-    switch = SWITCHES[spec.removeprefix("torch:")]
+def _switched(cell: str, name: str) -> Recipe:
+    switch, plain = SWITCHES[name], _layer(cell)
     lines = (switch.call,) if switch.call else ()
-    return replace(_RNN, title=f"{_RNN.title} with {switch.words}", lines=lines, environ=switch.environ)
+    return replace(plain, title=f"{plain.title} with {switch.words}", lines=lines, environ=switch.environ)
 
 
-def _transformed(name: str) -> Recipe:
+def _transformed(cell: str, name: str) -> Recipe:
     mode = MODES[name]
-    return Recipe(expression="RNN", lines=mode.lines, own=True, title=f"torch.nn.RNN by {mode.words}")
+    return Recipe(expression=cell, lines=mode.lines(cell), own=True, title=f"torch.nn.{cell} by {mode.words}")
+
+
+SWITCHED: Final = variants(SWITCHES)
+TRANSFORMED: Final = variants(MODES)
 
 
 # They are known by name, because a finding is told of where no such subject can be made.
 RECIPES: Final = {
-    "torch": _RNN,
-    "torch:gru": _layer("GRU"),
-    "torch:lstm": _layer("LSTM"),
+    **{spec: _layer(cell) for cell, spec in LAYERS.items()},
     "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
-    **{spec: _switched(spec) for spec in SUBJECTS},
-    **{f"torch:{name}": _transformed(name) for name in MODES},
+    **{spec: _switched(*of) for spec, of in SWITCHED.items()},
+    **{spec: _transformed(*of) for spec, of in TRANSFORMED.items()},
 }

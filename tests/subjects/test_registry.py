@@ -111,6 +111,7 @@ def test_what_is_no_subject_is_refused(given: Any, words: str) -> None:
     ("spec", "named"),
     [
         ("torch", "torch:lstm"),
+        ("torch:compile", "torch:lstm:compile"),
         ("mine.py:f", "mine.py:f+lstm"),
         ("mine.py:f+transposed", "mine.py:f+transposed+lstm"),
         ("python:x mine.py:f", "python:x mine.py:f+lstm"),

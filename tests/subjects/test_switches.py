@@ -14,19 +14,20 @@ from harness.subjects.ground import ground, heard, line
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectError
 from harness.subjects.registry import registered
-from harness.subjects.torch_variants import SUBJECTS, SWITCHES, switch_of
+from harness.subjects.torch_variants import SWITCHED, SWITCHES, switch_of
+from tests.long import few
 
-CASE = draw(RNNConfig(17, 9, T=3, N=27, dtype="bfloat16"), "normal", 0)
+CONFIG = RNNConfig(17, 9, T=3, N=27, dtype="bfloat16")
+
+CPU = [spec for spec, (_, name) in SWITCHED.items() if SWITCHES[name].on == "cpu"]
+CUDA = [spec for spec in SWITCHED if spec not in CPU]
 
 
-CPU = [f"torch:{name}" for name, switch in SWITCHES.items() if switch.on == "cpu"]
-CUDA = [name for name in SUBJECTS if name not in CPU]
-
-
-@pytest.mark.parametrize("name", CPU)
-def test_torch_under_a_switch_agrees_in_a_process_of_its_own(name: str) -> None:
+@pytest.mark.parametrize("name", few(CPU, lambda spec: SWITCHED[spec][0] == "RNN" or "mkldnn" in spec))
+def test_a_layer_of_torch_under_a_switch_agrees_in_a_process_of_its_own(name: str) -> None:
     with IsolatedSubject(name) as subject:
-        assert check_agreement(subject, CASE).verdict is Verdict.AGREES
+        case = draw(CONFIG.replace(cell=SWITCHED[name][0]), "normal")
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
         assert (subject.name, subject.devices()) == (name, ("cpu",))
         assert subject.shared is None
 
@@ -91,8 +92,8 @@ def test_without_mkldnn_none_of_its_kernels_runs(tmp_path: Path) -> None:
 
 def test_a_name_in_this_process_is_a_subject_in_another() -> None:
     assert isinstance(as_subject("torch:avx2"), IsolatedSubject)
-    assert set(SUBJECTS) <= registered().keys()
-    assert switch_of("torch:avx2") == "avx2"
+    assert set(SWITCHED) <= registered().keys()
+    assert switch_of("torch:avx2") == switch_of("torch:lstm:avx2") == "avx2"
     assert switch_of("torch") is switch_of("my.py:avx2") is None
 
 

@@ -1,6 +1,7 @@
-"""Tests of torch's modes as subjects: each calls what torch makes of nn.RNN, at its first sizes and at others."""
+"""Tests of torch's modes as subjects: each calls what torch makes of a layer, at its first sizes and at others."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,19 +16,19 @@ from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_transformed import TransformedSubject
-from harness.subjects.torch_variants import MODES, Mode
+from harness.subjects.torch_variants import MODES, TRANSFORMED, Mode
 from tests.long import few
 
 pytestmark = pytest.mark.kernels
 
 PLAIN = RNNConfig(3, 4, T=2, N=3)
-CONFIGS = (
-    PLAIN,
-    PLAIN.replace(loss="both", dtype="float64", num_layers=2),
-    PLAIN.replace(batched=False, N=1, nonlinearity="relu", bias=False),
-    PLAIN.replace(num_layers=2, bidirectional=True, batch_first=True, hx=True, preparation="used"),
-    PLAIN.replace(preparation="state_dict", loss="both"),
-    PLAIN.replace(preparation="deepcopy", loss="output"),
+CHANGES: tuple[dict[str, Any], ...] = (
+    {},
+    {"loss": "both", "dtype": "float64", "num_layers": 2},
+    {"batched": False, "N": 1, "bias": False},
+    {"num_layers": 2, "bidirectional": True, "batch_first": True, "hx": True, "preparation": "used"},
+    {"preparation": "state_dict", "loss": "both"},
+    {"preparation": "deepcopy", "loss": "output"},
 )
 
 COPY = ("import copy",)
@@ -47,13 +48,15 @@ class Kept(torch.nn.Module):
 BROKEN = 'torch.compile(lambda *_: torch._dynamo.graph_break(), backend="eager", fullgraph=True)'
 
 
-@pytest.mark.parametrize("name", few(MODES, {"script", "trace"}.__contains__))
-def test_every_mode_computes_what_nn_rnn_computes(name: str) -> None:
-    subject = as_subject(f"torch:{name}")
+@pytest.mark.parametrize("spec", few(TRANSFORMED, lambda spec: TRANSFORMED[spec][1] in {"script", "trace"}))
+def test_every_mode_computes_what_its_layer_computes(spec: str) -> None:
+    subject = as_subject(spec)
+    cell, mode = TRANSFORMED[spec]
 
-    for config in CONFIGS:
+    for change in CHANGES:
+        config = PLAIN.replace(cell=cell, **change)
         result = check_agreement(subject, draw(config))
-        if name == "compile":  # under inductor, some results share memory; their values are compared all the same
+        if mode == "compile":  # under inductor, some results share memory; their values are compared all the same
             assert {mismatch.sort for mismatch in result.mismatches} <= {Sort.ALIASED}, config
         else:
             assert result.verdict is Verdict.AGREES, config
@@ -63,7 +66,8 @@ def test_every_mode_computes_what_nn_rnn_computes(name: str) -> None:
 def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TransformedSubject:
     """Return a subject in a mode of its own."""
     monkeypatch.setitem(MODES, "mine", request.param)
-    return TransformedSubject("mine")
+    monkeypatch.setitem(TRANSFORMED, "torch:mine", ("RNN", "mine"))
+    return TransformedSubject("torch:mine")
 
 
 @pytest.mark.parametrize("made", [Mode("frozen", "lambda *_, first=plain(*arguments): first")], indirect=True)
@@ -147,4 +151,4 @@ def test_a_scripted_and_a_traced_module_drop_in_training() -> None:
 
 
 def test_a_call_before_has_the_sizes_that_may_change() -> None:
-    assert [TransformedSubject(name).calls_before(PLAIN)[0].T for name in ("export", "trace")] == [2, 3]
+    assert [TransformedSubject(f"torch:{name}").calls_before(PLAIN)[0].T for name in ("export", "trace")] == [2, 3]
