@@ -64,6 +64,11 @@ class Conventions:
             )
         return made
 
+    @classmethod
+    def for_cell(cls, cell: str) -> Conventions:
+        """Return those of a layer that is compared with the layer of a cell, and has no others."""
+        return cls(gru=cell == "GRU", lstm=cell == "LSTM")
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of those that are declared."""
@@ -144,6 +149,12 @@ def conventions(**declared: bool) -> Callable[[T], T]:
         return given
 
     return declare
+
+
+def of_cell(spec: str, cell: str) -> str:
+    """Return the name of a cell's subject, of that for nn.RNN: ``torch:gru:compile`` of ``torch:compile``."""
+    maker, *way = spec.split(":")
+    return ":".join([maker, *[cell.lower()] * (cell != "RNN"), *way])
 
 
 def declared_by(given: Any, name: str) -> Conventions:

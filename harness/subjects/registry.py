@@ -18,11 +18,12 @@ from types import ModuleType
 from typing import Any, Final, TypeGuard
 
 from harness.space.errors import UsageError
+from harness.space.parts import CELLS
 from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, Built, require_filled
 from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.conventions import Conventions, declared_by, named_conventions
+from harness.subjects.conventions import Conventions, declared_by, named_conventions, of_cell
 from harness.subjects.fields import by_fields
 from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
@@ -32,6 +33,20 @@ from harness.subjects.torch_variants import SWITCHED, TRANSFORMED, attribute_of
 
 # The entry-point group in which other distributions offer subjects; calling an entry gives a ``Subject``.
 GROUP: Final = "rnn_harness.subjects"
+
+# Where the subjects of other libraries are, below ``harness.subjects.runtimes``; each has one for each cell.
+RUNTIMES: Final = {
+    "onnx:runtime": "onnx_runtimes:runtime",
+    "onnx:reference": "onnx_runtimes:reference",
+    "onnx:openvino": "onnx_runtimes:openvino",
+    "onnx:torchscript": "onnx_exporters:torchscript",
+    "onnx:dynamo": "onnx_exporters:dynamo",
+    "jax:flax": "flax:subject",
+    "keras:torch": "keras:subject",
+    "paddle:layer": "paddle:subject",
+    "mlx:cpu": "mlx:subject",
+    "ncnn:cpu": "ncnn:subject",
+}
 
 _SUBJECT: Final = "a Subject: name, capabilities = Capabilities(...), devices() and run(case)"
 _FORMS: Final = "a name that 'rnn-harness subjects' lists, path/to/file.py:name, module:name or exec:program"
@@ -47,16 +62,11 @@ def registered() -> dict[str, EntryPoint]:
         "torch:lstm": "harness.subjects.torch_module:lstm",
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
         "torch:quantized-cell": "harness.subjects.torch_quantized:by_torch",
-        "onnx:runtime": "harness.subjects.runtimes.onnx_runtimes:runtime",
-        "onnx:reference": "harness.subjects.runtimes.onnx_runtimes:reference",
-        "onnx:openvino": "harness.subjects.runtimes.onnx_runtimes:openvino",
-        "onnx:torchscript": "harness.subjects.runtimes.onnx_exporters:torchscript",
-        "onnx:dynamo": "harness.subjects.runtimes.onnx_exporters:dynamo",
-        "jax:flax": "harness.subjects.runtimes.flax:subject",
-        "keras:torch": "harness.subjects.runtimes.keras:subject",
-        "paddle:layer": "harness.subjects.runtimes.paddle:subject",
-        "mlx:cpu": "harness.subjects.runtimes.mlx:subject",
-        "ncnn:cpu": "harness.subjects.runtimes.ncnn:subject",
+        **{
+            of_cell(spec, cell): f"harness.subjects.runtimes.{place}.{cell}"
+            for cell in CELLS
+            for spec, place in RUNTIMES.items()
+        },
     }
     offered = [*(EntryPoint(name, value, GROUP) for name, value in own.items()), *entry_points(group=GROUP)]
     return {entry.name: entry for entry in offered}
@@ -117,12 +127,14 @@ def of_layer(spec: str, layer: str) -> str:
     before, own = parted(spec)
     if before:
         return f"{before}{shlex.quote(of_layer(own, layer))}"
-    if (other := f"torch:{layer}{spec.removeprefix('torch')}") in registered():
+    if spec in registered() and (other := of_cell(spec, layer.upper())) in registered():
         return other
     if spec.startswith(EXEC):
         raise SubjectError(f'{spec}: a program says what it is in its greeting: "conventions": ["{layer}"]')
     if spec in registered():
-        raise SubjectError(f"{spec}: is no {layer}; expected torch or a variant of it, or a function or class of yours")
+        raise SubjectError(
+            f"{spec}: has no {layer}; expected torch, torch:compile and so on, or a function or class of yours"
+        )
     return f"{spec}+{layer}"
 
 

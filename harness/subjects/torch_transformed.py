@@ -14,10 +14,11 @@ from torch._dynamo.exc import Unsupported
 
 from harness.space.config import RNNConfig
 from harness.subjects.capabilities import FEW_SIZES
+from harness.subjects.conventions import of_cell
 from harness.subjects.torch_facts import Facts
 from harness.subjects.torch_module import Tensors, TorchSubject, states_of
 from harness.subjects.torch_preparation import in_mode, load
-from harness.subjects.torch_variants import LAYERS, MODES, TRANSFORMED, Mode, attribute_of
+from harness.subjects.torch_variants import MODES, TRANSFORMED, Mode, attribute_of
 
 # What every mode is asked for in place of the layer's values, because it takes a while to make; and one that unrolls
 _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW_SIZES}
@@ -45,7 +46,7 @@ class TransformedSubject(TorchSubject):
             own,
             offers=offers,
             arithmetic={},
-            stages=(LAYERS[cell], *(f"{LAYERS[cell]}:{stage}" for stage in self._mode.stages)),
+            stages=tuple(of_cell(stage, cell) for stage in ("torch", *(f"torch:{one}" for one in self._mode.stages))),
             exact_laws=None,
             masks=None,
             check_derivatives=None,

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from harness.space.parts import CELLS
 from harness.subjects.capabilities import Recipe
+from harness.subjects.conventions import of_cell
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def _variable(name: str, value: str) -> Switch:
     return Switch(f"{name}={value}", {name: value})
 
 
-LAYERS: Final = {"RNN": "torch", "GRU": "torch:gru", "LSTM": "torch:lstm"}  # torch's own layers as subjects, by cell
+LAYERS: Final = {cell: of_cell("torch", cell) for cell in CELLS}  # torch's own layers as subjects
 
 SWITCHES: Final = {  # by the last part of the name of the subject that uses each: ``torch:avx2``, ``torch:gru:avx2``
     "no-mkldnn": Switch("mkldnn off", call="torch.backends.mkldnn.set_flags(False)"),
@@ -52,7 +54,7 @@ _applied: list[str] = []
 
 def variants(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return the subjects of some settings or modes of each layer: their cells and names, by the subjects' names."""
-    return {f"{layer}:{name}": (cell, name) for cell, layer in LAYERS.items() for name in names}
+    return {of_cell(f"torch:{name}", cell): (cell, name) for cell in CELLS for name in names}
 
 
 def attribute_of(spec: str) -> str:

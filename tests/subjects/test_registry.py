@@ -125,7 +125,7 @@ def test_a_layer_is_part_of_a_subject_s_name(spec: str, named: str) -> None:
 @pytest.mark.parametrize("spec", ["torch:cell", "torch:gru", "exec:./program"])
 def test_what_is_another_layer_by_its_name_is_refused(spec: str) -> None:
     with pytest.raises(
-        SubjectError, match=r"is no lstm; expected torch|in its greeting: \"conventions\": \[\"lstm\"\]"
+        SubjectError, match=r"has no lstm; expected torch|in its greeting: \"conventions\": \[\"lstm\"\]"
     ):
         of_layer(spec, "lstm")
 

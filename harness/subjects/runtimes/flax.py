@@ -1,7 +1,8 @@
-"""Flax: ``nnx.RNN`` over ``nnx.SimpleCell``, with gradients by ``jax.vjp``.
+"""Flax: ``nnx.RNN`` over ``nnx.SimpleCell``, ``GRUCell`` or ``OptimizedLSTMCell``, with gradients by ``jax.vjp``.
 
-A cell has one bias, which is the sum of both, and its kernels are transposed. Axes are those of ``nn.RNN``. A layer
-runs on through the padding of its output, where ``nn.RNN`` has zeros.
+A cell has one bias, which is the sum of both, and its kernels are transposed. So a GRU has no b_hn, and is asked for
+without biases. Axes and the order of rows are torch's. A layer runs on through the padding of its output, where torch's
+has zeros.
 
 The text of these functions is part of the scripts of findings, so each imports what it uses.
 """
@@ -10,36 +11,37 @@ from functools import lru_cache
 from typing import Any
 
 from harness.subjects.function import FunctionSubject
-from harness.subjects.runtimes.library import subject_of, with_zeros
+from harness.subjects.runtimes.library import of_each, subject_of, with_zeros
 
 
 @lru_cache(256)
-def flax_function(D: Any, nonlinearity: Any, batch_first: Any) -> Any:
+def flax_function(D: Any, cell: Any, nonlinearity: Any, batch_first: Any) -> Any:
     """Return the compiled stack, with ``D`` directions, and the one that is given cotangents, too."""
     import jax
     import jax.numpy as jnp
     from flax import nnx
 
     def layer(W: Any, U: Any, b: Any) -> Any:
-        (H, I), zeros = W.shape, nnx.initializers.zeros_init()  # noqa: E741 - the published name
-        cell = nnx.SimpleCell(
-            I,
-            H,
+        kinds = {"RNN": nnx.SimpleCell, "GRU": nnx.GRUCell, "LSTM": nnx.OptimizedLSTMCell}
+        zeros = nnx.initializers.zeros_init()
+        made = kinds[cell](
+            W.shape[1],
+            U.shape[1],
             dtype=W.dtype,
             param_dtype=W.dtype,
-            activation_fn=getattr(nnx, nonlinearity),
             kernel_init=zeros,
             recurrent_kernel_init=zeros,
             rngs=nnx.Rngs(0),
+            **({"activation_fn": getattr(nnx, nonlinearity)} if cell == "RNN" else {}),
         )
-        cell.dense_i.kernel = nnx.Param(W.T)
-        cell.dense_h.kernel = nnx.Param(U.T)
-        cell.dense_i.bias = nnx.Param(b)
-        return nnx.RNN(cell, time_major=not batch_first, return_carry=True)
+        made.dense_i.kernel = nnx.Param(W.T)
+        made.dense_h.kernel = nnx.Param(U.T)
+        (made.dense_h if cell == "LSTM" else made.dense_i).bias = nnx.Param(b)
+        return nnx.RNN(made, time_major=not batch_first, return_carry=True)
 
-    def forward(x: Any, h0: Any, weights: Any, lengths: Any) -> Any:
+    def forward(x: Any, starts: Any, weights: Any, lengths: Any) -> Any:
         last, options = [], {"time_major": not batch_first, "return_carry": True, "seq_lengths": lengths}
-        for k in range(len(h0) // D):
+        for k in range(len(starts[0]) // D):
             ends = [f"_l{k}{end}" for end in ("", "_reverse")[:D]]
             W, U = ([weights[f"weight_{of}{end}"] for end in ends] for of in ("ih", "hh"))
             b = [
@@ -49,43 +51,48 @@ def flax_function(D: Any, nonlinearity: Any, batch_first: Any) -> Any:
                 for end, w in zip(ends, W, strict=True)
             ]
             layers = [layer(*given) for given in zip(W, U, b, strict=True)]
-            start = tuple(h0[k * D : k * D + D])
+            # A carry is h, or (c, h).
+            carries = [tuple(one[k * D + d] for one in starts[::-1]) for d in range(D)]
+            start = tuple(carries) if cell == "LSTM" else tuple(carry[0] for carry in carries)
             if D == 2:
-                h, x = nnx.Bidirectional(*layers, rngs=False)(x, initial_carry=start, **options)
-                last += h
+                carries, x = nnx.Bidirectional(*layers, rngs=False)(x, initial_carry=start, **options)
             else:
-                h, x = layers[0](x, initial_carry=start[0], **options)
-                last.append(h)
+                carry, x = layers[0](x, initial_carry=start[0], **options)
+                carries = [carry]
+            last += [carry[::-1] if cell == "LSTM" else (carry,) for carry in carries]
             if lengths is not None:
                 inside = jnp.arange(x.shape[1 if batch_first else 0]) < lengths[:, None]  # (N, T)
                 x = jnp.where((inside if batch_first else inside.T)[..., None], x, 0)
-        return x, jnp.stack(last)
+        return x, *(jnp.stack(states) for states in zip(*last, strict=True))
 
-    def both(x: Any, h0: Any, weights: Any, lengths: Any, cotangents: Any) -> Any:
-        returned, back = jax.vjp(lambda x, h0, weights: forward(x, h0, weights, lengths), x, h0, weights)
-        dx, dh0, dweights = back(cotangents)
-        return (*returned, {"x": dx, "h0": dh0, **dweights})
+    def both(x: Any, starts: Any, weights: Any, lengths: Any, cotangents: Any) -> Any:
+        returned, back = jax.vjp(lambda x, starts, weights: forward(x, starts, weights, lengths), x, starts, weights)
+        dx, dstarts, dweights = back(cotangents)
+        return (*returned, {"x": dx, **dict(zip(("h0", "c0"), dstarts, strict=False)), **dweights})
 
     return jax.jit(forward), jax.jit(both)
 
 
 def by_flax(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents: Any) -> Any:
-    """Return output and h_n, and the gradients where there are cotangents."""
+    """Return output and the final states, and the gradients where there are cotangents."""
     import jax
     import numpy as np
 
+    if config.cell == "GRU" and config.bias:
+        raise NotImplementedError("GRUCell has no b_hn: bias=False only")
     jax.config.update("jax_enable_x64", val=True)
-    x = with_zeros(x, lengths, config.batch_first)
-    forward, both = flax_function(config.num_directions, config.nonlinearity, config.batch_first)
+    x, starts = with_zeros(x, lengths, config.batch_first), h0 if config.cell == "LSTM" else (h0,)
+    forward, both = flax_function(config.num_directions, config.cell, config.nonlinearity, config.batch_first)
     if not cotangents:
-        return jax.device_get(forward(x, h0, weights, lengths))
-    shapes = {"output.grad": (*x.shape[:-1], config.num_directions * config.hidden_size), "h_n.grad": h0.shape}
+        return jax.device_get(forward(x, starts, weights, lengths))
+    shapes = {"output.grad": (*x.shape[:-1], config.num_directions * config.hidden_size)}
+    shapes |= {name: one.shape for name, one in zip(("h_n.grad", "c_n.grad"), starts, strict=False)}
     given = tuple(cotangents.get(name, np.zeros(shape, x.dtype)) for name, shape in shapes.items())
-    return jax.device_get(both(x, h0, weights, lengths, given))
+    return jax.device_get(both(x, starts, weights, lengths, given))
 
 
-def subject() -> FunctionSubject:
-    """Return the subject ``jax:flax``."""
-    return subject_of(
-        "jax:flax", "jax", ("flax", "jax", "jaxlib"), with_zeros, flax_function, by_flax, num_layers=(1, 1, 2)
-    )
+@of_each
+def subject(cell: str) -> FunctionSubject:
+    """Return the subject ``jax:flax`` of a cell."""
+    functions = with_zeros, flax_function, by_flax
+    return subject_of("jax:flax", cell, "jax", ("flax", "jax", "jaxlib"), *functions, num_layers=(1, 1, 2))

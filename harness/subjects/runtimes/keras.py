@@ -1,7 +1,7 @@
-"""Keras on its torch backend: ``SimpleRNN``, in both directions in ``Bidirectional``, with gradients by torch.
+"""Keras on its torch backend: ``SimpleRNN``, ``GRU``, ``LSTM``, and ``Bidirectional`` of them, with gradients by torch.
 
-A layer has one bias, which is the sum of both, and its kernels are transposed. Its axes are (N, T, I). Lengths are a
-mask, and padding is zero by ``zero_output_for_mask``.
+A layer has one bias, which is the sum of both, and its kernels are transposed. A GRU has two (``reset_after``), and its
+rows of gates are z, r, h. Axes are (N, T, I). Lengths are a mask, and padding is zero by ``zero_output_for_mask``.
 
 The text of these functions is part of the scripts of findings, so each imports what it uses.
 """
@@ -9,27 +9,33 @@ The text of these functions is part of the scripts of findings, so each imports 
 from typing import Any
 
 from harness.subjects.function import FunctionSubject
-from harness.subjects.runtimes.library import subject_of, with_zeros
+from harness.subjects.runtimes.library import of_each, subject_of, with_zeros
 
 
 def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents: Any) -> Any:
-    """Return output and h_n, and the gradients where there are cotangents."""
+    """Return output and the final states, and the gradients where there are cotangents."""
     import os
 
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
+    import numpy as np
     import torch
 
     if not config.batched:
-        raise NotImplementedError("SimpleRNN has a batch axis")
-    D, H = config.num_directions, config.hidden_size
-    padded = with_zeros(x, lengths, config.batch_first)
-    given, start = (torch.from_numpy(array).requires_grad_() for array in (padded, h0))
+        raise NotImplementedError("a layer of Keras has a batch axis")
+    D, H, cell = config.num_directions, config.hidden_size, config.cell
+    padded, starts = with_zeros(x, lengths, config.batch_first), h0 if cell == "LSTM" else (h0,)
+    given, *starts = (torch.from_numpy(array).requires_grad_() for array in (padded, *starts))
     mask = None if lengths is None else torch.arange(config.T) < torch.from_numpy(lengths)[:, None]
-    sources, parameters, states = [given, start], [], []
+    sources, parameters, states = [given, *starts], [], []
+
+    def rows(array: Any) -> Any:  # those of torch's gates as Keras has them, and back
+        blocks = np.split(array, 3) if cell == "GRU" else [array]
+        return np.concatenate([blocks[1], blocks[0], blocks[2]] if cell == "GRU" else blocks)
 
     def layer(*, backwards: Any) -> Any:
-        return keras.layers.SimpleRNN(
+        kinds = {"RNN": keras.layers.SimpleRNN, "GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
+        return kinds[cell](
             H,
             activation=config.nonlinearity,
             use_bias=config.bias,
@@ -50,12 +56,15 @@ def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangent
         for one, end in zip(made, ("", "_reverse"), strict=False):
             at = f"_l{k}{end}"
             names = [[f"weight_ih{at}"], [f"weight_hh{at}"], *[[f"bias_ih{at}", f"bias_hh{at}"]] * config.bias]
-            one.set_weights([sum(weights[name] for name in of).T for of in names])
+            held = [[rows(weights[name]).T for name in of] for of in names]
+            two = cell == "GRU"  # biases, in one array
+            one.set_weights([np.stack(of) if two and len(of) == 2 else sum(of) for of in held])
             sources += [variable.value for variable in one.trainable_variables]
             parameters += names
-        steps, *last = whole(steps, mask=mask, initial_state=list(start[k * D : k * D + D]))
+        steps, *last = whole(steps, mask=mask, initial_state=[one[k * D + d] for d in range(D) for one in starts])
         states += last
-    returned = {"output": steps if config.batch_first else steps.transpose(0, 1), "h_n": torch.stack(states)}
+    returned = {"output": steps if config.batch_first else steps.transpose(0, 1)}
+    returned |= {name: torch.stack(states[i :: len(starts)]) for i, name in enumerate(("h_n", "c_n")[: len(starts)])}
     arrays = [array.detach().numpy() for array in returned.values()]
     if not cotangents:
         return arrays
@@ -63,10 +72,15 @@ def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangent
     heads = [torch.from_numpy(cotangents[f"{name}.grad"]) for name in read]
     found = torch.autograd.grad([returned[name] for name in read], sources, heads, allow_unused=True)
     gradients = [torch.zeros_like(s) if g is None else g for s, g in zip(sources, found, strict=True)]
-    named = {name: g.numpy().T for of, g in zip(parameters, gradients[2:], strict=True) for name in of}
-    return *arrays, {"x": gradients[0].numpy(), "h0": gradients[1].numpy(), **named}
+    named: Any = {}
+    for of, g in zip(parameters, gradients[1 + len(starts) :], strict=True):
+        each = g.numpy() if cell == "GRU" and len(of) == 2 else [g.numpy()] * len(of)
+        named |= {name: rows(one.T) for name, one in zip(of, each, strict=True)}
+    outer = zip(("x", "h0", "c0"), gradients[: 1 + len(starts)], strict=False)
+    return *arrays, {**{name: g.numpy() for name, g in outer}, **named}
 
 
-def subject() -> FunctionSubject:
-    """Return the subject ``keras:torch``."""
-    return subject_of("keras:torch", "keras", ("keras", "torch"), with_zeros, by_keras)
+@of_each
+def subject(cell: str) -> FunctionSubject:
+    """Return the subject ``keras:torch`` of a cell."""
+    return subject_of("keras:torch", cell, "keras", ("keras", "torch"), with_zeros, by_keras)

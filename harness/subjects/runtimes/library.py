@@ -4,12 +4,14 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.space.contract import PORT
 from harness.subjects.capabilities import Recipe
+from harness.subjects.conventions import Conventions, of_cell
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import SubjectError
 
@@ -34,15 +36,33 @@ def recipe_of(name: str, *functions: Callable[..., Any], text: str = "", takes: 
 
 
 def subject_of(
-    name: str, extra: str, packages: tuple[str, ...], *functions: Callable[..., Any], **offers: Any
+    name: str, cell: str, extra: str, packages: tuple[str, ...], *functions: Callable[..., Any], **offers: Any
 ) -> FunctionSubject:
-    """Return the subject of the last of some functions, whose texts are all that a script needs."""
+    """Return the subject of a cell that the last of some functions runs; their texts are all that a script needs.
+
+    ``name`` is that of the subject of nn.RNN.
+    """
+    name = of_cell(name, cell)
     software = installed(name, *packages, extra=extra)
     run: Any = functions[-1]
     run.contract, run.offers = PORT, {**OFFERS, **offers}
-    subject = FunctionSubject(run, name, recipe_of(run.__name__, *functions))
+    recipe = replace(recipe_of(run.__name__, *functions), paired=cell == "LSTM")
+    subject = FunctionSubject(run, name, recipe, Conventions.for_cell(cell))
     subject.capabilities = replace(subject.capabilities, ground={"software": software})
     return subject
+
+
+class OfEach(NamedTuple):
+    """What makes the subject of each cell."""
+
+    RNN: Callable[[], FunctionSubject]
+    GRU: Callable[[], FunctionSubject]
+    LSTM: Callable[[], FunctionSubject]
+
+
+def of_each(make: Callable[[str], FunctionSubject]) -> OfEach:
+    """Return what makes the subject of each cell, of a function of its name."""
+    return OfEach(*(partial(make, cell) for cell in OfEach._fields))
 
 
 def with_zeros(x: Any, lengths: Any, batch_first: Any) -> Any:

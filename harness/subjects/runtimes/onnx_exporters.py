@@ -1,4 +1,4 @@
-"""torch's ``nn.RNN`` as torch's two exporters write it, run by ONNX Runtime.
+"""torch's own layers as torch's two exporters write them, run by ONNX Runtime.
 
 A layer that was ``used`` is exported at another shape than that of the call, with dynamic axes; any other at the shape
 of the call, with fixed axes. torch.export fixes the number of time steps in any case.
@@ -19,9 +19,10 @@ import numpy as np
 from harness.space.config import RNNConfig
 from harness.space.contract import PORT
 from harness.subjects.capabilities import FEW_SIZES
+from harness.subjects.conventions import Conventions, of_cell
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
-from harness.subjects.runtimes.library import OFFERS, installed, recipe_of
+from harness.subjects.runtimes.library import OFFERS, installed, of_each, recipe_of
 from harness.subjects.runtimes.onnx_runtimes import TAKES, by_onnxruntime, onnxruntime_session, refusing
 
 KEPT: Final = 256  # the number of models of torch.export's exporter that are kept, because each takes a second
@@ -42,27 +43,28 @@ def rnn(x, h0, weights, config, lengths):
 
 
 def layer_of(config: Any) -> Any:
-    """Return an ``nn.RNN`` in a module that also packs and unpacks, and that can be given its weights in the call."""
+    """Return torch's layer in a module that also packs and unpacks, and that can be given its weights in the call."""
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     class Layer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
+            names = ["num_layers", "bias", "batch_first", "dropout", "bidirectional"]
+            names += ["nonlinearity"] if config.cell == "RNN" else []
             options = {name: getattr(config, name) for name in names}
-            self.rnn = torch.nn.RNN(config.input_size, config.hidden_size, **options)
+            self.rnn = getattr(torch.nn, config.cell)(config.input_size, config.hidden_size, **options)
 
-        def forward(self, x: Any, hx: Any = None, lengths: Any = None, weights: Any = None) -> Any:
+        def forward(self, x: Any, hx: Any = None, cx: Any = None, lengths: Any = None, weights: Any = None) -> Any:
             if lengths is not None:
                 x = pack_padded_sequence(x, lengths, config.batch_first, config.enforce_sorted)
-            called = (x, hx) if hx is not None else (x,)
-            output, h_n = (
+            called = (x, *[hx if cx is None else (hx, cx)] * (hx is not None))
+            output, last = (
                 self.rnn(*called) if weights is None else torch.func.functional_call(self.rnn, weights, called)
             )
             if lengths is not None:
                 output, _ = pad_packed_sequence(output, config.batch_first)
-            return output, h_n
+            return (output, *last) if config.cell == "LSTM" else (output, last)
 
     return Layer().to(getattr(torch, config.dtype)).train(config.training)
 
@@ -83,11 +85,13 @@ def example_of(config: Any, packed: Any, time: Any) -> Any:
     given = {"x": torch.ones(*steps, config.input_size, dtype=dtype)}
     if config.hx:
         states = config.num_layers * config.num_directions
-        given["hx"] = torch.ones(states, *batch, config.hidden_size, dtype=dtype)
+        for name in ("hx", "cx") if config.cell == "LSTM" else ("hx",):
+            given[name] = torch.ones(states, *batch, config.hidden_size, dtype=dtype)
     if packed:
         given["lengths"] = torch.full(batch, T)
-    of = {"x": axes, "hx": axis, "lengths": {0: "N"}, "output": axes, "h_n": axis}
-    return given, {name: of[name] for name in (*given, "output", "h_n")} if dynamic else {}
+    results = {"output": axes, "h_n": axis, **({"c_n": axis} if config.cell == "LSTM" else {})}
+    of = {"x": axes, "hx": axis, "cx": axis, "lengths": {0: "N"}}
+    return given, {**{name: of[name] for name in given}, **results} if dynamic else {}
 
 
 def exported(weights: Any, config: Any, packed: Any, dynamo: Any) -> Any:
@@ -115,7 +119,7 @@ def exported(weights: Any, config: Any, packed: Any, dynamo: Any) -> Any:
         warnings.simplefilter(
             "ignore"
         )  # one is deprecated and warns of what is checked here, the other of its own code
-        results = ["output", "h_n"]
+        results = ["output", "h_n", *["c_n"] * (config.cell == "LSTM")]
         torch.onnx.export(
             layer, (), file, kwargs=given, input_names=names, output_names=results, dynamo=dynamo, **options
         )
@@ -126,24 +130,29 @@ def fed_to(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     """Return what an exported model is given, by the names of its inputs; ``weights`` are those that are inputs."""
     feeds = {"x": x, **weights}
     if config.hx:
-        feeds["hx"] = h0
+        feeds |= dict(zip(("hx", "cx"), h0, strict=True)) if config.cell == "LSTM" else {"hx": h0}
     if lengths is not None:
         feeds["lengths"] = lengths
     return feeds
 
 
 class ExportedSubject(FunctionSubject):
-    """An exported ``nn.RNN``. A used one was exported at another shape, and is not called there."""
+    """An exported layer. A used one was exported at another shape, and is not called there."""
 
-    def __init__(self, name: str, offers: Mapping[str, Any], *, dynamo: bool) -> None:
+    def __init__(self, name: str, offers: Mapping[str, Any], cell: str = "RNN", *, dynamo: bool) -> None:
+        name = of_cell(name, cell)
         software = installed(name, "torch", "onnxscript", "onnx", "onnxruntime", extra="onnx")
         self._dynamo, self._of_zeros = dynamo, lru_cache(KEPT)(self._with_zeros)
         text = _SCRIPT.format(dynamo=dynamo, inputs="weights" if dynamo else "{}")
         functions = (layer_of, example_of, exported, fed_to, onnxruntime_session, by_onnxruntime)
         recipe = recipe_of("rnn", *functions, text=text, takes=TAKES)
-        declared: Any = partial(self._rnn)
-        declared.contract, declared.offers = PORT, offers
-        super().__init__(declared, name, recipe)
+
+        def declared(x: Any, h0: Any, weights: Any, config: RNNConfig, lengths: Any) -> Any:
+            return self._rnn(x, h0, weights, config, lengths)
+
+        own: Any = declared
+        own.contract, own.offers = PORT, offers
+        super().__init__(declared, name, replace(recipe, paired=cell == "LSTM"), Conventions.for_cell(cell))
         self.capabilities = replace(self.capabilities, takes=None, masks=None, ground={"software": software})
 
     def use(self, config: RNNConfig) -> None:
@@ -185,5 +194,5 @@ def silenced() -> Iterator[None]:
         os.close(kept)
 
 
-torchscript = partial(ExportedSubject, "onnx:torchscript", EXPORTED, dynamo=False)
-dynamo = partial(ExportedSubject, "onnx:dynamo", FEW, dynamo=True)
+torchscript = of_each(partial(ExportedSubject, "onnx:torchscript", EXPORTED, dynamo=False))
+dynamo = of_each(partial(ExportedSubject, "onnx:dynamo", FEW, dynamo=True))

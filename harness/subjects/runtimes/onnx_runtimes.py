@@ -1,4 +1,4 @@
-"""A graph of ONNX's ``RNN`` nodes, run by ONNX Runtime, by onnx's own reference implementation, and by OpenVINO.
+"""A graph of ONNX's ``RNN``, ``GRU`` or ``LSTM`` nodes, run by ONNX Runtime, by onnx's own reference, and by OpenVINO.
 
 The text of the functions that run a model is part of the scripts of findings, so each imports what it uses.
 """
@@ -10,12 +10,13 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from harness.space.contract import PORT
+from harness.subjects.conventions import Conventions, of_cell
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
-from harness.subjects.runtimes.library import OFFERS, installed, recipe_of
+from harness.subjects.runtimes.library import OFFERS, installed, of_each, recipe_of
 from harness.subjects.runtimes.onnx_graph import fed, model_of
 
-REFUSALS: Final = ("NOT_IMPLEMENTED", "not supported", "Unknown activation function")  # a runtime's words
+REFUSALS: Final = ("NOT_IMPLEMENTED", "not support", "Unknown activation function")  # a runtime's words
 TAKES: Final = ("x", "h0", "weights", "config", "lengths")
 
 _SCRIPT: Final = """
@@ -38,7 +39,7 @@ def onnxruntime_session(model: Any) -> Any:
 
 def by_onnxruntime(model: Any, feeds: Any) -> Any:
     """Run a model, given as bytes, by ONNX Runtime."""
-    return onnxruntime_session(model).run(["output", "h_n"], feeds)
+    return onnxruntime_session(model).run(None, feeds)
 
 
 @lru_cache(4)
@@ -51,7 +52,7 @@ def reference_evaluator(model: Any) -> Any:
 
 def by_reference(model: Any, feeds: Any) -> Any:
     """Run a model, given as bytes, by onnx's own reference implementation."""
-    return reference_evaluator(model).run(["output", "h_n"], feeds)
+    return reference_evaluator(model).run(None, feeds)
 
 
 @lru_cache(4)
@@ -66,8 +67,7 @@ def openvino_request(model: Any) -> Any:
 
 def by_openvino(model: Any, feeds: Any) -> Any:
     """Run a model, given as bytes, by OpenVINO."""
-    results = openvino_request(model).infer(feeds)
-    return results["output"], results["h_n"]
+    return list(openvino_request(model).infer(feeds).values())
 
 
 @contextmanager
@@ -82,13 +82,20 @@ def refusing() -> Iterator[None]:
 
 
 def subject_by(
-    name: str, extra: str, packages: tuple[str, ...], run: Callable[..., Any], made: Any, dtypes: tuple[str, ...]
+    name: str,
+    extra: str,
+    packages: tuple[str, ...],
+    run: Callable[..., Any],
+    made: Any,
+    dtypes: tuple[str, ...],
+    cell: str = "RNN",
 ) -> FunctionSubject:
     """Return the subject of a runtime: ``run`` runs a model by what ``made`` makes of it."""
+    name = of_cell(name, cell)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
         if config.output_size is not None or not config.batched:
-            raise Unsupported("ONNX's RNN has a batch axis, and no readout")
+            raise Unsupported(f"ONNX's {config.cell} has a batch axis, and no readout")
         model = model_of(weights, config, lengths is not None).SerializeToString()
         with refusing():
             return run(model, fed(x, h0, config, lengths))
@@ -97,21 +104,21 @@ def subject_by(
     declared: Any = rnn
     declared.contract, declared.offers = PORT, OFFERS | {"dtype": dtypes}
     text = _SCRIPT.format(run=run.__name__)
-    subject = FunctionSubject(rnn, name, recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES))
+    recipe = recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES)
+    subject = FunctionSubject(rnn, name, replace(recipe, paired=cell == "LSTM"), Conventions.for_cell(cell))
     subject.capabilities = replace(subject.capabilities, ground={"software": software})
     return subject
 
 
-runtime = partial(
-    subject_by,
-    *("onnx:runtime", "onnx", ("onnxruntime", "onnx"), by_onnxruntime, onnxruntime_session),
-    ("float32", "float32", "float64", "float16", "bfloat16"),
-)
-reference = partial(
-    subject_by,
-    *("onnx:reference", "onnx", ("onnx", "numpy"), by_reference, reference_evaluator),
-    ("float32", "float32", "float64", "float64", "float16", "bfloat16"),
-)
-openvino = partial(
-    subject_by, "onnx:openvino", "openvino", ("openvino", "onnx"), by_openvino, openvino_request, ("float32",)
-)
+_BY: Final[dict[str, tuple[Any, ...]]] = {
+    "onnx:runtime": (
+        *("onnx", ("onnxruntime", "onnx"), by_onnxruntime, onnxruntime_session),
+        ("float32", "float32", "float64", "float16", "bfloat16"),
+    ),
+    "onnx:reference": (
+        *("onnx", ("onnx", "numpy"), by_reference, reference_evaluator),
+        ("float32", "float32", "float64", "float64", "float16", "bfloat16"),
+    ),
+    "onnx:openvino": ("openvino", ("openvino", "onnx"), by_openvino, openvino_request, ("float32",)),
+}
+runtime, reference, openvino = (of_each(partial(subject_by, name, *by)) for name, by in _BY.items())
