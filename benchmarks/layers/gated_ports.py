@@ -163,6 +163,7 @@ BACK: Final = {
     "dc_next": lambda dc, t: dc,
     "last": False,
     "dc_n": lambda dc: dc,
+    "dx": lambda rows: rows,
     "steps": lambda T: range(T),
     "grads": lambda gradients: gradients,
 }
@@ -227,7 +228,7 @@ def with_back(cell: str, choices: Mapping[str, Any]) -> Callable[..., Any]:
                 db + rows.sum(0),
                 de + below.sum(0),
             )
-            dx[t] = rows @ W
+            dx[t] = k["dx"](rows) @ W
         gradients = {
             "x": dx,
             "hx": dh[None],
@@ -373,6 +374,9 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "db_hh_is_db_ih": Port("GRU", {"db_hn": lambda dn, r: dn}, ("leaves r out of the gradient of b_hn",)),
     "dr_without_b_hn": Port("GRU", {"dr": lambda dn, q, b: dn * (q - b)}, ("no gradient back to r through b_hn",)),
     "dW_hn_without_r": Port("GRU", {"dW_hn": lambda dq, dn: dn}, ("leaves r out of the gradient of W_hn",)),
+    "dx_without_r": Port(
+        "GRU", {"dx": lambda rows: rows * (np.arange(rows.shape[1]) >= rows.shape[1] // 3)}, ("to x[t] through x @ W_ir",)
+    ),
     "dW_hh_with_h_t": Port(
         "LSTM", {"dW_hh": lambda h, new: new}, ("takes h[t] in the gradient of weight_hh, not h[t-1]",)
     ),
