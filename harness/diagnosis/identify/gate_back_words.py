@@ -102,7 +102,8 @@ def _sum_words(model: GatedModel, gate: str, parts: Sequence[Part], choice: str,
     if to == {"factor"}:
         return f"passes no gradient back to {factor} through {what}", "", f"d{factor} += ds_{gate} * ({joined(texts)})"
     if to == {"operand"}:
-        what = f"{BEFORE.get(parts[0].operand, parts[0].operand) if parts[0].name.startswith('h') else 'x[t]'} through {what}"
+        of_h = parts[0].name.startswith("h")
+        what = f"{BEFORE.get(parts[0].operand, parts[0].operand) if of_h else 'x[t]'} through {what}"
     elif to == {"parameter"}:
         what = listed([re.findall(r"[Wb]_\w+", text)[0] for text in texts])
     if choice == CUT:
