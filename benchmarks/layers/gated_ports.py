@@ -375,7 +375,9 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "dr_without_b_hn": Port("GRU", {"dr": lambda dn, q, b: dn * (q - b)}, ("no gradient back to r through b_hn",)),
     "dW_hn_without_r": Port("GRU", {"dW_hn": lambda dq, dn: dn}, ("leaves r out of the gradient of W_hn",)),
     "dx_without_r": Port(
-        "GRU", {"dx": lambda rows: rows * (np.arange(rows.shape[1]) >= rows.shape[1] // 3)}, ("to x[t] through x @ W_ir",)
+        "GRU",
+        {"dx": lambda rows: rows * (np.arange(rows.shape[1]) >= rows.shape[1] // 3)},
+        ("to x[t] through x @ W_ir",),
     ),
     "dW_hh_with_h_t": Port(
         "LSTM", {"dW_hh": lambda h, new: new}, ("takes h[t] in the gradient of weight_hh, not h[t-1]",)

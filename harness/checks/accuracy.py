@@ -1,8 +1,9 @@
-"""The accuracy of a subject's tanh, measured on a sweep of known arguments before a search.
+"""The accuracy of a subject's tanh and sigmoid, measured on a sweep of known arguments before a search.
 
-A tanh that is less accurate than assumed (``arithmetic``) is no mistake of the layer, and shows in every case. So it is
-measured if nothing is known of the subject's backend: on one step of one layer with W_ih = 1 and all else 0, so that
-every preactivation is x itself. The search accepts the measured error, and then finds other mistakes.
+A function that is less accurate than assumed (``arithmetic``) is no mistake of the layer, and shows in every case. So
+it is measured if nothing is known of the subject's backend: on one step of one layer with W_ih = 1 and all else 0, so
+that every preactivation is x itself, in a layer of gates with other gates at 0 or 1 (``VIEWS``). The search accepts the
+measured error, and then finds other mistakes.
 
 Measure. |tanh_of_the_subject(x) - tanh(x)| <= r u |tanh(x)| + a. If r <= 8 suffices for the whole sweep, a is 0.
 Otherwise r is the largest relative error of results of at least 1/2, and a is the excess of the errors of smaller
@@ -18,8 +19,9 @@ arithmetic: the search can say more about it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Final, NamedTuple
 
 import flint
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import FORMATS, U64, Accepted, Arithmetic, tanh_tolerance
+from harness.oracle.arithmetic import FORMATS, FUNCTIONS, U64, Accepted, Arithmetic, function_tolerance
 from harness.oracle.bound import np
 from harness.oracle.compare import Sort
 from harness.oracle.known import Floats, to_float64
@@ -52,6 +54,31 @@ SQUARES: Final[tuple[int, ...]] = (1, 2, 8, 16, 32)  # the layer sizes to try, i
 ZOOMED: Final = 12  # the worst arguments of a sweep by each of three measures, around which more are tried
 AROUND: Final = 24  # the arguments around each of them
 
+OPEN: Final = 40.0
+"""A bias at which tanh and sigmoid are 1. At its negative, sigmoid is 4e-18, which is 0 beside what is measured.
+exp(2 * 40) does not overflow in float32."""
+
+
+class View(NamedTuple):
+    """A setting of a layer of gates in which a function shows."""
+
+    swept: str  # the gate whose preactivations are the arguments
+    biases: Mapping[str, float]  # those of other gates
+    shows: str  # the array in which the results are
+    scaled: bool = False  # by what another gate gives, which is 1 but for its error
+    hx: float | None = None  # what h starts from, if it must start from something
+    sign: float = 1.0  # of the weight that makes preactivations of x
+
+
+# The views by cell and function, the best one first: z is h where n is 0 and h starts from 1, and else 1 - h.
+VIEWS: Final = {
+    ("GRU", "tanh"): (View("n", {"z": -OPEN}, "output"),),
+    ("GRU", "sigmoid"): (View("z", {}, "output", hx=1.0), View("z", {"n": OPEN}, "output", sign=-1.0)),
+    ("LSTM", "tanh"): (View("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
+    ("LSTM", "sigmoid"): (View("i", {"g": OPEN, "f": -OPEN}, "c_n"),),
+}
+PLAIN: Final = View("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
+
 FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
 COARSE: Final = 2.0**-13  # a relative error that is half of what TF32 does to an argument
 FEWEST: Final = 4  # the number of correct bits below which an error is not a matter of precision
@@ -59,7 +86,7 @@ FEWEST: Final = 4  # the number of correct bits below which an error is not a ma
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The errors of a subject's tanh in one dtype, as a sweep measured them."""
+    """The errors of a function of a subject in one dtype, as a sweep measured them."""
 
     dtype: str
     relative: float  # the largest relative error, in u; beside an absolute one, only of results of at least NEAR
@@ -68,8 +95,9 @@ class Accuracy:
     absolute_at: float = 0.0
     nan_from: float = math.inf  # the size of arguments from which on it is NaN
     points: int = 0
+    function: str = "tanh"
     assumed: bool = False  # its errors are no larger than the assumed ones, or than those that the user accepts
-    # The cases that show a tanh that does not agree, and nothing else: NaN first, then the worst error.
+    # The cases that show a function that does not agree, and nothing else: NaN first, then the worst error.
     alone: tuple[Case, ...] = field(default=(), compare=False, repr=False)
 
     @property
@@ -79,7 +107,7 @@ class Accuracy:
 
     @property
     def close(self) -> bool:
-        """True if a tanh with these errors agrees."""
+        """True if a function with these errors agrees."""
         return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR * CLOSE * self.u)
 
     @property
@@ -88,16 +116,17 @@ class Accuracy:
         return self.at if self.relative > CLOSE or not self.absolute else self.absolute_at
 
     @property
-    def accepted(self) -> tuple[str, float, float]:
+    def accepted(self) -> tuple[str, str, float, float]:
         """The errors that a search accepts, in the form of ``Accepted.measured``."""
-        return self.dtype, MARGIN * self.relative, MARGIN * self.absolute
+        return self.dtype, self.function, MARGIN * self.relative, MARGIN * self.absolute
 
     @property
     def tolerance(self) -> str | None:
         """The option value by which a user accepts these errors, in whole ulp; ``None`` if no fast tanh has them."""
         if self.relative > APPROXIMATE:
             return None
-        return tanh_tolerance(2 * math.ceil(self.accepted[1] / 2), self.accepted[2])
+        _, function, relative, absolute = self.accepted
+        return function_tolerance(function, 2 * math.ceil(relative / 2), absolute)
 
     @property
     def error_line(self) -> str:
@@ -112,18 +141,24 @@ class Accuracy:
 
 
 def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accuracy]:
-    """Yield the measured accuracy of a subject's tanh for each dtype that needs it, with at most two sweeps each."""
+    """Yield the accuracy of each function of a subject in each dtype that needs it, with at most two sweeps each."""
     device = next((device for device in scope.device if device != "meta"), None)
-    if device is None or "tanh" not in scope.nonlinearity or scope.cell != ("RNN",):  # whose states are tanh(x)
+    if device is None or "tanh" not in scope.nonlinearity or len(scope.cell) > 1:
+        return
+    [cell], gated = scope.cell, scope.cell != ("RNN",)
+    if gated and not (True in scope.bias and 1 in scope.T and True in scope.batched):
         return
     plainest = {name: values[0] for name, values in scope.values().items()}
     plainest |= {"nonlinearity": "tanh", "device": device, "num_layers": min(scope.num_layers), "hx": False}
     plainest |= {"loss": None, "wrt": "all", "lengths": None, "output_size": None, "strides": "contiguous"}
     plainest |= {"dropout": 0.0, "training": False}
-    for dtype in (dtype for dtype in DTYPES if dtype in scope.dtype):
-        config = configure(plainest | {"dtype": dtype})
+    plainest |= {"bias": True, "batched": True, "proj_size": 0} if gated else {}
+    for dtype, function in product((one for one in DTYPES if one in scope.dtype), FUNCTIONS if gated else ["tanh"]):
+        views = VIEWS[cell, function] if gated else (PLAIN,)
+        view = next(one for one in views if one.hx is None or True in scope.hx)
+        config = configure(plainest | {"dtype": dtype, "hx": view.hx is not None})
         if config.plain.dtype == dtype and config.num_layers == 1 and backend_of(subject, config) is None:
-            measured = _Sweep(subject, config, scope, accepted).measured()
+            measured = _Sweep(subject, config, scope, accepted, function=function, view=view).measured()
             if measured is not None:
                 yield measured
 
@@ -143,13 +178,20 @@ class _Errors(NamedTuple):
     exact: Floats
 
     @property
+    def relative(self) -> Floats:
+        return np.divide(self.off, self.size, out=np.zeros_like(self.off), where=self.size > 0)
+
+    @property
     def size(self) -> Floats:
         return np.abs(self.exact)
 
 
 class _Sweep:
-    def __init__(self, subject: Subject, config: RNNConfig, scope: Scope, accepted: Accepted) -> None:
+    def __init__(
+        self, subject: Subject, config: RNNConfig, scope: Scope, accepted: Accepted, *, function: str, view: View
+    ) -> None:
         self._subject, self._config, self._scope = subject, config, scope
+        self._function, self._view = function, view
         self._arithmetic = Arithmetic(config.dtype, accepted=accepted.in_dtype(config.dtype))
         self._u = self._arithmetic.format.u
 
@@ -157,7 +199,7 @@ class _Sweep:
         """Return the accuracy of its tanh if there is something to report, else ``None``."""
         few, rounds = _rounded(arguments()), self._arithmetic.accepted.operand_u > 0
         first = self._first(few if rounds else arguments())
-        if first is None or (np.isfinite(first.y).all() and self._assumed(_errors(first, self._u))):
+        if first is None or (np.isfinite(first.y).all() and self._assumed(self._errors(first))):
             return None
         near = self._near_the_worst(first)
         near = _rounded(near) if rounds else near
@@ -170,15 +212,17 @@ class _Sweep:
     def _judged(self, points: _Points) -> Accuracy | None:
         """Return the accuracy that a sweep shows, or ``None`` if the errors are not a matter of accuracy."""
         nan_from = _nan_from(points)
-        if nan_from is None or (nan_from < math.inf and 1 - math.tanh(nan_from) > self._u):
+        if nan_from is None or (nan_from < math.inf and (self._config.gated or 1 - math.tanh(nan_from) > self._u)):
             return None
         lost = max(points.x[(np.abs(points.x) == nan_from) & np.isnan(points.y)], default=nan_from)
         points = points.where(np.isfinite(points.y))
-        errors = _errors(points, self._u)
+        errors = self._errors(points)
         if not points.x.size or errors.off.max() >= ANOTHER or significant_bits(points.y) < bits_of(self._u):
             return None
         found = self._split(points.x, errors)
-        found = replace(found, nan_from=nan_from, points=points.x.size, assumed=self._assumed(errors))
+        found = replace(
+            found, nan_from=nan_from, points=points.x.size, function=self._function, assumed=self._assumed(errors)
+        )
         if not found.close and self._of_something_else(points.x, errors):
             return None
         alone = ([] if nan_from == math.inf else [lost]) + ([] if found.close else [found.alone_at])
@@ -187,7 +231,7 @@ class _Sweep:
     def _of_something_else(self, x: Floats, errors: _Errors) -> bool:
         """Return whether an argument is right only in some places, or all arguments of few bits are right."""
         close = errors.off <= CLOSE * self._u * np.maximum(errors.size, NEAR)
-        coarse = (errors.off / errors.size).max() > COARSE
+        coarse = errors.relative.max() > COARSE
         few = np.isin(x, _rounded(x))
         return bool(np.isin(x[~close], x[close]).any() or (coarse and close[few].all()))
 
@@ -197,30 +241,35 @@ class _Sweep:
         If a single argument is computed differently, the case has as many copies of it as were swept together.
         """
         together, config = self._run(np.full(1, x)), self._config
-        case = one_step(config.replace(T=1, N=1), np.full(min(config.input_size, config.hidden_size), x))
-        single = to_float64(self._subject.run(case).arrays.get("output", np.zeros(1))).flat[0]
+        width = min(config.input_size, config.hidden_size)
+        case = one_step(config.replace(T=1, N=1), np.full(width, x), self._view)
+        single = to_float64(self._subject.run(case).arrays.get(self._view.shows, np.zeros(1))).flat[0]
         same = isinstance(together, _Points) and single == together.y[0]
-        return case if same or np.isnan(single) else one_step(config, np.full(_room(config), x))
+        return case if same or np.isnan(single) else one_step(config, np.full(_room(config), x), self._view)
+
+    def _errors(self, points: _Points) -> _Errors:
+        return _errors(points, self._u, self._function)
 
     def _split(self, x: Floats, errors: _Errors) -> Accuracy:
         off, size = errors.off, errors.size
         relative, absolute = split(*errors, self._u)
-        at = float(x[np.where(size >= (NEAR if absolute else 0), off / size, 0).argmax()])
+        at = float(x[np.where(size >= (NEAR if absolute else 0), errors.relative, 0).argmax()])
         near = float(x[(off - relative * self._u * size).argmax()]) if absolute else 0.0
         return Accuracy(self._arithmetic.dtype, relative, at, absolute, near)
 
     def _assumed(self, errors: _Errors) -> bool:
         """Return whether errors are within those that are assumed of the subject, or accepted."""
         arithmetic, accepted = self._arithmetic, self._arithmetic.accepted
-        relative, absolute = arithmetic.tanh_error + accepted.rtol, arithmetic.tanh_absolute + accepted.atol
+        relative = getattr(arithmetic, f"{self._function}_error") + accepted.rtol
+        absolute = getattr(arithmetic, f"{self._function}_absolute") + accepted.atol
         return bool((errors.off <= relative * errors.size + absolute).all())
 
     def _near_the_worst(self, first: _Points) -> Floats:
         """Return arguments around the worst ones, and between the last finite result and the first other one."""
         finite = np.isfinite(first.y)
         points = first.where(finite)
-        errors = _errors(points, self._u)
-        relative = errors.off / errors.size
+        errors = self._errors(points)
+        relative = errors.relative
         measures = (relative, errors.off, np.where(errors.size >= NEAR, relative, 0))
         worst = points.x[np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])]
         around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
@@ -246,39 +295,55 @@ class _Sweep:
         scope, config = self._scope, self._config
         sizes = [(size, size) for size in SQUARES if size in scope.input_size and size in scope.hidden_size]
         few = max(1, min(scope.N)) if config.batched else 1
+        gated = config.gated  # then c_n has the results of the last step alone
         for count in (POINTS, FEWER):
             for width, height in sizes or [(scope.input_size[0], scope.hidden_size[0])]:
                 rows = math.ceil(count / min(width, height))
                 shapes = [(1, rows), (min(scope.T), rows)] if config.batched else []
-                for T, N in dict.fromkeys([*shapes, (rows, 1), (math.ceil(rows / few), few)]):
+                shapes = [*shapes, (rows, 1), (math.ceil(rows / few), few)] if not gated else shapes[:1]
+                for T, N in dict.fromkeys(shapes):
                     yield config.replace(input_size=width, hidden_size=height, T=T, N=N)
 
     def _run(self, x: Floats) -> _Points | Failure | None:
         """Return the subject's results for arguments, for some of them if not all fit; or its failure if it refuses."""
         config, room = self._config, _room(self._config)
         chosen = x if x.size <= room else x[np.linspace(0, x.size - 1, room).astype(int)]
-        case = one_step(config, np.resize(chosen, room))
+        case = one_step(config, np.resize(chosen, room), self._view)
         outcome = self._subject.run(case)
         if outcome.failure is not None:
             return outcome.failure if outcome.failure is Failure.UNSUPPORTED else None
-        output = outcome.arrays.get("output")
-        if output is None or output.shape != config.outputs["output"].shape or output.dtype != case.x.dtype:
+        output, shows = outcome.arrays.get(self._view.shows), self._view.shows
+        if output is None or output.shape != config.outputs[shows].shape or output.dtype != case.x.dtype:
             return None
         width = min(config.input_size, config.hidden_size)
-        return _Points(*(to_float64(array)[..., :width].ravel()[: chosen.size] for array in (case.x, output)))
+        points = _Points(*(to_float64(array)[..., :width].ravel()[: chosen.size] for array in (case.x, output)))
+        return points._replace(y=points.y / self._scale(config)) if self._view.scaled else points
+
+    def _scale(self, config: RNNConfig) -> float:
+        """Return what the function is multiplied by, as its results where it is 1 have it."""
+        outcome = self._subject.run(one_step(config, np.full(_room(config), OPEN), self._view))
+        shown = outcome.arrays.get(self._view.shows)
+        scale = float(to_float64(shown).flat[0]) if shown is not None and shown.size else 1.0
+        return scale if abs(scale - 1) < ANOTHER else 1.0
 
 
 def _room(config: RNNConfig) -> int:
     return config.T * config.N * min(config.input_size, config.hidden_size)
 
 
-def one_step(config: RNNConfig, x: Floats) -> Case:
-    """Return a case whose preactivations are the numbers given: W_ih is 1, and all else 0."""
-    width = min(config.input_size, config.hidden_size)
+def one_step(config: RNNConfig, x: Floats, view: View = PLAIN) -> Case:
+    """Return a case whose preactivations are the numbers given: W_ih is 1, and all else 0 but what the view sets."""
+    width, H = min(config.input_size, config.hidden_size), config.hidden_size
     arrays = {name: np.zeros(spec.shape, config.dtype) for name, spec in {**config.inputs, **config.weights}.items()}
+    if view.hx is not None:
+        arrays["hx"][...] = view.hx
     for name, array in arrays.items():
+        blocks = {gate: array[k * H : (k + 1) * H] for k, gate in enumerate(config.form.gates)}
         if name.startswith("weight_ih"):
-            np.fill_diagonal(array, 1)
+            np.fill_diagonal(blocks[view.swept], view.sign)
+        elif name.startswith("bias_ih"):
+            for gate, bias in view.biases.items():
+                blocks[gate][...] = bias
     arrays["x"][..., :width] = x.reshape(*arrays["x"].shape[:-1], width)
     return Case.from_arrays(config, arrays)
 
@@ -295,7 +360,7 @@ def arguments() -> Floats:
 def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
     """Return r, in units of u, and a, such that every error is at most r u |tanh| + a."""
     size = np.abs(exact)
-    relative = float((off / size).max(initial=0)) / u
+    relative = float(np.divide(off, size, out=np.zeros_like(off), where=size > 0).max(initial=0)) / u
     if relative <= CLOSE:
         return relative, 0.0
     large = size >= NEAR
@@ -323,17 +388,19 @@ def _rounded(x: Floats) -> Floats:
     return np.unique(np.ldexp(np.round(significand * 2.0**FEW_BITS), exponent - FEW_BITS))
 
 
-def _errors(points: _Points, u: float) -> _Errors:
-    """Return the errors, computed in float64 for float32 numbers, otherwise with balls of 128 bits."""
-    exact = np.tanh(points.x)
+def _errors(points: _Points, u: float, function: str) -> _Errors:
+    """Return the errors beyond underflow, computed in float64 for float32 numbers, otherwise with balls of 128 bits."""
+    exact = np.tanh(points.x) if function == "tanh" else np.exp(-np.logaddexp(0.0, -points.x))
+    least = next(form.tiny for form in map(np.finfo, DTYPES) if form.eps == 2 * u)  # smaller results may be 0
     if u > U64:
-        return _Errors(np.abs(points.y - exact), exact)
+        return _Errors(np.maximum(np.abs(points.y - exact) - least, 0.0), exact)
     before, flint.ctx.prec = flint.ctx.prec, 128
     try:
-        off = [float(abs(arb(x).tanh() - y)) for x, y in zip(points.x.tolist(), points.y.tolist(), strict=True)]
+        of = arb.tanh if function == "tanh" else lambda s: 1 / (1 + (-s).exp())
+        off = [float(abs(of(arb(x)) - y)) for x, y in zip(points.x.tolist(), points.y.tolist(), strict=True)]
     finally:
         flint.ctx.prec = before
-    return _Errors(np.array(off), exact)
+    return _Errors(np.maximum(np.array(off) - least, 0.0), exact)
 
 
 def _nan_from(points: _Points) -> float | None:

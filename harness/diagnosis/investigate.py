@@ -160,7 +160,7 @@ class Investigation:
             ),
             None,
         )
-        if finding.result.of_tanh and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
+        if finding.result.inaccurate and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
             return Recognised()
         if (

@@ -16,7 +16,7 @@ from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
-from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, accepted as contract_of, tanh_tolerance
+from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, accepted as contract_of, function_tolerance
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.places import time_major
 from harness.oracle.setting import REFERENCE, reference_of
@@ -220,7 +220,7 @@ def _tanh_contract(exact: list[_SingleStep], arithmetic: Arithmetic) -> str | No
     off = np.concatenate([np.abs(seen.actual - seen.expected).ravel() for seen in exact])
     right = np.concatenate([seen.expected.ravel() for seen in exact])
     relative, absolute = split(off[right != 0], right[right != 0], arithmetic.format.u)
-    return tanh_tolerance(2 * math.ceil(relative / 2), absolute)
+    return function_tolerance("tanh", 2 * math.ceil(relative / 2), absolute)
 
 
 def _sum_bits(cases: list[_SingleStep]) -> float | None:

@@ -81,7 +81,7 @@ def roundings_of(asked: Question) -> Roundings | None:
     observations, finding, scope = asked.observations, asked.finding, asked.scope
     result, config = finding.result, finding.case.config
     dtypes = [dtype for dtype in DTYPES if scope.allows("dtype", dtype)]
-    if result.of_tanh:  # the errors of a tanh are roundings, too, and which they are was measured
+    if result.inaccurate:  # the errors of a tanh are roundings, too, and which they are was measured
         return None
     if not _of_value(result) or config.dtype not in dtypes or dtypes[-1] != DTYPES[-1]:
         return None

@@ -46,38 +46,44 @@ class Accepted(NamedTuple):
     operand_underflow: float = 0.0
     rtol: float = 0.0
     atol: float = 0.0
-    # The relative error of tanh, in units of u, where that is more than what the backend is known for.
+    # The relative errors of functions, in units of u, where they are more than what the backend is known for, and the
+    # absolute errors that are accepted beside them.
     tanh: float = 0.0
-    tanh_atol: float = 0.0  # The absolute error of tanh that is accepted beside the relative one
-    measured: tuple[tuple[str, float, float], ...] = ()
-    """The errors of tanh that were measured of a subject (``checks.accuracy``), for each dtype: its name, the relative
-    error in units of u, and the absolute error."""
+    tanh_atol: float = 0.0
+    sigmoid: float = 0.0
+    sigmoid_atol: float = 0.0
+    measured: tuple[tuple[str, str, float, float], ...] = ()
+    """The errors of functions that were measured of a subject (``checks.accuracy``): each is a dtype, the function, the
+    relative error in units of u, and the absolute error."""
 
     @property
     def derived(self) -> bool:
         """True if nothing beyond the dtype's own roundings is accepted of sums and of results.
 
-        An accepted error of tanh does not count. It takes the place of the assumed one in every allowance that tanh has
-        a part in. With that alone, probes, exact laws and the soft model say as much as ever.
+        An accepted error of a function does not count. It takes the place of the assumed one in every allowance that
+        the function has a part in. With that alone, probes, exact laws and the soft model say as much as ever.
         """
-        return self._replace(tanh=0.0, tanh_atol=0.0, measured=()) == STRICT
+        return self._replace(measured=(), **dict.fromkeys(OF_FUNCTIONS, 0.0)) == STRICT
 
     def in_dtype(self, dtype: str) -> Accepted:
         """Return the contract for one dtype.
 
-        Matrix units round the operands of float32 products, and of no others. The errors of tanh are the larger of
+        Matrix units round the operands of float32 products, and of no others. The errors of functions are the larger of
         those that the user accepts and those that were measured in the dtype.
         """
-        own = [(relative, absolute) for name, relative, absolute in self.measured if name == dtype]
-        tanh, atol = (max(both) for both in zip((self.tanh, self.tanh_atol), *own, strict=True))
-        alone = self._replace(tanh=tanh, tanh_atol=atol, measured=())
+        errors = {name: getattr(self, name) for name in OF_FUNCTIONS}
+        for of, function, *off in self.measured:
+            if of == dtype:
+                for name, error in zip((function, f"{function}_atol"), off, strict=True):
+                    errors[name] = max(errors[name], error)
+        alone = self._replace(measured=(), **errors)
         if self.operand_u and dtype != "float32":
             return alone._replace(operand_u=0.0, operand_underflow=0.0)
         return alone
 
     def beside(self, other: Accepted) -> Accepted:
         """Return the contract that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
-        names = ("operand_u", "operand_underflow", "rtol", "atol", "tanh", "tanh_atol")
+        names = ("operand_u", "operand_underflow", "rtol", "atol", *OF_FUNCTIONS)
         return self._replace(**{name: max(getattr(self, name), getattr(other, name)) for name in names})
 
     @property
@@ -85,6 +91,9 @@ class Accepted(NamedTuple):
         """The relative error of a product of two rounded operands."""
         return self.operand_u * (2 + self.operand_u)
 
+
+FUNCTIONS: Final = ("tanh", "sigmoid")
+OF_FUNCTIONS: Final = ("tanh", "tanh_atol", "sigmoid", "sigmoid_atol")  # the fields for the errors of functions
 
 STRICT: Final = Accepted()
 
@@ -135,13 +144,13 @@ class Arithmetic:
     @cached_property
     def sigmoid_error(self) -> float:
         """The relative error of a stored sigmoid."""
-        own = self.backend.sigmoid_error * self.sum_u
+        own = max(self.backend.sigmoid_error, self.accepted.sigmoid) * self.sum_u
         return own + self.format.u * (1 + own) if self.wide else own
 
     @cached_property
     def sigmoid_absolute(self) -> float:
         """The absolute error of a stored sigmoid beside its relative one."""
-        return self.backend.sigmoid_absolute * self.sum_u * (1 + self.format.u)
+        return max(self.backend.sigmoid_absolute * self.sum_u, self.accepted.sigmoid_atol) * (1 + self.format.u)
 
     @cached_property
     def underflow(self) -> float:
@@ -158,8 +167,9 @@ def accepted(text: str) -> Accepted:
     """Return the contract that a user asks for.
 
     It is a name in ``CONTRACTS``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
-    error of tanh beside its relative one. Several may stand together, with commas between them. Raises ``UsageError``
-    for an unknown name, for a number that is negative, NaN or infinite, and for what is not text.
+    error of tanh beside its relative one; likewise ``sigmoid`` and ``sigmoid_atol``. Several may stand together, with
+    commas between them. Raises ``UsageError`` for an unknown name, for a number that is negative, NaN or infinite, and
+    for what is not text.
     """
     if not isinstance(text, str):
         raise UsageError(f"tolerance={text!r}: expected text, such as 'derived' or 'rtol=1e-4'")
@@ -168,36 +178,39 @@ def accepted(text: str) -> Accepted:
     given: dict[str, float] = {}
     for part in text.split(",") if start is None else others:
         name, _, value = (piece.strip() for piece in part.partition("="))
-        unit = ULP if name == "tanh" else ""
+        unit = ULP if name in FUNCTIONS else ""
         try:
             given[name] = float(value.removesuffix(unit)) if value.endswith(unit) else math.nan
         except ValueError:
             given[name] = math.nan
-        if name not in {"rtol", "atol", "tanh", "tanh_atol"} or not (0 <= given[name] < math.inf):
+        if name not in {"rtol", "atol", *OF_FUNCTIONS} or not (0 <= given[name] < math.inf):
             raise UsageError(
                 f"tolerance={text!r}: expected {', '.join(CONTRACTS)}, or rtol=R,atol=A with numbers of at least 0, or "
-                "tanh=Nulp for the error of tanh, and tanh_atol=A for its error near 0"
+                "tanh=Nulp for the error of tanh, and tanh_atol=A for its error near 0, and so sigmoid and sigmoid_atol"
             )
-    if "tanh" in given:
-        given["tanh"] *= 2
+    for name in FUNCTIONS:
+        if name in given:
+            given[name] *= 2
     return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # only fields that are numbers are given
 
 
 def with_measured(tolerance: str, contract: Accepted | None, dtype: str) -> str:
-    """Return the tolerance that a user asked for, with the measured errors of the subject's tanh in a dtype."""
-    if contract is None or not any(name == dtype for name, *_ in contract.measured):
+    """Return the tolerance that a user asked for, with the measured errors of the subject's functions in a dtype."""
+    functions = [] if contract is None else [function for of, function, *_ in contract.measured if of == dtype]
+    if contract is None or not functions:
         return tolerance
     own = contract.in_dtype(dtype)
-    kept = [part for part in tolerance.split(",") if not part.strip().startswith(("derived", "tanh"))]
-    return ",".join([*kept, tanh_tolerance(own.tanh, own.tanh_atol)])
+    kept = [part for part in tolerance.split(",") if not part.strip().startswith(("derived", *functions))]
+    named = dict.fromkeys(functions)
+    return ",".join([*kept, *(function_tolerance(f, getattr(own, f), getattr(own, f"{f}_atol")) for f in named)])
 
 
-def tanh_tolerance(relative: float, absolute: float) -> str:
-    """Return the tolerance that accepts these errors of tanh, as a user writes it, with both numbers rounded up.
+def function_tolerance(function: str, relative: float, absolute: float) -> str:
+    """Return the tolerance that accepts these errors of a function, as a user writes it, with both numbers rounded up.
 
     ``relative`` is in units of u, two of which are one ulp.
     """
     ulps, atol = (
         Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value) for value in (relative / 2, absolute)
     )
-    return f"tanh={ulps:f}{ULP}" + (f",tanh_atol={atol:g}" if absolute else "")
+    return f"{function}={ulps:f}{ULP}" + (f",{function}_atol={atol:g}" if absolute else "")

@@ -46,7 +46,7 @@ def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
 def is_certain(finding: Finding, explanation: Explanation) -> bool:
     """Tell if the cause is certain, or was measured."""
     diagnosis = explanation.diagnosis
-    return finding.result.of_tanh or (diagnosis is not None and diagnosis.certain)
+    return bool(finding.result.inaccurate) or (diagnosis is not None and diagnosis.certain)
 
 
 def next_steps(id_: str, kept: Kept | None, case: Case | None) -> Iterator[Fact]:
@@ -75,7 +75,7 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
         return wording.dropout_told(result)[0], ""
     if diagnosis is not None and diagnosis.cause is not None:
         return diagnosis.cause.sentence, "certain"
-    if result.of_tanh:
+    if result.inaccurate:
         return failure_line(result), "measured"
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) is not None:
         return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""

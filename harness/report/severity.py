@@ -43,8 +43,8 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     rounds = diagnosis is not None and isinstance(diagnosis.cause, Roundings)
     coarse = rounds or (diagnosis is not None and explained.coarse(diagnosis) is not None)
     classes = (
-        (Severity.SPECIAL, result.of_tanh and first is not None and first.sort is Sort.FINITENESS),
-        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse or result.of_tanh),
+        (Severity.SPECIAL, bool(result.inaccurate) and first is not None and first.sort is Sort.FINITENESS),
+        (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse or bool(result.inaccurate)),
         (Severity.EMPTY, config.N == 0),
         (Severity.CRASH, result.verdict is Verdict.BROKEN),
         (Severity.SPECIAL, has_special_values(finding.case)),

@@ -175,15 +175,15 @@ def _head(summary: Summary) -> RenderableType:
 def _failing(done: Examination) -> str:
     """Return how many of the cases fail, and what else does.
 
-    A sweep of tanh is none of them, and neither is a case beyond the plan. Where the error of tanh was measured, cases
+    A sweep of a function is none of them, and neither is a case beyond the plan. Where its error was measured, cases
     fail only if they are off by more.
     """
     hunt = done.hunt
-    swept = sum(finding.result.of_tanh for finding in hunt.findings)
+    swept = sum(bool(finding.result.inaccurate) for finding in hunt.findings)
     failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
     failed -= swept + hunt.beyond
     said = f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {'fails' if failed == 1 else 'fail'}"
-    return said + " beyond the error of its tanh" * hunt.allows_for_tanh
+    return said + f" beyond the error of its {' and '.join(hunt.inaccurate)}" * bool(hunt.inaccurate)
 
 
 def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[RenderableType]:

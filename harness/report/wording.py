@@ -278,8 +278,8 @@ def counted(number_of: int, what: str) -> str:
 
 
 def accuracy_line(accuracy: Accuracy) -> str:
-    """Return the error of tanh in a subject that agrees."""
-    return f"{accuracy.dtype} tanh is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
+    """Return the error of a function in a subject that agrees."""
+    return f"{accuracy.dtype} {accuracy.function} is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
 
 
 def equal_line(equal: Equal) -> str:

@@ -98,8 +98,10 @@ class SearchRecord:
     """
     beyond: int = 0  # the findings on cases that are not of the plan
     weights: str = ""  # the file of the weights that all cases had, if they were not drawn
-    accepted: Accepted = STRICT  # the contract it was held to: what its user accepts, and what was measured of its tanh
-    # The measured accuracy of its tanh, by dtype, if it differs from what is assumed.
+    accepted: Accepted = (
+        STRICT  # the contract it was held to: what its user accepts, and what was measured of its functions
+    )
+    # The measured accuracy of its functions, by dtype, if it differs from what is assumed.
     accuracy: list[Accuracy] = field(default_factory=list)
     coverage: Coverage = field(default_factory=Coverage)  # the coverage of the cases that were compared
     # The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``.
@@ -187,9 +189,10 @@ class SearchRecord:
             self.failing[asked.config.dtype] += 1
 
     @property
-    def allows_for_tanh(self) -> bool:
-        """True if its cases are compared with an error of its tanh allowed for that is a finding."""
-        return any(not one.close and one.accepted in self.accepted.measured for one in self.accuracy)
+    def inaccurate(self) -> tuple[str, ...]:
+        """The functions whose errors are a finding, and are allowed for in its cases."""
+        wrong = [one for one in self.accuracy if not one.close and one.accepted in self.accepted.measured]
+        return tuple(dict.fromkeys(one.function for one in wrong))
 
     @property
     def deaths(self) -> int:

@@ -170,7 +170,7 @@ class Search:
         """Take in one case after the other, yield it and what it leads to, and return why that ended."""
         if not self._narrow():
             return Stop.REFUSED
-        yield from self._measure_tanh()
+        yield from self._measure_functions()
         with closing(self._checked_cases()) as checked_cases:
             while (stop := self._end()) is None:
                 try:
@@ -270,20 +270,24 @@ class Search:
         record.undone = {what: (case, result) for what, case, result in narrowed.undone}
         return bool(narrowed.accepted)
 
-    def _measure_tanh(self) -> Generator[Finding]:
-        """Accept the measured error of the subject's tanh, so that other mistakes are found; report a large one."""
-        record = self.record
+    def _measure_functions(self) -> Generator[Finding]:
+        """Report the large errors of a subject's functions, and accept what was measured, to find other mistakes.
+
+        They are accepted together: an error of one hides that of another in the case that shows it alone.
+        """
+        record, within = self.record, []
         for accuracy in measure(self._checker.subject, record.scope, record.accepted):
             record.accuracy.append(accuracy)
             wrong = False
             for case in accuracy.alone:
-                wrong = yield from self._report_tanh(accuracy, case)
+                wrong = yield from self._report_function(accuracy, case)
             if not accuracy.assumed and (accuracy.close or wrong):
-                record.accepted = record.accepted._replace(measured=(*record.accepted.measured, accuracy.accepted))
-                self._checker.accepted = record.accepted
+                within.append(accuracy.accepted)
+        record.accepted = record.accepted._replace(measured=(*record.accepted.measured, *within))
+        self._checker.accepted = record.accepted
 
-    def _report_tanh(self, accuracy: Accuracy, case: Case) -> Generator[Finding, None, bool]:
-        """Report an argument on which tanh is wrong, once for all dtypes, and return whether the tanh itself is wrong.
+    def _report_function(self, accuracy: Accuracy, case: Case) -> Generator[Finding, None, bool]:
+        """Report where a function is wrong, once for all dtypes, and return whether it is the function that is wrong.
 
         It is not if another mistake explains the failure. NaN is then excused in other cases. Nothing is measured where
         the subject wavers: cases of the plan show that.
@@ -299,11 +303,12 @@ class Search:
         said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
         tolerance = None if lost else accuracy.tolerance
         advice = "" if tolerance is None else f"--tolerance {tolerance} would accept that"
-        kind = seen.mismatches[0].kind
-        before = next((one for one in record.findings if one.result.of_tanh and one.result.kind == kind), None)
+        kind, function = seen.mismatches[0].kind, accuracy.function
+        alike = (one for one in record.findings if (one.result.inaccurate, one.result.kind) == (function, kind))
+        before = next(alike, None)
         if before is None:
             worst = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
-            measured = replace(seen, message=f"its tanh is {said}", of_tanh=True, advice=advice)
+            measured = replace(seen, message=f"its {function} is {said}", inaccurate=function, advice=advice)
             known = yield from self._reported(record.report(case, measured, worst))
             if known:
                 return False

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Outcome, RNNConfig, Verdict, as_subject, draw, scope_of
-from harness.checks.accuracy import Accuracy, Overflows, measure, one_step
+from harness import Outcome, RNNConfig, Verdict, as_subject, conventions, draw, scope_of
+from harness.checks.accuracy import OPEN, Accuracy, Overflows, measure, one_step
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
@@ -117,7 +117,7 @@ def test_a_tanh_off_by_20_ulp_is_one_finding_and_another_mistake_is_found_beside
     assert first.result.advice == "--tolerance tanh=31ulp would accept that"
     assert first.case.x.size == 1
     assert second.case.arrays["bias_hh_l0"].any()
-    assert not second.result.of_tanh
+    assert not second.result.inaccurate
 
 
 def test_an_inaccurate_tanh_is_one_finding_of_accuracy_in_all_dtypes_and_allowed_for() -> None:
@@ -129,7 +129,7 @@ def test_an_inaccurate_tanh_is_one_finding_of_accuracy_in_all_dtypes_and_allowed
 
     [finding] = done.findings
     assert severity(finding, investigation.explanations[finding.id]) is Severity.ACCURACY
-    assert (done.allows_for_tanh, done.known.total()) == (True, 0)
+    assert (done.inaccurate, done.known.total()) == (("tanh",), 0)
     assert done.stop is Stop.BUDGET
 
 
@@ -149,7 +149,7 @@ def test_a_nan_that_no_large_argument_makes_is_found_beside_those_that_one_does(
     done = searched(port(of_a_negative_h))
 
     assert done.findings
-    assert not any(finding.result.of_tanh for finding in done.findings)
+    assert not any(finding.result.inaccurate for finding in done.findings)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_tolerance_of_tanh_stands_beside_others_and_leaves_sums_as_they_are() 
 
 
 def test_what_was_measured_in_one_dtype_is_accepted_in_no_other() -> None:
-    within = STRICT._replace(measured=(("float32", 5.0, 1e-7),))
+    within = STRICT._replace(measured=(("float32", "tanh", 5.0, 1e-7),))
 
     assert (within.in_dtype("float32").tanh, within.in_dtype("float32").tanh_atol) == (5.0, 1e-7)
     assert within.in_dtype("float64") == STRICT
@@ -335,3 +335,77 @@ def test_what_is_accepted_and_told_covers_a_finding_s_own_case() -> None:
     again = done.accuracy[0].tolerance
     assert again is not None
     assert check_agreement(as_subject(function), finding.case, accepted=accepted(again)).verdict is Verdict.AGREES
+
+
+def gated(cell: str, sigmoid: Activation, tanh: Activation, *, ignores_b_hh: bool = False) -> Callable[..., Any]:
+    """Return one layer of gates in one direction with given functions."""
+
+    def step(sums: list[Any], q: list[Any], states: list[Any]) -> list[Any]:
+        if cell == "LSTM":
+            i, f, g, o = (a + b for a, b in zip(sums, q, strict=True))
+            c = sigmoid(f) * states[1] + sigmoid(i) * tanh(g)
+            return [sigmoid(o) * tanh(c), c]
+        r, z = (sigmoid(a + b) for a, b in zip(sums[:2], q[:2], strict=True))
+        return [(1 - z) * tanh(sums[2] + r * q[2]) + z * states[0]]
+
+    def run(x: Any, states: list[Any], weights: Any, config: RNNConfig) -> Any:
+        if config.num_layers > 1 or config.bidirectional or config.batch_first or not config.bias:
+            raise NotImplementedError("one layer with biases, one direction, time first")
+        W, U, b, e = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        states, outputs = [state[0] for state in states], []
+        for frame in x:
+            sums = np.split(frame @ W.T + b, len(config.form.gates), 1)
+            q = np.split(states[0] @ U.T + (0 * e if ignores_b_hh else e), len(config.form.gates), 1)
+            states = [state.astype(x.dtype) for state in step(sums, q, states)]
+            outputs.append(states[0])
+        return np.stack(outputs), *(state[None] for state in states)
+
+    def gru(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
+        return run(x, [h0], weights, config)
+
+    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: RNNConfig) -> Any:
+        return run(x, [h0, c0], weights, config)
+
+    function: Callable[..., Any] = lstm if cell == "LSTM" else gru
+    return conventions(**{cell.lower(): True})(function)
+
+
+def sigmoid(s: Any) -> Any:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-s))
+
+
+def rough(function: Activation) -> Activation:
+    """Return a function with a relative error of 40 u that varies with the argument, and exact where it is 1."""
+
+    def of(s: Any) -> Any:
+        wide = s.astype(np.float64)
+        off = 40 * FORMATS[s.dtype.name].u * np.sin(1e3 * wide) * (abs(wide) < OPEN)
+        return (function(wide) * (1 + off)).astype(s.dtype)
+
+    return of
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM"])
+def test_the_functions_of_gates_are_measured(cell: str) -> None:
+    def of(*functions: Activation) -> dict[str, float]:
+        function = gated(cell, *functions)
+        found = measure(as_subject(function), of_float32(function), STRICT)
+        return {one.function: one.relative for one in found if not one.close}
+
+    assert of(sigmoid, np.tanh) == {}
+    # Each rounding of the states adds one unit or less.
+    assert of(rough(sigmoid), np.tanh) == {"sigmoid": pytest.approx(40, abs=4)}
+    assert of(sigmoid, rough(np.tanh)) == {"tanh": pytest.approx(40, abs=4)}
+    assert set(of(rough(sigmoid), rough(np.tanh))) == {"sigmoid", "tanh"}
+
+
+def test_a_rough_sigmoid_hides_no_other_mistake() -> None:
+    done = searched(gated("LSTM", rough(sigmoid), np.tanh, ignores_b_hh=True), cases=60)
+
+    measured, other = sorted(done.findings, key=lambda one: not one.result.inaccurate)
+    assert measured.result.inaccurate == "sigmoid"
+    assert "its sigmoid is off by up to" in measured.result.message
+    assert not other.result.inaccurate
+    assert done.inaccurate == ("sigmoid",)
+    assert accepted(measured.result.advice.split()[1]).sigmoid > 40

@@ -25,7 +25,7 @@ def test_a_planted_fault_is_found_small_and_named(fault: Fault) -> None:
 
     assert record.finding is not None
     config = record.finding.case.config
-    if record.finding.result.of_tanh:  # then the dtype is the one in which tanh is measured to be worst
+    if record.finding.result.inaccurate:  # then the dtype is the one in which tanh is measured to be worst
         config = config.replace(dtype="float32")
     assert config in fault.smallest
     diagnosis = Investigation(subject).diagnosis(record.finding, record.scope)

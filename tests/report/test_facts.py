@@ -104,7 +104,7 @@ def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Pat
 def test_advice_says_which_tolerance_would_accept_it() -> None:
     assert said(INACCURATE)["advice"] == "--tolerance tf32 would accept that"
     advice = "--tolerance tanh=9ulp would accept that"
-    measured = replace(RESULT, message="its tanh is off", of_tanh=True, advice=advice)
+    measured = replace(RESULT, message="its tanh is off", inaccurate="tanh", advice=advice)
     assert said(reported(replace(FINDING, result=measured)))["advice"] == advice
 
 

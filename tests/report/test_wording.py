@@ -161,7 +161,9 @@ def test_one_case_fails_and_several_fail() -> None:
 
 def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:
     off = Accuracy("float32", 11_300.0, -4.0)
-    finding = replace(FINDING, result=replace(FINDING.result, message=f"its tanh is {off.error_line}", of_tanh=True))
+    finding = replace(
+        FINDING, result=replace(FINDING.result, message=f"its tanh is {off.error_line}", inaccurate="tanh")
+    )
     hunt = SearchRecord("mine", 0, Scope(), findings=[finding], accuracy=[off])
     hunt.checks[Method.LOCAL], hunt.known[finding.id] = 60, 5
 
