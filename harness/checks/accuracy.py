@@ -79,6 +79,7 @@ VIEWS: Final = {
 }
 PLAIN: Final = View("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
 
+LEAST: Final = float(np.finfo(np.float32).tiny)  # a smaller result counts by its absolute error alone
 FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
 COARSE: Final = 2.0**-13  # a relative error that is half of what TF32 does to an argument
 FEWEST: Final = 4  # the number of correct bits below which an error is not a matter of precision
@@ -179,7 +180,7 @@ class _Errors(NamedTuple):
 
     @property
     def relative(self) -> Floats:
-        return np.divide(self.off, self.size, out=np.zeros_like(self.off), where=self.size > 0)
+        return np.divide(self.off, self.size, out=np.zeros_like(self.off), where=self.size > LEAST)
 
     @property
     def size(self) -> Floats:
@@ -371,7 +372,7 @@ def arguments() -> Floats:
 def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
     """Return r, in units of u, and a, such that every error is at most r u |tanh| + a."""
     size = np.abs(exact)
-    relative = float(np.divide(off, size, out=np.zeros_like(off), where=size > 0).max(initial=0)) / u
+    relative = float(np.divide(off, size, out=np.zeros_like(off), where=size > LEAST).max(initial=0)) / u
     if relative <= CLOSE:
         return relative, 0.0
     large = size >= NEAR

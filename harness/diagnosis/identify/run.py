@@ -203,15 +203,16 @@ class Run:
         t = FINALS[way.final](self.lengths, T)
         return t * self.config.N + np.arange(self.config.N)
 
-    def _of_h_n(self, wiring: Wiring) -> Ints:
-        """Return where each row and sequence of h_n lies among the last states by place."""
+    def _of_last(self, name: str, wiring: Wiring) -> Ints:
+        """Return where each row and sequence of h_n, or c_n, lies among the last states by place."""
         L, D, N = *self.of, self.config.N
+        row, place, where = (wiring.last(name, slot) for slot in ("row", "place", "where"))
         index = np.full((L * D, N), -1)
         for at in ((layer, d) for layer in range(L) for d in range(D)):
-            if WHERE[wiring.h_n_where](at, self.of):
-                layer, d = PLACES[wiring.h_n_place](at, self.of)
+            if WHERE[where](at, self.of):
+                layer, d = PLACES[place](at, self.of)
                 n = SEQUENCES[wiring.way(d).h_n_of](self.lengths)
-                index[ROWS[wiring.h_n_row](at, self.of)] = (layer * D + d) * N + n
+                index[ROWS[row](at, self.of)] = (layer * D + d) * N + n
         return index
 
     def _features(self, slot: str, d: int = 0) -> Gather:
@@ -477,10 +478,15 @@ class Run:
         L, D = self.of
         top = max(layer for layer, _ in self._finals)
         finals = [self._finals[min(layer, top), d] for layer in range(L) for d in range(D)]
-        ends = self._in_rows(rows(stack(finals), self._gather("h_n", self._of_h_n)))
+        last = stack(finals)
         names, start = config.form.final, config.h_size - config.hidden_size
         bounds = [max(0, start + k * config.hidden_size) for k in range(len(names) + 1)]
-        results = {name: columns(ends, self._columns(*bounds[k : k + 2])) for k, name in enumerate(names)}
+        results = {
+            name: self._in_rows(
+                rows(columns(last, self._columns(*bounds[k : k + 2])), self._gather(name, partial(self._of_last, name)))
+            )
+            for k, name in enumerate(names)
+        }
         results["output"] = columns(x, self._features("output"))
         if config.output_size is not None:
             results["readout"] = self._readout(x)

@@ -323,6 +323,10 @@ class Wiring:
     h_n_row: str = "l * D + d"
     h_n_place: str = OWN_PLACE  # the layer and direction whose last state is written to that row
     h_n_where: str = "True"  # the layers and directions that are written to h_n
+    # Those of c_n, if they are not h_n's.
+    c_n_row: str = ""
+    c_n_place: str = ""
+    c_n_where: str = ""
     weights: tuple[tuple[str, str], ...] = ()  # roles of parameters, and the layer and direction whose are used
     matrices: str = "W_ih, W_hh"
     layers: str = "L"
@@ -352,6 +356,11 @@ class Wiring:
     turned: str = "d == 1"  # the layers and directions that compute with the model of the reverse direction
     lost: str = ""  # where the way back passes nothing on
     gradients_of: tuple[tuple[str, str], ...] = ()  # roles, and the layer and direction whose gradients are returned
+
+    def last(self, name: str, slot: str) -> str:
+        """Return the choice of a slot of h_n, or c_n, whose choices are h_n's unless they are its own."""
+        choice: str = getattr(self, f"{name}_{slot}") or getattr(self, f"h_n_{slot}")
+        return choice
 
     def way(self, d: int) -> Pass:
         """Return the way of a direction."""

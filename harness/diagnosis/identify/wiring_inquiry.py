@@ -53,6 +53,7 @@ ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinati
 OTHER_PLACES: Final = tuple(
     tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != OWN_PLACE
 )
+OF_C: Final[dict[str, Any]] = {"cx_row": ROWS, "c_n_row": ROWS, "c_n_place": PLACES, "c_n_where": WHERE}
 DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
 # The most wirings that are tried on one answer, some two seconds; after them, each choice that brought more numbers out
@@ -130,7 +131,7 @@ def _row_moves() -> Iterator[Move]:
     yield from one("h_n_row", ROWS)
     yield from one("hx_row", ROWS)
     yield from (move for slot in ("hx_layout", "h_n_layout") for move in one(slot, ("always the other",)))
-    yield from one("cx_row", ROWS)
+    yield from (move for slot, choices in OF_C.items() for move in one(slot, choices))
     yield from (((("hx_row",), row), (("h_n_row",), row)) for row in ROWS)
     yield from one("weights", (PLAIN.weights, *OTHER_PLACES))
     yield from one("above", WHERE)
@@ -218,7 +219,7 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
             )
 
         single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
-        moves = tuple(move for move in MOVES[name] if move[0][0] != ("cx_row",) or "cx" in config.form.hidden)
+        moves = tuple(move for move in MOVES[name] if move[0][0][-1] not in OF_C or "cx" in config.form.hidden)
         return View(name, (*probes(stacks), single), probes(wider), moves)
 
     if config.N > 1:
@@ -362,7 +363,7 @@ def _all_batch_first(wiring: Wiring) -> bool:
 # Slots whose choices are expressions of a layer and direction.
 _OF_PLACES: Final[dict[str, Any]] = {
     "hx_row": ROWS,
-    "cx_row": ROWS,
+    **OF_C,
     "h_n_row": ROWS,
     "h_n_place": PLACES,
     "h_n_where": WHERE,

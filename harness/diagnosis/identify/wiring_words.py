@@ -76,7 +76,9 @@ def _shared(wiring: Wiring) -> Wiring:
 
 
 def _choice(wiring: Wiring, slot: Slot) -> Any:
-    return wiring.at(slot) or (wiring.hx_row if slot == ("cx_row",) else "")
+    name = slot[-1]
+    inherited = wiring.hx_row if name == "cx_row" else wiring.last("c_n", name[4:]) if name.startswith("c_n") else ""
+    return wiring.at(slot) or inherited
 
 
 def _mended(network: Network, slots: tuple[Slot, ...]) -> Network:
@@ -251,6 +253,8 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
     place = _PLACES.get(str(choice), f"layer and direction {choice}")
     row, where = f"row {choice}", WHERE_WORDS.get(str(choice), "")
     mask = str(choice)
+    last = name[:3] if name.startswith("c_n") else "h_n"
+    of_last = "c" if last == "c_n" else "state"
 
     def halves(of: str) -> tuple[str, str]:
         yours, right = (f"{of} = np.concatenate({each}, -1)" for each in (features, "[forward, reverse]"))
@@ -259,16 +263,20 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
     said: dict[str, tuple[str, str, str]] = {
         "hx_row": (f"starts from {row} of hx, not from row l * D + d", f"h = hx[{choice}]", "h = hx[l * D + d]"),
         "cx_row": (f"starts from {row} of cx, not from row l * D + d", f"c = cx[{choice}]", "c = cx[l * D + d]"),
-        "h_n_row": (f"writes h_n to {row}, not to row l * D + d", f"h_n[{choice}] = h", "h_n[l * D + d] = h"),
-        "h_n_place": (
-            f"writes the last state of {place} to row l * D + d of h_n",
-            f"h_n[l * D + d] = last[{choice}]",
-            "h_n[l * D + d] = last[l, d]",
+        f"{last}_row": (
+            f"writes {last} to {row}, not to row l * D + d",
+            f"{last}[{choice}] = {last[0]}",
+            f"{last}[l * D + d] = {last[0]}",
         ),
-        "h_n_where": (
-            f"writes h_n {where} only: its other rows stay 0",
-            f"h_n[l * D + d] = h if {choice} else 0",
-            "h_n[l * D + d] = h",
+        f"{last}_place": (
+            f"writes the last {of_last} of {place} to row l * D + d of {last}",
+            f"{last}[l * D + d] = last[{choice}]",
+            f"{last}[l * D + d] = last[l, d]",
+        ),
+        f"{last}_where": (
+            f"writes {last} {where} only: its other rows stay 0",
+            f"{last}[l * D + d] = {last[0]} if {choice} else 0",
+            f"{last}[l * D + d] = {last[0]}",
         ),
         "carries": (
             "starts each sequence at the state that the one before it ended with",
@@ -404,10 +412,16 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
     said = {
         ("factor", "1"): "forgets dropout on the way back: what was dropped gets a gradient, and nothing is scaled",
         ("factor", "mask"): "does not divide what dropout keeps by 1 - p on the way back",
-        ("h_n_where", "l == L - 1"): "ignores the gradient of h_n of all layers but the last",
-        ("h_n_where", "l == 0"): "ignores the gradient of h_n of all layers but the first",
-        ("h_n_where", "d == 0"): "ignores the gradient of h_n of the reverse direction",
-        ("h_n_where", "d == 1"): "ignores the gradient of h_n of the forward direction",
+        **{
+            (f"{last}_where", where): f"ignores the gradient of {last} of {places}"
+            for last in ("h_n", "c_n")
+            for where, places in (
+                ("l == L - 1", "all layers but the last"),
+                ("l == 0", "all layers but the first"),
+                ("d == 0", "the reverse direction"),
+                ("d == 1", "the forward direction"),
+            )
+        },
         ("x_layout", "other where T == N"): "returns x's gradient with time first although batch_first is set, which "
         "shows in values where T = N",
         ("writes", "steps - 1 - k"): "takes the gradient of the output in the reversed order of time",
@@ -449,12 +463,15 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
 
 def _moved_back(name: str, choice: str, right: str) -> tuple[str, str, str] | None:
     """Return what is said of a gradient that is taken from another place, or written to one, and how."""
-    if name == "h_n_row":
-        said = f"takes row {choice} of the gradient of h_n, not row l * D + d"
-        return said, f"dh_next = h_n_grad[{choice}]", "dh_next = h_n_grad[l * D + d]"
-    if name == "h_n_place":
-        said = f"gives row l * D + d of the gradient of h_n to {_PLACES.get(choice, f'layer and direction {choice}')}"
-        return said, f"dh_next[{choice}] = h_n_grad[l * D + d]", "dh_next[l, d] = h_n_grad[l * D + d]"
+    last, d = name[:3], f"d{name[0]}_next"
+    if name in ("h_n_row", "c_n_row"):
+        said = f"takes row {choice} of the gradient of {last}, not row l * D + d"
+        return said, f"{d} = {last}_grad[{choice}]", f"{d} = {last}_grad[l * D + d]"
+    if name in ("h_n_place", "c_n_place"):
+        said = (
+            f"gives row l * D + d of the gradient of {last} to {_PLACES.get(choice, f'layer and direction {choice}')}"
+        )
+        return said, f"{d}[{choice}] = {last}_grad[l * D + d]", f"{d}[l, d] = {last}_grad[l * D + d]"
     if name == "reads":
         said = f"writes the gradient by x of its own step k to step {choice}, not to step {right}"
         return said, f"dx[{choice}] += da[k] @ W_ih", f"dx[{right}] += da[k] @ W_ih"

@@ -11,11 +11,11 @@ import torch
 from benchmarks import composed_gates
 from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
-from harness import Case, Scope, Subject, as_subject, check_agreement
+from harness import Case, LSTMConfig, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.cause import IdentifiedCause
+from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import STEPS, GatedModel, limited, right_of
 from harness.diagnosis.identify.identify import Identification
@@ -31,6 +31,7 @@ from harness.search.search import hunt
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 from harness.subjects.protocol import scope_of
+from harness.subjects.torch_module import TorchSubject
 from tests.long import few
 from tests.searches import explained
 
@@ -596,3 +597,24 @@ def test_a_tanh_of_half_a_sum_may_be_made_of_a_sigmoid_whose_terms_cancel() -> N
     assert said_of(found) == ["applies tanh to 0.5 times the sum of g, not tanh to the sum"]
     assert result.mismatches
     assert cause.explains(subject, Observations(subject).of(case), result)
+
+
+class OtherRowsOfC(torch.nn.LSTM):
+    """An LSTM of two directions whose c_n is that of the forward one in both, and h_n its own."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(x, hx)
+        D = 1 + self.bidirectional
+        return output, (h_n, torch.stack([c_n[k - k % D] for k in range(len(c_n))]))
+
+
+def test_rows_of_c_n_are_told_apart_from_those_of_h_n() -> None:
+    subject = TorchSubject(OtherRowsOfC, "mine")
+    config = LSTMConfig(2, 3, T=2, N=1, bidirectional=True)
+
+    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+
+    assert found is not None
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
+        "writes the last c of the forward direction to row l * D + d of c_n"
+    ]
