@@ -385,6 +385,11 @@ WAYS_BACK: Final[dict[str, Port]] = {
     "dW_hh_without_first": Port(
         "LSTM", {"counts": lambda t, T: int(t > 0)}, ("counts the gradient by weight_hh at all steps but the first",)
     ),
+    "starts_detached": Port(
+        "LSTM",
+        {"grads": lambda of: of | {"hx": 0 * of["hx"], "cx": 0 * of["cx"]}},
+        ("returns zeros as the gradients of hx and cx",),
+    ),
     "dW_hh_zero": Port(
         "LSTM",
         {"grads": lambda of: of | {"weight_hh_l0": 0 * of["weight_hh_l0"]}},

@@ -49,14 +49,16 @@ LONG: Final = 13  # steps, which show a cut that is made again after up to ten
 def moves_of(model: GatedModel) -> Iterator[Move]:
     """Yield what may be otherwise on the way back."""
     gates = dict(model.gates)
+    letters = ("h", "c")[: len(model.starts)]
+    # Of what gives the same in a single step, the simpler first: a whole state is cut, and not each of its terms.
+    for kind in ("start", "carry"):
+        yield tuple(((kind, name), CUT) for name in letters)
+    for k, name in enumerate(letters):
+        yield from (((edge, CUT),) for edge in (("final", k), ("start", name), ("carry", name)))
     yield from _product_moves(model)
     for name in (*gates, *(["t"] if model.memory else [])):
         yield from (((("slope", name), slope),) for slope in SLOPES)
     yield from _sum_moves(gates)
-    letters = ("h", "c")[: len(model.starts)]
-    for k, name in enumerate(letters):
-        yield from (((edge, CUT),) for edge in (("final", k), ("carry", name), ("start", name)))
-    yield tuple((("carry", name), CUT) for name in letters)
     yield from [((("through", "t"), True),)] * bool(model.memory)
     yield from (((("steps",), When(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
     for role, kind, k in product(ROLES[:4], ("from", "but last", "first", "last"), (1, 2)):
@@ -112,7 +114,7 @@ def find_back(asker: Asker, network: Network) -> Network:
         for sizes in ((1, 1, 3, 2), (3, 1, 3, 2), (3, 2, 3, 2))
     ]
     first, second, third = stages
-    network = _search(asker, network, first)
+    network = _search(asker, network, first, [*second, *third])
 
     def continued(start: Network) -> Network:
         return _search(asker, _search(asker, start, [*first, *second]), [*first, *second, *third])
@@ -155,8 +157,11 @@ def _answers(asker: Asker, sizes: Sequence[CaseSizes], loss: str, scale: float =
     return [a for a in found if a is not None]
 
 
-def _search(asker: Asker, network: Network, answers: Sequence[Response]) -> Network:
-    """Return the network with the choices that bring the answers' gradients out right, one after the other."""
+def _search(asker: Asker, network: Network, answers: Sequence[Response], longer: Sequence[Response] = ()) -> Network:
+    """Return the network with the choices that bring the answers' gradients out right, one after the other.
+
+    Of choices that do so alike, the one is made that brings more numbers of ``longer`` cases out right.
+    """
     for _ in range(DEPTH):
         wrong = [a for a in answers if departing(network, a, asker.rounding)]
         model = network.first
@@ -174,7 +179,7 @@ def _search(asker: Asker, network: Network, answers: Sequence[Response]) -> Netw
         if most <= sum(least):
             return network
         best = [one for matched, one in tried if matched == most]
-        network = max(best, key=lambda one: sum(_matched(asker, one, a) for a in answers))
+        network = max(best, key=lambda one: sum(_matched(asker, one, a) for a in (*answers, *longer)))
     return network
 
 

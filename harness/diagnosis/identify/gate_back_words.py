@@ -37,7 +37,7 @@ def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[An
             ends = {other[3] for other, same in model.back if other[:3] == edge[:3] and same == choice}
             of_all = len(ends) > 1 or (edge[2].startswith("b_") and edge[3] != "factor")
             key = edge[0], choice if choice not in (CUT, "open") else edge[1], choice, of_all or edge[3]
-        key = (edge[0], choice) if edge[0] in ("scale", "carry", "limit") else key
+        key = (edge[0], choice) if edge[0] in ("scale", "carry", "start", "limit") else key
         groups.setdefault(key, []).append((edge, choice))
     for several in groups.values():
         said, yours, right = _back_words(model, several)
@@ -123,8 +123,9 @@ def _other_words(
         what = f" of {every[0]}" if len(every) < len(model.starts) else ""
         return f"passes no gradient{what} from a step to the one before it", f"d{of[0]} = 0", ""
     if kind == "start":
-        name = STEPS[model.cell].starts[letters_of(model).index(of[0])]
-        return f"returns zeros as the gradient of {name}", f"d{name} = 0", f"d{name} = d{of[0]}"
+        names = [STEPS[model.cell].starts[letters_of(model).index(one)] for one in every]
+        said = f"returns zeros as the gradient{'s' * (len(names) > 1)} of {listed(names)}"
+        return said, f"d{names[0]} = 0", f"d{names[0]} = d{every[0]}"
     if kind == "steps":
         some = REACHED[choice.kind].format(k=choice.k).replace("first 1", "first one").replace("last 1", "last one")
         return f"goes back over {some.replace('one steps', 'step')}", "", "for t in reversed(range(T)):"

@@ -95,6 +95,7 @@ def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
 
 
 BACK = (
+    "starts_detached",
     "dx_without_r",
     "dq_without_r",
     "db_hh_is_db_ih",
