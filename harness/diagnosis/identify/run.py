@@ -390,9 +390,12 @@ class Run:
             )
             of_h = Var(forth.value, ((goes, lambda g: g),))
             final = concatenated([of_h, columns(final, self._columns(H, self.width))], -1) if self.width > H else of_h
-        if self.forth.drops_h_n and (factor := self._factor(self.forth, layer)) is not None:
+        if self.forth.drops_last and (factor := self._factor(self.forth, layer)) is not None:
             t = self.lengths - 1 if d == 0 else 0 * self.lengths
-            final = final * factor[t, np.arange(config.N), d * H : (d + 1) * H]
+            kept = factor[t, np.arange(config.N), d * H : (d + 1) * H]
+            ones = np.ones_like(kept)
+            of_each = [kept if name in self.forth.drops_last else ones for name in config.form.final]
+            final = final * np.concatenate(of_each[: self.width // H], -1)
         self._finals[at] = final
         return output
 

@@ -341,7 +341,7 @@ class Wiring:
     mask: str = "mask"
     factor: str = "mask / (1 - p)"
     evaluation: str = "1"  # what multiplies it in evaluation
-    drops_h_n: bool = False  # True if h_n of the inner layers is dropped like their output
+    drops_last: tuple[str, ...] = ()  # the final states of the inner layers that are dropped like their output
     readout: str = "forward, reverse"
     readout_step: str = "t"
     readout_where: str = ""  # "t == T - 1" if the readout is zero at other steps

@@ -53,6 +53,7 @@ ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinati
 OTHER_PLACES: Final = tuple(
     tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != OWN_PLACE
 )
+DROPS: Final = (("h_n",), ("c_n",), ("h_n", "c_n"))
 OF_C: Final[dict[str, Any]] = {"cx_row": ROWS, "c_n_row": ROWS, "c_n_place": PLACES, "c_n_where": WHERE}
 DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
@@ -189,7 +190,7 @@ MOVES: Final = {
     "layers": tuple(_layer_moves()),
     "directions": tuple(_direction_moves()),
     "lengths": tuple(_length_moves()),
-    "dropout": (*one("factor", FACTORS), *one("mask", MASKS), *one("drops_h_n", (True,))),
+    "dropout": (*one("factor", FACTORS), *one("mask", MASKS), *one("drops_last", DROPS)),
     "evaluation": tuple(one("evaluation", EVALUATION)),
     "readout": (
         *one("readout", FEATURES),
@@ -219,7 +220,7 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
             )
 
         single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
-        moves = tuple(move for move in MOVES[name] if move[0][0][-1] not in OF_C or "cx" in config.form.hidden)
+        moves = tuple(move for move in MOVES[name] if "cx" in config.form.hidden or not _of_c(*move[0]))
         return View(name, (*probes(stacks), single), probes(wider), moves)
 
     if config.N > 1:
@@ -353,6 +354,11 @@ class WiringInquiry:
         """Return how many of an answer's numbers a network gives."""
         with np.errstate(all="ignore"):
             return matched(run(network, a.case), a, self._asker.noise)
+
+
+def _of_c(slot: Slot, choice: Any) -> bool:
+    """Tell whether a choice is one of c."""
+    return slot[-1] in OF_C or (slot == ("drops_last",) and "c_n" in choice)
 
 
 def _all_batch_first(wiring: Wiring) -> bool:

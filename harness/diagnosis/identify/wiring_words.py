@@ -253,6 +253,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
     place = _PLACES.get(str(choice), f"layer and direction {choice}")
     row, where = f"row {choice}", WHERE_WORDS.get(str(choice), "")
     mask = str(choice)
+    dropped = listed(choice) if name == "drops_last" else ""
     last = name[:3] if name.startswith("c_n") else "h_n"
     of_last = "c" if last == "c_n" else "state"
 
@@ -350,7 +351,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             f"mask = {mask}" if mask.startswith("mask[") and "of" not in mask else "",
             "",
         ),
-        "drops_h_n": ("drops the inner layers' h_n, too, like their output", "", ""),
+        "drops_last": (f"drops the inner layers' {dropped}, too, like their output", "", ""),
         "readout_step": (
             f"reads out the state of step {choice} at step t"
             + (", and zeros before the first" if "- 1" in mask else ""),

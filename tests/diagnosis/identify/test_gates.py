@@ -619,3 +619,37 @@ def test_rows_of_c_n_are_told_apart_from_those_of_h_n() -> None:
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
         "writes the last c of the forward direction to row l * D + d of c_n"
     ]
+
+
+DROPPED: list[tuple[Any, bool, list[str]]] = [
+    (lambda kept, p: kept / (1 - p), False, []),
+    (lambda kept, p: kept, False, ["does not divide what dropout keeps by 1 - p"]),
+    (lambda kept, p: kept / (1 - p), True, ["drops the inner layers' c_n, too, like their output"]),
+]
+
+
+@pytest.mark.parametrize(("scaled", "drops_c_n", "said"), DROPPED)
+def test_dropout_between_layers_of_gates(scaled: Any, drops_c_n: bool, said: list[str]) -> None:
+    def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: RNNConfig, masks: Any) -> Any:
+        if config.bidirectional or config.batch_first or not config.bias:
+            raise NotImplementedError("one direction with biases, time first")
+        ends = []
+        for k in range(config.num_layers):
+            W, U, b, e = (weights[f"{name}_l{k}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h, c, states = h0[k], c0[k], []
+            for frame in x:
+                i, f, g, o = np.split(frame @ W.T + b + h @ U.T + e, 4, 1)
+                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                h = sigmoid(o) * np.tanh(c)
+                states.append(h)
+            x = np.stack(states)
+            if masks is not None and k + 1 < config.num_layers:
+                x = scaled(x * masks[k], config.dropout).astype(h.dtype)
+                c = scaled(c * masks[k][-1], config.dropout).astype(h.dtype) if drops_c_n else c
+            ends.append((h, c))
+        return x, np.stack([h for h, _ in ends]), np.stack([c for _, c in ends])
+
+    found = identified(as_subject(lstm), num_layers=2, dropout=0.5, training=True, T=2)
+
+    assert not found.unknown
+    assert said_of(found) == said
