@@ -13,11 +13,9 @@ from harness.subjects.conventions import Conventions
 from harness.subjects.form import LAYERS, Form
 from harness.subjects.protocol import SubjectError
 
-# Other names under which constructors often take an option; capitals and underscores do not count.
-OTHERS: Final = {
-    "num_layers": ("n_layers", "layers", "layer_dim", "num_layer", "n_layer", "layer_num"),
-    "dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate"),
-}
+# Other names under which constructors often take an option that shows in no parameter, as layers and directions do.
+# Capitals and underscores do not count.
+OTHERS: Final = {"dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate")}
 
 # Words in the names of arguments that say the size of an output layer.
 OUTPUT: Final = {
@@ -92,13 +90,10 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
     Each argument that is no option of nn.RNN's may be a size, the number of layers or the nonlinearity. One that has a
     whole number for a default may stay as it is.
     """
-    parameters = [*inspect.signature(factory).parameters.values()]
-    own = [one for one in parameters if one.name not in form.takes.values()]
-    own = [one for one in own if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
-    needed = [one.name for one in own if one.default is one.empty]
-    spare = [one.name for one in own if type(one.default) is int]
+    needed = spare(factory, form, None)
+    whole = spare(factory, form, int)
     last = list[tuple[int, Form]]()
-    for used in chain.from_iterable(combinations(spare, k) for k in range(len(MEANINGS) - len(needed) + 1)):
+    for used in chain.from_iterable(combinations(whole, k) for k in range(len(MEANINGS) - len(needed) + 1)):
         names = (*needed, *used)
         for meanings in permutations(MEANINGS, len(names)):
             if {"input_size", "hidden_size"} <= {*meanings}:
@@ -113,6 +108,13 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
                 else:
                     yield tried
     yield from (tried for _, tried in sorted(last, key=lambda one: one[0]))
+
+
+def spare(factory: Any, form: Form, kind: type | None) -> list[str]:
+    """Return the names of a constructor's arguments that are no option, with a default of a kind, or without one."""
+    named = [one for one in inspect.signature(factory).parameters.values() if one.name not in form.takes.values()]
+    named = [one for one in named if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
+    return [one.name for one in named if (None if one.default is one.empty else type(one.default)) is kind]
 
 
 def _is_output(one: inspect.Parameter) -> bool:

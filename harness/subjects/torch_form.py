@@ -32,7 +32,7 @@ from harness.subjects.parameters_by_shape import (
     unread,
 )
 from harness.subjects.protocol import SubjectError
-from harness.subjects.signature import constructor, states_taken, trials
+from harness.subjects.signature import constructor, spare, states_taken, trials
 from harness.subjects.torch_autograd import seeded
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
@@ -124,7 +124,7 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
         with suppress(Exception):
             sizes, shapes = parameters_of_plain(factory, one)
             layers_of(shapes, sizes, name, cell)
-            return one
+            return _with_growth(factory, one, sizes)
     if len({*form.sizes, *form.by_name.values()} & {*_SIZES}) == 1:
         raise SubjectError(f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied")
     if unknown:
@@ -132,6 +132,20 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
         raise SubjectError(
             f"{name}{inspect.signature(factory)}: {', '.join(unknown)} {are} no size and no option of nn.RNN's"
         )
+    return form
+
+
+def _with_growth(factory: Any, form: Form, sizes: Sizes) -> Form:
+    """Return a form with the arguments, under any name, that make layers or a direction: these add parameters."""
+    for option, more in (("num_layers", 2), ("bidirectional", True)):
+        [plain] = DEFAULTS[option]
+        for own in spare(factory, form, type(more)) if option not in form.takes else ():
+            tried = replace(form, takes={**form.takes, option: own})
+            with suppress(Exception):
+                few, many = (_shapes_of(_built(factory, tried, sizes, {option: value})) for value in (plain, more))
+                if few.items() < many.items():
+                    form = tried
+                    break
     return form
 
 

@@ -505,3 +505,21 @@ def test_gradients_that_share_their_memory_are_accumulated_each_by_itself() -> N
     config = RNNConfig(2, 3, T=2, N=1, loss="output", grad_mode="accumulate", preparation="functional_call")
 
     assert check_agreement(as_subject(AddedBiases), draw(config, "normal", 1)).verdict is Verdict.AGREES
+
+
+class Deep(Cells):
+    """The same with words of its own for layers and directions."""
+
+    def __init__(self, width: int, units: int, depth: int = 2, both_ways: bool = True) -> None:
+        super().__init__(width, units, depth, bidirectional=both_ways)
+
+
+def test_what_adds_parameters_is_the_number_of_layers_or_of_directions_under_any_name() -> None:
+    subject = as_subject(Deep)
+
+    form = subject.capabilities.recipe and subject.capabilities.recipe.form
+    assert form is not None
+    assert form.takes == {"num_layers": "depth", "bidirectional": "both_ways"}
+    config = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=3, N=2)
+    assert check_agreement(subject, draw(config)).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(config.replace(num_layers=1, bidirectional=False))).verdict is Verdict.AGREES
