@@ -53,6 +53,7 @@ COMMON: Final = {
     "add": {},
     "biases": (1, 1),
     "start": lambda states: states,
+    "matrix": lambda V: V.T,
     "carry": lambda states: states,
     "final": lambda states: states,
     "start_row": lambda layer, d, D: layer * D + d,
@@ -73,7 +74,7 @@ class Sums:
         return self.value @ self.W[g].T
 
     def h(self, g: str, h: Array) -> Array:
-        return h @ self.V[g].T
+        return h @ self.k["matrix"](self.V[g])
 
     def b_ih(self, g: str) -> Array:
         return self.k["biases"][0] * self.b[self.k["bias_of"].get(g, g)]
@@ -272,6 +273,11 @@ MISTAKES: Final[dict[str, Port]] = {
     "forget_first": Port("LSTM", {"rows": "figo"}, ("order f, i, g, o",)),
     "lstm_hard_02": Port("LSTM", one_gate("ifo", hard(0.2)), ("hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1)",)),
     "lstm_hard_6": Port("LSTM", one_gate("ifo", hard(1 / 6)), ("hard sigmoid, np.clip(1/6 * s + 0.5, 0, 1)",)),
+    "rows_figo_untransposed": Port(
+        "LSTM",
+        {"rows": "figo", "matrix": lambda V: V},
+        ("rows in the order f, i, g, o", "takes h @ weight_hh, not h @ weight_hh.T"),
+    ),
     "lstm_tanh_gates": Port("LSTM", one_gate("ifo", np.tanh), ("tanh to the sum of i, f and o",)),
     "g_relu": Port("LSTM", one_gate("g", relu), ("relu to the sum of g",)),
     "g_sigmoid": Port("LSTM", one_gate("g", sigmoid), ("sigmoid to the sum of g",)),

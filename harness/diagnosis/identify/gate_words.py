@@ -341,7 +341,7 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
     letters = [name for name, _ in right.gates]
     orders: dict[str, list[str]] = {}
     for name in OWN:
-        blocks = [{p.block for p in gate.parts if p.name == name} for _, gate in model.gates]
+        blocks = [{p.block for p in gate.parts if _of_parameter(p, [name])} for _, gate in model.gates]
         known = [next(iter(one)) if len(one) == 1 else -1 for one in blocks]
         rest = [k for k in range(len(letters)) if k not in known]
         if known.count(-1) <= 1 and len(rest) <= 1:  # a gate that does not read it has the rows that are left
@@ -355,6 +355,15 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
         said = f"reads {of} in the order {', '.join(order)}"
         said += f", {_whose(ORDERS[order])}" if order in ORDERS else f", not {', '.join(letters)}"
         yield Difference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
+
+
+def _of_parameter(part: Part, names: Sequence[str]) -> bool:
+    """Tell whether a term reads a parameter of some terms of torch's step, in whatever form."""
+    return any(re.search(rf"\b{parameter}\b", part.name) for parameter in map(_parameter_in, names))
+
+
+def _parameter_in(name: str) -> str:
+    return re.sub(r"^.*?([Wb]_\w+).*$", r"\1", name)
 
 
 def _whose(frameworks: Sequence[str]) -> str:
@@ -374,7 +383,7 @@ def _reordered(model: GatedModel, names: Sequence[str], right: GatedModel) -> Ga
     return _with_gates(
         model,
         lambda letter, gate: gate._replace(
-            parts=tuple(p._replace(block=own[letter]) if p.name in names else p for p in gate.parts)
+            parts=tuple(p._replace(block=own[letter]) if _of_parameter(p, names) else p for p in gate.parts)
         ),
     )
 
@@ -448,6 +457,7 @@ def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:
                 return f"adds bias_{one} twice, and bias_{other} never"
             if many == f"leaves bias_{one} out of the sums of {listed(letters)}":
                 return f"ignores bias_{one}: it is never added"
+        return many.replace(every, "") if many.startswith("takes") else many
     return many
 
 
