@@ -8,6 +8,8 @@ the same whatever the number of workers. Each is run on one correct subject:
   unbatched, in strides, in autocast, with dropout, prepared in all ways; with probes in one case of four;
 - orders: written by hand here, forward and backward, in float32 and float64; each case takes all its sums in one of
   nine orders, with or without fused multiply-add (emulated: in a wider format, rounded once);
+- gates: an ``nn.GRU`` or ``nn.LSTM`` by hand, forward, in one of these orders, three forms of sigmoid, and four of the
+  GRU's mix, with r inside of its sum or outside;
 - fma: the same, always with fused multiply-add;
 - wide: the same in float64 (float64 in the machine's long double), rounded only when it returns, in all dtypes.
 
@@ -69,7 +71,7 @@ LANES: Final = 16
 
 
 class Products(NamedTuple):
-    """Products a (m, R, 1) times b (m, 1, K), to be summed over m; or, if b is ``None``, a (1, R, K) as it is."""
+    """Products a (m, R, 1) times b (m, 1, K), to be summed over m; or, if b is ``None``, a (m, R, K) as they are."""
 
     a: Array
     b: Array | None
@@ -80,7 +82,7 @@ class Products(NamedTuple):
 
     def multiplied(self) -> Array:
         """Return their sum, by a matrix product."""
-        return np.asarray(self.a[0] if self.b is None else self.a[..., 0].T @ self.b[:, 0])
+        return np.asarray(self.a.sum(0) if self.b is None else self.a[..., 0].T @ self.b[:, 0])
 
 
 def rows_times(rows: Array, matrix: Array) -> Products:
@@ -311,6 +313,85 @@ class _Pass:
         return array.swapaxes(0, 1) if self.config.batch_first else array
 
 
+SIGMOIDS: Final[dict[str, Callable[[Array], Array]]] = {
+    "exp": lambda s: s.dtype.type(1) / (1 + np.exp(-s)),
+    "branches": lambda s: np.where(s >= 0, 1 / (1 + np.exp(-np.abs(s))), np.exp(-np.abs(s)) / (1 + np.exp(-np.abs(s)))),
+    "tanh": lambda s: s.dtype.type(0.5) + s.dtype.type(0.5) * np.tanh(s * s.dtype.type(0.5)),
+}
+MIXES: Final[dict[str, Callable[[Array, Array, Array], Array]]] = {
+    "(1 - z) n + z h": lambda z, n, h: (1 - z) * n + z * h,
+    "n + z (h - n)": lambda z, n, h: n + z * (h - n),
+    "h + (1 - z) (n - h)": lambda z, n, h: h + (1 - z) * (n - h),
+    "n - z n + z h": lambda z, n, h: n - z * n + z * h,
+}
+
+
+class Form(NamedTuple):
+    """The forms in which a layer of gates computes."""
+
+    sigmoid: str
+    mix: str
+    inside: bool  # True if r multiplies each product with h, and not their sum
+
+
+class GatedHandWritten(HandWritten):
+    """A correct layer of gates on the way forward."""
+
+    capabilities: ClassVar = Capabilities(offers={"cell": ("GRU", "LSTM"), "loss": (None,)})
+
+    def __init__(self, style: Style, form: Form, name: str) -> None:
+        super().__init__(style, name)
+        self.form = form
+
+    def run(self, case: Case) -> Outcome:
+        """Run forward."""
+        with np.errstate(all="ignore"):
+            return attempt(lambda: _GatedPass(case.config, {**case.arrays}, self.style, self.form).run())
+
+
+class _GatedPass(_Pass):
+    def __init__(self, config: RNNConfig, arrays: dict[str, Array], style: Style, form: Form) -> None:
+        super().__init__(config, arrays, style)
+        self.form, self.kept = form, list[Array]()
+
+    def run(self) -> dict[str, Array]:
+        found = super().run()
+        return found | ({"c_n": np.stack(self.kept)} if self.config.cell == "LSTM" else {})
+
+    def _forward(self, layer: int, d: int, x: Array) -> Array:
+        config, form, sigmoid = self.config, self.form, SIGMOIDS[self.form.sigmoid]
+        names, row = weight_names(layer, d, bias=config.bias), layer * config.num_directions + d
+        blocks = [np.split(self.arrays[name], 4 if config.cell == "LSTM" else 3) for name in names]
+        states = np.zeros((config.T, config.N, config.hidden_size), self.dtype)
+        h = self.arrays["hx"][row] if config.hx else np.zeros_like(states[0])
+        c = self.arrays["cx"][row] if "cx" in self.arrays else np.zeros_like(h)
+
+        def parts(k: int, read: Array) -> list[list[Products]]:
+            found = [[rows_times(x[t], blocks[0][k].T)], [rows_times(read, blocks[1][k].T)]]
+            for part, bias in zip(found, blocks[2:], strict=False):
+                part.append(rows_times(self._ones(read), bias[k][None]))
+            return found
+
+        for t in self._steps(d):
+            if config.cell == "LSTM":
+                i, f, g, o = (self._sum([one for part in parts(k, h) for one in part]) for k in range(4))
+                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                h = sigmoid(o) * np.tanh(c)
+            else:
+                r, z = (sigmoid(self._sum([one for part in parts(k, h) for one in part])) for k in range(2))
+                of_x, of_h = parts(2, h)
+                if form.inside:
+                    of_h = [Products(r[None] * one.formed(), None) for one in of_h]
+                    n = np.tanh(self._sum([*of_x, *of_h]))
+                else:
+                    n = np.tanh(self._sum([*of_x, Products((r * self._sum(of_h))[None], None)]))
+                h = MIXES[form.mix](z, n, h)
+            states[t] = h
+        self.before[layer, d], self.states[layer, d] = states, states
+        self.kept.append(c)
+        return states
+
+
 def _rows(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
@@ -347,7 +428,9 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
     if subject == "calls":
         return Drawn(index, draw(_any_call(rng), rng.choice(list(REGIMES)), rng.getrandbits(32)), TORCH, CALLS)
     dtypes: tuple[str, ...] = DTYPES if subject in {*OF_TORCH, "wide"} else ("float32", "float64")
-    cell = subject.upper() if subject in {"gru", "lstm"} else "RNN"
+    cell = (
+        subject.upper() if subject in {"gru", "lstm"} else rng.choice(("GRU", "LSTM")) if subject == "gates" else "RNN"
+    )
     while True:
         config = RNNConfig(
             *(_size(rng), _size(rng)),
@@ -361,7 +444,7 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
             hx=rng.random() < 0.5,
             dtype=rng.choice(dtypes),
             output_size=_size(rng) if rng.random() < 0.2 else None,
-            loss=rng.choice(LOSSES),
+            loss=rng.choice(LOSSES) if subject != "gates" else None,
             cell=cell,
         )
         if subject == "lstm":
@@ -372,6 +455,9 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
     if subject in OF_TORCH:
         return Drawn(index, case, OF_TORCH[subject], subject)
     style = Style(rng.choice(CHOICES), rng.getrandbits(16), factored=rng.random() < 0.5)
+    if subject == "gates":
+        form = Form(rng.choice([*SIGMOIDS]), rng.choice([*MIXES]), rng.random() < 0.5)
+        return Drawn(index, case, GatedHandWritten(style, form, subject), f"{style!r}, {form!r}")
     if subject == "fma":
         style = style._replace(order="fma")
     if subject == "wide":
@@ -502,7 +588,7 @@ def table(numbers: Mapping[str, int]) -> Iterator[str]:
 def main() -> None:
     """Count, and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--subject", choices=(*OF_TORCH, "calls", "orders", "wide", "fma"), default="torch")
+    parser.add_argument("--subject", choices=(*OF_TORCH, "calls", "orders", "gates", "wide", "fma"), default="torch")
     parser.add_argument("--cases", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
