@@ -15,7 +15,7 @@ from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
-from harness.diagnosis.identify.one_way import one_way
+from harness.diagnosis.identify.one_way import exchanged, one_way
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.when import When, patterns
@@ -62,6 +62,10 @@ def _forward(asker: Asker, cell: str) -> Network:
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
     if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
         return right if not wrong else _forward(one_way(asker), cell)
+    if cell == "LSTM" and _exchanges(generic):
+        other = _forward(exchanged(asker), cell)
+        model: Any = other.first
+        return replace(other, first=replace(model, returned=(model.returned[0], *model.returned[:0:-1])))
     if not wrong:
         return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), STEPS[cell]), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
@@ -78,6 +82,18 @@ def _forward(asker: Asker, cell: str) -> Network:
     at_steps = (network for one in starts for network in _at_some_steps(asker, one, generic))
     near = chain(_one_choice_away(starts, generic, asker), at_steps)
     return next(chain(near, _without_one_array(asker, cell, generic)), known)
+
+
+def _exchanges(answers: Sequence[Response]) -> bool:
+    """Tell whether c_n is the last output, and h_n is not, in all answers."""
+    for a in answers:
+        output, ends = a.steps, [a.arrays.get(name) for name in ("h_n", "c_n")]
+        if output is None or a.rounded or any(end is None or end.ndim < 3 for end in ends):
+            return False
+        h_n, c_n = (np.array_equal(output[-1], end[-1]) for end in ends if end is not None)
+        if h_n or not c_n:
+            return False
+    return bool(answers)
 
 
 def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) -> Iterator[Network]:

@@ -34,9 +34,8 @@ class OneWay:
             else:
                 arrays[name.replace("_l0", "_l0_reverse") if d else name] = self._turned(config, name, array)
         outcome = self._subject.run(Case.from_arrays(config, arrays))
-        own = slice(d * config.h_size, (d + 1) * config.h_size)
         found = {
-            name: self._turned(config, name, array[..., own] if name == "output" else array[d : d + 1])
+            name: self._turned(config, name, _half(array, d) if name == "output" else array[d : d + 1])
             for name, array in outcome.arrays.items()
         }
         return replace(outcome, arrays=found)
@@ -44,6 +43,32 @@ class OneWay:
     def _turned(self, config: RNNConfig, name: str, array: Any) -> Any:
         """Return x or an output with its steps in the order of the direction."""
         return np.flip(array, int(config.batch_first and config.batched)) if self._d and name in TIMED else array
+
+
+def _half(output: Any, d: int) -> Any:
+    """Return the half of an output that is a direction's own; the other one, if that alone is not zero."""
+    halves = np.split(output, 2, -1)
+    return halves[d] if halves[d].any() or not halves[1 - d].any() else halves[1 - d]
+
+
+class Exchanged:
+    """A subject whose h_n and c_n have each other's names."""
+
+    def __init__(self, subject: Subject) -> None:
+        offers = {**subject.capabilities.offers, "loss": (None,)}
+        self._subject, self.name, self.devices = subject, subject.name, subject.devices
+        self.capabilities = replace(subject.capabilities, offers=offers)
+
+    def run(self, case: Case) -> Outcome:
+        """Run a case, and return h_n as c_n, and c_n as h_n."""
+        outcome = self._subject.run(case)
+        other = {"h_n": "c_n", "c_n": "h_n"}
+        return replace(outcome, arrays={other.get(name, name): array for name, array in outcome.arrays.items()})
+
+
+def exchanged(asker: Asker) -> Asker:
+    """Return one that asks with h_n and c_n exchanged, on the way forward."""
+    return Asker(Observations(Exchanged(asker.subject)), asker.scope.only(loss=None), asker.nonlinearity)
 
 
 def one_way(asker: Asker, direction: int = 0) -> Asker:

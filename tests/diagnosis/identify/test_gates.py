@@ -653,3 +653,41 @@ def test_dropout_between_layers_of_gates(scaled: Any, drops_c_n: bool, said: lis
 
     assert not found.unknown
     assert said_of(found) == said
+
+
+class TwoWays(torch.nn.Module):
+    """An LSTM of two directions always: the halves of its output, h_n and c_n, and what h is made of are others."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.there = torch.nn.LSTMCell(input_size, hidden_size)
+        self.back = torch.nn.LSTMCell(input_size, hidden_size)
+
+    def forward(self, x: Any, hx: Any) -> Any:
+        ends, outputs = [], []
+        for d, cell in enumerate((self.there, self.back)):
+            h, c, states = hx[0][d], hx[1][d], []
+            for frame in x.flip(0) if d else x:
+                sums = frame @ cell.weight_ih.T + cell.bias_ih + h @ cell.weight_hh.T + cell.bias_hh
+                i, f, g, o = sums.chunk(4, 1)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = torch.tanh(o.sigmoid() * c)
+                states.append(h)
+            outputs.append(torch.stack(states[::-1] if d else states))
+            ends.append((h, c))
+        h_n, c_n = (torch.stack(one) for one in zip(*ends, strict=True))
+        return torch.cat(outputs[::-1], -1), (c_n, h_n)
+
+
+def test_three_mistakes_of_a_layer_that_always_has_two_directions_are_told() -> None:
+    subject = as_subject(TwoWays, "two_ways+lstm")
+    config = LSTMConfig(1, 1, T=1, N=1, bidirectional=True, hx=True)
+
+    found = identified_of(Observations(subject), scope_of(subject), draw(config, "normal", 1))
+
+    assert found is not None
+    assert said_of(found) == [
+        "makes h of tanh(o * c), not of o * tanh(c)",
+        "exchanges h_n and c_n",
+        "makes a layer's output of [reverse, forward], not of [forward, reverse]",
+    ]
