@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Disagreement, RNNConfig, assert_agrees, draw
+from harness import Disagreement, LSTMConfig, RNNConfig, Verdict, as_subject, assert_agrees, check_agreement, draw
+from harness.diagnosis.investigate import Investigation
+from harness.search.search import hunt
+from harness.subjects.protocol import scope_of
 
 pytestmark = pytest.mark.kernels
 
@@ -43,3 +46,15 @@ def test_the_notebook_s_model_gives_the_false_it_ends_on(notebook: Any) -> None:
 
     assert not np.allclose(given, by_hand)
     assert np.allclose(given, mended)
+
+
+def test_the_lstm_port_is_told_the_order_of_its_rows() -> None:
+    wrong, right = (as_subject(f"{PATH.parent / 'lstm_port.py'}:{name}") for name in ("lstm", "lstm_in_torch_s_order"))
+    found = hunt(wrong, scope_of(wrong).only(loss=None), cases=60).finding
+
+    assert found is not None
+    diagnosis = Investigation(wrong).explain(found, scope_of(wrong)).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause is not None
+    assert diagnosis.cause.sentence == "reads its rows in the order i, o, f, g, ONNX's"
+    assert check_agreement(right, draw(LSTMConfig(3, 4, T=5, N=2, hx=True))).verdict is Verdict.AGREES
