@@ -29,11 +29,12 @@ import numpy as np  # noqa: E402
 from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
 from harness.diagnosis.identify.ask import Asker  # noqa: E402
+from harness.diagnosis.identify.gather import values_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
-from harness.diagnosis.identify.run import run, values_of  # noqa: E402
+from harness.diagnosis.identify.run import run  # noqa: E402
 from harness.diagnosis.identify.terms import (  # noqa: E402
     ARRANGED,
     MASKS,

@@ -73,7 +73,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "--all",
     "all_here",
     is_flag=True,
-    help="Check every subject that has a name and is here, in half an hour, and end with a table of them.",
+    help="Check every subject of nn.RNN, or of --layer, that has a name and is here, in half an hour, and list them.",
 )
 @click.option(
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
@@ -91,7 +91,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @click.option(
     "--layer",
     type=click.Choice(["gru", "lstm"]),
-    help="Compare with nn.GRU or nn.LSTM, where the arguments of a function or the shapes of a class do not tell that.",
+    help="Compare with nn.GRU or nn.LSTM, where the arguments of a function or the shapes of a class do not tell that; "
+    "with --all, check the subjects of that layer.",
 )
 @click.option(
     "--contract",
@@ -221,7 +222,7 @@ def _checked(given: _Given) -> int:
     if given.capture == "yes":
         click.get_current_context().with_resource(prints.folder())  # before a process of a subject is started
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
-    if given.layer is not None:
+    if given.layer is not None and not given.all_here:
         from harness.subjects.registry import of_layer
 
         specs = tuple(of_layer(spec, given.layer) for spec in specs)
@@ -252,7 +253,7 @@ def _checked(given: _Given) -> int:
     search = partial(_searched, outputs=given.outputs, upgrading=upgrading, quiet=quiet, folder=given.folder)
     if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        here = Here(ask, given.timeout)
+        here = Here(ask, given.timeout, (given.layer or "rnn").upper())
         code = check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
         _show_prints(quiet=quiet)
         return code

@@ -14,6 +14,7 @@ from harness.report.everything import NOT_REACHED, Row, row_of, table
 from harness.search.examination import CASES
 from harness.space.errors import UsageError
 from harness.subjects.capabilities import FEW_SIZES
+from harness.subjects.conventions import cell_of
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.registry import registered
 
@@ -44,17 +45,17 @@ class Target(NamedTuple):
 
 
 class Here:
-    """The subjects that have a name, as far as they are here, those that are slow at new shapes last.
+    """The subjects of one layer that have a name, as far as they are here, those that are slow at new shapes last.
 
     A slow one gets as many cases as it needs to be said to agree. Each gets an equal share of the time that is left, so
     what the quick ones leave goes to the slow ones. Each runs in a process of its own, which ends before the next one
     starts.
     """
 
-    def __init__(self, ask: Callable[[Subject], Target], timeout: float) -> None:
-        """Take a function that returns what is asked of a subject, and how long each call may take."""
+    def __init__(self, ask: Callable[[Subject], Target], timeout: float, cell: str = "RNN") -> None:
+        """Take a function that returns what is asked of a subject, how long each call may take, and whose layer."""
         self._ask, self._timeout = ask, timeout
-        self.names = tuple(registered())  # the names of all, whether here or not
+        self.names = tuple(name for name in registered() if cell_of(name) == cell)  # of all, whether here or not
         self.absent: dict[str, str] = {}  # the names of those that cannot be asked, with the reasons
 
     def turns(self) -> Generator[Target]:

@@ -15,20 +15,30 @@ from harness.space.errors import UsageError
 def subjects(json_to: str | None) -> int:
     """List the subjects that have a name, the devices they run on here, and why they do not run on others."""
     from harness.report import text
+    from harness.space.parts import CELLS
+    from harness.subjects.conventions import cell_of, of_cell
     from harness.subjects.registry import find_subject, registered
 
-    rows: list[tuple[str, ...]] = []
-    for name, entry in registered().items():
+    offered, rows = registered(), list[tuple[str, ...]]()
+    for name, entry in offered.items():
+        if cell_of(name) != "RNN":
+            continue
         absent: Mapping[str, str] = {}
         try:
             subject = find_subject(name)
             devices, absent = ", ".join(subject.devices()), subject.capabilities.absent
         except UsageError as error:
             devices = f"not here: {str(error).removeprefix(f'{name}: ')}"
-        not_on = "\n".join(f"{device}: {why}" for device, why in absent.items())
-        rows.append((name, devices, not_on, entry.dist.name if entry.dist else "rnn-harness"))
+        not_on = "; ".join(f"{device}: {why}" for device, why in absent.items())
+        others = (of_cell(name, cell) for cell in CELLS)  # which run where nn.RNN's does
+        package = entry.dist.name if entry.dist else "rnn-harness"
+        rows += [(one, devices, not_on, package) for one in others if one in offered]
     console = console_for(json_to)
-    console.print(text.subjects_table(rows))
+    console.print(text.subjects_list([row for row in rows if cell_of(row[0]) == "RNN"]))
+    console.print(
+        "For nn.GRU and nn.LSTM, too: torch:gru, torch:lstm:compile, onnx:gru:runtime, … (all but the cells).\n",
+        highlight=False,
+    )
     console.print(
         "Your own: path/to/file.py:name, module:name or exec:program; see `rnn-harness check --help`.", highlight=False
     )

@@ -19,9 +19,10 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh import fresh_cases
 from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.inquiry import explains
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring_words import listed, of_roles
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.diagnosis.small_check import ByCheck, Question

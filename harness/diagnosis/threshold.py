@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT, Network
-from harness.diagnosis.identify.run import flows_of, run, values_of
+from harness.diagnosis.identify.run import flows_of, run
 from harness.oracle.bound import np
 from harness.oracle.known import Floats, to_float64
 from harness.oracle.setting import reference_of

@@ -16,7 +16,7 @@ REFERENCE: Final = Reference()
 
 def reference_of(config: RNNConfig) -> Unroll:
     """Return the reference of a config's cell."""
-    return GATED.get(config.cell, REFERENCE)
+    return REFERENCE if config.cell == "RNN" else GATED[config.cell]
 
 
 class Setting(NamedTuple):

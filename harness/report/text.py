@@ -244,12 +244,15 @@ def _meaning(name: str) -> str:
     return next(text for role, text in MEANINGS.items() if name.startswith(role))
 
 
-def subjects_table(rows: list[tuple[str, ...]]) -> RenderableType:
-    """Return every subject's name, its available devices, the missing ones, and its origin."""
-    table = Table("subject", "runs here on", "not on", "offered by")
-    for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    return table
+def subjects_list(rows: list[tuple[str, ...]]) -> RenderableType:
+    """Return a line for each subject, with its devices or why it is not here, and below why other devices are not."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    for name, devices, _, package in rows:
+        offered = "" if package == "rnn-harness" else f" (offered by {package})"
+        table.add_row(Text(name, "bold"), Text(f"{devices}{offered}", overflow="fold"))
+    reasons = dict.fromkeys(reason for _, _, not_on, _ in rows for reason in not_on.split("; ") if reason)
+    return Group(table, *[Text(f"\nnot on {'; '.join(reasons)}")] * bool(reasons), "")
 
 
 def known_table(rows: Sequence[tuple[str, ...]]) -> RenderableType:

@@ -11,7 +11,7 @@ from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.script.make import script
 from harness.oracle.arithmetic import STRICT, accepted
-from harness.report.text import subjects_table
+from harness.report.text import subjects_list
 from harness.search.search import hunt
 from harness.space.outcome import Failure
 from harness.space.parts import CELLS
@@ -139,5 +139,5 @@ def test_a_runtime_that_is_not_installed_is_told_with_its_remedy(name: str, monk
     assert "\n" not in str(raised.value)
 
     console = Console(width=60, record=True, file=io.StringIO())
-    console.print(subjects_table([(name, str(raised.value), "", "rnn-harness")]))
+    console.print(subjects_list([(name, str(raised.value), "", "rnn-harness")]))
     assert "…" not in console.export_text()

@@ -10,10 +10,11 @@ from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.oracle.bound import np
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of

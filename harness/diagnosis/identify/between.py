@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import Columns, solve
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
 from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_READOUT, ROLES, Network, Sum
 from harness.diagnosis.identify.patterns import gathered_at_start
 from harness.diagnosis.identify.readouts import terms_of_da
-from harness.diagnosis.identify.run import flows_of, place_of, run, values_of
+from harness.diagnosis.identify.run import flows_of, place_of, run
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bound import np
 from harness.oracle.known import Floats

@@ -16,12 +16,13 @@ from harness.diagnosis.identify.ask import Asker, Response, rounding_of
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
-from harness.diagnosis.identify.run import derived_flow, run, run_whole, values_of
+from harness.diagnosis.identify.run import derived_flow, run, run_whole
 from harness.diagnosis.identify.terms import LINK, STEP, Flow
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observations import Observations, forward_part

@@ -18,10 +18,11 @@ from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.choices import Choice, choices
 from harness.diagnosis.identify.gates import right_of
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bound import np
 from harness.oracle.known import Floats

@@ -15,9 +15,10 @@ from typing import Any, Final
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, Gate, GatedModel, Part
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network
-from harness.diagnosis.identify.run import SCALE, run, values_of
+from harness.diagnosis.identify.run import SCALE, run
 from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import TIMES
 from harness.oracle.bound import np

@@ -8,11 +8,18 @@ from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.tape import Var
 from harness.oracle.bound import np
+from harness.oracle.known import Floats
 
 
 def value_of(v: Any) -> Numbers:
     """Return the value of a number that may be on a tape."""
     return v.value if isinstance(v, Var) else v
+
+
+def values_of(v: Numbers) -> Floats:
+    """Return the numbers alone, of such as have bounds."""
+    values: Floats = v.value if isinstance(v, Ball) else v
+    return values
 
 
 def each(v: Numbers, change: Callable[[Any], Any]) -> Numbers:

@@ -13,6 +13,7 @@ from harness.diagnosis.identify.activations import Activation, number
 from harness.diagnosis.identify.gate_back_words import differences as back_differences
 from harness.diagnosis.identify.gate_words import differences as gate_differences, lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel, layer_of
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
     ONE,
@@ -27,7 +28,7 @@ from harness.diagnosis.identify.model import (
     in_order,
 )
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.when import When

@@ -694,9 +694,3 @@ def within_limits(network: Network, found: dict[str, Numbers], sizes: Sizes) -> 
         elif limit is not None and limit.kind != "running sum":
             found[name] = limited(found[name], limit)
     return found
-
-
-def values_of(v: Numbers) -> Floats:
-    """Return the numbers alone."""
-    values: Floats = v.value if isinstance(v, Ball) else v
-    return values

@@ -8,9 +8,10 @@ from typing import Final
 from harness.diagnosis.identify.activations import IDENTITY, recognised
 from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import plainest
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.transform import AXES, AXIS_MATRICES, Transform
 from harness.diagnosis.identify.when import ALWAYS, fitting_pattern
 from harness.oracle.bound import np

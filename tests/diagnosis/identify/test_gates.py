@@ -18,10 +18,11 @@ from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import STEPS, GatedModel, limited, right_of
+from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.run import run, values_of
+from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.tape import Var, backward
 from harness.diagnosis.identify.when import When
 from harness.diagnosis.investigate import Investigation
