@@ -272,7 +272,8 @@ class GateInquiry:
     def find_sights(self) -> None:
         """Find where the gate that reads each block shows, and its function."""
         two = len(self.right.starts) > 1
-        outers, names = ((TANH,), ("c_n", "h_n", "output")) if two else (OUTERS, ("output", "h_n"))
+        outers = tuple(dict.fromkeys((TANH, *OUTERS)))
+        names = ("c_n", "h_n", "output") if two else ("output", "h_n")
         views = [(name, outer) for outer in (IDENTITY, *outers) for name in names]
         seen = self._steps(self.settings[0], 1, np.asarray([LEVELS[: self.G]])) if self.settings else None
         if seen is not None:  # an array that is the same as another one shows nothing more
