@@ -69,7 +69,7 @@ class Instead:
         said = [f"declares {name}, but {WRONG[name]}" for name in wrong]
         if missing:
             as_if = MISSING[missing[0]] if len(missing) == 1 else f"works as if it declared {', '.join(missing)}"
-            meant = "" if self.declared.names else ", if that is meant"
+            meant = "" if self.declared.forms else ", if that is meant"
             said.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
         return "; ".join(said)
 

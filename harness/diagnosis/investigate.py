@@ -491,12 +491,12 @@ def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Res
 
 def _declared(asked: Question) -> Cause | None:
     """Look for another declaration, if there is one."""
-    return _redeclared(asked) if asked.subject.capabilities.conventions.names else None
+    return _redeclared(asked) if asked.subject.capabilities.conventions.forms else None
 
 
 def _undeclared(asked: Question) -> Cause | None:
     """Look for a declaration that is missing, if there is none."""
-    declares = asked.subject.capabilities.conventions.names
+    declares = asked.subject.capabilities.conventions.forms
     return None if declares or asked.finding.result.failure is not None else _redeclared(asked)
 
 

@@ -305,7 +305,7 @@ def _misdeclared(subject: Subject, case: Case) -> bool:
     run_as, declared = subject.capabilities.run_as, subject.capabilities.conventions
     if run_as is None:
         return False
-    others = (replace(declared, **{name: False}) for name in declared.names if name != "batch_first")
+    others = (replace(declared, **{name: False}) for name in declared.forms if name != "batch_first")
     return any(unfit(case, run_as(case, other)) is None for other in others)
 
 

@@ -75,6 +75,11 @@ class Conventions:
         return tuple(name for name in NAMES if getattr(self, name))
 
     @property
+    def forms(self) -> tuple[str, ...]:
+        """The names of those that are declared, but for the cell."""
+        return tuple(name for name in self.names if name not in ("gru", "lstm"))
+
+    @property
     def cell(self) -> str:
         """The cell of the layer that it is compared with."""
         return "LSTM" if self.lstm else "GRU" if self.gru else "RNN"
