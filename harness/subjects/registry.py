@@ -91,7 +91,7 @@ def find_subject(spec: str) -> Subject:
     if spec.startswith(PYTHON):
         return subject_elsewhere(spec)
     place, _, name = spec.rpartition(":")
-    if not place or not name:
+    if not place or not name or (":" in place and not place.endswith(".py")):  # no name of a module has a colon
         if (file := spec.removesuffix(":")).endswith(".py"):
             _require_source(Path(file))
             raise SubjectError(f"{spec}: expected a function or class of it: {_named_in(file)}")

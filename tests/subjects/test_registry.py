@@ -56,6 +56,7 @@ def test_a_function_may_import_its_neighbours_when_it_is_called(folder: Path) ->
     ("spec", "words"),
     [
         ("tocrh", "unknown subject; did you mean torch"),
+        ("torch:lstm:compil", "did you mean torch:lstm:compile?"),
         ("zebra", "unknown subject; expected a name that 'rnn-harness subjects' lists"),
         (":rnn", "unknown subject"),
         ("mine.py", "expected a function or class of it: mine.py:rnn"),
