@@ -28,8 +28,8 @@ from harness.space.config import RNNConfig  # noqa: E402
 PORTS = {**MISTAKES, **WAYS_BACK}
 
 
-class Said(NamedTuple):
-    """What was said of a port."""
+class PortReport(NamedTuple):
+    """The report on a port."""
 
     name: str
     sentences: Sequence[str]
@@ -52,7 +52,7 @@ def smallest(config: RNNConfig) -> str:
     return ", ".join(f"{name}={value}" for name, value in config.to_dict().items() if plain[name] != value)
 
 
-def checked(name: str) -> Said:
+def checked(name: str) -> PortReport:
     """Check a port."""
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def checked(name: str) -> Said:
     # A mistake that no case shows without another one stands beside that.
     said = [", ".join([one.cause, *(f.text for f in one.all_facts if f.name == "beside")]) for one in done.findings]
     mistakes = sum(one.mistakes for one in done.findings)
-    return Said(name, said, certain, mistakes, cases, time.process_time() - began)
+    return PortReport(name, said, certain, mistakes, cases, time.process_time() - began)
 
 
 def main() -> None:

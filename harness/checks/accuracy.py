@@ -59,7 +59,7 @@ OPEN: Final = 40.0
 exp(2 * 40) does not overflow in float32."""
 
 
-class View(NamedTuple):
+class FunctionView(NamedTuple):
     """A setting of a layer of gates in which a function shows."""
 
     swept: str  # the gate whose preactivations are the arguments
@@ -72,12 +72,12 @@ class View(NamedTuple):
 
 # The views by cell and function, the best one first: z is h where n is 0 and h starts from 1, and else 1 - h.
 VIEWS: Final = {
-    ("GRU", "tanh"): (View("n", {"z": -OPEN}, "output"),),
-    ("GRU", "sigmoid"): (View("z", {}, "output", hx=1.0), View("z", {"n": OPEN}, "output", sign=-1.0)),
-    ("LSTM", "tanh"): (View("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
-    ("LSTM", "sigmoid"): (View("i", {"g": OPEN, "f": -OPEN}, "c_n"),),
+    ("GRU", "tanh"): (FunctionView("n", {"z": -OPEN}, "output"),),
+    ("GRU", "sigmoid"): (FunctionView("z", {}, "output", hx=1.0), FunctionView("z", {"n": OPEN}, "output", sign=-1.0)),
+    ("LSTM", "tanh"): (FunctionView("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
+    ("LSTM", "sigmoid"): (FunctionView("i", {"g": OPEN, "f": -OPEN}, "c_n"),),
 }
-PLAIN: Final = View("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
+PLAIN: Final = FunctionView("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
 
 LEAST: Final = float(np.finfo(np.float32).tiny)  # a smaller result counts by its absolute error alone
 FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
@@ -142,7 +142,7 @@ class Accuracy:
 
 
 def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accuracy]:
-    """Yield the accuracy of each function of a subject in each dtype that needs it, with at most two sweeps each."""
+    """Yield the accuracy of each function of a subject in each dtype that needs it, with at most three sweeps each."""
     device = next((device for device in scope.device if device != "meta"), None)
     if device is None or "tanh" not in scope.nonlinearity or len(scope.cell) > 1:
         return
@@ -189,7 +189,14 @@ class _Errors(NamedTuple):
 
 class _Sweep:
     def __init__(
-        self, subject: Subject, config: RNNConfig, scope: Scope, accepted: Accepted, *, function: str, view: View
+        self,
+        subject: Subject,
+        config: RNNConfig,
+        scope: Scope,
+        accepted: Accepted,
+        *,
+        function: str,
+        view: FunctionView,
     ) -> None:
         self._subject, self._config, self._scope = subject, config, scope
         self._function, self._view = function, view
@@ -343,7 +350,7 @@ def _room(config: RNNConfig) -> int:
     return config.T * config.N * min(config.input_size, config.hidden_size)
 
 
-def one_step(config: RNNConfig, x: Floats, view: View = PLAIN) -> Case:
+def one_step(config: RNNConfig, x: Floats, view: FunctionView = PLAIN) -> Case:
     """Return a case whose preactivations are the numbers given: W_ih is 1, and all else 0 but what the view sets."""
     width, H = min(config.input_size, config.hidden_size), config.hidden_size
     arrays = {name: np.zeros(spec.shape, config.dtype) for name, spec in {**config.inputs, **config.weights}.items()}

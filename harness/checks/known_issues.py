@@ -304,7 +304,7 @@ REPORTED: Final = (
         "a compiled nn.LSTM raises an error on oneDNN's path, whose operation gives None for a workspace",
         "https://github.com/pytorch/pytorch/pull/185163",
         subjects=tuple(f"torch:lstm:{mode}" for mode in ("compile-aot", "compile-decomposed", "compile")),
-        where={"cell": "LSTM"},
+        where={},
         fails=r"tensors_saved_with_vc_check|expected Tensor\(\) for op: torch\.ops\.aten\.mkldnn_rnn_layer",
     ),
     ReportedFailure(

@@ -14,9 +14,9 @@ from harness.report.everything import NOT_REACHED, Row, row_of, table
 from harness.search.examination import CASES
 from harness.space.errors import UsageError
 from harness.subjects.capabilities import FEW_SIZES
-from harness.subjects.conventions import cell_of
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.registry import registered
+from harness.subjects.subject_names import cell_of
 
 if TYPE_CHECKING:
     from rich.console import Console

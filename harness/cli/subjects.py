@@ -16,8 +16,8 @@ def subjects(json_to: str | None) -> int:
     """List the subjects that have a name, the devices they run on here, and why they do not run on others."""
     from harness.report import text
     from harness.space.parts import CELLS
-    from harness.subjects.conventions import cell_of, of_cell
     from harness.subjects.registry import find_subject, registered
+    from harness.subjects.subject_names import cell_of, of_cell
 
     offered, rows = registered(), list[tuple[str, ...]]()
     for name, entry in offered.items():

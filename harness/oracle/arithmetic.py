@@ -93,7 +93,7 @@ class Accepted(NamedTuple):
 
 
 FUNCTIONS: Final = ("tanh", "sigmoid")
-OF_FUNCTIONS: Final = ("tanh", "tanh_atol", "sigmoid", "sigmoid_atol")  # the fields for the errors of functions
+OF_FUNCTIONS: Final = (*FUNCTIONS, *(f"{name}_atol" for name in FUNCTIONS))  # the fields for their errors
 
 STRICT: Final = Accepted()
 

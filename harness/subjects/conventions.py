@@ -156,17 +156,6 @@ def conventions(**declared: bool) -> Callable[[T], T]:
     return declare
 
 
-def of_cell(spec: str, cell: str) -> str:
-    """Return the name of a cell's subject, of that for nn.RNN: ``torch:gru:compile`` of ``torch:compile``."""
-    maker, *way = spec.split(":")
-    return ":".join([maker, *[cell.lower()] * (cell != "RNN"), *way])
-
-
-def cell_of(spec: str) -> str:
-    """Return the cell of a subject that has a name, by that name."""
-    return next((part.upper() for part in spec.split(":")[1:2] if part in ("gru", "lstm")), "RNN")
-
-
 def declared_by(given: Any, name: str) -> Conventions:
     """Return what a function or class declares in an attribute, or the layer that a function has as a word of its name.
 

@@ -14,7 +14,7 @@ from torch._dynamo.exc import Unsupported
 
 from harness.space.config import RNNConfig
 from harness.subjects.capabilities import FEW_SIZES
-from harness.subjects.conventions import of_cell
+from harness.subjects.subject_names import of_cell
 from harness.subjects.torch_facts import Facts
 from harness.subjects.torch_module import Tensors, TorchSubject, states_of
 from harness.subjects.torch_preparation import in_mode, load

@@ -12,7 +12,7 @@ from typing import Final
 
 from harness.space.parts import CELLS
 from harness.subjects.capabilities import Recipe
-from harness.subjects.conventions import of_cell
+from harness.subjects.subject_names import of_cell
 
 
 @dataclass(frozen=True)

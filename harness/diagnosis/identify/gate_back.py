@@ -180,7 +180,9 @@ def _search(asker: Asker, network: Network, answers: Sequence[Response], longer:
         if most <= sum(least):
             return network
         best = [one for matched, one in tried if matched == most]
-        network = max(best, key=lambda one: sum(_matched(asker, one, a) for a in (*answers, *longer)))
+        if len(best) > 1:
+            best.sort(key=lambda one: sum(_matched(asker, one, a) for a in (*answers, *longer)), reverse=True)
+        network = best[0]
     return network
 
 

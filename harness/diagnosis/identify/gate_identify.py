@@ -15,7 +15,7 @@ from harness.diagnosis.identify.gates import STEPS, GatedModel
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
-from harness.diagnosis.identify.one_way import exchanged, one_way
+from harness.diagnosis.identify.one_way import one_way, with_exchanged_states
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.when import When, patterns
@@ -63,7 +63,7 @@ def _forward(asker: Asker, cell: str) -> Network:
     if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
         return right if not wrong else _forward(one_way(asker), cell)
     if cell == "LSTM" and _exchanges(generic):
-        other = _forward(exchanged(asker), cell)
+        other = _forward(with_exchanged_states(asker), cell)
         model: Any = other.first
         return replace(other, first=replace(model, returned=(model.returned[0], *model.returned[:0:-1])))
     if not wrong:

@@ -1,4 +1,4 @@
-"""one_way: one direction of a layer of two, as a layer of one that can be asked alone."""
+"""one_way: a subject in another form, to be asked alone: one direction of two, or with h_n and c_n exchanged."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -51,7 +51,7 @@ def _half(output: Any, d: int) -> Any:
     return halves[d] if halves[d].any() or not halves[1 - d].any() else halves[1 - d]
 
 
-class Exchanged:
+class StateExchange:
     """A subject whose h_n and c_n have each other's names."""
 
     def __init__(self, subject: Subject) -> None:
@@ -66,9 +66,9 @@ class Exchanged:
         return replace(outcome, arrays={other.get(name, name): array for name, array in outcome.arrays.items()})
 
 
-def exchanged(asker: Asker) -> Asker:
+def with_exchanged_states(asker: Asker) -> Asker:
     """Return one that asks with h_n and c_n exchanged, on the way forward."""
-    return Asker(Observations(Exchanged(asker.subject)), asker.scope.only(loss=None), asker.nonlinearity)
+    return Asker(Observations(StateExchange(asker.subject)), asker.scope.only(loss=None), asker.nonlinearity)
 
 
 def one_way(asker: Asker, direction: int = 0) -> Asker:

@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.contract import PORT
 from harness.subjects.capabilities import Recipe
-from harness.subjects.conventions import Conventions, of_cell
+from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import SubjectError
+from harness.subjects.subject_names import of_cell
 
 # The plain way of calling: a library copies what it is given, and keeps nothing of a call.
 OFFERS: Final[dict[str, Any]] = {"strides": ("contiguous",), "preparation": ("new",)}
@@ -53,7 +54,7 @@ def subject_of(
 
 
 class OfEach(NamedTuple):
-    """What makes the subject of each cell."""
+    """A function for each cell, which makes its subject."""
 
     RNN: Callable[[], FunctionSubject]
     GRU: Callable[[], FunctionSubject]
@@ -61,7 +62,7 @@ class OfEach(NamedTuple):
 
 
 def of_each(make: Callable[[str], FunctionSubject]) -> OfEach:
-    """Return what makes the subject of each cell, of a function of its name."""
+    """Return a function for each cell, of one that takes the cell's name."""
     return OfEach(*(partial(make, cell) for cell in OfEach._fields))
 
 

@@ -19,11 +19,12 @@ import numpy as np
 from harness.space.config import RNNConfig
 from harness.space.contract import PORT
 from harness.subjects.capabilities import FEW_SIZES
-from harness.subjects.conventions import Conventions, of_cell
+from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
 from harness.subjects.runtimes.library import OFFERS, installed, of_each, recipe_of
 from harness.subjects.runtimes.onnx_runtimes import TAKES, by_onnxruntime, onnxruntime_session, refusing
+from harness.subjects.subject_names import of_cell
 
 KEPT: Final = 256  # the number of models of torch.export's exporter that are kept, because each takes a second
 

@@ -10,11 +10,12 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from harness.space.contract import PORT
-from harness.subjects.conventions import Conventions, of_cell
+from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
 from harness.subjects.runtimes.library import OFFERS, installed, of_each, recipe_of
 from harness.subjects.runtimes.onnx_graph import fed, model_of
+from harness.subjects.subject_names import of_cell
 
 REFUSALS: Final = ("NOT_IMPLEMENTED", "not support", "Unknown activation function")  # a runtime's words
 TAKES: Final = ("x", "h0", "weights", "config", "lengths")
