@@ -30,7 +30,7 @@ from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
 from harness.diagnosis.identify.gate_words import lines  # noqa: E402
-from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, STEPS, X_STEPS, Gate, GatedModel, Part  # noqa: E402
+from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, X_STEPS, Gate, GatedModel, Part, step_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
 from harness.diagnosis.identify.run import SCALE  # noqa: E402
@@ -58,7 +58,7 @@ def executed(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str, 
     space |= {role: np.concatenate(blocks[role]) for role in ROLES}
     if model.arranged:  # as the subject's own lines would find them
         space |= {role: np.stack(blocks[role], 1).reshape(space[role].shape) for role in model.arranged}
-    for k, (letter, _) in enumerate(STEPS[model.cell].gates):
+    for k, (letter, _) in enumerate(step_of(model.cell).gates):
         for role, letters in zip(ROLES, ("W_i", "W_h", "b_i", "b_h"), strict=True):
             space[letters + letter] = blocks[role][k]
     exec(text, space)  # noqa: S102 - the lines are ours
@@ -247,7 +247,7 @@ def subject_of(model: GatedModel) -> Any:
             raise NotImplementedError("one layer, one direction, time first")
         H: int = states[0].shape[-1]
         wide = {name: torch.tensor(np.asarray(v, np.float64), requires_grad=True) for name, v in weights.items()}
-        zero = torch.zeros(len(STEPS[model.cell].gates) * H, dtype=torch.float64)
+        zero = torch.zeros(len(step_of(model.cell).gates) * H, dtype=torch.float64)
         blocks = {role: list(torch.split(wide.get(f"{role}_l0", zero), H)) for role in ROLES}
         for role in model.arranged:
             blocks[role] = [wide.get(f"{role}_l0", zero)[k :: len(blocks[role])] for k in range(len(blocks[role]))]
@@ -357,7 +357,7 @@ def _matrix(_random: Random, _letter: str, gate: Gate) -> Gate:
 
 def _reset(random: Random, m: GatedModel) -> GatedModel:
     gates = dict(m.gates)
-    x, b_ih, h, b_hh = dict(STEPS["GRU"].gates)["n"].parts
+    x, b_ih, h, b_hh = dict(step_of("GRU").gates)["n"].parts
     plain = {p: p._replace(factor="") for p in (h, b_hh)}
     parts = random.choice(
         [
@@ -467,7 +467,7 @@ def drawn(seed: str, cell: str) -> tuple[GatedModel, list[str]]:
     """Draw a layer with one to four mistakes, and the names of their slots."""
     random, slots = Random(seed), SLOTS["both"] | SLOTS[cell]
     names = random.sample(sorted(slots), random.randint(1, 4))
-    model = STEPS[cell]
+    model = step_of(cell)
     for name in sorted(names, key=lambda one: one in ("back", "rows")):
         model = slots[name](random, model)
     if Random(f"{seed}/steps").random() < 0.15:  # some steps have another mistake

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.report.checked import Checked as Checked
     from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case, sparse as sparse
+    from harness.space.cells import Cell as Cell
     from harness.space.config import GRUConfig as GRUConfig, LSTMConfig as LSTMConfig, RNNConfig as RNNConfig
     from harness.space.outcome import Failure as Failure, Outcome as Outcome
     from harness.space.scope import Scope as Scope
@@ -36,6 +37,7 @@ _HOMES = {
     "Answer": "report.arrays",
     "Capabilities": "subjects.capabilities",
     "Case": "space.case",
+    "Cell": "space.cells",
     "Checked": "report.checked",
     "Disagreement": "assertions",
     "Failure": "space.outcome",

@@ -48,6 +48,19 @@ def test_the_notebook_s_model_gives_the_false_it_ends_on(notebook: Any) -> None:
     assert np.allclose(given, mended)
 
 
+def test_the_minimal_gated_unit_is_compared_with_its_equations() -> None:
+    wrong, right = (as_subject(f"{PATH.parent / 'minimal_gated_unit.py'}:{name}") for name in ("mgu", "mended_mgu"))
+    found = hunt(wrong, scope_of(wrong).only(loss=None), cases=60).finding
+
+    assert found is not None
+    diagnosis = Investigation(wrong).explain(found, scope_of(wrong)).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause is not None
+    assert diagnosis.cause.sentence == "takes f * (h @ W_hn.T) in the sum of n, not (f * h) @ W_hn.T"
+    assert found.case.config == RNNConfig(1, 2, T=1, N=1, hx=True, cell="MGU")  # with one unit, both are the same
+    assert hunt(right, scope_of(right), cases=60).finding is None
+
+
 def test_the_lstm_port_is_told_the_order_of_its_rows() -> None:
     wrong, right = (as_subject(f"{PATH.parent / 'lstm_port.py'}:{name}") for name in ("lstm", "lstm_in_torch_s_order"))
     found = hunt(wrong, scope_of(wrong).only(loss=None), cases=60).finding

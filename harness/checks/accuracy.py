@@ -155,7 +155,9 @@ def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accu
     plainest |= {"dropout": 0.0, "training": False}
     plainest |= {"bias": True, "batched": True, "proj_size": 0} if gated else {}
     for dtype, function in product((one for one in DTYPES if one in scope.dtype), FUNCTIONS if gated else ["tanh"]):
-        views = VIEWS[cell, function] if gated else (PLAIN,)
+        views = VIEWS.get((cell, function), ()) if gated else (PLAIN,)  # of a cell of the user's own, none
+        if not views:
+            continue
         view = next(one for one in views if one.hx is None or True in scope.hx)
         config = configure(plainest | {"dtype": dtype, "hx": view.hx is not None})
         if config.plain.dtype == dtype and config.num_layers == 1 and backend_of(subject, config) is None:

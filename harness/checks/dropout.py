@@ -37,6 +37,7 @@ from harness.oracle.known import write_steps
 from harness.oracle.places import features, final_step, h_n_order, time_major, visited
 from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
+from harness.space.cells import CELLS
 from harness.space.config import DIRECTIONS, RNNConfig, weight_names
 from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
@@ -87,7 +88,7 @@ def check_dropout(
     is *unsupported* if it refuses dropout in training everywhere. The device meta, which has no numbers, cannot be
     checked. After ``until`` (``time.perf_counter``) no further net is run, if one showed the masks.
     """
-    if not applies(subject):
+    if not applies(subject) or (scope is not None and not {*scope.cell} <= {*CELLS}):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks, so its dropout in training is not checked")
     scope = scope or scope_of(subject)
     dtypes = scope.values()["dtype"]

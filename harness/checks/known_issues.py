@@ -263,7 +263,9 @@ OF_TORCH: Final = (
         "dropout multiplies by zero",
         "torch",
         "dropout is documented to zero elements, but multiplies by a mask, and so it turns infinities into NaN",
-        references=lambda config: _DROPS[config.cell][: 1 + (config.dtype == "bfloat16")] if config.drops else (),
+        references=lambda config: (
+            _DROPS.get(config.cell, ())[: 1 + (config.dtype == "bfloat16")] if config.drops else ()
+        ),
     ),
     ValueIssue(
         "bfloat16 pairs are filled up",
@@ -271,7 +273,7 @@ OF_TORCH: Final = (
         "where a bfloat16 product has an odd number of terms, oneDNN's kernel gemm:jit:bf16 multiplies the last "
         "feature of x or h by a zero of padding, too, which turns an infinity there into NaN",
         "onednn_bf16_odd_k.md",
-        references=lambda config: _PAIRS[config.cell] if config.dtype == "bfloat16" else (),
+        references=lambda config: _PAIRS.get(config.cell, ()) if config.dtype == "bfloat16" else (),
     ),
     ValueIssue(
         READ_ON,
@@ -280,7 +282,7 @@ OF_TORCH: Final = (
         "32 terms, and multiply that by zeros of padding: an infinity or NaN there gives NaN in the row before",
         "onednn_bf16_next_row.md",
         references=lambda config: (
-            _READS[config.cell][: 2 + (config.lengths is not None)] * (config.dtype == "bfloat16")
+            _READS.get(config.cell, ())[: 2 + (config.lengths is not None)] * (config.dtype == "bfloat16")
         ),
     ),
 )

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
+from harness.space.cells import CELLS
 from harness.space.outcome import LOST, Failure, Outcome, is_last
-from harness.space.parts import CELLS
 
 
 class Call(NamedTuple):

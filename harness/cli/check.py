@@ -90,9 +90,9 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @seed_option
 @click.option(
     "--layer",
-    type=click.Choice(["gru", "lstm"]),
-    help="Compare with nn.GRU or nn.LSTM, where the arguments of a function or the shapes of a class do not tell that; "
-    "with --all, check the subjects of that layer.",
+    metavar="gru|lstm|CELL",
+    help="Compare with nn.GRU or nn.LSTM, where the arguments of a function or the shapes of a class do not tell that, "
+    "or with a harness.Cell of its file; with --all, check the subjects of that layer.",
 )
 @click.option(
     "--contract",

@@ -15,7 +15,7 @@ from harness.space.errors import UsageError
 def subjects(json_to: str | None) -> int:
     """List the subjects that have a name, the devices they run on here, and why they do not run on others."""
     from harness.report import text
-    from harness.space.parts import CELLS
+    from harness.space.cells import CELLS
     from harness.subjects.registry import find_subject, registered
     from harness.subjects.subject_names import cell_of, of_cell
 

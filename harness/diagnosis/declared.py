@@ -120,7 +120,7 @@ def instead_of(
         for count in range(1, len(toggled) + 1):
             found = []
             for names in combinations(toggled, count):
-                other = replace(own, **{name: not getattr(own, name) for name in names})
+                other = own.switched(*names)
                 if other.batch_first and not _ignores_layout(subject, case, other):
                     continue
                 as_other = Guarded(_as(subject, other), until)

@@ -9,6 +9,9 @@ u + u64 because the reference rounds, too, and eta is what underflow may lose of
 calls has to expect overflow and NaN.
 """
 
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import mul
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import U64, Arithmetic
@@ -16,12 +19,14 @@ from harness.oracle.bound import np
 from harness.oracle.known import Floats, Known
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.tolerance import applied, gamma, slope_error
+from harness.space.cells import Polynomial
 
 # The relative error of the reference's own sigmoid, in units of u64: one exp, one addition and one quotient.
 REFERENCE_SIGMOID_ERROR: Final = 4.0
 
 # The largest exponent that is taken: where an error is so much larger than s, a sigmoid may be anything from 0 to 1.
 LARGEST: Final = 600.0
+GIVEN: Final = "given"  # the name of what every product of a sum is multiplied by
 
 
 class Rows(NamedTuple):
@@ -67,6 +72,40 @@ class Balls(NamedTuple):
         n, u = len(terms) - 1, self.arithmetic.format.u
         rounded = np.abs(values) if n == 1 else size
         error = error + (gamma(n, u) + gamma(n, U64)) * (rounded + error) + 2 * n * self.arithmetic.underflow
+        return self._ball(values, error, size)
+
+    def polynomial(self, quantities: Mapping[str, Known], terms: Polynomial, given: Known | None = None) -> Known:
+        """Return a sum of products of quantities, each of them times ``given``, in any order and factored in any way.
+
+        A number goes through at most one rounding for each operation, of which there are fewer than factors, 1 in 1 - z
+        included. What the errors of the quantities make of the sum is linear in each: up to the products of two and
+        more of them, that is its derivative times the error, so that (1 - z) n moves by 1 - z times what n does.
+        """
+        known = quantities if given is None else {**quantities, GIVEN: given}
+        more = () if given is None else (GIVEN,)
+        products = [((*names, *more), coef) for names, coef in terms]
+        n = sum(len(names) + (abs(coef) != 1 or not names) for names, coef in terms) + len(more)
+        slopes: dict[str, Floats] = {}
+        values, size, moved = np.zeros((3, *next(iter(known.values())).values.shape))
+        for names, coef in products:
+            sizes, offs = [np.abs(known[name].values) for name in names], [_off(known[name]) for name in names]
+            values = values + coef * _product(known[name].values for name in names)
+            reach = _product(one + off for one, off in zip(sizes, offs, strict=True))
+            linear = _product(sizes)
+            for i, name in enumerate(names):
+                slope = coef * _product(known[other].values for other in names if other != name)
+                slopes[name] = slopes.get(name, np.zeros(())) + slope
+                linear = linear + offs[i] * np.abs(slope)
+            size, moved = size + abs(coef) * reach, moved + np.maximum(abs(coef) * reach - abs(coef) * linear, 0)
+        moved = moved + sum(np.abs(slope) * _off(known[name]) for name, slope in slopes.items())
+        # z x + (1 - z) y is y + z (x - y), too, and x + (1 - z) (y - x); and 1 - z may be a sigmoid of its own.
+        coefs = {frozenset(names): coef for names, coef in products}
+        mixed = {name for names, coef in coefs.items() for name in names if coefs.get(names - {name}) == -coef}
+        for of, coef in coefs.items():
+            for left in (of - {name} for name in of & mixed):
+                size = size + abs(coef) * _product(np.abs(known[one].values) + _off(known[one]) for one in left)
+        u, eta, own = self.arithmetic.format.u, self.arithmetic.underflow, self.arithmetic.sigmoid_error * bool(mixed)
+        error = moved + (gamma(n, u) + own + 2 * gamma(n + 2, U64)) * size + n * eta * (1 + size + len(products))
         return self._ball(values, error, size)
 
     def through(self, rows: Known, matrix: Matrix) -> Known:
@@ -189,6 +228,11 @@ class Balls(NamedTuple):
         """Return a ball; anything may be where a partial result may overflow, or was NaN."""
         with np.errstate(invalid="ignore"):
             return Known(values, np.where(size + error < self.arithmetic.format.largest, error, np.inf))
+
+
+def _product(factors: Iterable[Floats]) -> Floats:
+    made: Floats = np.asarray(reduce(mul, factors, np.ones(())))
+    return made
 
 
 def _off(known: Known) -> Floats | float:

@@ -11,9 +11,9 @@ by what h says of it. Sums are bounded as in ``tolerance``; there is no soft mod
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.balls import Balls, Rows
@@ -34,7 +34,7 @@ from harness.oracle.unroll import (
     step_weights,
 )
 from harness.space.case import Case
-from harness.space.parts import CELLS
+from harness.space.cells import CELLS
 
 Values = Mapping[str, Known]  # What a step computes, by the letters of the equations
 
@@ -70,13 +70,13 @@ class WayBack(NamedTuple):
 class Gated(Unroll):
     """A cell with gates. Its arrays are (.., H), and those of all gates (.., G*H); h may be projected to (.., P)."""
 
-    gates: ClassVar[tuple[str, ...]]  # The names of the blocks of H rows in W_ih, W_hh and the biases, in their order
+    gates: tuple[str, ...]  # The names of the blocks of H rows in W_ih, W_hh and the biases, in their order
 
     # True if h_{t-1} enters h_t beside its product with W_hh, too.
-    keeps: ClassVar[bool] = False
+    keeps: bool = False
 
     # The gate that multiplies the tanh of the first carried state to give h, so that h shows that state; or none.
-    shows: ClassVar[str] = ""
+    shows: str = ""
 
     @abstractmethod
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
@@ -91,12 +91,22 @@ class Gated(Unroll):
         """Return all that the way back multiplies gradients with."""
 
     @abstractmethod
-    def back(self, k: Balls, v: Values, dh: Known, later: Sequence[Known]) -> tuple[Known, Known, tuple[Known, ...]]:
+    def back(
+        self, k: Balls, v: Values, dh: Known, later: Sequence[Known], w: StepWeights
+    ) -> tuple[Known, Known, tuple[Known, ...]]:
         """Return the gradients by the gates' sums as W_ih and as W_hh meet them, and by each state before.
 
         ``dh`` is the gradient by h before its projection, and ``later`` are those by the other states. The gradient by
-        the h before is what does not come through W_hh.
+        the h before is what does not come through ``recurrent``.
         """
+
+    def recurrent(self, w: StepWeights) -> Floats:
+        """Return W_hh as far as it multiplies the h before itself."""
+        return w.hh
+
+    def operands(self, k: Balls, walk: "Walk") -> tuple[Known, ...]:  # noqa: ARG002 - a cell's that multiplies h before
+        """Return what W_hh multiplies, (T, N, H), or what each gate's rows of it do."""
+        return (walk.before[0],)
 
     def projected(self, k: Balls, h: Known, w: StepWeights) -> Known:
         """Return W_hr h, or h itself where it is not projected."""
@@ -167,7 +177,7 @@ class Gated(Unroll):
     def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum) -> WayBack:
         """Return the gradients of one layer and direction; ``given`` is what reaches its states (T, N, H)."""
         k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
-        hh, hr = Matrix.of(w.hh), None if w.hr is None else Matrix.of(w.hr)
+        hh, hr = Matrix.of(self.recurrent(w)), None if w.hr is None else Matrix.of(w.hr)
         with np.errstate(all="ignore"):
             slopes = self.slopes(k, walk.values, walk.before, walk.states)
             final = [Known(final_gradient(case, at, name)) for name in config.form.final[1:]]
@@ -182,7 +192,7 @@ class Gated(Unroll):
                     carried = [k.total(*pair) for pair in zip(others, carried, strict=True)]
                 here = {name: _at(one, t) for name, one in slopes.items()}
                 of_h = dh.ball()
-                ih, of_hh, states = self.back(k, here, of_h if hr is None else k.through(of_h, hr), carried)
+                ih, of_hh, states = self.back(k, here, of_h if hr is None else k.through(of_h, hr), carried, w)
                 return _flat((of_h, ih, of_hh, *states))
 
             H, G = config.hidden_size, len(self.gates)
@@ -211,12 +221,16 @@ class Gated(Unroll):
         of_ih, of_hh = back.ih.values, back.hh.values
         weights = StepWeights(
             flattened(of_ih).T @ flattened(x),
-            flattened(of_hh).T @ flattened(walk.before[0].values),
+            np.concatenate([of.T @ flattened(one.values) for of, one in self._by_operand(of_hh, walk)]),
             of_ih.sum((0, 1)),
             of_hh.sum((0, 1)),
             flattened(back.h.values).T @ flattened(walk.inner.values) if case.config.proj_size else None,
         )
         return Back(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
+
+    def _by_operand(self, of_hh: Floats, walk: Walk) -> Iterator[tuple[Floats, Known]]:
+        operands = self.operands(Balls(EXACT), walk)
+        return zip(np.split(flattened(of_hh), len(operands), -1), operands, strict=True)
 
     def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> Walk:
         return self.walk(case, at, EXACT, Known(x), Known(previous_states(case, at, own)))
@@ -229,7 +243,7 @@ class GRU(Gated):
     keeps = True
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        rows = _rows_of(w, 3)
+        rows = rows_of(w, 3)
         r, z = (k.sigmoid(k.affine(x, h, of)) for of in rows[:2])
         return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, rows[2])), "q": k.of_state(h, rows[2])}
 
@@ -247,10 +261,11 @@ class GRU(Gated):
         v: Values,
         dh: Known,
         later: Sequence[Known],  # noqa: ARG002 - an LSTM's
+        w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
     ) -> tuple[Known, Known, tuple[Known, ...]]:
         n = k.product(dh, v["rest"], v["slope_n"])
         r, z = k.product(n, v["q"], v["slope_r"]), k.product(dh, v["apart"], v["slope_z"])
-        return _joined(r, z, n), _joined(r, z, k.product(n, v["r"])), (k.product(dh, v["z"]),)
+        return joined(r, z, n), joined(r, z, k.product(n, v["r"])), (k.product(dh, v["z"]),)
 
 
 class LSTM(Gated):
@@ -263,7 +278,7 @@ class LSTM(Gated):
     shows = "o"
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        i, f, g, o = (k.affine(x, h, rows) for rows in _rows_of(w, 4))
+        i, f, g, o = (k.affine(x, h, rows) for rows in rows_of(w, 4))
         return {"i": k.sigmoid(i), "f": k.sigmoid(f), "g": k.tanh(g), "o": k.sigmoid(o)}
 
     def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
@@ -275,15 +290,23 @@ class LSTM(Gated):
         slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "ifo"}
         return {**v, **slopes, "slope_g": k.tanh_slope(v["g"]), "slope_t": k.tanh_slope(t), "t": t, "c": before[1]}
 
-    def back(self, k: Balls, v: Values, dh: Known, later: Sequence[Known]) -> tuple[Known, Known, tuple[Known, ...]]:
+    def back(
+        self,
+        k: Balls,
+        v: Values,
+        dh: Known,
+        later: Sequence[Known],
+        w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
+    ) -> tuple[Known, Known, tuple[Known, ...]]:
         dc = k.total(k.product(dh, v["o"], v["slope_t"]), later[0])
         given = {"i": (dc, v["g"]), "f": (dc, v["c"]), "g": (dc, v["i"]), "o": (dh, v["t"])}
-        da = _joined(*(k.product(*given[gate], v[f"slope_{gate}"]) for gate in self.gates))
+        da = joined(*(k.product(*given[gate], v[f"slope_{gate}"]) for gate in self.gates))
         nothing = Known(np.zeros_like(dh.values), np.zeros_like(dh.values))
         return da, da, (nothing, k.product(dc, v["f"]))
 
 
-def _rows_of(w: StepWeights, gates: int) -> list[Rows]:
+def rows_of(w: StepWeights, gates: int) -> list[Rows]:
+    """Return the parameters of each gate."""
     H = len(w.hh) // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
     return [Rows(Matrix.of(w.ih[of].T), Matrix.of(w.hh[of].T), w.b_ih[of], w.b_hh[of]) for of in blocks]
@@ -306,7 +329,7 @@ def _paired(arrays: Sequence[Floats] | Floats) -> tuple[Known, ...]:
     return tuple(Known(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
 
 
-def _joined(*gates: Known) -> Known:
+def joined(*gates: Known) -> Known:
     """Return the balls of all gates (.., H) as one (.., G*H)."""
     return Known(np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1))
 

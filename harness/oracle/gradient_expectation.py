@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from harness.oracle.balls import Balls
 from harness.oracle.bound import np
 from harness.oracle.expectation import (
     DROPOUT_ROUNDINGS,
@@ -142,7 +143,8 @@ class _Backward:
         steps = walk(self._setting, at, self._inputs[at[0]], self._states[at[0]])
         given.plain(Known(final_gradient(self._case, at)))
         back = reference.go_back(self._case, at, self._arithmetic, steps, given)
-        self._record_weights(at, back.ih, back.hh, steps.before[0], (back.h, steps.inner))
+        operands = reference.operands(Balls(self._arithmetic), steps)
+        self._record_weights(at, back.ih, back.hh, operands, (back.h, steps.inner))
         self._rows[at] = [self._loosened(one) for one in back.start]
         return back.ih, step_weights(self._case, at).ih
 
@@ -151,21 +153,35 @@ class _Backward:
         return Expected(ball.values, loosened(ball.error, ball.values, self._arithmetic))
 
     def _record_weights(
-        self, at: Place, ih: Known, hh: Known, previous: Known, projected: tuple[Known, Known] | None = None
+        self, at: Place, ih: Known, hh: Known, previous: Sequence[Known], projected: tuple[Known, Known] | None = None
     ) -> None:
         """Record the gradients of a direction's parameters, given those by the sums that they are in (T, N, G*H).
 
-        ``projected`` holds the gradient by h, and what W_hr projects to it.
+        ``previous`` is what W_hh multiplies, or what each gate's rows of it do. ``projected`` holds the gradient by h,
+        and what W_hr projects to it.
         """
         config, ones = self._config, Known(np.ones((self._config.T, self._config.N, 1)))
-        pairs = ((ih, self._inputs[at[0]]), (hh, previous), (ih, ones), (hh, ones), projected)
+        of_hr = projected and (projected[0], [projected[1]])
+        pairs = ((ih, [self._inputs[at[0]]]), (hh, previous), (ih, [ones]), (hh, [ones]), of_hr)
         factors = dict(zip((*PARAMETERS, PROJECTION), pairs, strict=True))
         for name in names_at(config, at):
             pair = factors[role_of(name)]
             assert pair is not None
-            of, beside = pair[0].map(lambda a: flattened(a).T), Matrix.of(*pair[1].map(flattened))
-            summed = self._sum(config.T, rounded=1).product(of, beside).expected()
+            of, several = pair[0].map(lambda a: flattened(a).T), [Matrix.of(*one.map(flattened)) for one in pair[1]]
+            summed = self._by_rows(of, several)
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
+
+    def _by_rows(self, of: Known, several: Sequence[Matrix]) -> Expected:
+        """Return rows (G*H, T*N) times a matrix, or each block of H of them times its own."""
+        H = len(of.values) // len(several)
+        blocks = (of.map(partial(_rows, first=k * H, last=(k + 1) * H)) for k in range(len(several)))
+        sums = [
+            self._sum(self._config.T, rounded=1).product(rows, matrix).expected()
+            for rows, matrix in zip(blocks, several, strict=True)
+        ]
+        if len(sums) == 1:
+            return sums[0]
+        return Expected(np.concatenate([one.values for one in sums]), np.concatenate([one.allowance for one in sums]))
 
     def _back_through(self, at: Place, given: Sum) -> Expected:
         """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
@@ -225,7 +241,7 @@ class _Backward:
         """Record the gradients of a direction's parameters and initial state; return what goes to the layer below."""
         w = step_weights(self._case, at)
         da = Known(expected.values, expected.allowance) if self._observed is None else Known(self._seen(at))
-        self._record_weights(at, da, da, previous_known(self._case, at, self._states[at[0]]))
+        self._record_weights(at, da, da, [previous_known(self._case, at, self._states[at[0]])])
         first = da.map(partial(at_steps, steps=first_step(self._config, at[1])))
         self._rows[at] = [self._sum().product(first, Matrix.of(w.hh)).expected()]
         return da, w.ih
@@ -261,3 +277,7 @@ class _Backward:
     def _seen(self, at: Place) -> Floats:
         assert self._observed is not None
         return self._observed[at[0]][..., features(self._config, at[1])]
+
+
+def _rows(array: Floats, first: int, last: int) -> Floats:
+    return array[first:last]

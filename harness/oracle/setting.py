@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.gated import GATED
+from harness.oracle.gated import GATED, Gated
+from harness.oracle.own_cell import OwnCell
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Unroll
 from harness.space.case import Case
+from harness.space.cells import KNOWN
 from harness.space.config import RNNConfig
 
 REFERENCE: Final = Reference()
@@ -16,7 +19,13 @@ REFERENCE: Final = Reference()
 
 def reference_of(config: RNNConfig) -> Unroll:
     """Return the reference of a config's cell."""
-    return REFERENCE if config.cell == "RNN" else GATED[config.cell]
+    return REFERENCE if config.cell == "RNN" else _gated(config.cell)
+
+
+@cache
+def _gated(cell: str) -> Gated:
+    known: Any = KNOWN[cell]
+    return GATED.get(cell) or OwnCell(known)
 
 
 class Setting(NamedTuple):

@@ -190,8 +190,8 @@ def number(value: float, dtype: str) -> str:
 
 def config_line(config: RNNConfig) -> str:
     """Return every field, so that none has to be remembered; those of the call only if they are unusual."""
-    plain: Mapping[str, Any] = PLAINEST.to_dict()
-    fields: Mapping[str, Any] = config.to_dict()
+    plain: Mapping[str, Any] = PLAINEST.fields
+    fields: Mapping[str, Any] = config.fields
     return ", ".join(f"{name}={v}" for name, v in fields.items() if name not in CALLED or v != plain[name])
 
 

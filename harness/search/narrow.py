@@ -7,7 +7,6 @@ are reported once, and left out, too.
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
@@ -305,7 +304,7 @@ def _misdeclared(subject: Subject, case: Case) -> bool:
     run_as, declared = subject.capabilities.run_as, subject.capabilities.conventions
     if run_as is None:
         return False
-    others = (replace(declared, **{name: False}) for name in declared.forms if name != "batch_first")
+    others = (declared.switched(name) for name in declared.forms if name != "batch_first")
     return any(unfit(case, run_as(case, other)) is None for other in others)
 
 

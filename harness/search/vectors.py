@@ -19,7 +19,7 @@ def cases_of(pinned: Mapping[str, Any], seed: int, layer: str = "rnn") -> list[C
     case.
     """
     usual: dict[str, Any] = {"preparation": "new"} | ({} if "dropout" in pinned else {"training": False})
-    conventions = Conventions(gru=layer == "gru", lstm=layer == "lstm")
+    conventions = Conventions(cell=layer.upper())
     function = FunctionSubject(_of_two if layer == "lstm" else _none, "a function", conventions=conventions)
     scope = asked_scope(function, (), {**usual, **pinned}, PORT)
     configs = [*next(small(scope), []), *covering(scope, 2)]

@@ -14,8 +14,8 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Final, NamedTuple
 
+from harness.space.cells import CELLS, KNOWN, cell_of_data, data_of, make_known
 from harness.space.parts import (
-    CELLS,
     FACTORS,
     IMPOSSIBLE,
     PAIRS,
@@ -24,7 +24,6 @@ from harness.space.parts import (
     WAY,
     CallConfig,
     CellConfig,
-    CellForm,
     ConfigError,
     LayerConfig,
     ResultConfig,
@@ -98,11 +97,16 @@ class RNNConfig(
             raise ConfigError(f"unknown config fields {', '.join(unknown)}: expected some of {', '.join(known)}")
         if missing := [name for name in REQUIRED if name not in fields]:
             raise ConfigError(f"missing config fields {', '.join(missing)}: they have no default")
-        lengths = fields.get("lengths")
-        return cls(**{**fields, "lengths": tuple(lengths) if isinstance(lengths, list) else lengths})
+        lengths, cell = fields.get("lengths"), cell_of_data(fields.get("cell", "RNN"))
+        return cls(**{**fields, "lengths": tuple(lengths) if isinstance(lengths, list) else lengths, "cell": cell})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field by name, as plain data."""
+        """Return every field by name, as plain data; a cell that torch does not have is written with its equations."""
+        return self.fields | {"cell": data_of(self.cell)}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field by name."""
         return {name: getattr(self, name) for name in FIELDS}
 
     @property
@@ -127,7 +131,7 @@ class RNNConfig(
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
             T, N = changes.get("T", self.T), changes.get("N", self.N)
             changes["lengths"] = fitted_lengths(self.lengths, T, N, falling=self.enforce_sorted)
-        return type(self)(**{**self.to_dict(), **changes})
+        return type(self)(**{**self.fields, **changes})
 
     @cached_property
     def plain(self) -> RNNConfig:
@@ -167,14 +171,14 @@ class RNNConfig(
         return self.num_layers * self.num_directions * self.T * self.N * self.hidden_size
 
     @property
-    def form(self) -> CellForm:
-        """The form of the layer's cell."""
-        return CELLS[self.cell]
+    def form(self) -> Any:
+        """The layer's cell, a ``Cell``, with its gates and the names of its states."""
+        return KNOWN[self.cell]
 
     @property
     def layer(self) -> str:
-        """The name of torch's layer, such as ``nn.LSTM``."""
-        return f"nn.{self.cell}"
+        """The name of torch's layer, such as ``nn.LSTM``, or that of a cell that torch does not have."""
+        return f"nn.{self.cell}" if self.cell in CELLS else self.cell
 
     @property
     def gated(self) -> bool:
@@ -206,7 +210,7 @@ class RNNConfig(
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
-        return _unpickled, (type(self), *self.to_dict().values())
+        return _unpickled, (type(self), self.form.equations, *self.fields.values())
 
     @property
     def num_directions(self) -> int:
@@ -350,8 +354,10 @@ PLAINEST: Final = RNNConfig(1, 1)  # The config with every field at its default,
 
 
 @lru_cache(64)
-def _unpickled(kind: type[RNNConfig], *values: Any) -> RNNConfig:
-    return kind(**dict(zip(FIELDS, values, strict=True)))
+def _unpickled(kind: type[RNNConfig], equations: str, *values: Any) -> RNNConfig:
+    fields = dict(zip(FIELDS, values, strict=True))
+    make_known(fields["cell"], equations)
+    return kind(**fields)
 
 
 @lru_cache(64)

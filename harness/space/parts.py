@@ -9,36 +9,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from harness.space.cells import CELLS, KNOWN
 from harness.space.constraints import Constraint, among, below, given, off, on, other_than
 from harness.space.errors import UsageError
 from harness.space.factor import ROW, Factor, factor, of_torch, option, way
 
 NONLINEARITIES: Final = ("tanh", "relu")
 
-
-class CellForm(NamedTuple):
-    """The form of a cell: what its arrays' shapes and names follow from."""
-
-    gates: str  # The letters of the blocks of H rows in each parameter, in their order
-    hidden: tuple[str, ...]  # The names of the initial states, one for each state that a step passes on
-    final: tuple[str, ...]  # The names of the final states
-
-
-# The cells by the name of their layer, ``nn.RNN``, ``nn.GRU`` and ``nn.LSTM``.
-CELLS: Final = {
-    "RNN": CellForm("h", ("hx",), ("h_n",)),
-    "GRU": CellForm("rzn", ("hx",), ("h_n",)),
-    "LSTM": CellForm("ifgo", ("hx", "cx"), ("h_n", "c_n")),
-}
-ORDERS: Final = {
-    "iofg": ("ONNX",),
-    "ifog": ("Core ML", "Caffe"),
-    "igfo": ("TensorFlow 1",),
-    "zrn": ("ONNX", "Keras", "oneDNN"),
-}  # the frameworks by the order in which they have the gates' rows, where it is another than torch's
-CELL_OF: Final = {len(form.gates): cell for cell, form in CELLS.items()}  # by the blocks of H rows in each parameter
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 LOSSES: Final = (None, "output", "h_n", "both")
 WRT: Final = ("all", "inputs", "weights")
@@ -317,13 +296,12 @@ class WayConfig:
 class CellConfig:
     """The cell of the layer.
 
-    - ``cell``: the layer's name, ``RNN``, ``GRU`` or ``LSTM``; a subject has one of them;
+    - ``cell``: the layer's name, ``RNN``, ``GRU`` or ``LSTM``, or that of a ``Cell``; a subject has one of them;
     - ``proj_size``: an LSTM's argument of that name: if not 0, h is projected to so many units, fewer than H.
     """
 
     cell: str = factor(
-        tuple(CELLS),
-        usual=("RNN",),
+        usual=tuple(CELLS)[:1],
         excluded=(
             Constraint(
                 {"cell": other_than("RNN"), "nonlinearity": other_than("tanh")},
@@ -344,7 +322,9 @@ class CellConfig:
     proj_size: int = factor(usual=(0,), axis="P", dear=7, sent=False, said=False)
 
     def __post_init__(self) -> None:
-        _require_flags_and_choices(self, CellConfig)
+        if self.cell not in KNOWN:
+            own = "a Cell of your own is known once the file that makes it is loaded"
+            raise ConfigError(f"cell={self.cell!r}: expected {', '.join(KNOWN)}; {own}")
         _require_int("proj_size", self.proj_size, at_least=0)
 
 

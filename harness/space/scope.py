@@ -11,6 +11,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.space.cells import cell_of_data, data_of
 from harness.space.config import PLAINEST, RNNConfig, cost_of, fitted_projection
 from harness.space.constraints import Constraint, Rule, above, among, below, excluded, on, settled
 from harness.space.errors import UsageError, require_type
@@ -226,12 +227,13 @@ class Scope(_Values):
 
     def record(self) -> dict[str, Any]:
         """Return all of the scope as plain data."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"cell": [data_of(one) for one in self.cell]}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Scope:
         """Return the scope that ``record`` wrote. Raise ``UsageError`` or ``ConfigError`` for anything else."""
         pins = {name: value for name, value in record.items() if name != "rules"}
+        pins |= {"cell": [cell_of_data(one) for one in pins["cell"]]} if "cell" in pins else {}
         rules = (Rule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in record["rules"])
         return cls().only(**pins).ruled(rules)
 
@@ -243,7 +245,7 @@ def singular(pins: Mapping[str, Any]) -> dict[str, Any]:
 
 def factors_of(config: RNNConfig) -> dict[str, Any]:
     """Return a config's value of each factor of a scope."""
-    return config.to_dict() | {"lengths": config.packing}
+    return config.fields | {"lengths": config.packing}
 
 
 def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:

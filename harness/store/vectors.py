@@ -19,9 +19,9 @@ from harness.oracle.setting import Setting
 from harness.space import tensors
 from harness.space.atomic import atomic_write
 from harness.space.case import Array, Case, CaseError
+from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import CELLS
 from harness.space.reading import read_npz
 from harness.store.document import read as read_document
 

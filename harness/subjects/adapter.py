@@ -9,9 +9,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import CELLS, FACTORS, OPTIONS
+from harness.space.parts import FACTORS, OPTIONS
 from harness.subjects.calling import place_of
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, Form
@@ -191,10 +192,7 @@ def form_of_weights(
         beside=", ".join(own for own, text in weights.items() if text == KEPT),
         bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
         conventions=Conventions(
-            one_bias=one_bias,
-            transposed=any(turned for terms in said.values() for *_, turned in terms),
-            gru=cell == "GRU",
-            lstm=cell == "LSTM",
+            one_bias=one_bias, transposed=any(turned for terms in said.values() for *_, turned in terms), cell=cell
         ),
     )
 

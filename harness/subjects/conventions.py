@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from inspect import isfunction
 from typing import Any, TypeVar
 
 from harness.space.case import Case
+from harness.space.cells import KNOWN, cell_named, make_known
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import offers_of
@@ -35,8 +36,7 @@ class Conventions:
     """It returns the last output (N, D*H) alone, which in the reverse direction is that of step 0, or h_n alone. Other
     outputs are not compared."""
     zero_state_only: bool = False  # it always starts from zeros, and is asked for nothing else
-    gru: bool = False  # it is compared with nn.GRU
-    lstm: bool = False  # it is compared with nn.LSTM
+    cell: str = "RNN"  # the name of the cell of the layer that it is compared with
 
     @classmethod
     def of(cls, declared: Any, whose: str = "conventions") -> Conventions:
@@ -49,40 +49,56 @@ class Conventions:
         if isinstance(declared, str) or not isinstance(declared, Iterable):
             raise UsageError(f"{whose}={reprlib.repr(declared)}: expected a dict such as {{'transposed': True}}")
         named = declared if isinstance(declared, Mapping) else dict.fromkeys(declared, True)
+        cells = {name: cell for name in named if (cell := cell_named(str(name))) not in ("", "RNN")}
         for name, value in named.items():
-            if name not in NAMES:
-                close = get_close_matches(str(name), NAMES, n=1)
-                meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(NAMES)}"
+            if name not in NAMES and name not in cells:
+                known = [*NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
+                close = get_close_matches(str(name), known, n=1)
+                meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(known)}"
                 raise UsageError(f"{whose}: {str(name)[:80]} is no convention; {meant}")
             if not isinstance(value, bool):
                 raise UsageError(f"{whose}: {name}={reprlib.repr(value)}: expected True or False")
-        made = cls(**named)
-        if (cells := made.gru + made.lstm) > 1 or (cells and made.last_output_only) or (made.gru and made.one_bias):
-            names = [one for one in ("gru", "lstm", "last_output_only", "one_bias") if getattr(made, one)]
+        declared_cells = {cell: name for name, cell in cells.items() if named[name]}
+        made = cls(
+            **{name: value for name, value in named.items() if name in NAMES}, cell=next(iter(declared_cells), "RNN")
+        )
+        apart = [*declared_cells.values()]
+        apart += ["last_output_only"] * (bool(apart) and made.last_output_only)
+        apart += ["one_bias"] * (bool(apart) and made.one_bias and made.form.reset != "")
+        if len(apart) > 1:
             raise UsageError(
-                f"{whose}: {' with '.join(names)}: expected one of them, because together they mean nothing"
+                f"{whose}: {' with '.join(apart)}: expected one of them, because together they mean nothing"
             )
         return made
 
-    @classmethod
-    def for_cell(cls, cell: str) -> Conventions:
-        """Return those of a layer that is compared with the layer of a cell, and has no others."""
-        return cls(gru=cell == "GRU", lstm=cell == "LSTM")
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the cell with its equations, which no other process has to know."""
+        return _unpickled, (self.form.equations, *(getattr(self, field.name) for field in fields(self)))
+
+    @property
+    def form(self) -> Any:
+        """The cell of the layer that it is compared with."""
+        return KNOWN[self.cell]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of those that are declared."""
-        return tuple(name for name in NAMES if getattr(self, name))
+        return (*self.forms, *([self.cell.lower()] if self.cell != "RNN" else []))
 
     @property
     def forms(self) -> tuple[str, ...]:
         """The names of those that are declared, but for the cell."""
-        return tuple(name for name in self.names if name not in ("gru", "lstm"))
+        return tuple(name for name in NAMES if getattr(self, name))
 
-    @property
-    def cell(self) -> str:
-        """The cell of the layer that it is compared with."""
-        return "LSTM" if self.lstm else "GRU" if self.gru else "RNN"
+    def switched(self, *names: str) -> Conventions:
+        """Return these with some of them the other way round, declared or not."""
+        changes: dict[str, Any] = {name: not getattr(self, name) for name in names}
+        return replace(self, **changes)
+
+    def beside(self, declared: Conventions) -> Conventions:
+        """Return these with what is declared, which names the cell, if it does."""
+        both = dict.fromkeys((*declared.forms, *self.forms), True)
+        return Conventions(**both, cell=self.cell if declared.cell == "RNN" else declared.cell)
 
     @property
     def offers(self) -> dict[str, tuple[Any, ...]]:
@@ -136,7 +152,13 @@ class Conventions:
             raise NotImplementedError("more than the last output: it declares last_output_only")
 
 
-NAMES = tuple(field.name for field in fields(Conventions))
+def _unpickled(equations: str, *values: Any) -> Conventions:
+    made = Conventions(*values)
+    make_known(made.cell, equations)
+    return made
+
+
+NAMES = tuple(field.name for field in fields(Conventions) if field.name != "cell")
 
 # The conventions that need a mapping; for the others, it is enough to ask for less.
 MAPPED = ("one_bias", "transposed", "last_output_only")
@@ -162,7 +184,8 @@ def declared_by(given: Any, name: str) -> Conventions:
     Raises ``UsageError`` for a declaration that makes no sense.
     """
     if isfunction(given) and not hasattr(given, "conventions"):
-        cells = {"gru", "lstm"} & {*re.split(r"[^a-z]+", given.__name__.lower())}
+        words = re.split(r"[^a-z]+", given.__name__.lower())
+        cells = {word for word in words if cell_named(word) not in ("", "RNN")}
         return Conventions.of(cells if len(cells) == 1 else {})
     return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
 
@@ -170,11 +193,10 @@ def declared_by(given: Any, name: str) -> Conventions:
 def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:
     """Return a subject's name without the conventions that follow it, and these: ``mine.py:rnn+transposed``.
 
-    Raises ``UsageError`` for a name that is none.
+    Whether they are any is not known before what is named is loaded, which may define a cell.
     """
     place, colon, name = spec.rpartition(":")
     name, *names = name.split("+")
-    Conventions.of(names, spec)
     return f"{place}{colon}{name}", tuple(names)
 
 

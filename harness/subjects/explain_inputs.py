@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from harness.space.case import Array
+from harness.space.cells import CELL_OF, CELLS
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
-from harness.space.parts import CELL_OF, CELLS
 from harness.subjects.calling import Malformed, a_or_an, as_array
 from harness.subjects.weight_schemes import flat, translated
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from harness.space.cells import KNOWN
 from harness.space.config import role_of
-from harness.space.parts import CELLS, PLAIN, CellForm
+from harness.space.parts import PLAIN
 from harness.subjects.conventions import Conventions
 
 T = TypeVar("T")
@@ -116,9 +117,9 @@ class Form:
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
-    def cell(self) -> CellForm:
+    def cell(self) -> Any:
         """The form of the cell that it is compared with."""
-        return CELLS[self.conventions.cell]
+        return KNOWN[self.conventions.cell]
 
     @property
     def words(self) -> str:

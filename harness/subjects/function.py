@@ -65,7 +65,7 @@ class FunctionSubject:
         by_names = _called_by_name(function, positional)
         if (
             paired := inspect.isfunction(function)
-            and self._conventions.lstm
+            and len(self._conventions.form.hidden) > 1
             and {"h0", "c0"} & {*self._takes} == {"h0"}
         ):
             self._takes, by_names = (*self._takes, "c0"), _with_a_pair(by_names)
@@ -75,6 +75,7 @@ class FunctionSubject:
         offers: dict[str, Any] = {name: FACTORS[name].function for name in having("function")}
         for taken in self._takes:
             offers |= OPENS.get(taken, {})
+        offers |= offers_of(self._conventions.cell)
         if not {"h0", "c0", "config"} & {*self._takes}:  # it cannot refuse an initial state
             offers["hx"] = (False,)
         offers |= getattr(function, "offers", {})
@@ -94,10 +95,11 @@ class FunctionSubject:
     def _require_states(self, name: str) -> None:
         """Raise ``SubjectError`` for arguments that its layer does not have, or has only in part."""
         cell, takes = self._conventions.cell, {*self._takes}
-        if cell == "LSTM" and "h0" in takes and "c0" not in takes:
-            raise SubjectError(f"{name}: takes h0 alone: an LSTM starts from two states; take c0, too, or neither")
-        if cell == "GRU" and "c0" in takes:
-            raise SubjectError(f"{name}: takes c0, which a GRU does not have: leave it out, or declare lstm")
+        two, an = len(self._conventions.form.hidden) > 1, f"a{'n' * (cell in ('LSTM', 'RNN'))} {cell}"
+        if two and "h0" in takes and "c0" not in takes:
+            raise SubjectError(f"{name}: takes h0 alone: {an} starts from two states; take c0, too, or neither")
+        if not two and cell != "RNN" and "c0" in takes:
+            raise SubjectError(f"{name}: takes c0, which {an} does not have: leave it out, or declare lstm")
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, because NumPy arrays are on the CPU."""

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.space.parts import CELL_OF
+from harness.space.cells import CELL_OF
 from harness.subjects.numpy_module import to_numpy, to_torch
 from harness.subjects.signature import STATES, STATES_OF_C
 

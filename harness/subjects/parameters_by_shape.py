@@ -10,8 +10,8 @@ from difflib import SequenceMatcher
 from itertools import combinations, permutations
 from typing import Final, NamedTuple
 
+from harness.space.cells import CELL_OF, CELLS, KNOWN
 from harness.space.config import RNNConfig, role_of
-from harness.space.parts import CELL_OF, CELLS
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import BOTH, LAYERS, Block, Form
 from harness.subjects.protocol import SubjectError
@@ -86,7 +86,7 @@ def roles_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Roles:
     Raise ``SubjectError`` if they are not one layer's.
     """
     matrices = _Matrices.of(shapes, sizes)
-    found = [one for one in CELLS if cell in {"", one} and matrices.are(len(CELLS[one].gates))]
+    found = [one for one in ([cell] if cell else CELLS) if matrices.are(len(KNOWN[one].gates))]
     if not found:
         raise unread(shapes, sizes, name, matrices.reason)
     return _Reading(found[0], matrices).roles(shapes, sizes, name)
@@ -216,7 +216,7 @@ class _Reading:
     """The reading of the matrices of one layer as those of a cell."""
 
     def __init__(self, cell: str, matrices: _Matrices) -> None:
-        self._cell, self._all, self._matrices = cell, CELLS[cell].gates, matrices
+        self._cell, self._all, self._matrices = cell, KNOWN[cell].gates, matrices
         self._taken = False
 
     def roles(self, shapes: Shapes, sizes: Sizes, name: str) -> Roles:
@@ -236,12 +236,7 @@ class _Reading:
         known = {*found.both, *found.ih, *found.hh, *found.biases}
         return Roles(
             {role: self._blocks(gates) for role, gates in names.items()},
-            Conventions(
-                one_bias=len(of_biases) == 1,
-                transposed=found.transposed,
-                gru=self._cell == "GRU",
-                lstm=self._cell == "LSTM",
-            ),
+            Conventions(one_bias=len(of_biases) == 1, transposed=found.transposed, cell=self._cell),
             bool(found.both),
             tuple(own for own in shapes if own not in known),
             () if of_biases else tuple(found.biases),
@@ -267,7 +262,7 @@ class _Reading:
                 raise _UntoldError(f"no name tells which gates {', '.join(singles)} are, beside {', '.join(wide)}")
             self._taken |= len(singles) > 1
             # What stands alone beside one matrix of all others is the candidate, as the others are alike.
-            order = [_CANDIDATES[self._cell]] if wide else left
+            order = [_CANDIDATES.get(self._cell, self._all[-1])] if wide else left
             chosen = dict(zip(singles, order, strict=False))
         rest = "".join(gate for gate in left if gate not in chosen.values())
         return {**known, **chosen, **dict.fromkeys(wide, rest)}
@@ -291,7 +286,9 @@ class _Reading:
         Where a gate has one bias, it is the sum of torch's two. In a GRU's n they are no summands of one sum.
         """
         alone = {*"".join(first.values())} ^ {*"".join(second.values())}
-        if {*"".join((*first.values(), *second.values()))} != {*self._all} or (self._cell == "GRU" and "n" in alone):
+        if {*"".join((*first.values(), *second.values()))} != {*self._all} or any(
+            gate in alone for gate in KNOWN[self._cell].reset
+        ):
             return {}
         if not first or not second:
             return {"bias_ih": first or second}
@@ -331,14 +328,15 @@ class _Reading:
 
 def _by_words(names: Sequence[str], gates: Sequence[str], cell: str) -> Gates | None:
     """Return the gate of each name, by the words in it that not all names have; ``None`` if these do not tell."""
-    if cell not in WORDS or not names:
+    words_of = WORDS.get(cell, {gate: (gate,) for gate in gates})
+    if cell == "RNN" or not names:
         return None
     words = [{word.lower() for word in _WORD.findall(name)} for name in names]
     common = set.intersection(*words) if len(names) > 1 else set()
     words = [of - common | {own} for of, own in zip(words, _own_parts(names), strict=True)]
 
     def hits(order: Sequence[str]) -> int:
-        found = [len(of & {*WORDS[cell][gate]}) for of, gate in zip(words, order, strict=True)]
+        found = [len(of & {*words_of[gate]}) for of, gate in zip(words, order, strict=True)]
         return sum(found) if found.count(0) <= (len(found) > 2) else 0  # one name alone needs no word
 
     orders = sorted(permutations(gates, len(names)), key=hits, reverse=True)

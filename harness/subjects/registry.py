@@ -8,7 +8,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -17,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeGuard
 
+from harness.space.cells import CELLS
 from harness.space.errors import UsageError
-from harness.space.parts import CELLS
 from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, Built, require_filled
 from harness.subjects.calling import a_or_an, place_of
@@ -121,7 +120,7 @@ def given_by(spec: str) -> Any:
 
 
 def of_layer(spec: str, layer: str) -> str:
-    """Return a subject's name with the layer that it is compared with, ``gru`` or ``lstm``.
+    """Return a subject's name with the layer that it is compared with, such as ``gru`` or ``lstm``.
 
     Raises ``SubjectError`` for what is an nn.RNN by its name, or may only be one.
     """
@@ -145,8 +144,9 @@ def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
         return as_subject(given, spec)
     if _is_subject(given) or not callable(given):
         raise SubjectError(f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions")
+    named = Conventions.of(names, spec)
     by_its_name = not hasattr(given, "conventions")
-    declared = () if by_its_name and {"gru", "lstm"} & {*names} else declared_by(given, spec).names
+    declared = () if by_its_name and named.cell != "RNN" else declared_by(given, spec).names
     return _made(given, spec, Conventions.of((*declared, *names)))
 
 
@@ -258,7 +258,7 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
         own = partial(OwnFormSubject, factory, name, conventions=conventions)
         return own(completed(own, form))
     if form is not None and declared.cell == "RNN":
-        conventions = replace(declared, **dict.fromkeys(form.conventions.names, True))
+        conventions = form.conventions.beside(declared)
     return TorchSubject(factory, name, conventions=conventions)
 
 

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.space.parts import CELLS, OPTIONS, PLAIN
+from harness.space.cells import KNOWN
+from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.adapter import Adapter, Built, form_of_weights
 from harness.subjects.conventions import Conventions
 from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Form, is_by_layer, is_layered, parts_of, stacked
@@ -447,7 +448,7 @@ class _Reader:
 
     @property
     def _finals(self) -> tuple[str, ...]:
-        return CELLS[self.cell].final
+        return KNOWN[self.cell].final
 
     def _taken(self) -> tuple[bool, ...]:
         """Return ``False`` if a call takes x alone, ``True`` if it takes states."""

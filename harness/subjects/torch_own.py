@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from harness.space.case import Case
+from harness.space.cells import CELLS
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.parts import OPTIONS, PLAIN, having
@@ -39,7 +40,7 @@ class OwnFormSubject(TorchSubject):
         """Take a class, its form, and the conventions that it has besides those of its form."""
         self._form = form
         declared = declared_by(factory, name) if conventions is None else conventions
-        super().__init__(factory, name, conventions=replace(declared, **dict.fromkeys(form.conventions.names, True)))
+        super().__init__(factory, name, conventions=form.conventions.beside(declared))
         usual = self.capabilities.offers
         offers = {"preparation": tuple(one for one in usual["preparation"] if one not in SINGLY)}
         more = {**ASIDE, **form.offers, **getattr(factory, "offers", {})}
@@ -201,8 +202,8 @@ def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
     ``make`` returns the subject of a form.
     """
     form = replace(form, offers={**form.offers, "dtype": tuple(_dtypes(make(form), form))})
-    both = form.conventions.gru and {"bias_ih", "bias_hh"} <= {*form.names}
-    return _in_its_order(make, form) if form.taken or both else form
+    both = form.cell.reset and {"bias_ih", "bias_hh"} <= {*form.names}
+    return _in_its_order(make, form) if (form.taken or both) and form.conventions.cell in CELLS else form
 
 
 def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
@@ -268,7 +269,7 @@ def _orders(form: Form) -> Iterator[Form]:
             for role, blocks in form.names.items()
         }
         yield (one := replace(form, names=names, order="".join(order) if form.taken else ""))
-        if form.conventions.gru and "bias_hh" in names:
+        if form.cell.reset and "bias_hh" in names:
             yield replace(one, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from harness.space.parts import CELLS
+from harness.space.cells import CELLS
 from harness.subjects.capabilities import Recipe
 from harness.subjects.subject_names import of_cell
 

@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from harness.space.case import Array
+from harness.space.cells import CELL_OF, CELLS, ORDERS
 from harness.space.config import weight_names
 from harness.space.errors import UsageError
-from harness.space.parts import CELL_OF, CELLS, ORDERS
 
 
 class Scheme(NamedTuple):

@@ -83,7 +83,7 @@ class Greeting:
         conventions = Conventions.of(said.get("conventions", []))
         values = {name: tuple(of) if isinstance(of, list) else of for name, of in offers.items()}
         Scope().only(**values)  # raises UsageError for a factor that does not exist
-        if conventions.lstm and set(takes) <= OPENS.keys():  # its states are h0 and c0
+        if len(conventions.form.hidden) > 1 and set(takes) <= OPENS.keys():  # its states are h0 and c0
             takes = [*takes, *["c0"] * ("c0" not in takes)]
         if set(takes) <= OPENS.keys():  # only the worker names the others, of a function that does not take them all
             takes = [*ALWAYS, *takes]
@@ -98,7 +98,7 @@ def request(given: Mapping[str, Any]) -> bytes:
     for layer, mask in enumerate(given.get("masks") or ()):
         arrays[f"mask_l{layer}"] = mask.astype(config.dtype)
     raw = [_little(array).tobytes() for array in arrays.values()]
-    fields = {name: value for name, value in config.to_dict().items() if name not in UNSENT}
+    fields = {name: value for name, value in config.fields.items() if name not in UNSENT}
     shapes = {name: array.shape for name, array in arrays.items()}
     header = {"cell": config.cell.lower(), **fields, "arrays": shapes, "bytes": sum(map(len, raw))}
     return b"".join([json.dumps(header).encode(), b"\n", *raw])

@@ -12,8 +12,8 @@ from harness import Outcome, as_subject
 from harness.checks.malformed import RULES, Lapse, Refusals, Rule, check_refusals, rules_of
 from harness.oracle.arithmetic import STRICT
 from harness.search.replay import Fate
+from harness.space.cells import CELLS
 from harness.space.outcome import Failure
-from harness.space.parts import CELLS
 from harness.store.keep import Keeping
 from harness.store.scripts import run_alone
 from harness.subjects.torch_module import TorchSubject

@@ -14,8 +14,8 @@ from harness.diagnosis.script.make import script
 from harness.oracle.arithmetic import STRICT
 from harness.report.text import subjects_list
 from harness.search.search import hunt
+from harness.space.cells import CELLS
 from harness.space.outcome import Failure
-from harness.space.parts import CELLS
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.registry import find_subject
 from harness.subjects.runtimes import library, onnx_exporters, onnx_runtimes

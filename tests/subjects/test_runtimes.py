@@ -14,8 +14,8 @@ from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.script.make import script
 from harness.oracle.arithmetic import STRICT
 from harness.search.search import hunt
+from harness.space.cells import CELLS
 from harness.space.outcome import Failure
-from harness.space.parts import CELLS
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
@@ -141,7 +141,7 @@ def test_an_order_of_rows_that_is_taken_wrongly_is_named(
     assert text.count(right) == 1
     made: dict[str, Any] = {}
     exec(text.replace(right, wrong), made)  # noqa: S102 - a file of this package, with a mistake
-    subject = FunctionSubject(made[own.recipe.expression], "mine", own.recipe, Conventions.for_cell(cell))
+    subject = FunctionSubject(made[own.recipe.expression], "mine", own.recipe, Conventions(cell=cell))
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, dtype="float32", loss=None, lengths=None, **SMALL)
 
     found = hunt(subject, scope, cases=100)

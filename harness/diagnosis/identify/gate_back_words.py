@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.activations import TANH, in_product
 from harness.diagnosis.identify.gate_back import ROLES
 from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
-from harness.diagnosis.identify.gates import CUT, STEPS, Edge, GatedModel, Part
+from harness.diagnosis.identify.gates import CUT, Edge, GatedModel, Part, step_of
 from harness.diagnosis.identify.wiring_words import listed
 
 BEFORE: Final = {
@@ -123,7 +123,7 @@ def _other_words(
         what = f" of {every[0]}" if len(every) < len(model.starts) else ""
         return f"passes no gradient{what} from a step to the one before it", f"d{of[0]} = 0", ""
     if kind == "start":
-        names = [STEPS[model.cell].starts[letters_of(model).index(one)] for one in every]
+        names = [step_of(model.cell).starts[letters_of(model).index(one)] for one in every]
         said = f"returns zeros as the gradient{'s' * (len(names) > 1)} of {listed(names)}"
         return said, f"d{names[0]} = 0", f"d{names[0]} = d{every[0]}"
     if kind == "steps":

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of
-from harness.diagnosis.identify.gates import OWN, SIGMOID, STEPS, X_STEPS, Gate, GatedModel, Part, Polynomial
+from harness.diagnosis.identify.gates import OWN, SIGMOID, X_STEPS, Gate, GatedModel, Part, complements, step_of
 from harness.diagnosis.identify.terms import INDICES
+from harness.space.cells import ORDERS, Polynomial
 from harness.space.config import RNNConfig
-from harness.space.parts import ORDERS
 
 Change = Callable[[GatedModel], GatedModel]
 
@@ -28,7 +28,7 @@ GROUPS: Final = (OWN, OWN[::2], OWN[1::2], OWN[:2], OWN[2:], *((name,) for name 
 
 def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool, Change]]:
     """Yield whether a choice is of the way back, whether it is one of the plainest, and what it changes."""
-    right = STEPS[config.cell]
+    right = step_of(config.cell)
     for plain, change in (*_rows(right), *_functions(right), *_sums(right), *_states(right), *_moved(right)):
         yield False, plain, change
     for other in (*["below"] * (config.num_layers > 1), *["beside"] * config.bidirectional):
@@ -158,11 +158,9 @@ def _states(right: GatedModel) -> Iterator[tuple[bool, Change]]:
                     if other not in factors:
                         made = tuple(sorted((*less, other)))
                         yield factor == "t" and other == "c'", _made_of(name, (*rest, (made, coef)))
-    if right.memory:
-        yield True, _made_of("memory", ((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)))
-        yield False, _made_of("memory", ((("c", "f"), 1.0), (("g",), 1.0), (("f", "g"), -1.0)))
-    else:
-        yield True, _made_of("mix", ((("h",), 1.0), (("h", "z"), -1.0), (("n", "z"), 1.0)))
+    sigmoids = [letter for letter, gate in right.gates if gate.activation == SIGMOID]
+    for name in ("memory", "mix"):
+        yield from ((True, _made_of(name, made)) for _, _, made in complements(getattr(right, name), sigmoids))
 
 
 def _made_of(name: str, terms: Polynomial) -> Change:

@@ -11,7 +11,7 @@ from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
-from harness.diagnosis.identify.gates import STEPS, GatedModel
+from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
@@ -58,7 +58,7 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
 
 def _forward(asker: Asker, cell: str) -> Network:
     """Return the network that gives what is returned on the way forward, or the nearest that was found."""
-    generic, right = list(fresh_answers(asker, (None,))), Network(STEPS[cell], derived=True)
+    generic, right = list(fresh_answers(asker, (None,))), Network(step_of(cell), derived=True)
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
     if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
         return right if not wrong else _forward(one_way(asker), cell)
@@ -67,11 +67,11 @@ def _forward(asker: Asker, cell: str) -> Network:
         model: Any = other.first
         return replace(other, first=replace(model, returned=(model.returned[0], *model.returned[:0:-1])))
     if not wrong:
-        return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), STEPS[cell]), derived=True)
+        return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), step_of(cell)), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
         # The step is right, and one array that is returned of it is not: it is another state, or a transform.
         if (found := with_transform(asker, right, name, generic)) is not None:
-            model = _returning(asker, STEPS[cell], generic, STEPS[cell])
+            model = _returning(asker, step_of(cell), generic, step_of(cell))
             return found if model is None else Network(model, derived=True)
     coarse = nearly(right, generic)  # what only rounds more is looked at once
     model = _layer(asker, cell, ways=1 if coarse else 3)
@@ -135,7 +135,7 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
     In the reverse direction it is found as that of a single one is; elsewhere, it is one choice away.
     """
     config = inquiry.forward[0].case.config
-    right = STEPS[config.cell]
+    right = step_of(config.cell)
     layers = inquiry.view.name == "layers"
     made = [choice.made(network) for choice in choices(config, {}) if not choice.back]
 
@@ -193,7 +193,7 @@ def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
         asked = (asker.ask(CaseSizes(T, 2, 3, 4), seed, hx=hx, loss=None) for seed in range(2))
         return [a for a in asked if a is not None]
 
-    right, states = STEPS[model.cell], len(model.starts)
+    right, states = step_of(model.cell), len(model.starts)
     starts = [model.starts, *product((*right.starts, "zero"), repeat=states)]
     carried = [model.carried, *product(STATES, repeat=states)]
     first, given = answers(1, False), answers(1, True)

@@ -17,22 +17,12 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
 from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
-from harness.diagnosis.identify.gates import (
-    OWN,
-    PARAMETERS,
-    SIGMOID,
-    STEPS,
-    Gate,
-    GatedModel,
-    Part,
-    Polynomial,
-    Step,
-    blocks_of,
-)
+from harness.diagnosis.identify.gates import OWN, PARAMETERS, SIGMOID, Gate, GatedModel, Part, Step, blocks_of, step_of
 from harness.diagnosis.identify.model import in_order
 from harness.oracle.bound import np
 from harness.oracle.known import Floats
 from harness.space.case import Case
+from harness.space.cells import Polynomial
 from harness.space.config import RNNConfig
 
 FAR: Final = 200.0  # a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
@@ -123,7 +113,7 @@ class GateInquiry:
 
     def __init__(self, asker: Asker, cell: str, settings: Sequence[Setting]) -> None:
         """Ask of the steps of some settings, those of the first one before others."""
-        self.asker, self.right, self.noise = asker, STEPS[cell], asker.noise
+        self.asker, self.right, self.noise = asker, step_of(cell), asker.noise
         self.G = len(self.right.gates)
         self.settings = [s for s in settings if self._config(s.T, 1, s.hx) is not None]
         self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1

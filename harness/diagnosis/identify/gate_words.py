@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number
-from harness.diagnosis.identify.gates import OWN, PARAMETERS, STEPS, Gate, GatedModel, Part, Polynomial
+from harness.diagnosis.identify.gates import OWN, PARAMETERS, Gate, GatedModel, Part, complements, step_of
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.when import NEVER
 from harness.diagnosis.identify.wiring_words import listed
-from harness.space.parts import ORDERS
+from harness.space.cells import ORDERS, Polynomial
 
 PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
 PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
@@ -73,7 +73,7 @@ def _lines(model: GatedModel, beside: GatedModel) -> dict[str, str]:
         found["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
     found |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
     if model.memory:
-        c = polynomial_text(model, model.memory, STEPS[model.cell].memory)
+        c = polynomial_text(model, model.memory, step_of(model.cell).memory)
         c = _within(model, "c", c)
         found["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
     found |= {name: f"    {_gate_line(model, name)}" for name in late}
@@ -100,7 +100,7 @@ def _lines(model: GatedModel, beside: GatedModel) -> dict[str, str]:
 
 
 def _mix_text(model: GatedModel) -> str:
-    text = polynomial_text(model, model.mix, STEPS[model.cell].mix)
+    text = polynomial_text(model, model.mix, step_of(model.cell).mix)
     return text if model.outer == IDENTITY else function_text(model.outer, text)
 
 
@@ -111,7 +111,7 @@ def _within(model: GatedModel, state: str, text: str) -> str:
 
 def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
     """Return lines for the rows of each gate, of the parameters that have them unit by unit."""
-    letters, found = [name for name, _ in STEPS[model.cell].gates], {}
+    letters, found = [name for name, _ in step_of(model.cell).gates], {}
     for role, of in zip(PARAMETERS, ("W_i", "W_h", "b_i", "b_h"), strict=True):
         if role in model.arranged:
             found[role] = f"{', '.join(of + letter for letter in letters)} = {rows.format(role=role, G=len(letters))}"
@@ -120,7 +120,7 @@ def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
 
 def right_lines(model: GatedModel) -> dict[str, str]:
     """Return torch's lines by what they compute, with those that a model's stand beside."""
-    found = _rows_lines(model, "np.split({role}, {G})") | lines(STEPS[model.cell])
+    found = _rows_lines(model, "np.split({role}, {G})") | lines(step_of(model.cell))
     of_input = {"t"} != {one.input for one in (model, model.there) if one is not None}
     return found | ({"input": "    x = inputs[t]"} if of_input else {})
 
@@ -160,7 +160,7 @@ def _value(model: GatedModel, name: str, new: dict[str, str]) -> str:
 
 
 def _letter(model: GatedModel, block: int) -> str:
-    return STEPS[model.cell].gates[block][0]
+    return step_of(model.cell).gates[block][0]
 
 
 def part_text(model: GatedModel, part: Part) -> str:
@@ -268,7 +268,7 @@ def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m)
 
 
 def _differences(model: GatedModel) -> Iterator[Difference]:
-    right = STEPS[model.cell]
+    right = step_of(model.cell)
     if model.arranged:
         yield Difference(
             model.arranged[0],
@@ -470,7 +470,7 @@ def _resummed(model: GatedModel, letters: Sequence[str], right: GatedModel) -> G
 
 def _sum_sentence(model: GatedModel, letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
     """Return what is wrong in a gate's sum."""
-    own = list(STEPS[model.cell].gates).index((letter, dict(STEPS[model.cell].gates)[letter]))
+    own = list(step_of(model.cell).gates).index((letter, dict(step_of(model.cell).gates)[letter]))
     if all(p.coef == 1 and p.block == own for p in more) and (said := _reset_sentence(letter, more, less)):
         return said
 
@@ -511,16 +511,31 @@ def _memory_sentence(model: GatedModel, right: GatedModel) -> str:
     own = polynomial_text(model, model.memory, right.memory)
     if not any({"c", "tanh(c)"} & {*names} for names, _ in model.memory):
         return f"does not carry c: it makes c of {own}"
-    if {*model.memory} == {(("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)}:
-        return "takes 1 - i in the place of f"
+    if said := _complement_words(model.memory, right.memory, right):
+        return said
     return f"makes c of {own}, not of {polynomial_text(right, right.memory, right.memory)}"
+
+
+def _complement_words(own: Polynomial, terms: Polynomial, right: GatedModel) -> str:
+    """Return what is said of a sum that has 1 - a gate in the place of one; nothing of another sum."""
+    for gate, other, made in complements(terms, dict(right.gates)):
+        if {*made} == {*own}:
+            both = any(
+                tuple(one for one in names if one != gate) in dict(terms) for names in dict(terms) if gate in names
+            )
+            return (
+                f"exchanges {gate} and 1 - {gate}"
+                if gate == other and both
+                else f"takes 1 - {other} in the place of {gate}"
+            )
+    return ""
 
 
 def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
     own, wanted = map(_mix_text, (model, right))
     after = "c[t]" if "c_before" in own else "c"
-    if {*model.mix} == {(("h",), 1.0), (("h", "z"), -1.0), (("n", "z"), 1.0)} and model.outer == right.outer:
-        return "exchanges z and 1 - z"
+    if model.outer == right.outer and (said := _complement_words(model.mix, right.mix, right)):
+        return said
     said = f"makes h of {own}, not of {wanted}"
     return said.replace("c_before", "c[t-1]").replace("c_after", after)
 

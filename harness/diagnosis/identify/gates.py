@@ -4,9 +4,10 @@ A gate is a function of a sum, whose terms are those of nn.RNN's step with one b
 is a sum of products of gates and states. So GRU and LSTM are rows of a table, and a mistake is another number in one.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
+from itertools import product
 from operator import add, mul
 from typing import Any, Final, NamedTuple
 
@@ -18,8 +19,8 @@ from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
 from harness.diagnosis.identify.when import NEVER, When
 from harness.oracle.bound import np
-from harness.space.config import RNNConfig
-from harness.space.parts import CELLS
+from harness.space.cells import KNOWN, Polynomial
+from harness.space.config import PLAINEST, RNNConfig
 
 SIGMOID: Final = Activation("sigmoid")
 
@@ -40,9 +41,6 @@ class Gate(NamedTuple):
     activation: Activation
     parts: tuple[Part, ...]
     inside: float = 1.0
-
-
-Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
 
 
 Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and of what
@@ -105,49 +103,58 @@ class GatedModel(LayerModel):
         return self if self.there is None or not self.when.at(t, T) else replace(self.there, back=self.back)
 
 
-def own_parts(block: int, reset: str = "") -> tuple[Part, ...]:
-    """Return the terms of a gate's sum as torch has it; ``reset`` multiplies what is read of the state."""
-    x, b_ih, h, b_hh = OWN
-    return Part(x, block), Part(b_ih, block), Part(h, block, factor=reset), Part(b_hh, block, factor=reset)
-
-
 PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 OWN: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
 
-# The steps of torch's cells with gates.
-STEPS: Final[Mapping[str, GatedModel]] = {
-    "GRU": GatedModel(
-        cell="GRU",
-        gates=(
-            ("r", Gate(SIGMOID, own_parts(0))),
-            ("z", Gate(SIGMOID, own_parts(1))),
-            ("n", Gate(TANH, own_parts(2, reset="r"))),
-        ),
-        mix=((("n",), 1.0), (("n", "z"), -1.0), (("h", "z"), 1.0)),
-    ),
-    "LSTM": GatedModel(
-        cell="LSTM",
-        gates=tuple((name, Gate(TANH if name == "g" else SIGMOID, own_parts(k))) for k, name in enumerate("ifgo")),
-        memory=((("c", "f"), 1.0), (("g", "i"), 1.0)),
-        mix=((("o", "t"), 1.0),),
-        starts=("hx", "cx"),
-        carried=("h'", "c'"),
-        returned=("h'", "h'", "c'"),
-    ),
-}
+
+@cache
+def step_of(cell: str) -> GatedModel:
+    """Return the step of a cell with gates."""
+    own: Any = KNOWN[cell]
+    functions = {"sigmoid": SIGMOID, "tanh": TANH}
+    x, b_ih, h, b_hh = OWN
+
+    def parts(block: int, operand: str, factor: str) -> tuple[Part, ...]:
+        return Part(x, block), Part(b_ih, block), Part(h, block, operand, factor), Part(b_hh, block, factor=factor)
+
+    gates = [(letter, Gate(functions[function], parts(k, *of))) for k, (letter, function, *of) in enumerate(own.lines)]
+    states = ("h'", "c'")[: len(own.final)]
+    return GatedModel(
+        cell=cell,
+        gates=tuple(gates),
+        memory=own.c,
+        mix=own.h,
+        starts=own.hidden,
+        carried=states,
+        returned=("h'", *states),
+    )
 
 
-_RIGHT: Final = {cell: Network(step, derived=True) for cell, step in STEPS.items()}
+def complements(terms: Polynomial, gates: Iterable[str]) -> Iterator[tuple[str, str, Polynomial]]:
+    """Yield a gate in a sum of products, another one or itself, and the sum with 1 - the other in its place."""
+    gates = tuple(gates)
+    for gate, other in product((one for one in gates if any(one in names for names, _ in terms)), gates):
+        made: dict[tuple[str, ...], float] = {}
+        for names, coef in terms:
+            left = tuple(one for one in names if one != gate)
+            for some, c in (
+                ((left, coef), (tuple(sorted((*left, other))), -coef)) if gate in names else ((names, coef),)
+            ):
+                made[some] = made.get(some, 0.0) + c
+        found = tuple((names, coef) for names, coef in made.items() if coef)
+        if found and not any(len({*names}) < len(names) for names, _ in found):
+            yield gate, other, found
 
 
 def right_of(config: RNNConfig) -> Network:
     """Return the network that torch's layer is."""
-    return _RIGHT[config.cell] if config.gated else RIGHT
+    return Network(step_of(config.cell), derived=True) if config.gated else RIGHT
 
 
 def layer_of(network: Network) -> str:
     """Return the name of torch's layer that a network is held against."""
-    return f"nn.{network.first.cell}" if isinstance(network.first, GatedModel) else "nn.RNN"
+    cell = network.first.cell if isinstance(network.first, GatedModel) else "RNN"
+    return PLAINEST.replace(cell=cell).layer
 
 
 class Step:
@@ -287,7 +294,7 @@ def limited(v: Numbers, limit: float) -> Numbers:
 
 def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
     """Return the rows of each gate, of each parameter."""
-    G = len(CELLS[model.cell].gates)
+    G = len(KNOWN[model.cell].gates)
     H = parameters[0].shape[0] // G
     by_unit = [role in model.arranged for role in PARAMETERS]
     return [

@@ -70,7 +70,7 @@ def _names(config: RNNConfig, returned: Sequence[str]) -> list[str]:
 def _other_arguments(case: Case, subject: Subject, code: Code) -> dict[str, str]:
     """Return the statements that make what a function may take beside arrays of the case."""
     config = case.config
-    facts = config.to_dict() | {name: getattr(config, name) for name in ("num_directions", "drops", "packing")}
+    facts = config.fields | {name: getattr(config, name) for name in ("num_directions", "drops", "packing")}
     masks = [code(f"mask {i}", mask) for i, mask in enumerate(_given_masks(case, subject))]
     return {
         "lengths": "lengths = None" if config.lengths is None else f"lengths = np.array({list(config.lengths)})",

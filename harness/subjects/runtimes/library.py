@@ -48,7 +48,7 @@ def subject_of(
     run: Any = functions[-1]
     run.contract, run.offers = PORT, {**OFFERS, **offers}
     recipe = replace(recipe_of(run.__name__, *functions), paired=cell == "LSTM")
-    subject = FunctionSubject(run, name, recipe, Conventions.for_cell(cell))
+    subject = FunctionSubject(run, name, recipe, Conventions(cell=cell))
     subject.capabilities = replace(subject.capabilities, ground={"software": software})
     return subject
 

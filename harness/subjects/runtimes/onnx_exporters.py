@@ -153,7 +153,7 @@ class ExportedSubject(FunctionSubject):
 
         own: Any = declared
         own.contract, own.offers = PORT, offers
-        super().__init__(declared, name, replace(recipe, paired=cell == "LSTM"), Conventions.for_cell(cell))
+        super().__init__(declared, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))
         self.capabilities = replace(self.capabilities, takes=None, masks=None, ground={"software": software})
 
     def use(self, config: RNNConfig) -> None:

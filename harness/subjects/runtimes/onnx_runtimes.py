@@ -106,7 +106,7 @@ def subject_by(
     declared.contract, declared.offers = PORT, OFFERS | {"dtype": dtypes}
     text = _SCRIPT.format(run=run.__name__)
     recipe = recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES)
-    subject = FunctionSubject(rnn, name, replace(recipe, paired=cell == "LSTM"), Conventions.for_cell(cell))
+    subject = FunctionSubject(rnn, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))
     subject.capabilities = replace(subject.capabilities, ground={"software": software})
     return subject
 

@@ -8,7 +8,7 @@ from harness import LSTMConfig, RNNConfig, Scope
 from harness.diagnosis.identify.alone import shown_alone
 from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.cause import shows
-from harness.diagnosis.identify.gates import STEPS
+from harness.diagnosis.identify.gates import step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -17,7 +17,7 @@ from harness.diagnosis.identify.run import run
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
 LATE = LayerModel(slope=(("1", 1.0), ("np.tanh(h)**2", -1.0)), readouts={"weight_hh": (("da[t] . h[t]", ONE),)})
-START = replace(STEPS["LSTM"], starts=("cx", "hx"), memory=((("c", "f"), 1.0), (("g",), 1.0)))
+START = replace(step_of("LSTM"), starts=("cx", "hx"), memory=((("c", "f"), 1.0), (("g",), 1.0)))
 
 
 @pytest.mark.parametrize(

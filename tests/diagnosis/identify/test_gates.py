@@ -17,7 +17,7 @@ from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
 from harness.diagnosis.identify.gate_identify import identify_gated
-from harness.diagnosis.identify.gates import STEPS, GatedModel, limited, right_of
+from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
@@ -56,10 +56,10 @@ STACKS: Mapping[str, dict[str, Any]] = {
 def changed(cell: str, letters: str, k: int, **fields: Any) -> GatedModel:
     """Return a model in which the k-th term of some gates is another; it is left out if its coefficient is 0."""
     gates = []
-    for letter, gate in STEPS[cell].gates:
+    for letter, gate in step_of(cell).gates:
         parts = [p._replace(**fields) if i == k and letter in letters else p for i, p in enumerate(gate.parts)]
         gates.append((letter, gate._replace(parts=tuple(p for p in parts if p.coef))))
-    return replace(STEPS[cell], gates=tuple(gates))
+    return replace(step_of(cell), gates=tuple(gates))
 
 
 TOLD = (
@@ -288,15 +288,15 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
     few(
         [
             (
-                replace(STEPS["LSTM"], arranged=("weight_ih",)),
+                replace(step_of("LSTM"), arranged=("weight_ih",)),
                 "reads the rows of weight_ih unit by unit, all gates of each, not gate by gate",
             ),
-            (replace(STEPS["GRU"], returned=("h'", "n")), "returns n as h_n, not h"),
+            (replace(step_of("GRU"), returned=("h'", "n")), "returns n as h_n, not h"),
             (
-                replace(STEPS["LSTM"], mix=((("o", "tanh(c)"), 1.0),)),
+                replace(step_of("LSTM"), mix=((("o", "tanh(c)"), 1.0),)),
                 "makes h of o * tanh(c[t-1]), not of o * tanh(c[t])",
             ),
-            (replace(STEPS["LSTM"], returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
+            (replace(step_of("LSTM"), returned=("h'", "h'", "c")), "returns the c before the step as c_n, not c"),
             (changed("LSTM", "ig", 0, coef=0.0), "leaves x @ weight_ih.T out of the sums of i and g"),
             (
                 changed("GRU", "n", 2, name="h[t-1] @ W_hh"),
@@ -307,8 +307,8 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
                 "takes 0.5 * (x @ weight_ih.T) in the sums of z and n, not x @ weight_ih.T",
             ),
             (changed("GRU", "z", 0, block=0), "takes x @ W_ir.T in the sum of z, not x @ W_iz.T"),
-            (replace(STEPS["LSTM"], limit=1.0), "clips c to ±1"),
-            (replace(STEPS["LSTM"], passes=When("but every", 2)), "cuts the way back every 2 steps"),
+            (replace(step_of("LSTM"), limit=1.0), "clips c to ±1"),
+            (replace(step_of("LSTM"), passes=When("but every", 2)), "cuts the way back every 2 steps"),
         ],
         4,
     ),
@@ -386,7 +386,7 @@ def test_what_cancels_in_16_bits_leaves_a_cause_its_explanation() -> None:
     arrays["bias_hh_l0"][[1, 6]] = -1, 0.0625
     case = Case.from_arrays(config, {name: array.astype(config.dtype) for name, array in arrays.items()})
     subject = as_subject(Late)
-    network = Network(replace(STEPS["GRU"], returned=("h", "h'")), derived=True)
+    network = Network(replace(step_of("GRU"), returned=("h", "h'")), derived=True)
     cause = IdentifiedCause(Identification(network, "tanh", 3), tuple(mistakes_of(network, "tanh")))
 
     observation = Observations(subject).of(case)
@@ -557,11 +557,11 @@ def test_the_gradient_of_c_may_stop_where_that_of_h_goes_on() -> None:
     ("model", "sentences"),
     [
         (
-            replace(STEPS["GRU"], mix=((("n",), 1.0), (("n", "z"), -1.0), (("hx", "z"), 1.0))),
+            replace(step_of("GRU"), mix=((("n",), 1.0), (("n", "z"), -1.0), (("hx", "z"), 1.0))),
             ["makes h of (1 - z) * n + z * hx, not of (1 - z) * n + z * h"],
         ),
         (
-            replace(STEPS["LSTM"], memory=((("c", "f"), 1.0), (("f", "g", "i"), 1.0)), starts=("cx", "hx")),
+            replace(step_of("LSTM"), memory=((("c", "f"), 1.0), (("f", "g", "i"), 1.0)), starts=("cx", "hx")),
             ["exchanges hx and cx: h starts at cx, and c at hx", "makes c of f * c + i * f * g, not of f * c + i * g"],
         ),
     ],
@@ -574,7 +574,7 @@ def test_a_state_may_be_made_of_the_start_and_of_three_gates(model: GatedModel, 
 
 @pytest.mark.parametrize("outer", ["tanh", "sigmoid"])
 def test_a_function_of_what_makes_h_is_found_where_no_other_state_shows_the_gates(outer: str) -> None:
-    model = replace(STEPS["GRU"], outer=ACTIVATIONS[outer], returned=("h'", "h"))
+    model = replace(step_of("GRU"), outer=ACTIVATIONS[outer], returned=("h'", "h"))
     found = composed_gates.identified(model)
 
     assert (found.unknown, said_of(found)) == (

@@ -147,7 +147,7 @@ def executed(model: Any) -> Any:
     ],
 )
 def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
-    subject = FunctionSubject(function, "mine", conventions=Conventions(**{cell.lower(): True}))
+    subject = FunctionSubject(function, "mine", conventions=Conventions(cell=cell))
     fixed: dict[str, Any] = {
         "num_layers": 1,
         "bidirectional": False,
@@ -178,7 +178,7 @@ def in_keras_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
 
 
 def test_a_gate_that_reads_rows_of_another_one_is_seen_through_the_one_that_it_multiplies() -> None:
-    subject = FunctionSubject(in_keras_order, "mine", conventions=Conventions(gru=True))
+    subject = FunctionSubject(in_keras_order, "mine", conventions=Conventions(cell="GRU"))
     scope = scope_of(subject).only(num_layers=1, bidirectional=False, batch_first=False, bias=True, loss=None)
 
     found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="GRU"), "normal", 1))

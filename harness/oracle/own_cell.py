@@ -1,0 +1,110 @@
+"""own_cell: a cell that a user has written, as a step and its way back over balls, both from its equations.
+
+The way back is the chain rule for sums of products. A state, and the gradient by a quantity, may be computed in any
+order and factored in any way (``Balls.polynomial``).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from harness.oracle.balls import Balls
+from harness.oracle.bound import np
+from harness.oracle.gated import Gated, Values, Walk, joined, rows_of
+from harness.oracle.known import Floats, Known
+from harness.oracle.sums import Matrix, Sum
+from harness.oracle.unroll import StepWeights
+from harness.space.cells import Cell, Polynomial
+
+OF_STATE: Final = "W_h of "  # what a gate's W_h and b_h make, in the name of a quantity
+
+
+class OwnCell(Gated):
+    """A cell as its equations say."""
+
+    keeps = True
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell, self.gates = cell, tuple(cell.gates)
+        [*shown] = [names for names, _ in cell.h]
+        if len(shown) == 1 and len(shown[0]) == 2 and shown[0][1] == "t" and cell.h[0][1] == 1:
+            self.shows = shown[0][0]
+
+    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+        v: dict[str, Known] = {}
+        for gate, rows in zip(self._cell.lines, rows_of(w, len(self.gates)), strict=True):
+            inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(Known(rows.b_hh))
+            if gate.factor:
+                v[OF_STATE + gate.letter] = (
+                    self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(Known(rows.b_hh)).ball()
+                )
+                inner.times(v[gate.factor])
+            s = inner.product(x, rows.ih).plain(Known(rows.b_ih)).ball()
+            v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)
+        return v
+
+    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+        known = {**v, **dict(zip("hc", before, strict=False))}
+        if not self._cell.c:
+            return (k.polynomial(known, self._cell.h),)
+        c = k.polynomial(known, self._cell.c)
+        return k.polynomial({**known, "c'": c, "t": k.tanh(c)}, self._cell.h), c
+
+    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
+        found = {**v, **dict(zip("hc", before, strict=False))}
+        for gate in self._cell.lines:
+            slope = k.sigmoid_slope if gate.function == "sigmoid" else k.tanh_slope
+            found[f"slope_{gate.letter}"] = slope(v[gate.letter])
+        if self._cell.c:
+            t = k.tanh(states[1])
+            found |= {"c'": states[1], "t": t, "slope_t": k.tanh_slope(t)}
+        return found
+
+    def back(
+        self, k: Balls, v: Values, dh: Known, later: Sequence[Known], w: StepWeights
+    ) -> tuple[Known, Known, tuple[Known, ...]]:
+        found: dict[str, list[Known]] = {}
+
+        def through(terms: Polynomial, given: Known) -> None:
+            for name in dict.fromkeys(name for names, _ in terms for name in names):
+                of = tuple((tuple(one for one in names if one != name), c) for names, c in terms if name in names)
+                found.setdefault(name, []).append(k.polynomial(v, of, given))
+
+        def total(name: str) -> Known:
+            return k.total(*found[name]) if name in found else Known(np.zeros_like(dh.values))
+
+        through(self._cell.h, dh)
+        if self._cell.c:
+            found["c'"] = [*found.get("c'", []), *later]
+            if "t" in found:
+                found["c'"].append(k.product(total("t"), v["slope_t"]))
+            through(self._cell.c, total("c'"))
+        of_ih, of_hh = dict[str, Known](), dict[str, Known]()
+        H = dh.values.shape[-1]
+        for i, gate in reversed([*enumerate(self._cell.lines)]):
+            s = of_ih[gate.letter] = k.product(total(gate.letter), v[f"slope_{gate.letter}"])
+            of_hh[gate.letter] = k.product(s, v[gate.factor]) if gate.factor else s
+            if gate.factor:
+                found.setdefault(gate.factor, []).append(k.product(s, v[OF_STATE + gate.letter]))
+            if gate.operand != "h":
+                of_operand = k.through(of_hh[gate.letter], Matrix.of(w.hh[i * H : (i + 1) * H]))
+                other = gate.operand.partition(" * ")[0]
+                found.setdefault(other, []).append(k.product(of_operand, v["h"]))
+                found.setdefault("h", []).append(k.product(of_operand, v[other]))
+        ih, hh = (joined(*(of[letter] for letter in self.gates)) for of in (of_ih, of_hh))
+        return ih, hh, tuple(total(name) for name in ("h", "c")[: len(self._cell.hidden)])
+
+    def recurrent(self, w: StepWeights) -> Floats:
+        own = np.repeat([gate.operand == "h" for gate in self._cell.lines], len(w.hh) // len(self.gates))
+        own_rows: Floats = w.hh * own[:, None]
+        return own_rows
+
+    def operands(self, k: Balls, walk: Walk) -> tuple[Known, ...]:
+        names = [gate.operand for gate in self._cell.lines]
+        names = names if len({*names}) > 1 else names[:1]
+        return tuple(self._operand(k, name, walk.before[0], walk.values) for name in names)
+
+    def _operand(self, k: Balls, name: str, h: Known, v: Values) -> Known:
+        return h if name == "h" else k.product(v[name.partition(" * ")[0]], h)
+
+    def _sum(self, k: Balls) -> Sum:
+        return Sum(k.arithmetic, 0, 0, soft=False)

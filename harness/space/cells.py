@@ -1,0 +1,278 @@
+"""cells: what a layer's step computes, as equations: those of nn.GRU and nn.LSTM, and those that a user writes."""
+
+import ast
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from inspect import cleandoc
+from itertools import product
+from math import isfinite
+from typing import Any, Final, NamedTuple
+
+from harness.space.errors import UsageError
+
+FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
+LONGEST: Final = 4096  # characters of equations
+MOST_GATES: Final = 4  # that causes are sought for
+TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
+TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
+
+Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
+_Products = dict[tuple[str, ...], float]  # the same by the products
+
+
+class Gate(NamedTuple):
+    """A function of W_i x + b_i + factor * (W_h operand + b_h)."""
+
+    letter: str
+    function: str
+    operand: str = "h"  # h, or a gate's product with it: ``r * h``
+    factor: str = ""  # the gate that multiplies, if there is one
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: what a step of a layer computes, as lines of Python.
+
+    ``equations`` has a line for each gate, in the order in which the parameters hold their rows, and then one for each
+    state: c, if there is one, and h. A gate is the ``sigmoid`` or ``tanh`` of its sum, and a state is a sum of products
+    of gates and states. Behind the line of c, ``c`` is the new one. This is the GRU::
+
+        r = sigmoid(W_ir @ x + b_ir + W_hr @ h + b_hr)
+        z = sigmoid(W_iz @ x + b_iz + W_hz @ h + b_hz)
+        n = tanh(W_in @ x + b_in + r * (W_hn @ h + b_hn))
+        h = (1 - z) * n + z * h
+
+    A gate may multiply h, as ``W_hn @ (r * h)``, or what is added to the sum, as here. The parameters are those of
+    nn.GRU and nn.LSTM: ``weight_ih_l0`` has a block of hidden_size rows for each gate, and so on.
+
+    A cell is known by its name from then on: a function or class is compared with it that declares
+    ``@harness.conventions(mgu=True)`` for ``Cell("MGU", ...)``, or that ``--layer mgu`` names.
+
+    Raises ``UsageError`` for equations that are none of these, and for the name of another cell.
+    """
+
+    name: str
+    equations: str
+    lines: tuple[Gate, ...] = field(init=False, repr=False, compare=False)
+    c: Polynomial = field(init=False, repr=False, compare=False)  # the new c, if there is one
+    h: Polynomial = field(init=False, repr=False, compare=False)  # the new h, where ``t`` is tanh of the new c, ``c'``
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise UsageError(f"name={self.name!r}: expected a name such as 'MGU'")
+        if not isinstance(self.equations, str) or len(self.equations) > LONGEST:
+            raise UsageError(
+                f"equations={reprlib.repr(self.equations)}: expected lines such as 'h = (1 - z) * n + z * h'"
+            )
+        object.__setattr__(self, "equations", cleandoc(self.equations))
+        for name, value in _Equations(self.equations).parts().items():
+            object.__setattr__(self, name, value)
+        known = KNOWN.get(cell_named(self.name), self)
+        if known != self:
+            raise UsageError(f"name={self.name!r}: is the name of another cell; give this one another name")
+        KNOWN[self.name] = self
+
+    @property
+    def gates(self) -> str:
+        """The letters of the blocks of H rows in each parameter, in their order."""
+        return "".join(gate.letter for gate in self.lines)
+
+    @property
+    def reset(self) -> str:
+        """The letters of the gates in whose sums another gate multiplies W_h h + b_h: their two biases are no sum."""
+        return "".join(gate.letter for gate in self.lines if gate.factor)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The names of the initial states, one for each state that a step passes on."""
+        return ("hx", "cx")[: 1 + bool(self.c)]
+
+    @property
+    def final(self) -> tuple[str, ...]:
+        """The names of the final states."""
+        return ("h_n", "c_n")[: 1 + bool(self.c)]
+
+
+class _Elman(NamedTuple):
+    """The cell of nn.RNN, which has one sum, and functions of its own."""
+
+    name: str = "RNN"
+    equations: str = ""
+    gates: str = "h"
+    hidden: tuple[str, ...] = ("hx",)
+    final: tuple[str, ...] = ("h_n",)
+    reset: str = ""
+
+
+class _Equations:
+    """The lines of a cell, as they are read."""
+
+    def __init__(self, text: str) -> None:
+        self._gates: dict[str, Gate] = {}
+        self._states: dict[str, Polynomial] = {}
+        self._line = text
+        try:
+            body = ast.parse(text).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise UsageError(f"equations: {error}: expected lines of Python") from None
+        for line in body:
+            self._line = ast.unparse(line)
+            if not (isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name)):
+                raise self._error("expected a line such as z = sigmoid(...) or h = ...")
+            self._read(line.targets[0].id, line.value)
+
+    def parts(self) -> Mapping[str, object]:
+        """Return the fields of a cell."""
+        if "h" not in self._states or not self._gates:
+            raise UsageError(
+                "equations: expected a line for each gate, then one for h, and for c before it if it has c"
+            )
+        return {"lines": tuple(self._gates.values()), "c": self._states.get("c", ()), "h": self._states["h"]}
+
+    def _error(self, what: str) -> UsageError:
+        return UsageError(f"equations: {self._line}: {what}")
+
+    def _read(self, name: str, value: ast.expr) -> None:
+        if "h" in self._states or name in self._gates or name in self._states:
+            raise self._error("expected each name once, and h last")
+        if name in ("h", "c"):
+            old = {"h"} if name == "h" else {"h", "c"}  # the states before the step, as they may be read here
+            self._states[name] = self._polynomial(value, old, new=name == "h" and "c" in self._states)
+            return
+        if len(name) != 1 or not name.islower() or name in TAKEN or self._states:
+            raise self._error(f"{name}: expected gates with names of one letter, before the states; not {TAKEN[1:]}")
+        if len(self._gates) == MOST_GATES:
+            raise self._error(f"expected at most {MOST_GATES} gates")
+        function = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
+        if not isinstance(value, ast.Call) or function not in FUNCTIONS or len(value.args) != 1 or value.keywords:
+            raise self._error(f"expected {' or '.join(FUNCTIONS)} of a sum")
+        self._gates[name] = self._gate(name, function, value.args[0])
+
+    # A gate.
+
+    def _gate(self, letter: str, function: str, value: ast.expr) -> Gate:
+        found: dict[str, tuple[str, str]] = {}
+        for term, operand, factor in self._terms(letter, value, ""):
+            if term in found:
+                raise self._error(f"{term}{letter}: expected it once")
+            found[term] = operand, factor
+        wanted = f"W_i{letter} @ x + b_i{letter} + W_h{letter} @ h + b_h{letter}"
+        if set(found) != {*TERMS} or found["W_i"][1] or found["b_i"][1] or found["W_h"][1] != found["b_h"][1]:
+            raise self._error(
+                f"expected {function}({wanted}), where a gate may multiply h, or (W_h{letter} @ h + b_h{letter})"
+            )
+        return Gate(letter, function, *found["W_h"])
+
+    def _terms(self, letter: str, value: ast.expr, factor: str) -> Iterator[tuple[str, str, str]]:
+        """Yield the terms of a sum, each with what a matrix is multiplied by, and with the gate that multiplies it."""
+        names = {f"{term}{letter}": term for term in TERMS}
+        match value:
+            case ast.BinOp(op=ast.Add()):
+                yield from self._terms(letter, value.left, factor)
+                yield from self._terms(letter, value.right, factor)
+            case ast.BinOp(op=ast.Mult(), left=ast.Name(id=gate), right=inner) if gate in self._gates and not factor:
+                yield from self._terms(letter, inner, gate)
+            case ast.BinOp(op=ast.Mult(), left=inner, right=ast.Name(id=gate)) if gate in self._gates and not factor:
+                yield from self._terms(letter, inner, gate)
+            case ast.BinOp(op=ast.MatMult(), left=ast.Name(id=name), right=operand) if name in names:
+                read = self._operand(operand)
+                if (read == "x") != (names[name] == "W_i"):
+                    raise self._error(f"{name} @ {ast.unparse(operand)}: expected W_i{letter} @ x, and W_h{letter} @ h")
+                yield names[name], read, factor
+            case ast.Name(id=name) if names.get(name, "W").startswith("b"):
+                yield names[name], "", factor
+            case _:
+                raise self._error(f"{ast.unparse(value)}: expected {', '.join(names)} in the sum of {letter}")
+
+    def _operand(self, value: ast.expr) -> str:
+        match value:
+            case ast.Name(id="x" | "h" as name):
+                return name
+            case ast.BinOp(op=ast.Mult(), left=ast.Name(id=one), right=ast.Name(id=other)):
+                gate = next((name for name in (one, other) if name in self._gates), "")
+                if gate and {one, other} == {gate, "h"}:
+                    return f"{gate} * h"
+        raise self._error(f"{ast.unparse(value)}: expected x, h, or a gate times h, whose line is above")
+
+    # A state.
+
+    def _polynomial(self, value: ast.expr, old: set[str], *, new: bool) -> Polynomial:
+        terms = {names: coef for names, coef in self._expanded(value, old, new=new).items() if coef}
+        if not terms or any(names and Counter(names).most_common(1)[0][1] > 1 for names in terms):
+            raise self._error("expected a sum of products, each with a gate or state once at most")
+        return tuple(terms.items())
+
+    def _expanded(self, value: ast.expr, old: set[str], *, new: bool) -> _Products:
+        """Return the products in an expression, sorted, with what multiplies each."""
+        match value:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool) and isfinite(number):
+                return {(): float(number)}
+            case ast.Name(id="c") if new:
+                return {("c'",): 1.0}
+            case ast.Name(id=name) if name in self._gates or name in old:
+                return {(name,): 1.0}
+            case ast.Call(func=ast.Name(id="tanh"), args=[ast.Name(id="c")], keywords=[]) if new:
+                return {("t",): 1.0}
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
+                return {names: -coef for names, coef in self._expanded(inner, old, new=new).items()}
+            case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() as op, left=a, right=b):
+                return _combined(op, *(self._expanded(one, old, new=new) for one in (a, b)))
+        raise self._error(f"{ast.unparse(value)}: expected gates and states with lines above, numbers, +, - and *")
+
+
+def _combined(op: ast.operator, left: _Products, right: _Products) -> _Products:
+    """Return the products of a sum, a difference or a product of two sums."""
+    found = {} if isinstance(op, ast.Mult) else dict(left)
+    if isinstance(op, ast.Mult):
+        for (one, p), (other, q) in product(left.items(), right.items()):
+            names = tuple(sorted((*one, *other)))
+            found[names] = found.get(names, 0.0) + p * q
+        return found
+    for names, coef in right.items():
+        found[names] = found.get(names, 0.0) + (coef if isinstance(op, ast.Add) else -coef)
+    return found
+
+
+KNOWN: Final[dict[str, "Cell | _Elman"]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
+
+
+def data_of(name: str) -> Any:
+    """Return a cell as plain data: its name, and with its equations, if torch's layers do not have it."""
+    return name if name in CELLS else {"name": name, "equations": KNOWN[name].equations}
+
+
+def cell_of_data(data: Any) -> Any:
+    """Return the name of a cell that ``data_of`` wrote, and make it known."""
+    return Cell(data.get("name", ""), data.get("equations", "")).name if isinstance(data, Mapping) else data
+
+
+def make_known(name: str, equations: str) -> None:
+    """Make a cell known in another process than that which has loaded the file that defines it."""
+    if name not in KNOWN:
+        Cell(name, equations)
+
+
+def cell_named(name: str) -> str:
+    """Return the name of a cell that is written in upper or lower case; none, if there is none."""
+    return next((own for own in KNOWN if own.lower() == name.lower()), "")
+
+
+_GATE: Final = "{0} = sigmoid(W_i{0} @ x + b_i{0} + W_h{0} @ h + b_h{0})"
+_GRU: Final = "n = tanh(W_in @ x + b_in + r * (W_hn @ h + b_hn))\nh = (1 - z) * n + z * h"
+_LSTM: Final = "c = f * c + i * g\nh = o * tanh(c)"
+Cell("GRU", "\n".join([*map(_GATE.format, "rz"), _GRU]))
+Cell(
+    "LSTM",
+    "\n".join([*map(_GATE.format, "if"), _GATE.format("g").replace("sigmoid", "tanh"), _GATE.format("o"), _LSTM]),
+)
+
+CELLS: Final = dict(KNOWN)  # those of torch's layers, nn.RNN, nn.GRU and nn.LSTM
+ORDERS: Final = {
+    "iofg": ("ONNX",),
+    "ifog": ("Core ML", "Caffe"),
+    "igfo": ("TensorFlow 1",),
+    "zrn": ("ONNX", "Keras", "oneDNN"),
+}  # the frameworks by the order in which they have the gates' rows, where it is another than torch's
+CELL_OF: Final = {len(cell.gates): name for name, cell in CELLS.items()}  # by the blocks of H rows in each parameter
