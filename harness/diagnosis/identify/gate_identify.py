@@ -21,6 +21,7 @@ from harness.diagnosis.identify.transform_inquiry import transformable, with_tra
 from harness.diagnosis.identify.when import When, patterns
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.bound import np
+from harness.space.cells import KNOWN
 from harness.space.config import RNNConfig, role_of
 
 STATES: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
@@ -62,10 +63,12 @@ def _forward(asker: Asker, cell: str) -> Network:
     wrong = {name for a in generic for name in departing(right, a, asker.rounding)}
     if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
         return right if not wrong else _forward(one_way(asker), cell)
-    if cell == "LSTM" and _exchanges(generic):
+    if len(KNOWN[cell].final) > 1 and _exchanges(generic):
         other = _forward(with_exchanged_states(asker), cell)
-        model: Any = other.first
-        return replace(other, first=replace(model, returned=(model.returned[0], *model.returned[:0:-1])))
+        own: Any = other.first
+        exchanged = replace(other, first=replace(own, returned=(own.returned[0], *own.returned[:0:-1])))
+        if _all(exchanged, generic, asker):
+            return exchanged
     if not wrong:
         return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), step_of(cell)), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
@@ -232,12 +235,12 @@ def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], rig
 def _limited(inquiry: GateInquiry, model: GatedModel) -> GatedModel:
     """Return a model with the limit of the state that is kept, if that has one: gates are open, so that it only grows.
 
-    The gate that keeps h may be open where its sum is large, or where it is the least.
+    A gate that keeps a state may be open where its sum is large, or where it is the least.
     """
     name = f"{model.kept}_n"
     if model.returned[-1] != f"{model.kept}'":
         return model
-    for start, sum_ in product((LARGE, -LARGE), (FAR, -FAR) if model.kept == "h" else (FAR,)):
+    for start, sum_ in product((LARGE, -LARGE), (FAR, -FAR)):
         if (a := inquiry.grown(start, sum_)) is None or name not in a.arrays:
             return model
         if explains(Network(model, derived=True), a, inquiry.asker.rounding):

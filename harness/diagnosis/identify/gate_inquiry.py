@@ -34,6 +34,7 @@ FEATURES: Final = 4  # of x, beside those that drive the gates
 # c is within 0.4, so that no usual limit cuts it off.
 LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
 SMALL: Final = 0.3
+WIDTH: Final = 0.5  # of what is added to such a sum, mostly
 SEQUENCES: Final = 8
 SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
 TABLE: Final = np.array(
@@ -236,8 +237,10 @@ class GateInquiry:
 
     @property
     def _shows_h(self) -> str:
-        arrays = {s.array for s in self.sights.values() if s.outer == IDENTITY}
-        return "h_n" if "h_n" in arrays and "output" not in arrays else "output"
+        # Beside c, which all gates but one add up to, h shows one gate alone.
+        one = len(self.right.starts) == 1
+        arrays = Counter(s.array for s in self.sights.values() if one or s.outer == IDENTITY)
+        return min(("output", "h_n"), key=lambda name: arrays.get(name, math.inf))
 
     @property
     def carries(self) -> tuple[str, Activation]:
@@ -329,7 +332,7 @@ class GateInquiry:
         """Look for a gate in the sum of another one, whose ends are known."""
         s, sight = np.concatenate([TABLE, [FAR, -FAR]]), self.sights[m]._replace(setting=setting)
         drives = np.repeat(self._driven(k, sight.others, s), 3, 0)
-        drives[:, m] = np.tile([LEVELS[m], FAR, -FAR], len(s))
+        drives[:, m] = np.tile([LEVELS[m] / max(1.0, abs(sight.inside)), FAR, -FAR], len(s))
         drives[np.arange(len(drives)) % 3 > 0, k] = FAR if opened else drives[np.arange(len(drives)) % 3 > 0, k]
         for quiet in (0.5, -0.5):
             seen = self._steps(setting, 1, drives, Weights(quiet=quiet))
@@ -437,7 +440,8 @@ class GateInquiry:
         drives[:, k] = np.tile(np.repeat([0.0, far, -far], each // 3), number)
         if m >= 0:
             end = far_of(self.sights[m].activation)
-            drives[:, m] = np.tile([LEVELS[m], end, -end], 3 * number)
+            level = LEVELS[m] / max(1.0, abs(self.sights[m].inside))
+            drives[:, m] = np.tile([level, end, -end], 3 * number)
             ends = np.arange(len(drives)) % 3 > 0
             drives[ends, k] = far if sight.open else drives[ends, k]
         for seed in range(SEEDS):
@@ -476,8 +480,8 @@ class GateInquiry:
 
     def _beside(self, observed: Sequence[tuple[Seen, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
         """Return what may be added to a product with a gate: products of other gates and states."""
-        gates, states = [str(m) for m in self.gates], ["h", "c"][: len(self.right.starts)]
-        some = [(*names, one) for n in range(3) for names in combinations(gates, n) for one in states]
+        gates, states = [str(m) for m in self.gates], [(), ("h",), ("c",)][: 1 + len(self.right.starts)]
+        some = [(*names, *one) for n in range(3) for names in combinations(gates, n) for one in states if names or one]
         return {
             names: np.concatenate([self._unit_rows(seen, self._step(seen).monomial(names)) for seen, _, _ in observed])[
                 rows
@@ -546,7 +550,7 @@ class GateInquiry:
             model = replace(model, memory=memory)
         reads = [*dict.fromkeys([TANH, IDENTITY, *ACTIVATIONS.values()] if two else [TANH])]
         plain = reads[:2]
-        for outer, kind in (*product([IDENTITY], reads), *product(OUTERS, plain)):
+        for outer, kind in (*product([IDENTITY], reads), *product(OUTERS, plain), *product(OUTERS, reads[2:])):
             model = replace(model, read=kind, outer=outer)
             beside = ((), ("t",), ("c'",), ("h",), ("tanh(c)",), ("c",)) if two else ((), ("h",))
             columns = [
@@ -565,8 +569,9 @@ class GateInquiry:
     ) -> Polynomial | None:
         """Return what a state is made of, in all settings or else in the first."""
         steps: list[list[tuple[Seen, Step]]] = []
+        others = [self._moving(k, sum_) for k, sum_ in enumerate(others[: self.G])]
         for setting in self.settings:
-            drives = np.tile(np.asarray(others[: self.G]), (SEQUENCES, 1))
+            drives = np.tile([others, [-sum_ for sum_ in others]], (SEQUENCES // 2, 1))  # states of both signs
             if (setting, (*others,)) not in self._driven_so:
                 self._driven_so[setting, (*others,)] = [self._steps(setting, 100 + k, drives) for k in range(SEEDS)]
             every = self._driven_so[setting, (*others,)]
@@ -591,6 +596,16 @@ class GateInquiry:
             if (found := solve(values, y, self.noise)) is not None:
                 return tuple((names, plainest(c, self.noise)) for names, c in found.items())
         return None
+
+    def _moving(self, k: int, sum_: float) -> float:
+        """Return this sum, or of a gate that is flat about its level, one about which it is not."""
+        kind, inside = (self.gates[k].activation, self.gates[k].inside) if k in self.gates else (SIGMOID, 1.0)
+
+        def moves(level: float) -> bool:
+            values = kind.value((level + np.array([-WIDTH, 0, WIDTH])) * inside)
+            return bool(np.diff(values).all())
+
+        return next((level for level in (sum_, *LEVELS) if sum_ != LEVELS[k] or moves(level)), sum_)
 
     def _named(self, model: GatedModel) -> GatedModel:
         """Return a model with the letters and the functions of its gates by which it is nearest to torch's."""
