@@ -1,8 +1,8 @@
 """The duration of a red run: seconds of one processor from the first failing check to an explained finding.
 
-It is measured for every fault of the catalogue, for the two older foreign sets, and for oneDNN's defect in bfloat16
-products of an odd number of terms. ``tests/emulated`` has that defect on any CPU, and here it counts as unknown. Run:
-``python benchmarks/red_runs.py``.
+It is measured for every fault of the catalogue, for the two older foreign sets, for the wrong ports of GRU and LSTM, and
+for oneDNN's defect in bfloat16 products of an odd number of terms. ``tests/emulated`` has that defect on any CPU, and
+here it counts as unknown. Run: ``python benchmarks/red_runs.py``.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from harness.processes import one_thread_a_process
 one_thread_a_process()
 
 from benchmarks.foreign import chosen  # noqa: E402
+from benchmarks.layers import gated_ports  # noqa: E402
+from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK  # noqa: E402
 from benchmarks.planted import CATALOGUE  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness import Scope, Subject, as_subject  # noqa: E402
@@ -57,6 +59,13 @@ def foreign() -> Iterator[Red]:
             yield Red(layer.name, layer.subject, scope_of(layer.subject, layer.contract).only(**layer.only))
 
 
+def gates() -> Iterator[Red]:
+    """Yield the wrong ports of GRU and LSTM, forward and back."""
+    for name in {**MISTAKES, **WAYS_BACK}:
+        subject = as_subject(getattr(gated_ports, name), name)
+        yield Red(name, subject, scope_of(subject))
+
+
 def defect() -> Iterator[Red]:
     """Yield the emulated defect, after removing it from this process's known issues."""
     known: Any = full_check
@@ -65,7 +74,7 @@ def defect() -> Iterator[Red]:
     yield Red("emulated", subject, scope_of(subject).only(dtype="bfloat16"))
 
 
-SETS = {"catalogue": catalogue, "foreign": foreign, "defect": defect}
+SETS = {"catalogue": catalogue, "foreign": foreign, "gates": gates, "defect": defect}
 
 
 def seconds_of(red: Red) -> float | None:

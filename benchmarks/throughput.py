@@ -5,7 +5,8 @@ laws, repeated runs. ``reference`` is the time of the plain reference on the sam
 search, relative to these two; ``bare floor`` is the share of a search that would only run torch once and the reference
 once per case.
 
-- small: sizes up to 16, float32 and float64, plain calls, forward, and with gradients; in this process, CPU time;
+- small: sizes up to 16, float32 and float64, plain calls, forward, and with gradients, of nn.RNN, nn.GRU and nn.LSTM;
+  in this process, CPU time;
 - default: torch's whole scope, as ``rnn-harness check`` searches it, in this process, CPU time;
 - start: seconds from the start of Python to the first run of a subject in a search, as in a command;
 - workers: the same default search of torch in its own process, by several numbers of workers, in seconds on the clock:
@@ -29,24 +30,31 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
 from itertools import islice
 
 import numpy as np
+import torch
 
-from harness import Case, Reference, Scope, hunt, scope_of
+from harness import Case, Scope, hunt, scope_of
+from harness.oracle.setting import reference_of
 from harness.search.budget import CASES
 from harness.search.narrow import narrow
 from harness.search.options import Options
 from harness.search.plan import Planned, units
 from harness.search.search import Search
 from harness.search.workers import Workers
+from harness.space.cells import CELLS
+from harness.space.parts import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
 from harness.subjects.torch_module import TorchSubject
 
 SIZES: Final = tuple(range(1, 17))
 SMALL: Final = Scope().only(input_size=SIZES, hidden_size=SIZES, T=SIZES, N=SIZES)
+LAYERS: Final = {cell: getattr(torch.nn, cell) for cell in CELLS}
 GRADIENTS: Final = SMALL.only(loss=["output", "h_n", "both"])
 
 FIRST_RUN: Final = """
 import os, time
 os.environ["OMP_NUM_THREADS"] = "1"
+from harness.space.cells import CELLS
+from harness.space.parts import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation
@@ -72,9 +80,9 @@ class Timed:
 
     seconds: float = 0.0
 
-    def subject(self) -> TorchSubject:
-        """Return torch's subject, with its runs timed."""
-        subject = TorchSubject()
+    def subject(self, cell: str) -> TorchSubject:
+        """Return torch's layer with a cell, with its runs timed."""
+        subject = TorchSubject(LAYERS[cell])
         for name in ("run", "jvp", "second"):
             setattr(subject, name, self._timed(getattr(subject, name)))
         return subject
@@ -95,17 +103,18 @@ def cases_of(scope: Scope, count: int) -> Iterator[Case]:
     return (asked.case() for unit in units(scope, 0, count) for asked in islice(unit.planned(), count))
 
 
-def overhead(name: str, scope: Scope, count: int) -> dict[str, Any]:
+def overhead(name: str, scope: Scope, count: int, cell: str = "RNN") -> dict[str, Any]:
     """Return how the time of a search is divided."""
-    hunt(TorchSubject(), scope, cases=300)  # imports and compilation that happen once are not measured
+    scope = scope.only(**offers_of(cell))
+    hunt(TorchSubject(LAYERS[cell]), scope, cases=300)  # what happens once, such as imports, is not measured
     clock = Timed()
     start = time.process_time()
-    record = hunt(clock.subject(), scope, cases=count)
+    record = hunt(clock.subject(cell), scope, cases=count)
     whole = time.process_time() - start
     assert record.finding is None
     cases = list(islice(cases_of(record.scope, count), record.total))
     cases = [case for case in cases if case.config.device != "meta"]
-    reference, subject = Reference(), TorchSubject()
+    reference, subject = reference_of(cases[0].config), TorchSubject(LAYERS[cell])
     with np.errstate(all="ignore"):
         start = time.process_time()
         for case in cases:
@@ -181,12 +190,12 @@ def measured(checks: int) -> dict[str, Any]:
     """Measure everything, print each figure as it comes, and return them as plain data."""
     found: dict[str, Any] = {"overhead": [], "workers": []}
     print(f"{'':20}{'checks':>8}{'a second':>10}{'torch':>8}{'reference':>11}{'overhead':>10}{'bare floor':>12}")
-    for name, scope, count in (
-        ("small, forward", SMALL, 3_000),
-        ("small, gradients", GRADIENTS, 2_000),
-        ("default", scope_of(TorchSubject()), CASES),
+    small = (("forward", SMALL, 3_000), ("gradients", GRADIENTS, 2_000))
+    for name, scope, count, cell in (
+        *((f"{cell}, {way}", scope, count, cell) for cell in LAYERS for way, scope, count in small),
+        ("default", scope_of(TorchSubject()), CASES, "RNN"),
     ):
-        row = overhead(name, scope, count)
+        row = overhead(name, scope, count, cell)
         shares = f"{row['torch']:8.0%}{row['reference']:11.0%}{row['overhead']:10.0%}{row['bare_floor']:12.0%}"
         print(f"{name:20}{row['checks']:8,}{row['checks_a_second']:10.0f}{shares}", flush=True)
         found["overhead"].append(row)
