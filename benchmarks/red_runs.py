@@ -1,6 +1,6 @@
 """The duration of a red run: seconds of one processor from the first failing check to an explained finding.
 
-It is measured for every fault of the catalogue, for the two older foreign sets, for the wrong ports of GRU and LSTM, and
+It is measured for every fault of the catalogue, for the two older foreign sets, for wrong ports of GRU and LSTM, and
 for oneDNN's defect in bfloat16 products of an odd number of terms. ``tests/emulated`` has that defect on any CPU, and
 here it counts as unknown. Run: ``python benchmarks/red_runs.py``.
 """
