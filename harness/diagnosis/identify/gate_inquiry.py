@@ -474,8 +474,8 @@ class GateInquiry:
             own = [part for part in parts if part.block == k and not part.factor and part.name in OWN]
             found = solve(columns, y[rows], self.noise, own)
             if found is not None:
-                kept = tuple(p._replace(coef=plainest(c, self.noise)) for p, c in found.items() if p in parts)
-                return Gate(sight.activation, kept, sight.inside)
+                kept = [p._replace(coef=plainest(c, self.noise)) for p, c in found.items() if p in parts]
+                return Gate(sight.activation, tuple(p for p in kept if p.coef), sight.inside)
         return None
 
     def _beside(self, observed: Sequence[tuple[Seen, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
@@ -642,7 +642,7 @@ def forms_of(gate: Gate) -> Iterator[tuple[Gate, float, float]]:
 
     Most terms have the factor 1 then. A sigmoid of -s is 1 less that of s, and that of 2 s half a tanh of s and 1/2.
     """
-    usual = Counter(p.coef for p in gate.parts).most_common(1)[0][0] if gate.parts else 1.0
+    usual = next((coef for coef, _ in Counter(p.coef for p in gate.parts).most_common() if coef), 1.0)
     inside, kind = gate.inside * usual, gate.activation
     whole = {"sigmoid": 1.0, "tanh": 0.0}.get(kind.name)  # what f(-s) and f(s) add up to
     if whole is None:
