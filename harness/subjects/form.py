@@ -176,7 +176,7 @@ class Form:
         """Say why it cannot have other values of an option."""
         takes = name in self.takes
         reasons = (
-            (self.stateless and name == "hx", "no call with (h, c) succeeds"),
+            (self.stateless and name == "hx", "no call with a state succeeds"),
             (name == "hx", "forward takes another number of arguments"),
             (name == "loss", f"it returns no {self.cell.final[-1]}"),
             (name == "training", "it drops elements with dropout=0, too"),

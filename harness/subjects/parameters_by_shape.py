@@ -131,11 +131,16 @@ def _halves(shapes: Shapes) -> Iterator[tuple[list[str], list[str]]]:
             forward = [pairs[own] for own in back]
             yield (forward, back) if word.lower() in BACKWARD else (back, forward)
     for one, other in combinations(every, 2):
-        there = [own for own, of in words.items() if one in of and other not in of]
-        pairs = {own: "".join(other if word == one else word for word in words[own]) for own in there}
-        back = [own for own, of in words.items() if other in of and one not in of]
-        if there and {*pairs.values()} == {*back} and all(shapes[own] == shapes[pairs[own]] for own in there):
-            found = there, [pairs[own] for own in there]
+        changed = (
+            (own, "".join([*of[:i], other, *of[i + 1 :]]))
+            for own, of in words.items()
+            for i, word in enumerate(of)
+            if word == one
+        )
+        pairs = {own: twin for own, twin in changed if twin in shapes}
+        others = {own for own, of in words.items() if other in of and own not in pairs}
+        if pairs and {*pairs.values()} == others and all(shapes[own] == shapes[twin] for own, twin in pairs.items()):
+            found = list(pairs), list(pairs.values())
             turned = one.lower() in BACKWARD and other.lower() not in BACKWARD
             yield found[::-1] if turned else found
 

@@ -373,7 +373,9 @@ class _Reader:
             layered=returned.layered,
             listed=returned.listed,
         )
-        if len(self._finals) > 1 and len(returned.given) == 1 and True in self.offers["hx"]:  # states take many forms
+        if (
+            len(returned.given) == 1 and False in self.offers["hx"] and True in self.offers["hx"]
+        ):  # of no form that is tried
             self.offers["hx"] = (False,)
             self.form = replace(self.form, stateless=True)
         if {*self._finals[1:]} - {*returned.names}:  # whatever reads h_n reads all final states

@@ -282,9 +282,61 @@ class Gated(nn.Module):
         self.both = nn.Linear(input_size + hidden_size, 2 * hidden_size)
 
 
+class ThereAndBack(nn.Module):
+    """Both directions, whose bias has the letter of the other direction in its name, too."""
+
+    def __init__(self, width: int, units: int) -> None:
+        super().__init__()
+        for end in "fb":
+            for name, shape in {"Wx": (units, width), "Wh": (units, units), "b": (units,)}.items():
+                setattr(self, f"{name}_{end}", nn.Parameter(torch.zeros(shape)))
+
+    def forward(self, x: Any) -> Any:
+        own, found = dict(self.named_parameters()), []
+        for end, steps in (("f", list(x)), ("b", list(x)[::-1])):
+            h, states = 0 * x[0] @ own[f"Wx_{end}"].T, []
+            for step in steps:
+                h = torch.tanh(step @ own[f"Wx_{end}"].T + h @ own[f"Wh_{end}"].T + own[f"b_{end}"])
+                states.append(h)
+            found.append(torch.stack(states if end == "f" else states[::-1]))
+        return torch.cat(found, -1)
+
+
+class OneColumn(nn.Module):
+    """A layer for one sequence, whose state is a column (H, 1), which no call of other layers has."""
+
+    def __init__(self, width: int, units: int) -> None:
+        super().__init__()
+        self.W, self.U = (nn.Parameter(torch.zeros(units, size)) for size in (width, units))
+        self.b = nn.Parameter(torch.zeros(units, 1))
+
+    def forward(self, x: Any, h: Any = None) -> Any:
+        h, states = x.new_zeros(self.b.shape) if h is None else h, []
+        for step in x:
+            h = torch.tanh(self.W @ step[:, None] + self.U @ h + self.b)
+            states.append(h)
+        return torch.cat(states, 1).T, h
+
+
 @pytest.mark.parametrize(
     ("layer", "configs", "read_as"),
     [
+        (
+            ThereAndBack,
+            [PLAIN.replace(bidirectional=True, loss="output")],
+            (
+                "Wx_f as weight_ih, Wh_f as weight_hh, b_f as bias_ih + bias_hh, Wx_b as weight_ih_reverse, Wh_b as "
+                "weight_hh_reverse, b_b as bias_ih_reverse + bias_hh_reverse; returns output"
+            ),
+        ),
+        (
+            OneColumn,
+            [PLAIN],
+            (
+                "W as weight_ih, U as weight_hh, b as bias_ih + bias_hh; returns output; takes one sequence: called once "
+                "for each; hx is left out: no call with a state succeeds"
+            ),
+        ),
         (
             Linears,
             [

@@ -361,7 +361,7 @@ def test_gates_are_told_by_names_and_compared(layer: Any) -> None:
 @pytest.mark.parametrize(
     ("layer", "hx", "loss", "words"),
     [
-        (InDict, (False,), (None, "output"), "hx is left out: no call with (h, c) succeeds"),
+        (InDict, (False,), (None, "output"), "hx is left out: no call with a state succeeds"),
         (StatesApart, (False, True), LOSSES, "its states are (N, H)"),
     ],
 )
