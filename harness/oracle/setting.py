@@ -19,13 +19,12 @@ REFERENCE: Final = Reference()
 
 def reference_of(config: RNNConfig) -> Unroll:
     """Return the reference of a config's cell."""
-    return REFERENCE if config.cell == "RNN" else _gated(config.cell)
+    return REFERENCE if config.cell == "RNN" else _gated(KNOWN[config.cell])
 
 
 @cache
-def _gated(cell: str) -> Gated:
-    known: Any = KNOWN[cell]
-    return GATED.get(cell) or OwnCell(known)
+def _gated(cell: Any) -> Gated:
+    return GATED.get(cell.name) or OwnCell(cell)
 
 
 class Setting(NamedTuple):

@@ -14,6 +14,7 @@ from harness.report.place import SCRIPT, UNKNOWN, Fact, Kept, Stored
 from harness.report.refusals import by_lapse
 from harness.report.reported import ReportedFinding, dropout_alone, in_order
 from harness.search.examination import Examination
+from harness.space.cells import layer_named
 
 _COMMANDS: Final = {"run it", "replay"}
 
@@ -100,7 +101,7 @@ class Summary:
 def verdict_on_all(summaries: Sequence[Summary]) -> str:
     """Return how many of several subjects agree."""
     right = sum(not one.complaints and not one.shortfall for one in summaries)
-    layers = " or ".join(sorted({f"nn.{cell}" for one in summaries for cell in one.examination.hunt.scope.cell}))
+    layers = " or ".join(sorted({layer_named(cell) for one in summaries for cell in one.examination.hunt.scope.cell}))
     return f"{right} of {wording.counted(len(summaries), 'subject')} agree with {layers}"
 
 

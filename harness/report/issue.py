@@ -26,7 +26,12 @@ def issue_of(one: ReportedFinding, script: str | None) -> str:
     facts = [fact for fact in complaint.facts if fact.name != "upstream" and len(fact.text) <= LONG]
     facts.insert(0, Fact("cause", complaint.headline))
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.ground.items())
-    parts = [f"# {title(finding)}", _expectation(finding.result), "**What happened:**", *facts_in_markdown(facts)]
+    parts = [
+        f"# {title(finding)}",
+        _expectation(finding.result, finding.case.config.layer),
+        "**What happened:**",
+        *facts_in_markdown(facts),
+    ]
     parts += ["## Environment", f"| | |\n|---|---|\n{rows}", "## How to reproduce"]
     if script is None:
         parts.append("There is no script for this; use `rnn-harness replay` on the saved case.")
@@ -77,7 +82,7 @@ def regression_test(finding: Finding) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _expectation(result: Result) -> str:
+def _expectation(result: Result, layer: str) -> str:
     if result.method is Method.DROPOUT:
         return (
             "**Expected:** the law of dropout: in training, each element of the output of every layer but the last "
@@ -90,12 +95,12 @@ def _expectation(result: Result) -> str:
         return "**Expected:** an answer, and the same answer each time."
     if result.mismatches[0].sites:
         return (
-            "**Expected:** what `nn.RNN` is documented to compute, here by its equations in float64. The allowance of "
+            f"**Expected:** what `{layer}` is documented to compute, by its equations in float64. The allowance of "
             "an element is the largest difference that rounding can explain. It is derived and not guessed."
         )
     if result.mismatches[0].sort is Sort.OVERWRITTEN:
-        return "**Expected:** what `nn.RNN` returns, which its next call does not change."
-    return "**Expected:** what `nn.RNN` returns, in its names, shapes and dtypes."
+        return f"**Expected:** what `{layer}` returns, which its next call does not change."
+    return f"**Expected:** what `{layer}` returns, in its names, shapes and dtypes."
 
 
 def _long(case: Case) -> bool:

@@ -4,9 +4,11 @@ import ast
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from inspect import cleandoc
+from inspect import cleandoc, currentframe
 from itertools import product
+from keyword import iskeyword
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +19,9 @@ LONGEST: Final = 4096  # characters of equations
 MOST_GATES: Final = 4  # that causes are sought for
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
 TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
+TORCH_S: Final = ("RNN", "GRU", "LSTM")
+READ: Final = "a file that was read"  # the place of a cell that no code defines here
+NOTEBOOK: Final = "this session"  # that of one without a file
 
 Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
 _Products = dict[tuple[str, ...], float]  # the same by the products
@@ -47,20 +52,22 @@ class Cell:
     A gate may multiply h, as ``W_hn @ (r * h)``, or what is added to the sum, as here. The parameters are those of
     nn.GRU and nn.LSTM: ``weight_ih_l0`` has a block of hidden_size rows for each gate, and so on.
 
-    A cell is known by its name from then on: a function or class is compared with it that declares
-    ``@harness.conventions(mgu=True)`` for ``Cell("MGU", ...)``, or that ``--layer mgu`` names.
+    A cell is known by its name from then on. A function or class is compared with ``Cell("MGU", ...)`` that has ``mgu``
+    as a word of its name or declares ``@harness.conventions(mgu=True)``, that ``--layer mgu`` names, or whose file has
+    no other cell. ``place`` is the file that defines it, which may define it anew, as a notebook may.
 
-    Raises ``UsageError`` for equations that are none of these, and for the name of another cell.
+    Raises ``UsageError`` for equations that are none of these, and for the name of a cell of another file.
     """
 
     name: str
     equations: str
+    place: str = field(default="", repr=False, compare=False)
     lines: tuple[Gate, ...] = field(init=False, repr=False, compare=False)
     c: Polynomial = field(init=False, repr=False, compare=False)  # the new c, if there is one
     h: Polynomial = field(init=False, repr=False, compare=False)  # the new h, where ``t`` is tanh of the new c, ``c'``
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isidentifier():
+        if not isinstance(self.name, str) or not self.name.isidentifier() or iskeyword(self.name):
             raise UsageError(f"name={self.name!r}: expected a name such as 'MGU'")
         if not isinstance(self.equations, str) or len(self.equations) > LONGEST:
             raise UsageError(
@@ -69,10 +76,9 @@ class Cell:
         object.__setattr__(self, "equations", cleandoc(self.equations))
         for name, value in _Equations(self.equations).parts().items():
             object.__setattr__(self, name, value)
-        known = KNOWN.get(cell_named(self.name), self)
-        if known != self:
-            raise UsageError(f"name={self.name!r}: is the name of another cell; give this one another name")
-        KNOWN[self.name] = self
+        if not self.place:
+            object.__setattr__(self, "place", _place())
+        _enter(self)
 
     @property
     def gates(self) -> str:
@@ -104,6 +110,7 @@ class _Elman(NamedTuple):
     hidden: tuple[str, ...] = ("hx",)
     final: tuple[str, ...] = ("h_n",)
     reset: str = ""
+    place: str = ""
 
 
 class _Equations:
@@ -115,7 +122,10 @@ class _Equations:
         self._line = text
         try:
             body = ast.parse(text).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        except SyntaxError as error:
+            said = f"line {error.lineno}: {(error.text or '').strip()}: {error.msg}"
+            raise UsageError(f"equations: {said}: expected lines of Python") from None
+        except (ValueError, RecursionError, MemoryError) as error:
             raise UsageError(f"equations: {error}: expected lines of Python") from None
         for line in body:
             self._line = ast.unparse(line)
@@ -142,7 +152,9 @@ class _Equations:
             self._states[name] = self._polynomial(value, old, new=name == "h" and "c" in self._states)
             return
         if len(name) != 1 or not name.islower() or name in TAKEN or self._states:
-            raise self._error(f"{name}: expected gates with names of one letter, before the states; not {TAKEN[1:]}")
+            raise self._error(
+                f"{name}: expected gates, of one small letter other than t and x, before the states c and h"
+            )
         if len(self._gates) == MOST_GATES:
             raise self._error(f"expected at most {MOST_GATES} gates")
         function = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
@@ -238,6 +250,11 @@ def _combined(op: ast.operator, left: _Products, right: _Products) -> _Products:
 KNOWN: Final[dict[str, "Cell | _Elman"]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
 
 
+def layer_named(cell: str) -> str:
+    """Return the name of torch's layer with a cell, such as ``nn.LSTM``, or that of a cell that torch does not have."""
+    return f"nn.{cell}" if cell in TORCH_S else cell
+
+
 def data_of(name: str) -> Any:
     """Return a cell as plain data: its name, and with its equations, if torch's layers do not have it."""
     return name if name in CELLS else {"name": name, "equations": KNOWN[name].equations}
@@ -245,18 +262,56 @@ def data_of(name: str) -> Any:
 
 def cell_of_data(data: Any) -> Any:
     """Return the name of a cell that ``data_of`` wrote, and make it known."""
-    return Cell(data.get("name", ""), data.get("equations", "")).name if isinstance(data, Mapping) else data
+    return Cell(data.get("name", ""), data.get("equations", ""), READ).name if isinstance(data, Mapping) else data
 
 
-def make_known(name: str, equations: str) -> None:
+def make_known(name: str, equations: str, place: str) -> None:
     """Make a cell known in another process than that which has loaded the file that defines it."""
-    if name not in KNOWN:
-        Cell(name, equations)
+    if name not in TORCH_S:
+        Cell(name, equations, place)
 
 
 def cell_named(name: str) -> str:
     """Return the name of a cell that is written in upper or lower case; none, if there is none."""
     return next((own for own in KNOWN if own.lower() == name.lower()), "")
+
+
+def _place() -> str:
+    """Return the file that makes a cell: it is behind this module's frames and that of the dataclass."""
+    frame = currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return NOTEBOOK if frame is None else str(frame.f_globals.get("__file__", NOTEBOOK))
+
+
+def _enter(cell: Cell) -> None:
+    """Make a cell known: in the place of one of the same file, or of one that was only read, beside the finding of it.
+
+    One that is read yields to that of the file, whose equations may have changed since. Raises ``UsageError`` for the
+    name of another one.
+    """
+    known: Any = KNOWN.get(cell_named(cell.name))
+    if known == cell and known.place != READ:
+        return
+    if known is not None and known != cell and cell.place == READ != known.place and known.name not in TORCH_S:
+        return
+    if known is not None and known != cell and (known.name in TORCH_S or known.place not in (READ, cell.place)):
+        whose = layer_named(known.name) if known.name in TORCH_S else f"another cell, in {known.place}"
+        raise UsageError(f"name={cell.name!r}: is the name of {whose}; give this one another name")
+    if known is not None:
+        del KNOWN[known.name]
+    KNOWN[cell.name] = cell
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Forget afterwards which cells became known."""
+    before = dict(KNOWN)
+    try:
+        yield
+    finally:
+        KNOWN.clear()
+        KNOWN.update(before)
 
 
 _GATE: Final = "{0} = sigmoid(W_i{0} @ x + b_i{0} + W_h{0} @ h + b_h{0})"

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Final, NamedTuple
 
-from harness.space.cells import CELLS, KNOWN, cell_of_data, data_of, make_known
+from harness.space.cells import CELLS, KNOWN, cell_of_data, data_of, layer_named, make_known
 from harness.space.parts import (
     FACTORS,
     IMPOSSIBLE,
@@ -178,12 +178,12 @@ class RNNConfig(
     @property
     def layer(self) -> str:
         """The name of torch's layer, such as ``nn.LSTM``, or that of a cell that torch does not have."""
-        return f"nn.{self.cell}" if self.cell in CELLS else self.cell
+        return layer_named(self.cell)
 
     @property
     def gated(self) -> bool:
-        """True if the cell has gates, as those of nn.GRU and nn.LSTM have."""
-        return len(self.form.gates) > 1
+        """True if the cell is not nn.RNN's, which has one sum and a function of its choice; others have gates."""
+        return self.cell != "RNN"
 
     @property
     def h_size(self) -> int:
@@ -204,13 +204,15 @@ class RNNConfig(
         shown = [repr(getattr(self, name)) for name in REQUIRED]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in {*REQUIRED, "cell"} and (value != field.default or field.name in {"T", "N"}):
+            if field.name not in {*REQUIRED, *(["cell"] if self.cell in CELLS else [])} and (
+                value != field.default or field.name in {"T", "N"}
+            ):
                 shown.append(f"{field.name}={value!r}")
-        return f"{self.cell}Config({', '.join(shown)})"
+        return f"{self.cell if self.cell in CELLS else 'RNN'}Config({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the fields alone. Equal configs unpickle to one object, so that their shapes are derived only once."""
-        return _unpickled, (type(self), self.form.equations, *self.fields.values())
+        return _unpickled, (type(self), self.form.equations, self.form.place, *self.fields.values())
 
     @property
     def num_directions(self) -> int:
@@ -354,9 +356,9 @@ PLAINEST: Final = RNNConfig(1, 1)  # The config with every field at its default,
 
 
 @lru_cache(64)
-def _unpickled(kind: type[RNNConfig], equations: str, *values: Any) -> RNNConfig:
+def _unpickled(kind: type[RNNConfig], equations: str, place: str, *values: Any) -> RNNConfig:
     fields = dict(zip(FIELDS, values, strict=True))
-    make_known(fields["cell"], equations)
+    make_known(fields["cell"], equations, place)
     return kind(**fields)
 
 

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from harness.space.cells import CELLS
+from harness.space.cells import CELLS, KNOWN, layer_named
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import FACTORS, OPTIONS
@@ -148,7 +148,13 @@ class Built:
 
 
 def form_of_weights(
-    form: Form, weights: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], input_size: int, hidden_size: int
+    form: Form,
+    weights: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+    input_size: int,
+    hidden_size: int,
+    *,
+    cell: str = "",
 ) -> Form:
     """Return a form with the parameters that an adapter names, which have these shapes at some hidden_size.
 
@@ -168,8 +174,8 @@ def form_of_weights(
         raise SubjectError(f"weights: the module has no {', '.join(unknown)}; its parameters are {_listed(shapes)}")
     if missing := [name for name in shapes if name not in there]:
         raise SubjectError(f"weights: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not named; {_TERMS}")
-    gates = _gates(said, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size)
-    cell = next(cell for cell, one in CELLS.items() if len(one.gates) == len(gates))
+    gates = _gates(said, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size, cell)
+    cell = cell or next(name for name, one in CELLS.items() if len(one.gates) == len(gates))
     roles: dict[str, list[Block]] = {}
     sums = [own for own, terms in said.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
     biases = [own for own, terms in said.items() if terms[0][0].startswith("bias")]
@@ -209,7 +215,7 @@ def _terms(own: str, text: Any) -> Terms:
     return [tuple(part or "" for part in one.groups()) for one in found if one]  # type: ignore[misc]
 
 
-def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: int, H: int) -> str:  # noqa: E741
+def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: int, H: int, cell: str) -> str:  # noqa: E741
     """Return the gates of the cell: those that are named, or as many as the matrices for the state have."""
     named = {gate for terms in said.values() for _, _, gates, _ in terms for gate in gates}
     rows = 0
@@ -217,12 +223,13 @@ def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: 
         for role, reverse, gates, _ in terms:
             if role == "weight_hh" and not reverse:
                 rows += len(gates) or prod(shapes[own]) // (H * (H + I * (len(terms) > 1)))
-    for one in CELLS.values():
+    cells = {cell: KNOWN[cell]} if cell else CELLS
+    for one in cells.values():
         if len(one.gates) == rows and named <= {*one.gates}:
             return one.gates
     raise SubjectError(
         f"weights: {rows} gates, {', '.join(sorted(named))}: expected those of "
-        + ", ".join(f"nn.{cell} ({', '.join(one.gates)})" for cell, one in CELLS.items())
+        + ", ".join(f"{layer_named(name)} ({', '.join(one.gates)})" for name, one in cells.items())
     )
 
 

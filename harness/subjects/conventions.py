@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from inspect import isfunction
+from inspect import isclass, isfunction
 from typing import Any, TypeVar
 
 from harness.space.case import Case
-from harness.space.cells import KNOWN, cell_named, make_known
+from harness.space.cells import CELLS, KNOWN, Cell, cell_named, make_known
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import offers_of
@@ -55,7 +56,7 @@ class Conventions:
                 known = [*NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
                 close = get_close_matches(str(name), known, n=1)
                 meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(known)}"
-                raise UsageError(f"{whose}: {str(name)[:80]} is no convention; {meant}")
+                raise UsageError(f"{whose}: {str(name)[:80]} is no convention and no layer; {meant}")
             if not isinstance(value, bool):
                 raise UsageError(f"{whose}: {name}={reprlib.repr(value)}: expected True or False")
         declared_cells = {cell: name for name, cell in cells.items() if named[name]}
@@ -73,7 +74,11 @@ class Conventions:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the cell with its equations, which no other process has to know."""
-        return _unpickled, (self.form.equations, *(getattr(self, field.name) for field in fields(self)))
+        return _unpickled, (
+            self.form.equations,
+            self.form.place,
+            *(getattr(self, field.name) for field in fields(self)),
+        )
 
     @property
     def form(self) -> Any:
@@ -152,9 +157,9 @@ class Conventions:
             raise NotImplementedError("more than the last output: it declares last_output_only")
 
 
-def _unpickled(equations: str, *values: Any) -> Conventions:
+def _unpickled(equations: str, place: str, *values: Any) -> Conventions:
     made = Conventions(*values)
-    make_known(made.cell, equations)
+    make_known(made.cell, equations, place)
     return made
 
 
@@ -179,15 +184,19 @@ def conventions(**declared: bool) -> Callable[[T], T]:
 
 
 def declared_by(given: Any, name: str) -> Conventions:
-    """Return what a function or class declares in an attribute, or the layer that a function has as a word of its name.
+    """Return what a function or class declares in an attribute, or the layer that is a word of its name.
 
-    Raises ``UsageError`` for a declaration that makes no sense.
+    A class of one of torch's layers is told by its parameters instead. Where nothing else tells, it is compared with
+    the only cell that its file defines. Raises ``UsageError`` for a declaration that makes no sense.
     """
-    if isfunction(given) and not hasattr(given, "conventions"):
-        words = re.split(r"[^a-z]+", given.__name__.lower())
-        cells = {word for word in words if cell_named(word) not in ("", "RNN")}
-        return Conventions.of(cells if len(cells) == 1 else {})
-    return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
+    if hasattr(given, "conventions") or not (isfunction(given) or isclass(given)):
+        return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
+    words = {given.__name__, *re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])", given.__name__)}
+    cells = {cell_named(word) for word in words} - {""}
+    there = {one.name for one in vars(sys.modules.get(given.__module__, object)).values() if isinstance(one, Cell)}
+    own = cells & there or (there if not cells and len(there) == 1 else set())
+    found = own or (cells & {*CELLS} if isfunction(given) else set())
+    return Conventions(cell=found.pop() if len(found) == 1 else "RNN")
 
 
 def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:

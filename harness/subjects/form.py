@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from harness.space.cells import KNOWN
+from harness.space.cells import KNOWN, layer_named
 from harness.space.config import role_of
 from harness.space.parts import PLAIN
 from harness.subjects.conventions import Conventions
@@ -140,10 +140,12 @@ class Form:
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
         elif self.taken:
-            words += f"; rows taken in nn.{self.conventions.cell}'s order {', '.join(self.cell.gates)}"
+            words += f"; rows taken in {layer_named(self.conventions.cell)}'s order {', '.join(self.cell.gates)}"
         if self.zeros:
             stay = "stays zero: it" if len(self.zeros) == 1 else "stay zero: they"
-            words += f"; {', '.join(self.zeros)} {stay} cannot hold all of nn.{self.conventions.cell}'s biases"
+            words += (
+                f"; {', '.join(self.zeros)} {stay} cannot hold all of {layer_named(self.conventions.cell)}'s biases"
+            )
         if self.is_cell:
             words += "; a cell: called once for each step"
         elif "h_n" in self.returns and "output" not in self.returns:

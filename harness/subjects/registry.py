@@ -142,11 +142,13 @@ def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
     """Return the subject of a function or class with the conventions that it declares and those in its name."""
     if not names:
         return as_subject(given, spec)
-    if _is_subject(given) or not callable(given):
+    if _is_subject(given) or not (callable(given) or isinstance(given, Adapter)):
         raise SubjectError(f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions")
     named = Conventions.of(names, spec)
     by_its_name = not hasattr(given, "conventions")
     declared = () if by_its_name and named.cell != "RNN" else declared_by(given, spec).names
+    if isinstance(given, Adapter) and named.forms:
+        raise SubjectError(f"{spec}: is an Adapter, whose weights say what differs: expected no {named.forms[0]}")
     return _made(given, spec, Conventions.of((*declared, *names)))
 
 
@@ -210,7 +212,8 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
         from harness.subjects.torch_own import AdaptedSubject, completed
 
         adapted = partial(AdaptedSubject, Built(given), name)
-        return adapted(completed(adapted, form_of_adapter(Built(given), name)))
+        cell = "" if conventions is None or conventions.cell == "RNN" else conventions.cell
+        return adapted(completed(adapted, form_of_adapter(Built(given), name, cell)))
     if inspect.isclass(given) and not hasattr(given, "load_state_dict"):
         from harness.subjects.function_module import modules_of_function
         from harness.subjects.numpy_module import METHODS, calls_of, modules_of

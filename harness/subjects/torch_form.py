@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.space.cells import KNOWN
+from harness.space.cells import KNOWN, layer_named
 from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.adapter import Adapter, Built, form_of_weights
 from harness.subjects.conventions import Conventions
@@ -150,7 +150,7 @@ def _with_growth(factory: Any, form: Form, sizes: Sizes) -> Form:
     return form
 
 
-def form_of_adapter(built: Built, name: str) -> Form:
+def form_of_adapter(built: Built, name: str, cell: str = "") -> Form:
     """Return the form of what an adapter makes. Raise ``SubjectError`` for what it does not tell rightly."""
     try:
         takes = {option: option for option in built.adapter.reads}
@@ -163,10 +163,10 @@ def form_of_adapter(built: Built, name: str) -> Form:
         raise SubjectError(f"{name}: build raises {type(error).__name__}: {error}") from error
     weights = built.adapter.weights
     try:
-        form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2])
+        form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2], cell=cell)
     except SubjectError as error:
         raise SubjectError(f"{name}: {error}") from None
-    return _Reader(built, name, form, sizes).read(shapes)
+    return _Reader(built, name, form, sizes, cell).read(shapes)
 
 
 def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module | None = None) -> Any:
@@ -715,8 +715,8 @@ class _Reader:
         """Raise ``SubjectError`` for a class of which no call returns what a layer does."""
         x = _X.format(self.sizes.input_size)
         raise SubjectError(
-            f"{self.name}: has as many rows as an nn.{self.cell}, but a call on x {x} {self._outcome()}\n"
-            f"expected the output and {' and '.join(self._finals)} as nn.{self.cell} returns them"
+            f"{self.name}: has as many rows as an {layer_named(self.cell)}, but a call on x {x} {self._outcome()}\n"
+            f"expected the output and {' and '.join(self._finals)} as {layer_named(self.cell)} returns them"
         )
 
     def _outcome(self) -> str:

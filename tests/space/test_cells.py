@@ -1,13 +1,14 @@
 """Cells that users write: what their equations are read as, what is refused, and that other processes know them."""
 
 import pickle
+from collections.abc import Iterator
 from textwrap import indent
 from typing import Any
 
 import pytest
 
 from harness import Cell, RNNConfig, Scope
-from harness.space.cells import KNOWN, Gate
+from harness.space.cells import KNOWN, Gate, apart
 from harness.space.errors import UsageError
 
 f = "f = sigmoid(W_if @ x + b_if + W_hf @ h + b_hf)\n"
@@ -44,7 +45,7 @@ def test_equations_are_read_in_any_order_of_terms() -> None:
         (f + "print(f)", "expected a line such as"),
         (f + n + h + "\n" + f, "h last"),
         (f + f + h, "each name once"),
-        (f + n.replace("n", "nn") + h, "names of one letter"),
+        (f + n.replace("n", "nn") + h, "gates, of one small letter"),
         (f.replace("sigmoid", "relu") + h, "expected sigmoid or tanh"),
         (f.replace(" + b_hf", "") + h, "expected sigmoid(W_if @ x + b_if + W_hf @ h + b_hf)"),
         (f.replace("b_hf", "b_if") + h, "b_if: expected it once"),
@@ -89,3 +90,39 @@ def test_another_process_learns_a_cell_from_what_it_is_sent(monkeypatch: pytest.
     monkeypatch.delitem(KNOWN, "Sent")
     with pytest.raises(UsageError, match="cell='Sent': expected RNN, GRU, LSTM"):
         RNNConfig(2, 3, cell="Sent")
+
+
+@pytest.fixture
+def known() -> Iterator[dict[str, Any]]:
+    """Return all cells, among which no other becomes known for longer than a test."""
+    with apart():
+        yield KNOWN
+
+
+def test_the_file_of_a_cell_may_change_it_and_no_other_file_may(known: dict[str, Any]) -> None:
+    first, other = f + n + h, f + n + "h = f * h + (1 - f) * n"
+    Cell("Edited", first)
+    Cell("edited", other)
+
+    assert "Edited" not in known
+    with pytest.raises(UsageError, match="is the name of another cell, in "):
+        Cell("Edited", first, "elsewhere.py")
+
+
+def test_what_is_read_yields_to_what_the_file_says_now(known: dict[str, Any]) -> None:
+    first, other = f + n + h, f + n + "h = f * h + (1 - f) * n"
+    old, new = ({"name": "Kept", "equations": text} for text in (first, other))
+    fields = {"input_size": 1, "hidden_size": 1}
+
+    for cell in (old, new, old):  # of several findings
+        assert RNNConfig.from_dict(fields | {"cell": cell}).form.equations == cell["equations"]
+    Cell("Kept", other)
+    assert RNNConfig.from_dict(fields | {"cell": old}).form.equations == other
+
+
+def test_a_config_of_a_cell_of_one_s_own_is_written_as_what_makes_it() -> None:
+    config = RNNConfig(2, 3, T=4, cell=Cell("Written", f + n + h).name)
+
+    assert repr(config) == "RNNConfig(2, 3, T=4, N=1, cell='Written')"
+    assert config.weights["weight_ih_l0"].shape == (6, 2)
+    assert RNNConfig(2, 3, cell=Cell("Single", "n = tanh(W_in @ x + b_in + W_hn @ h + b_hn)\nh = n").name).gated

@@ -2,20 +2,23 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness import RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
+from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw, hunt
 from harness.checks.derivatives import check_derivatives
+from harness.diagnosis.investigate import Investigation
+from harness.space.cells import apart
 from harness.space.errors import UsageError
-from harness.subjects.conventions import NAMES, Conventions, turned
+from harness.subjects.conventions import NAMES, Conventions, declared_by, turned
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectError, scope_of
-from harness.subjects.registry import find_subject
+from harness.subjects.registry import find_subject, given_by
 from harness.subjects.wire import Greeting
 
 KERAS = {"one_bias": True, "transposed": True, "batch_first": True}
@@ -136,8 +139,8 @@ def test_what_it_writes_into_its_weights_is_seen() -> None:
     ("declared", "said"),
     [
         ({"one_bias": "yes"}, "conventions: one_bias='yes': expected True or False"),
-        ({"transpose": True}, "conventions: transpose is no convention; did you mean transposed?"),
-        ({"x": True}, f"conventions: x is no convention; expected {', '.join(NAMES)}"),
+        ({"transpose": True}, "conventions: transpose is no convention and no layer; did you mean transposed?"),
+        ({"x": True}, f"conventions: x is no convention and no layer; expected {', '.join(NAMES)}"),
         ("transposed", "conventions='transposed': expected a dict such as {'transposed': True}"),
         (3, "conventions=3: expected a dict such as {'transposed': True}"),
     ],
@@ -165,7 +168,7 @@ def test_conventions_may_follow_the_name_of_what_cannot_be_edited(tmp_path: Path
     assert subject.capabilities.conventions.names == ("one_bias", "transposed", "batch_first")
     assert subject.name.endswith("mine.py:rnn+transposed+batch_first")
     with pytest.raises(
-        SubjectError, match=r"mine.py:rnn\+transpose: transpose is no convention; did you mean transpos"
+        SubjectError, match=r"mine.py:rnn\+transpose: transpose is no convention and no layer; did you mean transpos"
     ):
         IsolatedSubject(f"{file}:rnn+transpose")
     with pytest.raises(SubjectError, match="is an int; expected a function or class with conventions"):
@@ -242,3 +245,65 @@ def test_a_class_of_keras_conventions_agrees_there_and_back(preparation: str) ->
 def test_a_class_returns_every_output() -> None:
     with pytest.raises(SubjectError, match=r"last_output_only=True of a class: expected of a function"):
         as_subject(conventions(last_output_only=True)(keras_class()))
+
+
+OWN_FILE = """
+import torch
+import harness
+
+Gated = harness.Cell("{name}", "g = sigmoid(W_ig @ x + b_ig + W_hg @ h + b_hg)\\nh = (1 - g) * h")
+
+def step(x, h0, weights, config): ...
+def rnn(x, h0, weights, config): ...
+def lstm(x, h0, c0, weights, config): ...
+def a_{name}_lstm(x, h0, weights, config): ...
+class Layer(torch.nn.Module): ...
+class {name}Layer(torch.nn.RNN): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "cell"),
+    [
+        ("step", "Gonly"),  # the only cell of the file
+        ("rnn", "RNN"),
+        ("lstm", "LSTM"),
+        ("a_Gonly_lstm", "Gonly"),
+        ("Layer", "Gonly"),
+        ("GonlyLayer", "Gonly"),
+        ("rnn+gonly", "Gonly"),
+        ("step+gru", "GRU"),
+    ],
+)
+def test_the_cell_is_told_by_the_name_or_by_the_file(tmp_path: Path, named: str, cell: str) -> None:
+    (tmp_path / "mine.py").write_text(OWN_FILE.format(name="Gonly"), encoding="utf-8")
+    name, *conventions = named.split("+")
+
+    with apart():
+        given = given_by(f"{tmp_path / 'mine.py'}:{name}")
+        declared = Conventions.of(conventions) if conventions else declared_by(given, name)
+        assert declared.cell == cell
+
+
+def test_a_cell_with_one_gate_is_compared_with_its_equation_and_not_with_nn_rnn(tmp_path: Path) -> None:
+    def leaky(x: Any, h0: Any, weights: Any, config: Any, leak: float = 0.1) -> Any:
+        if config.num_layers > 1 or config.bidirectional or config.batch_first or not config.bias:
+            raise NotImplementedError("one layer with biases")
+        W, U, b, c = weights.values()
+        h, output = h0[0], []
+        for x_t in x:
+            h = (1 - leak) * h + leak * np.tanh(x_t @ W.T + b + h @ U.T + c)
+            output.append(h)
+        return np.stack(output), h[None]
+
+    Cell("Leaky", "n = tanh(W_in @ x + b_in + W_hn @ h + b_hn)\nh = 0.9 * h + 0.1 * n")
+    right = FunctionSubject(leaky, "leaky", conventions=Conventions(cell="Leaky"))
+    wrong = FunctionSubject(partial(leaky, leak=0.2), "leaky", conventions=Conventions(cell="Leaky"))
+
+    assert hunt(right, scope_of(right), cases=200).finding is None
+    found = hunt(wrong, scope_of(wrong), cases=60).finding
+    assert found is not None
+    diagnosis = Investigation(wrong).explain(found, scope_of(wrong)).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause is not None
+    assert diagnosis.cause.sentence == "makes h of 0.8 * h + 0.2 * n, not of 0.9 * h + 0.1 * n"

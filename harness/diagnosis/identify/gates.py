@@ -19,8 +19,8 @@ from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
 from harness.diagnosis.identify.when import NEVER, When
 from harness.oracle.bound import np
-from harness.space.cells import KNOWN, Polynomial
-from harness.space.config import PLAINEST, RNNConfig
+from harness.space.cells import KNOWN, Polynomial, layer_named
+from harness.space.config import RNNConfig
 
 SIGMOID: Final = Activation("sigmoid")
 
@@ -107,10 +107,13 @@ PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 OWN: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
 
 
-@cache
 def step_of(cell: str) -> GatedModel:
     """Return the step of a cell with gates."""
-    own: Any = KNOWN[cell]
+    return _step(KNOWN[cell])
+
+
+@cache
+def _step(own: Any) -> GatedModel:
     functions = {"sigmoid": SIGMOID, "tanh": TANH}
     x, b_ih, h, b_hh = OWN
 
@@ -120,7 +123,7 @@ def step_of(cell: str) -> GatedModel:
     gates = [(letter, Gate(functions[function], parts(k, *of))) for k, (letter, function, *of) in enumerate(own.lines)]
     states = ("h'", "c'")[: len(own.final)]
     return GatedModel(
-        cell=cell,
+        cell=own.name,
         gates=tuple(gates),
         memory=own.c,
         mix=own.h,
@@ -154,7 +157,7 @@ def right_of(config: RNNConfig) -> Network:
 def layer_of(network: Network) -> str:
     """Return the name of torch's layer that a network is held against."""
     cell = network.first.cell if isinstance(network.first, GatedModel) else "RNN"
-    return PLAINEST.replace(cell=cell).layer
+    return layer_named(cell)
 
 
 class Step:
