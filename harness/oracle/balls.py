@@ -9,7 +9,7 @@ u + u64 because the reference rounds, too, and eta is what underflow may lose of
 calls has to expect overflow and NaN.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
 from operator import mul
 from typing import Final, NamedTuple
@@ -74,39 +74,48 @@ class Balls(NamedTuple):
         error = error + (gamma(n, u) + gamma(n, U64)) * (rounded + error) + 2 * n * self.arithmetic.underflow
         return self._ball(values, error, size)
 
-    def polynomial(self, quantities: Mapping[str, Known], terms: Polynomial, given: Known | None = None) -> Known:
-        """Return a sum of products of quantities, each of them times ``given``, in any order and factored in any way.
+    def polynomial(
+        self,
+        quantities: Mapping[str, Known],
+        terms: Polynomial,
+        given: Known | None = None,
+        mixed: Collection[str] = (),
+    ) -> Known:
+        """Return a sum of products of quantities, each of them times ``given``, in any order and with common factors.
 
         A number goes through at most one rounding for each operation, of which there are fewer than factors, 1 in 1 - z
-        included. What the errors of the quantities make of the sum is linear in each: up to the products of two and
-        more of them, that is its derivative times the error, so that (1 - z) n moves by 1 - z times what n does.
+        included. Of a ``mixed`` quantity z, which may be taken as 1 - (1 - z), a product is as large as without z, and
+        1 - z may be a sigmoid of its own. What the errors of the quantities make of the sum is, up to the products of
+        two and more of them, the derivative by each times its error: (1 - z) n moves by 1 - z times what n does.
         """
         known = quantities if given is None else {**quantities, GIVEN: given}
         more = () if given is None else (GIVEN,)
-        products = [((*names, *more), coef) for names, coef in terms]
         n = sum(len(names) + (abs(coef) != 1 or not names) for names, coef in terms) + len(more)
         slopes: dict[str, Floats] = {}
-        values, size, moved = np.zeros((3, *next(iter(known.values())).values.shape))
-        for names, coef in products:
-            sizes, offs = [np.abs(known[name].values) for name in names], [_off(known[name]) for name in names]
-            values = values + coef * _product(known[name].values for name in names)
-            reach = _product(one + off for one, off in zip(sizes, offs, strict=True))
+        values, size, moved, reach, alone = np.zeros((5, *next(iter(known.values())).values.shape))
+        for own, coef in terms:
+            names = (*own, *more)
+            v, offs = [known[name].values for name in names], [_off(known[name]) for name in names]
+            sizes, most = [np.abs(one) for one in v], abs(coef)
+            farthest = [one + off for one, off in zip(sizes, offs, strict=True)]
             linear = _product(sizes)
             for i, name in enumerate(names):
-                slope = coef * _product(known[other].values for other in names if other != name)
-                slopes[name] = slopes.get(name, np.zeros(())) + slope
-                linear = linear + offs[i] * np.abs(slope)
-            size, moved = size + abs(coef) * reach, moved + np.maximum(abs(coef) * reach - abs(coef) * linear, 0)
+                slopes[name] = slopes.get(name, np.zeros(())) + coef * _product([*v[:i], *v[i + 1 :]])
+                linear = linear + offs[i] * _product([*sizes[:i], *sizes[i + 1 :]])
+            values, size = values + coef * _product(v), size + most * _product(farthest)
+            moved = moved + most * np.maximum(_product(farthest) - linear, 0)
+            reach = reach + max(1.0, most) * _product([1 + one for one in farthest])
+            for i, name in enumerate(own):
+                alone = alone + most * (name in mixed) * _product([*farthest[:i], *farthest[i + 1 :]])
         moved = moved + sum(np.abs(slope) * _off(known[name]) for name, slope in slopes.items())
-        # z x + (1 - z) y is y + z (x - y), too, and x + (1 - z) (y - x); and 1 - z may be a sigmoid of its own.
-        coefs = {frozenset(names): coef for names, coef in products}
-        mixed = {name for names, coef in coefs.items() for name in names if coefs.get(names - {name}) == -coef}
-        for of, coef in coefs.items():
-            for left in (of - {name} for name in of & mixed):
-                size = size + abs(coef) * _product(np.abs(known[one].values) + _off(known[one]) for one in left)
-        u, eta, own = self.arithmetic.format.u, self.arithmetic.underflow, self.arithmetic.sigmoid_error * bool(mixed)
-        error = moved + (gamma(n, u) + own + 2 * gamma(n + 2, U64)) * size + n * eta * (1 + size + len(products))
-        return self._ball(values, error, size)
+        u, eta = self.arithmetic.format.u, self.arithmetic.underflow
+        rounded = (gamma(n, u) + 2 * gamma(n + 2, U64)) * (size + alone)
+        other = (self.arithmetic.sigmoid_error + self.arithmetic.sigmoid_absolute) * alone
+        return self._ball(values, moved + rounded + other + 2 * n * eta * reach, reach)
+
+    def kept(self, z: Known) -> Known:
+        """Return z as a factor of a product p z, p - p (1 - z) included, whose roundings are relative to p: 2 v."""
+        return Known(z.values, np.asarray(_off(z) + 2 * self._v))
 
     def through(self, rows: Known, matrix: Matrix) -> Known:
         """Return rows times a matrix, sums in any order."""

@@ -252,7 +252,12 @@ class GRU(Gated):
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:  # noqa: ARG002 - an LSTM's
         slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "rz"}
-        own = {"rest": k.less(v["z"]), "slope_n": k.tanh_slope(v["n"]), "apart": k.apart(before[0], v["n"])}
+        own = {
+            "rest": k.less(v["z"]),
+            "kept": k.kept(v["z"]),
+            "slope_n": k.tanh_slope(v["n"]),
+            "apart": k.apart(before[0], v["n"]),
+        }
         return {**v, **slopes, **own}
 
     def back(
@@ -265,7 +270,7 @@ class GRU(Gated):
     ) -> tuple[Known, Known, tuple[Known, ...]]:
         n = k.product(dh, v["rest"], v["slope_n"])
         r, z = k.product(n, v["q"], v["slope_r"]), k.product(dh, v["apart"], v["slope_z"])
-        return joined(r, z, n), joined(r, z, k.product(n, v["r"])), (k.product(dh, v["z"]),)
+        return joined(r, z, n), joined(r, z, k.product(n, v["r"])), (k.product(dh, v["kept"]),)
 
 
 class LSTM(Gated):

@@ -1,7 +1,7 @@
 """own_cell: a cell that a user has written, as a step and its way back over balls, both from its equations.
 
 The way back is the chain rule for sums of products. A state, and the gradient by a quantity, may be computed in any
-order and factored in any way (``Balls.polynomial``).
+order and with common factors, 1 - z included (``Balls.polynomial``).
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,12 @@ class OwnCell(Gated):
 
     def __init__(self, cell: Cell) -> None:
         self._cell, self.gates = cell, tuple(cell.gates)
-        [*shown] = [names for names, _ in cell.h]
-        if len(shown) == 1 and len(shown[0]) == 2 and shown[0][1] == "t" and cell.h[0][1] == 1:
-            self.shows = shown[0][0]
+        sigmoids = [gate.letter for gate in cell.lines if gate.function == "sigmoid"]
+        self.shows = next((z for z in sigmoids if cell.h == ((tuple(sorted((z, "t"))), 1.0),)), "")
+        each = {names for terms in (cell.c, cell.h) for names, _ in terms}
+        self._mixed = {
+            z for z in sigmoids if any(z in of and tuple(one for one in of if one != z) in each for of in each)
+        }
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         v: dict[str, Known] = {}
@@ -45,9 +48,9 @@ class OwnCell(Gated):
     def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
         known = {**v, **dict(zip("hc", before, strict=False))}
         if not self._cell.c:
-            return (k.polynomial(known, self._cell.h),)
-        c = k.polynomial(known, self._cell.c)
-        return k.polynomial({**known, "c'": c, "t": k.tanh(c)}, self._cell.h), c
+            return (k.polynomial(known, self._cell.h, mixed=self._mixed),)
+        c = k.polynomial(known, self._cell.c, mixed=self._mixed)
+        return k.polynomial({**known, "c'": c, "t": k.tanh(c)}, self._cell.h, mixed=self._mixed), c
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
         found = {**v, **dict(zip("hc", before, strict=False))}
@@ -67,7 +70,7 @@ class OwnCell(Gated):
         def through(terms: Polynomial, given: Known) -> None:
             for name in dict.fromkeys(name for names, _ in terms for name in names):
                 of = tuple((tuple(one for one in names if one != name), c) for names, c in terms if name in names)
-                found.setdefault(name, []).append(k.polynomial(v, of, given))
+                found.setdefault(name, []).append(k.polynomial(v, of, given, self._mixed))
 
         def total(name: str) -> Known:
             return k.total(*found[name]) if name in found else Known(np.zeros_like(dh.values))

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from harness.space.errors import UsageError
 
 FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
+LARGEST: Final = 1e9  # number in an equation
 LONGEST: Final = 4096  # characters of equations
 MOST_GATES: Final = 4  # that causes are sought for
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
@@ -36,7 +37,7 @@ class Gate(NamedTuple):
     factor: str = ""  # the gate that multiplies, if there is one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """A cell: what a step of a layer computes, as lines of Python.
 
@@ -61,10 +62,10 @@ class Cell:
 
     name: str
     equations: str
-    place: str = field(default="", repr=False, compare=False)
-    lines: tuple[Gate, ...] = field(init=False, repr=False, compare=False)
-    c: Polynomial = field(init=False, repr=False, compare=False)  # the new c, if there is one
-    h: Polynomial = field(init=False, repr=False, compare=False)  # the new h, where ``t`` is tanh of the new c, ``c'``
+    place: str = field(default="", repr=False)
+    lines: tuple[Gate, ...] = field(init=False, repr=False)
+    c: Polynomial = field(init=False, repr=False)  # the new c, if there is one
+    h: Polynomial = field(init=False, repr=False)  # the new h, where ``t`` is tanh of the new c, ``c'``
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier() or iskeyword(self.name):
@@ -79,6 +80,21 @@ class Cell:
         if not self.place:
             object.__setattr__(self, "place", _place())
         _enter(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what makes it, and makes it known."""
+        return Cell, (self.name, self.equations, self.place)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether another cell has the name and computes the same, however its equations are written."""
+        return isinstance(other, Cell) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return self.name, self.lines, frozenset(self.c), frozenset(self.h)
 
     @property
     def gates(self) -> str:
@@ -212,14 +228,18 @@ class _Equations:
 
     def _polynomial(self, value: ast.expr, old: set[str], *, new: bool) -> Polynomial:
         terms = {names: coef for names, coef in self._expanded(value, old, new=new).items() if coef}
-        if not terms or any(names and Counter(names).most_common(1)[0][1] > 1 for names in terms):
+        if (
+            not terms
+            or not all(map(isfinite, terms.values()))
+            or any(names and Counter(names).most_common(1)[0][1] > 1 for names in terms)
+        ):
             raise self._error("expected a sum of products, each with a gate or state once at most")
         return tuple(terms.items())
 
     def _expanded(self, value: ast.expr, old: set[str], *, new: bool) -> _Products:
         """Return the products in an expression, sorted, with what multiplies each."""
         match value:
-            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool) and isfinite(number):
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool) and number < LARGEST:
                 return {(): float(number)}
             case ast.Name(id="c") if new:
                 return {("c'",): 1.0}

@@ -322,7 +322,7 @@ class CellConfig:
     proj_size: int = factor(usual=(0,), axis="P", dear=7, sent=False, said=False)
 
     def __post_init__(self) -> None:
-        if self.cell not in KNOWN:
+        if not isinstance(self.cell, str) or self.cell not in KNOWN:
             own = "a Cell of your own is known once the file that makes it is loaded"
             raise ConfigError(f"cell={self.cell!r}: expected {', '.join(KNOWN)}; {own}")
         _require_int("proj_size", self.proj_size, at_least=0)

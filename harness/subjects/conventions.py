@@ -50,7 +50,9 @@ class Conventions:
         if isinstance(declared, str) or not isinstance(declared, Iterable):
             raise UsageError(f"{whose}={reprlib.repr(declared)}: expected a dict such as {{'transposed': True}}")
         named = declared if isinstance(declared, Mapping) else dict.fromkeys(declared, True)
-        cells = {name: cell for name in named if (cell := cell_named(str(name))) not in ("", "RNN")}
+        cells = {
+            name: cell for name in named if (cell := cell_named(str(name))) not in ("", "RNN") and name not in NAMES
+        }
         for name, value in named.items():
             if name not in NAMES and name not in cells:
                 known = [*NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
@@ -192,7 +194,7 @@ def declared_by(given: Any, name: str) -> Conventions:
     if hasattr(given, "conventions") or not (isfunction(given) or isclass(given)):
         return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
     words = {given.__name__, *re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])", given.__name__)}
-    cells = {cell_named(word) for word in words} - {""}
+    cells = {cell_named(word.replace("_", "")) for word in words} - {""}
     there = {one.name for one in vars(sys.modules.get(given.__module__, object)).values() if isinstance(one, Cell)}
     own = cells & there or (there if not cells and len(there) == 1 else set())
     found = own or (cells & {*CELLS} if isfunction(given) else set())

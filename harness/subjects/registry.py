@@ -22,7 +22,7 @@ from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, Built, require_filled
 from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.conventions import Conventions, declared_by, named_conventions
+from harness.subjects.conventions import NAMES, Conventions, declared_by, named_conventions
 from harness.subjects.fields import by_fields
 from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
@@ -124,6 +124,8 @@ def of_layer(spec: str, layer: str) -> str:
 
     Raises ``SubjectError`` for what is an nn.RNN by its name, or may only be one.
     """
+    if layer in NAMES or not layer.isidentifier():
+        raise SubjectError(f"layer={layer!r}: expected gru, lstm or the name of a harness.Cell")
     before, own = parted(spec)
     if before:
         return f"{before}{shlex.quote(of_layer(own, layer))}"

@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness.space.case import Array, Case
+from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
 from harness.space.contract import KERNEL, PORT
 from harness.space.outcome import Failure, Outcome
@@ -521,7 +522,10 @@ class TorchSubject:
 
 def of_cell(cell: str) -> dict[str, tuple[Any, ...]]:
     """Return what a layer of torch's is asked for because of its cell; under autocast, gates compute in two dtypes."""
-    return {} if cell == "RNN" else {**offers_of(cell), "autocast": (None,)}
+    if cell == "RNN":
+        return {}
+    # In which sums a gate is open, so that dropout shows, is known of torch's own cells alone.
+    return {**offers_of(cell), "autocast": (None,), **({"training": (False,)} if cell not in CELLS else {})}
 
 
 def gru() -> TorchSubject:

@@ -106,6 +106,9 @@ def _found(spec: str) -> Any:
         at = f" (line {frame.lineno} of {frame.filename})" if frame.filename != __file__ else ""
         said = "cannot be imported by {}: {}: {}{}"
         raise Unusable(said.format(sys.executable, type(error).__name__, error, at)) from None
+    kinds = {(type(one).__module__, type(one).__name__) for one in vars(module).values()}
+    if ("harness.space.cells", "Cell") in kinds:
+        raise Unusable("its file defines a harness.Cell, which no other interpreter knows: leave the interpreter out")
     return _of_class(found) if inspect.isclass(found) else found
 
 

@@ -104,19 +104,58 @@ def test_a_layer_with_the_cell_agrees_and_one_with_a_cut_gradient_does_not(dtype
     assert check_agreement(as_subject(Detached, "cut"), case).verdict is Verdict.DISAGREES
 
 
-def test_a_sum_of_products_may_be_factored_in_any_way() -> None:
-    random, k = default_rng(0), Balls(Arithmetic("float32"))
-    f, h, n = (random.uniform(-1, 1, 10_000).astype(np.float32) for _ in range(3))
-    f = abs(f)
-    one = np.float32(1)
+MIX = ((("h",), 1.0), (("f", "h"), -1.0), (("f", "n"), 1.0))
+
+
+@pytest.mark.parametrize("least", [0.0, -8.0])  # the exponent of the least f
+def test_a_sum_of_products_may_be_factored_in_any_way(least: float) -> None:
+    random, k, one = default_rng(0), Balls(Arithmetic("float32")), np.float32(1)
+    h, n, g = (random.uniform(-1, 1, 10_000).astype(np.float32) for _ in range(3))
+    f = (random.uniform(0, 1, 10_000) * 10 ** random.uniform(least, 0, 10_000)).astype(np.float32)
     quantities = {name: Known(v.astype(np.float64)) for name, v in (("f", f), ("h", h), ("n", n))}
-    ball = k.polynomial(quantities, ((("h",), 1.0), (("f", "h"), -1.0), (("f", "n"), 1.0)))
+    value = k.polynomial(quantities, MIX, mixed="f")
+    by_n, by_h = (
+        k.polynomial(quantities, of, Known(g.astype(np.float64)), "f")
+        for of in (((("f",), 1.0),), (((), 1.0), (("f",), -1.0)))
+    )
+    ways = {
+        "value": ((one - f) * h + f * n, h + f * (n - h), n + (one - f) * (h - n), (h - f * h) + f * n),
+        "by n": (f * g, g - (one - f) * g),
+        "by h": ((one - f) * g, g - f * g),
+    }
+
+    for (name, several), ball in zip(ways.items(), (value, by_n, by_h), strict=True):
+        for way in several:
+            assert ball.error is not None
+            assert (np.abs(way - ball.values) <= ball.error).all(), name
+        largest = max(np.abs(way - ball.values).max() for way in several)
+        assert ball.error is not None
+        assert ball.error.max() < 50 * largest, name  # 1 - f may be a sigmoid of its own, of 8 u
+
+
+def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> None:
+    random, k = default_rng(1), Balls(Arithmetic("float64"))
+    terms = ((("a", "b"), 2.0), (("a",), -0.5), (("a", "b", "c"), 3.0), ((), 1.0))
+    centre = {name: random.uniform(-1, 1, 500) for name in "abc"}
+    off = {name: random.uniform(0, 1, 500) for name in "abc"}
+    ball = k.polynomial({name: Known(v, off[name]) for name, v in centre.items()}, terms)
     assert ball.error is not None
 
-    for way in ((one - f) * h + f * n, h + f * (n - h), n + (one - f) * (h - n), (h - f * h) + f * n):
-        off = np.abs(way - ball.values)
-        assert (off <= ball.error).all()
-        assert off.max() > ball.error.max() / 60  # 1 - f may be a sigmoid of its own, too
+    reached = np.zeros(500)
+    for signs in np.ndindex(2, 2, 2):
+        a, b, c = (centre[name] + (2 * sign - 1) * off[name] for name, sign in zip("abc", signs, strict=True))
+        reached = np.maximum(reached, np.abs(2 * a * b - 0.5 * a + 3 * a * b * c + 1 - ball.values))
+    assert (reached <= ball.error).all()
+    assert np.median(ball.error / reached) < 1.5
+
+
+def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
+    k = Balls(Arithmetic("float16"))
+    quantities = {"z": Known(np.array([1e-3])), "h": Known(np.array([300.0])), "c": Known(np.array([300.0]))}
+    ball = k.polynomial(quantities, ((("c", "h", "z"), 1.0),))
+
+    assert ball.error is not None
+    assert np.isinf(ball.error).all()  # h * c is not finite
 
 
 def test_what_is_known_of_a_gate_s_error_enters_the_sum_once() -> None:

@@ -57,6 +57,7 @@ def test_equations_are_read_in_any_order_of_terms() -> None:
         (f + n + "h = c * n", "c: expected gates and states with lines above"),
         (f + n + "h = h - h", "expected a sum of products"),
         (f + n + "h = 1e999 * n", "expected gates and states"),
+        (f + n + f"h = 1{'0' * 400} * n", "expected gates and states"),
         ("".join(f.replace("f", letter) for letter in "abdef") + "h = a", "at most 4 gates"),
         ("x" * 10_000, "expected lines such as"),
         (None, "equations=None"),
@@ -74,6 +75,13 @@ def test_what_are_no_equations_is_refused_in_one_line(equations: Any, said: str)
 def test_a_name_that_is_taken_or_none_is_refused(name: Any) -> None:
     with pytest.raises(UsageError, match="name="):
         Cell(name, f + n + h)
+
+
+def test_equations_that_compute_the_same_are_of_one_cell() -> None:
+    assert Cell("Same", f + n + h) == Cell("Same", f"{f}{n}h = h - f * h + f * n  # the same")
+    assert pickle.loads(pickle.dumps(Cell("Same", f + n + h))).equations  # noqa: S301 - our own
+    with pytest.raises(UsageError, match=r"cell=\['GRU'\]"):
+        RNNConfig(1, 1, cell=["GRU"])  # type: ignore[arg-type]
 
 
 def test_another_process_learns_a_cell_from_what_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def find_back(asker: Asker, network: Network) -> Network:
     found = continued(_cut(asker, network))
     if found.first.passes != network.first.passes and not _all_given(asker, found, asked):  # it may be c's alone
         found = max((found, continued(network)), key=lambda one: sum(_matched(asker, one, a) for a in asked))
-    return _limited(asker, _pruned(asker, found, asked))
+    return _limited(asker, _uncut(asker, _pruned(asker, found, asked)))
 
 
 def _all_given(asker: Asker, network: Network, answers: Sequence[Response]) -> bool:
@@ -146,10 +146,21 @@ def _without(model: Any, edge: Edge) -> Any:
 
 def _cut(asker: Asker, network: Network) -> Network:
     """Return a network with the pattern of steps between which no gradient goes, if that explains more."""
-    long = [a for loss in asker.losses for a in _answers(asker, (CaseSizes(LONG, 2, 3, 2),), loss)]
+    long = _long(asker)
     ways = (When(), When("never"), *(When("but every", k) for k in range(2, LONG)))
     cut = [replace(network, first=replace(network.first, passes=when)) for when in ways]
     return max(cut, key=lambda one: sum(_matched(asker, one, a) for a in long))
+
+
+def _uncut(asker: Asker, network: Network) -> Network:
+    """Return a network without a cut that other choices made needless."""
+    plain = replace(network, first=replace(network.first, passes=When()))
+    same = all(_matched(asker, plain, a) >= _matched(asker, network, a) for a in _long(asker))
+    return plain if network.first.passes != When() and same else network
+
+
+def _long(asker: Asker) -> list[Response]:
+    return [a for loss in asker.losses for a in _answers(asker, (CaseSizes(LONG, 2, 3, 2),), loss)]
 
 
 def _answers(asker: Asker, sizes: Sequence[CaseSizes], loss: str, scale: float = 1.0) -> list[Response]:

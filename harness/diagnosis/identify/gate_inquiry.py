@@ -571,7 +571,9 @@ class GateInquiry:
         steps: list[list[tuple[Seen, Step]]] = []
         others = [self._moving(k, sum_) for k, sum_ in enumerate(others[: self.G])]
         for setting in self.settings:
-            drives = np.tile([others, [-sum_ for sum_ in others]], (SEQUENCES // 2, 1))  # states of both signs
+            drives = np.tile(
+                [others, [-sum_ if abs(sum_) < FAR else sum_ for sum_ in others]], (SEQUENCES // 2, 1)
+            )  # states of both signs
             if (setting, (*others,)) not in self._driven_so:
                 self._driven_so[setting, (*others,)] = [self._steps(setting, 100 + k, drives) for k in range(SEEDS)]
             every = self._driven_so[setting, (*others,)]
