@@ -1,5 +1,6 @@
 """Tests of steps with gates, and of their way back, of which one line is wrong in a way that no single choice has."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 from benchmarks import composed_gates
 from harness import RNNConfig, as_subject, draw
+from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.cause import identified_of
+from harness.diagnosis.identify.gates import step_of
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.observations import Observations
 from harness.subjects.conventions import Conventions
@@ -233,3 +236,73 @@ def test_a_gradient_that_another_gate_multiplies_is_named() -> None:
     assert found is not None
     said = "multiplies the gradient of h[t] by (1 - z) for that of h[t-1], not by z"
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [said]
+
+
+class OutputAlone(torch.nn.LSTM):
+    """An LSTM whose f multiplies what i lets in, too, and which returns its output alone: o shows c at its end."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        zeros = x.new_zeros(x.shape[1], self.hidden_size)
+        h, c = (zeros, zeros) if states is None else (states[0][0], states[1][0])
+        weights, output = dict(self.named_parameters()), []
+        W, U, b, d = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        for x_t in x:
+            i, f, g, o = (x_t @ W.T + b + h @ U.T + d).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(f) * torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            output.append(h)
+        return torch.stack(output)
+
+
+def test_c_is_seen_through_h_where_nothing_else_is_returned() -> None:
+    subject = as_subject(OutputAlone, "mine")
+    scope = scope_of(subject).only(loss=None)
+
+    found = identified_of(Observations(subject), scope, draw(RNNConfig(2, 2, T=2, N=2, cell="LSTM"), "normal", 1))
+
+    assert found is not None
+    [mistake] = mistakes_of(found.network, "tanh")
+    assert mistake.sentence == "makes c of f * c + i * f * g, not of f * c + i * g"
+
+
+@pytest.mark.parametrize(
+    ("cell", "changes", "function", "sentences"),
+    [
+        ("LSTM", {}, ("i", "clip"), ["applies clip, np.clip(s, -1, 1), to the sum of i, not sigmoid"]),
+        ("LSTM", {}, ("f", "identity"), ["applies no function to the sum of f, not sigmoid"]),
+        (
+            "LSTM",
+            {"memory": ((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)), "limit": 1.0},
+            None,
+            ["takes 1 - i in the place of f", "clips c to ±1"],
+        ),
+        ("LSTM", {"read": ACTIVATIONS["relu"]}, None, ["applies relu to c, not tanh"]),
+        ("LSTM", {"returned": ("c'", "h'", "c'")}, None, ["returns c as output, not h"]),
+        (
+            "GRU",
+            {"outer": ACTIVATIONS["sigmoid"], "returned": ("h", "h'")},
+            None,
+            [
+                "makes h of sigmoid((1 - z) * n + z * h), not of (1 - z) * n + z * h",
+                "returns the h before the step as output, not h",
+            ],
+        ),
+    ],
+)
+def test_what_hides_a_gate_or_a_state_is_told(cell: str, changes: Any, function: Any, sentences: list[str]) -> None:
+    model = replace(step_of(cell), **changes)
+    if function is not None:
+        letter, name = function
+        kind = Activation("clip", (-1.0, 1.0)) if name == "clip" else ACTIVATIONS[name]
+        model = replace(
+            model,
+            gates=tuple((own, gate._replace(activation=kind) if own == letter else gate) for own, gate in model.gates),
+        )
+
+    found = composed_gates.identified(model)
+
+    assert not found.unknown
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == sentences
