@@ -2,7 +2,8 @@
 
 Each layer is a program: on the way forward the lines of NumPy that ``harness.diagnosis.identify`` would print of it,
 executed, and on the way back torch's autograd, which is led along other edges where a mistake is there. Run:
-``python benchmarks/composed_gates.py --layers 500 --cell LSTM``. It prints what ``composed.py`` does.
+``python benchmarks/composed_gates.py --layers 500 --cell LSTM``. Of ``MGU``, nothing but its equations is known. It
+prints what ``composed.py`` does.
 """
 
 import sys
@@ -24,7 +25,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # noqa: E402
-from harness import as_subject  # noqa: E402
+from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
 from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
@@ -40,6 +41,15 @@ from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
+# A cell of which nothing but its equations is known.
+MGU = Cell(
+    "MGU",
+    """
+    f = sigmoid(W_if @ x + b_if + W_hf @ h + b_hf)
+    n = tanh(W_in @ x + b_in + W_hn @ (f * h) + b_hn)
+    h = (1 - f) * h + f * n
+    """,
+)
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -287,7 +297,7 @@ def subject_of(model: GatedModel) -> Any:
     def lstm(x: Any, h0: Any, c0: Any, weights: Any, config: Any, cotangents: Any) -> Any:  # noqa: PLR0917
         return layer(x, [h0, c0], weights, config, cotangents)
 
-    function: Any = gru if model.cell == "GRU" else lstm
+    function: Any = gru if len(model.starts) == 1 else lstm
     function.conventions = {model.cell.lower(): True}
     return function
 
@@ -305,7 +315,10 @@ def on_gates(change: Callable[[Random, str, Gate], Gate], most: int = 1) -> Chan
     """Return what changes some gates alike."""
 
     def changed(random: Random, m: GatedModel) -> GatedModel:
-        letters, draw_ = random.sample([name for name, _ in m.gates], random.randint(1, most)), random.random()
+        letters, draw_ = (
+            random.sample([name for name, _ in m.gates], random.randint(1, min(most, len(m.gates)))),
+            random.random(),
+        )
         return replace(m, gates=tuple((n, change(Random(draw_), n, g) if n in letters else g) for n, g in m.gates))
 
     return changed
@@ -465,7 +478,7 @@ SLOTS: dict[str, dict[str, Change]] = {
 
 def drawn(seed: str, cell: str) -> tuple[GatedModel, list[str]]:
     """Draw a layer with one to four mistakes, and the names of their slots."""
-    random, slots = Random(seed), SLOTS["both"] | SLOTS[cell]
+    random, slots = Random(seed), SLOTS["both"] | SLOTS.get(cell, {})
     names = random.sample(sorted(slots), random.randint(1, 4))
     model = step_of(cell)
     for name in sorted(names, key=lambda one: one in ("back", "rows")):
@@ -481,7 +494,7 @@ PATTERNS_DRAWN = (When("first", 1), When("only", 0), *(When(kind, k) for kind in
 
 
 def _at_some_steps(random: Random, m: GatedModel) -> GatedModel:
-    slots = SLOTS["both"] | SLOTS[m.cell]
+    slots = SLOTS["both"] | SLOTS.get(m.cell, {})
     there = slots[random.choice([name for name in STEP_SLOTS if name in slots])](random, m)
     if random.random() < 0.4:
         states = len(m.starts)
@@ -507,7 +520,7 @@ def told_of(cell: str, seed: str) -> Told:
 def main() -> None:
     """Draw layers, identify them, and print the figures."""
     parser = arguments(__doc__)
-    parser.add_argument("--cell", choices=("GRU", "LSTM"), default="LSTM")
+    parser.add_argument("--cell", choices=("GRU", "LSTM", MGU.name), default="LSTM")
     chosen = parser.parse_args()
     print_told(chosen, partial(told_of, chosen.cell))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.gated import GATED, Gated
@@ -11,7 +11,7 @@ from harness.oracle.own_cell import OwnCell
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import Unroll
 from harness.space.case import Case
-from harness.space.cells import KNOWN
+from harness.space.cells import KNOWN, Cell, CellForm
 from harness.space.config import RNNConfig
 
 REFERENCE: Final = Reference()
@@ -23,8 +23,8 @@ def reference_of(config: RNNConfig) -> Unroll:
 
 
 @cache
-def _gated(cell: Any) -> Gated:
-    return GATED.get(cell.name) or OwnCell(cell)
+def _gated(cell: CellForm) -> Gated:
+    return OwnCell(cell) if isinstance(cell, Cell) and cell.name not in GATED else GATED[cell.name]
 
 
 class Setting(NamedTuple):

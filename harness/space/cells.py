@@ -10,7 +10,7 @@ from inspect import cleandoc, currentframe
 from itertools import product
 from keyword import iskeyword
 from math import isfinite
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from harness.space.errors import UsageError
 
@@ -117,16 +117,37 @@ class Cell:
         return ("h_n", "c_n")[: 1 + bool(self.c)]
 
 
+class CellForm(Protocol):
+    """What is known of every cell: what the shapes and names of arrays follow from, and what makes it."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def equations(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def gates(self) -> str: ...
+    @property
+    def hidden(self) -> tuple[str, ...]: ...
+    @property
+    def final(self) -> tuple[str, ...]: ...
+    @property
+    def reset(self) -> str: ...
+
+
 class _Elman(NamedTuple):
     """The cell of nn.RNN, which has one sum, and functions of its own."""
 
     name: str = "RNN"
     equations: str = ""
+    place: str = ""
     gates: str = "h"
     hidden: tuple[str, ...] = ("hx",)
     final: tuple[str, ...] = ("h_n",)
     reset: str = ""
-    place: str = ""
 
 
 class _Equations:
@@ -267,7 +288,7 @@ def _combined(op: ast.operator, left: _Products, right: _Products) -> _Products:
     return found
 
 
-KNOWN: Final[dict[str, "Cell | _Elman"]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
+KNOWN: Final[dict[str, CellForm]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
 
 
 def layer_named(cell: str) -> str:
@@ -310,15 +331,14 @@ def _enter(cell: Cell) -> None:
     One that is read yields to that of the file, whose equations may have changed since. Raises ``UsageError`` for the
     name of another one.
     """
-    known: Any = KNOWN.get(cell_named(cell.name))
-    if known == cell and known.place != READ:
-        return
-    if known is not None and known != cell and cell.place == READ != known.place and known.name not in TORCH_S:
-        return
-    if known is not None and known != cell and (known.name in TORCH_S or known.place not in (READ, cell.place)):
-        whose = layer_named(known.name) if known.name in TORCH_S else f"another cell, in {known.place}"
-        raise UsageError(f"name={cell.name!r}: is the name of {whose}; give this one another name")
+    known = KNOWN.get(cell_named(cell.name))
     if known is not None:
+        torch_s = known.name in TORCH_S
+        if cell.place == READ != known.place and (known == cell or not torch_s):
+            return
+        if known != cell and (torch_s or known.place not in (READ, cell.place)):
+            whose = layer_named(known.name) if torch_s else f"another cell, in {known.place}"
+            raise UsageError(f"name={cell.name!r}: is the name of {whose}; give this one another name")
         del KNOWN[known.name]
     KNOWN[cell.name] = cell
 

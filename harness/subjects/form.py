@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from harness.space.cells import KNOWN, layer_named
+from harness.space.cells import KNOWN, CellForm, layer_named
 from harness.space.config import role_of
 from harness.space.parts import PLAIN
 from harness.subjects.conventions import Conventions
@@ -117,7 +117,7 @@ class Form:
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
-    def cell(self) -> Any:
+    def cell(self) -> CellForm:
         """The form of the cell that it is compared with."""
         return KNOWN[self.conventions.cell]
 
