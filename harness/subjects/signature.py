@@ -43,8 +43,9 @@ def _plain(name: str) -> str:
 def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
     """Return the form of a class as far as its constructor tells it, and the arguments that say nothing.
 
-    The sizes are the first two arguments that are neither an option of nn.RNN's nor the size of an output layer. An
-    argument ``nonlinearity`` whose default is a function is no option. The result is ``None`` if there is no signature.
+    The sizes are those of nn.RNN's names, or the first two arguments that are neither an option of nn.RNN's nor the
+    size of an output layer. An argument ``nonlinearity`` whose default is a function is no option. The result is
+    ``None`` if there is no signature.
     """
     try:
         parameters = list(inspect.signature(factory).parameters.values())
@@ -60,7 +61,9 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
     ]
     own = [one for one in named if _plain(one.name) not in accepted]
     outputs = [one for one in own if _is_output(one)]
-    sizes = [one for one in own if one not in outputs][:2]
+    sizes = [one for one in own if one not in outputs]
+    by_their_names = [one for one in sizes if one.name in ("input_size", "hidden_size")]
+    sizes = by_their_names if len(by_their_names) == 2 else sizes[:2]
     if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
         sizes.reverse()
     while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output

@@ -125,15 +125,26 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
         with suppress(Exception):
             sizes, shapes = parameters_of_plain(factory, one)
             layers_of(shapes, sizes, name, cell)
-            return _with_growth(factory, one, sizes)
+            if one is form or not _names_a_size(factory, one, shapes):
+                return _with_growth(factory, one, sizes)
     if len({*form.sizes, *form.by_name.values()} & {*_SIZES}) == 1:
         raise SubjectError(f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied")
     if unknown:
-        are = "is" if len(unknown) == 1 else "are"
-        raise SubjectError(
-            f"{name}{inspect.signature(factory)}: {', '.join(unknown)} {are} no size and no option of nn.RNN's"
-        )
+        needed = [one for one in spare(factory, form, None) if one not in (*form.sizes, "input_size", "hidden_size")]
+        which = ", ".join(unknown) if {*unknown} == {*needed} else f"one of {', '.join(needed)}"
+        are = "are" if len(unknown) > 1 else "is"
+        raise SubjectError(f"{name}{inspect.signature(factory)}: {which} {are} no size and no option of nn.RNN's")
     return form
+
+
+def _names_a_size(factory: Any, form: Form, shapes: Shapes) -> bool:
+    """Tell whether the names of parameters are others with other sizes or options: one of these is a name."""
+    others: list[dict[str, Any]] = [{}, {"num_layers": 2}, {"nonlinearity": "relu"}]
+    for sizes, options in zip((SIZES[-1], SIZES[0], SIZES[0]), others, strict=True):
+        with suppress(Exception):
+            if not {*shapes} <= {*_shapes_of(_built(factory, form, sizes, options))}:
+                return True
+    return False
 
 
 def _with_growth(factory: Any, form: Form, sizes: Sizes) -> Form:

@@ -575,3 +575,39 @@ def test_what_adds_parameters_is_the_number_of_layers_or_of_directions_under_any
     config = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=3, N=2)
     assert check_agreement(subject, draw(config)).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(config.replace(num_layers=1, bidirectional=False))).verdict is Verdict.AGREES
+
+
+class NamedByAnArgument(nn.Module):
+    """A layer whose first argument stands in the names of its parameters."""
+
+    def __init__(self, title: str, width: int, units: int) -> None:
+        super().__init__()
+        self.title = title
+        for name, size in (("in", width), ("back", units)):
+            self.add_module(f"{title}_{name}", nn.Linear(size, units))
+
+    def forward(self, x: Any) -> Any:
+        h, output = x.new_zeros(()), []
+        for step in x:
+            h = torch.tanh(self.get_submodule(f"{self.title}_in")(step) + self.get_submodule(f"{self.title}_back")(h))
+            output.append(h)
+        return torch.stack(output)
+
+
+class OfAMode(Linears):
+    def __init__(self, mode: str, input_size: int, hidden_size: int) -> None:
+        if mode not in ("fast", "slow"):
+            raise ValueError(f"unknown mode {mode!r}")
+        super().__init__(input_size, hidden_size)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (NamedByAnArgument, "one of title, width, units is no size and no option"),
+        (OfAMode, "mode is no size and no option of nn.RNN's"),
+    ],
+)
+def test_an_argument_that_is_no_size_is_named(layer: Any, said: str) -> None:
+    with pytest.raises(SubjectError, match=said):
+        as_subject(layer)
