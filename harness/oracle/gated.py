@@ -82,9 +82,21 @@ class Gated(Unroll):
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         """Return the gates, which depend on x and the previous h alone."""
 
+    # The values that ``carried`` and ``cut`` read, of a cell that carries a state.
+    kept: tuple[str, ...] = ()
+
+    def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:  # noqa: ARG002 - of most cells
+        """Return the states beside h, given the gates and the states before."""
+        return ()
+
     @abstractmethod
+    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:
+        """Return h, not projected, given the gates, the states before and the other states."""
+
     def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
         """Return the states, h first and not projected, given the gates and the states before."""
+        carried = self.carried(k, v, before)
+        return (self.emitted(k, v, before, carried), *carried)
 
     @abstractmethod
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
@@ -159,19 +171,20 @@ class Gated(Unroll):
                 states = self.update(k, values, (previous,))
                 return Walk(values, (previous,), states, states[0])
             own_shape, shown = (config.T, config.N, config.hidden_size), own if w.hr is None else None
-            before, after = (np.zeros((2 * n, *own_shape)) for n in (len(initial), 1 + len(initial)))
+            before, after = (np.zeros((2 * len(initial), *own_shape)) for _ in range(2))
 
             def step(t: int, held: State) -> State:
-                here = {name: _at(one, t) for name, one in values.items()}
-                new = self.update(k, here, (_at(previous, t), *_paired(held)))
+                here = {name: _at(values[name], t) for name in self.kept}
+                new = self.carried(k, here, (_at(previous, t), *_paired(held)))
                 for array, one in zip(before, held, strict=True):
                     array[t] = one
                 for array, one in zip(after, _flat(new), strict=True):
                     array[t] = one
-                return _flat(new[1:] if shown is None else self.cut(k, here, shown[t], new[1:]))
+                return _flat(new if shown is None else self.cut(k, here, shown[t], new))
 
             along_time(config, at[1], _flat(map(Known, initial)), step, ())
-            inner, *others = _paired(after)
+            others = _paired(after)
+            inner = self.emitted(k, values, (previous, *_paired(before)), others)  # of all steps at once
             return Walk(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
 
     def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum) -> WayBack:
@@ -247,8 +260,8 @@ class GRU(Gated):
         r, z = (k.sigmoid(k.affine(x, h, of)) for of in rows[:2])
         return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, rows[2])), "q": k.of_state(h, rows[2])}
 
-    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
-        return (k.mix(v["z"], v["n"], before[0]),)
+    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
+        return k.mix(v["z"], v["n"], before[0])
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:  # noqa: ARG002 - an LSTM's
         slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "rz"}
@@ -281,14 +294,18 @@ class LSTM(Gated):
 
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
+    kept = ("f", "let in", "o")
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         i, f, g, o = (k.affine(x, h, rows) for rows in rows_of(w, 4))
-        return {"i": k.sigmoid(i), "f": k.sigmoid(f), "g": k.tanh(g), "o": k.sigmoid(o)}
+        v = {"i": k.sigmoid(i), "f": k.sigmoid(f), "g": k.tanh(g), "o": k.sigmoid(o)}
+        return v | {"let in": k.product(v["i"], v["g"])}
 
-    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
-        c = k.total(k.product(v["f"], before[1]), k.product(v["i"], v["g"]))
-        return k.product(v["o"], k.tanh(c)), c
+    def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+        return (k.total(k.product(v["f"], before[1]), v["let in"]),)
+
+    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
+        return k.product(v["o"], k.tanh(carried[0]))
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
         t = k.tanh(states[1])

@@ -25,6 +25,7 @@ class OwnCell(Gated):
 
     def __init__(self, cell: Cell) -> None:
         self._cell, self.gates = cell, tuple(cell.gates)
+        self.kept = self.gates
         sigmoids = [gate.letter for gate in cell.lines if gate.function == "sigmoid"]
         self.shows = next((z for z in sigmoids if cell.h == ((tuple(sorted((z, "t"))), 1.0),)), "")
         each = {names for terms in (cell.c, cell.h) for names, _ in terms}
@@ -45,12 +46,15 @@ class OwnCell(Gated):
             v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)
         return v
 
-    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+    def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
         known = {**v, **dict(zip("hc", before, strict=False))}
-        if not self._cell.c:
-            return (k.polynomial(known, self._cell.h, mixed=self._mixed),)
-        c = k.polynomial(known, self._cell.c, mixed=self._mixed)
-        return k.polynomial({**known, "c'": c, "t": k.tanh(c)}, self._cell.h, mixed=self._mixed), c
+        return (k.polynomial(known, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
+
+    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:
+        known = {**v, "h": before[0]}
+        for c in carried:
+            known |= {"c'": c, "t": k.tanh(c)}
+        return k.polynomial(known, self._cell.h, mixed=self._mixed)
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
         found = {**v, **dict(zip("hc", before, strict=False))}
