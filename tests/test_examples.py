@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Disagreement, LSTMConfig, RNNConfig, Verdict, as_subject, assert_agrees, check_agreement, draw
+from harness import Disagreement, RNNConfig, as_subject, assert_agrees, draw
 from harness.diagnosis.investigate import Investigation
 from harness.search.search import hunt
 from harness.subjects.protocol import scope_of
@@ -48,26 +48,31 @@ def test_the_notebook_s_model_gives_the_false_it_ends_on(notebook: Any) -> None:
     assert np.allclose(given, mended)
 
 
-def test_the_minimal_gated_unit_is_compared_with_its_equations() -> None:
-    wrong, right = (as_subject(f"{PATH.parent / 'minimal_gated_unit.py'}:{name}") for name in ("mgu", "mended_mgu"))
-    found = hunt(wrong, scope_of(wrong).only(loss=None), cases=60).finding
+@pytest.mark.parametrize(
+    ("wrong", "right", "smallest", "cause"),
+    [
+        (
+            "lstm_port.py:lstm",
+            "lstm_port.py:lstm_in_torch_s_order",
+            {"hidden_size": 1, "cell": "LSTM"},
+            "reads its rows in the order i, o, f, g, ONNX's",
+        ),
+        (
+            "minimal_gated_unit.py:mgu",
+            "minimal_gated_unit.py:mended_mgu",
+            {"hidden_size": 2, "cell": "MGU", "hx": True},  # with one unit, both are the same
+            "takes f * (h @ W_hn.T) in the sum of n, not (f * h) @ W_hn.T",
+        ),
+    ],
+)
+def test_a_port_with_gates_is_told_what_is_wrong(wrong: str, right: str, smallest: Any, cause: str) -> None:
+    subjects = [as_subject(f"{PATH.parent / name}") for name in (wrong, right)]
+    found = hunt(subjects[0], scope_of(subjects[0]).only(loss=None), cases=60).finding
 
     assert found is not None
-    diagnosis = Investigation(wrong).explain(found, scope_of(wrong)).diagnosis
+    assert found.case.config == RNNConfig(1, **smallest)
+    diagnosis = Investigation(subjects[0]).explain(found, scope_of(subjects[0])).diagnosis
     assert diagnosis is not None
     assert diagnosis.cause is not None
-    assert diagnosis.cause.sentence == "takes f * (h @ W_hn.T) in the sum of n, not (f * h) @ W_hn.T"
-    assert found.case.config == RNNConfig(1, 2, T=1, N=1, hx=True, cell="MGU")  # with one unit, both are the same
-    assert hunt(right, scope_of(right), cases=60).finding is None
-
-
-def test_the_lstm_port_is_told_the_order_of_its_rows() -> None:
-    wrong, right = (as_subject(f"{PATH.parent / 'lstm_port.py'}:{name}") for name in ("lstm", "lstm_in_torch_s_order"))
-    found = hunt(wrong, scope_of(wrong).only(loss=None), cases=60).finding
-
-    assert found is not None
-    diagnosis = Investigation(wrong).explain(found, scope_of(wrong)).diagnosis
-    assert diagnosis is not None
-    assert diagnosis.cause is not None
-    assert diagnosis.cause.sentence == "reads its rows in the order i, o, f, g, ONNX's"
-    assert check_agreement(right, draw(LSTMConfig(3, 4, T=5, N=2, hx=True))).verdict is Verdict.AGREES
+    assert diagnosis.cause.sentence == cause
+    assert hunt(subjects[1], scope_of(subjects[1]).only(loss=None), cases=60).finding is None

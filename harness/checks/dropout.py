@@ -88,7 +88,9 @@ def check_dropout(
     is *unsupported* if it refuses dropout in training everywhere. The device meta, which has no numbers, cannot be
     checked. After ``until`` (``time.perf_counter``) no further net is run, if one showed the masks.
     """
-    if not applies(subject) or (scope is not None and not {*scope.cell} <= {*CELLS}):
+    if scope is not None and not {*scope.cell} <= {*CELLS}:
+        return Result(Verdict.UNSUPPORTED, message="the nets that show masks are those of nn.RNN, nn.GRU and nn.LSTM")
+    if not applies(subject):
         return Result(Verdict.UNSUPPORTED, message="it draws no masks, so its dropout in training is not checked")
     scope = scope or scope_of(subject)
     dtypes = scope.values()["dtype"]

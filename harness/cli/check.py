@@ -27,7 +27,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import complain, print_summary
 from harness.cli.outputs import Outputs, output_options
-from harness.space.cells import cell_named
+from harness.space.cells import CELLS, cell_named
 from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
 
@@ -223,7 +223,7 @@ def _checked(given: _Given) -> int:
     if given.capture == "yes":
         click.get_current_context().with_resource(prints.folder())  # before a process of a subject is started
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
-    if given.layer is not None and given.all_here and cell_named(given.layer) not in ("GRU", "LSTM"):
+    if given.layer is not None and given.all_here and cell_named(given.layer) not in CELLS:
         raise UsageError(f"layer={given.layer!r} with --all: expected gru or lstm, whose subjects are here")
     if given.layer is not None and not given.all_here:
         from harness.subjects.registry import of_layer

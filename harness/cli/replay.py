@@ -99,14 +99,14 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     from harness.report.replays import Replayed
     from harness.search.preparation import asked_scope
     from harness.search.replay import Fate, replay
-    from harness.space.cells import apart
+    from harness.space.cells import local_cells
     from harness.subjects.isolated import IsolatedSubject
 
     contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
     spec = spec or stored.subject
     if spec is None:
         raise UsageError(f"{stored.path}: does not name the subject it was found on; name one with --subject")
-    with apart(), IsolatedSubject(spec, timeout=timeout) as subject:
+    with local_cells(), IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
         fate, result = replay(subject, stored.case, contract, of_dropout=stored.of_dropout)
     if stored.nondeterministic and fate is Fate.FIXED:

@@ -113,7 +113,7 @@ class Balls(NamedTuple):
         other = (self.arithmetic.sigmoid_error + self.arithmetic.sigmoid_absolute) * alone
         return self._ball(values, moved + rounded + other + 2 * n * eta * reach, reach)
 
-    def kept(self, z: Known) -> Known:
+    def share(self, z: Known) -> Known:
         """Return z as a factor of a product p z, p - p (1 - z) included, whose roundings are relative to p: 2 v."""
         return Known(z.values, np.asarray(_off(z) + 2 * self._v))
 

@@ -82,8 +82,8 @@ class Gated(Unroll):
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         """Return the gates, which depend on x and the previous h alone."""
 
-    # The values that ``carried`` and ``cut`` read, of a cell that carries a state.
-    kept: tuple[str, ...] = ()
+    # The values that each step reads of a cell that carries a state: those of ``carried`` and ``cut``.
+    step_values: tuple[str, ...] = ()
 
     def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:  # noqa: ARG002 - of most cells
         """Return the states beside h, given the gates and the states before."""
@@ -174,7 +174,7 @@ class Gated(Unroll):
             before, after = (np.zeros((2 * len(initial), *own_shape)) for _ in range(2))
 
             def step(t: int, held: State) -> State:
-                here = {name: _at(values[name], t) for name in self.kept}
+                here = {name: _at(values[name], t) for name in self.step_values}
                 new = self.carried(k, here, (_at(previous, t), *_paired(held)))
                 for array, one in zip(before, held, strict=True):
                     array[t] = one
@@ -267,7 +267,7 @@ class GRU(Gated):
         slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "rz"}
         own = {
             "rest": k.less(v["z"]),
-            "kept": k.kept(v["z"]),
+            "share": k.share(v["z"]),
             "slope_n": k.tanh_slope(v["n"]),
             "apart": k.apart(before[0], v["n"]),
         }
@@ -283,7 +283,7 @@ class GRU(Gated):
     ) -> tuple[Known, Known, tuple[Known, ...]]:
         n = k.product(dh, v["rest"], v["slope_n"])
         r, z = k.product(n, v["q"], v["slope_r"]), k.product(dh, v["apart"], v["slope_z"])
-        return joined(r, z, n), joined(r, z, k.product(n, v["r"])), (k.product(dh, v["kept"]),)
+        return joined(r, z, n), joined(r, z, k.product(n, v["r"])), (k.product(dh, v["share"]),)
 
 
 class LSTM(Gated):
@@ -294,15 +294,15 @@ class LSTM(Gated):
 
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
-    kept = ("f", "let in", "o")
+    step_values = ("f", "i * g", "o")
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         i, f, g, o = (k.affine(x, h, rows) for rows in rows_of(w, 4))
         v = {"i": k.sigmoid(i), "f": k.sigmoid(f), "g": k.tanh(g), "o": k.sigmoid(o)}
-        return v | {"let in": k.product(v["i"], v["g"])}
+        return v | {"i * g": k.product(v["i"], v["g"])}
 
     def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
-        return (k.total(k.product(v["f"], before[1]), v["let in"]),)
+        return (k.total(k.product(v["f"], before[1]), v["i * g"]),)
 
     def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
         return k.product(v["o"], k.tanh(carried[0]))

@@ -25,7 +25,7 @@ class OwnCell(Gated):
 
     def __init__(self, cell: Cell) -> None:
         self._cell, self.gates = cell, tuple(cell.gates)
-        self.kept = self.gates
+        self.step_values = self.gates
         sigmoids = [gate.letter for gate in cell.lines if gate.function == "sigmoid"]
         self.shows = next((z for z in sigmoids if cell.h == ((tuple(sorted((z, "t"))), 1.0),)), "")
         each = {names for terms in (cell.c, cell.h) for names, _ in terms}
@@ -38,9 +38,7 @@ class OwnCell(Gated):
         for gate, rows in zip(self._cell.lines, rows_of(w, len(self.gates)), strict=True):
             inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(Known(rows.b_hh))
             if gate.factor:
-                v[OF_STATE + gate.letter] = (
-                    self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(Known(rows.b_hh)).ball()
-                )
+                v[OF_STATE + gate.letter] = inner.ball()
                 inner.times(v[gate.factor])
             s = inner.product(x, rows.ih).plain(Known(rows.b_ih)).ball()
             v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)

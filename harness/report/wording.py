@@ -55,6 +55,7 @@ def of_scope(scope: Scope) -> str:
         said = [f"one {kind}layer" if layers == {1} else f"{scope.num_layers[0]} {kind}layers"]
     if len({*scope.bidirectional}) == 1:
         said.append("two directions" if scope.bidirectional[0] else "one direction")
+    said.append("from zeros" * (not any(scope.hx)))
     said.append("forward only" * (not any(scope.loss)))
     return ": " * any(said) + ", ".join(filter(None, said))
 

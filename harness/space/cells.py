@@ -2,26 +2,24 @@
 
 import ast
 import reprlib
-from collections import Counter
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import cleandoc, currentframe
 from itertools import product
 from keyword import iskeyword
-from math import isfinite
 from typing import Any, Final, NamedTuple, Protocol
 
 from harness.space.errors import UsageError
 
+FINITE: Final = sys.float_info.max  # the largest number of float64
 FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
-LARGEST: Final = 1e9  # number in an equation
-LONGEST: Final = 4096  # characters of equations
-MOST_GATES: Final = 4  # that causes are sought for
+LONGEST: Final = 4096  # characters of equations; those of nn.LSTM are 250
+MOST_GATES: Final = 4  # ``gate_inquiry.LEVELS`` has so many sums to drive gates to
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
 TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
-TORCH_S: Final = ("RNN", "GRU", "LSTM")
-READ: Final = "a file that was read"  # the place of a cell that no code defines here
+READ: Final = "saved data"  # the place of a cell that no code defines here
 NOTEBOOK: Final = "this session"  # that of one without a file
 
 Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
@@ -79,7 +77,7 @@ class Cell:
             object.__setattr__(self, name, value)
         if not self.place:
             object.__setattr__(self, "place", _place())
-        _enter(self)
+        _register(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what makes it, and makes it known."""
@@ -118,7 +116,7 @@ class Cell:
 
 
 class CellForm(Protocol):
-    """What is known of every cell: what the shapes and names of arrays follow from, and what makes it."""
+    """A cell of any kind: its name, the form of its arrays, and what defines it."""
 
     def __hash__(self) -> int: ...
 
@@ -156,15 +154,17 @@ class _Equations:
     def __init__(self, text: str) -> None:
         self._gates: dict[str, Gate] = {}
         self._states: dict[str, Polynomial] = {}
-        self._line = text
+        self._line = reprlib.repr(text)
         try:
-            body = ast.parse(text).body
+            self._read_all(text)
         except SyntaxError as error:
             said = f"line {error.lineno}: {(error.text or '').strip()}: {error.msg}"
             raise UsageError(f"equations: {said}: expected lines of Python") from None
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise UsageError(f"equations: {error}: expected lines of Python") from None
-        for line in body:
+        except (RecursionError, MemoryError):
+            raise self._error("expected a plainer expression") from None
+
+    def _read_all(self, text: str) -> None:
+        for line in ast.parse(text).body:
             self._line = ast.unparse(line)
             if not (isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name)):
                 raise self._error("expected a line such as z = sigmoid(...) or h = ...")
@@ -249,18 +249,14 @@ class _Equations:
 
     def _polynomial(self, value: ast.expr, old: set[str], *, new: bool) -> Polynomial:
         terms = {names: coef for names, coef in self._expanded(value, old, new=new).items() if coef}
-        if (
-            not terms
-            or not all(map(isfinite, terms.values()))
-            or any(names and Counter(names).most_common(1)[0][1] > 1 for names in terms)
-        ):
-            raise self._error("expected a sum of products, each with a gate or state once at most")
+        if not terms or not all(abs(coef) <= FINITE for coef in terms.values()):
+            raise self._error("expected a sum of products with numbers of float64")
         return tuple(terms.items())
 
     def _expanded(self, value: ast.expr, old: set[str], *, new: bool) -> _Products:
         """Return the products in an expression, sorted, with what multiplies each."""
         match value:
-            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool) and number < LARGEST:
+            case ast.Constant(value=int() | float() as number) if type(number) is not bool and number <= FINITE:
                 return {(): float(number)}
             case ast.Name(id="c") if new:
                 return {("c'",): 1.0}
@@ -271,21 +267,22 @@ class _Equations:
             case ast.UnaryOp(op=ast.USub(), operand=inner):
                 return {names: -coef for names, coef in self._expanded(inner, old, new=new).items()}
             case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() as op, left=a, right=b):
-                return _combined(op, *(self._expanded(one, old, new=new) for one in (a, b)))
+                return self._combined(op, *(self._expanded(one, old, new=new) for one in (a, b)))
         raise self._error(f"{ast.unparse(value)}: expected gates and states with lines above, numbers, +, - and *")
 
-
-def _combined(op: ast.operator, left: _Products, right: _Products) -> _Products:
-    """Return the products of a sum, a difference or a product of two sums."""
-    found = {} if isinstance(op, ast.Mult) else dict(left)
-    if isinstance(op, ast.Mult):
-        for (one, p), (other, q) in product(left.items(), right.items()):
-            names = tuple(sorted((*one, *other)))
-            found[names] = found.get(names, 0.0) + p * q
+    def _combined(self, op: ast.operator, left: _Products, right: _Products) -> _Products:
+        """Return the products of a sum, a difference or a product of two sums."""
+        found = {} if isinstance(op, ast.Mult) else dict(left)
+        if isinstance(op, ast.Mult):
+            for (one, p), (other, q) in product(left.items(), right.items()):
+                if not {*one}.isdisjoint(other):  # so that there are at most 2**6 products
+                    raise self._error("expected a sum of products, each with a gate or state once at most")
+                names = tuple(sorted((*one, *other)))
+                found[names] = found.get(names, 0.0) + p * q
+            return found
+        for names, coef in right.items():
+            found[names] = found.get(names, 0.0) + (coef if isinstance(op, ast.Add) else -coef)
         return found
-    for names, coef in right.items():
-        found[names] = found.get(names, 0.0) + (coef if isinstance(op, ast.Add) else -coef)
-    return found
 
 
 KNOWN: Final[dict[str, CellForm]] = {"RNN": _Elman()}  # all cells by their names, those of users, too
@@ -293,7 +290,7 @@ KNOWN: Final[dict[str, CellForm]] = {"RNN": _Elman()}  # all cells by their name
 
 def layer_named(cell: str) -> str:
     """Return the name of torch's layer with a cell, such as ``nn.LSTM``, or that of a cell that torch does not have."""
-    return f"nn.{cell}" if cell in TORCH_S else cell
+    return f"nn.{cell}" if cell in CELLS else cell
 
 
 def data_of(name: str) -> Any:
@@ -308,7 +305,7 @@ def cell_of_data(data: Any) -> Any:
 
 def make_known(name: str, equations: str, place: str) -> None:
     """Make a cell known in another process than that which has loaded the file that defines it."""
-    if name not in TORCH_S:
+    if name not in CELLS:
         Cell(name, equations, place)
 
 
@@ -325,27 +322,28 @@ def _place() -> str:
     return NOTEBOOK if frame is None else str(frame.f_globals.get("__file__", NOTEBOOK))
 
 
-def _enter(cell: Cell) -> None:
-    """Make a cell known: in the place of one of the same file, or of one that was only read, beside the finding of it.
+def _register(cell: Cell) -> None:
+    """Make a cell known.
 
-    One that is read yields to that of the file, whose equations may have changed since. Raises ``UsageError`` for the
-    name of another one.
+    It replaces one of its name that the same file defines, or that was read from saved data. A cell from saved data
+    yields to one that a file defines, because the file may have been mended since. Raises ``UsageError`` for the name
+    of a cell of torch's layers or of another file.
     """
     known = KNOWN.get(cell_named(cell.name))
     if known is not None:
-        torch_s = known.name in TORCH_S
-        if cell.place == READ != known.place and (known == cell or not torch_s):
+        of_torch = known.name in CELLS
+        if cell.place == READ != known.place and (known == cell or not of_torch):
             return
-        if known != cell and (torch_s or known.place not in (READ, cell.place)):
-            whose = layer_named(known.name) if torch_s else f"another cell, in {known.place}"
+        if known != cell and (of_torch or known.place not in (READ, cell.place)):
+            whose = layer_named(known.name) if of_torch else f"another cell, in {known.place}"
             raise UsageError(f"name={cell.name!r}: is the name of {whose}; give this one another name")
         del KNOWN[known.name]
     KNOWN[cell.name] = cell
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """Forget afterwards which cells became known."""
+def local_cells() -> Iterator[None]:
+    """Forget afterwards the cells that became known meanwhile."""
     before = dict(KNOWN)
     try:
         yield

@@ -384,9 +384,7 @@ class _Reader:
             layered=returned.layered,
             listed=returned.listed,
         )
-        if (
-            len(returned.given) == 1 and False in self.offers["hx"] and True in self.offers["hx"]
-        ):  # of no form that is tried
+        if len(returned.given) == 1 and {*self.offers["hx"]} == {False, True}:  # no form of a state is taken
             self.offers["hx"] = (False,)
             self.form = replace(self.form, stateless=True)
         if {*self._finals[1:]} - {*returned.names}:  # whatever reads h_n reads all final states

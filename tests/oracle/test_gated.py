@@ -238,3 +238,14 @@ def test_an_lstm_of_another_carried_state_is_seen_in_c_n() -> None:
     result = check_agreement(Wrong(), case)
 
     assert [mismatch.array for mismatch in result.mismatches] == ["c_n"]
+
+
+def test_the_gradient_by_the_state_may_be_taken_by_1_less_1_less_z() -> None:
+    random, k, one = default_rng(0), Balls(Arithmetic("float32")), np.float32(1)
+    g = random.uniform(-1, 1, 10_000).astype(np.float32)
+    z = (10 ** random.uniform(-8, 0, 10_000)).astype(np.float32)
+    ball = k.product(Known(g.astype(np.float64)), k.share(Known(z.astype(np.float64))))
+
+    assert ball.error is not None
+    for way in (g * z, g - (one - z) * g):  # of z h + (1 - z) n, and of h + (1 - z) (n - h)
+        assert (np.abs(way - ball.values) <= ball.error).all()

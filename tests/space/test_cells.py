@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness import Cell, RNNConfig, Scope
-from harness.space.cells import KNOWN, Gate, apart
+from harness.diagnosis.identify.gate_inquiry import LEVELS
+from harness.space.cells import KNOWN, MOST_GATES, Gate, local_cells
 from harness.space.errors import UsageError
 
 f = "f = sigmoid(W_if @ x + b_if + W_hf @ h + b_hf)\n"
@@ -60,6 +61,8 @@ def test_equations_are_read_in_any_order_of_terms() -> None:
         (f + n + f"h = 1{'0' * 400} * n", "expected gates and states"),
         ("".join(f.replace("f", letter) for letter in "abdef") + "h = a", "at most 4 gates"),
         ("x" * 10_000, "expected lines such as"),
+        (f + n + "h = " + "+".join(["n"] * 1900), "expected a plainer expression"),
+        (f + n + "h = " + "*".join(["(n + h + f)"] * 300), "each with a gate or state once"),
         (None, "equations=None"),
     ],
 )
@@ -69,6 +72,10 @@ def test_what_are_no_equations_is_refused_in_one_line(equations: Any, said: str)
 
     assert said in str(refused.value)
     assert "Refused" not in KNOWN
+
+
+def test_causes_are_sought_for_as_many_gates_as_a_cell_may_have() -> None:
+    assert len(LEVELS) == MOST_GATES
 
 
 @pytest.mark.parametrize("name", ["gru", "LSTM", "rnn", "a b", "", None])
@@ -103,7 +110,7 @@ def test_another_process_learns_a_cell_from_what_it_is_sent(monkeypatch: pytest.
 @pytest.fixture
 def known() -> Iterator[dict[str, Any]]:
     """Return all cells, among which no other becomes known for longer than a test."""
-    with apart():
+    with local_cells():
         yield KNOWN
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw, hunt
 from harness.checks.derivatives import check_derivatives
+from harness.checks.dropout import check_dropout
 from harness.diagnosis.investigate import Investigation
-from harness.space.cells import apart
+from harness.space.cells import local_cells
 from harness.space.errors import UsageError
 from harness.subjects.conventions import NAMES, Conventions, declared_by, turned
 from harness.subjects.function import FunctionSubject
@@ -279,7 +280,7 @@ def test_the_cell_is_told_by_the_name_or_by_the_file(tmp_path: Path, named: str,
     (tmp_path / "mine.py").write_text(OWN_FILE.format(name="Gonly"), encoding="utf-8")
     name, *conventions = named.split("+")
 
-    with apart():
+    with local_cells():
         given = given_by(f"{tmp_path / 'mine.py'}:{name}")
         declared = Conventions.of(conventions) if conventions else declared_by(given, name)
         assert declared.cell == cell
@@ -307,3 +308,57 @@ def test_a_cell_with_one_gate_is_compared_with_its_equation_and_not_with_nn_rnn(
     assert diagnosis is not None
     assert diagnosis.cause is not None
     assert diagnosis.cause.sentence == "makes h of 0.8 * h + 0.2 * n, not of 0.9 * h + 0.1 * n"
+
+
+MINE = """
+import torch
+import harness
+
+LEAK = harness.Cell("LEAK", "n = tanh(W_in @ x + b_in + W_hn @ h + b_hn)\\nh = 0.9 * h + 0.1 * n")
+
+class Layer(torch.nn.Module):
+    def __init__(self, input_size, hidden_size, num_layers=1, dropout=0.0):
+        super().__init__()
+        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.cells = torch.nn.ModuleList([torch.nn.RNNCell(size, hidden_size) for size in sizes])
+        self.drop = torch.nn.Dropout(dropout)
+
+    def forward(self, x, hx=None):
+        hx = x.new_zeros(len(self.cells), x.shape[1], self.cells[0].hidden_size) if hx is None else hx
+        last = []
+        for k, (cell, h) in enumerate(zip(self.cells, hx)):
+            states = []
+            for x_t in self.drop(x) if k else x:
+                h = 0.9 * h + 0.1 * cell(x_t, h)
+                states.append(h)
+            x = torch.stack(states)
+            last.append(h)
+        return x, torch.stack(last)
+
+names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+adapter = harness.adapt(
+    lambda config: Layer(config.input_size, config.hidden_size),
+    {f"cells.{{layer}}.{name}": name for name in names},
+    lambda module, x, h: module(x, h),
+)
+def rnn(x, h0, weights, config): ...
+"""
+
+
+@pytest.mark.parametrize("named", ["Layer", "adapter+leak"])
+def test_a_class_and_an_adapter_are_compared_with_a_cell_of_the_file(tmp_path: Path, named: str) -> None:
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+
+    with local_cells():
+        subject = find_subject(f"{tmp_path / 'mine.py'}:{named}")
+        config = RNNConfig(2, 3, T=4, N=2, hx=True, loss="both", cell="LEAK")
+        assert check_agreement(subject, draw(config, "normal")).verdict is Verdict.AGREES
+        assert set(scope_of(subject).training) == {False}  # its masks are not checked, which is said
+        assert check_dropout(subject, scope=scope_of(subject)).verdict is Verdict.UNSUPPORTED
+
+
+def test_a_cell_of_the_file_is_refused_under_another_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+
+    with pytest.raises(SubjectError, match=r"its file defines a harness\.Cell, which no other interpreter knows"):
+        find_subject(f"python:{sys.executable} {tmp_path / 'mine.py'}:rnn")

@@ -123,6 +123,12 @@ def test_a_layer_is_part_of_a_subject_s_name(spec: str, named: str) -> None:
     assert of_layer(spec, "lstm") == named
 
 
+@pytest.mark.parametrize("layer", ["transposed", "", "a b"])
+def test_what_is_no_layer_is_refused(layer: str) -> None:
+    with pytest.raises(SubjectError, match=r"expected gru, lstm or the name of a harness\.Cell"):
+        of_layer("mine.py:rnn", layer)
+
+
 @pytest.mark.parametrize("spec", ["torch:cell", "torch:gru", "exec:./program"])
 def test_what_is_another_layer_by_its_name_is_refused(spec: str) -> None:
     with pytest.raises(

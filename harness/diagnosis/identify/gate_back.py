@@ -155,8 +155,10 @@ def _cut(asker: Asker, network: Network) -> Network:
 def _uncut(asker: Asker, network: Network) -> Network:
     """Return a network without a cut that other choices made needless."""
     plain = replace(network, first=replace(network.first, passes=When()))
+    if plain == network:
+        return network
     same = all(_matched(asker, plain, a) >= _matched(asker, network, a) for a in _long(asker))
-    return plain if network.first.passes != When() and same else network
+    return plain if same else network
 
 
 def _long(asker: Asker) -> list[Response]:
