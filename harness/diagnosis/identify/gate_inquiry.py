@@ -34,7 +34,6 @@ FEATURES: Final = 4  # of x, beside those that drive the gates
 # c is within 0.4, so that no usual limit cuts it off.
 LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
 SMALL: Final = 0.3
-WIDTH: Final = 0.5  # what is added to such a sum is smaller in 19 of 20 draws of ``_asked``
 SEQUENCES: Final = 8
 SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
 TABLE: Final = np.array(
@@ -569,11 +568,10 @@ class GateInquiry:
     ) -> Polynomial | None:
         """Return what a state is made of, in all settings or else in the first."""
         steps: list[list[tuple[Seen, Step]]] = []
-        others = [self._moving(k, sum_) for k, sum_ in enumerate(others[: self.G])]
         for setting in self.settings:
-            drives = np.tile(
-                [others, [-sum_ if abs(sum_) < FAR else sum_ for sum_ in others]], (SEQUENCES // 2, 1)
-            )  # states of both signs
+            # Each gate at two sums, between which also one that is cut off moves; states of both signs.
+            turned = [-sum_ if abs(sum_) < FAR else sum_ for sum_ in others[: self.G]]
+            drives = np.tile([others[: self.G], turned], (SEQUENCES // 2, 1))
             if (setting, (*others,)) not in self._driven_so:
                 self._driven_so[setting, (*others,)] = [self._steps(setting, 100 + k, drives) for k in range(SEEDS)]
             every = self._driven_so[setting, (*others,)]
@@ -598,16 +596,6 @@ class GateInquiry:
             if (found := solve(values, y, self.noise)) is not None:
                 return tuple((names, plainest(c, self.noise)) for names, c in found.items())
         return None
-
-    def _moving(self, k: int, sum_: float) -> float:
-        """Return this sum, or of a gate that is flat about its level, one about which it is not."""
-        kind, inside = (self.gates[k].activation, self.gates[k].inside) if k in self.gates else (SIGMOID, 1.0)
-
-        def moves(level: float) -> bool:
-            values = kind.value((level + np.array([-WIDTH, 0, WIDTH])) * inside)
-            return bool(np.diff(values).all())
-
-        return next((level for level in (sum_, *LEVELS) if sum_ != LEVELS[k] or moves(level)), sum_)
 
     def _named(self, model: GatedModel) -> GatedModel:
         """Return a model with the letters and the functions of its gates by which it is nearest to torch's."""

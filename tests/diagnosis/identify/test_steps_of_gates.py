@@ -9,9 +9,9 @@ import torch
 
 from benchmarks import composed_gates
 from harness import RNNConfig, as_subject, draw
-from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
+from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.cause import identified_of
-from harness.diagnosis.identify.gates import step_of
+from harness.diagnosis.identify.gates import SIGMOID, step_of
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.observations import Observations
 from harness.subjects.conventions import Conventions
@@ -290,6 +290,12 @@ def test_c_is_seen_through_h_where_nothing_else_is_returned() -> None:
                 "returns the h before the step as output, not h",
             ],
         ),
+        (
+            "LSTM",
+            {"outer": ACTIVATIONS["sigmoid"], "read": SIGMOID},
+            None,
+            ["applies sigmoid to c, not tanh", "makes h of sigmoid(o * sigmoid(c)), not of o * tanh(c)"],
+        ),
     ],
 )
 def test_what_hides_a_gate_or_a_state_is_told(cell: str, changes: Any, function: Any, sentences: list[str]) -> None:
@@ -306,3 +312,19 @@ def test_what_hides_a_gate_or_a_state_is_told(cell: str, changes: Any, function:
 
     assert not found.unknown
     assert [one.sentence for one in mistakes_of(found.network, "tanh")] == sentences
+
+
+def test_r_is_seen_in_a_sum_that_is_doubled() -> None:
+    def doubled(gate: Any) -> Any:
+        parts = (p._replace(block=(p.block + 1) % 3) for p in gate.parts)
+        return gate._replace(inside=2.0 if gate.activation == TANH else 1.0, parts=tuple(parts))
+
+    model = replace(step_of("GRU"), gates=tuple((letter, doubled(gate)) for letter, gate in step_of("GRU").gates))
+
+    found = composed_gates.identified(model)
+
+    assert not found.unknown
+    assert [one.sentence for one in mistakes_of(found.network, "tanh")] == [
+        "reads its rows in the order n, r, z, not r, z, n",
+        "applies tanh to 2 times the sum of n, not tanh to the sum",
+    ]
