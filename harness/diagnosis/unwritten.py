@@ -1,7 +1,7 @@
 """unwritten: memory that a subject reads before it writes it, such as an array of ``np.empty``.
 
 What is in such memory is not known, and often zero. So the subject is run with new arrays filled, with one number and
-then with another: if what it returns follows them, it reads them.
+then with others: if what it returns follows them, it reads them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from harness.diagnosis.small_check import Question
 from harness.space.case import Case
 from harness.subjects.protocol import Subject
 
-FILLED: Final = (0.5, 0.25)  # different, and small enough that tanh is not at its ends
+# Small ones where tanh is not at its ends; large ones of both signs where it is, or where 16 bits round them away.
+FILLED: Final = (0.5, 0.25, 1e3, -1e3)
 EVIDENCE: Final = 3  # fresh cases on which it is seen, too
 FRESH: Final = 12  # that are tried at most
 
@@ -54,8 +55,9 @@ def _follows(subject: Subject, case: Case) -> bool:
     run = subject.capabilities.run_filled
     if run is None:
         return False
-    bits = [
-        {name: array.tobytes() for name, array in run(case, number).arrays.items()}
-        for number in (FILLED[0], FILLED[0], FILLED[1])
-    ]
-    return bool(bits[0]) and bits[0] == bits[1] != bits[2]
+
+    def bits(number: float) -> dict[str, bytes]:
+        return {name: array.tobytes() for name, array in run(case, number).arrays.items()}
+
+    first = bits(FILLED[0])
+    return bool(first) and first == bits(FILLED[0]) and any(bits(number) != first for number in FILLED[1:])
