@@ -9,6 +9,8 @@ u + u64 because the reference rounds, too, and eta is what underflow may lose of
 calls has to expect overflow and NaN.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
 from operator import mul
@@ -36,6 +38,29 @@ class Rows(NamedTuple):
     hh: Matrix
     b_ih: Floats
     b_hh: Floats
+
+
+class Line(NamedTuple):
+    """c -> slope c + start for arrays c, all that it needs: its parts, the error of a rounding, the largest number."""
+
+    # The slope, what is added, |slope|, how the error grows with the largest |c|, the error at c = 0, and its size.
+    parts: tuple[Floats, ...]
+    rounding: float
+    largest: float
+
+    def at(self, t: int) -> Line:
+        """Return the line of one time step, of (T, N, H)."""
+        return self._replace(parts=tuple(part[t] for part in self.parts))
+
+    def of(self, c: Known) -> Known:
+        """Return slope c + start."""
+        slope, start, size, growth, least, start_size = self.parts
+        off = _off(c)
+        product = slope * c.values
+        values = product + start
+        error = size * off + growth * (np.abs(c.values) + off) + least
+        error = error + self.rounding * (np.abs(values) + error)
+        return Known(values, np.where(np.abs(product) + start_size + error < self.largest, error, np.inf))
 
 
 class Balls(NamedTuple):
@@ -203,15 +228,30 @@ class Balls(NamedTuple):
         error = moved + self._v * (1 + 4 * self.arithmetic.format.u) * rounded + 4 * self.arithmetic.underflow
         return self._ball(values, error, size_n + size_h)
 
-    def before_tanh(self, h: Floats, o: Known, c: Known) -> Known:
-        """Return c, given the subject's own h = o tanh(c): what lies in both balls; c itself where h tells nothing.
+    def line(self, slope: Known, start: Known) -> Line:
+        """Return c -> slope c + start, one product and one sum; what does not depend on c is computed once."""
+        u, eta = self.arithmetic.format.u, self.arithmetic.underflow
+        own, size, off = gamma(1, u) + gamma(1, U64), np.abs(slope.values), _off(slope)
+        most = size + off
+        parts = (
+            slope.values,
+            start.values,
+            size,
+            off + own * most + eta * (1 + most),
+            _off(start) + eta * (3 + most),
+            np.abs(start.values),
+        )
+        return Line(parts, own, self.arithmetic.format.largest)
+
+    def before_tanh(self, h: Floats, o: Known) -> tuple[Floats, Floats]:
+        """Return the least and the most that c may be, given the subject's own h = o tanh(c).
 
         |tanh(c)| as the subject has it is between |h| / (o + e_o) and |h| / (o - e_o), up to the roundings of the
         product and of tanh itself. Where the second is 1 or more, c may be as large as it likes.
         """
         if self.arithmetic.accepted.rtol or self.arithmetic.accepted.atol:
-            return c
-        error, eta = _off(c), 4 * self.arithmetic.underflow
+            return np.full_like(h, -np.inf), np.full_like(h, np.inf)
+        eta = 4 * self.arithmetic.underflow
         off = self.arithmetic.tanh_error + 2 * self.arithmetic.format.u + 16 * U64
         least, most = o.values - _off(o), o.values + _off(o)
         low = np.maximum(np.abs(h) - eta, 0) / most * (1 - off) - self.arithmetic.tanh_absolute
@@ -219,10 +259,14 @@ class Balls(NamedTuple):
         near = np.arctanh(np.clip(low, 0, 1 - U64)) * (1 - 16 * U64)
         far = np.where((high < 1) & (least > 0), np.arctanh(np.where(high < 1, high, 0.0)) * (1 + 16 * U64), np.inf)
         first = np.where(near > 0, np.where(h > 0, near, -far), -far)
-        last = np.where(near > 0, np.where(h > 0, far, -near), far)
+        return first, np.where(near > 0, np.where(h > 0, far, -near), far)
+
+    def within(self, c: Known, first: Floats, last: Floats) -> Known:
+        """Return what of c lies between two bounds; c itself where they tell nothing."""
+        error = _off(c)
         first, last = np.maximum(first, c.values - error), np.minimum(last, c.values + error)
         half = (last - first) / 2
-        told = np.isfinite(half) & (half >= 0) & (half < error)
+        told = (half >= 0) & (half < error)
         values = np.where(told, first + half, c.values)
         return Known(values, np.where(told, half + 4 * U64 * np.abs(values), error))
 

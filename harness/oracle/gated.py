@@ -11,7 +11,7 @@ by what h says of it. Sums are bounded as in ``tolerance``; there is no soft mod
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -37,6 +37,9 @@ from harness.space.case import Case
 from harness.space.cells import CELLS
 
 Values = Mapping[str, Known]  # What a step computes, by the letters of the equations
+
+# The states beside h, (N, H) each, of a time step of (T, N, H), given the states before; of all there is for ``None``.
+Carry = Callable[[int | None, Sequence[Known]], tuple[Known, ...]]
 
 EXACT: Final = Arithmetic("float64")  # The arithmetic of the reference's own values, whose errors are not looked at
 
@@ -82,12 +85,9 @@ class Gated(Unroll):
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         """Return the gates, which depend on x and the previous h alone."""
 
-    # The values that each step reads of a cell that carries a state: those of ``carried`` and ``cut``.
-    step_values: tuple[str, ...] = ()
-
-    def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:  # noqa: ARG002 - of most cells
-        """Return the states beside h, given the gates and the states before."""
-        return ()
+    def carry(self, k: Balls, v: Values) -> Carry:  # noqa: ARG002 - of most cells
+        """Return what gives the states beside h of a step, given the gates of all steps."""
+        return lambda t, before: ()  # noqa: ARG005 - of most cells
 
     @abstractmethod
     def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:
@@ -95,7 +95,7 @@ class Gated(Unroll):
 
     def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
         """Return the states, h first and not projected, given the gates and the states before."""
-        carried = self.carried(k, v, before)
+        carried = self.carry(k, v)(None, before)
         return (self.emitted(k, v, before, carried), *carried)
 
     @abstractmethod
@@ -123,10 +123,6 @@ class Gated(Unroll):
     def projected(self, k: Balls, h: Known, w: StepWeights) -> Known:
         """Return W_hr h, or h itself where it is not projected."""
         return h if w.hr is None else k.through(h, Matrix.of(w.hr.T))
-
-    def cut(self, k: Balls, v: Values, h: Floats, carried: Sequence[Known]) -> Sequence[Known]:
-        """Return the carried states, given the subject's own h."""
-        return (k.before_tanh(h, v[self.shows], carried[0]),) if self.shows else carried
 
     def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
         return tuple(new.values for new in self._step(Balls(EXACT), Known(x), [Known(one) for one in held], w))
@@ -170,17 +166,18 @@ class Gated(Unroll):
             if not initial:
                 states = self.update(k, values, (previous,))
                 return Walk(values, (previous,), states, states[0])
-            own_shape, shown = (config.T, config.N, config.hidden_size), own if w.hr is None else None
+            own_shape, carry = (config.T, config.N, config.hidden_size), self.carry(k, values)
+            shown = self.shows if own is not None and w.hr is None else ""
+            first, last = k.before_tanh(np.asarray(own), values[shown]) if shown else ((), ())
             before, after = (np.zeros((2 * len(initial), *own_shape)) for _ in range(2))
 
             def step(t: int, held: State) -> State:
-                here = {name: _at(values[name], t) for name in self.step_values}
-                new = self.carried(k, here, (_at(previous, t), *_paired(held)))
+                new = carry(t, (at_step(previous, t), *_paired(held)))
                 for array, one in zip(before, held, strict=True):
                     array[t] = one
                 for array, one in zip(after, _flat(new), strict=True):
                     array[t] = one
-                return _flat(new if shown is None else self.cut(k, here, shown[t], new))
+                return _flat((k.within(new[0], first[t], last[t]),) if shown else new)
 
             along_time(config, at[1], _flat(map(Known, initial)), step, ())
             others = _paired(after)
@@ -196,14 +193,14 @@ class Gated(Unroll):
             final = [Known(final_gradient(case, at, name)) for name in config.form.final[1:]]
 
             def step(t: int, later: State | None) -> State:
-                dh, carried = given.at(t), [_at(one, t) for one in final]
+                dh, carried = given.at(t), [at_step(one, t) for one in final]
                 if later is not None:
                     _, _, of_hh, direct, *others = _paired(later)
                     dh.product(of_hh, hh)
                     if self.keeps:
                         dh.plain(direct)
                     carried = [k.total(*pair) for pair in zip(others, carried, strict=True)]
-                here = {name: _at(one, t) for name, one in slopes.items()}
+                here = {name: at_step(one, t) for name, one in slopes.items()}
                 of_h = dh.ball()
                 ih, of_hh, states = self.back(k, here, of_h if hr is None else k.through(of_h, hr), carried, w)
                 return _flat((of_h, ih, of_hh, *states))
@@ -256,22 +253,22 @@ class GRU(Gated):
     keeps = True
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        rows = rows_of(w, 3)
-        r, z = (k.sigmoid(k.affine(x, h, of)) for of in rows[:2])
-        return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, rows[2])), "q": k.of_state(h, rows[2])}
+        of_gates, of_n = rows_of(w, 2, 1)
+        r, z = split(k.sigmoid(k.affine(x, h, of_gates)), 2)
+        return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, of_n)), "q": k.of_state(h, of_n)}
 
     def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
         return k.mix(v["z"], v["n"], before[0])
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:  # noqa: ARG002 - an LSTM's
-        slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "rz"}
-        own = {
+        return {
+            "r": v["r"],
             "rest": k.less(v["z"]),
             "share": k.share(v["z"]),
             "slope_n": k.tanh_slope(v["n"]),
-            "apart": k.apart(before[0], v["n"]),
+            "of_rz": joined(v["q"], k.apart(before[0], v["n"])),
+            "slope_rz": joined(k.sigmoid_slope(v["r"]), k.sigmoid_slope(v["z"])),
         }
-        return {**v, **slopes, **own}
 
     def back(
         self,
@@ -282,8 +279,8 @@ class GRU(Gated):
         w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
     ) -> tuple[Known, Known, tuple[Known, ...]]:
         n = k.product(dh, v["rest"], v["slope_n"])
-        r, z = k.product(n, v["q"], v["slope_r"]), k.product(dh, v["apart"], v["slope_z"])
-        return joined(r, z, n), joined(r, z, k.product(n, v["r"])), (k.product(dh, v["share"]),)
+        rz = k.product(joined(n, dh), v["of_rz"], v["slope_rz"])
+        return joined(rz, n), joined(rz, k.product(n, v["r"])), (k.product(dh, v["share"]),)
 
 
 class LSTM(Gated):
@@ -294,23 +291,29 @@ class LSTM(Gated):
 
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
-    step_values = ("f", "i * g", "o")
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        i, f, g, o = (k.affine(x, h, rows) for rows in rows_of(w, 4))
-        v = {"i": k.sigmoid(i), "f": k.sigmoid(f), "g": k.tanh(g), "o": k.sigmoid(o)}
-        return v | {"i * g": k.product(v["i"], v["g"])}
+        sums = k.affine(x, h, *rows_of(w, 4))
+        i, f, _, o = split(k.sigmoid(sums), 4)
+        return {"i": i, "f": f, "g": k.tanh(split(sums, 4)[2]), "o": o}
 
-    def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
-        return (k.total(k.product(v["f"], before[1]), v["i * g"]),)
+    def carry(self, k: Balls, v: Values) -> Carry:
+        line = k.line(v["f"], k.product(v["i"], v["g"]))
+        return lambda t, before: ((line if t is None else line.at(t)).of(before[1]),)
 
     def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
         return k.product(v["o"], k.tanh(carried[0]))
 
     def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
         t = k.tanh(states[1])
-        slopes = {f"slope_{gate}": k.sigmoid_slope(v[gate]) for gate in "ifo"}
-        return {**v, **slopes, "slope_g": k.tanh_slope(v["g"]), "slope_t": k.tanh_slope(t), "t": t, "c": before[1]}
+        of_i, of_f, of_o = (k.sigmoid_slope(v[gate]) for gate in "ifo")
+        return {
+            "f": v["f"],
+            "o": v["o"],
+            "slope_t": k.tanh_slope(t),
+            "of_gates": joined(v["g"], before[1], v["i"], t),
+            "slope_gates": joined(of_i, of_f, k.tanh_slope(v["g"]), of_o),
+        }
 
     def back(
         self,
@@ -321,20 +324,30 @@ class LSTM(Gated):
         w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
     ) -> tuple[Known, Known, tuple[Known, ...]]:
         dc = k.total(k.product(dh, v["o"], v["slope_t"]), later[0])
-        given = {"i": (dc, v["g"]), "f": (dc, v["c"]), "g": (dc, v["i"]), "o": (dh, v["t"])}
-        da = joined(*(k.product(*given[gate], v[f"slope_{gate}"]) for gate in self.gates))
+        da = k.product(joined(dc, dc, dc, dh), v["of_gates"], v["slope_gates"])
         nothing = Known(np.zeros_like(dh.values), np.zeros_like(dh.values))
         return da, da, (nothing, k.product(dc, v["f"]))
 
 
-def rows_of(w: StepWeights, gates: int) -> list[Rows]:
-    """Return the parameters of each gate."""
-    H = len(w.hh) // gates
+def rows_of(w: StepWeights, *groups: int) -> Iterator[Rows]:
+    """Yield the parameters of so many gates at a time, in their order."""
+    H = len(w.hh) // sum(groups)
+    ih, hh, start = Matrix.of_columns(w.ih.T), Matrix.of_columns(w.hh.T), 0
+    for gates in groups:
+        of = slice(start * H, (start + gates) * H)
+        yield Rows(ih.part(of), hh.part(of), w.b_ih[of], w.b_hh[of])
+        start += gates
+
+
+def split(of_gates: Known, gates: int) -> list[Known]:
+    """Return what is of each gate (.., H), of an array of so many (.., G*H)."""
+    H = of_gates.values.shape[-1] // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
-    return [Rows(Matrix.of(w.ih[of].T), Matrix.of(w.hh[of].T), w.b_ih[of], w.b_hh[of]) for of in blocks]
+    return [Known(of_gates.values[..., of], _error(of_gates)[..., of]) for of in blocks]
 
 
-def _at(known: Known, t: int) -> Known:
+def at_step(known: Known, t: int) -> Known:
+    """Return what is of a time step, of (T, N, ..)."""
     return known.map(lambda array: array[t])
 
 

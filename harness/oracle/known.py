@@ -11,6 +11,7 @@ from harness.oracle.bound import np
 from harness.space.case import Array
 
 Floats = NDArray[np.float64]
+Count = int | NDArray[np.intp]  # A number, or one for each element
 Steps = int | NDArray[np.intp]  # A time step; for packed sequences, an array (N) of one time step for each
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from harness.oracle.balls import Balls
 from harness.oracle.bound import np
-from harness.oracle.gated import Gated, Values, Walk, joined, rows_of
+from harness.oracle.gated import Carry, Gated, Values, Walk, at_step, joined, rows_of
 from harness.oracle.known import Floats, Known
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import StepWeights
@@ -25,7 +25,6 @@ class OwnCell(Gated):
 
     def __init__(self, cell: Cell) -> None:
         self._cell, self.gates = cell, tuple(cell.gates)
-        self.step_values = self.gates
         sigmoids = [gate.letter for gate in cell.lines if gate.function == "sigmoid"]
         self.shows = next((z for z in sigmoids if cell.h == ((tuple(sorted((z, "t"))), 1.0),)), "")
         each = {names for terms in (cell.c, cell.h) for names, _ in terms}
@@ -35,7 +34,7 @@ class OwnCell(Gated):
 
     def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
         v: dict[str, Known] = {}
-        for gate, rows in zip(self._cell.lines, rows_of(w, len(self.gates)), strict=True):
+        for gate, rows in zip(self._cell.lines, rows_of(w, *[1] * len(self.gates)), strict=True):
             inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(Known(rows.b_hh))
             if gate.factor:
                 v[OF_STATE + gate.letter] = inner.ball()
@@ -44,9 +43,13 @@ class OwnCell(Gated):
             v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)
         return v
 
-    def carried(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
-        known = {**v, **dict(zip("hc", before, strict=False))}
-        return (k.polynomial(known, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
+    def carry(self, k: Balls, v: Values) -> Carry:
+        def states(t: int | None, before: Sequence[Known]) -> tuple[Known, ...]:
+            here = {name: v[name] if t is None else at_step(v[name], t) for name in self.gates}
+            known = {**here, **dict(zip("hc", before, strict=False))}
+            return (k.polynomial(known, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
+
+        return states
 
     def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:
         known = {**v, "h": before[0]}

@@ -13,24 +13,39 @@ from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bound import np
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
-from harness.oracle.known import Floats, Known
+from harness.oracle.known import Count, Floats, Known
 from harness.oracle.tolerance import Products, loosened, row_sum, soft_floor, sum_allowance, sum_growth
 
 
 class Matrix(NamedTuple):
-    """A matrix (m, K), how far it may be off, its absolute values, their sums over m, and the most terms of a sum."""
+    """A matrix (m, K), how far it may be off, its absolute values, their sums over m, and the most terms of a sum.
+
+    The last is one number for all sums, or one for each.
+    """
 
     values: Floats
     error: Floats | None
     size: Floats
     columns: Floats
-    terms: int
+    terms: Count
 
     @classmethod
     def of(cls, values: Floats, error: Floats | None = None) -> Matrix:
         size = np.abs(values)
         terms = len(values) if error is not None else int(np.count_nonzero(values, axis=0).max(initial=0))
         return cls(values, error, size, size.sum(0), terms)
+
+    @classmethod
+    def of_columns(cls, values: Floats) -> Matrix:
+        """Return a matrix of which each column is a sum of its own."""
+        size = np.abs(values)
+        return cls(values, None, size, size.sum(0), np.count_nonzero(values, axis=0))
+
+    def part(self, columns: slice) -> Matrix:
+        """Return some columns of a matrix of columns."""
+        values, _, size, sums, terms = self
+        assert not isinstance(terms, int)
+        return Matrix(values[:, columns], None, size[:, columns], sums[columns], terms[columns])
 
 
 def _added(total: Floats | None, array: Floats | None) -> Floats | None:
@@ -52,7 +67,8 @@ class Sum:
         self._magnitude: Floats | None = None
         self._carried: Floats | None = None
         self._operands: Floats | None = None
-        self._m, self._parts = rounded, 0
+        self._m: Count = rounded
+        self._parts = 0
         self._exact = True
         self._pieces: list[Callable[[Index], tuple[Floats, Floats]]] = []
 
@@ -144,13 +160,15 @@ class Sum:
         floor = soft_floor(values, values, self._magnitude, "identity", self._arithmetic)
         return Expected(values, bounded.allowance, floor, self._equation)
 
-    def _add(self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | None, m: int) -> None:
+    def _add(
+        self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | None, m: Count
+    ) -> None:
         self._values = self._values + values
         self._magnitude = _added(self._magnitude, magnitude)
         self._carried = _added(self._carried, carried)
         self._operands = _added(self._operands, operands)
         self._exact = self._exact and carried is None
-        self._m += m
+        self._m = self._m + m  # not in place: it may be a matrix's own
         self._parts += 1
 
     def _equation(self, index: Index) -> Equation:

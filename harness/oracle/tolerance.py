@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.oracle.arithmetic import U64, Arithmetic, Format
 from harness.oracle.bound import np
-from harness.oracle.equation import Equation, Floats
+from harness.oracle.equation import Equation
+from harness.oracle.known import Count, Floats
 from harness.space.backend import Grid, Grids
 
 REFERENCE_TANH_ERROR: Final = 4.0
@@ -230,7 +231,7 @@ def _summed(m: int, reach: Floats, carried: Floats | None, arithmetic: Arithmeti
     evaluated in float64, which costs a relative gamma_{m+4}(u64). One more u in the subject's gamma pays for it,
     because u > gamma_m(u) gamma_{m+4}(u64). Errors of the operands add what is ``carried``, and ``reach`` is A with it.
     """
-    e = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
+    e: Floats = (gamma(m + 1, arithmetic.sum_u) + gamma(m, U64)) * reach
     return e if carried is None else e + carried * (1 + gamma(m, U64))
 
 
@@ -332,7 +333,7 @@ class Products(NamedTuple):
     """The figures of a sum of m products on which its error depends, elementwise."""
 
     magnitude: Floats  # The sum of the absolute values of the products
-    m: int
+    m: Count
     carried: Floats | float = 0.0  # The error that errors of the operands make in the sum
     operands: Floats | float = 0.0  # The sum of the operands' own absolute values, which underflow multiplies
     stored: int = 2  # The number of times that a partial result is rounded to 16 bits
@@ -350,6 +351,7 @@ def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Float
     Both results of ``_sum_error`` are affine in what is carried. So their growth is the difference that one unit makes.
     The limit is for what is carried beyond ``products.carried``.
     """
+    assert isinstance(products.m, int)
     e, reach = _unit_growth(products.m, products.stored, arithmetic)
     with np.errstate(over="ignore", invalid="ignore"):
         return e, np.asarray((arithmetic.format.largest - _sum_error(products, arithmetic)[1]) / reach)
@@ -479,14 +481,16 @@ def slope_error(h: Floats, slope: Floats, arithmetic: Arithmetic) -> Floats:
     return np.asarray(error)
 
 
-def gamma(n: int, u: float) -> float:
+def gamma(n: Count, u: float) -> Any:
     """Return gamma_n = (1 + u)**n - 1.
 
     It is the most by which a product of n factors (1 + d), |d| <= u, differs from 1. In float64 it overflows near
     exp(709.8): a sum of 200,000 terms in bfloat16 comes there. exp(709) stands for more, because either
     allows every number of 16 or 32 bits, unless the sum is 0.
     """
-    return math.expm1(min(n * math.log1p(u), 709.0))
+    if isinstance(n, int):
+        return math.expm1(min(n * math.log1p(u), 709.0))
+    return np.expm1(np.minimum(n * math.log1p(u), 709.0))
 
 
 def row_sum(array: Floats) -> Floats:
