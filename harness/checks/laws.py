@@ -98,7 +98,7 @@ def packed_alone(case: Case, run: Run) -> Arrays:
     n = _random(case).randrange(config.N)
     others = [m for m in range(config.N) if m != n]
     alone = _sequences(case, [n])
-    alone = _changed(alone, lengths=None, enforce_sorted=False)
+    alone = _changed(alone, lengths=None)
     parts = [alone, _sequences(case, others)] if others else [alone]
     return _taken(config, _sequences_joined(case, run, parts), "N", np.argsort([n, *others]))
 

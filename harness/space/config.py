@@ -122,7 +122,7 @@ class RNNConfig(
         """Return the same config with ``changes``.
 
         Lengths are fitted to a new T or N, and proj_size to a new hidden_size, unless they are changed, too. Nothing
-        comes before a new preparation that cannot come before it.
+        comes before a new preparation that cannot come before it, and without lengths, none are sorted.
         """
         if self.proj_size and "hidden_size" in changes:
             changes.setdefault("proj_size", fitted_projection(self.proj_size, changes["hidden_size"]))
@@ -131,6 +131,8 @@ class RNNConfig(
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
             T, N = changes.get("T", self.T), changes.get("N", self.N)
             changes["lengths"] = fitted_lengths(self.lengths, T, N, falling=self.enforce_sorted)
+        if changes.get("lengths", self.lengths) is None:
+            changes.setdefault("enforce_sorted", False)
         return type(self)(**{**self.fields, **changes})
 
     @cached_property
@@ -207,7 +209,7 @@ class RNNConfig(
             if field.name not in {*REQUIRED, *(["cell"] if self.cell in CELLS else [])} and (
                 value != field.default or field.name in {"T", "N"}
             ):
-                shown.append(f"{field.name}={value!r}")
+                shown.append(f"{field.name}={_code_of(value)}")
         return f"{self.cell if self.cell in CELLS else 'RNN'}Config({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -377,6 +379,16 @@ def cost_of(factors: Mapping[str, Any]) -> Any:
     H, L, D = factors["hidden_size"], factors["num_layers"], 1 + factors["bidirectional"]
     features = factors["input_size"] + (L - 1) * D * H + L * H
     return factors["T"] * D * (L * 2**13 + factors["N"] * H * features)
+
+
+FEW_LENGTHS: Final = 3  # that are shown one by one, if they are equal
+
+
+def _code_of(value: Any) -> str:
+    """Return the code of a field; equal lengths are said once."""
+    if isinstance(value, tuple) and len(value) > FEW_LENGTHS and len({*value}) == 1:
+        return f"({value[0]!r},) * {len(value)}"
+    return repr(value)
 
 
 def never_rise(lengths: tuple[int, ...]) -> bool:

@@ -134,6 +134,22 @@ def test_a_projected_lstm_has_torch_s_parameters_in_their_order_and_an_h_of_fewe
     assert config.replace(hidden_size=2).proj_size == 1
 
 
+def test_many_equal_lengths_are_said_once_and_paste_back() -> None:
+    packed = RNNConfig(3, 5, T=4, N=9, lengths=(4,) * 9)
+
+    assert "lengths=(4,) * 9" in repr(packed)
+    assert eval(repr(packed)) == packed  # noqa: S307 - that is what it is for
+    assert "lengths=(4, 4)" in repr(packed.replace(N=2, lengths=(4, 4)))
+
+
+def test_without_lengths_none_are_sorted() -> None:
+    packed = RNNConfig(3, 5, T=4, N=2, lengths=(4, 2), enforce_sorted=True)
+
+    assert packed.replace(lengths=None) == RNNConfig(3, 5, T=4, N=2)
+    with pytest.raises(ValueError, match="enforce_sorted=True"):
+        packed.replace(lengths=None, enforce_sorted=True)
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
