@@ -72,7 +72,7 @@ class FunctionView(NamedTuple):
 
 # The views by cell and function, the best one first: z is h where n is 0 and h starts from 1, and else 1 - h.
 VIEWS: Final = {
-    ("GRU", "tanh"): (FunctionView("n", {"z": -OPEN}, "output"),),
+    ("GRU", "tanh"): (FunctionView("n", {"z": -OPEN, "r": OPEN}, "output"),),
     ("GRU", "sigmoid"): (FunctionView("z", {}, "output", hx=1.0), FunctionView("z", {"n": OPEN}, "output", sign=-1.0)),
     ("LSTM", "tanh"): (FunctionView("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
     ("LSTM", "sigmoid"): (FunctionView("i", {"g": OPEN, "f": -OPEN}, "c_n"),),

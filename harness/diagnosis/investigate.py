@@ -636,8 +636,7 @@ def _precision(observations: Observations, finding: Finding) -> Diagnosis | None
     case = nameable(finding)
     if case is None or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches):
         return None
-    one_sum = case.config.loss is None and not case.config.gated  # of which noise tells the bits
-    found = estimate(observations, case) if one_sum else None
+    found = estimate(observations, case) if case.config.loss is None else None  # of sums, noise tells the bits
     return Diagnosis(precision=found or estimate_arrays(observations, case))
 
 

@@ -1,6 +1,7 @@
 """precision: the tests that tell whether a difference looks like coarser arithmetic, and how many bits that has.
 
-Three questions are asked of a single time step, whose operands are all known. Do the numbers that come back have fewer
+Three questions are asked of a single time step, whose operands are all known; of a layer of gates, of the sum of one of
+them, where the others are open or closed. Do the numbers that come back have fewer
 significant bits than their dtype? How far is the activation off where the preactivation is exact, on small dyadic
 numbers? And where the preactivation is rounded, is the activation's error like noise in proportion to the terms, and
 how large is it?
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.accuracy import FEWEST, bits_of, significant_bits, split
+from harness.checks.accuracy import FEWEST, VIEWS, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
@@ -21,7 +22,7 @@ from harness.oracle.known import Floats, to_float64
 from harness.oracle.places import time_major
 from harness.oracle.setting import REFERENCE, reference_of
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
-from harness.oracle.unroll import initial_states, step_weights
+from harness.oracle.unroll import StepWeights, initial_states, step_weights
 from harness.space.case import Case
 from harness.space.values import draw
 
@@ -114,12 +115,16 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
     that takes several steps to show needs a state that is not zero, which a single step has if it is given one.
     """
     near = case.forward().config.replace(T=1, num_layers=1, dropout=0.0, output_size=None)
+    if near.gated:
+        if (near.cell, "tanh") not in VIEWS:
+            return None
+        near = near.replace(proj_size=0, bias=True)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
     states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
     first: Precision | None = None
     for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
-        exact = [_see(observations, _of_biases(draw(config, "dyadic", seed))) for seed in range(SEEDS)]
-        rounded = [_see(observations, draw(config, "normal", seed)) for seed in range(SEEDS)]
+        exact = [_see(observations, _of_one_sum(_of_biases(draw(config, "dyadic", seed)))) for seed in range(SEEDS)]
+        rounded = [_see(observations, _of_one_sum(draw(config, "normal", seed))) for seed in range(SEEDS)]
         if None not in exact + rounded:
             plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
             if _passes(plain + generic, observations.accepted):
@@ -136,6 +141,19 @@ def _of_biases(case: Case) -> Case:
     if not case.config.bias:
         return case
     return Case.from_arrays(case.config, {n: a * 0 if n.startswith("weight") else a for n, a in case.arrays.items()})
+
+
+def _of_one_sum(case: Case) -> Case:
+    """Return a case in which the tanh of one sum shows: nn.RNN's, or that of a gate, with others open or closed."""
+    if not case.config.gated:
+        return case
+    [view], gates = VIEWS[case.config.cell, "tanh"], case.config.form.gates
+    arrays = {name: array.copy() for name, array in case.arrays.items()}
+    for name in case.weights:
+        for gate, block in zip(gates, np.split(arrays[name], len(gates)), strict=True):
+            if gate != view.swept:
+                block[...] = view.biases.get(gate, 0.0) * name.startswith("bias_ih")
+    return Case.from_arrays(case.config, arrays)
 
 
 def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
@@ -168,21 +186,26 @@ def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
 
 
 def _see(observations: Observations, case: Case) -> _SingleStep | None:
-    observation = observations.of(case)
-    h_n = observation.outcome.arrays.get("h_n")
-    if h_n is None or h_n.shape != case.config.outputs["h_n"].shape or not np.isfinite(h_n).all():
+    observation, of, name = observations.of(case), slice(None), "h_n"
+    if case.config.gated:
+        view, H = VIEWS[case.config.cell, "tanh"][0], case.config.hidden_size
+        first = case.config.form.gates.index(view.swept) * H
+        of, name = slice(first, first + H), view.shows.replace("output", "h_n")
+    last = observation.outcome.arrays.get(name)
+    if last is None or last.shape != case.config.outputs[name].shape or not np.isfinite(last).all():
         return None
     if "output" in observation.outcome.arrays and not holds_output(observation.case.config, observation.outcome.arrays):
         return None  # a copy went wrong, and no arithmetic
     rows = []
     for d in range(case.config.num_directions):
         w, h = step_weights(case, (0, d)), initial_states(case, (0, d))[0]
+        w = StepWeights(*(array[of] for array in w[:4]))
         x = time_major(case.x, case.config)[0]
         s = REFERENCE.preactivation(x, h, w)
         q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
         rows.append((s, REFERENCE.activation(s, case.config.nonlinearity), np.sqrt(2 * q * VARIANCE)))
     s, expected, scale = (np.stack(part) for part in zip(*rows, strict=True))
-    return _SingleStep(observation, to_float64(h_n), expected, s, scale)
+    return _SingleStep(observation, to_float64(last), expected, s, scale)
 
 
 def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Observation) -> Precision:

@@ -15,6 +15,7 @@ from harness.diagnosis.precision import Precision, estimate, estimate_arrays
 from harness.oracle.arithmetic import CONTRACTS
 from tests import implementations
 from tests.oracle.by_hand import subject as by_hand
+from tests.oracle.test_gated import gru, lstm
 
 Change = Callable[[Any], Any]
 
@@ -67,6 +68,28 @@ def test_rounded_operands_are_counted_in_bits(bits: int, contract: str, nonlinea
     assert round(precision.sum_bits) == bits
     assert precision.accepted_by == contract
     assert not precision.rounds_results
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM"])
+def test_rounded_operands_of_gates_are_counted_in_bits(cell: str) -> None:
+    rounded = to_bits(11)
+
+    def of(layer: Any, x: Any, h0: Any, *c0: Any, weights: Any) -> Any:
+        matrices = {name: rounded(one) if name.startswith("weight") else one for name, one in weights.items()}
+        return layer(rounded(x), rounded(h0), *c0, matrices)
+
+    if cell == "LSTM":
+        precision = estimated(lambda x, h0, c0, weights: of(lstm, x, h0, c0, weights=weights), cell=cell, hx=True)
+        right = asked(lstm, cell=cell, hx=True)
+    else:
+        precision = estimated(lambda x, h0, weights: of(gru, x, h0, weights=weights), cell=cell, hx=True)
+        right = asked(gru, cell=cell, hx=True)
+
+    assert precision.coarse_sums
+    assert precision.sum_bits is not None
+    assert round(precision.sum_bits) == 11
+    assert precision.accepted_by == "tf32"
+    assert right is None or not right.explains
 
 
 def test_what_is_coarse_about_the_state_alone_shows_in_a_single_step_that_is_given_one() -> None:
