@@ -29,6 +29,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
     names = _names(config, returned)
     gradients = any(name in config.gradients for name in returned)
     value = {"h0": "(h0, c0)"} if user.recipe.paired else {}
+    passed = {name for name in inputs if name in {*takes, *["c0"] * bool(value)}}
     arguments = ", ".join(
         f"{'' if name in user.recipe.positional else f'{name}='}{value.get(name, name)}"
         for name in takes
@@ -39,7 +40,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
         called += f"[:{len(names)}]"
     targets, nested = ", ".join([*names, *["gradients"] * gradients]), "c_n" in names  # two states may be a tuple
     return {
-        "inputs": {name: code(name, array) for name, array in inputs.items() if name in takes},
+        "inputs": {name: code(name, array) for name, array in inputs.items() if name in passed},
         "dicts": {
             variable: {name: code(name, array) for name, array in arrays.items()}
             for variable, arrays in dicts.items()
@@ -52,7 +53,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
         + [f"h_n = h_n.reshape{config.outputs['h_n'].shape}"] * (names == ["h_n"]),  # it may be (N, H)
         "gradients": gradients,
         "results": dict_of(names),
-        "given": dict_of([name for name in inputs if name in takes], *["**weights"] * ("weights" in takes)),
+        "given": dict_of([name for name in inputs if name in passed], *["**weights"] * ("weights" in takes)),
         "ground": 'f"NumPy {np.__version__}, Python {sys.version.split()[0]}"',
     }
 

@@ -8,7 +8,7 @@ from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OF_TORCH, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
-from harness.subjects.form import Form
+from harness.subjects.form import Form, Sizes
 
 # The preparations of a module that the template has.
 PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
@@ -103,11 +103,10 @@ def _made(config: RNNConfig, recipe: Recipe) -> str:
     named += ["proj_size"] * (config.proj_size > 0)
     form, code = recipe.form, {name: repr(getattr(config, name)) for name in named}
     options = code | {"dtype": f"torch.{config.dtype}"}
-    first = [config.input_size, config.hidden_size]
+    first: list[Any] = [config.input_size, config.hidden_size]
     if form is not None:
-        first, sizes = form.given(config.input_size, config.hidden_size, config.num_directions * config.hidden_size)
-        taken = {own: options[name] for name, own in form.takes.items()}
-        options = {own: repr(size) for own, size in sizes.items()} | taken
+        sizes = {name: repr(size) for name, size in Sizes.of(config).given(config.num_layers).items()}
+        first, options = form.given(sizes | options)
     elif recipe.own:
         names = ("bias", "nonlinearity", "device", "dtype") if recipe.is_cell else tuple(options)
         usual = {"device": "cpu", "dtype": "float32"} if config.positional else vars(PLAINEST)
