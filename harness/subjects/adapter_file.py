@@ -12,10 +12,18 @@ from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
 from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
 from harness.subjects.function_module import X
 from harness.subjects.numpy_module import METHODS, has_method, parameters_held
-from harness.subjects.parameters_by_shape import Roles, Shapes, roles_of
+from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, roles_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor
 from harness.subjects.torch_form import constructed, form_of, parameters_of_plain, returned_by
+
+# What an adapter's ``build(config)`` gives a constructor.
+TEXTS: Final = {
+    **{name: f"config.{name}" for name in ("input_size", "hidden_size", "T", "N")},
+    "output": "7",
+    "hidden_sizes": "[config.hidden_size] * config.num_layers",
+    "layer_sizes": "[config.input_size] + [config.hidden_size] * config.num_layers",
+}
 
 _SHORT: Final = {"h_n": "h", "c_n": "c"}
 
@@ -64,11 +72,11 @@ def _function(given: Any, name: str) -> Iterator[str]:
     if inspect.isclass(given):
         found = constructor(given)
         form, unknown = found if found is not None else (None, ("...",))
-        first, named = ([], {}) if form is None else form.given("config.input_size", "config.hidden_size", "7")
+        first, named = ([], {}) if form is None else form.given(TEXTS)
         given_ = [*first, *(f"{own}={text}" for own, text in named.items()), *(f"{one}=..." for one in unknown)]
         yield f"    own = {name}({', '.join(given_)})" + f"  {MARK} its arguments" * bool(unknown)
         with suppress(Exception):
-            layer = given(*(form.given(5, 3, 7)[0] if form is not None else []))
+            layer = given(*(form.given(SIZES[0].given())[0] if form is not None else []))
             for path, array in parameters_held(layer).items():
                 where = "".join(f".{one}" if i == 0 else f"[{one!r}]" for i, one in enumerate(path))
                 yield f"    own{where} = ...  {MARK} {array.shape} of input_size=5, hidden_size=3"
@@ -117,10 +125,9 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
 
 def _build(drawn: _Drawn, name: str) -> Iterator[str]:
     form = drawn.form
-    first, named = form.given("config.input_size", "config.hidden_size", "7")
-    options = {own: f"config.{option}" for option, own in form.takes.items() if option in OPTIONS}
-    options = {own: text for own, text in options.items() if own != "batch_first"}
-    given = [*first, *(f"{own}={text}" for own, text in {**named, **options}.items())]
+    options = {name: f"config.{name}" for name in OPTIONS if name != "batch_first"}
+    first, named = form.given(TEXTS | options)
+    given = [*first, *(f"{own}={text}" for own, text in named.items())]
     yield "def build(config):"
     if drawn.shapes and not form.replaced:
         yield f"    return {name}({', '.join(given)})"

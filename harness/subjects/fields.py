@@ -52,7 +52,7 @@ def by_fields(factory: Any) -> Any:
         return None
 
     class ByFields(factory):  # type: ignore[misc]
-        forward_only = False
+        in_numpy, axes = False, "TNI"
 
         def __init__(self, **named: Any) -> None:
             fields = {name: one for name, one in defaults.items() if one is not _NOTHING}

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from harness.space.cells import KNOWN, CellForm, layer_named
-from harness.space.config import role_of
+from harness.space.config import RNNConfig, role_of
 from harness.space.parts import PLAIN
 from harness.subjects.conventions import Conventions
 
@@ -30,11 +30,35 @@ class Block(NamedTuple):
     gates: str
 
 
+class Sizes(NamedTuple):
+    """The sizes with which a module is made, and those of a call on it."""
+
+    input_size: int
+    hidden_size: int
+    output_size: int
+    T: int = 4
+    N: int = 2
+
+    @classmethod
+    def of(cls, config: RNNConfig) -> Self:
+        """Return those of a config, with an output layer that is as wide as the states."""
+        states = config.num_directions * config.hidden_size
+        return cls(config.input_size, config.hidden_size, states, config.T, config.N)
+
+    def given(self, num_layers: int = 1) -> dict[str, Any]:
+        """Return the values of all that an argument of a constructor may mean, but for options."""
+        layers = [self.hidden_size] * num_layers
+        sizes = {"output": self.output_size, "hidden_sizes": layers, "layer_sizes": [self.input_size, *layers]}
+        return {**self._asdict(), **sizes}
+
+
 def is_by_layer(part: Any) -> bool:
     """Tell whether a part of what a call returned is a list of several states for each layer."""
     if not isinstance(part, list | tuple) or not part:
         return False
-    return all(isinstance(one, tuple | list) and len(one) == len(part[0]) > 1 for one in part)
+    if not all(isinstance(one, tuple | list) and len(one) == len(part[0]) > 1 for one in part):
+        return False
+    return all(hasattr(state, "shape") for one in part for state in one)
 
 
 def is_layered(part: Any) -> bool:
@@ -65,17 +89,18 @@ def stacked(returned: Any, stack: Callable[[Any], Any]) -> Any:
     return returned
 
 
-def _names_of_torch(name: str) -> tuple[str, str]:
-    """Return torch's name of a parameter, in the first layer and in any."""
+def in_first_layer(name: str, number: str = "0") -> str:
+    """Return torch's name of a parameter in the first layer, or in another."""
     role, end, _ = name.partition("_reverse")
-    return f"{role}_l0{end}", f"{role}_l*{end}"
+    return f"{role}_l{number}{end}"
 
 
 @dataclass(frozen=True)
 class Form:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
 
-    takes: Names  # the arguments of nn.RNN's constructor that its own takes by name, and its names for them
+    # The arguments of nn.RNN's constructor that its own takes by name, and its names for them; none for a list's.
+    takes: Names
     names: Mapping[str, tuple[Block, ...]]
     """Its own parameters that hold the rows of each of torch's layer's: ``{"weight_ih": (Block("cells.{}.weight",
     "rzn"),), "weight_ih_reverse": …}``. The number of the layer takes the place of the braces. One that is in two
@@ -91,7 +116,8 @@ class Form:
     state."""
     flat: bool = False  # it takes states without an axis for layers, (N, H)
     flat_h_n: bool = False  # it returns h_n so
-    # The arguments that its constructor takes by position: these two, and ``output``, the size of an output layer.
+    # What its constructor takes by position: these two, ``output``, the size of an output layer, ``T``, ``N``, or the
+    # list ``hidden_sizes`` or ``layer_sizes``, which begins with the input's.
     sizes: tuple[str, ...] = ("input_size", "hidden_size")
     by_name: Names = field(default_factory=dict)  # those of the sizes that it takes by name, by its own names
     # The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``.
@@ -112,8 +138,11 @@ class Form:
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
     layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
+    axes: str = ""  # the order of the axes of x, T, N and I, if it is neither (T, N, I) nor (N, T, I)
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
-    bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1)
+    bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1); both in one are (2, H)
+    back: str = ""  # the method or function whose gradients are compared, of NumPy code
+    unread_back: str = ""  # the one whose are not, as names and shapes do not tell what it takes or gives
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
@@ -135,7 +164,11 @@ class Form:
                     parts = [said[name], said.pop(other)][:: -1 if self.joined == H_FIRST else 1]
                     said[name] = f"{' and '.join(parts)} side by side"
         named = {name: self._named(name) for name in said}
-        own = [name for name in said if said[name] == name and named[name] in _names_of_torch(name)]
+        own = [
+            name
+            for name in said
+            if said[name] == name and named[name] in {in_first_layer(name), in_first_layer(name, "*")}
+        ]
         words = "" if own == [*said] else ", ".join(f"{named[name]} as {what}" for name, what in said.items())
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
@@ -146,6 +179,11 @@ class Form:
             words += (
                 f"; {', '.join(self.zeros)} {stay} cannot hold all of {layer_named(self.conventions.cell)}'s biases"
             )
+        return (words + self._words_of_call).removeprefix("; ")
+
+    @property
+    def _words_of_call(self) -> str:
+        words = ""
         if self.is_cell:
             words += "; a cell: called once for each step"
         elif "h_n" in self.returns and "output" not in self.returns:
@@ -161,18 +199,23 @@ class Form:
         words += "; its output is (T * N, H)" * self.rows
         if self.flat or self.flat_h_n:
             which = {(True, True): "its states are", (True, False): "takes states", (False, True): "returns h_n as"}
-            words += f"; {which[self.flat, self.flat_h_n]} (N, H)"
+            columns = self.axes.find("I") < self.axes.find("N")
+            words += f"; {which[self.flat, self.flat_h_n]} {'(H, N)' if columns else '(N, H)'}"
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; takes one sequence: called once for each" * self.unbatched
         words += "; its states are a list of (N, H), one for each layer" * self.layered
-        words += "; reads (N, T, input_size)" * self.conventions.batch_first
+        axes = self.axes or "NTI" * self.conventions.batch_first
+        words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
+        words += f"; gradients are those of its {self.back}" * bool(self.back)
+        if self.unread_back:
+            words += f"; its {self.unread_back} is not compared: names and shapes do not tell what it takes or gives"
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
             words += f"; {', '.join(missing)} left out: it does not compute in them"
         may = {*self.takes, "training"}
         lost = [name for name in ("num_layers", "bidirectional", "training") if name in may and name in self.offers]
         words += "".join(f"; {name} is left out: {self.refusal(name)}" for name in lost)
-        return words.removeprefix("; ")
+        return words
 
     def refusal(self, name: str) -> str:
         """Say why it cannot have other values of an option."""
@@ -212,10 +255,20 @@ class Form:
         """The parts in whose places the identity is put."""
         return (*self.heads, *[self.embedding] * bool(self.embedding))
 
-    def given(self, input_size: T, hidden_size: T, output_size: T) -> tuple[list[T], dict[str, T]]:
-        """Return the sizes that its constructor is given by position, and those by name."""
-        values = {"input_size": input_size, "hidden_size": hidden_size, "output": output_size}
-        return [values[name] for name in self.sizes], {own: values[name] for own, name in self.by_name.items()}
+    @property
+    def _both_in_one(self) -> bool:
+        return self.bias_shape[0] == 2
+
+    @property
+    def built_for(self) -> frozenset[str]:
+        """The sizes of a call, T or N, that its constructor takes."""
+        return frozenset({"T", "N"} & {*self.sizes, *self.by_name.values()})
+
+    def given(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return what its constructor is given by position and by name, of the values of sizes and options."""
+        sizes = {own: values[name] for own, name in self.by_name.items()}
+        options = {own: values[name] for name, own in self.takes.items() if own and name in values}
+        return [values[name] for name in self.sizes], {**sizes, **options}
 
     def shapes(self, shapes: Mapping[str, tuple[int, ...]], directions: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of its own parameters, by its names, for those of torch's layer."""
@@ -232,12 +285,14 @@ class Form:
         for name, tensor in tensors.items():
             for block in self.blocks(name, directions):
                 part: Any = self._rows(tensor, block.gates, beside)
-                part = part.reshape(self.bias_shape) if name.startswith("bias") else part
+                part = (
+                    part.reshape((1, -1) if self._both_in_one else self.bias_shape) if name.startswith("bias") else part
+                )
                 if block.own in own and name.startswith("weight"):
                     order = -1 if self.joined == H_FIRST else 1
                     part = beside([own[block.own], part][::order], 0 if self.conventions.transposed else 1)
                 elif block.own in own:
-                    part = own[block.own] + part
+                    part = beside([own[block.own], part], 0) if self._both_in_one else own[block.own] + part
                 own[block.own] = part
         return own
 
@@ -280,7 +335,7 @@ class Form:
     def _columns(self, gradient: Any, name: str, block: Block, directions: int) -> Any:
         """Return the columns of a gradient by one of its own matrices that belong to one of torch's."""
         if not name.startswith("weight"):
-            return gradient.reshape(-1)
+            return gradient[int("_hh" in name)] if self._both_in_one else gradient.reshape(-1)
         gradient = gradient.T if self.conventions.transposed else gradient
         other = name.replace("_ih_", "_hh_") if "_ih_" in name else name.replace("_hh_", "_ih_")
         if block not in self.blocks(other, directions):

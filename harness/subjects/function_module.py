@@ -13,10 +13,15 @@ from contextlib import suppress
 from itertools import product
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
 
-from harness.space.cells import CELL_OF
-from harness.subjects.numpy_module import to_numpy, to_torch
+from harness.space.cells import CELL_OF, CELLS
+from harness.subjects.axes import AXES, in_order, mapped
+from harness.subjects.form import Sizes
+from harness.subjects.numpy_back import WayBack, called
+from harness.subjects.parameters_by_shape import SIZES, layers_of
+from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import STATES, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
@@ -40,7 +45,8 @@ _VECTORS: Final[tuple[Shape, ...]] = (("R",), ("1", "R"), ("R", "1"))
 class _Anything:
     """A stand-in for an array. Each operation on it returns it, so a function runs before its arrays are known."""
 
-    shape, ndim = (4, 2, 5), 3
+    def __init__(self, *shape: int) -> None:
+        self.shape, self.ndim = shape, len(shape)
 
     def _itself(self, *_: Any, **__: Any) -> Any:
         return self
@@ -63,7 +69,7 @@ class _Anything:
 
     @classmethod
     def __torch_function__(cls, *_: Any, **__: Any) -> Any:
-        return cls()
+        return cls(3, 3)
 
 
 class _Signature(NamedTuple):
@@ -73,19 +79,51 @@ class _Signature(NamedTuple):
     held: str = ""  # the argument that holds them
     by_key: bool = False  # it is a dict
     sizes: tuple[str, ...] = ()  # the arguments that are hidden_size
+    zeros: str = ""  # the argument that is one of two states: it is given zeros, as the other cannot be given
+    batch: int = 1  # the axis of x along which these zeros are as long
 
 
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
-    for signature in _signatures(function):
-        yield from _modules_of(function, signature)
+    read = {signature: [*_readable(signature)] for signature in _signatures(function)}
+    for axes, (signature, found), numpy in product(AXES, read.items(), (True, False)):
+        for shapes, gates in found:
+            module = _module_of(function, signature, shapes, gates, axes, numpy=numpy)
+            if _can_be_called(module, len(signature.states)):
+                yield module
 
 
-def _modules_of(function: Callable[..., Any], signature: _Signature) -> Iterator[type[torch.nn.Module]]:
-    # From many gates to few: three rows of a GRU may be taken for one row of three units, but not the other way round.
+def _can_be_called(module: type[torch.nn.Module], states: int) -> bool:
+    """Tell whether some call on x, of a sequence or a step, with so many states, succeeds."""
+    made, H = module(*SIZES[0][:2]), SIZES[0].hidden_size
+    of_x = [torch.zeros(*axes, SIZES[0].input_size) for axes in ((4, 2), (4,), ())]
+    of_states = [torch.zeros(*axes, H) for axes in ((2,), (4,), (1, 2), (1, 4), (), (1,))]
+    for x, state in product(of_x, of_states):
+        for number in {0, states}:
+            with suppress(Exception), np.errstate(all="ignore"), torch.no_grad():
+                made(x, *[state] * number)
+                return True
+    return False
+
+
+def _readable(signature: _Signature) -> Iterator[tuple[dict[str, Shape], int]]:
+    """Yield the shapes of weights that are those of one layer, and the number of its gates."""
+    # From many gates to few: three rows of a GRU may be taken for one row of three units, but not the reverse.
     for gates, shapes in product(sorted(CELL_OF, reverse=True), _shapes(signature.weights)):
-        for numpy in (True, False):
-            yield _module_of(function, signature, shapes, gates, numpy=numpy)
+        if signature.zeros and len(CELLS[CELL_OF[gates]].hidden) < 2:
+            continue
+        with suppress(SubjectError):
+            found = layers_of(_sized(shapes, gates, SIZES[0]), SIZES[0], "")
+            if found.roles.conventions.cell == CELL_OF[gates] and found.number == 1:
+                yield shapes, gates
+
+
+def _sized(shapes: Mapping[str, Shape], gates: int, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    alone = sum(shape in _MATRICES for shape in shapes.values()) > 2  # a matrix for each gate
+    rows = sizes.hidden_size * (1 if alone else gates)
+    both = sizes.input_size + sizes.hidden_size
+    of = {"I": sizes.input_size, "H": sizes.hidden_size, "B": both, "R": rows, "O": sizes.output_size, "1": 1}
+    return {name: tuple(of[size] for size in shape) for name, shape in shapes.items()}
 
 
 def _shapes(names: Sequence[str]) -> Iterator[dict[str, Shape]]:
@@ -93,9 +131,8 @@ def _shapes(names: Sequence[str]) -> Iterator[dict[str, Shape]]:
     biases = [name for name in names if "b" in name.lower()[:1] or "bias" in name.lower()]
     matrices = [name for name in names if name not in biases]
     yield from _of_layer(matrices, biases)
-    if len(matrices) > 1:
-        head = [matrices[-1], *biases[-1:]]
-        for of in _of_layer(matrices[:-1], biases[:-1]):
+    for head in product(reversed(matrices), reversed(biases or [""])):
+        for of in _of_layer(*([name for name in names if name not in head] for names in (matrices, biases))):
             turned = not {*of.values()}.isdisjoint({_MATRICES[1], _MATRICES[5]})
             vector = next((shape for name, shape in of.items() if name in biases), ("R",))
             shapes = [("H", "O") if turned else ("O", "H"), tuple("O" if size == "R" else size for size in vector)]
@@ -121,7 +158,10 @@ def _is_layer(shapes: set[Shape]) -> bool:
 
 
 def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
-    """Yield what the arguments of a function may be; what may be a second state may be a weight."""
+    """Yield what the arguments of a function may be; what may be a second state may be a weight.
+
+    A function that takes one of two states starts the other from zeros.
+    """
     if (signature := _signature(function)) is None:
         return
     yield signature
@@ -130,6 +170,9 @@ def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
         first, *others = signature.states
         weights = tuple(name for name in order if name in {*signature.weights, *others})
         yield signature._replace(states=(first,), weights=weights)
+    if len(signature.states) == 1:
+        alone = signature._replace(states=(), zeros=signature.states[0])
+        yield from (alone, alone._replace(batch=0))
 
 
 def _signature(function: Callable[..., Any]) -> _Signature | None:
@@ -159,7 +202,7 @@ def _held(
 ) -> tuple[tuple[str, ...], bool]:
     """Return the names of what one argument holds, by the keys that a call asks for, or as the source unpacks it."""
     keys: dict[str, Any] = {}
-    anything = dict.fromkeys((x, *states), _Anything())
+    anything = {x: _Anything(4, 2, 5), **dict.fromkeys(states, _Anything(2, 3))}
     for _ in range(64):
         try:
             function(**anything, **dict.fromkeys(sizes, 3), **{name: keys})
@@ -167,7 +210,7 @@ def _held(
             key = error.args[0] if error.args else None
             if not isinstance(key, str) or key in keys:
                 break
-            keys[key] = _Anything()
+            keys[key] = _Anything(3, 3)
         except Exception:  # noqa: BLE001 - it knows what it was given
             break
         else:
@@ -184,38 +227,52 @@ def _held(
 
 
 def _module_of(
-    function: Callable[..., Any], signature: _Signature, shapes: Mapping[str, Shape], gates: int, *, numpy: bool
+    function: Callable[..., Any],
+    signature: _Signature,
+    shapes: Mapping[str, Shape],
+    gates: int,
+    order: str,
+    *,
+    numpy: bool,
 ) -> type[torch.nn.Module]:
     class FunctionModule(torch.nn.Module):
         """The module of a function."""
 
-        forward_only = numpy
+        in_numpy, axes = numpy, order
+        back: WayBack | None = None  # its own way back, once that is known
 
         def __init__(self, input_size: int, hidden_size: int) -> None:
             super().__init__()
-            alone = sum(shape in _MATRICES for shape in shapes.values()) > 2  # a matrix for each gate
-            sizes = {"I": input_size, "H": hidden_size, "B": input_size + hidden_size, "O": OUTPUTS, "1": 1}
-            sizes["R"] = hidden_size * (1 if alone else gates)
             self._size = hidden_size
+            sized = _sized(shapes, gates, Sizes(input_size, hidden_size, OUTPUTS))
             for name in signature.weights:  # in their order, which may tell which bias is which
-                shape = shapes[name]
-                parameter = torch.nn.Parameter(torch.empty([sizes[one] for one in shape]))
-                self.register_parameter(name, parameter)
+                self.register_parameter(name, torch.nn.Parameter(torch.empty(sized[name])))
 
         def forward(self, *given: Any) -> Any:
             if len(given) > 1 + len(signature.states):
                 raise TypeError("more states than it takes")
             own = dict(self.named_parameters())
             if numpy:
-                with torch.no_grad():
-                    given = tuple(to_numpy(one) for one in given)
-                    own = {name: to_numpy(one) for name, one in own.items()}
-            named: dict[str, Any] = own
+                return called(self.run, given, own, order, self.back)
+            _, returned = self.run(mapped(given, lambda one: in_order(one, order)), own)
+            return mapped(returned, lambda one: in_order(one, order, back=True))
+
+        def run(self, given: Any, own: dict[str, Any]) -> tuple[Any, Any]:
+            """Return the object that is called, if there is one, and what a call returns."""
+            named = own
             if signature.held:
                 named = {signature.held: own if signature.by_key else [own[name] for name in signature.weights]}
             named |= dict.fromkeys(signature.sizes, self._size)
-            returned = function(**dict(zip((signature.x, *signature.states), given, strict=False)), **named)
-            return to_torch(returned) if numpy else returned
+            if signature.zeros:
+                given = (*given, self._zeros(given[0]))
+            arguments = (signature.x, *(signature.states or [signature.zeros]))
+            returned = function(**dict(zip(arguments, given, strict=False)), **named)
+            return getattr(function, "holder", None), returned
+
+        def _zeros(self, x: Any) -> Any:
+            rows = x.shape[order.index("TN"[signature.batch])]
+            shape = (self._size, rows) if order.index("I") < order.index("N") else (rows, self._size)
+            return np.zeros(shape, x.dtype) if numpy else x.new_zeros(shape)
 
     parameters = inspect.signature(function).parameters
     taken = [parameters[name] for name in (signature.x, *signature.states)]
@@ -223,5 +280,6 @@ def _module_of(
     needed = [one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in taken]
     needed.sort(key=lambda one: one.default is not one.empty)
     FunctionModule.forward.__signature__ = inspect.Signature([self_, *needed])  # type: ignore[attr-defined]
+    FunctionModule.function = staticmethod(function)  # type: ignore[attr-defined]
     FunctionModule.__name__, FunctionModule.__qualname__ = function.__name__, function.__qualname__
     return FunctionModule

@@ -10,22 +10,33 @@ from copy import deepcopy
 from itertools import product
 from typing import Any, Final
 
-import numpy as np
 import torch
 
 from harness.space.case import Array
+from harness.subjects.axes import AXES
+from harness.subjects.numpy_arrays import arrays_of, to_numpy
+from harness.subjects.numpy_back import WayBack, called
 from harness.subjects.signature import STATES, STATES_OF_C
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
 METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
 
-_DEPTH: Final = 3  # the dicts, lists and objects within each other in which arrays are looked for
+# What stands beside a parameter's name in those of its gradient, and of an optimiser's state.
+OF_OTHERS: Final = {
+    *("d", "g", "grad", "grads", "gradient", "gradients", "delta", "diff", "m", "v", "mem", "cache", "velocity"),
+    *("momentum", "adam", "adagrad", "rms", "mean", "var", "old", "last", "best", "copy", "init"),
+}
 
 
 def modules_of(factory: Any) -> Iterator[type[torch.nn.Module]]:
-    """Yield classes of modules that call a NumPy class by each of its methods, with rows and with columns (I, N)."""
-    for method, columns in product((name for name in METHODS if has_method(factory, name)), (False, True)):
-        yield _module_of(factory, method, columns=columns)
+    """Yield classes of modules that call a NumPy class by each of its methods, with x's axes in each order.
+
+    One that is not given the size of its input may make its arrays in its first call.
+    """
+    methods = [name for name in METHODS if has_method(factory, name)]
+    for built_by_call, axes, method in product((False, True), AXES, methods):
+        if not (built_by_call and "input_size" in inspect.signature(factory).parameters):
+            yield _module_of(factory, method, axes, built_by_call=built_by_call)
 
 
 def calls_of(factory: Any) -> Iterator[Callable[..., Any]]:
@@ -46,6 +57,7 @@ def _call_of(
 ) -> Callable[..., Any]:
     def call(**named: Any) -> Any:
         layer = factory(**{name: one for name, one in named.items() if name in weights})
+        call.holder = layer  # type: ignore[attr-defined]  # which may go back
         return getattr(layer, method)(**{name: one for name, one in named.items() if name not in weights})
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -60,15 +72,19 @@ def has_method(factory: Any, name: str) -> bool:
     return any(callable(vars(base).get(name)) for base in factory.__mro__)
 
 
-def _module_of(factory: Any, method: str, *, columns: bool = False) -> type[torch.nn.Module]:
+def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) -> type[torch.nn.Module]:
     class NumpyModule(torch.nn.Module):
         """The module of a NumPy class."""
 
-        forward_only = True
+        in_numpy, axes, function = True, order, None
+        back: WayBack | None = None  # its own way back, once that is known
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__()
-            self._layer = factory(*arguments, **named)
+            first, *others = arguments if built_by_call else [0, *arguments]
+            self._layer = factory(*others, **named)
+            if built_by_call:
+                getattr(self._layer, method)(to_numpy(torch.zeros(1, 1, first), order))
             for path, array in parameters_held(self._layer).items():
                 *holders, name = path
                 module: torch.nn.Module = self
@@ -78,15 +94,19 @@ def _module_of(factory: Any, method: str, *, columns: bool = False) -> type[torc
                     module = getattr(module, holder)
                 module.register_parameter(name, torch.nn.Parameter(torch.tensor(array)))
 
-        def forward(self, *given: Any) -> Any:
+        def run(self, given: Any, parameters: Mapping[str, Array]) -> tuple[Any, Any]:
+            """Return a new copy of the object, and what a call of it returns."""
             layer = deepcopy(self._layer)
-            with torch.no_grad():
-                for name, parameter in self.named_parameters():
-                    _put(layer, name.split("."), parameter.numpy().copy())
-                returned = getattr(layer, method)(*(to_numpy(one, columns=columns) for one in given))
-                return to_torch(returned, columns=columns)
+            for name, array in parameters.items():
+                _put(layer, name.split("."), array)
+            return layer, getattr(layer, method)(*given)
 
-    NumpyModule.__signature__ = inspect.signature(factory)  # type: ignore[attr-defined]
+        def forward(self, *given: Any) -> Any:
+            return called(self.run, given, dict(self.named_parameters()), order, self.back)
+
+    own = [*inspect.signature(factory).parameters.values()]
+    first = [inspect.Parameter("input_size", inspect.Parameter.POSITIONAL_ONLY)] * built_by_call
+    NumpyModule.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
     NumpyModule.forward.__signature__ = inspect.signature(getattr(factory, method))  # type: ignore[attr-defined]
     NumpyModule.__name__, NumpyModule.__qualname__ = factory.__name__, factory.__qualname__
     return NumpyModule
@@ -94,7 +114,7 @@ def _module_of(factory: Any, method: str, *, columns: bool = False) -> type[torc
 
 def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
     """Return the arrays that an object holds by their paths, but for states, and for the gradients of others."""
-    found = dict(_arrays(layer, ()))
+    found = arrays_of(layer)
     names = {path: "".join(path).lower() for path in found}
     last = {path: path[-1].lower().strip("_") for path in found}
     return {
@@ -102,24 +122,12 @@ def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
         for path, array in found.items()
         if not {last[path], last[path].removesuffix("prev").strip("_")} & (STATES | STATES_OF_C)
         and not any(
-            names[path] != names[other] and names[other] in names[path] and found[other].shape == array.shape
+            names[other] in names[path]
+            and names[path].replace(names[other], "", 1).strip("_") in OF_OTHERS
+            and found[other].shape == array.shape
             for other in found
         )
     }
-
-
-def _arrays(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Array]]:
-    if isinstance(holder, np.ndarray):
-        if holder.dtype.kind == "f" and holder.ndim:
-            yield path, holder
-    elif len(path) < _DEPTH:
-        own = getattr(holder, "__dict__", {})
-        entries = holder if isinstance(holder, Mapping) else own
-        if isinstance(holder, list | tuple):
-            entries = dict(enumerate(holder))
-        for name, one in entries.items():
-            if "." not in str(name):
-                yield from _arrays(one, (*path, str(name)))
 
 
 def _put(holder: Any, path: list[str], array: Array) -> None:
@@ -138,23 +146,3 @@ def _entry(holder: Any, name: str) -> Any:
 
 def _key(holder: Any, name: str) -> Any:
     return int(name) if isinstance(holder, list | tuple) else next(key for key in holder if str(key) == name)
-
-
-def to_numpy(given: Any, *, columns: bool = False) -> Any:
-    """Return tensors, in whatever tuples and lists, as NumPy arrays; with ``columns``, the last two axes exchanged."""
-    if isinstance(given, torch.Tensor):
-        return (given.transpose(-1, -2) if columns and given.ndim > 1 else given).numpy().copy()
-    return type(given)(to_numpy(one, columns=columns) for one in given)
-
-
-def to_torch(returned: Any, *, columns: bool = False) -> Any:
-    """Return what a call returned as tensors; one without any number for what is no array."""
-    if isinstance(returned, np.ndarray | np.generic):
-        array = np.asarray(returned)
-        found = torch.from_numpy(np.ascontiguousarray(array)) if array.dtype.kind == "f" else torch.empty(0)
-        return found.transpose(-1, -2) if columns and found.ndim > 1 else found
-    if isinstance(returned, Mapping):
-        return {name: to_torch(one, columns=columns) for name, one in returned.items()}
-    if isinstance(returned, list | tuple):
-        return type(returned)(to_torch(one, columns=columns) for one in returned)
-    return torch.empty(0)

@@ -13,21 +13,13 @@ from typing import Final, NamedTuple
 from harness.space.cells import CELL_OF, CELLS, KNOWN
 from harness.space.config import RNNConfig, role_of
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import BOTH, LAYERS, Block, Form
+from harness.subjects.form import BOTH, LAYERS, Block, Form, Sizes
 from harness.subjects.protocol import SubjectError
 
 _NUMBER: Final = re.compile(r"\d+")
 
 Shapes = Mapping[str, tuple[int, ...]]
 Gates = dict[str, str]  # Gates by the names of the parameters that hold their rows
-
-
-class Sizes(NamedTuple):
-    """The sizes with which a module is made."""
-
-    input_size: int
-    hidden_size: int
-    output_size: int
 
 
 SIZES: Final = (Sizes(5, 3, 7), Sizes(48, 32, 16))
@@ -47,7 +39,8 @@ WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
 }
 
-VECTORS: Final = ((-1,), (1, -1), (-1, 1))  # the shapes that biases may have, with H in the place of -1
+# The shapes that biases may have, with H in the place of -1; the last is that of both in one.
+VECTORS: Final = ((-1,), (1, -1), (-1, 1), (2, -1))
 
 # The words in names that mean the direction from the last step to the first.
 BACKWARD: Final = {"b", "bw", "bwd", "back", "backward", "rev", "reverse", "reversed", "rl", "r2l", "right"}
@@ -92,11 +85,36 @@ def roles_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Roles:
     return _Reading(found[0], matrices).roles(shapes, sizes, name)
 
 
-def layers_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> tuple[Roles, dict[str, tuple[Block, ...]]]:
-    """Return the roles of one layer's parameters, and those of the other direction by name, if there always is one.
+class Layers(NamedTuple):
+    """The parameters of a layer, and of those above it."""
 
-    Raise ``SubjectError`` if they are neither.
-    """
+    roles: Roles  # of the first
+    reverse: dict[str, tuple[Block, ...]]  # those of the other direction by name, if there always is one
+    number: int  # of layers, if there always are so many
+
+
+def layers_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Layers:
+    """Return the roles of a layer's parameters. Raise ``SubjectError`` if they are not those of one or more layers."""
+    try:
+        return Layers(*_directions_of(shapes, sizes, name, cell), 1)
+    except SubjectError:
+        for first, number in _first_layers(shapes):
+            with suppress(SubjectError):
+                return Layers(*_directions_of(first, sizes, name, cell), number)
+        raise
+
+
+def _first_layers(shapes: Shapes) -> Iterator[tuple[Shapes, int]]:
+    """Yield what is left without the parameters of higher layers, each with one more parameter of some number."""
+    numbers = {own: [*map(int, _NUMBER.findall(own))] for own in shapes}
+    for place in range(max(map(len, numbers.values()), default=0)):
+        of_layer = {own: of[place] for own, of in numbers.items() if len(of) > place}
+        first, *others = sorted({*of_layer.values()})
+        if others == [*range(first + 1, first + 1 + len(others))] != []:
+            yield {own: shape for own, shape in shapes.items() if of_layer.get(own, first) == first}, 1 + len(others)
+
+
+def _directions_of(shapes: Shapes, sizes: Sizes, name: str, cell: str) -> tuple[Roles, dict[str, tuple[Block, ...]]]:
     try:
         return roles_of(shapes, sizes, name, cell), {}
     except SubjectError:
@@ -158,7 +176,7 @@ class _Matrices:
 
     @classmethod
     def of(cls, shapes: Shapes, sizes: Sizes) -> _Matrices:
-        I, H, _ = sizes  # noqa: E741 - as in the equations
+        I, H, *_ = sizes  # noqa: E741 - as in the equations
         most = max(len(form.gates) for form in CELLS.values())
 
         def having(columns: int, *, turned: bool) -> dict[str, int]:
@@ -173,7 +191,7 @@ class _Matrices:
         transposed = not (plain[0] or plain[1])
         forms = {form: {tuple(n * H if k < 0 else k for k in form): n for n in range(1, most + 1)} for form in VECTORS}
         bias_shape = next((form for form in VECTORS if not forms[form].keys().isdisjoint(shapes.values())), (-1,))
-        vectors = forms[bias_shape]
+        vectors = {shape: n * (2 if bias_shape[0] == 2 else 1) for shape, n in forms[bias_shape].items()}
         # A vector that is called a weight is a factor, such as that of a LayerNorm.
         biases = {n: vectors[of] for n, of in shapes.items() if of in vectors and n.rpartition(".")[2] != "weight"}
         both, ih, hh = turned if transposed else plain
@@ -230,7 +248,8 @@ class _Reading:
         try:
             ih = self._gates_of(found.both | found.ih)
             hh = self._gates_of(found.both | found.hh, {own: ih[own] for own in found.both})
-            biases = self._biases(ih, hh)
+            both = dict.fromkeys(found.biases, self._all)
+            biases = (both, both) if found.bias_shape[0] == 2 and len(both) == 1 else self._biases(ih, hh)
         except _UntoldError as error:
             raise unread(shapes, sizes, name, str(error)) from None
         if biases is None:

@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -248,6 +249,7 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
 
 
 def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:
+    from harness.subjects.axes import AXES, with_axes
     from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
     from harness.subjects.torch_module import TorchSubject
     from harness.subjects.torch_own import OwnFormSubject, completed
@@ -256,9 +258,9 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
     try:
         form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
     except SubjectError as error:
-        if (by_name := by_fields(factory)) is None:
-            raise
-        return _of_modules(factory, name, conventions, [by_name], error)
+        others = [one for one in [by_fields(factory)] if one is not None]
+        turned = [with_axes(factory, axes) for axes in AXES[1:]]
+        return _of_modules(factory, name, conventions, [*others, *turned], error, last=not others)
     if form is not None and not form.drop_in:
         own = partial(OwnFormSubject, factory, name, conventions=conventions)
         return own(completed(own, form))
@@ -280,7 +282,8 @@ def _of_modules(
 
     If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
     """
-    from harness.subjects.torch_form import form_of, reads_each_gate
+    from harness.subjects.axes import AXES
+    from harness.subjects.torch_form import form_of, reads_each_gate, with_way_back
     from harness.subjects.torch_own import ModuleOfSubject, completed
 
     declared = declared_by(given, name) if conventions is None else conventions
@@ -291,7 +294,14 @@ def _of_modules(
         except SubjectError as found:
             first = first or found
             continue
-        if form is not None and reads_each_gate(module, form):
+        if form is None or (form.conventions.batch_first and module.axes != AXES[0]):  # that is another of the orders
+            continue
+        if form.unbatched and module.axes not in AXES[:2]:  # of (T, I) alone there are two
+            continue
+        if reads_each_gate(module, form):
+            form = replace(form, axes=module.axes.removeprefix(AXES[0]))
+            if module.in_numpy:
+                form = with_way_back(module, form)
             own = partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(given))
             return own(completed(own, form))
     raise error if last or first is None else first

@@ -2,10 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain, combinations, permutations
+from itertools import chain, combinations, permutations, product
 from typing import Any, Final
 
 from harness.space.parts import OPTIONS
@@ -25,12 +25,22 @@ OUTPUT: Final = {
 
 # The meanings that an argument of a constructor may have.
 MEANINGS: Final = ("input_size", "hidden_size", "output", "num_layers", "nonlinearity")
+# Those of an argument that is a list of sizes, with what these say.
+LISTS: Final = {
+    "hidden_sizes": {"hidden_size", "num_layers"},
+    "layer_sizes": {"input_size", "hidden_size", "num_layers"},
+}
+
+# Words in the names of arguments that say how many steps, or sequences, all calls have.
+STEPS: Final = {"seq", "sequence", "len", "length", "step", "steps", "time", "timesteps"}
+BATCH: Final = {"batch", "batchsize"}
 
 # The names of states, as arguments and as attributes.
 STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
 STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 
 _FUNCTION: Final = re.compile("(?i)activ|nonlin|squash")  # in the names of arguments that are the nonlinearity
+_LIST: Final = re.compile("(?i)(sizes|dims|units|layers|hiddens|nodes|widths|neurons|channels)$")
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+")
 # Part of the names of arguments that are the lengths of sequences, or say where the padding is.
 _NO_STATE: Final = re.compile("len|mask")
@@ -60,8 +70,9 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
         one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
     ]
     own = [one for one in named if _plain(one.name) not in accepted]
-    outputs = [one for one in own if _is_output(one)]
-    sizes = [one for one in own if one not in outputs]
+    of_calls = {one.name: of for one in own if one.default is one.empty and (of := _of_calls(one.name))}
+    outputs = [one for one in own if _is_output(one) and one.name not in of_calls]
+    sizes = [one for one in own if one not in outputs and one.name not in of_calls]
     by_their_names = [one for one in sizes if one.name in ("input_size", "hidden_size")]
     sizes = by_their_names if len(by_their_names) == 2 else sizes[:2]
     if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
@@ -69,7 +80,8 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
     while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
         sizes.insert(0, outputs.pop(0))
     unknown = tuple(one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs])
-    meant = {one.name: "output" for one in outputs}
+    unknown = tuple(name for name in unknown if name not in of_calls)
+    meant = {one.name: "output" for one in outputs} | of_calls
     meant |= dict(zip((one.name for one in sizes), ("input_size", "hidden_size"), strict=False))
     first: list[str] = []
     for one in parameters:
@@ -93,24 +105,36 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
     Each argument that is no option of nn.RNN's may be a size, the number of layers or the nonlinearity. One that has a
     whole number for a default may stay as it is.
     """
-    needed = spare(factory, form, None)
+    required = spare(factory, form, None)
+    of_calls = {name: of for name in required if (of := _of_calls(name))}
+    needed = [name for name in required if name not in of_calls]
     whole = spare(factory, form, int)
     last = list[tuple[int, Form]]()
     for used in chain.from_iterable(combinations(whole, k) for k in range(len(MEANINGS) - len(needed) + 1)):
-        names = (*needed, *used)
-        for meanings in permutations(MEANINGS, len(names)):
-            if {"input_size", "hidden_size"} <= {*meanings}:
-                meant = dict(zip(names, meanings, strict=True))
-                options = {of: one for one, of in meant.items() if of in OPTIONS}
-                sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
-                tried = replace(form, sizes=(), by_name=sizes, takes={**form.takes, **options})
-                # With a number for its nonlinearity, a layer may take the one that it takes for any other name.
-                odd = sum(bool(_FUNCTION.search(one)) and of != "nonlinearity" for one, of in meant.items())
-                if odd:
-                    last.append((odd, tried))
-                else:
-                    yield tried
+        for meant in _meant((*needed, *used)):
+            options = {of: one for one, of in meant.items() if of in OPTIONS}
+            options |= dict.fromkeys(["num_layers"] * (not LISTS.keys().isdisjoint(meant.values())), "")
+            sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
+            tried = replace(form, sizes=(), by_name=of_calls | sizes, takes={**form.takes, **options})
+            # With a number for its nonlinearity, a layer may take the one that it takes for any other name.
+            odd = sum(bool(_FUNCTION.search(one)) and of != "nonlinearity" for one, of in meant.items())
+            if odd:
+                last.append((odd, tried))
+            else:
+                yield tried
     yield from (tried for _, tried in sorted(last, key=lambda one: one[0]))
+
+
+def _meant(names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield what arguments may mean that say both sizes: each one thing, and those that have the names of lists."""
+    lists = [name for name in names if _LIST.search(name)]
+    for kinds in product(("", *LISTS), repeat=len(lists)):
+        of_lists = {name: kind for name, kind in zip(lists, kinds, strict=True) if kind}
+        said = set[str]().union(*(LISTS[kind] for kind in of_lists.values()))
+        others = [name for name in names if name not in of_lists]
+        for meanings in permutations([one for one in MEANINGS if one not in said], len(others)):
+            if {"input_size", "hidden_size"} <= {*meanings} | said:
+                yield of_lists | dict(zip(others, meanings, strict=True))
 
 
 def spare(factory: Any, form: Form, kind: type | None) -> list[str]:
@@ -118,6 +142,12 @@ def spare(factory: Any, form: Form, kind: type | None) -> list[str]:
     named = [one for one in inspect.signature(factory).parameters.values() if one.name not in form.takes.values()]
     named = [one for one in named if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
     return [one.name for one in named if (None if one.default is one.empty else type(one.default)) is kind]
+
+
+def _of_calls(name: str) -> str:
+    """Return whether an argument's name says how many steps, or sequences, all calls have: ``T`` or ``N``."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    return "N" if words & BATCH else "T" if words & STEPS or name == "T" else ""
 
 
 def _is_output(one: inspect.Parameter) -> bool:

@@ -20,18 +20,21 @@ from harness.space.cells import KNOWN, layer_named
 from harness.space.parts import OPTIONS, PLAIN
 from harness.subjects.adapter import Adapter, Built, form_of_weights
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Form, is_by_layer, is_layered, parts_of, stacked
-from harness.subjects.parameters_by_shape import (
-    SIZES,
-    Roles,
-    Shapes,
+from harness.subjects.form import (
+    H_FIRST,
+    LAYERS,
+    X_FIRST,
+    Form,
     Sizes,
-    layers_of,
-    numbered,
-    roles_of,
-    told_of,
-    unread,
+    in_first_layer,
+    is_by_layer,
+    is_layered,
+    parts_of,
+    stacked,
 )
+from harness.subjects.numpy_arrays import to_numpy
+from harness.subjects.numpy_back import Run, names_back, way_back_of
+from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor, spare, states_taken, trials
 from harness.subjects.torch_autograd import seeded
@@ -39,7 +42,7 @@ from harness.subjects.torch_autograd import seeded
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
 
-STEPS, SEQUENCES, MANY = 4, 2, 16
+STEPS, SEQUENCES, MANY = *SIZES[0][3:], 16
 """The steps and sequences on which a layer is tried, and the sequences on which a cell is. Of so many units, some are
 not dead under relu, whatever the random numbers are."""
 
@@ -109,7 +112,13 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
-    read = _Reader(factory, name, form, sizes, cell).read(shapes)
+    try:
+        read = _Reader(factory, name, form, sizes, cell).read(shapes)
+    except SubjectError:
+        if not form.built_for:
+            raise
+        turned = sizes._replace(T=sizes.N, N=sizes.T)  # of x (N, T, input_size)
+        read = _Reader(factory, name, form, turned, cell).read(shapes)
     return replace(read, drop_in=same and rows > 1)
 
 
@@ -121,12 +130,20 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
     form, unknown = constructor(factory) or (None, ())
     if form is None:
         raise SubjectError(f"{name}: its constructor's arguments cannot be read")
+    several, named = None, False
     for one in chain([] if unknown else [form], trials(factory, form)):
         with suppress(Exception):
             sizes, shapes = parameters_of_plain(factory, one)
-            layers_of(shapes, sizes, name, cell)
-            if one is form or not _names_a_size(factory, one, shapes):
+            found = layers_of(shapes, sizes, name, cell)
+            if found.number > 1:  # one of its arguments may be that number
+                same = {*_shapes_of(_built(factory, one, sizes._replace(output_size=8, T=6, N=5), {}))} == {*shapes}
+                several = several or (one if same else None)
+            elif one is form or not _names_a_size(factory, one, shapes):
                 return _with_growth(factory, one, sizes)
+            else:
+                named = True
+    if several is not None:
+        return several
     if len({*form.sizes, *form.by_name.values()} & {*_SIZES}) == 1:
         raise SubjectError(f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied")
     if unknown:
@@ -134,6 +151,8 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
         which = ", ".join(unknown) if {*unknown} == {*needed} else f"one of {', '.join(needed)}"
         are = "are" if len(unknown) > 1 else "is"
         raise SubjectError(f"{name}{inspect.signature(factory)}: {which} {are} no size and no option of nn.RNN's")
+    if named:
+        raise SubjectError(f"{name}{inspect.signature(factory)}: an argument names parameters: no size")
     return form
 
 
@@ -193,6 +212,34 @@ def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module 
         return module(x[0] if form.is_cell else x, *form.passed(states))
 
 
+def with_way_back(factory: Any, form: Form) -> Form:
+    """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
+    sizes, _ = parameters_of_plain(factory, form)
+    batch = [SEQUENCES] * (not form.unbatched)
+    rows = () if form.flat or form.is_cell else (1 + (form.offers.get("bidirectional") == (True,)),)
+    with torch.no_grad(), seeded(0):
+        module: Any = _built(factory, form, sizes, {})
+        for parameter in module.parameters():
+            parameter.normal_(0, SPREAD)
+        states = [torch.randn(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if True in form.offers["hx"]]
+        x = torch.randn(STEPS, *batch, sizes.input_size)
+        x = x.transpose(0, 1) if form.conventions.batch_first else x
+        given = to_numpy((x[0] if form.is_cell else x, *form.passed(states)), factory.axes)
+        own = to_numpy(dict(module.named_parameters()))
+        holder: Any = None
+        with suppress(Exception):
+            holder, returned = module.run(given, own)
+            run = Run(holder, given, own, returned)
+            blocks = [block for name in form.names for block in form.blocks(in_first_layer(name), 1)]
+            factory.back = way_back_of(run, sizes[:2], [block.own for block in blocks], factory.function)
+    if form.is_cell and factory.back is not None and not factory.back.states:  # steps would not hang together
+        factory.back = None
+    if factory.back is None:
+        unread = next(iter(names_back(holder, factory.function)), "")
+        return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
+    return replace(form, offers={**form.offers, "loss": factory.back.losses}, back=factory.back.name)
+
+
 def reads_each_gate(factory: Any, form: Form) -> bool:
     """Tell whether some matrix of a layer with gates counts to its last row and column.
 
@@ -237,6 +284,7 @@ class _Reader:
     sizes: Sizes
     cell: str = ""  # the cell that it must be, if any
     directions: int = 1  # of a plain layer: two if there always are two
+    layers: int = 1  # of a plain layer: more if there always are so many
     unbatched: bool = False  # it takes one sequence
     # The values that it is asked for, where those are fewer.
     offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -272,7 +320,7 @@ class _Reader:
             roles = Roles(dict(form.names), form.conventions, bool(form.joined), form.kept, form.zeros)
             self.directions += "weight_ih_reverse" in form.names and "bidirectional" not in form.takes
         else:
-            roles, reverse = layers_of(shapes, self.sizes, self.name, self.cell)
+            roles, reverse, self.layers = layers_of(shapes, self.sizes, self.name, self.cell)
             self.directions += bool(reverse)
             self.form = replace(
                 self.form,
@@ -391,6 +439,11 @@ class _Reader:
             self.offers["loss"] = (None, "output") if "output" in returned.names else (None,)
         if "h_n" not in returned.names:
             if "output" not in returned.names:  # the last step of the output is h_n of one layer and one direction
+                if self.layers > 1:
+                    raise SubjectError(
+                        f"{self.name}: returns the last output alone, of {self.layers} layers\n"
+                        "expected the output of every step, or h_n"
+                    )
                 self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional", "batch_first")}
             elif not replace(self.form, offers=self.offers).h_n_is_last:
                 self.offers["loss"] = (None, "output")
@@ -405,6 +458,9 @@ class _Reader:
 
     def _read_names(self, shapes: Shapes, roles: Roles) -> None:
         """Find out the names of the parameters of higher layers, and of the other direction."""
+        if self.layers > 1:
+            self._read_all_names(shapes)
+            return
         built = {
             (layers, directions): self._shapes({"num_layers": layers, "bidirectional": directions == 2})
             for layers in (1, 2)
@@ -434,6 +490,18 @@ class _Reader:
         elif (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
             self.offers["bidirectional"] = (False,)
 
+    def _read_all_names(self, shapes: Shapes) -> None:
+        """Find out the names of all parameters of layers of which there are always as many."""
+        built = {(self.layers, self.directions): shapes}
+        forms = [
+            replace(self.form, names=names, first=first, places=places)
+            for names, first, places in numbered(self.form.names)
+        ]
+        self.form = next((one for one in forms if told_of(one, self.sizes, built)), self.form)
+        if not told_of(self.form, self.sizes, built):
+            raise unread(shapes, self.sizes, self.name, "its parameters are not those of layers upon each other")
+        self.offers |= {"num_layers": (self.layers,), "bidirectional": (self.directions == 2,)}
+
     def _shapes(self, options: Mapping[str, Any]) -> Shapes:
         """Return the shapes with some options; none if it cannot be made so, which a search will see."""
         with suppress(Exception):
@@ -461,6 +529,11 @@ class _Reader:
     def _finals(self) -> tuple[str, ...]:
         return KNOWN[self.cell].final
 
+    @property
+    def _rows(self) -> int:
+        """The number of states, one for each layer and direction."""
+        return self.layers * self.directions
+
     def _taken(self) -> tuple[bool, ...]:
         """Return ``False`` if a call takes x alone, ``True`` if it takes states."""
         return states_taken(self.factory, self.name, len(self._finals))
@@ -485,7 +558,7 @@ class _Reader:
         if False in taken:
             yield (x,)
         if True in taken:  # a class that reads (N, T, input_size) takes the first axis for the batch
-            every: tuple[tuple[int, ...], ...] = ((1,), ()) if self.directions == 1 else ((2,),)
+            every: tuple[tuple[int, ...], ...] = ((1,), ()) if self._rows == 1 else ((self._rows,),)
             for axes in every:  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
                 for batch in (SEQUENCES, STEPS):
                     yield from self._with_states(x, *axes, batch, hidden_size)
@@ -507,7 +580,7 @@ class _Reader:
         form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
         stated = [one for one in (first, *others) if len(one.given) > 1]
         stated.sort(key=lambda one: (one.names, one.flat_h_n) != form)
-        for one in stated[:1]:
+        for one in [self._as_flat(one, rest) for one in stated[:1]]:
             flat_h_n = first.flat_h_n if "h_n" in first.names else one.flat
             return first._replace(
                 flat=one.flat,
@@ -518,13 +591,29 @@ class _Reader:
             )
         return first._replace(flat=first.flat_h_n)
 
+    def _as_flat(self, answer: _Returned, rest: Sequence[str]) -> _Returned:
+        """Return an answer to states (N, H), if it is the same: one that reads (1, N, H) would take the first row."""
+        x, *states = answer.given
+        if answer.flat or self._rows > 1 or any(isinstance(one, list) for one in states):
+            return answer
+        given = (x, *_map(tuple(states), lambda state: state[0]))
+        with suppress(Exception), torch.no_grad(), seeded(0):
+            module = self._module()
+            first, other = (
+                [part for name, part in zip(answer.names, _parts(module(*one)), strict=True) if name == "output"]
+                for one in (answer.given, given)
+            )
+            if all(map(torch.allclose, first, other)) and first:  # up to another order of sums
+                return self._answered(given, rest) or answer
+        return answer
+
     def _answered_by_adapter(self) -> _Returned:
         """Return how an adapter's own call answers. Raise ``SubjectError`` if it raises, or returns too much."""
         names, taken = ("output", *self._finals), self._taken()
         batch = [SEQUENCES] * (True in self.factory.offers.get("batched", (True,)))
         given: Given = (torch.randn(STEPS, *batch, self.sizes.input_size),)
         if True in taken:
-            shape = (self.directions, *batch, self.sizes.hidden_size)
+            shape = (self._rows, *batch, self.sizes.hidden_size)
             given += tuple(torch.randn(shape) for _ in self._finals)
         try:
             with seeded(0), torch.no_grad():
@@ -543,12 +632,32 @@ class _Reader:
         return _Returned(there, given=given, axes=(0,))
 
     def _answered(self, given: Given, rest: Sequence[str]) -> _Returned | None:
-        hidden_size, module = self.sizes.hidden_size, self._module()
+        module = self._module()
         returned = module(*given)
         parts = _parts(returned)
+        kinds = self._kinds(module, given, parts, rest)
+        plain = self._named([{"flat": "h_n", "rows": "output"}.get(kind, kind) for kind in kinds])
+        if not plain or None in plain:
+            return None
+        flat, flat_h_n = any(state.dim() == 2 for state in _tensors(given[1:])), "flat" in kinds
+        outputs = [place for place, name in enumerate(plain) if name == "output"]
+        if not outputs:
+            return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=given), rest)
+        [place] = outputs
+        axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
+        finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
+        states = [*_tensors(given[1:]), *finals]
+        batches = frozenset(state.shape[-2] for state in states)
+        layered = any(map(_is_layered, (*given[1:], returned)))
+        listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
+        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, axes, batches)
+
+    def _kinds(self, module: torch.nn.Module, given: Given, parts: Tensors, rest: Sequence[str]) -> list[str]:
+        """Return what each part of an answer is by its shape, nothing for no result; no list if that is unclear."""
+        hidden_size = self.sizes.hidden_size
         of_states: dict[tuple[int, ...], str] = {}
         for batch in (SEQUENCES, STEPS):
-            of_states[self.directions, batch, hidden_size] = "h_n"
+            of_states[self._rows, batch, hidden_size] = "h_n"
             if self.directions == 1:
                 of_states[batch, hidden_size] = "flat"
         features = self.directions * hidden_size
@@ -569,28 +678,15 @@ class _Reader:
             several = next((one for one in (("flat", "h_n") if flat else ("h_n", "flat")) if one in kinds), "")
             kinds = [kind if kind in {several, *of_output.values()} else "" for kind in kinds]
         elif "" in kinds and not {"output", "rows"} & {*kinds}:  # beside the output, others may be its own
-            return None
+            return []
         outputs = [place for place, kind in enumerate(kinds) if kind in {"output", "rows"}]
-        if not any(kinds):
-            return None
+        for place in outputs[1 : len(self._finals)]:  # every c, after every h
+            kinds[place] = ""
+        outputs = outputs[:1] + outputs[len(self._finals) :]
         if not outputs and kinds.count("flat") == 1 and not rest:
             kinds[kinds.index("flat")] = "last"
-        if len({*kinds} & {"flat", "h_n"}) > 1 or len(outputs) > 1 or sum(map(bool, kinds)) > 1 + len(self._finals):
-            return None
-        plain = self._named([{"flat": "h_n", "rows": "output"}.get(kind, kind) for kind in kinds])
-        if None in plain:
-            return None
-        flat_h_n = "flat" in kinds
-        if not outputs:
-            return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=given), rest)
-        [place] = outputs
-        axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
-        finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
-        states = [*_tensors(given[1:]), *finals]
-        batches = frozenset(state.shape[-2] for state in states)
-        layered = any(map(_is_layered, (*given[1:], returned)))
-        listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
-        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, axes, batches)
+        told = 0 < sum(map(bool, kinds)) <= 1 + len(self._finals) and len(outputs) < 2
+        return kinds if told and not ("flat" in kinds and ("h_n" in kinds or self.layers > 1)) else []
 
     def _named(self, kinds: Sequence[str]) -> tuple[Any, ...]:
         """Return the names of parts that a call returned, each state by its own; ``None`` for a state too many."""
@@ -826,11 +922,9 @@ def _made(factory: Any, form: Form, tried: Sequence[Sizes] = SIZES) -> tuple[Siz
 def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -> torch.nn.Module:
     """Build a module with nn.RNN's default for every option that it takes, but for some."""
     values = {**{name: plain for name, (plain,) in DEFAULTS.items()}, **options}
-    first, named = form.given(*sizes)
+    first, named = form.given(sizes.given(values["num_layers"]) | values)
     with seeded(0):
-        module: torch.nn.Module = factory(
-            *first, **named, **{own: values[name] for name, own in form.takes.items() if name in values}
-        )
+        module: torch.nn.Module = factory(*first, **named)
         return without(module, form.replaced)
 
 

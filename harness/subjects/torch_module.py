@@ -154,6 +154,9 @@ class TorchSubject:
         """The results that it never returns."""
         return ("output",) if self._conventions.last_output_only else ()
 
+    # The sizes of a call, T or N, that its constructor takes.
+    built_for: frozenset[str] = frozenset()
+
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, every accelerator that torch finds here, and meta."""
         return torch_facts.devices()
@@ -186,7 +189,7 @@ class TorchSubject:
         """Return a module that has come to hold the weights as ``config.preparation`` says. This is the second step."""
         if config.after is not None:
             return self._prepared_twice(config, weights)
-        module = self._module(structure(config))
+        module = self._module(structure(config, self.built_for))
         if config.preparation == "used":
             return self._used(module, config, weights)
         with torch.no_grad():
@@ -381,7 +384,7 @@ class TorchSubject:
         return done, self._gradients(case, done, lent, beside)
 
     def _tied(self, module: torch.nn.Module, config: RNNConfig, lent: Tensors) -> torch.nn.Module:
-        twin, weights = self.build(structure(config)), self._weights(config, lent)
+        twin, weights = self.build(structure(config, self.built_for)), self._weights(config, lent)
         with torch.no_grad():
             load(twin, self.renamed(twin, own_weights(self._conventions, weights)))
         tie(twin, module)

@@ -19,8 +19,9 @@ from harness.space.values import draw
 from harness.subjects.adapter import Built
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.form import FLOATS, Block, Form
-from harness.subjects.parameters_by_shape import SIZES, Sizes
+from harness.subjects.form import FLOATS, Block, Form, Sizes
+from harness.subjects.numpy_back import WayBack
+from harness.subjects.parameters_by_shape import SIZES
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
@@ -38,11 +39,13 @@ class OwnFormSubject(TorchSubject):
 
     def __init__(self, factory: Any, name: str, form: Form, *, conventions: Conventions | None = None) -> None:
         """Take a class, its form, and the conventions that it has besides those of its form."""
-        self._form = form
+        self._form, self.built_for = form, form.built_for
         declared = declared_by(factory, name) if conventions is None else conventions
         super().__init__(factory, name, conventions=form.conventions.beside(declared))
         usual = self.capabilities.offers
-        offers = {"preparation": tuple(one for one in usual["preparation"] if one not in SINGLY)}
+        # A module of fixed T or N is not used at others before.
+        aside = (*SINGLY, *["used"] * bool(self.built_for))
+        offers = {"preparation": tuple(one for one in usual["preparation"] if one not in aside)}
         more = {**ASIDE, **form.offers, **getattr(factory, "offers", {})}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
         offers |= {"loss": form.offers["loss"]} if "loss" in form.offers else {}
@@ -95,10 +98,8 @@ class OwnFormSubject(TorchSubject):
         values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": dtype}
         with warnings.catch_warnings(), seeded(0):
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
-            given = {own: values[name] for name, own in self._form.takes.items()}
-            states = config.num_directions * config.hidden_size
-            first, by_name = self._form.given(config.input_size, config.hidden_size, states)
-            module: torch.nn.Module = self._factory(*first, **by_name, **given)
+            first, by_name = self._form.given(Sizes.of(config).given(config.num_layers) | values)
+            module: torch.nn.Module = self._factory(*first, **by_name)
             return without(module, self._form.replaced).to(device=config.device, dtype=dtype)
 
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
@@ -190,10 +191,16 @@ class ModuleOfSubject(OwnFormSubject):
         place: tuple[str, str] | None = None,
     ) -> None:
         """Take the class of modules, its form, and the place of what it is made of."""
-        forward = {"loss": (None,)} if factory.forward_only else {}
-        super().__init__(factory, name, replace(form, offers={**form.offers, **forward}), conventions=conventions)
+        super().__init__(factory, name, form, conventions=conventions)
+        self._back: WayBack | None = factory.back if factory.in_numpy else None
         offers = {**self.capabilities.offers, "preparation": ("new",)}
         self.capabilities = replace(self.capabilities, offers=offers, recipe=None, place=place, check_derivatives=None)
+
+    def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+        """Return a module with the weights. Raise ``NotImplementedError`` for gradients that it does not give."""
+        if config.loss is not None and self._back is not None and (lacking := self._back.lacks(config)):
+            raise NotImplementedError(f"wrt={config.wrt!r}: its way back gives no gradient by {lacking}")
+        return super().prepare(config, weights)
 
 
 def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
@@ -218,6 +225,8 @@ def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
         "batched": offers.get("batched", (True,))[0],
         "batch_first": form.conventions.batch_first,
         "bidirectional": offers.get("bidirectional", (False,))[0],
+        "num_layers": offers.get("num_layers", (1,))[0],
+        "nonlinearity": offers.get("nonlinearity", ("tanh",))[0],
         "hx": offers.get("hx", (False,))[-1],
         "cell": form.conventions.cell,
     }
@@ -269,7 +278,7 @@ def _orders(form: Form) -> Iterator[Form]:
             for role, blocks in form.names.items()
         }
         yield (one := replace(form, names=names, order="".join(order) if form.taken else ""))
-        if form.cell.reset and "bias_hh" in names:
+        if form.cell.reset and names.get("bias_hh", names.get("bias_ih")) != names.get("bias_ih"):
             yield replace(one, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
 
 

@@ -6,7 +6,7 @@ Each takes a module that holds the weights and returns one that should compute t
 
 import copy
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -24,9 +24,12 @@ Weights = Mapping[str, torch.Tensor]
 
 
 @lru_cache(MODULES)
-def structure(config: RNNConfig) -> RNNConfig:
-    """Return the config with all fields that the constructor does not see at their defaults, to share modules."""
-    seen = (*LAYER, "device", "dtype", "positional", "cell", "proj_size")
+def structure(config: RNNConfig, more: Collection[str] = ()) -> RNNConfig:
+    """Return the config with all fields that the constructor does not see at their defaults, to share modules.
+
+    Of those of a call, it sees ``more``.
+    """
+    seen = (*LAYER, "device", "dtype", "positional", "cell", "proj_size", *more)
     return RNNConfig(**{name: getattr(config, name) for name in seen})
 
 

@@ -230,7 +230,7 @@ class Eights(Linears):
 
 
 class Wide(nn.Module):
-    def __init__(self, input_size: int, hidden_size: int, steps: int) -> None: ...
+    def __init__(self, input_size: int, hidden_size: int, groups: int) -> None: ...
 
 
 class Stacked(Cells):
@@ -498,7 +498,7 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (Wide, "steps is no size and no option of nn.RNN's"),
+        (Wide, "groups is no size and no option of nn.RNN's"),
         (
             Gated,
             (

@@ -103,7 +103,11 @@ class Inquiry:
         named |= self._stack | factors
         more = self.size - SQUARE
         sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
-        return [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]
+        for hx in (True, False) if named["hx"] else (False,):  # there may be no gradients where a state is given
+            named["hx"] = hx
+            if found := [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]:
+                return found
+        return []
 
     def _steps_of(self, a: Response, model: LayerModel | None = None) -> Floats | None:
         """Return the states of this layer and direction (T, N, H) in the order of its steps, if they are returned."""

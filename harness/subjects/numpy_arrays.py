@@ -1,0 +1,49 @@
+"""numpy_arrays: the arrays of NumPy objects, and tensors as arrays and back."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from harness.space.case import Array
+from harness.subjects.axes import AXES, in_order, mapped
+
+_DEPTH: Final = 3  # the dicts, lists and objects within each other in which arrays are looked for
+
+
+def arrays_of(holder: Any) -> dict[tuple[str, ...], Array]:
+    """Return the arrays of real numbers that an object, a dict or a list holds, by their paths."""
+    return dict(_walked(holder, ()))
+
+
+def _walked(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Array]]:
+    if isinstance(holder, np.ndarray):
+        if holder.dtype.kind == "f" and holder.ndim:
+            yield path, holder
+    elif len(path) < _DEPTH:
+        own = getattr(holder, "__dict__", {})
+        entries = holder if isinstance(holder, Mapping) else own
+        if isinstance(holder, list | tuple):
+            entries = dict(enumerate(holder))
+        for name, one in entries.items():
+            if "." not in str(name):
+                yield from _walked(one, (*path, str(name)))
+
+
+def to_numpy(given: Any, axes: str = AXES[0]) -> Any:
+    """Return tensors, in whatever tuples and lists, as NumPy arrays with the axes in an order."""
+    return mapped(given, lambda one: in_order(one, axes).numpy().copy())
+
+
+def to_torch(returned: Any, axes: str = AXES[0]) -> Any:
+    """Return what a call returned as tensors with the usual axes; one without any number for what is no array."""
+    if isinstance(returned, np.ndarray | np.generic):
+        array = np.asarray(returned)
+        found = torch.from_numpy(np.ascontiguousarray(array)) if array.dtype.kind == "f" else torch.empty(0)
+        return in_order(found, axes, back=True)
+    if isinstance(returned, Mapping):
+        return {name: to_torch(one, axes) for name, one in returned.items()}
+    if isinstance(returned, list | tuple):
+        return type(returned)(to_torch(one, axes) for one in returned)
+    return torch.empty(0)

@@ -1,0 +1,165 @@
+"""Tests of the way back of NumPy code: it is read by names and shapes, and compared as autograd's is."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.subjects.protocol import scope_of
+
+PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64", loss="output")
+
+FUNCTIONS = """
+import numpy as np
+
+
+def rnn_forward(x, h0, Wx, Wh, b):
+    h, hs, cache = h0, [], []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ Wx + h @ Wh + b)
+        hs.append(h)
+    return np.stack(hs, 1), (x, np.stack([h0, *hs]), Wx, Wh)
+
+
+def rnn_backward(dhs, cache):
+    x, h, Wx, Wh = cache
+    dx, dh, dWx, dWh, db = np.zeros_like(x), 0, 0, 0, 0
+    for t in reversed(range(x.shape[1])):
+        da = (dhs[:, t] + dh) * (1 - h[t + 1] ** 2)
+        dx[:, t], dh = da @ Wx.T, SHARE * da @ Wh.T
+        dWx, dWh, db = dWx + x[:, t].T @ da, dWh + h[t].T @ da, db + da.sum(0)
+    return dx, dh, dWx, dWh, db
+"""
+
+
+def functions(name: str, share: float) -> Any:
+    module = sys.modules.setdefault(name, ModuleType(name))
+    vars(module)["SHARE"] = share
+    exec(FUNCTIONS, vars(module))  # noqa: S102 - the function that goes back is looked for in the forward one's module
+    return vars(module)["rnn_forward"]
+
+
+class Layer:
+    """A class whose gradients are in a dict, and that of x returned; none is by h0, and ``forward`` spoils nothing."""
+
+    kept = 1.0
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        shapes = {"W": (n_in, n_hidden), "U": (n_hidden, n_hidden), "b": (n_hidden,)}
+        self.params = {name: np.ones(shape) for name, shape in shapes.items()}
+        self.grads: dict[str, Any] = {}
+
+    def forward(self, xs: Any, h: Any = None) -> Any:
+        h = np.zeros((xs.shape[1], len(self.params["U"]))) if h is None else h
+        self.xs, self.hs = xs, [h]
+        for x in xs:
+            self.hs.append(np.tanh(x @ self.params["W"] + self.hs[-1] @ self.params["U"] + self.params["b"]))
+        return np.stack(self.hs[1:])
+
+    def backward(self, dhs: Any) -> Any:
+        self.grads = {name: np.zeros_like(array) for name, array in self.params.items()}
+        dxs, dh = np.zeros_like(self.xs), 0
+        while len(self.hs) > 1:  # it uses up what was saved
+            t, h = len(self.hs) - 2, self.hs.pop()
+            da = (dhs[t] + dh) * (1 - h**2)
+            dxs[t], dh = da @ self.params["W"].T, da @ self.params["U"].T
+            self.grads["W"] += self.xs[t].T @ da
+            self.grads["U"] += self.hs[-1].T @ da
+            self.grads["b"] = self.kept * self.grads["b"] + da.sum(0)
+        return dxs
+
+
+class LayerForgetful(Layer):
+    kept = 0.0
+
+
+class InList(Layer):
+    """A class whose gradients are a list in the order of its weights."""
+
+    def backward(self, dhs: Any) -> Any:
+        dxs = super().backward(dhs)
+        self.grads = [*self.grads.values()]  # type: ignore[assignment]
+        return dxs
+
+
+class InListForgetful(InList):
+    kept = 0.0
+
+
+class LastAlone:
+    """A class that returns its last state, and goes back from that."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.W, self.U = np.ones((n_hidden, n_in)), np.ones((n_hidden, n_hidden))
+
+    def forward(self, xs: Any) -> Any:
+        self.xs, self.hs = xs, [np.zeros((xs.shape[1], len(self.U)))]
+        for x in xs:
+            self.hs.append(np.tanh(x @ self.W.T + self.hs[-1] @ self.U.T))
+        return self.hs[-1]
+
+    def backward(self, d: Any) -> Any:
+        self.dW, self.dU, dxs = np.zeros_like(self.W), np.zeros_like(self.U), np.zeros_like(self.xs)
+        for t in reversed(range(len(self.xs))):
+            d = d * (1 - self.hs[t + 1] ** 2)
+            self.dW += d.T @ self.xs[t]
+            self.dU += d.T @ self.hs[t if self.earlier else t + 1]
+            dxs[t], d = d @ self.W, d @ self.U
+        return dxs
+
+    earlier = True
+
+
+class LastAloneLate(LastAlone):
+    earlier = False
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "fields"),
+    [
+        (functions("_right_functions", 1.0), functions("_wrong_functions", 0.9), {"batch_first": True, "hx": True}),
+        (Layer, LayerForgetful, {}),
+        (Layer, LayerForgetful, {"input_size": 3, "wrt": "weights", "hx": True}),
+        (Layer, LayerForgetful, {"grad_mode": "accumulate"}),
+        (InList, InListForgetful, {}),
+        (LastAlone, LastAloneLate, {"loss": "h_n", "bias": False}),
+    ],
+)
+def test_gradients_are_its_own(right: Any, wrong: Any, fields: dict[str, Any]) -> None:
+    case = draw(PLAIN.replace(**fields), "normal", 1)
+
+    assert check_agreement(as_subject(right), case).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
+
+
+def test_gradients_of_zero_are_gradients() -> None:
+    case = draw(PLAIN.replace(input_size=1, hidden_size=1, T=1), "normal", 1)
+    silent = case.from_arrays(case.config, {name: array * 0 for name, array in case.arrays.items()})
+
+    assert check_agreement(as_subject(InList), silent).verdict is Verdict.AGREES
+
+
+def test_what_has_no_gradient_by_its_state_is_asked_for_the_others() -> None:
+    subject = as_subject(Layer)
+    result = check_agreement(subject, draw(PLAIN.replace(hx=True), "normal", 1))
+
+    assert result.verdict is Verdict.UNSUPPORTED
+    assert "its way back gives no gradient by hx" in result.message
+    assert {*scope_of(subject).loss} == {None, "output"}
+    assert "gradients are those of its backward" in subject.capabilities.read_as
+
+
+class Unclear(Layer):
+    def backward(self, dhs: Any, step: int) -> Any:  # type: ignore[override]
+        return dhs * step
+
+
+def test_a_way_back_that_cannot_be_read_is_said() -> None:
+    subject = as_subject(Unclear)
+
+    assert {*scope_of(subject).loss} == {None}
+    assert "its backward is not compared: names and shapes do not tell" in subject.capabilities.read_as

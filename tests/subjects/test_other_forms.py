@@ -1,0 +1,311 @@
+"""Tests of classes and functions with other axes, arguments and arrays than nn.RNN's: each right, and each wrong."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import RNNConfig, Verdict, as_subject, draw
+from harness.checks.agreement import check_agreement
+from harness.subjects.protocol import SubjectError, scope_of
+
+PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64")
+W = Any
+
+
+def sigmoid(a: Any) -> Any:
+    return 1 / (1 + np.exp(-a))
+
+
+def softmax(a: Any) -> Any:
+    e = np.exp(a - a.max(axis=0, keepdims=True))
+    return e / e.sum(axis=0, keepdims=True)
+
+
+# Arrays (input_size, N, T) and columns, weights in a dict with those of an output layer.
+
+
+def features_first(x: W, a0: W, parameters: W, *, stuck: bool = False) -> W:
+    _, m, steps = x.shape
+    n_y, n_a = parameters["Wya"].shape
+    states, outputs, a = np.zeros((n_a, m, steps)), np.zeros((n_y, m, steps)), a0
+    for t in range(steps):
+        a = np.tanh(parameters["Waa"] @ (a0 if stuck else a) + parameters["Wax"] @ x[:, :, t] + parameters["ba"])
+        states[:, :, t], outputs[:, :, t] = a, softmax(parameters["Wya"] @ a + parameters["by"])
+    return states, outputs
+
+
+def features_first_stuck(x: W, a0: W, parameters: W) -> W:
+    return features_first(x, a0, parameters, stuck=True)
+
+
+# An LSTM that is given h0 alone, and starts c from zeros; h is the first and x the second part of its columns.
+
+
+def from_zeros(x: W, h0: W, parameters: W, *, squashed: bool = False) -> W:
+    (_, m, steps), n = x.shape, h0.shape[0]
+    hs, cs, h, c = np.zeros((n, m, steps)), np.zeros((n, m, steps)), h0, np.zeros((n, m))
+    for t in range(steps):
+        both = np.concatenate([h, x[:, :, t]])
+        f, i, o = (sigmoid(parameters[f"W{gate}"] @ both + parameters[f"b{gate}"]) for gate in "fio")
+        c = f * c + i * np.tanh(parameters["Wc"] @ both + parameters["bc"])
+        h = o * (c if squashed else np.tanh(c))
+        hs[:, :, t], cs[:, :, t] = h, c
+    return hs, cs
+
+
+def from_zeros_wrong(x: W, h0: W, parameters: W) -> W:
+    return from_zeros(x, h0, parameters, squashed=True)
+
+
+def batch_first_from_zeros(x: W, h0: W, Wx: W, Wh: W, b: W, *, added: float = 0.0) -> W:
+    H, h, c, hs = h0.shape[1], h0, np.zeros_like(h0), []
+    for t in range(x.shape[1]):
+        i, f, o, g = np.split(x[:, t] @ Wx + h @ Wh + b, [H, 2 * H, 3 * H], axis=1)
+        c = sigmoid(f + added) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        hs.append(h)
+    return np.stack(hs, axis=1), {"steps": len(hs)}
+
+
+def batch_first_from_zeros_wrong(x: W, h0: W, Wx: W, Wh: W, b: W) -> W:
+    return batch_first_from_zeros(x, h0, Wx, Wh, b, added=1.0)
+
+
+class Channels(nn.Module):
+    """A class that reads (N, input_size, T), as a convolution does."""
+
+    first = 0
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden, self.i, self.h = hidden, nn.Linear(channels, hidden), nn.Linear(hidden, hidden, bias=False)
+
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        out = []
+        for t in range(x.shape[2]):
+            h = torch.tanh(self.i(x[:, :, max(t, self.first)]) + self.h(h))
+            out.append(h)
+        return torch.stack(out, 2), h
+
+
+class ChannelsLate(Channels):
+    first = 1
+
+
+class OfSoManySteps(nn.Module):
+    """A class that is made for a number of steps."""
+
+    share = 1.0
+
+    def __init__(self, seq_length: int, input_dim: int, num_hidden: int, num_classes: int, batch_size: int) -> None:
+        super().__init__()
+        self.steps, self.batch, self.num_hidden = seq_length, batch_size, num_hidden
+        self.cell = nn.RNNCell(input_dim, num_hidden)
+        self.head = nn.Linear(num_hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Any:
+        h, out = x.new_zeros(self.batch, self.num_hidden), []
+        for t in range(self.steps):
+            h = self.share * self.cell(x[:, t], h)
+            out.append(h)
+        return self.head(h), torch.stack(out, 1)
+
+
+class OfSoManyStepsLess(OfSoManySteps):
+    share = 0.9
+
+
+class OfSizes(nn.Module):
+    """A class of a list of sizes."""
+
+    above = 0
+
+    def __init__(self, input_size: int, hidden_sizes: list[int]) -> None:
+        super().__init__()
+        sizes = [input_size, *hidden_sizes]
+        self.cells = nn.ModuleList([nn.RNNCell(a, b) for a, b in zip(sizes, hidden_sizes, strict=False)])
+
+    def forward(self, x: Tensor, states: list[Tensor]) -> Any:
+        states, out = [*states], []
+        for step in x:
+            for k, cell in enumerate(self.cells):
+                states[k] = cell(states[k - 1] if k else step, states[k - self.above * (k > 0)])
+            out.append(states[-1])
+        return torch.stack(out), states
+
+
+class OfSizesMixed(OfSizes):
+    above = 1
+
+
+class OfLayerSizes:
+    """A class of a list of sizes, the input's first, with relu alone, whose zeros are float64."""
+
+    share = 1.0
+
+    def __init__(self, layer_sizes: list[int]) -> None:
+        self.layers = [
+            {"W": np.ones((a, b)), "R": np.ones((b, b)), "b": np.zeros((1, b))} for a, b in pairwise(layer_sizes)
+        ]
+
+    def run(self, X: Any, states: Any = None) -> Any:
+        states = [np.zeros((X.shape[1], len(one["R"]))) for one in self.layers] if states is None else [*states]
+        out = []
+        for x in X:
+            for k, of in enumerate(self.layers):
+                s = x @ of["W"] + self.share * states[k] @ of["R"] + of["b"]
+                x = states[k] = s * (s > 0)
+            out.append(x)
+        return np.array(out), states
+
+
+class OfLayerSizesLess(OfLayerSizes):
+    share = 0.9
+
+
+class BothBiases(nn.Module):
+    """A GRU with both biases in one array, its rows in the order z, r, n."""
+
+    other = 1
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.n, shapes = n_hidden, {"kernel": n_in, "recurrent": n_hidden, "bias": 2}
+        for name, rows in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(rows, 3 * n_hidden)))
+
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        kernel, recurrent, bias = self.parameters()
+        out = []
+        for step in x:
+            a, b = (of.chunk(3, -1) for of in (step @ kernel + bias[0], h @ recurrent + bias[self.other]))
+            z, r = (torch.sigmoid(a[k] + b[k]) for k in (0, 1))
+            h = z * h + (1 - z) * torch.tanh(a[2] + r * b[2])
+            out.append(h)
+        return torch.stack(out), h
+
+
+class BothBiasesOneTwice(BothBiases):
+    other = 0
+
+
+class ByACall:
+    """A class that makes its arrays in its first call, the recurrent one of the shape of the other if I is H."""
+
+    every = True
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+
+    def __call__(self, x: Any, h: Any = None) -> Any:
+        if not hasattr(self, "kernel"):
+            self.kernel = np.ones((x.shape[-1], self.units))
+            self.recurrent_kernel, self.bias = np.ones((self.units, self.units)), np.ones(self.units)
+        h = np.zeros((x.shape[0], self.units)) if h is None else h
+        for t in range(x.shape[1]):
+            h = np.tanh(x[:, t] @ self.kernel + h @ self.recurrent_kernel + (self.bias if t or self.every else 0))
+        return h
+
+
+class ByACallLate(ByACall):
+    every = False
+
+
+class TwoLayers(nn.Module):
+    """A stack of two layers with two directions, always."""
+
+    turned = False
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hidden, 2, bidirectional=True)
+
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        return self.gru(x, h.flip(0) if self.turned else h)
+
+
+class TwoLayersTurned(TwoLayers):
+    turned = True
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "fields"),
+    [
+        (features_first, features_first_stuck, {}),
+        (from_zeros, from_zeros_wrong, {"cell": "LSTM", "hx": False}),
+        (batch_first_from_zeros, batch_first_from_zeros_wrong, {"cell": "LSTM", "hx": False, "batch_first": True}),
+        (Channels, ChannelsLate, {}),
+        (Channels, ChannelsLate, {"loss": "both"}),
+        (OfSoManySteps, OfSoManyStepsLess, {"hx": False, "batch_first": True}),
+        (OfSizes, OfSizesMixed, {"num_layers": 2}),
+        (OfLayerSizes, OfLayerSizesLess, {"num_layers": 2, "nonlinearity": "relu"}),
+        (BothBiases, BothBiasesOneTwice, {"cell": "GRU"}),
+        (BothBiases, BothBiasesOneTwice, {"cell": "GRU", "loss": "output"}),
+        (ByACall, ByACallLate, {"batch_first": True}),
+        (ByACall, ByACallLate, {"batch_first": True, "input_size": 3}),
+        (TwoLayers, TwoLayersTurned, {"cell": "GRU", "num_layers": 2, "bidirectional": True}),
+    ],
+)
+def test_what_is_right_agrees_and_what_is_wrong_does_not(right: Any, wrong: Any, fields: dict[str, Any]) -> None:
+    case = draw(PLAIN.replace(**{"hx": True, **fields}), "normal", 1)
+
+    assert check_agreement(as_subject(right), case).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (features_first, "reads (input_size, N, T)"),
+        (Channels, "reads (N, input_size, T)"),
+        (Channels, "its states are (N, H)"),
+        (batch_first_from_zeros, "reads (N, T, input_size)"),
+        (OfLayerSizes, "float32, bfloat16, float16 left out"),
+    ],
+)
+def test_it_is_said_how_it_was_read(given: Any, part: str) -> None:
+    assert part in as_subject(given).capabilities.read_as
+
+
+def test_layers_that_there_always_are_are_what_is_asked_for() -> None:
+    scope = scope_of(as_subject(TwoLayers))
+
+    assert ({*scope.num_layers}, {*scope.bidirectional}) == ({2}, {True})
+
+
+def test_layers_whose_number_is_an_argument_are_varied() -> None:
+    assert {*scope_of(as_subject(OfSizes)).num_layers} > {1, 2}
+
+
+class LastOfTwo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.fc = nn.LSTM(10, 20, num_layers=2, batch_first=True), nn.Linear(20, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.lstm(x)[0][:, -1])
+
+
+class Named(nn.Module):
+    def __init__(self, name: str, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.add_module(f"{name}_i", nn.Linear(n_in, n_out))
+        self.add_module(f"{name}_h", nn.Linear(n_out, n_out))
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (LastOfTwo, "returns the last output alone, of 2 layers\nexpected the output of every step, or h_n"),
+        (Named, "an argument names parameters: no size"),
+    ],
+)
+def test_what_is_refused_is_refused_for_the_true_reason(given: Any, reason: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        as_subject(given)
+
+    assert reason in str(caught.value)
