@@ -27,6 +27,7 @@ from harness.diagnosis.declared import instead_of
 from harness.diagnosis.derived import own_derivative
 from harness.diagnosis.dropped import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
+from harness.diagnosis.exchanged import exchanged_of
 from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.fresh import changed, wider
 from harness.diagnosis.identify.alone import shown_alone
@@ -505,7 +506,7 @@ def _redeclared(asked: Question) -> Cause | None:
 
 
 SmallCheck = Callable[[Question], Cause | None]
-CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, stale_of, _declared)
+CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
 CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
     unwritten_of,

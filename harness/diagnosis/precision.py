@@ -84,8 +84,12 @@ class Precision:
 
     @property
     def coarse_sums(self) -> bool:
-        """True if sums err as if their operands had some format's bits, and more than two fewer than the dtype."""
-        return self.sum_bits is not None and min(NAMES) - 2 <= self.sum_bits < self.dtype_bits - 2
+        """True if sums err as if their operands had some format's bits, and more than two fewer than the dtype.
+
+        It must explain the failing case, too: what one sequence takes of another one looks like noise as well.
+        """
+        few = self.sum_bits is not None and min(NAMES) - 2 <= self.sum_bits < self.dtype_bits - 2
+        return few and self.accepted_by is not None
 
     @property
     def coarse_activation(self) -> bool:
