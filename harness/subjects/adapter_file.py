@@ -11,7 +11,7 @@ from harness.space.parts import OPTIONS
 from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
 from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
 from harness.subjects.function_module import X
-from harness.subjects.numpy_module import METHODS, has_method, parameters_held
+from harness.subjects.numpy_module import methods_of, parameters_held
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, roles_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor
@@ -21,6 +21,7 @@ from harness.subjects.torch_form import constructed, form_of, parameters_of_plai
 TEXTS: Final = {
     **{name: f"config.{name}" for name in ("input_size", "hidden_size", "T", "N")},
     "output": "7",
+    "*layer_sizes": "*[config.input_size] + [config.hidden_size] * config.num_layers",
     "hidden_sizes": "[config.hidden_size] * config.num_layers",
     "layer_sizes": "[config.input_size] + [config.hidden_size] * config.num_layers",
 }
@@ -80,7 +81,7 @@ def _function(given: Any, name: str) -> Iterator[str]:
             for path, array in parameters_held(layer).items():
                 where = "".join(f".{one}" if i == 0 else f"[{one!r}]" for i, one in enumerate(path))
                 yield f"    own{where} = ...  {MARK} {array.shape} of input_size=5, hidden_size=3"
-        method = next((one for one in METHODS if has_method(given, one)), "forward")
+        method = next(iter(methods_of(given)), "forward")
         called, given = f"own.{method}", getattr(given, method, lambda x: x)
     parameters = [one for one in inspect.signature(given).parameters.values() if one.name != "self"]
     needed = [one.name for one in parameters if one.default is one.empty]

@@ -1,11 +1,13 @@
 """fields: a class whose constructor takes one object or dict, as a class that takes what is in it by name."""
 
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from keyword import iskeyword
 from typing import Any, Final
 
 _NOTHING: Final = inspect.Parameter.empty
+ANSWERS: Final = (1, "tanh", [1])  # that a field may have: a size, the name of a nonlinearity, a list of sizes
 
 
 class Fields(dict[str, Any]):
@@ -21,18 +23,34 @@ class Fields(dict[str, Any]):
 
 
 class _Noted(Fields):
-    """Fields that note what is asked of them, and answer 1 where there is no default."""
+    """Fields that note what is asked of them, and answer 1, or as they are told, where there is no default."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Mapping[str, Any]) -> None:
         super().__init__()
-        self.__dict__["defaults"] = {}
+        self.__dict__.update(defaults={}, answers=answers)
 
     def __missing__(self, name: str) -> Any:
         return self.get(name, _NOTHING)
 
     def get(self, name: str, default: Any = None) -> Any:
         self.__dict__["defaults"].setdefault(name, default)
-        return 1 if default is _NOTHING else default
+        return self.__dict__["answers"].get(name, ANSWERS[0]) if default is _NOTHING else default
+
+
+def _asked_of(factory: Any) -> dict[str, Any]:
+    """Return the fields that a constructor asks for, with their defaults. One may need another answer than a number."""
+    answers: dict[str, Any] = {}
+    while True:
+        noted, failed = _Noted(answers), True
+        with suppress(Exception):
+            factory(noted)
+            failed = False
+        defaults: dict[str, Any] = noted.__dict__["defaults"]
+        last = next((name for name in reversed(defaults) if defaults[name] is _NOTHING), "")
+        tried = ANSWERS.index(answers.get(last, ANSWERS[0]))
+        if not failed or not last or tried + 1 == len(ANSWERS):
+            return defaults
+        answers[last] = ANSWERS[tried + 1]
 
 
 def by_fields(factory: Any) -> Any:
@@ -43,10 +61,7 @@ def by_fields(factory: Any) -> Any:
         return None
     if len(needed) != 1 or needed[0].kind is not needed[0].POSITIONAL_OR_KEYWORD:
         return None
-    noted = _Noted()
-    with suppress(Exception):  # a field may not be the number that it was given
-        factory(noted)
-    defaults: dict[str, Any] = noted.__dict__["defaults"]
+    defaults = _asked_of(factory)
     own = {f"{name}_" if iskeyword(name) else name: name for name in defaults}
     if not own or not all(name.isidentifier() for name in own):
         return None

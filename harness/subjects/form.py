@@ -66,12 +66,12 @@ def is_layered(part: Any) -> bool:
     return isinstance(part, list) and bool(part) and all(len(getattr(one, "shape", ())) == 2 for one in part)
 
 
-def parts_of(returned: Any) -> list[Any]:
-    """Return the parts of what a call returned, the states of a tuple or a list of two each by itself."""
+def parts_of(returned: Any, *, lists: bool = True) -> list[Any]:
+    """Return the parts of what a call returned, the states of a tuple, or of a list of two, each by itself."""
     returned = tuple(returned.values()) if isinstance(returned, Mapping) else returned
     parts: list[Any] = []
     for part in returned if isinstance(returned, tuple | list) else [returned]:
-        few = (isinstance(part, tuple) and 0 < len(part) < 3) or (isinstance(part, list) and len(part) == 2)
+        few = (isinstance(part, tuple) and 0 < len(part) < 3) or (lists and isinstance(part, list) and len(part) == 2)
         parts += part if few and all(hasattr(one, "shape") for one in part) else [part]
     return parts
 
@@ -117,7 +117,7 @@ class Form:
     flat: bool = False  # it takes states without an axis for layers, (N, H)
     flat_h_n: bool = False  # it returns h_n so
     # What its constructor takes by position: these two, ``output``, the size of an output layer, ``T``, ``N``, or the
-    # list ``hidden_sizes`` or ``layer_sizes``, which begins with the input's.
+    # list ``hidden_sizes`` or ``layer_sizes``, which begins with the input's; ``*layer_sizes`` one by one.
     sizes: tuple[str, ...] = ("input_size", "hidden_size")
     by_name: Names = field(default_factory=dict)  # those of the sizes that it takes by name, by its own names
     # The order of the columns, if weight_ih and weight_hh stand side by side in one matrix: ``x, h`` or ``h, x``.
@@ -139,6 +139,7 @@ class Form:
     layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
     axes: str = ""  # the order of the axes of x, T, N and I, if it is neither (T, N, I) nor (N, T, I)
+    always_given: str = ""  # what a call on x alone does, if its states may be left out by the signature alone
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1); both in one are (2, H)
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
@@ -209,6 +210,7 @@ class Form:
         words += f"; gradients are those of its {self.back}" * bool(self.back)
         if self.unread_back:
             words += f"; its {self.unread_back} is not compared: names and shapes do not tell what it takes or gives"
+        words += f"; states are always given: {self.always_given}" * bool(self.always_given)
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:
             words += f"; {', '.join(missing)} left out: it does not compute in them"
@@ -222,6 +224,7 @@ class Form:
         takes = name in self.takes
         reasons = (
             (self.stateless and name == "hx", "no call with a state succeeds"),
+            (name == "hx" and self.offers.get("hx") == (True,) and self.always_given, self.always_given),
             (name == "hx", "forward takes another number of arguments"),
             (name == "loss", f"it returns no {self.cell.final[-1]}"),
             (name == "training", "it drops elements with dropout=0, too"),
@@ -268,7 +271,8 @@ class Form:
         """Return what its constructor is given by position and by name, of the values of sizes and options."""
         sizes = {own: values[name] for own, name in self.by_name.items()}
         options = {own: values[name] for name, own in self.takes.items() if own and name in values}
-        return [values[name] for name in self.sizes], {**sizes, **options}
+        first = [[values[name]] if name in values else values[name.removeprefix("*")] for name in self.sizes]
+        return [one for several in first for one in several], {**sizes, **options}
 
     def shapes(self, shapes: Mapping[str, tuple[int, ...]], directions: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of its own parameters, by its names, for those of torch's layer."""
@@ -382,7 +386,7 @@ class Form:
             return [returned]
         parts = parts_of(returned)
         if len(parts) != len(self.returns) and isinstance(returned, tuple | list):  # a list of two steps is no state
-            return list(returned)
+            return parts_of(returned, lists=False)
         return parts
 
     def blocks(self, name: str, directions: int) -> list[Block]:

@@ -56,6 +56,9 @@ class _Anything:
 
     def __setitem__(self, *_: Any) -> None: ...
 
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        return np.zeros(())  # which fits wherever it is written
+
     def __len__(self) -> int:
         return len(self.shape)
 
@@ -191,9 +194,12 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
     left = [name for name in left if name not in sizes]
     if not x or not left:
         return None
-    if len(left) == 1 and (words[left[0]] & HELD):
+    if len(left) == 1:
         held, by_key = _held(function, x, states, left[0], sizes)
-        return _Signature(x, tuple(states), held, left[0], by_key, sizes) if held else None
+        if held:
+            return _Signature(x, tuple(states), held, left[0], by_key, sizes)
+        if words[left[0]] & HELD:
+            return None
     return _Signature(x, tuple(states), (*left, *optional), sizes=sizes)
 
 
@@ -201,20 +207,8 @@ def _held(
     function: Callable[..., Any], x: str, states: Sequence[str], name: str, sizes: Sequence[str]
 ) -> tuple[tuple[str, ...], bool]:
     """Return the names of what one argument holds, by the keys that a call asks for, or as the source unpacks it."""
-    keys: dict[str, Any] = {}
-    anything = {x: _Anything(4, 2, 5), **dict.fromkeys(states, _Anything(2, 3))}
-    for _ in range(64):
-        try:
-            function(**anything, **dict.fromkeys(sizes, 3), **{name: keys})
-        except KeyError as error:
-            key = error.args[0] if error.args else None
-            if not isinstance(key, str) or key in keys:
-                break
-            keys[key] = _Anything(3, 3)
-        except Exception:  # noqa: BLE001 - it knows what it was given
-            break
-        else:
-            break
+    given = dict.fromkeys(states, _Anything(2, 3)) | dict.fromkeys(sizes, 3)
+    keys = max((_keys_of(function, name, {**given, x: _Anything(*of_x)}) for of_x in ((4, 2, 5), (4, 5))), key=len)
     if keys:
         return tuple(keys), True
     with suppress(OSError, TypeError, SyntaxError):
@@ -224,6 +218,24 @@ def _held(
                 if isinstance(target, ast.Tuple | ast.List):
                     return tuple(one.id for one in target.elts if isinstance(one, ast.Name)), False
     return (), False
+
+
+def _keys_of(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the keys that a call asks an argument for, one after the other."""
+    keys: dict[str, Any] = {}
+    for _ in range(64):
+        try:
+            function(**given, **{name: keys})
+        except KeyError as error:
+            key = error.args[0] if error.args else None
+            if not isinstance(key, str) or key in keys:
+                break
+            keys[key] = _Anything(3, 3)
+        except Exception:  # noqa: BLE001 - it knows what it was given
+            break
+        else:
+            break
+    return [*keys]
 
 
 def _module_of(

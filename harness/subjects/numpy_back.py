@@ -30,6 +30,7 @@ WORDS: Final = {"forward": "backward", "fwd": "bwd", "fprop": "bprop"}
 _SAVED: Final = re.compile("(?i)cache|ctx|tape|saved|history|memory|trace")
 _MARK: Final = re.compile(r"(?i)^(grads?|gradients?|delta|d|g)_?(?=.)|_?(grads?|gradients?|d)$")
 
+RETURNED: Final = "returned"  # the first part of the path of what is returned
 X: Final = "0"  # the number of x among the arguments
 
 Path = tuple[str, ...]
@@ -74,7 +75,7 @@ class WayBack:
     def gradients(self, run: Run, of_output: Array) -> dict[str, Array]:
         """Return the gradients by what they are of. Parameters of higher layers are told by their names."""
         run = deepcopy(run)  # it may be asked twice
-        returned = arrays_of({"returned": self.call(run, of_output)})
+        returned = arrays_of({RETURNED: self.call(run, of_output)})
         made = {**arrays_of(run.holder), **returned}
         named = {name: path for name in run.parameters if (path := _named(name, made)) is not None}
         sources = named | dict(self.sources)
@@ -197,7 +198,7 @@ def _arguments(names: Sequence[str], run: Run, of_output: Array) -> list[Any]:
 def _made(call: Back, run: Run, of_output: Array) -> dict[Path, Array]:
     """Return the arrays that a way back returns, and those that it changes in the object, by their paths."""
     before = {path: array.copy() for path, array in arrays_of(run.holder).items()}
-    returned = arrays_of({"returned": call(run, of_output)})
+    returned = arrays_of({RETURNED: call(run, of_output)})
     held = arrays_of(run.holder)
     changed = {
         path: array for path, array in held.items() if path not in before or not np.array_equal(array, before[path])
@@ -213,13 +214,20 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
         if (path := _named(name, alike)) is not None:
             found[name] = path
             continue
-        same = [other for other, one in targets.items() if one.shape == array.shape]
-        near = min(map(len, alike), default=0)
-        paths = [path for path in alike if len(path) == near and path not in found.values()]
-        left = [other for other in same if other not in found]
-        if len(paths) == len(left):
-            found[name] = paths[left.index(name)]
+        left = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
+        free = [path for path in alike if path not in found.values()]
+        for group in _groups(free):
+            if len(group) == len(left):
+                found[name] = group[left.index(name)]
+                break
     return found
+
+
+def _groups(paths: Sequence[Path]) -> list[list[Path]]:
+    """Return the paths of what is returned, and those of what is held, the least deep ones."""
+    returned = [path for path in paths if path[0] == RETURNED]
+    held = [path for path in paths if path[0] != RETURNED]
+    return [returned, [path for path in held if len(path) == min(map(len, held))]]
 
 
 def _named(name: str, made: Mapping[Path, Array]) -> Path | None:

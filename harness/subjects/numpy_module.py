@@ -33,8 +33,7 @@ def modules_of(factory: Any) -> Iterator[type[torch.nn.Module]]:
 
     One that is not given the size of its input may make its arrays in its first call.
     """
-    methods = [name for name in METHODS if has_method(factory, name)]
-    for built_by_call, axes, method in product((False, True), AXES, methods):
+    for built_by_call, axes, method in product((False, True), AXES, methods_of(factory)):
         if not (built_by_call and "input_size" in inspect.signature(factory).parameters):
             yield _module_of(factory, method, axes, built_by_call=built_by_call)
 
@@ -45,7 +44,7 @@ def calls_of(factory: Any) -> Iterator[Callable[..., Any]]:
         weights = [one for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
     except (TypeError, ValueError):
         return
-    for method in (name for name in METHODS if has_method(factory, name)):
+    for method in methods_of(factory):
         given = [*inspect.signature(getattr(factory, method)).parameters.values()][1:]
         if {one.name for one in given} & {one.name for one in weights}:
             continue
@@ -67,9 +66,11 @@ def _call_of(
     return call
 
 
-def has_method(factory: Any, name: str) -> bool:
-    """Tell whether objects of a class have a method; every class itself can be called."""
-    return any(callable(vars(base).get(name)) for base in factory.__mro__)
+def methods_of(factory: Any) -> list[str]:
+    """Return the names of methods that may be the call, in any capitals, or begin so, the likeliest first."""
+    own = dict.fromkeys(name for base in factory.__mro__ for name, one in vars(base).items() if callable(one))
+    exact = [name for one in METHODS for name in own if name.lower() == one]
+    return exact + [name for one in METHODS for name in own if name.lower().startswith(f"{one}_") and name not in exact]
 
 
 def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) -> type[torch.nn.Module]:

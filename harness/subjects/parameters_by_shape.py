@@ -296,13 +296,18 @@ class _Reading:
         found: tuple[Gates, Gates] = ({}, {})
         for own in self._matrices.biases:
             matrix = max(ih, key=lambda name: _common([name[::-1], own[::-1]]))
-            if len(ih[matrix]) > 1 or not _common([matrix[::-1], own[::-1]]):
+            gate = ih[matrix] if _common([matrix[::-1], own[::-1]]) else self._gate_in(own)
+            group = next((group for group in found if gate not in group.values()), None)
+            if len(gate) != 1 or group is None:
                 return None
-            group = next((group for group in found if ih[matrix] not in group.values()), None)
-            if group is None:
-                return None
-            group[own] = ih[matrix]
+            group[own] = gate
         return found
+
+    def _gate_in(self, name: str) -> str:
+        """Return the gate that a word in a name means; nothing if there is none, or several."""
+        words = {word.lower() for word in _WORD.findall(name)}
+        found = [gate for gate, own in WORDS.get(self._cell, {}).items() if words & {*own}]
+        return found[0] if len(found) == 1 else ""
 
     def _names_of(self, first: Gates, second: Gates) -> dict[str, Gates]:
         """Return the biases by torch's, given those beside W_ih and beside W_hh; none if they cannot hold all of these.

@@ -105,6 +105,9 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
     Each argument that is no option of nn.RNN's may be a size, the number of layers or the nonlinearity. One that has a
     whole number for a default may stay as it is.
     """
+    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(factory).parameters.values()):
+        takes = {**form.takes, "num_layers": form.takes.get("num_layers", "")}
+        yield replace(form, sizes=("*layer_sizes",), by_name={}, takes=takes)
     required = spare(factory, form, None)
     of_calls = {name: of for name in required if (of := _of_calls(name))}
     needed = [name for name in required if name not in of_calls]

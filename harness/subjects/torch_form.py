@@ -435,6 +435,9 @@ class _Reader:
         if len(returned.given) == 1 and {*self.offers["hx"]} == {False, True}:  # no form of a state is taken
             self.offers["hx"] = (False,)
             self.form = replace(self.form, stateless=True)
+        elif {*self.offers["hx"]} == {False, True} and (error := self._error_without_states(returned)):
+            self.offers["hx"] = (True,)
+            self.form = replace(self.form, always_given=error)
         if {*self._finals[1:]} - {*returned.names}:  # whatever reads h_n reads all final states
             self.offers["loss"] = (None, "output") if "output" in returned.names else (None,)
         if "h_n" not in returned.names:
@@ -455,6 +458,15 @@ class _Reader:
             self.offers["training"] = (False,)
         if self.form.heads and "dropout" in self.form.takes and self._drops(returned, dropout=0.5):
             self.offers["dropout"] = (0.0,)
+
+    def _error_without_states(self, returned: _Returned) -> str:
+        """Say what a call on x alone raises; nothing if it raises nothing."""
+        with seeded(0), torch.no_grad():
+            try:
+                self._module()(returned.given[0])
+            except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+                return f"a call on x alone raises {type(error).__name__}"
+        return ""
 
     def _read_names(self, shapes: Shapes, roles: Roles) -> None:
         """Find out the names of the parameters of higher layers, and of the other direction."""

@@ -232,9 +232,114 @@ class TwoLayersTurned(TwoLayers):
     turned = True
 
 
+class OfManySizes(OfSizes):
+    """A class that takes its sizes one by one."""
+
+    def __init__(self, *dims: int, p: float = 0.0) -> None:
+        super().__init__(dims[0], [*dims[1:]])
+
+
+class OfManySizesMixed(OfManySizes):
+    above = 1
+
+
+class OfConfig(nn.Module):
+    """A class of an object with sizes and the name of a nonlinearity."""
+
+    share = 1.0
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.act = {"tanh": torch.tanh, "relu": torch.relu}[config.activation]
+        self.proj, self.recur = nn.Linear(config.n_feats, config.d_model), nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, x: Tensor) -> Any:
+        h, out = x.new_zeros(x.shape[1], self.recur.in_features), []
+        for step in x:
+            h = self.act(self.proj(step) + self.share * self.recur(h))
+            out.append(h)
+        return torch.stack(out), h
+
+
+class OfConfigLess(OfConfig):
+    share = 0.9
+
+
+def matrix_of_steps(net: W, X: W, Ai: W = None, *, share: float = 1.0) -> W:
+    """Simulate one sequence (input_size, T), with weights in a dict under any name, and an output layer."""
+    T = X.shape[1]
+    states, outputs = np.zeros((len(net["LW"]), T)), np.zeros((len(net["OW"]), T))
+    a = np.zeros((len(net["LW"]), 1)) if Ai is None else Ai
+    for t in range(T):
+        a = np.tanh(net["IW"] @ X[:, [t]] + share * net["LW"] @ a + net["b1"])
+        states[:, [t]], outputs[:, [t]] = a, net["OW"] @ a + net["b2"]
+    return outputs, a, states
+
+
+def matrix_of_steps_less(net: W, X: W, Ai: W = None) -> W:
+    return matrix_of_steps(net, X, Ai, share=0.9)
+
+
+class WordsOfBiases(nn.Module):
+    """A GRU whose second bias of n is called by a word."""
+
+    inp: Any
+    rec: Any
+    bias: Any
+    inside = True
+
+    def __init__(self, n_in: int, n_h: int) -> None:
+        super().__init__()
+        self.new_bias = nn.Parameter(torch.zeros(n_h))
+        for name, shape in (("inp", (n_in, n_h)), ("rec", (n_h, n_h)), ("bias", (n_h,))):
+            setattr(self, name, nn.ParameterDict({gate: nn.Parameter(torch.zeros(shape)) for gate in "run"}))
+
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        out = []
+        for step in x:
+            r, u, n = (step @ self.inp[gate] + self.bias[gate] for gate in "run")
+            r, u = torch.sigmoid(r + h @ self.rec["r"]), torch.sigmoid(u + h @ self.rec["u"])
+            inner = r * (h @ self.rec["n"] + self.new_bias) if self.inside else r * (h @ self.rec["n"]) + self.new_bias
+            h = (1 - u) * torch.tanh(n + inner) + u * h
+            out.append(h)
+        return torch.stack(out), h
+
+
+class WordsOfBiasesOutside(WordsOfBiases):
+    inside = False
+
+
+class Caffe:
+    """A class with a method in capitals, a list of other numbers for each step, and a default state of one sequence."""
+
+    share = 1.0
+
+    def __init__(self, n_in: int, n_h: int) -> None:
+        self.W, self.b = np.ones((n_h, n_h + n_in)), np.ones((n_h, 1))
+        self.V = np.ones((7, n_h))
+
+    def Forward(self, bottom: Any, h: Any = None) -> Any:  # noqa: N802 - others call it so
+        h, tops = np.zeros((len(self.W), 1)) if h is None else h, []
+        for column in bottom:
+            h = np.tanh(self.W @ np.concatenate([self.share * h, column]) + self.b)
+            tops.append(self.V @ h)
+        return tops, h
+
+
+class CaffeLess(Caffe):
+    share = 0.9
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "fields"),
     [
+        (OfManySizes, OfManySizesMixed, {"num_layers": 2}),
+        (OfConfig, OfConfigLess, {"hx": False}),
+        (OfConfig, OfConfigLess, {"hx": False, "nonlinearity": "relu"}),
+        (matrix_of_steps, matrix_of_steps_less, {"hx": False}),
+        (WordsOfBiases, WordsOfBiasesOutside, {"cell": "GRU"}),
+        (Caffe, CaffeLess, {}),
+        (Caffe, CaffeLess, {"T": 2}),
         (features_first, features_first_stuck, {}),
         (from_zeros, from_zeros_wrong, {"cell": "LSTM", "hx": False}),
         (batch_first_from_zeros, batch_first_from_zeros_wrong, {"cell": "LSTM", "hx": False, "batch_first": True}),
@@ -265,6 +370,7 @@ def test_what_is_right_agrees_and_what_is_wrong_does_not(right: Any, wrong: Any,
         (Channels, "its states are (N, H)"),
         (batch_first_from_zeros, "reads (N, T, input_size)"),
         (OfLayerSizes, "float32, bfloat16, float16 left out"),
+        (Caffe, "states are always given: a call on x alone raises ValueError"),
     ],
 )
 def test_it_is_said_how_it_was_read(given: Any, part: str) -> None:
