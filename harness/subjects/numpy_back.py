@@ -59,6 +59,7 @@ class WayBack:
     sources: Mapping[str, Path]  # by the names of parameters, and by the numbers of the other arguments
     weights: bool  # it gives those by all parameters
     states: bool  # it gives those by all states
+    layers: int  # of which that is known
 
     @property
     def losses(self) -> tuple[str | None, ...]:
@@ -67,19 +68,19 @@ class WayBack:
 
     def lacks(self, config: RNNConfig) -> str:
         """Say which gradients of a config it does not give."""
+        if config.num_layers != self.layers:
+            return f"what {config.num_layers} layers hold"
         lacking = [("x", config.wrt != "weights" and X not in self.sources)]
         lacking.append(("hx", config.wrt != "weights" and config.hx and not self.states))
         lacking.append(("the weights", config.wrt != "inputs" and not self.weights))
         return " and ".join(name for name, does in lacking if does)
 
     def gradients(self, run: Run, of_output: Array) -> dict[str, Array]:
-        """Return the gradients by what they are of. Parameters of higher layers are told by their names."""
+        """Return the gradients by what they are of."""
         run = deepcopy(run)  # it may be asked twice
         returned = arrays_of({RETURNED: self.call(run, of_output)})
         made = {**arrays_of(run.holder), **returned}
-        named = {name: path for name in run.parameters if (path := _named(name, made)) is not None}
-        sources = named | dict(self.sources)
-        return {name: made[path] for name, path in sources.items() if path in made}
+        return {name: made[path] for name, path in self.sources.items() if path in made}
 
 
 def called(
@@ -132,7 +133,9 @@ class _Call(torch.autograd.Function):
         return None, None, *ctx.back(ctx.run, gradients)
 
 
-def way_back_of(run: Run, sizes: tuple[int, int], needed: Sequence[str], function: Any = None) -> WayBack | None:
+def way_back_of(
+    run: Run, sizes: tuple[int, int], needed: Sequence[str], layers: int, function: Any = None
+) -> WayBack | None:
     """Return the way back of an object, or of a function, by a call with these input_size and hidden_size.
 
     The gradients by the ``needed`` parameters, or that by x, must be there. The result is ``None`` where names and
@@ -154,7 +157,7 @@ def way_back_of(run: Run, sizes: tuple[int, int], needed: Sequence[str], functio
             sources = {**_sources(run.parameters, made), **_sources(of_given, made)}
             weights = {*needed} <= {*sources}
             if weights or X in sources:
-                return WayBack(name, call, place, of_last, sources, weights, {*of_given} - {X} <= {*sources})
+                return WayBack(name, call, place, of_last, sources, weights, {*of_given} - {X} <= {*sources}, layers)
     return None
 
 

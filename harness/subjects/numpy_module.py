@@ -115,7 +115,11 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
 
 def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
     """Return the arrays that an object holds by their paths, but for states, and for the gradients of others."""
-    found = arrays_of(layer)
+    found = {
+        path: array
+        for path, array in arrays_of(layer).items()
+        if not any(len(part) > 1 and part.lower().strip("_") in OF_OTHERS for part in path[:-1])  # g may be a gate
+    }
     names = {path: "".join(path).lower() for path in found}
     last = {path: path[-1].lower().strip("_") for path in found}
     return {

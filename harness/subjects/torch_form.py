@@ -12,6 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, permutations
+from math import prod
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -199,12 +200,17 @@ def form_of_adapter(built: Built, name: str, cell: str = "") -> Form:
     return _Reader(built, name, form, sizes, cell).read(shapes)
 
 
+def _always(form: Form) -> tuple[int, int]:
+    """Return the number of layers, and of directions, of a plain module."""
+    return form.offers.get("num_layers", (1,))[0], 1 + (form.offers.get("bidirectional") == (True,))
+
+
 def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module | None = None) -> Any:
     """Return what a call of a class of a known form, or of a module of it, returns, as it is."""
     module = _built(factory, form, sizes, {}) if module is None else module
     taken = True in form.offers["hx"]
     batch = [SEQUENCES] * (not form.unbatched)
-    rows = () if form.flat or form.is_cell else (1 + (form.offers.get("bidirectional") == (True,)),)
+    rows = () if form.flat or form.is_cell else (prod(_always(form)),)
     states = [torch.zeros(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if taken]
     x = torch.ones(STEPS, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x
@@ -216,7 +222,8 @@ def with_way_back(factory: Any, form: Form) -> Form:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
     sizes, _ = parameters_of_plain(factory, form)
     batch = [SEQUENCES] * (not form.unbatched)
-    rows = () if form.flat or form.is_cell else (1 + (form.offers.get("bidirectional") == (True,)),)
+    layers, directions = _always(form)
+    rows = () if form.flat or form.is_cell else (layers * directions,)
     with torch.no_grad(), seeded(0):
         module: Any = _built(factory, form, sizes, {})
         for parameter in module.parameters():
@@ -230,8 +237,9 @@ def with_way_back(factory: Any, form: Form) -> Form:
         with suppress(Exception):
             holder, returned = module.run(given, own)
             run = Run(holder, given, own, returned)
-            blocks = [block for name in form.names for block in form.blocks(in_first_layer(name), 1)]
-            factory.back = way_back_of(run, sizes[:2], [block.own for block in blocks], factory.function)
+            every = [in_first_layer(name, str(layer)) for name in form.names for layer in range(layers)]
+            needed = [block.own for name in every for block in form.blocks(name, directions)]
+            factory.back = way_back_of(run, sizes[:2], needed, layers, factory.function)
     if form.is_cell and factory.back is not None and not factory.back.states:  # steps would not hang together
         factory.back = None
     if factory.back is None:

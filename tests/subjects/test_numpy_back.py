@@ -1,6 +1,7 @@
 """Tests of the way back of NumPy code: it is read by names and shapes, and compared as autograd's is."""
 
 import sys
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -151,6 +152,51 @@ def test_what_has_no_gradient_by_its_state_is_asked_for_the_others() -> None:
     assert "its way back gives no gradient by hx" in result.message
     assert {*scope_of(subject).loss} == {None, "output"}
     assert "gradients are those of its backward" in subject.capabilities.read_as
+
+
+class Stack:
+    """A class of several layers that goes back through one."""
+
+    def __init__(self, layer_sizes: list[int]) -> None:
+        pairs = list(pairwise(layer_sizes))
+        self.layers = [{"W": np.ones((a, b)), "U": np.ones((b, b))} for a, b in pairs]
+        self.grads = [{"W": np.zeros((a, b)), "U": np.zeros((b, b))} for a, b in pairs]
+
+    def forward(self, xs: Any) -> Any:
+        self.given, self.states = [], []
+        for layer in self.layers:
+            h, out = np.zeros((xs.shape[1], len(layer["U"]))), []
+            for x in xs:
+                h = np.tanh(x @ layer["W"] + h @ layer["U"])
+                out.append(h)
+            self.given.append(xs)
+            xs = np.stack(out)
+            self.states.append(xs)
+        return xs
+
+    def backward(self, d: Any) -> Any:
+        for layer, xs, hs, grads in zip(
+            self.layers[::-1], self.given[::-1], self.states[::-1], self.grads[::-1], strict=True
+        ):
+            carried, dxs, before = 0, np.zeros_like(xs), np.concatenate([hs[:1] * 0, hs[:-1]])
+            grads["W"], grads["U"] = grads["W"] * 0, grads["U"] * 0
+            for t in reversed(range(len(xs))):
+                da = (d[t] + carried) * (1 - hs[t] ** 2)
+                grads["W"] = grads["W"] + xs[t].T @ da
+                grads["U"] = grads["U"] + before[t].T @ da
+                dxs[t], carried = da @ layer["W"].T, da @ layer["U"].T
+            d = dxs
+        return d
+
+
+def test_a_way_back_is_read_of_so_many_layers() -> None:
+    subject, plain = as_subject(Stack), PLAIN.replace(bias=False)
+    two = check_agreement(subject, draw(plain.replace(num_layers=2), "normal", 1))
+
+    assert check_agreement(subject, draw(plain, "normal", 1)).verdict is Verdict.AGREES
+    assert check_agreement(subject, draw(plain.replace(num_layers=2, loss=None), "normal", 1)).verdict is Verdict.AGREES
+    assert two.verdict is Verdict.UNSUPPORTED
+    assert "no gradient by what 2 layers hold" in two.message
 
 
 class Unclear(Layer):
