@@ -45,12 +45,12 @@ class Adapter:
 
     @property
     def reads(self) -> frozenset[str]:
-        """The options of the constructor that ``build`` reads of a config."""
+        """The options of the constructor, and the sizes of a call, that ``build`` reads of a config."""
         names: set[str] = set()
         for more in ({}, {"num_layers": 2, "bidirectional": True}):
             with suppress(Exception):  # a build may refuse options; one that never works is refused by its reader
                 self.build(_Reads(RNNConfig(5, 3, **more), names))  # type: ignore[arg-type]
-        return frozenset(names & {*OPTIONS})
+        return frozenset(names & {*OPTIONS, "T", "N"})
 
     @property
     def place(self) -> tuple[str, str] | None:

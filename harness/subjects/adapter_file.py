@@ -12,7 +12,7 @@ from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
 from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
 from harness.subjects.function_module import X
 from harness.subjects.numpy_module import methods_of, parameters_held
-from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, roles_of
+from harness.subjects.parameters_by_shape import SIZES, Shapes, layers_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor
 from harness.subjects.torch_form import constructed, form_of, parameters_of_plain, returned_by
@@ -110,11 +110,10 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
     try:
         read = form_of(factory, spec)
     except SubjectError as error:
-        roles: Roles | None = None
         with suppress(SubjectError):
-            roles = roles_of(shapes, sizes, spec)
-        if roles is not None:
-            form = replace(form, names=roles.names, conventions=roles.conventions, zeros=roles.zeros, kept=roles.rest)
+            roles, reverse, _ = layers_of(shapes, sizes, spec)
+            form = replace(form, names={**roles.names, **reverse}, conventions=roles.conventions)
+            form = replace(form, zeros=roles.zeros, kept=roles.rest)
         return _Drawn(form, shapes, problem=str(error).removeprefix(f"{spec}: ").partition("\n")[0])
     if read is None or read.drop_in:
         raise SubjectError(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")

@@ -67,7 +67,7 @@ def by_fields(factory: Any) -> Any:
         return None
 
     class ByFields(factory):  # type: ignore[misc]
-        in_numpy, axes = False, "TNI"
+        in_numpy, axes = False, "TNI"  # the usual ones
 
         def __init__(self, **named: Any) -> None:
             fields = {name: one for name, one in defaults.items() if one is not _NOTHING}

@@ -399,5 +399,7 @@ class Form:
     def _named(self, name: str) -> str:
         """Return its own names of a parameter of torch's layer, with the gates of each if there are several."""
         blocks = self.names[name]
+        if self._both_in_one and name.startswith("bias"):
+            return f"{blocks[0].own.replace('{}', '*')}[{int('_hh' in name)}]"
         gates = f" ({', '.join(block.gates for block in blocks)})" * (len(blocks) > 1)
         return ", ".join(block.own.replace("{}", "*") for block in blocks) + gates

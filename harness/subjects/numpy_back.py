@@ -1,17 +1,19 @@
 """numpy_back: the way back of NumPy code, a method ``backward`` or a function beside the forward one, for autograd.
 
 What it takes beside the gradient of the output is told by names. What it gives, returned or held by the object, is told
-by names and by shapes, with all sizes different. Where these do not tell, no gradient is compared.
+by names, or by a shape that nothing else has, with all sizes different; and as a gradient is, it is linear in what it
+takes. Where these do not tell, no gradient is compared.
 """
 
+import ast
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,6 +31,14 @@ WORDS: Final = {"forward": "backward", "fwd": "bwd", "fprop": "bprop"}
 
 _SAVED: Final = re.compile("(?i)cache|ctx|tape|saved|history|memory|trace")
 _MARK: Final = re.compile(r"(?i)^(grads?|gradients?|delta|d|g)_?(?=.)|_?(grads?|gradients?|d)$")
+_HOLDS: Final = {"grad", "grads", "gradient", "gradients"}  # the names of what holds gradients alone
+
+# The names of x, and of each state before the first step, plain and without a mark.
+OF_X: Final = {"x", "xs", "input", "inputs", "seq"}
+OF_STATES: Final = (
+    {f"{h}{end}" for h in ("h", "a", "s") for end in ("0", "x", "prev", "init", "next")},
+    {f"c{end}" for end in ("0", "x", "prev", "init", "next")},
+)
 
 RETURNED: Final = "returned"  # the first part of the path of what is returned
 X: Final = "0"  # the number of x among the arguments
@@ -45,20 +55,53 @@ class Run(NamedTuple):
     returned: Any
 
 
-Back = Callable[[Run, Array], Any]  # the call that goes back, given the gradient of the output
+@dataclass(frozen=True)
+class Back:
+    """A method of an object, or a function, that may go back."""
+
+    name: str
+    function: Any
+    is_method: bool
+
+    def __call__(self, run: Run, of_output: Array) -> Any:
+        """Return what it returns, a tuple by the names in its one return statement. Raise ``LookupError``."""
+        parameters = [*inspect.signature(self.function).parameters.values()][self.is_method :]
+        [_, *others] = [one.name for one in parameters if one.default is one.empty]
+        if len(others) > 1 or not all(_SAVED.search(name) for name in others):
+            raise LookupError(f"{self.name} takes {', '.join(others)}")
+        saved = run.returned[-1] if isinstance(run.returned, tuple | list) else run.returned
+        call = getattr(run.holder, self.name) if self.is_method else self.function
+        returned = call(of_output, *([saved] * len(others)))
+        by_name = isinstance(returned, tuple) and len(returned) == len(self._names)
+        return dict(zip(self._names, returned, strict=True)) if by_name else returned
+
+    @cached_property
+    def _names(self) -> list[str]:
+        with suppress(OSError, TypeError, SyntaxError):
+            nodes = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(self.function))))
+            returns = [node.value for node in nodes if isinstance(node, ast.Return)]
+            if len(returns) == 1 and isinstance(returns[0], ast.Tuple):
+                names = [getattr(one, "id", getattr(one, "attr", "")) for one in returns[0].elts]
+                return names if all(names) and len({*names}) == len(names) else []
+        return []
+
+
+class Given(NamedTuple):
+    """Where a way back gives each gradient, after a call with a number of arguments."""
+
+    sources: Mapping[str, Path]  # by the names of parameters, and by the numbers of the other arguments
+    of_weights: bool  # it gives those by all parameters
+    of_states: bool  # it gives those by all states
 
 
 @dataclass(frozen=True)
 class WayBack:
-    """The way back of a class or function, and where it gives each gradient."""
+    """The way back of a class or function."""
 
-    name: str  # of the method or function
     call: Back
     place: int  # of the array, among those that a call returned, whose gradient it takes
     of_last: bool  # that array is the last state alone
-    sources: Mapping[str, Path]  # by the names of parameters, and by the numbers of the other arguments
-    weights: bool  # it gives those by all parameters
-    states: bool  # it gives those by all states
+    given: Mapping[int, Given]  # by the number of arguments: x and states
     layers: int  # of which that is known
 
     @property
@@ -67,20 +110,31 @@ class WayBack:
         return None, "h_n" if self.of_last else "output"
 
     def lacks(self, config: RNNConfig) -> str:
-        """Say which gradients of a config it does not give."""
-        if config.num_layers != self.layers:
-            return f"what {config.num_layers} layers hold"
-        lacking = [("x", config.wrt != "weights" and X not in self.sources)]
-        lacking.append(("hx", config.wrt != "weights" and config.hx and not self.states))
-        lacking.append(("the weights", config.wrt != "inputs" and not self.weights))
+        """Say which gradients of a config it does not give; nothing if it gives all."""
+        given = self.given.get(1 + len(config.form.hidden) * config.hx)
+        if config.num_layers != self.layers or given is None:
+            return f"anything where num_layers={config.num_layers} and hx={config.hx}"
+        lacking = [("x", config.wrt != "weights" and X not in given.sources)]
+        lacking.append(("hx", config.wrt != "weights" and config.hx and not given.of_states))
+        lacking.append(("the weights", config.wrt != "inputs" and not given.of_weights))
         return " and ".join(name for name, does in lacking if does)
 
     def gradients(self, run: Run, of_output: Array) -> dict[str, Array]:
-        """Return the gradients by what they are of."""
+        """Return the gradients by what they are of. Raise ``ValueError`` for one of another shape."""
         run = deepcopy(run)  # it may be asked twice
-        returned = arrays_of({RETURNED: self.call(run, of_output)})
-        made = {**arrays_of(run.holder), **returned}
-        return {name: made[path] for name, path in self.sources.items() if path in made}
+        made = {**arrays_of({RETURNED: self.call(run, of_output)})}
+        made = {**arrays_of(run.holder), **made}
+        targets = _targets(run)
+        sources = self.given[len(targets) - len(run.parameters)].sources
+        found = {name: made[path] for name, path in sources.items() if path in made}
+        for name, array in found.items():
+            if array.shape != targets[name].shape:
+                which = f"argument {name}" if name.isdigit() else name
+                shape = targets[name].shape
+                raise ValueError(
+                    f"{self.call.name} gives a gradient of shape {array.shape} by {which}, of shape {shape}"
+                )
+        return found
 
 
 def called(
@@ -134,14 +188,14 @@ class _Call(torch.autograd.Function):
 
 
 def way_back_of(
-    run: Run, sizes: tuple[int, int], needed: Sequence[str], layers: int, function: Any = None
+    runs: Sequence[Run], sizes: tuple[int, int], needed: Collection[str], layers: int, function: Any = None
 ) -> WayBack | None:
-    """Return the way back of an object, or of a function, by a call with these input_size and hidden_size.
+    """Return the way back of an object, or of a function, by calls with these input_size and hidden_size.
 
-    The gradients by the ``needed`` parameters, or that by x, must be there. The result is ``None`` where names and
-    shapes do not tell that.
+    They are with states and without, as it can be called. The gradients by the ``needed`` parameters, or that by x,
+    must be there. The result is ``None`` where names and shapes do not tell that.
     """
-    x, arrays = run.given[0], [np.asarray(one) for one in _arrays(run.returned)]
+    x, arrays = runs[0].given[0], [np.asarray(one) for one in _arrays(runs[0].returned)]
     every = tuple(sizes[1] if size == sizes[0] else size for size in x.shape)
     place = next((k for k, one in enumerate(arrays) if one.shape == every), None)
     of_last = place is None
@@ -149,96 +203,87 @@ def way_back_of(
         place = next((k for k, one in enumerate(arrays) if one.ndim == x.ndim - 1 and sizes[1] in one.shape), None)
     if place is None:
         return None
-    of_output = np.random.default_rng(0).normal(size=arrays[place].shape).astype(x.dtype)
-    for name, call in _calls(run.holder, function).items():
-        with suppress(Exception), np.errstate(all="ignore"):
-            made = _made(call, run, of_output)
-            of_given = {str(i): array for i, array in enumerate(_arrays(run.given))}
-            sources = {**_sources(run.parameters, made), **_sources(of_given, made)}
-            weights = {*needed} <= {*sources}
-            if weights or X in sources:
-                return WayBack(name, call, place, of_last, sources, weights, {*of_given} - {X} <= {*sources}, layers)
+    # Small, so that a gradient that is clipped is linear, too.
+    of_output = 0.01 * np.random.default_rng(0).normal(size=arrays[place].shape).astype(x.dtype)
+    for call in calls_back(runs[0].holder, function):
+        given: dict[int, Given] = {}
+        for run in runs:
+            with suppress(Exception), np.errstate(all="ignore"):
+                sources = _sources(_targets(run), _linear(call, run, of_output))
+                states = {name for name in _targets(run) if name.isdigit()} - {X}
+                found = Given(sources, {*needed} <= {*sources}, states <= {*sources})
+                if found.of_weights or X in sources:
+                    given[1 + len(states)] = found
+        if given:
+            return WayBack(call, place, of_last, given, layers)
     return None
 
 
-def names_back(holder: Any, function: Any = None) -> list[str]:
-    """Return the names of what may go back: methods of an object, or functions beside the one that goes forward."""
-    return [*_calls(holder, function)]
-
-
-def _calls(holder: Any, function: Any) -> dict[str, Back]:
-    methods = {name: getattr(holder, name, None) for name in METHODS}
-    found: dict[str, Back] = {n: partial(_by_method, n, one) for n, one in methods.items() if callable(one)}
-    beside = vars(sys.modules[function.__module__]) if hasattr(function, "__module__") else {}
+def calls_back(holder: Any, function: Any = None) -> Iterator[Back]:
+    """Yield what may go back: methods of an object, or functions beside the one that goes forward."""
+    for name in METHODS:
+        if callable(method := getattr(holder, name, None)):
+            yield Back(name, method.__func__ if inspect.ismethod(method) else method, True)
+    beside, own = getattr(function, "__globals__", {}), getattr(function, "__name__", "")
     for word, other in WORDS.items():
-        name = function.__name__ if function is not None else ""
-        if word in name and callable(back := beside.get(other_name := name.replace(word, other))):
-            found[other_name] = partial(_by_function, back)
-    return found
+        if word in own and callable(back := beside.get(name := own.replace(word, other))):
+            yield Back(name, back, False)
 
 
-def _by_method(name: str, method: Any, run: Run, of_output: Array) -> Any:
-    return getattr(run.holder, name)(*_arguments(_needed(method), run, of_output))
+def _targets(run: Run) -> dict[str, Array]:
+    """Return what there may be gradients by: parameters by their names, and arguments by their numbers."""
+    return {**run.parameters, **{str(i): array for i, array in enumerate(_arrays(run.given))}}
 
 
-def _by_function(back: Any, run: Run, of_output: Array) -> Any:
-    return back(*_arguments(_needed(back), run, of_output))
-
-
-def _needed(function: Any) -> list[str]:
-    return [one.name for one in inspect.signature(function).parameters.values() if one.default is one.empty]
-
-
-def _arguments(names: Sequence[str], run: Run, of_output: Array) -> list[Any]:
-    """Return the arguments of a way back: the gradient of the output, and what was saved. Raise ``LookupError``."""
-    [_, *others] = names
-    if len(others) > 1 or not all(_SAVED.search(name) for name in others):
-        raise LookupError(f"it takes {', '.join(names)}")
-    saved = run.returned[-1] if isinstance(run.returned, tuple | list) else run.returned
-    return [of_output, *([saved] * len(others))]
+def _linear(call: Back, run: Run, of_output: Array) -> dict[Path, Array]:
+    """Return what a way back returns or changes that is linear in what it is given, by its paths."""
+    made, nothing, twice = (_made(call, run, factor * of_output) for factor in (1, 0, 2))
+    near = 1e-4  # of float32
+    return {
+        path: array
+        for path, array in made.items()
+        if path in twice
+        and np.allclose(twice[path], 2 * array, near, near * np.abs(array).max(initial=0))
+        and not (path in nothing and nothing[path].any())
+    }
 
 
 def _made(call: Back, run: Run, of_output: Array) -> dict[Path, Array]:
-    """Return the arrays that a way back returns, and those that it changes in the object, by their paths."""
-    before = {path: array.copy() for path, array in arrays_of(run.holder).items()}
-    returned = arrays_of({RETURNED: call(run, of_output)})
-    held = arrays_of(run.holder)
-    changed = {
-        path: array for path, array in held.items() if path not in before or not np.array_equal(array, before[path])
+    """Return the arrays that a way back returns, and those but parameters that it changes in the object."""
+    run = deepcopy(run)
+    before = {
+        path: array.copy() for path, array in arrays_of(run.holder).items() if ".".join(path) not in run.parameters
     }
-    return {**returned, **changed}
+    returned = arrays_of({RETURNED: call(run, of_output)})
+    held = {path: array for path, array in arrays_of(run.holder).items() if ".".join(path) not in run.parameters}
+    new = {path: array for path, array in held.items() if path not in before or not np.array_equal(array, before[path])}
+    return {**returned, **new}
 
 
 def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[str, Path]:
-    """Return the paths of gradients, by the names of what they are of: of the same name, or else in the same order."""
-    found: dict[str, Path] = {}
+    """Return the paths of gradients by what they are of: those of its name, or the only one of its shape."""
+    alike = {name: [path for path, one in made.items() if one.shape == array.shape] for name, array in targets.items()}
+    found = {name: path for name, paths in alike.items() if (path := _named(name, paths)) is not None}
     for name, array in targets.items():
-        alike = {path: one for path, one in made.items() if one.shape == array.shape}
-        if (path := _named(name, alike)) is not None:
-            found[name] = path
-            continue
-        left = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
-        free = [path for path in alike if path not in found.values()]
-        for group in _groups(free):
-            if len(group) == len(left):
-                found[name] = group[left.index(name)]
-                break
+        same = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
+        free = [path for path in alike[name] if path not in found.values()]
+        free = [path for path in free if path[0] == RETURNED] or [
+            path for path in free if {part.lower().strip("_") for part in path[:-1]} & _HOLDS
+        ]
+        if same == [name] and len(free) == 1:
+            found[name] = free[0]
     return found
 
 
-def _groups(paths: Sequence[Path]) -> list[list[Path]]:
-    """Return the paths of what is returned, and those of what is held, the least deep ones."""
-    returned = [path for path in paths if path[0] == RETURNED]
-    held = [path for path in paths if path[0] != RETURNED]
-    return [returned, [path for path in held if len(path) == min(map(len, held))]]
-
-
-def _named(name: str, made: Mapping[Path, Array]) -> Path | None:
-    """Return the path whose last part is a name with a mark of gradients, the shortest one."""
-    own = name.rpartition(".")[2]
-    paths = [path for path in made if _plain(_MARK.sub("", path[-1])) == _plain(own) or _plain(path[-1]) == _plain(own)]
-    paths.sort(key=len)
-    return paths[0] if paths and not own.isdigit() and (len(paths) == 1 or len(paths[0]) < len(paths[1])) else None
+def _named(name: str, paths: Sequence[Path]) -> Path | None:
+    """Return the path whose last part is a name with a mark of gradients, what is returned first, else the shortest."""
+    own = {_plain(name.rpartition(".")[2])}
+    if name.isdigit():
+        own = OF_X if name == X else OF_STATES[int(name) - 1]
+    fits = [path for path in paths if {_plain(_MARK.sub("", path[-1])), _plain(path[-1])} & own]
+    fits.sort(key=lambda path: (path[0] != RETURNED, len(path)))
+    first = [path for path in fits if (path[0] != RETURNED, len(path)) == (fits[0][0] != RETURNED, len(fits[0]))]
+    return first[0] if len(first) == 1 else None
 
 
 def _plain(name: str) -> str:

@@ -42,6 +42,8 @@ WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 # The shapes that biases may have, with H in the place of -1; the last is that of both in one.
 VECTORS: Final = ((-1,), (1, -1), (-1, 1), (2, -1))
 
+_BIAS: Final = re.compile("(?i)^b|bias")  # in the names of biases
+
 # The words in names that mean the direction from the last step to the first.
 BACKWARD: Final = {"b", "bw", "bwd", "back", "backward", "rev", "reverse", "reversed", "rl", "r2l", "right"}
 
@@ -190,8 +192,10 @@ class _Matrices:
         # Beside plain ones, a matrix (I, H) is that of an output layer as wide as x.
         transposed = not (plain[0] or plain[1])
         forms = {form: {tuple(n * H if k < 0 else k for k in form): n for n in range(1, most + 1)} for form in VECTORS}
-        bias_shape = next((form for form in VECTORS if not forms[form].keys().isdisjoint(shapes.values())), (-1,))
-        vectors = {shape: n * (2 if bias_shape[0] == 2 else 1) for shape, n in forms[bias_shape].items()}
+        named = [of for own, of in shapes.items() if _BIAS.search(own.rpartition(".")[2])]
+        seen = {form: named if form == VECTORS[-1] else shapes.values() for form in VECTORS}  # (2, H) may be states
+        bias_shape = next((form for form in VECTORS if not forms[form].keys().isdisjoint(seen[form])), (-1,))
+        vectors = {shape: n * (2 if bias_shape == VECTORS[-1] else 1) for shape, n in forms[bias_shape].items()}
         # A vector that is called a weight is a factor, such as that of a LayerNorm.
         biases = {n: vectors[of] for n, of in shapes.items() if of in vectors and n.rpartition(".")[2] != "weight"}
         both, ih, hh = turned if transposed else plain
@@ -249,7 +253,8 @@ class _Reading:
             ih = self._gates_of(found.both | found.ih)
             hh = self._gates_of(found.both | found.hh, {own: ih[own] for own in found.both})
             both = dict.fromkeys(found.biases, self._all)
-            biases = (both, both) if found.bias_shape[0] == 2 and len(both) == 1 else self._biases(ih, hh)
+            in_one = found.bias_shape == VECTORS[-1] and [*found.biases.values()] == [2 * len(self._all)]
+            biases = (both, both) if in_one else self._biases(ih, hh)
         except _UntoldError as error:
             raise unread(shapes, sizes, name, str(error)) from None
         if biases is None:

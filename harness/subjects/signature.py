@@ -34,6 +34,8 @@ LISTS: Final = {
 # Words in the names of arguments that say how many steps, or sequences, all calls have.
 STEPS: Final = {"seq", "sequence", "len", "length", "step", "steps", "time", "timesteps"}
 BATCH: Final = {"batch", "batchsize"}
+# Beside them, words that say the size of something else.
+OF_FEATURES: Final = {"in", "input", "hidden", "embed", "embedding", "emb", "feature", "features", "state", *OUTPUT}
 
 # The names of states, as arguments and as attributes.
 STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
@@ -61,7 +63,7 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
         parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
         return None
-    if len(parameters) < 2 and any(one.kind is one.VAR_POSITIONAL for one in parameters):
+    if len(parameters) < 2 and any(one.kind is one.VAR_POSITIONAL for one in parameters) and _is_of_torch(factory):
         return None
     known = (*OPTIONS, "device", "dtype")
     accepted = {_plain(name) for name in (*known, *chain(*OTHERS.values()))}
@@ -147,9 +149,16 @@ def spare(factory: Any, form: Form, kind: type | None) -> list[str]:
     return [one.name for one in named if (None if one.default is one.empty else type(one.default)) is kind]
 
 
+def _is_of_torch(factory: Any) -> bool:
+    """Tell whether a class is one of torch's layers, whose arguments it may pass on."""
+    return hasattr(factory, "flatten_parameters")
+
+
 def _of_calls(name: str) -> str:
     """Return whether an argument's name says how many steps, or sequences, all calls have: ``T`` or ``N``."""
     words = {word.lower() for word in _WORD.findall(name)}
+    if words & OF_FEATURES:
+        return ""
     return "N" if words & BATCH else "T" if words & STEPS or name == "T" else ""
 
 

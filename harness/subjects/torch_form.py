@@ -34,7 +34,7 @@ from harness.subjects.form import (
     stacked,
 )
 from harness.subjects.numpy_arrays import to_numpy
-from harness.subjects.numpy_back import Run, names_back, way_back_of
+from harness.subjects.numpy_back import Run, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor, spare, states_taken, trials
@@ -184,8 +184,10 @@ def _with_growth(factory: Any, form: Form, sizes: Sizes) -> Form:
 def form_of_adapter(built: Built, name: str, cell: str = "") -> Form:
     """Return the form of what an adapter makes. Raise ``SubjectError`` for what it does not tell rightly."""
     try:
-        takes = {option: option for option in built.adapter.reads}
-        form = Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name={one: one for one in _SIZES})
+        reads = built.adapter.reads
+        takes = {option: option for option in OPTIONS if option in reads}
+        by_name: dict[str, str] = {one: one for one in (*_SIZES, "T", "N") if one in _SIZES or one in reads}
+        form = Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name=by_name)
         fixed = {one: values[0] for one, values in built.offers.items() if one in _SIZES}
         sizes, shapes = _made(built, form, [one._replace(**fixed) for one in SIZES])
     except SubjectError as error:
@@ -208,44 +210,46 @@ def _always(form: Form) -> tuple[int, int]:
 def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module | None = None) -> Any:
     """Return what a call of a class of a known form, or of a module of it, returns, as it is."""
     module = _built(factory, form, sizes, {}) if module is None else module
-    taken = True in form.offers["hx"]
-    batch = [SEQUENCES] * (not form.unbatched)
-    rows = () if form.flat or form.is_cell else (prod(_always(form)),)
-    states = [torch.zeros(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if taken]
-    x = torch.ones(STEPS, *batch, sizes.input_size)
-    x = x.transpose(0, 1) if form.conventions.batch_first else x
     with torch.no_grad():
-        return module(x[0] if form.is_cell else x, *form.passed(states))
+        return module(*_arguments(form, sizes, torch.ones, hx=True in form.offers["hx"]))
 
 
 def with_way_back(factory: Any, form: Form) -> Form:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
     sizes, _ = parameters_of_plain(factory, form)
-    batch = [SEQUENCES] * (not form.unbatched)
     layers, directions = _always(form)
-    rows = () if form.flat or form.is_cell else (layers * directions,)
+    runs, holder = list[Run](), None
     with torch.no_grad(), seeded(0):
         module: Any = _built(factory, form, sizes, {})
         for parameter in module.parameters():
             parameter.normal_(0, SPREAD)
-        states = [torch.randn(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if True in form.offers["hx"]]
-        x = torch.randn(STEPS, *batch, sizes.input_size)
-        x = x.transpose(0, 1) if form.conventions.batch_first else x
-        given = to_numpy((x[0] if form.is_cell else x, *form.passed(states)), factory.axes)
         own = to_numpy(dict(module.named_parameters()))
-        holder: Any = None
-        with suppress(Exception):
-            holder, returned = module.run(given, own)
-            run = Run(holder, given, own, returned)
-            every = [in_first_layer(name, str(layer)) for name in form.names for layer in range(layers)]
-            needed = [block.own for name in every for block in form.blocks(name, directions)]
-            factory.back = way_back_of(run, sizes[:2], needed, layers, factory.function)
-    if form.is_cell and factory.back is not None and not factory.back.states:  # steps would not hang together
-        factory.back = None
-    if factory.back is None:
-        unread = next(iter(names_back(holder, factory.function)), "")
+        for hx in form.offers["hx"]:
+            given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx), factory.axes)
+            with suppress(Exception):
+                holder, returned = module.run(given, own)
+                runs.append(Run(holder, given, own, returned))
+    every = [in_first_layer(name, str(layer)) for name in form.names for layer in range(layers)]
+    needed = {block.own for name in every for block in form.blocks(name, directions)}
+    several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
+    back = way_back_of(runs, sizes[:2], needed, layers, factory.function) if runs and not several else None
+    if back is not None and form.is_cell and not all(one.of_states for one in back.given.values()):
+        back = None  # steps would not hang together
+    factory.back = back
+    if back is None:
+        unread = next((one.name for one in calls_back(holder, factory.function)), "")
         return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
-    return replace(form, offers={**form.offers, "loss": factory.back.losses}, back=factory.back.name)
+    return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
+
+
+def _arguments(form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, hx: bool) -> Given:
+    """Return the arguments of a call of a class of a known form."""
+    batch = [SEQUENCES] * (not form.unbatched)
+    rows = () if form.flat or form.is_cell else (prod(_always(form)),)
+    states = [fill(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if hx]
+    x = fill(STEPS, *batch, sizes.input_size)
+    x = x.transpose(0, 1) if form.conventions.batch_first else x
+    return x[0] if form.is_cell else x, *form.passed(states)
 
 
 def reads_each_gate(factory: Any, form: Form) -> bool:
@@ -559,14 +563,18 @@ class _Reader:
         return states_taken(self.factory, self.name, len(self._finals))
 
     def _with_states(self, x: torch.Tensor, *shape: int) -> Iterator[Given]:
-        """Yield what a call with states of a shape may take: one, a tuple of several, several, or a list of tuples."""
+        """Yield what a call with states of a shape may take: one, a tuple of several, or several."""
         states = tuple(torch.randn(shape) for _ in self._finals)
         if len(states) > 1:
             yield x, states
         yield x, *states
-        if len(states) > 1 and len(shape) == 3:
+
+    def _in_lists(self, x: torch.Tensor, *shape: int) -> Iterator[Given]:
+        """Yield what a call may take with the states of each layer in a list: several of them, or tuples of several."""
+        states = tuple(torch.randn(shape) for _ in self._finals)
+        if len(states) > 1:
             yield x, list(zip(*states, strict=True))
-        if len(shape) == 3 and self.directions == 1:
+        if self.directions == 1:
             lists = [list(state) for state in states]
             yield x, lists[0] if len(lists) == 1 else tuple(lists)
 
@@ -582,6 +590,8 @@ class _Reader:
             for axes in every:  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
                 for batch in (SEQUENCES, STEPS):
                     yield from self._with_states(x, *axes, batch, hidden_size)
+            for batch in (SEQUENCES, STEPS):
+                yield from self._in_lists(x, self._rows, batch, hidden_size)
 
     def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
         """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing.

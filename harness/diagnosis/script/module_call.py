@@ -106,7 +106,7 @@ def _made(config: RNNConfig, recipe: Recipe) -> str:
     first: list[Any] = [config.input_size, config.hidden_size]
     if form is not None:
         sizes = {name: repr(size) for name, size in Sizes.of(config).given(config.num_layers).items()}
-        first, options = form.given(sizes | options)
+        first, options = form.given({**sizes, "*layer_sizes": f"*{sizes['layer_sizes']}"} | options)
     elif recipe.own:
         names = ("bias", "nonlinearity", "device", "dtype") if recipe.is_cell else tuple(options)
         usual = {"device": "cpu", "dtype": "float32"} if config.positional else vars(PLAINEST)
