@@ -209,3 +209,73 @@ def test_a_way_back_that_cannot_be_read_is_said() -> None:
 
     assert {*scope_of(subject).loss} == {None}
     assert "its backward is not compared: names and shapes do not tell" in subject.capabilities.read_as
+
+
+class Updates(Layer):
+    """A class that changes its weights on the way back, by gradients that it does not keep."""
+
+    def backward(self, dhs: Any, lr: float = 0.01) -> Any:
+        dxs = super().backward(dhs)
+        for name, gradient in self.grads.items():
+            self.params[name] = self.params[name] - lr * gradient
+        self.grads = {}
+        return dxs
+
+
+class OfTargets(Layer):
+    """A class whose way back takes targets."""
+
+    def backward(self, targets: Any) -> Any:
+        return super().backward(np.stack(self.hs[1:]) - targets)
+
+
+class Leftover(Layer):
+    """A class that keeps something of the shape of a state, which is no gradient by the first."""
+
+    def backward(self, dhs: Any) -> Any:
+        self.delta = dhs[0] * 1.0
+        return super().backward(dhs)
+
+
+class Named:
+    """A class that returns gradients of one shape in an order of its own, with their names."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.W, self.U = np.ones((n_in, n_hidden)), np.ones((n_hidden, n_hidden))
+        self.b_w, self.b_u = np.zeros(n_hidden), np.zeros(n_hidden)
+
+    def forward(self, xs: Any, h: Any) -> Any:
+        self.xs, self.hs = xs, [h]
+        for x in xs:
+            self.hs.append(np.tanh(x @ self.W + self.hs[-1] @ self.U + self.b_w + self.b_u))
+        return np.stack(self.hs[1:])
+
+    def backward(self, dhs: Any) -> Any:
+        dxs, dh, dU, dW, db_u, db_w = np.zeros_like(self.xs), 0, 0, 0, 0, 0
+        for t in reversed(range(len(self.xs))):
+            da = (dhs[t] + dh) * (1 - self.hs[t + 1] ** 2)
+            dxs[t], dh = da @ self.W.T, da @ self.U.T
+            dU, dW = dU + self.hs[t].T @ da, dW + self.xs[t].T @ da
+            db_u, db_w = db_u + da.sum(0), db_w + da.sum(0)
+        return dh, db_u, db_w, dU, dW, dxs
+
+
+@pytest.mark.parametrize(
+    ("layer", "losses"),
+    [(Updates, {None, "output"}), (OfTargets, {None}), (Leftover, {None, "output"}), (Named, {None, "output"})],
+)
+def test_what_is_no_gradient_is_not_taken_for_one(layer: Any, losses: set[Any]) -> None:
+    subject = as_subject(layer)
+
+    assert {*scope_of(subject).loss} == losses
+    for fields in ({"hx": True}, {"hx": False}, {"wrt": "weights"}, {"wrt": "inputs"}, {"loss": None}):
+        result = check_agreement(subject, draw(PLAIN.replace(**fields), "normal", 1))
+        assert result.verdict in {Verdict.AGREES, Verdict.UNSUPPORTED}, fields
+
+
+def test_a_function_without_a_module_has_none_beside_it() -> None:
+    made: dict[str, Any] = {}
+    exec(FUNCTIONS, made)  # noqa: S102
+    made["rnn_forward"].__module__ = None
+
+    assert {*scope_of(as_subject(made["rnn_forward"])).loss} == {None}

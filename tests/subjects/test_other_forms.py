@@ -119,6 +119,21 @@ class OfSoManyStepsLess(OfSoManySteps):
     share = 0.9
 
 
+class OfLengths(OfSoManySteps):
+    """A class whose length is a size."""
+
+    def __init__(self, embedding_length: int, hidden_length: int) -> None:
+        super().__init__(0, embedding_length, hidden_length, 11, 0)
+
+    def forward(self, x: Tensor) -> Any:
+        self.steps, self.batch = x.shape[1], x.shape[0]
+        return super().forward(x)
+
+
+class OfLengthsLess(OfLengths):
+    share = 0.9
+
+
 class OfSizes(nn.Module):
     """A class of a list of sizes."""
 
@@ -346,6 +361,7 @@ class CaffeLess(Caffe):
         (Channels, ChannelsLate, {}),
         (Channels, ChannelsLate, {"loss": "both"}),
         (OfSoManySteps, OfSoManyStepsLess, {"hx": False, "batch_first": True}),
+        (OfLengths, OfLengthsLess, {"hx": False, "batch_first": True}),
         (OfSizes, OfSizesMixed, {"num_layers": 2}),
         (OfLayerSizes, OfLayerSizesLess, {"num_layers": 2, "nonlinearity": "relu"}),
         (BothBiases, BothBiasesOneTwice, {"cell": "GRU"}),
@@ -396,6 +412,22 @@ class LastOfTwo(nn.Module):
         return self.fc(self.lstm(x)[0][:, -1])
 
 
+class Learned(nn.Module):
+    """A class with first states of its own, which are no biases."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.W = nn.Parameter(torch.zeros(n_in, n_hidden))
+        self.U, self.first = nn.Parameter(torch.zeros(n_hidden, n_hidden)), nn.Parameter(torch.zeros(2, n_hidden))
+
+    def forward(self, x: Tensor) -> Any:
+        h, out = self.first.sum(0).expand(x.shape[1], -1), []
+        for step in x:
+            h = torch.tanh(step @ self.W + h @ self.U)
+            out.append(h)
+        return torch.stack(out)
+
+
 class Named(nn.Module):
     def __init__(self, name: str, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -406,6 +438,7 @@ class Named(nn.Module):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
+        (Learned, "its parameters are not those of one recurrent layer"),
         (LastOfTwo, "returns the last output alone, of 2 layers\nexpected the output of every step, or h_n"),
         (Named, "an argument names parameters: no size"),
     ],
