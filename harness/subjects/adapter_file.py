@@ -235,7 +235,8 @@ def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterato
 def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form, turned = drawn.form, drawn.form.conventions.batch_first
     x = "x.transpose(0, 1)" if turned else "x"
-    passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else one for one in states]
+    turn = ".transpose(0, 1)" * form.turned
+    passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else f"{one}{turn}" for one in states]
     if form.by_layer and states:
         passed = [f"list(zip({', '.join(passed)}))"]
     elif len(passed) > 1 and not form.apart:
@@ -252,7 +253,7 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     if form.rows:
         output = f"output.reshape({'x.shape[1], x.shape[0]' if turned else '*x.shape[:2]'}, -1)"
     output += ".transpose(0, 1)" * (turned and output != "None")
-    rows = "[None]" * form.flat_h_n
+    rows = "[None]" * form.flat_h_n + turn
     if form.layered:
         yield from (f"    {name} = torch.stack({name})" for name in form.cell.final if name in form.returns)
     if "h_n" in form.returns:

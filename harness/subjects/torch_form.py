@@ -70,6 +70,7 @@ class _Returned(NamedTuple):
     given: Given = ()  # the arguments of a call that answered so
     layered: bool = False  # its states are lists of (N, H)
     listed: bool = False  # its output is a list of steps
+    turned: bool = False  # its states are (N, layers * directions, H)
     # The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right.
     axes: tuple[int, ...] = ()
     batches: frozenset[int] = frozenset()  # the numbers of sequences of the states that the call was given and returned
@@ -246,7 +247,8 @@ def _arguments(form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, h
     """Return the arguments of a call of a class of a known form."""
     batch = [SEQUENCES] * (not form.unbatched)
     rows = () if form.flat or form.is_cell else (prod(_always(form)),)
-    states = [fill(*rows, *batch, sizes.hidden_size) for _ in form.cell.final if hx]
+    shape = (*batch, *rows) if form.turned else (*rows, *batch)
+    states = [fill(*shape, sizes.hidden_size) for _ in form.cell.final if hx]
     x = fill(STEPS, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x
     return x[0] if form.is_cell else x, *form.passed(states)
@@ -443,6 +445,7 @@ class _Reader:
             by_layer=any(isinstance(one, list) and not is_layered(one) for one in returned.given),
             layered=returned.layered,
             listed=returned.listed,
+            turned=returned.turned,
         )
         if len(returned.given) == 1 and {*self.offers["hx"]} == {False, True}:  # no form of a state is taken
             self.offers["hx"] = (False,)
@@ -591,6 +594,8 @@ class _Reader:
                 for batch in (SEQUENCES, STEPS):
                     yield from self._with_states(x, *axes, batch, hidden_size)
             for batch in (SEQUENCES, STEPS):
+                yield from self._with_states(x, batch, self._rows, hidden_size)
+            for batch in (SEQUENCES, STEPS):
                 yield from self._in_lists(x, self._rows, batch, hidden_size)
 
     def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
@@ -609,17 +614,38 @@ class _Reader:
         first, *others = found
         form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
         stated = [one for one in (first, *others) if len(one.given) > 1]
-        stated.sort(key=lambda one: (one.names, one.flat_h_n) != form)
+        stated.sort(key=lambda one: (not self._keeps_apart(one), (one.names, one.flat_h_n) != form))
         for one in [self._as_flat(one, rest) for one in stated[:1]]:
-            flat_h_n = first.flat_h_n if "h_n" in first.names else one.flat
-            return first._replace(
+            base = first if len(first.given) == 1 else one  # an answer without states is told by itself
+            flat_h_n = base.flat_h_n if "h_n" in base.names else one.flat
+            return base._replace(
                 flat=one.flat,
                 flat_h_n=flat_h_n,
                 given=one.given,
                 layered=one.layered,
+                turned=first.turned or one.turned,
                 batches=first.batches | one.batches,
             )
         return first._replace(flat=first.flat_h_n)
+
+    def _keeps_apart(self, answer: _Returned) -> bool:
+        """Tell whether the state of the last sequence counts for its own output, and for no other one's."""
+        x, *states = answer.given
+        if "output" not in answer.names or answer.rows or any(isinstance(one, list) for one in states):
+            return False
+        place, axis = answer.names.index("output"), int(not answer.batch_first)
+
+        def other(state: torch.Tensor) -> torch.Tensor:
+            changed = state.clone()
+            changed.select(0 if self._is_turned(state) else -2, -1).add_(1)
+            return changed
+
+        with suppress(Exception), torch.no_grad(), seeded(0):
+            module = self._module()
+            before, after = (_parts(module(x, *given))[place] for given in (states, _map(tuple(states), other)))
+            same = [torch.allclose(a, b) for a, b in zip(before.unbind(axis), after.unbind(axis), strict=True)]
+            return all(same[:-1]) and not same[-1]
+        return False
 
     def _as_flat(self, answer: _Returned, rest: Sequence[str]) -> _Returned:
         """Return an answer to states (N, H), if it is the same: one that reads (1, N, H) would take the first row."""
@@ -677,17 +703,22 @@ class _Reader:
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
         finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
         states = [*_tensors(given[1:]), *finals]
-        batches = frozenset(state.shape[-2] for state in states)
+        turned = any(self._is_turned(state) for state in states)
+        batches = frozenset(state.shape[0 if turned else -2] for state in states)
         layered = any(map(_is_layered, (*given[1:], returned)))
         listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
-        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, axes, batches)
+        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, turned, axes, batches)
+
+    def _is_turned(self, state: torch.Tensor) -> bool:
+        """Tell whether a state is (N, layers * directions, H), and not the other way round."""
+        return state.dim() == 3 and state.shape[1] == self._rows != state.shape[0]
 
     def _kinds(self, module: torch.nn.Module, given: Given, parts: Tensors, rest: Sequence[str]) -> list[str]:
         """Return what each part of an answer is by its shape, nothing for no result; no list if that is unclear."""
         hidden_size = self.sizes.hidden_size
         of_states: dict[tuple[int, ...], str] = {}
         for batch in (SEQUENCES, STEPS):
-            of_states[self._rows, batch, hidden_size] = "h_n"
+            of_states[self._rows, batch, hidden_size] = of_states[batch, self._rows, hidden_size] = "h_n"
             if self.directions == 1:
                 of_states[batch, hidden_size] = "flat"
         features = self.directions * hidden_size

@@ -84,6 +84,7 @@ class OwnFormSubject(TorchSubject):
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)
         states = [state[0] if self._form.flat else state for state in flattened(hx)]
+        states = [state.transpose(0, 1) if self._form.turned else state for state in states]
         returned = step(x, *self._form.passed(states), **named)
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
         return self._form.arranged(returned, leading, torch.stack, batch_first=self._conventions.batch_first)

@@ -258,6 +258,33 @@ class OfManySizesMixed(OfManySizes):
     above = 1
 
 
+class Memory(nn.Module):
+    """A class whose states are (N, layers, H)."""
+
+    own = True
+
+    def __init__(self, n_in: int, n_h: int, depth: int) -> None:
+        super().__init__()
+        self.depth, self.n_h = depth, n_h
+        self.cells = nn.ModuleList([nn.RNNCell(n_h if k else n_in, n_h) for k in range(depth)])
+
+    def forward(self, x: Tensor, memory: Any = None) -> Any:
+        memory = x.new_zeros(x.shape[0], self.depth, self.n_h) if memory is None else memory
+        finals = []
+        for cell, first in zip(self.cells, memory.unbind(1), strict=False):
+            h, out = first if self.own else first[:1].expand_as(first), []
+            for t in range(x.shape[1]):
+                h = cell(x[:, t], h)
+                out.append(h)
+            x = torch.stack(out, 1)
+            finals.append(h)
+        return {"out": x, "memory": torch.stack(finals, 1)}
+
+
+class MemoryOfTheFirst(Memory):
+    own = False
+
+
 class OfConfig(nn.Module):
     """A class of an object with sizes and the name of a nonlinearity."""
 
@@ -349,6 +376,8 @@ class CaffeLess(Caffe):
     ("right", "wrong", "fields"),
     [
         (OfManySizes, OfManySizesMixed, {"num_layers": 2}),
+        (Memory, MemoryOfTheFirst, {"num_layers": 2, "batch_first": True}),
+        (Memory, MemoryOfTheFirst, {"num_layers": 2, "batch_first": True, "loss": "both"}),
         (OfConfig, OfConfigLess, {"hx": False}),
         (OfConfig, OfConfigLess, {"hx": False, "nonlinearity": "relu"}),
         (matrix_of_steps, matrix_of_steps_less, {"hx": False}),

@@ -25,8 +25,8 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
     dicts = {"weights": own_parameters(user, config, case.weights), "head": head, "cotangents": case.cotangents}
     final = config.form.final
     returns = ("output", *final) if form is None else form.returns
-    if form is not None and (form.by_layer or form.layered):
-        raise NoScript("only this package makes a list of the states of each layer")
+    if form is not None and (form.by_layer or form.layered or form.turned):
+        raise NoScript("only this package puts the states of each layer as it takes them")
     if form is not None and form.unbatched and config.batched:
         raise NoScript("only this package calls it once for each sequence")
     called, after = _forward(config, recipe)
