@@ -121,6 +121,7 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
             raise
         turned = sizes._replace(T=sizes.N, N=sizes.T)  # of x (N, T, input_size)
         read = _Reader(factory, name, form, turned, cell).read(shapes)
+        read = replace(read, conventions=replace(read.conventions, batch_first="batch_first" not in read.takes))
     return replace(read, drop_in=same and rows > 1)
 
 

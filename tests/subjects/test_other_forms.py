@@ -119,6 +119,14 @@ class OfSoManyStepsLess(OfSoManySteps):
     share = 0.9
 
 
+class OfSoManyStepsMixed(OfSoManySteps):
+    """A class that reshapes x where it should exchange its axes."""
+
+    def forward(self, x: Tensor) -> Any:
+        _, output = super().forward(x.reshape(self.steps, self.batch, -1).transpose(0, 1))
+        return output
+
+
 class OfLengths(OfSoManySteps):
     """A class whose length is a size."""
 
@@ -390,6 +398,7 @@ class CaffeLess(Caffe):
         (Channels, ChannelsLate, {}),
         (Channels, ChannelsLate, {"loss": "both"}),
         (OfSoManySteps, OfSoManyStepsLess, {"hx": False, "batch_first": True}),
+        (OfSoManySteps, OfSoManyStepsMixed, {"hx": False, "batch_first": True}),
         (OfLengths, OfLengthsLess, {"hx": False, "batch_first": True}),
         (OfSizes, OfSizesMixed, {"num_layers": 2}),
         (OfLayerSizes, OfLayerSizesLess, {"num_layers": 2, "nonlinearity": "relu"}),
