@@ -39,19 +39,20 @@ class Unwritten:
 
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:  # noqa: ARG002
         """Tell whether what it returns on a case follows what new arrays are filled with."""
-        return _follows(subject, observation.case)
+        return follows_new_arrays(subject, observation.case)
 
 
 def unwritten_of(asked: Question) -> Unwritten | None:
     """Return that a subject reads what it has not written; ``None`` if new arrays change nothing."""
     subject, case = asked.subject, asked.finding.case
-    if not _follows(subject, case):
+    if not follows_new_arrays(subject, case):
         return None
-    fresh = sum(_follows(subject, one) for one in islice(fresh_cases(case.config, asked.scope), FRESH))
+    fresh = sum(follows_new_arrays(subject, one) for one in islice(fresh_cases(case.config, asked.scope), FRESH))
     return Unwritten(fresh) if fresh >= EVIDENCE else None
 
 
-def _follows(subject: Subject, case: Case) -> bool:
+def follows_new_arrays(subject: Subject, case: Case) -> bool:
+    """Tell whether the results of a case follow what new arrays are filled with."""
     run = subject.capabilities.run_filled
     if run is None:
         return False

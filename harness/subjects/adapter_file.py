@@ -235,7 +235,7 @@ def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterato
 def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form, turned = drawn.form, drawn.form.conventions.batch_first
     x = "x.transpose(0, 1)" if turned else "x"
-    turn = ".transpose(0, 1)" * form.turned
+    turn = ".transpose(0, 1)" * form.batch_first_states
     passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else f"{one}{turn}" for one in states]
     if form.by_layer and states:
         passed = [f"list(zip({', '.join(passed)}))"]

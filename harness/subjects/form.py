@@ -138,7 +138,7 @@ class Form:
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
     layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
-    turned: bool = False  # its states are (N, layers * directions, H)
+    batch_first_states: bool = False  # its states are (N, layers * directions, H)
     axes: str = ""  # the order of the axes of x, T, N and I, if it is neither (T, N, I) nor (N, T, I)
     always_given: str = ""  # what a call on x alone does, if its states may be left out by the signature alone
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
@@ -206,7 +206,7 @@ class Form:
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; takes one sequence: called once for each" * self.unbatched
         words += "; its states are a list of (N, H), one for each layer" * self.layered
-        words += "; its states are (N, layers * directions, H)" * self.turned
+        words += "; its states are (N, layers * directions, H)" * self.batch_first_states
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; gradients are those of its {self.back}" * bool(self.back)
@@ -373,7 +373,7 @@ class Form:
         if self.rows and output is not None and output.shape[:1] == (leading[0] * leading[1],):
             output = output.reshape(*leading, *output.shape[1:])
         states = [named[name][None] if self.flat_h_n else named[name] for name in self.cell.final if name in named]
-        states = [state.transpose(0, 1) if self.turned else state for state in states]
+        states = [state.transpose(0, 1) if self.batch_first_states else state for state in states]
         if "h_n" not in named:
             last = None
             if output is None:

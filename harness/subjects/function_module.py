@@ -19,7 +19,7 @@ import torch
 from harness.space.cells import CELL_OF, CELLS
 from harness.subjects.axes import AXES, in_order, mapped
 from harness.subjects.form import Sizes
-from harness.subjects.numpy_back import WayBack, called
+from harness.subjects.numpy_back import NumpyBackward, called
 from harness.subjects.parameters_by_shape import SIZES, layers_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import STATES, STATES_OF_C
@@ -251,7 +251,7 @@ def _module_of(
         """The module of a function."""
 
         in_numpy, axes = numpy, order
-        back: WayBack | None = None  # its own way back, once that is known
+        back: NumpyBackward | None = None  # its own way back, once that is known
 
         def __init__(self, input_size: int, hidden_size: int) -> None:
             super().__init__()

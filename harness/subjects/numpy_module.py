@@ -15,7 +15,7 @@ import torch
 from harness.space.case import Array
 from harness.subjects.axes import AXES
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import WayBack, called
+from harness.subjects.numpy_back import NumpyBackward, called
 from harness.subjects.signature import STATES, STATES_OF_C
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
@@ -78,7 +78,7 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
         """The module of a NumPy class."""
 
         in_numpy, axes, function = True, order, None
-        back: WayBack | None = None  # its own way back, once that is known
+        back: NumpyBackward | None = None  # its own way back, once that is known
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__()

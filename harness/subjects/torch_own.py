@@ -20,7 +20,7 @@ from harness.subjects.adapter import Built
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.form import FLOATS, Block, Form, Sizes
-from harness.subjects.numpy_back import WayBack
+from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import SIZES
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
@@ -84,7 +84,7 @@ class OwnFormSubject(TorchSubject):
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)
         states = [state[0] if self._form.flat else state for state in flattened(hx)]
-        states = [state.transpose(0, 1) if self._form.turned else state for state in states]
+        states = [state.transpose(0, 1) if self._form.batch_first_states else state for state in states]
         returned = step(x, *self._form.passed(states), **named)
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
         return self._form.arranged(returned, leading, torch.stack, batch_first=self._conventions.batch_first)
@@ -193,7 +193,7 @@ class ModuleOfSubject(OwnFormSubject):
     ) -> None:
         """Take the class of modules, its form, and the place of what it is made of."""
         super().__init__(factory, name, form, conventions=conventions)
-        self._back: WayBack | None = factory.back if factory.in_numpy else None
+        self._back: NumpyBackward | None = factory.back if factory.in_numpy else None
         offers = {**self.capabilities.offers, "preparation": ("new",)}
         self.capabilities = replace(self.capabilities, offers=offers, recipe=None, place=place, check_derivatives=None)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness import check
+from harness import Case, RNNConfig, as_subject, check
+from harness.diagnosis.unwritten import follows_new_arrays
 from harness.subjects.calling import filled
 
 
@@ -51,6 +52,21 @@ def test_what_is_read_before_it_is_written_is_told(subject: Any, reads: bool, tm
 
     assert ("1 reads memory before it is written, such as an array of np.empty" in said) is reads
     assert ("; 1 bug" in said or ": 1 bug" in said) is reads
+
+
+def test_what_is_read_shows_also_where_tanh_is_at_its_ends() -> None:
+    """With W_hh = 64, tanh of 64 times any number above 0.2 is 1 in bfloat16."""
+    zero = [[0.0]]
+    case = Case.of(
+        RNNConfig(1, 1, T=1, N=1, dtype="bfloat16"),
+        x=[zero],
+        weight_ih_l0=zero,
+        weight_hh_l0=[[64.0]],
+        bias_ih_l0=[0.0],
+        bias_hh_l0=[0.0],
+    )
+
+    assert follows_new_arrays(as_subject(OfTorch), case)
 
 
 def test_new_arrays_are_filled_and_everything_is_as_it_was_afterwards() -> None:

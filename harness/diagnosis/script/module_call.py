@@ -25,7 +25,7 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
     dicts = {"weights": own_parameters(user, config, case.weights), "head": head, "cotangents": case.cotangents}
     final = config.form.final
     returns = ("output", *final) if form is None else form.returns
-    if form is not None and (form.by_layer or form.layered or form.turned):
+    if form is not None and (form.by_layer or form.layered or form.batch_first_states):
         raise NoScript("only this package puts the states of each layer as it takes them")
     if form is not None and form.unbatched and config.batched:
         raise NoScript("only this package calls it once for each sequence")
