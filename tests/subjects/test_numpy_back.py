@@ -261,13 +261,15 @@ class Named:
 
 
 @pytest.mark.parametrize(
-    ("layer", "losses"),
-    [(Updates, {None, "output"}), (OfTargets, {None}), (Leftover, {None, "output"}), (Named, {None, "output"})],
+    ("layer", "given"), [(Updates, {"wrt": "inputs"}), (OfTargets, None), (Leftover, {}), (Named, {"hx": True})]
 )
-def test_what_is_no_gradient_is_not_taken_for_one(layer: Any, losses: set[Any]) -> None:
+def test_what_is_no_gradient_is_not_taken_for_one(layer: Any, given: Any) -> None:
     subject = as_subject(layer)
 
-    assert {*scope_of(subject).loss} == losses
+    if given is None:
+        assert {*scope_of(subject).loss} == {None}
+    else:
+        assert check_agreement(subject, draw(PLAIN.replace(**given), "normal", 1)).verdict is Verdict.AGREES
     for fields in ({"hx": True}, {"hx": False}, {"wrt": "weights"}, {"wrt": "inputs"}, {"loss": None}):
         result = check_agreement(subject, draw(PLAIN.replace(**fields), "normal", 1))
         assert result.verdict in {Verdict.AGREES, Verdict.UNSUPPORTED}, fields
