@@ -92,6 +92,22 @@ def test_rounded_operands_of_gates_are_counted_in_bits(cell: str) -> None:
     assert right is None or not right.explains
 
 
+def test_what_sequences_take_of_each_other_is_no_matter_of_precision() -> None:
+    def rnn(x: Any, weights: Any, config: RNNConfig) -> Any:
+        states = np.zeros((*x.shape[:2], config.hidden_size), x.dtype)
+        for t, n in np.ndindex(*x.shape[:2]):
+            h = states[t, n - 1] if n else 0 * states[t, n]
+            s = x[t, n] @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+            states[t, n] = np.tanh(s + weights["bias_ih_l0"] + weights["bias_hh_l0"])
+        return states, states[-1:]
+
+    found = [
+        estimate(Observations(as_subject(rnn)), draw(RNNConfig(1, 1, T=1, N=2), "default", seed)) for seed in range(4)
+    ]
+
+    assert not any(one is not None and one.explains for one in found)
+
+
 def test_what_is_coarse_about_the_state_alone_shows_in_a_single_step_that_is_given_one() -> None:
     def rnn(x: Any, h0: Any, weights: Any, config: RNNConfig) -> Any:
         h, states = h0[0], []

@@ -267,22 +267,23 @@ class OfManySizesMixed(OfManySizes):
 
 
 class Memory(nn.Module):
-    """A class whose states are (N, layers, H)."""
+    """A class whose states are (N, layers, H); states (layers, N, H) would fit by broadcasting."""
 
     own = True
 
     def __init__(self, n_in: int, n_h: int, depth: int) -> None:
         super().__init__()
         self.depth, self.n_h = depth, n_h
-        self.cells = nn.ModuleList([nn.RNNCell(n_h if k else n_in, n_h) for k in range(depth)])
+        self.i = nn.ModuleList([nn.Linear(n_h if k else n_in, n_h) for k in range(depth)])
+        self.h = nn.ModuleList([nn.Linear(n_h, n_h, bias=False) for _ in range(depth)])
 
     def forward(self, x: Tensor, memory: Any = None) -> Any:
         memory = x.new_zeros(x.shape[0], self.depth, self.n_h) if memory is None else memory
         finals = []
-        for cell, first in zip(self.cells, memory.unbind(1), strict=False):
-            h, out = first if self.own else first[:1].expand_as(first), []
+        for of_x, of_h, first in zip(self.i, self.h, memory.unbind(1), strict=False):
+            h, out = first if self.own else first[:1], []
             for t in range(x.shape[1]):
-                h = cell(x[:, t], h)
+                h = torch.tanh(of_x(x[:, t]) + of_h(h))
                 out.append(h)
             x = torch.stack(out, 1)
             finals.append(h)
