@@ -290,6 +290,15 @@ class Memory(nn.Module):
         return {"out": x, "memory": torch.stack(finals, 1)}
 
 
+class MemoryKept(Memory):
+    def forward(self, x: Tensor, memory: Any = None) -> Any:
+        return super().forward(x, memory)["out"]
+
+
+class MemoryKeptOfTheFirst(MemoryKept):
+    own = False
+
+
 class MemoryOfTheFirst(Memory):
     own = False
 
@@ -386,6 +395,7 @@ class CaffeLess(Caffe):
     [
         (OfManySizes, OfManySizesMixed, {"num_layers": 2}),
         (Memory, MemoryOfTheFirst, {"num_layers": 2, "batch_first": True}),
+        (MemoryKept, MemoryKeptOfTheFirst, {"num_layers": 2, "batch_first": True}),
         (Memory, MemoryOfTheFirst, {"num_layers": 2, "batch_first": True, "loss": "both"}),
         (OfConfig, OfConfigLess, {"hx": False}),
         (OfConfig, OfConfigLess, {"hx": False, "nonlinearity": "relu"}),
