@@ -2,9 +2,10 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -91,11 +92,12 @@ def adapt(
 ) -> Adapter:
     """Return a layer that is checked as if it had nn.RNN's, nn.GRU's or nn.LSTM's constructor, parameters and call.
 
-    ``build(config)`` returns a new ``torch.nn.Module`` for a config's ``input_size``, ``hidden_size`` and whatever else
-    it reads of ``num_layers``, ``nonlinearity``, ``bias``, ``dropout`` and ``bidirectional``. What it does not read is
-    not varied.
+    ``build(config)`` returns a new ``torch.nn.Module``, or an object that holds NumPy arrays, for a config's
+    ``input_size``, ``hidden_size`` and whatever else it reads of ``num_layers``, ``nonlinearity``, ``bias``,
+    ``dropout`` and ``bidirectional``. What it does not read is not varied.
 
-    ``weights`` says what each of the module's own parameters holds, by its name in ``named_parameters()``:
+    ``weights`` says what each of the module's own parameters holds, by its name in ``named_parameters()``, or each of
+    the object's arrays, by its attributes and keys, as in ``params.Wx``:
     ``{"cells.{layer}.kernel": "weight_ih.T", "i2h.weight": "weight_ih, weight_hh", "b": "bias_ih + bias_hh"}``. Gates
     are named in the order of their rows, as in ``"weight_ih[zrn]"``. What is ``"kept"`` keeps the value with which it
     was built, and what is ``"0"`` is zero. ``{layer}`` counts from 0, ``{layer+1}`` from 1, ``{index}`` and
@@ -103,8 +105,8 @@ def adapt(
 
     ``call(module, x, h)``, of an LSTM ``call(module, x, h, c)``, returns ``output, h_n``, of an LSTM
     ``output, h_n, c_n``. The shapes are those of torch's layer: x (T, N, input_size), h and h_n (layers * directions,
-    N, hidden_size), output (T, N, directions * hidden_size). What it does not return is ``None``. If it takes no
-    states, none are given; if they have defaults, both ways are tried.
+    N, hidden_size), output (T, N, directions * hidden_size); arrays, of an object that holds arrays. What it does not
+    return is ``None``. If it takes no states, none are given; if they have defaults, both ways are tried.
 
     ``weights`` and ``call`` may be left out, and are then told by shapes, as those of any class are. ``offers`` names
     values of further factors: ``{"nonlinearity": ("relu",)}``, ``{"input_size": (8,)}``.
@@ -123,10 +125,19 @@ def adapt(
 
 
 class Built:
-    """The constructor of an adapter's modules, as a class of modules is one."""
+    """The constructor of an adapter's modules, as a class of modules is one.
 
-    def __init__(self, adapter: Adapter) -> None:
-        self.adapter = adapter
+    One that is ``in_numpy`` makes modules of NumPy objects, which are called by the adapter's own call, or by a method
+    with the axes of x in an order.
+    """
+
+    function = None
+
+    def __init__(self, adapter: Adapter, axes: str = "TNI", method: str = "", *, in_numpy: bool = False) -> None:
+        self.adapter, self.axes, self.in_numpy = adapter, axes, in_numpy
+        self.back: Any = None  # a NumPy object's own way back, once that is known
+        self.states: set[str] = set()  # the names of its arrays that are no parameters, once that is known
+        self._method = method
         self.offers = {name: tuple(values) for name, values in adapter.offers.items()}
         self.conventions: dict[str, bool] = {}
         self.__name__ = self.__qualname__ = getattr(adapter.build, "__qualname__", "build")
@@ -134,17 +145,55 @@ class Built:
     @property
     def forward(self) -> Callable[..., Any]:
         """The function whose arguments tell whether states are taken: the adapter's own call, or the module's."""
-        return self.adapter.call or type(self.adapter.build(RNNConfig(5, 3))).forward
+        if self.adapter.call is not None:
+            return self.adapter.call
+        found: Callable[..., Any] = getattr(type(self.adapter.build(RNNConfig(5, 3))), self._method or "forward")
+        return found
 
     def __call__(self, **options: Any) -> Any:
-        """Return a new module. Raise ``SubjectError`` if it is none."""
+        """Return a new module."""
         made = self.adapter.build(RNNConfig(**options))
-        if not hasattr(made, "load_state_dict"):
-            raise SubjectError(
-                f"build returned {type(made).__name__}: expected a torch.nn.Module; for NumPy, write a function "
-                "rnn(x, h0, weights, config), as rnn-harness adapt file.py:Class does"
-            )
-        return made
+        if not self.in_numpy:
+            return made
+        from harness.subjects.numpy_module import NumpyModule
+
+        module = NumpyModule(made, self.adapter.call or getattr(type(made), self._method), self.axes, self.states)
+        module.back = self.back
+        return module
+
+    def call(self, module: Any, *given: Any) -> Any:
+        """Return what the adapter's own call of a module returns."""
+        assert self.adapter.call is not None
+        return module(*given) if self.in_numpy else self.adapter.call(module, *given)
+
+
+def built_by(adapter: Adapter) -> Iterator[Built]:
+    """Yield the constructors that an adapter may be: several if it makes NumPy objects and does not say how to call.
+
+    Raise ``SubjectError`` if it makes neither a module nor an object that holds arrays and can be called.
+    """
+    try:
+        made = adapter.build(RNNConfig(5, 3))
+    except Exception:  # noqa: BLE001 - which its reader tells
+        made = torch_like = True
+    else:
+        torch_like = hasattr(made, "load_state_dict")
+    if torch_like:
+        yield Built(adapter)
+        return
+    from harness.subjects.axes import AXES
+    from harness.subjects.numpy_module import METHODS, methods_of, parameters_held
+
+    if not parameters_held(made):
+        raise SubjectError(
+            f"build returned {type(made).__name__}: expected a torch.nn.Module, or an object that holds arrays"
+        )
+    if adapter.call is not None:
+        yield Built(adapter, in_numpy=True)
+    elif methods := methods_of(type(made)):
+        yield from (Built(adapter, axes, method, in_numpy=True) for axes, method in product(AXES, methods))
+    else:
+        raise SubjectError(f"build returned {type(made).__name__}: expected a call, or a method {', '.join(METHODS)}")
 
 
 def form_of_weights(
@@ -176,6 +225,7 @@ def form_of_weights(
         raise SubjectError(f"weights: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not named; {_TERMS}")
     gates = _gates(said, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size, cell)
     cell = cell or next(name for name, one in CELLS.items() if len(one.gates) == len(gates))
+    _require_shapes(said, {there[name]: shape for name, shape in shapes.items()}, gates, (input_size, hidden_size))
     roles: dict[str, list[Block]] = {}
     sums = [own for own, terms in said.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
     biases = [own for own, terms in said.items() if terms[0][0].startswith("bias")]
@@ -231,6 +281,25 @@ def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: 
         f"weights: {rows} gates, {', '.join(sorted(named))}: expected those of "
         + ", ".join(f"{layer_named(name)} ({', '.join(one.gates)})" for name, one in cells.items())
     )
+
+
+def _require_shapes(
+    said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], gates: str, sizes: tuple[int, int]
+) -> None:
+    """Raise ``SubjectError`` for a parameter of another shape than what it is said to hold."""
+    I, H = sizes  # noqa: E741 - as in the equations
+    for own, terms in said.items():
+        if own not in shapes:
+            continue
+        (role, _, some, turned), roles = terms[0], [one for one, *_ in terms]
+        rows, is_weight = len(some or gates) * H, role.startswith("weight")
+        expected = (rows, sum(I if one == "weight_ih" else H for one in roles)) if is_weight else (rows,)
+        expected = expected[::-1] if turned else expected
+        if shapes[own] != expected if is_weight else prod(shapes[own]) != rows:
+            raise SubjectError(
+                f"weights[{own!r}]: {', '.join(roles)} is {expected} with input_size={I} and hidden_size={H}, but "
+                f"{own} is {shapes[own]}"
+            )
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -11,11 +11,11 @@ from harness.space.parts import OPTIONS
 from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
 from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
 from harness.subjects.function_module import X
-from harness.subjects.numpy_module import methods_of, parameters_held
-from harness.subjects.parameters_by_shape import SIZES, Shapes, layers_of
+from harness.subjects.numpy_module import METHODS, methods_of, modules_of
+from harness.subjects.parameters_by_shape import Shapes, layers_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor
-from harness.subjects.torch_form import constructed, form_of, parameters_of_plain, returned_by
+from harness.subjects.torch_form import constructed, form_of, may_be_unknown, parameters_of_plain, returned_by
 
 # What an adapter's ``build(config)`` gives a constructor.
 TEXTS: Final = {
@@ -47,15 +47,19 @@ def adapter_of(given: Any, spec: str) -> str:
     place, _, name = spec.rpartition(":")
     title = f'"""{name} as torch\'s layer. Check it with: rnn-harness check THIS_FILE.py:layer"""'
     imported = f"from {Path(place).stem if place.endswith('.py') else place} import {name.partition('.')[0]}"
-    if not hasattr(given, "load_state_dict"):
+    if not inspect.isclass(given):
         return "\n".join([title, "", imported, "", "", *_function(given, name), ""])
-    drawn = _drawn(given, spec)
+    numpy = not hasattr(given, "load_state_dict")
+    drawn, method = _drawn_in_numpy(given, spec) if numpy else (_drawn(given, spec), "")
     form = drawn.form
-    torch = ["import torch"] * bool(form.replaced or form.is_cell or form.listed or form.layered)
+    torch = ["import torch"] * bool(not numpy and (form.replaced or form.is_cell or form.listed or form.layered))
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
-    if drawn.shapes:
-        parts += [_weights(drawn), _call(drawn)]
+    if drawn.shapes and numpy and drawn.returned is not None:
+        parts.append(_weights(drawn))
+        made = f"harness.adapt(build, weights{_offers(form)})"
+    elif drawn.shapes:
+        parts += [_weights(drawn), _call(drawn, method)]
         made = f"harness.adapt(build, weights, call{_offers(form)})"
     lines = [title, "", *torch, imported, "", "import harness"]
     for part in parts:
@@ -64,35 +68,30 @@ def adapter_of(given: Any, spec: str) -> str:
 
 
 def _function(given: Any, name: str) -> Iterator[str]:
-    """Write a function that calls a NumPy class, or a function with a signature of its own."""
+    """Write a function that calls one with a signature of its own."""
     yield "def layer(x, h0, weights, config):"
     yield "    # x is (T, N, input_size); h0, (layers * directions, N, hidden_size); an LSTM takes c0, too"
     yield '    # weights["weight_ih_l0"] is (rows, input_size), ["weight_hh_l0"] (rows, hidden_size),'
     yield '    # ["bias_ih_l0"] and ["bias_hh_l0"] (rows,), each as nn.RNN, nn.GRU or nn.LSTM has it'
-    called = name
-    if inspect.isclass(given):
-        found = constructor(given)
-        form, unknown = found if found is not None else (None, ("...",))
-        first, named = ([], {}) if form is None else form.given(TEXTS)
-        given_ = [*first, *(f"{own}={text}" for own, text in named.items()), *(f"{one}=..." for one in unknown)]
-        yield f"    own = {name}({', '.join(given_)})" + f"  {MARK} its arguments" * bool(unknown)
-        with suppress(Exception):
-            layer = given(*(form.given(SIZES[0].given())[0] if form is not None else []))
-            for path, array in parameters_held(layer).items():
-                where = "".join(f".{one}" if i == 0 else f"[{one!r}]" for i, one in enumerate(path))
-                yield f"    own{where} = ...  {MARK} {array.shape} of input_size=5, hidden_size=3"
-        method = next(iter(methods_of(given)), "forward")
-        called, given = f"own.{method}", getattr(given, method, lambda x: x)
-    parameters = [one for one in inspect.signature(given).parameters.values() if one.name != "self"]
+    parameters = inspect.signature(given).parameters.values()
     needed = [one.name for one in parameters if one.default is one.empty]
     known = {"x": "x", "h0": "h0", "hidden_size": "config.hidden_size", "input_size": "config.input_size"}
-    yield f"    returned = {called}("
+    yield f"    returned = {name}("
     for own in needed:
         text = known.get(own, "x" if own in X else "...")
         yield f"        {own}={text}," + f"  {MARK} of x, h0, weights" * (text == "...")
     yield "    )"
     yield f"    output, h_n = returned  {MARK} output (T, N, hidden_size), h_n (layers * directions, N, hidden_size)"
     yield "    return output, h_n"
+
+
+def _drawn_in_numpy(given: Any, spec: str) -> tuple[_Drawn, str]:
+    """Return what is known of a NumPy class, and its method that is likeliest the call."""
+    methods = methods_of(given)
+    if not methods:
+        raise SubjectError(f"{spec}: expected a class with one of the methods {', '.join(METHODS)}")
+    found = [_drawn(factory, spec) for factory in modules_of(given)]
+    return next((one for one in found if one.returned is not None), found[0]), methods[0]
 
 
 def _drawn(factory: Any, spec: str) -> _Drawn:
@@ -102,7 +101,10 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
         found = constructor(factory)
         if found is None:
             raise
-        return _Drawn(found[0], {}, found[1], str(error).rpartition(": ")[2])
+        form, unknown = found
+        if {*unknown} != {*(needed := may_be_unknown(factory, form))}:  # some of these are no sizes
+            form, unknown = replace(form, sizes=(), by_name={}), tuple(needed)
+        return _Drawn(form, {}, unknown, str(error).rpartition(": ")[2])
     try:
         sizes, shapes = parameters_of_plain(factory, form)
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises
@@ -135,7 +137,7 @@ def _build(drawn: _Drawn, name: str) -> Iterator[str]:
     if drawn.unknown:
         yield f"    module = {name}("
         yield from (f"        {one}," for one in given)
-        yield from (f"        {one}=...,  {MARK} it is no size and no option of nn.RNN's" for one in drawn.unknown)
+        yield from (f"        {one}=...,  {MARK} {drawn.problem}" for one in drawn.unknown)
         yield "    )"
     else:
         wrong = f"  {MARK} {drawn.problem}" * (not drawn.shapes)
@@ -191,7 +193,7 @@ def weights_of(form: Form) -> dict[str, str]:
     return {**said, **dict.fromkeys(form.zeros, ZERO), **dict.fromkeys(form.kept, KEPT)}
 
 
-def _call(drawn: _Drawn) -> Iterator[str]:
+def _call(drawn: _Drawn, method: str) -> Iterator[str]:
     form = drawn.form
     states = [_SHORT[name] for name in form.cell.final]
     taken = form.offers.get("hx", (True,))
@@ -203,7 +205,8 @@ def _call(drawn: _Drawn) -> Iterator[str]:
     if drawn.returned is None:
         for line in filter(None, [drawn.problem]):
             yield f"    # {line}"
-        yield f"    output, {', '.join(form.cell.final)} = module({', '.join(['x', *states])})  {MARK} as it is called"
+        called = f"module{'.' * bool(method)}{method}({', '.join(['x', *states])})"
+        yield f"    output, {', '.join(form.cell.final)} = {called}  {MARK} as it is called"
         yield f"    return output, {', '.join(form.cell.final)}"
     elif form.is_cell:
         yield from _loop(drawn, states)

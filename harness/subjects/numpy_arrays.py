@@ -37,7 +37,10 @@ def to_numpy(given: Any, axes: str = AXES[0]) -> Any:
 
 
 def to_torch(returned: Any, axes: str = AXES[0]) -> Any:
-    """Return what a call returned as tensors with the usual axes; one without any number for what is no array."""
+    """Return what a call returned as tensors with the usual axes.
+
+    ``None`` stays, and what is no array either is one without any number.
+    """
     if isinstance(returned, np.ndarray | np.generic):
         array = np.asarray(returned)
         found = torch.from_numpy(np.ascontiguousarray(array)) if array.dtype.kind == "f" else torch.empty(0)
@@ -46,4 +49,4 @@ def to_torch(returned: Any, axes: str = AXES[0]) -> Any:
         return {name: to_torch(one, axes) for name, one in returned.items()}
     if isinstance(returned, list | tuple):
         return type(returned)(to_torch(one, axes) for one in returned)
-    return torch.empty(0)
+    return None if returned is None else torch.empty(0)

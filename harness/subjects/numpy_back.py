@@ -303,5 +303,5 @@ def _arrays(given: Any) -> Iterator[Any]:
     elif isinstance(given, list | tuple):
         for one in given:
             yield from _arrays(one)
-    else:
+    elif given is not None:
         yield given if isinstance(given, np.ndarray | np.generic) else np.zeros(0)

@@ -73,44 +73,64 @@ def methods_of(factory: Any) -> list[str]:
     return exact + [name for one in METHODS for name in own if name.lower().startswith(f"{one}_") and name not in exact]
 
 
+class NumpyModule(torch.nn.Module):
+    """A NumPy object as a module: its parameters are the arrays that it holds."""
+
+    in_numpy, function = True, None
+    back: NumpyBackward | None = None  # its own way back, once that is known
+
+    def __init__(self, layer: Any, call: Callable[..., Any], axes: str, states: Collection[str]) -> None:
+        """Take an object, a function that calls it on arrays, the order of the axes of x, and its arrays of states."""
+        super().__init__()
+        self._layer, self._call, self.axes = layer, call, axes
+        for path, array in parameters_held(layer).items():
+            if ".".join(path) in states:
+                continue
+            *holders, name = path
+            module: torch.nn.Module = self
+            for holder in holders:
+                if not hasattr(module, holder):
+                    module.add_module(holder, torch.nn.Module())
+                module = getattr(module, holder)
+            module.register_parameter(name, torch.nn.Parameter(torch.tensor(array)))
+
+    def run(self, given: Any, parameters: Mapping[str, Array]) -> tuple[Any, Any]:
+        """Return a new copy of the object, and what a call of it returns."""
+        layer = deepcopy(self._layer)
+        for name, array in parameters.items():
+            _put(layer, name.split("."), array)
+        return layer, self._call(layer, *given)
+
+    def forward(self, *given: Any) -> Any:
+        """Return what a call returns, as tensors."""
+        return called(self.run, given, dict(self.named_parameters()), self.axes, self.back)
+
+
 def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) -> type[torch.nn.Module]:
-    class NumpyModule(torch.nn.Module):
+    class ModuleOfClass(NumpyModule):
         """The module of a NumPy class."""
 
-        in_numpy, axes, function = True, order, None
-        back: NumpyBackward | None = None  # its own way back, once that is known
+        axes = order
+        states: Final = set[str]()  # the names of arrays that are no parameters, once that is known
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__()
             first, *others = arguments if built_by_call else [0, *arguments]
-            self._layer = factory(*others, **named)
+            layer, call = factory(*others, **named), getattr(factory, method)
             if built_by_call:
-                getattr(self._layer, method)(to_numpy(torch.zeros(1, 1, first), order))
-            for path, array in parameters_held(self._layer).items():
-                *holders, name = path
-                module: torch.nn.Module = self
-                for holder in holders:
-                    if not hasattr(module, holder):
-                        module.add_module(holder, torch.nn.Module())
-                    module = getattr(module, holder)
-                module.register_parameter(name, torch.nn.Parameter(torch.tensor(array)))
-
-        def run(self, given: Any, parameters: Mapping[str, Array]) -> tuple[Any, Any]:
-            """Return a new copy of the object, and what a call of it returns."""
-            layer = deepcopy(self._layer)
-            for name, array in parameters.items():
-                _put(layer, name.split("."), array)
-            return layer, getattr(layer, method)(*given)
-
-        def forward(self, *given: Any) -> Any:
-            return called(self.run, given, dict(self.named_parameters()), order, self.back)
+                call(layer, to_numpy(torch.zeros(1, 1, first), order))
+            super().__init__(layer, call, order, self.states)
 
     own = [*inspect.signature(factory).parameters.values()]
     first = [inspect.Parameter("input_size", inspect.Parameter.POSITIONAL_ONLY)] * built_by_call
-    NumpyModule.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
-    NumpyModule.forward.__signature__ = inspect.signature(getattr(factory, method))  # type: ignore[attr-defined]
-    NumpyModule.__name__, NumpyModule.__qualname__ = factory.__name__, factory.__qualname__
-    return NumpyModule
+    ModuleOfClass.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
+
+    def forward(self: Any, *given: Any) -> Any:
+        return NumpyModule.forward(self, *given)
+
+    forward.__signature__ = inspect.signature(getattr(factory, method))  # type: ignore[attr-defined]
+    ModuleOfClass.forward = forward  # type: ignore[method-assign]
+    ModuleOfClass.__name__, ModuleOfClass.__qualname__ = factory.__name__, factory.__qualname__
+    return ModuleOfClass
 
 
 def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:

@@ -7,7 +7,7 @@ import inspect
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -20,7 +20,7 @@ from typing import Any, Final, TypeGuard
 from harness.space.cells import CELLS
 from harness.space.errors import UsageError
 from harness.space.reading import WRITTEN, read_bytes, size_of
-from harness.subjects.adapter import Adapter, Built, require_filled
+from harness.subjects.adapter import Adapter, Built, built_by, require_filled
 from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.conventions import NAMES, Conventions, declared_by, named_conventions
@@ -211,12 +211,7 @@ def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subj
 def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
     if isinstance(given, Adapter):
         require_filled(given.build, name)
-        from harness.subjects.torch_form import form_of_adapter
-        from harness.subjects.torch_own import AdaptedSubject, completed
-
-        adapted = partial(AdaptedSubject, Built(given), name)
-        cell = "" if conventions is None or conventions.cell == "RNN" else conventions.cell
-        return adapted(completed(adapted, form_of_adapter(Built(given), name, cell)))
+        return _of_modules(given, name, conventions, built_by(given), SubjectError(f"{name}: cannot be read"))
     if inspect.isclass(given) and not hasattr(given, "load_state_dict"):
         from harness.subjects.function_module import modules_of_function
         from harness.subjects.numpy_module import METHODS, calls_of, modules_of
@@ -278,19 +273,22 @@ def _of_modules(
     *,
     last: bool = False,
 ) -> Subject:
-    """Return the subject of a NumPy class or of a function, by the first class of modules that answers as a layer does.
+    """Return the subject of what classes of modules are made of, by the first of them that answers as a layer does.
 
     If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
     """
     from harness.subjects.axes import AXES
-    from harness.subjects.torch_form import form_of, reads_each_gate, with_way_back
-    from harness.subjects.torch_own import ModuleOfSubject, completed
+    from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_way_back
+    from harness.subjects.torch_own import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
     declared = declared_by(given, name) if conventions is None else conventions
     first: SubjectError | None = None
     for module in modules:
+        adapted = isinstance(module, Built)
         try:
-            form = form_of(module, name, "" if declared.cell == "RNN" else declared.cell)
+            form = (form_of_adapter if adapted else form_of)(
+                module, name, "" if declared.cell == "RNN" else declared.cell
+            )
         except SubjectError as found:
             first = first or found
             continue
@@ -298,11 +296,15 @@ def _of_modules(
             continue
         if form.unbatched and module.axes not in AXES[:2]:  # of (T, I) alone there are two
             continue
-        if reads_each_gate(module, form):
+        if adapted or reads_each_gate(module, form):
             form = replace(form, axes=module.axes.removeprefix(AXES[0]))
             if module.in_numpy:
                 form = with_way_back(module, form)
-            own = partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(given))
+            own: Callable[..., OwnFormSubject] = (
+                partial(AdaptedSubject, module, name)
+                if adapted
+                else partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(given))
+            )
             return own(completed(own, form))
     raise error if last or first is None else first
 

@@ -15,6 +15,7 @@ from itertools import chain, permutations
 from math import prod
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
 
 from harness.space.cells import KNOWN, layer_named
@@ -33,7 +34,7 @@ from harness.subjects.form import (
     parts_of,
     stacked,
 )
-from harness.subjects.numpy_arrays import to_numpy
+from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import NumpyCall, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
@@ -114,15 +115,30 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
-    try:
-        read = _Reader(factory, name, form, sizes, cell).read(shapes)
-    except SubjectError:
-        if not form.built_for:
-            raise
-        turned = sizes._replace(T=sizes.N, N=sizes.T)  # of x (N, T, input_size)
-        read = _Reader(factory, name, form, turned, cell).read(shapes)
-        read = replace(read, conventions=replace(read.conventions, batch_first="batch_first" not in read.takes))
-    return replace(read, drop_in=same and rows > 1)
+    return replace(_read(_Reader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
+
+
+def _read(plain: "_Reader", shapes: Shapes) -> Form:
+    """Return what a reader finds out, with x (N, T, input_size) where the layer is made for such, and without states.
+
+    A NumPy object may hold arrays that a call changes: they are states, and no parameters.
+    """
+    sizes = [plain.sizes, plain.sizes._replace(T=plain.sizes.N, N=plain.sizes.T)][: 1 + bool(plain.form.built_for)]
+    readers = [replace(plain, sizes=one) for one in sizes]
+    for reader, other in zip(readers, [*readers[1:], None], strict=True):
+        try:
+            read = replace(reader).read(shapes)
+        except SubjectError:
+            if states := reader.states_held():
+                plain.factory.states |= states
+                return _read(plain, parameters_of_plain(plain.factory, plain.form)[1])
+            if other is None:
+                raise
+            continue
+        if reader is readers[0]:
+            return read
+        return replace(read, conventions=replace(read.conventions, batch_first="batch_first" not in read.takes))
+    raise AssertionError
 
 
 def constructed(factory: Any, name: str, cell: str = "") -> Form:
@@ -150,13 +166,18 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
     if len({*form.sizes, *form.by_name.values()} & {*_SIZES}) == 1:
         raise SubjectError(f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied")
     if unknown:
-        needed = [one for one in spare(factory, form, None) if one not in (*form.sizes, "input_size", "hidden_size")]
-        which = ", ".join(unknown) if {*unknown} == {*needed} else f"one of {', '.join(needed)}"
-        are = "are" if len(unknown) > 1 else "is"
+        which, are = ", ".join(unknown), "are" if len(unknown) > 1 else "is"
+        if {*unknown} != {*(needed := may_be_unknown(factory, form))}:
+            which = f"one of {', '.join(needed)}"
         raise SubjectError(f"{name}{inspect.signature(factory)}: {which} {are} no size and no option of nn.RNN's")
     if named:
         raise SubjectError(f"{name}{inspect.signature(factory)}: an argument names parameters: no size")
     return form
+
+
+def may_be_unknown(factory: Any, form: Form) -> list[str]:
+    """Return the arguments that a constructor needs and whose names say nothing certain."""
+    return [one for one in spare(factory, form, None) if one not in (*form.sizes, "input_size", "hidden_size")]
 
 
 def _names_a_size(factory: Any, form: Form, shapes: Shapes) -> bool:
@@ -201,7 +222,7 @@ def form_of_adapter(built: Built, name: str, cell: str = "") -> Form:
         form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2], cell=cell)
     except SubjectError as error:
         raise SubjectError(f"{name}: {error}") from None
-    return _Reader(built, name, form, sizes, cell).read(shapes)
+    return _read(_Reader(built, name, form, sizes, cell), shapes)
 
 
 def _always(form: Form) -> tuple[int, int]:
@@ -234,7 +255,9 @@ def with_way_back(factory: Any, form: Form) -> Form:
     every = [in_first_layer(name, str(layer)) for name in form.names for layer in range(layers)]
     needed = {block.own for name in every for block in form.blocks(name, directions)}
     several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
-    back = way_back_of(runs, sizes[:2], needed, layers, factory.function) if runs and not several else None
+    by_hand = isinstance(factory, Built) and factory.adapter.call is not None  # its own arrays are laid out otherwise
+    known = runs and not several and not by_hand
+    back = way_back_of(runs, sizes[:2], needed, layers, factory.function) if known else None
     if back is not None and form.is_cell and not all(one.of_states for one in back.given.values()):
         back = None  # steps would not hang together
     factory.back = back
@@ -536,6 +559,21 @@ class _Reader:
             return _shapes_of(_built(self.factory, self.form, self.sizes, options))
         return {}
 
+    def states_held(self) -> set[str]:
+        """Return the names of those parameters of a NumPy object that a call changes: they are states."""
+        if not getattr(self.factory, "in_numpy", False) or self.factory.function is not None:
+            return set()
+        self.cell = self.cell or "RNN"  # so far unknown, as the states are among its parameters
+        for given in self._given():
+            with suppress(Exception), torch.no_grad(), seeded(0):
+                module: Any = self._module()
+                own = to_numpy(dict(module.named_parameters()))
+                before = deepcopy(own)
+                holder, _ = module.run(to_numpy(given, self.factory.axes), own)
+                after = {".".join(path): array for path, array in arrays_of(holder).items()}
+                return {name for name, array in before.items() if not np.array_equal(array, after.get(name, ()))}
+        return set()
+
     def _module(self, **options: Any) -> torch.nn.Module:
         module = _built(self.factory, self.form, self.sizes, options).eval()
         for parameter in module.parameters():
@@ -674,7 +712,7 @@ class _Reader:
             given += tuple(torch.randn(shape) for _ in self._finals)
         try:
             with seeded(0), torch.no_grad():
-                returned = self.factory.adapter.call(self._module(), *given)
+                returned = self.factory.call(self._module(), *given)
         except Exception as error:
             shapes = ", ".join(str(tuple(one.shape)) for one in given)
             raise SubjectError(

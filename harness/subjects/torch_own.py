@@ -40,6 +40,7 @@ class OwnFormSubject(TorchSubject):
     def __init__(self, factory: Any, name: str, form: Form, *, conventions: Conventions | None = None) -> None:
         """Take a class, its form, and the conventions that it has besides those of its form."""
         self._form, self.built_for = form, form.built_for
+        self._back: NumpyBackward | None = factory.back if form.back else None
         declared = declared_by(factory, name) if conventions is None else conventions
         super().__init__(factory, name, conventions=form.conventions.beside(declared))
         usual = self.capabilities.offers
@@ -104,12 +105,14 @@ class OwnFormSubject(TorchSubject):
             return without(module, self._form.replaced).to(device=config.device, dtype=dtype)
 
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
-        """Return a module with the weights. Raise ``NotImplementedError`` for options that it cannot have."""
+        """Return a module with the weights. Raise ``NotImplementedError`` for what it cannot have, or does not give."""
         if config.proj_size:
             raise NotImplementedError(f"proj_size={config.proj_size}: none is known of a class of its own form")
         for name, values in self._form.offers.items():
             if getattr(config, name) not in values and (name not in self._conventions.offers or name == "loss"):
                 raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")
+        if config.loss is not None and self._back is not None and (lacking := self._back.lacks(config)):
+            raise NotImplementedError(f"wrt={config.wrt!r}: its way back gives no gradient by {lacking}")
         return super().prepare(config, weights)
 
     def renamed(self, module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -150,11 +153,13 @@ class AdaptedSubject(OwnFormSubject):
 
     def __init__(self, built: Built, name: str, form: Form) -> None:
         """Take the constructor of its modules, and its form."""
-        self._adapter = built.adapter
+        self._built, self._adapter = built, built.adapter
         super().__init__(built, name, form)
         # A script would need this package for the adapter itself.
         offers = dict(self.capabilities.offers)
-        if built.adapter.call is not None:  # it calls the module with the module's own parameters
+        if built.in_numpy:
+            offers["preparation"] = ("new",)
+        elif built.adapter.call is not None:  # it calls the module with the module's own parameters
             offers["preparation"] = tuple(one for one in offers["preparation"] if one != "functional_call")
         self.capabilities = replace(
             self.capabilities, offers=offers, recipe=None, place=built.adapter.place, check_derivatives=None
@@ -169,12 +174,12 @@ class AdaptedSubject(OwnFormSubject):
 
     def call(self, module: torch.nn.Module, parameters: Any, *arguments: Any, **named: Any) -> Any:
         """Return what the adapter's call returns, if it has one, with ``None`` for what it leaves out."""
-        if (by_hand := self._adapter.call) is None:
+        if self._adapter.call is None:
             return super().call(module, parameters, *arguments, **named)
         if parameters is not None:
             raise NotImplementedError("an adapter's call takes the module's own parameters")
         x, *hx = arguments
-        returned = by_hand(module, x, *flattened(hx))
+        returned = self._built.call(module, x, *flattened(hx))
         parts = list(returned) if isinstance(returned, tuple | list) else [returned]
         return *parts, *[None] * (1 + len(self._form.cell.final) - len(parts))
 
@@ -193,15 +198,8 @@ class ModuleOfSubject(OwnFormSubject):
     ) -> None:
         """Take the class of modules, its form, and the place of what it is made of."""
         super().__init__(factory, name, form, conventions=conventions)
-        self._back: NumpyBackward | None = factory.back if factory.in_numpy else None
         offers = {**self.capabilities.offers, "preparation": ("new",)}
         self.capabilities = replace(self.capabilities, offers=offers, recipe=None, place=place, check_derivatives=None)
-
-    def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
-        """Return a module with the weights. Raise ``NotImplementedError`` for gradients that it does not give."""
-        if config.loss is not None and self._back is not None and (lacking := self._back.lacks(config)):
-            raise NotImplementedError(f"wrt={config.wrt!r}: its way back gives no gradient by {lacking}")
-        return super().prepare(config, weights)
 
 
 def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -75,6 +76,61 @@ def test_a_class_is_compared_as_its_adapter_says(parts: tuple[Any, ...]) -> None
     assert verdicts(wrong, *configs) == {Verdict.DISAGREES}
 
 
+class Unrolled:
+    """A NumPy layer of fixed T and N, with shapes as arguments, whose states are among its arrays, and its way back."""
+
+    forgets = False
+
+    def __init__(self, batch: int, steps: int, shape: tuple[int, int]) -> None:
+        self.w_in, self.w_rec, self.bias = np.ones(shape), np.ones((shape[1], shape[1])), np.ones(shape[1])
+        self.kept = np.zeros((steps + 1, batch, shape[1]))
+
+    def forward(self, x: Any, h0: Any = None) -> Any:
+        self.x, self.kept[0] = x, 0.0 if h0 is None else h0
+        for t in range(len(self.kept) - 1):
+            self.kept[t + 1] = np.tanh(x[:, t] @ self.w_in + self.kept[t] @ self.w_rec + self.bias)
+        return self.kept[1:].swapaxes(0, 1).copy()
+
+    def backward(self, d_out: Any) -> Any:
+        later = np.zeros_like(self.kept[0])
+        self.d_w_in, self.d_w_rec, self.d_bias = (np.zeros_like(one) for one in (self.w_in, self.w_rec, self.bias))
+        d_x = np.zeros_like(self.x)
+        for t in reversed(range(len(self.kept) - 1)):
+            da = (d_out[:, t] + (0 if self.forgets else later)) * (1 - self.kept[t + 1] ** 2)
+            self.d_w_in += self.x[:, t].T @ da
+            self.d_w_rec += self.kept[t].T @ da
+            self.d_bias += da.sum(0)
+            d_x[:, t], later = da @ self.w_in.T, da @ self.w_rec.T
+        self.d_h0 = later
+        return d_x
+
+
+class UnrolledForgetful(Unrolled):
+    forgets = True
+
+
+def of_numpy(module: Any, x: Any, h: Any) -> Any:
+    return module.forward(x.swapaxes(0, 1), h[0]).swapaxes(0, 1), None
+
+
+OF_NUMPY = {"w_in": "weight_ih.T", "w_rec": "weight_hh.T", "bias": "bias_ih + bias_hh", "kept": "kept"}
+
+
+@pytest.mark.parametrize("parts", [(OF_NUMPY, of_numpy), ()], ids=["all", "build alone"])
+def test_a_numpy_class_is_compared_as_its_adapter_says(parts: tuple[Any, ...]) -> None:
+    def build_numpy(layer: Any) -> Any:
+        return lambda config: layer(config.N, config.T, (config.input_size, config.hidden_size))
+
+    right, wrong = (as_subject(adapt(build_numpy(layer), *parts), "mine") for layer in (Unrolled, UnrolledForgetful))
+    config = FORWARD.replace(hx=True, dtype="float64", batch_first=not parts)
+    back = config.replace(loss="output")
+
+    assert verdicts(right, config) == verdicts(wrong, config) == {Verdict.AGREES}
+    assert (verdicts(right, back), verdicts(wrong, back)) == (
+        ({Verdict.UNSUPPORTED},) * 2 if parts else ({Verdict.AGREES}, {Verdict.DISAGREES})
+    )
+
+
 def test_what_a_call_returns_is_compared_and_nothing_else() -> None:
     calls = (lambda module, x, h: (call(module, x, h)[0], None), lambda module, x, h: (None, call(module, x, h)[1]))
     one, other = (as_subject(adapt(build_of(OfOptions), WEIGHTS, of), "mine") for of in calls)
@@ -127,6 +183,10 @@ def test_a_build_that_refuses_layers_is_read_as_far_as_it_goes() -> None:
         ({**WEIGHTS, "b": "bias_ih, bias_hh"}, "weights['b']='bias_ih, bias_hh': expected weight_ih, "),
         ({**WEIGHTS, "Wx": "weight_ih + weight_hh"}, "weights['Wx']='weight_ih + weight_hh': expected weight_ih, "),
         ({**WEIGHTS, "b": 3}, "weights['b']=3: expected weight_ih, "),
+        (
+            {**WEIGHTS, "Wx": "weight_ih"},
+            "weights['Wx']: weight_ih is (3, 5) with input_size=5 and hidden_size=3, but Wx ",
+        ),
         ({**WEIGHTS, "Wh": "weight_hh[rz].T"}, "2 gates, r, z: expected those of nn.RNN (h), nn.GRU (r, z, n), "),
     ],
 )
