@@ -9,7 +9,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -72,24 +72,45 @@ class BackwardCall:
         saved = run.returned[-1] if isinstance(run.returned, tuple | list) else run.returned
         call = getattr(run.holder, self.name) if self.is_method else self.function
         returned = call(of_output, *([saved] * len(others)))
-        by_name = isinstance(returned, tuple) and len(returned) == len(self._names)
-        return dict(zip(self._names, returned, strict=True)) if by_name else returned
+        named = dict(_named_parts(self._return, returned)) if isinstance(self._return, ast.Tuple) else {}
+        return named or returned
 
     @cached_property
-    def _names(self) -> list[str]:
+    def _return(self) -> ast.expr | None:
+        """What it returns, if it has one return statement."""
         with suppress(OSError, TypeError, SyntaxError):
             nodes = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(self.function))))
             returns = [node.value for node in nodes if isinstance(node, ast.Return)]
-            if len(returns) == 1 and isinstance(returns[0], ast.Tuple):
-                names = [getattr(one, "id", getattr(one, "attr", "")) for one in returns[0].elts]
-                return names if all(names) and len({*names}) == len(names) else []
-        return []
+            return returns[0] if len(returns) == 1 else None
+        return None
+
+
+def _named_parts(node: ast.expr | None, returned: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is returned by the names in the return statement, tuples in tuples included."""
+    if isinstance(node, ast.Tuple):
+        if isinstance(returned, tuple) and len(returned) == len(node.elts):
+            for one, part in zip(node.elts, returned, strict=True):
+                yield from _named_parts(one, part)
+    elif name := getattr(node, "id", getattr(node, "attr", "")):
+        yield name, returned
+
+
+Stack = tuple[int, int]  # A number of layers, and of directions
+
+
+class NumpyRun(NamedTuple):
+    """A call of a stack, and the names of the parameters whose gradients must be there."""
+
+    call: NumpyCall
+    stack: Stack
+    needed: frozenset[str]
 
 
 class GradientPlaces(NamedTuple):
-    """The paths of the gradients that a way back gives, after a call with a number of arguments."""
+    """The paths of the gradients that a way back gives, after a call with some parameters and other arguments."""
 
-    sources: Mapping[str, Path]  # by the names of parameters, and by the numbers of the other arguments
+    of: frozenset[str]  # the names of the parameters, and the numbers of the other arguments
+    sources: Mapping[str, Path]  # by these
     of_weights: bool  # it gives those by all parameters
     of_states: bool  # it gives those by all states
 
@@ -101,8 +122,7 @@ class NumpyBackward:
     call: BackwardCall
     place: int  # of the array, among those that a call returned, whose gradient it takes
     of_last: bool  # that array is the last state alone
-    given: Mapping[int, GradientPlaces]  # by the number of arguments: x and states
-    layers: int  # of which that is known
+    given: Mapping[tuple[Stack, int], GradientPlaces]  # by the number of arguments: x and states
 
     @property
     def losses(self) -> tuple[str | None, ...]:
@@ -111,9 +131,11 @@ class NumpyBackward:
 
     def lacks(self, config: RNNConfig) -> str:
         """Say which gradients of a config it does not give; nothing if it gives all."""
-        given = self.given.get(1 + len(config.form.hidden) * config.hx)
-        if config.num_layers != self.layers or given is None:
-            return f"anything where num_layers={config.num_layers} and hx={config.hx}"
+        stack = config.num_layers, config.num_directions
+        if (given := self.given.get((stack, 1 + len(config.form.hidden) * config.hx))) is None:
+            return f"anything where num_layers={config.num_layers}, {config.num_directions=} and {config.hx=}".replace(
+                "config.", ""
+            )
         lacking = [("x", config.wrt != "weights" and X not in given.sources)]
         lacking.append(("hx", config.wrt != "weights" and config.hx and not given.of_states))
         lacking.append(("the weights", config.wrt != "inputs" and not given.of_weights))
@@ -125,7 +147,7 @@ class NumpyBackward:
         made = {**arrays_of({RETURNED: self.call(run, of_output)})}
         made = {**arrays_of(run.holder), **made}
         targets = _targets(run)
-        sources = self.given[len(targets) - len(run.parameters)].sources
+        sources = next(one.sources for one in self.given.values() if one.of == targets.keys())
         found = {name: made[path] for name, path in sources.items() if path in made}
         for name, array in found.items():
             if array.shape != targets[name].shape:
@@ -187,15 +209,14 @@ class _Differentiable(torch.autograd.Function):
         return None, None, *ctx.back(ctx.run, gradients)
 
 
-def way_back_of(
-    runs: Sequence[NumpyCall], sizes: tuple[int, int], needed: Collection[str], layers: int, function: Any = None
-) -> NumpyBackward | None:
+def way_back_of(runs: Sequence[NumpyRun], sizes: tuple[int, int], function: Any = None) -> NumpyBackward | None:
     """Return the way back of an object, or of a function, by calls with these input_size and hidden_size.
 
-    They are with states and without, as it can be called. The gradients by the ``needed`` parameters, or that by x,
-    must be there. The result is ``None`` where names and shapes do not tell that.
+    They are with states and without, as it can be called, the first of a plain layer. The gradients by the parameters
+    that are needed, or that by x, must be there. The result is ``None`` where names and shapes do not tell that.
     """
-    x, arrays = runs[0].given[0], [np.asarray(one) for one in _arrays(runs[0].returned)]
+    first = runs[0].call
+    x, arrays = first.given[0], [np.asarray(one) for one in _arrays(first.returned)]
     every = tuple(sizes[1] if size == sizes[0] else size for size in x.shape)
     place = next((k for k, one in enumerate(arrays) if one.shape == every), None)
     of_last = place is None
@@ -203,19 +224,23 @@ def way_back_of(
         place = next((k for k, one in enumerate(arrays) if one.ndim == x.ndim - 1 and sizes[1] in one.shape), None)
     if place is None:
         return None
-    # Small, so that a gradient that is clipped is linear, too.
-    of_output = 0.01 * np.random.default_rng(0).normal(size=arrays[place].shape).astype(x.dtype)
-    for call in calls_back(runs[0].holder, function):
-        given: dict[int, GradientPlaces] = {}
-        for run in runs:
+    for call in calls_back(first.holder, function):
+        given: dict[tuple[Stack, int], GradientPlaces] = {}
+        for run, stack, needed in runs:
             with suppress(Exception), np.errstate(all="ignore"):
-                sources = _sources(_targets(run), _linear(call, run, of_output))
-                states = {name for name in _targets(run) if name.isdigit()} - {X}
-                found = GradientPlaces(sources, {*needed} <= {*sources}, states <= {*sources})
+                shape = np.shape([*_arrays(run.returned)][place])
+                # Small, so that a gradient that is clipped is linear, too.
+                of_output = 0.01 * np.random.default_rng(0).normal(size=shape).astype(x.dtype)
+                targets = _targets(run)
+                sources = _sources(targets, _linear(call, run, of_output))
+                states = {name for name in targets if name.isdigit()} - {X}
+                found = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
                 if found.of_weights or X in sources:
-                    given[1 + len(states)] = found
+                    given[stack, 1 + len(states)] = found
+            if not given:
+                break  # what is not known of a plain layer is not known of a stack
         if given:
-            return NumpyBackward(call, place, of_last, given, layers)
+            return NumpyBackward(call, place, of_last, given)
     return None
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, permutations
+from itertools import chain, permutations, product
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -19,23 +19,14 @@ import numpy as np
 import torch
 
 from harness.space.cells import KNOWN, layer_named
+from harness.space.config import RNNConfig, role_of
 from harness.space.parts import OPTIONS, PLAIN
+from harness.space.scope import Scope
 from harness.subjects.adapter import Adapter, Built, form_of_weights
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import (
-    H_FIRST,
-    LAYERS,
-    X_FIRST,
-    Form,
-    Sizes,
-    in_first_layer,
-    is_by_layer,
-    is_layered,
-    parts_of,
-    stacked,
-)
+from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Form, Sizes, is_by_layer, is_layered, parts_of, stacked
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import NumpyCall, calls_back, way_back_of
+from harness.subjects.numpy_back import NumpyCall, NumpyRun, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor, spare, states_taken, trials
@@ -240,38 +231,45 @@ def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module 
 def with_way_back(factory: Any, form: Form) -> Form:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
     sizes, _ = parameters_of_plain(factory, form)
-    layers, directions = _always(form)
-    runs, holder = list[NumpyCall](), None
-    with torch.no_grad(), seeded(0):
-        module: Any = _built(factory, form, sizes, {})
-        for parameter in module.parameters():
-            parameter.normal_(0, SPREAD)
-        own = to_numpy(dict(module.named_parameters()))
-        for hx in form.offers["hx"]:
-            given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx), factory.axes)
-            with suppress(Exception):
-                holder, returned = module.run(given, own)
-                runs.append(NumpyCall(holder, given, own, returned))
-    every = [in_first_layer(name, str(layer)) for name in form.names for layer in range(layers)]
-    needed = {block.own for name in every for block in form.blocks(name, directions)}
     several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
     by_hand = isinstance(factory, Built) and factory.adapter.call is not None  # its own arrays are laid out otherwise
+    runs = [*_numpy_runs(factory, form, sizes)]
     known = runs and not several and not by_hand
-    back = way_back_of(runs, sizes[:2], needed, layers, factory.function) if known else None
+    back = way_back_of(runs, sizes[:2], factory.function) if known else None
     if back is not None and form.is_cell and not all(one.of_states for one in back.given.values()):
         back = None  # steps would not hang together
     factory.back = back
     if back is None:
+        holder = runs[0].call.holder if runs else None
         unread = next((one.name for one in calls_back(holder, factory.function)), "")
         return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
     return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
 
 
-def _arguments(form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, hx: bool) -> Given:
-    """Return the arguments of a call of a class of a known form."""
+def _numpy_runs(factory: Any, form: Form, sizes: Sizes) -> Iterator[NumpyRun]:
+    """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
+    layers = form.offers.get("num_layers", sorted({*Scope().num_layers}))
+    for number, bidirectional in product(layers, form.offers.get("bidirectional", (False, True))):
+        config = RNNConfig(*sizes[:2], num_layers=number, bidirectional=bidirectional, cell=form.conventions.cell)
+        of_layers = [name for name in config.weights if role_of(name) in form.roles]
+        stack = number, config.num_directions
+        for hx in form.offers["hx"]:
+            with suppress(Exception), torch.no_grad(), seeded(0):
+                module: Any = _built(factory, form, sizes, {"num_layers": number, "bidirectional": bidirectional})
+                for parameter in module.parameters():
+                    parameter.normal_(0, SPREAD)
+                own = to_numpy(dict(module.named_parameters()))
+                given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, rows=prod(stack)), factory.axes)
+                holder, returned = module.run(given, own)
+                needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
+                yield NumpyRun(NumpyCall(holder, given, own, returned), stack, frozenset(needed))
+
+
+def _arguments(form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, hx: bool, rows: int = 0) -> Given:
+    """Return the arguments of a call of a class of a known form, with states of so many rows if it is not plain."""
     batch = [SEQUENCES] * (not form.unbatched)
-    rows = () if form.flat or form.is_cell else (prod(_always(form)),)
-    shape = (*batch, *rows) if form.batch_first_states else (*rows, *batch)
+    axes = () if form.flat or form.is_cell else (rows or prod(_always(form)),)
+    shape = (*batch, *axes) if form.batch_first_states else (*axes, *batch)
     states = [fill(*shape, sizes.hidden_size) for _ in form.cell.final if hx]
     x = fill(STEPS, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x

@@ -14,6 +14,7 @@ from harness.space.case import Case
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
+from harness.space.outcome import Failure
 from harness.space.parts import OPTIONS, PLAIN, having
 from harness.space.values import draw
 from harness.subjects.adapter import Built
@@ -22,6 +23,7 @@ from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.form import FLOATS, Block, Form, Sizes
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import SIZES
+from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
@@ -40,6 +42,7 @@ class OwnFormSubject(TorchSubject):
     def __init__(self, factory: Any, name: str, form: Form, *, conventions: Conventions | None = None) -> None:
         """Take a class, its form, and the conventions that it has besides those of its form."""
         self._form, self.built_for = form, form.built_for
+        self._in_numpy = getattr(factory, "in_numpy", False)
         self._back: NumpyBackward | None = factory.back if form.back else None
         declared = declared_by(factory, name) if conventions is None else conventions
         super().__init__(factory, name, conventions=form.conventions.beside(declared))
@@ -97,7 +100,8 @@ class OwnFormSubject(TorchSubject):
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module, made with the arguments that its constructor takes."""
         dtype = getattr(torch, config.dtype)
-        values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": dtype}
+        own_dtype = np.dtype(config.dtype) if self._in_numpy else dtype
+        values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": own_dtype}
         with warnings.catch_warnings(), seeded(0):
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             first, by_name = self._form.given(Sizes.of(config).given(config.num_layers) | values)
@@ -207,7 +211,7 @@ def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
 
     ``make`` returns the subject of a form.
     """
-    form = replace(form, offers={**form.offers, "dtype": tuple(_dtypes(make(form), form))})
+    form = replace(form, offers={**form.offers, "dtype": _dtypes(make(form), form)})
     both = form.cell.reset and {"bias_ih", "bias_hh"} <= {*form.names}
     return _in_its_order(make, form) if (form.taken or both) and form.conventions.cell in CELLS else form
 
@@ -232,17 +236,22 @@ def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
     return RNNConfig(**{**plain, **fields})
 
 
-def _dtypes(subject: OwnFormSubject, form: Form) -> Iterator[str]:
-    """Yield the dtypes in which every call that succeeds in float32 does, too, and answers in that dtype."""
-    for dtype in FLOATS:
-        fine = True
-        for sizes, hx in product(SIZES, form.offers.get("hx", (False,))):
-            one = _plain(form, sizes, hx=hx)
-            if subject.run(draw(one, "normal", 1)).failure is None:
-                outcome = subject.run(draw(one.replace(dtype=dtype), "normal", 1))
-                fine &= outcome.failure is None and {str(a.dtype) for a in outcome.arrays.values()} <= {dtype}
-        if fine:
-            yield dtype
+def _dtypes(subject: OwnFormSubject, form: Form) -> tuple[str, ...]:
+    """Return the dtypes in which every call that succeeds in some dtype does, and answers in that dtype.
+
+    Raise ``SubjectError`` if each raises an error: it is not known then how the class wants to be called.
+    """
+    calls = [_plain(form, sizes, hx=hx) for sizes, hx in product(SIZES, form.offers.get("hx", (False,)))]
+    outcomes = {dtype: [subject.run(draw(one.replace(dtype=dtype), "normal", 1)) for one in calls] for dtype in FLOATS}
+    fine = {
+        dtype: [one.failure is None and {str(a.dtype) for a in one.arrays.values()} <= {dtype} for one in of]
+        for dtype, of in outcomes.items()
+    }
+    some = [any(of) for of in zip(*fine.values(), strict=True)]
+    every = [one for of in outcomes.values() for one in of]
+    if all(one.failure is Failure.RAISED for one in every):
+        raise SubjectError(f"{subject.name}: each call raises {every[0].message}")
+    return tuple(dtype for dtype, of in fine.items() if of == some)
 
 
 def _in_its_order(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:

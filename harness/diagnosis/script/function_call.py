@@ -11,7 +11,8 @@ from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject, masks_of
 
 # The parts of what was returned, with those of a tuple of states in its place.
-FLAT: Final = "(one for part in parts for one in (part if isinstance(part, tuple) else [part]))"
+FLAT: Final = "(one for part in parts{} for one in (part if isinstance(part, tuple) else [part]))"
+NO_DICT: Final = " if not isinstance(part, dict)"
 
 Code = Callable[..., str]  # Returns the code of an array, given its name and itself
 
@@ -36,9 +37,10 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
         if name != "c0" or not value
     )
     called = f"{user.recipe.expression}({arguments})"
-    if "cotangents" in takes and not gradients and len(names) > 1:  # it may return an empty dict of them
-        called += f"[:{len(names)}]"
     targets, nested = ", ".join([*names, *["gradients"] * gradients]), "c_n" in names  # two states may be a tuple
+    unasked = "cotangents" in takes and not gradients  # it may return a dict of gradients all the same
+    if unasked and len(names) > 1 and not nested:
+        called += f"[:{len(names)}]"
     return {
         "inputs": {name: code(name, array) for name, array in inputs.items() if name in passed},
         "dicts": {
@@ -49,7 +51,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
         "more": [line for name, line in _other_arguments(case, subject, code).items() if name in takes],
         "targets": "parts" if nested else targets,
         "called": wrapped(called, 4),
-        "after": [f"{targets} = {FLAT}"] * nested
+        "after": [f"{targets} = {FLAT.format(NO_DICT * unasked)}"] * nested
         + [f"h_n = h_n.reshape{config.outputs['h_n'].shape}"] * (names == ["h_n"]),  # it may be (N, H)
         "gradients": gradients,
         "results": dict_of(names),
