@@ -49,8 +49,9 @@ def dropped_in_evaluation(asked: Question) -> Dropped | None:
     if not _does_nothing(config):
         return None
     ask = Asker(asked.observations, asked.scope, config.nonlinearity)
+    hx = not ask.allows("hx", False)  # which is zero
     several = [
-        ask.config(**SIZES, hx=False, loss=None, dropout=p, training=False, lengths=None) for p in (config.dropout, 0.0)
+        ask.config(**SIZES, hx=hx, loss=None, dropout=p, training=False, lengths=None) for p in (config.dropout, 0.0)
     ]
     if None in several:
         return None

@@ -4,10 +4,18 @@ import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from keyword import iskeyword
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 _NOTHING: Final = inspect.Parameter.empty
 ANSWERS: Final = (1, "tanh", [1])  # that a field may have: a size, the name of a nonlinearity, a list of sizes
+
+
+class UnknownFieldError(AttributeError, NotImplementedError):
+    """Raised by a stand-in for a user's object, whose other fields are unknown: that is no mistake of the user's."""
+
+    def __str__(self) -> str:
+        """Say which field it is."""
+        return f"its one argument has a field {self.args[0]!r}, of which nothing is known"
 
 
 class Fields(dict[str, Any]):
@@ -19,7 +27,7 @@ class Fields(dict[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(name) from None
+            raise UnknownFieldError(name) from None
 
 
 class _Noted(Fields):
@@ -53,6 +61,16 @@ def _asked_of(factory: Any) -> dict[str, Any]:
         answers[last] = ANSWERS[tried + 1]
 
 
+def _class_of(factory: Any, argument: str) -> Any:
+    """Return the user's own class that an argument of a constructor is annotated with, if it takes fields by name."""
+    with suppress(Exception):  # an annotation may be of anything
+        kind = get_type_hints(factory.__init__)[argument]
+        parameters = inspect.signature(kind).parameters.values()
+        if inspect.isclass(kind) and kind.__module__ != "builtins" and parameters:
+            return kind if all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters) else None
+    return None
+
+
 def by_fields(factory: Any) -> Any:
     """Return a subclass that takes by name what the constructor reads of its one argument; ``None`` if that is none."""
     try:
@@ -62,6 +80,11 @@ def by_fields(factory: Any) -> Any:
     if len(needed) != 1 or needed[0].kind is not needed[0].POSITIONAL_OR_KEYWORD:
         return None
     defaults = _asked_of(factory)
+    kind, unread = _class_of(factory, needed[0].name), dict[str, Any]()
+    if kind is not None:
+        declared = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
+        unread = {name: ANSWERS[0] for name, one in declared.items() if one is _NOTHING and name not in defaults}
+        defaults = {**defaults, **{name: one for name, one in declared.items() if name not in unread}}
     own = {f"{name}_" if iskeyword(name) else name: name for name in defaults}
     if not own or not all(name.isidentifier() for name in own):
         return None
@@ -71,10 +94,11 @@ def by_fields(factory: Any) -> Any:
 
         def __init__(self, **named: Any) -> None:
             fields = {name: one for name, one in defaults.items() if one is not _NOTHING}
-            super().__init__(Fields(fields | {own[name]: one for name, one in named.items()}))
+            fields |= {own[name]: one for name, one in named.items()}
+            super().__init__(Fields(fields) if kind is None else kind(**unread, **fields))
 
-    kind = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(name, kind, default=defaults[of]) for name, of in own.items()]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(name, by_name, default=defaults[of]) for name, of in own.items()]
     ByFields.__signature__ = inspect.Signature(parameters)
     ByFields.__name__, ByFields.__qualname__ = factory.__name__, factory.__qualname__
     return ByFields

@@ -143,6 +143,7 @@ class Form:
     always_given: str = ""  # what a call on x alone does, if its states may be left out by the signature alone
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1); both in one are (2, H)
+    loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
     unread_back: str = ""  # the one whose are not, as names and shapes do not tell what it takes or gives
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
@@ -174,7 +175,7 @@ class Form:
         words = "" if own == [*said] else ", ".join(f"{named[name]} as {what}" for name, what in said.items())
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
-        elif self.taken:
+        elif self.taken and not self.loader:
             words += f"; rows taken in {layer_named(self.conventions.cell)}'s order {', '.join(self.cell.gates)}"
         if self.zeros:
             stay = "stays zero: it" if len(self.zeros) == 1 else "stay zero: they"
@@ -209,6 +210,7 @@ class Form:
         words += "; its states are (N, layers * directions, H)" * self.batch_first_states
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
+        words += f"; its {self.loader} is given the weights" * bool(self.loader)
         words += f"; gradients are those of its {self.back}" * bool(self.back)
         if self.unread_back:
             words += f"; its {self.unread_back} is not compared: names and shapes do not tell what it takes or gives"

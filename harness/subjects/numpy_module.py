@@ -5,6 +5,7 @@ looked at.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
@@ -20,6 +21,9 @@ from harness.subjects.signature import STATES, STATES_OF_C
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
 METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
+
+# The names of methods that take the weights of another layer.
+_LOADS: Final = re.compile("(?i)(load|set|import|assign|copy|from)_?\\w*(weight|param|state|torch|dict)")
 
 # What stands beside a parameter's name in those of its gradient, and of an optimiser's state.
 OF_OTHERS: Final = {
@@ -100,6 +104,27 @@ class NumpyModule(torch.nn.Module):
         for name, array in parameters.items():
             _put(layer, name.split("."), array)
         return layer, self._call(layer, *given)
+
+    def loaders(self) -> Iterator[str]:
+        """Yield the names of the object's methods that may take weights by torch's names."""
+        for name in dict.fromkeys(name for base in type(self._layer).__mro__ for name in vars(base)):
+            method = getattr(self._layer, name, None)
+            if _LOADS.match(name) and callable(method):
+                parameters = inspect.signature(method).parameters.values()
+                if [one.kind for one in parameters if one.default is one.empty] == [
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD
+                ]:
+                    yield name
+
+    def load_by(self, loader: str, weights: Mapping[str, torch.Tensor]) -> None:
+        """Let a method of the object take weights by torch's names; it may return a new object."""
+        layer = deepcopy(self._layer)
+        made = getattr(layer, loader)(to_numpy(dict(weights)))
+        self._layer = made if isinstance(made, type(layer)) else layer
+        held = {".".join(path): array for path, array in arrays_of(self._layer).items()}
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(torch.tensor(held[name]).broadcast_to(parameter.shape))
 
     def forward(self, *given: Any) -> Any:
         """Return what a call returns, as tensors."""

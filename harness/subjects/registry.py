@@ -278,7 +278,7 @@ def _of_modules(
     If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
     """
     from harness.subjects.axes import AXES
-    from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_way_back
+    from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_loader, with_way_back
     from harness.subjects.torch_own import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
     declared = declared_by(given, name) if conventions is None else conventions
@@ -299,7 +299,7 @@ def _of_modules(
         if adapted or reads_each_gate(module, form):
             form = replace(form, axes=module.axes.removeprefix(AXES[0]))
             if module.in_numpy:
-                form = with_way_back(module, form)
+                form = with_way_back(module, form if adapted else with_loader(module, form))
             own: Callable[..., OwnFormSubject] = (
                 partial(AdaptedSubject, module, name)
                 if adapted

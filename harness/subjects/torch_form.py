@@ -246,6 +246,25 @@ def with_way_back(factory: Any, form: Form) -> Form:
     return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
 
 
+def with_loader(factory: Any, form: Form) -> Form:
+    """Return the form of a class of modules of NumPy code, with the method that takes weights by torch's names, if any.
+
+    It is one that takes those of a plain layer, and changes all parameters.
+    """
+    sizes, _ = parameters_of_plain(factory, form)
+    layers, directions = _always(form)
+    config = RNNConfig(*sizes[:2], num_layers=layers, bidirectional=directions > 1, cell=form.conventions.cell)
+    module: Any = _built(factory, form, sizes, {})
+    for loader in module.loaders() if factory.function is None else ():
+        with suppress(Exception), seeded(0):
+            module = _built(factory, form, sizes, {})
+            before = deepcopy(dict(module.named_parameters()))
+            module.load_by(loader, {name: torch.randn(spec.shape) for name, spec in config.weights.items()})
+            if not any(torch.equal(one, before[name]) for name, one in module.named_parameters()):
+                return replace(form, loader=loader)
+    return form
+
+
 def _numpy_runs(factory: Any, form: Form, sizes: Sizes) -> Iterator[NumpyRun]:
     """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
     layers = form.offers.get("num_layers", sorted({*Scope().num_layers}))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import permutations, product
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +28,7 @@ from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
+from harness.subjects.torch_preparation import structure
 
 ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
@@ -202,8 +204,59 @@ class ModuleOfSubject(OwnFormSubject):
     ) -> None:
         """Take the class of modules, its form, and the place of what it is made of."""
         super().__init__(factory, name, form, conventions=conventions)
+        self._places: dict[RNNConfig, dict[str, dict[str, torch.Tensor]]] = {}
         offers = {**self.capabilities.offers, "preparation": ("new",)}
         self.capabilities = replace(self.capabilities, offers=offers, recipe=None, place=place, check_derivatives=None)
+
+    def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+        """Return a module with the weights, which its own loader takes if it has one."""
+        module: Any = super().prepare(config, weights)
+        if self._form.loader:
+            self._load(module, {name: weights[name].detach() for name in self._weights_of(config)})
+        return module  # type: ignore[no-any-return]
+
+    def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:
+        """Return the gradients by the module's own parameters as those by the parameters that its loader took."""
+        if not self._form.loader or config.wrt == "inputs":
+            return super().gradients_back(gradients, config)
+        found = {name: one for name, one in gradients.items() if name in config.gradients}
+        for name, places in self._loaded_from(structure(config, self.built_for)).items():
+            own = {of: gradients[f"{of}.grad"] for of in places if f"{of}.grad" in gradients}
+            if own:
+                total = torch.zeros(prod(config.weights[name].shape) + 1, dtype=next(iter(own.values())).dtype)
+                for of, gradient in own.items():
+                    total.index_add_(0, places[of], gradient.flatten())
+                found[f"{name}.grad"] = total[1:].reshape(config.weights[name].shape)
+        return found
+
+    def _loaded_from(self, config: RNNConfig) -> dict[str, dict[str, torch.Tensor]]:
+        """Return which element of each of torch's parameters is in each element of its own: its number, or 0 for none.
+
+        They are loaded one by one, with zeros for the others.
+        """
+        if config not in self._places:
+            module: Any = self.build(config.replace(dtype="float64"))
+            shapes = {name: config.weights[name].shape for name in self._weights_of(config)}
+            zeros = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+            self._places[config] = {}
+            for name, shape in shapes.items():
+                numbers = torch.arange(1.0, prod(shape) + 1, dtype=torch.float64).reshape(shape)
+                self._load(module, {**zeros, name: numbers})
+                places = {of: one.detach().flatten() for of, one in module.named_parameters()}
+                if any(
+                    (one != one.long()).any() or (one < 0).any() or (one > prod(shape)).any() for one in places.values()
+                ):
+                    raise NotImplementedError(
+                        f"its {self._form.loader} changes numbers: no gradient by {name} is known"
+                    )
+                self._places[config][name] = {of: one.long() for of, one in places.items()}
+        return self._places[config]
+
+    def _load(self, module: Any, weights: Tensors) -> None:
+        try:
+            module.load_by(self._form.loader, weights)
+        except Exception as error:
+            raise NotImplementedError(f"its {self._form.loader} raises {type(error).__name__}: {error}") from error
 
 
 def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
@@ -213,7 +266,11 @@ def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
     """
     form = replace(form, offers={**form.offers, "dtype": _dtypes(make(form), form)})
     both = form.cell.reset and {"bias_ih", "bias_hh"} <= {*form.names}
-    return _in_its_order(make, form) if (form.taken or both) and form.conventions.cell in CELLS else form
+    return (
+        _in_its_order(make, form)
+        if (form.taken or both) and not form.loader and form.conventions.cell in CELLS
+        else form
+    )
 
 
 def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
