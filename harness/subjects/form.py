@@ -143,6 +143,8 @@ class Form:
     always_given: str = ""  # what a call on x alone does, if its states may be left out by the signature alone
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1); both in one are (2, H)
+    state_names: tuple[str, ...] = ()  # the names by which it must be given its states
+    never_given: tuple[str, ...] = ()  # the arguments of a call that it is never given
     loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
     unread_back: str = ""  # the one whose are not, as names and shapes do not tell what it takes or gives
@@ -211,6 +213,8 @@ class Form:
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)
+        if self.never_given:
+            words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)
         if self.unread_back:
             words += f"; its {self.unread_back} is not compared: names and shapes do not tell what it takes or gives"

@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from harness.space.case import Array
 from harness.subjects.axes import AXES
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import NumpyBackward, called
-from harness.subjects.signature import STATES, STATES_OF_C
+from harness.subjects.signature import STATES, STATES_OF_C, by_state_names, states_by_name
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
 METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
@@ -140,11 +141,21 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             first, *others = arguments if built_by_call else [0, *arguments]
-            layer, call = factory(*others, **named), getattr(factory, method)
+            layer = factory(*others, **named)
             if built_by_call:
                 call(layer, to_numpy(torch.zeros(1, 1, first), order))
             super().__init__(layer, call, order, self.states)
 
+    call = getattr(factory, method)
+    signature = inspect.signature(call)
+    if names := states_by_name(call):
+        call = partial(_by_name, call, names)
+        self_, x, *others = signature.parameters.values()
+        others = [one.replace(kind=one.KEYWORD_ONLY) for one in others if one.name not in names]
+        states = [
+            one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in signature.parameters.values() if one.name in names
+        ]
+        signature = signature.replace(parameters=[self_, x, *states, *others])
     own = [*inspect.signature(factory).parameters.values()]
     first = [inspect.Parameter("input_size", inspect.Parameter.POSITIONAL_ONLY)] * built_by_call
     ModuleOfClass.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
@@ -152,10 +163,14 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
     def forward(self: Any, *given: Any) -> Any:
         return NumpyModule.forward(self, *given)
 
-    forward.__signature__ = inspect.signature(getattr(factory, method))  # type: ignore[attr-defined]
+    forward.__signature__ = signature  # type: ignore[attr-defined]
     ModuleOfClass.forward = forward  # type: ignore[method-assign]
     ModuleOfClass.__name__, ModuleOfClass.__qualname__ = factory.__name__, factory.__qualname__
     return ModuleOfClass
+
+
+def _by_name(call: Callable[..., Any], names: Sequence[str], layer: Any, x: Any, *states: Any) -> Any:
+    return by_state_names(partial(call, layer), names, x, *states)
 
 
 def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:

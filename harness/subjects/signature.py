@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, combinations, permutations, product
@@ -176,6 +176,8 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
         signature = inspect.signature(factory.forward)
     except (TypeError, ValueError):
         return False, True
+    if names := states_by_name(factory.forward):
+        return (False, True) if len(names) in {1, states} else (False,)
     taken = []
     for number in dict.fromkeys((0, 1, states)):
         with suppress(TypeError):
@@ -189,6 +191,47 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
             "expected forward(x), or forward(x, hx)"
         )
     return tuple(taken)
+
+
+def states_by_name(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the states among the arguments of a call after x, if they must be given by name.
+
+    They must if what comes first after x may be left out and has no name of a state, or if they are keyword-only.
+    """
+    try:
+        _, others = _parted(call)
+    except (TypeError, ValueError):
+        return ()
+    named = [one for one in others if one.name.lower() in STATES | STATES_OF_C and one.default is not one.empty]
+    if not named:
+        return ()
+    first = others[0]
+    by_place = first.kind is first.POSITIONAL_OR_KEYWORD and (first in named or first.default is first.empty)
+    return () if by_place else tuple(one.name for one in named)
+
+
+def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the arguments of a call after x, and after so many states, that are not given by name."""
+    try:
+        _, others = _parted(call)
+    except (TypeError, ValueError):
+        return ()
+    return tuple(one.name for one in others[0 if by_name else by_place :] if one.name not in by_name)
+
+
+def by_state_names(call: Callable[..., Any], names: Sequence[str], x: Any, *states: Any, **named: Any) -> Any:
+    """Call with states by their names. Raise ``ValueError`` if there are more, or fewer, but none."""
+    return call(x, **dict(zip(names, states, strict=True) if states else ()), **named)
+
+
+def _parted(call: Callable[..., Any]) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:
+    """Return the parameters of a method up to x, and those after it."""
+    every = [
+        one
+        for one in inspect.signature(call).parameters.values()
+        if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+    ]
+    return every[:2], every[2:]
 
 
 def _may_be_state(one: inspect.Parameter) -> bool:

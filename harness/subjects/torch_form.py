@@ -29,7 +29,15 @@ from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import NumpyCall, NumpyRun, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
 from harness.subjects.protocol import SubjectError
-from harness.subjects.signature import constructor, spare, states_taken, trials
+from harness.subjects.signature import (
+    by_state_names,
+    constructor,
+    never_given,
+    spare,
+    states_by_name,
+    states_taken,
+    trials,
+)
 from harness.subjects.torch_autograd import seeded
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
@@ -95,7 +103,7 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     if same and issubclass(factory, torch.nn.RNNBase):
         return None
     same = same and not (unknown or form.by_name)
-    form = constructed(factory, name, cell)
+    form = replace(constructed(factory, name, cell), state_names=states_by_name(factory.forward))
     try:
         sizes, shapes = parameters_of_plain(factory, form)
     except Exception as error:
@@ -106,7 +114,10 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
-    return replace(_read(_Reader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
+    read = _read(_Reader(factory, name, form, sizes, cell), shapes)
+    states = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
+    left = never_given(factory.forward, states, read.state_names * bool(states))
+    return replace(read, never_given=left, drop_in=same and rows > 1)
 
 
 def _read(plain: "_Reader", shapes: Shapes) -> Form:
@@ -1041,8 +1052,10 @@ def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -
     values = {**{name: plain for name, (plain,) in DEFAULTS.items()}, **options}
     first, named = form.given(sizes.given(values["num_layers"]) | values)
     with seeded(0):
-        module: torch.nn.Module = factory(*first, **named)
-        return without(module, form.replaced)
+        module: torch.nn.Module = without(factory(*first, **named), form.replaced)
+    if form.state_names:
+        module.forward = partial(by_state_names, module.forward, form.state_names)
+    return module
 
 
 def _shapes_of(module: torch.nn.Module) -> Shapes:

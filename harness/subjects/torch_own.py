@@ -25,6 +25,7 @@ from harness.subjects.form import FLOATS, Block, Form, Sizes
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import SIZES
 from harness.subjects.protocol import SubjectError
+from harness.subjects.signature import by_state_names
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
@@ -85,6 +86,8 @@ class OwnFormSubject(TorchSubject):
         """Return what a call returns, as nn.RNN does."""
         x, *hx = arguments
         step = partial(super().call, module, parameters)
+        if self._form.state_names:
+            step = partial(by_state_names, step, self._form.state_names)
         if self._form.unbatched and x.ndim == 3:
             step = partial(each_sequence, step)
         if self._form.is_cell:
