@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.space.parts import OPTIONS
 from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
+from harness.subjects.fields import by_fields
 from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
 from harness.subjects.function_module import X
 from harness.subjects.numpy_module import METHODS, methods_of, modules_of
@@ -16,6 +18,7 @@ from harness.subjects.parameters_by_shape import Shapes, layers_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor
 from harness.subjects.torch_form import constructed, form_of, may_be_unknown, parameters_of_plain, returned_by
+from harness.subjects.torch_own import OwnFormSubject, completed
 
 # What an adapter's ``build(config)`` gives a constructor.
 TEXTS: Final = {
@@ -37,6 +40,7 @@ class _Drawn(NamedTuple):
     unknown: Sequence[str] = ()  # the arguments of its constructor that say nothing
     problem: str = ""
     returned: Any = None  # what a call returned
+    packed: str = ""  # the class of the one argument that its constructor takes
 
 
 def adapter_of(given: Any, spec: str) -> str:
@@ -50,8 +54,9 @@ def adapter_of(given: Any, spec: str) -> str:
     if not inspect.isclass(given):
         return "\n".join([title, "", imported, "", "", *_function(given, name), ""])
     numpy = not hasattr(given, "load_state_dict")
-    drawn, method = _drawn_in_numpy(given, spec) if numpy else (_drawn(given, spec), "")
+    drawn, method = _drawn_in_numpy(given, spec) if numpy else (_drawn_of_any(given, spec), "")
     form = drawn.form
+    imported += f", {drawn.packed}" * bool(drawn.packed)
     torch = ["import torch"] * bool(not numpy and (form.replaced or form.is_cell or form.listed or form.layered))
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
@@ -94,6 +99,15 @@ def _drawn_in_numpy(given: Any, spec: str) -> tuple[_Drawn, str]:
     return next((one for one in found if one.returned is not None), found[0]), methods[0]
 
 
+def _drawn_of_any(given: Any, spec: str) -> _Drawn:
+    """Return what is known of a class of modules, whose constructor may take one object."""
+    drawn = _drawn(given, spec)
+    if not drawn.shapes and (of_fields := by_fields(given)) is not None and of_fields.packed is not None:
+        other = _drawn(of_fields, spec)
+        return other._replace(packed=of_fields.packed.__name__) if other.shapes else drawn
+    return drawn
+
+
 def _drawn(factory: Any, spec: str) -> _Drawn:
     try:
         form = constructed(factory, spec)
@@ -120,6 +134,7 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
     if read is None or read.drop_in:
         raise SubjectError(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")
     try:
+        read = completed(partial(OwnFormSubject, factory, spec), read)  # which may tell the order of rows
         return _Drawn(read, shapes, returned=returned_by(factory, read, sizes))
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises
         return _Drawn(read, shapes, problem=f"a call raises {type(error).__name__}: {error}")
@@ -132,7 +147,8 @@ def _build(drawn: _Drawn, name: str) -> Iterator[str]:
     given = [*first, *(f"{own}={text}" for own, text in named.items())]
     yield "def build(config):"
     if drawn.shapes and not form.replaced:
-        yield f"    return {name}({', '.join(given)})"
+        arguments = ", ".join(given)
+        yield f"    return {name}({f'{drawn.packed}({arguments})' if drawn.packed else arguments})"
         return
     if drawn.unknown:
         yield f"    module = {name}("
@@ -246,6 +262,7 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
         passed = [f"({', '.join(passed)})"]
     names = iter(name or "_" for name in form.returns)
     values = ".values()" * isinstance(drawn.returned, Mapping)
+    passed = [f"{name}={one}" for name, one in zip(form.state_names, passed, strict=False)] or passed
     yield f"    {_targets(drawn.returned, names, form)} = module({', '.join([x, *passed])}){values}"
     output = "output" if "output" in form.returns else "None"
     if form.by_layer:

@@ -91,6 +91,7 @@ def by_fields(factory: Any) -> Any:
 
     class ByFields(factory):  # type: ignore[misc]
         in_numpy, axes = False, "TNI"  # the usual ones
+        packed = kind
 
         def __init__(self, **named: Any) -> None:
             fields = {name: one for name, one in defaults.items() if one is not _NOTHING}

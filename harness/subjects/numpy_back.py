@@ -133,9 +133,8 @@ class NumpyBackward:
         """Say which gradients of a config it does not give; nothing if it gives all."""
         stack = config.num_layers, config.num_directions
         if (given := self.given.get((stack, 1 + len(config.form.hidden) * config.hx))) is None:
-            return f"anything where num_layers={config.num_layers}, {config.num_directions=} and {config.hx=}".replace(
-                "config.", ""
-            )
+            what = ("num_layers", "bidirectional", "hx")
+            return f"anything where {', '.join(f'{name}={getattr(config, name)}' for name in what)}"
         lacking = [("x", config.wrt != "weights" and X not in given.sources)]
         lacking.append(("hx", config.wrt != "weights" and config.hx and not given.of_states))
         lacking.append(("the weights", config.wrt != "inputs" and not given.of_weights))

@@ -1,5 +1,6 @@
 """Tests of NumPy classes, and of functions with signatures of their own: they are read as classes of modules are."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,87 @@ def test_a_size_whose_name_says_a_function_is_one_if_nothing_else_is() -> None:
 def test_numpy_is_compared_forward_only_and_torch_backward_as_well() -> None:
     assert {*scope_of(as_subject(Rows)).loss} == {None}
     assert {*scope_of(as_subject(with_readout)).loss} > {None}
+
+
+class Steps:
+    """A class of which what comes first after x is no state."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        self.W, self.U = np.ones((n_in, n_hidden)), np.ones((n_hidden, n_hidden))
+
+    def forward(self, x: Any, lengths: Any = None, h: Any = None) -> Any:
+        assert lengths is None
+        states = [np.zeros((x.shape[1], len(self.U))) if h is None else h]
+        for step in x:
+            states.append(np.tanh(step @ self.W + states[-1] @ self.U))
+        return np.stack(states[1:])
+
+
+class Module(torch.nn.Module):
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.own = torch.nn.RNN(n_in, n_hidden)
+
+    def forward(self, x: Any, lengths: Any = None, h0: Any = None) -> Any:
+        assert lengths is None
+        return self.own(x, h0)
+
+
+@pytest.mark.parametrize("layer", [Steps, Module])
+def test_states_are_given_by_name_where_something_else_comes_first(layer: Any) -> None:
+    subject = as_subject(layer)
+    config = PLAIN.replace(hx=True, bias=layer is Module)
+
+    assert {*scope_of(subject).hx} == {False, True}
+    assert check_agreement(subject, draw(config, "normal", 1)).verdict is Verdict.AGREES
+    assert "lengths is never given" in subject.capabilities.read_as
+
+
+@dataclass
+class Options:
+    units: int
+    inputs: int = 3
+    drops: float = 0.0
+    lr: float | None = None
+
+
+class OfOptions(torch.nn.RNN):
+    """A class that reads some of its options in a call."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options.inputs, options.units)
+        self.options = options
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        assert self.options.lr is None
+        return super().forward(x + self.options.drops, hx)
+
+
+class OfAnything(torch.nn.RNN):
+    def __init__(self, options: Any) -> None:
+        super().__init__(options.inputs, options.units)
+        self.options = options
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x if x.shape[0] < 5 else x * self.options.late, hx)
+
+
+def test_an_object_of_options_is_the_users_own_and_fields_of_unknown_ones_are_no_mistake() -> None:
+    long = draw(PLAIN.replace(T=6), "normal", 1)
+
+    assert check_agreement(as_subject(OfOptions), long).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(OfAnything), draw(PLAIN, "normal", 1)).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(OfAnything), long).verdict is Verdict.UNSUPPORTED
+
+
+def test_a_class_of_which_each_call_raises_is_refused() -> None:
+    class Odd(torch.nn.RNN):
+        def __init__(self, n_in: int, n_hidden: int, dtype: Any = None) -> None:
+            np.dtype(dtype)
+            super().__init__(n_in, n_hidden)
+
+    with pytest.raises(SubjectError, match="each call raises TypeError"):
+        as_subject(Odd)
 
 
 def test_its_gradients_and_states_are_no_parameters() -> None:

@@ -149,7 +149,7 @@ def test_what_has_no_gradient_by_its_state_is_asked_for_the_others() -> None:
     result = check_agreement(subject, draw(PLAIN.replace(hx=True), "normal", 1))
 
     assert result.verdict is Verdict.UNSUPPORTED
-    assert "its way back gives no gradient by hx" in result.message
+    assert "its backward gives no gradient by hx" in result.message
     assert {*scope_of(subject).loss} == {None, "output"}
     assert "gradients are those of its backward" in subject.capabilities.read_as
 
@@ -196,12 +196,82 @@ def test_a_way_back_is_read_of_so_many_layers() -> None:
     assert check_agreement(subject, draw(plain, "normal", 1)).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(plain.replace(num_layers=2, loss=None), "normal", 1)).verdict is Verdict.AGREES
     assert two.verdict is Verdict.UNSUPPORTED
-    assert "no gradient by anything where num_layers=2" in two.message
+    assert "its backward gives no gradient by the weights" in two.message
 
 
 class Unclear(Layer):
     def backward(self, dhs: Any, step: int) -> Any:  # type: ignore[override]
         return dhs * step
+
+
+class Loaded:
+    """A stack that takes the weights of torch's by their names, in NumPy's dtype, and returns tuples in tuples."""
+
+    bias: tuple[str, ...] = ("bias_ih", "bias_hh")
+    kept = 1.0
+
+    def __init__(self, n_in: int, n_hidden: int, n_layers: int = 2, dtype: Any = np.float64) -> None:
+        np.dtype(dtype)  # which is none of torch's
+        sizes = [n_in, *[n_hidden] * n_layers]
+        self.params = {f"W{k}": np.ones((a + b, b), dtype) for k, (a, b) in enumerate(pairwise(sizes))}
+        self.params |= {f"b{k}": np.zeros(n_hidden, dtype) for k in range(n_layers)}
+        self.grads: dict[str, Any] = {}
+
+    def load_params(self, sd: Any) -> None:
+        for k in range(len(self.params) // 2):
+            self.params[f"W{k}"] = np.vstack([sd[f"weight_ih_l{k}"].T, sd[f"weight_hh_l{k}"].T])
+            self.params[f"b{k}"] = sum(sd[f"{name}_l{k}"] for name in self.bias)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        number = len(self.params) // 2
+        h0 = np.zeros((number, len(x), len(self.params["b0"])), x.dtype) if state is None else state
+        self.saved: list[Any] = []
+        for k in range(number):
+            self.saved.append((x, hs := [h0[k]]))
+            for t in range(x.shape[1]):
+                sums = np.hstack([x[:, t], hs[-1]]) @ self.params[f"W{k}"] + self.params[f"b{k}"]
+                hs.append(np.tanh(sums))
+            x = np.stack(hs[1:], 1)
+        return x, np.stack([hs[-1] for _, hs in self.saved])
+
+    def backward(self, dy: Any) -> Any:
+        dh0: Any = []
+        for k in reversed(range(len(self.saved))):
+            (x, hs), W = self.saved[k], self.params[f"W{k}"]
+            dW, db, dx = np.zeros_like(W), np.zeros(len(hs[0][0]), W.dtype), np.zeros_like(x)
+            dh: Any = 0
+            for t in reversed(range(x.shape[1])):
+                da = (dy[:, t] + dh) * (1 - hs[t + 1] ** 2)
+                dW, db = dW + np.hstack([x[:, t], hs[t]]).T @ da, self.kept * db + da.sum(0)
+                dx[:, t], dh = np.split(da @ W.T, [x.shape[2]], 1)
+            self.grads[f"W{k}"], self.grads[f"b{k}"], dy = dW, db, dx
+            dh0.insert(0, dh)
+        dh0 = np.stack(dh0)
+        return dy, (dh0,)
+
+
+class LoadedWithoutOneBias(Loaded):
+    bias = ("bias_ih",)
+
+
+class LoadedForgetful(Loaded):
+    kept = 0.0
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_its_own_loader_is_given_the_weights_and_its_gradients_lead_back_through_it(num_layers: int) -> None:
+    right, loader, back = (as_subject(layer) for layer in (Loaded, LoadedWithoutOneBias, LoadedForgetful))
+    config = PLAIN.replace(num_layers=num_layers, hx=True, batch_first=True)
+
+    def verdict(subject: Any, **fields: Any) -> Verdict:
+        return check_agreement(subject, draw(config.replace(**fields), "normal", 1)).verdict
+
+    assert "load_params is given the weights; gradients are those of its backward" in right.capabilities.read_as
+    assert (verdict(right), verdict(loader), verdict(back)) == (Verdict.AGREES, Verdict.DISAGREES, Verdict.DISAGREES)
+    assert (verdict(loader, loss=None), verdict(back, loss=None)) == (Verdict.DISAGREES, Verdict.AGREES)
+    gradients = loader.run(draw(config, "normal", 1)).arrays
+    assert gradients["bias_ih_l0.grad"].any()
+    assert not gradients["bias_hh_l0.grad"].any()  # of which the loader takes nothing
 
 
 def test_a_way_back_that_cannot_be_read_is_said() -> None:
