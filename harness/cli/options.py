@@ -15,6 +15,9 @@ class Whole(click.IntRange):
 
     name = "integer"
 
+    def _describe_range(self) -> str:
+        return "" if self.min is None else super()._describe_range()  # click says "x<=None"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Anything else is told with what was expected, as click does not."""
         try:

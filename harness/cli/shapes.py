@@ -7,15 +7,18 @@ import click
 from harness.cli.codes import AGREES
 from harness.cli.options import Whole, json_option, output_size_option
 from harness.cli.output import console_for, write_json
+from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.parts import NONLINEARITIES
 
 
 @click.command(short_help="Show the shape of every array of a config.")
+@click.option("--layer", "cell", type=click.Choice([*CELLS], case_sensitive=False), default="RNN", show_default=True)
 @click.option("--input-size", type=Whole(), required=True, metavar="I")
 @click.option("--hidden-size", type=Whole(), required=True, metavar="H")
 @click.option("--num-layers", type=Whole(), default=1, show_default=True, metavar="L")
+@click.option("--proj-size", type=Whole(), default=0, show_default=True, metavar="P", help="Of an LSTM.")
 @click.option("--nonlinearity", default="tanh", show_default=True, metavar="|".join(NONLINEARITIES))
 @click.option("--bias/--no-bias", default=True, show_default=True)
 @click.option("--batch-first", is_flag=True)

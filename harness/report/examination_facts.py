@@ -21,7 +21,8 @@ Facts: TypeAlias = Iterator[tuple[str, str]]
 def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *, verbose: bool = False) -> Facts:
     """Yield the facts of a whole examination."""
     if done.verdict is Verdict.NOT_ENOUGH:
-        advice = "" if done.hunt.missing else f"; search longer: --examples {CASES} or more, or --time"
+        longer = done.hunt.asked < CASES and not done.hunt.missing  # after more cases, what is lacking is refused
+        advice = f"; search longer: --examples {CASES} or more, or --time" * longer
         yield "seen", f"{', '.join(done.lacking)}{advice}"
     yield from _of_search(done.hunt, verbose=verbose)
     yield from _weak(done, findings)
