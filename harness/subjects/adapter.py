@@ -147,8 +147,7 @@ class Built:
         """The function whose arguments tell whether states are taken: the adapter's own call, or the module's."""
         if self.adapter.call is not None:
             return self.adapter.call
-        found: Callable[..., Any] = getattr(type(self.adapter.build(RNNConfig(5, 3))), self._method or "forward")
-        return found
+        return self._method_of(self.adapter.build(RNNConfig(5, 3)))
 
     def __call__(self, **options: Any) -> Any:
         """Return a new module."""
@@ -157,9 +156,15 @@ class Built:
             return made
         from harness.subjects.numpy_module import NumpyModule
 
-        module = NumpyModule(made, self.adapter.call or getattr(type(made), self._method), self.axes, self.states)
+        module = NumpyModule(made, self.adapter.call or self._method_of(made), self.axes, self.states)
         module.back = self.back
         return module
+
+    def _method_of(self, made: Any) -> Callable[..., Any]:
+        from harness.subjects.numpy_module import with_states_first
+
+        method: Callable[..., Any] = getattr(type(made), self._method or "forward")
+        return with_states_first(method) if self.in_numpy else method
 
     def call(self, module: Any, *given: Any) -> Any:
         """Return what the adapter's own call of a module returns."""
@@ -177,7 +182,7 @@ def built_by(adapter: Adapter) -> Iterator[Built]:
     except Exception:  # noqa: BLE001 - which its reader tells
         made = torch_like = True
     else:
-        torch_like = hasattr(made, "load_state_dict")
+        torch_like = hasattr(made, "named_parameters")
     if torch_like:
         yield Built(adapter)
         return

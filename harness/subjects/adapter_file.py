@@ -53,10 +53,10 @@ def adapter_of(given: Any, spec: str) -> str:
     imported = f"from {Path(place).stem if place.endswith('.py') else place} import {name.partition('.')[0]}"
     if not inspect.isclass(given):
         return "\n".join([title, "", imported, "", "", *_function(given, name), ""])
-    numpy = not hasattr(given, "load_state_dict")
+    numpy = not hasattr(given, "named_parameters")
     drawn, method = _drawn_in_numpy(given, spec) if numpy else (_drawn_of_any(given, spec), "")
     form = drawn.form
-    imported += f", {drawn.packed}" * bool(drawn.packed)
+    imported += f", {drawn.packed.partition('.')[0]}" * bool(drawn.packed)
     torch = ["import torch"] * bool(not numpy and (form.replaced or form.is_cell or form.listed or form.layered))
     parts = [_build(drawn, name)]
     made = "harness.adapt(build)  # once build is complete, its weights and call may be found out by themselves"
@@ -104,7 +104,7 @@ def _drawn_of_any(given: Any, spec: str) -> _Drawn:
     drawn = _drawn(given, spec)
     if not drawn.shapes and (of_fields := by_fields(given)) is not None and of_fields.packed is not None:
         other = _drawn(of_fields, spec)
-        return other._replace(packed=of_fields.packed.__name__) if other.shapes else drawn
+        return other._replace(packed=of_fields.packed.__qualname__) if other.shapes else drawn
     return drawn
 
 
@@ -237,6 +237,8 @@ def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     given = (
         ", ".join(["step", *form.passed(states)]) if form.apart or len(states) == 1 else f"step, ({', '.join(states)})"
     )
+    if form.state_names:
+        given = ", ".join(["step", *map("{}={}".format, form.state_names, form.passed(states))])
     names = iter(_SHORT.get(name, "_") for name in form.returns)
     yield f"        {_targets(drawn.returned, names, form)} = module({given})"
     yield "        outputs.append(h)"

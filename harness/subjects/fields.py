@@ -1,7 +1,7 @@
 """fields: a class whose constructor takes one object or dict, as a class that takes what is in it by name."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from keyword import iskeyword
 from typing import Any, Final, get_type_hints
@@ -61,13 +61,18 @@ def _asked_of(factory: Any) -> dict[str, Any]:
         answers[last] = ANSWERS[tried + 1]
 
 
-def _class_of(factory: Any, argument: str) -> Any:
-    """Return the user's own class that an argument of a constructor is annotated with, if it takes fields by name."""
+def _class_of(factory: Any, argument: str, asked: Collection[str]) -> Any:
+    """Return the user's own class that an argument of a constructor is annotated with, if that can be built.
+
+    All fields without a default must be asked for by the constructor: nothing is known of others.
+    """
     with suppress(Exception):  # an annotation may be of anything
         kind = get_type_hints(factory.__init__)[argument]
-        parameters = inspect.signature(kind).parameters.values()
-        if inspect.isclass(kind) and kind.__module__ != "builtins" and parameters:
-            return kind if all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters) else None
+        declared = inspect.signature(kind).parameters
+        needed = [name for name, one in declared.items() if one.default is _NOTHING]
+        if inspect.isclass(kind) and kind.__module__ != "builtins" and {*needed} <= {*asked} and declared:
+            factory(kind(**dict.fromkeys(needed, ANSWERS[0])))
+            return kind
     return None
 
 
@@ -80,11 +85,9 @@ def by_fields(factory: Any) -> Any:
     if len(needed) != 1 or needed[0].kind is not needed[0].POSITIONAL_OR_KEYWORD:
         return None
     defaults = _asked_of(factory)
-    kind, unread = _class_of(factory, needed[0].name), dict[str, Any]()
+    kind = _class_of(factory, needed[0].name, defaults)
     if kind is not None:
-        declared = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
-        unread = {name: ANSWERS[0] for name, one in declared.items() if one is _NOTHING and name not in defaults}
-        defaults = {**defaults, **{name: one for name, one in declared.items() if name not in unread}}
+        defaults = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
     own = {f"{name}_" if iskeyword(name) else name: name for name in defaults}
     if not own or not all(name.isidentifier() for name in own):
         return None
@@ -96,7 +99,7 @@ def by_fields(factory: Any) -> Any:
         def __init__(self, **named: Any) -> None:
             fields = {name: one for name, one in defaults.items() if one is not _NOTHING}
             fields |= {own[name]: one for name, one in named.items()}
-            super().__init__(Fields(fields) if kind is None else kind(**unread, **fields))
+            super().__init__((kind or Fields)(**fields))
 
     by_name = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, by_name, default=defaults[of]) for name, of in own.items()]

@@ -147,7 +147,8 @@ class Form:
     never_given: tuple[str, ...] = ()  # the arguments of a call that it is never given
     loader: str = ""  # the method of NumPy code that takes the weights of torch's layer by their names
     back: str = ""  # the method or function whose gradients are compared, of NumPy code
-    unread_back: str = ""  # the one whose are not, as names and shapes do not tell what it takes or gives
+    unread_back: str = ""  # the one whose are not, and why
+    states: tuple[str, ...] = ()  # the arrays of a NumPy object that are states, as a call changes them
     drop_in: bool = False  # its constructor and parameters are those of torch's layer
 
     @property
@@ -216,8 +217,8 @@ class Form:
         if self.never_given:
             words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)
-        if self.unread_back:
-            words += f"; its {self.unread_back} is not compared: names and shapes do not tell what it takes or gives"
+        words += f"; its {self.unread_back}" * bool(self.unread_back)
+        words += f"; {', '.join(self.states)} taken for states, which a call changes" * bool(self.states)
         words += f"; states are always given: {self.always_given}" * bool(self.always_given)
         words += f"; hx is left out: {self.refusal('hx')}" if self.stateless else ""
         if missing := [dtype for dtype in FLOATS if dtype not in self.offers.get("dtype", FLOATS)]:

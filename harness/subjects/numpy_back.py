@@ -72,8 +72,9 @@ class BackwardCall:
         saved = run.returned[-1] if isinstance(run.returned, tuple | list) else run.returned
         call = getattr(run.holder, self.name) if self.is_method else self.function
         returned = call(of_output, *([saved] * len(others)))
-        named = dict(_named_parts(self._return, returned)) if isinstance(self._return, ast.Tuple) else {}
-        return named or returned
+        parts = [*_named_parts(self._return, returned)] if isinstance(self._return, ast.Tuple) else []
+        distinct = len({name for name, _ in parts} - {""}) == len(parts)
+        return dict(parts) if distinct and parts else returned
 
     @cached_property
     def _return(self) -> ast.expr | None:
@@ -86,13 +87,12 @@ class BackwardCall:
 
 
 def _named_parts(node: ast.expr | None, returned: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what is returned by the names in the return statement, tuples in tuples included."""
-    if isinstance(node, ast.Tuple):
-        if isinstance(returned, tuple) and len(returned) == len(node.elts):
-            for one, part in zip(node.elts, returned, strict=True):
-                yield from _named_parts(one, part)
-    elif name := getattr(node, "id", getattr(node, "attr", "")):
-        yield name, returned
+    """Yield what is returned by the names in the return statement, if it has some, tuples in tuples included."""
+    if isinstance(node, ast.Tuple) and isinstance(returned, tuple) and len(returned) == len(node.elts):
+        for one, part in zip(node.elts, returned, strict=True):
+            yield from _named_parts(one, part)
+    else:
+        yield getattr(node, "id", getattr(node, "attr", "")), returned
 
 
 Stack = tuple[int, int]  # A number of layers, and of directions

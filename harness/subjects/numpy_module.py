@@ -118,13 +118,19 @@ class NumpyModule(torch.nn.Module):
                     yield name
 
     def load_by(self, loader: str, weights: Mapping[str, torch.Tensor]) -> None:
-        """Let a method of the object take weights by torch's names; it may return a new object."""
-        layer = deepcopy(self._layer)
-        made = getattr(layer, loader)(to_numpy(dict(weights)))
-        self._layer = made if isinstance(made, type(layer)) else layer
-        held = {".".join(path): array for path, array in arrays_of(self._layer).items()}
+        """Let a method take weights by torch's names, for the object itself or a new one.
+
+        Raise ``NotImplementedError`` if it rounds them to a narrower dtype.
+        """
+        layer, given = deepcopy(self._layer), to_numpy(dict(weights))
+        made = getattr(layer, loader)(given)
+        holder = made if isinstance(made, type(layer)) else layer
+        held = {".".join(path): array for path, array in arrays_of(holder).items()}
+        wide = max(array.dtype.itemsize for array in given.values())
         with torch.no_grad():
             for name, parameter in self.named_parameters():
+                if held[name].dtype.itemsize < wide:
+                    raise NotImplementedError(f"its {loader} makes {held[name].dtype} of the weights")
                 parameter.copy_(torch.tensor(held[name]).broadcast_to(parameter.shape))
 
     def forward(self, *given: Any) -> Any:
@@ -146,16 +152,7 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
                 call(layer, to_numpy(torch.zeros(1, 1, first), order))
             super().__init__(layer, call, order, self.states)
 
-    call = getattr(factory, method)
-    signature = inspect.signature(call)
-    if names := states_by_name(call):
-        call = partial(_by_name, call, names)
-        self_, x, *others = signature.parameters.values()
-        others = [one.replace(kind=one.KEYWORD_ONLY) for one in others if one.name not in names]
-        states = [
-            one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in signature.parameters.values() if one.name in names
-        ]
-        signature = signature.replace(parameters=[self_, x, *states, *others])
+    call = with_states_first(getattr(factory, method))
     own = [*inspect.signature(factory).parameters.values()]
     first = [inspect.Parameter("input_size", inspect.Parameter.POSITIONAL_ONLY)] * built_by_call
     ModuleOfClass.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
@@ -163,14 +160,26 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
     def forward(self: Any, *given: Any) -> Any:
         return NumpyModule.forward(self, *given)
 
-    forward.__signature__ = signature  # type: ignore[attr-defined]
+    forward.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
     ModuleOfClass.forward = forward  # type: ignore[method-assign]
     ModuleOfClass.__name__, ModuleOfClass.__qualname__ = factory.__name__, factory.__qualname__
     return ModuleOfClass
 
 
-def _by_name(call: Callable[..., Any], names: Sequence[str], layer: Any, x: Any, *states: Any) -> Any:
-    return by_state_names(partial(call, layer), names, x, *states)
+def with_states_first(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that takes its states by place after x, if they must be given by name."""
+    if not (names := states_by_name(call)):
+        return call
+
+    def by_place(layer: Any, x: Any, *states: Any) -> Any:
+        return by_state_names(partial(call, layer), names, x, *states)
+
+    parameters = inspect.signature(call).parameters
+    states = [parameters[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    others = [one.replace(kind=one.KEYWORD_ONLY) for name, one in parameters.items() if name not in names]
+    first = [*parameters.values()][:2]
+    by_place.__signature__ = inspect.Signature([*first, *states, *others[2:]])  # type: ignore[attr-defined]
+    return by_place
 
 
 def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:

@@ -212,7 +212,7 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
     if isinstance(given, Adapter):
         require_filled(given.build, name)
         return _of_modules(given, name, conventions, built_by(given), SubjectError(f"{name}: cannot be read"))
-    if inspect.isclass(given) and not hasattr(given, "load_state_dict"):
+    if inspect.isclass(given) and not hasattr(given, "named_parameters"):
         from harness.subjects.function_module import modules_of_function
         from harness.subjects.numpy_module import METHODS, calls_of, modules_of
 
@@ -222,7 +222,7 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
         return _of_modules(given, name, conventions, modules, SubjectError(f"{name}: {what}"))
     if inspect.isclass(given):
         return _of_class(given, name, conventions)
-    if hasattr(given, "load_state_dict"):
+    if hasattr(given, "named_parameters"):
         raise SubjectError(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
         )

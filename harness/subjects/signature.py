@@ -177,7 +177,7 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
     except (TypeError, ValueError):
         return False, True
     if names := states_by_name(factory.forward):
-        return (False, True) if len(names) in {1, states} else (False,)
+        return (False, True) if len(names) == 1 or len(names) >= states else (False,)
     taken = []
     for number in dict.fromkeys((0, 1, states)):
         with suppress(TypeError):
@@ -194,20 +194,18 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
 
 
 def states_by_name(call: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the states among the arguments of a call after x, if they must be given by name.
+    """Return the names of the states among the arguments of a call after x, h first, if they must be given by name.
 
-    They must if what comes first after x may be left out and has no name of a state, or if they are keyword-only.
+    They must if they are keyword-only, or behind others that may be left out and can be no states.
     """
     try:
         _, others = _parted(call)
     except (TypeError, ValueError):
         return ()
-    named = [one for one in others if one.name.lower() in STATES | STATES_OF_C and one.default is not one.empty]
-    if not named:
-        return ()
-    first = others[0]
-    by_place = first.kind is first.POSITIONAL_OR_KEYWORD and (first in named or first.default is first.empty)
-    return () if by_place else tuple(one.name for one in named)
+    may_be = [one for one in others if _may_be_state(one) and one.default is not one.empty]
+    named = [one.name for names in (STATES, STATES_OF_C) for one in may_be if one.name.lower() in names]
+    by_place = others[:1] == may_be[:1] and all(one.kind is not one.KEYWORD_ONLY for one in may_be[:1])
+    return () if by_place or len(named) < len(may_be) else tuple(named)
 
 
 def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str]) -> tuple[str, ...]:
@@ -220,8 +218,10 @@ def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str
 
 
 def by_state_names(call: Callable[..., Any], names: Sequence[str], x: Any, *states: Any, **named: Any) -> Any:
-    """Call with states by their names. Raise ``ValueError`` if there are more, or fewer, but none."""
-    return call(x, **dict(zip(names, states, strict=True) if states else ()), **named)
+    """Call with the first states by their names. Raise ``TypeError`` if there are more."""
+    if len(states) > len(names):
+        raise TypeError("more states than it takes")
+    return call(x, **dict(zip(names, states, strict=False)), **named)
 
 
 def _parted(call: Callable[..., Any]) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:

@@ -5,6 +5,7 @@ rest is told by calls on random numbers.
 """
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -52,6 +53,8 @@ SPREAD: Final = 0.3
 yet one in float32. So it shows there on which numbers a state depends."""
 
 _SIZES: Final = ("input_size", "hidden_size")
+
+_WEIGHT: Final = re.compile("(?i)^[wub]|weight|bias|kernel")  # in the names of parameters
 
 _X: Final = f"({STEPS}, {SEQUENCES}, {{}})"
 
@@ -103,7 +106,7 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     if same and issubclass(factory, torch.nn.RNNBase):
         return None
     same = same and not (unknown or form.by_name)
-    form = replace(constructed(factory, name, cell), state_names=states_by_name(factory.forward))
+    form = constructed(factory, name, cell)
     try:
         sizes, shapes = parameters_of_plain(factory, form)
     except Exception as error:
@@ -114,33 +117,37 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
-    read = _read(_Reader(factory, name, form, sizes, cell), shapes)
-    states = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
-    left = never_given(factory.forward, states, read.state_names * bool(states))
-    return replace(read, never_given=left, drop_in=same and rows > 1)
+    return replace(_read(_Reader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
 
 
 def _read(plain: "_Reader", shapes: Shapes) -> Form:
-    """Return what a reader finds out, with x (N, T, input_size) where the layer is made for such, and without states.
+    """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
+    plain.form = replace(plain.form, state_names=states_by_name(plain.factory.forward))
+    try:
+        read = _either_way(plain, shapes)
+    except SubjectError:
+        for states in plain.states_held():
+            plain.factory.states |= states
+            with suppress(SubjectError):
+                read = _either_way(plain, parameters_of_plain(plain.factory, plain.form)[1])
+                read = replace(read, states=tuple(plain.factory.states))
+                break
+        else:
+            raise
+    number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
+    left = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
+    return replace(read, never_given=left)
 
-    A NumPy object may hold arrays that a call changes: they are states, and no parameters.
-    """
-    sizes = [plain.sizes, plain.sizes._replace(T=plain.sizes.N, N=plain.sizes.T)][: 1 + bool(plain.form.built_for)]
-    readers = [replace(plain, sizes=one) for one in sizes]
-    for reader, other in zip(readers, [*readers[1:], None], strict=True):
-        try:
-            read = replace(reader).read(shapes)
-        except SubjectError:
-            if states := reader.states_held():
-                plain.factory.states |= states
-                return _read(plain, parameters_of_plain(plain.factory, plain.form)[1])
-            if other is None:
-                raise
-            continue
-        if reader is readers[0]:
-            return read
+
+def _either_way(plain: "_Reader", shapes: Shapes) -> Form:
+    """Return what a reader finds out, with x (N, T, input_size) where the layer is made for such."""
+    try:
+        return replace(plain).read(shapes)
+    except SubjectError:
+        if not plain.form.built_for:
+            raise
+        read = plain.turned.read(shapes)
         return replace(read, conventions=replace(read.conventions, batch_first="batch_first" not in read.takes))
-    raise AssertionError
 
 
 def constructed(factory: Any, name: str, cell: str = "") -> Form:
@@ -253,6 +260,8 @@ def with_way_back(factory: Any, form: Form) -> Form:
     if back is None:
         holder = runs[0].call.holder if runs else None
         unread = next((one.name for one in calls_back(holder, factory.function)), "")
+        why = "call is given" if by_hand else "names and shapes do not tell what it takes or gives"
+        unread = f"{unread} is not compared: {why}" if unread else ""
         return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
     return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
 
@@ -260,26 +269,45 @@ def with_way_back(factory: Any, form: Form) -> Form:
 def with_loader(factory: Any, form: Form) -> Form:
     """Return the form of a class of modules of NumPy code, with the method that takes weights by torch's names, if any.
 
-    It is one that takes those of a plain layer, and changes all parameters.
+    It is one that changes all parameters of a stack, of each matrix, and in the same way if the order is another one.
     """
     sizes, _ = parameters_of_plain(factory, form)
-    layers, directions = _always(form)
-    config = RNNConfig(*sizes[:2], num_layers=layers, bidirectional=directions > 1, cell=form.conventions.cell)
     module: Any = _built(factory, form, sizes, {})
     for loader in module.loaders() if factory.function is None else ():
+        stacks = [{"num_layers": n, "bidirectional": d} for n, d in _stacks(form) if n < 3]
         with suppress(Exception), seeded(0):
-            module = _built(factory, form, sizes, {})
-            before = deepcopy(dict(module.named_parameters()))
-            module.load_by(loader, {name: torch.randn(spec.shape) for name, spec in config.weights.items()})
-            if not any(torch.equal(one, before[name]) for name, one in module.named_parameters()):
+            if all(_loads(factory, form, sizes, loader, stack) for stack in stacks):
                 return replace(form, loader=loader)
     return form
 
 
+def _loads(factory: Any, form: Form, sizes: Sizes, loader: str, stack: Mapping[str, Any]) -> bool:
+    config = RNNConfig(*sizes[:2], **stack, cell=form.conventions.cell)
+    weights = {name: torch.randn(spec.shape) for name, spec in config.weights.items()}
+
+    def held(given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        module: Any = _built(factory, form, sizes, stack)
+        if given:
+            module.load_by(loader, given)
+        return [one.detach().clone() for one in module.parameters()]
+
+    before, after = held({}), held(weights)
+    in_other_order = held(dict(reversed(weights.items())))
+    matrices = [name for name in weights if name.startswith("weight")]
+    without_one = (held({**weights, name: torch.zeros_like(weights[name])}) for name in matrices)
+    every = not any(map(torch.equal, before, after))
+    return every and _same(after, in_other_order) and not any(_same(after, other) for other in without_one)
+
+
+def _stacks(form: Form) -> Iterator[tuple[int, bool]]:
+    """Yield the numbers of layers that a class offers, and whether there are two directions, the plain ones first."""
+    layers = form.offers.get("num_layers", sorted({*Scope().num_layers}))
+    return product(layers, form.offers.get("bidirectional", (False, True)))
+
+
 def _numpy_runs(factory: Any, form: Form, sizes: Sizes) -> Iterator[NumpyRun]:
     """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
-    layers = form.offers.get("num_layers", sorted({*Scope().num_layers}))
-    for number, bidirectional in product(layers, form.offers.get("bidirectional", (False, True))):
+    for number, bidirectional in _stacks(form):
         config = RNNConfig(*sizes[:2], num_layers=number, bidirectional=bidirectional, cell=form.conventions.cell)
         of_layers = [name for name in config.weights if role_of(name) in form.roles]
         stack = number, config.num_directions
@@ -587,11 +615,23 @@ class _Reader:
             return _shapes_of(_built(self.factory, self.form, self.sizes, options))
         return {}
 
-    def states_held(self) -> set[str]:
-        """Return the names of those parameters of a NumPy object that a call changes: they are states."""
+    @property
+    def turned(self) -> "_Reader":
+        """The reader of a layer that is made for x (N, T, input_size)."""
+        return replace(self, sizes=self.sizes._replace(T=self.sizes.N, N=self.sizes.T))
+
+    def states_held(self) -> Iterator[set[str]]:
+        """Yield the names of those arrays of a NumPy object that a call changes, first of those that are no weights."""
         if not getattr(self.factory, "in_numpy", False) or self.factory.function is not None:
-            return set()
+            return
         self.cell = self.cell or "RNN"  # so far unknown, as the states are among its parameters
+        changed = self.changed() or (self.turned.changed() if self.form.built_for else set())
+        for names in ({name for name in changed if not _WEIGHT.search(name.rpartition(".")[2])}, changed):
+            if names:
+                yield names
+
+    def changed(self) -> set[str]:
+        """Return the names of the arrays of a NumPy object that the first call that succeeds changes."""
         for given in self._given():
             with suppress(Exception), torch.no_grad(), seeded(0):
                 module: Any = self._module()

@@ -1,5 +1,6 @@
 """torch_own: a class of modules with a constructor, parameters and a call of its own, used as if they were nn.RNN's."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -46,6 +47,8 @@ class OwnFormSubject(TorchSubject):
         """Take a class, its form, and the conventions that it has besides those of its form."""
         self._form, self.built_for = form, form.built_for
         self._in_numpy = getattr(factory, "in_numpy", False)
+        own = inspect.signature(factory).parameters.get(form.takes.get("dtype", ""))
+        self._dtype_by_name = own is not None and isinstance(own.default, str)
         self._back: NumpyBackward | None = factory.back if form.back else None
         declared = declared_by(factory, name) if conventions is None else conventions
         super().__init__(factory, name, conventions=form.conventions.beside(declared))
@@ -105,7 +108,9 @@ class OwnFormSubject(TorchSubject):
     def build(self, config: RNNConfig) -> torch.nn.Module:
         """Return a new module, made with the arguments that its constructor takes."""
         dtype = getattr(torch, config.dtype)
-        own_dtype = np.dtype(config.dtype) if self._in_numpy else dtype
+        own_dtype: Any = np.dtype(config.dtype) if self._in_numpy else dtype
+        if self._dtype_by_name:
+            own_dtype = config.dtype
         values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": own_dtype}
         with warnings.catch_warnings(), seeded(0):
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
@@ -207,7 +212,7 @@ class ModuleOfSubject(OwnFormSubject):
     ) -> None:
         """Take the class of modules, its form, and the place of what it is made of."""
         super().__init__(factory, name, form, conventions=conventions)
-        self._places: dict[RNNConfig, dict[str, dict[str, torch.Tensor]]] = {}
+        self._places: dict[RNNConfig, dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]] = {}
         offers = {**self.capabilities.offers, "preparation": ("new",)}
         self.capabilities = replace(self.capabilities, offers=offers, recipe=None, place=place, check_derivatives=None)
 
@@ -228,36 +233,46 @@ class ModuleOfSubject(OwnFormSubject):
             if own:
                 total = torch.zeros(prod(config.weights[name].shape) + 1, dtype=next(iter(own.values())).dtype)
                 for of, gradient in own.items():
-                    total.index_add_(0, places[of], gradient.flatten())
+                    place, factor = places[of]
+                    total.index_add_(0, place, gradient.flatten() * factor.to(gradient.dtype))
                 found[f"{name}.grad"] = total[1:].reshape(config.weights[name].shape)
         return found
 
-    def _loaded_from(self, config: RNNConfig) -> dict[str, dict[str, torch.Tensor]]:
-        """Return which element of each of torch's parameters is in each element of its own: its number, or 0 for none.
+    def _loaded_from(self, config: RNNConfig) -> dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+        """Return which element of each of torch's parameters is in each element of its own, and by which factor.
 
-        They are loaded one by one, with zeros for the others.
+        Elements are counted from 1; 0 is none. One parameter after the other is loaded with zeros for the others, with
+        its elements' numbers k, and with their squares: a k and a k**2 tell k.
         """
         if config not in self._places:
-            module: Any = self.build(config.replace(dtype="float64"))
+            dtype = next(one for one in ("float64", "float32") if one in self._form.offers["dtype"])
+            module: Any = self.build(config.replace(dtype=dtype))
             shapes = {name: config.weights[name].shape for name in self._weights_of(config)}
-            zeros = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-            self._places[config] = {}
+            zeros = {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, shape in shapes.items()}
+
+            def loaded(**weights: torch.Tensor) -> dict[str, torch.Tensor]:
+                self._load(module, {**zeros, **weights})
+                return {of: one.detach().flatten().clone() for of, one in module.named_parameters()}
+
+            found, before = dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]](), loaded()
             for name, shape in shapes.items():
-                numbers = torch.arange(1.0, prod(shape) + 1, dtype=torch.float64).reshape(shape)
-                self._load(module, {**zeros, name: numbers})
-                places = {of: one.detach().flatten() for of, one in module.named_parameters()}
-                if any(
-                    (one != one.long()).any() or (one < 0).any() or (one > prod(shape)).any() for one in places.values()
-                ):
-                    raise NotImplementedError(
-                        f"its {self._form.loader} changes numbers: no gradient by {name} is known"
-                    )
-                self._places[config][name] = {of: one.long() for of, one in places.items()}
+                numbers = torch.arange(1.0, prod(shape) + 1, dtype=getattr(torch, dtype)).reshape(shape)
+                once, twice = loaded(**{name: numbers}), loaded(**{name: numbers**2})
+                found[name] = {}
+                for of, zero in before.items():
+                    one, other = once[of] - zero, twice[of] - zero
+                    place = torch.where(one == 0, 0, other / one).round()
+                    if not torch.allclose(place * one, other) or (place > prod(shape)).any() or (place < 0).any():
+                        raise NotImplementedError(f"its {self._form.loader} mixes elements: no gradients are known")
+                    found[name][of] = place.long(), torch.where(place == 0, 0, one / place)
+            self._places[config] = found
         return self._places[config]
 
     def _load(self, module: Any, weights: Tensors) -> None:
         try:
             module.load_by(self._form.loader, weights)
+        except NotImplementedError:
+            raise
         except Exception as error:
             raise NotImplementedError(f"its {self._form.loader} raises {type(error).__name__}: {error}") from error
 

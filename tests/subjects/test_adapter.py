@@ -131,6 +131,23 @@ def test_a_numpy_class_is_compared_as_its_adapter_says(parts: tuple[Any, ...]) -
     )
 
 
+class Masked(nn.Module):
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.own = nn.RNN(n_in, n_hidden)
+
+    def forward(self, x: Any, mask: Any = None, hidden: Any = None) -> Any:
+        assert mask is None
+        return self.own(x, hidden)
+
+
+def test_states_of_what_an_adapter_builds_are_given_by_their_names() -> None:
+    subject = as_subject(adapt(lambda config: Masked(config.input_size, config.hidden_size)), "mine")
+
+    assert verdicts(subject, FORWARD.replace(hx=True), BACK.replace(hx=True)) == {Verdict.AGREES}
+    assert "mask is never given" in subject.capabilities.read_as
+
+
 def test_what_a_call_returns_is_compared_and_nothing_else() -> None:
     calls = (lambda module, x, h: (call(module, x, h)[0], None), lambda module, x, h: (None, call(module, x, h)[1]))
     one, other = (as_subject(adapt(build_of(OfOptions), WEIGHTS, of), "mine") for of in calls)

@@ -295,6 +295,63 @@ def test_states_are_given_by_name_where_something_else_comes_first(layer: Any) -
     assert "lengths is never given" in subject.capabilities.read_as
 
 
+class Between(torch.nn.Module):
+    """A class with a factor that has a state's name, between what may be left out and nothing else."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.own = torch.nn.RNN(n_in, n_hidden)
+
+    def forward(self, x: Any, lengths: Any = None, a: float = 1.0) -> Any:
+        assert lengths is None
+        return self.own(x * a)
+
+
+class Named(torch.nn.Module):
+    """An LSTM whose c comes first, behind something else."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.own = torch.nn.LSTM(n_in, n_hidden)
+
+    def forward(self, x: Any, lengths: Any = None, c: Any = None, h: Any = None) -> Any:
+        assert lengths is None
+        output, (h, c) = self.own(x, None if h is None else (h, c))
+        return output, h, c
+
+
+def test_what_has_a_states_name_and_what_has_none_are_told_apart() -> None:
+    lstm = PLAIN.replace(cell="LSTM", hx=True, nonlinearity="tanh")
+
+    assert {*scope_of(as_subject(Between)).hx} == {False}
+    assert check_agreement(as_subject(Between), draw(PLAIN, "normal", 1)).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(Named), draw(lstm, "normal", 1)).verdict is Verdict.AGREES
+
+
+@dataclass
+class Required:
+    """Options of which the constructor reads none but the sizes."""
+
+    units: int
+    inputs: int
+    activation: str
+
+
+class OfRequired(torch.nn.RNN):
+    def __init__(self, options: Required) -> None:
+        super().__init__(options.inputs, options.units)
+        self.options = options
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(x, hx)
+        return (output, h_n) if self.options.activation == "tanh" else (output.relu(), h_n)
+
+
+def test_options_that_are_unknown_are_not_made_up() -> None:
+    with pytest.raises(SubjectError, match="a field 'activation', of which nothing is known"):
+        as_subject(OfRequired)
+
+
 @dataclass
 class Options:
     units: int

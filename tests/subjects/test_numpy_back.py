@@ -274,6 +274,73 @@ def test_its_own_loader_is_given_the_weights_and_its_gradients_lead_back_through
     assert not gradients["bias_hh_l0.grad"].any()  # of which the loader takes nothing
 
 
+class LoadedInOrder(Loaded):
+    """A stack whose loader takes arrays in their order, whatever their names are."""
+
+    def load_params(self, sd: Any) -> None:
+        every = zip(self.params, sd.values(), strict=False)
+        self.params = {name: np.ravel(one)[0] * self.params[name] for name, one in every}
+
+
+class LoadedLayer(Loaded):
+    """A stack whose loader takes the weights of one layer."""
+
+    def load_params(self, sd: Any) -> None:
+        only = {
+            name.replace("_l0", f"_l{k}"): sd[name]
+            for name in sd
+            if "_l0" in name
+            for k in range(len(self.params) // 2)
+        }
+        super().load_params(only)
+
+
+class LoadedNegative(Loaded):
+    """A right stack that keeps its biases with the other sign."""
+
+    def load_params(self, sd: Any) -> None:
+        super().load_params(sd)
+        self.params = {name: -one if name.startswith("b") else one for name, one in self.params.items()}
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        held = self.params
+        self.params = {name: -one if name.startswith("b") else one for name, one in held.items()}
+        returned = super().forward(x, state)
+        self.params = held
+        return returned
+
+    def backward(self, dy: Any) -> Any:
+        returned = super().backward(dy)
+        self.grads = {name: -one if name.startswith("b") else one for name, one in self.grads.items()}
+        return returned
+
+
+class LoadedNarrow(Loaded):
+    def load_params(self, sd: Any) -> None:
+        super().load_params({name: np.asarray(one, np.float32) for name, one in sd.items()})
+
+
+class LoadedAnew(Loaded):
+    """A right stack whose loader returns another object."""
+
+    def load_params(self, sd: Any) -> Any:
+        made = LoadedAnew(len(sd["weight_ih_l0"][0]), len(sd["weight_hh_l0"]), len(self.params) // 2)
+        Loaded.load_params(made, sd)
+        return made
+
+
+@pytest.mark.parametrize("layer", [LoadedInOrder, LoadedLayer, LoadedNegative, LoadedNarrow, LoadedAnew])
+def test_a_loader_that_does_something_else_accuses_nobody(layer: Any) -> None:
+    subject = as_subject(layer)
+    dtype = "float32" if layer is LoadedNarrow else "float64"
+    used = layer in {LoadedNegative, LoadedNarrow, LoadedAnew}
+    config = PLAIN.replace(num_layers=2, hx=True, batch_first=True, dtype=dtype)
+
+    assert ("load_params is given" in subject.capabilities.read_as) == used
+    assert check_agreement(subject, draw(config, "normal", 1)).verdict is Verdict.AGREES
+    assert (dtype == "float64") == ("float64" in scope_of(subject).dtype)
+
+
 def test_a_way_back_that_cannot_be_read_is_said() -> None:
     subject = as_subject(Unclear)
 

@@ -648,8 +648,8 @@ def test_a_returned_state_tells_that_the_batch_is_first_where_no_output_does() -
         (StateOfLayers, PLAIN.replace(hx=True), "; returns h_n as (N, H)"),
         (StateOfOne, PLAIN.replace(hx=True), "; takes states (N, H)"),
         (RowsNeedState, ROWS.replace(hx=True), "; reads (N, T, input_size)"),
-        (WithLengths, PLAIN, "; its states are (N, H)"),
-        (WithFlag, PLAIN, "; its states are (N, H)"),
+        (WithLengths, PLAIN, "; its states are (N, H); seq_lens is never given"),
+        (WithFlag, PLAIN, "; its states are (N, H); full is never given"),
     ],
 )
 def test_what_it_takes_is_told_apart_from_what_it_returns(layer: Any, config: RNNConfig, read_as: str) -> None:

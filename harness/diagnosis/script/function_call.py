@@ -11,8 +11,8 @@ from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject, masks_of
 
 # The parts of what was returned, with those of a tuple of states in its place.
-FLAT: Final = "(one for part in parts{} for one in (part if isinstance(part, tuple) else [part]))"
-NO_DICT: Final = " if not isinstance(part, dict)"
+FLAT: Final = "(one for part in parts for one in (part if isinstance(part, tuple) else [part]))"
+FLAT_ARRAYS: Final = FLAT.replace(" in parts ", " in parts if not isinstance(part, dict) ")
 
 Code = Callable[..., str]  # Returns the code of an array, given its name and itself
 
@@ -51,7 +51,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
         "more": [line for name, line in _other_arguments(case, subject, code).items() if name in takes],
         "targets": "parts" if nested else targets,
         "called": wrapped(called, 4),
-        "after": [f"{targets} = {FLAT.format(NO_DICT * unasked)}"] * nested
+        "after": [f"{targets} = {FLAT_ARRAYS if unasked else FLAT}"] * nested
         + [f"h_n = h_n.reshape{config.outputs['h_n'].shape}"] * (names == ["h_n"]),  # it may be (N, H)
         "gradients": gradients,
         "results": dict_of(names),
