@@ -24,6 +24,7 @@ class Dropped:
     """A subject whose outputs between layers are 0 at random, in evaluation."""
 
     fresh: int  # The calls in which they were
+    without: str  # that with which they are not
 
     @property
     def sentence(self) -> str:
@@ -35,7 +36,7 @@ class Dropped:
         """The reason why that is certain."""
         return (
             f"of equal numbers, a stack that passes on what it reads gave two different ones at random, in {self.fresh}"
-            " calls in evaluation; with dropout=0.0, one"
+            f" calls in evaluation; with {self.without}, one"
         )
 
     def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
@@ -50,19 +51,22 @@ def dropped_in_evaluation(asked: Question) -> Dropped | None:
         return None
     ask = Asker(asked.observations, asked.scope, config.nonlinearity)
     hx = not ask.allows("hx", False)  # which is zero
-    several = [
-        ask.config(**SIZES, hx=hx, loss=None, dropout=p, training=False, lengths=None) for p in (config.dropout, 0.0)
-    ]
+    usual = {**SIZES, "hx": hx, "loss": None, "dropout": config.dropout, "training": False, "lengths": None}
+    # One that always has dropout of its own has nothing between layers in a single one.
+    without = {"dropout": 0.0} if config.dropout else {"num_layers": 1}
+    several = [ask.config(**one) for one in (usual, {**usual, **without})]
     if None in several:
         return None
     dropped, kept = (_outputs(asked.subject, one) for one in several if one is not None)
     by_chance = [np.unique(v).size == 2 for v in dropped]
     moves = any(not np.array_equal(dropped[0], v) for v in dropped)
-    return Dropped(sum(by_chance)) if moves and any(by_chance) and {np.unique(v).size for v in kept} == {1} else None
+    if not (moves and any(by_chance) and {np.unique(v).size for v in kept} == {1}):
+        return None
+    return Dropped(sum(by_chance), ", ".join(f"{name}={value}" for name, value in without.items()))
 
 
 def _does_nothing(config: RNNConfig) -> bool:
-    return config.dropout > 0 and not config.training and config.num_layers > 1
+    return not config.training and config.num_layers > 1
 
 
 def _outputs(subject: Subject, config: RNNConfig) -> list[Floats]:
