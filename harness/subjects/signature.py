@@ -176,8 +176,6 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
         signature = inspect.signature(factory.forward)
     except (TypeError, ValueError):
         return False, True
-    if names := states_by_name(factory.forward):
-        return (False, True) if len(names) == 1 or len(names) >= states else (False,)
     taken = []
     for number in dict.fromkeys((0, 1, states)):
         with suppress(TypeError):
@@ -206,6 +204,15 @@ def states_by_name(call: Callable[..., Any]) -> tuple[str, ...]:
     named = [one.name for names in (STATES, STATES_OF_C) for one in may_be if one.name.lower() in names]
     by_place = others[:1] == may_be[:1] and all(one.kind is not one.KEYWORD_ONLY for one in may_be[:1])
     return () if by_place or len(named) < len(may_be) else tuple(named)
+
+
+def may_be_states(call: Callable[..., Any], states: int) -> Iterator[tuple[str, ...]]:
+    """Yield the names of arguments of a call after x that may be left out and may be its states: one, or so many."""
+    with suppress(TypeError, ValueError):
+        _, others = _parted(call)
+        names = [one.name for one in others if _may_be_state(one) and one.default is not one.empty]
+        for number in sorted({1, states}):
+            yield from permutations(names, number)
 
 
 def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import (
     by_state_names,
     constructor,
+    may_be_states,
     never_given,
     spare,
     states_by_name,
@@ -134,6 +135,13 @@ def _read(plain: "_Reader", shapes: Shapes) -> Form:
                 break
         else:
             raise
+    for names in may_be_states(plain.factory.forward, len(read.cell.final)) if read.stateless else ():
+        with suppress(SubjectError):
+            named = replace(plain, form=replace(plain.form, state_names=names))
+            other = _either_way(named, parameters_of_plain(plain.factory, plain.form)[1])
+            if True in other.offers["hx"]:
+                read = replace(other, states=read.states)
+                break
     number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
     left = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
     return replace(read, never_given=left)
@@ -670,6 +678,8 @@ class _Reader:
 
     def _taken(self) -> tuple[bool, ...]:
         """Return ``False`` if a call takes x alone, ``True`` if it takes states."""
+        if self.form.state_names:
+            return False, True
         return states_taken(self.factory, self.name, len(self._finals))
 
     def _with_states(self, x: torch.Tensor, *shape: int) -> Iterator[Given]:
@@ -720,7 +730,7 @@ class _Reader:
             return None
         first, *others = found
         form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
-        stated = [one for one in (first, *others) if len(one.given) > 1]
+        stated = [one for one in (first, *others) if len(one.given) > 1 and self._are_states(one)]
         stated.sort(key=lambda one: (not self._keeps_apart(one), (one.names, one.flat_h_n) != form))
         for one in [self._as_flat(one, rest) for one in stated[:1]]:
             base = first if len(first.given) == 1 else one  # an answer without states is told by itself
@@ -734,6 +744,28 @@ class _Reader:
                 batches=first.batches | one.batches,
             )
         return first._replace(flat=first.flat_h_n)
+
+    def _are_states(self, answer: _Returned) -> bool:
+        """Tell whether the first and the last unit of each state count, or neither does.
+
+        Of what is read as something else, such as a mask of (N, T), some numbers count, and others do not.
+        """
+        x, *states = answer.given
+
+        def with_more(unit: int) -> list[torch.Tensor]:
+            def change(state: torch.Tensor) -> torch.Tensor:
+                changed = state.clone()
+                changed[..., unit] += 1
+                return changed
+
+            with seeded(0):
+                return _parts(self._module()(x, *_map(tuple(states), change)))
+
+        with suppress(Exception), torch.no_grad():
+            with seeded(0):
+                before = _parts(self._module()(x, *states))
+            return len({_same(before, with_more(unit)) for unit in (0, -1)}) == 1
+        return False
 
     def _keeps_apart(self, answer: _Returned) -> bool:
         """Tell whether the state of the last sequence counts for its own output, and for no other one's."""
