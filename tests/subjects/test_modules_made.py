@@ -328,6 +328,48 @@ def test_what_has_a_states_name_and_what_has_none_are_told_apart() -> None:
     assert check_agreement(as_subject(Named), draw(lstm, "normal", 1)).verdict is Verdict.AGREES
 
 
+class Fused(torch.nn.Module):
+    """A GRU with its rows in the order n, r, z, a mask of (N, T) first, and a state of another name."""
+
+    outside = False
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.kernel = torch.nn.Parameter(torch.randn(n_in, 3 * n_hidden))
+        self.recurrent = torch.nn.Parameter(torch.randn(n_hidden, 3 * n_hidden))
+        self.offset_x, self.offset_h = (torch.nn.Parameter(torch.randn(3 * n_hidden)) for _ in range(2))
+
+    def forward(self, frames: Any, valid: Any = None, carry: Any = None) -> Any:
+        h = frames.new_zeros(len(frames), len(self.recurrent)) if carry is None else carry[:, 0]
+        steps = []
+        for t in range(frames.shape[1]):
+            of_x, of_h = frames[:, t] @ self.kernel + self.offset_x, h @ self.recurrent
+            of_x, of_h = (of_x + self.offset_h, of_h) if self.outside else (of_x, of_h + self.offset_h)
+            (n, r, z), (n_h, r_h, z_h) = of_x.chunk(3, -1), of_h.chunk(3, -1)
+            n, z = torch.tanh(n + torch.sigmoid(r + r_h) * n_h), torch.sigmoid(z + z_h)
+            h = n + z * (h - n)
+            h = h if valid is None else valid[:, t, None] * h
+            steps.append(h)
+        return torch.stack(steps, 1), h[:, None]
+
+
+class FusedOutside(Fused):
+    outside = True
+
+
+def test_a_mask_is_no_state_and_the_order_of_rows_is_told_in_spite_of_a_mistake() -> None:
+    config = PLAIN.replace(cell="GRU", batch_first=True, hx=True, nonlinearity="tanh")
+    right, wrong = as_subject(Fused), as_subject(FusedOutside)
+
+    assert {*scope_of(right).hx} == {False, True}
+    for subject in (right, wrong):
+        assert "rows in the order n, r, z, as runs tell" in subject.capabilities.read_as
+        assert "valid is never given" in subject.capabilities.read_as
+        assert check_agreement(subject, draw(config.replace(bias=False), "normal", 1)).verdict is Verdict.UNSUPPORTED
+    assert check_agreement(right, draw(config, "normal", 1)).verdict is Verdict.AGREES
+    assert check_agreement(wrong, draw(config, "normal", 1)).verdict is Verdict.DISAGREES
+
+
 @dataclass
 class Required:
     """Options of which the constructor reads none but the sizes."""
