@@ -36,8 +36,9 @@ ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""
 
-# The beginnings of the names of arrays that are zero in simpler and simpler cases.
-ZERO: Final[tuple[tuple[str, ...], ...]] = ((), ("bias",), ("hx", "cx"), ("bias", "hx", "cx"))
+# What the names of arrays begin with that are zero in simpler and simpler cases, and T. In one step from zeros without
+# biases, gates stand for others: (1 - r) n is what an nn.GRU makes of n whose r and z are exchanged.
+SIMPLER: Final = ((), 3), ((), 1), (("bias",), 3)
 
 # The preparations that set one parameter after the other on the module itself, where a part of it may have them.
 SINGLY: Final = ("replaced", "parametrize")
@@ -343,7 +344,7 @@ def _in_its_order(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
     dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
     for sizes in SIZES:
         left = [*_orders(form)]
-        for zero, T in product(ZERO, (3, 1)):
+        for zero, T in SIMPLER:
             drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
             arrays = {name: one * (not name.startswith(zero)) for name, one in drawn.arrays.items()}
             case = drawn.from_arrays(drawn.config, arrays)
