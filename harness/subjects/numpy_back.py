@@ -78,7 +78,7 @@ class BackwardCall:
 
     @cached_property
     def _return(self) -> ast.expr | None:
-        """What it returns, if it has one return statement."""
+        """The expression of its return statement, if there is one such statement alone."""
         with suppress(OSError, TypeError, SyntaxError):
             nodes = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(self.function))))
             returns = [node.value for node in nodes if isinstance(node, ast.Return)]

@@ -86,7 +86,9 @@ class Unrolled:
         self.kept = np.zeros((steps + 1, batch, shape[1]))
 
     def forward(self, x: Any, h0: Any = None) -> Any:
-        self.x, self.kept[0] = x, 0.0 if h0 is None else h0
+        self.x = x
+        if h0 is not None:
+            self.kept[0] = h0
         for t in range(len(self.kept) - 1):
             self.kept[t + 1] = np.tanh(x[:, t] @ self.w_in + self.kept[t] @ self.w_rec + self.bias)
         return self.kept[1:].swapaxes(0, 1).copy()
