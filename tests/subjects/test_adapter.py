@@ -128,6 +128,7 @@ def test_a_numpy_class_is_compared_as_its_adapter_says(parts: tuple[Any, ...]) -
     back = config.replace(loss="output")
 
     assert verdicts(right, config) == verdicts(wrong, config) == {Verdict.AGREES}
+    assert verdicts(right, config.replace(hx=False)) == {Verdict.UNSUPPORTED if parts else Verdict.AGREES}
     assert (verdicts(right, back), verdicts(wrong, back)) == (
         ({Verdict.UNSUPPORTED},) * 2 if parts else ({Verdict.AGREES}, {Verdict.DISAGREES})
     )
