@@ -125,21 +125,23 @@ def _read(plain: "_Reader", shapes: Shapes) -> Form:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.factory.forward))
     try:
-        read = _either_way(plain, shapes)
+        read, apart = _either_way(plain, shapes)
     except SubjectError:
         for states in plain.states_held():
             plain.factory.states |= states
             with suppress(SubjectError):
-                read = _either_way(plain, parameters_of_plain(plain.factory, plain.form)[1])
+                read, apart = _either_way(plain, parameters_of_plain(plain.factory, plain.form)[1])
                 read = replace(read, states=tuple(plain.factory.states))
                 break
         else:
             raise
-    for names in may_be_states(plain.factory.forward, len(read.cell.final)) if read.stateless else ():
+    every = [*may_be_states(plain.factory.forward, len(read.cell.final))]
+    by_place = apart or plain.form.state_names or len({*chain(*every)}) <= len(read.cell.final)
+    for names in () if by_place and not read.stateless else every:  # another argument may be the state
         with suppress(SubjectError):
             named = replace(plain, form=replace(plain.form, state_names=names))
-            other = _either_way(named, parameters_of_plain(plain.factory, plain.form)[1])
-            if True in other.offers["hx"]:
+            other, apart = _either_way(named, parameters_of_plain(plain.factory, plain.form)[1])
+            if apart or (read.stateless and True in other.offers["hx"]):
                 read = replace(other, states=read.states)
                 break
     number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
@@ -147,15 +149,21 @@ def _read(plain: "_Reader", shapes: Shapes) -> Form:
     return replace(read, never_given=left)
 
 
-def _either_way(plain: "_Reader", shapes: Shapes) -> Form:
-    """Return what a reader finds out, with x (N, T, input_size) where the layer is made for such."""
+def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[Form, bool]:
+    """Return what a reader finds out, and whether states keep sequences apart.
+
+    x is (N, T, input_size) where the layer is made for such.
+    """
+    reader = replace(plain)
     try:
-        return replace(plain).read(shapes)
+        return reader.read(shapes), reader.apart
     except SubjectError:
         if not plain.form.built_for:
             raise
-        read = plain.turned.read(shapes)
-        return replace(read, conventions=replace(read.conventions, batch_first="batch_first" not in read.takes))
+        reader = plain.turned
+        read = reader.read(shapes)
+        turned = replace(read.conventions, batch_first="batch_first" not in read.takes)
+        return replace(read, conventions=turned), reader.apart
 
 
 def constructed(factory: Any, name: str, cell: str = "") -> Form:
@@ -388,6 +396,7 @@ class _Reader:
     directions: int = 1  # of a plain layer: two if there always are two
     layers: int = 1  # of a plain layer: more if there always are so many
     unbatched: bool = False  # it takes one sequence
+    apart: bool = False  # the state of a sequence counts for its own output, and for no other one's
     # The values that it is asked for, where those are fewer.
     offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
@@ -732,6 +741,7 @@ class _Reader:
         form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
         stated = [one for one in (first, *others) if len(one.given) > 1 and self._are_states(one)]
         stated.sort(key=lambda one: (not self._keeps_apart(one), (one.names, one.flat_h_n) != form))
+        self.apart = bool(stated) and self._keeps_apart(stated[0])
         for one in [self._as_flat(one, rest) for one in stated[:1]]:
             base = first if len(first.given) == 1 else one  # an answer without states is told by itself
             flat_h_n = base.flat_h_n if "h_n" in base.names else one.flat

@@ -307,6 +307,30 @@ class Between(torch.nn.Module):
         return self.own(x * a)
 
 
+class Beside(torch.nn.Module):
+    """A class with something else first that may be left out, and that a state may stand in for."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.own = torch.nn.RNN(n_in, n_hidden)
+
+    def forward(self, x: Any, context: Any = None, hidden: Any = None) -> Any:
+        return self.own(x if context is None else x + context.mean(), hidden)
+
+
+class BesideUnread(Beside):
+    def forward(self, x: Any, context: Any = None, hidden: Any = None) -> Any:
+        return self.own(x, hidden)
+
+
+@pytest.mark.parametrize("layer", [Beside, BesideUnread])
+def test_the_state_is_the_argument_that_keeps_sequences_apart(layer: Any) -> None:
+    subject = as_subject(layer)
+
+    assert check_agreement(subject, draw(PLAIN.replace(hx=True), "normal", 1)).verdict is Verdict.AGREES
+    assert "context is never given" in subject.capabilities.read_as
+
+
 class Named(torch.nn.Module):
     """An LSTM whose c comes first, behind something else."""
 
