@@ -111,6 +111,22 @@ class UnrolledForgetful(Unrolled):
     forgets = True
 
 
+class UnrolledFromZeros(Unrolled):
+    def forward(self, x: Any, h0: Any = None) -> Any:
+        return super().forward(x)
+
+
+def test_arrays_that_a_call_changes_are_states_of_a_wrong_layer_too() -> None:
+    subject = as_subject(
+        adapt(lambda config: UnrolledFromZeros(config.N, config.T, (config.input_size, config.hidden_size))), "mine"
+    )
+    config = FORWARD.replace(dtype="float64", batch_first=True)
+
+    assert "kept taken for states" in subject.capabilities.read_as
+    assert verdicts(subject, config.replace(hx=True)) == {Verdict.DISAGREES}
+    assert verdicts(subject, config) == {Verdict.AGREES}
+
+
 def of_numpy(module: Any, x: Any, h: Any) -> Any:
     return module.forward(x.swapaxes(0, 1), h[0]).swapaxes(0, 1), None
 
