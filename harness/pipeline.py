@@ -145,14 +145,20 @@ def reported_dropout(subject: Subject, done: Examination, keeping: Keeping) -> R
 class Upgrading:
     """The way of one subject through an old and a new interpreter with one plan, and then what differs.
 
-    Both are asked at once for what they support of their scopes. ``cases`` and ``seconds`` are those of each search.
+    Both are asked at once for what they support of their scopes. The options are those of each search.
     """
 
     def __init__(
-        self, old: tuple[Subject, Scope], new: tuple[Subject, Scope], cases: int | None, seconds: float | None
+        self,
+        old: tuple[Subject, Scope],
+        new: tuple[Subject, Scope],
+        cases: int | None,
+        seconds: float | None,
+        *,
+        slow: bool = False,
     ) -> None:
         self._subjects = old[0], new[0]
-        self._joint = joint_scope(old, new, Budget(cases, seconds).narrowing_until)
+        self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).narrowing_until)
 
     def narrowed(self, number: int) -> Narrowed | None:
         """Return what the old one (0) or the new one (1) supports, for the ``Options`` of its search."""
@@ -186,6 +192,7 @@ def check(
     findings: str = DIRECTORY,
     known: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    slow: bool = False,
     quiet: bool = False,
     **only: Any,
 ) -> Checked:
@@ -194,8 +201,8 @@ def check(
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. The options are the command's; ``only`` pins factors, as ``Scope.only`` does.
     Findings are kept in the folder ``findings``; ``known`` is a file of known failures, and ``weights`` one of the
-    weights that all cases have. Unless ``quiet``, the progress
-    is shown on standard error, or in a notebook as a line below the cell.
+    weights that all cases have; ``slow`` says that each new shape takes it long. Unless ``quiet``, the progress is
+    shown on standard error, or in a notebook as a line below the cell.
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
@@ -213,7 +220,7 @@ def check(
         done = run_pipeline(
             subject,
             scope,
-            Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed),
+            Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, slow=slow),
             folder=findings,
             warn=lambda said: warnings.warn(said, stacklevel=3),
             progress=progress,

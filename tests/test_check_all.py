@@ -27,7 +27,6 @@ from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
 from harness.space.scope import WHOLE
 from harness.space.searched import AGREEMENT, Searched
-from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
 from tests.report.test_wording import agreement
@@ -138,7 +137,7 @@ def question(subject: Subject, cases: int | None = None, seconds: float | None =
 def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
     tmp_path: Path, registered: Registered
 ) -> None:
-    slow = written(tmp_path, "slow", "return None", dict(FEW_SIZES))
+    slow = written(tmp_path, "slow", "return None\nrnn.slow = True")
     registered(slow, RIGHT, "none.py:rnn", WRONG)
 
     (first, all_cases, share), second, last = asked(Here(question, 60))

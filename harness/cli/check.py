@@ -162,6 +162,11 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     help="Accept more: tf32 or bf16 operands in products, a difference of your own, or a less accurate tanh.",
 )
 @click.option(
+    "--slow",
+    is_flag=True,
+    help="Each new shape takes the subject long, as where it compiles: ask for few sizes, layers and cases.",
+)
+@click.option(
     "--capture",
     type=click.Choice(["yes", "no"]),
     default="yes",
@@ -208,6 +213,7 @@ class _Given:
     timeout: float
     tolerance: str
     outputs: Outputs
+    slow: bool
     capture: str
     all_here: bool
     verbose: bool
@@ -239,7 +245,8 @@ def _checked(given: _Given) -> int:
     from harness.space.scope import WHOLE
 
     quiet, verbose = given.quiet, given.verbose
-    options = Options(given.examples, given.seconds, given.seed, tolerance=given.tolerance, own=_own(given.known_file))
+    options = Options(given.examples, given.seconds, given.seed, tolerance=given.tolerance, slow=given.slow)
+    options = replace(options, own=_own(given.known_file))
     console = given.outputs.required()
     workers = workers_of(given.workers, given.examples, 1 if shard is None else shard.of, _cluster(given))
     options = replace(options, shard=shard, workers=workers)
@@ -252,7 +259,8 @@ def _checked(given: _Given) -> int:
     ask = partial(_target, options=options, devices=given.devices, pinned=pinned, contract=given.contract)
     found = [] if given.all_here else _found(subjects, ask, given.timeout)
     run = _run(found, options, given.timeout)
-    upgrading = Upgrading(found[0][:2], found[1][:2], given.examples, given.seconds) if upgrades else None
+    budget = given.examples, given.seconds
+    upgrading = Upgrading(found[0][:2], found[1][:2], *budget, slow=given.slow) if upgrades else None
     search = partial(_searched, outputs=given.outputs, upgrading=upgrading, quiet=quiet, folder=given.folder)
     if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started

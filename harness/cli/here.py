@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,7 +13,6 @@ from harness.cli.output import complain, print_summary
 from harness.report.everything import NOT_REACHED, Row, row_of, table
 from harness.search.examination import CASES
 from harness.space.errors import UsageError
-from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.registry import registered
 from harness.subjects.subject_names import cell_of
@@ -66,7 +65,7 @@ class Here:
             name = waiting.pop(0)
             try:
                 with IsolatedSubject(name, timeout=self._timeout) as subject:
-                    if name not in slow and _is_slow(subject.capabilities.offers):
+                    if name not in slow and subject.capabilities.slow:
                         slow.add(name)
                         waiting.append(name)
                         continue
@@ -79,11 +78,6 @@ class Here:
                 self.absent[name] = str(error).removeprefix(f"{name}: ")
         if len(self.absent) == len(self.names):
             raise UsageError("--all: no subject is here: " + "; ".join(dict.fromkeys(self.absent.values())))
-
-
-def _is_slow(offers: Mapping[str, object]) -> bool:
-    """Tell if a subject offers the few sizes of those that each new shape takes long."""
-    return all(offers.get(name) == sizes for name, sizes in FEW_SIZES.items())
 
 
 def check_all(

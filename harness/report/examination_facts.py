@@ -9,7 +9,6 @@ from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.refusals import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import CASES, Examination
-from harness.search.narrow import DEAR
 from harness.search.record import SearchRecord
 from harness.space.contract import CONTRACTS, KERNEL
 from harness.space.product_edges import EDGE
@@ -127,11 +126,10 @@ def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:
 
 def _slow(hunt: SearchRecord) -> Facts:
     """Yield why a subject was asked for less."""
-    if not (hunt.scope.products or hunt.slow):
-        yield "slow", f"the largest cases, of {EDGE:,} states, were left out: one takes more than {DEAR:g} s"
     if hunt.slow:
-        what = "every call" if hunt.every_call else "a new shape"
-        yield "slow", f"{what} takes {hunt.slow:.2g} s: less was asked for"
+        yield "slow", "few sizes were asked for, and few layers, because each new shape takes long"
+    elif not hunt.scope.products:
+        yield "slow", f"the largest cases, of {EDGE:,} states, were left out: it computes each by lines of its own"
 
 
 def _weak(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:

@@ -39,17 +39,17 @@ compared. A refusal takes a hundredth of the time of a comparison, so this costs
 class Budget:
     """The budget of one search, whose time begins now.
 
-    Without ``cases`` and ``seconds`` it is ``CASES`` cases, or ``BRIEF`` if the subject is slow.
+    Without ``cases`` and ``seconds`` it is ``CASES`` cases, or ``BRIEF`` if the subject is ``slow``.
     Raises ``UsageError`` if it allows nothing.
     """
 
-    def __init__(self, cases: int | None, seconds: float | None) -> None:
+    def __init__(self, cases: int | None, seconds: float | None, *, slow: bool = False) -> None:
         if cases is not None:
             require_int("cases", cases, 1)
         if seconds is not None:
             require_seconds("seconds", seconds)
-        self._by_default = cases is None and seconds is None
-        self._given = CASES if self._by_default else cases
+        usual = BRIEF if slow else CASES
+        self._given = usual if cases is None and seconds is None else cases
         self.cases = self._given  # the number of cases at which the search ends; ``None`` if only time ends it
         self._seconds = seconds
         self._start = time.perf_counter()
@@ -68,11 +68,6 @@ class Budget:
     def narrowing_until(self) -> float:
         """The moment at which it must be known what the subject supports."""
         return self._share(NARROWING)
-
-    def for_slow(self) -> None:
-        """Allow fewer cases to a subject that is slow, unless the budget was given."""
-        if self._by_default:
-            self.cases = self._given = BRIEF
 
     def extend(self, total: int) -> None:
         """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""

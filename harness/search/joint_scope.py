@@ -30,13 +30,15 @@ class Joint(NamedTuple):
     behaviour: tuple[Behaviour, ...] = ()
 
 
-def joint_scope(old: tuple[Subject, Scope], new: tuple[Subject, Scope], until: float = math.inf) -> Joint:
+def joint_scope(
+    old: tuple[Subject, Scope], new: tuple[Subject, Scope], *, slow: bool = False, until: float = math.inf
+) -> Joint:
     """Ask two subjects for what they support of what each is asked for, and return what both do.
 
-    After ``until`` (``time.perf_counter``) nothing more is asked, as in ``narrow``.
+    ``slow`` and ``until`` are as in ``narrow``.
     """
     try:
-        one, other = (narrow(Guarded(subject), scope, until=until) for subject, scope in (old, new))
+        one, other = (narrow(Guarded(subject), scope, slow=slow, until=until) for subject, scope in (old, new))
     except Hang:
         return Joint(None, None)
     behaviour = tuple(_behaviour(one, other))
@@ -86,5 +88,5 @@ def _said(one: Narrowed, values: dict[str, None], what: str) -> str | None:
     if what.partition(" except with ")[0] in values:
         return SUPPORTS
     failing = any(what == undone for undone, _, _ in one.undone)
-    # One that is slow is asked for few values, and sizes that nobody refuses are only not asked for.
-    return None if failing or one.slow or what.partition("=")[0] in SIZE_FACTORS else "does not offer it"
+    # Both are asked for the same values, and sizes that nobody refuses are only not asked for.
+    return None if failing or what.partition("=")[0] in SIZE_FACTORS else "does not offer it"

@@ -27,9 +27,8 @@ def merged(parts: Sequence[SearchRecord], *, cases: int | None, seconds: float |
     cases than its plan.
     """
     parts = sorted(parts, key=_number)
-    budget, causes, every = Budget(cases, seconds), _Causes(same), list(logged_cases(parts))
-    if parts[0].slow:
-        budget.for_slow()
+    budget = Budget(cases, seconds, slow=parts[0].slow)
+    causes, every = _Causes(same), list(logged_cases(parts))
     for part in parts:
         causes.take(part, part.log.events.get(0))
     new = [place for place, one in enumerate(every) if causes.take(one.part, one.event)]
@@ -148,7 +147,7 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     """Return a record with all that does not depend on the cases."""
     first = parts[0]
     hunt = SearchRecord(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
-    hunt.slow, hunt.every_call, hunt.log.planned = first.slow, first.every_call, first.log.planned
+    hunt.slow, hunt.log.planned = first.slow, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     for name in dict.fromkeys(name for part in parts for name in part.ground):
         hunt.ground[name] = " | ".join(dict.fromkeys(part.ground[name] for part in parts if name in part.ground))

@@ -15,11 +15,12 @@ from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.constraints import Rule
-from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.outcome import Failure, Outcome
 from harness.space.parts import SIZE_FACTORS, having
-from harness.space.product_edges import EDGE, product_edges
+from harness.space.product_edges import product_edges
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
+from harness.subjects.line_runs import lines_of
 from harness.subjects.protocol import Subject
 
 # The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
@@ -34,17 +35,6 @@ such as a port of one layer that refuses nothing.
 """
 
 PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}  # sizes at which mixed-up axes show
-SLOW: Final = 0.05
-"""The seconds that a new shape may take beyond a known one before it counts as slow. Some 800 of a search's 1,650 cases
-have a shape of their own, which at this rate would take longer than a whole search of torch, 25 s.
-"""
-
-EACH: Final = 0.01
-"""The seconds that every call may take before it counts as slow. A search of 1,650 cases makes some 5,700 calls, which
-at this rate take a minute.
-"""
-
-AGAIN: Final = 3  # the number of times that a known shape is run again, the quickest of which counts
 FEW_LAYERS: Final = 3
 """The most layers of a slow subject, because each layer is one more call, and may be one more to compile. The second of
 three has a layer on either side.
@@ -53,17 +43,11 @@ three has a layer on either side.
 # The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them.
 FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 
-# The seconds that a run on ``EDGE`` states may take, so that they all take at most 5 % of a search of torch, 25 s.
-DEAR: Final = 0.1
+# The states, of one axis, by which it shows whether a subject computes each by lines of its own.
+MANY: Final = 64
 
-PART: Final = 16  # the part of so many states on which it is timed: one in this many, of 64 steps and 64 sequences
 # Factors with a value that may open what is refused beside another value, such as gradients in float64.
 OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
-
-
-class _Slow(NamedTuple):
-    seconds: float = 0.0  # the seconds that it takes for a shape that is new to it; 0 if that is not long
-    known: bool = False  # True if a known shape takes it as long
 
 
 class Narrowed(NamedTuple):
@@ -73,34 +57,33 @@ class Narrowed(NamedTuple):
     refused: dict[str, str]  # The refusals by value: ``{"num_layers=2": "only one layer"}``
     # True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why.
     accepted: bool = True
-    # The seconds that it takes for a shape that is new to it, if it is asked for less because of that.
-    slow: float = 0.0
-    every_call: bool = False  # True if it takes as long for a shape that it knows
     # The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails.
     undone: tuple[tuple[str, Case, Result], ...] = ()
 
 
-def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until: float = math.inf) -> Narrowed:
+def narrow(
+    subject: Subject, scope: Scope, *, refused_only: bool = False, slow: bool = False, until: float = math.inf
+) -> Narrowed:
     """Ask the subject for each value of each factor, with the other factors at the plainest values that it accepts.
 
     A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
     that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports.
-    With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is slow, for
-    example because it compiles, is asked for fewer layers, and for few sizes if new shapes take longer than known ones.
-    Nor is it asked for large products of sizes, like one that is slow with many states. After ``until``
-    (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
+    With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is ``slow`` at
+    new shapes is asked for fewer layers and few sizes, and for no large products of sizes, as is one that computes each
+    state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
+    After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = _asked_for(scope)
-    base, done, slow = _accepted(subject, scope, factors)
+    base, done = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
-    if slow.seconds and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
+    if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
         scope = scope.only(num_layers=layers)
         factors = _asked_for(scope)
     sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
-    if slow.seconds and not slow.known and sizes:  # if they are all pinned, they have been chosen with a view to that
+    if slow and sizes:  # if they are all pinned, they have been chosen with a view to that
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
         base, done = configure({**factors_of(base), **sizes}), False
         quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once
@@ -133,9 +116,9 @@ def narrow(subject: Subject, scope: Scope, *, refused_only: bool = False, until:
                 refused[f"{name}={value} except with {rule.words}"] = said
         scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
     scope = scope.ruled(rules)
-    if product_edges(scope) and time.perf_counter() < until and (slow.seconds or _is_dear(subject, base)):
+    if product_edges(scope) and time.perf_counter() < until and _is_by_state(subject, base):
         scope = scope.only(products=False)
-    return Narrowed(scope, refused, slow=slow.seconds, every_call=slow.known, undone=tuple(undone))
+    return Narrowed(scope, refused, undone=tuple(undone))
 
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:
@@ -184,67 +167,38 @@ def _with_zeros(case: Case) -> Iterator[Case]:
             yield Case.from_arrays(case.config, arrays)
 
 
-def _accepted(
-    subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]
-) -> tuple[RNNConfig | None, bool, _Slow]:
+def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> tuple[RNNConfig | None, bool]:
     """Return the first config near the plainest that the subject supports, or else the first that it accepts.
 
-    Also returned are whether it supports the config, and how slow it is.
+    Also returned is whether it supports the config.
     """
     first: RNNConfig | None = None
     for number, config in enumerate(_near(scope, factors)):
         outcome = subject.run(case := draw(config))
         if outcome.failure is Failure.UNSUPPORTED:
             continue
-        fits, slow = _with_other_sizes(subject, config)
-        if slow.seconds or (fits and unfit(case, outcome) is None):
-            return config, fits, slow
+        if _fits_other_sizes(subject, config) and unfit(case, outcome) is None:
+            return config, True
         first = first or config
         if number > len(factors):  # unsupported everywhere one step away means a wrong layer, not another kind of layer
             break
-    return first, False, _Slow()
+    return first, False
 
 
-def _with_other_sizes(subject: Subject, config: RNNConfig) -> tuple[bool, _Slow]:
-    """Tell if the shapes are right, or sizes refused, when all sizes differ; and how slow the subject is."""
-    case = draw(_placed(config))
-    outcome, seconds = _timed(subject, case)
-    fits = outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
-    return fits, _slowness(subject, case, seconds)
+def _fits_other_sizes(subject: Subject, config: RNNConfig) -> bool:
+    """Tell if the shapes are right, or sizes refused, when all sizes differ."""
+    outcome = subject.run(case := draw(_placed(config)))
+    return outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
 
 
-def _slowness(subject: Subject, case: Case, first: float) -> _Slow:
-    """Return how slow a subject is whose first run of a case took some seconds. A single slow run may be chance."""
-    if first <= EACH:
-        return _Slow()
-    known = min(_timed(subject, case)[1] for _ in range(AGAIN))
-    new = min(first, _timed(subject, draw(_larger(case.config)))[1])
-    if new - known > (EACH if known > EACH else SLOW):
-        return _Slow(new)
-    return _Slow(known, known=True) if known > EACH else _Slow()
+def _is_by_state(subject: Subject, base: RNNConfig) -> bool:
+    """Tell if a subject runs a line of its own, or more, for each sequence or each unit of a step."""
 
+    def lines(**sizes: int) -> int:
+        return lines_of(subject, draw(configure({**factors_of(base), **dict.fromkeys(SIZE_FACTORS, 1), **sizes})))
 
-def _larger(config: RNNConfig) -> RNNConfig:
-    """Return the config with other sizes; a packed batch stays as it is."""
-    names = [name for name in SIZE_FACTORS if name != "N" or config.batched]
-    return config.replace(**{name: getattr(config, name) + 1 for name in names}) if config.lengths is None else config
-
-
-def _timed(subject: Subject, case: Case) -> tuple[Outcome, float]:
-    """Return what a subject gives on a case, and the seconds that it takes; 0 where its process is lost, not slow."""
-    start = time.perf_counter()
-    outcome = subject.run(case)
-    return outcome, 0.0 if outcome.failure in LOST else time.perf_counter() - start
-
-
-def _is_dear(subject: Subject, base: RNNConfig) -> bool:
-    """Tell if a run on ``EDGE`` states would take too long, with a config as plain as ``base``.
-
-    The fewest seconds of several runs count, because a single slow run may be chance.
-    """
-    size = round((EDGE // PART) ** 0.5)
-    case = draw(configure({**factors_of(base), **dict.fromkeys(SIZE_FACTORS, 1), "T": size, "N": size}))
-    return all(_timed(subject, case)[1] * PART > DEAR for _ in range(3))
+    few = lines()
+    return few > 0 and any(lines(**{name: MANY}) - few >= MANY - 1 for name in ("N", "hidden_size"))
 
 
 def _placed(config: RNNConfig) -> RNNConfig:

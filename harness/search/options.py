@@ -28,6 +28,7 @@ class Options:
     shard: Shard | None = None  # the part of the cases; all parts together are those of one search
     workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
     weights: OwnWeights | None = None  # those that all cases have
+    slow: bool = False  # each new shape takes the subject long, as in ``Capabilities``
     narrowed: Narrowed | None = None  # what the subject supports, if that is known
 
     def __post_init__(self) -> None:

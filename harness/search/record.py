@@ -89,9 +89,7 @@ class SearchRecord:
     # The ground that the subject computed on (``subjects.ground``).
     ground: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    # The seconds that it takes for a shape that is new to it, if it was asked for less because of that.
-    slow: float = 0.0
-    every_call: bool = False  # True if it takes as long for a shape that it knows
+    slow: bool = False  # it was declared to be slow, and asked for less because of that
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
     """The values that it neither supports nor refuses, and that were left out: ``num_layers=2``, a case, and how that
     fails.

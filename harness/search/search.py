@@ -84,11 +84,12 @@ class Search:
             require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
         self._given, self._options = as_subject(subject), options
         subject, workers = self._given, options.workers
-        self._budget = Budget(options.cases, options.seconds)
+        slow = options.slow or subject.capabilities.slow
+        self._budget = Budget(options.cases, options.seconds, slow=slow)
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
         self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
         self.record.own = tuple(one for one in options.own if one.of(subject.name))
-        self.record.until, self.record.shard = self._budget.until, options.shard
+        self.record.until, self.record.shard, self.record.slow = self._budget.until, options.shard, slow
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self.record.weights = "" if options.weights is None else options.weights.name
         if workers is not None:
@@ -261,12 +262,10 @@ class Search:
     def _narrow(self) -> bool:
         """Leave out what the subject refuses, and return whether anything is left."""
         record, checker = self.record, self._checker
-        narrowed = self._options.narrowed or narrow(checker.subject, record.scope, until=self._budget.narrowing_until)
-        record.scope = checker.scope = narrowed.scope
-        record.refused, record.slow, record.every_call = narrowed.refused, narrowed.slow, narrowed.every_call
-        if narrowed.slow:
-            self._budget.for_slow()
-            self._note_limit()
+        until = self._budget.narrowing_until
+        narrowed = self._options.narrowed or narrow(checker.subject, record.scope, slow=record.slow, until=until)
+        record.scope, record.refused = narrowed.scope, narrowed.refused
+        checker.scope = record.scope
         record.undone = {what: (case, result) for what, case, result in narrowed.undone}
         return bool(narrowed.accepted)
 

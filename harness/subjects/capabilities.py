@@ -82,6 +82,10 @@ class OwnProcess(Protocol):
         """Return the kernels that it runs on a case, by name and shape."""
         ...
 
+    def lines(self, case: Case) -> int:
+        """Return how many of its own lines it runs on a case (``line_runs.lines_of``)."""
+        ...
+
     def line_runs(self, case: Case) -> list[Any]:
         """Return the runs of its own lines on a case (``line_runs.LineRun``)."""
         ...
@@ -101,6 +105,7 @@ class Capabilities:
     # The values that it is asked for, in place of the usual ones, by factor: ``{"dtype": ("float32", "float64")}``.
     offers: Mapping[str, Any] = field(default_factory=dict)
     contract: str = KERNEL  # the contract that it is held to unless another is asked for (``space.contract``)
+    slow: bool = False  # each new shape takes it long, as where it compiles, so that it is asked for few (``narrow``)
     arithmetic: Mapping[str, Backend] = field(default_factory=dict)
     """The figures that are known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its
     tanh is measured."""

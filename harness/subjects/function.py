@@ -82,6 +82,7 @@ class FunctionSubject:
         self.capabilities = Capabilities(
             offers=offers | self._conventions.narrowed(offers, name),
             contract=getattr(function, "contract", PORT),
+            slow=getattr(function, "slow", False),
             takes=self._takes,
             recipe=recipe or Recipe(positional=positional, paired=paired),
             place=place_of(function),

@@ -30,7 +30,7 @@ from harness.subjects import prints
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.ground import ground, heard, machine, speak
 from harness.subjects.interpreters import PYTHON, parted
-from harness.subjects.line_runs import LineRun, line_runs_of
+from harness.subjects.line_runs import LineRun, line_runs_of, lines_of
 from harness.subjects.programs import EXEC, tell_what_is_awaited
 from harness.subjects.protocol import Subject, SubjectError
 from harness.subjects.registry import find_subject
@@ -137,6 +137,11 @@ class IsolatedSubject:
     def kernels(self, case: Case) -> tuple[str, ...]:
         """Return the oneDNN implementations that it runs on a case, with their shapes; there may be none."""
         return heard(self._spoken("run", case))[1] if self.switchable else ()
+
+    def lines(self, case: Case) -> int:
+        """Return how many of its own lines it runs on a case, as ``lines_of`` does."""
+        found = self._ask("lines", case)
+        return found if isinstance(found, int) else 0
 
     def line_runs(self, case: Case) -> list[LineRun]:
         """Return the runs of its own lines on a case, as ``line_runs_of`` does."""
@@ -280,7 +285,7 @@ def _call(method: str, *arguments: Any) -> Any:
     """Make a call of this child's subject, or of what its process tells itself."""
     [subject] = _found
     own: dict[str, Callable[..., Any]] = {"run": subject.run, "ground": _ground, "speak": speak}
-    own["line_runs"] = partial(line_runs_of, subject)
+    own |= {"lines": partial(lines_of, subject), "line_runs": partial(line_runs_of, subject)}
     try:
         return (own[method] if method in own else getattr(subject.capabilities, method))(*arguments)
     except KeyboardInterrupt:  # raised by the subject itself, too

@@ -60,6 +60,31 @@ def line_runs_of(subject: Subject, case: Case) -> list[LineRun]:
     return [] if place is None else watched(lambda: subject.run(case), Path(place[0]))
 
 
+def lines_of(subject: Subject, case: Case) -> int:
+    """Return how many of its own lines a subject runs on a case; 0 where that cannot be counted."""
+    process, place = subject.capabilities.process, subject.capabilities.place
+    if process is not None:
+        return process.lines(case)
+    return 0 if place is None else _counted(lambda: subject.run(case), Path(place[0]))
+
+
+def _counted(call: Callable[[], object], file: Path) -> int:
+    """Return how many lines of a file, and of files beside it, run during a call."""
+    watch, before, lines = _Watch(file), sys.gettrace(), 0
+
+    def each(_frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+        nonlocal lines
+        lines += event == "line"
+        return each
+
+    sys.settrace(lambda frame, _event, _argument: each if watch.is_own(frame) else None)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
 def watched(call: Callable[[], object], file: Path) -> list[LineRun]:
     """Return the runs of lines of a file, and of files beside it, during a call; nothing if there are too many."""
     watch, before = _Watch(file), sys.gettrace()

@@ -45,6 +45,7 @@ class TransformedSubject(TorchSubject):
         self.capabilities = replace(
             own,
             offers=offers,
+            slow=True,
             arithmetic={},
             stages=tuple(of_cell(stage, cell) for stage in ("torch", *(f"torch:{one}" for one in self._mode.stages))),
             exact_laws=None,

@@ -95,4 +95,4 @@ def by_flax(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents
 def subject(cell: str) -> FunctionSubject:
     """Return the subject ``jax:flax`` of a cell."""
     functions = with_zeros, flax_function, by_flax
-    return subject_of("jax:flax", cell, "jax", ("flax", "jax", "jaxlib"), *functions, num_layers=(1, 1, 2))
+    return subject_of("jax:flax", cell, "jax", ("flax", "jax", "jaxlib"), *functions, slow=True, num_layers=(1, 1, 2))

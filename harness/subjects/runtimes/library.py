@@ -37,16 +37,22 @@ def recipe_of(name: str, *functions: Callable[..., Any], text: str = "", takes: 
 
 
 def subject_of(
-    name: str, cell: str, extra: str, packages: tuple[str, ...], *functions: Callable[..., Any], **offers: Any
+    name: str,
+    cell: str,
+    extra: str,
+    packages: tuple[str, ...],
+    *functions: Callable[..., Any],
+    slow: bool = False,
+    **offers: Any,
 ) -> FunctionSubject:
     """Return the subject of a cell that the last of some functions runs; their texts are all that a script needs.
 
-    ``name`` is that of the subject of nn.RNN.
+    ``name`` is that of the subject of nn.RNN; ``slow`` as in ``Capabilities``.
     """
     name = of_cell(name, cell)
     software = installed(name, *packages, extra=extra)
     run: Any = functions[-1]
-    run.contract, run.offers = PORT, {**OFFERS, **offers}
+    run.contract, run.offers, run.slow = PORT, {**OFFERS, **offers}, slow
     recipe = replace(recipe_of(run.__name__, *functions), paired=cell == "LSTM")
     subject = FunctionSubject(run, name, recipe, Conventions(cell=cell))
     subject.capabilities = replace(subject.capabilities, ground={"software": software})

@@ -152,7 +152,7 @@ class ExportedSubject(FunctionSubject):
             return self._rnn(x, h0, weights, config, lengths)
 
         own: Any = declared
-        own.contract, own.offers = PORT, offers
+        own.contract, own.offers, own.slow = PORT, offers, True
         super().__init__(declared, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))
         self.capabilities = replace(self.capabilities, takes=None, masks=None, ground={"software": software})
 

@@ -89,9 +89,13 @@ def subject_by(
     run: Callable[..., Any],
     made: Any,
     dtypes: tuple[str, ...],
+    slow: bool,
     cell: str = "RNN",
 ) -> FunctionSubject:
-    """Return the subject of a runtime: ``run`` runs a model by what ``made`` makes of it."""
+    """Return the subject of a runtime: ``run`` runs a model by what ``made`` makes of it.
+
+    ``slow`` is as in ``Capabilities``.
+    """
     name = of_cell(name, cell)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
@@ -103,7 +107,7 @@ def subject_by(
 
     software = installed(name, *packages, extra=extra)
     declared: Any = rnn
-    declared.contract, declared.offers = PORT, OFFERS | {"dtype": dtypes}
+    declared.contract, declared.offers, declared.slow = PORT, OFFERS | {"dtype": dtypes}, slow
     text = _SCRIPT.format(run=run.__name__)
     recipe = recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES)
     subject = FunctionSubject(rnn, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))
@@ -115,11 +119,13 @@ _BY: Final[dict[str, tuple[Any, ...]]] = {
     "onnx:runtime": (
         *("onnx", ("onnxruntime", "onnx"), by_onnxruntime, onnxruntime_session),
         ("float32", "float32", "float64", "float16", "bfloat16"),
+        False,
     ),
     "onnx:reference": (
         *("onnx", ("onnx", "numpy"), by_reference, reference_evaluator),
         ("float32", "float32", "float64", "float64", "float16", "bfloat16"),
+        False,
     ),
-    "onnx:openvino": ("openvino", ("openvino", "onnx"), by_openvino, openvino_request, ("float32",)),
+    "onnx:openvino": ("openvino", ("openvino", "onnx"), by_openvino, openvino_request, ("float32",), True),
 }
 runtime, reference, openvino = (of_each(partial(subject_by, name, *by)) for name, by in _BY.items())
