@@ -109,7 +109,7 @@ def test_an_error_that_is_no_refusal_is_a_failure() -> None:
     def run(model: bytes, feeds: Any) -> Any:
         raise RuntimeError("out of luck")
 
-    subject = onnx_runtimes.subject_by("mine", "onnx", ("onnx",), run, run, ("float32",))
+    subject = onnx_runtimes.subject_by("mine", "onnx", ("onnx",), run, run, ("float32",), False)
 
     assert subject.run(draw(PLAIN)).failure is Failure.RAISED
 
