@@ -1,6 +1,5 @@
 """The way of a subject through the rooms: it is examined, and each finding is explained, judged and kept, then told."""
 
-import math
 import os
 import time
 import warnings
@@ -26,10 +25,10 @@ from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported import ReportedFinding, dropout_facts, reported
 from harness.report.upgrade import Upgrade, compared
-from harness.search.budget import SEARCHING, Budget
+from harness.search.budget import DROPPING, NARROWING, Budget
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination, equal_of, examine
-from harness.search.guard import Guarded, Hang, uninterrupted
+from harness.search.guard import Guarded, Hang, Late, uninterrupted
 from harness.search.joint_scope import joint_scope
 from harness.search.narrow import Narrowed
 from harness.search.options import Options
@@ -68,11 +67,10 @@ def run_pipeline(
     ``examine`` checks the rest, in the first shard only. Findings are kept in ``folder``; ``warn`` is told of those
     that cannot be. ``progress`` is given the record of the search as it begins, and ``observe`` each of its cases.
     """
-    bits, start = dict[PlannedCase, str](), time.perf_counter()
-    seconds, shard = options.seconds, options.shard
-    keeping = Keeping(subject, folder, options.accepted, options.tolerance, warn)
+    bits, shard = dict[PlannedCase, str](), options.shard
     investigation = Investigation(subject, options.accepted)
     with Search(subject, scope, options) as search:
+        keeping = Keeping(subject, folder, options.accepted, options.tolerance, warn, search.record.until)
         if progress is not None:
             progress(search.record)
         for event in search:
@@ -87,16 +85,14 @@ def run_pipeline(
             search.pass_over(recognised)
     done = Examination(search.record, contract=options.contract, read_as=subject.capabilities.read_as)
     if shard is None or shard.number == 1:
-        rest = (1 - SEARCHING) * (seconds or 0.0)
-        until = math.inf if seconds is None else max(start + seconds, time.perf_counter() + rest)
-        done = examine(subject, search.record, options, until=until, rest=rest)
+        done = examine(subject, search.record, options, dropping_until=search.moment(DROPPING))
     with uninterrupted(search.record.interrupt) as attempt:
         if done.refusals is not None and done.refusals.findings:
             keeping.refusals(done.refusals)
         of_dropout = attempt(partial(reported_dropout, subject, done, keeping))
         done.dropout_facts = {} if of_dropout is None else dropout_facts(of_dropout)
         drawn = {} if options.weights is not None else bits  # the first stage would have other weights
-        same = attempt(partial(same_as_the_first_stage, subject, drawn)) or {}
+        same = attempt(partial(same_as_the_first_stage, subject, drawn, search.record)) or {}
         done.equal = equal_of(subject.capabilities.stages, same.values())
         search.record.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
         found = []
@@ -111,15 +107,20 @@ def run_pipeline(
     return Summary(done, tuple(found), about.place, of_dropout, about.stages, about.source)
 
 
-def same_as_the_first_stage(subject: Subject, bits: Mapping[PlannedCase, str]) -> dict[PlannedCase, bool]:
+def same_as_the_first_stage(
+    subject: Subject, bits: Mapping[PlannedCase, str], hunt: SearchRecord
+) -> dict[PlannedCase, bool]:
     """Run the subject's first stage on the cases in which the subject agrees, and tell which have the same bits.
 
     These are the cases whose bits are known.
     """
     known = {asked: seen for asked, seen in bits.items() if seen}
     for name in subject.capabilities.stages[:1] if known else ():
-        with suppress(UsageError, Hang), IsolatedSubject(name) as process:
-            first = Guarded(process)
+        if time.perf_counter() >= hunt.until:
+            hunt.unfinished.append(f"the comparison with {name}")
+            return {}
+        with suppress(UsageError, Hang, Late), IsolatedSubject(name) as process:
+            first = Guarded(process, hunt.until)
             outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
             return {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
     return {}
@@ -158,7 +159,7 @@ class Upgrading:
         slow: bool = False,
     ) -> None:
         self._subjects = old[0], new[0]
-        self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).narrowing_until)
+        self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).moment(NARROWING))
 
     def narrowed(self, number: int) -> Narrowed | None:
         """Return what the old one (0) or the new one (1) supports, for the ``Options`` of its search."""

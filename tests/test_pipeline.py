@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import RNNConfig, Verdict, as_subject, scope_of
+from harness import RNNConfig, Scope, Verdict, as_subject, scope_of
 from harness.checks.dropout import check_dropout
 from harness.checks.full_check import bits_of
 from harness.checks.result import Method, Result
@@ -117,9 +117,10 @@ def test_the_bits_of_a_subject_are_counted_beside_those_of_its_first_stage() -> 
     torch = TorchSubject()
     bits = {asked: bits_of(torch.run(asked.case()).arrays) for asked in (one, other)}
     torch.capabilities = replace(torch.capabilities, stages=("torch",))
+    hunt = SearchRecord("torch", 0, Scope())
 
-    assert same_as_the_first_stage(torch, bits) == {one: True, other: True}
-    assert same_as_the_first_stage(torch, {one: bits[other], other: bits[other]}) == {one: False, other: True}
-    assert same_as_the_first_stage(torch, {one: ""}) == {}
+    assert same_as_the_first_stage(torch, bits, hunt) == {one: True, other: True}
+    assert same_as_the_first_stage(torch, {one: bits[other], other: bits[other]}, hunt) == {one: False, other: True}
+    assert same_as_the_first_stage(torch, {one: ""}, hunt) == {}
     assert equal_of(("torch",), [False, True]) == ("torch", 1, 2)
     assert equal_of(("torch",), []) is None

@@ -227,6 +227,7 @@ class Refusals:
     dtype: str = "float32"
     device: str = "cpu"
     layer: str = "nn.RNN"  # torch's, whose refusals these are
+    late: bool = False  # True if the time was over before all were made
     script: str = ""  # the path of a script that makes the calls of the findings
 
 
@@ -245,12 +246,15 @@ def check_refusals(
     done, accepted = Refusals(dtype=dtype, device=device, layer=f"nn.{cell}"), dict[Call, Outcome]()
     try:
         for rule in rules_of(cell):
+            if time.perf_counter() >= until:
+                done.late = True
+                break
             if rule.right not in accepted:
                 accepted[rule.right] = call(rule.right.code(dtype), dtype, device)
             right = accepted[rule.right]
             if right.failure is not None:
                 done.left_out[right.message] += 1
-            elif time.perf_counter() >= until or _is_broken(done, rule, call, dtype, device):
+            elif _is_broken(done, rule, call, dtype, device):
                 break
     except KeyboardInterrupt:
         done.interrupted = True

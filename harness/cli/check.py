@@ -182,7 +182,7 @@ def check(**given: Any) -> int:
     """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
-    function rnn(x, h0, weights, config) -> (output, h_n) or a class with nn.RNN's constructor and state_dict. It may
+    function rnn(x, h0, weights, config) -> (output, h_n), or a class of a recurrent layer in torch or NumPy. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
     return _checked(_Given(**given))

@@ -79,6 +79,7 @@ from harness.space.values import draw
 from harness.subjects.protocol import Subject, ground_of
 
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
+TIME_OVER: Final = "the time was over before it was found"
 
 DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
@@ -151,7 +152,7 @@ class Investigation:
         same = self._same_cause.get(finding.id, finding.id)
         if (again := next((one for one in earlier if one.id == same), None)) is not None:
             return self._met_again(again)
-        explanation = self._explanation(finding, record.scope, record.until)
+        explanation = self._explanation(finding, record.scope, record.explaining_until)
         first = next(
             (
                 one
@@ -292,7 +293,7 @@ class Investigation:
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
         subject = Guarded(self.subject, until)
-        explanation, case = Explanation(), nameable(finding)
+        explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
         observations = Observations(subject, self._within(finding), wavers=self._wavers)
         with suppress(Late):
             diagnosis = self._diagnosis(observations, finding, scope, until)

@@ -76,6 +76,8 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     for said, names in wording.left_out(hunt.refused).items():
         yield "left out", f"{', '.join(names)}: {said}"
     yield from _undone(hunt)
+    if hunt.unfinished:
+        yield "unfinished", f"{', '.join(dict.fromkeys(hunt.unfinished))}: the time was over"
     yield from _slow(hunt)
     if passed:
         yield ("space met", _met(hunt)) if verbose else ("covered", coverage.in_short(hunt.searched))

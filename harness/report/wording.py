@@ -14,6 +14,7 @@ from harness.checks.known_failures import KnownFailure
 from harness.checks.known_issues import KNOWN_ISSUES, KnownIssue
 from harness.checks.result import Method, Result, Verdict
 from harness.checks.vacuous import MISTAKES
+from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.judge import Judgement, Ruling
 from harness.search.examination import Equal, Examination
@@ -42,6 +43,8 @@ def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> st
     known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
     layer = PLAINEST.replace(cell=hunt.scope.cell[0]).layer
     part = of_scope(hunt.scope) if verdict is Verdict.AGREES else ""
+    if verdict is Verdict.AGREES and (finals := [name for name in ("h_n", "c_n") if hunt.not_compared[name]]):
+        part += f"{',' if part else ':'} without {' and '.join(finals)}"
     part += f", with the weights of {hunt.weights}" * bool(part and hunt.weights)
     return headline(hunt.subject, verdict, layer) + end + part + (", but for known failures" if known else "")
 
@@ -105,7 +108,8 @@ def unshown_line(done: Examination) -> str | None:
     if not few:
         return None
     compared = counted(done.hunt.total - done.hunt.checks[Method.FORM], "case")
-    return f"few of {compared} could have shown {', '.join(few)}: check with fewer pins, or without --tolerance"
+    more = "fewer pins" if done.hunt.accepted == STRICT else "fewer pins, or without --tolerance"
+    return f"few of {compared} could have shown {', '.join(few)}: check with {more}"
 
 
 def helpers_line(helpers: Helpers | None) -> str | None:
@@ -268,8 +272,10 @@ def _turned(mismatch: Mismatch) -> bool:
 
 def not_compared_lines(names: Iterable[str]) -> list[str]:
     """Return what was not compared, because the subject does not return it: the output, and gradients."""
-    gradients = sorted({*names} - {"output"})
+    finals = [name for name in ("h_n", "c_n") if name in names]
+    gradients = sorted({*names} - {"output", *finals})
     said = ["output: h_n is compared in its place (last_output_only)"] * ("output" in names)
+    said += [f"{' and '.join(finals)}: nothing that a call returns has that shape"] * bool(finals)
     return [*said, *[f"gradients by {', '.join(gradients)}: not returned"] * bool(gradients)]
 
 

@@ -18,11 +18,16 @@ arrays of pairs of the widest scopes in ``COVERED`` of it.
 """
 
 NARROWING: Final = 0.25
-SEARCHING: Final = 0.9
+MEASURING: Final = 0.4
 SHRINKING: Final = 0.6
-"""The shares of the time that may be used up when the search knows what a subject supports, when it starts the last
-case, and when it checks the last shrinking step; the rest is for explaining. A failure usually comes early and gets
-most of the time; one that comes last is reported as it is.
+SEARCHING: Final = 0.9
+BEFORE_MORE: Final = 0.8
+EXPLAINING: Final = 0.95
+DROPPING: Final = 0.9
+"""The shares of the time at which it is known what the subject supports; its functions are measured; the last shrinking
+step and the last case of the search are over, which comes before where there is more to check; a finding is explained;
+and the law of dropout is checked. The rest is for malformed calls. A failure usually comes early and gets most of the
+time; one that comes last is reported as it is.
 """
 
 AFTER: Final = 400
@@ -40,10 +45,12 @@ class Budget:
     """The budget of one search, whose time begins now.
 
     Without ``cases`` and ``seconds`` it is ``CASES`` cases, or ``BRIEF`` if the subject is ``slow``.
-    Raises ``UsageError`` if it allows nothing.
+    ``with_more`` says that a search is followed by more checks. Raises ``UsageError`` if it allows nothing.
     """
 
-    def __init__(self, cases: int | None, seconds: float | None, *, slow: bool = False) -> None:
+    def __init__(
+        self, cases: int | None, seconds: float | None, *, slow: bool = False, with_more: bool = False
+    ) -> None:
         if cases is not None:
             require_int("cases", cases, 1)
         if seconds is not None:
@@ -53,21 +60,16 @@ class Budget:
         self.cases = self._given  # the number of cases at which the search ends; ``None`` if only time ends it
         self._seconds = seconds
         self._start = time.perf_counter()
+        self.searching_until = self.moment(BEFORE_MORE if with_more else SEARCHING)
         self._beyond = False  # True if the cases are those that a search may use after a finding
 
     def elapsed(self) -> float:
         """Return the seconds since the search began."""
         return time.perf_counter() - self._start
 
-    @property
-    def until(self) -> float:
-        """The moment at which the time is over, by ``time.perf_counter``, like the next."""
-        return self._share(1)
-
-    @property
-    def narrowing_until(self) -> float:
-        """The moment at which it must be known what the subject supports."""
-        return self._share(NARROWING)
+    def moment(self, share: float) -> float:
+        """Return the moment at which a share of the time is over, by ``time.perf_counter``; never without a limit."""
+        return math.inf if self._seconds is None else self._start + share * self._seconds
 
     def extend(self, total: int) -> None:
         """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""
@@ -88,11 +90,8 @@ class Budget:
 
     def late(self) -> Stop | None:
         """Return that the time to search is over; ``None`` if it is not."""
-        return Stop.TIME if time.perf_counter() >= self._share(SEARCHING) else None
+        return Stop.TIME if time.perf_counter() >= self.searching_until else None
 
     def too_late_to_shrink(self) -> bool:
         """Return ``True`` if the time for shrinking is over."""
-        return time.perf_counter() >= self._share(SHRINKING)
-
-    def _share(self, share: float) -> float:
-        return math.inf if self._seconds is None else self._start + share * self._seconds
+        return time.perf_counter() >= self.moment(SHRINKING)

@@ -9,7 +9,7 @@ from harness.checks.dropout import check_dropout
 from harness.checks.malformed import Lapse, Refusals, check_refusals
 from harness.checks.result import Method, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
-from harness.search.guard import Guarded, Hang
+from harness.search.guard import Guarded, Hang, Late
 from harness.search.options import Options
 from harness.search.record import SearchRecord, Stop
 from harness.space.contract import KERNEL
@@ -133,14 +133,13 @@ def examine(
     hunt: SearchRecord,
     options: Options = Options(),  # noqa: B008 - it does not change
     *,
-    until: float = math.inf,
-    rest: float = 0.0,
+    dropping_until: float = math.inf,
 ) -> Examination:
     """Check the rest after a search of a subject's cases: for a module, its refusals and the law of its dropout.
 
-    Refusals belong to the kernel's contract only. A search of few cases leaves the law of dropout out. Nets
-    with dropout are run up to ``until`` (``time.perf_counter``), and malformed calls are made for ``rest`` seconds
-    more. A finding in one of them does not stop the others, but an interrupted search does.
+    Refusals belong to the kernel's contract only. A search of few cases leaves the law of dropout out. Nets with
+    dropout are run up to ``dropping_until`` (``time.perf_counter``), and malformed calls are made up to the search's
+    end. A finding in one of them does not stop the others, but an interrupted search does.
     """
     own = subject.capabilities
     done = Examination(hunt, contract=options.contract, read_as=own.read_as)
@@ -148,19 +147,22 @@ def examine(
     unseen = own.takes is None and own.masks is None  # what it drops is compared in no case
     if not done.interrupted:
         try:
-            done.dropout = _dropout(subject, hunt, options.cases, until) if is_module or unseen else None
-            done.refusals = _refusals(subject, hunt, until + rest) if options.contract == KERNEL else None
+            done.dropout = _dropout(subject, hunt, options.cases, dropping_until) if is_module or unseen else None
+            done.refusals = _refusals(subject, hunt) if options.contract == KERNEL else None
         except KeyboardInterrupt:
             hunt.interrupt()
     return done
 
 
-def _refusals(subject: Subject, done: SearchRecord, until: float) -> Refusals | None:
+def _refusals(subject: Subject, done: SearchRecord) -> Refusals | None:
     """Make malformed calls in the plainest dtype, except on meta, where few of the rules of a call matter."""
     call, devices = subject.capabilities.call, _with_numbers(done.scope)
     if call is None or not devices:
         return None
-    return check_refusals(call, done.scope.dtype[0], devices[0], until, cell=done.scope.values()["cell"][0])
+    made = check_refusals(call, done.scope.dtype[0], devices[0], done.until, cell=done.scope.values()["cell"][0])
+    if made.late:
+        done.unfinished.append("malformed calls")
+    return made if made.calls else None
 
 
 def _with_numbers(scope: Scope) -> tuple[str, ...]:
@@ -176,8 +178,10 @@ def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: flo
     results: list[Result] = []
     for device in dict.fromkeys(devices):
         try:
-            results.append(check_dropout(Guarded(subject), device, done.seed, scope, until))
+            results.append(check_dropout(Guarded(subject, until), device, done.seed, scope, until))
         except Hang as hang:
             results.append(hang.result)
+        except Late:
+            done.unfinished.append("the law of dropout")
     told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
     return next((result for result in told if result.failed), told[0] if told else None)

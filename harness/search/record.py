@@ -134,7 +134,10 @@ class SearchRecord:
     smallest: RNNConfig | None = None  # the config of the failure that is being shrunk, as small as it is so far
     explaining: bool = False  # True while a finding is being explained
     seconds: float = 0.0
-    until: float = math.inf  # the moment at which the time of the whole search is over, by ``time.perf_counter``
+    # The moments at which the time of the whole search, and that for explaining, are over, by ``time.perf_counter``.
+    until: float = math.inf
+    explaining_until: float = math.inf
+    unfinished: list[str] = field(default_factory=list)  # what was not done, or not to its end, because time was over
     limit: int | None = None  # the number of cases at which it ends, if nothing ends it before
     shard: Shard | None = None  # the part of the plan that it went through; ``None`` for the whole plan
     missing: tuple[Shard, ...] = ()  # the parts of the plan that are missing, where it is made of several

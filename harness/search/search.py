@@ -14,10 +14,10 @@ from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
-from harness.search.budget import Budget
+from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
 from harness.search.checker import CheckedCase, Checker
 from harness.search.evidence import Certificate
-from harness.search.guard import Guarded, Hang, noted_interrupts, stop_at_hang, uninterrupted
+from harness.search.guard import Guarded, Hang, Late, noted_interrupts, stop_at_hang, uninterrupted
 from harness.search.narrow import narrow
 from harness.search.options import Options
 from harness.search.plan import units
@@ -85,17 +85,20 @@ class Search:
         self._given, self._options = as_subject(subject), options
         subject, workers = self._given, options.workers
         slow = options.slow or subject.capabilities.slow
-        self._budget = Budget(options.cases, options.seconds, slow=slow)
+        with_more = subject.capabilities.call is not None
+        self._budget = Budget(options.cases, options.seconds, slow=slow, with_more=with_more)
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
         self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
         self.record.own = tuple(one for one in options.own if one.of(subject.name))
-        self.record.until, self.record.shard, self.record.slow = self._budget.until, options.shard, slow
+        self.record.until, self.record.explaining_until = map(self._budget.moment, (1, EXPLAINING))
+        self.record.shard, self.record.slow = options.shard, slow
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self.record.weights = "" if options.weights is None else options.weights.name
         if workers is not None:
             self._task = Task.of(subject, scope, options.accepted, options.weights, share=workers.share)
         self._note_limit()
-        self._checker = Checker(Guarded(subject), options.accepted, scope, [*self.record.own], options.weights)
+        guarded = Guarded(subject, self._budget.searching_until)
+        self._checker = Checker(guarded, options.accepted, scope, [*self.record.own], options.weights)
         self._pursuit: Pursuit | None = None  # of the current failure
         self._alone: Callable[[], Iterable[Case]] = tuple  # as ``Recognised`` has it
         self._beyond = False  # True while it checks these
@@ -107,6 +110,10 @@ class Search:
     def __iter__(self) -> Iterator[Event]:
         """Yield the events of the search."""
         return self._events
+
+    def moment(self, share: float) -> float:
+        """Return the moment at which a share of the time is over, by ``time.perf_counter``."""
+        return self._budget.moment(share)
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings alone."""
@@ -143,6 +150,8 @@ class Search:
         try:
             with noted_interrupts() as self._checker.stop_if_interrupted:
                 record.stop = yield from self._go_through()
+        except Late:
+            record.stop = Stop.TIME
         except GeneratorExit:
             record.stop = Stop.FINDING
         except CutShort as cut:
@@ -202,11 +211,9 @@ class Search:
                 return
             result = self._checker(case)
             stop_at_hang(case, result)
-            if against(result):
-                self._pursuit = Pursuit(self._checker, self.record, self._budget)
-                if (finding := self._pursuit.of(case, result, with_probes=True)) is not None:
-                    yield from self._reported(finding)
-                    self.record.beyond += finding in self.record.findings
+            if against(result) and (finding := self._found(case, result, with_probes=True)) is not None:
+                yield from self._reported(finding)
+                self.record.beyond += finding in self.record.findings
 
     def _end(self) -> Stop | None:
         """Return why the search ends before the next case; ``None`` if it goes on."""
@@ -247,8 +254,17 @@ class Search:
         """Make a finding of a case that fails, if it is one."""
         if checked.case is None or not against(checked.result):
             return None
-        self._pursuit = Pursuit(self._checker, self.record, self._budget)
-        return self._pursuit.of(checked.case, checked.result, with_probes=checked.planned.with_probes)
+        return self._found(checked.case, checked.result, with_probes=checked.planned.with_probes)
+
+    def _found(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+        """Make a finding of a case that fails, if it is one. When the time is over, it is reported as it is then."""
+        self._pursuit = pursuit = Pursuit(self._checker, self.record, self._budget)
+        try:
+            return pursuit.of(case, result, with_probes=with_probes)
+        except Late:
+            if pursuit.failing is None:
+                return None
+            return self.record.report(*pursuit.failing, Certificate().but_for("not confirmed: the time is over"))
 
     def _reported(self, finding: Finding) -> Generator[Finding, None, bool]:
         """Yield a finding, and return whether its reader knows now how to recognise its cause."""
@@ -262,7 +278,7 @@ class Search:
     def _narrow(self) -> bool:
         """Leave out what the subject refuses, and return whether anything is left."""
         record, checker = self.record, self._checker
-        until = self._budget.narrowing_until
+        until = self._budget.moment(NARROWING)
         narrowed = self._options.narrowed or narrow(checker.subject, record.scope, slow=record.slow, until=until)
         record.scope, record.refused = narrowed.scope, narrowed.refused
         checker.scope = record.scope
@@ -275,13 +291,17 @@ class Search:
         They are accepted together: an error of one hides that of another in the case that shows it alone.
         """
         record, within = self.record, []
-        for accuracy in measure(self._checker.subject, record.scope, record.accepted):
-            record.accuracy.append(accuracy)
-            wrong = False
-            for case in accuracy.alone:
-                wrong = yield from self._report_function(accuracy, case)
-            if not accuracy.assumed and (accuracy.close or wrong):
-                within.append(accuracy.accepted)
+        subject = Guarded(self._given, self._budget.moment(MEASURING))
+        try:
+            for accuracy in measure(subject, record.scope, record.accepted):
+                record.accuracy.append(accuracy)
+                wrong = False
+                for case in accuracy.alone:
+                    wrong = yield from self._report_function(accuracy, case)
+                if not accuracy.assumed and (accuracy.close or wrong):
+                    within.append(accuracy.accepted)
+        except Late:
+            record.unfinished.append("how precise its functions are")
         record.accepted = record.accepted._replace(measured=(*record.accepted.measured, *within))
         self._checker.accepted = record.accepted
 

@@ -1,6 +1,8 @@
 """Keeping findings on disk: the case, the record, and what a reader may need, each in a file of its own."""
 
+import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ from harness.search.guard import Guarded, Hang
 from harness.search.record import Finding
 from harness.space.atomic import write_text
 from harness.store.findings import Store
-from harness.store.scripts import offer
+from harness.store.scripts import PATIENCE, offer
 from harness.subjects.protocol import Subject
 
 TEST: Final = "test_regression.py"
@@ -36,17 +38,26 @@ def keep(
     accepted: Accepted = STRICT,
     tolerance: str = "derived",
     with_script: bool = True,
+    until: float = math.inf,
 ) -> Kept:
     """Write a finding into a folder of its own below ``directory``, with a script that was run, which takes longest.
 
-    Raises ``OSError`` if that fails.
+    The script may run up to ``until`` (``time.perf_counter``). Raises ``OSError`` if that fails.
     """
     with TemporaryDirectory(prefix="rnn-harness-") as place:
-        folder, reason = Path(place), "an interrupt came before it was run"
+        folder, reason, left = Path(place), "an interrupt came before it was run", until - time.perf_counter()
         try:
-            if with_script:
-                outcome = explanation.outcome
-                reason = offer(finding, subject, folder, accepted=accepted, tolerance=tolerance, outcome=outcome).reason
+            if with_script and left > 0:
+                offered = offer(
+                    *(finding, subject, folder),
+                    accepted=accepted,
+                    tolerance=tolerance,
+                    outcome=explanation.outcome,
+                    timeout=min(left, PATIENCE),
+                )
+                reason = offered.reason
+            elif with_script:
+                reason = "the time was over before it was run"
         except Hang:
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
@@ -71,6 +82,7 @@ class Keeping:
     accepted: Accepted  # The contract of the search; a finding may have been found under a looser one
     tolerance: str  # The contract as its user wrote it
     warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
+    until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``
     # The places, by the finding's id; ``None`` where a finding could not be kept.
     places: dict[str, Kept | None] = field(default_factory=dict)
 
@@ -85,6 +97,7 @@ class Keeping:
                 accepted=within,
                 tolerance=tolerance,
                 with_script=with_script,
+                until=self.until,
             )
         except OSError as error:
             kept = None

@@ -17,6 +17,7 @@ from harness.subjects.numpy_module import METHODS, methods_of, modules_of
 from harness.subjects.parameters_by_shape import Shapes, layers_of
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import constructor
+from harness.subjects.state_axes import ROWS, from_axes_in_code, to_axes_in_code
 from harness.subjects.torch_form import constructed, form_of, may_be_unknown, parameters_of_plain, returned_by
 from harness.subjects.torch_own import OwnFormSubject, completed
 
@@ -247,7 +248,7 @@ def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
 
 def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterator[str]:
     form = drawn.form
-    if optional and (form.flat or len(states) > 1):
+    if optional and (form.flat or len(states) > 1 or form.state_axes != ROWS):
         yield f"    if {states[0]} is None:"
         yield from (f"    {line}" for line in _answer(drawn, []))
     yield from _answer(drawn, states)
@@ -256,8 +257,9 @@ def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterato
 def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form, turned = drawn.form, drawn.form.conventions.batch_first
     x = "x.transpose(0, 1)" if turned else "x"
-    turn = ".transpose(0, 1)" * form.batch_first_states
-    passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else f"{one}{turn}" for one in states]
+    directions = 1 + (form.offers.get("bidirectional") == (True,))
+    passed = [to_axes_in_code(one, form.state_axes, directions) for one in states]
+    passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else one for one in passed]
     if form.by_layer and states:
         passed = [f"list(zip({', '.join(passed)}))"]
     elif len(passed) > 1 and not form.apart:
@@ -275,11 +277,12 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     if form.rows:
         output = f"output.reshape({'x.shape[1], x.shape[0]' if turned else '*x.shape[:2]'}, -1)"
     output += ".transpose(0, 1)" * (turned and output != "None")
-    rows = "[None]" * form.flat_h_n + turn
+    rows = "[None]" * form.flat_h_n
     if form.layered:
         yield from (f"    {name} = torch.stack({name})" for name in form.cell.final if name in form.returns)
     if "h_n" in form.returns:
-        found = [f"{name}{rows}" if name in form.returns else "None" for name in form.cell.final]
+        known = {name: from_axes_in_code(name, form.final_axes, directions) for name in form.cell.final}
+        found = [f"{known[name]}{rows}" if name in form.returns else "None" for name in form.cell.final]
     elif "last" in form.returns:
         found = ["last[None]"]
     elif form.h_n_is_last:

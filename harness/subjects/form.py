@@ -10,6 +10,7 @@ from harness.space.cells import KNOWN, CellForm, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.parts import PLAIN
 from harness.subjects.conventions import Conventions
+from harness.subjects.state_axes import ROWS, from_axes, said_axes
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class Sizes(NamedTuple):
     hidden_size: int
     output_size: int
     T: int = 4
-    N: int = 2
+    N: int = 13
 
     @classmethod
     def of(cls, config: RNNConfig) -> Self:
@@ -138,7 +139,8 @@ class Form:
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
     layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
-    batch_first_states: bool = False  # its states are (N, layers * directions, H)
+    state_axes: str = ROWS  # the axes of the states that it takes (``state_axes``), if they are not flat
+    final_axes: str = ROWS  # and of those that it returns
     axes: str = ""  # the order of the axes of x, T, N and I, if it is neither (T, N, I) nor (N, T, I)
     always_given: str = ""  # what a call on x alone does, if its states may be left out by the signature alone
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
@@ -198,6 +200,7 @@ class Form:
         elif self.returns != ("output", *self.cell.final):
             shown = filter(None, self.returns)
             words += f"; returns {', '.join(shown).replace('last', 'the last output alone')}"
+            words += ", and something of no known shape" * ("" in self.returns)
         words += f"; not compared: {self.beside}" if self.beside else ""
         words += f"; its Embedding {self.embedding} is replaced by the identity" if self.embedding else ""
         are = "is" if len(self.heads) == 1 else "are"
@@ -210,7 +213,8 @@ class Form:
         words += "; its states are a list of (h, c), one for each layer" * self.by_layer
         words += "; takes one sequence: called once for each" * self.unbatched
         words += "; its states are a list of (N, H), one for each layer" * self.layered
-        words += "; its states are (N, layers * directions, H)" * self.batch_first_states
+        for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
+            words += f"; {does} states {said_axes(axes)}" * (axes != ROWS)
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)
@@ -232,7 +236,7 @@ class Form:
         """Say why it cannot have other values of an option."""
         takes = name in self.takes
         reasons = (
-            (self.stateless and name == "hx", "no call with a state succeeds"),
+            (self.stateless and name == "hx", "no call with a state of a form that is known succeeds"),
             (name == "hx" and self.offers.get("hx") == (True,) and self.always_given, self.always_given),
             (name == "hx", "forward takes another number of arguments"),
             (name == "loss", f"it returns no {self.cell.final[-1]}"),
@@ -380,7 +384,7 @@ class Form:
         if self.rows and output is not None and output.shape[:1] == (leading[0] * leading[1],):
             output = output.reshape(*leading, *output.shape[1:])
         states = [named[name][None] if self.flat_h_n else named[name] for name in self.cell.final if name in named]
-        states = [state.transpose(0, 1) if self.batch_first_states else state for state in states]
+        states = [from_axes(state, self.final_axes) for state in states]
         if "h_n" not in named:
             last = None
             if output is None:

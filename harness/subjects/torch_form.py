@@ -13,7 +13,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, permutations, product
-from math import prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -40,6 +39,7 @@ from harness.subjects.signature import (
     states_taken,
     trials,
 )
+from harness.subjects.state_axes import ROWS, all_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
@@ -74,7 +74,8 @@ class _Returned(NamedTuple):
     given: Given = ()  # the arguments of a call that answered so
     layered: bool = False  # its states are lists of (N, H)
     listed: bool = False  # its output is a list of steps
-    batch_first_states: bool = False  # its states are (N, layers * directions, H)
+    state_axes: str = ROWS  # the axes of the states that it takes, if they are not flat
+    final_axes: str = ROWS  # and of those that it returns
     # The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right.
     axes: tuple[int, ...] = ()
     batches: frozenset[int] = frozenset()  # the numbers of sequences of the states that the call was given and returned
@@ -333,18 +334,20 @@ def _numpy_runs(factory: Any, form: Form, sizes: Sizes) -> Iterator[NumpyRun]:
                 for parameter in module.parameters():
                     parameter.normal_(0, SPREAD)
                 own = to_numpy(dict(module.named_parameters()))
-                given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, rows=prod(stack)), factory.axes)
+                given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, stack=stack), factory.axes)
                 holder, returned = module.run(given, own)
                 needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
                 yield NumpyRun(NumpyCall(holder, given, own, returned), stack, frozenset(needed))
 
 
-def _arguments(form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, hx: bool, rows: int = 0) -> Given:
-    """Return the arguments of a call of a class of a known form, with states of so many rows if it is not plain."""
+def _arguments(
+    form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, hx: bool, stack: tuple[int, int] | None = None
+) -> Given:
+    """Return the arguments of a call of a class of a known form, of layers and directions if it is not plain."""
     batch = [SEQUENCES] * (not form.unbatched)
-    axes = () if form.flat or form.is_cell else (rows or prod(_always(form)),)
-    shape = (*batch, *axes) if form.batch_first_states else (*axes, *batch)
-    states = [fill(*shape, sizes.hidden_size) for _ in form.cell.final if hx]
+    layers, directions = stack or _always(form)
+    shape = (*[layers * directions] * (not (form.flat or form.is_cell)), *batch, sizes.hidden_size)
+    states = [to_axes(fill(*shape), form.state_axes, directions) for _ in form.cell.final if hx]
     x = fill(STEPS, *batch, sizes.input_size)
     x = x.transpose(0, 1) if form.conventions.batch_first else x
     return x[0] if form.is_cell else x, *form.passed(states)
@@ -542,7 +545,8 @@ class _Reader:
             by_layer=any(isinstance(one, list) and not is_layered(one) for one in returned.given),
             layered=returned.layered,
             listed=returned.listed,
-            batch_first_states=returned.batch_first_states,
+            state_axes=returned.state_axes,
+            final_axes=returned.final_axes,
         )
         if len(returned.given) == 1 and {*self.offers["hx"]} == {False, True}:  # no form of a state is taken
             self.offers["hx"] = (False,)
@@ -719,10 +723,20 @@ class _Reader:
             for axes in every:  # a state (N, H) fits wrongly where one of (L, N, H) is read: by broadcasting
                 for batch in (SEQUENCES, STEPS):
                     yield from self._with_states(x, *axes, batch, hidden_size)
-            for batch in (SEQUENCES, STEPS):
-                yield from self._with_states(x, batch, self._rows, hidden_size)
+            for _, shape in self._shapes_of_states()[2:]:  # the first two are torch's
+                yield from self._with_states(x, *shape)
             for batch in (SEQUENCES, STEPS):
                 yield from self._in_lists(x, self._rows, batch, hidden_size)
+
+    def _shapes_of_states(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return the orders of axes that states may have, torch's first, each with its shape for either batch."""
+        sizes = self.layers, self.directions
+        H = self.sizes.hidden_size
+        return [(axes, shape_of(axes, *sizes, N, H)) for axes in all_axes(self.directions) for N in (SEQUENCES, STEPS)]
+
+    def _axes_of(self, state: torch.Tensor) -> str:
+        """Return the order of the axes of a state; nothing for one without an axis for layers."""
+        return next((axes for axes, shape in self._shapes_of_states() if shape == tuple(state.shape)), "")
 
     def _returned(self, rest: Sequence[str] = ()) -> _Returned | None:
         """Return how a call on a sequence answers, told by the shapes; ``None`` where they tell nothing.
@@ -750,7 +764,7 @@ class _Reader:
                 flat_h_n=flat_h_n,
                 given=one.given,
                 layered=one.layered,
-                batch_first_states=first.batch_first_states or one.batch_first_states,
+                state_axes=one.state_axes,
                 batches=first.batches | one.batches,
             )
         return first._replace(flat=first.flat_h_n)
@@ -774,7 +788,7 @@ class _Reader:
         with suppress(Exception), torch.no_grad():
             with seeded(0):
                 before = _parts(self._module()(x, *states))
-            return len({_same(before, with_more(unit)) for unit in (0, -1)}) == 1
+            return len({_same(before, with_more(unit)) for unit in (0, self.sizes.hidden_size - 1)}) == 1
         return False
 
     def _keeps_apart(self, answer: _Returned) -> bool:
@@ -786,7 +800,7 @@ class _Reader:
 
         def other(state: torch.Tensor) -> torch.Tensor:
             changed = state.clone()
-            changed.select(0 if self._is_batch_first(state) else -2, -1).add_(1)
+            changed.select((self._axes_of(state) or "NH").index("N"), -1).add_(1)
             return changed
 
         with suppress(Exception), torch.no_grad(), seeded(0):
@@ -851,32 +865,31 @@ class _Reader:
         [place] = outputs
         axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
         finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
-        states = [*_tensors(given[1:]), *finals]
-        turned = any(self._is_batch_first(state) for state in states)
-        batches = frozenset(state.shape[0 if turned else -2] for state in states)
+        taken, found = ([self._axes_of(state) for state in of] for of in (_tensors(given[1:]), finals))
+        batches = frozenset(
+            state.shape[(axes or "NH").index("N")]
+            for axes, state in zip((*taken, *found), (*_tensors(given[1:]), *finals), strict=True)
+        )
+        state_axes, final_axes = (next(filter(None, of), ROWS) for of in (taken, found))
         layered = any(map(_is_layered, (*given[1:], returned)))
         listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
-        return _Returned(plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, turned, axes, batches)
-
-    def _is_batch_first(self, state: torch.Tensor) -> bool:
-        """Tell whether a state is (N, layers * directions, H), and not the other way round."""
-        return state.dim() == 3 and state.shape[1] == self._rows != state.shape[0]
+        return _Returned(
+            plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, state_axes, final_axes, axes, batches
+        )
 
     def _kinds(self, module: torch.nn.Module, given: Given, parts: Tensors, rest: Sequence[str]) -> list[str]:
         """Return what each part of an answer is by its shape, nothing for no result; no list if that is unclear."""
         hidden_size = self.sizes.hidden_size
-        of_states: dict[tuple[int, ...], str] = {}
-        for batch in (SEQUENCES, STEPS):
-            of_states[self._rows, batch, hidden_size] = of_states[batch, self._rows, hidden_size] = "h_n"
-            if self.directions == 1:
-                of_states[batch, hidden_size] = "flat"
+        of_states = {shape: "h_n" for _, shape in self._shapes_of_states()}
+        if self.directions == 1:
+            of_states |= {(batch, hidden_size): "flat" for batch in (SEQUENCES, STEPS)}
         features = self.directions * hidden_size
         of_output: dict[tuple[int, ...], str] = {(STEPS, SEQUENCES, features): "output"}
         if self.form.heads:
             of_output[STEPS * SEQUENCES, features] = "rows"
         shapes = [tuple(part.shape) for part in parts]
         flat = any(state.dim() == 2 for state in _tensors(given[1:]))
-        kinds = [(of_output | of_states).get(shape, "") for shape in shapes]
+        kinds = [(of_states | of_output).get(shape, "") for shape in shapes]
         if rest:  # what depends on parameters that torch's layer does not have is none of its results
             other = deepcopy(module)
             for own in rest:

@@ -27,6 +27,7 @@ from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import SIZES
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import by_state_names
+from harness.subjects.state_axes import to_axes
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
@@ -35,6 +36,8 @@ from harness.subjects.torch_preparation import structure
 ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""
+
+_DIRECTIONS: Final = "_rnn_harness_directions"  # the attribute of a module with the number that it was built for
 
 # What the names of arrays begin with that are zero in simpler and simpler cases, and T. In one step from zeros without
 # biases, gates stand for others: (1 - r) n is what an nn.GRU makes of n whose r and z are exchanged.
@@ -100,7 +103,7 @@ class OwnFormSubject(TorchSubject):
         if self._form.is_cell:
             return looped(step, self._form, torch.stack, x, *hx)
         states = [state[0] if self._form.flat else state for state in flattened(hx)]
-        states = [state.transpose(0, 1) if self._form.batch_first_states else state for state in states]
+        states = [to_axes(state, self._form.state_axes, getattr(module, _DIRECTIONS, 1)) for state in states]
         returned = step(x, *self._form.passed(states), **named)
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
         return self._form.arranged(returned, leading, torch.stack, batch_first=self._conventions.batch_first)
@@ -120,6 +123,7 @@ class OwnFormSubject(TorchSubject):
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             first, by_name = self._form.given(Sizes.of(config).given(config.num_layers) | values)
             module: torch.nn.Module = self._factory(*first, **by_name)
+            setattr(module, _DIRECTIONS, config.num_directions)
             return without(module, self._form.replaced).to(device=config.device, dtype=dtype)
 
     def prepare(self, config: RNNConfig, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:

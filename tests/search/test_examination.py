@@ -99,12 +99,19 @@ class Asked:
         monkeypatch.setattr(examination, "check_refusals", self.check_refusals)
 
     def examine(
-        self, subject: Any, scope: Scope, *, seed: int = 0, until: float = math.inf, rest: float = 0.0, **options: Any
+        self,
+        subject: Any,
+        scope: Scope,
+        *,
+        seed: int = 0,
+        dropping_until: float = math.inf,
+        until: float = math.inf,
+        **options: Any,
     ) -> Examination:
         """Examine a subject after a search that found nothing."""
         record = hunted()
-        record.scope, record.stop, record.seed = scope, self.stop, seed
-        return examine(subject, record, Options(**options), until=until, rest=rest)
+        record.scope, record.stop, record.seed, record.until = scope, self.stop, seed, until
+        return examine(subject, record, Options(**options), dropping_until=dropping_until)
 
     def check_dropout(self, subject: Any, device: str, seed: int, scope: Scope, until: float) -> Result:
         self.calls.append(("dropout", {"device": device, "seed": seed, "until": until}))
@@ -129,7 +136,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 def test_a_module_is_asked_for_the_law_of_dropout_and_for_refusals(asked: Asked) -> None:
-    done = asked.examine(TORCH, ALL, cases=500, seed=7, until=9.0, rest=2.0)
+    done = asked.examine(TORCH, ALL, cases=500, seed=7, dropping_until=9.0, until=11.0)
 
     assert asked.names == ["dropout", "refusals"]
     assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7, "until": 9.0}

@@ -239,7 +239,7 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
             adapt(**{"build": build_of(OfOptions), **wrong})
     with pytest.raises(SubjectError, match="build returned list: "):
         as_subject(adapt(lambda _config: []), "mine")
-    with pytest.raises(SubjectError, match=r"call\(module, …\) on \(4, 2, 5\) raises TypeError"):
+    with pytest.raises(SubjectError, match=r"call\(module, …\) on \(4, 13, 5\) raises TypeError"):
         as_subject(adapt(build_of(OfOptions), WEIGHTS, lambda module, x: module(x)), "mine")
 
 

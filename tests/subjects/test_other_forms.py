@@ -1,6 +1,7 @@
 """Tests of classes and functions with other axes, arguments and arrays than nn.RNN's: each right, and each wrong."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import RNNConfig, Verdict, as_subject, draw
+from harness import RNNConfig, Verdict, as_subject, check, draw
 from harness.checks.agreement import check_agreement
 from harness.subjects.protocol import SubjectError, scope_of
 
@@ -425,6 +426,89 @@ def test_what_is_right_agrees_and_what_is_wrong_does_not(right: Any, wrong: Any,
 
     assert check_agreement(as_subject(right), case).verdict is Verdict.AGREES
     assert check_agreement(as_subject(wrong), case).verdict is Verdict.DISAGREES
+
+
+# How a class may hold states (layers, directions, N, H): how it is read from that, and how it is put back.
+APART: dict[str, tuple[Any, Any]] = {
+    "(layers, directions, N, H)": (lambda s: s, lambda s: s),
+    "(layers, N, directions, H)": (lambda s: s.transpose(1, 2), lambda s: s.transpose(1, 2)),
+    "(N, layers, directions, H)": (lambda s: s.permute(1, 2, 0, 3), lambda s: s.permute(2, 0, 1, 3)),
+    "(layers, N, directions * H)": (
+        lambda s: torch.stack(s.chunk(2, -1), 1),
+        lambda s: torch.cat([s[:, 0], s[:, 1]], -1),
+    ),
+    "(N, layers, directions * H)": (
+        lambda s: torch.stack(s.transpose(0, 1).chunk(2, -1), 1),
+        lambda s: torch.cat([s[:, 0], s[:, 1]], -1).transpose(0, 1),
+    ),
+}
+
+
+def both_ways(taken: str, returned: str, *, same: bool = False) -> type[nn.Module]:
+    """Return a class of two directions whose states have some axes; with ``same``, both start from the first one's."""
+
+    class BothWays(nn.Module):
+        def __init__(self, n_in: int, n_hidden: int, num_layers: int = 1) -> None:
+            super().__init__()
+            self.n_hidden = n_hidden
+            sizes = [n_in, *[2 * n_hidden] * (num_layers - 1)]
+            self.there = nn.ModuleList([nn.GRUCell(size, n_hidden) for size in sizes])
+            self.back = nn.ModuleList([nn.GRUCell(size, n_hidden) for size in sizes])
+
+        def forward(self, x: Tensor, h: Any = None) -> Any:
+            layers, ends = len(self.there), []
+            h = x.new_zeros(layers, 2, x.shape[1], self.n_hidden) if h is None else APART[taken][0](h)
+            for layer in range(layers):
+                tracks, last = [], []
+                for d, cell in enumerate((self.there[layer], self.back[layer])):
+                    state, track = h[layer, 0 if same else d], []
+                    for step in x.flip(0) if d else x:
+                        state = cell(step, state)
+                        track.append(state)
+                    tracks.append(torch.stack(track[::-1] if d else track))
+                    last.append(state)
+                x = torch.cat(tracks, -1)
+                ends.append(torch.stack(last))
+            return x, APART[returned][1](torch.stack(ends))
+
+    return BothWays
+
+
+@pytest.mark.parametrize(
+    ("taken", "returned"),
+    [*zip(APART, APART, strict=True), ("(layers, directions, N, H)", "(layers, N, directions * H)")],
+)
+def test_states_may_have_layers_and_directions_apart_or_joined(taken: str, returned: str) -> None:
+    subject = as_subject(both_ways(taken, returned))
+
+    said = subject.capabilities.read_as
+    assert f"takes states {taken}; returns states {returned}" in said
+    for layers, loss in ((1, None), (3, None), (2, "h_n")):
+        fields = {"cell": "GRU", "num_layers": layers, "bidirectional": True, "hx": True, "loss": loss}
+        case = draw(PLAIN.replace(**fields), "normal", 1)
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
+        wrong = as_subject(both_ways(taken, returned, same=True))
+        assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
+
+
+class Unlike(nn.Module):
+    """A class that returns its states in a form that is unknown, and takes none."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hidden, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Any:
+        output, h = self.gru(x)
+        return output, h[..., None]
+
+
+def test_a_state_that_is_not_compared_is_said_in_the_first_line(tmp_path: Path) -> None:
+    done = check(Unlike, cases=210, quiet=True, findings=str(tmp_path))
+
+    text = str(done)
+    assert "agrees with nn.GRU: one layer, two directions, from zeros, without h_n" in text
+    assert "h_n: nothing that a call returns has that shape" in text
 
 
 @pytest.mark.parametrize(

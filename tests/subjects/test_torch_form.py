@@ -739,7 +739,7 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (HeadedOtherAxis, "returns (2, 3)\nexpected the output of every step, or of the last one, or h_n"),
+        (HeadedOtherAxis, "returns (13, 3)\nexpected the output of every step, or of the last one, or h_n"),
         (HeadedRaises, "raises ValueError: not today\nexpected the output"),
         (HeadedSoftlyAlone, "what follows its output layer head changes the numbers, as a softmax does\nexpected a"),
         (HeadedReluAlone, "its output layer head is given other numbers than the states\nexpected a call to return"),

@@ -361,7 +361,7 @@ def test_gates_are_told_by_names_and_compared(layer: Any) -> None:
 @pytest.mark.parametrize(
     ("layer", "hx", "loss", "words"),
     [
-        (InDict, (False,), (None, "output"), "hx is left out: no call with a state succeeds"),
+        (InDict, (False,), (None, "output"), "hx is left out: no call with a state of a form that is known succeeds"),
         (StatesApart, (False, True), LOSSES, "its states are (N, H)"),
     ],
 )
@@ -473,8 +473,8 @@ class Sizeless(nn.Module):
         (Normed, "Wx.1.weight (9,), Wx.1.bias (9,)"),
         (BiasOfN, "x2h.bias, h2h.bias are not one or two biases for each gate\n"),
         (Peepholes, "w_ci, cell.bias_ih, cell.bias_hh are not one or two biases for each gate\n"),
-        (Coupled, "has as many rows as an nn.GRU, but a call on x (4, 2, 5) returns (4, 2, 3), (2, 3), (2, 3)\n"),
-        (Sizeless, "a call on x (4, 2, 1) raises NotImplementedError: "),
+        (Coupled, "has as many rows as an nn.GRU, but a call on x (4, 13, 5) returns (4, 13, 3), (13, 3), (13, 3)\n"),
+        (Sizeless, "a call on x (4, 13, 1) raises NotImplementedError: "),
     ],
 )
 def test_the_reason_why_gates_cannot_be_read_is_said(layer: Any, said: str) -> None:

@@ -9,6 +9,7 @@ from harness.space.config import PLAINEST, RNNConfig
 from harness.space.parts import OF_TORCH, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
 from harness.subjects.form import Form, Sizes
+from harness.subjects.state_axes import ROWS
 
 # The preparations of a module that the template has.
 PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
@@ -25,7 +26,7 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
     dicts = {"weights": own_parameters(user, config, case.weights), "head": head, "cotangents": case.cotangents}
     final = config.form.final
     returns = ("output", *final) if form is None else form.returns
-    if form is not None and (form.by_layer or form.layered or form.batch_first_states):
+    if form is not None and (form.by_layer or form.layered or {form.state_axes, form.final_axes} != {ROWS}):
         raise NoScript("only this package puts the states of each layer as it takes them")
     if form is not None and form.unbatched and config.batched:
         raise NoScript("only this package calls it once for each sequence")

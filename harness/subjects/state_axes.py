@@ -1,0 +1,76 @@
+"""state_axes: the shapes in which a call may have the states of all layers and directions, as orders of their axes.
+
+In an order, L stands for layers, D for directions, N and H for theirs; R is L and D in one axis, and B is D and H.
+"""
+
+from typing import Any, Final
+
+ROWS: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
+OTHERS: Final = ("NRH", "LDNH", "LNDH", "NLDH")
+JOINED: Final = ("LNB", "NLB")  # both directions of a layer side by side
+
+_APART: Final = "LDNH"
+_WORDS: Final = {"L": "layers", "D": "directions", "R": "layers * directions", "B": "directions * H"}
+
+
+def all_axes(directions: int) -> tuple[str, ...]:
+    """Return the orders that are tried, torch's first."""
+    return (ROWS, *OTHERS, *JOINED[: len(JOINED) * (directions - 1)])
+
+
+def said_axes(axes: str) -> str:
+    """Return an order in words: ``(N, layers * directions, H)``."""
+    return f"({', '.join(_WORDS.get(axis, axis) for axis in axes)})"
+
+
+def shape_of(axes: str, layers: int, directions: int, N: int, H: int) -> tuple[int, ...]:
+    """Return the shape of states in an order of axes."""
+    sizes = {"L": layers, "D": directions, "N": N, "H": H, "R": layers * directions, "B": directions * H}
+    return tuple(sizes[axis] for axis in axes)
+
+
+def to_axes(state: Any, axes: str, directions: int) -> Any:
+    """Return a state (layers * directions, N, H) in an order of axes."""
+    if axes == ROWS:
+        return state
+    layers, (_, N, H) = state.shape[0] // directions, state.shape
+    apart = state.reshape(layers, directions, N, H).permute([_APART.index(axis) for axis in _split(axes)])
+    return apart.reshape(shape_of(axes, layers, directions, N, H))
+
+
+def from_axes(state: Any, axes: str) -> Any:
+    """Return a state in an order of axes as (layers * directions, N, H), or unchanged if it has other axes."""
+    odd = "B" in axes and state.shape[-1] % 2
+    if axes == ROWS or len(state.shape) != len(axes) or odd:
+        return state
+    sizes: list[int] = []
+    for axis, size in zip(axes, state.shape, strict=True):
+        sizes += {"R": [size, 1], "B": [2, size // 2]}.get(axis, [size])
+    split = _split(axes)
+    apart = state.reshape(sizes).permute([split.index(axis) for axis in _APART])
+    return apart.reshape(-1, *apart.shape[2:])
+
+
+def to_axes_in_code(state: str, axes: str, directions: int) -> str:
+    """Return torch code that makes of a state (layers * directions, N, H) one in an order of axes."""
+    if axes == "NRH":
+        return f"{state}.transpose(0, 1)"
+    order = ", ".join(str(_APART.index(axis)) for axis in _split(axes))
+    turned = "" if axes == _APART else f".permute({order})"
+    return (
+        f"{state}.unflatten(0, (-1, {directions})){turned}{'.flatten(-2)' * ('B' in axes)}" if axes != ROWS else state
+    )
+
+
+def from_axes_in_code(state: str, axes: str, directions: int) -> str:
+    """Return torch code that does the opposite."""
+    if axes == "NRH":
+        return f"{state}.transpose(0, 1)"
+    order = ", ".join(str(_split(axes).index(axis)) for axis in _APART)
+    turned = "" if axes == _APART else f".permute({order})"
+    apart = f".unflatten(-1, ({directions}, -1))" * ("B" in axes)
+    return f"{state}{apart}{turned}.flatten(0, 1)" if axes != ROWS else state
+
+
+def _split(axes: str) -> str:
+    return axes.replace("R", "LD").replace("B", "DH")
