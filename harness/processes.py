@@ -115,9 +115,10 @@ class Child:
         # The sentinel is needed because the child's own children may hold the pipe open after its death.
         ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST))
         if not ready:
+            stopped = _is_stopped(self.pid)
             self._interrogate()
             _kill(self._process)
-            self._lost(f"no answer within {timeout:g} s", hung=True)
+            self._lost(f"no answer within {timeout:g} s", hung=True, code=-signal.SIGSTOP if stopped else None)
         if self._connection not in ready:
             self._died()
         try:
@@ -302,8 +303,25 @@ def _end_group() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
+def _is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal, as far as the system says so."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
+def _wake_server() -> None:
+    """Have the fork server go on if it was stopped: it would never answer, nor say that a process has ended."""
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    if (pid := getattr(server, "_forkserver_pid", None)) is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
+
+
 def _start(process: BaseProcess) -> None:
     """Start a process. A fork server that was just ended refuses; a moment later it is known to be, and replaced."""
+    _wake_server()
     for _ in range(round(GRACE / MOMENT)):
         with suppress(ConnectionError, EOFError):
             return process.start()
@@ -348,6 +366,7 @@ def _end(owner: int, process: BaseProcess, *pipes: Connection[Any, Any]) -> None
 def _kill(process: BaseProcess) -> None:
     """End a process, and with it those that it has started."""
     assert process.pid is not None
+    _wake_server()
     if hasattr(os, "killpg") and process.is_alive():
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

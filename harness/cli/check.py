@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -225,6 +226,7 @@ def _checked(given: _Given) -> int:
     from harness.subjects import prints
     from harness.subjects.isolated import ahead
 
+    began = time.perf_counter()
     _require_compatible(given)
     if given.capture == "yes":
         click.get_current_context().with_resource(prints.folder())  # before a process of a subject is started
@@ -261,7 +263,7 @@ def _checked(given: _Given) -> int:
     run = _run(found, options, given.timeout)
     budget = given.examples, given.seconds
     upgrading = Upgrading(found[0][:2], found[1][:2], *budget, slow=given.slow) if upgrades else None
-    search = partial(_searched, outputs=given.outputs, upgrading=upgrading, quiet=quiet, folder=given.folder)
+    search = partial(_searched, given, upgrading, None if given.all_here else began)
     if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
         here = Here(ask, given.timeout, (given.layer or "rnn").upper())
@@ -294,22 +296,24 @@ class _Done(NamedTuple):
 
 
 def _searched(
-    target: Target, number: int = 0, *, outputs: Outputs, upgrading: Upgrading | None, quiet: bool, folder: str
+    given: _Given, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
 ) -> Summary:
-    """Search a subject, of an upgrade the old one (0) or the new one (1)."""
+    """Search a subject, of an upgrade the old one (0) or the new one (1). The first has the time from ``began`` on."""
     from harness.pipeline import run_pipeline
     from harness.search.guard import uninterrupted
 
     name, options = target.subject.name, target.options
-    observe = outputs.observing(name, options.seed)
+    observe = given.outputs.observing(name, options.seed)
+    if number == 0 and began is not None and (seconds := options.seconds) is not None:
+        options = replace(options, seconds=max(seconds - (time.perf_counter() - began), seconds / 2))
     if upgrading is not None:
         options = replace(options, narrowed=upgrading.narrowed(number))
-    with _progress(name, quiet=quiet) as progress:
+    with _progress(name, quiet=given.quiet) as progress:
         done = run_pipeline(
             target.subject,
             target.scope,
             options,
-            folder=folder,
+            folder=given.folder,
             warn=lambda said: complain(f"Warning: {said}"),
             progress=progress,
             observe=observe,

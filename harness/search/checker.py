@@ -17,7 +17,7 @@ from harness.search.plan import PlannedCase, Unit
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, unrepeated_of
 
 
 class CheckedCase(NamedTuple):
@@ -28,6 +28,7 @@ class CheckedCase(NamedTuple):
     seconds: float  # for drawing and checking it
     case: Case | None = None  # of a hang, it may be a prefix
     observation: Observation | None = None  # but not of a hang
+    unrepeated: int = 0  # deaths of the subject's process in it that were not seen again
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Checker:
                 return
 
     def _planned(self, planned: PlannedCase) -> CheckedCase:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), unrepeated_of(self.subject)
         case, laws = planned.case(), None if planned.with_law else ()
         case = case if self.weights is None else self.weights.in_place(case, planned.seed)
         try:
@@ -87,9 +88,10 @@ class Checker:
         except Hang as hang:
             return CheckedCase(planned, hang.result, time.perf_counter() - start, hang.case)
         seconds = time.perf_counter() - start
+        unrepeated = unrepeated_of(self.subject) - before
         if not against(result):
-            return CheckedCase(planned, result, seconds)
-        return CheckedCase(planned, result, seconds, case, observation)
+            return CheckedCase(planned, result, seconds, unrepeated=unrepeated)
+        return CheckedCase(planned, result, seconds, case, observation, unrepeated)
 
     def excuse(self, checked: CheckedCase) -> CheckedCase:
         """Return a checked case as it counts: as known, if it fails by a known cause."""

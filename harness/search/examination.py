@@ -88,6 +88,8 @@ class Examination:
         if hunt.shard is not None:
             return []
         lacking = [f"no shard {shard}" for shard in hunt.missing]
+        if (times := hunt.unrepeated) > 0:
+            lacking.append(f"its process died {'once' if times == 1 else f'{times:,} times'}, which was not seen again")
         if hunt.total < CASES:
             lacking.append(f"{hunt.total} of {CASES} cases")
         losses = dict(hunt.coverage.factors.get("loss", {}))

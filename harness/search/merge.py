@@ -152,6 +152,7 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     for name in dict.fromkeys(name for part in parts for name in part.ground):
         hunt.ground[name] = " | ".join(dict.fromkeys(part.ground[name] for part in parts if name in part.ground))
     hunt.unfinished = list(dict.fromkeys(one for part in parts for one in part.unfinished))
+    hunt.unrepeated = sum(part.unrepeated for part in parts)
     hunt.seconds = sum(part.seconds for part in parts)
     done, of = set(map(_number, parts)), 1 if first.shard is None else first.shard.of
     hunt.missing = tuple(Shard(number, of) for number in range(1, of + 1) if number not in done)

@@ -137,6 +137,7 @@ class SearchRecord:
     # The moments at which the time of the whole search, and that for explaining, are over, by ``time.perf_counter``.
     until: float = math.inf
     explaining_until: float = math.inf
+    unrepeated: int = 0  # deaths of the subject's process that were not seen again when the same was asked
     unfinished: list[str] = field(default_factory=list)  # what was not done, or not to its end, because time was over
     limit: int | None = None  # the number of cases at which it ends, if nothing ends it before
     shard: Shard | None = None  # the part of the plan that it went through; ``None`` for the whole plan

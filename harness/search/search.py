@@ -27,7 +27,7 @@ from harness.search.workers import Task
 from harness.space.case import Case
 from harness.space.errors import require_type
 from harness.space.scope import Scope
-from harness.subjects.protocol import choose_devices, ground_of, scope_of
+from harness.subjects.protocol import choose_devices, ground_of, scope_of, unrepeated_of
 from harness.subjects.registry import as_subject
 
 DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
@@ -167,6 +167,7 @@ class Search:
         with uninterrupted(record.interrupt) as attempt:
             record.log.close(record)
             record.seconds = self._budget.elapsed()
+            record.unrepeated += unrepeated_of(self._given) - (0 if record.helpers is not None else record.unrepeated)
             device = next((d for d in record.scope.device if d != "meta"), "meta")
             record.ground = attempt(partial(ground_of, self._given, device)) or {}
 
@@ -247,6 +248,7 @@ class Search:
             checked = checked._replace(result=replace(checked.result, spared=(*checked.result.spared, *names)))
         self.record.log.close(self.record)
         self.record.take(checked.planned, checked.result)
+        self.record.unrepeated += checked.unrepeated
         self.record.log.begin(self.record)
         return checked
 

@@ -66,6 +66,11 @@ class OwnProcess(Protocol):
         ...
 
     @property
+    def unrepeated(self) -> int:
+        """The number of times that its process ended as from outside, and did not when the same was asked again."""
+        ...
+
+    @property
     def switchable(self) -> bool:
         """True if it computes with torch, so that switches affect it (``torch_variants.SWITCHES``)."""
         ...

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -41,11 +42,14 @@ from harness.subjects.wire import GREETING
 TIMEOUT: Final = 60.0  # seconds for one case by default; a loop in Python takes about one for the largest usual case
 STARTING: Final = 60.0  # the least number of seconds for a subject to be imported
 PATIENCE: Final = 5.0  # seconds for a call in a worker's own process; a longer one is made in a process of its own
-SPARED: Final = 3  # deaths in the manner of OUTSIDE after which a fresh process is asked the same again
+REMEMBERED: Final = 64  # the last calls of a process that are made again where it may have been ended from outside
+ALONE: Final = 2  # times that a call must end its process again, alone, where that may come from outside
 
-OUTSIDE: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM, UNTOLD} if sys.platform != "win32" else ())
+OUTSIDE: Final = frozenset(
+    {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGSTOP, UNTOLD} if sys.platform != "win32" else ()
+)
 """The exit codes of a process that may have been ended from outside, as when memory is short: by a signal that nothing
-raises by mistake, or together with its fork server.
+raises by mistake, or together with its fork server; SIGSTOP stands for one that did not answer because it was stopped.
 """
 
 # The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process.
@@ -68,10 +72,11 @@ class IsolatedSubject:
     """The subject that ``spec`` names, in a child process.
 
     If the process dies on a case, the case is *crashed*; if it does not answer within ``timeout`` seconds, the case is
-    *hung*. The next case gets a fresh process. Raises what ``find_subject`` raises. The process ends with ``close``, at
-    the end of a ``with`` block, and with this process. ``switches`` are names of ``SWITCHES``, which are set in the
-    process. ``digest`` is that of its file; by default, as the file is now. A later process with another one is an
-    error.
+    *hung*. The next case gets a fresh process. A death that may have come from outside counts only if a fresh process
+    dies of the same call, or of the same last calls at the same one; if not, it is counted in ``unrepeated``. Raises
+    what ``find_subject`` raises. The process ends with ``close``, at the end of a ``with`` block, and with this
+    process. ``switches`` are names of ``SWITCHES``, which are set in the process. ``digest`` is that of its file; by
+    default, as the file is now. A later process with another one is an error.
     """
 
     def __init__(
@@ -83,7 +88,8 @@ class IsolatedSubject:
         own = switch_of(spec)
         self._switches = switches or (() if own is None else (own,))
         self._child: Child | None = None
-        self._spared = SPARED
+        self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REMEMBERED)  # those of the process that is there
+        self.unrepeated = 0  # deaths of its process that were not seen again
         ahead([spec])
         about = self._start()
         self.name = about.name
@@ -166,16 +172,17 @@ class IsolatedSubject:
         """Use a fresh process for the next call, without memory of earlier calls."""
         self.close()
 
-    def _start(self) -> _About:
+    def _start(self, *, again: bool = True) -> _About:
         if (found := _digest(self._spec)) != self._digest:
             what = "changed" if found else "deleted"
             raise ChangedError(f"{self._spec}: its file was {what} while it was checked; start again")
+        self._calls.clear()
         self._child = Child(self._spec)
         try:
             about: _About = self._child.call(max(self._timeout, STARTING), _find, self._spec, self._switches)
         except LostError as lost:
-            if self._asks_again(lost):
-                return self._start()
+            if again and lost.code in OUTSIDE:
+                return self._start(again=False)
             if self._spec.startswith(EXEC) and lost.hung:
                 raise SubjectError(
                     f"{self._spec}: {lost}, expected {GREETING}, before it is asked anything; "
@@ -186,17 +193,6 @@ class IsolatedSubject:
             self._abandon()
             raise
         return about
-
-    def _asks_again(self, lost: LostError) -> bool:
-        """Return whether a fresh process is to be asked the same, because this one may have been ended from outside.
-
-        A subject that ends itself so does it again at once; one that does it now and then is reported after ``SPARED``.
-        """
-        if lost.code not in OUTSIDE or not self._spared:
-            return False
-        self._spared -= 1
-        self._child = None
-        return True
 
     def _abandon(self) -> None:
         """End the process, whatever it is doing."""
@@ -215,16 +211,16 @@ class IsolatedSubject:
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
-            if self._child is None:
-                self._start()
-            assert self._child is not None
-            return self._child.call(self._timeout, _call, method, *arguments)
+            try:
+                return self._asked(method, *arguments)
+            except LostError as lost:
+                if lost.code not in OUTSIDE:
+                    raise
+                return self._asked_again(tuple(self._calls))
         except KeyboardInterrupt:
             self._abandon()
             raise
         except LostError as lost:
-            if self._asks_again(lost):
-                return self._ask(method, *arguments)
             message = ORPHANED if lost.orphaned else str(lost)
             failure = Failure.HUNG if lost.hung else Failure.CRASHED
             return Outcome(failure=failure, message=message, traceback=_own_lines(lost.trace))
@@ -235,6 +231,39 @@ class IsolatedSubject:
         finally:
             if self._child is not None and self._child.ended:
                 self._child = None
+
+    def _asked(self, method: str, *arguments: Any) -> Any:
+        """Make a call in the process that is there, or in a new one. Raise ``LostError`` if that is lost."""
+        if self._child is None or self._child.ended:
+            self._start()
+        assert self._child is not None
+        self._calls.append((method, arguments))
+        return self._child.call(self._timeout, _call, method, *arguments)
+
+    def _asked_again(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Any:
+        """Make the last of some calls again, alone, then after the others. Raise ``LostError`` if that dies of it, too.
+
+        Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one.
+        """
+        *before, (method, arguments) = calls
+        for left in reversed(range(ALONE)):
+            try:
+                answer = self._asked(method, *arguments)
+                break
+            except LostError:
+                if not left:
+                    raise
+        if before:
+            self.restart()
+            try:
+                for one, given in before:
+                    self._asked(one, *given)
+            except LostError:  # of another call than before
+                pass
+            else:
+                answer = self._asked(method, *arguments)
+        self.unrepeated += 1
+        return answer
 
 
 def _own_lines(trace: str) -> str:

@@ -43,6 +43,12 @@ def backend_of(subject: Subject, config: RNNConfig) -> Backend | None:
     return subject.capabilities.arithmetic.get(config.device.partition(":")[0])
 
 
+def unrepeated_of(subject: Subject) -> int:
+    """Return how often a subject's own process ended as from outside, and did not when the same was asked again."""
+    process = subject.capabilities.process
+    return 0 if process is None else process.unrepeated
+
+
 def ground_of(subject: Subject, device: str) -> dict[str, str]:
     """Return the ground of a subject: the software and hardware that it names, or else those of this process."""
     process = subject.capabilities.process
