@@ -97,10 +97,14 @@ class Child:
             _kill(self._process)
             self.close()
 
-    def terminate(self) -> None:
+    def terminate(self, *, at_once: bool = False) -> None:
         """Have the process end its own children and itself; who waits for a call is told that it is lost."""
         with suppress(ValueError, OSError):  # it is over
-            self._process.terminate()
+            if at_once:
+                self._process.kill()
+            else:
+                self._process.terminate()
+                os.kill(self.pid, signal.SIGCONT)  # one that is stopped hears nothing
 
     def call(self, timeout: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a call gives there, or raise what it raises.

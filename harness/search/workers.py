@@ -19,7 +19,7 @@ from socket import gethostname
 from typing import Any, Final, NamedTuple, Self
 
 from harness.oracle.arithmetic import Accepted
-from harness.processes import LONGEST, Child, start_server
+from harness.processes import GRACE, LONGEST, Child, start_server
 from harness.search.checker import CheckedCase, Checker
 from harness.search.guard import Guarded
 from harness.search.own_weights import OwnWeights
@@ -63,6 +63,10 @@ class Processes(Executor):
             child.terminate()
         for _ in self._threads:
             self._calls.put(None)
+        for thread in self._threads:
+            thread.join(GRACE)
+        for child in list(self._children.values()):
+            child.terminate(at_once=True)  # a call that still goes on is lost
         for thread in self._threads:
             thread.join()
         for child in self._children.values():
