@@ -13,6 +13,7 @@ import faulthandler
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -21,11 +22,13 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.resource_tracker import ensure_running as ensure_tracker
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, NoReturn
 
 GRACE: Final = 1.0  # seconds for a process to end by itself when nobody waits for its work any more
@@ -33,6 +36,9 @@ LONGEST: Final = 1e6  # the longest wait in seconds that a system call accepts
 MOMENT: Final = 0.02  # seconds between two tries to start a process
 WRITING: Final = 0.2  # seconds for a process to write down where it hangs
 UNTOLD: Final = 255  # the exit code that Python gives a process whose fork server cannot tell it any more
+
+# The signals that end a process which can still say what it has done.
+ENDING: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # From 3.14 on, CPython chooses the same: on macOS, system libraries do not survive a fork.
 _context: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -73,7 +79,7 @@ class Child:
             self._connection, theirs = _context.Pipe()
             self._traces, its_traces = _context.Pipe(duplex=False)
             with theirs, its_traces, nullcontext() if _context.get_start_method() != "spawn" else _safely():
-                arguments = theirs, its_traces, dict(os.environ), forks
+                arguments = theirs, its_traces, {**os.environ, **_temporary()}, forks
                 self._process = _context.Process(target=_serve, args=arguments, name=name)
                 _start(self._process)
         self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._connection, self._traces)
@@ -182,6 +188,19 @@ def how_it_ended(code: int) -> str:
         return f"died of signal {-code}"
 
 
+@cache
+def _folder() -> TemporaryDirectory[str] | None:
+    with suppress(OSError):  # a full disk: a child may need no folder
+        return TemporaryDirectory(prefix="rnn-harness-", ignore_cleanup_errors=True)
+    return None
+
+
+def _temporary() -> dict[str, str]:
+    """Return the variable by which what children leave behind, such as compiled code, ends with this process."""
+    folder = _folder()
+    return {} if folder is None else {"TMPDIR": folder.name}
+
+
 def start_server(modules: Sequence[str] = ()) -> None:
     """Start the fork server where there is one, and have it import modules while the caller goes on.
 
@@ -218,6 +237,7 @@ def _serve(
         os.setpgid(0, 0)  # so that what it starts can be ended with it
     os.environ.clear()
     os.environ.update(environ)
+    tempfile.tempdir = None  # that of the fork server
     os.dup2(2, 1)  # standard output belongs to the command, and C code must not write to it either
     sys.stdout = sys.stderr
     if "numpy" in sys.modules:  # after a fork, NumPy's own generator would repeat what its siblings draw
@@ -342,15 +362,18 @@ def _safely() -> Iterator[None]:
     ensure_tracker()  # or its start would let Ctrl-C in again
     blocks = hasattr(signal, "pthread_sigmask")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
-    given = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py must not replace the one that multiprocessing imports
+    # A user's random.py must not replace the one that multiprocessing imports.
+    changed = {"PYTHONSAFEPATH": "1", **_temporary()}
+    given = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         yield
     finally:
-        if given is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = given
+        for name, value in given.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         if before is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a Ctrl-C that came meanwhile is heard now
 

@@ -8,7 +8,7 @@ MISUSE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141  # the exit code that a shell reports for a process that SIGPIPE ended
-TERMINATED: Final = 143  # the same of SIGTERM
+TERMINATED: Final = 143  # the same of SIGTERM, and here of SIGHUP
 EXIT_CODES: Final = """\b
 Exit codes:
   0    every subject agrees
@@ -17,7 +17,7 @@ Exit codes:
   3    the harness itself failed
   130  interrupted, with nothing found until then
   141  the reader of the output has gone
-  143  ended by SIGTERM, with nothing found until then"""
+  143  ended by SIGTERM or SIGHUP, with nothing found until then"""
 
 
 EXIT_CODES_OF_EXPLAIN: Final = """\b

@@ -23,14 +23,14 @@ from harness.cli.replay import replay
 from harness.cli.shapes import shapes
 from harness.cli.subjects import subjects
 from harness.cli.vectors import judge, vectors
-from harness.processes import one_thread_a_process
+from harness.processes import ENDING, one_thread_a_process
 from harness.space.errors import UsageError
 
-_TERMINATED: Final[list[int]] = []  # not empty if SIGTERM came, which has another exit code than Ctrl-C
+_TERMINATED: Final[list[int]] = []  # not empty if one of ``ENDING`` came, which has another exit code than Ctrl-C
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    """Have SIGTERM interrupt this process as Ctrl-C does."""
+    """Have a signal interrupt this process as Ctrl-C does."""
     _TERMINATED.append(number)
     raise KeyboardInterrupt
 
@@ -71,7 +71,9 @@ def main() -> None:
     open_streams()
     one_thread_a_process()
     _TERMINATED.clear()
-    signal.signal(signal.SIGTERM, _interrupt)  # so that findings are reported
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _interrupt)  # so that findings are reported
     try:
         code = cli.main(prog_name="rnn-harness", standalone_mode=False)
     except (SystemExit, BrokenPipeError) as error:

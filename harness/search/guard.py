@@ -1,4 +1,4 @@
-"""Reasons to stop early: the subject hangs, the time is over, Ctrl-C, SIGTERM."""
+"""Reasons to stop early: the subject hangs, the time is over, Ctrl-C, SIGTERM, SIGHUP."""
 
 import math
 import signal
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result
+from harness.processes import ENDING
 from harness.space.case import Case
 from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.protocol import Subject
@@ -72,8 +73,8 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
     """Give a function to call between cases, which raises ``KeyboardInterrupt`` if one came and was swallowed.
 
     Python discards an exception raised inside a garbage collector's callback, and Hypothesis installs such a callback;
-    also, a subject may catch everything. So the signal is recorded, too. SIGTERM is heeded as Ctrl-C is, but for
-    workers.
+    also, a subject may catch everything. So the signal is recorded, too. SIGTERM and SIGHUP are heeded as Ctrl-C is,
+    but for workers.
     """
     noted = False
 
@@ -121,7 +122,8 @@ def _handled(by: Callable[[int], Any]) -> Iterator[dict[int, Any]]:
     """
     previous: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        ending = [signal.SIGINT, *([signal.SIGTERM] if parent_process() is None else [])]  # a worker ends at SIGTERM
+        ending = [signal.SIGINT, *(ENDING if parent_process() is None else [])]  # a worker ends at SIGTERM
+        ending = [number for number in ending if signal.getsignal(number) is not signal.SIG_IGN]
         previous |= {number: signal.signal(number, by(number)) for number in ending}
     try:
         yield previous
