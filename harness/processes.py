@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, NoReturn
 
 GRACE: Final = 1.0  # seconds for a process to end by itself when nobody waits for its work any more
+LARGEST: Final = 2**30  # the most bytes of an answer; what begins with text would be longer
 LONGEST: Final = 1e6  # the longest wait in seconds that a system call accepts
 MOMENT: Final = 0.02  # seconds between two tries to start a process
 WRITING: Final = 0.2  # seconds for a process to write down where it hangs
@@ -51,6 +53,10 @@ def one_thread_a_process() -> None:
     once, when they are first imported: call this before, or in the parent of a worker.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class FaultError(RuntimeError):
+    """Raised for an error of the harness itself in a child process, which a subject may have changed."""
 
 
 class LostError(BrokenExecutor):
@@ -115,7 +121,7 @@ class Child:
     def call(self, timeout: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a call gives there, or raise what it raises.
 
-        Errors that are neither the harness's own nor a ``MemoryError`` become a ``RuntimeError``. Raises ``LostError``
+        Errors that are neither the harness's own nor a ``MemoryError`` become a ``FaultError``. Raises ``LostError``
         if the process ends, or does not answer in time.
         """
         try:
@@ -132,8 +138,8 @@ class Child:
         if self._connection not in ready:
             self._died()
         try:
-            given, error = self._connection.recv()
-        except (EOFError, OSError):
+            given, error = pickle.loads(self._connection.recv_bytes(LARGEST))  # noqa: S301 - from our own child
+        except Exception:  # noqa: BLE001 - it ended, or what it wrote is no answer
             self._died()
         if error is not None:
             raise error
@@ -265,7 +271,7 @@ def _made(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any
     except BaseException as error:  # noqa: BLE001 - others may not survive the pipe
         if type(error).__module__.partition(".")[0] == "harness":
             return None, error
-        return None, RuntimeError(f"in a child process:\n{traceback.format_exc()}")
+        return None, FaultError(f"in a child process:\n{traceback.format_exc()}")
 
 
 def _write_traces(traces: Connection[Any, Any]) -> None:

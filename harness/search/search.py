@@ -18,7 +18,7 @@ from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
 from harness.search.checker import CheckedCase, Checker
 from harness.search.evidence import Certificate
 from harness.search.guard import Guarded, Hang, Late, noted_interrupts, stop_at_hang, uninterrupted
-from harness.search.narrow import narrow
+from harness.search.narrow import narrow, plainest
 from harness.search.options import Options
 from harness.search.plan import units
 from harness.search.pursuit import CutShort, Pursuit
@@ -26,7 +26,9 @@ from harness.search.record import Finding, Helpers, SearchRecord, Stop
 from harness.search.workers import Task
 from harness.space.case import Case
 from harness.space.errors import require_type
+from harness.space.outcome import Failure
 from harness.space.scope import Scope
+from harness.space.values import draw
 from harness.subjects.protocol import choose_devices, ground_of, scope_of, unrepeated_of
 from harness.subjects.registry import as_subject
 
@@ -170,6 +172,10 @@ class Search:
             record.unrepeated += unrepeated_of(self._given) - (0 if record.helpers is not None else record.unrepeated)
             device = next((d for d in record.scope.device if d != "meta"), "meta")
             record.ground = attempt(partial(ground_of, self._given, device)) or {}
+            process = self._given.capabilities.process
+            if process is not None and process.spoiled and not record.findings:
+                last = Result(Verdict.BROKEN, failure=Failure.CRASHED, message=process.spoiled)
+                record.report(draw(plainest(record.scope)), last, Certificate().but_for("it shows after the last case"))
 
     def _report_as_it_is(self, why: str, instead: tuple[Case, Result] | None = None) -> None:
         """Report the failure that is being pursued, which ``why`` ends, or else another one, if there is one."""

@@ -66,6 +66,11 @@ class OwnProcess(Protocol):
         ...
 
     @property
+    def spoiled(self) -> str:
+        """How the harness failed in a process that the subject had changed; nothing if it did not."""
+        ...
+
+    @property
     def unrepeated(self) -> int:
         """The number of times that its process ended as from outside, and did not when the same was asked again."""
         ...

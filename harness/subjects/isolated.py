@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final, NamedTuple, NoReturn, Self
 
-from harness.processes import UNTOLD, Child, LostError, start_server, trace_file
+from harness.processes import UNTOLD, Child, FaultError, LostError, start_server, trace_file
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
@@ -90,6 +90,7 @@ class IsolatedSubject:
         self._child: Child | None = None
         self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REMEMBERED)  # those of the process that is there
         self.unrepeated = 0  # deaths of its process that were not seen again
+        self.spoiled = ""  # how the harness failed in a process that the subject had changed, if it did
         ahead([spec])
         about = self._start()
         self.name = about.name
@@ -217,6 +218,8 @@ class IsolatedSubject:
                 if lost.code not in OUTSIDE:
                     raise
                 return self._asked_again(tuple(self._calls))
+            except FaultError as fault:
+                return self._asked_afresh(fault, method, *arguments)
         except KeyboardInterrupt:
             self._abandon()
             raise
@@ -239,6 +242,17 @@ class IsolatedSubject:
         assert self._child is not None
         self._calls.append((method, arguments))
         return self._child.call(self._timeout, _call, method, *arguments)
+
+    def _asked_afresh(self, fault: FaultError, method: str, *arguments: Any) -> Any:
+        """Make a call in a fresh process, where the harness failed in one that the subject had changed.
+
+        Raises what it raises there, which is the harness's own error then.
+        """
+        self.restart()
+        answer = self._asked(method, *arguments)
+        said = str(fault).strip().rpartition("\n")[2]
+        self.spoiled = f"a call of it spoils its process: {said}"
+        return answer if method == "ground" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
     def _asked_again(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Any:
         """Make the last of some calls again, alone, then after the others. Raise ``LostError`` if that dies of it, too.

@@ -38,7 +38,7 @@ class Kernel(FunctionSubject):
         process: OwnProcess = self
         self.capabilities = replace(self.capabilities, process=process)
 
-    unrepeated = 0
+    unrepeated, spoiled = 0, ""
 
     def lines(self, case: Case) -> int:
         return 0
