@@ -39,7 +39,8 @@ from harness.search.record import Finding, SearchRecord
 from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
-from harness.space.errors import UsageError
+from harness.space.contract import CONTRACTS
+from harness.space.errors import UsageError, require_type
 from harness.space.reading import WRITTEN, require_path
 from harness.space.scope import Scope
 from harness.store.document import read_text
@@ -207,9 +208,12 @@ def check(
 
     Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
     """
-    for name, file in (("known", known), ("weights", weights)):
-        if file is not None:
+    for name, file in (("known", known), ("weights", weights), ("findings", findings)):
+        if file is not None or name == "findings":
             require_path(name, file)
+    require_type("slow", slow, bool, "it says that each new shape takes the subject long")
+    if contract is not None:
+        require_type("contract", contract, str, f"one of {', '.join(CONTRACTS)}")
     subject = as_subject(subject)
     held = contract or subject.capabilities.contract
     fixed = None if weights is None else load_weights(os.fspath(weights))

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from harness.space.case import Array
+from harness.space.errors import require_type
 
 _LEFT_OUT: Final = " ... (cut) ... "
 # What terminals act on, and what begins a command in a log of GitHub's: :: in a line's beginning, ##[ anywhere.
@@ -67,6 +68,7 @@ class Outcome:
     def __post_init__(self) -> None:
         """Keep the texts legible, whoever wrote them."""
         for name, most in LONGEST.items():
+            require_type(name, getattr(self, name), str, "a text")
             object.__setattr__(self, name, legible(getattr(self, name), most))
 
 

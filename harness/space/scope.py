@@ -84,6 +84,7 @@ class Scope(_Values):
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
         """Return a scope with any sizes and everything else as in ``config``."""
+        require_type("config", config, RNNConfig, "RNNConfig(3, 4, T=5, N=2) is one")
         kept = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
         return cls(masks=config.drops).only(**kept)
 
@@ -232,9 +233,11 @@ class Scope(_Values):
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Scope:
         """Return the scope that ``record`` wrote. Raise ``UsageError`` or ``ConfigError`` for anything else."""
+        require_type("record", record, Mapping, "Scope().record() is one")
         pins = {name: value for name, value in record.items() if name != "rules"}
         pins |= {"cell": [cell_of_data(one) for one in pins["cell"]]} if "cell" in pins else {}
-        rules = (Rule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in record["rules"])
+        listed = record.get("rules", ())
+        rules = (Rule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in listed)
         return cls().only(**pins).ruled(rules)
 
 

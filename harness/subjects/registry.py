@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Final, TypeGuard
 
 from harness.space.cells import CELLS
-from harness.space.errors import UsageError
+from harness.space.errors import UsageError, require_type
 from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, Built, built_by, require_filled
 from harness.subjects.calling import a_or_an, place_of
@@ -191,6 +191,8 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
 
     Reports call it ``name``. Raises ``SubjectError`` for anything else.
     """
+    if name is not None:
+        require_type("name", name, str, "reports call it by this name")
     if isinstance(given, str):
         return find_subject(given)
     if _is_subject(given):
