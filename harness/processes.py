@@ -12,6 +12,7 @@ import atexit
 import faulthandler
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -85,7 +86,7 @@ class Child:
             self._connection, theirs = _context.Pipe()
             self._traces, its_traces = _context.Pipe(duplex=False)
             with theirs, its_traces, nullcontext() if _context.get_start_method() != "spawn" else _safely():
-                arguments = theirs, its_traces, {**os.environ, **_temporary()}, forks
+                arguments = theirs, its_traces, {**os.environ, **_temporary()}, forks, _own_folders()
                 self._process = _context.Process(target=_serve, args=arguments, name=name)
                 _start(self._process)
         self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._connection, self._traces)
@@ -201,6 +202,12 @@ def _folder() -> TemporaryDirectory[str] | None:
     return None
 
 
+def _own_folders() -> tuple[str, ...]:
+    """Return the folders that this process would leave if it were killed."""
+    folder = _folder()
+    return () if folder is None else (folder.name,)
+
+
 def _temporary() -> dict[str, str]:
     """Return the variable by which what children leave behind, such as compiled code, ends with this process."""
     folder = _folder()
@@ -231,9 +238,13 @@ _trace_file: IO[str] | None = None
 
 
 def _serve(
-    connection: Connection[Any, Any], traces: Connection[Any, Any], environ: dict[str, str], forks: bool
+    connection: Connection[Any, Any],
+    traces: Connection[Any, Any],
+    environ: dict[str, str],
+    forks: bool,
+    folders: tuple[str, ...],
 ) -> None:
-    """Make calls in the child until the parent is gone."""
+    """Make calls in the child until the parent is gone, whose own folders are then removed."""
     process = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
@@ -250,7 +261,7 @@ def _serve(
         sys.modules["numpy"].random.seed()
     if forks:
         _fork_from_here()
-    end_with_parent(_end_group)
+    end_with_parent(partial(_end_group, folders))
     with suppress(EOFError, OSError):  # raised when the parent is gone
         _write_traces(traces)
         while True:
@@ -327,8 +338,10 @@ def end_with_parent(last: Callable[[], object] = int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _end_group() -> None:
+def _end_group(folders: tuple[str, ...] = ()) -> None:
     """End this process with those that it has started: they would keep the fork server alive."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
 

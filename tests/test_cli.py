@@ -27,7 +27,7 @@ from harness.cli.check import check, pinned_by
 from harness.cli.options import seconds_of
 from harness.diagnosis import where
 from harness.oracle.judge import Judgement, judge
-from harness.processes import one_thread_a_process
+from harness.processes import ENDING, one_thread_a_process
 from harness.report.wording import judgement_line
 from harness.search.budget import CASES
 from harness.search.preparation import asked_scope, workers_of
@@ -748,7 +748,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, *ENDING])
 def test_an_interrupt_ends_cleanly_with_what_was_done(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -772,7 +772,7 @@ def test_an_interrupt_ends_cleanly_with_what_was_done(
     running.send_signal(number)
     out, err = running.communicate(timeout=60)  # which waits for all processes that could still write
 
-    assert running.returncode == (codes.TERMINATED if number == signal.SIGTERM else codes.INTERRUPTED), err
+    assert running.returncode == (codes.INTERRUPTED if number == signal.SIGINT else codes.TERMINATED), err
     temporary.rmdir()  # nothing was left in it
     assert "agrees with nn.RNN so far" in out
     assert "ended by an interrupt" in " ".join(out.split())

@@ -164,7 +164,7 @@ def _refusals(subject: Subject, done: SearchRecord) -> Refusals | None:
     made = check_refusals(call, done.scope.dtype[0], devices[0], done.until, cell=done.scope.values()["cell"][0])
     if made.late:
         done.unfinished.append("malformed calls")
-    return made if made.calls else None
+    return None if made.late and not made.calls else made
 
 
 def _with_numbers(scope: Scope) -> tuple[str, ...]:

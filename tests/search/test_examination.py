@@ -1,6 +1,7 @@
 """Tests of examination: which checks are made of which subject, in one run, and the single verdict."""
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -244,6 +245,46 @@ def test_a_subject_agrees_where_enough_cases_and_gradients_do(cases: int, gradie
 
     assert done.lacking == lacking
     assert done.verdict is (Verdict.NOT_ENOUGH if lacking else Verdict.AGREES)
+
+
+@dataclass
+class Process:
+    """A process of a subject's own, of which nothing else is asked."""
+
+    unrepeated: int = 0
+    spoiled: str = ""
+    shared: Any = None
+    switchable: bool = False
+
+    def lines(self, _case: Case) -> int:
+        return 0
+
+    def ground(self, _device: str) -> dict[str, str]:
+        return {}
+
+    def restart(self) -> None:
+        return
+
+
+@pytest.mark.parametrize(
+    ("process", "verdict", "said"),
+    [
+        (Process(unrepeated=1), Verdict.NOT_ENOUGH, "its process died once, which was not seen again"),
+        (Process(unrepeated=12), Verdict.NOT_ENOUGH, "its process died 12 times, which was not seen again"),
+        (Process(spoiled="it spoils its process"), Verdict.BROKEN, "it spoils its process"),
+        (Process(), Verdict.AGREES, ""),
+    ],
+)
+def test_what_became_of_its_process_is_said(process: Any, verdict: Verdict, said: str) -> None:
+    subject = as_subject(implementations.vectorised)
+    subject.capabilities = replace(subject.capabilities, process=process)  # type: ignore[misc]
+    scope = Scope().only(num_layers=1, bidirectional=False, T=[1, 2], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2])
+
+    done = Examination(hunt(subject, scope.only(dropout=0.0, training=False, dtype="float64"), cases=200))
+
+    assert done.verdict is verdict
+    messages = ["", *(one.result.message for one in done.hunt.findings)]
+    assert said in (done.lacking if verdict is Verdict.NOT_ENOUGH else messages)
 
 
 def test_a_subject_does_not_agree_before_pairs_of_what_it_offers_have_met() -> None:

@@ -75,6 +75,32 @@ def says_where(x, h0, weights, config):
     time.sleep(1)
     return right(x, h0, weights, config)
 
+def stops_once(x, h0, weights, config):
+    if not os.path.exists("stopped"):
+        open("stopped", "w").close()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return right(x, h0, weights, config)
+
+def dies_at_its_third_call(x, h0, weights, config, calls=[]):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return right(x, h0, weights, config)
+
+def empties_its_path(x, h0, weights, config):
+    import sys
+    sys.path[:] = []
+    sys.modules.pop("threadpoolctl", None)
+    return right(x, h0, weights, config)
+
+def writes_everywhere(x, h0, weights, config):
+    for number in range(3, 100):
+        try:
+            os.write(number, b"what is no answer " * 10)
+        except OSError:
+            pass
+    return right(x, h0, weights, config)
+
 def kills_itself(x, h0, weights, config):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -159,7 +185,35 @@ def test_a_process_that_is_killed_from_outside_is_no_crash() -> None:
         outcome = subject.run(PLAIN)
         killing.join()
 
-    assert outcome.failure is None
+        assert (outcome.failure, subject.unrepeated) == (None, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rests on /proc")
+def test_a_process_that_was_stopped_from_outside_does_not_hang() -> None:
+    with IsolatedSubject("mine.py:stops_once", timeout=2) as subject:
+        assert (subject.run(PLAIN).failure, subject.unrepeated) == (None, 1)
+
+
+def test_a_death_that_depends_on_the_calls_before_is_a_crash() -> None:
+    with IsolatedSubject("mine.py:dies_at_its_third_call") as subject:
+        outcomes = [subject.run(case) for case in (PLAIN, BIG, PLAIN)]
+
+        assert [one.failure for one in outcomes] == [None, None, Failure.CRASHED]
+        assert subject.unrepeated == 0
+
+
+def test_a_process_in_which_the_harness_fails_is_spoiled_by_its_subject() -> None:
+    with IsolatedSubject("mine.py:empties_its_path") as subject:
+        assert subject.run(PLAIN).failure is None
+
+        assert "numpy" in subject.ground()
+        assert subject.spoiled.startswith("a call of it spoils its process: ModuleNotFoundError")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rests on a fork server")
+def test_what_is_no_answer_is_a_crash() -> None:
+    with IsolatedSubject("mine.py:writes_everywhere", timeout=20) as subject:
+        assert subject.run(PLAIN).failure is Failure.CRASHED
 
 
 @pytest.mark.parametrize(

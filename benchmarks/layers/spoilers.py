@@ -1,0 +1,216 @@
+"""Layers that misbehave: from a call on, or now and then, they spoil their process; what they return is right.
+
+Each has a word for what is to be said of it: *agrees*, or *broken* for a finding.
+"""
+
+import gc
+import os
+import random
+import resource
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+EXPECTED: Final[dict[str, str]] = {}
+_CALLS: Final[list[int]] = []
+FROM: Final = 30  # the call from which on they misbehave
+
+
+def right(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return what one tanh layer computes, time first."""
+    plain = config.nonlinearity == "tanh" and config.bias and config.batched and config.lengths is None
+    if config.num_layers > 1 or config.bidirectional or config.batch_first or not plain:
+        raise NotImplementedError("one tanh layer, time first")
+    h, output = h0[0], []
+    for step in x:
+        s = step @ weights["weight_ih_l0"].T + weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        h = np.tanh(s + h @ weights["weight_hh_l0"].T)
+        output.append(h)
+    return np.stack(output), h[None]
+
+
+def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return the same, after 20 ms."""
+    time.sleep(0.02)
+    return right(x, h0, weights, config)
+
+
+def very_slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return the same, after 2 s."""
+    time.sleep(2)
+    return right(x, h0, weights, config)
+
+
+def wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return the same without b_hh."""
+    return right(x, h0, {**weights, "bias_hh_l0": weights["bias_hh_l0"] * 0}, config)
+
+
+def slow_and_wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return the same, after 20 ms."""
+    time.sleep(0.02)
+    return wrong(x, h0, weights, config)
+
+
+def very_slow_and_wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return the same, after 2 s."""
+    time.sleep(2)
+    return wrong(x, h0, weights, config)
+
+
+def its_input(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    """Return what was given."""
+    return x, x[-1:]
+
+
+def _spoiler(expected: str, *, often: float = 0.0) -> Callable[[Callable[[], object]], Any]:
+    """Return a decorator: once, or with a probability ``often``, a function is called before the right answer."""
+
+    def made(spoil: Callable[[], object]) -> Any:
+        def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            _CALLS.append(1)
+            if random.random() < often if often else len(_CALLS) == FROM:
+                spoil()
+            return right(x, h0, weights, config)
+
+        layer.__name__ = layer.__qualname__ = spoil.__name__
+        EXPECTED[spoil.__name__] = expected
+        return layer
+
+    return made
+
+
+@_spoiler("broken")
+def path() -> None:
+    sys.path[:] = []
+
+
+@_spoiler("broken")
+def files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+
+@_spoiler("broken")
+def closed() -> None:
+    os.closerange(0, 100)
+
+
+@_spoiler("broken")
+def garbage() -> None:
+    for number in range(3, 60):
+        try:
+            os.write(number, b"garbage" * 10)
+        except OSError:
+            pass
+
+
+@_spoiler("agrees")
+def folder() -> None:
+    os.chdir(made := tempfile.mkdtemp())
+    os.rmdir(made)
+
+
+@_spoiler("broken")
+def numpy_again() -> None:
+    for name in [name for name in sys.modules if name.startswith("numpy")]:
+        del sys.modules[name]
+    __import__("numpy")
+
+
+@_spoiler("broken", often=0.2)
+def now_and_then_raises() -> None:
+    raise ValueError("now and then")
+
+
+@_spoiler("broken", often=0.2)
+def now_and_then_exits() -> None:
+    os._exit(3)
+
+
+@_spoiler("broken", often=0.2)
+def now_and_then_crashes() -> None:
+    os.kill(os.getpid(), 11)
+
+
+@_spoiler("broken", often=0.2)
+def now_and_then_is_killed() -> None:
+    os.kill(os.getpid(), 9)
+
+
+@_spoiler("agrees", often=1.0)
+def prints() -> None:
+    print("\x1b[31mred\x1b[0m\n::error::hi\n  ::error file=a::hi\n##[error]x")
+    os.write(2, b"\x1b]0;title\x07::error::raw\n")
+
+
+@_spoiler("agrees", often=1.0)
+def traces() -> None:
+    sys.settrace(None)
+    sys.setprofile(None)
+    sys.setrecursionlimit(80)
+
+
+@_spoiler("agrees", often=1.0)
+def strict() -> None:
+    gc.disable()
+    np.seterr(all="raise")
+    warnings.simplefilter("error")
+
+
+@_spoiler("agrees")
+def streams() -> None:
+    sys.stdout = sys.stderr = None  # type: ignore[assignment]
+
+
+@_spoiler("agrees")
+def forks() -> None:
+    os.fork()
+
+
+@_spoiler("agrees")
+def threads() -> None:
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+
+
+@_spoiler("agrees")
+def environment() -> None:
+    os.environ.clear()
+
+
+@_spoiler("agrees")
+def modules() -> None:
+    for name in ("json", "pickle", "inspect"):
+        sys.modules.pop(name, None)
+
+
+@_spoiler("broken", often=0.2)
+def interrupts() -> None:
+    os.kill(os.getpid(), 2)
+    time.sleep(0.1)
+    raise KeyboardInterrupt
+
+
+@_spoiler("broken", often=0.2)
+def leaves() -> None:
+    sys.exit(0)
+
+
+@_spoiler("broken", often=0.2)
+def recursion() -> None:
+    recursion_of(1)
+
+
+def recursion_of(depth: int) -> int:
+    return recursion_of(depth + 1) + 1
+
+
+@_spoiler("broken", often=0.2)
+def memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
+    np.ones(2**30)
