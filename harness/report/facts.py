@@ -98,7 +98,9 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
     if mismatch is None:
         return None
     place = f"[{wording.place(mismatch.sites[0])}]" if mismatch.sites[0].place else ""
-    return f"{_array(mismatch)}{place} = {_values(mismatch.sites[0], config)}"
+    forward = mismatch.array in config.outputs and not mismatch.law
+    stepwise = result.method is Method.LOCAL and forward and config.T * config.num_layers > 1
+    return f"{_array(mismatch)}{place} = {_values(mismatch.sites[0], config)}{', by its own states before' * stepwise}"
 
 
 def observed(result: Result, config: RNNConfig) -> Iterator[Fact]:
