@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -71,6 +72,8 @@ def main() -> None:
     open_streams()
     one_thread_a_process()
     _TERMINATED.clear()
+    # One that was killed from outside is replaced, and nothing of this package's is kept in it.
+    warnings.filterwarnings("ignore", "resource_tracker: process died", UserWarning)
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _interrupt)  # so that findings are reported

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -217,7 +218,7 @@ class IsolatedSubject:
             except LostError as lost:
                 if lost.code not in OUTSIDE:
                     raise
-                return self._asked_again(tuple(self._calls))
+                return self._asked_again(tuple(self._calls), method, *arguments)
             except FaultError as fault:
                 return self._asked_afresh(fault, method, *arguments)
         except KeyboardInterrupt:
@@ -240,8 +241,10 @@ class IsolatedSubject:
         if self._child is None or self._child.ended:
             self._start()
         assert self._child is not None
-        self._calls.append((method, arguments))
-        return self._child.call(self._timeout, _call, method, *arguments)
+        answer = self._child.call(self._timeout, _call, method, *arguments)
+        if not any(isinstance(one, Case) and one.is_large for one in arguments):
+            self._calls.append((method, arguments))
+        return answer
 
     def _asked_afresh(self, fault: FaultError, method: str, *arguments: Any) -> Any:
         """Make a call in a fresh process, where the harness failed in one that the subject had changed.
@@ -254,12 +257,12 @@ class IsolatedSubject:
         self.spoiled = f"a call of it spoils its process: {said}"
         return answer if method == "ground" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
-    def _asked_again(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Any:
-        """Make the last of some calls again, alone, then after the others. Raise ``LostError`` if that dies of it, too.
+    def _asked_again(self, before: Sequence[tuple[str, tuple[Any, ...]]], method: str, *arguments: Any) -> Any:
+        """Make a call again, alone, then after those before. Raise ``LostError`` if the process dies of it then, too.
 
-        Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one.
+        Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one. Those
+        before are made up to the time that a call may take.
         """
-        *before, (method, arguments) = calls
         for left in reversed(range(ALONE)):
             try:
                 answer = self._asked(method, *arguments)
@@ -269,9 +272,11 @@ class IsolatedSubject:
                     raise
         if before:
             self.restart()
+            until = time.monotonic() + self._timeout
             try:
                 for one, given in before:
-                    self._asked(one, *given)
+                    if time.monotonic() < until:
+                        self._asked(one, *given)
             except LostError:  # of another call than before
                 pass
             else:
