@@ -27,6 +27,7 @@ the same one in all of them.
 """
 
 
+DEATHS: Final = 3  # the deaths in a row that make one certain; one of a call in five comes so in one of 125
 RUNS: Final = 20
 """The number of runs in which the different answers of a flaky subject are counted. If one call in five differs, all of
 them are the same once in 70.
@@ -69,15 +70,15 @@ def _same(case: Case, first: Outcome, second: Outcome) -> Result:
 def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Case], Result]) -> Result:
     """Return ``result``, which ``check`` gave on the case; or, if it gives two answers there, the result that says so.
 
-    A process that died must die again, anywhere in the check. A hang is believed, because asking again may take as
-    long. So is a run with unknown masks, which differs from any other run.
+    A process that died must die again and again of a run; or, if no run ends it, anywhere in the check. A hang is
+    believed, because asking again may take as long. So is a run with unknown masks, which differs from any other run.
     """
     random = masks_of(subject, case) is None
     if is_last(result.failure, result.message) or result.nondeterministic or random:
         return result
     if result.failure is Failure.CRASHED:
-        again = check(case)
-        if again.failure is not None:
+        deaths = _deaths(subject, case)
+        if deaths == DEATHS or (deaths == 0 and check(case).failure is not None):
             return result
         return Result.of_two_answers(f"first {result.message}, then it did not die")
     first = subject.run(case)
@@ -87,6 +88,14 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
     if check(case).kind == result.kind:
         return result
     return Result.of_two_answers("it failed, then it did not; earlier calls may be the reason")
+
+
+def _deaths(subject: Subject, case: Case) -> int:
+    """Run a case up to ``DEATHS`` deaths in a row, or up to a run that differs from the first, and count the deaths."""
+    died = [subject.run(case).failure in LOST]
+    while len(set(died)) == 1 and len(died) < (DEATHS if died[0] else RUNS):
+        died.append(subject.run(case).failure in LOST)
+    return sum(died)
 
 
 def answers_of(subject: Subject, case: Case) -> int:
