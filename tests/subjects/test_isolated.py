@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from harness import Failure, RNNConfig, draw
+from harness import Failure, RNNConfig, draw, processes
 from harness.search.plan import DIFFERENTIATED
 from harness.search.search import hunt
 from harness.space.scope import Scope
@@ -125,6 +125,7 @@ PLAIN, BIG = draw(RNNConfig(1, 1)), draw(RNNConfig(1, 1, N=2))
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "mine.py").write_text(SOURCE)
+    processes._folder()  # that of this whole process is elsewhere
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield
