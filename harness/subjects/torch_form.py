@@ -20,7 +20,7 @@ import torch
 
 from harness.space.cells import KNOWN, layer_named
 from harness.space.config import RNNConfig, role_of
-from harness.space.parts import OPTIONS, PLAIN
+from harness.space.parts import OPTIONS, PACKINGS, PLAIN
 from harness.space.scope import Scope
 from harness.subjects.adapter import Adapter, Built, form_of_weights
 from harness.subjects.conventions import Conventions
@@ -41,6 +41,7 @@ from harness.subjects.signature import (
 )
 from harness.subjects.state_axes import ROWS, all_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
+from harness.subjects.valid_steps import valid_steps_of
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
@@ -147,7 +148,30 @@ def _read(plain: "_Reader", shapes: Shapes) -> Form:
                 break
     number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
     left = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
-    return replace(read, never_given=left)
+    return _with_valid_steps(plain, replace(read, never_given=left))
+
+
+def _with_valid_steps(plain: "_Reader", form: Form) -> Form:
+    """Return a form with the argument that says how many steps of a sequence count, if there is one."""
+    if form.is_cell or form.unbatched or not form.never_given:
+        return form
+    with seeded(0), torch.no_grad(), suppress(Exception):
+        module = _built(plain.factory, form, plain.sizes, {})
+        x, *states = _arguments(form, plain.sizes, torch.randn, hx=form.offers["hx"] == (True,))
+        turned = form.conventions.batch_first
+
+        def call(**named: Any) -> list[torch.Tensor | None]:
+            parts = form.arranged(module(x, *states, **named), tuple(x.shape[:2]), torch.stack, batch_first=turned)
+            output, *finals = parts
+            return [output.transpose(0, 1) if turned and output is not None else output, *finals]
+
+        found = valid_steps_of(form.never_given, call, STEPS, SEQUENCES, x.dtype)
+        if found is not None:
+            kinds = (None, None, None, *PACKINGS[1 : 4 if found.any_order else 3])
+            left = tuple(name for name in form.never_given if name != found.name)
+            offers = {**form.offers, "lengths": kinds}
+            return replace(form, valid=(found.name, found.kind), never_given=left, offers=offers)
+    return form
 
 
 def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[Form, bool]:

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import pad_packed_sequence
 
 from harness.space.case import Array, Case
 from harness.space.cells import CELLS
@@ -235,6 +235,14 @@ class TorchSubject:
             return module(*arguments, **named)
         return torch.func.functional_call(module, dict(parameters), arguments, named, tie_weights=False)
 
+    def of_lengths(self, x: torch.Tensor, config: RNNConfig) -> tuple[Any, dict[str, Any]]:
+        """Return x as it is given for the lengths of a config, and what else is given by name."""
+        return (x if config.lengths is None else packed(x, config)), {}
+
+    def padded(self, returned: Any, config: RNNConfig) -> Any:
+        """Return what a call of several lengths returned, with zeros where an output has no step."""
+        return padded(returned, config)
+
     def holder(self, module: torch.nn.Module) -> torch.nn.Module:
         """Return the module that holds the parameters of the one that is called."""
         return module
@@ -409,7 +417,7 @@ class TorchSubject:
             readout = [tensor.detach().requires_grad_("readout.weight" in by) for tensor in readout]
         with frozen(module, config):
             raw, own = self._called(module, case, given, weights)
-            returned = raw if config.lengths is None else padded(raw, config)
+            returned = raw if config.lengths is None else self.padded(raw, config)
             with autocast(config):
                 results = self._by_name(returned, config)
                 named = as_arrays(results)
@@ -433,9 +441,7 @@ class TorchSubject:
         self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
     ) -> tuple[Any, dict[str, torch.Tensor]]:
         config = case.config
-        x: torch.Tensor | PackedSequence = given["x"]
-        if config.lengths is not None:
-            x = packed(given["x"], config)
+        x, named = self.of_lengths(given["x"], config)
         own: dict[str, torch.Tensor] = {}
         if config.loss is not None:
             own = self.parameters(module, config)
@@ -445,7 +451,7 @@ class TorchSubject:
             own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
             call = partial(self.call, module, self.renamed(module, own_weights(self._conventions, own)))
         with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
-            returned = call(x, *states_of(given, config))
+            returned = call(x, *states_of(given, config), **named)
         return returned, own
 
     def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:

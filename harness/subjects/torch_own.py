@@ -18,6 +18,7 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.contract import PORT
 from harness.space.outcome import Failure
 from harness.space.parts import OPTIONS, PLAIN, having
+from harness.space.scope import factors_of
 from harness.space.values import draw
 from harness.subjects.adapter import Built
 from harness.subjects.capabilities import Recipe
@@ -32,6 +33,7 @@ from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import Run, Tensors, TorchSubject
 from harness.subjects.torch_preparation import structure
+from harness.subjects.valid_steps import filled, given, inside
 
 ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
@@ -108,6 +110,19 @@ class OwnFormSubject(TorchSubject):
         leading = tuple(x.shape[:2]) if isinstance(x, torch.Tensor) else ()
         return self._form.arranged(returned, leading, torch.stack, batch_first=self._conventions.batch_first)
 
+    def of_lengths(self, x: torch.Tensor, config: RNNConfig) -> tuple[Any, dict[str, Any]]:
+        """Return x with zeros in the padding, and the argument that says which steps count."""
+        if config.lengths is None:
+            return x, {}
+        mask = inside(config.lengths, config.T, batch_first=config.batch_first)
+        return torch.where(mask, x, x.new_zeros(())), given(self._form.valid, config.lengths, config.T, x.dtype)
+
+    def padded(self, returned: Any, config: RNNConfig) -> Any:
+        """Return the same with zeros in the output after the steps that count."""
+        if config.lengths is None or not isinstance(returned, tuple | list) or not returned:
+            return returned
+        return filled(returned[0], config.lengths, config.T, batch_first=config.batch_first), *returned[1:]
+
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> Run:
         # A view of the output as h_n is usual, and only nn.RNN itself has no memory in common between the two.
         return super()._outputs(case, module, lent)._replace(aliased=())
@@ -131,7 +146,7 @@ class OwnFormSubject(TorchSubject):
         if config.proj_size:
             raise NotImplementedError(f"proj_size={config.proj_size}: none is known of a class of its own form")
         for name, values in self._form.offers.items():
-            if getattr(config, name) not in values and (name not in self._conventions.offers or name == "loss"):
+            if factors_of(config)[name] not in values and (name not in self._conventions.offers or name == "loss"):
                 raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")
         if config.loss is not None and self._back is not None and (lacking := self._back.lacks(config)):
             raise NotImplementedError(f"wrt={config.wrt!r}: its {self._form.back} gives no gradient by {lacking}")

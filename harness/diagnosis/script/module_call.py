@@ -28,6 +28,8 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
     returns = ("output", *final) if form is None else form.returns
     if form is not None and (form.by_layer or form.layered or {form.state_axes, form.final_axes} != {ROWS}):
         raise NoScript("only this package puts the states of each layer as it takes them")
+    if form is not None and form.valid[0] and config.lengths is not None:
+        raise NoScript("only this package gives it lengths")
     if form is not None and form.unbatched and config.batched:
         raise NoScript("only this package calls it once for each sequence")
     called, after = _forward(config, recipe)
