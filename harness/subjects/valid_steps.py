@@ -99,14 +99,8 @@ def inside(lengths: Sequence[int], T: int, *, batch_first: bool) -> torch.Tensor
 
 
 def filled(output: Any, lengths: Sequence[int], T: int, *, batch_first: bool) -> Any:
-    """Return an output with zeros where no step counts, also where it has no more steps than the longest sequence."""
-    axis = int(batch_first)
-    if not isinstance(output, torch.Tensor) or output.dim() != 3:
+    """Return an output with zeros where no step counts, or unchanged if it has another shape."""
+    mask = inside(lengths, T, batch_first=batch_first)
+    if not isinstance(output, torch.Tensor) or output.dim() != 3 or output.shape[:2] != mask.shape[:2]:
         return output
-    if output.shape[axis] == max(lengths) < T:
-        shape = list(output.shape)
-        shape[axis] = T - max(lengths)
-        output = torch.cat([output, output.new_zeros(shape)], axis)
-    if output.shape[axis] != T or output.shape[1 - axis] != len(lengths):
-        return output
-    return torch.where(inside(lengths, T, batch_first=batch_first).to(output.device), output, output.new_zeros(()))
+    return torch.where(mask.to(output.device), output, output.new_zeros(()))

@@ -491,6 +491,96 @@ def test_states_may_have_layers_and_directions_apart_or_joined(taken: str, retur
         assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
 
 
+def of_valid_steps(how: str, *, runs_on: bool = False, hides: bool = False) -> type[nn.Module]:
+    """Return a class that is told which steps count; with ``runs_on``, c goes on in the padding.
+
+    With ``hides``, only the output is cut, and the states go on as if every step counted.
+    """
+
+    class Told(nn.Module):
+        def __init__(self, n_in: int, n_hidden: int) -> None:
+            super().__init__()
+            self.cell = nn.LSTMCell(n_in, n_hidden)
+
+        def forward(self, x: Tensor, state: Any = None, valid: Any = None) -> Any:
+            h, c = (x.new_zeros(x.shape[1], self.cell.hidden_size) for _ in "hc") if state is None else state
+            output = []
+            for t, step in enumerate(x):
+                inside = torch.ones(x.shape[1], dtype=torch.bool) if valid is None else counts(valid, t)
+                new_h, new_c = self.cell(step, (h, c))
+                h = torch.where(inside[:, None] | hides, new_h, h)
+                c = torch.where(inside[:, None] | hides | runs_on, new_c, c)
+                output.append(torch.where(inside[:, None], new_h, 0))
+            return torch.stack(output), (h, c)
+
+    def counts(valid: Any, t: int) -> Any:
+        if how == "lengths":
+            return t < valid
+        if how == "list":
+            return t < torch.tensor([*map(int, valid)])
+        if how == "padding":
+            assert valid.dtype is torch.bool
+            return ~valid[:, t]
+        if how == "ones":
+            assert valid.is_floating_point()
+            return valid[t, :, 0] > 0
+        return valid[:, t]
+
+    return Told
+
+
+SAID = {
+    "lengths": "valid is given lengths",
+    "list": "valid is given a list of lengths",
+    "mask": "valid is given a mask (N, T), True where a step counts",
+    "padding": "valid is given a mask (N, T), True in the padding",
+    "ones": "valid is given a mask (T, N, 1), 1.0 where a step counts",
+}
+
+
+@pytest.mark.parametrize("how", SAID)
+def test_a_call_is_told_which_steps_count(how: str) -> None:
+    right, wrong = (as_subject(of_valid_steps(how, runs_on=runs_on)) for runs_on in (False, True))
+
+    assert (SAID[how] if how != "list" else "valid is given lengths") in right.capabilities.read_as
+    for loss in (None, "both"):
+        config = PLAIN.replace(cell="LSTM", lengths=(2, 4), loss=loss)
+        case = draw(config.replace(hx=True), "normal", 1)
+        assert check_agreement(right, case).verdict is Verdict.AGREES
+        assert check_agreement(wrong, case).verdict is Verdict.DISAGREES
+
+
+class Sorted(nn.Module):
+    """A class that packs, and so takes no lengths that rise."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hidden)
+
+    def forward(self, x: Tensor, lengths: Any = None) -> Any:
+        if lengths is None:
+            return self.gru(x)
+        output, h = self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths))
+        return nn.utils.rnn.pad_packed_sequence(output)[0], h
+
+
+def test_lengths_that_rise_are_left_out_where_a_class_only_takes_others() -> None:
+    subject = as_subject(Sorted)
+
+    assert {*scope_of(subject).lengths} == {None, "equal", "falling"}
+    for lengths in ((4, 4), (4, 1)):
+        case = draw(PLAIN.replace(cell="GRU", lengths=lengths, loss="both"), "normal", 1)
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
+
+
+@pytest.mark.parametrize("how", ["lengths", "mask"])
+def test_what_only_cuts_the_output_is_never_given(how: str) -> None:
+    subject = as_subject(of_valid_steps(how, hides=True))
+
+    assert "valid is never given" in subject.capabilities.read_as
+    assert {*scope_of(subject).lengths} == {None}
+
+
 class Unlike(nn.Module):
     """A class that returns its states in a form that is unknown, and takes none."""
 
