@@ -1,7 +1,6 @@
 """The way of a subject through the rooms: it is examined, and each finding is explained, judged and kept, then told."""
 
 import os
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -117,13 +116,13 @@ def same_as_the_first_stage(
     """
     known = {asked: seen for asked, seen in bits.items() if seen}
     for name in subject.capabilities.stages[:1] if known else ():
-        if time.perf_counter() >= hunt.until:
-            hunt.unfinished.append(f"the comparison with {name}")
-            return {}
+        hunt.unfinished.append(what := f"the comparison with {name}")
         with suppress(UsageError, Hang, Late), IsolatedSubject(name) as process:
             first = Guarded(process, hunt.until)
             outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
-            return {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
+            same = {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
+            hunt.unfinished.remove(what)
+            return same
     return {}
 
 

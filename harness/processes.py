@@ -117,7 +117,8 @@ class Child:
                 self._process.kill()
             else:
                 self._process.terminate()
-                os.kill(self.pid, signal.SIGCONT)  # one that is stopped hears nothing
+                if hasattr(signal, "SIGCONT"):
+                    os.kill(self.pid, signal.SIGCONT)  # one that is stopped hears nothing
 
     def call(self, timeout: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a call gives there, or raise what it raises.

@@ -86,7 +86,7 @@ def check_dropout(
 
     The nets are called only in ways that are in ``scope``, which by default is all that the subject offers. The result
     is *unsupported* if it refuses dropout in training everywhere. The device meta, which has no numbers, cannot be
-    checked. After ``until`` (``time.perf_counter``) no further net is run.
+    checked. After ``until`` (``time.perf_counter``) no further net is run, if one showed the masks.
     """
     if scope is not None and not {*scope.cell} <= {*CELLS}:
         return Result(Verdict.UNSUPPORTED, message="the nets that show masks are those of nn.RNN, nn.GRU and nn.LSTM")

@@ -98,8 +98,11 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
     if mismatch is None:
         return None
     place = f"[{wording.place(mismatch.sites[0])}]" if mismatch.sites[0].place else ""
+    site = mismatch.sites[0].place
     forward = mismatch.array in config.outputs and not mismatch.law
-    stepwise = result.method is Method.LOCAL and forward and config.T * config.num_layers > 1
+    t, first = site.get("t", -1), 0 if site.get("direction", "forward") == "forward" else config.T - 1
+    before = config.num_layers > 1 or (t != first if "t" in site else config.T > 1)
+    stepwise = result.method is Method.LOCAL and forward and before
     return f"{_array(mismatch)}{place} = {_values(mismatch.sites[0], config)}{', by its own states before' * stepwise}"
 
 

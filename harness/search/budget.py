@@ -23,7 +23,7 @@ SHRINKING: Final = 0.6
 SEARCHING: Final = 0.9
 BEFORE_MORE: Final = 0.8
 EXPLAINING: Final = 0.95
-DROPPING: Final = 0.9
+DROPPING: Final = 0.95
 """The shares of the time at which it is known what the subject supports; its functions are measured; the last shrinking
 step and the last case of the search are over, which comes before where there is more to check; a finding is explained;
 and the law of dropout is checked. The rest is for malformed calls. A failure usually comes early and gets most of the

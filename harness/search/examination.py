@@ -15,7 +15,7 @@ from harness.search.record import SearchRecord, Stop
 from harness.space.contract import KERNEL
 from harness.space.parts import SIZE_FACTORS
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject
+from harness.subjects.protocol import Subject, has_more
 
 DROPOUT_RUNS: Final = 70
 """The number of runs that the law of dropout takes for a subject of four real dtypes, two for each of 35 nets; a search
@@ -145,11 +145,9 @@ def examine(
     """
     own = subject.capabilities
     done = Examination(hunt, contract=options.contract, read_as=own.read_as)
-    is_module = own.call is not None
-    unseen = own.takes is None and own.masks is None  # what it drops is compared in no case
     if not done.interrupted:
         try:
-            done.dropout = _dropout(subject, hunt, options.cases, dropping_until) if is_module or unseen else None
+            done.dropout = _dropout(subject, hunt, options.cases, dropping_until) if has_more(subject) else None
             done.refusals = _refusals(subject, hunt) if options.contract == KERNEL else None
         except KeyboardInterrupt:
             hunt.interrupt()

@@ -16,7 +16,7 @@ from harness.search.budget import Budget
 from harness.search.checker import Checker
 from harness.search.clarify import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_law
 from harness.search.evidence import Certificate, Suspicion, weigh
-from harness.search.guard import stop_at_hang
+from harness.search.guard import Late, stop_at_hang
 from harness.search.record import Finding, SearchRecord
 from harness.search.shrink import Shrinking, Spent
 from harness.space.case import Case
@@ -75,7 +75,7 @@ class Pursuit:
         """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
         try:
             suspicion = weigh(case, result, self._checker)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Late):
             self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
             raise
         if not suspicion.repeats:

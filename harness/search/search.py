@@ -29,7 +29,7 @@ from harness.space.errors import require_type
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import choose_devices, ground_of, scope_of, unrepeated_of
+from harness.subjects.protocol import choose_devices, ground_of, has_more, scope_of, spoiled_by, unrepeated_of
 from harness.subjects.registry import as_subject
 
 DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
@@ -87,8 +87,7 @@ class Search:
         self._given, self._options = as_subject(subject), options
         subject, workers = self._given, options.workers
         slow = options.slow or subject.capabilities.slow
-        with_more = subject.capabilities.call is not None
-        self._budget = Budget(options.cases, options.seconds, slow=slow, with_more=with_more)
+        self._budget = Budget(options.cases, options.seconds, slow=slow, with_more=has_more(subject))
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
         self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
         self.record.own = tuple(one for one in options.own if one.of(subject.name))
@@ -99,6 +98,7 @@ class Search:
         if workers is not None:
             self._task = Task.of(subject, scope, options.accepted, options.weights, share=workers.share)
         self._note_limit()
+        self._before = unrepeated_of(subject), spoiled_by(subject)  # in another search
         guarded = Guarded(subject, self._budget.searching_until)
         self._checker = Checker(guarded, options.accepted, scope, [*self.record.own], options.weights)
         self._pursuit: Pursuit | None = None  # of the current failure
@@ -169,12 +169,13 @@ class Search:
         with uninterrupted(record.interrupt) as attempt:
             record.log.close(record)
             record.seconds = self._budget.elapsed()
-            record.unrepeated += unrepeated_of(self._given) - (0 if record.helpers is not None else record.unrepeated)
             device = next((d for d in record.scope.device if d != "meta"), "meta")
             record.ground = attempt(partial(ground_of, self._given, device)) or {}
-            process = self._given.capabilities.process
-            if process is not None and process.spoiled and not record.findings:
-                last = Result(Verdict.BROKEN, failure=Failure.CRASHED, message=process.spoiled)
+            own = unrepeated_of(self._given) - self._before[0]
+            record.unrepeated = own + (record.unrepeated if record.helpers is not None else 0)
+            spoiled = spoiled_by(self._given)
+            if spoiled != self._before[1] and not record.findings:
+                last = Result(Verdict.BROKEN, failure=Failure.CRASHED, message=spoiled)
                 record.report(draw(plainest(record.scope)), last, Certificate().but_for("it shows after the last case"))
 
     def _report_as_it_is(self, why: str, instead: tuple[Case, Result] | None = None) -> None:

@@ -7,6 +7,7 @@ through a unit that is lost with a worker and, where workers keep dying, through
 import os
 import pickle
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -63,8 +64,9 @@ class Processes(Executor):
             child.terminate()
         for _ in self._threads:
             self._calls.put(None)
+        until = time.monotonic() + GRACE
         for thread in self._threads:
-            thread.join(GRACE)
+            thread.join(max(until - time.monotonic(), 0))
         for child in list(self._children.values()):
             child.terminate(at_once=True)  # a call that still goes on is lost
         for thread in self._threads:

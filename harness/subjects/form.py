@@ -220,7 +220,7 @@ class Form:
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)
         if self.valid[0]:
-            words += f"; {self.valid[0]} is given {self.valid[1]}, and the output after these is not compared"
+            words += f"; {self.valid[0]} is given {self.valid[1]}, and the output in the padding is not compared"
         if self.never_given:
             words += f"; {', '.join(self.never_given)} {'is' if len(self.never_given) == 1 else 'are'} never given"
         words += f"; gradients are those of its {self.back}" * bool(self.back)

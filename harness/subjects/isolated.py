@@ -214,11 +214,12 @@ class IsolatedSubject:
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             try:
-                return self._asked(method, *arguments)
-            except LostError as lost:
-                if lost.code not in OUTSIDE:
-                    raise
-                return self._asked_again(tuple(self._calls), method, *arguments)
+                try:
+                    return self._asked(method, *arguments)
+                except LostError as lost:
+                    if lost.code not in OUTSIDE:
+                        raise
+                    return self._asked_again(tuple(self._calls), method, *arguments)
             except FaultError as fault:
                 return self._asked_afresh(fault, method, *arguments)
         except KeyboardInterrupt:

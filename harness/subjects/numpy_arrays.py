@@ -9,7 +9,7 @@ import torch
 from harness.space.case import Array
 from harness.subjects.axes import AXES, in_order, mapped
 
-_DEPTH: Final = 3  # the dicts, lists and objects within each other in which arrays are looked for
+_DEPTH: Final = 4  # the dicts, lists and objects within each other in which arrays are looked for
 
 
 def arrays_of(holder: Any) -> dict[tuple[str, ...], Array]:

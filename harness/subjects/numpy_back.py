@@ -284,6 +284,13 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
     """Return the paths of gradients by what they are of: those of its name, or the only one of its shape."""
     alike = {name: [path for path, one in made.items() if one.shape == array.shape] for name, array in targets.items()}
     found = {name: path for name, paths in alike.items() if (path := _named(name, paths)) is not None}
+    if all(
+        _same_numbers(name, path) for name, path in found.items() if not name.isdigit()
+    ):  # the first layer comes first
+        of_layers = {name: [path for path in paths if _same_numbers(name, path)] for name, paths in alike.items()}
+        more = {name: path for name, paths in of_layers.items() if (path := _named(name, paths)) is not None}
+        found = {**more, **found}
+    found |= _in_lists([name for name in targets if name.isdigit() and name != X and name not in found], alike)
     for name, array in targets.items():
         same = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
         free = [path for path in alike[name] if path not in found.values()]
@@ -295,11 +302,24 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
     return found
 
 
+def _same_numbers(name: str, path: Path) -> bool:
+    """Tell whether the numbers in a parameter's name, such as that of its layer, are the last ones of a path."""
+    own, numbers = ([part for part in parts if part.isdigit()] for parts in (name.split("."), path))
+    return not own or numbers[-len(own) :] == own
+
+
+def _in_lists(states: Sequence[str], alike: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """Return the places of gradients by all states, if as many arrays of their shape are returned in lists."""
+    shaped = [path for path in alike[states[0]] if path[0] == RETURNED and len(path) > 2] if states else []
+    in_lists = [path for path in shaped if path[-1].isdigit()]
+    return dict(zip(states, in_lists, strict=True)) if len(in_lists) == len(states) else {}
+
+
 def _named(name: str, paths: Sequence[Path]) -> Path | None:
     """Return the path whose last part is a name with a mark of gradients, what is returned first, else the shortest."""
     own = {_plain(name.rpartition(".")[2])}
     if name.isdigit():
-        own = OF_X if name == X else OF_STATES[int(name) - 1]
+        own = OF_X if name == X else dict(enumerate(OF_STATES, 1)).get(int(name), set())
     fits = [path for path in paths if {_plain(_MARK.sub("", path[-1])), _plain(path[-1])} & own]
     fits.sort(key=lambda path: (path[0] != RETURNED, len(path)))
     first = [path for path in fits if (path[0] != RETURNED, len(path)) == (fits[0][0] != RETURNED, len(fits[0]))]

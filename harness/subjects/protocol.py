@@ -49,6 +49,18 @@ def unrepeated_of(subject: Subject) -> int:
     return 0 if process is None else process.unrepeated
 
 
+def spoiled_by(subject: Subject) -> str:
+    """Return how the harness failed in a process that the subject had changed; nothing if it did not."""
+    process = subject.capabilities.process
+    return "" if process is None else process.spoiled
+
+
+def has_more(subject: Subject) -> bool:
+    """Tell whether a search is followed by the law of dropout: of a module, or where no case compares what it drops."""
+    own = subject.capabilities
+    return own.call is not None or (own.takes is None and own.masks is None)
+
+
 def ground_of(subject: Subject, device: str) -> dict[str, str]:
     """Return the ground of a subject: the software and hardware that it names, or else those of this process."""
     process = subject.capabilities.process

@@ -41,7 +41,7 @@ from harness.subjects.signature import (
 )
 from harness.subjects.state_axes import ROWS, all_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
-from harness.subjects.valid_steps import valid_steps_of
+from harness.subjects.valid_steps import Trial, valid_steps_of
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
@@ -156,16 +156,25 @@ def _with_valid_steps(plain: "_Reader", form: Form) -> Form:
     if form.is_cell or form.unbatched or not form.never_given:
         return form
     with seeded(0), torch.no_grad(), suppress(Exception):
-        module = _built(plain.factory, form, plain.sizes, {})
         x, *states = _arguments(form, plain.sizes, torch.randn, hx=form.offers["hx"] == (True,))
         turned = form.conventions.batch_first
 
-        def call(**named: Any) -> list[torch.Tensor | None]:
-            parts = form.arranged(module(x, *states, **named), tuple(x.shape[:2]), torch.stack, batch_first=turned)
-            output, *finals = parts
-            return [output.transpose(0, 1) if turned and output is not None else output, *finals]
+        def on(x: torch.Tensor, *, turned: bool, **options: Any) -> Trial:
+            module = _built(plain.factory, form, plain.sizes, options).eval()
 
-        found = valid_steps_of(form.never_given, call, STEPS, SEQUENCES, x.dtype)
+            def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
+                given = x.narrow(int(turned), 0, steps)
+                made = module(given, *states, **named)
+                output, *finals = form.arranged(made, tuple(given.shape[:2]), torch.stack, batch_first=turned)
+                return [output.transpose(0, 1) if turned and output is not None else output, *finals]
+
+            return Trial(call, x, STEPS, SEQUENCES)
+
+        found = valid_steps_of(form.never_given, on(x, turned=turned))
+        either = "batch_first" not in form.takes or "batch_first" in form.offers
+        if found is not None and not either:  # a mask may be laid out as x is
+            other = on(x.transpose(0, 1), turned=True, batch_first=True)
+            found = found if other.cuts(found[:2], SEQUENCES - 1) else None
         if found is not None:
             kinds = (None, None, None, *PACKINGS[1 : 4 if found.any_order else 3])
             left = tuple(name for name in form.never_given if name != found.name)

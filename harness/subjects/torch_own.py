@@ -112,13 +112,15 @@ class OwnFormSubject(TorchSubject):
 
     def of_lengths(self, x: torch.Tensor, config: RNNConfig) -> tuple[Any, dict[str, Any]]:
         """Return x with zeros in the padding, and the argument that says which steps count."""
-        if config.lengths is None:
-            return x, {}
-        mask = inside(config.lengths, config.T, batch_first=config.batch_first)
-        return torch.where(mask, x, x.new_zeros(())), given(self._form.valid, config.lengths, config.T, x.dtype)
+        if config.lengths is None or not self._form.valid[0]:
+            return super().of_lengths(x, config)
+        mask = inside(config.lengths, config.T, batch_first=config.batch_first).to(x.device)
+        return torch.where(mask, x, x.new_zeros(())), given(self._form.valid, config.lengths, config.T, x)
 
     def padded(self, returned: Any, config: RNNConfig) -> Any:
         """Return the same with zeros in the output after the steps that count."""
+        if not self._form.valid[0]:
+            return super().padded(returned, config)
         if config.lengths is None or not isinstance(returned, tuple | list) or not returned:
             return returned
         return filled(returned[0], config.lengths, config.T, batch_first=config.batch_first), *returned[1:]

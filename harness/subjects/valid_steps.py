@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import product
 from typing import Any, Final, NamedTuple
 
 import torch
+
+CUT: Final = 2  # the steps by which a sequence is made shorter
 
 
 class ValidSteps(NamedTuple):
@@ -17,21 +20,19 @@ class ValidSteps(NamedTuple):
     any_order: bool
 
 
-def _lengths(lengths: Sequence[int], _T: int, _dtype: torch.dtype) -> Any:
-    return torch.tensor(lengths)
+def _lengths(lengths: Sequence[int], _T: int, _x: torch.Tensor) -> Any:
+    return torch.tensor(lengths)  # on the CPU, because packing needs them there
 
 
-def _list(lengths: Sequence[int], _T: int, _dtype: torch.dtype) -> Any:
+def _list(lengths: Sequence[int], _T: int, _x: torch.Tensor) -> Any:
     return list(lengths)
 
 
-def _mask(
-    lengths: Sequence[int], T: int, dtype: torch.dtype, *, axes: str, counts: bool = True, as_bool: bool = True
-) -> Any:
+def _mask(lengths: Sequence[int], T: int, x: torch.Tensor, *, axes: str, counts: bool, as_bool: bool) -> Any:
     mask = (torch.arange(T) < torch.tensor(lengths)[:, None]) == counts  # (N, T)
     mask = mask.T if axes.startswith("T") else mask
     mask = mask[..., None] if axes.endswith("1") else mask
-    return mask if as_bool else mask.to(dtype)
+    return mask.to(x.device) if as_bool else mask.to(x)
 
 
 def _kinds() -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -44,40 +45,64 @@ def _kinds() -> Iterator[tuple[str, Callable[..., Any]]]:
 KINDS: Final = dict(_kinds())
 
 
-def valid_steps_of(
-    names: Sequence[str], call: Callable[..., Sequence[torch.Tensor | None]], T: int, N: int, dtype: torch.dtype
-) -> ValidSteps | None:
-    """Return the first argument, of some names, by which the last sequence can be made shorter.
+Call = Callable[..., Sequence[torch.Tensor | None]]
+"""Calls a class on its first steps, so many, with named arguments, and returns the output, time first, (T, N, H), or
+``None``, and final states, each (rows, N, H)."""
 
-    ``call`` gives named arguments and returns the output, time first, (T, N, H), or ``None``, and final states, each
-    (rows, N, H). With all steps they must be those without the argument; with fewer in one sequence, its states must
-    be others, and those of the others the same.
-    """
-    for name, (kind, made) in product(names, KINDS.items()):
 
-        def seen(*lengths: int, name: str = name, made: Callable[..., Any] = made) -> Sequence[torch.Tensor | None]:
-            return call(**{name: made(lengths, T, dtype)})
-
-        with suppress(Exception):  # whatever the user's code raises for what it does not take
-            plain, shorter = call(), seen(*[T] * (N - 1), T - 2)
-            if not all(map(_same, plain, seen(*[T] * N))) or not _apart(plain, shorter, N - 1):
-                continue
-            rising = False
-            with suppress(Exception):
-                rising = _apart(plain, seen(T - 2, *[T] * (N - 1)), 0)
-            return ValidSteps(name, kind, rising)
+def valid_steps_of(names: Sequence[str], trial: "Trial") -> ValidSteps | None:
+    """Return the first argument, of some names, by which the last sequence can be made shorter."""
+    for name, kind in product(names, KINDS):
+        if trial.cuts((name, kind), trial.N - 1):
+            return ValidSteps(name, kind, trial.cuts((name, kind), 0))
     return None
 
 
-def _apart(plain: Sequence[torch.Tensor | None], other: Sequence[torch.Tensor | None], n: int) -> bool:
-    """Tell whether the final states of a sequence differ, and nothing of any other."""
-    for place, (a, b) in enumerate(zip(plain, other, strict=True)):
-        if a is None or b is None:
-            continue
-        differ = [not _same(mine, its) for mine, its in zip(a.unbind(1), b.unbind(1), strict=True)]
-        if any(differ[:n] + differ[n + 1 :]) or (place > 0 and not differ[n]):
-            return False
-    return any(one is not None for one in plain[1:])
+@dataclass(frozen=True)
+class Trial:
+    """A class that is called on x, of T steps and N sequences, to see what an argument does."""
+
+    call: Call
+    x: torch.Tensor
+    T: int
+    N: int
+
+    @cached_property
+    def plain(self) -> Sequence[torch.Tensor | None]:
+        """The results without the argument."""
+        return self.call(self.T)
+
+    @cached_property
+    def shorter(self) -> Sequence[torch.Tensor | None]:
+        """The same, on the first steps alone."""
+        return self.call(self.T - CUT)
+
+    def cuts(self, valid: tuple[str, str], n: int) -> bool:
+        """Tell whether an argument makes a sequence shorter.
+
+        With all steps, the results are those without the argument. With fewer in one sequence, some of its final states
+        are those of a call on these steps alone, where they differ from those of all steps, and nothing of any other
+        sequence changes. So a mask of something else, such as one that resets the state, is none.
+        """
+        with suppress(Exception):  # whatever the user's code raises for what it does not take
+            if not all(map(_same, self.plain, self._given(valid, [self.T] * self.N))):
+                return False
+            found = self._given(valid, [self.T - CUT if one == n else self.T for one in range(self.N)])
+            ends = False
+            for place, (a, b, end) in enumerate(zip(self.plain, found, self.shorter, strict=True)):
+                if a is None or b is None or end is None:
+                    continue
+                differ = [not _same(mine, its) for mine, its in zip(a.unbind(1), b.unbind(1), strict=True)]
+                if any(differ[:n] + differ[n + 1 :]):
+                    return False
+                if place > 0:
+                    rows = zip(a[:, n], b[:, n], end[:, n], strict=True)
+                    ends |= any(_same(its, at_end) and not _same(mine, at_end) for mine, its, at_end in rows)
+            return ends
+        return False
+
+    def _given(self, valid: tuple[str, str], lengths: Sequence[int]) -> Sequence[torch.Tensor | None]:
+        return self.call(self.T, **given(valid, lengths, self.T, self.x))
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
@@ -86,16 +111,16 @@ def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, 1e-4, 1e-5)
 
 
-def given(valid: tuple[str, str], lengths: Sequence[int], T: int, dtype: torch.dtype) -> dict[str, Any]:
-    """Return what a call is given by name, of an argument's name and kind."""
+def given(valid: tuple[str, str], lengths: Sequence[int], T: int, x: torch.Tensor) -> dict[str, Any]:
+    """Return what a call on x is given by name, of an argument's name and kind."""
     name, kind = valid
-    return {name: KINDS[kind](lengths, T, dtype)}
+    return {name: KINDS[kind](lengths, T, x)}
 
 
 def inside(lengths: Sequence[int], T: int, *, batch_first: bool) -> torch.Tensor:
     """Return where a step counts, (T, N, 1), or (N, T, 1) with ``batch_first``."""
-    mask: torch.Tensor = _mask(lengths, T, torch.bool, axes="NT1" if batch_first else "TN1")
-    return mask
+    mask = torch.arange(T)[:, None] < torch.tensor(lengths)  # (T, N)
+    return (mask.T if batch_first else mask)[..., None]
 
 
 def filled(output: Any, lengths: Sequence[int], T: int, *, batch_first: bool) -> Any:

@@ -251,8 +251,10 @@ def test_a_subject_agrees_where_enough_cases_and_gradients_do(cases: int, gradie
 class Process:
     """A process of a subject's own, of which nothing else is asked."""
 
-    unrepeated: int = 0
-    spoiled: str = ""
+    deaths: int = 0  # those that it has had at the end
+    spoiled_in_the_end: str = ""
+    unrepeated: int = 3  # of another search
+    spoiled: str = "in another search"
     shared: Any = None
     switchable: bool = False
 
@@ -260,6 +262,8 @@ class Process:
         return 0
 
     def ground(self, _device: str) -> dict[str, str]:
+        self.unrepeated += self.deaths
+        self.spoiled = self.spoiled_in_the_end or self.spoiled
         return {}
 
     def restart(self) -> None:
@@ -269,9 +273,9 @@ class Process:
 @pytest.mark.parametrize(
     ("process", "verdict", "said"),
     [
-        (Process(unrepeated=1), Verdict.NOT_ENOUGH, "its process died once, which was not seen again"),
-        (Process(unrepeated=12), Verdict.NOT_ENOUGH, "its process died 12 times, which was not seen again"),
-        (Process(spoiled="it spoils its process"), Verdict.BROKEN, "it spoils its process"),
+        (Process(1), Verdict.NOT_ENOUGH, "its process died once, which was not seen again"),
+        (Process(12), Verdict.NOT_ENOUGH, "its process died 12 times, which was not seen again"),
+        (Process(spoiled_in_the_end="it spoils its process"), Verdict.BROKEN, "it spoils its process"),
         (Process(), Verdict.AGREES, ""),
     ],
 )
