@@ -89,7 +89,7 @@ def ran(
     """Run a command, in a session of its own; ``redirected`` is what a shell has after it."""
     given = ["bash", "-c", f'exec "$@" {redirected}', "-", *arguments] if redirected else list(arguments)
     given = ["bash", "-c", f'"$@" {redirected}', "-", *arguments] if "|" in redirected else given
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         start = time.perf_counter()
         process = subprocess.Popen(
             given,

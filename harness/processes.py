@@ -271,7 +271,8 @@ def _serve(
             if os.getpid() != process:  # a copy of this process, which the call has forked
                 os._exit(0)
             connection.send(answer)
-    _end_group()
+    parent = parent_process()
+    _end_group(() if parent is not None and parent.is_alive() else folders)
 
 
 def _made(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:

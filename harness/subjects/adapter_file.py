@@ -310,6 +310,8 @@ def _targets(returned: Any, names: Iterator[str], form: Form) -> str:
 def _offers(form: Form) -> str:
     more = {name: form.offers[name] for name in ("nonlinearity", "input_size", "hidden_size") if _narrow(form, name)}
     more |= {"batched": (False,)} if form.unbatched else {}
+    if "bidirectional" not in form.offers and {form.state_axes, form.final_axes} - {ROWS, "NRH"}:
+        more["bidirectional"] = (False,)  # what ``call`` makes of the states is that of one number of directions
     return f", offers={more}" if more else ""
 
 

@@ -6,7 +6,7 @@ In an order, L stands for layers, D for directions, N and H for theirs; R is L a
 from typing import Any, Final
 
 ROWS: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
-OTHERS: Final = ("NRH", "LDNH", "LNDH", "NLDH")
+OTHERS: Final = ("NRH", "LDNH", "LNDH", "NLDH", "DLNH", "DNLH", "NDLH")
 JOINED: Final = ("LNB", "NLB")  # both directions of a layer side by side
 
 _APART: Final = "LDNH"

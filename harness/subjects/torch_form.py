@@ -148,7 +148,37 @@ def _read(plain: "_Reader", shapes: Shapes) -> Form:
                 break
     number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
     left = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
-    return _with_valid_steps(plain, replace(read, never_given=left))
+    return _with_valid_steps(plain, _with_axes_of_a_stack(plain, replace(read, never_given=left)))
+
+
+def _with_axes_of_a_stack(plain: "_Reader", form: Form) -> Form:
+    """Return a form with the axes of the states of a stack: of one layer and one direction, several orders are one."""
+    layers, directions = _always(form)
+    layers = 3 if "num_layers" not in form.offers else layers  # all sizes differ, and from those of x
+    directions = 2 if "bidirectional" not in form.offers else directions
+    if form.is_cell or form.unbatched or form.flat or form.flat_h_n or (layers, directions) == _always(form):
+        return form
+    every, options = all_axes(directions), {"num_layers": layers, "bidirectional": directions == 2}
+
+    def returned(taken: str) -> str:
+        """Return the axes of what is returned for states of some axes; nothing if that fails, or has none."""
+        tried = replace(form, state_axes=taken)
+        with seeded(0), torch.no_grad(), suppress(Exception):
+            module = _built(plain.factory, form, plain.sizes, options)
+            hx = True in form.offers["hx"]
+            given = _arguments(tried, plain.sizes, torch.randn, hx=hx, stack=(layers, directions))
+            named = zip(form.returns, form.parts(module(*given)), strict=True)
+            shapes = {tuple(part.shape) for name, part in named if name in form.cell.final}
+            sizes = layers, directions, SEQUENCES, plain.sizes.hidden_size
+            fits = [axes for axes in dict.fromkeys((form.final_axes, *every)) if shapes == {shape_of(axes, *sizes)}]
+            return fits[0] if fits else ""
+        return ""
+
+    for taken in dict.fromkeys((form.state_axes, *every)):
+        if found := returned(taken):
+            same = sorted(found) == sorted(taken) and returned(found) == found  # what is returned is taken again
+            return replace(form, state_axes=found if same else taken, final_axes=found)
+    return form
 
 
 def _with_valid_steps(plain: "_Reader", form: Form) -> Form:

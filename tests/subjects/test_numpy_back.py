@@ -195,8 +195,25 @@ def test_a_way_back_is_read_of_so_many_layers() -> None:
 
     assert check_agreement(subject, draw(plain, "normal", 1)).verdict is Verdict.AGREES
     assert check_agreement(subject, draw(plain.replace(num_layers=2, loss=None), "normal", 1)).verdict is Verdict.AGREES
-    assert two.verdict is Verdict.UNSUPPORTED
-    assert "its backward gives no gradient by the weights" in two.message
+    assert two.verdict is Verdict.AGREES
+
+
+class TopFirst(Stack):
+    """A stack that holds the gradients of its last layer first, which no name says."""
+
+    def backward(self, d: Any) -> Any:
+        d = super().backward(d)
+        self.grads = self.grads[::-1]
+        return d
+
+
+def test_where_the_layers_of_gradients_are_in_another_order_they_are_not_compared() -> None:
+    case = draw(PLAIN.replace(bias=False, num_layers=2), "normal", 1)
+
+    result = check_agreement(as_subject(TopFirst), case)
+
+    assert result.verdict is Verdict.UNSUPPORTED
+    assert "its backward gives no gradient by the weights" in result.message
 
 
 class Unclear(Layer):

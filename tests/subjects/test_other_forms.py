@@ -581,6 +581,67 @@ def test_what_only_cuts_the_output_is_never_given(how: str) -> None:
     assert {*scope_of(subject).lengths} == {None}
 
 
+class Reset(nn.Module):
+    """A class with a mask of (T, N) that is none of steps that count: where it is 0, the state starts anew."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(n_in, n_hidden)
+
+    def forward(self, x: Tensor, h: Any = None, masks: Any = None) -> Any:
+        h = x.new_zeros(x.shape[1], self.cell.hidden_size) if h is None else h
+        output = []
+        for t, step in enumerate(x):
+            h = self.cell(step, h if masks is None else h * masks[t][:, None])
+            output.append(h)
+        return torch.stack(output), h
+
+
+class OutputAlone(nn.Module):
+    """A class whose h_n is not returned, so that no state ends with its sequence."""
+
+    def __init__(self, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hidden)
+
+    def forward(self, x: Tensor, lengths: Any = None) -> Any:
+        if lengths is None:
+            return self.gru(x)[0]
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0])[0]
+
+
+@pytest.mark.parametrize(("given", "name"), [(Reset, "masks"), (OutputAlone, "lengths")])
+def test_what_makes_no_sequence_shorter_is_never_given(given: Any, name: str) -> None:
+    subject = as_subject(given)
+
+    assert f"{name} is never given" in subject.capabilities.read_as
+    assert {*scope_of(subject).lengths} == {None}
+
+
+class OfAStack(nn.Module):
+    """A class whose axes only differ in a stack: of one layer and one direction they are (1, 1, N, H)."""
+
+    def __init__(self, n_in: int, n_hidden: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.gru = nn.GRU(n_in, n_hidden, num_layers, bidirectional=bidirectional)
+        self.shape = num_layers, 1 + bidirectional
+
+    def forward(self, x: Tensor, h: Any = None) -> Any:
+        h = None if h is None else h.transpose(0, 1).flatten(0, 1)
+        output, h = self.gru(x, h)
+        return output, h.unflatten(0, self.shape).transpose(0, 1)
+
+
+def test_the_axes_of_states_are_those_of_a_stack() -> None:
+    subject = as_subject(OfAStack)
+
+    assert "takes states (directions, layers, N, H)" in subject.capabilities.read_as
+    for layers, bidirectional in ((1, False), (2, True), (3, False), (1, True)):
+        fields = {"cell": "GRU", "num_layers": layers, "bidirectional": bidirectional, "hx": True}
+        assert check_agreement(subject, draw(PLAIN.replace(**fields), "normal", 1)).verdict is Verdict.AGREES
+
+
 class Unlike(nn.Module):
     """A class that returns its states in a form that is unknown, and takes none."""
 
