@@ -122,7 +122,7 @@ class NumpyBackward:
     call: BackwardCall
     place: int  # of the array, among those that a call returned, whose gradient it takes
     of_last: bool  # that array is the last state alone
-    given: Mapping[tuple[Stack, int], GradientPlaces]  # by the number of arguments: x and states
+    given: Mapping[tuple[Stack, bool], GradientPlaces]  # by the stack, and whether it is given states
 
     @property
     def losses(self) -> tuple[str | None, ...]:
@@ -132,7 +132,7 @@ class NumpyBackward:
     def lacks(self, config: RNNConfig) -> str:
         """Say which gradients of a config it does not give; nothing if it gives all."""
         stack = config.num_layers, config.num_directions
-        if (given := self.given.get((stack, 1 + len(config.form.hidden) * config.hx))) is None:
+        if (given := self.given.get((stack, config.hx))) is None:
             what = ("num_layers", "bidirectional", "hx")
             return f"anything where {', '.join(f'{name}={getattr(config, name)}' for name in what)}"
         lacking = [("x", config.wrt != "weights" and X not in given.sources)]
@@ -224,7 +224,7 @@ def way_back_of(runs: Sequence[NumpyRun], sizes: tuple[int, int], function: Any 
     if place is None:
         return None
     for call in calls_back(first.holder, function):
-        given: dict[tuple[Stack, int], GradientPlaces] = {}
+        given: dict[tuple[Stack, bool], GradientPlaces] = {}
         for run, stack, needed in runs:
             with suppress(Exception), np.errstate(all="ignore"):
                 shape = np.shape([*_arrays(run.returned)][place])
@@ -235,7 +235,7 @@ def way_back_of(runs: Sequence[NumpyRun], sizes: tuple[int, int], function: Any 
                 states = {name for name in targets if name.isdigit()} - {X}
                 found = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
                 if found.of_weights or X in sources:
-                    given[stack, 1 + len(states)] = found
+                    given[stack, bool(states)] = found
             if not given:
                 break  # what is not known of a plain layer is not known of a stack
         if given:

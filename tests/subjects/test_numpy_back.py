@@ -2,7 +2,7 @@
 
 import sys
 from itertools import pairwise
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -431,3 +431,62 @@ def test_a_function_without_a_module_has_none_beside_it() -> None:
     made["rnn_forward"].__module__ = None
 
     assert {*scope_of(as_subject(made["rnn_forward"])).loss} == {None}
+
+
+class OfDicts:
+    """A stack of layers with their parameters and gradients in dicts, which takes and returns lists of states."""
+
+    right = True
+
+    def __init__(self, n_in: int, n_hidden: int, depth: int = 1) -> None:
+        sizes = [n_in, *[n_hidden] * (depth - 1)]
+        self.n_hidden = n_hidden
+        self.cells = [
+            SimpleNamespace(params={"U": zeros(size, n_hidden), "V": zeros(n_hidden, n_hidden)}) for size in sizes
+        ]
+
+    def forward(self, x: Any, states: Any = None) -> Any:
+        states = [np.zeros((x.shape[1], self.n_hidden), x.dtype)] * len(self.cells) if states is None else states
+        ends, self.tape = [], []
+        for cell, h in zip(self.cells, states, strict=True):
+            hs = [h]
+            for step in x:
+                hs.append(np.tanh(step @ cell.params["U"] + hs[-1] @ cell.params["V"]))
+            self.tape.append((cell.params, x, hs))
+            x = np.stack(hs[1:])
+            ends.append(hs[-1])
+        return x, ends
+
+    def backward(self, dy: Any) -> Any:
+        of_first: list[Any] = []
+        grads: list[Any] = []
+        for params, x, hs in self.tape[::-1]:
+            of = {name: np.zeros_like(one) for name, one in params.items()}
+            dx, dh = np.zeros_like(x), np.zeros_like(hs[0])
+            for t in reversed(range(len(x))):
+                da = (dy[t] + dh) * (1 - hs[t + 1] ** 2)
+                of["U"] += x[t].T @ da
+                of["V"] += hs[t if self.right else max(t - 1, 0)].T @ da
+                dx[t], dh = da @ params["U"].T, da @ params["V"].T
+            dy = dx
+            of_first.insert(0, dh)
+            grads.insert(0, of)
+        return dy, of_first, grads
+
+
+class OfDictsLate(OfDicts):
+    right = False
+
+
+def zeros(*shape: int) -> Any:
+    return np.zeros(shape)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("hx", [False, True])
+def test_gradients_may_be_in_dicts_of_each_layer_and_those_of_states_in_a_list(layers: int, hx: bool) -> None:
+    fields: dict[str, Any] = {"bias": False, "num_layers": layers, "hx": hx, "loss": "output"}
+    case = draw(PLAIN.replace(**fields), "normal", 1)
+
+    assert check_agreement(as_subject(OfDicts), case).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(OfDictsLate), case).verdict is Verdict.DISAGREES
