@@ -353,7 +353,7 @@ def arguments(_folder: Path) -> Iterator[Attack]:
         except Exception as error:  # noqa: BLE001 - these are what is looked for
             raw.append(f"{name}: {error!r}")
 
-    left_out = {"check", "Disagreement", "Failure", "Verdict"}
+    left_out = {"check", "Disagreement", "Failure", "Unsupported", "Verdict"}
     for name in harness.__all__:
         function = getattr(harness, name)
         if name in left_out or not callable(function):
@@ -399,7 +399,7 @@ def same(folder: Path) -> Iterator[Attack]:
         merged = ran(command("merge", "shard1.json", "shard2.json", "--json", "merged.json"))
         attack = judged(f"{name.rpartition('/')[2]}, 2 shards", merged, {0, 1})
         own, other = (_without_times(json.loads(text)) for text in (first, Path("merged.json").read_text()))
-        differ = own[0]["cases"] != other["subjects"][0]["cases"]
+        differ = own[0]["checks"] != other["subjects"][0]["checks"]
         yield attack._replace(wrong="another number of cases") if differ else attack
 
 

@@ -270,7 +270,10 @@ def _serve(
             answer = _made(function, arguments)
             if os.getpid() != process:  # a copy of this process, which the call has forked
                 os._exit(0)
-            connection.send(answer)
+            try:
+                connection.send(answer)
+            except Exception:  # noqa: BLE001 - what the subject did to its process, such as another NumPy
+                connection.send((None, FaultError(f"in a child process:\n{traceback.format_exc()}")))
     parent = parent_process()
     _end_group(() if parent is not None and parent.is_alive() else folders)
 

@@ -219,7 +219,7 @@ class IsolatedSubject:
                 except LostError as lost:
                     if lost.code not in OUTSIDE:
                         raise
-                    return self._asked_again(tuple(self._calls), method, *arguments)
+                    return self._asked_again(lost, tuple(self._calls), method, *arguments)
             except FaultError as fault:
                 return self._asked_afresh(fault, method, *arguments)
         except KeyboardInterrupt:
@@ -258,7 +258,9 @@ class IsolatedSubject:
         self.spoiled = f"a call of it spoils its process: {said}"
         return answer if method == "ground" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
-    def _asked_again(self, before: Sequence[tuple[str, tuple[Any, ...]]], method: str, *arguments: Any) -> Any:
+    def _asked_again(
+        self, lost: LostError, before: Sequence[tuple[str, tuple[Any, ...]]], method: str, *arguments: Any
+    ) -> Any:
         """Make a call again, alone, then after those before. Raise ``LostError`` if the process dies of it then, too.
 
         Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one. Those
@@ -282,7 +284,8 @@ class IsolatedSubject:
                 pass
             else:
                 answer = self._asked(method, *arguments)
-        self.unrepeated += 1
+        # Before its first call, another subject may have ended the fork server, and it with that.
+        self.unrepeated += bool(before) or lost.code != UNTOLD
         return answer
 
 
