@@ -340,7 +340,7 @@ def arguments(_folder: Path) -> Iterator[Attack]:
 
     given = [None, 1, -1, 2.5, float("nan"), "x", "", [], {}, {"a": 1}, object(), np.zeros(0), True, b"x", (1, 2), int]
 
-    def call(name: str, function: Any, *arguments: Any, **named: Any) -> None:
+    def call(name: str, function: Any, /, *arguments: Any, **named: Any) -> None:
         nonlocal tried
         tried += 1
         try:
