@@ -353,7 +353,7 @@ def arguments(_folder: Path) -> Iterator[Attack]:
         except Exception as error:  # noqa: BLE001 - these are what is looked for
             raw.append(f"{name}: {error!r}")
 
-    left_out = {"check", "Disagreement", "Failure", "Unsupported", "Verdict"}
+    left_out = {"check", "Disagreement", "Failure", "Subject", "Unsupported", "Verdict"}
     for name in harness.__all__:
         function = getattr(harness, name)
         if name in left_out or not callable(function):
