@@ -79,6 +79,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "harness", *arguments]
 
 
+def _heed_signals() -> None:
+    """Undo what a shell does for what runs in its background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def ran(
     arguments: Sequence[str],
     *,
@@ -97,6 +103,7 @@ def ran(
             stdout=out,
             stderr=err,
             start_new_session=True,
+            preexec_fn=_heed_signals,  # noqa: PLW1509 - before any thread
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
         )
         timer = threading.Timer(PATIENCE, process.kill)
