@@ -27,7 +27,7 @@ the same one in all of them.
 """
 
 
-DEATHS: Final = 3  # the deaths in a row that make one certain; one of a call in five comes so in one of 125
+STEADY: Final = 3  # the deaths in a row that make one certain; those of one call in five come so once in 125
 RUNS: Final = 20
 """The number of runs in which the different answers of a flaky subject are counted. If one call in five differs, all of
 them are the same once in 70.
@@ -78,7 +78,7 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
         return result
     if result.failure is Failure.CRASHED:
         deaths = _deaths(subject, case)
-        if deaths == DEATHS or (deaths == 0 and check(case).failure is not None):
+        if deaths == STEADY or (deaths == 0 and check(case).failure is not None):
             return result
         return Result.of_two_answers(f"first {result.message}, then it did not die")
     first = subject.run(case)
@@ -91,9 +91,9 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
 
 
 def _deaths(subject: Subject, case: Case) -> int:
-    """Run a case up to ``DEATHS`` deaths in a row, or up to a run that differs from the first, and count the deaths."""
+    """Run a case up to ``STEADY`` deaths in a row, or up to a run that differs from the first, and count the deaths."""
     died = [subject.run(case).failure in LOST]
-    while len(set(died)) == 1 and len(died) < (DEATHS if died[0] else RUNS):
+    while len(set(died)) == 1 and len(died) < (STEADY if died[0] else RUNS):
         died.append(subject.run(case).failure in LOST)
     return sum(died)
 

@@ -67,7 +67,7 @@ class OwnProcess(Protocol):
 
     @property
     def spoiled(self) -> str:
-        """How the harness failed in a process that the subject had changed; nothing if it did not."""
+        """The error of the harness in a process that the subject had changed; nothing if there was none."""
         ...
 
     @property

@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
     hidden_size: int
     output_size: int
     T: int = 4
-    N: int = 13
+    N: int = 13  # unlike the others, their sums of two, and the numbers of layers and directions
 
     @classmethod
     def of(cls, config: RNNConfig) -> Self:

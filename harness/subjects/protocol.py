@@ -50,7 +50,7 @@ def unrepeated_of(subject: Subject) -> int:
 
 
 def spoiled_by(subject: Subject) -> str:
-    """Return how the harness failed in a process that the subject had changed; nothing if it did not."""
+    """Return the error of the harness in a process that the subject had changed; nothing if there was none."""
     process = subject.capabilities.process
     return "" if process is None else process.spoiled
 

@@ -9,7 +9,7 @@ import torch
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.full_check import check as check_everything
-from harness.checks.repeatability import DEATHS
+from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
 from harness.search import pursuit
 from harness.search.guard import Guarded, Hang
@@ -162,7 +162,7 @@ def test_a_crash_that_does_not_happen_again_is_wavering() -> None:
     assert "two runs of the same case gave different results" in record.finding.result.message
 
 
-@pytest.mark.parametrize(("failure", "asked"), [(Failure.HUNG, 1), (Failure.CRASHED, 1 + DEATHS)])
+@pytest.mark.parametrize(("failure", "asked"), [(Failure.HUNG, 1), (Failure.CRASHED, 1 + STEADY)])
 def test_a_replay_asks_no_more_than_it_has_to(failure: Failure, asked: int) -> None:
     subject = Isolated(lambda _: failure)
 
