@@ -235,16 +235,20 @@ def by_sequence(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return np.concatenate(outputs, 1), np.concatenate(states, 1)
 
 
-@pytest.mark.parametrize(("function", "products"), [(by_sequence, False), (implementations.vectorised, True)])
+@pytest.mark.parametrize(
+    ("subject", "products"),
+    [(by_sequence, False), (implementations.vectorised, True), ("torch", True), ("torch:gru", True)],
+)
 def test_large_products_of_sizes_are_left_out_where_each_sequence_has_lines_of_its_own(
-    function: Any, products: bool
+    subject: Any, products: bool
 ) -> None:
     busy = threading.Event()  # on a busy machine, too
     others = [threading.Thread(target=lambda: all(not busy.is_set() for _ in count())) for _ in range(3)]
     for other in others:
         other.start()
     try:
-        narrowed = narrow(as_subject(function), Scope().only(dropout=0.0))
+        made = as_subject(subject)
+        narrowed = narrow(made, scope_of(made).only(dropout=0.0, loss=None, device="cpu"))
     finally:
         busy.set()
 
