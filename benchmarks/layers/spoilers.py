@@ -35,33 +35,23 @@ def right(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return np.stack(output), h[None]
 
 
-def slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Return the same, after 20 ms."""
-    time.sleep(0.02)
-    return right(x, h0, weights, config)
-
-
-def very_slow(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Return the same, after 2 s."""
-    time.sleep(2)
-    return right(x, h0, weights, config)
-
-
 def wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     """Return the same without b_hh."""
     return right(x, h0, {**weights, "bias_hh_l0": weights["bias_hh_l0"] * 0}, config)
 
 
-def slow_and_wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Return the same, after 20 ms."""
-    time.sleep(0.02)
-    return wrong(x, h0, weights, config)
+def _after(seconds: float, layer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a layer that takes so many seconds for each call."""
+
+    def layer_after(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        time.sleep(seconds)
+        return layer(x, h0, weights, config)
+
+    return layer_after
 
 
-def very_slow_and_wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
-    """Return the same, after 2 s."""
-    time.sleep(2)
-    return wrong(x, h0, weights, config)
+slow, slow_and_wrong = _after(0.02, right), _after(0.02, wrong)
+very_slow, very_slow_and_wrong = _after(2.0, right), _after(2.0, wrong)
 
 
 def its_input(x: Any, h0: Any, weights: Any, config: Any) -> Any:

@@ -262,7 +262,7 @@ class IsolatedSubject:
         self.restart()
         answer = self._asked(method, *arguments)
         said = str(fault).strip().rpartition("\n")[2]
-        self.spoiled = f"a call of it spoils its process: {said}"
+        self.spoiled = f"it leaves its process unusable: {said}"
         return answer if method == "ground" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
     def _asked_again(

@@ -41,6 +41,7 @@ from harness.subjects.signature import (
 )
 from harness.subjects.state_axes import ROWS, all_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
+from harness.subjects.torch_tensors import near
 from harness.subjects.valid_steps import Trial, valid_steps_of
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
@@ -869,7 +870,7 @@ class _Reader:
         with suppress(Exception), torch.no_grad(), seeded(0):
             module = self._module()
             before, after = (_parts(module(x, *given))[place] for given in (states, _map(tuple(states), other)))
-            same = [_near(a, b) for a, b in zip(before.unbind(axis), after.unbind(axis), strict=True)]
+            same = [near(a, b) for a, b in zip(before.unbind(axis), after.unbind(axis), strict=True)]
             return all(same[:-1]) and not same[-1]
         return False
 
@@ -885,7 +886,7 @@ class _Reader:
                 [part for name, part in zip(answer.names, _parts(module(*one)), strict=True) if name == "output"]
                 for one in (answer.given, given)
             )
-            if all(map(_near, first, other)) and first:
+            if all(map(near, first, other)) and first:
                 return self._answered(given, rest) or answer
         return answer
 
@@ -1304,14 +1305,6 @@ def _map(given: Given, change: Callable[[torch.Tensor], torch.Tensor]) -> Given:
 
 def _same(ones: Tensors, others: Tensors) -> bool:
     return len(ones) == len(others) and all(map(torch.equal, ones, others))
-
-
-def _near(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Tell whether two results of float32 are the same up to another order of sums.
-
-    States are below 1, and their sums, of up to 80 terms, are off by at most some 80 u, or 5e-6, of their size.
-    """
-    return torch.allclose(one, other, 1e-4, 1e-5)
 
 
 def _rows(tensors: Tensors, size: int) -> Rows:

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
+from harness.subjects.torch_tensors import near
+
 CUT: Final = 2  # the steps by which a sequence is made shorter
 
 
@@ -108,7 +110,7 @@ class Trial:
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
-    return a.shape == b.shape and torch.allclose(a, b, 1e-4, 1e-5)
+    return a.shape == b.shape and near(a, b)
 
 
 def given(valid: tuple[str, str], lengths: Sequence[int], T: int, x: torch.Tensor) -> dict[str, Any]:

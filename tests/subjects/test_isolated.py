@@ -208,7 +208,7 @@ def test_a_process_in_which_the_harness_fails_is_spoiled_by_its_subject() -> Non
         assert subject.run(PLAIN).failure is None
 
         assert "numpy" in subject.ground()
-        assert subject.spoiled.startswith("a call of it spoils its process: ModuleNotFoundError")
+        assert subject.spoiled.startswith("it leaves its process unusable: ModuleNotFoundError")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="rests on a fork server")
