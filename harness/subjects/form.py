@@ -215,7 +215,7 @@ class Form:
         words += "; takes one sequence: called once for each" * self.unbatched
         words += "; its states are a list of (N, H), one for each layer" * self.layered
         for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
-            words += f"; {does} states {said_axes(axes)}" * (axes != ROWS)
+            words += f"; {does} states {said_axes(axes)}" * (axes != ROWS and not (self.stateless and does == "takes"))
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)
