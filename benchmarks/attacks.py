@@ -5,7 +5,9 @@ command's own process, and those that went wrong:
 
 - streams: output that takes no such characters, is closed or full, or whose reader has gone;
 - files: devices, pipes, bombs, and damaged files, given to every command that reads one;
-- spoilers: layers that spoil their process (``layers/spoilers.py``);
+- disks: commands whose files may have so many KB, and those that begin full;
+- lines: each option of each command, with values chosen at random;
+- spoilers: layers that misbehave (``layers/spoilers.py``);
 - kills: SIGKILL and SIGSTOP of the processes below a command, which has a right layer;
 - signals: SIGINT, SIGTERM and SIGHUP to the command, which reports what it has and leaves nothing;
 - times: how far a command goes beyond ``--time``;
@@ -13,7 +15,7 @@ command's own process, and those that went wrong:
 - same: the same search under load, with workers and in shards, whose reports must be equal but for times.
 
 Right is: the expected exit code, no traceback of this package, within the seconds that an attack may take. Run:
-``python benchmarks/attacks.py`` (half an hour on two cores), or with the names of sections.
+``python benchmarks/attacks.py`` (an hour on two cores), or with the names of sections.
 """
 
 import argparse
@@ -254,11 +256,47 @@ def files(folder: Path) -> Iterator[Attack]:
             yield attack._replace(wrong=f"{attack.wrong} unpickled") if Path("unpickled").exists() else attack
 
 
+def disks(_folder: Path) -> Iterator[Attack]:
+    """Yield searches with a finding that can write so many KB into a file, which ends as one that finds it."""
+    for kilobytes in (0, 1, 4, 16, 64, 256):
+        for name in ("wrong", "right"):
+            asked = [*check(f"{LAYERS}:{name}", examples=40), "--json", "report.json", "--report", "page.html"]
+            given = ["bash", "-c", f'ulimit -f {kilobytes}; "$@" > >(cat) 2> >(cat >&2)', "-", *asked]
+            one = ran(given)
+            attack = judged(f"{name}, {kilobytes} KB", one, {1} if name == "wrong" else {0, 2})
+            yield attack if "agrees" in one.out or "disagrees" in one.out else attack._replace(wrong="no verdict")
+
+
+def lines(_folder: Path) -> Iterator[Attack]:
+    """Yield commands with options whose values are chosen at random."""
+    from harness.cli.main import cli
+
+    values = ["", "-1", "0", "2", "1e309", "nan", "x", "x=1", "atol=x", "=", "1/2", "3/2", "5s", "-5s", "1e9h", "ü"]
+    values += ["\x1b[31m", "/dev/null", "/nonexistent/x", "a" * 5000, "[", "{}", ".", "*", "--", "torch", "../.."]
+    first = {
+        "check": [f"{LAYERS}:right", "-n", "0", "--examples", "5"],
+        "vectors": ["vectors", "--examples", "2"],
+        "adapt": [f"{LAYERS}:right"],
+    }
+    chosen = random.Random(0)
+    for name, one in sorted(cli.commands.items()):
+        for parameter in one.params:
+            if "--help" in parameter.opts or parameter.name == "time":
+                continue
+            for _ in range(2):
+                flag = getattr(parameter, "is_flag", False)
+                value = [] if flag else [chosen.choice(values)]
+                option = [parameter.opts[0]] if parameter.opts[0].startswith("-") else []
+                given = [*first.get(name, []), *option, *value]
+                yield judged(f"{name} {given}", ran(command(name, *given)), {0, 1, 2}, seconds=30)
+
+
 def spoilers(_folder: Path) -> Iterator[Attack]:
     """Yield checks of layers that spoil their process, without workers and with them."""
     for name, expected in EXPECTED.items():
-        yield judged(name, ran(check(f"{LAYERS}:{name}", examples=300)), CODES[expected])
-        again = command("check", f"{LAYERS}:{name}", f"{LAYERS}:right", "-n", "2", "--examples", "300")
+        asked = ["--examples", "300", "--timeout", "5s"]
+        yield judged(name, ran(command("check", f"{LAYERS}:{name}", "-n", "0", *asked)), CODES[expected])
+        again = command("check", f"{LAYERS}:{name}", f"{LAYERS}:right", "-n", "2", *asked)
         both = judged(f"{name}, and the next subject", ran(again), CODES[expected])
         yield both if f"{LAYERS}:right agrees" in both.ran.out else both._replace(wrong=f"{both.wrong} no next one")
 
@@ -385,7 +423,7 @@ def _without_times(report: Any) -> Any:
 def same(folder: Path) -> Iterator[Attack]:
     """Yield the same searches under load, with workers and in shards: their reports are equal but for times."""
     busy = [sys.executable, "-c", "while True: pass"]
-    for name in ("torch", f"{LAYERS}:wrong", f"{LAYERS}:right", "torch:lstm"):
+    for name in ("torch", f"{LAYERS}:wrong", f"{LAYERS}:right", "torch:gru", "torch:lstm"):
         first: Any = None
         for number, (workers, load) in enumerate((("0", 0), ("1", 6), ("2", 0), ("2", 6), ("0", 6))):
             others = [subprocess.Popen(busy) for _ in range(load)]
@@ -410,7 +448,7 @@ def same(folder: Path) -> Iterator[Attack]:
         yield attack._replace(wrong="another number of cases") if differ else attack
 
 
-SECTIONS: Final = [streams, files, spoilers, kills, signals, times, arguments, same]
+SECTIONS: Final = [streams, files, disks, lines, spoilers, kills, signals, times, arguments, same]
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 Each has a word for what is to be said of it: *agrees*, or *broken* for a finding.
 """
 
+import builtins
 import gc
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import threading
@@ -204,3 +206,212 @@ def recursion_of(depth: int) -> int:
 def memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
     np.ones(2**30)
+
+
+def _returner(expected: str) -> Callable[[Callable[[Any, Any], Any]], Any]:
+    """Return a decorator: what the function makes of the right answer is returned instead."""
+
+    def made(changed: Callable[[Any, Any], Any]) -> Any:
+        def layer(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+            return changed(*right(x, h0, weights, config))
+
+        layer.__name__ = layer.__qualname__ = changed.__name__
+        EXPECTED[changed.__name__] = expected
+        return layer
+
+    return made
+
+
+class _Hostile:
+    """An object of which nothing can be asked."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("nothing can be asked of this")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("nor can it be shown")
+
+
+class _Exits:
+    """An object that ends its process when an array is made of it."""
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        os._exit(0)
+
+
+class _Array(np.ndarray):
+    """An array whose operations and comparisons lie."""
+
+    def __array_ufunc__(self, *_: Any, **__: Any) -> Any:
+        return "no"
+
+    def __array_function__(self, *_: Any, **__: Any) -> Any:
+        return "no"
+
+    def __eq__(self, _other: object) -> bool:  # type: ignore[override]
+        return True
+
+
+@_returner("broken")
+def nothing(_output: Any, _h_n: Any) -> Any:
+    return None
+
+
+@_returner("broken")
+def words(_output: Any, _h_n: Any) -> Any:
+    return "output", "h_n"
+
+
+@_returner("broken")
+def hostile(_output: Any, _h_n: Any) -> Any:
+    return _Hostile(), _Hostile()
+
+
+@_returner("broken")
+def exits(_output: Any, h_n: Any) -> Any:
+    return _Exits(), h_n
+
+
+@_returner("broken")
+def without_end(output: Any, h_n: Any) -> Any:
+    return iter(lambda: output, None), h_n
+
+
+@_returner("broken")
+def objects(output: Any, h_n: Any) -> Any:
+    return output.astype(object) * 1j, h_n
+
+
+@_returner("broken")
+def structured(output: Any, h_n: Any) -> Any:
+    return np.zeros(output.shape, [("a", "f8"), ("b", "U5")]), h_n
+
+
+@_returner("broken")
+def dates(output: Any, h_n: Any) -> Any:
+    return output.astype("M8[s]"), h_n
+
+
+@_returner("broken")
+def imaginary(output: Any, h_n: Any) -> Any:
+    return output + 1j, h_n
+
+
+@_returner("broken")
+def vast(output: Any, h_n: Any) -> Any:
+    return np.broadcast_to(output[:1, :1, :1], (2**20, 2**12, 2**10)), h_n
+
+
+@_returner("broken")
+def deep(output: Any, h_n: Any) -> Any:
+    for _ in range(100_000):
+        output = [output]
+    return output, h_n
+
+
+@_returner("broken")
+def itself(_output: Any, h_n: Any) -> Any:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless, h_n
+
+
+@_returner("agrees")
+def backwards(output: Any, h_n: Any) -> Any:
+    return np.ascontiguousarray(output[::-1])[::-1], h_n
+
+
+@_returner("agrees")
+def other_bytes(output: Any, h_n: Any) -> Any:
+    (output := np.asarray(output.astype(output.dtype.newbyteorder()))).flags.writeable = False
+    return output, h_n
+
+
+@_returner("agrees")
+def subclass(output: Any, h_n: Any) -> Any:
+    return np.asarray(output).view(_Array), h_n
+
+
+@_spoiler("broken", often=0.2)
+def unspeakable() -> None:
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+        __repr__ = __str__
+
+    raise UnspeakableError
+
+
+@_spoiler("broken", often=0.2)
+def wordy() -> None:
+    raise ValueError("\x1b[31mwords\n" * 10**7)
+
+
+@_spoiler("broken", often=0.2)
+def group() -> None:
+    raise BaseExceptionGroup("several", [KeyboardInterrupt(), ValueError("one")])
+
+
+@_spoiler("broken", often=0.2)
+def stops() -> None:
+    raise StopIteration
+
+
+@_spoiler("broken", often=0.2)
+def leaves_generator() -> None:
+    raise GeneratorExit
+
+
+@_spoiler("broken", often=0.2)
+def chained() -> None:
+    error: Exception = ValueError("first")
+    error.__cause__ = error
+    raise error
+
+
+@_spoiler("broken", often=0.05)
+def waits() -> None:
+    threading.Event().wait()
+
+
+@_spoiler("agrees")
+def alarm() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+
+
+@_spoiler("agrees", often=1.0)
+def clocks() -> None:
+    time.time = time.perf_counter = time.monotonic = lambda: 0.0
+
+
+@_spoiler("agrees", often=1.0)
+def chance() -> None:
+    random.seed(0 if len(_CALLS) % 2 else 1)
+    np.random.seed(0)
+
+
+@_spoiler("agrees", often=1.0)
+def warns() -> None:
+    warnings.simplefilter("always")
+    for _ in range(100):
+        warnings.warn("a flood", stacklevel=1)
+
+
+@_spoiler("agrees")
+def masks() -> None:
+    os.umask(0o777)
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+
+
+@_spoiler("agrees")
+def builtin() -> None:
+    builtins.print = builtins.open = None  # type: ignore[assignment]
+
+
+@_spoiler("agrees")
+def tracks() -> None:
+    gc.callbacks.append(lambda *_: [None] * 1000)
+    gc.set_threshold(1)

@@ -109,6 +109,8 @@ def answers_of(subject: Subject, case: Case) -> int:
 
 
 def _did(outcome: Outcome) -> str:
+    if outcome.failure is Failure.UNSUPPORTED:
+        return "refused the case"
     return outcome.failure.value if outcome.failure else f"returned {', '.join(outcome.arrays)}"
 
 
