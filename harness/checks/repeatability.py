@@ -109,9 +109,13 @@ def answers_of(subject: Subject, case: Case) -> int:
 
 
 def _did(outcome: Outcome) -> str:
-    if outcome.failure is Failure.UNSUPPORTED:
-        return "refused the case"
-    return outcome.failure.value if outcome.failure else f"returned {', '.join(outcome.arrays)}"
+    did = {
+        Failure.UNSUPPORTED: "refused the case",
+        Failure.MALFORMED: f"returned no result ({outcome.message})",
+    }
+    if outcome.failure:
+        return did.get(outcome.failure, outcome.failure.value)
+    return f"returned {', '.join(outcome.arrays)}"
 
 
 def _difference(case: Case, name: str, first: Array, second: Array) -> str:
