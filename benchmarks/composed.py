@@ -28,13 +28,14 @@ import numpy as np  # noqa: E402
 
 from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
-from harness.diagnosis.identify.ask import Asker  # noqa: E402
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network  # noqa: E402
+from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
 from harness.diagnosis.identify.run import run  # noqa: E402
+from harness.diagnosis.identify.step_patterns import When  # noqa: E402
 from harness.diagnosis.identify.terms import (  # noqa: E402
     ARRANGED,
     MASKS,
@@ -45,7 +46,6 @@ from harness.diagnosis.identify.terms import (  # noqa: E402
     WRITTEN,
     read_of,
 )
-from harness.diagnosis.identify.when import When  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.space.case import Case  # noqa: E402
 from harness.space.config import RNNConfig, role_of  # noqa: E402

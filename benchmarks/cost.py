@@ -1,7 +1,7 @@
 """The cost of a comparison beside that of the run itself: milliseconds of one processor per case, nn.RNN in float32.
 
 - reference: the plain reference's forward pass; hard: expectation and comparison, without the subject; soft: hard, and
-  the check for suspicious elements. All use the default regime, one layer, and tanh.
+  the check for suspicious elements. All use the default distribution, one layer, and tanh.
 - torch: its forward and backward pass; running: the comparison of its gradients as they are; probes: the comparison,
   and the subject's second run, that shows every inner gradient.
 - packed: the plain reference's forward and backward pass, and the whole comparison, for the same sizes packed in any

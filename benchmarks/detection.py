@@ -1,6 +1,6 @@
 """The share of nets in which a small planted fault is seen: by ``np.allclose``, by ``assert_close``, by the harness.
 
-The nets are of the default regime, tanh, float32. Each fault is planted in torch's own run, through changed weights or
+The nets are of the default distribution, tanh, float32. Each fault is planted in torch's own run, through changed weights or
 changed gradients, or in a recurrence written out in NumPy float32. It is there in every case that the subject is given:
 in prefixes of the stack, and in the wider cases that ``check_agreement`` makes. There are three tables:
 
@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from harness import Capabilities, Case, Outcome, Reference, RNNConfig, Subject, Verdict, check_agreement, draw
 from harness.checks.agreement import assess, observe
-from harness.space.parts import LOSSES
-from harness.subjects.calling import attempt
+from harness.space.factor_table import LOSSES
+from harness.subjects.run_user_code import attempt
 from harness.subjects.torch_module import TorchSubject
 
 Array = NDArray[Any]

@@ -1,6 +1,6 @@
 """The false alarms on correct implementations: by the harness, by ``np.allclose``, and by ``assert_close``.
 
-Cases are drawn from all regimes, sizes 1 to 33 (mostly small), every layout, gradients included; case i of a seed is
+Cases are drawn from all distributions, sizes 1 to 33 (mostly small), every layout, gradients included; case i of a seed is
 the same whatever the number of workers. Each is run on one correct subject:
 
 - torch, gru, lstm: torch's own ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` and autograd, in all dtypes;
@@ -45,16 +45,16 @@ from numpy.typing import NDArray
 
 from harness import Capabilities, Case, Outcome, RNNConfig, Subject, Verdict, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.known_issues import excused
+from harness.checks.known_issues import known_or_not
 from harness.checks.result import Method, Result
 from harness.oracle.setting import reference_of
 from harness.space.config import weight_names
-from harness.space.parts import DTYPES, LOSSES
+from harness.space.factor_table import DTYPES, LOSSES
 from harness.space.scope import COST, affordable, configure
-from harness.space.values import REGIMES
-from harness.subjects.calling import attempt
+from harness.space.values import DISTRIBUTIONS
 from harness.subjects.protocol import scope_of
 from harness.subjects.registry import find_subject
+from harness.subjects.run_user_code import attempt
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_tensors import from_numpy
 
@@ -426,7 +426,7 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
     """Return case ``index`` of a seed."""
     rng = Random(f"{seed}/{index}")
     if subject == "calls":
-        return Drawn(index, draw(_any_call(rng), rng.choice(list(REGIMES)), rng.getrandbits(32)), TORCH, CALLS)
+        return Drawn(index, draw(_any_call(rng), rng.choice(list(DISTRIBUTIONS)), rng.getrandbits(32)), TORCH, CALLS)
     dtypes: tuple[str, ...] = DTYPES if subject in {*OF_TORCH, "wide"} else ("float32", "float64")
     cell = (
         subject.upper() if subject in {"gru", "lstm"} else rng.choice(("GRU", "LSTM")) if subject == "gates" else "RNN"
@@ -451,7 +451,7 @@ def drawn(subject: str, seed: int, index: int) -> Drawn:
             config = config.replace(proj_size=min(rng.choice((0, 0, 1, 2, 8)), config.hidden_size - 1))
         if subject in OF_TORCH or _products(config) <= LIMIT:
             break
-    case = draw(config, rng.choice(list(REGIMES)), rng.getrandbits(32))
+    case = draw(config, rng.choice(list(DISTRIBUTIONS)), rng.getrandbits(32))
     if subject in OF_TORCH:
         return Drawn(index, case, OF_TORCH[subject], subject)
     style = Style(rng.choice(CHOICES), rng.getrandbits(16), factored=rng.random() < 0.5)
@@ -505,7 +505,7 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
     numbers, config = counted.numbers, drawn.case.config.plain
     seen = observe(drawn.subject, drawn.case, with_probes=drawn.number % 4 == 0 or drawn.style != CALLS)
     result = assess(seen)
-    if result.verdict is not Verdict.AGREES and excused(seen, result).excused_by is not None:
+    if result.verdict is not Verdict.AGREES and known_or_not(seen, result).known_as is not None:
         numbers["known"] += 1
         result = Result(Verdict.AGREES, method=result.method)
     parts = PARTS if config.loss is not None else PARTS[:1]
@@ -514,21 +514,21 @@ def _judge(drawn: Drawn, counted: Counted) -> None:
         numbers[f"{at}{part}/cases"] += 1
     numbers["end to end"] += result.method is Method.END_TO_END
     if result.verdict is not Verdict.AGREES:
-        grounds = {PARTS[name.array not in FORWARD] for name in result.mismatches} or {PARTS[0]}
-        for part in grounds:
+        evidence = {PARTS[name.array not in FORWARD] for name in result.mismatches} or {PARTS[0]}
+        for part in evidence:
             numbers[f"{at}{part}/{result.verdict.value}"] += 1
         origin = drawn.case.origin
         assert origin is not None
         what = [
             f"{m.array}, {m.sort.value}, layer {m.layer}{', probed' if m.probed else ''}: {m.count} of {m.total}; "
-            + "; ".join(f"{dict(s.place)} {s.actual!r} not {s.expected!r} +- {s.allowance:.3g}" for s in m.sites[:1])
+            + "; ".join(f"{dict(s.place)} {s.actual!r} not {s.expected!r} +- {s.tolerance:.3g}" for s in m.sites[:1])
             for m in result.mismatches
         ]
         counted.alarms.append(
             {
                 "index": drawn.number,
                 "verdict": result.verdict.value,
-                "case": f"draw({drawn.case.config!r}, {origin.regime!r}, {origin.seed})",
+                "case": f"draw({drawn.case.config!r}, {origin.distribution!r}, {origin.seed})",
                 "style": drawn.style,
                 "what": what or [result.message],
             }

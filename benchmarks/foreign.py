@@ -36,7 +36,7 @@ import numpy as np  # noqa: E402
 from harness import RNNConfig, Subject, as_subject  # noqa: E402
 from harness.checks.result import Verdict  # noqa: E402
 from harness.diagnosis.factors import Factors  # noqa: E402
-from harness.diagnosis.fresh import changed  # noqa: E402
+from harness.diagnosis.fresh_cases import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
 from harness.report.complaints import Summary  # noqa: E402
@@ -51,7 +51,7 @@ from harness.search.record import Finding  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
-from harness.store.keep import keep  # noqa: E402
+from harness.store.save import keep  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ class Layer(NamedTuple):
     mistakes: tuple[Mistake, ...]
     refuses: str = ""  # the configs that it refuses, as an expression of their factors
     only: Mapping[str, Any] = {}  # what its author would pin with --only
-    contract: str | None = None
+    profile: str | None = None
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class Layer(NamedTuple):
 def layers() -> Iterator[Layer]:
     """Yield every layer of the manifest."""
     for file, entries in tomllib.loads((ROOT / LAYERS / "manifest.toml").read_text(encoding="utf-8")).items():
-        contract = "kernel" if file.startswith(("first", "second")) else None
+        profile = "kernel" if file.startswith(("first", "second")) else None
         for name, entry in entries.items():
             mistakes = entry.get("mistakes", [entry] if "truth" in entry else [])
             fields = [{name: one[name] for name in Mistake._fields if name in one} for one in mistakes]
@@ -107,7 +107,7 @@ def layers() -> Iterator[Layer]:
                 tuple(Mistake(**one) for one in fields),
                 entry.get("refuses", ""),
                 {factor: None if value == "None" else value for factor, value in entry.get("only", {}).items()},
-                entry.get("contract", contract),
+                entry.get("profile", profile),
             )
 
 
@@ -122,7 +122,7 @@ def measured(layer: Layer, seed: int = 0, cases: int | None = None) -> dict[str,
     os.chdir(ROOT)
     subject, start = layer.subject, time.process_time()
     investigation = Investigation(subject)
-    scope = scope_of(subject, layer.contract).only(**layer.only)
+    scope = scope_of(subject, layer.profile).only(**layer.only)
     options = Options(cases, seed=seed)
     with np.errstate(all="ignore"), Search(subject, scope, options) as search:
         for finding in search.findings():
@@ -197,7 +197,7 @@ def false_claims(layer: Layer, config: RNNConfig, factors: Factors, told: list[s
     mistakes = [one for one in layer.mistakes if one.truth in told] or list(layer.mistakes)
     if any(not one.shows for one in mistakes):
         return []
-    values = scope_of(layer.subject, layer.contract).values()
+    values = scope_of(layer.subject, layer.profile).values()
 
     def shows(name: str, value: Any) -> bool:
         other = changed(config, {name: value})

@@ -56,7 +56,7 @@ def foreign() -> Iterator[Red]:
     """Yield both older foreign sets."""
     for layer in [*chosen("first", ()), *chosen("second", ())]:
         if layer.mistakes:
-            yield Red(layer.name, layer.subject, scope_of(layer.subject, layer.contract).only(**layer.only))
+            yield Red(layer.name, layer.subject, scope_of(layer.subject, layer.profile).only(**layer.only))
 
 
 def gates() -> Iterator[Red]:

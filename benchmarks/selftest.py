@@ -32,8 +32,8 @@ from benchmarks.planted.same import same_as, same_special  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness.diagnosis.identify.cause import IdentifiedCause  # noqa: E402
 from harness.diagnosis.investigate import Diagnosis, Investigation  # noqa: E402
+from harness.diagnosis.nan_and_inf import SpecialNumbers  # noqa: E402
 from harness.diagnosis.roundings import Roundings  # noqa: E402
-from harness.diagnosis.special import SpecialNumbers  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.options import Options  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402

@@ -1,7 +1,7 @@
 """The cost of a search beside its runs: checks per second, and their growth with workers.
 
 ``torch`` is the time inside torch's own runs, all that the search asks for: the case, prefixes of its stack, probes,
-laws, repeated runs. ``reference`` is the time of the plain reference on the same cases. ``overhead`` is the rest of the
+relations, repeated runs. ``reference`` is the time of the plain reference on the same cases. ``overhead`` is the rest of the
 search, relative to these two; ``bare floor`` is the share of a search that would only run torch once and the reference
 once per case.
 
@@ -35,13 +35,13 @@ import torch
 from harness import Case, Scope, hunt, scope_of
 from harness.oracle.setting import reference_of
 from harness.search.budget import CASES
-from harness.search.narrow import narrow
+from harness.search.capability_discovery import narrow
 from harness.search.options import Options
 from harness.search.plan import Planned, units
 from harness.search.search import Search
 from harness.search.workers import Workers
 from harness.space.cells import CELLS
-from harness.space.parts import offers_of
+from harness.space.factor_table import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
 from harness.subjects.torch_module import TorchSubject
 
@@ -54,7 +54,7 @@ FIRST_RUN: Final = """
 import os, time
 os.environ["OMP_NUM_THREADS"] = "1"
 from harness.space.cells import CELLS
-from harness.space.parts import offers_of
+from harness.space.factor_table import offers_of
 from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.oracle.reference import Reference as Reference
     from harness.pipeline import check as check
     from harness.report.arrays import Answer as Answer, explain as explain
-    from harness.report.checked import Checked as Checked
+    from harness.report.check_report import Checked as Checked
     from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case, sparse as sparse
     from harness.space.cells import Cell as Cell

@@ -12,8 +12,8 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import accepted
 from harness.report.facts import plain_finding
+from harness.search.capability_discovery import narrow
 from harness.search.evidence import weigh
-from harness.search.narrow import narrow
 from harness.search.record import Stop
 from harness.search.search import hunt
 from harness.search.shards import Shard
@@ -52,8 +52,8 @@ def offered(subject: Any, **only: Any) -> Scope:
 def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> None:
     """Assert that ``subject`` computes on ``case`` what ``nn.RNN`` is documented to compute.
 
-    ``tolerance`` is a looser contract, as for the command's ``--tolerance``. A case that is only suspicious is tried on
-    other values of its regime, and fails if the suspicion repeats.
+    ``tolerance`` is a looser one than the dtype's own, as for the command's ``--tolerance``. A case that is only suspicious is tried on
+    other values of its distribution, and fails if the suspicion repeats.
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. Raises ``Disagreement`` if it fails. A config that it refuses is rejected inside a
@@ -63,7 +63,7 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     __tracebackhide__ = True
     require_type("case", case, Case, "draw(config) makes one")
     given, subject = subject, _subject(subject)
-    check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_laws_of(given))
+    check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_relations_of(given))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
@@ -125,8 +125,8 @@ def _everywhere(subject: Subject) -> Scope:
     return scope_of(subject).only(device=choose_devices(subject, ()))
 
 
-def _laws_of(given: Any) -> Scope | None:
-    """Return the part of the space on which laws may run a subject: what it supports, without errors and refusals.
+def _relations_of(given: Any) -> Scope | None:
+    """Return the part of the space on which relations may run a subject: what it supports, without errors and refusals.
 
     For a ``Subject``, which says what it offers, this is ``None``: all of its offers.
     """
@@ -134,12 +134,12 @@ def _laws_of(given: Any) -> Scope | None:
         return None
     parts = _parts(given)
     key = tuple(map(id, parts))
-    if key not in _LAWS:
+    if key not in _RELATIONS:
         subject = _subject(given)
-        _LAWS[key] = parts, narrow(subject, _everywhere(subject)).scope
-        if len(_LAWS) > KEPT:
-            _LAWS.pop(next(iter(_LAWS)))
-    return _LAWS[key][1]
+        _RELATIONS[key] = parts, narrow(subject, _everywhere(subject)).scope
+        if len(_RELATIONS) > KEPT:
+            _RELATIONS.pop(next(iter(_RELATIONS)))
+    return _RELATIONS[key][1]
 
 
 def _parts(given: Any) -> tuple[Any, ...]:
@@ -154,7 +154,7 @@ def _parts(given: Any) -> tuple[Any, ...]:
 
 KEPT: Final = 32  # The number of subjects that are kept; few test runs have more
 
-_LAWS: dict[tuple[int, ...], tuple[tuple[Any, ...], Scope]] = {}
+_RELATIONS: dict[tuple[int, ...], tuple[tuple[Any, ...], Scope]] = {}
 """The scopes by the identities of a subject's parts. The parts are kept, too, so that no other object gets one of these
 identities.
 """

@@ -18,18 +18,18 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
 from harness.oracle.arithmetic import STRICT
-from harness.report.checked import Checked
+from harness.report.check_report import Checked
 from harness.report.complaints import Summary
 from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported import ReportedFinding, dropout_facts, reported
 from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import DROPPING, NARROWING, Budget
+from harness.search.capability_discovery import Narrowed
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.guard import Guarded, Hang, Late, uninterrupted
 from harness.search.joint_scope import joint_scope
-from harness.search.narrow import Narrowed
 from harness.search.options import Options
 from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
@@ -38,14 +38,14 @@ from harness.search.record import Finding, SearchRecord
 from harness.search.replay import Fate, replay
 from harness.search.search import Search
 from harness.space.case import Case
-from harness.space.contract import CONTRACTS
 from harness.space.errors import UsageError, require_type
+from harness.space.profile import PROFILES
 from harness.space.reading import WRITTEN, require_path
 from harness.space.scope import Scope
 from harness.store.document import read_text
-from harness.store.keep import Keeping
+from harness.store.save import Keeping
 from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.protocol import Subject, ground_of
+from harness.subjects.protocol import Subject, environment_of
 from harness.subjects.registry import as_subject
 
 Progress = Callable[[SearchRecord], object]
@@ -83,7 +83,7 @@ def run_pipeline(
             if recognised.earlier is None:
                 keeping(event, investigation.known_of(event))
             search.pass_over(recognised)
-    done = Examination(search.record, contract=options.contract, read_as=subject.capabilities.read_as)
+    done = Examination(search.record, profile=options.profile, read_as=subject.capabilities.read_as)
     if shard is None or shard.number == 1:
         done = examine(subject, search.record, options, dropping_until=search.moment(DROPPING))
     with uninterrupted(search.record.interrupt) as attempt:
@@ -127,7 +127,7 @@ def same_as_the_first_stage(
 
 
 def reported_dropout(subject: Subject, done: Examination, keeping: Keeping) -> ReportedFinding | None:
-    """Keep a broken law of dropout as a finding, and return it."""
+    """Keep broken statistics of dropout as a finding, and return it."""
     result = done.dropout
     if result is None or result.net is None:
         return None
@@ -137,8 +137,8 @@ def reported_dropout(subject: Subject, done: Examination, keeping: Keeping) -> R
         return check_net(other, case.config, done.hunt.seed)
 
     stage = failing_stage(subject, finding.case, result, check)
-    kernels, ground = NONE if stage is None else Kernels(stage=stage), ground_of(subject, result.net.device)
-    explanation = Explanation(kernels=kernels, ground=ground)
+    kernels, environment = NONE if stage is None else Kernels(stage=stage), environment_of(subject, result.net.device)
+    explanation = Explanation(kernels=kernels, environment=environment)
     keeping(finding, explanation)
     return reported(finding, explanation, keeping.places[finding.id])
 
@@ -188,7 +188,7 @@ def check(
     cases: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-    contract: str | None = None,
+    profile: str | None = None,
     tolerance: str = "derived",
     findings: str = DIRECTORY,
     known: str | os.PathLike[str] | None = None,
@@ -211,10 +211,10 @@ def check(
         if file is not None or name == "findings":
             require_path(name, file)
     require_type("slow", slow, bool, "it says that each new shape takes the subject long")
-    if contract is not None:
-        require_type("contract", contract, str, f"one of {', '.join(CONTRACTS)}")
+    if profile is not None:
+        require_type("profile", profile, str, f"one of {', '.join(PROFILES)}")
     subject = as_subject(subject)
-    held = contract or subject.capabilities.contract
+    held = profile or subject.capabilities.profile
     fixed = None if weights is None else load_weights(os.fspath(weights))
     scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, held)
     own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), WRITTEN), str(known))

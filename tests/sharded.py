@@ -18,7 +18,7 @@ from harness.search.preparation import asked_scope
 from harness.search.shards import Shard
 from harness.store.document import as_json, write
 from harness.store.reports import add_up, read_shards
-from harness.subjects.ground import versions
+from harness.subjects.environment import versions
 from harness.subjects.protocol import Subject
 
 
@@ -33,10 +33,10 @@ class Sharded:
     def of(cls, make: Callable[[], Subject], folder: Path, of: int, *, cases: int, pins: Mapping[str, Any]) -> Self:
         """Search a subject, in one run and in ``of`` shards."""
         subject = make()
-        contract, scope = subject.capabilities.contract, asked_scope(subject, (), pins, subject.capabilities.contract)
+        profile, scope = subject.capabilities.profile, asked_scope(subject, (), pins, subject.capabilities.profile)
 
         def searched(subject: Subject, findings: Path, shard: Shard | None = None) -> Summary:
-            options = Options(cases, contract=contract, shard=shard)
+            options = Options(cases, profile=profile, shard=shard)
             return run_pipeline(subject, scope, options, folder=str(findings), warn=pytest.fail)
 
         reports = [folder / str(number) / "report.json" for number in range(1, of + 1)]

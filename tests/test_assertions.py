@@ -21,7 +21,7 @@ from harness import (
     draw,
     strata,
 )
-from harness.assertions import _laws_of
+from harness.assertions import _relations_of
 from tests import implementations
 
 CASE = draw(RNNConfig(2, 3, T=2), "normal", 0)
@@ -140,12 +140,12 @@ def test_functions_of_the_same_code_that_hold_other_things_are_told_apart() -> N
 
         return rnn
 
-    scopes = [_laws_of(made(layers)) for layers in (1, 2)]
+    scopes = [_relations_of(made(layers)) for layers in (1, 2)]
 
     assert [max(scope.num_layers) for scope in scopes if scope] == [1, 2]
 
 
-def test_no_law_runs_a_function_on_what_it_does_not_do() -> None:
+def test_no_relation_runs_a_function_on_what_it_does_not_do() -> None:
     def rnn(x: Any, h0: Any, weights: Any) -> Any:
         h, states = h0[0], []
         for frame in x:
@@ -154,5 +154,5 @@ def test_no_law_runs_a_function_on_what_it_does_not_do() -> None:
             states.append(h)
         return np.stack(states), h[None]
 
-    for seed in range(40):  # the seed chooses one law each
+    for seed in range(40):  # the seed chooses one relation each
         assert_agrees(rnn, draw(RNNConfig(3, 4, T=5, N=2, hx=True), "normal", seed))

@@ -10,21 +10,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness import scope_of
-from harness.cli import codes, here
-from harness.cli.here import TIME, Here, Target, check_all
+from harness.cli import all_subjects, codes
+from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
 from harness.report.complaints import Summary
-from harness.report.everything import NOT_REACHED, Row
+from harness.report.overview import NOT_REACHED, Row
 from harness.report.paper import Paper
 from harness.report.record import Run
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
 from harness.search.options import Options
 from harness.search.record import Stop
-from harness.space.apart import apart
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.rare_factors import apart
 from harness.space.scope import WHOLE
 from harness.space.searched import AGREEMENT, Searched
 from harness.subjects.protocol import Subject
@@ -49,7 +49,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
     monkeypatch.setattr("harness.search.preparation.cores", lambda: 0)
     monkeypatch.setattr("harness.search.budget.AFTER", 10)
     let_scripts_fail_unrun(monkeypatch)
-    return lambda *names: monkeypatch.setattr(here, "registered", lambda: dict.fromkeys(names))
+    return lambda *names: monkeypatch.setattr(all_subjects, "registered", lambda: dict.fromkeys(names))
 
 
 def run(*arguments: str) -> Result:
@@ -115,7 +115,7 @@ def test_what_it_cannot_do_is_refused_before_anything_starts(
     registered: Registered, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     registered(RIGHT)
-    monkeypatch.setattr(here, "IsolatedSubject", lambda *_, **__: pytest.fail("it was started"))
+    monkeypatch.setattr(all_subjects, "IsolatedSubject", lambda *_, **__: pytest.fail("it was started"))
 
     assert said in str(run(*arguments).exception)
 
@@ -126,12 +126,12 @@ def test_if_none_is_here_that_is_an_error_with_the_reasons(registered: Registere
     assert str(run().exception) == "--all: no subject is here: none.py: no such file; nor.py: no such file"
 
 
-def asked(given: Here) -> list[tuple[str, int | None, float | None]]:
+def asked(given: AvailableSubjects) -> list[tuple[str, int | None, float | None]]:
     return [(one.subject.name, one.options.cases, one.options.seconds) for one in given.turns()]
 
 
 def question(subject: Subject, cases: int | None = None, seconds: float | None = None) -> Target:
-    return Target(subject, scope_of(subject), Options(cases, seconds, contract="port"))
+    return Target(subject, scope_of(subject), Options(cases, seconds, profile="port"))
 
 
 def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
@@ -140,13 +140,13 @@ def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
     slow = written(tmp_path, "slow", "return None\nrnn.slow = True")
     registered(slow, RIGHT, "none.py:rnn", WRONG)
 
-    (first, all_cases, share), second, last = asked(Here(question, 60))
+    (first, all_cases, share), second, last = asked(AvailableSubjects(question, 60))
 
     assert [first, second[0], last[0]] == [RIGHT, WRONG, slow]
     assert (all_cases, second[1], last[1]) == (None, None, CASES)
     assert share == pytest.approx(TIME / 4, rel=0.01)  # nobody knows yet that one of the four is not here
     assert last[2] == pytest.approx(TIME, rel=0.01)  # the others left all of it
-    assert asked(Here(partial(question, cases=7, seconds=3.0), 60)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
+    assert asked(AvailableSubjects(partial(question, cases=7, seconds=3.0), 60)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
 
 
 RUN = Run((), 0, None, None, "derived", 60.0, {})
@@ -170,7 +170,7 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
             said.append(rows)
 
     outputs = Written(None, None, None, None, None, annotations=False)
-    here = Here(partial(question, cases=1, seconds=1.0), 60)
+    here = AvailableSubjects(partial(question, cases=1, seconds=1.0), 60)
     code = check_all(here, search, Paper(width=80), outputs, RUN, quiet=False, verbose=False)
 
     assert code == codes.INTERRUPTED

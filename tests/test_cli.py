@@ -25,7 +25,7 @@ from harness.checks.agreement import check_agreement
 from harness.cli import codes, main
 from harness.cli.check import check, pinned_by
 from harness.cli.options import seconds_of
-from harness.diagnosis import where
+from harness.diagnosis import first_departure
 from harness.oracle.judge import Judgement, judge
 from harness.processes import ENDING, one_thread_a_process
 from harness.report.wording import judgement_line
@@ -35,7 +35,7 @@ from harness.search.record import Finding
 from harness.search.workers import Workers
 from harness.space.errors import UsageError
 from harness.store.findings import Store
-from harness.subjects.ground import ground
+from harness.subjects.environment import environment
 from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject
 from tests.unrun import let_scripts_fail_unrun
@@ -145,7 +145,7 @@ def test_the_judge_rules_once_on_a_finding_for_all_who_tell_of_it(run: Any, monk
         judged.append(judge(*given))
         return judged[-1]
 
-    monkeypatch.setattr(where, "judge", counted)
+    monkeypatch.setattr(first_departure, "judge", counted)
 
     done = run("check", WRONG, "--examples", "100", "-v", "--json", "report.json")
 
@@ -225,15 +225,15 @@ def test_little_evidence_is_no_agreement(run: Any) -> None:
     assert "search longer: --examples" in done.words
 
 
-def test_a_contract_is_said_and_can_be_chosen(run: Any) -> None:
+def test_a_profile_is_said_and_can_be_chosen(run: Any) -> None:
     port = run("check", RIGHT, "--examples", "50", "--json", "port.json")
-    kernel = run("check", RIGHT, "--examples", "50", "--contract", "kernel", "--json", "kernel.json")
+    kernel = run("check", RIGHT, "--examples", "50", "--profile", "kernel", "--json", "kernel.json")
 
     reports = [json.loads(Path(f"{name}.json").read_text())["subjects"][0] for name in ("port", "kernel")]
-    assert [one["contract"] for one in reports] == ["port", "kernel"]
-    assert "contract port: finite numbers, one sequence or more, plain arrays" in port.words
-    assert "contract" not in kernel.words
-    assert [one["coverage"]["regimes"].get("special", 0) > 0 for one in reports] == [False, True]
+    assert [one["profile"] for one in reports] == ["port", "kernel"]
+    assert "profile port: finite numbers, one sequence or more, plain arrays" in port.words
+    assert "profile" not in kernel.words
+    assert [one["coverage"]["distributions"].get("special", 0) > 0 for one in reports] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -802,7 +802,7 @@ def test_the_version_is_that_of_all_a_verdict_rests_on(run: Any, name: str) -> N
     assert (done.code, first) == (0, f"rnn-harness {__version__}")
     installed = platform.python_version() if name == "Python" else metadata.version(name.lower())
     assert f"{name} {installed}" in versions.split(", ")
-    assert cpu == ground()["cpu"]
+    assert cpu == environment()["cpu"]
 
 
 def test_the_version_needs_no_import_of_what_it_names() -> None:
@@ -830,9 +830,9 @@ def test_a_shell_is_given_a_script_that_completes(run: Any, monkeypatch: pytest.
     [
         ("rnn-harness jud", "plain,judge"),
         ("rnn-harness check --col", ""),
-        ("rnn-harness check --cont", "plain,--contract"),
+        ("rnn-harness check --cont", "plain,--profile"),
         ("rnn-harness check my_rn", "file,my_rn"),
-        ("rnn-harness check --contract k", "plain,kernel"),
+        ("rnn-harness check --profile k", "plain,kernel"),
     ],
 )
 def test_a_line_is_completed(run: Any, monkeypatch: pytest.MonkeyPatch, line: str, offered: str) -> None:
@@ -877,7 +877,7 @@ def test_a_reader_that_has_gone_is_told_from_a_finding(arguments: tuple[str, ...
         assert running.wait(timeout=60) == codes.READER_GONE
 
 
-def test_a_finding_keeps_the_looser_contract_it_was_found_under(run: Any, tmp_path: Path) -> None:
+def test_a_finding_keeps_the_looser_profile_it_was_found_under(run: Any, tmp_path: Path) -> None:
     done = run("check", subject(tmp_path, "return x * 0 + 2, h0 * 0 + 2"), "--tolerance", "atol=1e-3")
 
     assert done.code == codes.FINDING

@@ -120,20 +120,20 @@ def test_a_term_is_named(tmp_path: Path) -> None:
     assert "h**3 @ W_hh.T" in said
 
 
-LAW: Final = """
-from tests.checks.test_laws import *
-law = LAWS["{name}"]
-test_every_law_has_a_mistake_that_breaks_it()
-test_a_planted_mistake_breaks_its_law_and_is_not_seen_without_the_law_s_other_runs(law.name, PLANTED[law.name])
+RELATION: Final = """
+from tests.checks.test_relations import *
+relation = RELATIONS["{name}"]
+test_every_relation_has_a_mistake_that_breaks_it()
+test_a_planted_mistake_breaks_its_relation_and_is_not_seen_without_the_relation_s_other_runs(relation.name, PLANTED[relation.name])
 for config in (BACK.replace(hx=True, output_size=2), TWO.replace(num_layers=2, batch_first=True), PACKED):
-    print(check_law(TORCH, draw(config), law).verdict.value)
+    print(check_relation(TORCH, draw(config), relation).verdict.value)
 """
 
 
-def test_a_law_is_kept_by_torch_and_broken_by_its_mistake(tmp_path: Path) -> None:
-    (name,) = re.findall(r"^def (\w+)\(", RECIPES["law"], re.MULTILINE)
+def test_a_relation_is_kept_by_torch_and_broken_by_its_mistake(tmp_path: Path) -> None:
+    (name,) = re.findall(r"^def (\w+)\(", RECIPES["relation"], re.MULTILINE)
 
-    said = ran(followed("law", tmp_path), "-c", LAW.format(name=name.replace("_", " ")))
+    said = ran(followed("relation", tmp_path), "-c", RELATION.format(name=name.replace("_", " ")))
 
     assert said.split() == ["agrees"] * 3
 
@@ -171,7 +171,7 @@ def searched(function):
     record = hunt(as_subject(function), one_step, cases=60)
     print(record.verdict.value, *(f"{one.result.kind} {one.case.config}" for one in record.findings))
 
-one_step = Scope().only(T=1, num_layers=1, nonlinearity="tanh", regimes="saturated")
+one_step = Scope().only(T=1, num_layers=1, nonlinearity="tanh", distributions="saturated")
 searched(above_one)
 searched(vectorised)
 full_check.check_range = lambda seen: Result(Verdict.AGREES)
@@ -193,7 +193,7 @@ from harness import Scope, as_subject, draw, hunt, scope_of
 from harness.diagnosis.script.make import script
 from harness.report.wording import config_line
 from harness.search import plan
-from harness.space.parts import ConfigError
+from harness.space.factor_table import ConfigError
 from harness.subjects import wire
 from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject

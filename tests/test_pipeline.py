@@ -23,7 +23,7 @@ from harness.search.plan import PlannedCase
 from harness.search.record import SearchRecord
 from harness.search.replay import Fate, replay
 from harness.store.findings import load
-from harness.store.keep import Keeping
+from harness.store.save import Keeping
 from harness.store.scripts import Ended, offer
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -62,7 +62,7 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(
             signal.raise_signal(signal.SIGINT)
         return offer(*arguments, **named)
 
-    monkeypatch.setattr("harness.store.keep.offer", interrupted)
+    monkeypatch.setattr("harness.store.save.offer", interrupted)
     done = run_pipeline(subject, scope_of(subject), Options(100), folder=str(tmp_path), warn=pytest.fail)
 
     (told,) = done.findings
@@ -73,7 +73,7 @@ def test_an_interrupt_while_a_finding_is_kept_loses_nothing(
     assert told.certain
 
 
-def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
+def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(WITHOUT_DROPOUT)
@@ -98,7 +98,7 @@ def test_a_broken_law_of_dropout_is_kept_with_its_stage_a_script_and_a_replay(
     assert run_here(stored.path / "reproduce.py").fate is Fate.FIXED  # it was seen to fail when it was kept
 
 
-def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
+def test_a_relation_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
     subject = as_subject(implementations.vectorised)
     done = Examination(
         SearchRecord("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT)
@@ -111,7 +111,7 @@ def test_a_law_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_bits_of_a_subject_are_counted_beside_those_of_its_first_stage() -> None:
     one, other = (
-        PlannedCase(RNNConfig(3, 4, T=3, N=2), "normal", seed, first=True, with_law=False, with_probes=False)
+        PlannedCase(RNNConfig(3, 4, T=3, N=2), "normal", seed, first=True, with_relation=False, with_probes=False)
         for seed in (0, 1)
     )
     torch = TorchSubject()

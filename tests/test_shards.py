@@ -122,7 +122,7 @@ class Halves(torch.nn.RNN):
         return (output if hx is None else output / 2), h_n
 
 
-def test_equal_bits_and_a_broken_law_of_dropout_are_told_as_by_one_run(
+def test_equal_bits_and_a_broken_relation_of_dropout_are_told_as_by_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in ("harness.pipeline.IsolatedSubject", "harness.diagnosis.kernels.IsolatedSubject"):
@@ -184,7 +184,7 @@ def test_one_report_counts_once_and_one_shard_may_not_come_twice(sharded: Sharde
         (lambda one: one["run"].update(shard="2/5"), "shard=5: expected 4"),
         (lambda one: one["run"].update(shard=None), "a report of a whole run"),
         (lambda one: one["subjects"][0].update(source="0" * 64), "mine: another source"),
-        (lambda one: one["subjects"][0].update(contract="kernel"), "mine: another contract"),
+        (lambda one: one["subjects"][0].update(profile="kernel"), "mine: another profile"),
         (lambda one: one["subjects"][0]["scope"].update(T=[1]), "mine: it refuses other things"),
     ],
 )
@@ -219,7 +219,7 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
         lambda document: _first(document)["log"].update(results=[{"verdict": "fine"}]),
         lambda document: _first(document).update(stop="never"),
         lambda document: _first(document).update(shard="3/4"),
-        lambda document: _first(document).update(ground={"torch": "2"}),
+        lambda document: _first(document).update(environment={"torch": "2"}),
         lambda document: _first(document)["findings"][0]["finding"].update(case={"format": 1}),
         lambda document: _first(document)["findings"][0].update(facts=[{}]),
         lambda document: _first(document)["findings"][0].update(error_maps=[]),

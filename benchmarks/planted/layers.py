@@ -112,7 +112,7 @@ FAULTS: Final = (
         {"layer_input": _every_layer_reads_x},
         smallest=(
             TWO,
-            TWO.replace(num_layers=3),  # by a law: above the first layer, the stack runs on what that returned
+            TWO.replace(num_layers=3),  # by a relation: above the first layer, the stack runs on what that returned
             *(RNNConfig(n, n, num_layers=2) for n in TIED),
             *(RNNConfig(2 * n, n, num_layers=2, bidirectional=True) for n in range(1, 65)),
         ),

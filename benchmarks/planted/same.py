@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks.planted.base import Fault
-from harness.diagnosis.fresh import infinite
+from harness.diagnosis.fresh_cases import infinite
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.run import run

@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks.planted import Fault
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
+from harness.space.factor_table import LOSSES, PACKINGS
 from harness.space.outcome import Outcome
-from harness.space.parts import LOSSES, PACKINGS
 from harness.space.scope import Scope
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import scope_of

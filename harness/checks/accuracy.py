@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import FORMATS, FUNCTIONS, U64, Accepted, Arithmetic, function_tolerance
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Sort
-from harness.oracle.known import Floats, to_float64
+from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import Reference
 from harness.space.case import Case
 from harness.space.config import RNNConfig
@@ -436,17 +436,17 @@ def _nan_from(points: _Points) -> float | None:
 
 
 class Overflows(NamedTuple):
-    """An excuse for NaN where a preactivation is so large that a subject's tanh gives NaN."""
+    """A known cause for NaN where a preactivation is so large that a subject's tanh gives NaN."""
 
     name: str  # of the finding that reports it
     dtype: str
     nan_from: float
 
-    def excuses(self, observation: Observation, result: Result) -> bool:
+    def covers(self, observation: Observation, result: Result) -> bool:
         """Return whether the subject gives NaN where its tanh does, and is right everywhere else."""
         if observation.unfit is not None or observation.arithmetic.dtype != self.dtype:
             return False
-        if any(mismatch.law or mismatch.sort is not Sort.FINITENESS for mismatch in result.mismatches):
+        if any(mismatch.relation or mismatch.sort is not Sort.FINITENESS for mismatch in result.mismatches):
             return False
         with np.errstate(invalid="ignore", over="ignore"):
             accepting = replace(observation, or_nan=_Overflowing(self.nan_from))

@@ -19,24 +19,24 @@ from typing import Final, NamedTuple
 from numpy.typing import NDArray
 
 from harness.checks.result import PROBES, Method, Raised, Result, Verdict
-from harness.checks.vacuous import weakness
+from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import WithError, to_float64
 from harness.oracle.compare import (
     Mismatch,
     Sort,
     check_form,
     compare,
-    over_allowance,
+    over_tolerance,
     same_numbers,
-    share_of_allowance,
+    share_of_tolerance,
     suspect,
 )
 from harness.oracle.expectation import apart_from_prefixes, expect_local, single_step_states, usually_apart
 from harness.oracle.expected import Expected, or_nan
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
-from harness.oracle.known import Known, to_float64
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import layout, time_major
 from harness.oracle.setting import Setting, reference_of
 from harness.oracle.unroll import Unroll
@@ -44,8 +44,8 @@ from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.errors import require_type
+from harness.space.factor_table import PLAIN, having
 from harness.space.outcome import LOST, Failure, Outcome
-from harness.space.parts import PLAIN, having
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
 PROBED_COST: Final = 2**23
@@ -78,7 +78,7 @@ class Observation:
     # A reference with a known issue: where it gives NaN, NaN is accepted as well as the right value.
     or_nan: Unroll | None = None
     rounded: float = 0.0
-    """The distance that each number may have from the computed one in addition to the allowance, for example if it was
+    """The distance that each number may have from the computed one in addition to the tolerance, for example if it was
     typed from a print. Such numbers are compared end to end only, because what the next step read is not known.
     """
     asked: RNNConfig | None = None  # the config before it was brought into the plain form; ``None`` if it was not
@@ -92,7 +92,7 @@ class Observation:
 def check_agreement(subject: Subject, case: Case, *, accepted: Accepted = STRICT, with_probes: bool = True) -> Result:
     """Run ``subject`` on ``case`` and compare everything that it returns.
 
-    ``accepted`` is a contract looser than the dtype's own. Without probes, gradients are compared less sharply, in half
+    ``accepted`` is a tolerance looser than the dtype's own. Without probes, gradients are compared less sharply, in half
     the time.
     """
     require_type("subject", subject, Subject, "as_subject(function) makes one")
@@ -154,11 +154,11 @@ def _arithmetic(dtype: str, backend: Backend, accepted: Accepted) -> Arithmetic:
 def assess(
     observation: Observation, reference: Unroll | None = None, *, soft: bool = True, with_margin: bool = False
 ) -> Result:
-    """Compare an observation with what a correct subject may give; unless ``soft``, only with the hard allowances.
+    """Compare an observation with what a correct subject may give; unless ``soft``, only with the hard tolerances.
 
     ``reference`` is one with a known issue, which is taken to be right.
 
-    ``with_margin`` also measures how much of its allowances a subject that agrees uses.
+    ``with_margin`` also measures how much of its tolerances a subject that agrees uses.
     """
     if observation.unfit is not None:
         return observation.unfit
@@ -187,7 +187,7 @@ def assess(
         return Result(Verdict.DISAGREES, tuple(found), method=method)
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
-    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=tight.margin, weak=tight.weak)
+    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=tight.margin, vacuous=tight.vacuous)
 
 
 class Departure(NamedTuple):
@@ -195,7 +195,7 @@ class Departure(NamedTuple):
 
     array: str  # the name ``output`` or ``preactivation.grad``
     layer: int
-    over: NDArray[np.float64]  # the differences as multiples of their allowances, (T, N, D*H), time first
+    over: NDArray[np.float64]  # the differences as multiples of their tolerances, (T, N, D*H), time first
 
     @property
     def bad(self) -> NDArray[np.bool_]:
@@ -214,10 +214,10 @@ def departures(observation: Observation) -> list[Departure]:
     setting, states = Setting.of(case, observation.arithmetic), _states(observation)
     found: list[Departure] = []
     for layer, (own, expected) in enumerate(zip(states, expect_local(setting, states), strict=True)):
-        values, allowance = (
-            time_major(array, case.config) for array in (expected["output"].values, expected["output"].allowance)
+        values, tolerance = (
+            time_major(array, case.config) for array in (expected["output"].values, expected["output"].tolerance)
         )
-        found.append(Departure("output", layer, over_allowance(own.values, values, allowance)))
+        found.append(Departure("output", layer, over_tolerance(own.values, values, tolerance)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
         seen = probes.witness(setting, outcome.arrays)
@@ -228,7 +228,7 @@ def departures(observation: Observation) -> list[Departure]:
                 chosen = probes.selection(case.config, PREACTIVATION, layer)
                 one = probes.cut(backward[layer], chosen)
                 da = seen.preactivation_gradients[layer][chosen]
-                found.append(Departure(PREACTIVATION, layer, over_allowance(da, one.values, one.allowance)))
+                found.append(Departure(PREACTIVATION, layer, over_tolerance(da, one.values, one.tolerance)))
     return found
 
 
@@ -284,23 +284,23 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     return wider, outcome if unfit(wider, outcome) else plain_outcome(wider.config, outcome)
 
 
-def _states(observation: Observation) -> list[Known]:
+def _states(observation: Observation) -> list[WithError]:
     """Return the output of every layer, from the outcome if it holds it, else from a prefix."""
     case, arrays, prefixes = observation.case, observation.outcome.arrays, observation.prefixes or {}
     layers = case.config.num_layers
-    inner = [Known(time_major(array, case.config)) for array in prefixes.values()]
+    inner = [WithError(time_major(array, case.config)) for array in prefixes.values()]
     if len(prefixes) + ("output" in arrays) < layers:
         inner = single_step_states(case.config, to_float64(arrays["h_n"]))
     if "output" in arrays:
-        return [*inner[: layers - 1], Known(time_major(arrays["output"], case.config))]
+        return [*inner[: layers - 1], WithError(time_major(arrays["output"], case.config))]
     return inner
 
 
 class _Tightness(NamedTuple):
-    """The tightness of a case's allowances: the margin, and the mistakes that they would have hidden."""
+    """The tightness of a case's tolerances: the margin, and the mistakes that they would have hidden."""
 
     margin: float | None = None
-    weak: tuple[str, ...] = ()
+    vacuous: tuple[str, ...] = ()
 
 
 def _local(
@@ -327,24 +327,24 @@ def _local(
     layers = _layers(observation, states, expected)
     margin = _margin((layer.actual, layer.expected) for layer in layers)
     outputs = [one["output"] for one in expected if "output" in one]
-    return [], suspicious, _Tightness(margin, weakness(case, outputs, expected[-1]))
+    return [], suspicious, _Tightness(margin, vacuous_mistakes(case, outputs, expected[-1]))
 
 
 def _exempt_as(
     wider: Sequence[dict[str, Expected]], expected: Sequence[dict[str, Expected]]
 ) -> list[dict[str, Expected]]:
-    """Return the expected values of the second argument, with infinite allowances wherever the first has them."""
+    """Return the expected values of the second argument, with infinite tolerances wherever the first has them."""
     pairs = zip(wider, expected, strict=True)
     return [
         {
-            name: replace(one, allowance=np.where(np.isinf(loose[name].allowance), np.inf, one.allowance))
+            name: replace(one, tolerance=np.where(np.isinf(loose[name].tolerance), np.inf, one.tolerance))
             for name, one in own.items()
         }
         for loose, own in pairs
     ]
 
 
-def _expected(observation: Observation, setting: Setting, states: Sequence[Known]) -> list[dict[str, Expected]]:
+def _expected(observation: Observation, setting: Setting, states: Sequence[WithError]) -> list[dict[str, Expected]]:
     expected = expect_local(setting, states)
     if observation.or_nan is not None:
         with_issue = expect_local(setting._replace(reference=observation.or_nan), states)
@@ -372,7 +372,7 @@ class _Layer(NamedTuple):
 
 
 def _layers(
-    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]]
+    observation: Observation, states: Sequence[WithError], expected: Sequence[dict[str, Expected]]
 ) -> Iterator[_Layer]:
     """Yield what is compared layer by layer, from the first one up."""
     case = observation.case
@@ -384,7 +384,7 @@ def _layers(
 
 
 def _compared_layers(
-    observation: Observation, states: Sequence[Known], expected: Sequence[dict[str, Expected]], *, soft: bool = False
+    observation: Observation, states: Sequence[WithError], expected: Sequence[dict[str, Expected]], *, soft: bool = False
 ) -> list[Mismatch]:
     found: list[Mismatch] = []
     for config, actual, allowed, layer in _layers(observation, states, expected):
@@ -396,9 +396,9 @@ def _compared_layers(
 
 
 def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]]]) -> float | None:
-    """Return the largest difference as a multiple of its allowance, of arrays whose differences are all within them."""
+    """Return the largest difference as a multiple of its tolerance, of arrays whose differences are all within them."""
     largest = [
-        share_of_allowance(to_float64(array), expected[name].values, expected[name].allowance)
+        share_of_tolerance(to_float64(array), expected[name].values, expected[name].tolerance)
         for actual, expected in compared
         for name, array in actual.items()
         if name in expected and expected[name].or_nan is None
@@ -442,12 +442,12 @@ def _end_to_end(observation: Observation, setting: Setting, *, with_margin: bool
     if observation.or_nan is not None:
         expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
     if observation.rounded:
-        expected = {name: replace(one, allowance=one.allowance + observation.rounded) for name, one in expected.items()}
+        expected = {name: replace(one, tolerance=one.tolerance + observation.rounded) for name, one in expected.items()}
     found = compare(case.config, observation.outcome.arrays, expected)
     if found or not with_margin:
         return found, _Tightness()
     margin = _margin([(observation.outcome.arrays, expected)])
-    return [], _Tightness(margin, weakness(case, [expected["output"]] if "output" in expected else [], expected))
+    return [], _Tightness(margin, vacuous_mistakes(case, [expected["output"]] if "output" in expected else [], expected))
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:

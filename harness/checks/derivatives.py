@@ -12,8 +12,8 @@ from typing import Final
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import DERIVATIVES, Result, Verdict
-from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import features, time_major
 from harness.oracle.setting import REFERENCE
 from harness.oracle.unroll import previous_states, step_weights

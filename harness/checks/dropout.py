@@ -1,4 +1,4 @@
-"""The check of dropout: random masks must obey the law of dropout.
+"""The check of dropout: random masks must have the statistics of dropout.
 
 nn.RNN is documented to apply dropout, in training, to the outputs of each layer except the last one. Each element
 becomes zero with probability p, independently and newly in each call, and kept elements are multiplied by 1/(1-p).
@@ -15,7 +15,7 @@ effect.
 
 *Chance.* Two things are counted: the kept elements, in total and at every single place along each axis; and the pairs
 that agree among those that should be independent, neighbours along time, batch, units, directions and calls. Each count
-is binomial if the law holds, and a test fails only if the count's probability is below the test's share of
+is binomial if the statistics hold, and a test fails only if the count's probability is below the test's share of
 ``FALSE_ALARMS``. Two calls show 16,384 elements. In these, a rate that is off by 0.04 is found in 99 of 100 runs; in a
 single time step (2,048 elements), a rate off by 0.12; and in a single sequence or unit (512), a rate off by 0.23.
 """
@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, arithmetic_of, assess, unfit
 from harness.checks.result import Method, Result, Verdict
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import write_steps
 from harness.oracle.compare import Mismatch
-from harness.oracle.known import write_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import features, final_step, h_n_order, time_major, visited
 from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
@@ -42,7 +42,7 @@ from harness.space.config import DIRECTIONS, RNNConfig, weight_names
 from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, scope_of
 
-# The highest probability that a subject that obeys the law fails a run of all tests; each test has an equal share.
+# The highest probability that a right subject fails a run of all tests; each test has an equal share.
 FALSE_ALARMS: Final = 1e-9
 
 CALLS: Final = 2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
@@ -82,7 +82,7 @@ def applies(subject: Subject) -> bool:
 def check_dropout(
     subject: Subject, device: str = "cpu", seed: int = 0, scope: Scope | None = None, until: float = math.inf
 ) -> Result:
-    """Run ``subject`` on nets that show its masks, from the plainest on, up to the first that breaks the law.
+    """Run ``subject`` on nets that show its masks, from the plainest on, up to the first that breaks the statistics.
 
     The nets are called only in ways that are in ``scope``, which by default is all that the subject offers. The result
     is *unsupported* if it refuses dropout in training everywhere. The device meta, which has no numbers, cannot be
@@ -288,7 +288,7 @@ def _rule(config: RNNConfig, name: str) -> str:
 
 
 def _by_chance(config: RNNConfig, calls: Masks, level: float) -> list[str]:
-    """Return the laws of chance that masks (call, T, N, D*H) break.
+    """Return the statistics that masks (call, T, N, D*H) break.
 
     If the rate is wrong, agreement of pairs means nothing; if the masks are dependent, the rate in one place means
     nothing.

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from harness.checks.agreement import Observation, assess, effects_of, observe
 from harness.checks.derivatives import check_derivatives
-from harness.checks.known_issues import OF_NUMPY, OF_TORCH, READ_ON, KnownCause, excused, spared
-from harness.checks.lawfulness import check_laws
-from harness.checks.laws import Law
+from harness.checks.known_issues import OF_NUMPY, OF_TORCH, READ_ON, KnownCause, known_or_not, spared
+from harness.checks.relation_check import check_relations
+from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, Method, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.bound import warn_if_replaced
 from harness.oracle.compare import Sort
+from harness.oracle.pinned_numpy import warn_if_replaced
 from harness.space.case import Array, Case
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
@@ -26,19 +26,19 @@ def check(
     *,
     accepted: Accepted = STRICT,
     with_probes: bool = True,
-    laws: Iterable[Law] | None = None,
+    relations: Iterable[Relation] | None = None,
     scope: Scope | None = None,
-    excuses: Sequence[KnownCause] = (),
+    known_causes: Sequence[KnownCause] = (),
     observation: Observation | None = None,
 ) -> Result:
-    """Check agreement, unless a known issue explains a disagreement; then a law; then everything else.
+    """Check agreement, unless a known issue explains a disagreement; then a relation; then everything else.
 
     Last comes what a call did beside its results: what it wrote into, and memory that its arrays share. The check ends
-    with the first thing that is wrong. The law is one that fits the case, unless ``laws`` says which
-    laws, or none; for it the subject is asked nothing beyond ``scope``, which by default is all that it offers.
+    with the first thing that is wrong. The relation is one that fits the case, unless ``relations`` says which
+    relations, or none; for it the subject is asked nothing beyond ``scope``, which by default is all that it offers.
 
     Everything else is left out without ``with_probes``, like the probes themselves: the same answer twice, which a
-    further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``excuses`` explain
+    further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``known_causes`` explain
     count as agreement, as known issues do. An ``observation`` of the case is one that was made before.
     """
     if observation is None:
@@ -47,19 +47,19 @@ def check(
     if against(result):
         warn_if_replaced()
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
-        return excused(observation, result, (*OF_TORCH, *libraries, *excuses))
+        return known_or_not(observation, result, (*OF_TORCH, *libraries, *known_causes))
     if result.verdict is not Verdict.AGREES:
         return result
     if result.method is not Method.FORM:
         result = replace(result, bits=bits_of(observation.outcome.arrays))
-    rest = _Rest(subject, case, observation, result, accepted, laws, scope).result(with_probes=with_probes)
+    rest = _Rest(subject, case, observation, result, accepted, relations, scope).result(with_probes=with_probes)
     if against(rest):
-        infinite = bool(rest.law) and all(mismatch.sort is Sort.FINITENESS for mismatch in rest.mismatches)
+        infinite = bool(rest.relation) and all(mismatch.sort is Sort.FINITENESS for mismatch in rest.mismatches)
         if infinite and subject.capabilities.is_torch and READ_ON in spared(observation.case):
-            return replace(result, excused_by=READ_ON)  # a law's other run may have the sequences in another order
-        return rest if rest.nondeterministic else excused(observation, rest, excuses)
+            return replace(result, known_as=READ_ON)  # a relation's other run may have the sequences in another order
+        return rest if rest.nondeterministic else known_or_not(observation, rest, known_causes)
     if (effects := effects_of(observation.raw)) is not None:
-        return excused(observation, effects, excuses)
+        return known_or_not(observation, effects, known_causes)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers
     return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
 
@@ -84,7 +84,7 @@ class _Rest(NamedTuple):
     observation: Observation
     agreement: Result
     accepted: Accepted
-    laws: Iterable[Law] | None
+    relations: Iterable[Relation] | None
     scope: Scope | None
 
     def result(self, *, with_probes: bool) -> Result:
@@ -97,10 +97,10 @@ class _Rest(NamedTuple):
             if unsteady.failed:
                 return unsteady
             also.append(TWICE)
-        lawful = check_laws(subject, case, self.accepted, laws=self.laws, scope=self.scope, known=raw)
-        if lawful.failed:
-            return lawful
-        also += lawful.also
+        related = check_relations(subject, case, self.accepted, relations=self.relations, scope=self.scope, known=raw)
+        if related.failed:
+            return related
+        also += related.also
         if with_probes:
             beyond = check_derivatives(subject, case)
             if against(beyond):

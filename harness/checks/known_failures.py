@@ -14,7 +14,7 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result, is_id
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import SIZE_FACTORS
+from harness.space.factor_table import SIZE_FACTORS
 from harness.space.scope import Scope, factors_of
 
 BOUNDS: Final[dict[str, Callable[[int, int], bool]]] = {  # the comparisons that a condition on a size may make
@@ -43,13 +43,13 @@ class Bound:
 
 @dataclass(frozen=True)
 class KnownFailure:
-    """One known failure, which excuses the failing cases that it names, and nothing else."""
+    """One known failure, which covers the failing cases that it names, and nothing else."""
 
     name: str
     subject: str  # the subject's name, in which ``*`` stands for any text
     why: str
     link: str
-    until: date  # the last day on which it excuses anything
+    until: date  # the last day on which it covers anything
     # The values of factors that a case must have, by factor; ``lengths`` are kinds of packing, as in a ``Scope``.
     where: Mapping[str, Container[Any]] = field(default_factory=dict)
     fails: str = ""  # the kind of the failure, such as ``output: value``; empty for any kind
@@ -70,13 +70,13 @@ class KnownFailure:
         factors = factors_of(config)
         return all(factors[name] in values for name, values in self.where.items())
 
-    def excuses(self, observation: Observation, result: Result) -> bool:
+    def covers(self, observation: Observation, result: Result) -> bool:
         """Return whether a failing case is one that it names, and fails as it says."""
         return self.concerns(observation.config) and (not self.fails or result.shows(self.fails))
 
 
 def parse(text: str, source: str, *, today: date | None = None) -> tuple[list[KnownFailure], list[str]]:
-    """Return the known failures in a TOML file, and a sentence for each that excuses nothing today.
+    """Return the known failures in a TOML file, and a sentence for each that covers nothing today.
 
     Raises ``UsageError`` for text that is not as the manual describes it, with the file, the entry and the key.
     """

@@ -1,8 +1,8 @@
 """The known issues of torch, its libraries and other makers' layers: in numbers, in calls, and as they are reported.
 
-Nothing is left out of a search because of an issue in numbers. A disagreement is excused if the subject agrees with a
+Nothing is left out of a search because of an issue in numbers. A disagreement passes if the subject agrees with a
 reference that has the issue, or gives NaN where that reference does and is right everywhere else. A search counts these
-cases, and those in which an issue could have shown and did not. A reported failure excuses nothing: it is the layer's
+cases, and those in which an issue could have shown and did not. A reported failure covers nothing: it is the layer's
 own, and a finding names its report. Calls that torch does not refuse are rules of ``malformed``.
 """
 
@@ -17,10 +17,10 @@ from harness.checks.agreement import Observation, assess
 from harness.checks.malformed import EVERY
 from harness.checks.result import Result, Verdict
 from harness.oracle.balls import Balls
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.compare import same_numbers
 from harness.oracle.gated import GATED, Gated, Values
-from harness.oracle.known import Floats, Known
+from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import Reference
 from harness.oracle.setting import reference_of
 from harness.oracle.unroll import StepWeights, Unroll
@@ -31,14 +31,14 @@ from harness.subjects.torch_variants import LAYERS
 
 
 class KnownCause(Protocol):
-    """A known cause that excuses a failure."""
+    """A known cause of failures, which then pass."""
 
     @property
     def name(self) -> str:
         """The name under which it is counted."""
         ...
 
-    def excuses(self, observation: Observation, result: Result) -> bool:
+    def covers(self, observation: Observation, result: Result) -> bool:
         """Return whether this is the cause of a result, which came from the observation."""
         ...
 
@@ -74,7 +74,7 @@ class ValueIssue(KnownIssue):
     references: Callable[[RNNConfig], tuple[Unroll, ...]]  # those that have it, if it can show on a plain config
     gives_nan: bool = True  # a kernel that is chosen for some sizes may have it in some places only, and NaN there
 
-    def excuses(self, observation: Observation, _result: Result) -> bool:
+    def covers(self, observation: Observation, _result: Result) -> bool:
         """Return whether the subject has the issue everywhere, or in some places only.
 
         For gradients, only the reference that has it everywhere says what a NaN does to them.
@@ -203,15 +203,15 @@ def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bo
     own: Any = type(GATED[cell])
     changes: dict[str, Any] = {"dropped": _DropoutMultiplies.dropped} if drops else {}
 
-    def padded(one: Known) -> Known:
+    def padded(one: WithError) -> WithError:
         return one._replace(values=one.values + sum(pad(one.values) for pad in pads))
 
-    def activations(self: Gated, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+    def activations(self: Gated, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
         values: Values = own.activations(self, k, padded(x), padded(h), w)
         return values
 
-    def projected(self: Gated, k: Balls, h: Known, w: StepWeights) -> Known:
-        found: Known = own.projected(self, k, h if w.hr is None else padded(h), w)
+    def projected(self: Gated, k: Balls, h: WithError, w: StepWeights) -> WithError:
+        found: WithError = own.projected(self, k, h if w.hr is None else padded(h), w)
         return found
 
     def readout(self: Gated, output: Floats, weight: Floats, bias: Floats) -> Floats:
@@ -346,13 +346,13 @@ KNOWN_ISSUES: Final[tuple[KnownIssue, ...]] = (
 )
 
 
-def excused(observation: Observation, result: Result, excuses: Iterable[KnownCause] = OF_TORCH) -> Result:
-    """Return an agreement by the name of the first excuse for a result; if there is none, what no cause explains."""
-    for excuse in excuses:
-        if excuse.excuses(observation, result):
-            return Result(Verdict.AGREES, method=result.method, excused_by=excuse.name)
-        if isinstance(excuse, PartialCause):
-            result = excuse.left(observation, result)
+def known_or_not(observation: Observation, result: Result, known_causes: Iterable[KnownCause] = OF_TORCH) -> Result:
+    """Return an agreement by the name of the first known cause of a result; if there is none, what no cause explains."""
+    for known_cause in known_causes:
+        if known_cause.covers(observation, result):
+            return Result(Verdict.AGREES, method=result.method, known_as=known_cause.name)
+        if isinstance(known_cause, PartialCause):
+            result = known_cause.left(observation, result)
     return result
 
 

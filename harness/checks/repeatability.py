@@ -8,8 +8,8 @@ from typing import Final
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result, Verdict
-from harness.oracle.bound import np
 from harness.oracle.compare import Mismatch, Sort, same_numbers
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Array, Case
 from harness.space.outcome import LOST, Failure, Outcome, is_last
 from harness.space.scope import COST
@@ -109,10 +109,7 @@ def answers_of(subject: Subject, case: Case) -> int:
 
 
 def _did(outcome: Outcome) -> str:
-    did = {
-        Failure.UNSUPPORTED: "refused the case",
-        Failure.MALFORMED: f"returned no result ({outcome.message})",
-    }
+    did = {Failure.UNSUPPORTED: "refused the case", Failure.MALFORMED: f"returned no result ({outcome.message})"}
     if outcome.failure:
         return did.get(outcome.failure, outcome.failure.value)
     return f"returned {', '.join(outcome.arrays)}"

@@ -68,40 +68,40 @@ class Method(Enum):
     LOCAL = "step by step, at the subject's own states"
     CARRIED = "step by step; gradients without probes, their errors carried along from step to step"
     FORM = "in names, shapes and dtypes only; the values are unknown (dropout without its masks, or meta)"
-    DROPOUT = "by the law of dropout, on nets in which its masks show"
-    LAWS = "between runs of the subject itself, by laws"
+    DROPOUT = "by the statistics of dropout, on nets in which its masks show"
+    RELATIONS = "between runs of the subject itself, by relations"
     END_TO_END = "end to end, because the subject's inner states are unknown: small errors may hide"
     NONE = "in nothing, because the subject gave no arrays"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A verdict with its grounds: the mismatches, or what the subject said when it refused or broke."""
+    """A verdict with its evidence: the mismatches, or what the subject said when it refused or broke."""
 
     verdict: Verdict
     mismatches: tuple[Mismatch, ...] = ()
     message: str = ""
     traceback: str = ""
     method: Method = Method.LOCAL
-    excused_by: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
+    known_as: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
     raised: Raised | None = None  # the error that the subject raised, or how and where its process ended
     nondeterministic: bool = False  # true if the subject gave two answers to one question
     inaccurate: str = ""  # the function whose accuracy was measured and is wrong (``checks.accuracy``)
-    law: str = ""  # the law that is broken
-    # Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and laws.
+    relation: str = ""  # the relation that is broken
+    # Further checks that an agreeing subject passed: ``TWICE``, ``PROBES``, ``DERIVATIVES``, and relations.
     also: tuple[str, ...] = ()
     advice: str = ""  # what would let the case pass, if the check knows that
-    # The config of the net on which the law of dropout is broken.
+    # The config of the net on which the statistics of dropout are broken.
     net: RNNConfig | None = field(default=None, compare=False)
     not_compared: tuple[str, ...] = ()  # gradients, or the output, that the subject does not return
     ignored: tuple[str, ...] = ()  # gradients that the subject returns and nn.RNN does not have
     spared: tuple[str, ...] = ()  # known issues that could have shown, and did not
     margin: float | None = field(default=None, compare=False)
-    """The largest difference of a compared number, as a multiple of its allowance, if all are within their allowances.
+    """The largest difference of a compared number, as a multiple of its tolerance, if all are within their tolerances.
     """
     # The mistakes that an agreeing subject could have made in this case without a difference (``vacuous``).
-    weak: tuple[str, ...] = ()
+    vacuous: tuple[str, ...] = ()
     # A hash of the values of a subject that agrees, to tell them from any others (``full_check.bits_of``).
     bits: str = field(default="", compare=False)
 
@@ -117,9 +117,9 @@ class Result:
 
     @property
     def error(self) -> tuple[str, Raised] | None:
-        """The error that was raised, if it is known where, or the end of the process; and the law that it breaks."""
+        """The error that was raised, if it is known where, or the end of the process; and the relation that it breaks."""
         known = self.raised is not None and (self.raised.place is not None or self.failure is not None)
-        return (self.law, self.raised) if known and self.raised is not None else None
+        return (self.relation, self.raised) if known and self.raised is not None else None
 
     @property
     def kind(self) -> str:

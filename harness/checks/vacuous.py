@@ -1,19 +1,19 @@
-"""weakness: what a case could not have shown, because the allowances of its own states are wider than the mistake.
+"""vacuous: what a case could not have shown, because the tolerances of its own states are wider than the mistake.
 
-A mistake is tried on what is expected: if the mistaken states are within the allowances, a subject that makes it passes
-there. So the criterion is derived, as the allowances are, and no case is weak by its looks.
+A mistake is tried on what is expected: if the mistaken states are within the tolerances, a subject that makes it passes
+there. So the criterion is derived, as the tolerances are, and no case is vacuous by its looks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from harness.oracle.bound import np
 from harness.oracle.equation import Floats
 from harness.oracle.expected import Expected
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import role_of
 
-FEW: Final = 64  # the number of states that are looked at first, because most cases are not weak, and those show it
+FEW: Final = 64  # the number of states that are looked at first, because most cases are not vacuous, and those show it
 
 ZERO: Final = "states of zero"
 SIGN: Final = "the sign in place of tanh"
@@ -23,19 +23,19 @@ NO_GRADIENT: Final = "gradients of zero"
 NO_RECURRENT: Final = "gradients of zero by weight_hh"
 
 MISTAKES: Final = {  # the mistakes that are tried, each with what all other cases have than those that could show it
-    ZERO: "the others have states within their allowances of 0",
+    ZERO: "the others have states within their tolerances of 0",
     SIGN: "the others have saturated units only",
     LINEAR: "in the others tanh is linear, or relu cuts nothing",
     ORDER: "the others have weights with equal numbers",
-    NO_GRADIENT: "the others have none, or all are within their allowances of 0",
-    NO_RECURRENT: "the others have none, or all are within their allowances of 0, as after one step from zeros",
+    NO_GRADIENT: "the others have none, or all are within their tolerances of 0",
+    NO_RECURRENT: "the others have none, or all are within their tolerances of 0, as after one step from zeros",
 }
 
 
 BY_GRADIENTS: Final = (NO_GRADIENT, NO_RECURRENT)  # the mistakes that only gradients show
 
 
-def weakness(case: Case, layers: Sequence[Expected], expected: Mapping[str, Expected]) -> tuple[str, ...]:
+def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[str, Expected]) -> tuple[str, ...]:
     """Return the mistakes that a case could not have shown.
 
     ``layers`` are what is expected of its layers' outputs, and ``expected`` holds its gradients, if it has any.
@@ -49,20 +49,20 @@ def weakness(case: Case, layers: Sequence[Expected], expected: Mapping[str, Expe
     else:
         mistaken |= {LINEAR: _uncut}
     with np.errstate(all="ignore"):
-        weak = [name for name, states in mistaken.items() if all(_passes(one, states) for one in layers)]
+        vacuous = [name for name, states in mistaken.items() if all(_passes(one, states) for one in layers)]
     gradients = {name: one for name, one in expected.items() if name in case.config.gradients}
     recurrent = {name: one for name, one in gradients.items() if role_of(name) == "weight_hh"}
     by_gradients = dict(zip(BY_GRADIENTS, (gradients, recurrent), strict=True))
-    weak += [ORDER] if _alike(case) else []
-    weak += [name for name, of in by_gradients.items() if all(_passes(one, np.zeros_like) for one in of.values())]
-    return tuple(weak)
+    vacuous += [ORDER] if _alike(case) else []
+    vacuous += [name for name, of in by_gradients.items() if all(_passes(one, np.zeros_like) for one in of.values())]
+    return tuple(vacuous)
 
 
 def _passes(expected: Expected, mistaken: Callable[[Floats], Floats]) -> bool:
     """Tell if mistaken states would pass in a layer; NaN is no number that could."""
-    values, allowance = expected.values.ravel(), np.broadcast_to(expected.allowance, expected.values.shape).ravel()
+    values, tolerance = expected.values.ravel(), np.broadcast_to(expected.tolerance, expected.values.shape).ravel()
     for some in (slice(FEW), slice(FEW, None)):
-        y, allowed = values[some], allowance[some]
+        y, allowed = values[some], tolerance[some]
         if not (np.abs(mistaken(y) - y) <= allowed).all():
             return False
     return True

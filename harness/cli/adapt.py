@@ -31,12 +31,12 @@ def adapt(spec: str) -> int:
 
 
 def _text(spec: str) -> str:
-    from harness.subjects import prints
+    from harness.subjects import captured_output
     from harness.subjects.adapter_file import adapter_of
     from harness.subjects.protocol import SubjectError
     from harness.subjects.registry import given_by
 
-    prints.redirect(spec)
+    captured_output.redirect(spec)
     given = given_by(spec)
     if not callable(given):
         raise SubjectError(f"{spec}: is of type {type(given).__name__}; expected a class or a function")

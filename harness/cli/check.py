@@ -29,8 +29,8 @@ from harness.cli.options import (
 from harness.cli.output import complain, print_summary
 from harness.cli.outputs import Outputs, output_options
 from harness.space.cells import CELLS, cell_named
-from harness.space.contract import CONTRACTS, KERNEL, PORT
 from harness.space.errors import UsageError
+from harness.space.profile import KERNEL, PORT, PROFILES
 
 # The options that need the names of subjects, or gives them, by its parameter.
 _NAMED: Final = {"subjects": "a subject", "pythons": "--python", "scheduler": "--scheduler", "shard_text": "--shard"}
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.checks.known_failures import KnownFailure
-    from harness.cli.here import Target
+    from harness.cli.all_subjects import Target
     from harness.pipeline import Upgrading
     from harness.report.complaints import Summary
     from harness.report.record import Run
@@ -97,9 +97,9 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "or with a harness.Cell of its file; with --all, check the subjects of that layer.",
 )
 @click.option(
-    "--contract",
-    type=click.Choice(list(CONTRACTS)),
-    help=f"port: {CONTRACTS[PORT]}; kernel: {CONTRACTS[KERNEL]}.  [default: kernel of torch, port of what is yours]",
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    help=f"port: {PROFILES[PORT]}; kernel: {PROFILES[KERNEL]}.  [default: kernel of torch, port of what is yours]",
 )
 @output_size_option
 @only_option
@@ -200,7 +200,7 @@ class _Given:
     seconds: float | None
     seed: int
     layer: str | None
-    contract: str | None
+    profile: str | None
     output_size: int | None
     pins: tuple[str, ...]
     workers: int | None
@@ -223,13 +223,13 @@ class _Given:
 
 def _checked(given: _Given) -> int:
     """Search as the command line asks, and return the exit code."""
-    from harness.subjects import prints
+    from harness.subjects import captured_output
     from harness.subjects.isolated import ahead
 
     began = time.perf_counter()
     _require_compatible(given)
     if given.capture == "yes":
-        click.get_current_context().with_resource(prints.folder())  # before a process of a subject is started
+        click.get_current_context().with_resource(captured_output.folder())  # before a process of a subject is started
     specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
     if given.layer is not None and given.all_here and cell_named(given.layer) not in CELLS:
         raise UsageError(f"layer={given.layer!r} with --all: expected gru or lstm, whose subjects are here")
@@ -240,7 +240,7 @@ def _checked(given: _Given) -> int:
     subjects, upgrades = _under(specs, given.pythons, sharded=given.shard_text is not None)
     shard = _shard(given)
     ahead(subjects)  # before the harness's own imports, which take as long
-    from harness.cli.here import Here, check_all
+    from harness.cli.all_subjects import AvailableSubjects, check_all
     from harness.pipeline import Upgrading
     from harness.search.options import Options
     from harness.search.preparation import workers_of
@@ -258,7 +258,7 @@ def _checked(given: _Given) -> int:
 
         weights = load_weights(given.weights_file)
         options, pinned = replace(options, weights=weights), {**pinned, **weights.pins}
-    ask = partial(_target, options=options, devices=given.devices, pinned=pinned, contract=given.contract)
+    ask = partial(_target, options=options, devices=given.devices, pinned=pinned, profile=given.profile)
     found = [] if given.all_here else _found(subjects, ask, given.timeout)
     run = _run(found, options, given.timeout)
     budget = given.examples, given.seconds
@@ -266,7 +266,7 @@ def _checked(given: _Given) -> int:
     search = partial(_searched, given, upgrading, None if given.all_here else began)
     if given.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        here = Here(ask, given.timeout, (given.layer or "rnn").upper())
+        here = AvailableSubjects(ask, given.timeout, (given.layer or "rnn").upper())
         code = check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
         _show_prints(quiet=quiet)
         return code
@@ -282,9 +282,9 @@ def _checked(given: _Given) -> int:
 
 
 def _show_prints(*, quiet: bool) -> None:
-    from harness.subjects import prints
+    from harness.subjects import captured_output
 
-    for line in () if quiet else prints.summary():
+    for line in () if quiet else captured_output.summary():
         complain(line)
 
 
@@ -389,7 +389,7 @@ def _shard(given: _Given) -> Shard | None:
 def _run(found: Sequence[Target], options: Options, timeout: float) -> Run:
     """Return what all subjects have in common, as it is before the search."""
     from harness.report.record import Run
-    from harness.subjects.ground import versions
+    from harness.subjects.environment import versions
 
     names = tuple(one.subject.name for one in found)
     limits = options.seed, options.cases, options.seconds, options.tolerance
@@ -418,13 +418,13 @@ def _found(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: floa
 
 
 def _target(
-    subject: Subject, *, options: Options, devices: Sequence[str], pinned: Mapping[str, Any], contract: str | None
+    subject: Subject, *, options: Options, devices: Sequence[str], pinned: Mapping[str, Any], profile: str | None
 ) -> Target:
-    from harness.cli.here import Target
+    from harness.cli.all_subjects import Target
     from harness.search.preparation import asked_scope
 
-    held = contract or subject.capabilities.contract
-    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, contract=held))
+    held = profile or subject.capabilities.profile
+    return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, profile=held))
 
 
 def _require_compatible(given: _Given) -> None:
@@ -437,7 +437,7 @@ def _require_compatible(given: _Given) -> None:
 
 
 def _own(file: str | None) -> tuple[KnownFailure, ...]:
-    """Return the known failures of a file, and say which of them excuse nothing."""
+    """Return the known failures of a file, and say which of them cover nothing."""
     from harness.checks.known_failures import parse
     from harness.space.reading import WRITTEN
     from harness.store.document import read_text

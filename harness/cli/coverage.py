@@ -30,6 +30,6 @@ def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
         console.print(table(one))
         for line in missing_lines(one, missing) if missing else ():
             console.print(line)
-    shares = [{"subject": one.subject, "checks": shares_record(one), "laws": one.laws} for one in found]
+    shares = [{"subject": one.subject, "checks": shares_record(one), "relations": one.relations} for one in found]
     write_json("coverage", {"subjects": shares}, json_to)
     return AGREES

@@ -5,7 +5,7 @@ import click
 from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING
 from harness.cli.options import FILE, Distance, json_option
 from harness.cli.output import WHOLE_WORDS, console_for, write_json
-from harness.space.parts import NONLINEARITIES
+from harness.space.factor_table import NONLINEARITIES
 
 
 @click.command(epilog=EXIT_CODES_OF_EXPLAIN, short_help="Say whether arrays are what nn.RNN computes, or why not.")

@@ -40,7 +40,7 @@ def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -
     """Print the version, those of what verdicts rest on, and the CPU."""
     if not asked or context.resilient_parsing:
         return
-    from harness.subjects.ground import machine
+    from harness.subjects.environment import machine
 
     facts = machine()
     names = {"Python": "python", "torch": "torch", "NumPy": "numpy", "Hypothesis": "hypothesis"}

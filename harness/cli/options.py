@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from harness.space.parts import DTYPES
+from harness.space.factor_table import DTYPES
 
 FILE: Final = click.Path(readable=False)  # a path as it was given; a shell completes it from the files there are
 

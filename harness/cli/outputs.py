@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.report.complaints import Summary
-    from harness.report.everything import Row
+    from harness.report.overview import Row
     from harness.report.record import Run
     from harness.report.upgrade import Upgrade
     from harness.search.checker import CheckedCase
@@ -81,7 +81,7 @@ class Outputs:
         ``rows`` are those of the table of ``--all``.
         """
         from harness.report import github, junit, markdown, page, record
-        from harness.report.everything import absent_markdown, rows_record
+        from harness.report.overview import absent_markdown, rows_record
         from harness.report.upgrade import upgrade_markdown, upgrade_record
 
         with attempted(f"--observations {self.observations}"):

@@ -102,13 +102,13 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     from harness.space.cells import local_cells
     from harness.subjects.isolated import IsolatedSubject
 
-    contract = accepted(tolerance or stored.notes.get("tolerance", "derived"))
+    within = accepted(tolerance or stored.notes.get("tolerance", "derived"))
     spec = spec or stored.subject
     if spec is None:
         raise UsageError(f"{stored.path}: does not name the subject it was found on; name one with --subject")
     with local_cells(), IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
-        fate, result = replay(subject, stored.case, contract, of_dropout=stored.of_dropout)
+        fate, result = replay(subject, stored.case, within, of_dropout=stored.of_dropout)
     if stored.nondeterministic and fate is Fate.FIXED:
         fate = Fate.ERROR
     return Replayed(stored, subject.name, fate, result)

@@ -10,7 +10,7 @@ from harness.cli.output import console_for, write_json
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import NONLINEARITIES
+from harness.space.factor_table import NONLINEARITIES
 
 
 @click.command(short_help="Show the shape of every array of a config.")

@@ -33,7 +33,7 @@ def vectors(
     """Write cases as files into DIR, for where nothing can be called, such as firmware or a phone.
 
     They are a covering array of all pairs of factors, smallest first, each with its inputs, weights, expected values,
-    and the allowance of every element. docs/other-languages.md explains the files.
+    and the tolerance of every element. docs/other-languages.md explains the files.
     """
     from harness.search.vectors import cases_of
     from harness.store import vectors as store
@@ -66,7 +66,7 @@ def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int
 
     A result has the name of its case, 001.safetensors or 001.npz, and holds output, h_n, and c_n of an LSTM, by name.
     """
-    from harness.diagnosis.judged import judged
+    from harness.diagnosis.known_results import judged
     from harness.oracle.arithmetic import accepted
     from harness.report.judged import judged_lines, judged_record
     from harness.store import vectors as store

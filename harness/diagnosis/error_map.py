@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.agreement import Observation, departures
-from harness.oracle.compare import over_allowance
+from harness.oracle.bounded_array import Floats, to_float64
+from harness.oracle.compare import over_tolerance
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.known import Floats, to_float64
 from harness.oracle.places import h_n_order, time_major
 from harness.oracle.setting import Setting
 from harness.space.config import DIRECTIONS, RNNConfig
@@ -104,8 +104,8 @@ def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:
         array = observation.outcome.arrays.get(name)
         if array is None or array.shape != expected[name].values.shape:
             continue
-        allowance = expected[name].allowance + observation.rounded
-        over = over_allowance(to_float64(array), expected[name].values, allowance)
+        tolerance = expected[name].tolerance + observation.rounded
+        over = over_tolerance(to_float64(array), expected[name].values, tolerance)
         if not (over > 1).any():
             continue
         if name == "output":

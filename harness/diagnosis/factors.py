@@ -15,15 +15,15 @@ from typing import Any, Final
 
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.fresh import changed, fitting, flipped, infinite, stilled, wider
+from harness.diagnosis.fresh_cases import changed, fitting, flipped, infinite, stilled, wider
 from harness.diagnosis.identify.model import RIGHT, Network
 from harness.diagnosis.threshold import NumbersNeeded, drawn, numbers_needed
 from harness.oracle.compare import OF_VALUE, Sort
 from harness.search.record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.cut import fitted
 from harness.space.outcome import LOST
+from harness.space.refit import fitted
 from harness.space.scope import COST, Scope, factors_of
 from harness.space.values import draw
 
@@ -191,7 +191,7 @@ def depends_on(
 ) -> Factors:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
-    ``explains_all`` says whether an excuse of that name leaves nothing else wrong on a case that ``check`` excuses.
+    ``explains_all`` says whether a known cause of that name leaves nothing else wrong on a case that ``check`` excuses.
     ``shows`` says whether a known cause shows on a case, without the subject: no other case is then checked.
     ``may_show`` says in less time where it does not. In ``right`` that cause is mended. ``of_cause`` says whether a
     failure of another kind has it: a gradient that is wrong with one loss is missing with another.
@@ -290,11 +290,11 @@ class _Dependence:
             if against(result) and self._alike(candidate, result):
                 return True
             if self.shows is not None and not self.shows(candidate):
-                unsure |= result.excused_by is not None  # roundings may be as large, and another mistake fails there
+                unsure |= result.known_as is not None  # roundings may be as large, and another mistake fails there
                 continue
             # where it answers, it does not crash, whatever else is wrong
             answers = self.finding.result.raised is not None and against(result) and result.raised is None
-            if result.excused_by is not None or answers:
+            if result.known_as is not None or answers:
                 self.otherwise.add(other)
             passed &= answers or self._passes(candidate, result)
             shown += 1
@@ -309,7 +309,7 @@ class _Dependence:
             return False
         if not self.rare:
             config = self.finding.case.config
-            draws = (draw(config, regime, seed) for regime in ("normal", "default") for seed in (0, 1))
+            draws = (draw(config, distribution, seed) for distribution in ("normal", "default") for seed in (0, 1))
             self.rare.append(not any(map(self.shows, draws)))
         return self.rare[0]
 
@@ -318,7 +318,7 @@ class _Dependence:
 
     def _passes(self, case: Case, result: Result) -> bool:
         """Tell whether nothing is wrong with a case that is not what is known, and explains all of it."""
-        return not against(result) and (result.excused_by is None or self.explains_all(case, result.excused_by))
+        return not against(result) and (result.known_as is None or self.explains_all(case, result.known_as))
 
     def _candidates(self, config: RNNConfig) -> Iterator[Case]:
         """Yield the cases of a config that the subject is asked for, of a known cause only where it may show."""
@@ -434,8 +434,8 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     yield fitted(case, config)
     if not finite:  # the values drawn below are all finite
         yield infinite(config, 0)
-    for regime, seed in DRAWS if config.nonlinearity == "tanh" else (*DRAWS, *MORE):
-        yield draw(config, regime, seed)
+    for distribution, seed in DRAWS if config.nonlinearity == "tanh" else (*DRAWS, *MORE):
+        yield draw(config, distribution, seed)
     if config.loss is not None and config.nonlinearity == "relu":
         yield stilled(config, 0)
     if config.loss is not None:
@@ -548,6 +548,6 @@ def like(result: Result) -> str:
     """
     if result.failure is not None and result.raised is not None and result.raised_at is None:
         return f"{result.kind}: {', '.join(result.raised.classes)}"
-    if not result.mismatches or result.mismatches[0].law or result.mismatches[0].sort not in OF_VALUE:
+    if not result.mismatches or result.mismatches[0].relation or result.mismatches[0].sort not in OF_VALUE:
         return result.kind
     return "gradients" if result.mismatches[0].array.endswith(".grad") else "values"

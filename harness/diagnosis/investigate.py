@@ -1,4 +1,4 @@
-"""investigate: everything that is said of a finding, and the excuse by which a search recognises its cause again.
+"""investigate: everything that is said of a finding, and the known cause by which a search recognises its cause again.
 
 Three questions are asked of a finding: what its cause is, what it depends on, and where it begins. The answers
 to earlier findings of a search are known when a later one is explained.
@@ -19,19 +19,17 @@ from typing import Any, Final, NamedTuple
 
 from harness.checks.full_check import against, check as check_everything
 from harness.checks.known_issues import KnownCause
-from harness.checks.lawfulness import laws_of
+from harness.checks.relation_check import relations_of
 from harness.checks.repeatability import answers_of, check_repeatability
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.again import ByRegion
-from harness.diagnosis.declared import instead_of
-from harness.diagnosis.derived import own_derivative
-from harness.diagnosis.dropped import dropped_in_evaluation
+from harness.diagnosis.argument_order import other_order
+from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
-from harness.diagnosis.exchanged import exchanged_of
+from harness.diagnosis.experiments import ByCheck, ByIdentified, Cause, Question
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.fresh import changed, wider
-from harness.diagnosis.identify.alone import shown_alone
-from harness.diagnosis.identify.ask import LONG, Asker, SlowError
+from harness.diagnosis.first_departure import Where, judge_worst, locate
+from harness.diagnosis.fresh_cases import changed, wider
+from harness.diagnosis.gradient_of_forward import own_derivative
 from harness.diagnosis.identify.cause import (
     IdentifiedCause,
     cause_of,
@@ -43,18 +41,19 @@ from harness.diagnosis.identify.cause import (
 )
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.isolating_cases import shown_alone
 from harness.diagnosis.identify.mistakes import Mistake
+from harness.diagnosis.identify.questions import LONG, Asker, SlowError
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
+from harness.diagnosis.nan_and_inf import special_of
 from harness.diagnosis.observations import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.padding import padding_of
-from harness.diagnosis.positions import other_order
 from harness.diagnosis.precision import Precision, estimate, estimate_arrays
+from harness.diagnosis.recognise import ByRegion
 from harness.diagnosis.roundings import roundings_of
-from harness.diagnosis.small_check import ByCheck, ByIdentified, Cause, Question
-from harness.diagnosis.special import special_of
-from harness.diagnosis.stale import (
+from harness.diagnosis.stale_state import (
     Accumulated,
     ByAccumulated,
     Stale,
@@ -62,8 +61,9 @@ from harness.diagnosis.stale import (
     stale_in_fresh_processes,
     stale_of,
 )
-from harness.diagnosis.unwritten import unwritten_of
-from harness.diagnosis.where import Where, judge_worst, locate
+from harness.diagnosis.swapped_axes import exchanged_of
+from harness.diagnosis.uninitialised_memory import unwritten_of
+from harness.diagnosis.wrong_conventions import instead_of
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import Sort
 from harness.oracle.judge import Judgement
@@ -72,11 +72,11 @@ from harness.search.record import Finding, SearchRecord
 from harness.search.search import Recognised
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
+from harness.space.factor_table import SIZE_FACTORS
 from harness.space.outcome import Outcome, is_last
-from harness.space.parts import SIZE_FACTORS
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import Subject, ground_of
+from harness.subjects.protocol import Subject, environment_of
 
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
@@ -110,8 +110,8 @@ class Explanation:
     where: Where | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
     kernels: Kernels = NONE
-    # The software and hardware that the subject computes on (``subjects.ground``).
-    ground: Mapping[str, str] = field(default_factory=dict)
+    # The software and hardware that the subject computes on (``subjects.environment``).
+    environment: Mapping[str, str] = field(default_factory=dict)
     # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.
     judgement: Judgement | None = None
     why_unknown: str = ""  # Why the cause was not looked for, if it was not
@@ -130,12 +130,12 @@ class Investigation:
     subject: Subject
     accepted: Accepted = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
-    _excuses: list[KnownCause] = field(default_factory=list)
+    _known_causes: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _same_cause: dict[str, str] = field(default_factory=dict)  # the id of an earlier finding, by that of a later one
     _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
-    _wavers: bool = False  # True if the subject was seen to give two answers to one question
+    _nondeterministic: bool = False  # True if the subject was seen to give two answers to one question
     # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
     _deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     _hidden: frozenset[str] = frozenset()
@@ -144,10 +144,10 @@ class Investigation:
     def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
 
-        After a hang there is no excuse, and the search ends, because every further one may take as long. A measured
+        After a hang there is no known cause, and the search ends, because every further one may take as long. A measured
         error of tanh that has no other cause needs none: the search recognises it by what was measured.
         """
-        self._wavers |= finding.result.nondeterministic
+        self._nondeterministic |= finding.result.nondeterministic
         earlier = record.findings[:-1]
         same = self._same_cause.get(finding.id, finding.id)
         if (again := next((one for one in earlier if one.id == same), None)) is not None:
@@ -174,10 +174,10 @@ class Investigation:
             self._keep(finding, explanation)
         else:
             self._same_cause[finding.id] = first.id
-        excuse = self._told_again(finding, explanation, (first or finding).id)
-        if excuse is not None:
-            self._excuses.append(excuse)
-        return Recognised(excuse, None if first is None else first.id, partial(self._alone_on, record))
+        known_cause = self._told_again(finding, explanation, (first or finding).id)
+        if known_cause is not None:
+            self._known_causes.append(known_cause)
+        return Recognised(known_cause, None if first is None else first.id, partial(self._alone_on, record))
 
     def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
         """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
@@ -204,17 +204,17 @@ class Investigation:
     def _met_again(self, earlier: Finding) -> Recognised:
         """Recognise a case that was found once more by its region from now on, which is where it shows.
 
-        The excuse of its cause did not recognise it. Then sizes do not count. There is no excuse where that cannot
+        The known cause of its cause did not recognise it. Then sizes do not count. There is no known cause where that cannot
         recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tried = sum(isinstance(one, ByRegion) and one.name == earlier.id for one in self._excuses)
+        tried = sum(isinstance(one, ByRegion) and one.name == earlier.id for one in self._known_causes)
         explanation = explanation if explanation is None or not tried else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tried > 1:
             return Recognised(None, earlier.id)
-        excuse = ByRegion(earlier.id, earlier.result, explanation.factors, self._derived)
-        self._excuses.append(excuse)
-        return Recognised(excuse, earlier.id)
+        known_cause = ByRegion(earlier.id, earlier.result, explanation.factors, self._derived)
+        self._known_causes.append(known_cause)
+        return Recognised(known_cause, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
@@ -222,10 +222,10 @@ class Investigation:
             return ByRegion(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
-                return self._excuse_of(name, diagnosis.cause)
+                return self._known_cause_of(name, diagnosis.cause)
             by: Any = ByAccumulated if isinstance(diagnosis.cause, Accumulated) else ByCheck
-            excuse: KnownCause = by(name, self.subject, diagnosis.cause)
-            return excuse
+            known_cause: KnownCause = by(name, self.subject, diagnosis.cause)
+            return known_cause
         if is_last(finding.result.failure, finding.result.message) or explanation.factors is None:
             return None
         process = self.subject.capabilities.process
@@ -235,8 +235,8 @@ class Investigation:
         unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
         return ByRegion(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
-    def _excuse_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
-        """Return the excuse of a cause, whose first mistake has a finding now; others may have one later."""
+    def _known_cause_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
+        """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
         self._said += [one for one in cause.new if one not in self._said]
         self._reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
@@ -274,11 +274,11 @@ class Investigation:
                     explanation = self._wavering(finding, scope, until)
                 else:
                     explanation = self._explained(finding, scope, until)
-        return replace(explanation, ground=ground_of(self.subject, finding.case.config.device))
+        return replace(explanation, environment=environment_of(self.subject, finding.case.config.device))
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = Observations(Guarded(self.subject, until), self._within(finding), wavers=True)
+        observations = Observations(Guarded(self.subject, until), self._within(finding), nondeterministic=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
             if isinstance(found.cause, Stale):
@@ -294,7 +294,7 @@ class Investigation:
         """Return what can be said until a moment, what matters most first."""
         subject = Guarded(self.subject, until)
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
-        observations = Observations(subject, self._within(finding), wavers=self._wavers)
+        observations = Observations(subject, self._within(finding), nondeterministic=self._nondeterministic)
         with suppress(Late):
             diagnosis = self._diagnosis(observations, finding, scope, until)
             why_unknown = "" if _certain(diagnosis) else self._slow
@@ -413,9 +413,9 @@ class Investigation:
                 self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
-        """Return a function that tells which excuses leave nothing else wrong on a case.
+        """Return a function that tells which known causes leave nothing else wrong on a case.
 
-        Where a gradient is missing, nothing was compared, and no excuse does. For a crash, all excuses do if the
+        Where a gradient is missing, nothing was compared, and no known cause does. For a crash, all known causes do if the
         subject answered.
         """
         if finding.result.raised is not None:
@@ -427,7 +427,7 @@ class Investigation:
             return answers
         vague = {
             one.name
-            for one in self._excuses
+            for one in self._known_causes
             if isinstance(one, ByRegion | ByKernel)
             or (isinstance(one, ByCheck) and isinstance(one.cause, Stale) and one.cause.across_cases)
             or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
@@ -436,25 +436,27 @@ class Investigation:
 
     def _alone(self, finding: Finding) -> Callable[[Subject, Case], Result]:
         """Return a check that asks any subject for what the finding's subject fails at."""
-        laws = laws_of(finding.result)
-        return partial(check_everything, accepted=self._within(finding), laws=laws, with_probes=_probed(finding))
+        relations = relations_of(finding.result)
+        return partial(
+            check_everything, accepted=self._within(finding), relations=relations, with_probes=_probed(finding)
+        )
 
     def _within(self, finding: Finding) -> Accepted:
-        """Return the contract that a finding's subject is held to."""
+        """Return the tolerance that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
 
     def _check(self, observations: Observations, finding: Finding, scope: Scope) -> Callable[[Case], Result]:
-        laws, with_probes = laws_of(finding.result), _probed(finding)
+        relations, with_probes = relations_of(finding.result), _probed(finding)
 
         def check(case: Case) -> Result:
             return check_everything(
                 observations.subject,
                 case,
                 accepted=observations.accepted,
-                laws=laws,
+                relations=relations,
                 scope=scope,
                 with_probes=with_probes,
-                excuses=self._excuses,
+                known_causes=self._known_causes,
                 observation=observations.of(case, with_probes=with_probes),
             )
 

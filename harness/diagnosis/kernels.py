@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
-from harness.diagnosis.where import judge_worst
+from harness.diagnosis.first_departure import judge_worst
 from harness.search.guard import Guarded, Hang
 from harness.space.case import Case
 from harness.space.errors import UsageError
@@ -30,9 +30,9 @@ class FailingStage(NamedTuple):
 
     name: str
     passes: tuple[str, ...]  # The stages before it; each agrees
-    # The largest difference in each of these, as a multiple of its allowance; ``None`` where no number tells.
+    # The largest difference in each of these, as a multiple of its tolerance; ``None`` where no number tells.
     margins: tuple[float | None, ...]
-    # The worst element of the subject itself, as a multiple of its allowance; ``None`` if not a number is wrong.
+    # The worst element of the subject itself, as a multiple of its tolerance; ``None`` if not a number is wrong.
     off: float | None
 
 
@@ -90,19 +90,19 @@ def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> F
     judgement = judge_worst(result)
     off = None if judgement is None else judgement.subject
     if off is None and result.mismatches and (sites := result.mismatches[0].sites):
-        off = sites[0].difference / sites[0].allowance if sites[0].allowance else math.inf
+        off = sites[0].difference / sites[0].tolerance if sites[0].tolerance else math.inf
     return FailingStage(name, tuple(passes), tuple(passes.values()), off)
 
 
 class ByKernel:
-    """An excuse for failures of a like kind that go away with the same kernel as a finding."""
+    """A known cause for failures of a like kind that go away with the same kernel as a finding."""
 
     def __init__(self, name: str, found: Result, switched: Subject, check: SubjectCheck) -> None:
         """Excuse failures as ``found``; ``switched`` is the subject under the switch that makes it go away."""
         self.name = name
         self._found, self._switched, self._check = found, switched, check
 
-    def excuses(self, observation: Observation, result: Result) -> bool:
+    def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
         if like(result) != like(self._found) or observation.unfit is not None or not result.mismatches:
             return False

@@ -14,13 +14,13 @@ from harness.subjects.protocol import Subject
 
 
 class Observations:
-    """The observations of a subject under a contract, by case.
+    """The observations of a subject under a tolerance, by case.
 
-    A subject that ``wavers`` is observed anew each time, because one of its answers says little of the next.
+    A ``nondeterministic`` subject is observed anew each time, because one of its answers says little of the next.
     """
 
-    def __init__(self, subject: Subject, accepted: Accepted = STRICT, *, wavers: bool = False) -> None:
-        self.subject, self.accepted, self.wavers = subject, accepted, wavers
+    def __init__(self, subject: Subject, accepted: Accepted = STRICT, *, nondeterministic: bool = False) -> None:
+        self.subject, self.accepted, self.nondeterministic = subject, accepted, nondeterministic
         self._known: dict[bytes, Observation] = {}
         self._probed: dict[bytes, Observation] = {}
         """The known ones that were made with probes."""
@@ -33,7 +33,7 @@ class Observations:
         if known is not None:
             return known
         made = observe(self.subject, case, self.accepted, with_probes=with_probes)
-        if not self.wavers:
+        if not self.nondeterministic:
             self._known[key] = replace(made, probed=None) if with_probes else made
             if with_probes:
                 self._probed[key] = made

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any, Final, NamedTuple
 
-from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
@@ -23,11 +22,12 @@ from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.model import ROLES, Network
 from harness.diagnosis.identify.quantities import BACK, FORWARD, SAME, Quantity, equal, one_like, quantities_of
+from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
 from harness.diagnosis.identify.wiring import PLAIN, Place
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.values import draw
 from harness.subjects.line_runs import LineRun, Site, line_runs_of

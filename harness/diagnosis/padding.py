@@ -12,8 +12,8 @@ import numpy as np
 
 from harness.checks.agreement import Observation
 from harness.checks.result import Result
-from harness.diagnosis.fresh import fresh_cases
-from harness.diagnosis.small_check import Question
+from harness.diagnosis.experiments import Question
+from harness.diagnosis.fresh_cases import fresh_cases
 from harness.oracle.compare import Sort
 from harness.space.case import Array, Case, padding
 from harness.subjects.protocol import Subject
@@ -38,7 +38,7 @@ class ReadPadding:
         return "lets a NaN in the padding of a packed batch through, as a mask does that is a factor"
 
     @property
-    def grounds(self) -> str:
+    def evidence(self) -> str:
         """The reason why that is certain."""
         if self.follows:
             return f"its results follow the numbers there on {self.fresh} fresh cases"

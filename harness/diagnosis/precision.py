@@ -17,8 +17,15 @@ from harness.checks.accuracy import FEWEST, VIEWS, bits_of, significant_bits, sp
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
-from harness.oracle.arithmetic import CONTRACTS, U64, Accepted, Arithmetic, accepted as contract_of, function_tolerance
-from harness.oracle.known import Floats, to_float64
+from harness.oracle.arithmetic import (
+    TOLERANCES,
+    U64,
+    Accepted,
+    Arithmetic,
+    accepted as tolerance_of,
+    function_tolerance,
+)
+from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.places import time_major
 from harness.oracle.setting import REFERENCE, reference_of
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
@@ -65,7 +72,7 @@ class Precision:
     sum_bits: float | None
     """The bits of the operands that rounding errors of that size would come from; ``None`` if the errors are not like
     noise."""
-    # The first looser contract under which the finding's case, and those asked here, would agree.
+    # The first looser tolerance under which the finding's case, and those asked here, would agree.
     accepted_by: str | None
     of: str = "results"  # the numbers that come back: results, or gradients
 
@@ -222,11 +229,11 @@ def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Obse
         assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected)
         assumed += arithmetic.tanh_absolute + TINY
         units = max(units, float((difference / assumed).max()))
-    of_tanh = _tanh_contract(exact, arithmetic) if units > 1 else None
+    of_tanh = _tanh_profile(exact, arithmetic) if units > 1 else None
     observations = [found, *(seen.observation for seen in rounded)]
     looser = [] if of_tanh is None else [of_tanh]
-    looser += [n for n, contract in CONTRACTS.items() if contract.product_error > arithmetic.accepted.product_error]
-    contracts = (name for name in looser if _all_agree(observations, contract_of(name)))
+    looser += [n for n, tolerance in TOLERANCES.items() if tolerance.product_error > arithmetic.accepted.product_error]
+    tolerances = (name for name in looser if _all_agree(observations, tolerance_of(name)))
     returned = np.concatenate([seen.actual.ravel() for seen in rounded])
     right = np.concatenate([seen.expected.ravel() for seen in rounded])
     return Precision(
@@ -236,12 +243,12 @@ def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Obse
         activation_error=off,
         activation_units=units,
         sum_bits=_sum_bits(rounded),
-        accepted_by=next(contracts, None),
+        accepted_by=next(tolerances, None),
     )
 
 
-def _tanh_contract(exact: list[_SingleStep], arithmetic: Arithmetic) -> str | None:
-    """Return the contract that the errors of tanh fit into, in whole ulp; ``None`` for another activation."""
+def _tanh_profile(exact: list[_SingleStep], arithmetic: Arithmetic) -> str | None:
+    """Return the tolerance that the errors of tanh fit into, in whole ulp; ``None`` for another activation."""
     if exact[0].observation.case.config.nonlinearity != "tanh":
         return None
     off = np.concatenate([np.abs(seen.actual - seen.expected).ravel() for seen in exact])
@@ -269,13 +276,13 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
     return float(-np.log2(size))
 
 
-def _passes(cases: list[_SingleStep], contract: Accepted) -> bool:
-    return _all_agree([seen.observation for seen in cases], contract)
+def _passes(cases: list[_SingleStep], tolerance: Accepted) -> bool:
+    return _all_agree([seen.observation for seen in cases], tolerance)
 
 
-def _all_agree(observations: list[Observation], contract: Accepted) -> bool:
+def _all_agree(observations: list[Observation], tolerance: Accepted) -> bool:
     for observation in observations:
-        within = contract.in_dtype(observation.case.config.dtype)
+        within = tolerance.in_dtype(observation.case.config.dtype)
         within = within.beside(observation.arithmetic.accepted)
         arithmetic = replace(observation.arithmetic, accepted=within)
         if assess(replace(observation, arithmetic=arithmetic)).verdict is not Verdict.AGREES:

@@ -14,16 +14,16 @@ import numpy as np
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.fresh import wider
-from harness.diagnosis.small_check import Question
+from harness.diagnosis.experiments import Question
+from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.threshold import drawn
 from harness.oracle.arithmetic import FORMATS
+from harness.oracle.bounded_array import to_float64
 from harness.oracle.compare import Sort
-from harness.oracle.known import to_float64
 from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
-from harness.space.cut import fitted
-from harness.space.parts import ConfigError
+from harness.space.factor_table import ConfigError
+from harness.space.refit import fitted
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
@@ -59,7 +59,7 @@ class Roundings:
         return f"rounds more than nn.RNN's operations can: it is off by up to {' and '.join(sizes)}"
 
     @property
-    def grounds(self) -> str:
+    def evidence(self) -> str:
         """The reason why that is certain."""
         return (
             f"its errors shrink with the dtype's roundoff, on this case and on {self.fresh} fresh ones; "

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT, Network
 from harness.diagnosis.identify.run import flows_of, run
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, to_float64
+from harness.oracle.bounded_array import Floats, to_float64
+from harness.oracle.pinned_numpy import np
 from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of

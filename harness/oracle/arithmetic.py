@@ -39,7 +39,7 @@ U64: Final = FORMATS["float64"].u
 
 
 class Accepted(NamedTuple):
-    """A contract that is looser than the dtype's own. Only a user can choose it, except for ``measured``."""
+    """A tolerance that is looser than the dtype's own. Only a user can choose it, except for ``measured``."""
 
     # The relative error of every operand of a product, as where matrix units round what they read.
     operand_u: float = 0.0
@@ -60,13 +60,13 @@ class Accepted(NamedTuple):
     def derived(self) -> bool:
         """True if nothing beyond the dtype's own roundings is accepted of sums and of results.
 
-        An accepted error of a function does not count. It takes the place of the assumed one in every allowance that
-        the function has a part in. With that alone, probes, exact laws and the soft model say as much as ever.
+        An accepted error of a function does not count. It takes the place of the assumed one in every tolerance that
+        the function has a part in. With that alone, probes, exact relations and the soft model say as much as ever.
         """
         return self._replace(measured=(), **dict.fromkeys(OF_FUNCTIONS, 0.0)) == STRICT
 
     def in_dtype(self, dtype: str) -> Accepted:
-        """Return the contract for one dtype.
+        """Return the tolerance for one dtype.
 
         Matrix units round the operands of float32 products, and of no others. The errors of functions are the larger of
         those that the user accepts and those that were measured in the dtype.
@@ -82,7 +82,7 @@ class Accepted(NamedTuple):
         return alone
 
     def beside(self, other: Accepted) -> Accepted:
-        """Return the contract that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
+        """Return the tolerance that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
         names = ("operand_u", "operand_underflow", "rtol", "atol", *OF_FUNCTIONS)
         return self._replace(**{name: max(getattr(self, name), getattr(other, name)) for name in names})
 
@@ -97,8 +97,8 @@ OF_FUNCTIONS: Final = (*FUNCTIONS, *(f"{name}_atol" for name in FUNCTIONS))  # t
 
 STRICT: Final = Accepted()
 
-CONTRACTS: Final = {"derived": STRICT, "tf32": Accepted(2.0**-10, 2.0**-126), "bf16": Accepted(2.0**-7, 2.0**-126)}
-"""The contracts that have a name, for float32. Operands keep 11 bits in TF32, and 8 in bfloat16. They may be cut off
+TOLERANCES: Final = {"derived": STRICT, "tf32": Accepted(2.0**-10, 2.0**-126), "bf16": Accepted(2.0**-7, 2.0**-126)}
+"""The tolerances that have a name, for float32. Operands keep 11 bits in TF32, and 8 in bfloat16. They may be cut off
 instead of rounded to nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
 
 
@@ -164,9 +164,9 @@ as 2 u."""
 
 
 def accepted(text: str) -> Accepted:
-    """Return the contract that a user asks for.
+    """Return the tolerance that a user asks for.
 
-    It is a name in ``CONTRACTS``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
+    It is a name in ``TOLERANCES``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
     error of tanh beside its relative one; likewise ``sigmoid`` and ``sigmoid_atol``. Several may stand together, with
     commas between them. Raises ``UsageError`` for an unknown name, for a number that is negative, NaN or infinite, and
     for what is not text.
@@ -174,7 +174,7 @@ def accepted(text: str) -> Accepted:
     if not isinstance(text, str):
         raise UsageError(f"tolerance={text!r}: expected text, such as 'derived' or 'rtol=1e-4'")
     named, *others = text.split(",")
-    start = CONTRACTS.get(named.strip())
+    start = TOLERANCES.get(named.strip())
     given: dict[str, float] = {}
     for part in text.split(",") if start is None else others:
         name, _, value = (piece.strip() for piece in part.partition("="))
@@ -185,7 +185,7 @@ def accepted(text: str) -> Accepted:
             given[name] = math.nan
         if name not in {"rtol", "atol", *OF_FUNCTIONS} or not (0 <= given[name] < math.inf):
             raise UsageError(
-                f"tolerance={text!r}: expected {', '.join(CONTRACTS)}, or rtol=R,atol=A with numbers of at least 0, or "
+                f"tolerance={text!r}: expected {', '.join(TOLERANCES)}, or rtol=R,atol=A with numbers of at least 0, or "
                 "tanh=Nulp for the error of tanh, and tanh_atol=A for its error near 0, and so sigmoid and sigmoid_atol"
             )
     for name in FUNCTIONS:
@@ -194,12 +194,12 @@ def accepted(text: str) -> Accepted:
     return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # only fields that are numbers are given
 
 
-def with_measured(tolerance: str, contract: Accepted | None, dtype: str) -> str:
+def with_measured(tolerance: str, within: Accepted | None, dtype: str) -> str:
     """Return the tolerance that a user asked for, with the measured errors of the subject's functions in a dtype."""
-    functions = [] if contract is None else [function for of, function, *_ in contract.measured if of == dtype]
-    if contract is None or not functions:
+    functions = [] if within is None else [function for of, function, *_ in within.measured if of == dtype]
+    if within is None or not functions:
         return tolerance
-    own = contract.in_dtype(dtype)
+    own = within.in_dtype(dtype)
     kept = [part for part in tolerance.split(",") if not part.strip().startswith(("derived", *functions))]
     named = dict.fromkeys(functions)
     return ",".join([*kept, *(function_tolerance(f, getattr(own, f), getattr(own, f"{f}_atol")) for f in named)])

@@ -17,8 +17,8 @@ from operator import mul
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import U64, Arithmetic
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, Known
+from harness.oracle.bounded_array import Floats, WithError
+from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.tolerance import applied, gamma, slope_error
 from harness.space.cells import Polynomial
@@ -52,7 +52,7 @@ class Line(NamedTuple):
         """Return the line of one time step, of (T, N, H)."""
         return self._replace(parts=tuple(part[t] for part in self.parts))
 
-    def of(self, c: Known) -> Known:
+    def of(self, c: WithError) -> WithError:
         """Return slope c + start."""
         slope, start, size, growth, least, start_size = self.parts
         off = _off(c)
@@ -60,7 +60,7 @@ class Line(NamedTuple):
         values = product + start
         error = size * off + growth * (np.abs(c.values) + off) + least
         error = error + self.rounding * (np.abs(values) + error)
-        return Known(values, np.where(np.abs(product) + start_size + error < self.largest, error, np.inf))
+        return WithError(values, np.where(np.abs(product) + start_size + error < self.largest, error, np.inf))
 
 
 class Balls(NamedTuple):
@@ -68,7 +68,7 @@ class Balls(NamedTuple):
 
     arithmetic: Arithmetic
 
-    def product(self, *factors: Known) -> Known:
+    def product(self, *factors: WithError) -> WithError:
         """Return the product of all factors, which may be multiplied in any order.
 
         With n roundings, it is off by gamma_n(u) of itself, beside what the errors of the factors make of it. Each
@@ -86,7 +86,7 @@ class Balls(NamedTuple):
         error = error + (gamma(n, u) + gamma(n, U64)) * (size + error) + n * self.arithmetic.underflow * reach
         return self._ball(values, error, reach)
 
-    def total(self, *terms: Known) -> Known:
+    def total(self, *terms: WithError) -> WithError:
         """Return the sum of all terms, which may be added in any order.
 
         A sum of two has one rounding, of the result. In a longer one, a partial sum is at most the sum of all sizes.
@@ -101,11 +101,11 @@ class Balls(NamedTuple):
 
     def polynomial(
         self,
-        quantities: Mapping[str, Known],
+        quantities: Mapping[str, WithError],
         terms: Polynomial,
-        given: Known | None = None,
+        given: WithError | None = None,
         mixed: Collection[str] = (),
-    ) -> Known:
+    ) -> WithError:
         """Return a sum of products of quantities, each of them times ``given``, in any order and with common factors.
 
         A number goes through at most one rounding for each operation, of which there are fewer than factors, 1 in 1 - z
@@ -138,30 +138,30 @@ class Balls(NamedTuple):
         other = (self.arithmetic.sigmoid_error + self.arithmetic.sigmoid_absolute) * alone
         return self._ball(values, moved + rounded + other + 2 * n * eta * reach, reach)
 
-    def share(self, z: Known) -> Known:
+    def share(self, z: WithError) -> WithError:
         """Return z as a factor of a product p z, p - p (1 - z) included, whose roundings are relative to p: 2 v."""
-        return Known(z.values, np.asarray(_off(z) + 2 * self._v))
+        return WithError(z.values, np.asarray(_off(z) + 2 * self._v))
 
-    def through(self, rows: Known, matrix: Matrix) -> Known:
+    def through(self, rows: WithError, matrix: Matrix) -> WithError:
         """Return rows times a matrix, sums in any order."""
         return self._sum().product(rows, matrix).ball()
 
-    def affine(self, x: Known, h: Known, rows: Rows) -> Known:
+    def affine(self, x: WithError, h: WithError, rows: Rows) -> WithError:
         """Return W_ih x + b_ih + W_hh h + b_hh, one sum in any order."""
         return (
-            self._sum().product(x, rows.ih).plain(Known(rows.b_ih)).product(h, rows.hh).plain(Known(rows.b_hh)).ball()
+            self._sum().product(x, rows.ih).plain(WithError(rows.b_ih)).product(h, rows.hh).plain(WithError(rows.b_hh)).ball()
         )
 
-    def of_state(self, h: Known, rows: Rows) -> Known:
+    def of_state(self, h: WithError, rows: Rows) -> WithError:
         """Return W_hh h + b_hh."""
-        return self._sum().product(h, rows.hh).plain(Known(rows.b_hh)).ball()
+        return self._sum().product(h, rows.hh).plain(WithError(rows.b_hh)).ball()
 
-    def reset(self, x: Known, h: Known, r: Known, rows: Rows) -> Known:
+    def reset(self, x: WithError, h: WithError, r: WithError, rows: Rows) -> WithError:
         """Return W_ih x + b_ih + r (W_hh h + b_hh), where r may be inside or outside of the sum that it multiplies."""
-        inner = self._sum().product(h, rows.hh).plain(Known(rows.b_hh)).times(r)
-        return inner.product(x, rows.ih).plain(Known(rows.b_ih)).ball()
+        inner = self._sum().product(h, rows.hh).plain(WithError(rows.b_hh)).times(r)
+        return inner.product(x, rows.ih).plain(WithError(rows.b_ih)).ball()
 
-    def sigmoid(self, s: Known) -> Known:
+    def sigmoid(self, s: WithError) -> WithError:
         """Return 1 / (1 + exp(-s)).
 
         For |d| <= e it is off by at most a b E / (1 + b E) for a = sigmoid(|s|), b = sigmoid(-|s|) and E = exp(e) - 1:
@@ -177,27 +177,27 @@ class Balls(NamedTuple):
         error = spread + own * (values + spread) + self.arithmetic.sigmoid_absolute + self.arithmetic.underflow
         return self._ball(values, np.where(np.isfinite(_off(s)), error, np.inf), values)
 
-    def tanh(self, s: Known) -> Known:
+    def tanh(self, s: WithError) -> WithError:
         """Return the tanh of s."""
         values = np.tanh(s.values)
         error = applied(s.values, values, np.asarray(_off(s)), "tanh", self.arithmetic) + self.arithmetic.underflow
         return self._ball(values, np.where(np.isfinite(_off(s)), error, np.inf), np.abs(values))
 
-    def less(self, y: Known) -> Known:
+    def less(self, y: WithError) -> WithError:
         """Return 1 - y as a factor of a product.
 
         The product p (1 - y) may be taken as p - p y, whose roundings are relative to p and not to 1 - y: 2 v of p.
         """
-        return Known(1 - y.values, np.asarray(_off(y) + 2 * self._v))
+        return WithError(1 - y.values, np.asarray(_off(y) + 2 * self._v))
 
-    def apart(self, a: Known, b: Known) -> Known:
+    def apart(self, a: WithError, b: WithError) -> WithError:
         """Return a - b as a factor of a product, p a - p b included, whose roundings are relative to p a and p b."""
         error = _off(a) + _off(b) + 2 * self._v * (np.abs(a.values) + np.abs(b.values) + _off(a) + _off(b))
         return self._ball(
             a.values - b.values, error + 4 * self.arithmetic.underflow, np.abs(a.values) + np.abs(b.values)
         )
 
-    def sigmoid_slope(self, y: Known) -> Known:
+    def sigmoid_slope(self, y: WithError) -> WithError:
         """Return y (1 - y).
 
         y (1 - y) has two roundings, y - y**2 one of y**2 and one of the result, and a formula of s, such as
@@ -208,13 +208,13 @@ class Balls(NamedTuple):
         error = error + self._v * (y.values * y.values + 6 * np.abs(values)) + 4 * self.arithmetic.underflow
         return self._ball(values, error, np.abs(values))
 
-    def tanh_slope(self, y: Known) -> Known:
+    def tanh_slope(self, y: WithError) -> WithError:
         """Return 1 - y**2, whose roundings ``slope_error`` counts with those of a product."""
         values, off = 1 - y.values * y.values, _off(y)
         roundings = slope_error(y.values, np.abs(values), self.arithmetic) * self._v
         return self._ball(values, 2 * np.abs(y.values) * off + off * off + roundings, np.ones_like(values))
 
-    def mix(self, z: Known, n: Known, h: Known) -> Known:
+    def mix(self, z: WithError, n: WithError, h: WithError) -> WithError:
         """Return (1 - z) n + z h, also as n + z (h - n) or h + (1 - z) (n - h).
 
         The roundings of these ways are at most 2 (1 - z) |n| + z |h|, 2 z |h - n| and 3 (1 - z) |h - n|, beside that
@@ -228,7 +228,7 @@ class Balls(NamedTuple):
         error = moved + self._v * (1 + 4 * self.arithmetic.format.u) * rounded + 4 * self.arithmetic.underflow
         return self._ball(values, error, size_n + size_h)
 
-    def line(self, slope: Known, start: Known) -> Line:
+    def line(self, slope: WithError, start: WithError) -> Line:
         """Return c -> slope c + start, one product and one sum; what does not depend on c is computed once."""
         u, eta = self.arithmetic.format.u, self.arithmetic.underflow
         own, size, off = gamma(1, u) + gamma(1, U64), np.abs(slope.values), _off(slope)
@@ -243,7 +243,7 @@ class Balls(NamedTuple):
         )
         return Line(parts, own, self.arithmetic.format.largest)
 
-    def before_tanh(self, h: Floats, o: Known) -> tuple[Floats, Floats]:
+    def before_tanh(self, h: Floats, o: WithError) -> tuple[Floats, Floats]:
         """Return the least and the most that c may be, given the subject's own h = o tanh(c).
 
         |tanh(c)| as the subject has it is between |h| / (o + e_o) and |h| / (o - e_o), up to the roundings of the
@@ -261,14 +261,14 @@ class Balls(NamedTuple):
         first = np.where(near > 0, np.where(h > 0, near, -far), -far)
         return first, np.where(near > 0, np.where(h > 0, far, -near), far)
 
-    def within(self, c: Known, first: Floats, last: Floats) -> Known:
+    def within(self, c: WithError, first: Floats, last: Floats) -> WithError:
         """Return what of c lies between two bounds; c itself where they tell nothing."""
         error = _off(c)
         first, last = np.maximum(first, c.values - error), np.minimum(last, c.values + error)
         half = (last - first) / 2
         told = (half >= 0) & (half < error)
         values = np.where(told, first + half, c.values)
-        return Known(values, np.where(told, half + 4 * U64 * np.abs(values), error))
+        return WithError(values, np.where(told, half + 4 * U64 * np.abs(values), error))
 
     def _sum(self) -> Sum:
         return Sum(self.arithmetic, 0, 0, soft=False)
@@ -277,10 +277,10 @@ class Balls(NamedTuple):
     def _v(self) -> float:
         return self.arithmetic.format.u + U64
 
-    def _ball(self, values: Floats, error: Floats | float, size: Floats | float) -> Known:
+    def _ball(self, values: Floats, error: Floats | float, size: Floats | float) -> WithError:
         """Return a ball; anything may be where a partial result may overflow, or was NaN."""
         with np.errstate(invalid="ignore"):
-            return Known(values, np.where(size + error < self.arithmetic.format.largest, error, np.inf))
+            return WithError(values, np.where(size + error < self.arithmetic.format.largest, error, np.inf))
 
 
 def _product(factors: Iterable[Floats]) -> Floats:
@@ -288,5 +288,5 @@ def _product(factors: Iterable[Floats]) -> Floats:
     return made
 
 
-def _off(known: Known) -> Floats | float:
+def _off(known: WithError) -> Floats | float:
     return 0.0 if known.error is None else known.error

@@ -1,6 +1,6 @@
 """compare: the comparison of actual with expected arrays, in a fixed order: names, shape, dtype, finiteness, values.
 
-``compare`` holds every element against its proved allowance, ``suspect`` against the narrower one of a model. Both
+``compare`` holds every element against its proved tolerance, ``suspect`` against the narrower one of a model. Both
 return records of the differences, which ``report`` puts into words.
 
 Only the first sort of difference found in an array is reported of it, with all its sites, because what comes later in
@@ -17,11 +17,11 @@ from typing import Final
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected
-from harness.oracle.known import Floats, to_float64
-from harness.oracle.tolerance import soft_allowance
+from harness.oracle.pinned_numpy import np
+from harness.oracle.tolerance import soft_tolerance
 from harness.space.case import Array
 from harness.space.config import RNNConfig
 
@@ -71,7 +71,7 @@ class Site:
     place: Mapping[str, int | str]
     actual: float
     expected: float
-    allowance: float
+    tolerance: float
     # The equation of the element, where the subject's own operands are known exactly.
     equation: Equation | None = field(default=None, compare=False, repr=False)
 
@@ -82,8 +82,8 @@ class Site:
 
     @property
     def excess(self) -> float:
-        """The difference as a multiple of its allowance; infinite where either value is not finite."""
-        ratio = self.difference / self.allowance if self.allowance else math.inf
+        """The difference as a multiple of its tolerance; infinite where either value is not finite."""
+        ratio = self.difference / self.tolerance if self.tolerance else math.inf
         return math.inf if math.isnan(ratio) else ratio
 
 
@@ -95,9 +95,9 @@ class Mismatch:
     sort: Sort
     layer: int | None = None  # The inner layer of which the array is the output, where it is not the whole stack's
     probed: bool = False  # True if it was seen with probes, which add units to the layer (``oracle.probes``)
-    law: str = ""
-    """The law that it breaks, where the expected array is not the reference's but comes from other runs of the subject
-    (``checks.laws``)."""
+    relation: str = ""
+    """The relation that it breaks, where the expected array is not the reference's but comes from other runs of the subject
+    (``checks.relations``)."""
     others: str = ""  # The other runs, in words
     expected: str = ""
     actual: str = ""
@@ -105,7 +105,7 @@ class Mismatch:
     total: int = 0
     atol: float = 0.0
     rtol: float = 0.0  # The smallest absolute, or else relative, tolerance that would have let the array pass
-    # The worst site (by difference over allowance), and then the first ones in index order.
+    # The worst site (by difference over tolerance), and then the first ones in index order.
     sites: tuple[Site, ...] = ()
 
     @property
@@ -114,7 +114,7 @@ class Mismatch:
         sort = Sort.VALUE if self.sort is Sort.SUSPICIOUS else self.sort
         array = _OF_LAYER.sub("", self.array) if self.sites else self.array
         kind = f"{array}: {sort.value}"
-        return f"{self.law}: {kind}" if self.law else kind
+        return f"{self.relation}: {kind}" if self.relation else kind
 
 
 def compare(
@@ -125,7 +125,7 @@ def compare(
     *,
     probed: bool = False,
 ) -> list[Mismatch]:
-    """Return a mismatch for every array of ``actual`` that is off by more than its allowance."""
+    """Return a mismatch for every array of ``actual`` that is off by more than its tolerance."""
     found = (_differs(config, name, array, expected[name]) for name, array in actual.items() if name in expected)
     return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
 
@@ -139,7 +139,7 @@ def suspect(
     *,
     probed: bool = False,
 ) -> list[Mismatch]:
-    """Return a mismatch for every array beyond the soft allowance, of those whose operands are known exactly."""
+    """Return a mismatch for every array beyond the soft tolerance, of those whose operands are known exactly."""
     found = (_suspicious(config, name, array, expected[name], arithmetic) for name, array in actual.items())
     return [replace(mismatch, layer=layer, probed=probed) for mismatch in found if mismatch is not None]
 
@@ -157,33 +157,33 @@ def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tupl
     return found
 
 
-def beyond(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.bool_]:
+def beyond(actual: Floats, expected: Floats, tolerance: Floats) -> NDArray[np.bool_]:
     """Return a mask of the elements that are further off than they may be."""
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(actual - expected)
-        # Only "within the allowance" passes, so that a NaN fails this test, unless a NaN is expected.
-        bad = ~(difference <= allowance)
+        # Only "within the tolerance" passes, so that a NaN fails this test, unless a NaN is expected.
+        bad = ~(difference <= tolerance)
         if bad.any():
-            bad &= ~(np.isinf(allowance) | (actual == expected) | (np.isnan(actual) & np.isnan(expected)))
+            bad &= ~(np.isinf(tolerance) | (actual == expected) | (np.isnan(actual) & np.isnan(expected)))
     return bad
 
 
-def over_allowance(actual: Floats, expected: Floats, allowance: Floats) -> NDArray[np.float64]:
-    """Return the difference of each element as a multiple of its allowance: above 1 exactly where ``beyond`` is true.
+def over_tolerance(actual: Floats, expected: Floats, tolerance: Floats) -> NDArray[np.float64]:
+    """Return the difference of each element as a multiple of its tolerance: above 1 exactly where ``beyond`` is true.
 
     It is 0 where the element is exempt or equal, and infinite where a NaN or an infinity is on one side alone.
     """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        ratio = np.abs(actual - expected) / allowance
+        ratio = np.abs(actual - expected) / tolerance
     ratio[np.isnan(ratio)] = np.inf
-    bad = beyond(actual, expected, allowance)
+    bad = beyond(actual, expected, tolerance)
     return np.where(bad, np.maximum(ratio, np.nextafter(1.0, 2.0)), np.where(np.isfinite(ratio), ratio, 0.0))
 
 
-def share_of_allowance(actual: Floats, expected: Floats, allowance: Floats) -> float:
-    """Return the maximum of ``over_allowance``, for arrays of which ``beyond`` is true nowhere."""
+def share_of_tolerance(actual: Floats, expected: Floats, tolerance: Floats) -> float:
+    """Return the maximum of ``over_tolerance``, for arrays of which ``beyond`` is true nowhere."""
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        ratio = np.abs(actual - expected) / allowance
+        ratio = np.abs(actual - expected) / tolerance
     return float(ratio.max(initial=0.0, where=np.isfinite(ratio)))
 
 
@@ -194,7 +194,7 @@ def same_numbers(a: Array, b: Array) -> bool:
 
 def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) -> Mismatch | None:
     wide, values = to_float64(actual), expected.values
-    bad = beyond(wide, values, expected.allowance)
+    bad = beyond(wide, values, expected.tolerance)
     if expected.or_nan is not None:
         bad &= ~(expected.or_nan & np.isnan(wide))
     if not bad.any():
@@ -218,22 +218,22 @@ def _suspicious(
         above = difference > expected.floor
         if not above.any():
             return None
-        beyond = np.flatnonzero(above & np.isfinite(expected.allowance))
+        beyond = np.flatnonzero(above & np.isfinite(expected.tolerance))
         excess = difference.flat[beyond] / expected.floor.flat[beyond]
     found: dict[int, float] = {}
     for i in beyond[np.argsort(-excess, kind="stable")][:LOOKED_AT]:
         index = tuple(int(k) for k in np.unravel_index(i, wide.shape))
         off = float(difference.flat[i])
-        soft = soft_allowance(expected.equation(index), float(expected.values[index]), arithmetic, enough=off)
+        soft = soft_tolerance(expected.equation(index), float(expected.values[index]), arithmetic, enough=off)
         if off > soft:
             found[int(i)] = soft
     if not found:
         return None
-    allowance = np.full(wide.shape, np.inf)
-    allowance.flat[list(found)] = list(found.values())
+    tolerance = np.full(wide.shape, np.inf)
+    tolerance.flat[list(found)] = list(found.values())
     flat = np.array(list(found))
     atol, rtol = _enough(wide, expected.values, flat)
-    sites = _sites(config, name, wide, replace(expected, allowance=allowance), flat)
+    sites = _sites(config, name, wide, replace(expected, tolerance=tolerance), flat)
     return Mismatch(name, Sort.SUSPICIOUS, count=flat.size, total=wide.size, atol=atol, rtol=rtol, sites=sites)
 
 
@@ -248,9 +248,9 @@ def _enough(actual: NDArray[np.float64], expected: NDArray[np.float64], flat: ND
 def _sites(
     config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: NDArray[np.intp]
 ) -> tuple[Site, ...]:
-    values, allowance = expected.values, expected.allowance
+    values, tolerance = expected.values, expected.tolerance
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        excess = np.abs(actual - values).flat[flat] / allowance.flat[flat]
+        excess = np.abs(actual - values).flat[flat] / tolerance.flat[flat]
     worst = flat[int(np.argmax(np.nan_to_num(excess, nan=np.inf, posinf=np.inf)))]
     chosen = [worst, *[i for i in np.sort(flat)[:SITES] if i != worst]][:SITES]
     return tuple(_site(config, name, actual, expected, int(i)) for i in chosen)
@@ -259,7 +259,7 @@ def _sites(
 def _site(config: RNNConfig, name: str, actual: NDArray[np.float64], expected: Expected, flat: int) -> Site:
     index = tuple(int(i) for i in np.unravel_index(flat, actual.shape))
     equation = None if expected.equation is None else expected.equation(index)
-    at = actual[index].item(), expected.values[index].item(), float(expected.allowance[index])
+    at = actual[index].item(), expected.values[index].item(), float(expected.tolerance[index])
     return Site(config.locate(name, index), *at, equation=equation)
 
 

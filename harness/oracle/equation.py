@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 
 Floats = NDArray[np.float64]
 

@@ -1,8 +1,8 @@
-"""expectation: the expected value and the allowance of each element that a correct subject may return on a case.
+"""expectation: the expected value and the tolerance of each element that a correct subject may return on a case.
 
 The comparison is step-local where the subject's own states are known. Every state is compared with one step of the
 reference, taken at the subject's own input and previous state, so that errors neither accumulate nor explode. Otherwise
-the comparison is end to end. The allowance is carried along from step to step and layer to layer, which stays sound,
+the comparison is end to end. The tolerance is carried along from step to step and layer to layer, which stays sound,
 but soon is too wide to show a mistake.
 """
 
@@ -14,11 +14,11 @@ from typing import Final
 from numpy.random import PCG64, Generator
 
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, Steps, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.gated import Gated, Walk
-from harness.oracle.known import Floats, Known, Steps, at_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, features, final_step, h_n_order, layout, time_major, visited
 from harness.oracle.reference import BoundedSteps
 from harness.oracle.setting import Setting
@@ -27,7 +27,7 @@ from harness.oracle.tolerance import (
     StepBounds,
     error_growth,
     gamma,
-    linear_allowance,
+    linear_tolerance,
     loosened,
     norms,
     off_grid,
@@ -64,7 +64,7 @@ RUNS: Final = 16
 DROPOUT_ROUNDINGS: Final = 4
 
 
-def expect_local(setting: Setting, states: Sequence[Known]) -> list[dict[str, Expected]]:
+def expect_local(setting: Setting, states: Sequence[WithError]) -> list[dict[str, Expected]]:
     """Return the expected arrays of every layer, given the subject's own states.
 
     ``states[l]`` is the output of layer l, time first. Each dict but the last holds a layer's ``output``. The last one
@@ -81,49 +81,49 @@ def expect_local(setting: Setting, states: Sequence[Known]) -> list[dict[str, Ex
     return [*expected, _assemble(setting, outputs[-1], final, states[-1])]
 
 
-def inputs(setting: Setting, states: Sequence[Known]) -> list[Known]:
+def inputs(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
     """Return what each layer reads, (T, N, ..), given the states of each."""
     passed = (between(setting, layer, own) for layer, own in enumerate(states[:-1]))
     return [_given(setting), *passed]
 
 
-def _given(setting: Setting) -> Known:
-    return Known(time_major(setting.case.x, setting.case.config))
+def _given(setting: Setting) -> WithError:
+    return WithError(time_major(setting.case.x, setting.case.config))
 
 
-def single_step_states(config: RNNConfig, h_n: Array) -> list[Known]:
+def single_step_states(config: RNNConfig, h_n: Array) -> list[WithError]:
     """Return the output of every layer of a case with a single time step, where h_n (L*D, N, H) holds them all."""
     shape = (1, config.N, config.num_directions * config.h_size)
-    states = [Known(np.zeros(shape)) for _ in range(config.num_layers)]
+    states = [WithError(np.zeros(shape)) for _ in range(config.num_layers)]
     for (layer, direction), row in zip(h_n_order(config), h_n, strict=True):
         states[layer].values[0][..., features(config, direction)] = row
     return states
 
 
-def end_to_end_states(setting: Setting) -> list[Known]:
+def end_to_end_states(setting: Setting) -> list[WithError]:
     """Return the output of every layer, computed without the subject's states."""
     return _layer_by_layer(setting, setting.case.config.num_layers, partial(carried_along, setting))
 
 
-def _layer_by_layer(setting: Setting, layers: int, states_of: Callable[[int, Known], Known]) -> list[Known]:
+def _layer_by_layer(setting: Setting, layers: int, states_of: Callable[[int, WithError], WithError]) -> list[WithError]:
     """Return the states of the lowest layers, given those of a layer that reads an input."""
-    x, states = _given(setting), list[Known]()
+    x, states = _given(setting), list[WithError]()
     for layer in range(layers):
         states.append(states_of(layer, x))
         x = between(setting, layer, states[-1])
     return states
 
 
-def as_read(operand: Known, arithmetic: Arithmetic) -> Known:
+def as_read(operand: WithError, arithmetic: Arithmetic) -> WithError:
     """Return x or the states (.., N, K) as a step multiplies them: off by their rounding to a grid, where there is one.
 
     Each (N, K) is what one call reads.
     """
     grids = arithmetic.backend.grids
-    return operand if grids is None else Known(operand.values, off_grid(operand.values, grids.states, operand.error))
+    return operand if grids is None else WithError(operand.values, off_grid(operand.values, grids.states, operand.error))
 
 
-def between(setting: Setting, layer: int, states: Known) -> Known:
+def between(setting: Setting, layer: int, states: WithError) -> WithError:
     """Return what the next layer reads of a layer's states: what dropout leaves of them.
 
     1 - p, its inverse and the product are rounded, and the inverse once more in some implementations. An inverse that
@@ -142,11 +142,11 @@ def between(setting: Setting, layer: int, states: Known) -> Known:
             u = arithmetic.format.u
             rounded = gamma(DROPOUT_ROUNDINGS, u) * np.abs(kept) + arithmetic.underflow * case.masks[layer]
             grown = 0.0 if carried is None else carried * (1 + gamma(DROPOUT_ROUNDINGS, u))
-            return Known(kept, np.asarray(rounded + grown))
-        return Known(kept, carried)
+            return WithError(kept, np.asarray(rounded + grown))
+        return WithError(kept, carried)
 
 
-def expect_end_to_end(setting: Setting, states: Sequence[Known]) -> dict[str, Expected]:
+def expect_end_to_end(setting: Setting, states: Sequence[WithError]) -> dict[str, Expected]:
     """Return the expected ``output``, ``h_n`` and ``readout`` of the case, given its ``end_to_end_states``."""
     config, final, read = setting.case.config, Finals(), inputs(setting, states)
     for layer, d in h_n_order(config):
@@ -159,11 +159,11 @@ def expect_end_to_end(setting: Setting, states: Sequence[Known]) -> dict[str, Ex
     return _assemble(setting, Expected(top.values, top.error), final, top)
 
 
-def carried_along(setting: Setting, layer: int, x: Known, own: Floats | None = None) -> Known:
+def carried_along(setting: Setting, layer: int, x: WithError, own: Floats | None = None) -> WithError:
     """Return a layer's states (T, N, D*H), and how far a correct run's may be from them; errors go from step to step.
 
     The states are the reference's, or ``own``: those of another run. With ``own``, the error is how far the two runs
-    may be apart, each with its own roundings. That is at most one step's allowance around what the reference makes of
+    may be apart, each with its own roundings. That is at most one step's tolerance around what the reference makes of
     that run's operands, plus the distance of its own state from the same.
 
     Errors are carried twice: elementwise, e <- |W_hh| e + ..., which grows by the row sums of |W_hh|, and as the norm
@@ -173,7 +173,7 @@ def carried_along(setting: Setting, layer: int, x: Known, own: Floats | None = N
     reference, case, arithmetic = setting
     config, x = case.config, as_read(x, arithmetic)
     shape = (config.T, config.N, config.num_directions * config.h_size)
-    whole = Known(np.zeros(shape), np.empty(shape))
+    whole = WithError(np.zeros(shape), np.empty(shape))
     for direction in range(config.num_directions):
         part, at = features(config, direction), (layer, direction)
         values, errors = (array[..., part] for array in whole if array is not None)
@@ -189,7 +189,7 @@ def carried_along(setting: Setting, layer: int, x: Known, own: Floats | None = N
     return whole
 
 
-def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tuple[TakeStep, TakeStep]:
+def _carrying(setting: Setting, at: Place, x: WithError, own: Floats | None) -> tuple[TakeStep, TakeStep]:
     """Return two steps for ``carried_along``: that of a state, and then that of its error and the norm of that error.
 
     The second one needs the states that all steps read. It has a stretch of time computed at once.
@@ -210,7 +210,7 @@ def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tupl
         """Return the steps of a stretch, how far its states are from them, and the errors alone, with their norms."""
         some = slice(number * at_once, (number + 1) * at_once)
         bounds, apart = steps.bounds(x.map(lambda array: array[some]), previous[some]), None
-        alone = bounds.allowance()
+        alone = bounds.tolerance()
         if own is not None:
             apart = np.abs(own[some] - bounds.y)
             apart[np.isnan(apart)] = 0.0  # not finite: what reads such states is exempt, or settled by them
@@ -221,7 +221,7 @@ def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tupl
         (error, norm), (number, i) = held, divmod(t, at_once)
         with np.errstate(invalid="ignore", over="ignore"):
             bounds, apart, alone, norm_alone = stretch(number)
-            error = bounds.at(i).allowance(as_read(Known(previous[t], error), arithmetic).error)
+            error = bounds.at(i).tolerance(as_read(WithError(previous[t], error), arithmetic).error)
             if apart is not None:
                 error = error + apart[i]
             error = np.fmin(error, alone[i] + by_unit * norm)
@@ -230,40 +230,40 @@ def _carrying(setting: Setting, at: Place, x: Known, own: Floats | None) -> tupl
     return state, error
 
 
-def apart_from_prefixes(setting: Setting, states: Sequence[Known]) -> list[Known]:
+def apart_from_prefixes(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
     """Return the states of prefixes of the stack, and how far the same states may be off in the run of the whole stack.
 
     The top layer's states are the whole run's own, and exact.
     """
 
-    def states_of(layer: int, x: Known) -> Known:
+    def states_of(layer: int, x: WithError) -> WithError:
         return carried_along(setting, layer, x, states[layer].values)
 
     return [*_layer_by_layer(setting, len(states) - 1, states_of), states[-1]]
 
 
-def usually_apart(setting: Setting, states: Sequence[Known]) -> list[Known]:
+def usually_apart(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
     """Return the same states as ``apart_from_prefixes``, and how far they usually are off in the whole run.
 
     It is a model and no proof: LAMBDA standard deviations of runs whose every step is off by a random part of its
-    allowance. They follow the states where small errors grow, as near a pole of tanh, and where they vanish.
+    tolerance. They follow the states where small errors grow, as near a pole of tanh, and where they vanish.
     """
     random = Generator(PCG64(0))
     exact, *runs = (_inexact_run(setting, len(states) - 1, of) for of in (None, *[random] * RUNS))
-    known: list[Known] = []
+    known: list[WithError] = []
     for own, values, *others in zip(states[:-1], exact, *runs, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):
             energy = sum(_distance(other.values, values.values) ** 2 for other in others)
-            known.append(Known(own.values, LAMBDA * np.sqrt(energy / RUNS)))
+            known.append(WithError(own.values, LAMBDA * np.sqrt(energy / RUNS)))
     return [*known, states[-1]]
 
 
-def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> list[Known]:
-    """Return the states of the lowest layers, where each step adds a random part of its allowance to its result."""
+def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> list[WithError]:
+    """Return the states of the lowest layers, where each step adds a random part of its tolerance to its result."""
     (_, case, arithmetic), config = setting, setting.case.config
 
-    def states_of(layer: int, x: Known) -> Known:
-        whole = Known(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
+    def states_of(layer: int, x: WithError) -> WithError:
+        whole = WithError(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
         for direction in range(config.num_directions):
             at, part = (layer, direction), features(config, direction)
             steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
@@ -272,8 +272,8 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
                 with np.errstate(over="ignore", invalid="ignore"):
                     if random is None:
                         return (steps.values(x.values[t], held[0]),)
-                    bounds = steps.bounds(as_read(Known(x.values[t]), arithmetic), held[0])
-                    off = bounds.allowance(as_read(Known(held[0]), arithmetic).error)
+                    bounds = steps.bounds(as_read(WithError(x.values[t]), arithmetic), held[0])
+                    off = bounds.tolerance(as_read(WithError(held[0]), arithmetic).error)
                     return (_off(bounds.y, off, random),)
 
             along_time(config, direction, initial_states(case, at), state, (whole.values[..., part],))
@@ -282,9 +282,9 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
     return _layer_by_layer(setting, layers, states_of)
 
 
-def _off(values: Floats, allowance: Floats, random: Generator) -> Floats:
-    """Return values that are off by a random part of their allowance; where it is infinite, they are exact."""
-    by = np.where(np.isfinite(allowance), allowance, 0.0) * random.uniform(-1, 1, values.shape)
+def _off(values: Floats, tolerance: Floats, random: Generator) -> Floats:
+    """Return values that are off by a random part of their tolerance; where it is infinite, they are exact."""
+    by = np.where(np.isfinite(tolerance), tolerance, 0.0) * random.uniform(-1, 1, values.shape)
     return values + by
 
 
@@ -298,7 +298,7 @@ def laid_out(config: RNNConfig, expected: Expected) -> Expected:
     """Return an expectation that was computed with time first, in the layout of the config."""
     if not config.batch_first:
         return expected
-    turned = [None if a is None else layout(a, config) for a in (expected.values, expected.allowance)]
+    turned = [None if a is None else layout(a, config) for a in (expected.values, expected.tolerance)]
     floor = None if expected.floor is None else layout(expected.floor, config)
     equation = expected.equation
     swapped = None if equation is None else lambda index: equation((index[1], index[0], *index[2:]))
@@ -328,11 +328,11 @@ def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
                 return expected.equation((*index[:2], index[2] - part.start))
         raise IndexError(index)
 
-    values, allowance = whole([p.values for p in parts]), whole([p.allowance for p in parts])
+    values, tolerance = whole([p.values for p in parts]), whole([p.tolerance for p in parts])
     assert values is not None
-    assert allowance is not None
+    assert tolerance is not None
     exact = all(part.equation is not None for part in parts)
-    return Expected(values, allowance, whole([p.floor for p in parts]), equation if exact else None)
+    return Expected(values, tolerance, whole([p.floor for p in parts]), equation if exact else None)
 
 
 def stacked(rows: Sequence[Expected]) -> Expected:
@@ -346,13 +346,13 @@ def stacked(rows: Sequence[Expected]) -> Expected:
 
     return Expected(
         np.stack([row.values for row in rows]),
-        np.stack([row.allowance for row in rows]),
+        np.stack([row.tolerance for row in rows]),
         np.stack(floors) if len(floors) == len(rows) else None,
         equation if all(row.equation is not None for row in rows) else None,
     )
 
 
-def walk(setting: Setting, at: Place, x: Known, own: Known) -> Walk:
+def walk(setting: Setting, at: Place, x: WithError, own: WithError) -> Walk:
     """Return the steps of one layer and direction of a cell with gates, each from the subject's own previous state.
 
     ``own`` holds the subject's states of the layer.
@@ -363,28 +363,28 @@ def walk(setting: Setting, at: Place, x: Known, own: Known) -> Walk:
     return reference.walk(case, at, arithmetic, x, previous_known(case, at, own), own=exact)
 
 
-def previous_known(case: Case, at: Place, own: Known) -> Known:
+def previous_known(case: Case, at: Place, own: WithError) -> WithError:
     """Return the state that each step of a direction reads (T, N, H), of the subject's own states of the layer."""
     part = features(case.config, at[1])
     previous = previous_states(case, at, own.values[..., part])
-    return Known(previous, None if own.error is None else shifted(case.config, at[1], own.error[..., part]))
+    return WithError(previous, None if own.error is None else shifted(case.config, at[1], own.error[..., part]))
 
 
-def _carried(setting: Setting, at: Place, x: Known, own: Known) -> list[Expected]:
+def _carried(setting: Setting, at: Place, x: WithError, own: WithError) -> list[Expected]:
     """Return the states (T, N, H) beside h of a layer and direction, of a cell that has some."""
     if not isinstance(setting.reference, Gated):
         return []
     return [_of_ball(setting, one) for one in walk(setting, at, x, own).states[1:]]
 
 
-def _of_ball(setting: Setting, ball: Known) -> Expected:
+def _of_ball(setting: Setting, ball: WithError) -> Expected:
     assert ball.error is not None
-    allowance = loosened(ball.error, ball.values, setting.arithmetic)
-    hide_padding(setting.case.config, ball.values, allowance, None)
-    return Expected(ball.values, allowance)
+    tolerance = loosened(ball.error, ball.values, setting.arithmetic)
+    hide_padding(setting.case.config, ball.values, tolerance, None)
+    return Expected(ball.values, tolerance)
 
 
-def _direction(setting: Setting, at: Place, x: Known, own: Known) -> list[Expected]:
+def _direction(setting: Setting, at: Place, x: WithError, own: WithError) -> list[Expected]:
     """Return the states (T, N, H) of one layer and direction, each computed from the subject's own previous one.
 
     The first ones are h. Those of a cell that has more states follow. ``own`` holds the subject's states of the layer.
@@ -393,13 +393,13 @@ def _direction(setting: Setting, at: Place, x: Known, own: Known) -> list[Expect
     if isinstance(reference, Gated):
         found = [_of_ball(setting, one) for one in walk(setting, at, x, own).states]
         if own.error is not None:
-            found[0] = Expected(found[0].values, found[0].allowance + own.error[..., part])
+            found[0] = Expected(found[0].values, found[0].tolerance + own.error[..., part])
         return found
     below = as_read(x, arithmetic)
     previous, error = as_read(previous_known(case, at, own), arithmetic)
     steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
     exact = below.error is None and own.error is None and arithmetic.modelled
-    values, allowance = np.empty(previous.shape, previous.dtype), np.empty(previous.shape)
+    values, tolerance = np.empty(previous.shape, previous.dtype), np.empty(previous.shape)
     floor = np.empty(previous.shape) if exact else None
     operands = [None if a is None else _rows(a) for a in (below.values, below.error, previous, error)]
     for rows in _blocks(operands):
@@ -407,29 +407,29 @@ def _direction(setting: Setting, at: Place, x: Known, own: Known) -> list[Expect
         assert x_rows is not None
         assert h is not None
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = steps.bounds(Known(x_rows, x_error), h)
-            _rows(values)[rows], _rows(allowance)[rows] = bounds.y, bounds.allowance(h_error)
+            bounds = steps.bounds(WithError(x_rows, x_error), h)
+            _rows(values)[rows], _rows(tolerance)[rows] = bounds.y, bounds.tolerance(h_error)
             if floor is not None:
                 _rows(floor)[rows] = bounds.floor()
     if own.error is not None:
-        allowance += own.error[..., part]
-    hide_padding(config, values, allowance, floor)
+        tolerance += own.error[..., part]
+    hide_padding(config, values, tolerance, floor)
     if floor is None:
-        return [Expected(values, allowance)]
+        return [Expected(values, tolerance)]
 
     def equation(index: Index) -> Equation:
         return steps.equation(below.values[index[:2]], previous[index[:2]], index[2])
 
-    return [Expected(values, allowance, floor, equation)]
+    return [Expected(values, tolerance, floor, equation)]
 
 
-def hide_padding(config: RNNConfig, values: Floats, allowance: Floats, floor: Floats | None) -> None:
+def hide_padding(config: RNNConfig, values: Floats, tolerance: Floats, floor: Floats | None) -> None:
     """Clear padding, in place, where nothing is expected."""
     there = visited(config)
     if there is None:
         return
     hidden = np.broadcast_to(~there, values.shape)
-    values[hidden] = allowance[hidden] = 0.0
+    values[hidden] = tolerance[hidden] = 0.0
     if floor is not None:
         floor[hidden] = np.inf
 
@@ -454,11 +454,11 @@ def at_step(expected: Expected, steps: Steps) -> Expected:
         assert equation is not None
         return equation((steps if isinstance(steps, int) else int(steps[index[0]]), *index))
 
-    values, allowance = (at_steps(array, steps) for array in (expected.values, expected.allowance))
-    return Expected(values, allowance, floor, None if equation is None else at_t)
+    values, tolerance = (at_steps(array, steps) for array in (expected.values, expected.tolerance))
+    return Expected(values, tolerance, floor, None if equation is None else at_t)
 
 
-def _assemble(setting: Setting, output: Expected, final: Finals, read: Known) -> dict[str, Expected]:
+def _assemble(setting: Setting, output: Expected, final: Finals, read: WithError) -> dict[str, Expected]:
     """Return every array in the caller's layout; the readout is taken of ``read``."""
     config = setting.case.config
     arrays = {"output": laid_out(config, output)}
@@ -469,20 +469,20 @@ def _assemble(setting: Setting, output: Expected, final: Finals, read: Known) ->
     return arrays
 
 
-def _readout(setting: Setting, read: Known) -> Expected:
+def _readout(setting: Setting, read: WithError) -> Expected:
     reference, case, arithmetic = setting
     weight, bias = readout_weights(case)
     with np.errstate(over="ignore", invalid="ignore"):
         y = reference.readout(read.values, weight, bias)
-    allowance, magnitude = linear_allowance(read.values, weight, bias, arithmetic, x_error=read.error)
+    tolerance, magnitude = linear_tolerance(read.values, weight, bias, arithmetic, x_error=read.error)
     if case.config.lengths is not None:
-        hide_padding(case.config, y, allowance, None)
+        hide_padding(case.config, y, tolerance, None)
     if read.error is not None or not arithmetic.modelled:
-        return Expected(y, allowance)
+        return Expected(y, tolerance)
 
     def equation(index: Index) -> Equation:
         a = np.concatenate([read.values[index[:2]], [1.0]])
         return Equation(a, np.concatenate([weight[index[2]], bias[index[2] : index[2] + 1]]))
 
     with np.errstate(over="ignore", invalid="ignore"):
-        return Expected(y, allowance, soft_floor(y, y, magnitude, "identity", arithmetic), equation)
+        return Expected(y, tolerance, soft_floor(y, y, magnitude, "identity", arithmetic), equation)

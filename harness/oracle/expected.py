@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from numpy.typing import NDArray
 
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats
 from harness.oracle.equation import Equation
-from harness.oracle.known import Floats
+from harness.oracle.pinned_numpy import np
 
 Index = tuple[int, ...]
 
@@ -21,7 +21,7 @@ class Expected:
     """
 
     values: Floats
-    allowance: Floats
+    tolerance: Floats
     floor: Floats | None = None
     equation: Callable[[Index], Equation] | None = None
     # A mask of the elements where NaN is accepted, too, because a known issue gives NaN there.

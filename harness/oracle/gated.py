@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.balls import Balls, Rows
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, Known, at_steps
+from harness.oracle.bounded_array import Floats, WithError, at_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, features, final_step, first_step, h_n_order
 from harness.oracle.sums import Matrix, Sum, flattened
 from harness.oracle.unroll import (
@@ -36,10 +36,10 @@ from harness.oracle.unroll import (
 from harness.space.case import Case
 from harness.space.cells import CELLS
 
-Values = Mapping[str, Known]  # What a step computes, by the letters of the equations
+Values = Mapping[str, WithError]  # What a step computes, by the letters of the equations
 
 # The states beside h, (N, H) each, of a time step of (T, N, H), given the states before; of all there is for ``None``.
-Carry = Callable[[int | None, Sequence[Known]], tuple[Known, ...]]
+Carry = Callable[[int | None, Sequence[WithError]], tuple[WithError, ...]]
 
 EXACT: Final = Arithmetic("float64")  # The arithmetic of the reference's own values, whose errors are not looked at
 
@@ -52,9 +52,9 @@ class Walk(NamedTuple):
     """
 
     values: Values
-    before: tuple[Known, ...]
-    states: tuple[Known, ...]
-    inner: Known
+    before: tuple[WithError, ...]
+    states: tuple[WithError, ...]
+    inner: WithError
 
 
 class WayBack(NamedTuple):
@@ -64,10 +64,10 @@ class WayBack(NamedTuple):
     h (T, N, H).
     """
 
-    ih: Known
-    hh: Known
-    start: tuple[Known, ...]
-    h: Known
+    ih: WithError
+    hh: WithError
+    start: tuple[WithError, ...]
+    h: WithError
 
 
 class Gated(Unroll):
@@ -82,7 +82,7 @@ class Gated(Unroll):
     shows: str = ""
 
     @abstractmethod
-    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
         """Return the gates, which depend on x and the previous h alone."""
 
     def carry(self, k: Balls, v: Values) -> Carry:  # noqa: ARG002 - of most cells
@@ -90,22 +90,22 @@ class Gated(Unroll):
         return lambda t, before: ()  # noqa: ARG005 - of most cells
 
     @abstractmethod
-    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:
+    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:
         """Return h, not projected, given the gates, the states before and the other states."""
 
-    def update(self, k: Balls, v: Values, before: Sequence[Known]) -> tuple[Known, ...]:
+    def update(self, k: Balls, v: Values, before: Sequence[WithError]) -> tuple[WithError, ...]:
         """Return the states, h first and not projected, given the gates and the states before."""
         carried = self.carry(k, v)(None, before)
         return (self.emitted(k, v, before, carried), *carried)
 
     @abstractmethod
-    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
+    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
         """Return all that the way back multiplies gradients with."""
 
     @abstractmethod
     def back(
-        self, k: Balls, v: Values, dh: Known, later: Sequence[Known], w: StepWeights
-    ) -> tuple[Known, Known, tuple[Known, ...]]:
+        self, k: Balls, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
+    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
         """Return the gradients by the gates' sums as W_ih and as W_hh meet them, and by each state before.
 
         ``dh`` is the gradient by h before its projection, and ``later`` are those by the other states. The gradient by
@@ -116,22 +116,22 @@ class Gated(Unroll):
         """Return W_hh as far as it multiplies the h before itself."""
         return w.hh
 
-    def operands(self, k: Balls, walk: "Walk") -> tuple[Known, ...]:  # noqa: ARG002 - a cell's that multiplies h before
+    def operands(self, k: Balls, walk: "Walk") -> tuple[WithError, ...]:  # noqa: ARG002 - a cell's that multiplies h before
         """Return what W_hh multiplies, (T, N, H), or what each gate's rows of it do."""
         return (walk.before[0],)
 
-    def projected(self, k: Balls, h: Known, w: StepWeights) -> Known:
+    def projected(self, k: Balls, h: WithError, w: StepWeights) -> WithError:
         """Return W_hr h, or h itself where it is not projected."""
         return h if w.hr is None else k.through(h, Matrix.of(w.hr.T))
 
     def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
-        return tuple(new.values for new in self._step(Balls(EXACT), Known(x), [Known(one) for one in held], w))
+        return tuple(new.values for new in self._step(Balls(EXACT), WithError(x), [WithError(one) for one in held], w))
 
-    def _step(self, k: Balls, x: Known, before: Sequence[Known], w: StepWeights) -> tuple[Known, ...]:
+    def _step(self, k: Balls, x: WithError, before: Sequence[WithError], w: StepWeights) -> tuple[WithError, ...]:
         h, *others = self.update(k, self.activations(k, x, before[0], w), before)
         return (self.projected(k, h, w), *others)
 
-    def run_along(self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, *, own: Floats | None = None) -> Known:
+    def run_along(self, case: Case, at: Place, arithmetic: Arithmetic, x: WithError, *, own: Floats | None = None) -> WithError:
         """Return the states h (T, N, H) of one layer and direction, with errors that go from step to step.
 
         With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
@@ -143,16 +143,16 @@ class Gated(Unroll):
             h, *others = self._step(k, x.map(lambda array: array[t]), _paired(held), w)
             if own is not None:
                 apart = np.abs(own[t] - h.values)
-                h = Known(own[t], _error(h) + np.where(np.isnan(apart), 0.0, apart))
+                h = WithError(own[t], _error(h) + np.where(np.isnan(apart), 0.0, apart))
             return _flat((h, *others))
 
-        first = _flat(map(Known, initial_states(case, at)))
+        first = _flat(map(WithError, initial_states(case, at)))
         with np.errstate(over="ignore", invalid="ignore"):
             along_time(config, at[1], first, step, (values, errors))
-        return Known(values, errors)
+        return WithError(values, errors)
 
     def walk(
-        self, case: Case, at: Place, arithmetic: Arithmetic, x: Known, previous: Known, *, own: Floats | None = None
+        self, case: Case, at: Place, arithmetic: Arithmetic, x: WithError, previous: WithError, *, own: Floats | None = None
     ) -> Walk:
         """Return the steps of one layer and direction, which read ``previous`` (T, N, H).
 
@@ -179,7 +179,7 @@ class Gated(Unroll):
                     array[t] = one
                 return _flat((k.within(new[0], first[t], last[t]),) if shown else new)
 
-            along_time(config, at[1], _flat(map(Known, initial)), step, ())
+            along_time(config, at[1], _flat(map(WithError, initial)), step, ())
             others = _paired(after)
             inner = self.emitted(k, values, (previous, *_paired(before)), others)  # of all steps at once
             return Walk(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
@@ -190,7 +190,7 @@ class Gated(Unroll):
         hh, hr = Matrix.of(self.recurrent(w)), None if w.hr is None else Matrix.of(w.hr)
         with np.errstate(all="ignore"):
             slopes = self.slopes(k, walk.values, walk.before, walk.states)
-            final = [Known(final_gradient(case, at, name)) for name in config.form.final[1:]]
+            final = [WithError(final_gradient(case, at, name)) for name in config.form.final[1:]]
 
             def step(t: int, later: State | None) -> State:
                 dh, carried = given.at(t), [at_step(one, t) for one in final]
@@ -227,7 +227,7 @@ class Gated(Unroll):
 
     def back_through(self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]) -> Back:
         walk = self._own_walk(case, at, x, own)
-        back = self.go_back(case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(Known(given[0] + given[1])))
+        back = self.go_back(case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(WithError(given[0] + given[1])))
         of_ih, of_hh = back.ih.values, back.hh.values
         weights = StepWeights(
             flattened(of_ih).T @ flattened(x),
@@ -238,12 +238,12 @@ class Gated(Unroll):
         )
         return Back(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
 
-    def _by_operand(self, of_hh: Floats, walk: Walk) -> Iterator[tuple[Floats, Known]]:
+    def _by_operand(self, of_hh: Floats, walk: Walk) -> Iterator[tuple[Floats, WithError]]:
         operands = self.operands(Balls(EXACT), walk)
         return zip(np.split(flattened(of_hh), len(operands), -1), operands, strict=True)
 
     def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> Walk:
-        return self.walk(case, at, EXACT, Known(x), Known(previous_states(case, at, own)))
+        return self.walk(case, at, EXACT, WithError(x), WithError(previous_states(case, at, own)))
 
 
 class GRU(Gated):
@@ -252,15 +252,15 @@ class GRU(Gated):
     gates = tuple(CELLS["GRU"].gates)
     keeps = True
 
-    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
         of_gates, of_n = rows_of(w, 2, 1)
         r, z = split(k.sigmoid(k.affine(x, h, of_gates)), 2)
         return {"r": r, "z": z, "n": k.tanh(k.reset(x, h, r, of_n)), "q": k.of_state(h, of_n)}
 
-    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
+    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:  # noqa: ARG002
         return k.mix(v["z"], v["n"], before[0])
 
-    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:  # noqa: ARG002 - an LSTM's
+    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:  # noqa: ARG002 - an LSTM's
         return {
             "r": v["r"],
             "rest": k.less(v["z"]),
@@ -274,10 +274,10 @@ class GRU(Gated):
         self,
         k: Balls,
         v: Values,
-        dh: Known,
-        later: Sequence[Known],  # noqa: ARG002 - an LSTM's
+        dh: WithError,
+        later: Sequence[WithError],  # noqa: ARG002 - an LSTM's
         w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
-    ) -> tuple[Known, Known, tuple[Known, ...]]:
+    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
         n = k.product(dh, v["rest"], v["slope_n"])
         rz = k.product(joined(n, dh), v["of_rz"], v["slope_rz"])
         return joined(rz, n), joined(rz, k.product(n, v["r"])), (k.product(dh, v["share"]),)
@@ -292,7 +292,7 @@ class LSTM(Gated):
     gates = tuple(CELLS["LSTM"].gates)
     shows = "o"
 
-    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
+    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
         sums = k.affine(x, h, *rows_of(w, 4))
         i, f, _, o = split(k.sigmoid(sums), 4)
         return {"i": i, "f": f, "g": k.tanh(split(sums, 4)[2]), "o": o}
@@ -301,10 +301,10 @@ class LSTM(Gated):
         line = k.line(v["f"], k.product(v["i"], v["g"]))
         return lambda t, before: ((line if t is None else line.at(t)).of(before[1]),)
 
-    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:  # noqa: ARG002
+    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:  # noqa: ARG002
         return k.product(v["o"], k.tanh(carried[0]))
 
-    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
+    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
         t = k.tanh(states[1])
         of_i, of_f, of_o = (k.sigmoid_slope(v[gate]) for gate in "ifo")
         return {
@@ -319,13 +319,13 @@ class LSTM(Gated):
         self,
         k: Balls,
         v: Values,
-        dh: Known,
-        later: Sequence[Known],
+        dh: WithError,
+        later: Sequence[WithError],
         w: StepWeights,  # noqa: ARG002 - those of a cell that multiplies h before W_hh
-    ) -> tuple[Known, Known, tuple[Known, ...]]:
+    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
         dc = k.total(k.product(dh, v["o"], v["slope_t"]), later[0])
         da = k.product(joined(dc, dc, dc, dh), v["of_gates"], v["slope_gates"])
-        nothing = Known(np.zeros_like(dh.values), np.zeros_like(dh.values))
+        nothing = WithError(np.zeros_like(dh.values), np.zeros_like(dh.values))
         return da, da, (nothing, k.product(dc, v["f"]))
 
 
@@ -339,34 +339,34 @@ def rows_of(w: StepWeights, *groups: int) -> Iterator[Rows]:
         start += gates
 
 
-def split(of_gates: Known, gates: int) -> list[Known]:
+def split(of_gates: WithError, gates: int) -> list[WithError]:
     """Return what is of each gate (.., H), of an array of so many (.., G*H)."""
     H = of_gates.values.shape[-1] // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
-    return [Known(of_gates.values[..., of], _error(of_gates)[..., of]) for of in blocks]
+    return [WithError(of_gates.values[..., of], _error(of_gates)[..., of]) for of in blocks]
 
 
-def at_step(known: Known, t: int) -> Known:
+def at_step(known: WithError, t: int) -> WithError:
     """Return what is of a time step, of (T, N, ..)."""
     return known.map(lambda array: array[t])
 
 
-def _error(known: Known) -> Floats:
+def _error(known: WithError) -> Floats:
     return np.zeros_like(known.values) if known.error is None else known.error
 
 
-def _flat(balls: Iterable[Known]) -> State:
+def _flat(balls: Iterable[WithError]) -> State:
     """Return the values and errors of balls as arrays that move together."""
     return tuple(chain.from_iterable((one.values, _error(one)) for one in balls))
 
 
-def _paired(arrays: Sequence[Floats] | Floats) -> tuple[Known, ...]:
-    return tuple(Known(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
+def _paired(arrays: Sequence[Floats] | Floats) -> tuple[WithError, ...]:
+    return tuple(WithError(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2))
 
 
-def joined(*gates: Known) -> Known:
+def joined(*gates: WithError) -> WithError:
     """Return the balls of all gates (.., H) as one (.., G*H)."""
-    return Known(np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1))
+    return WithError(np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1))
 
 
 GATED: Final[Mapping[str, Gated]] = {"GRU": GRU(), "LSTM": LSTM()}

@@ -1,4 +1,4 @@
-"""gradient_expectation: the expected value and the allowance of each element of a correct subject's gradients.
+"""gradient_expectation: the expected value and the tolerance of each element of a correct subject's gradients.
 
 The equations are linearised at the subject's own states: the slope of a step is that of the state which the subject
 returned. So neither chaos nor the kink of relu enters.
@@ -8,7 +8,7 @@ gradient but da_t itself (see ``sums``). A parameter's gradient may be summed up
 
 Slopes. da_t = dh_t phi' is bounded as ``slopes`` says.
 
-Local and running. Where da_t itself was observed (see ``probes``), each step starts from it, and the allowance stays a
+Local and running. Where da_t itself was observed (see ``probes``), each step starts from it, and the tolerance stays a
 few roundings wide. Where only sums of da_t were observed, its error is carried along:
 e_dh_t = ... + |W_hh|^T e_da_{t+1}.
 """
@@ -18,7 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 from harness.oracle.balls import Balls
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.expectation import (
     DROPOUT_ROUNDINGS,
     end_to_end_states,
@@ -33,7 +33,7 @@ from harness.oracle.expectation import (
 )
 from harness.oracle.expected import Expected
 from harness.oracle.gated import Gated
-from harness.oracle.known import Floats, Known, at_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, features, first_step, h_n_order, time_major, time_order
 from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, slopes_at, through_slope, through_slope_growth
@@ -59,7 +59,7 @@ class Gradients(NamedTuple):
     preactivations: list[Expected]  # The da of every layer, (T, N, D*H), time first
 
 
-def expect_gradients(setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None = None) -> Gradients:
+def expect_gradients(setting: Setting, states: Sequence[WithError], observed: Sequence[Floats] | None = None) -> Gradients:
     """Return the expected gradients, given the subject's own states.
 
     ``observed`` holds the subject's own da of every layer, where that is known.
@@ -78,9 +78,9 @@ def expect_whole_run(setting: Setting) -> dict[str, Expected]:
 class _Backward:
     """One backward pass, from the loss through the layers down to x."""
 
-    def __init__(self, setting: Setting, states: Sequence[Known], observed: Sequence[Floats] | None) -> None:
+    def __init__(self, setting: Setting, states: Sequence[WithError], observed: Sequence[Floats] | None) -> None:
         if setting.arithmetic.backend.grids is not None:
-            raise NotImplementedError("gradients through a grid have no allowance yet")
+            raise NotImplementedError("gradients through a grid have no tolerance yet")
         self._setting = setting
         self._case, self._arithmetic = setting.case, setting.arithmetic
         self._config, self._states, self._observed = setting.case.config, states, observed
@@ -117,50 +117,50 @@ class _Backward:
         values = change(expected.values)
         if values is expected.values:
             return expected
-        ends = [change(expected.values - expected.allowance), change(expected.values + expected.allowance)]
-        allowance = np.maximum(*(np.abs(end - values) for end in ends))
-        allowance[np.isnan(allowance)] = np.inf
-        return Expected(values, allowance)
+        ends = [change(expected.values - expected.tolerance), change(expected.values + expected.tolerance)]
+        tolerance = np.maximum(*(np.abs(end - values) for end in ends))
+        tolerance[np.isnan(tolerance)] = np.inf
+        return Expected(values, tolerance)
 
-    def _from_loss(self) -> tuple[Known, Floats | None]:
+    def _from_loss(self) -> tuple[WithError, Floats | None]:
         """Return what reaches the top layer's output, and through which matrix: the readout's, where there is one."""
         case = self._case
         if self._config.output_size is None:
-            return Known(output_gradient(case)), None
+            return WithError(output_gradient(case)), None
         weight, _ = readout_weights(case)
         g = np.zeros((self._config.T, self._config.N, weight.shape[0]))
         if "readout.grad" in case.cotangents:
             g = time_major(case.cotangents["readout.grad"], self._config)
-        over_rows = Known(flattened(g).T)
+        over_rows = WithError(flattened(g).T)
         of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*self._states[-1].map(flattened)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
         self._found["readout.weight.grad"] = of_weight.expected()
         self._found["readout.bias.grad"] = single_column(of_bias.expected())
-        return Known(g), weight
+        return WithError(g), weight
 
-    def _through_gates(self, reference: Gated, at: Place, given: Sum) -> tuple[Known, Floats]:
+    def _through_gates(self, reference: Gated, at: Place, given: Sum) -> tuple[WithError, Floats]:
         """Record the gradients of a direction of a cell with gates; return what goes to the layer below."""
         steps = walk(self._setting, at, self._inputs[at[0]], self._states[at[0]])
-        given.plain(Known(final_gradient(self._case, at)))
+        given.plain(WithError(final_gradient(self._case, at)))
         back = reference.go_back(self._case, at, self._arithmetic, steps, given)
         operands = reference.operands(Balls(self._arithmetic), steps)
         self._record_weights(at, back.ih, back.hh, operands, (back.h, steps.inner))
         self._rows[at] = [self._loosened(one) for one in back.start]
         return back.ih, step_weights(self._case, at).ih
 
-    def _loosened(self, ball: Known) -> Expected:
+    def _loosened(self, ball: WithError) -> Expected:
         assert ball.error is not None
         return Expected(ball.values, loosened(ball.error, ball.values, self._arithmetic))
 
     def _record_weights(
-        self, at: Place, ih: Known, hh: Known, previous: Sequence[Known], projected: tuple[Known, Known] | None = None
+        self, at: Place, ih: WithError, hh: WithError, previous: Sequence[WithError], projected: tuple[WithError, WithError] | None = None
     ) -> None:
         """Record the gradients of a direction's parameters, given those by the sums that they are in (T, N, G*H).
 
         ``previous`` is what W_hh multiplies, or what each gate's rows of it do. ``projected`` holds the gradient by h,
         and what W_hr projects to it.
         """
-        config, ones = self._config, Known(np.ones((self._config.T, self._config.N, 1)))
+        config, ones = self._config, WithError(np.ones((self._config.T, self._config.N, 1)))
         of_hr = projected and (projected[0], [projected[1]])
         pairs = ((ih, [self._inputs[at[0]]]), (hh, previous), (ih, [ones]), (hh, [ones]), of_hr)
         factors = dict(zip((*PARAMETERS, PROJECTION), pairs, strict=True))
@@ -171,7 +171,7 @@ class _Backward:
             summed = self._by_rows(of, several)
             self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
 
-    def _by_rows(self, of: Known, several: Sequence[Matrix]) -> Expected:
+    def _by_rows(self, of: WithError, several: Sequence[Matrix]) -> Expected:
         """Return rows (G*H, T*N) times a matrix, or each block of H of them times its own."""
         H = len(of.values) // len(several)
         blocks = (of.map(partial(_rows, first=k * H, last=(k + 1) * H)) for k in range(len(several)))
@@ -181,25 +181,25 @@ class _Backward:
         ]
         if len(sums) == 1:
             return sums[0]
-        return Expected(np.concatenate([one.values for one in sums]), np.concatenate([one.allowance for one in sums]))
+        return Expected(np.concatenate([one.values for one in sums]), np.concatenate([one.tolerance for one in sums]))
 
     def _back_through(self, at: Place, given: Sum) -> Expected:
         """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
         config, own = self._config, self._own(at)
-        given.plain(Known(final_gradient(self._case, at)))
+        given.plain(WithError(final_gradient(self._case, at)))
         if self._observed is None:
             return self._without_padding(self._carried_back(at, given))
         order = list(time_order(config, at[1]))
         da, later = self._seen(at), np.zeros(own.values.shape)
         later[order[:-1]] = da[order[1:]]
-        whole = given.product(Known(later), Matrix.of(step_weights(self._case, at).hh)).expected()
+        whole = given.product(WithError(later), Matrix.of(step_weights(self._case, at).hh)).expected()
         exact = (own.values, config.nonlinearity) if own.error is None else None
         return self._without_padding(through_slope(whole, self._slopes(at), self._arithmetic, exact))
 
     def _carried_back(self, at: Place, given: Sum) -> Expected:
         """Return da of a direction, one step after the other, with the error of each carried on to the next.
 
-        A step's allowance is affine in what the next step carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
+        A step's tolerance is affine in what the next step carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
         something may overflow. So everything but the two recurrences is computed for all steps at once.
         """
         config, matrix, slopes = self._config, Matrix.of(step_weights(self._case, at).hh), self._slopes(at)
@@ -213,13 +213,13 @@ class _Backward:
             return ((dh[t] + later[t] @ matrix.values) * slopes.slope[t],)
 
         back_along_time(config, at[1], step, (values,))
-        alone = through_slope(given.bounded(), slopes, self._arithmetic).allowance
+        alone = through_slope(given.bounded(), slopes, self._arithmetic).tolerance
         if config.T == 1:
             return Expected(values, alone)  # the caller clears the padding in it
-        sums = given.product(Known(later), matrix).bounded()
-        uncarried = through_slope(sums, slopes, self._arithmetic).allowance
+        sums = given.product(WithError(later), matrix).bounded()
+        uncarried = through_slope(sums, slopes, self._arithmetic).tolerance
         growth, limit = through_slope_growth(given.growth(), sums, slopes, self._arithmetic)
-        allowance = np.empty(values.shape)
+        tolerance = np.empty(values.shape)
 
         def bound(t: int, following: State | None) -> State:
             if following is None:
@@ -227,26 +227,26 @@ class _Backward:
             carried = following[0] @ matrix.size
             return (np.where(carried < limit[t], uncarried[t] + growth[t] * carried, np.inf),)
 
-        back_along_time(config, at[1], bound, (allowance,))
-        return Expected(values, allowance)
+        back_along_time(config, at[1], bound, (tolerance,))
+        return Expected(values, tolerance)
 
     def _without_padding(self, expected: Expected) -> Expected:
-        hide_padding(self._config, expected.values, expected.allowance, expected.floor)
+        hide_padding(self._config, expected.values, expected.tolerance, expected.floor)
         return expected
 
     def _slopes(self, at: Place) -> Slopes:
         return slopes_at(self._setting, at, self._own(at), self._inputs[at[0]].values)
 
-    def _through_layer(self, at: Place, expected: Expected) -> tuple[Known, Floats]:
+    def _through_layer(self, at: Place, expected: Expected) -> tuple[WithError, Floats]:
         """Record the gradients of a direction's parameters and initial state; return what goes to the layer below."""
         w = step_weights(self._case, at)
-        da = Known(expected.values, expected.allowance) if self._observed is None else Known(self._seen(at))
+        da = WithError(expected.values, expected.tolerance) if self._observed is None else WithError(self._seen(at))
         self._record_weights(at, da, da, [previous_known(self._case, at, self._states[at[0]])])
         first = da.map(partial(at_steps, steps=first_step(self._config, at[1])))
         self._rows[at] = [self._sum().product(first, Matrix.of(w.hh)).expected()]
         return da, w.ih
 
-    def _dropped(self, layer: int, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
+    def _dropped(self, layer: int, sources: Sequence[tuple[WithError, Floats | None]], part: slice) -> Sum:
         """Return the sum of the gradients that reach some features of a layer's output.
 
         Below another layer, they come through its dropout, where there is some.
@@ -257,7 +257,7 @@ class _Backward:
             return total
         return total.scaled(partial(self._setting.reference.dropped, factors=factors[..., part]), DROPOUT_ROUNDINGS)
 
-    def _sum_of(self, sources: Sequence[tuple[Known, Floats | None]], part: slice) -> Sum:
+    def _sum_of(self, sources: Sequence[tuple[WithError, Floats | None]], part: slice) -> Sum:
         """Return the sum of the gradients that reach some features of a layer's output (or of x), still open."""
         total = self._sum()
         for known, matrix in sources:
@@ -270,7 +270,7 @@ class _Backward:
     def _sum(self, stored: int = 0, rounded: int = 0) -> Sum:
         return Sum(self._arithmetic, stored, rounded, soft=self._sharp)
 
-    def _own(self, at: Place) -> Known:
+    def _own(self, at: Place) -> WithError:
         part = features(self._config, at[1])
         return self._states[at[0]].map(lambda a: a[..., part])
 

@@ -26,8 +26,8 @@ import flint
 from flint import arb
 
 from harness.oracle.arithmetic import U64
-from harness.oracle.bound import np
 from harness.oracle.equation import Equation
+from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR, gamma
 
 PRECISIONS: Final = tuple(128 << doublings for doublings in range(8))
@@ -55,7 +55,7 @@ class Judgement:
 
     ruling: Ruling
     exact: float  # The midpoint of the ball, to the nearest float64; NaN where there is no ball
-    subject: float  # A lower bound on the subject's error, as a multiple of its allowance: more than 1 is wrong
+    subject: float  # A lower bound on the subject's error, as a multiple of its tolerance: more than 1 is wrong
     reference: float  # A lower bound on the reference's error, as a multiple of its own bound
     off_by: float  # A lower bound on the subject's error
 
@@ -66,13 +66,13 @@ class _Side(NamedTuple):
     off: float
 
 
-def judge(equation: Equation, actual: float, expected: float, allowance: float) -> Judgement:
+def judge(equation: Equation, actual: float, expected: float, tolerance: float) -> Judgement:
     """Decide who is wrong about one number, the subject or the reference.
 
-    ``actual`` is the subject's number, which is off by at most ``allowance`` if it is correct; ``expected`` is the
+    ``actual`` is the subject's number, which is off by at most ``tolerance`` if it is correct; ``expected`` is the
     reference's.
     """
-    if not (_is_finite(equation) and allowance >= 0):
+    if not (_is_finite(equation) and tolerance >= 0):
         return Judgement(Ruling.UNDECIDED, math.nan, 0.0, 0.0, 0.0)
     before, flint.ctx.prec = flint.ctx.prec, PRECISIONS[-1]
     try:
@@ -82,7 +82,7 @@ def judge(equation: Equation, actual: float, expected: float, allowance: float) 
             flint.ctx.prec = bits
             y = FUNCTIONS[equation.function](total)
             bound = _reference_bound(equation, magnitude, operands, abs(y), abs(slope))
-            subject, reference = _held(y * slope, actual, arb(allowance)), _held(y * slope, expected, bound)
+            subject, reference = _held(y * slope, actual, arb(tolerance)), _held(y * slope, expected, bound)
             if None not in {subject.wrong, reference.wrong}:
                 break
         ruling = _ruling(subject.wrong, reference.wrong)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from harness.oracle.balls import Balls
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.gated import Carry, Gated, Values, Walk, at_step, joined, rows_of
-from harness.oracle.known import Floats, Known
+from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import StepWeights
 from harness.space.cells import Cell, Polynomial
@@ -32,32 +32,32 @@ class OwnCell(Gated):
             z for z in sigmoids if any(z in of and tuple(one for one in of if one != z) in each for of in each)
         }
 
-    def activations(self, k: Balls, x: Known, h: Known, w: StepWeights) -> Values:
-        v: dict[str, Known] = {}
+    def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
+        v: dict[str, WithError] = {}
         for gate, rows in zip(self._cell.lines, rows_of(w, *[1] * len(self.gates)), strict=True):
-            inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(Known(rows.b_hh))
+            inner = self._sum(k).product(self._operand(k, gate.operand, h, v), rows.hh).plain(WithError(rows.b_hh))
             if gate.factor:
                 v[OF_STATE + gate.letter] = inner.ball()
                 inner.times(v[gate.factor])
-            s = inner.product(x, rows.ih).plain(Known(rows.b_ih)).ball()
+            s = inner.product(x, rows.ih).plain(WithError(rows.b_ih)).ball()
             v[gate.letter] = k.sigmoid(s) if gate.function == "sigmoid" else k.tanh(s)
         return v
 
     def carry(self, k: Balls, v: Values) -> Carry:
-        def states(t: int | None, before: Sequence[Known]) -> tuple[Known, ...]:
+        def states(t: int | None, before: Sequence[WithError]) -> tuple[WithError, ...]:
             here = {name: v[name] if t is None else at_step(v[name], t) for name in self.gates}
             known = {**here, **dict(zip("hc", before, strict=False))}
             return (k.polynomial(known, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
 
         return states
 
-    def emitted(self, k: Balls, v: Values, before: Sequence[Known], carried: Sequence[Known]) -> Known:
+    def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:
         known = {**v, "h": before[0]}
         for c in carried:
             known |= {"c'": c, "t": k.tanh(c)}
         return k.polynomial(known, self._cell.h, mixed=self._mixed)
 
-    def slopes(self, k: Balls, v: Values, before: Sequence[Known], states: Sequence[Known]) -> Values:
+    def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
         found = {**v, **dict(zip("hc", before, strict=False))}
         for gate in self._cell.lines:
             slope = k.sigmoid_slope if gate.function == "sigmoid" else k.tanh_slope
@@ -68,17 +68,17 @@ class OwnCell(Gated):
         return found
 
     def back(
-        self, k: Balls, v: Values, dh: Known, later: Sequence[Known], w: StepWeights
-    ) -> tuple[Known, Known, tuple[Known, ...]]:
-        found: dict[str, list[Known]] = {}
+        self, k: Balls, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
+    ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
+        found: dict[str, list[WithError]] = {}
 
-        def through(terms: Polynomial, given: Known) -> None:
+        def through(terms: Polynomial, given: WithError) -> None:
             for name in dict.fromkeys(name for names, _ in terms for name in names):
                 of = tuple((tuple(one for one in names if one != name), c) for names, c in terms if name in names)
                 found.setdefault(name, []).append(k.polynomial(v, of, given, self._mixed))
 
-        def total(name: str) -> Known:
-            return k.total(*found[name]) if name in found else Known(np.zeros_like(dh.values))
+        def total(name: str) -> WithError:
+            return k.total(*found[name]) if name in found else WithError(np.zeros_like(dh.values))
 
         through(self._cell.h, dh)
         if self._cell.c:
@@ -86,7 +86,7 @@ class OwnCell(Gated):
             if "t" in found:
                 found["c'"].append(k.product(total("t"), v["slope_t"]))
             through(self._cell.c, total("c'"))
-        of_ih, of_hh = dict[str, Known](), dict[str, Known]()
+        of_ih, of_hh = dict[str, WithError](), dict[str, WithError]()
         H = dh.values.shape[-1]
         for i, gate in reversed([*enumerate(self._cell.lines)]):
             s = of_ih[gate.letter] = k.product(total(gate.letter), v[f"slope_{gate.letter}"])
@@ -106,12 +106,12 @@ class OwnCell(Gated):
         own_rows: Floats = w.hh * own[:, None]
         return own_rows
 
-    def operands(self, k: Balls, walk: Walk) -> tuple[Known, ...]:
+    def operands(self, k: Balls, walk: Walk) -> tuple[WithError, ...]:
         names = [gate.operand for gate in self._cell.lines]
         names = names if len({*names}) > 1 else names[:1]
         return tuple(self._operand(k, name, walk.before[0], walk.values) for name in names)
 
-    def _operand(self, k: Balls, name: str, h: Known, v: Values) -> Known:
+    def _operand(self, k: Balls, name: str, h: WithError, v: Values) -> WithError:
         return h if name == "h" else k.product(v[name.partition(" * ")[0]], h)
 
     def _sum(self, k: Balls) -> Sum:

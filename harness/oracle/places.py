@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from numpy.typing import NDArray
 
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, Steps, to_float64
+from harness.oracle.bounded_array import Floats, Steps, to_float64
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Array
 from harness.space.config import RNNConfig
 

@@ -23,10 +23,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
-from harness.oracle.known import Floats, Known
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import time_major
 from harness.oracle.setting import Setting
 from harness.space.case import Array, Case
@@ -41,7 +41,7 @@ PILOT: Final = 2.0**-6  # The state of relu's carriers on the way down
 class Witness(NamedTuple):
     """The inside of a probed case, as its run shows it, layer by layer, (T, N, D*H) in the probed case's own sizes."""
 
-    states: list[Known]
+    states: list[WithError]
     preactivation_gradients: list[Floats]
 
 
@@ -78,7 +78,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
         return None
     top = time_major(arrays["output"], config)
     probes = time_major(arrays["x.grad"], config)[..., given.input_size :]
-    states: list[Known] = []
+    states: list[WithError] = []
     gradients: list[Floats] = []
     for layer in range(given.num_layers):
         state, error = np.zeros_like(top), np.zeros_like(top)
@@ -98,7 +98,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
                 if j >= layer:
                     start = (j * given.num_directions + d) * given.hidden_size
                     da[..., units] = probes[..., start : start + given.hidden_size]
-        states.append(Known(state, error if error.any() else None))
+        states.append(WithError(state, error if error.any() else None))
         gradients.append(da)
     return Witness(states, gradients)
 
@@ -137,7 +137,7 @@ def cut(expected: Expected, chosen: tuple[Array, ...]) -> Expected:
         return equation(tuple(int(np.broadcast_to(axis, values.shape)[index]) for axis in chosen))
 
     return Expected(
-        values, expected.allowance[chosen], None if floor is None else floor[chosen], None if equation is None else at
+        values, expected.tolerance[chosen], None if floor is None else floor[chosen], None if equation is None else at
     )
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.equation import Equation
-from harness.oracle.known import Floats, Known, at_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, first_step
 from harness.oracle.tolerance import Sizes, Step, StepBounds
 from harness.oracle.unroll import Back, State, StepWeights, Unroll, back_along_time, previous_states, step_weights
@@ -75,7 +75,7 @@ class BoundedSteps(NamedTuple):
         [values] = self.reference.step(x, (h,), self.w, self.kind)
         return values
 
-    def bounds(self, x: Known, h: Floats) -> StepBounds:
+    def bounds(self, x: WithError, h: Floats) -> StepBounds:
         """Return the same states with their bounds. Whoever asks has to expect overflow and NaN."""
         s = self.reference.preactivation(x.values, h, self.w)
         y, step = self.reference.activation(s, self.kind), Step(x.values, h, *self.w[:4])

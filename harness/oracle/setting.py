@@ -43,5 +43,5 @@ class Setting(NamedTuple):
     def elman(self) -> Reference:
         """The reference, where something is derived for the Elman cell alone."""
         if not isinstance(self.reference, Reference):
-            raise TypeError(f"{type(self.reference).__name__}: expected a Reference, whose derivatives have allowances")
+            raise TypeError(f"{type(self.reference).__name__}: expected a Reference, whose derivatives have tolerances")
         return self.reference

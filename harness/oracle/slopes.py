@@ -1,4 +1,4 @@
-"""slopes: phi' at a state, and the products of gradients with it, each with its allowance.
+"""slopes: phi' at a state, and the products of gradients with it, each with its tolerance.
 
 Slopes. With an error e of dh, an error e' of phi' and a relative error r of the roundings (``slope_error``), dh phi' is
 off by at most (phi' + e') e + |dh| e' + (|dh| + e) r. For tanh e' = 2 |h| e_h + e_h**2 where h is off by e_h. For relu
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic import U64, Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats, WithError, write_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
-from harness.oracle.known import Floats, Known, write_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, first_step
 from harness.oracle.reference import slope
 from harness.oracle.setting import Setting
@@ -32,7 +32,7 @@ class Slopes(NamedTuple):
     relative: Floats
 
 
-def slopes_at(setting: Setting, at: Place, state: Known, x: Floats) -> Slopes:
+def slopes_at(setting: Setting, at: Place, state: WithError, x: Floats) -> Slopes:
     """Return phi' at the states (T, N, H) of a layer and direction that reads x, with its error."""
     _, case, arithmetic = setting
     kind, h, u = case.config.nonlinearity, state.values, arithmetic.format.u
@@ -60,35 +60,35 @@ def through_slope(
     ``exact`` holds the states and the name of phi, where the states and the operands of the sum are the subject's own.
     """
     values = given.values * slopes.slope
-    size, e, off, relative = np.abs(given.values), given.allowance, slopes.off, slopes.relative
+    size, e, off, relative = np.abs(given.values), given.tolerance, slopes.off, slopes.relative
     under = 2 * arithmetic.underflow
-    allowance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
-    allowance[np.isnan(allowance)] = np.inf  # 0 times inf
-    allowance = loosened(allowance, values, arithmetic)
+    tolerance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
+    tolerance[np.isnan(tolerance)] = np.inf  # 0 times inf
+    tolerance = loosened(tolerance, values, arithmetic)
     equation = given.equation
     if equation is None or exact is None:
-        return Expected(values, allowance)
+        return Expected(values, tolerance)
     h, kind = exact
 
     def with_slope(index: Index) -> Equation:
         return equation(index)._replace(state=float(h[index]), nonlinearity=kind)
 
     floor = None if given.floor is None else np.where(slopes.off > 0, np.inf, given.floor * slopes.slope)
-    return Expected(values, allowance, floor, with_slope)
+    return Expected(values, tolerance, floor, with_slope)
 
 
 def through_slope_growth(
     given: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
 ) -> tuple[Floats, Floats]:
-    """Return how much the allowance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
+    """Return how much the tolerance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
 
-    ``given`` is ``Sum.growth`` of these sums. Where an allowance is infinite already, the limit is below 0.
+    ``given`` is ``Sum.growth`` of these sums. Where a tolerance is infinite already, the limit is below 0.
     """
     growth, limit = given
     loose = 1 + arithmetic.accepted.rtol
     growth, steep = growth * loose, np.abs(slopes.slope) + slopes.off
     grows = (steep + slopes.relative) * (growth * loose)
-    sure = np.isfinite(grows) & np.isfinite(sums.allowance)
+    sure = np.isfinite(grows) & np.isfinite(sums.tolerance)
     return np.where(sure, grows, 0.0), np.where(sure, limit, -1.0)
 
 

@@ -1,4 +1,4 @@
-"""sums: the sums of products that gradients are made of, each with its allowance.
+"""sums: the sums of products that gradients are made of, each with its tolerance.
 
 They are bounded as in ``tolerance``. The subject stores at most each product and each partial sum of them in 16
 bits on the way.
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Count, Floats, WithError
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
-from harness.oracle.known import Count, Floats, Known
-from harness.oracle.tolerance import Products, loosened, row_sum, soft_floor, sum_allowance, sum_growth
+from harness.oracle.pinned_numpy import np
+from harness.oracle.tolerance import Products, loosened, row_sum, soft_floor, sum_growth, sum_tolerance
 
 
 class Matrix(NamedTuple):
@@ -53,7 +53,7 @@ def _added(total: Floats | None, array: Floats | None) -> Floats | None:
 
 
 class Sum:
-    """A sum of products under construction, elementwise (.., K): its value, and all that its allowance needs."""
+    """A sum of products under construction, elementwise (.., K): its value, and all that its tolerance needs."""
 
     def __init__(self, arithmetic: Arithmetic, stored: int, rounded: int, *, soft: bool) -> None:
         """Begin an empty sum.
@@ -72,13 +72,13 @@ class Sum:
         self._exact = True
         self._pieces: list[Callable[[Index], tuple[Floats, Floats]]] = []
 
-    def plain(self, known: Known) -> Sum:
+    def plain(self, known: WithError) -> Sum:
         """Add an array itself."""
         self._add(known.values, np.abs(known.values), known.error, None, 1)
         self._pieces.append(lambda i: (np.atleast_1d(known.values[i]), np.ones(1)))
         return self
 
-    def product(self, rows: Known, matrix: Matrix) -> Sum:
+    def product(self, rows: WithError, matrix: Matrix) -> Sum:
         """Add rows (.., m) times a matrix (m, K)."""
         size_a = np.abs(rows.values)
         carried = None
@@ -107,7 +107,7 @@ class Sum:
         self._exact = False
         return self
 
-    def times(self, factor: Known) -> Sum:
+    def times(self, factor: WithError) -> Sum:
         """Multiply the sum as it is now, or each of its terms, at the price of a rounding more."""
         off = np.zeros(()) if factor.error is None else factor.error
         size, products = np.abs(factor.values) + off, self._products()
@@ -128,9 +128,9 @@ class Sum:
         own._m, own._parts, own._exact = self._m, self._parts, False
         return own
 
-    def ball(self) -> Known:
-        """Return the sum's value and allowance, to go on with; what a user accepts of results is no part of it."""
-        return Known(self._values, sum_allowance(self._products(), self._arithmetic))
+    def ball(self) -> WithError:
+        """Return the sum's value and tolerance, to go on with; what a user accepts of results is no part of it."""
+        return WithError(self._values, sum_tolerance(self._products(), self._arithmetic))
 
     @property
     def values(self) -> Floats:
@@ -138,7 +138,7 @@ class Sum:
         return self._values
 
     def growth(self) -> tuple[float, Floats]:
-        """Return how much the allowance grows with every unit carried, and the limit below which that holds."""
+        """Return how much the tolerance grows with every unit carried, and the limit below which that holds."""
         return sum_growth(self._products(), self._arithmetic)
 
     def _products(self) -> Products:
@@ -147,18 +147,18 @@ class Sum:
         return Products(self._magnitude, self._m, carried, operands, self._stored + 2 * self._parts)
 
     def bounded(self) -> Expected:
-        """Return the sum's value and allowance, without a word of the soft model."""
-        allowance = sum_allowance(self._products(), self._arithmetic)
-        return Expected(self._values, loosened(allowance, self._values, self._arithmetic))
+        """Return the sum's value and tolerance, without a word of the soft model."""
+        tolerance = sum_tolerance(self._products(), self._arithmetic)
+        return Expected(self._values, loosened(tolerance, self._values, self._arithmetic))
 
     def expected(self) -> Expected:
-        """Return the sum's value and allowance."""
+        """Return the sum's value and tolerance."""
         bounded, values = self.bounded(), self._values
         if not (self._soft and self._exact):
             return bounded
         assert self._magnitude is not None
         floor = soft_floor(values, values, self._magnitude, "identity", self._arithmetic)
-        return Expected(values, bounded.allowance, floor, self._equation)
+        return Expected(values, bounded.tolerance, floor, self._equation)
 
     def _add(
         self, values: Floats, magnitude: Floats, carried: Floats | None, operands: Floats | None, m: Count
@@ -187,7 +187,7 @@ def single_column(expected: Expected) -> Expected:
     equation, floor = expected.equation, expected.floor
     return Expected(
         expected.values[:, 0],
-        expected.allowance[:, 0],
+        expected.tolerance[:, 0],
         None if floor is None else floor[:, 0],
         None if equation is None else lambda index: equation((*index, 0)),
     )

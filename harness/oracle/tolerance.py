@@ -5,8 +5,8 @@ exact result times (1 + d), |d| <= u. In the underflow range it returns somethin
 result. Sums may be taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds
 u and kappa.
 
-Each term of an allowance is derived where it is computed. ``step_allowance`` puts them together. For tanh in float32
-and float64, with exact operands and nothing accepted beyond that, the allowance of y = tanh(s) is S + (kappa u + 4 u64)
+Each term of a tolerance is derived where it is computed. ``step_tolerance`` puts them together. For tanh in float32
+and float64, with exact operands and nothing accepted beyond that, the tolerance of y = tanh(s) is S + (kappa u + 4 u64)
 (|y| + S) + eta, with e the error of s by ``_summed`` and ``_underflowed``, and S = tanh(e) (1 - |y| tanh(|s| - e)).
 """
 
@@ -18,9 +18,9 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from harness.oracle.arithmetic import U64, Arithmetic, Format
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Count, Floats
 from harness.oracle.equation import Equation
-from harness.oracle.known import Count, Floats
+from harness.oracle.pinned_numpy import np
 from harness.space.backend import Grid, Grids
 
 REFERENCE_TANH_ERROR: Final = 4.0
@@ -28,14 +28,14 @@ REFERENCE_TANH_ERROR: Final = 4.0
 three million measured (``benchmarks/tanh_error.py``)."""
 
 LAMBDA: Final = 8.0
-"""The number of standard deviations in the soft allowance. At 6, 13 of 9,581 correct cases, each summed in nine orders,
+"""The number of standard deviations in the soft tolerance. At 6, 13 of 9,581 correct cases, each summed in nine orders,
 exceeded it; at 8, none did."""
 
 
 class Bound(NamedTuple):
     """The most that a correct result may be off by, and the sum of its terms' absolute values."""
 
-    allowance: Floats
+    tolerance: Floats
     magnitude: Floats
 
 
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes of parameters that the allowances of all steps need: |W_ih|^T, |W_hh|^T, their sums over operands.
+    """The sizes of parameters that the tolerances of all steps need: |W_ih|^T, |W_hh|^T, their sums over operands.
 
     ``biases`` is |b_ih| + |b_hh|. ``terms`` is m, the largest number of terms in a unit's sum, with the two biases.
     ``off`` is how far the two weights themselves may be off, and ``read`` is how large they may be then.
@@ -79,7 +79,7 @@ class Sizes(NamedTuple):
             return cls(W, V, biases, operands, m, (W + off[0], V + off[1]), off)
 
 
-def step_allowance(
+def step_tolerance(
     step: Step,
     s: Floats,
     y: Floats,
@@ -96,7 +96,7 @@ def step_allowance(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         bounds = StepBounds.of(step, s, y, nonlinearity, arithmetic, x_error=x_error)
-        return Bound(bounds.allowance(h_error), bounds.magnitude)
+        return Bound(bounds.tolerance(h_error), bounds.magnitude)
 
 
 class StepBounds(NamedTuple):
@@ -130,7 +130,7 @@ class StepBounds(NamedTuple):
         x_given: bool = True,
         sizes: Sizes | None = None,
     ) -> StepBounds:
-        """Return the bounds of steps, as ``step_allowance`` says; ``sizes`` saves their computation."""
+        """Return the bounds of steps, as ``step_tolerance`` says; ``sizes`` saves their computation."""
         sizes = sizes or Sizes.of(step.ih, step.hh, step.b_ih, step.b_hh, arithmetic.backend.grids)
         W, V, biases, of_weights, m, read, off = sizes
         size_x, size_h = np.abs(step.x), np.abs(step.h)
@@ -155,7 +155,7 @@ class StepBounds(NamedTuple):
             carried=None if self.carried is None else self.carried[t],
         )
 
-    def allowance(self, h_error: Floats | None = None) -> Floats:
+    def tolerance(self, h_error: Floats | None = None) -> Floats:
         """Return the largest |actual - y| of correct steps, where the states that they read are off by so much."""
         arithmetic, m, eta = self.arithmetic, self.sizes.terms, self.underflowed
         carried = self.carried
@@ -171,20 +171,20 @@ class StepBounds(NamedTuple):
         if arithmetic.wide:
             e = e + _stored(self.step, self.s, e, arithmetic)
         e = e + eta
-        allowance = applied(self.s, self.y, e, self.nonlinearity, arithmetic) + eta  # phi itself may underflow, too
+        tolerance = applied(self.s, self.y, e, self.nonlinearity, arithmetic) + eta  # phi itself may underflow, too
         if not (finite := reach + e < arithmetic.format.largest).all():
-            allowance = np.where(finite, allowance, np.inf)
+            tolerance = np.where(finite, tolerance, np.inf)
             if not np.isfinite(reach).all():
                 tanh = self.nonlinearity == "tanh"
-                allowance = _settled(
-                    allowance,
+                tolerance = _settled(
+                    tolerance,
                     self.step,
                     self.y,
                     arithmetic,
                     trusted=(self.x_given or tanh, tanh),
                     carried=0.0 if carried is None else carried,
                 )
-        return loosened(allowance, self.y, arithmetic)
+        return loosened(tolerance, self.y, arithmetic)
 
     def floor(self) -> Floats:
         """Return a quick lower limit of the differences that are suspicious."""
@@ -291,7 +291,7 @@ def error_growth(ih: Floats, hh: Floats, arithmetic: Arithmetic) -> tuple[Floats
     """Return the most that the norm of a state's error may grow by in one step: into each unit, and into a norm again.
 
     These are the norms of W_hh's rows, and its largest singular value, which LAPACK gives to some H u64. phi does not
-    enlarge an error. Errors also change the roundings themselves, of which ``step_allowance`` has at most as many as
+    enlarge an error. Errors also change the roundings themselves, of which ``step_tolerance`` has at most as many as
     are counted here. That change is relative to |W_hh||e|, whose norm grows by the largest singular value of |W_hh|.
     """
     H, m = len(hh), ih.shape[1] + len(hh) + 2
@@ -315,7 +315,7 @@ def norms(rows: Floats) -> Floats:
     return np.asarray(scale * np.linalg.norm(rows / scale, axis=-1, keepdims=True))
 
 
-def linear_allowance(
+def linear_tolerance(
     x: Floats, weight: Floats, bias: Floats, arithmetic: Arithmetic, *, x_error: Floats | None = None
 ) -> Bound:
     """Return the largest |actual - y| of a correct y = W x + b, elementwise (.., O), for rows x (.., K)."""
@@ -325,8 +325,8 @@ def linear_allowance(
         magnitude = size_x @ W + np.abs(bias)
         carried = 0.0 if x_error is None else x_error @ W
         products = Products(magnitude, weight.shape[1] + 1, carried, W.sum(0) + row_sum(size_x))
-        allowance = sum_allowance(products, arithmetic)
-        return Bound(loosened(allowance, x @ weight.T + bias, arithmetic), magnitude)
+        tolerance = sum_tolerance(products, arithmetic)
+        return Bound(loosened(tolerance, x @ weight.T + bias, arithmetic), magnitude)
 
 
 class Products(NamedTuple):
@@ -339,14 +339,14 @@ class Products(NamedTuple):
     stored: int = 2  # The number of times that a partial result is rounded to 16 bits
 
 
-def sum_allowance(products: Products, arithmetic: Arithmetic) -> Floats:
+def sum_tolerance(products: Products, arithmetic: Arithmetic) -> Floats:
     """Return the largest error of a sum of products; infinite where the sum may overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         return unless_overflow(*_sum_error(products, arithmetic), arithmetic.format)
 
 
 def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Floats]:
-    """Return how much ``sum_allowance`` grows with every unit carried, and the limit below which it stays finite.
+    """Return how much ``sum_tolerance`` grows with every unit carried, and the limit below which it stays finite.
 
     Both results of ``_sum_error`` are affine in what is carried. So their growth is the difference that one unit makes.
     The limit is for what is carried beyond ``products.carried``.
@@ -380,7 +380,7 @@ def _sum_error(products: Products, arithmetic: Arithmetic) -> tuple[Floats, Floa
     return e, reach + e
 
 
-def soft_allowance(equation: Equation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf) -> float:
+def soft_tolerance(equation: Equation, expected: float, arithmetic: Arithmetic, *, enough: float = math.inf) -> float:
     """Return LAMBDA standard deviations of the error of one correct element. It is a model and no proof.
 
     If the roundings of a sum are independent and uniform in [-u, u], the variance of its error is u**2 / 3 times the
@@ -423,7 +423,7 @@ def _partial_sums(terms: Floats, groups: Sequence[int]) -> Iterator[Floats]:
 
 
 def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tuple[float, float], e: float) -> float:
-    """Return the allowance of an element whose sum may be off by e.
+    """Return the tolerance of an element whose sum may be off by e.
 
     ``sums`` holds the sum, and the error that it has here because it is computed in float64.
     """
@@ -446,7 +446,7 @@ def _soft(equation: Equation, expected: float, arithmetic: Arithmetic, sums: tup
 
 
 def soft_floor(s: Floats, y: Floats, magnitude: Floats, nonlinearity: str, arithmetic: Arithmetic) -> Floats:
-    """Return a quick lower limit of ``soft_allowance``, elementwise: what is below it need not be looked at again.
+    """Return a quick lower limit of ``soft_tolerance``, elementwise: what is below it need not be looked at again.
 
     The energy holds s**2 four times, and once more as the last partial sum. By Cauchy and Schwarz, the m/6 squares of
     the terms are at least A**2 / 6, where A is their ``magnitude``. The spread of tanh for an error e is at least
@@ -498,26 +498,26 @@ def row_sum(array: Floats) -> Floats:
     return np.asarray(array.sum(-1, keepdims=True))
 
 
-def unless_overflow(allowance: Floats, reach: Floats, form: Format) -> Floats:
-    """Return the allowance, infinite where a partial sum may reach the largest number, or where ``reach`` is NaN.
+def unless_overflow(tolerance: Floats, reach: Floats, form: Format) -> Floats:
+    """Return the tolerance, infinite where a partial sum may reach the largest number, or where ``reach`` is NaN.
 
     There anything may come out: inf, or NaN from inf - inf. No result is larger than the reach of its partial sums.
     """
-    return np.where(reach < form.largest, allowance, np.inf)
+    return np.where(reach < form.largest, tolerance, np.inf)
 
 
-def loosened(allowance: Floats, values: Floats, arithmetic: Arithmetic) -> Floats:
-    """Return the allowance, and beyond it what the user accepts of every result by rtol and atol."""
+def loosened(tolerance: Floats, values: Floats, arithmetic: Arithmetic) -> Floats:
+    """Return the tolerance, and beyond it what the user accepts of every result by rtol and atol."""
     accepted = arithmetic.accepted
     if not accepted.rtol and not accepted.atol:
-        return allowance
+        return tolerance
     with np.errstate(invalid="ignore", over="ignore"):
-        more = accepted.atol + accepted.rtol * (np.abs(values) + allowance)
-        return np.where(np.isinf(allowance), np.inf, allowance + more)  # an exempt value may be NaN
+        more = accepted.atol + accepted.rtol * (np.abs(values) + tolerance)
+        return np.where(np.isinf(tolerance), np.inf, tolerance + more)  # an exempt value may be NaN
 
 
 def _settled(
-    allowance: Floats,
+    tolerance: Floats,
     step: Step,
     y: Floats,
     arithmetic: Arithmetic,
@@ -525,7 +525,7 @@ def _settled(
     trusted: tuple[bool, bool],
     carried: Floats | float,
 ) -> Floats:
-    """Return the allowance of rows that read an infinity or a NaN: that of a certain result, where there is one.
+    """Return the tolerance of rows that read an infinity or a NaN: that of a certain result, where there is one.
 
     A NaN makes every unit of its row NaN, in any order of summation. Without a NaN, the infinite terms decide alone,
     again in any order, as long as the finite ones cannot overflow: 0 times inf, or infinities of both signs, give NaN,
@@ -538,7 +538,7 @@ def _settled(
     """
     parameters = (step.ih, step.hh, step.b_ih, step.b_hh)
     if not all(np.isfinite(array).all() for array in parameters):
-        return allowance
+        return tolerance
     form, m = arithmetic.format, step.ih.shape[1] + step.hh.shape[1] + 2
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.abs(_finite(step.x)) @ np.abs(step.ih).T + np.abs(_finite(step.h)) @ np.abs(step.hh).T
@@ -551,7 +551,7 @@ def _settled(
     infinite = (both[0] | both[1]) & ~doubtful
     sure = np.isfinite(carried) & (nan | (infinite & bounded & (flushable == 0)))
     certain = np.where(np.isfinite(y), (arithmetic.tanh_error + arithmetic.tanh_absolute) * np.abs(y), 0.0)
-    return np.where(sure, np.minimum(allowance, certain), allowance)
+    return np.where(sure, np.minimum(tolerance, certain), tolerance)
 
 
 def _finite(array: Floats) -> Floats:

@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from harness.oracle.bound import np
-from harness.oracle.known import Floats, at_steps, to_float64, write_steps
+from harness.oracle.bounded_array import Floats, at_steps, to_float64, write_steps
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import (
     Place,
     Visited,

@@ -8,10 +8,10 @@ from numbers import Real
 from typing import Any, Final
 
 from harness.checks.result import Method
-from harness.diagnosis.arrays import Cause, Found, Given, Reading, explained, hidden_by_roundings, spec_line
 from harness.diagnosis.error_map import error_maps
+from harness.diagnosis.explain_arrays import Cause, Found, Given, Reading, explained, hidden_by_roundings, spec_line
+from harness.diagnosis.first_departure import first_departure
 from harness.diagnosis.identify.recurrence import step_lines
-from harness.diagnosis.where import first_departure
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.error_maps import maps_record
 from harness.report.explained import NAMED
@@ -20,9 +20,9 @@ from harness.report.record import as_json
 from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError, require_type
-from harness.space.parts import NONLINEARITIES
-from harness.subjects.calling import a_or_an
+from harness.space.factor_table import NONLINEARITIES
 from harness.subjects.explain_inputs import Model, models
+from harness.subjects.run_user_code import a_or_an
 
 WIDTH: Final = 8  # The width of the words that begin the lines, with a space
 
@@ -51,7 +51,7 @@ def _no_pieces() -> dict[str, Any]:
 class Answer:
     """The answer of ``explain``; it prints as its lines."""
 
-    agrees: bool  # True if the arrays are what nn.RNN gives, as far as its derived allowances tell
+    agrees: bool  # True if the arrays are what nn.RNN gives, as far as its derived tolerances tell
     cause: str | None  # The mistake that reproduces the arrays if they are wrong, or what is wrong with their shape
     certain: bool  # True if exactly one explanation reproduces everything that is wrong
     others: tuple[str, ...] = ()  # Other explanations that would give the same numbers
@@ -263,7 +263,7 @@ def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
 def _worst(reading: Reading, case: int, mismatch: Mismatch) -> str:
     site, dtype = mismatch.sites[0], reading.seen[case].arithmetic.dtype
     values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
-    return f"{mismatch.array}[{place(site)}]{_of(reading, case)} = {values} (±{site.allowance:.2g})"
+    return f"{mismatch.array}[{place(site)}]{_of(reading, case)} = {values} (±{site.tolerance:.2g})"
 
 
 def _of(reading: Reading, case: int) -> str:

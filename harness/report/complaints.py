@@ -55,7 +55,7 @@ class Summary:
     examination: Examination
     found: tuple[ReportedFinding, ...] = ()  # in the order of the search
     place: tuple[str, str] | None = None  # the file and the name of its function or class, if it has a name there
-    of_dropout: ReportedFinding | None = None  # a broken law of dropout as a finding
+    of_dropout: ReportedFinding | None = None  # broken statistics of dropout as a finding
     stages: tuple[str, ...] = ()  # the subjects that do a part of what it does, such as eager torch
     source: str = ""  # the hash of the file that it is in
 
@@ -133,7 +133,7 @@ def complaint_of_stored(stored: Stored) -> Complaint:
 
 
 def dropout_complaint(done: Examination, findings: Sequence[ReportedFinding]) -> Complaint | None:
-    """Return how dropout breaks its law, if it does and no finding explains that."""
+    """Return how dropout breaks its statistics, if it does and no finding explains that."""
     if done.dropout is None or not dropout_alone(done, findings):
         return None
     cause, wrong = wording.dropout_told(done.dropout)

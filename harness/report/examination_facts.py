@@ -10,9 +10,9 @@ from harness.report.refusals import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import CASES, Examination
 from harness.search.record import SearchRecord
-from harness.space.contract import CONTRACTS, KERNEL
 from harness.space.product_edges import EDGE
-from harness.subjects.ground import line
+from harness.space.profile import KERNEL, PROFILES
+from harness.subjects.environment import line
 
 Facts: TypeAlias = Iterator[tuple[str, str]]
 
@@ -24,13 +24,13 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         advice = f"; search longer: --examples {CASES} or more, or --time" * longer
         yield "seen", f"{', '.join(done.lacking)}{advice}"
     yield from _of_search(done.hunt, verbose=verbose)
-    yield from _weak(done, findings)
+    yield from _vacuous(done, findings)
     if done.read_as:
         yield "read", done.read_as
     if done.equal is not None:
         yield "bits", wording.equal_line(done.equal)
-    if done.contract != KERNEL:
-        yield "contract", f"{done.contract}: {CONTRACTS[done.contract]}; --contract {KERNEL} asks for more"
+    if done.profile != KERNEL:
+        yield "profile", f"{done.profile}: {PROFILES[done.profile]}; --profile {KERNEL} asks for more"
     if done.dropout is not None and not dropout_alone(done, findings):
         follows = "; this may fail because of the above" if done.dropout.failed else ""
         yield "dropout", wording.dropout_line(done.dropout).partition("; ")[0] + follows
@@ -41,7 +41,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
 def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     """Yield what makes a pass mean less, as a table of many subjects shows it."""
     yield from _undone(done.hunt, cases=True)
-    yield from _weak(done, findings)
+    yield from _vacuous(done, findings)
 
 
 def undone_by_failure(hunt: SearchRecord) -> dict[str, list[str]]:
@@ -81,8 +81,8 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     yield from _slow(hunt)
     if passed:
         yield ("space met", _met(hunt)) if verbose else ("covered", coverage.in_short(hunt.searched))
-    if hunt.ground and (passed or verbose):
-        yield "environment", line(hunt.ground)
+    if hunt.environment and (passed or verbose):
+        yield "environment", line(hunt.environment)
 
 
 def _gradients(hunt: SearchRecord) -> Facts:
@@ -134,10 +134,10 @@ def _slow(hunt: SearchRecord) -> Facts:
         yield "slow", f"the largest cases, of {EDGE:,} states, were left out: it computes each by lines of its own"
 
 
-def _weak(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
+def _vacuous(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     """Yield the mistakes that too few cases could have shown."""
     if not findings and (said := wording.unshown_line(done)) is not None:
-        yield "weak", said
+        yield "vacuous", said
 
 
 def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
@@ -156,6 +156,6 @@ def _met(hunt: SearchRecord) -> str:
         if of > 1 or name not in wording.CALLED:
             there = wording.values_line(value for value in values[name] if value in known.get(name, {}))
             rows.append((name, f"{met} of {of}", there))
-    rows.append(("values", f"{len(hunt.coverage.regimes)} regimes", ", ".join(hunt.coverage.regimes)))
+    rows.append(("values", f"{len(hunt.coverage.distributions)} distributions", ", ".join(hunt.coverage.distributions)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(f"{name:<{widths[0]}}  {share:<{widths[1]}}  {there}" for name, share, there in rows)

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import IRREGULAR, Factors, Size
+from harness.diagnosis.first_departure import Where
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.diagnosis.precision import NAMES, Precision
 from harness.diagnosis.threshold import NumbersNeeded
-from harness.diagnosis.where import Where
 from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
@@ -119,7 +119,7 @@ def _stage_line(stage: FailingStage) -> str:
         return f"passes in {', '.join(stage.passes)}; fails from {stage.name} on"
     margins = zip(stage.passes, stage.margins, strict=True)
     passes = ", ".join(name if margin is None else f"{name} ({margin:.2g})" for name, margin in margins)
-    return f"passes in {passes}; fails from {stage.name} on ({stage.off:.2g}); in brackets the error by its allowance"
+    return f"passes in {passes}; fails from {stage.name} on ({stage.off:.2g}); in brackets the error by its tolerance"
 
 
 def minimal_lines(certificate: Certificate) -> list[str]:

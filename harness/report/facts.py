@@ -99,7 +99,7 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
         return None
     place = f"[{wording.place(mismatch.sites[0])}]" if mismatch.sites[0].place else ""
     site = mismatch.sites[0].place
-    forward = mismatch.array in config.outputs and not mismatch.law
+    forward = mismatch.array in config.outputs and not mismatch.relation
     t, first = site.get("t", -1), 0 if site.get("direction", "forward") == "forward" else config.T - 1
     before = config.num_layers > 1 or (t != first if "t" in site else config.T > 1)
     stepwise = result.method is Method.LOCAL and forward and before
@@ -227,7 +227,7 @@ def _others(one: _Explained) -> Iterator[Fact]:
 def _evidence(one: _Explained) -> Iterator[Fact]:
     """Yield why the cause and the failure are believed."""
     if (diagnosis := one.explanation.diagnosis) is not None and diagnosis.cause is not None:
-        yield Fact("evidence", diagnosis.cause.grounds, detail=True)
+        yield Fact("evidence", diagnosis.cause.evidence, detail=True)
     if one.finding.result.verdict is Verdict.SUSPECT:
         unproved = "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
         yield Fact("suspect", unproved, detail=True)
@@ -264,14 +264,14 @@ def _upstream(one: _Explained) -> Iterator[Fact]:
 def _values(site: Site, config: RNNConfig) -> str:
     """Return what an element is and should be, and what rounding allows."""
     actual, expected = (wording.number(value, config.dtype) for value in (site.actual, site.expected))
-    allowed = f" (±{site.allowance:.2g})" if 0 < site.allowance < math.inf else ""
+    allowed = f" (±{site.tolerance:.2g})" if 0 < site.tolerance < math.inf else ""
     return f"{actual}, should be {expected}{allowed}"
 
 
 def _array(mismatch: Mismatch) -> str:
-    """Return the array's name, with its layer or law if it is not from the whole run."""
-    if mismatch.law:
-        return f"by the law of {mismatch.law}, {mismatch.array}"
+    """Return the array's name, with its layer or relation if it is not from the whole run."""
+    if mismatch.relation:
+        return f"by the relation of {mismatch.relation}, {mismatch.array}"
     if mismatch.layer is not None:
         return f"layer {mismatch.layer}'s {mismatch.array}"
     return mismatch.array

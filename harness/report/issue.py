@@ -25,7 +25,7 @@ def issue_of(one: ReportedFinding, script: str | None) -> str:
     finding, complaint = one.finding, complaint_of(one)
     facts = [fact for fact in complaint.facts if fact.name != "upstream" and len(fact.text) <= LONG]
     facts.insert(0, Fact("cause", complaint.headline))
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.ground.items())
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.environment.items())
     parts = [
         f"# {title(finding)}",
         _expectation(finding.result, finding.case.config.layer),
@@ -85,17 +85,17 @@ def regression_test(finding: Finding) -> str:
 def _expectation(result: Result, layer: str) -> str:
     if result.method is Method.DROPOUT:
         return (
-            "**Expected:** the law of dropout: in training, each element of the output of every layer but the last "
+            "**Expected:** the statistics of dropout: in training, each element of the output of every layer but the last "
             "becomes zero with probability p, independently and anew in each call, and others are scaled by 1/(1-p)."
         )
-    law = next((mismatch for mismatch in result.mismatches if mismatch.law), None)
-    if law is not None:
-        return f"**Expected:** the law of {law.law}: the same as {law.others}."
+    relation = next((mismatch for mismatch in result.mismatches if mismatch.relation), None)
+    if relation is not None:
+        return f"**Expected:** the relation of {relation.relation}: the same as {relation.others}."
     if result.verdict is Verdict.BROKEN:
         return "**Expected:** an answer, and the same answer each time."
     if result.mismatches[0].sites:
         return (
-            f"**Expected:** what `{layer}` is documented to compute, by its equations in float64. The allowance of "
+            f"**Expected:** what `{layer}` is documented to compute, by its equations in float64. The tolerance of "
             "an element is the largest difference that rounding can explain. It is derived and not guessed."
         )
     if result.mismatches[0].sort is Sort.OVERWRITTEN:

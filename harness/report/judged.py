@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from harness.diagnosis.judged import Judged
+from harness.diagnosis.known_results import Judged
 from harness.report.arrays import line, numbers, sentence, why
 from harness.report.record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line

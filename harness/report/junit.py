@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from harness.checks.laws import LAWS
+from harness.checks.relations import RELATIONS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE
 from harness.report import wording
 from harness.report.complaints import Summary
@@ -56,9 +56,9 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
 
     done, subject = summary.examination, summary.subject
     suite = TestSuite(_xml(subject))
-    facts = {"verdict": done.verdict.value if done.verdict else "none", "contract": done.contract}
+    facts = {"verdict": done.verdict.value if done.verdict else "none", "profile": done.profile}
     facts |= {"cases": str(done.hunt.total), "seed": str(done.hunt.seed)}
-    for name, value in {**facts, **done.hunt.ground}.items():
+    for name, value in {**facts, **done.hunt.environment}.items():
         suite.add_property(_xml(name), _xml(value))
     for name in _passed(done):
         _add(suite, name)
@@ -109,19 +109,19 @@ def _add(suite: TestSuite, name: str, result: FinalResult | None = None) -> None
 
 def _passed(done: Examination) -> Iterator[str]:
     hunt = done.hunt
-    broken = {mismatch.law for one in hunt.findings for mismatch in one.result.mismatches[:1]}
+    broken = {mismatch.relation for one in hunt.findings for mismatch in one.result.mismatches[:1]}
     failing = {*hunt.failing, *(one.case.config.dtype for one in hunt.findings)} if hunt.findings else set()
     for dtype in hunt.coverage.factors.get("dtype", ()):
         if dtype not in failing:
             yield f"agreement in {dtype}"
-    for law in LAWS:
-        if hunt.laws[law] and law not in broken:
-            yield f"the law of {law}"
+    for relation in RELATIONS:
+        if hunt.relations[relation] and relation not in broken:
+            yield f"the relation of {relation}"
     for check, name in _BESIDE.items():
         if check in hunt.beside and not hunt.findings:
             yield name
     if done.dropout is not None and not done.dropout.failed:
-        yield "the law of dropout"
+        yield "the statistics of dropout"
     if done.refusals is not None and done.refusals.calls and not done.refusals.findings:
         yield "malformed calls are refused"
 

@@ -61,7 +61,7 @@ def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
         if missing := one.examination.hunt.missing:
             yield f"- {code(one.subject)}: {wording.missing_line(missing)}"
         if not one.complaints and (said := wording.unshown_line(one.examination)) is not None:
-            yield f"- weak in {code(one.subject)}: {plain(said)}"
+            yield f"- vacuous in {code(one.subject)}: {plain(said)}"
         for why, names in wording.left_out(one.examination.hunt.refused).items():
             yield f"- left out of {code(one.subject)}: {code(', '.join(names))}: {plain(why)}"
 

@@ -19,17 +19,17 @@ def observation(seen: CheckedCase, subject: str, seed: int, run_start: float) ->
     """Return a case of a subject's search as a line of JSON; ``run_start`` is when the search began, as Unix time."""
     asked, result = seen.planned, seen.result
     status, reason = _status(result)
-    values = {"regime": asked.regime, "seed": asked.seed}
+    values = {"distribution": asked.distribution, "seed": asked.seed}
     record = {
         "type": "test_case",
         "run_start": run_start,
         "property": subject,
         "status": status,
         "status_reason": reason,
-        "representation": f"draw({asked.config!r}, regime={asked.regime!r}, seed={asked.seed})",
+        "representation": f"draw({asked.config!r}, distribution={asked.distribution!r}, seed={asked.seed})",
         "arguments": {"config": asked.config.to_dict(), **values},
         "how_generated": f"by the plan of a search, --seed {seed}",
-        "features": {**factors_of(asked.config), "regime": asked.regime, **_seen(result)},
+        "features": {**factors_of(asked.config), "distribution": asked.distribution, **_seen(result)},
         "timing": {"execute:test": seen.seconds},
         "coverage": None,
         "metadata": {"traceback": result.traceback or None},
@@ -43,8 +43,8 @@ def _status(result: Result) -> tuple[str, str]:
         return "gave_up", failure_line(result)
     if against(result):
         return "failed", failure_line(result)
-    if result.excused_by is not None and is_id(result.excused_by):
-        return "failed", f"has the cause of finding {result.excused_by}"
+    if result.known_as is not None and is_id(result.known_as):
+        return "failed", f"has the cause of finding {result.known_as}"
     return "passed", ""
 
 
@@ -52,5 +52,5 @@ def _seen(result: Result) -> dict[str, Any]:
     """Return how a case was compared, what else was asked of it, and the known issue that it shows."""
     if result.verdict is Verdict.UNSUPPORTED:
         return {}
-    known = {} if result.excused_by is None or is_id(result.excused_by) else {"known issue": result.excused_by}
+    known = {} if result.known_as is None or is_id(result.known_as) else {"known issue": result.known_as}
     return {"compared": METHODS[result.method], **{f"also: {one}": True for one in result.also}, **known}

@@ -14,9 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.report import wording
 from harness.report.complaints import Complaint, Summary, complaint_of_stored, verdict_on_all
-from harness.report.everything import Row, table_data
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import CODE
+from harness.report.overview import Row, table_data
 from harness.report.place import ISSUE, SCRIPT, Stored
 from harness.report.text import headline
 from harness.report.upgrade import Upgrade, upgrade_data

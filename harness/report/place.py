@@ -55,7 +55,7 @@ class Stored:
     certainty: str = ""  # how certain the cause is
     facts: tuple[Fact, ...] = ()
     error_maps: Mapping[str, Any] | None = None
-    of_dropout: bool = False  # it breaks the law of dropout, which one call does not show
+    of_dropout: bool = False  # it breaks the statistics of dropout, which one call does not show
     nondeterministic: bool = (
         False  # it did not fail in every run, so one run that passes does not show that it is fixed
     )

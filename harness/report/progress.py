@@ -67,7 +67,7 @@ def progress_line(hunt: SearchRecord, rate: float | None) -> str:
         parts.append("without the cluster" if alone else wording.counted(number, "worker"))
     if hunt.findings:
         parts.append(wording.counted(len(hunt.findings), "finding"))
-    if hunt.ground:  # it is noted when the search has ended
+    if hunt.environment:  # it is noted when the search has ended
         return "; ".join([*parts, "making the last checks"])
     if hunt.explaining:
         parts.append("finding out why it fails")

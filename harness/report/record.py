@@ -57,7 +57,7 @@ def subject_record(summary: Summary) -> dict[str, Any]:
         "verdict": done.verdict.value if done.verdict else None,
         **encode(hunt, SearchRecord),
         **_counts(hunt),
-        "contract": done.contract,
+        "profile": done.profile,
         "read_as": done.read_as,
         "stages": list(summary.stages),
         "source": summary.source,
@@ -67,7 +67,7 @@ def subject_record(summary: Summary) -> dict[str, Any]:
         "of_dropout": None if summary.of_dropout is None else finding_record(summary.of_dropout),
         "refusals": encode(done.refusals, Refusals | None),
         "equal": None if done.equal is None else done.equal._asdict(),
-        "weak": {mistake: hunt.weak[mistake] for mistake in MISTAKES},
+        "vacuous": {mistake: hunt.vacuous[mistake] for mistake in MISTAKES},
         "unshown": wording.unshown_line(done),
         "findings": [finding_record(one) for one in summary.found],
     }
@@ -89,11 +89,11 @@ def _counts(hunt: SearchRecord) -> dict[str, Any]:
         "workers": _workers(hunt.helpers),
         "coverage": {
             "factors": {name: _share(*share) for name, share in hunt.coverage.met(hunt.scope).items()},
-            "regimes": dict(hunt.coverage.regimes),
+            "distributions": dict(hunt.coverage.distributions),
             "checks": shares_record(hunt.searched),
             "of_whole": _share(*hunt.searched.of_whole[1:]),
             "never_varied": hunt.searched.never_varied,
-            "laws": dict(hunt.laws),
+            "relations": dict(hunt.relations),
         },
     }
 

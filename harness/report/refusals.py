@@ -44,7 +44,7 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
         for lapse, rules in by_lapse(refusals.findings).items()
     ]
     lines += [Padding(Text(f"run it: python {shlex.quote(refusals.script)}"), (0, 0, 0, 2))] if refusals.script else []
-    lines.append(Padding(Text("--contract port asks for no refusals"), (0, 0, 0, 2)))
+    lines.append(Padding(Text("--profile port asks for no refusals"), (0, 0, 0, 2)))
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.checks.result import Method
-from harness.diagnosis.declared import Instead
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation, Identity, identity_of
+from harness.diagnosis.wrong_conventions import Instead
 from harness.report.error_maps import MapsRecord, maps_record
 from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps
 from harness.report.place import Fact, Kept
@@ -32,7 +32,7 @@ class ReportedFinding:
     facts: tuple[Fact, ...] = ()  # that hold wherever it is kept, and however often it was met
     error_maps: MapsRecord | None = None
     line: tuple[str, int] | None = None  # the file and line of the subject's own code that makes the mistake
-    ground: Mapping[str, str] = field(default_factory=dict)  # what it was computed on
+    environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed on
     saved: Kept | None = None
     further: int = 0  # the further cases that fail with the same cause
     also: tuple[Finding, ...] = ()  # findings on the same case, or errors raised by the same line
@@ -86,7 +86,7 @@ def reported(
         facts=tuple(facts_of_failure(finding, explanation)),
         error_maps=None if explanation.error_maps is None else maps_record(explanation.error_maps),
         line=None if diagnosis is None or diagnosis.line is None else diagnosis.line[:2],
-        ground=dict(explanation.ground),
+        environment=dict(explanation.environment),
         saved=kept,
         further=further,
     )
@@ -119,7 +119,7 @@ def _together(group: Sequence[ReportedFinding]) -> ReportedFinding:
 
 
 def dropout_alone(done: Examination, findings: Sequence[ReportedFinding]) -> bool:
-    """Tell if dropout breaks its law, and no finding explains that: wrong numbers of plain calls show in any run."""
+    """Tell if dropout breaks its relation, and no finding explains that: wrong numbers of plain calls show in any run."""
     explained_by = {Severity.VALUES, Severity.GRADIENTS}
     return (
         done.dropout is not None and done.dropout.failed and explained_by.isdisjoint(one.severity for one in findings)
@@ -127,5 +127,5 @@ def dropout_alone(done: Examination, findings: Sequence[ReportedFinding]) -> boo
 
 
 def dropout_facts(of_dropout: ReportedFinding) -> dict[str, str]:
-    """Return where a broken law of dropout begins, and how to run it again."""
+    """Return where broken statistics of dropout begin, and how to run it again."""
     return {fact.name: fact.text for fact in of_dropout.all_facts if not fact.detail}

@@ -31,7 +31,7 @@ class Severity(Enum):
 
 
 _HUGE: Final = 8
-"""The divisor of a dtype's largest number from which on numbers count as huge. The special regime has a quarter of the
+"""The divisor of a dtype's largest number from which on numbers count as huge. The special distribution has a quarter of the
 largest; in a smaller case such a number may have lost bits, which at most halves it.
 """
 
@@ -49,7 +49,7 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
         (Severity.CRASH, result.verdict is Verdict.BROKEN),
         (Severity.SPECIAL, has_special_values(finding.case)),
         (Severity.CONDITION, _called_specially(config)),
-        (Severity.CONDITION, first is not None and (first.sort in OF_EFFECT or bool(first.law))),
+        (Severity.CONDITION, first is not None and (first.sort in OF_EFFECT or bool(first.relation))),
         (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or first.sort is Sort.DERIVATIVE)),
     )
     return next((named for named, holds in classes if holds), Severity.VALUES)
@@ -61,7 +61,7 @@ def has_special_values(case: Case) -> bool:
     Nor does a subnormal that came by chance among the many normal numbers of a large drawn case.
     """
     if case.is_large and case.origin is not None:
-        return case.origin.regime == "special"
+        return case.origin.distribution == "special"
     limits: Any = ml_dtypes.finfo(case.config.dtype)  # type: ignore[no-untyped-call]
     tiny, huge = float(limits.tiny), float(limits.max) / _HUGE
     for name, array in case.arrays.items():

@@ -22,7 +22,7 @@ from harness.report.paper import fact_table
 from harness.report.reported import ReportedFinding
 from harness.search.joint_scope import Behaviour
 from harness.search.record import Finding, SearchRecord
-from harness.subjects.ground import line
+from harness.subjects.environment import line
 
 SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that get a line
 
@@ -142,8 +142,8 @@ def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
         yield "behaviour", said
     yield "equal", equal_line(upgrade)
     for name, summary in (("from", upgrade.old), ("to", upgrade.new)):
-        ground = summary.examination.hunt.ground
-        yield name, f"{summary.subject} ({line(ground)})" if ground else summary.subject
+        environment = summary.examination.hunt.environment
+        yield name, f"{summary.subject} ({line(environment)})" if environment else summary.subject
 
 
 def equal_line(upgrade: Upgrade) -> str:

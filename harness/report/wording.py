@@ -21,7 +21,7 @@ from harness.search.examination import Equal, Examination
 from harness.search.record import Helpers, SearchRecord
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
-from harness.space.parts import lacking
+from harness.space.factor_table import lacking
 from harness.space.scope import Scope, factors_of
 
 HINTS: Final = {
@@ -129,8 +129,8 @@ METHODS: Final = {
     Method.LOCAL: "step by step",
     Method.CARRIED: "step by step, with gradients",
     Method.FORM: "in names, shapes and dtypes only",
-    Method.DROPOUT: "by the law of dropout",
-    Method.LAWS: "by laws",
+    Method.DROPOUT: "by the statistics of dropout",
+    Method.RELATIONS: "by relations",
     Method.END_TO_END: "end to end, where small errors may hide",
     Method.NONE: "in nothing: no arrays",
 }
@@ -160,12 +160,15 @@ def mismatch_line(mismatch: Mismatch) -> str:
     if mismatch.sort in _SHARES:
         what = _SHARES[mismatch.sort]
         share = 100 * mismatch.count / max(1, mismatch.total)  # a damaged report may have none
-        if mismatch.law:
-            where, what = f"breaks the law of {mismatch.law}: {where}", f"{what} from that of {mismatch.others},"
+        if mismatch.relation:
+            where, what = (
+                f"breaks the relation of {mismatch.relation}: {where}",
+                f"{what} from that of {mismatch.others},",
+            )
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
-    if mismatch.law:
-        plain = replace(mismatch, law="")
-        return f"breaks the law of {mismatch.law}: for {mismatch.others}, {mismatch_line(plain)}"
+    if mismatch.relation:
+        plain = replace(mismatch, relation="")
+        return f"breaks the relation of {mismatch.relation}: for {mismatch.others}, {mismatch_line(plain)}"
     return {
         Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
         Sort.UNEXPECTED: f"{where} is no output of the layer: {mismatch.actual}",
@@ -224,7 +227,7 @@ def judgement_line(judgement: Judgement) -> str:
     figures = f"the exact result is {judgement.exact:.9g}"
     if judgement.ruling in {Ruling.SUBJECT, Ruling.BOTH}:
         figures += (
-            f", the subject is off by at least {judgement.off_by:.3g}, {judgement.subject:.3g} times its allowance"
+            f", the subject is off by at least {judgement.off_by:.3g}, {judgement.subject:.3g} times its tolerance"
         )
     if judgement.ruling in {Ruling.REFERENCE, Ruling.BOTH}:
         figures += f", the reference by {judgement.reference:.3g} times its own"
@@ -295,14 +298,14 @@ def equal_line(equal: Equal) -> str:
 
 
 def dropout_line(result: Result) -> str:
-    """Return whether dropout obeys its law, and how certain that is."""
+    """Return whether dropout obeys its relation, and how certain that is."""
     if result.failed:
         return result.message
-    return f"its masks obey the law of dropout (a correct layer fails it at most once in {1 / FALSE_ALARMS:,.0f} runs)"
+    return f"its masks have the statistics of dropout (a correct layer fails it at most once in {1 / FALSE_ALARMS:,.0f} runs)"
 
 
 def dropout_told(result: Result) -> tuple[str, dict[str, str]]:
-    """Return the law of dropout that is broken, and as facts what is wrong, and the config in which it is."""
+    """Return the statistics of dropout that are broken, and as facts what is wrong, and the config in which it is."""
     cause, _, rest = result.message.partition(": ")
     wrong, _, config = rest.rpartition("; in ")
     return cause, {"wrong": wrong or rest, **({"in": config} if config else {})}

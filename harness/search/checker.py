@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from harness.checks.agreement import Observation, observe
 from harness.checks.full_check import against, check
-from harness.checks.known_issues import KnownCause, excused
-from harness.checks.laws import Law
+from harness.checks.known_issues import KnownCause, known_or_not
+from harness.checks.relations import Relation
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import Accepted
 from harness.search.guard import Hang
@@ -42,7 +42,7 @@ class Checker:
     weights: OwnWeights | None = None  # those that all planned cases have
     stop_if_interrupted: Callable[[], object] = int  # called before each check; it raises ``KeyboardInterrupt``
 
-    def __call__(self, case: Case, *, with_probes: bool = True, laws: Iterable[Law] | None = None) -> Result:
+    def __call__(self, case: Case, *, with_probes: bool = True, relations: Iterable[Relation] | None = None) -> Result:
         """Check any case, unless the search was interrupted."""
         self.stop_if_interrupted()
         return check(
@@ -50,9 +50,9 @@ class Checker:
             case,
             accepted=self.accepted,
             with_probes=with_probes,
-            laws=laws,
+            relations=relations,
             scope=self.scope,
-            excuses=self.known,
+            known_causes=self.known,
         )
 
     def unit(self, unit: Unit) -> Iterator[CheckedCase]:
@@ -72,7 +72,7 @@ class Checker:
 
     def _planned(self, planned: PlannedCase) -> CheckedCase:
         start, before = time.perf_counter(), unrepeated_of(self.subject)
-        case, laws = planned.case(), None if planned.with_law else ()
+        case, relations = planned.case(), None if planned.with_relation else ()
         case = case if self.weights is None else self.weights.in_place(case, planned.seed)
         try:
             observation = observe(self.subject, case, self.accepted, with_probes=planned.with_probes)
@@ -81,7 +81,7 @@ class Checker:
                 case,
                 accepted=self.accepted,
                 with_probes=planned.with_probes,
-                laws=laws,
+                relations=relations,
                 scope=self.scope,
                 observation=observation,
             )
@@ -93,8 +93,8 @@ class Checker:
             return CheckedCase(planned, result, seconds, unrepeated=unrepeated)
         return CheckedCase(planned, result, seconds, case, observation, unrepeated)
 
-    def excuse(self, checked: CheckedCase) -> CheckedCase:
+    def known_or_not(self, checked: CheckedCase) -> CheckedCase:
         """Return a checked case as it counts: as known, if it fails by a known cause."""
         if checked.observation is None or checked.result.nondeterministic:
             return checked
-        return checked._replace(result=excused(checked.observation, checked.result, self.known))
+        return checked._replace(result=known_or_not(checked.observation, checked.result, self.known))

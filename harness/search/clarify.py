@@ -1,10 +1,10 @@
-"""Replace a failing case by one that shows more: finite values, contiguous arrays, no law, the forward pass alone."""
+"""Replace a failing case by one that shows more: finite values, contiguous arrays, no relation, the forward pass alone."""
 
 from collections.abc import Callable
 from itertools import product
 from typing import Final
 
-from harness.checks.lawfulness import GRADIENTS, asked_by, laws_of
+from harness.checks.relation_check import GRADIENTS, asked_by, relations_of
 from harness.checks.result import Result
 from harness.oracle.compare import OF_EFFECT, OF_VALUE, Sort
 from harness.space.case import Case
@@ -14,9 +14,9 @@ from harness.subjects.protocol import Subject
 
 Check = Callable[..., Result]
 
-TAME: Final = ("normal", "default")  # regimes whose numbers stay finite
+TAME: Final = ("normal", "default")  # distributions whose numbers stay finite
 TAMELY: Final = 2
-"""The number of seeds tried per tame regime when a failure had infinities or NaN: a mistake that shows on half of tame
+"""The number of seeds tried per tame distribution when a failure had infinities or NaN: a mistake that shows on half of tame
 cases is met in one of the four with a probability of 94 %.
 """
 
@@ -32,26 +32,28 @@ def with_tame_values(case: Case, result: Result, check: Check) -> tuple[Case, Re
     The cause of a failure among infinities or NaN shows better on finite numbers, all of which can be compared. Other
     failures keep their case.
     """
-    wild = case.origin is not None and case.origin.regime == "special"
+    wild = case.origin is not None and case.origin.distribution == "special"
     if not (result.failed and result.mismatches and (wild or result.mismatches[0].sort is Sort.FINITENESS)):
         return case, result
-    for regime, seed in product(TAME, range(TAMELY)):
-        tame = draw(case.config, regime, seed)
-        seen = check(tame, laws=())
-        if seen.excused_by is not None or (seen.failed and seen.mismatches[:1] and seen.mismatches[0].sites):
+    for distribution, seed in product(TAME, range(TAMELY)):
+        tame = draw(case.config, distribution, seed)
+        seen = check(tame, relations=())
+        if seen.known_as is not None or (seen.failed and seen.mismatches[:1] and seen.mismatches[0].sites):
             return tame, seen
     return case, result
 
 
-def without_its_law(case: Case, result: Result, check: Check, subject: Subject, scope: Scope) -> tuple[Case, Result]:
-    """Return a case that the failing law ran and that fails alone, or else the given case; and the case's result.
+def without_its_relation(
+    case: Case, result: Result, check: Check, subject: Subject, scope: Scope
+) -> tuple[Case, Result]:
+    """Return a case that the failing relation ran and that fails alone, or else the given case; and the case's result.
 
     A case with a known issue counts, too.
     """
-    for law in laws_of(result) if result.failure is None else ():
-        for other in asked_by(subject, case, law, scope):
-            alone = check(other, laws=())
-            if alone.failed or alone.excused_by is not None:
+    for relation in relations_of(result) if result.failure is None else ():
+        for other in asked_by(subject, case, relation, scope):
+            alone = check(other, relations=())
+            if alone.failed or alone.known_as is not None:
                 return other, alone
     return case, result
 
@@ -63,12 +65,12 @@ def in_the_forward_pass(case: Case, result: Result, check: Check, scope: Scope) 
     the given one is returned.
     """
     first = result.mismatches[0] if result.mismatches else None
-    if first is None or first.law or not first.array.endswith(GRADIENTS) or None not in scope.loss:
+    if first is None or first.relation or not first.array.endswith(GRADIENTS) or None not in scope.loss:
         return case, result
     plain = {"loss": None, "autocast": scope.autocast[0], "dtype": scope.dtype[0]}
     there = configure(factors_of(case.config) | plain, 0 if case.origin is None else case.origin.seed)
     for seed in range(FORWARDS):
-        seen = check(candidate := draw(there, TAME[0], seed), laws=(), with_probes=False)
+        seen = check(candidate := draw(there, TAME[0], seed), relations=(), with_probes=False)
         if seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_VALUE:
             return candidate, seen
     return case, result
@@ -83,7 +85,7 @@ def in_memory_of_their_own(case: Case, result: Result, check: Check, scope: Scop
     if config.strides != "expanded" or "contiguous" not in scope.strides or not first or first[0].sort not in OF_VALUE:
         return case, result
     alone = Case.from_arrays(config.replace(strides="contiguous"), case.arrays)
-    seen = check(alone, laws=())
-    if seen.excused_by is not None or (seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT):
+    seen = check(alone, relations=())
+    if seen.known_as is not None or (seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT):
         return alone, seen
     return case, result

@@ -25,7 +25,7 @@ from harness.processes import one_thread_a_process
 from harness.search.plan import Unit
 from harness.search.workers import Answer, Task, Workers, answer
 from harness.space.errors import UsageError
-from harness.subjects.ground import alike
+from harness.subjects.environment import alike
 
 if TYPE_CHECKING:
     from distributed import Client

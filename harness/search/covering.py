@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from harness.space.config import RNNConfig, cost_of
 from harness.space.constraints import settled
 from harness.space.errors import UsageError
+from harness.space.factor_table import APART, SIZE_FACTORS
 from harness.space.interactions import Interactions, Ints, affords, interactions_of, projects
-from harness.space.parts import APART, SIZE_FACTORS
 from harness.space.scope import COST, Scope, exactly, smallest
 
 Floats = NDArray[np.float64]

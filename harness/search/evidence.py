@@ -50,7 +50,7 @@ NOT_SHRUNK: Final = Certificate().but_for("not made smaller")  # the certificate
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A suspicious case, and its results with other values of the same regime."""
+    """A suspicious case, and its results with other values of the same distribution."""
 
     case: Case
     # The suspicion, or the disagreement that other values led to; then ``case`` is the case of that disagreement.
@@ -65,17 +65,17 @@ class Suspicion:
 
     @property
     def strength(self) -> float:
-        """The error of the worst element, as a multiple of the soft allowance."""
+        """The error of the worst element, as a multiple of the soft tolerance."""
         sites = [site for mismatch in self.result.mismatches for site in mismatch.sites]
-        return max((site.difference / site.allowance for site in sites if site.allowance), default=0.0)
+        return max((site.difference / site.tolerance for site in sites if site.tolerance), default=0.0)
 
 
 def weigh(case: Case, result: Result, check: Callable[[Case], Result]) -> Suspicion:
-    """Try other values of the case's regime, by default N(0, 1); a disagreement among them replaces the suspicion."""
-    regime, own = case.origin or ("normal", SEEDS)
+    """Try other values of the case's distribution, by default N(0, 1); a disagreement among them replaces the suspicion."""
+    distribution, own = case.origin or ("normal", SEEDS)
     again = 0
     for seed in range(SEEDS):
-        other = draw(case.config, regime, seed + (seed >= own))
+        other = draw(case.config, distribution, seed + (seed >= own))
         seen = check(other)
         if seen.failed:
             return Suspicion(other, seen, again, seed + 1)

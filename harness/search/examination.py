@@ -1,4 +1,4 @@
-"""Examination: all that a subject is checked for, which is its cases, its refusals, and the law of dropout."""
+"""Examination: all that a subject is checked for, which is its cases, its refusals, and the statistics of dropout."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -12,13 +12,13 @@ from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
 from harness.search.guard import Guarded, Hang, Late
 from harness.search.options import Options
 from harness.search.record import SearchRecord, Stop
-from harness.space.contract import KERNEL
-from harness.space.parts import SIZE_FACTORS
+from harness.space.factor_table import SIZE_FACTORS
+from harness.space.profile import KERNEL
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, has_more
 
 DROPOUT_RUNS: Final = 70
-"""The number of runs that the law of dropout takes for a subject of four real dtypes, two for each of 35 nets; a search
+"""The number of runs that the statistics of dropout takes for a subject of four real dtypes, two for each of 35 nets; a search
 of fewer cases leaves it out.
 """
 
@@ -56,10 +56,10 @@ class Examination:
 
     hunt: SearchRecord
     refusals: Refusals | None = None  # the record of refusals; ``None`` if the subject cannot be given malformed calls
-    dropout: Result | None = None  # the result for the law of dropout; ``None`` if the subject draws no masks
-    contract: str = KERNEL
+    dropout: Result | None = None  # the result for the statistics of dropout; ``None`` if the subject draws no masks
+    profile: str = KERNEL
     read_as: str = ""  # the names of the subject's parameters and what they are read as, if they are not nn.RNN's
-    # The further facts of a broken law of dropout, by name: where it begins, and how it is run again.
+    # The further facts of a broken statistics of dropout, by name: where it begins, and how it is run again.
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
 
     # The cases in which it gives the bits of its first stage, such as eager torch; ``None`` if it has no stages.
@@ -112,7 +112,7 @@ class Examination:
         scope, asked = self.hunt.scope, dict.fromkeys(MISTAKES, True)
         asked[NO_GRADIENT] = any(scope.loss)
         asked[NO_RECURRENT] = any(scope.loss) and {*scope.wrt} != {"inputs"}
-        shown = {mistake: compared - self.hunt.weak[mistake] for mistake in MISTAKES if asked[mistake]}
+        shown = {mistake: compared - self.hunt.vacuous[mistake] for mistake in MISTAKES if asked[mistake]}
         return {mistake: number for mistake, number in shown.items() if number < min(GRADIENTS, compared)}
 
     @property
@@ -137,18 +137,18 @@ def examine(
     *,
     dropping_until: float = math.inf,
 ) -> Examination:
-    """Check the rest after a search of a subject's cases: for a module, its refusals and the law of its dropout.
+    """Check the rest after a search of a subject's cases: for a module, its refusals and the relation of its dropout.
 
-    Refusals belong to the kernel's contract only. A search of few cases leaves the law of dropout out. Nets with
+    Refusals belong to the kernel's profile only. A search of few cases leaves the statistics of dropout out. Nets with
     dropout are run up to ``dropping_until`` (``time.perf_counter``), and malformed calls are made up to the search's
     end. A finding in one of them does not stop the others, but an interrupted search does.
     """
     own = subject.capabilities
-    done = Examination(hunt, contract=options.contract, read_as=own.read_as)
+    done = Examination(hunt, profile=options.profile, read_as=own.read_as)
     if not done.interrupted:
         try:
             done.dropout = _dropout(subject, hunt, options.cases, dropping_until) if has_more(subject) else None
-            done.refusals = _refusals(subject, hunt) if options.contract == KERNEL else None
+            done.refusals = _refusals(subject, hunt) if options.profile == KERNEL else None
         except KeyboardInterrupt:
             hunt.interrupt()
     return done
@@ -170,7 +170,7 @@ def _with_numbers(scope: Scope) -> tuple[str, ...]:
 
 
 def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: float) -> Result | None:
-    """Check the law of dropout on every device that has numbers, if dropout in training is in the scope."""
+    """Check the statistics of dropout on every device that has numbers, if dropout in training is in the scope."""
     scope, devices = done.scope, _with_numbers(done.scope)
     drops = any(scope.dropout) and True in scope.training and max(scope.num_layers) > 1
     if not devices or not drops or (cases is not None and cases < DROPOUT_RUNS):
@@ -182,6 +182,6 @@ def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: flo
         except Hang as hang:
             results.append(hang.result)
         except Late:
-            done.unfinished.append("the law of dropout")
+            done.unfinished.append("the statistics of dropout")
     told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
     return next((result for result in told if result.failed), told[0] if told else None)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
+from harness.search.capability_discovery import Narrowed, narrow
 from harness.search.guard import Guarded, Hang
-from harness.search.narrow import Narrowed, narrow
-from harness.space.parts import SIZE_FACTORS
+from harness.space.factor_table import SIZE_FACTORS
 from harness.space.scope import SWITCHES, Scope
 from harness.subjects.protocol import Subject
 

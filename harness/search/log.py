@@ -22,14 +22,14 @@ MARGINS: Final = -16  # The lowest power of two by which margins are counted; ex
 # The fields of a result, beside its verdict, that are the same in many cases and that a record counts.
 COUNTED: Final = (
     "method",
-    "excused_by",
+    "known_as",
     "failure",
     "also",
     "nondeterministic",
     "not_compared",
     "ignored",
     "spared",
-    "weak",
+    "vacuous",
 )
 
 MOST: Final = 10_000  # The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
@@ -68,7 +68,7 @@ class Log:
     """The cases of a search in the order of its plan, and what became of the failures."""
 
     planned: int | None = None  # The number of cases that the plan was made for; ``None`` if only time ended the search
-    results: list[Result] = field(default_factory=list)  # The different results, without their grounds
+    results: list[Result] = field(default_factory=list)  # The different results, without their evidence
     cases: list[Logged] = field(default_factory=list)
     # What became of failures, by the number of cases that were logged until then.
     events: dict[int, Event] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Log:
             raise UsageError(f"log: {len(self.cases)} cases, and one numbered {last}")
 
     def result(self, place: int) -> Result:
-        """Return the result of a case, without its grounds."""
+        """Return the result of a case, without its evidence."""
         one = self.cases[place]
         return replace(
             self.results[one.result], margin=None if one.margin is None else math.ldexp(0.5, one.margin), bits=one.bits
@@ -143,7 +143,7 @@ class LoggedCase(NamedTuple):
 
     @property
     def result(self) -> Result:
-        """The result, without its grounds."""
+        """The result, without its evidence."""
         return self.part.log.result(self.place)
 
     @property

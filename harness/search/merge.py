@@ -107,10 +107,10 @@ class _Count(NamedTuple):
         hunt, result = self.hunt, one.result
         found = None if one.event is None else next(iter(one.event.findings), None)
         standing = None if found is None else self.causes.finding(one.part, found)
-        if result.excused_by is not None:
-            result = replace(result, excused_by=self.causes.name(one.part, result.excused_by))
+        if result.known_as is not None:
+            result = replace(result, known_as=self.causes.name(one.part, result.known_as))
         elif standing is not None and standing.id in {other.id for other in hunt.findings}:
-            result = Result(Verdict.AGREES, method=result.method, excused_by=standing.id)
+            result = Result(Verdict.AGREES, method=result.method, known_as=standing.id)
         hunt.log.close(hunt)
         hunt.take(one.asked, result)
         hunt.log.begin(hunt)
@@ -149,8 +149,8 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     hunt = SearchRecord(first.subject, first.seed, first.scope, refused=first.refused, undone=first.undone)
     hunt.slow, hunt.log.planned = first.slow, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
-    for name in dict.fromkeys(name for part in parts for name in part.ground):
-        hunt.ground[name] = " | ".join(dict.fromkeys(part.ground[name] for part in parts if name in part.ground))
+    for name in dict.fromkeys(name for part in parts for name in part.environment):
+        hunt.environment[name] = " | ".join(dict.fromkeys(part.environment[name] for part in parts if name in part.environment))
     hunt.unfinished = list(dict.fromkeys(one for part in parts for one in part.unfinished))
     hunt.unrepeated = sum(part.unrepeated for part in parts)
     hunt.seconds = sum(part.seconds for part in parts)

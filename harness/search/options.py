@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from harness.checks.known_failures import KnownFailure
 from harness.oracle.arithmetic import Accepted, accepted
-from harness.search.narrow import Narrowed
+from harness.search.capability_discovery import Narrowed
 from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard
 from harness.search.workers import Workers
-from harness.space.contract import KERNEL
 from harness.space.errors import require_int, require_seconds, require_type
+from harness.space.profile import KERNEL
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Options:
     cases: int | None = None  # compared at most; without these and ``seconds``, ``CASES`` or, if it is slow, ``BRIEF``
     seconds: float | None = None  # for everything, explanations included
     seed: int = 0  # chooses the cases
-    contract: str = KERNEL  # the contract that the subject is held to
+    profile: str = KERNEL  # the profile that the subject is held to
     tolerance: str = "derived"  # the difference that is accepted, as its user wrote it
-    own: tuple[KnownFailure, ...] = ()  # known failures of the subject; cases that they excuse are counted, and pass
+    own: tuple[KnownFailure, ...] = ()  # known failures of the subject; cases that they cover are counted, and pass
     shard: Shard | None = None  # the part of the cases; all parts together are those of one search
     workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
     weights: OwnWeights | None = None  # those that all cases have

@@ -17,11 +17,11 @@ from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from harness.search.covering import covering
-from harness.space.apart import apart
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.parts import PLAIN, SIZE_FACTORS, WAY, lacking
+from harness.space.factor_table import PLAIN, SIZE_FACTORS, WAY, lacking
 from harness.space.product_edges import product_edges
+from harness.space.rare_factors import apart
 from harness.space.scope import Scope, factors_of
 from harness.space.strata import Stratum, strata
 from harness.space.values import draw
@@ -34,7 +34,7 @@ values matter, too. Torch's arrays take 984 of the default 1,650 cases, a budget
 # The strengths of covering arrays, in order of preference; the first one that the budget allows is used.
 STRENGTHS: Final = (3, 2)
 
-# The number of cases per drawn config, each in another regime of values; its module and its masks are made once.
+# The number of cases per drawn config, each in another distribution of values; its module and its masks are made once.
 CASES_PER_CONFIG: Final = 2
 
 SMALL: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
@@ -60,23 +60,23 @@ DIFFERENTIATED: Final = (
     _TWICE.replace(hx=True, loss="both", num_layers=2, bidirectional=True, T=2),
 )
 
-LAWFUL: Final = 4  # one case in this many is held to a law, for which the subject runs once or twice more
+RELATED: Final = 4  # one case in this many is held to a relation, for which the subject runs once or twice more
 
 
 class PlannedCase(NamedTuple):
     """A case of a search before its arrays are drawn, and the checks to make on it."""
 
     config: RNNConfig
-    regime: str
+    distribution: str
     seed: int
     first: bool  # True if it is the first case of its config
     with_probes: bool
-    with_law: bool
+    with_relation: bool
     number: int = 0  # its place in the plan
 
     def case(self) -> Case:
         """Draw the case itself."""
-        return draw(self.config, self.regime, self.seed)
+        return draw(self.config, self.distribution, self.seed)
 
 
 class Unit(Protocol):
@@ -103,12 +103,12 @@ class Planned:
     scope: Scope
 
     def planned(self) -> Iterator[PlannedCase]:
-        """Yield one case per config, in a regime that is drawn."""
+        """Yield one case per config, in a distribution that is drawn."""
         for number, config in enumerate(self.configs, self.first):
             random = Random(f"{self.seed}/covering/{number}")
             values = random.randrange(2**32)
-            regime, config = random.choice(self.scope.regimes), self.scope.abiding(config, number)
-            yield _asked(config, regime, values, 0, self.probing, place=number)
+            distribution, config = random.choice(self.scope.distributions), self.scope.abiding(config, number)
+            yield _asked(config, distribution, values, 0, self.probing, place=number)
 
     @property
     def cases(self) -> int:
@@ -127,10 +127,10 @@ class Sampled:
     first: int  # the place of the first case in the plan
 
     def planned(self) -> Iterator[PlannedCase]:
-        """Yield the cases of each config: several regimes in a row, beginning with a drawn one, plainest first."""
+        """Yield the cases of each config: several distributions in a row, beginning with a drawn one, plainest first."""
         random = Random(f"{self.seed}/{self.stratum}/{self.number}")
         scope = self.stratum.scope
-        names = scope.regimes
+        names = scope.distributions
         for place, sampled in enumerate(self.stratum.sample(random, UNIT)):
             config = scope.abiding(sampled, place)
             first, values = random.randrange(len(names)), random.randrange(2**32)
@@ -158,12 +158,12 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
         left, place = left - len(planned), place + len(planned)
     if place:
         planned = differentiated(scope)
-        tame = scope.only(regimes="default") if "default" in scope.regimes else scope
+        tame = scope.only(distributions="default") if "default" in scope.distributions else scope
         yield from _planned(seed, 1, place, planned, tame)
         place += len(planned)
     large = product_edges(scope)
     if cases is None or (place and len(large) <= COVERED * (cases - place)):  # a budget for no array is none for these
-        generic = scope.only(regimes="normal") if "normal" in scope.regimes else scope
+        generic = scope.only(distributions="normal") if "normal" in scope.distributions else scope
         yield from _planned(seed, 0, place, large, generic)  # probes would double their cost
         place += len(large)
     if place:
@@ -207,13 +207,13 @@ def differentiated(scope: Scope) -> list[RNNConfig]:
     ]
 
 
-def _asked(config: RNNConfig, regime: str, values: int, number: int, probing: float, *, place: int) -> PlannedCase:
+def _asked(config: RNNConfig, distribution: str, values: int, number: int, probing: float, *, place: int) -> PlannedCase:
     """Return a config's case with this number; the seed of values decides which cases get more checks."""
-    with_law = (values // THOROUGH + number) % LAWFUL == 0
+    with_relation = (values // THOROUGH + number) % RELATED == 0
     thorough = number == values % THOROUGH
     if config.loss is not None and all(getattr(config, name) == value for name, value in _PLAIN.items()):
-        thorough = (values // (THOROUGH * LAWFUL) + number) % _PARTS < probing * _PARTS
-    return PlannedCase(config, regime, values, number == 0, thorough, with_law, place)
+        thorough = (values // (THOROUGH * RELATED) + number) % _PARTS < probing * _PARTS
+    return PlannedCase(config, distribution, values, number == 0, thorough, with_relation, place)
 
 
 def _plain_share(scope: Scope) -> float:

@@ -30,16 +30,16 @@ as a subject may.
 
 
 def asked_scope(
-    subject: Subject, devices: Sequence[str] = (), pinned: Mapping[str, Any] | None = None, contract: str | None = None
+    subject: Subject, devices: Sequence[str] = (), pinned: Mapping[str, Any] | None = None, profile: str | None = None
 ) -> Scope:
-    """Return what a contract asks of a subject, on some devices and with some factors pinned.
+    """Return what a profile asks of a subject, on some devices and with some factors pinned.
 
     Raises ``UsageError`` for pins that exclude each other or leave no case small enough to be compared and kept, and
     ``SubjectError`` for a device that is not here.
     """
     pinned = singular(pinned or {})
     asked = tuple(devices) or pinned.get("device", ())
-    scope = scope_of(subject, contract).only(**{**pinned, "device": choose_devices(subject, asked)})
+    scope = scope_of(subject, profile).only(**{**pinned, "device": choose_devices(subject, asked)})
     _require_feasible(scope)
     if lost := lost_pin(scope, pinned | ({"device": asked} if asked else {})):
         beside = (f"{name}={', '.join(map(str, values))}" for name, values in scope.beside(*lost).items())

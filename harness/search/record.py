@@ -24,9 +24,14 @@ from harness.space.scope import Scope
 from harness.space.searched import AGREEMENT, Searched
 from harness.subjects.interpreters import portable
 
-LAWS: Final = "laws"
+RELATIONS: Final = "relations"
 
-BESIDE: Final = (LAWS, TWICE, PROBES, DERIVATIVES)  # the checks in addition to agreement that are made on some cases
+BESIDE: Final = (
+    RELATIONS,
+    TWICE,
+    PROBES,
+    DERIVATIVES,
+)  # the checks in addition to agreement that are made on some cases
 
 
 class Stop(Enum):
@@ -49,7 +54,7 @@ class Finding:
     case: Case
     result: Result
     certificate: Certificate = NOT_SHRUNK
-    accepted: Accepted | None = None  # the contract under which it was found, if that is known
+    accepted: Accepted | None = None  # the tolerance under which it was found, if that is known
 
     @property
     def minimal(self) -> bool:
@@ -86,8 +91,8 @@ class SearchRecord:
     subject: str
     seed: int
     scope: Scope
-    # The ground that the subject computed on (``subjects.ground``).
-    ground: dict[str, str] = field(default_factory=dict)
+    # The environment that the subject computed on (``subjects.environment``).
+    environment: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     slow: bool = False  # it was declared to be slow, and asked for less because of that
     undone: dict[str, tuple[Case, Result]] = field(default_factory=dict)
@@ -97,23 +102,23 @@ class SearchRecord:
     beyond: int = 0  # the findings on cases that are not of the plan
     weights: str = ""  # the file of the weights that all cases had, if they were not drawn
     accepted: Accepted = (
-        STRICT  # the contract it was held to: what its user accepts, and what was measured of its functions
+        STRICT  # the tolerance it was held to: what its user accepts, and what was measured of its functions
     )
     # The measured accuracy of its functions, by dtype, if it differs from what is assumed.
     accuracy: list[Accuracy] = field(default_factory=list)
     coverage: Coverage = field(default_factory=Coverage)  # the coverage of the cases that were compared
-    # The coverage of the checks in addition to agreement: ``LAWS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``.
+    # The coverage of the checks in addition to agreement: ``RELATIONS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``.
     beside: dict[str, Coverage] = field(default_factory=dict)
-    # Counts of how often the subject was held to each law, and kept it.
-    laws: Counter[str] = field(default_factory=Counter)
+    # Counts of how often the subject was held to each relation, and kept it.
+    relations: Counter[str] = field(default_factory=Counter)
     # The number of compared cases, by the sharpness of the comparison.
     checks: Counter[Method] = field(default_factory=Counter)
     margins: dict[str, Counter[int]] = field(default_factory=dict)
-    """Counts of passing cases by dtype and by the power of two up to which their largest difference over its allowance
-    reaches: 0 stands for half the allowance to all of it, ``MARGINS`` for everything below.
+    """Counts of passing cases by dtype and by the power of two up to which their largest difference over its tolerance
+    reaches: 0 stands for half the tolerance to all of it, ``MARGINS`` for everything below.
     """
     # The number of compared cases that could not have shown a mistake, by mistake (``checks.vacuous``).
-    weak: Counter[str] = field(default_factory=Counter)
+    vacuous: Counter[str] = field(default_factory=Counter)
     # The number of cases without a returned gradient, by the name that nn.RNN has for its array in any layer.
     not_compared: Counter[str] = field(default_factory=Counter)
     # Counts of how often each gradient was returned that nn.RNN does not have.
@@ -184,10 +189,10 @@ class SearchRecord:
         answered = result.verdict is not Verdict.BROKEN or result.nondeterministic
         self.checks[result.method if answered else Method.NONE] += 1
         self._count(asked, result)
-        self.known.update([result.excused_by] if result.excused_by else [])
+        self.known.update([result.known_as] if result.known_as else [])
         self.spared.update(result.spared)
         fails = result.failed or result.verdict is Verdict.SUSPECT
-        if fails or result.excused_by in {one.id for one in self.findings}:  # also where a finding explains it
+        if fails or result.known_as in {one.id for one in self.findings}:  # also where a finding explains it
             self.failing[asked.config.dtype] += 1
 
     @property
@@ -203,25 +208,25 @@ class SearchRecord:
 
     def _count(self, asked: PlannedCase, result: Result) -> None:
         """Count a case that was compared, and the checks made in addition to agreement."""
-        self.coverage.add(asked.config, asked.regime, new_config=asked.first)
+        self.coverage.add(asked.config, asked.distribution, new_config=asked.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})
         self.ignored.update(result.ignored)
-        self.weak.update(result.weak)
+        self.vacuous.update(result.vacuous)
         if result.margin is not None:
             self.margins.setdefault(asked.config.plain.dtype, Counter())[power(result.margin) or 0] += 1
         for what in result.also:
-            check = what if what in BESIDE else LAWS
-            self.laws.update([what] if check is LAWS else [])
+            check = what if what in BESIDE else RELATIONS
+            self.relations.update([what] if check is RELATIONS else [])
             if check not in self.beside:
                 self.beside[check] = Coverage()
-            self.beside[check].add(asked.config, asked.regime)
+            self.beside[check].add(asked.config, asked.distribution)
 
     @property
     def searched(self) -> Searched:
         """The part of the scope that was met, by check."""
         checks = {AGREEMENT: self.coverage}
         checks |= {check: self.beside[check] for check in BESIDE if check in self.beside}
-        return Searched(self.subject, self.scope, checks, self.laws)
+        return Searched(self.subject, self.scope, checks, self.relations)
 
     @property
     def verdict(self) -> Verdict | None:

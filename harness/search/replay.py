@@ -6,7 +6,7 @@ from typing import Final
 
 from harness.checks.dropout import check_net
 from harness.checks.full_check import check as check_everything
-from harness.checks.laws import LAWS
+from harness.checks.relations import RELATIONS
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
@@ -30,12 +30,12 @@ def replay(
 ) -> tuple[Fate, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    A case that broke the law of dropout is held to that. ``Stored.again`` tells if it fails in the same way as before.
+    A case that broke the statistics of dropout is held to that. ``Stored.again`` tells if it fails in the same way as before.
     """
     if of_dropout:
         result = check_net(subject, case.config)
         return _FATES.get(result.verdict, Fate.FAILED), result
-    check = partial(check_everything, subject, accepted=accepted, laws=tuple(LAWS.values()))
+    check = partial(check_everything, subject, accepted=accepted, relations=tuple(RELATIONS.values()))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
         return Fate.ERROR, result

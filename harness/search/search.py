@@ -15,13 +15,13 @@ from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Sort
 from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
+from harness.search.capability_discovery import narrow, plainest
 from harness.search.checker import CheckedCase, Checker
 from harness.search.evidence import Certificate
 from harness.search.guard import Guarded, Hang, Late, noted_interrupts, stop_at_hang, uninterrupted
-from harness.search.narrow import narrow, plainest
+from harness.search.minimise import CutShort, Pursuit
 from harness.search.options import Options
 from harness.search.plan import units
-from harness.search.pursuit import CutShort, Pursuit
 from harness.search.record import Finding, Helpers, SearchRecord, Stop
 from harness.search.workers import Task
 from harness.space.case import Case
@@ -29,7 +29,7 @@ from harness.space.errors import require_type
 from harness.space.outcome import Failure
 from harness.space.scope import Scope
 from harness.space.values import draw
-from harness.subjects.protocol import choose_devices, ground_of, has_more, scope_of, spoiled_by, unrepeated_of
+from harness.subjects.protocol import choose_devices, environment_of, has_more, scope_of, spoiled_by, unrepeated_of
 from harness.subjects.registry import as_subject
 
 DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
@@ -41,7 +41,7 @@ Event = CheckedCase | Finding
 class Recognised(NamedTuple):
     """A test that recognises further cases with the cause of a finding."""
 
-    excuse: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
+    known_cause: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
     earlier: str | None = None  # the id of the earlier finding that has the same cause, if there is one
     # It returns cases that are not of the plan, for causes that no case of it shows without another one.
     alone: Callable[[], Iterable[Case]] | None = None
@@ -73,10 +73,10 @@ class Search:
 
         with Search(subject, scope, Options(cases=400)) as search:
             for finding in search.findings():
-                search.pass_over(Recognised(excuse))
+                search.pass_over(Recognised(known_cause))
 
     It ends with a finding, unless its reader says how further cases with the same cause are recognised, or the subject
-    wavers there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause. Leaving the
+    is nondeterministic there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause. Leaving the
     ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses nothing of the ``record``. Where an
     interrupt, a hang or slow crashes end it, the finding is in the record only: there is no time to explain it.
     """
@@ -134,8 +134,8 @@ class Search:
 
     def pass_over(self, recognised: Recognised) -> None:
         """Count further cases with the cause of the last finding as known, and that finding, too, if it was known."""
-        if recognised.excuse is not None:
-            self._checker.known.append(recognised.excuse)
+        if recognised.known_cause is not None:
+            self._checker.known.append(recognised.known_cause)
         self._alone = recognised.alone or self._alone
         if recognised.earlier is not None:
             self.record.findings.pop()
@@ -170,7 +170,7 @@ class Search:
             record.log.close(record)
             record.seconds = self._budget.elapsed()
             device = next((d for d in record.scope.device if d != "meta"), "meta")
-            record.ground = attempt(partial(ground_of, self._given, device)) or {}
+            record.environment = attempt(partial(environment_of, self._given, device)) or {}
             own = unrepeated_of(self._given) - self._before[0]
             record.unrepeated = own + (record.unrepeated if record.helpers is not None else 0)
             spoiled = spoiled_by(self._given)
@@ -249,8 +249,8 @@ class Search:
         """Count a case in the record, as known if its cause is."""
         if checked.case is not None:
             stop_at_hang(checked.case, checked.result)
-            checked = self._checker.excuse(checked)
-        if checked.result.excused_by is None and not against(checked.result):
+            checked = self._checker.known_or_not(checked)
+        if checked.result.known_as is None and not against(checked.result):
             names = tuple(one.name for one in self.record.own if one.concerns(checked.planned.config))
             checked = checked._replace(result=replace(checked.result, spared=(*checked.result.spared, *names)))
         self.record.log.close(self.record)
@@ -317,10 +317,10 @@ class Search:
     def _report_function(self, accuracy: Accuracy, case: Case) -> Generator[Finding, None, bool]:
         """Report where a function is wrong, once for all dtypes, and return whether it is the function that is wrong.
 
-        It is not if another mistake explains the failure. NaN is then excused in other cases. Nothing is measured where
-        the subject wavers: cases of the plan show that.
+        It is not if another mistake explains the failure. NaN then passes in other cases. Nothing is measured where
+        the subject is nondeterministic: cases of the plan show that.
         """
-        alone = partial(self._checker, laws=(), with_probes=False)
+        alone = partial(self._checker, relations=(), with_probes=False)
         seen = alone(case)
         if (
             seen.verdict is not Verdict.DISAGREES

@@ -12,7 +12,7 @@ MOST: Final = 1_000  # The most shards of a plan; GitHub's matrix has at most 25
 
 GRADIENTS: Final = 2
 """The cost of a case's gradients, in plain cases: torch takes 13 ms for a plain case, 26 ms more for its gradients, 14
-for probes, and 16 for a law, each of which counts as one.
+for probes, and 16 for a relation, each of which counts as one.
 """
 
 # The cost of all checks of a module besides its cases, in plain cases: 1.9 s for torch. The first shard makes them.
@@ -64,5 +64,6 @@ def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) 
 def cost(unit: Unit) -> int:
     """Return the predicted cost of a unit, in plain cases."""
     return sum(
-        1 + GRADIENTS * (asked.config.loss is not None) + asked.with_probes + asked.with_law for asked in unit.planned()
+        1 + GRADIENTS * (asked.config.loss is not None) + asked.with_probes + asked.with_relation
+        for asked in unit.planned()
     )

@@ -13,18 +13,18 @@ from harness.search.evidence import Certificate
 from harness.search.simplify import Check, Found, Simplifying, failure_of
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig, never_rise
-from harness.space.cut import fitted, without_one
-from harness.space.parts import FACTORS, SIZE_FACTORS, SIZES, ConfigError, having
+from harness.space.factor_table import FACTORS, SIZE_FACTORS, SIZES, ConfigError, having
+from harness.space.refit import fitted, without_one
 from harness.space.scope import Scope, configure, factors_of
-from harness.space.values import REGIMES, draw
+from harness.space.values import DISTRIBUTIONS, draw
 
-SEEDS: Final = 4  # the number of seeds tried in every regime before a plainer config counts as passing
+SEEDS: Final = 4  # the number of seeds tried in every distribution before a plainer config counts as passing
 FEW: Final = 16
 """The number of plainer values of a factor up to which all are tried like this; of more, all but the nearest get fewer
 tries.
 """
 
-FEWER: Final = ("dyadic", "normal")  # the regimes for those fewer tries
+FEWER: Final = ("dyadic", "normal")  # the distributions for those fewer tries
 NEAREST: Final = 4
 """The number of a size's plainest values that the first pass tries; of the others, it tries powers of two and the
 nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
@@ -48,11 +48,11 @@ batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 w
 # The number of sets of generic values for each combination, because one set may hide a mistake and two hardly do.
 LEAPS: Final = 2
 
-# The regime with infinities and NaN. A failure that needs them shows in no other regime, and is tried in no other.
+# The distribution with infinities and NaN. A failure that needs them shows in no other distribution, and is tried in no other.
 WILD: Final = "special"
 
 WILD_SEEDS: Final = 8
-"""The number of seeds then tried in that regime: in a small case few numbers are special, and their places may matter.
+"""The number of seeds then tried in that distribution: in a small case few numbers are special, and their places may matter.
 """
 
 LIMIT: Final = 6_000
@@ -89,7 +89,7 @@ class Shrinking:
         self._case, self._scope, self._kind = case, scope, result.kind
         self._numbers = result.failed
         unlike = bool(result.mismatches) and result.mismatches[0].sort is Sort.FINITENESS
-        self._wild = unlike and case.origin is not None and case.origin.regime == WILD
+        self._wild = unlike and case.origin is not None and case.origin.distribution == WILD
         """True if the failure needs infinities or NaN; tame numbers were tried before."""
         self._finite = f"{result.mismatches[0].array}: {Sort.VALUE.value}" if unlike and not self._wild else None
         """The kind of a failure of the same array among finite numbers, which tells more than an overflow."""
@@ -236,7 +236,7 @@ class Shrinking:
         return found
 
     def _plainer(self) -> Found | None:
-        """Return the first failing case of a plainer config, or of the same config with values of a plainer regime."""
+        """Return the first failing case of a plainer config, or of the same config with values of a plainer distribution."""
         case = self._case
         if self._done == case.config:
             return None
@@ -262,8 +262,8 @@ class Shrinking:
         """Return the drawn cases to try for a config; ``few`` says that there are few other configs to try."""
         if self._wild:
             return chain(cases_of(config, WILD_SEEDS if few else 1, (WILD,)), _filled(config) if few else ())
-        regimes = self._scope.regimes
-        return cases_of(config, SEEDS, regimes) if few else cases_of(config, 1, FEWER)
+        distributions = self._scope.distributions
+        return cases_of(config, SEEDS, distributions) if few else cases_of(config, 1, FEWER)
 
     def _cut(self) -> Found | None:
         """Return a failing case with the case's own values in a plainer config, or ``None``.
@@ -306,21 +306,21 @@ def _spread(values: Sequence[_T]) -> Iterator[_T]:
             yield value
 
 
-def _few(case: Case, config: RNNConfig, regime: str) -> Iterator[Case]:
+def _few(case: Case, config: RNNConfig, distribution: str) -> Iterator[Case]:
     """Yield the first tries for a plainer config: the seed that drew the case, its own numbers, and a generic set."""
     if case.origin is not None:
         yield draw(config, *case.origin)
     yield fitted(case, config)
-    yield draw(config, regime, 1)
+    yield draw(config, distribution, 1)
 
 
 class Spent(Exception):
     """Raised when no further case may be checked; it says why."""
 
 
-def cases_of(config: RNNConfig, seeds: int = SEEDS, regimes: Iterable[str] = tuple(REGIMES)) -> Iterator[Case]:
+def cases_of(config: RNNConfig, seeds: int = SEEDS, distributions: Iterable[str] = tuple(DISTRIBUTIONS)) -> Iterator[Case]:
     """Return the cases to try for a config, plainest first."""
-    return (draw(config, regime, seed) for regime in regimes for seed in range(seeds))
+    return (draw(config, distribution, seed) for distribution in distributions for seed in range(seeds))
 
 
 def _filled(config: RNNConfig) -> Iterator[Case]:

@@ -118,8 +118,8 @@ class Simplifying:
 
 def failure_of(result: Result) -> tuple[str, ...]:
     """Return the name of a result's known failure, or the kind of any other; nothing if it passes."""
-    if result.excused_by is not None:
-        return (result.excused_by,)
+    if result.known_as is not None:
+        return (result.known_as,)
     return (result.kind,) if result.failed else ()
 
 

@@ -47,9 +47,9 @@ class CaseError(UsageError):
 
 
 class Origin(NamedTuple):
-    """The source of a case's values: ``values.draw(config, regime, seed)``."""
+    """The source of a case's values: ``values.draw(config, distribution, seed)``."""
 
-    regime: str
+    distribution: str
     seed: int
 
 
@@ -212,7 +212,7 @@ class Case:
     def __repr__(self) -> str:
         """Return code that pastes back: the numbers if they are few or have no seed, else the seed that drew them."""
         if self.origin is not None and sum(spec.size for spec in self.config.given.values()) > _INLINE:
-            return f"draw({self.config!r}, regime={self.origin.regime!r}, seed={self.origin.seed})"
+            return f"draw({self.config!r}, distribution={self.origin.distribution!r}, seed={self.origin.seed})"
         named = {name.replace(".", "_"): array for name, array in self.arrays.items()}
         shown = ", ".join(f"{name}={code_of(array)}" for name, array in named.items())
         return f"Case.of({self.config!r}, {shown})"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.space.case import Array, Case, CaseError, Origin
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import ConfigError
+from harness.space.factor_table import ConfigError
 from harness.space.reading import parsed, read_bytes
 from harness.space.scope import LAYERS
 from harness.space.values import draw
@@ -218,8 +218,8 @@ class _Reader:
         if not isinstance(given, dict) or set(given) != set(Origin._fields):
             self._refuse(f"origin: {_shown(given)}, expected null or an object of {' and '.join(Origin._fields)}")
         origin = Origin(**given)
-        if not isinstance(origin.regime, str) or type(origin.seed) is not int or origin.seed < 0:
-            self._refuse(f"origin: {_shown(given)}, expected a regime's name and a seed, an int of at least 0")
+        if not isinstance(origin.distribution, str) or type(origin.seed) is not int or origin.seed < 0:
+            self._refuse(f"origin: {_shown(given)}, expected a distribution's name and a seed, an int of at least 0")
         return origin
 
 

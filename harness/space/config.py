@@ -15,7 +15,7 @@ from math import prod
 from typing import Any, Final, NamedTuple
 
 from harness.space.cells import CELLS, KNOWN, CellForm, cell_of_data, data_of, layer_named, make_known
-from harness.space.parts import (
+from harness.space.factor_table import (
     FACTORS,
     IMPOSSIBLE,
     PAIRS,

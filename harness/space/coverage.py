@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
+from harness.space.factor_table import APART, SIZE_FACTORS
 from harness.space.interactions import Bools, Interactions, class_of, interactions_of
-from harness.space.parts import APART, SIZE_FACTORS
 from harness.space.scope import Scope
 
 # Every factor, in the order of a scope's fields.
@@ -92,23 +92,23 @@ class _Met:
 
 @dataclass
 class Coverage:
-    """Counts of how often each value of each factor and each regime was met, and which classes of factors have met."""
+    """Counts of how often each value of each factor and each distribution was met, and which classes of factors have met."""
 
     factors: dict[str, Counter[Any]] = field(default_factory=dict)
-    regimes: Counter[str] = field(default_factory=Counter)
+    distributions: Counter[str] = field(default_factory=Counter)
     configs: int = 0
     _met: _Met = field(default_factory=_Met, repr=False, compare=False)
 
-    def add(self, config: RNNConfig, regime: str, *, new_config: bool = True) -> None:
+    def add(self, config: RNNConfig, distribution: str, *, new_config: bool = True) -> None:
         """Count a case, and its config unless the config was counted with another case of it."""
         if new_config:
             self.add_config(config)
-        self.regimes[regime] += 1
+        self.distributions[distribution] += 1
 
     @property
     def cases(self) -> int:
         """The number of cases that were counted."""
-        return self.regimes.total()
+        return self.distributions.total()
 
     def add_config(self, config: RNNConfig) -> None:
         """Count a config."""
@@ -132,7 +132,7 @@ class Coverage:
     def merge(self, other: Coverage) -> None:
         """Add the counts of another coverage."""
         self.configs += other.configs
-        self.regimes.update(other.regimes)
+        self.distributions.update(other.distributions)
         for name, values in other.factors.items():
             self.factors.setdefault(name, Counter()).update(values)
         self._met.merge(other._met)

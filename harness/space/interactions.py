@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.space.config import cost_of
 from harness.space.constraints import Condition, Constraint
-from harness.space.parts import APART, BOUNDARIES, FACTORS, LARGE, MULTIPLES, SIZE_FACTORS, having
+from harness.space.factor_table import APART, BOUNDARIES, FACTORS, LARGE, MULTIPLES, SIZE_FACTORS, having
 from harness.space.scope import COST, Scope, smallest
 
 Ints = NDArray[np.integer[Any]]

@@ -7,7 +7,7 @@ a search has such a product, because several of its sizes are never large at onc
 from typing import Any, Final
 
 from harness.space.config import RNNConfig
-from harness.space.parts import SIZE_FACTORS
+from harness.space.factor_table import SIZE_FACTORS
 from harness.space.scope import Scope
 
 EDGE: Final = 2**16  # The product around which the configs lie

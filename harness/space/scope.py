@@ -15,7 +15,7 @@ from harness.space.cells import cell_of_data, data_of
 from harness.space.config import PLAINEST, RNNConfig, cost_of, fitted_projection
 from harness.space.constraints import Constraint, Rule, above, among, below, excluded, on, settled
 from harness.space.errors import UsageError, require_type
-from harness.space.parts import (
+from harness.space.factor_table import (
     APART,
     CONSTRAINTS,
     FACTORS,
@@ -27,7 +27,7 @@ from harness.space.parts import (
     ConfigError,
     require_value,
 )
-from harness.space.values import REGIMES
+from harness.space.values import DISTRIBUTIONS
 
 COST: Final = 2**20
 """The highest cost (``RNNConfig.cost``) of a drawn config; above it, all sizes but the largest are made smaller. It
@@ -43,7 +43,7 @@ torch what it supports and for three cases takes 36 s with so many.
 SMALL: Final = 3
 
 SWITCHES: Final = ("masks", "products")  # The fields of a scope that are true or false, and that a subject decides
-BESIDE: Final = frozenset({*SWITCHES, "regimes", "rules"})  # The fields of a scope that are not factors of a config
+BESIDE: Final = frozenset({*SWITCHES, "distributions", "rules"})  # The fields of a scope that are not factors of a config
 _MASKED: Final = Constraint({"dropout": on, "training": on})  # The constraint on a scope without masks
 
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
@@ -72,13 +72,13 @@ class Scope(_Values):
     Some fields are not fields of a config. ``lengths`` are kinds of packing (``PACKINGS``), from which ``configure``
     makes one length per sequence. ``masks`` says that dropout in training is in the scope; this is possible only for a
     subject whose masks can be read, because they are random and have to be replayed in the reference. ``products`` says
-    that products of sizes around 2**16 are asked for, too (``space.product_edges``). ``regimes`` are those of the
+    that products of sizes around 2**16 are asked for, too (``space.product_edges``). ``distributions`` are those of the
     values. ``rules`` say which values are asked for only beside some values of another factor.
     """
 
     masks: bool = False
     products: bool = True
-    regimes: tuple[str, ...] = tuple(REGIMES)
+    distributions: tuple[str, ...] = tuple(DISTRIBUTIONS)
     rules: tuple[Rule, ...] = ()
 
     @classmethod
@@ -102,8 +102,8 @@ class Scope(_Values):
             forms = f"did you mean {', '.join(close)}?" if close else f"expected some of {', '.join(names)}"
             raise UsageError(f"unknown factor {', '.join(unknown)}: {forms}")
         pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name not in BESIDE}
-        if "regimes" in named:
-            pinned["regimes"] = _regimes(named["regimes"])
+        if "distributions" in named:
+            pinned["distributions"] = _distributions(named["distributions"])
         for name in SWITCHES:
             if not isinstance(named.get(name, False), bool):
                 raise UsageError(f"{name}={named[name]!r}: expected True or False")
@@ -221,10 +221,10 @@ class Scope(_Values):
             name: getattr(self, name) + tuple(value for value in theirs[name] if value not in mine[name])
             for name in mine
         }
-        regimes = tuple(name for name in REGIMES if name in {*self.regimes, *other.regimes})
+        distributions = tuple(name for name in DISTRIBUTIONS if name in {*self.distributions, *other.distributions})
         rules = tuple(rule for rule in self.rules if rule in other.rules)
         switches = {name: getattr(self, name) or getattr(other, name) for name in SWITCHES}
-        return dataclasses.replace(self, **switches, regimes=regimes, rules=rules, **both)
+        return dataclasses.replace(self, **switches, distributions=distributions, rules=rules, **both)
 
     def record(self) -> dict[str, Any]:
         """Return all of the scope as plain data."""
@@ -369,11 +369,11 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
     return named
 
 
-def _regimes(value: Any) -> tuple[str, ...]:
-    regimes = tuple(value) if _is_several(value) else (value,)
-    if not regimes or (unknown := [one for one in regimes if not isinstance(one, str) or one not in REGIMES]):
-        raise UsageError(f"regimes={unknown if regimes else value!r}: expected some of {', '.join(REGIMES)}")
-    return regimes
+def _distributions(value: Any) -> tuple[str, ...]:
+    distributions = tuple(value) if _is_several(value) else (value,)
+    if not distributions or (unknown := [one for one in distributions if not isinstance(one, str) or one not in DISTRIBUTIONS]):
+        raise UsageError(f"distributions={unknown if distributions else value!r}: expected some of {', '.join(DISTRIBUTIONS)}")
+    return distributions
 
 
 def _is_several(value: Any) -> bool:

@@ -28,12 +28,12 @@ class Searched:
     subject: str
     scope: Scope
     checks: dict[str, Coverage] = field(default_factory=dict)
-    laws: Counter[str] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Searched) -> None:
         """Add what another search met, and its scope to this one."""
         self.scope = self.scope.joined(other.scope)
-        self.laws.update(other.laws)
+        self.relations.update(other.relations)
         for check, coverage in other.checks.items():
             if check not in self.checks:
                 self.checks[check] = Coverage()

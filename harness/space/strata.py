@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from harness.space.config import RNNConfig
-from harness.space.parts import FACTORS, PLAIN, having
+from harness.space.factor_table import FACTORS, PLAIN, having
 from harness.space.scope import Scope, assembled, factors_to_draw, whole_or
 
 

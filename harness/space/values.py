@@ -1,4 +1,4 @@
-"""Values: the arrays of a case, made from a regime and a seed.
+"""Values: the arrays of a case, made from a distribution and a seed.
 
 Hypothesis draws only the seed. Drawing arrays element by element costs some ten times as much per example, and
 Hypothesis prefers values (zeros, equal numbers) that hide a transposed or a forgotten matrix.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.space.case import Array, Case, Origin, padding, prescribe
 from harness.space.config import RNNConfig, role_of
 from harness.space.errors import UsageError, require_int, require_type
-from harness.space.parts import OTHER
+from harness.space.factor_table import OTHER
 
 Floats = NDArray[np.float64]
 AT_ONCE: Final = 2**20  # The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has
@@ -26,27 +26,27 @@ AT_ONCE: Final = 2**20  # The count of normal numbers that are drawn at once: 8 
 Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
 
 
-def draw(config: RNNConfig, regime: str = "default", seed: int = 0) -> Case:
-    """Draw the case that ``seed`` gives in ``regime``: the same bits on every machine with the same NumPy.
+def draw(config: RNNConfig, distribution: str = "default", seed: int = 0) -> Case:
+    """Draw the case that ``seed`` gives in ``distribution``: the same bits on every machine with the same NumPy.
 
     No two arrays of a case are equal, and none is constant or symmetric by design, because equal values would hide a
-    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown regime, and for
+    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown distribution, and for
     other arguments that make no sense.
     """
     require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
     require_int("seed", seed, 0)
-    if not isinstance(regime, str) or regime not in REGIMES:
-        raise UsageError(f"regime={regime!r}: expected one of {', '.join(REGIMES)}")
+    if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
+        raise UsageError(f"distribution={distribution!r}: expected one of {', '.join(DISTRIBUTIONS)}")
     rng = Generator(PCG64(seed))
     many = sum(spec.size for spec in config.given.values()) > AT_ONCE
-    if many and regime == "normal":
+    if many and distribution == "normal":
         cast = _normal_numbers(rng, config)
         prescribe(config, cast)
-        return Case.from_arrays(config, cast, Origin(regime, seed))
-    arrays = _filled(rng, config, regime)
+        return Case.from_arrays(config, cast, Origin(distribution, seed))
+    arrays = _filled(rng, config, distribution)
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     prescribe(config, cast)
-    return Case.from_arrays(config, cast, Origin(regime, seed))
+    return Case.from_arrays(config, cast, Origin(distribution, seed))
 
 
 def earlier_case(before: RNNConfig, *, one_bias: bool = False) -> Case:
@@ -71,19 +71,19 @@ def with_other_inputs(case: Case) -> Case:
     return replace(case, x=x, cotangents=cotangents, origin=None)
 
 
-def _filled(rng: Generator, config: RNNConfig, regime: str) -> dict[str, Floats]:
+def _filled(rng: Generator, config: RNNConfig, distribution: str) -> dict[str, Floats]:
     flat = rng.standard_normal(sum(spec.size for spec in config.given.values()))
     arrays: dict[str, Floats] = {}
     start = 0
     for name, spec in config.given.items():
         stop = start + spec.size
         arrays[name], start = flat[start:stop].reshape(spec.shape), stop
-    REGIMES[regime](rng, config, arrays)
+    DISTRIBUTIONS[distribution](rng, config, arrays)
     return arrays
 
 
 def _normal_numbers(rng: Generator, config: RNNConfig) -> dict[str, Array]:
-    """Return what ``_filled`` gives in the normal regime, in the config's dtype; few numbers at a time are float64."""
+    """Return what ``_filled`` gives in the normal distribution, in the config's dtype; few numbers at a time are float64."""
     arrays: dict[str, Array] = {}
     for name, spec in config.given.items():
         arrays[name] = np.empty(spec.shape, config.dtype)
@@ -126,7 +126,7 @@ def _normal(_rng: Generator, _config: RNNConfig, _arrays: dict[str, Floats]) -> 
 def _spectral(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> None:
     """Scale the recurrent matrices to a spectral radius around and above 1, where states live long or become chaotic.
 
-    By the circular law, a matrix with N(0, 1) entries over sqrt(H) has a spectral radius that tends to 1.
+    By the circular relation, a matrix with N(0, 1) entries over sqrt(H) has a spectral radius that tends to 1.
     """
     radius = rng.choice([0.9, 1.0, 1.1, 2.0])
     for name, array in arrays.items():
@@ -167,8 +167,8 @@ def _special(rng: Generator, config: RNNConfig, arrays: dict[str, Floats]) -> No
         np.copyto(array, edges, where=chosen)
 
 
-# The regimes from plain to wild, which is also the order in which a failing case is simplified.
-REGIMES: Final[dict[str, Filler]] = {
+# The distributions from plain to wild, which is also the order in which a failing case is simplified.
+DISTRIBUTIONS: Final[dict[str, Filler]] = {
     "dyadic": _dyadic,
     "default": _default,
     "normal": _normal,

@@ -17,19 +17,19 @@ from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases
 from harness.search.merge import merged
 from harness.search.record import Finding, SearchRecord
-from harness.space.contract import CONTRACTS
 from harness.space.errors import UsageError
+from harness.space.profile import PROFILES
 from harness.space.searched import Searched
 from harness.store.document import read
 from harness.store.findings import Store
-from harness.subjects.ground import kernels, line
+from harness.subjects.environment import kernels, line
 
 
 @dataclass(frozen=True)
 class _Rest:
     """The fields of a subject's report that are read, beside its search and its findings."""
 
-    contract: str
+    profile: str
     read_as: str = ""
     dropout: Result | None = None
     of_dropout: ReportedFinding | None = None
@@ -78,14 +78,14 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
     findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
     search.findings += [one.finding for one in findings]
     rest = decode(record, _Rest)
-    if rest.contract not in CONTRACTS:
-        raise UsageError(f"contract={rest.contract!r}: expected one of {', '.join(CONTRACTS)}")
-    for facts in filter(None, (search.ground, *(one.ground for one in findings))):
+    if rest.profile not in PROFILES:
+        raise UsageError(f"profile={rest.profile!r}: expected one of {', '.join(PROFILES)}")
+    for facts in filter(None, (search.environment, *(one.environment for one in findings))):
         try:
             line(dict(facts))
             kernels(dict(facts))
         except KeyError as error:
-            raise UsageError(f"ground: expected {error} in it") from None
+            raise UsageError(f"environment: expected {error} in it") from None
     return SubjectReport(search, findings, rest)
 
 
@@ -172,7 +172,7 @@ def _added_up(
 
     hunt = merged([part.search for _, part in parts], cases=run.examples, seconds=run.time, same=same)
     rest, of_dropout = first.rest, first.rest.of_dropout
-    done = Examination(hunt, rest.refusals, rest.dropout, rest.contract, rest.read_as)
+    done = Examination(hunt, rest.refusals, rest.dropout, rest.profile, rest.read_as)
     done.equal = equal_of(rest.stages, hunt.log.same.values())
     if of_dropout is not None:
         done.dropout_facts = dropout_facts(saved(path, of_dropout))
@@ -186,5 +186,5 @@ def _alike(one: SubjectReport, other: SubjectReport) -> Iterator[tuple[str, Any,
     yield "--weights are others", one.search.weights, other.search.weights
     yield "--known names other failures", one.search.own, other.search.own
     for part in fields(_Rest):
-        if part.name in {"contract", "source", "stages", "read_as"}:
+        if part.name in {"profile", "source", "stages", "read_as"}:
             yield f"another {part.name}", getattr(one.rest, part.name), getattr(other.rest, part.name)

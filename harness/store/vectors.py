@@ -27,7 +27,7 @@ from harness.store.document import read as read_document
 
 INDEX: Final = "index.json"
 FORMAT: Final = 1  # The version of the index; a folder with a higher one is refused
-ALLOWANCE: Final = ".allowance"  # The suffix in the name of an array's allowances
+TOLERANCE: Final = ".tolerance"  # The suffix in the name of an array's tolerances
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*\.safetensors")
 _UNBATCHED: Final = {"x", "hx", "cx", "output", "h_n", "c_n", "readout"}
@@ -68,7 +68,7 @@ def _arrays(case: Case) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for name, one in expected.items():
         alone = not config.batched and name.removesuffix(".grad") in _UNBATCHED
-        for label, array in ((name, one.values), (f"{name}{ALLOWANCE}", one.allowance)):
+        for label, array in ((name, one.values), (f"{name}{TOLERANCE}", one.tolerance)):
             found[label] = np.ascontiguousarray((array[:, 0] if alone else array).astype(np.float64))
     return given | found
 

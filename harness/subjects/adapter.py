@@ -13,11 +13,11 @@ from typing import Any, Final
 from harness.space.cells import CELLS, KNOWN, layer_named
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import FACTORS, OPTIONS
-from harness.subjects.calling import place_of
+from harness.space.factor_table import FACTORS, OPTIONS
+from harness.subjects.class_form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, Form
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, Form
 from harness.subjects.protocol import SubjectError
+from harness.subjects.run_user_code import place_of
 
 MARK: Final = "# left by adapt to fill in:"  # what the command writes behind what it could not find out
 

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from harness.space.parts import OPTIONS
+from harness.space.factor_table import OPTIONS
 from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
-from harness.subjects.fields import by_fields
-from harness.subjects.form import H_FIRST, LAYERS, Form, is_layered
+from harness.subjects.class_form import H_FIRST, LAYERS, Form, is_layered
+from harness.subjects.config_object import by_fields
 from harness.subjects.function_module import X
 from harness.subjects.numpy_module import METHODS, methods_of, modules_of
 from harness.subjects.parameters_by_shape import Shapes, layers_of

@@ -82,7 +82,7 @@ def load_cotangents(path: str) -> dict[str, Any]:
 
 
 def _of_a_case(name: str, names: tuple[str, ...]) -> bool:
-    return name in names or name.endswith((".allowance", ".grad"))
+    return name in names or name.endswith((".tolerance", ".grad"))
 
 
 def load(path: str) -> Any:

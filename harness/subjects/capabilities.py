@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.space.contract import KERNEL
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
+from harness.space.profile import KERNEL
 from harness.space.reading import WRITTEN, read_bytes
+from harness.subjects.class_form import Form
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import Form
 
 if TYPE_CHECKING:  # the module of Subject imports this one
     from harness.subjects.protocol import Closable
 
-# The sizes that a subject offers if each new shape takes it long. The largest are those of the law of dropout.
+# The sizes that a subject offers if each new shape takes it long. The largest are those of the statistics of dropout.
 FEW_SIZES: Final[Mapping[str, tuple[int, ...]]] = {
     "T": (1, 2, 3, 8),
     "N": (1, 2, 5, 32),
@@ -100,7 +100,7 @@ class OwnProcess(Protocol):
         """Return the runs of its own lines on a case (``line_runs.LineRun``)."""
         ...
 
-    def ground(self, device: str) -> dict[str, str]:
+    def environment(self, device: str) -> dict[str, str]:
         """Return the software and hardware that its process computes on."""
         ...
 
@@ -114,7 +114,7 @@ class Capabilities:
 
     # The values that it is asked for, in place of the usual ones, by factor: ``{"dtype": ("float32", "float64")}``.
     offers: Mapping[str, Any] = field(default_factory=dict)
-    contract: str = KERNEL  # the contract that it is held to unless another is asked for (``space.contract``)
+    profile: str = KERNEL  # the profile that it is held to unless another is asked for (``space.profile``)
     slow: bool = False  # each new shape takes it long, as where it compiles, so that it is asked for few (``narrow``)
     arithmetic: Mapping[str, Backend] = field(default_factory=dict)
     """The figures that are known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its
@@ -127,8 +127,8 @@ class Capabilities:
     place: tuple[str, str] | None = None
     # The arguments that its constructor takes by position, by name, as far as they are known.
     positions: tuple[str, ...] = ()
-    # The ground that it computes on, if that is not this process: ``software``, in its own words.
-    ground: Mapping[str, str] = field(default_factory=dict)
+    # The environment that it computes on, if that is not this process: ``software``, in its own words.
+    environment: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)  # the devices that are not here, with the reasons
     shares_process: bool = False
     """True if it leaves its process as it found it: the floating-point environment, NumPy, the warnings. Then a worker
@@ -137,8 +137,8 @@ class Capabilities:
     stages: tuple[str, ...] = ()
     """The names of subjects that do a part of what it does, from the least on. A finding says which is the first that
     fails as well."""
-    # Returns the laws that it keeps to the bit in a config (``checks.lawfulness``).
-    exact_laws: Callable[[RNNConfig], frozenset[str]] | None = None
+    # Returns the relations that it keeps to the bit in a config (``checks.relation_check``).
+    exact_relations: Callable[[RNNConfig], frozenset[str]] | None = None
     masks: Callable[[Case], Sequence[Array] | None] | None = None
     """Returns what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans; or
     ``None`` if it cannot tell."""

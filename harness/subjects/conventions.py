@@ -20,7 +20,7 @@ from harness.space.case import Case
 from harness.space.cells import CELLS, KNOWN, Cell, CellForm, cell_named, make_known
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
-from harness.space.parts import offers_of
+from harness.space.factor_table import offers_of
 
 T = TypeVar("T")
 

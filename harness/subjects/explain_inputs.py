@@ -10,7 +10,7 @@ from harness.space.case import Array
 from harness.space.cells import CELL_OF, CELLS
 from harness.space.config import RNNConfig, weight_names
 from harness.space.errors import UsageError
-from harness.subjects.calling import Malformed, a_or_an, as_array
+from harness.subjects.run_user_code import Malformed, a_or_an, as_array
 from harness.subjects.weight_schemes import flat, translated
 
 _PARAMETER: Final = re.compile(r"(?:(.*)\.)?((?:weight_[ih]h|bias_[ih]h|weight_hr)_l(\d{1,9})(_reverse)?)")

@@ -12,14 +12,14 @@ from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, role_of
-from harness.space.contract import PORT
+from harness.space.factor_table import FACTORS, OF_TORCH, having, offers_of
 from harness.space.outcome import Outcome
-from harness.space.parts import FACTORS, OF_TORCH, having, offers_of
+from harness.space.profile import PORT
 from harness.space.values import earlier_case, with_other_inputs
-from harness.subjects.calling import Held, attempt, by_name, changed, filled, named_gradients, place_of
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.protocol import SubjectError
+from harness.subjects.run_user_code import Held, attempt, by_name, changed, filled, named_gradients, place_of
 
 # The names of the arguments that a function may take; it may leave some out.
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
@@ -81,7 +81,7 @@ class FunctionSubject:
         offers |= getattr(function, "offers", {})
         self.capabilities = Capabilities(
             offers=offers | self._conventions.narrowed(offers, name),
-            contract=getattr(function, "contract", PORT),
+            profile=getattr(function, "profile", PORT),
             slow=getattr(function, "slow", False),
             takes=self._takes,
             recipe=recipe or Recipe(positional=positional, paired=paired),

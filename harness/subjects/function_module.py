@@ -18,7 +18,7 @@ import torch
 
 from harness.space.cells import CELL_OF, CELLS
 from harness.subjects.axes import AXES, in_order, mapped
-from harness.subjects.form import Sizes
+from harness.subjects.class_form import Sizes
 from harness.subjects.numpy_back import NumpyBackward, called
 from harness.subjects.parameters_by_shape import SIZES, layers_of
 from harness.subjects.protocol import SubjectError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.space.cells import CELL_OF
-from harness.space.parts import OPTIONS, PLAIN
+from harness.space.factor_table import OPTIONS, PLAIN
 from harness.space.reading import WRITTEN, read_bytes
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import LAYERS_NAMES, FunctionSubject

@@ -28,9 +28,9 @@ from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
 from harness.space.reading import WRITTEN, read_bytes
-from harness.subjects import prints
+from harness.subjects import captured_output
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.ground import ground, heard, machine, speak
+from harness.subjects.environment import environment, heard, machine, speak
 from harness.subjects.interpreters import PYTHON, parted
 from harness.subjects.line_runs import LineRun, line_runs_of, lines_of
 from harness.subjects.programs import EXEC, tell_what_is_awaited
@@ -62,7 +62,7 @@ raises by mistake, or together with its fork server; SIGSTOP stands for one that
 
 # The results of a subject's methods if the child gives an outcome instead: its own, or that of a lost process.
 IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
-    "exact_laws": lambda _outcome: frozenset(),
+    "exact_relations": lambda _outcome: frozenset(),
     "masks": lambda _outcome: None,
     "run_twice": lambda outcome: outcome,
     "run_as": lambda outcome: outcome,
@@ -140,9 +140,9 @@ class IsolatedSubject:
         switches = (*self._switches, switch)
         return IsolatedSubject(self._spec, timeout=self._timeout, switches=switches, digest=self._digest)
 
-    def ground(self, device: str = "cpu") -> dict[str, str]:
-        """Return what it computes on (``ground.ground``) and, with torch, the instruction set that oneDNN may use."""
-        facts = self._ask("ground", device, _mentions("torch", self._spec))
+    def environment(self, device: str = "cpu") -> dict[str, str]:
+        """Return what it computes on (``environment.environment``) and, with torch, the instruction set that oneDNN may use."""
+        facts = self._ask("environment", device, _mentions("torch", self._spec))
         if isinstance(facts, Outcome):
             return {}
         if self.switchable and (isa := heard(self._spoken("speak"))[0]) is not None:
@@ -216,7 +216,7 @@ class IsolatedSubject:
             given = self._ask(name, *arguments)
             return IF_LOST[name](given) if isinstance(given, Outcome) else given
 
-        return lru_cache(256)(ask) if name == "exact_laws" else ask
+        return lru_cache(256)(ask) if name == "exact_relations" else ask
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
@@ -263,7 +263,7 @@ class IsolatedSubject:
         answer = self._asked(method, *arguments)
         said = str(fault).strip().rpartition("\n")[2]
         self.spoiled = f"it leaves its process unusable: {said}"
-        return answer if method == "ground" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
+        return answer if method == "environment" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
     def _asked_again(
         self, lost: LostError, before: Sequence[tuple[str, tuple[Any, ...]]], method: str, *arguments: Any
@@ -322,7 +322,7 @@ _found: Final[list[Subject]] = []  # the subject of this process, in a child
 
 
 def _find(spec: str, switches: tuple[str, ...]) -> _About:
-    prints.redirect(spec)
+    captured_output.redirect(spec)
     for switch in switches:
         apply(switch)
     try:
@@ -333,17 +333,17 @@ def _find(spec: str, switches: tuple[str, ...]) -> _About:
         raise SubjectError(str(error)) from None
     _found[:] = [subject]
     file = trace_file()
-    if subject.capabilities.ground and file is not None:
+    if subject.capabilities.environment and file is not None:
         tell_what_is_awaited(signal.SIGUSR1, file)  # where this process waits says nothing
     capabilities = replace(subject.capabilities.with_methods(lambda *_: _in_the_child), process=None)
-    switchable = _mentions("torch", spec) and "torch" in sys.modules and not capabilities.ground
+    switchable = _mentions("torch", spec) and "torch" in sys.modules and not capabilities.environment
     return _About(subject.name, subject.devices(), capabilities, switchable)
 
 
 def _call(method: str, *arguments: Any) -> Any:
     """Make a call of this child's subject, or of what its process tells itself."""
     [subject] = _found
-    own: dict[str, Callable[..., Any]] = {"run": subject.run, "ground": _ground, "speak": speak}
+    own: dict[str, Callable[..., Any]] = {"run": subject.run, "environment": _environment, "speak": speak}
     own |= {"lines": partial(lines_of, subject), "line_runs": partial(line_runs_of, subject)}
     try:
         return (own[method] if method in own else getattr(subject.capabilities, method))(*arguments)
@@ -351,15 +351,15 @@ def _call(method: str, *arguments: Any) -> Any:
         return Outcome(failure=Failure.RAISED, message="KeyboardInterrupt")
 
 
-def _ground(device: str, with_torch: bool) -> dict[str, str]:
+def _environment(device: str, with_torch: bool) -> dict[str, str]:
     """Return what a subject computes on: what it says itself, or else what this process has."""
-    own = _found[0].capabilities.ground
-    return {**machine(), **own} if own else ground(device, with_torch=with_torch)
+    own = _found[0].capabilities.environment
+    return {**machine(), **own} if own else environment(device, with_torch=with_torch)
 
 
 def _print_to(file: str) -> None:
     os.environ["ONEDNN_VERBOSE"] = "1"
-    os.environ.pop(prints.VARIABLE, None)  # this process has a file of its own, and says nothing new otherwise
+    os.environ.pop(captured_output.VARIABLE, None)  # this process has a file of its own, and says nothing new otherwise
     os.dup2(os.open(file, os.O_WRONLY), 1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -380,7 +380,7 @@ class SharedSubject:
     """The subject that ``spec`` names, in this process, which ends if a call takes ``timeout`` or ``PATIENCE``."""
 
     def __init__(self, spec: str, timeout: float) -> None:
-        prints.redirect(spec)
+        captured_output.redirect(spec)
         self._subject = find_subject(spec)
         self._patience = min(timeout, PATIENCE)
         self.name = self._subject.name

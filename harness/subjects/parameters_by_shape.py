@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from harness.space.cells import CELL_OF, CELLS, KNOWN
 from harness.space.config import RNNConfig, role_of
+from harness.subjects.class_form import BOTH, LAYERS, Block, Form, Sizes
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import BOTH, LAYERS, Block, Form, Sizes
 from harness.subjects.protocol import SubjectError
 
 _NUMBER: Final = re.compile(r"\d+")

@@ -21,11 +21,11 @@ from harness.processes import GRACE, how_it_ended
 from harness.space.errors import UsageError
 from harness.space.outcome import Failure, Outcome
 from harness.subjects import wire
-from harness.subjects.calling import Failed, Malformed
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import ALWAYS, FunctionSubject
 from harness.subjects.protocol import SubjectError
+from harness.subjects.run_user_code import Failed, Malformed
 
 EXEC: Final = "exec:"  # The start of the name of a program as a subject; its command follows
 
@@ -55,7 +55,7 @@ def subject_of(command: Sequence[str], name: str, note: str = "", conventions: S
         subject.capabilities,
         takes=program.greeting.takes,
         run_twice=None,  # another call cannot overwrite what came through a pipe
-        ground={"software": program.greeting.software or shlex.join(command)},
+        environment={"software": program.greeting.software or shlex.join(command)},
     )
     return subject
 
@@ -132,7 +132,7 @@ class Program:
         self._running: _Running | None = None
         self.greeting = self._started().greeting
         self.offers = {"strides": ("contiguous",), **self.greeting.offers}
-        self.contract = self.greeting.contract
+        self.profile = self.greeting.profile
         self.conventions = self.greeting.conventions
         self.takes = (*ALWAYS, *(name for name in self.greeting.takes if name not in ALWAYS))
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])

@@ -8,12 +8,12 @@ from typing import Protocol, runtime_checkable
 from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.space.contract import under
 from harness.space.errors import UsageError, require_type
 from harness.space.outcome import Outcome
+from harness.space.profile import under
 from harness.space.scope import Scope
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.ground import ground
+from harness.subjects.environment import environment
 
 
 class SubjectError(UsageError):
@@ -56,15 +56,15 @@ def spoiled_by(subject: Subject) -> str:
 
 
 def has_more(subject: Subject) -> bool:
-    """Tell whether a search is followed by the law of dropout: of a module, or where no case compares what it drops."""
+    """Tell whether a search is followed by the statistics of dropout: of a module, or where no case compares what it drops."""
     own = subject.capabilities
     return own.call is not None or (own.takes is None and own.masks is None)
 
 
-def ground_of(subject: Subject, device: str) -> dict[str, str]:
-    """Return the ground of a subject: the software and hardware that it names, or else those of this process."""
+def environment_of(subject: Subject, device: str) -> dict[str, str]:
+    """Return the environment of a subject: the software and hardware that it names, or else those of this process."""
     process = subject.capabilities.process
-    return ground(device) if process is None else process.ground(device)
+    return environment(device) if process is None else process.environment(device)
 
 
 def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
@@ -79,11 +79,11 @@ def masks_of(subject: Subject, case: Case) -> dict[int, Array] | None:
     return None if masks is None else dict(enumerate(masks))
 
 
-def scope_of(subject: Subject, contract: str | None = None) -> Scope:
-    """Return the scope that a contract (by default the subject's own) asks of it, including the subject's offers."""
+def scope_of(subject: Subject, profile: str | None = None) -> Scope:
+    """Return the scope that a profile (by default the subject's own) asks of it, including the subject's offers."""
     require_type("subject", subject, Subject, "as_subject(function) makes one")
     own = subject.capabilities
-    return under(Scope().only(**own.offers), own.contract if contract is None else contract)
+    return under(Scope().only(**own.offers), own.profile if profile is None else profile)
 
 
 @runtime_checkable

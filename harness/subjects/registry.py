@@ -21,14 +21,14 @@ from harness.space.cells import CELLS
 from harness.space.errors import UsageError, require_type
 from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, Built, built_by, require_filled
-from harness.subjects.calling import a_or_an, place_of
 from harness.subjects.capabilities import Capabilities
+from harness.subjects.config_object import by_fields
 from harness.subjects.conventions import NAMES, Conventions, declared_by, named_conventions
-from harness.subjects.fields import by_fields
 from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
 from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.run_user_code import a_or_an, place_of
 from harness.subjects.subject_names import of_cell
 from harness.subjects.torch_variants import SWITCHED, TRANSFORMED, attribute_of
 

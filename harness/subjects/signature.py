@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import chain, combinations, permutations, product
 from typing import Any, Final
 
-from harness.space.parts import OPTIONS
+from harness.space.factor_table import OPTIONS
+from harness.subjects.class_form import LAYERS, Form
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import LAYERS, Form
 from harness.subjects.protocol import SubjectError
 
 # Other names under which constructors often take an option that shows in no parameter, as layers and directions do.

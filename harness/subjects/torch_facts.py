@@ -25,7 +25,7 @@ class Facts:
     hold, and its known issues."""
     # True if they draw one mask of dropout after the other, as torch's function does under the same seed.
     draws_masks: bool = False
-    exact: bool = False  # they keep to the bit the laws that nn.RNN keeps
+    exact: bool = False  # they keep to the bit the relations that nn.RNN keeps
     # True if a module remembers nothing of earlier calls, and may be used for the next case of its config.
     forgets: bool = False
     cell: str = "RNN"

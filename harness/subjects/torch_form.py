@@ -20,11 +20,21 @@ import torch
 
 from harness.space.cells import KNOWN, layer_named
 from harness.space.config import RNNConfig, role_of
-from harness.space.parts import OPTIONS, PACKINGS, PLAIN
+from harness.space.factor_table import OPTIONS, PACKINGS, PLAIN
 from harness.space.scope import Scope
 from harness.subjects.adapter import Adapter, Built, form_of_weights
+from harness.subjects.class_form import (
+    H_FIRST,
+    LAYERS,
+    X_FIRST,
+    Form,
+    Sizes,
+    is_by_layer,
+    is_layered,
+    parts_of,
+    stacked,
+)
 from harness.subjects.conventions import Conventions
-from harness.subjects.form import H_FIRST, LAYERS, X_FIRST, Form, Sizes, is_by_layer, is_layered, parts_of, stacked
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import NumpyCall, NumpyRun, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
@@ -632,7 +642,7 @@ class _Reader:
                 self.offers["loss"] = (None, "output")
         if returned.flat or returned.flat_h_n:
             self.offers |= {name: DEFAULTS[name] for name in ("num_layers", "bidirectional")}
-        if conventions.last_output_only:  # the law of dropout is about the output
+        if conventions.last_output_only:  # the statistics of dropout is about the output
             self.offers["dropout"] = (0.0,)
         if (self.form.heads or self.form.beside) and self._drops(returned):
             self.offers["training"] = (False,)

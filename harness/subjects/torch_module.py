@@ -13,16 +13,26 @@ from torch.nn.utils.rnn import pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
-from harness.space.contract import KERNEL, PORT
+from harness.space.factor_table import LAYER, OPTIONS, PROJECTIONS, SETTING, offers_of
 from harness.space.outcome import Failure, Outcome
-from harness.space.parts import LAYER, OPTIONS, PROJECTIONS, SETTING, offers_of
+from harness.space.profile import KERNEL, PORT
 from harness.space.scope import OFFERS
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_facts
-from harness.subjects.calling import Held, Malformed, as_array, as_arrays, attempt, by_name, changed, filled, place_of
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
 from harness.subjects.protocol import SubjectError
+from harness.subjects.run_user_code import (
+    Held,
+    Malformed,
+    as_array,
+    as_arrays,
+    attempt,
+    by_name,
+    changed,
+    filled,
+    place_of,
+)
 from harness.subjects.torch_autograd import Graph, accumulated, autocast, frozen, grad_mode, seeded, wrong_derivatives
 from harness.subjects.torch_facts import TORCH, Facts, facts_of, is_cell, positions, takes
 from harness.subjects.torch_preparation import (
@@ -42,12 +52,12 @@ from harness.subjects.torch_preparation import (
 from harness.subjects.torch_tensors import data_of, laid_out, packed, padded, tensors_of, to_numpy
 from harness.subjects.torch_variants import RECIPES
 
-# The laws that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by ``benchmarks/laws.py``.
+# The relations that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by ``benchmarks/relations.py``.
 EXACT: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
 )
 
-# The laws that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way.
+# The relations that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way.
 EXACT_IN_ORDER: Final = EXACT | {
     "grad mode",
     *(name + part for name in ("preparation", "unbatched", "wrt") for part in ("", ".grad")),
@@ -115,7 +125,7 @@ class TorchSubject:
                 **({"proj_size": PROJECTIONS} if cell == "LSTM" and takes(factory, "proj_size") else {}),
                 "masks": self._facts.draws_masks,
             },
-            contract=KERNEL if self._facts.own else getattr(factory, "contract", PORT),
+            profile=KERNEL if self._facts.own else getattr(factory, "profile", PORT),
             arithmetic=TORCH if self._facts.own else {},
             is_torch=self._facts.own,
             recipe=recipe or RECIPES.get(name, Recipe(is_cell=is_cell(factory))),
@@ -123,7 +133,7 @@ class TorchSubject:
             positions=() if self._facts.own else positions(factory) or (),
             absent=torch_facts.absent(),
             shares_process=self._facts.shares_process,
-            exact_laws=self.exact_laws,
+            exact_relations=self.exact_relations,
             masks=self.masks,
             run_twice=self.run_twice,
             run_filled=None if self._facts.own else self.run_filled,
@@ -265,8 +275,8 @@ class TorchSubject:
         """Return the gradient by each tensor, ``None`` where there is none. This is the fourth step."""
         return torch.autograd.grad(roots, by, cotangents, allow_unused=True)
 
-    def exact_laws(self, config: RNNConfig) -> frozenset[str]:
-        """Return the laws that the class keeps to the bit.
+    def exact_relations(self, config: RNNConfig) -> frozenset[str]:
+        """Return the relations that the class keeps to the bit.
 
         There are none if nothing is known of the class, none on another device, and none that were measured of gates.
         """

@@ -15,15 +15,15 @@ import torch
 from harness.space.case import Case
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig, role_of
-from harness.space.contract import PORT
+from harness.space.factor_table import OPTIONS, PLAIN, having
 from harness.space.outcome import Failure
-from harness.space.parts import OPTIONS, PLAIN, having
+from harness.space.profile import PORT
 from harness.space.scope import factors_of
 from harness.space.values import draw
 from harness.subjects.adapter import Built
 from harness.subjects.capabilities import Recipe
+from harness.subjects.class_form import FLOATS, Block, Form, Sizes
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.form import FLOATS, Block, Form, Sizes
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import SIZES
 from harness.subjects.protocol import SubjectError
@@ -72,10 +72,10 @@ class OwnFormSubject(TorchSubject):
             self.capabilities,
             check_derivatives=None if form.joined else self.capabilities.check_derivatives,
             offers={**usual, **offers},
-            contract=PORT,
+            profile=PORT,
             recipe=Recipe(form=form),
             call=None,
-            masks=None,  # it draws its own, which must obey the law of dropout
+            masks=None,  # it draws its own, which must have the statistics of dropout
             read_as=form.words,
         )
 

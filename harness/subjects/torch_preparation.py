@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from harness.space.config import RNNConfig
-from harness.space.parts import LAYER, OTHER
+from harness.space.factor_table import LAYER, OTHER
 
 # The number of modules kept for the next case of the same config; a search runs a few cases per config in a row.
 MODULES: Final = 64

@@ -2,7 +2,7 @@
 
 ``quantize_dynamic`` replaces each cell by one that holds its weights as whole numbers of 8 bits and rounds what it
 reads to a grid in each call. What such a cell returns is held to what ``nn.RNN`` computes with the weights as they
-were, within an allowance for both.
+were, within a tolerance for both.
 """
 
 import inspect

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.subjects.calling import Malformed, a_or_an
+from harness.subjects.run_user_code import Malformed, a_or_an
 
 
 def on_device(array: Array, device: str) -> torch.Tensor:

@@ -48,7 +48,7 @@ class TransformedSubject(TorchSubject):
             slow=True,
             arithmetic={},
             stages=tuple(of_cell(stage, cell) for stage in ("torch", *(f"torch:{one}" for one in self._mode.stages))),
-            exact_laws=None,
+            exact_relations=None,
             masks=None,
             check_derivatives=None,
             call=None,

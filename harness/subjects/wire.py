@@ -19,14 +19,14 @@ import numpy as np
 
 from harness.space.case import Array
 from harness.space.config import RNNConfig
-from harness.space.contract import CONTRACTS, PORT
 from harness.space.errors import UsageError
+from harness.space.factor_table import DTYPES, lacking
 from harness.space.outcome import Failure, Outcome, legible
-from harness.space.parts import DTYPES, lacking
+from harness.space.profile import PORT, PROFILES
 from harness.space.scope import Scope
-from harness.subjects.calling import Failed, Malformed
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import ALWAYS, GIVEN, OPENS
+from harness.subjects.run_user_code import Failed, Malformed
 
 VERSION: Final = 1  # The version of the protocol, which a greeting names
 
@@ -56,7 +56,7 @@ class Greeting:
     # The arguments that a function would take, by which the space that is asked for is chosen.
     takes: tuple[str, ...] = ALWAYS
     offers: Mapping[str, Any] = field(default_factory=dict)
-    contract: str = PORT
+    profile: str = PORT
     conventions: Conventions = field(default_factory=Conventions)
     software: str = ""  # The software that the program computes with, in its own words
 
@@ -73,9 +73,9 @@ class Greeting:
         takes, offers = said.get("takes", []), said.get("offers", {})
         if not isinstance(takes, list) or not all(isinstance(one, str) and one in GIVEN for one in takes):
             raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")
-        contract, software = said.get("contract", PORT), said.get("software", "")
-        if contract not in CONTRACTS:
-            raise UsageError(f"contract={contract!r}: expected {' or '.join(CONTRACTS)}")
+        profile, software = said.get("profile", PORT), said.get("software", "")
+        if profile not in PROFILES:
+            raise UsageError(f"profile={profile!r}: expected {' or '.join(PROFILES)}")
         if not isinstance(software, str):
             raise UsageError(f"software={software!r}: expected text, such as a name and a version")
         if not isinstance(offers, dict):
@@ -87,7 +87,7 @@ class Greeting:
             takes = [*takes, *["c0"] * ("c0" not in takes)]
         if set(takes) <= OPENS.keys():  # only the worker names the others, of a function that does not take them all
             takes = [*ALWAYS, *takes]
-        return cls(tuple(takes), values, contract, conventions, legible(software, 200))
+        return cls(tuple(takes), values, profile, conventions, legible(software, 200))
 
 
 def request(given: Mapping[str, Any]) -> bytes:

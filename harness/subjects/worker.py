@@ -61,7 +61,7 @@ def main() -> None:
     if "torch" in sys.modules:
         software = "torch {}, {}".format(sys.modules["torch"].__version__, software)
     greeting = {"protocol": 1, "takes": takes, "software": software}
-    for name in ("offers", "contract", "conventions"):
+    for name in ("offers", "profile", "conventions"):
         if hasattr(found, name):
             greeting[name] = getattr(found, name)
     _say(answers, greeting)

@@ -10,7 +10,7 @@ from harness import Outcome, RNNConfig, Verdict, as_subject, conventions, draw, 
 from harness.checks.accuracy import OPEN, Accuracy, Overflows, measure, one_step
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.diagnosis.investigate import Investigation
-from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted, with_measured
+from harness.oracle.arithmetic import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted, with_measured
 from harness.report.severity import Severity, severity
 from harness.report.wording import accuracy_line
 from harness.search.record import SearchRecord, Stop
@@ -173,7 +173,7 @@ def test_nan_is_excused_where_the_tanh_gives_it_and_nowhere_else(
     result = assess(observation)
 
     assert result.verdict is Verdict.DISAGREES
-    assert Overflows("its id", "float32", 88.7).excuses(observation, result) is excused
+    assert Overflows("its id", "float32", 88.7).covers(observation, result) is excused
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_tolerance_of_tanh_stands_beside_others_and_leaves_sums_as_they_are() 
     both = accepted("tf32,tanh=8ulp")
 
     assert accepted("tanh=8ulp").derived
-    assert (both.tanh, both.operand_u) == (16, CONTRACTS["tf32"].operand_u)
+    assert (both.tanh, both.operand_u) == (16, TOLERANCES["tf32"].operand_u)
     assert Arithmetic("float32", accepted=accepted("tanh=8ulp")).tanh_error == 16 * 2.0**-24
     assert Arithmetic("float32", accepted=accepted("tanh=0.5ulp")).tanh_error == 2 * 2.0**-24
 

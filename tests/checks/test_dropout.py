@@ -1,4 +1,4 @@
-"""Tests of the law of dropout: right layers pass whatever their masks, and each way to break it is found and named."""
+"""Tests of the statistics of dropout: right layers pass whatever their masks, and each way to break it is found and named."""
 
 import math
 import re
@@ -521,7 +521,7 @@ def gated(of: Any, *, last: bool = False, never: bool = False) -> Any:
         (gated(torch.nn.LSTM, never=True), "dropout does nothing in training"),
     ],
 )
-def test_layers_with_gates_are_held_to_the_law(layer: Any, words: str) -> None:
+def test_layers_with_gates_are_held_to_the_relation(layer: Any, words: str) -> None:
     subject = as_subject(layer)
     result = check_dropout(subject, scope=scope_of(subject).only(lengths=None, dtype="float32", batch_first=False))
 

@@ -63,7 +63,7 @@ def test_a_right_subject_is_asked_everything_and_agrees() -> None:
 def test_without_probes_values_alone_are_asked_once() -> None:
     subject = Watched()
 
-    result = check(subject, LOST, with_probes=False, laws=())
+    result = check(subject, LOST, with_probes=False, relations=())
 
     assert (result.verdict, result.method) == (Verdict.AGREES, Method.CARRIED)
     assert subject.asked == ["run"]
@@ -72,7 +72,7 @@ def test_without_probes_values_alone_are_asked_once() -> None:
 def test_without_a_loss_the_same_answer_is_asked_for_twice_and_no_derivative() -> None:
     subject = Watched()
 
-    result = check(subject, FORWARD, laws=())
+    result = check(subject, FORWARD, relations=())
 
     assert result.verdict is Verdict.AGREES
     assert subject.asked == ["run", "run"]
@@ -102,7 +102,7 @@ def test_who_gives_another_answer_the_second_time_is_broken_before_derivatives_a
     subject = Watched(run=lambda count: 0.0 if count == 1 else 1e-13)
 
     result = check(subject, FORWARD)
-    once = check(Watched(run=lambda count: 0.0 if count == 1 else 1e-13), FORWARD, with_probes=False, laws=())
+    once = check(Watched(run=lambda count: 0.0 if count == 1 else 1e-13), FORWARD, with_probes=False, relations=())
 
     assert result.verdict is Verdict.BROKEN
     assert "not deterministic" in result.message
@@ -148,13 +148,13 @@ def test_on_meta_and_with_masks_unknown_forms_are_compared_and_repeated() -> Non
     assert subject.asked == ["run", "run"]
 
 
-class Excuse(NamedTuple):
-    """An excuse for everything, or for nothing."""
+class Known(NamedTuple):
+    """A known cause for everything, or for nothing."""
 
     name: str
     everything: bool
 
-    def excuses(self, observation: Observation, result: Result) -> bool:
+    def covers(self, observation: Observation, result: Result) -> bool:
         return self.everything
 
 
@@ -168,9 +168,9 @@ def test_a_known_issue_makes_a_failure_or_a_suspicion_agree_and_is_named(
     monkeypatch.setattr(full_check, "assess", lambda *_, **__: found)
     subject = Watched()
 
-    result = check(subject, FORWARD, excuses=[Excuse("other", everything=False), Excuse("mine", excused)])
+    result = check(subject, FORWARD, known_causes=[Known("other", everything=False), Known("mine", excused)])
 
-    assert result == (Result(Verdict.AGREES, method=Method.END_TO_END, excused_by="mine") if excused else found)
+    assert result == (Result(Verdict.AGREES, method=Method.END_TO_END, known_as="mine") if excused else found)
     assert subject.asked == ["run"]
 
 
@@ -181,9 +181,9 @@ def test_a_failure_of_repeatability_is_not_explained_by_any_issue() -> None:
         output, h_n = implementations.vectorised(x, h0, weights, config)
         return output + next(answers) * 1e-14, h_n
 
-    result = check(as_subject(rnn), FORWARD, excuses=[Excuse("mine", everything=True)])
+    result = check(as_subject(rnn), FORWARD, known_causes=[Known("mine", everything=True)])
 
-    assert (result.verdict, result.excused_by) == (Verdict.BROKEN, None)
+    assert (result.verdict, result.known_as) == (Verdict.BROKEN, None)
 
 
 class Keeps:
@@ -209,8 +209,8 @@ class Keeps:
 def test_what_a_further_call_overwrites_is_held_against_it_where_the_same_answer_is_asked_for_twice() -> None:
     subject = Keeps(overwritten=("output", "h_n"))
 
-    result = check(subject, FORWARD, laws=())
-    once = check(subject, FORWARD, with_probes=False, laws=())
+    result = check(subject, FORWARD, relations=())
+    once = check(subject, FORWARD, with_probes=False, relations=())
 
     assert result.verdict is Verdict.DISAGREES
     assert [mismatch.kind for mismatch in result.mismatches] == [
@@ -224,12 +224,12 @@ def test_a_case_that_is_dear_gets_no_further_call() -> None:
     dear = draw(RNNConfig(256, 256, T=17, N=2), "normal", 0)
     assert dear.config.cost > DEAREST
 
-    assert check(Keeps(overwritten=("output",)), dear, laws=()).verdict is Verdict.AGREES
+    assert check(Keeps(overwritten=("output",)), dear, relations=()).verdict is Verdict.AGREES
 
 
 @pytest.mark.parametrize("failure", [Failure.CRASHED, Failure.HUNG])
 def test_a_process_that_is_lost_in_a_further_call_is_no_second_answer(failure: Failure) -> None:
-    result = check(Keeps(failure=failure, message="no", arrays={}), FORWARD, laws=())
+    result = check(Keeps(failure=failure, message="no", arrays={}), FORWARD, relations=())
 
     assert (result.verdict, result.failure, result.nondeterministic) == (Verdict.BROKEN, failure, False)
 
@@ -282,7 +282,7 @@ def test_what_a_call_does_beside_its_results_is_told_last_and_hides_nothing(besi
 
     assert [result.kind for result in results] == [kind, kind, "output: value"]
     assert all(result.failed for result in results)
-    assert right.runs > 1  # it was asked twice, and held to a law
+    assert right.runs > 1  # it was asked twice, and held to a relation
 
 
 def test_an_agreement_has_the_bits_of_its_values_and_a_failure_has_none() -> None:

@@ -12,7 +12,7 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as
 from harness.checks.agreement import assess, observe
 from harness.checks.full_check import check
 from harness.checks.result import Method, Result
-from harness.oracle.arithmetic import CONTRACTS, accepted
+from harness.oracle.arithmetic import TOLERANCES, accepted
 from harness.oracle.compare import Sort
 from harness.oracle.probes import probed
 from harness.space.config import PREACTIVATION, role_of
@@ -202,7 +202,7 @@ def test_a_bias_that_is_off_by_one_in_a_hundred_thousand_is_suspicious_where_not
     assert (result.verdict, result.kind) == (Verdict.SUSPECT, "output: value")
     assert not result.failed
     assert {m.sort for m in result.mismatches} == {Sort.SUSPICIOUS}
-    assert all(site.difference > site.allowance for m in result.mismatches for site in m.sites)
+    assert all(site.difference > site.tolerance for m in result.mismatches for site in m.sites)
     assert all(site.equation is not None for m in result.mismatches for site in m.sites)
     assert checked(biased(0.0), LONG).verdict is Verdict.AGREES
 
@@ -214,12 +214,12 @@ def test_what_is_off_by_more_is_proved_and_no_suspicion() -> None:
     assert {m.sort for m in result.mismatches} == {Sort.VALUE}
 
 
-@pytest.mark.parametrize("contract", ["rtol=1e-4,atol=1e-4", "bf16"])
-def test_a_contract_that_the_user_accepts_leaves_no_suspicion(contract: str) -> None:
-    assert check_agreement(as_subject(biased(1e-5)), LONG, accepted=accepted(contract)).verdict is Verdict.AGREES
+@pytest.mark.parametrize("tolerance", ["rtol=1e-4,atol=1e-4", "bf16"])
+def test_a_tolerance_that_the_user_accepts_leaves_no_suspicion(tolerance: str) -> None:
+    assert check_agreement(as_subject(biased(1e-5)), LONG, accepted=accepted(tolerance)).verdict is Verdict.AGREES
 
 
-def test_rounded_operands_disagree_unless_the_contract_has_them() -> None:
+def test_rounded_operands_disagree_unless_the_tolerance_has_them() -> None:
     import ml_dtypes
 
     def rounded(x: Any, h0: Any, weights: Any, config: Any) -> Any:
@@ -232,7 +232,7 @@ def test_rounded_operands_disagree_unless_the_contract_has_them() -> None:
     case = draw(RNNConfig(8, 4, T=3, N=2), "normal", 0)
 
     assert checked(rounded, case).verdict is Verdict.DISAGREES
-    assert check_agreement(as_subject(rounded), case, accepted=CONTRACTS["bf16"]).verdict is Verdict.AGREES
+    assert check_agreement(as_subject(rounded), case, accepted=TOLERANCES["bf16"]).verdict is Verdict.AGREES
 
 
 def test_sums_that_run_backwards_in_a_stack_agree() -> None:
@@ -277,8 +277,8 @@ def test_a_subject_that_offers_gradients_by_weights_alone_is_asked_for_no_probes
     assert assess(observation).verdict is Verdict.AGREES
 
 
-@pytest.mark.parametrize("contract", ["derived", "rtol=1e-3", "atol=1e-3"])
-def test_what_is_exempt_stays_exempt_under_a_looser_contract(contract: str) -> None:
+@pytest.mark.parametrize("tolerance", ["derived", "rtol=1e-3", "atol=1e-3"])
+def test_what_is_exempt_stays_exempt_under_a_looser_tolerance(tolerance: str) -> None:
     def without_nan(x: Any, h0: Any, weights: Any, config: Any) -> Any:
         return tuple(np.nan_to_num(array) for array in implementations.vectorised(x, h0, weights, config))
 
@@ -286,10 +286,10 @@ def test_what_is_exempt_stays_exempt_under_a_looser_contract(contract: str) -> N
     infinite = {**case.arrays, "weight_ih_l0": np.full((3, 2), np.inf, np.float32)}  # with these, nothing is settled
 
     with np.errstate(invalid="ignore"):
-        result = checked_under(without_nan, Case.from_arrays(case.config, infinite), contract)
+        result = checked_under(without_nan, Case.from_arrays(case.config, infinite), tolerance)
 
     assert result.verdict is Verdict.AGREES
 
 
-def checked_under(function: Any, case: Case, contract: str) -> Result:
-    return check_agreement(as_subject(function), case, accepted=accepted(contract))
+def checked_under(function: Any, case: Case, tolerance: str) -> Result:
+    return check_agreement(as_subject(function), case, accepted=accepted(tolerance))

@@ -55,8 +55,8 @@ def test_a_known_failure_may_name_a_way_of_calling() -> None:
     subject, case = as_subject(two_mistakes), draw(RNNConfig(1, 2, strides="stepped"))
     observation = observe(subject, case)
 
-    assert known.excuses(observation, assess(observation))
-    assert not known.excuses(observe(subject, draw(RNNConfig(1, 2))), assess(observation))
+    assert known.covers(observation, assess(observation))
+    assert not known.covers(observe(subject, draw(RNNConfig(1, 2))), assess(observation))
 
 
 def test_what_is_known_is_all_there_is_and_is_said_in_every_report() -> None:

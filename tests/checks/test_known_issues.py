@@ -12,7 +12,7 @@ import torch
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.full_check import check
-from harness.checks.known_issues import KNOWN_ISSUES, OF_TORCH, excused, reported
+from harness.checks.known_issues import KNOWN_ISSUES, OF_TORCH, known_or_not, reported
 from harness.checks.result import Method, Result
 from harness.oracle.compare import Mismatch, Sort
 from harness.subjects.isolated import IsolatedSubject
@@ -64,8 +64,8 @@ def test_torch_s_dropout_of_a_nan_is_no_agreement_but_known(changes: dict[str, A
     alone, explained = check_agreement(TORCH, case), check(TORCH, case)
 
     assert alone.verdict is Verdict.DISAGREES
-    assert alone.excused_by is None
-    assert (explained.verdict, explained.excused_by, explained.mismatches) == (Verdict.AGREES, NAME, ())
+    assert alone.known_as is None
+    assert (explained.verdict, explained.known_as, explained.mismatches) == (Verdict.AGREES, NAME, ())
     assert not explained.failed
 
 
@@ -74,7 +74,7 @@ def test_who_zeroes_what_it_drops_agrees_without_any_excuse() -> None:
 
     result = check(as_subject(doing()), case)
 
-    assert (result.verdict, result.excused_by) == (Verdict.AGREES, None)
+    assert (result.verdict, result.known_as) == (Verdict.AGREES, None)
 
 
 def test_another_mistake_beside_it_is_not_explained() -> None:
@@ -83,7 +83,7 @@ def test_another_mistake_beside_it_is_not_explained() -> None:
 
     result = check(subject, case)
 
-    assert (result.verdict, result.excused_by) == (Verdict.DISAGREES, None)
+    assert (result.verdict, result.known_as) == (Verdict.DISAGREES, None)
     assert "output: value" in {mismatch.kind for mismatch in result.mismatches}
 
 
@@ -92,14 +92,14 @@ def test_without_dropout_nothing_is_explained(changes: dict[str, Any]) -> None:
     case = draw(DROPPING.replace(**changes), "normal", 0)
     seen = observe(TORCH, case)
 
-    assert excused(seen, assess(seen)).excused_by is None
-    assert check(TORCH, case).excused_by is None
+    assert known_or_not(seen, assess(seen)).known_as is None
+    assert check(TORCH, case).known_as is None
 
 
 def test_finite_numbers_need_no_excuse() -> None:
     result = check(TORCH, draw(DROPPING, "normal", 0))
 
-    assert (result.verdict, result.excused_by, result.method) == (Verdict.AGREES, None, Method.LOCAL)
+    assert (result.verdict, result.known_as, result.method) == (Verdict.AGREES, None, Method.LOCAL)
 
 
 def test_what_has_no_values_is_explained_by_nothing() -> None:
@@ -111,8 +111,8 @@ def test_what_has_no_values_is_explained_by_nothing() -> None:
     observation = observe(Short(), with_nan(DROPPING))
 
     assert observation.unfit is not None
-    assert excused(observation, assess(observation)).excused_by is None
-    assert check(Short(), with_nan(DROPPING)).excused_by is None
+    assert known_or_not(observation, assess(observation)).known_as is None
+    assert check(Short(), with_nan(DROPPING)).known_as is None
 
 
 def test_where_masks_are_unknown_nothing_is_explained() -> None:
@@ -122,7 +122,7 @@ def test_where_masks_are_unknown_nothing_is_explained() -> None:
     observation = observe(as_subject(Mine), with_nan(DROPPING))
 
     assert assess(observation).method is Method.FORM
-    assert excused(observation, assess(observation)).excused_by is None
+    assert known_or_not(observation, assess(observation)).known_as is None
 
 
 FILLED_UP = "bfloat16 pairs are filled up"
@@ -144,7 +144,7 @@ def test_nan_where_pairs_are_filled_up_is_known() -> None:
     subject = as_subject(FillsUpPairs)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
-    assert check(subject, case).excused_by == FILLED_UP
+    assert check(subject, case).known_as == FILLED_UP
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_nan_elsewhere_is_not_known(config: RNNConfig, feature: int) -> None:
 
     result = check(as_subject(LosesInfinities), with_an_infinity(config, feature))
 
-    assert (result.verdict, result.excused_by) == (Verdict.DISAGREES, None)
+    assert (result.verdict, result.known_as) == (Verdict.DISAGREES, None)
 
 
 def test_a_wrong_number_where_nan_is_known_is_not_known() -> None:
@@ -168,7 +168,7 @@ def test_a_wrong_number_where_nan_is_known_is_not_known() -> None:
 
     result = check(as_subject(Halves), with_an_infinity(LARGE, -1))
 
-    assert (result.verdict, result.excused_by) == (Verdict.DISAGREES, None)
+    assert (result.verdict, result.known_as) == (Verdict.DISAGREES, None)
 
 
 READ_ON = "bfloat16 rows are read on"
@@ -198,7 +198,7 @@ def test_nan_of_the_next_row_is_known(config: RNNConfig, *, known: bool) -> None
     case, subject = with_an_infinity(config, 0), as_subject(ReadsOn)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
-    assert check(subject, case).excused_by == (READ_ON if known else None)
+    assert check(subject, case).known_as == (READ_ON if known else None)
 
 
 class ProjectsOn(torch.nn.LSTM):
@@ -219,7 +219,7 @@ def test_nan_of_the_next_row_reaches_a_projection(units: int, *, known: bool) ->
     case, subject = Case.from_arrays(config, arrays), as_subject(ProjectsOn)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
-    assert check(subject, case).excused_by == (READ_ON if known else None)
+    assert check(subject, case).known_as == (READ_ON if known else None)
 
 
 class ReadsOnWhenPacked(torch.nn.LSTM):
@@ -238,7 +238,7 @@ def test_nan_of_any_row_of_a_packed_batch_is_known() -> None:
     case, subject = Case.from_arrays(config, arrays), as_subject(ReadsOnWhenPacked)
 
     assert check_agreement(subject, case).verdict is Verdict.DISAGREES
-    assert check(subject, case).excused_by == READ_ON
+    assert check(subject, case).known_as == READ_ON
 
 
 @pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
@@ -304,7 +304,7 @@ def test_a_function_is_not_held_to_a_shortcut_of_numpy_s(rnn: Any, weight: float
     result = check(as_subject(lambda x, h0, weights, config: rnn(wrong, h0, weights, config)), case)
 
     assert (result.verdict is Verdict.AGREES) == excused
-    assert result.excused_by in {None, "a product with zero is skipped"}
+    assert result.known_as in {None, "a product with zero is skipped"}
 
 
 @pytest.mark.kernels
@@ -325,7 +325,7 @@ def test_what_a_dropped_infinity_does_to_gradients_is_known_too(config: RNNConfi
     result = check(TorchSubject(), case)
 
     assert result.verdict is Verdict.AGREES, result
-    assert result.excused_by == "dropout multiplies by zero"
+    assert result.known_as == "dropout multiplies by zero"
 
 
 COPIED = RNNConfig(1, 1, T=1, N=1, preparation="deepcopy")

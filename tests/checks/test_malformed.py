@@ -14,7 +14,7 @@ from harness.oracle.arithmetic import STRICT
 from harness.search.replay import Fate
 from harness.space.cells import CELLS
 from harness.space.outcome import Failure
-from harness.store.keep import Keeping
+from harness.store.save import Keeping
 from harness.store.scripts import run_alone
 from harness.subjects.torch_module import TorchSubject
 

@@ -1,4 +1,4 @@
-"""Tests of weakness: a case is weak against a mistake exactly where a subject that makes the mistake passes."""
+"""Tests of vacuous: a case is vacuous against a mistake exactly where a subject that makes the mistake passes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -36,10 +36,10 @@ def one_step(phi: Callable[[Any], Any]) -> Any:
     return as_subject(rnn, "mistaken")
 
 
-def weak(case: Case) -> tuple[str, ...]:
+def vacuous(case: Case) -> tuple[str, ...]:
     result = assess(observe(RIGHT, case), with_margin=True)
     assert result.verdict is Verdict.AGREES
-    return tuple(name for name in result.weak if name not in BY_GRADIENTS)
+    return tuple(name for name in result.vacuous if name not in BY_GRADIENTS)
 
 
 def scaled(case: Case, factor: float, shift: float = 0.0) -> Case:
@@ -68,7 +68,7 @@ def test_a_case_is_weak_exactly_where_the_mistake_passes(nonlinearity: str, mist
             one = scaled(case, factor, shift)
             passes = check_agreement(mistaken, one).verdict is Verdict.AGREES
 
-            assert (mistake in weak(one)) == passes, (seed, factor, shift)
+            assert (mistake in vacuous(one)) == passes, (seed, factor, shift)
             seen.add(passes)
 
     assert seen == {True, False}
@@ -100,7 +100,7 @@ def test_a_case_is_weak_for_gradients_exactly_where_gradients_of_zero_pass(mista
             passes = check_agreement(mistaken, one).verdict is Verdict.AGREES
             result = assess(observe(right, one), with_margin=True)
 
-            assert (mistake in result.weak) == passes, (way, size)
+            assert (mistake in result.vacuous) == passes, (way, size)
             seen[passes] += 1
 
     assert min(seen.values()) > 1
@@ -110,16 +110,16 @@ def test_an_order_of_units_does_not_show_where_all_numbers_are_equal() -> None:
     case = draw(RNNConfig(3, 4, T=3, N=2), "normal")
     equal = Case.from_arrays(case.config, case.arrays | {n: np.full_like(a, 0.25) for n, a in case.weights.items()})
 
-    assert weak(equal) == (ORDER,)
-    assert weak(case) == ()
-    assert ORDER not in weak(draw(RNNConfig(1, 1), "normal"))  # one unit has no order
+    assert vacuous(equal) == (ORDER,)
+    assert vacuous(case) == ()
+    assert ORDER not in vacuous(draw(RNNConfig(1, 1), "normal"))  # one unit has no order
 
 
 def test_inner_layers_count() -> None:
     case = draw(RNNConfig(3, 4, num_layers=2, nonlinearity="relu", T=3, N=4), "normal")
     dead = {name: array - 100 if name == "bias_ih_l1" else array for name, array in case.arrays.items()}
 
-    assert ZERO not in weak(Case.from_arrays(case.config, dead))  # the first layer lives
+    assert ZERO not in vacuous(Case.from_arrays(case.config, dead))  # the first layer lives
 
 
 def test_one_living_unit_after_many_dead_ones_is_seen() -> None:
@@ -129,8 +129,8 @@ def test_one_living_unit_after_many_dead_ones_is_seen() -> None:
     bias[-1] = 100
     living = Case.from_arrays(case.config, case.arrays | {"bias_ih_l0": bias})
 
-    assert ZERO in weak(dead)
-    assert ZERO not in weak(living)
+    assert ZERO in vacuous(dead)
+    assert ZERO not in vacuous(living)
 
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2, 3], hidden_size=[1, 2, 3], num_layers=1, dtype="float64")
@@ -144,10 +144,10 @@ def test_a_run_that_could_show_little_says_so_and_what_to_do(tolerance: str, low
     assert done.unshown.keys() == low
     assert all(number < GRADIENTS for number in done.unshown.values())
     said = unshown_line(done)
-    assert ("- weak in" in markdown([Summary(done)])) == bool(low)
-    assert ("  weak" in rendered(subject_report(Summary(done)))) == bool(low)
+    assert ("- vacuous in" in markdown([Summary(done)])) == bool(low)
+    assert ("  vacuous" in rendered(subject_report(Summary(done)))) == bool(low)
     assert (said is not None) == bool(low)
     assert said is None or said.startswith("few of 200 cases could have shown states of zero (")
     assert said is None or (SIGN in said and said.endswith("check with fewer pins, or without --tolerance"))
-    assert 0 < done.hunt.weak[ORDER] < 100
+    assert 0 < done.hunt.vacuous[ORDER] < 100
     assert unshown_line(replace(done, hunt=replace(done.hunt, checks=Counter()))) is None

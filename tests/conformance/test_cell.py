@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 
 from harness import Case, assert_agrees, cases
-from harness.space.parts import DTYPES, LOSSES
+from harness.space.factor_table import DTYPES, LOSSES
 from harness.subjects.torch_cell import CellSubject
 from tests.long import few
 

@@ -1,4 +1,4 @@
-"""Conformance of torch's own nn.RNN with the reference, in every regime of values and every dtype, with gradients."""
+"""Conformance of torch's own nn.RNN with the reference, in every distribution of values and every dtype, with gradients."""
 
 import os
 from itertools import cycle, product
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 
 from harness import Case, Stratum, assert_agrees, assert_agrees_on, cases, scope_of, strata
-from harness.space.parts import DTYPES, LOSSES
-from harness.space.values import REGIMES
+from harness.space.factor_table import DTYPES, LOSSES
+from harness.space.values import DISTRIBUTIONS
 from harness.subjects.torch_module import TorchSubject
 from tests.long import few
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.kernels
 TORCH = TorchSubject()
 
 DEVICES = [os.environ["RNN_DEVICE"]] if "RNN_DEVICE" in os.environ else TORCH.devices()[:-1]  # meta has no values
-# Pairs that contain every regime and every dtype at least once.
-EACH_ONCE = set(zip(REGIMES, cycle(DTYPES), strict=False))
+# Pairs that contain every distribution and every dtype at least once.
+EACH_ONCE = set(zip(DISTRIBUTIONS, cycle(DTYPES), strict=False))
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("regime", "dtype"), few(product(REGIMES, DTYPES), EACH_ONCE.__contains__))
-def test_nn_rnn_computes_what_it_documents(regime: str, dtype: str, device: str) -> None:
-    @given(cases(regimes=[regime], dtype=dtype, device=device, output_size=[None, 1, 3]))
+@pytest.mark.parametrize(("distribution", "dtype"), few(product(DISTRIBUTIONS, DTYPES), EACH_ONCE.__contains__))
+def test_nn_rnn_computes_what_it_documents(distribution: str, dtype: str, device: str) -> None:
+    @given(cases(distributions=[distribution], dtype=dtype, device=device, output_size=[None, 1, 3]))
     def agrees(case: Case) -> None:
         assert_agrees(TORCH, case)
 

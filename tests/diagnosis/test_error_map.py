@@ -8,7 +8,7 @@ import numpy as np
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import observe
 from harness.diagnosis.error_map import MOST, SHOWN, ErrorMaps, error_maps
-from harness.diagnosis.where import first_departure
+from harness.diagnosis.first_departure import first_departure
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations

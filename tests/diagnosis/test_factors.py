@@ -11,8 +11,8 @@ import pytest
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import Raised, Result
-from harness.diagnosis.again import ByRegion
 from harness.diagnosis.factors import IRREGULAR, Factors, Size, depends_on
+from harness.diagnosis.recognise import ByRegion
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.compare import Mismatch, Sort
 from harness.report.explained import fails_line
@@ -61,7 +61,7 @@ def test_where_it_answers_it_does_not_crash_whatever_else_is_wrong() -> None:
 
 def test_where_another_crash_comes_first_nothing_is_known_of_this_one() -> None:
     crash = replace(FAILS, raised=Raised(("ValueError",), ("mine.py", "10")))
-    excused = Result(Verdict.AGREES, excused_by="other")
+    excused = Result(Verdict.AGREES, known_as="other")
 
     def check(case: Case) -> Result:
         return crash if case.config.T == 4 else excused
@@ -219,7 +219,7 @@ def test_what_the_subject_refuses_counts_for_nothing() -> None:
 
 
 def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> None:
-    other, excused = Result(Verdict.BROKEN, message="Other: no"), Result(Verdict.AGREES, excused_by="3f9c2a11")
+    other, excused = Result(Verdict.BROKEN, message="Other: no"), Result(Verdict.AGREES, known_as="3f9c2a11")
 
     def biased(answer: Result, case: Case) -> Result:
         return FAILS if case.config.bias else answer
@@ -232,10 +232,10 @@ def test_what_fails_in_another_way_or_is_excused_says_nothing_of_a_factor() -> N
 
 
 def test_where_a_known_mistake_makes_it_fail_nothing_is_said_to_pass() -> None:
-    def excused(case: Case) -> Result:
-        return FAILS if case.config.bias else Result(Verdict.AGREES, excused_by="3f9c2a11")
+    def known_or_not(case: Case) -> Result:
+        return FAILS if case.config.bias else Result(Verdict.AGREES, known_as="3f9c2a11")
 
-    found = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), excused)
+    found = depends_on(Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE), Scope(), known_or_not)
 
     assert found.needs == {"bias": True}
     assert found.passing is None
@@ -269,7 +269,7 @@ def test_whether_a_known_cause_surely_shows_is_asked_only_where_the_subject_pass
 
 def test_a_case_on_which_another_mistake_fails_tells_nothing_if_roundings_may_hide_this_one() -> None:
     def check(case: Case) -> Result:
-        return FAILS if case.config.bias else Result(Verdict.AGREES, excused_by="3f9c2a11")
+        return FAILS if case.config.bias else Result(Verdict.AGREES, known_as="3f9c2a11")
 
     finding = Finding("mine", draw(RNNConfig(1, 1)), FAILS, COMPLETE)
     found = depends_on(finding, Scope(), check, shows=lambda case: case.config.bias, may_show=lambda _case: True)
@@ -333,20 +333,20 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
     )
 
     inside = observation(RNNConfig(1, 18, bidirectional=True))
-    assert known.excuses(inside, value)
-    assert known.excuses(inside, other)
-    assert not known.excuses(inside, gradient)
-    assert not known.excuses(inside, FAILS)
+    assert known.covers(inside, value)
+    assert known.covers(inside, other)
+    assert not known.covers(inside, gradient)
+    assert not known.covers(inside, FAILS)
     for outside in (RNNConfig(1, 18), RNNConfig(1, 16, bidirectional=True), RNNConfig(1, 32, bidirectional=True)):
-        assert not known.excuses(observation(outside), value)
+        assert not known.covers(observation(outside), value)
 
 
 def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
     output, h_n = (Result(Verdict.DISAGREES, (Mismatch(name, Sort.VALUE),)) for name in ("output", "h_n"))
     known = ByRegion("3f9c2a11", h_n, Factors(), arrays=("h_n",))
 
-    assert known.excuses(observation(RNNConfig(1, 1)), h_n)
-    assert not known.excuses(observation(RNNConfig(1, 1)), output)
+    assert known.covers(observation(RNNConfig(1, 1)), h_n)
+    assert not known.covers(observation(RNNConfig(1, 1)), output)
 
 
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
@@ -355,7 +355,7 @@ def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compar
 
     for preparation, met in (("assign", True), ("state_dict", False)):
         case = draw(RNNConfig(2, 3, preparation=preparation))
-        assert known.excuses(observe(as_subject("torch"), case), value) is met
+        assert known.covers(observe(as_subject("torch"), case), value) is met
 
 
 @pytest.mark.parametrize("sort", [Sort.SHAPE, Sort.DTYPE, Sort.MISSING, Sort.CHANGED])
@@ -363,23 +363,27 @@ def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> Non
     result = Result(Verdict.DISAGREES, (Mismatch("h_n", sort),))
     known = ByRegion("3f9c2a11", result, Factors({"bidirectional": True}))
 
-    assert known.excuses(observation(RNNConfig(1, 1)), result)
-    assert not known.excuses(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))
+    assert known.covers(observation(RNNConfig(1, 1)), result)
+    assert not known.covers(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))
 
 
-def test_a_law_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
+def test_a_relation_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
     plain, line = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE),)), 'File "mine.py", line 3, in rnn'
-    by_law = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, law="batch first"),), law="batch first")
-    of_output = Result(Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, law="batch first"),), law="batch first")
+    by_relation = Result(
+        Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, relation="batch first"),), relation="batch first"
+    )
+    of_output = Result(
+        Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, relation="batch first"),), relation="batch first"
+    )
     raised = Result(Verdict.BROKEN, message="E: no", raised=Raised.of(("E",), line))
-    law_raised = replace(raised, law="batch first")
-    elsewhere = replace(law_raised, raised=Raised.of(("E",), line.replace("3", "4")))
+    relation_raised = replace(raised, relation="batch first")
+    elsewhere = replace(relation_raised, raised=Raised.of(("E",), line.replace("3", "4")))
     here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
 
-    assert ByRegion("3f9c2a11", plain, needs).excuses(here, by_law)
-    assert not ByRegion("3f9c2a11", plain, needs).excuses(here, of_output)
-    assert ByRegion("3f9c2a11", raised, needs).excuses(here, law_raised)
-    assert not ByRegion("3f9c2a11", raised, needs).excuses(here, elsewhere)
+    assert ByRegion("3f9c2a11", plain, needs).covers(here, by_relation)
+    assert not ByRegion("3f9c2a11", plain, needs).covers(here, of_output)
+    assert ByRegion("3f9c2a11", raised, needs).covers(here, relation_raised)
+    assert not ByRegion("3f9c2a11", raised, needs).covers(here, elsewhere)
 
 
 SEGV = "its process died of SIGSEGV"
@@ -407,20 +411,20 @@ def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *,
 
     known = ByRegion("3f9c2a11", ended(*found), Factors({"bidirectional": True}))
 
-    assert known.excuses(observation(RNNConfig(1, 1)), ended(*met)) is anywhere
-    assert known.excuses(observation(RNNConfig(1, 1, bidirectional=True)), ended(*met)) is within
+    assert known.covers(observation(RNNConfig(1, 1)), ended(*met)) is anywhere
+    assert known.covers(observation(RNNConfig(1, 1, bidirectional=True)), ended(*met)) is within
 
 
 def test_a_used_module_raises_as_its_call_before_does() -> None:
     known = ByRegion("3f9c2a11", FAILS, Factors(sizes={"T": Size(2, (3, 4), ())}))
 
-    assert known.excuses(observation(RNNConfig(1, 1, preparation="used")), FAILS)
-    assert not known.excuses(observation(RNNConfig(1, 1)), FAILS)
+    assert known.covers(observation(RNNConfig(1, 1, preparation="used")), FAILS)
+    assert not known.covers(observation(RNNConfig(1, 1)), FAILS)
 
 
 def test_a_factor_is_not_needed_where_the_certain_cause_shows_on_rare_values_only() -> None:
     def shown(case: Case) -> bool:
-        return case.origin is not None and (case.origin.regime, case.origin.seed) == ("normal", 12)
+        return case.origin is not None and (case.origin.distribution, case.origin.seed) == ("normal", 12)
 
     def check(case: Case) -> Result:
         return FAILS if case.config.nonlinearity == "tanh" or shown(case) else AGREES

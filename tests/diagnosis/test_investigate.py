@@ -17,10 +17,10 @@ from harness.checks.agreement import check_agreement
 from harness.checks.known_issues import OF_TORCH
 from harness.checks.repeatability import RUNS
 from harness.diagnosis.factors import Factors
-from harness.diagnosis.identify import ask
+from harness.diagnosis.first_departure import judge_worst
+from harness.diagnosis.identify import questions
 from harness.diagnosis.investigate import ENDED, Explanation, Investigation
 from harness.diagnosis.kernels import Kernels
-from harness.diagnosis.where import judge_worst
 from harness.report.explained import fails_line
 from harness.report.facts import failure_line
 from harness.report.reported import reported
@@ -372,7 +372,7 @@ def test_a_case_that_is_found_again_keeps_its_explanation_and_at_last_ends_a_sea
 
     assert [one.earlier for one in recognised] == [None, finding.id, finding.id]
     assert investigation.explanations == {finding.id: replace(SAME, judgement=judge_worst(finding.result))}
-    assert [one.excuse is None for one in recognised] == [False, False, True]
+    assert [one.known_cause is None for one in recognised] == [False, False, True]
 
 
 def test_what_fails_at_sizes_without_a_pattern_is_at_most_two_findings() -> None:
@@ -519,7 +519,7 @@ def test_where_a_subject_is_too_slow_to_be_asked_a_missing_declaration_is_no_cau
     subject = as_subject(implementations.without_b_hh)
     finding, scope = hunt(subject).finding, scope_of(subject).only(T=1, N=1, input_size=1, hidden_size=1)
     assert finding is not None
-    monkeypatch.setattr(ask, "PATIENCE", 0.0)
+    monkeypatch.setattr(questions, "PATIENCE", 0.0)
 
     told = reported(finding, Investigation(subject).explain(finding, scope))
 

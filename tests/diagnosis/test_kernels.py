@@ -58,7 +58,7 @@ class Kernel(FunctionSubject):
     def kernels(self, case: Case) -> tuple[str, ...]:
         return ("matmul ours 2x3:3x4",)
 
-    def ground(self, device: str) -> dict[str, str]:
+    def environment(self, device: str) -> dict[str, str]:
         return {"device": device}
 
     def restart(self) -> None:
@@ -115,9 +115,9 @@ RIGHT, WRONG = (f"{EXAMPLE}:rnn_{part}_b_hh" for part in ("with", "without"))
     [
         (
             (RIGHT, WRONG, RIGHT),
-            f"passes in {RIGHT} (…); fails from {WRONG} on (…); in brackets the error by its allowance",
+            f"passes in {RIGHT} (…); fails from {WRONG} on (…); in brackets the error by its tolerance",
         ),
-        ((RIGHT,), f"passes in {RIGHT} (…); fails from mine on (…); in brackets the error by its allowance"),
+        ((RIGHT,), f"passes in {RIGHT} (…); fails from mine on (…); in brackets the error by its tolerance"),
         ((WRONG,), None),
         ((RIGHT, f"{EXAMPLE}:none"), None),
     ],
@@ -126,7 +126,7 @@ def test_a_subject_of_stages_is_told_the_first_that_fails(stages: tuple[str, ...
     subject, case = FunctionSubject(implementations.vectorised, "mine"), draw(CONFIG, "normal")
     subject.capabilities = replace(subject.capabilities, stages=stages)
 
-    whole = partial(check_everything, laws=(), with_probes=False)
+    whole = partial(check_everything, relations=(), with_probes=False)
     found = kernels_of(subject, case, whole(as_subject(WRONG), case), whole)
 
     line = kernels_line(found)
@@ -154,19 +154,19 @@ def test_failures_that_go_away_with_one_kernel_are_one_finding() -> None:
 def test_a_failure_of_another_sort_is_another_finding() -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
     result = check(subject, case)
-    excuse = ByKernel("3f9c2a11", result, subject.switched("no-mkldnn"), check)
+    known_cause = ByKernel("3f9c2a11", result, subject.switched("no-mkldnn"), check)
     observation = observe(subject, case)
 
     missing = Result(Verdict.DISAGREES, (Mismatch("output", Sort.MISSING),))
     lost = Result(Verdict.DISAGREES, (replace(result.mismatches[0], sort=Sort.FINITENESS),))
 
-    assert excuse.excuses(observation, result)
-    assert not excuse.excuses(observation, missing)
-    assert not excuse.excuses(observation, lost)
+    assert known_cause.covers(observation, result)
+    assert not known_cause.covers(observation, missing)
+    assert not known_cause.covers(observation, lost)
 
 
 def test_a_failure_that_stays_without_the_kernel_is_another_finding() -> None:
     subject, case = Kernel(), draw(CONFIG, "normal")
-    excuse = ByKernel("3f9c2a11", check(subject, case), subject.switched("aten-avx2"), check)
+    known_cause = ByKernel("3f9c2a11", check(subject, case), subject.switched("aten-avx2"), check)
 
-    assert not excuse.excuses(observe(subject, case), check(subject, case))
+    assert not known_cause.covers(observe(subject, case), check(subject, case))

@@ -9,7 +9,7 @@ import pytest
 from harness import Case, Outcome, RNNConfig, Scope, Subject, as_subject, draw, hunt
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
-from harness.store.keep import keep
+from harness.store.save import keep
 from tests import implementations
 
 
@@ -51,9 +51,9 @@ def test_a_subject_that_wavers_is_run_each_time() -> None:
     case = draw(RNNConfig(1, 1))
     steady, wavering = Counted(implementations.vectorised), Counted(implementations.vectorised)
 
-    for observations in (Observations(steady), Observations(wavering, wavers=True)):
+    for observations in (Observations(steady), Observations(wavering, nondeterministic=True)):
         first, again = observations.of(case), observations.of(case)
-        assert (first is again) == (not observations.wavers)
+        assert (first is again) == (not observations.nondeterministic)
 
     assert (steady.runs.total(), wavering.runs.total()) == (1, 2)
 

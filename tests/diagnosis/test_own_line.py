@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from harness import as_subject
-from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network
-from harness.diagnosis.identify.when import When
+from harness.diagnosis.identify.questions import Asker
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.own_line import own_line
 from harness.subjects.protocol import scope_of

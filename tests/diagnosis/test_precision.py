@@ -12,7 +12,7 @@ from harness.checks.accuracy import significant_bits
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.precision import Precision, estimate, estimate_arrays
-from harness.oracle.arithmetic import CONTRACTS
+from harness.oracle.arithmetic import TOLERANCES
 from tests import implementations
 from tests.oracle.by_hand import subject as by_hand
 from tests.oracle.test_gated import gru, lstm
@@ -58,15 +58,15 @@ def estimated(function: Any, **changes: Any) -> Precision:
     return precision
 
 
-@pytest.mark.parametrize(("bits", "contract"), [(11, "tf32"), (8, "bf16")])
+@pytest.mark.parametrize(("bits", "tolerance"), [(11, "tf32"), (8, "bf16")])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_rounded_operands_are_counted_in_bits(bits: int, contract: str, nonlinearity: str) -> None:
+def test_rounded_operands_are_counted_in_bits(bits: int, tolerance: str, nonlinearity: str) -> None:
     precision = estimated(stepwise(to_bits(bits), np.tanh), nonlinearity=nonlinearity, hx=True)
 
     assert precision.coarse_sums
     assert precision.sum_bits is not None
     assert round(precision.sum_bits) == bits
-    assert precision.accepted_by == contract
+    assert precision.accepted_by == tolerance
     assert not precision.rounds_results
 
 
@@ -214,10 +214,10 @@ def test_a_matrix_that_is_rounded_is_no_matter_of_the_activation() -> None:
     assert precision.sum_bits == pytest.approx(7, abs=1)  # 127 steps
 
 
-def test_what_a_contract_accepts_is_nothing_to_explain() -> None:
+def test_what_a_tolerance_accepts_is_nothing_to_explain() -> None:
     case = draw(RNNConfig(3, 4, T=2, N=1), "normal", 0)
 
-    assert estimate(Observations(as_subject(stepwise(to_bits(11), np.tanh)), CONTRACTS["tf32"]), case) is None
+    assert estimate(Observations(as_subject(stepwise(to_bits(11), np.tanh)), TOLERANCES["tf32"]), case) is None
 
 
 def test_a_subject_of_another_shape_has_no_estimate() -> None:

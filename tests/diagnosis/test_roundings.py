@@ -9,10 +9,10 @@ import pytest
 from harness import Case, RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import observe
 from harness.checks.full_check import check
+from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.roundings import Roundings, _cases, roundings_of
-from harness.diagnosis.small_check import Question
 from harness.diagnosis.threshold import drawn
 from harness.search.record import Finding
 from tests.oracle.by_hand import subject as by_hand
@@ -52,13 +52,13 @@ def scaled(share: float) -> Callable[..., Any]:
 
 def found(function: Callable[..., Any], case: Case = CASE, scope: Scope = SCOPE) -> Roundings | None:
     subject = as_subject(function)
-    finding = Finding("mine", case, check(subject, case, laws=()))
+    finding = Finding("mine", case, check(subject, case, relations=()))
     return roundings_of(Question(Observations(subject), finding, scope, partial(check, subject)))
 
 
 def failing(function: Callable[..., Any]) -> Case:
     every = (drawn(CASE.config, number) for number in range(20))
-    return next(case for case in every if check(as_subject(function), case, laws=()).mismatches)
+    return next(case for case in every if check(as_subject(function), case, relations=()).mismatches)
 
 
 @pytest.mark.parametrize("function", [steps_in_place, old_minus_new])
@@ -69,14 +69,14 @@ def test_what_is_off_by_a_few_ulp_in_every_dtype_rounds(function: Callable[..., 
 
     assert cause is not None
     assert cause.off.keys() == {"float32", "float64"}
-    assert cause.explains(subject, observe(subject, case), check(subject, case, laws=()))
+    assert cause.explains(subject, observe(subject, case), check(subject, case, relations=()))
 
 
 def test_roundings_are_told_where_nothing_else_is_the_cause() -> None:
     subject, case = as_subject(steps_in_place), failing(steps_in_place)
     scope = SCOPE.only(loss=["output", "both"], batched=True, strides="contiguous", preparation="new")
 
-    explanation = Investigation(subject).explain(Finding("mine", case, check(subject, case, laws=())), scope)
+    explanation = Investigation(subject).explain(Finding("mine", case, check(subject, case, relations=())), scope)
 
     assert explanation.diagnosis is not None
     assert isinstance(explanation.diagnosis.cause, Roundings)
@@ -94,7 +94,7 @@ def test_nothing_is_told_in_one_short_dtype_alone() -> None:
 def test_a_mistake_beside_them_is_not_explained_by_them() -> None:
     subject, known = as_subject(scaled(1e-3)), Roundings({"float32": 20.0, "float64": 20.0}, 9)
 
-    assert not known.explains(subject, observe(subject, CASE), check(subject, CASE, laws=()))
+    assert not known.explains(subject, observe(subject, CASE), check(subject, CASE, relations=()))
 
 
 def test_a_failure_under_autocast_is_looked_at_in_float32_alone() -> None:

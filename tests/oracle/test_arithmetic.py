@@ -7,10 +7,10 @@ import ml_dtypes
 import pytest
 from hypothesis import given, strategies as st
 
-from harness.oracle.arithmetic import CONTRACTS, FORMATS, STRICT, Accepted, Arithmetic, accepted
+from harness.oracle.arithmetic import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted
 from harness.space.backend import UNKNOWN
 from harness.space.errors import UsageError
-from harness.space.parts import DTYPES
+from harness.space.factor_table import DTYPES
 from harness.subjects.torch_facts import TORCH
 
 
@@ -50,9 +50,9 @@ def test_a_wide_tanh_is_off_by_its_own_error_and_by_being_stored(dtype: str) -> 
     assert Arithmetic(dtype).tanh_error == 2 * u
 
 
-@pytest.mark.parametrize("name", list(CONTRACTS))
-def test_a_contract_is_accepted_by_its_name(name: str) -> None:
-    assert accepted(name) == CONTRACTS[name]
+@pytest.mark.parametrize("name", list(TOLERANCES))
+def test_a_tolerance_is_accepted_by_its_name(name: str) -> None:
+    assert accepted(name) == TOLERANCES[name]
 
 
 @given(rtol=st.floats(0, 1e300), atol=st.floats(0, 1e300))
@@ -88,14 +88,14 @@ def test_only_the_dtype_s_own_roundings_are_derived() -> None:
         "rtol=8ulp",
     ],
 )
-def test_what_is_no_contract_is_refused_with_all_that_is(text: str) -> None:
+def test_what_is_no_tolerance_is_refused_with_all_that_is(text: str) -> None:
     with pytest.raises(UsageError, match=r"expected derived, tf32, bf16, or rtol=R,atol=A") as refused:
         accepted(text)
     assert f"tolerance={text!r}" in str(refused.value)
 
 
 def test_operands_that_lose_bits_underflow_at_least_as_the_dtype_does() -> None:
-    assert Arithmetic("float64", accepted=CONTRACTS["tf32"]).underflow == 2.0**-126
+    assert Arithmetic("float64", accepted=TOLERANCES["tf32"]).underflow == 2.0**-126
     assert Arithmetic("float64").underflow == 2.0**-1022
-    assert math.isclose(CONTRACTS["tf32"].operand_u, 2 * 2.0**-11)
-    assert math.isclose(CONTRACTS["bf16"].operand_u, 2 * 2.0**-8)
+    assert math.isclose(TOLERANCES["tf32"].operand_u, 2 * 2.0**-11)
+    assert math.isclose(TOLERANCES["bf16"].operand_u, 2 * 2.0**-8)

@@ -8,17 +8,17 @@ import pytest
 
 from harness import RNNConfig
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, over_allowance, same_numbers, suspect
+from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, over_tolerance, same_numbers, suspect
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected
-from harness.oracle.tolerance import soft_allowance, soft_floor
+from harness.oracle.tolerance import soft_floor, soft_tolerance
 
 CONFIG = RNNConfig(1, 2, T=3, N=4, bidirectional=True)
 ZEROS = {name: np.zeros(spec.shape, np.float32) for name, spec in CONFIG.outputs.items()}
 
 
-def expected(allowance: float) -> dict[str, Expected]:
-    return {name: Expected(np.zeros(a.shape), np.full(a.shape, allowance)) for name, a in ZEROS.items()}
+def expected(tolerance: float) -> dict[str, Expected]:
+    return {name: Expected(np.zeros(a.shape), np.full(a.shape, tolerance)) for name, a in ZEROS.items()}
 
 
 def with_output(*changes: tuple[tuple[int, ...], float]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def only(mismatches: list[Mismatch]) -> Mismatch:
     return mismatches[0]
 
 
-def test_what_is_within_the_allowance_is_no_mismatch() -> None:
+def test_what_is_within_the_tolerance_is_no_mismatch() -> None:
     assert compare(CONFIG, with_output(((0, 0, 0), 1.0)), expected(1.0)) == []
 
 
@@ -44,7 +44,7 @@ def test_the_worst_site_comes_first_and_all_are_counted() -> None:
 
     assert (mismatch.array, mismatch.sort, mismatch.count, mismatch.total) == ("output", Sort.VALUE, 3, 48)
     assert mismatch.sites[0].place == {"t": 2, "n": 3, "direction": "reverse", "unit": 1}
-    assert (mismatch.sites[0].actual, mismatch.sites[0].difference, mismatch.sites[0].allowance) == (-4.0, 4.0, 0.5)
+    assert (mismatch.sites[0].actual, mismatch.sites[0].difference, mismatch.sites[0].tolerance) == (-4.0, 4.0, 0.5)
     assert [site.actual for site in mismatch.sites] == [-4.0, 1.0, 2.0]
 
 
@@ -89,15 +89,15 @@ def one_term(off: float) -> tuple[dict[str, Any], dict[str, Expected]]:
     return {"output": actual}, {"output": wanted}
 
 
-def test_what_is_beyond_the_soft_allowance_is_suspicious_and_placed() -> None:
-    soft = soft_allowance(Equation(np.ones(1), np.ones(1)), 1.0, FLOAT32)
+def test_what_is_beyond_the_soft_tolerance_is_suspicious_and_placed() -> None:
+    soft = soft_tolerance(Equation(np.ones(1), np.ones(1)), 1.0, FLOAT32)
 
     mismatch = only(suspect(CONFIG, *one_term(1.01 * soft), FLOAT32, probed=True))
 
     assert (mismatch.sort, mismatch.count, mismatch.probed) == (Sort.SUSPICIOUS, 1, True)
     assert mismatch.kind == "output: value"  # a suspicion that turns out to be proved is the same failure
     assert mismatch.sites[0].place == {"t": 1, "n": 2, "direction": "reverse", "unit": 1}
-    assert mismatch.sites[0].allowance == soft
+    assert mismatch.sites[0].tolerance == soft
     assert mismatch.sites[0].equation is not None
     assert suspect(CONFIG, *one_term(0.99 * soft), FLOAT32) == []
 
@@ -105,14 +105,14 @@ def test_what_is_beyond_the_soft_allowance_is_suspicious_and_placed() -> None:
 def test_what_has_no_equation_or_is_exempt_is_never_suspicious() -> None:
     actual, wanted = one_term(0.5)
     unknown = {"output": replace(wanted["output"], equation=None)}
-    exempt = {"output": replace(wanted["output"], allowance=np.full((3, 4, 4), np.inf))}
+    exempt = {"output": replace(wanted["output"], tolerance=np.full((3, 4, 4), np.inf))}
 
     assert suspect(CONFIG, actual, wanted, FLOAT32)
     assert suspect(CONFIG, actual, unknown, FLOAT32) == []
     assert suspect(CONFIG, actual, exempt, FLOAT32) == []
 
 
-def test_an_infinite_allowance_exempts_anything() -> None:
+def test_an_infinite_tolerance_exempts_anything() -> None:
     for value in (np.nan, np.inf, 1e30):
         assert compare(CONFIG, with_output(((1, 0, 0), value)), expected(np.inf)) == []
 
@@ -140,12 +140,12 @@ def test_the_kind_of_a_mismatch_does_not_depend_on_the_layer() -> None:
     assert Mismatch("output", Sort.VALUE, layer=1).kind == Mismatch("output", Sort.VALUE).kind == "output: value"
 
 
-def test_an_error_over_its_allowance_is_above_one_exactly_where_it_is_beyond() -> None:
+def test_an_error_over_its_tolerance_is_above_one_exactly_where_it_is_beyond() -> None:
     values = np.array([0.0, 1.0, -2.0, np.inf, -np.inf, np.nan, 1e308])
     actual, wanted, allowed = (a.ravel() for a in np.meshgrid(values, values, [0.0, 1.0, 3.0, np.inf, np.nan]))
 
-    over = over_allowance(actual, wanted, allowed)
+    over = over_tolerance(actual, wanted, allowed)
 
     assert not np.isnan(over).any()
     assert ((over > 1) == beyond(actual, wanted, allowed)).all()
-    assert over_allowance(np.array([1.5]), np.array([1.0]), np.array([2.0])).tolist() == [0.25]
+    assert over_tolerance(np.array([1.5]), np.array([1.0]), np.array([2.0])).tolist() == [0.25]

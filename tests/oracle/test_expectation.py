@@ -6,9 +6,9 @@ from hypothesis import given, settings
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end, expect_local, single_step_states
 from harness.oracle.expected import Expected
-from harness.oracle.known import Floats, Known
 from harness.oracle.setting import REFERENCE, Setting
 from tests.oracle.by_hand import PRODUCTS, run_by_hand
 
@@ -17,13 +17,13 @@ def setting(case: Case) -> Setting:
     return Setting.of(case, Arithmetic(case.config.dtype))
 
 
-def own_states(case: Case) -> list[Known]:
+def own_states(case: Case) -> list[WithError]:
     """Return the output of every layer, time first, each as the top of a shorter stack."""
     outputs = [REFERENCE.run(case.prefix(layers))["output"] for layers in range(1, case.config.num_layers + 1)]
-    return [Known(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
+    return [WithError(output.swapaxes(0, 1) if case.config.batch_first else output) for output in outputs]
 
 
-def locally(case: Case, states: list[Known] | None = None) -> dict[str, Expected]:
+def locally(case: Case, states: list[WithError] | None = None) -> dict[str, Expected]:
     return expect_local(setting(case), own_states(case) if states is None else states)[-1]
 
 
@@ -34,7 +34,7 @@ def end_to_end(case: Case) -> dict[str, Expected]:
 
 def within(expected: Expected, array: Floats) -> bool:
     with np.errstate(invalid="ignore"):  # inf - inf
-        return bool((~(np.abs(array - expected.values) > expected.allowance)).all())
+        return bool((~(np.abs(array - expected.values) > expected.tolerance)).all())
 
 
 @given(cases(output_size=[None, 3], T=[1, 2, 5], N=[1, 2]))
@@ -51,7 +51,7 @@ def test_the_reference_agrees_with_itself_both_ways(case: Case) -> None:
         assert within(whole[name], array)
 
 
-@given(cases(output_size=[None, 3], T=[1, 2, 5], N=[1, 2], regimes=["dyadic", "default", "normal"], dtypes=["float32"]))
+@given(cases(output_size=[None, 3], T=[1, 2, 5], N=[1, 2], distributions=["dyadic", "default", "normal"], dtypes=["float32"]))
 def test_every_layer_below_the_top_is_expected_too(case: Case) -> None:
     states = own_states(case)
 
@@ -67,9 +67,9 @@ def test_only_the_step_that_is_off_departs_locally() -> None:
     bent = own_states(case)[0].values.copy()
     bent[3:] += 1e-3  # a subject that goes wrong at t=3 and carries the error on
 
-    expected = locally(case, [Known(bent)])["output"]
+    expected = locally(case, [WithError(bent)])["output"]
 
-    departs = np.asarray(np.abs(bent - expected.values) > expected.allowance).reshape(6, -1).max(axis=1)
+    departs = np.asarray(np.abs(bent - expected.values) > expected.tolerance).reshape(6, -1).max(axis=1)
     assert departs[3]
     assert not departs[:3].any()
 
@@ -77,8 +77,8 @@ def test_only_the_step_that_is_off_departs_locally() -> None:
 def test_end_to_end_grows_with_time_where_local_does_not() -> None:
     case = draw(RNNConfig(4, 16, T=25, N=1), "normal", 1)
 
-    local = locally(case)["output"].allowance.max(axis=(1, 2))
-    whole = end_to_end(case)["output"].allowance.max(axis=(1, 2))
+    local = locally(case)["output"].tolerance.max(axis=(1, 2))
+    whole = end_to_end(case)["output"].tolerance.max(axis=(1, 2))
 
     assert local[-1] < 1e-4
     assert whole[-1] > 1e3 * local[-1]
@@ -102,10 +102,10 @@ def test_an_error_grows_by_the_largest_singular_value_where_that_is_less_than_th
     drawn = draw(RNNConfig(4, H, nonlinearity="relu", T=T, hx=True), "normal", 0)
     case = Case(drawn.config, drawn.x, drawn.hx, {**drawn.weights, "weight_hh_l0": rotation.astype(np.float32)})
 
-    allowance = end_to_end(case)["output"].allowance[:, 0].max(axis=1)
+    tolerance = end_to_end(case)["output"].tolerance[:, 0].max(axis=1)
 
     assert np.abs(rotation).sum(1).min() > 2  # row sums would double it at every step
-    assert allowance[-1] < T**2 * allowance[0]
+    assert tolerance[-1] < T**2 * tolerance[0]
 
 
 def test_a_readout_inherits_the_error_of_the_states_it_reads() -> None:
@@ -114,10 +114,10 @@ def test_a_readout_inherits_the_error_of_the_states_it_reads() -> None:
     whole = end_to_end(case)
 
     weight = np.abs(case.weights["readout.weight"].astype(float))
-    assert (whole["readout"].allowance >= whole["output"].allowance @ weight.T).all()
+    assert (whole["readout"].tolerance >= whole["output"].tolerance @ weight.T).all()
 
 
-@given(cases(T=1, N=[1, 2], num_layers=[2, 3], regimes=["normal"]))
+@given(cases(T=1, N=[1, 2], num_layers=[2, 3], distributions=["normal"]))
 def test_a_single_step_s_h_n_holds_the_output_of_every_layer(case: Case) -> None:
     states = single_step_states(case.config, REFERENCE.run(case)["h_n"])
 

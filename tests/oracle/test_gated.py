@@ -13,8 +13,8 @@ from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.balls import Balls
+from harness.oracle.bounded_array import WithError
 from harness.oracle.gated import GATED
-from harness.oracle.known import Known
 from harness.subjects.function import FunctionSubject
 from harness.subjects.torch_module import TorchSubject
 
@@ -81,10 +81,10 @@ def test_the_reference_is_torch_s_layer_forward_and_back(config: RNNConfig) -> N
 def test_torch_agrees_within_the_derived_bounds(cell: str, dtype: str) -> None:
     subject = TorchSubject(LAYERS[cell])
     for config in [one for one in EVERY if one.cell == cell]:
-        for regime in ("default", "normal", "spectral", "saturated", "special"):
-            case = draw(config.replace(dtype=dtype), regime, 1)
+        for distribution in ("default", "normal", "spectral", "saturated", "special"):
+            case = draw(config.replace(dtype=dtype), distribution, 1)
 
-            assert check_agreement(subject, case).verdict is Verdict.AGREES, (config, regime)
+            assert check_agreement(subject, case).verdict is Verdict.AGREES, (config, distribution)
 
 
 def sigmoid(s: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_other_ways_to_write_a_cell_agree_and_small_mistakes_do_not(
         subject = FunctionSubject(lambda x, h0, weights: gru(x, h0, weights, **options), "mine")
     config = RNNConfig(4, 6, T=8, N=2, hx=True, cell=cell)
 
-    results = [check_agreement(subject, draw(config, regime, 0)) for regime in ("default", "normal", "spectral")]
+    results = [check_agreement(subject, draw(config, distribution, 0)) for distribution in ("default", "normal", "spectral")]
 
     assert (verdict in {one.verdict for one in results}) if verdict is Verdict.DISAGREES else True
     if verdict is Verdict.AGREES:
@@ -169,9 +169,9 @@ def test_c_is_told_from_h_where_h_shows_it_and_never_wrongly() -> None:
     random, k = default_rng(0), Balls(Arithmetic("float32"))
     o, c = random.uniform(0.1, 1, 500), random.normal(0, 2, 500)
     h = (o.astype(np.float32) * np.tanh(c.astype(np.float32))).astype(np.float64)
-    vague = Known(c + random.uniform(-0.1, 0.1, 500), np.full(500, 0.11))
+    vague = WithError(c + random.uniform(-0.1, 0.1, 500), np.full(500, 0.11))
 
-    told = k.within(vague, *k.before_tanh(h, Known(o, np.full(500, 1e-6))))
+    told = k.within(vague, *k.before_tanh(h, WithError(o, np.full(500, 1e-6))))
 
     assert told.error is not None
     assert (np.abs(told.values - c) <= told.error + 1e-6 * np.abs(c)).all()
@@ -185,7 +185,7 @@ def test_operations_stay_within_their_balls(dtype: str) -> None:
     a, b, z = (random.normal(size=2000) for _ in range(3))
     z = sigmoid(z)
     moved = [(one + random.uniform(-1e-4, 1e-4, 2000)).astype(dtype) for one in (a, b, z)]
-    known = [Known(one, np.full(2000, 1.1e-4)) for one in (a, b, z)]
+    known = [WithError(one, np.full(2000, 1.1e-4)) for one in (a, b, z)]
     x, y, w = moved
     one = x.dtype.type(1)
     ways = [
@@ -212,7 +212,7 @@ def test_a_sigmoid_may_be_anything_where_its_argument_may_have_either_sign() -> 
     k = Balls(Arithmetic("float32"))
 
     for s, e in ((600.0, 700.0), (1e-3, 700.0), (30.0, 29.0), (0.0, 50.0)):
-        ball = k.sigmoid(Known(np.array([s, -s]), np.array([e, e])))
+        ball = k.sigmoid(WithError(np.array([s, -s]), np.array([e, e])))
 
         assert ball.error is not None
         assert (ball.values - ball.error <= sigmoid(np.array([s - e, -s - e]))).all()
@@ -244,7 +244,7 @@ def test_the_gradient_by_the_state_may_be_taken_by_1_less_1_less_z() -> None:
     random, k, one = default_rng(0), Balls(Arithmetic("float32")), np.float32(1)
     g = random.uniform(-1, 1, 10_000).astype(np.float32)
     z = (10 ** random.uniform(-8, 0, 10_000)).astype(np.float32)
-    ball = k.product(Known(g.astype(np.float64)), k.share(Known(z.astype(np.float64))))
+    ball = k.product(WithError(g.astype(np.float64)), k.share(WithError(z.astype(np.float64))))
 
     assert ball.error is not None
     for way in (g * z, g - (one - z) * g):  # of z h + (1 - z) n, and of h + (1 - z) (n - h)

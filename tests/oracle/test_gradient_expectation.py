@@ -1,4 +1,4 @@
-"""Tests of gradient expectation: no way of summing leaves its allowances, and slightly larger errors do."""
+"""Tests of gradient expectation: no way of summing leaves its tolerances, and slightly larger errors do."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from harness import Case, RNNConfig, cases, draw
-from harness.oracle.arithmetic import CONTRACTS, Arithmetic, accepted
+from harness.oracle.arithmetic import TOLERANCES, Arithmetic, accepted
+from harness.oracle.bounded_array import WithError
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
-from harness.oracle.known import Known
 from harness.oracle.places import time_order, visited
 from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, through_slope
@@ -20,8 +20,8 @@ from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import step_weights
 from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
-from harness.space.parts import DTYPES, PACKINGS
-from harness.space.values import REGIMES
+from harness.space.factor_table import DTYPES, PACKINGS
+from harness.space.values import DISTRIBUTIONS
 from harness.subjects.torch_facts import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
@@ -45,12 +45,12 @@ def local(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> Gradien
     return expect_gradients(setting, layers(run), [da.astype(float) for da in run.da])
 
 
-def layers(run: Run) -> list[Known]:
-    return [Known(state.astype(float)) for state in run.states]
+def layers(run: Run) -> list[WithError]:
+    return [WithError(state.astype(float)) for state in run.states]
 
 
 def beyond(gradients: Gradients, run: Run) -> list[str]:
-    """Return the names of all arrays outside their allowance, including da of every layer."""
+    """Return the names of all arrays outside their tolerance, including da of every layer."""
     pairs = [(name, one, run.arrays[name]) for name, one in gradients.arrays.items()]
     pairs += [(PREACTIVATION, one, da) for one, da in zip(gradients.preactivations, run.da, strict=True)]
     return [name for name, expected, actual in pairs if not within(expected, actual)]
@@ -59,9 +59,9 @@ def beyond(gradients: Gradients, run: Run) -> list[str]:
 def within(expected: Expected, actual: Any) -> bool:
     wide = actual.astype(float)
     with np.errstate(invalid="ignore"):
-        near = np.abs(wide - expected.values) <= expected.allowance
+        near = np.abs(wide - expected.values) <= expected.tolerance
     same = (wide == expected.values) | (np.isnan(wide) & np.isnan(expected.values))
-    return bool((near | same | np.isinf(expected.allowance)).all())
+    return bool((near | same | np.isinf(expected.tolerance)).all())
 
 
 @pytest.mark.parametrize("order", list(PRODUCTS))
@@ -75,13 +75,13 @@ def test_float32_in_any_order_stays_within_both(order: str, case: Case) -> None:
     assert not beyond(running(case, run), run)
 
 
-ORDINARY = [regime for regime in REGIMES if regime != "special"]
+ORDINARY = [distribution for distribution in DISTRIBUTIONS if distribution != "special"]
 
 
 @settings(max_examples=60)
 @given(
     case=cases(**SMALL, dtypes=["float32", "bfloat16", "float16"], nonlinearity="tanh")
-    | cases(**SMALL, dtypes=["float32", "bfloat16"], nonlinearity="relu", regimes=ORDINARY)
+    | cases(**SMALL, dtypes=["float32", "bfloat16"], nonlinearity="relu", distributions=ORDINARY)
 )
 def test_float64_that_is_rounded_when_it_is_returned_stays_within_both(case: Case) -> None:
     with np.errstate(all="ignore"):
@@ -115,7 +115,7 @@ def test_sixteen_bits_that_are_summed_in_float32_stay_within_both(order: str, ca
 
 
 @settings(max_examples=60)
-@given(case=cases(**SMALL, regimes=["default", "normal", "spectral"], dtypes=["float32"]))
+@given(case=cases(**SMALL, distributions=["default", "normal", "spectral"], dtypes=["float32"]))
 def test_local_is_no_wider_than_running_where_the_subject_is_the_reference(case: Case) -> None:
     run = run_by_hand(case, work="float64")
     wide = Run(run.arrays, run.states, [expected.values for expected in running(case, run).preactivations])
@@ -123,7 +123,7 @@ def test_local_is_no_wider_than_running_where_the_subject_is_the_reference(case:
     one, other = local(case, wide), running(case, run)
 
     for name, expected in one.arrays.items():
-        assert (expected.allowance <= other.arrays[name].allowance * (1 + 2.0**-40)).all(), name
+        assert (expected.tolerance <= other.arrays[name].tolerance * (1 + 2.0**-40)).all(), name
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -137,7 +137,7 @@ def test_one_da_that_is_off_by_one_in_a_hundred_thousand_is_seen_locally(nonline
 
     assert PREACTIVATION in beyond(local(case, run), run)
     expected, da = local(case, run).preactivations[layer], run.da[layer].astype(float)
-    off = np.abs(da - expected.values) > expected.allowance
+    off = np.abs(da - expected.values) > expected.tolerance
     assert set(np.argwhere(off)[:, 0]) == {2}
 
 
@@ -147,7 +147,7 @@ def test_running_grows_where_local_does_not() -> None:
 
     def relative(expected: Sequence[Expected]) -> Any:
         (one,) = expected
-        return (one.allowance / np.maximum(np.abs(one.values), 1e-30)).min(axis=(1, 2))
+        return (one.tolerance / np.maximum(np.abs(one.values), 1e-30)).min(axis=(1, 2))
 
     whole, apart = relative(running(case, run).preactivations), relative(local(case, run).preactivations)
 
@@ -167,7 +167,7 @@ def test_the_gradient_of_the_final_state_enters_each_direction_where_it_ends(los
         none = {**case.cotangents, "h_n.grad": np.zeros_like(case.cotangents["h_n.grad"])}
         bare = Case(config, case.x, case.hx, case.weights, cotangents=none)
         top = local(bare, run).preactivations[1]
-        off = np.abs(run.da[1] - top.values) > top.allowance
+        off = np.abs(run.da[1] - top.values) > top.tolerance
         assert set(np.argwhere(off[..., :3])[:, 0]) == {3}
         assert set(np.argwhere(off[..., 3:])[:, 0]) == {0}
 
@@ -182,7 +182,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
     state: float, error: float, allowed: bool
 ) -> None:
     setting = Setting.of(one_relu(state), Arithmetic("float32"))
-    uncertain = Known(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
+    uncertain = WithError(np.full((1, 1, 1), state), np.full((1, 1, 1), error))
 
     (da,) = expect_gradients(setting, [uncertain]).preactivations
 
@@ -195,7 +195,7 @@ def test_at_a_kink_that_an_uncertain_state_may_be_beyond_all_or_nothing_passes(
 def test_at_a_kink_an_exact_state_leaves_no_choice(state: float) -> None:
     setting = Setting.of(one_relu(state), Arithmetic("float32"))
 
-    (da,) = expect_gradients(setting, [Known(np.full((1, 1, 1), state))]).preactivations
+    (da,) = expect_gradients(setting, [WithError(np.full((1, 1, 1), state))]).preactivations
 
     assert within(da, np.full((1, 1, 1), 3.0 if state else 0.0))
     assert not within(da, np.full((1, 1, 1), 0.0 if state else 3.0))
@@ -222,11 +222,11 @@ def test_a_state_that_is_not_finite_exempts_what_it_reaches_and_nothing_else(val
 
     expected = running(case, run)
 
-    exempt = np.isinf(expected.preactivations[0].allowance)
+    exempt = np.isinf(expected.preactivations[0].tolerance)
     assert exempt[2, 0, 1]
     assert not exempt[3].any()  # a later step
     assert not exempt[:, 1].any()  # another sequence
-    assert np.isinf(expected.arrays["bias_ih_l0.grad"].allowance[1])
+    assert np.isinf(expected.arrays["bias_ih_l0.grad"].tolerance[1])
 
 
 def test_a_gradient_that_may_overflow_is_exempt() -> None:
@@ -236,12 +236,12 @@ def test_a_gradient_that_may_overflow_is_exempt() -> None:
 
     expected = running(huge, run)
 
-    assert any(np.isinf(one.allowance).any() for one in expected.arrays.values())
-    assert not any(np.isnan(one.allowance).any() for one in expected.arrays.values())
+    assert any(np.isinf(one.tolerance).any() for one in expected.arrays.values())
+    assert not any(np.isnan(one.tolerance).any() for one in expected.arrays.values())
 
 
 @settings(max_examples=60)
-@given(case=cases(**SMALL, regimes=list(REGIMES), dtypes=["float32", "bfloat16"]))
+@given(case=cases(**SMALL, distributions=list(DISTRIBUTIONS), dtypes=["float32", "bfloat16"]))
 def test_an_uncertain_end_to_end_state_carries_its_error_into_every_gradient(case: Case) -> None:
     with np.errstate(all="ignore"):
         setting = Setting.of(case, Arithmetic(case.config.dtype))
@@ -252,7 +252,7 @@ def test_an_uncertain_end_to_end_state_carries_its_error_into_every_gradient(cas
         assert within(one, run.arrays[name]), name
 
 
-def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -> None:
+def test_operands_that_were_rounded_are_allowed_by_the_tolerance_that_says_so() -> None:
     case = draw(RNNConfig(4, 8, T=6, N=2, loss="both"), "normal", 0)
     import ml_dtypes
 
@@ -262,7 +262,7 @@ def test_operands_that_were_rounded_are_allowed_by_the_contract_that_says_so() -
     run = run_by_hand(case, rounded)
 
     assert beyond(local(case, run), run)
-    assert not beyond(local(case, run, Arithmetic("float32", UNKNOWN, CONTRACTS["bf16"])), run)
+    assert not beyond(local(case, run, Arithmetic("float32", UNKNOWN, TOLERANCES["bf16"])), run)
 
 
 def at_step(whole: Sum, t: int) -> Sum:
@@ -277,32 +277,32 @@ def at_step(whole: Sum, t: int) -> Sum:
 
 
 class StepByStep(_Backward):
-    """The backward pass as defined: the allowance of each step from those of the next, all in one go."""
+    """The backward pass as defined: the tolerance of each step from those of the next, all in one go."""
 
     def _carried_back(self, at: tuple[int, int], given: Sum) -> Expected:
         matrix, slopes, there = Matrix.of(step_weights(self._case, at).hh), self._slopes(at), visited(self._config)
-        values, allowance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
-        carried: Known | None = None
+        values, tolerance = np.zeros_like(slopes.slope), np.zeros(slopes.slope.shape)
+        carried: WithError | None = None
         for t in reversed(time_order(self._config, at[1])):
             dh = at_step(given, t)
             if carried is not None:
                 dh.product(carried, matrix)
             one = through_slope(dh.expected(), Slopes(*(a[t] for a in slopes)), self._arithmetic)
-            values[t], allowance[t] = one.values, one.allowance
+            values[t], tolerance[t] = one.values, one.tolerance
             if there is not None:
-                values[t], allowance[t] = (np.where(there[t], a, 0.0) for a in (values[t], allowance[t]))
-            carried = Known(values[t], allowance[t])
-        return Expected(values, allowance)
+                values[t], tolerance[t] = (np.where(there[t], a, 0.0) for a in (values[t], tolerance[t]))
+            carried = WithError(values[t], tolerance[t])
+        return Expected(values, tolerance)
 
 
 @settings(max_examples=150)
 @given(
     case=cases(**SMALL, dtypes=DTYPES, lengths=PACKINGS),
-    contract=st.sampled_from(["derived", "tf32", "rtol=1e-3,atol=1e-5"]),
+    tolerance=st.sampled_from(["derived", "tf32", "rtol=1e-3,atol=1e-5"]),
 )
-def test_errors_are_carried_back_at_once_as_they_are_step_by_step(case: Case, contract: str) -> None:
+def test_errors_are_carried_back_at_once_as_they_are_step_by_step(case: Case, tolerance: str) -> None:
     case = case.plain()
-    arithmetic = Arithmetic(case.config.dtype, accepted=accepted(contract).in_dtype(case.config.dtype))
+    arithmetic = Arithmetic(case.config.dtype, accepted=accepted(tolerance).in_dtype(case.config.dtype))
     with np.errstate(all="ignore"):
         setting = Setting.of(case, arithmetic)
         states = end_to_end_states(setting)
@@ -310,9 +310,9 @@ def test_errors_are_carried_back_at_once_as_they_are_step_by_step(case: Case, co
 
     for name, expected in stepwise.arrays.items():
         found = at_once.arrays[name]
-        np.testing.assert_array_equal(np.isinf(found.allowance), np.isinf(expected.allowance), err_msg=name)
+        np.testing.assert_array_equal(np.isinf(found.tolerance), np.isinf(expected.tolerance), err_msg=name)
         np.testing.assert_allclose(found.values, expected.values, rtol=1e-9, err_msg=name)
-        np.testing.assert_allclose(found.allowance, expected.allowance, rtol=1e-9, atol=1e-320, err_msg=name)
+        np.testing.assert_allclose(found.tolerance, expected.tolerance, rtol=1e-9, atol=1e-320, err_msg=name)
 
 
 def test_what_may_overflow_on_the_way_back_exempts_all_before_it() -> None:
@@ -329,7 +329,7 @@ def test_what_may_overflow_on_the_way_back_exempts_all_before_it() -> None:
     )
     setting = Setting.of(case, Arithmetic("float32"))
 
-    [da] = expect_gradients(setting, [Known(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
+    [da] = expect_gradients(setting, [WithError(np.ones((4, 1, 1)), np.full((4, 1, 1), 1e-3))]).preactivations
 
-    assert np.isfinite(da.allowance[2:]).all()
-    assert np.isinf(da.allowance[:2]).all()  # 1e15 * 3e15**2 is 9e45, and float32 ends at 3e38
+    assert np.isfinite(da.tolerance[2:]).all()
+    assert np.isinf(da.tolerance[:2]).all()  # 1e15 * 3e15**2 is 9e45, and float32 ends at 3e38

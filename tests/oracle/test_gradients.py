@@ -23,12 +23,12 @@ LOSSES = ["output", "h_n", "both"]
 FINITE = ["dyadic", "default", "normal", "spectral", "sparse"]
 
 
-def float64_allowances(case: Case) -> dict[str, Any]:
+def float64_tolerances(case: Case) -> dict[str, Any]:
     """Return how far correct float64 outputs and gradients may be from the reference's."""
     setting = Setting.of(case, Arithmetic("float64"))
     states = end_to_end_states(setting)
     expected = expect_end_to_end(setting, states) | expect_gradients(setting, states).arrays
-    return {name: one.allowance for name, one in expected.items()}
+    return {name: one.tolerance for name, one in expected.items()}
 
 
 def weighed(case: Case, arrays: Any) -> float:
@@ -48,7 +48,7 @@ def moved(case: Case, name: str, by: Any) -> Case:
 @given(
     cases(
         **SMALL,
-        regimes=["default", "spectral"],
+        distributions=["default", "spectral"],
         dtypes=["float64"],
         nonlinearity="tanh",
         loss=LOSSES,
@@ -57,8 +57,8 @@ def moved(case: Case, name: str, by: Any) -> Case:
 )
 def test_they_are_what_central_differences_tend_to(case: Case) -> None:
     rng = np.random.default_rng(0)
-    found, allowances = Reference().run(case), float64_allowances(case)
-    off = sum(float((abs(g) * allowances[name.removesuffix(".grad")]).sum()) for name, g in case.cotangents.items())
+    found, tolerances = Reference().run(case), float64_tolerances(case)
+    off = sum(float((abs(g) * tolerances[name.removesuffix(".grad")]).sum()) for name, g in case.cotangents.items())
 
     for gradient in case.config.gradients:
         name = gradient.removesuffix(".grad")
@@ -72,11 +72,11 @@ def test_they_are_what_central_differences_tend_to(case: Case) -> None:
         first, second = ((4 * fine - coarse) / 3 for coarse, fine in pairwise(differences))
         rounding = 5 / 3 * 2 * off / (h / 4)  # both losses of the two finest differences are off
         error = float((found[gradient] * direction).sum()) - second
-        assert abs(error) <= abs(second - first) + rounding + allowances[gradient].sum(), name
+        assert abs(error) <= abs(second - first) + rounding + tolerances[gradient].sum(), name
 
 
 @settings(max_examples=100)
-@given(cases(**SMALL, regimes=FINITE, dtypes=["float64"], loss=LOSSES, output_size=[None, 2]))
+@given(cases(**SMALL, distributions=FINITE, dtypes=["float64"], loss=LOSSES, output_size=[None, 2]))
 def test_they_are_autograd_s(case: Case) -> None:
     gradients = Reference().run(case)
     config = case.config
@@ -101,24 +101,24 @@ def test_they_are_autograd_s(case: Case) -> None:
     given_by_loss = {name.removesuffix(".grad"): torch.tensor(g) for name, g in case.cotangents.items()}
     torch.autograd.backward([outputs[name] for name in given_by_loss], list(given_by_loss.values()))
 
-    allowances = float64_allowances(case)
+    tolerances = float64_tolerances(case)
     for name in case.config.gradients:
-        allowance = allowances[name]
+        tolerance = tolerances[name]
         theirs = tensors[name.removesuffix(".grad")].grad
-        other = np.zeros(allowance.shape) if theirs is None else theirs.numpy()
-        assert np.isfinite(allowance).all()
-        assert (np.abs(gradients[name] - other) <= 2 * allowance).all(), name
+        other = np.zeros(tolerance.shape) if theirs is None else theirs.numpy()
+        assert np.isfinite(tolerance).all()
+        assert (np.abs(gradients[name] - other) <= 2 * tolerance).all(), name
 
 
 @settings(max_examples=100)
-@given(cases(**SMALL, regimes=FINITE, dtypes=["float64"], loss=LOSSES, output_size=[None, 2]))
+@given(cases(**SMALL, distributions=FINITE, dtypes=["float64"], loss=LOSSES, output_size=[None, 2]))
 def test_they_are_those_done_by_hand(case: Case) -> None:
     ours, theirs = Reference().run(case), run_by_hand(case).arrays
 
     assert list(ours) == list(case.config.returned)
-    for name, allowance in float64_allowances(case).items():
+    for name, tolerance in float64_tolerances(case).items():
         assert ours[name].shape == case.config.returned[name].shape
-        assert (np.abs(ours[name] - theirs[name]) <= 2 * allowance).all(), name
+        assert (np.abs(ours[name] - theirs[name]) <= 2 * tolerance).all(), name
 
 
 def test_two_steps_back_done_by_hand() -> None:
@@ -145,9 +145,9 @@ def test_two_steps_back_done_by_hand() -> None:
         "bias_ih_l0": [da1 + da2],
         "bias_hh_l0": [da1 + da2],
     }
-    allowances = float64_allowances(case)
+    tolerances = float64_tolerances(case)
     for name, values in by_hand.items():
-        assert (np.abs(found[f"{name}.grad"] - values) <= 2 * allowances[f"{name}.grad"].ravel()).all(), name
+        assert (np.abs(found[f"{name}.grad"] - values) <= 2 * tolerances[f"{name}.grad"].ravel()).all(), name
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -168,7 +168,7 @@ def test_relu_passes_nothing_back_at_its_kink() -> None:
         assert Reference().run(case)["x.grad"].item() == 2 * slope
 
 
-@given(cases(**SMALL, regimes=FINITE, loss=[None, *LOSSES], output_size=[None, 2]))
+@given(cases(**SMALL, distributions=FINITE, loss=[None, *LOSSES], output_size=[None, 2]))
 def test_gradients_change_nothing_of_what_the_forward_pass_gives(case: Case) -> None:
     whole, forward = Reference().run(case), Reference().run(case.forward())
 

@@ -14,7 +14,7 @@ from harness.oracle import judge as module
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.judge import Ruling, judge
-from harness.oracle.tolerance import Step, step_allowance
+from harness.oracle.tolerance import Step, step_tolerance
 from harness.space.strategies import seeds
 from tests.oracle.test_tolerance import ORDERS, one_unit, sequential
 
@@ -33,10 +33,10 @@ def step_equation(step: Step, function: str) -> Equation:
 
 
 def reference_step(step: Step, function: str) -> tuple[float, float]:
-    """Return the reference's value of a one-unit step, and the float32 allowance."""
+    """Return the reference's value of a one-unit step, and the float32 tolerance."""
     s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
     y = np.tanh(s) if function == "tanh" else np.maximum(s, 0)
-    return float(y[0, 0]), float(step_allowance(step, s, y, function, Arithmetic("float32")).allowance[0, 0])
+    return float(y[0, 0]), float(step_tolerance(step, s, y, function, Arithmetic("float32")).tolerance[0, 0])
 
 
 def drawn_step(seed: int, I: int, H: int, scale: float = 1.0) -> Step:  # noqa: E741
@@ -91,14 +91,14 @@ def test_a_clean_float32_step_is_within_rounding(
     products = [F(w) * F(x) for w, x in zip([*step.ih[0], *step.hh[0]], [*step.x[0], *step.h[0]], strict=True)]
     s = ORDERS[order]([*products, F(step.b_ih[0]), F(step.b_hh[0])])
     actual = float(np.tanh(F(s)) if function == "tanh" else max(F(s), F(0)))
-    expected, allowance = reference_step(step, function)
+    expected, tolerance = reference_step(step, function)
 
-    judgement = judge(step_equation(step, function), actual, expected, allowance)
+    judgement = judge(step_equation(step, function), actual, expected, tolerance)
 
     assert judgement.ruling is Ruling.NEITHER
     assert judgement.subject < 1
     assert judgement.reference < 1
-    assert judgement.off_by <= allowance
+    assert judgement.off_by <= tolerance
 
 
 @pytest.mark.parametrize("function", ["tanh", "relu"])
@@ -107,7 +107,7 @@ def test_a_clean_float32_step_is_within_rounding(
 def test_whoever_misses_a_bias_is_convicted(function: str, seed: int, I: int, H: int) -> None:  # noqa: E741
     step = drawn_step(seed, I, H)._replace(b_ih=np.zeros(1), b_hh=np.array([2.0]))
     step = step._replace(b_ih=0.5 - step.x @ step.ih[0] - step.h @ step.hh[0] - step.b_hh)  # s is about 0.5
-    right, allowance = reference_step(step, function)
+    right, tolerance = reference_step(step, function)
     wrong, _ = reference_step(step._replace(b_hh=np.zeros(1)), function)  # s is about -1.5
     whole = step_equation(step, function)
 
@@ -117,7 +117,7 @@ def test_whoever_misses_a_bias_is_convicted(function: str, seed: int, I: int, H:
         (wrong, wrong, Ruling.BOTH),
         (right, right, Ruling.NEITHER),
     ]:
-        judgement = judge(whole, actual, expected, allowance)
+        judgement = judge(whole, actual, expected, tolerance)
         assert judgement.ruling is ruling
         assert judgement.subject > 100 if actual == wrong else judgement.subject < 1
         assert judgement.reference > 1e9 if expected == wrong else judgement.reference < 1
@@ -134,7 +134,7 @@ moderate = st.floats(-1e100, 1e100)
     nonlinearity=st.sampled_from(["tanh", "relu"]),
     function=st.sampled_from(["identity", "relu"]),
     at=st.sampled_from([0.0, 1.0, -1.0, 1 + 2.0**-30]),
-    allowance=st.floats(0, 1e300) | st.just(None),
+    tolerance=st.floats(0, 1e300) | st.just(None),
 )
 def test_sums_and_their_slopes_are_judged_as_fractions_judge_them(
     pairs: list[tuple[float, float]],
@@ -142,7 +142,7 @@ def test_sums_and_their_slopes_are_judged_as_fractions_judge_them(
     nonlinearity: str,
     function: str,
     at: float,
-    allowance: float | None,
+    tolerance: float | None,
 ) -> None:
     a, b = [a for a, _ in pairs], [b for _, b in pairs]
     exact = exact_sum(a, b)
@@ -152,16 +152,16 @@ def test_sums_and_their_slopes_are_judged_as_fractions_judge_them(
     assume(abs(exact) < 2**1000)
     actual = float(exact) * at
     off = abs(Fraction(actual) - exact)
-    allowance = float(off) if allowance is None else allowance  # as near to the edge as float64 can be
+    tolerance = float(off) if tolerance is None else tolerance  # as near to the edge as float64 can be
 
-    judgement = judge(equation(a, b, function, state=state, nonlinearity=nonlinearity), actual, 0.0, allowance)
+    judgement = judge(equation(a, b, function, state=state, nonlinearity=nonlinearity), actual, 0.0, tolerance)
 
     assert abs(Fraction(judgement.exact) - exact) <= abs(exact) * Fraction(1.001 * U64) + Fraction(LEAST)
-    assert (judgement.ruling in CONVICTS_SUBJECT) == (off > Fraction(allowance))
+    assert (judgement.ruling in CONVICTS_SUBJECT) == (off > Fraction(tolerance))
     assert judgement.ruling is not Ruling.UNDECIDED
     assert_just_below(judgement.off_by, off, exact)
-    if allowance and math.isfinite(judgement.subject):
-        assert Fraction(judgement.subject) * Fraction(allowance) <= off
+    if tolerance and math.isfinite(judgement.subject):
+        assert Fraction(judgement.subject) * Fraction(tolerance) <= off
 
 
 @settings(max_examples=300)
@@ -183,7 +183,7 @@ def test_tanh_is_enclosed_as_its_series_encloses_it(s: float, places: int, state
 
 @pytest.mark.parametrize(("actual", "ruling"), [(0.0, Ruling.NEITHER), (2.0**-199, Ruling.SUBJECT)])
 def test_what_no_128_bits_can_tell_is_told_by_more(actual: float, ruling: Ruling) -> None:
-    s = 2.0**-200  # tanh(s) is s (1 - 2**-401.6), a hair less than the allowance above 0, and more than it below 2 s
+    s = 2.0**-200  # tanh(s) is s (1 - 2**-401.6), a hair less than the tolerance above 0, and more than it below 2 s
 
     judgement = judge(equation([s], [1.0], "tanh"), actual, s, s)
 
@@ -300,14 +300,14 @@ def test_what_is_not_finite_is_infinitely_wrong_where_the_exact_value_is_finite(
 
 
 @pytest.mark.parametrize("value", [1e30, math.nan, math.inf])
-def test_an_infinite_allowance_exempts_the_subject_and_not_the_reference(value: float) -> None:
+def test_an_infinite_tolerance_exempts_the_subject_and_not_the_reference(value: float) -> None:
     exempt = judge(equation([1.0], [2.0]), value, 2.0, math.inf)
 
     assert (exempt.ruling, exempt.subject) == (Ruling.NEITHER, 0.0)
     assert judge(equation([1.0], [2.0]), value, 3.0, math.inf).ruling is Ruling.REFERENCE
 
 
-def test_without_an_allowance_any_difference_is_infinitely_wrong() -> None:
+def test_without_an_tolerance_any_difference_is_infinitely_wrong() -> None:
     judgement = judge(equation([1.0], [2.0]), math.nextafter(2.0, 3), 2.0, 0.0)
 
     assert (judgement.ruling, judgement.subject, judgement.off_by) == (Ruling.SUBJECT, math.inf, 2.0**-51)
@@ -384,9 +384,9 @@ def test_what_has_no_exact_value_is_not_decided(unknown: Equation) -> None:
     assert (judgement.subject, judgement.reference, judgement.off_by) == (0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("allowance", [math.nan, -1.0])
-def test_an_allowance_that_is_none_decides_nothing(allowance: float) -> None:
-    assert judge(equation([1.0], [1.0]), 2.0, 2.0, allowance).ruling is Ruling.UNDECIDED
+@pytest.mark.parametrize("tolerance", [math.nan, -1.0])
+def test_an_tolerance_that_is_none_decides_nothing(tolerance: float) -> None:
+    assert judge(equation([1.0], [1.0]), 2.0, 2.0, tolerance).ruling is Ruling.UNDECIDED
 
 
 @pytest.fixture(params=[20, 53, 1000])

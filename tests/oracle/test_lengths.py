@@ -27,7 +27,7 @@ def close(actual: Any, expected: Any) -> bool:
 @given(
     cases(
         **SMALL,
-        regimes=FINITE,
+        distributions=FINITE,
         dtypes=["float64"],
         losses=LOSSES,
         lengths=[None, "equal", "falling", "any"],

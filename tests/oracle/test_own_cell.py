@@ -10,9 +10,9 @@ from numpy.random import default_rng
 from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
 from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.balls import Balls
+from harness.oracle.bounded_array import WithError
 from harness.oracle.gated import GATED
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.known import Known
 from harness.oracle.own_cell import OwnCell
 from harness.oracle.setting import Setting
 from harness.space.cells import KNOWN
@@ -51,7 +51,7 @@ def test_the_equations_of_torch_s_cells_give_what_torch_gives(config: RNNConfig)
     for name, array in torch_s(config, case).items():
         with np.errstate(invalid="ignore"):
             off = np.abs(array - expected[name].values)
-        assert not (off > expected[name].allowance).any(), name
+        assert not (off > expected[name].tolerance).any(), name
 
 
 @conventions(own=True)
@@ -112,10 +112,10 @@ def test_a_sum_of_products_may_be_factored_in_any_way(least: float) -> None:
     random, k, one = default_rng(0), Balls(Arithmetic("float32")), np.float32(1)
     h, n, g = (random.uniform(-1, 1, 10_000).astype(np.float32) for _ in range(3))
     f = (random.uniform(0, 1, 10_000) * 10 ** random.uniform(least, 0, 10_000)).astype(np.float32)
-    quantities = {name: Known(v.astype(np.float64)) for name, v in (("f", f), ("h", h), ("n", n))}
+    quantities = {name: WithError(v.astype(np.float64)) for name, v in (("f", f), ("h", h), ("n", n))}
     value = k.polynomial(quantities, MIX, mixed="f")
     by_n, by_h = (
-        k.polynomial(quantities, of, Known(g.astype(np.float64)), "f")
+        k.polynomial(quantities, of, WithError(g.astype(np.float64)), "f")
         for of in (((("f",), 1.0),), (((), 1.0), (("f",), -1.0)))
     )
     ways = {
@@ -138,7 +138,7 @@ def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> No
     terms = ((("a", "b"), 2.0), (("a",), -0.5), (("a", "b", "c"), 3.0), ((), 1.0))
     centre = {name: random.uniform(-1, 1, 500) for name in "abc"}
     off = {name: random.uniform(0, 1, 500) for name in "abc"}
-    ball = k.polynomial({name: Known(v, off[name]) for name, v in centre.items()}, terms)
+    ball = k.polynomial({name: WithError(v, off[name]) for name, v in centre.items()}, terms)
     assert ball.error is not None
 
     reached = np.zeros(500)
@@ -151,7 +151,7 @@ def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> No
 
 def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
     k = Balls(Arithmetic("float16"))
-    quantities = {"z": Known(np.array([1e-3])), "h": Known(np.array([300.0])), "c": Known(np.array([300.0]))}
+    quantities = {"z": WithError(np.array([1e-3])), "h": WithError(np.array([300.0])), "c": WithError(np.array([300.0]))}
     ball = k.polynomial(quantities, ((("c", "h", "z"), 1.0),))
 
     assert ball.error is not None
@@ -160,7 +160,7 @@ def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
 
 def test_what_is_known_of_a_gate_s_error_enters_the_sum_once() -> None:
     k = Balls(Arithmetic("float64"))
-    quantities = {name: Known(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))}
+    quantities = {name: WithError(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))}
     ball = k.polynomial(quantities, ((("h",), 1.0), (("f", "h"), -1.0), (("f", "n"), 1.0)))
     assert ball.error is not None
 

@@ -58,18 +58,18 @@ def test_the_given_network_computes_in_the_wider_one_what_it_computes_alone(
     nonlinearity: str, bias: bool, data: Any
 ) -> None:
     pins: dict[str, Any] = {"nonlinearity": nonlinearity, "bias": bias, "dtypes": ["float64"], "output_size": [None, 2]}
-    case = data.draw(cases(**SMALL, **pins, regimes=FINITE))
+    case = data.draw(cases(**SMALL, **pins, distributions=FINITE))
     wider = probes.probed(case)
     alone, inside = expected_of(with_pilots(case) if nonlinearity == "relu" else case), expected_of(wider)
 
     for name in set(alone) & set(inside):
         part = probes.cut(inside[name], probes.selection(case.config, name))
         assert part.values.shape == alone[name].values.shape
-        assert (np.abs(part.values - alone[name].values) <= alone[name].allowance + part.allowance).all(), name
+        assert (np.abs(part.values - alone[name].values) <= alone[name].tolerance + part.tolerance).all(), name
 
 
 @settings(max_examples=60)
-@given(cases(**SMALL, regimes=["dyadic"], dtypes=["float64"], nonlinearity="relu", bias=True, num_layers=[1, 2]))
+@given(cases(**SMALL, distributions=["dyadic"], dtypes=["float64"], nonlinearity="relu", bias=True, num_layers=[1, 2]))
 def test_where_nothing_rounds_it_does_so_bit_for_bit(case: Case) -> None:
     wider, lifted = probes.probed(case), with_pilots(case)
     alone, inside = REFERENCE.run(lifted), REFERENCE.run(wider)
@@ -102,7 +102,7 @@ ARITHMETICS: list[tuple[str, str | None]] = [
 @settings(max_examples=15)
 @given(data=st.data())
 def test_relu_carries_every_state_and_da_bit_for_bit(order: str, dtype: str, work: str | None, data: Any) -> None:
-    case = data.draw(cases(**SMALL, regimes=FINITE, dtypes=[dtype], nonlinearity="relu"))
+    case = data.draw(cases(**SMALL, distributions=FINITE, dtypes=[dtype], nonlinearity="relu"))
     run = run_by_hand(probes.probed(case), PRODUCTS[order], work=work, stored=work is not None)
 
     seen = shown(case, run)
@@ -121,7 +121,7 @@ def test_relu_carries_every_state_and_da_bit_for_bit(order: str, dtype: str, wor
 def test_tanh_carries_every_da_bit_for_bit_and_every_state_to_within_what_is_stated(
     order: str, dtype: str, work: str | None, data: Any
 ) -> None:
-    case = data.draw(cases(**SMALL, regimes=FINITE, dtypes=[dtype], nonlinearity="tanh"))
+    case = data.draw(cases(**SMALL, distributions=FINITE, dtypes=[dtype], nonlinearity="tanh"))
     run = run_by_hand(probes.probed(case), PRODUCTS[order], work=work, stored=work is not None)
     arithmetic = Arithmetic(dtype, TORCH["cpu"] if work else UNKNOWN)
 
@@ -158,7 +158,7 @@ def test_a_tanh_that_is_off_by_one_in_its_last_place_at_every_carrier_is_within_
 
 
 @settings(max_examples=40)
-@given(cases(**SMALL, regimes=FINITE, num_layers=[2, 3], dtypes=["float32"]))
+@given(cases(**SMALL, distributions=FINITE, num_layers=[2, 3], dtypes=["float32"]))
 def test_the_carriers_own_da_is_shown_too(case: Case) -> None:
     run = run_by_hand(probes.probed(case))
     H, L = case.config.hidden_size, case.config.num_layers
@@ -212,7 +212,7 @@ def test_what_is_carried_down_through_torch_is_da_as_its_autograd_has_it(
 
 
 @settings(max_examples=60)
-@given(cases(**SMALL, regimes=["normal"], output_size=[None, 2], hx=[False, True]))
+@given(cases(**SMALL, distributions=["normal"], output_size=[None, 2], hx=[False, True]))
 def test_a_selection_finds_again_what_was_put_there(case: Case) -> None:
     wider = probes.probed(case)
 
@@ -222,7 +222,7 @@ def test_a_selection_finds_again_what_was_put_there(case: Case) -> None:
 
 
 @settings(max_examples=60)
-@given(cases(**SMALL, regimes=["normal"], num_layers=[1, 2, 3]))
+@given(cases(**SMALL, distributions=["normal"], num_layers=[1, 2, 3]))
 def test_all_else_is_a_matrix_of_units_or_nothing(case: Case) -> None:
     wider = probes.probed(case)
     allowed = {0.0, 1.0, probes.SCALE[case.config.dtype], probes.PILOT}
@@ -239,7 +239,7 @@ def test_all_else_is_a_matrix_of_units_or_nothing(case: Case) -> None:
 
 
 @settings(max_examples=60)
-@given(cases(**SMALL, regimes=["normal"], batch_first=[False, True]))
+@given(cases(**SMALL, distributions=["normal"], batch_first=[False, True]))
 def test_what_is_cut_stands_where_its_equation_does(case: Case) -> None:
     wider = probes.probed(case)
     for name, spec in wider.config.returned.items():
@@ -253,7 +253,7 @@ def test_what_is_cut_stands_where_its_equation_does(case: Case) -> None:
         assert part.values.shape == case.config.returned[name].shape
         assert part.equation is not None
         assert part.floor is not None
-        assert np.array_equal(part.allowance, -part.values)
+        assert np.array_equal(part.tolerance, -part.values)
         assert np.array_equal(part.floor, 2 * part.values)
         for index in np.ndindex(*part.values.shape):
             assert part.equation(index).a[0] == part.values[index]

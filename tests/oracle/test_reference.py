@@ -1,4 +1,4 @@
-"""Tests of the reference: against arithmetic by hand, against another implementation, and against laws."""
+"""Tests of the reference: against arithmetic by hand, against another implementation, and against relations."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def test_two_steps_done_by_hand() -> None:
     assert_close(arrays["readout"].ravel(), np.array([2 * first - 1, 2 * second - 1]), case)
 
 
-@given(cases(**SMALL, regimes=FINITE, dtypes=["float64"], output_size=[None, 2]))
+@given(cases(**SMALL, distributions=FINITE, dtypes=["float64"], output_size=[None, 2]))
 def test_it_equals_a_recurrence_summed_exactly_one_number_at_a_time(case: Case) -> None:
     ours = Reference().run(case)
     h0 = case.hx if case.hx is not None else np.zeros(case.config.outputs["h_n"].shape)
@@ -44,7 +44,7 @@ def test_it_equals_a_recurrence_summed_exactly_one_number_at_a_time(case: Case) 
         assert_close(array, other, case)
 
 
-@given(cases(**SMALL, regimes=FINITE))
+@given(cases(**SMALL, distributions=FINITE))
 def test_a_batch_is_its_sequences_one_by_one(case: Case) -> None:
     whole = Reference().run(case)
 
@@ -57,7 +57,7 @@ def test_a_batch_is_its_sequences_one_by_one(case: Case) -> None:
         assert_close(alone["h_n"], whole["h_n"][:, n : n + 1], case)
 
 
-@given(cases(**SMALL, regimes=FINITE, bidirectional=False))
+@given(cases(**SMALL, distributions=FINITE, bidirectional=False))
 def test_layers_are_single_layers_chained(case: Case) -> None:
     config = case.config
     x, finals = case.x, []
@@ -77,7 +77,7 @@ def test_layers_are_single_layers_chained(case: Case) -> None:
     assert_close(np.concatenate(finals), Reference().run(case)["h_n"], case)
 
 
-@given(cases(**SMALL, regimes=FINITE, bidirectional=True, num_layers=1, batch_first=False))
+@given(cases(**SMALL, distributions=FINITE, bidirectional=True, num_layers=1, batch_first=False))
 def test_the_reverse_direction_is_the_forward_one_on_reversed_time(case: Case) -> None:
     H = case.config.hidden_size
     swapped = {}
@@ -94,7 +94,7 @@ def test_the_reverse_direction_is_the_forward_one_on_reversed_time(case: Case) -
     assert_close(mirrored["h_n"][::-1], straight["h_n"], case)
 
 
-@given(cases(**SMALL, regimes=FINITE, batch_first=False))
+@given(cases(**SMALL, distributions=FINITE, batch_first=False))
 def test_batch_first_is_a_transposition(case: Case) -> None:
     turned = Case(case.config.replace(batch_first=True), case.x.swapaxes(0, 1).copy(), case.hx, case.weights)
 
@@ -116,7 +116,7 @@ def assert_close(a: Any, b: Any, case: Case) -> None:
     exact = Case(config, wide.pop("x"), wide.pop("hx", None), wide)
     setting = Setting.of(exact, Arithmetic("float64"))
     expected = expect_end_to_end(setting, end_to_end_states(setting))
-    allowance = max(float(e.allowance.max()) for e in expected.values())
-    assert np.isfinite(allowance)
+    tolerance = max(float(e.tolerance.max()) for e in expected.values())
+    assert np.isfinite(tolerance)
     assert np.shape(a) == np.shape(b)
-    assert np.abs(a - b).max() <= 2 * allowance
+    assert np.abs(a - b).max() <= 2 * tolerance

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from harness import Case, RNNConfig, Verdict, as_subject, check_agreement, draw
-from harness.oracle.arithmetic import CONTRACTS, FORMATS, Arithmetic
-from harness.oracle.tolerance import step_allowance
+from harness.oracle.arithmetic import FORMATS, TOLERANCES, Arithmetic
+from harness.oracle.tolerance import step_tolerance
 from tests import implementations
 from tests.oracle.test_tolerance import one_unit
 
@@ -28,13 +28,13 @@ def settled(
     arithmetic: Arithmetic = FLOAT32,
     h_error: Any = None,
 ) -> tuple[float, float]:
-    """Return the reference's result, and its allowance."""
+    """Return the reference's result, and its tolerance."""
     step = one_unit(x, h, w, v, (b, 0.0))
     with np.errstate(all="ignore"):
         s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
         y = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s)
-        allowance = step_allowance(step, s, y, nonlinearity, arithmetic, h_error=h_error).allowance
-    return float(y[0, 0]), float(allowance[0, 0])
+        tolerance = step_tolerance(step, s, y, nonlinearity, arithmetic, h_error=h_error).tolerance
+    return float(y[0, 0]), float(tolerance[0, 0])
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -51,10 +51,10 @@ def settled(
 def test_a_nan_that_is_read_gives_nan_whatever_stands_beside_it(
     x: Sequence[float], w: Sequence[float], nonlinearity: str
 ) -> None:
-    y, allowance = settled(x, w, nonlinearity)
+    y, tolerance = settled(x, w, nonlinearity)
 
     assert math.isnan(y)
-    assert allowance == 0  # only the same NaN is within it
+    assert tolerance == 0  # only the same NaN is within it
 
 
 @pytest.mark.parametrize(("nonlinearity", "high", "low"), [("tanh", 1.0, -1.0), ("relu", INF, 0.0)])
@@ -66,17 +66,17 @@ def test_infinities_of_one_sign_decide(nonlinearity: str, high: float, low: floa
         ([INF], [-2.0], low),
         ([INF, INF], [1.0, 3.0], high),
     ):
-        y, allowance = settled([*x, *beside], [*w, 1.0], nonlinearity)
+        y, tolerance = settled([*x, *beside], [*w, 1.0], nonlinearity)
         assert y == value
-        assert allowance == (2 * 2.0**-24 if nonlinearity == "tanh" else 0)
+        assert tolerance == (2 * 2.0**-24 if nonlinearity == "tanh" else 0)
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_both_signs_and_nought_times_infinity_are_nan(nonlinearity: str) -> None:
     for x, w in (([INF, -INF], [1.0, 1.0]), ([INF, INF], [1.0, -1.0]), ([INF], [0.0]), ([INF, INF], [0.0, 1.0])):
-        y, allowance = settled(x, w, nonlinearity)
+        y, tolerance = settled(x, w, nonlinearity)
         assert math.isnan(y)
-        assert allowance == 0
+        assert tolerance == 0
 
 
 def test_a_previous_state_decides_like_an_input() -> None:
@@ -86,9 +86,9 @@ def test_a_previous_state_decides_like_an_input() -> None:
 
 
 def test_a_weight_that_hardware_may_take_for_nought_settles_nothing() -> None:
-    y, allowance = settled([INF], [SMALL])
+    y, tolerance = settled([INF], [SMALL])
 
-    assert (y, allowance) == (INF, INF)  # it may be inf, or 0 times inf
+    assert (y, tolerance) == (INF, INF)  # it may be inf, or 0 times inf
     assert settled([INF, INF], [SMALL, 1.0])[1] == INF
     assert settled([1.0, INF], [SMALL, 1.0])[1] == 0  # it meets a finite number
     assert settled([INF], [2 * SMALL])[1] == 0  # the smallest normal number
@@ -116,10 +116,10 @@ def test_other_rows_are_compared_as_ever() -> None:
     both = step._replace(x=np.array([[1.0], [NAN]]), h=np.repeat(step.h, 2, 0))
     s = both.x @ both.ih.T + both.b_ih + both.h @ both.hh.T
 
-    allowance = step_allowance(both, s, np.tanh(s), "tanh", FLOAT32).allowance[:, 0]
-    alone = step_allowance(step, s[:1], np.tanh(s[:1]), "tanh", FLOAT32).allowance[0, 0]
+    tolerance = step_tolerance(both, s, np.tanh(s), "tanh", FLOAT32).tolerance[:, 0]
+    alone = step_tolerance(step, s[:1], np.tanh(s[:1]), "tanh", FLOAT32).tolerance[0, 0]
 
-    assert list(allowance) == [alone, 0.0]
+    assert list(tolerance) == [alone, 0.0]
 
 
 @given(
@@ -128,7 +128,7 @@ def test_other_rows_are_compared_as_ever() -> None:
     seed=st.randoms(use_true_random=False),
 )
 def test_no_order_of_summation_gives_anything_else(x: list[float], w: list[float], seed: Any) -> None:
-    y, allowance = settled(x, w[: len(x)])
+    y, tolerance = settled(x, w[: len(x)])
     with np.errstate(invalid="ignore"):
         terms = [np.float32(a) * np.float32(b) for a, b in zip(x, w, strict=False)]
         seed.shuffle(terms)
@@ -138,9 +138,9 @@ def test_no_order_of_summation_gives_anything_else(x: list[float], w: list[float
     computed = float(np.maximum(total, 0))
 
     if all(map(math.isfinite, x)):
-        assert abs(computed - y) <= allowance < INF
+        assert abs(computed - y) <= tolerance < INF
     else:
-        assert allowance == 0
+        assert tolerance == 0
         assert computed == y or (math.isnan(computed) and math.isnan(y))
 
 
@@ -150,9 +150,9 @@ def test_the_dtype_changes_nothing_of_it(dtype: str) -> None:
     assert settled([INF], [1.0], arithmetic=Arithmetic(dtype)) == (INF, 0)
 
 
-@pytest.mark.parametrize("contract", ["tf32", "bf16"])
-def test_a_contract_by_which_operands_may_be_rounded_settles_nothing(contract: str) -> None:
-    assert settled([INF], [1.0], arithmetic=Arithmetic("float32", accepted=CONTRACTS[contract]))[1] == INF
+@pytest.mark.parametrize("tolerance", ["tf32", "bf16"])
+def test_a_tolerance_by_which_operands_may_be_rounded_settles_nothing(tolerance: str) -> None:
+    assert settled([INF], [1.0], arithmetic=Arithmetic("float32", accepted=TOLERANCES[tolerance]))[1] == INF
 
 
 def test_a_relu_that_swallows_nan_is_found() -> None:

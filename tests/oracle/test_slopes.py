@@ -28,7 +28,7 @@ def of_preactivation() -> np.ndarray:
 
 
 def used(slope: np.ndarray, backend: Backend) -> float:
-    """Return the largest share of the allowance that a slope and its product with 1 use."""
+    """Return the largest share of the tolerance that a slope and its product with 1 use."""
     allowed = slope_error(H.astype(np.float64), EXACT, Arithmetic("float32", backend)) * U
     return float((np.abs(slope.astype(np.float64) - EXACT) / allowed).max())
 

@@ -1,4 +1,4 @@
-"""Tests of the allowance: it is never less than a correct step's possible error, and hardly more."""
+"""Tests of the tolerance: it is never less than a correct step's possible error, and hardly more."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.oracle.arithmetic import CONTRACTS, FORMATS, U64, Accepted, Arithmetic
-from harness.oracle.tolerance import Products, Step, gamma, linear_allowance, off_grid, step_allowance, sum_allowance
+from harness.oracle.arithmetic import FORMATS, TOLERANCES, U64, Accepted, Arithmetic
+from harness.oracle.tolerance import Products, Step, gamma, linear_tolerance, off_grid, step_tolerance, sum_tolerance
 from harness.space.backend import UNKNOWN, Grid, Grids
 from harness.space.strategies import seeds
 from harness.subjects.torch_facts import TORCH
@@ -45,11 +45,11 @@ def exact_preactivation(step: Step) -> Fraction:
     return total + Fraction(step.b_ih[0]) + Fraction(step.b_hh[0])
 
 
-def allowance_of(step: Step, nonlinearity: str = "relu", arithmetic: Arithmetic = FLOAT32) -> tuple[float, float]:
-    """Return the reference's value of a one-unit step, and its allowance."""
+def tolerance_of(step: Step, nonlinearity: str = "relu", arithmetic: Arithmetic = FLOAT32) -> tuple[float, float]:
+    """Return the reference's value of a one-unit step, and its tolerance."""
     s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
     y = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s)
-    return float(y[0, 0]), float(step_allowance(step, s, y, nonlinearity, arithmetic).allowance[0, 0])
+    return float(y[0, 0]), float(step_tolerance(step, s, y, nonlinearity, arithmetic).tolerance[0, 0])
 
 
 def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, dtype: str = "float32") -> Step:  # noqa: E741
@@ -64,8 +64,8 @@ def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, 
 def assert_within(step: Step, s: Any, nonlinearity: str, arithmetic: Arithmetic) -> None:
     """Assert that the activation of a subject's preactivation is allowed."""
     computed = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s.astype(F))
-    y, allowance = allowance_of(step, nonlinearity, arithmetic)
-    assert abs(float(computed.astype(arithmetic.dtype)) - y) <= allowance
+    y, tolerance = tolerance_of(step, nonlinearity, arithmetic)
+    assert abs(float(computed.astype(arithmetic.dtype)) - y) <= tolerance
 
 
 def sequential(terms: list[Any]) -> Any:
@@ -116,8 +116,8 @@ def test_float32_sums_in_any_order_stay_within_it(order: str, seed: int, I: int,
     computed = max(ORDERS[order]([*products, F(step.b_ih[0]), F(step.b_hh[0])]), F(0))
 
     exact = max(exact_preactivation(step), Fraction(0))
-    _, allowance = allowance_of(step)
-    assert abs(Fraction(float(computed)) - exact) <= Fraction(allowance)
+    _, tolerance = tolerance_of(step)
+    assert abs(Fraction(float(computed)) - exact) <= Fraction(tolerance)
 
 
 def test_the_worst_order_nearly_uses_it_up() -> None:
@@ -129,17 +129,17 @@ def test_the_worst_order_nearly_uses_it_up() -> None:
     computed = sequential([F(1.0), *[F(tiny)] * k])
 
     error = abs(Fraction(float(computed)) - exact_preactivation(step))
-    _, allowance = allowance_of(step)
-    assert Fraction(0.8) <= error / Fraction(allowance) <= 1
+    _, tolerance = tolerance_of(step)
+    assert Fraction(0.8) <= error / Fraction(tolerance) <= 1
 
 
 def test_flushed_products_stay_within_it() -> None:
     k = 30
     step = one_unit([2.0**-70] * k, [0.0], [2.0**-60] * k, [0.0], (0.0, 0.0))
 
-    _, allowance = allowance_of(step)
+    _, tolerance = tolerance_of(step)
 
-    assert float(exact_preactivation(step)) <= allowance  # a subject that flushes to zero returns 0
+    assert float(exact_preactivation(step)) <= tolerance  # a subject that flushes to zero returns 0
 
 
 @settings(max_examples=500)
@@ -148,9 +148,9 @@ def test_tanh_of_a_disturbed_argument_stays_within_it(s: float, share: float, ex
     e = 2.0**exponent
     step, pre = carried_only(s)
 
-    allowance = step_allowance(step, pre, np.tanh(pre), "tanh", FLOAT64, h_error=np.array([[e]])).allowance
+    tolerance = step_tolerance(step, pre, np.tanh(pre), "tanh", FLOAT64, h_error=np.array([[e]])).tolerance
 
-    assert abs(math.tanh(s + share * e) - math.tanh(s)) <= allowance[0, 0]
+    assert abs(math.tanh(s + share * e) - math.tanh(s)) <= tolerance[0, 0]
 
 
 @settings(max_examples=300)
@@ -160,30 +160,30 @@ def test_relu_of_a_disturbed_argument_stays_within_it_around_the_kink(at: float,
     s = at * e
     step, pre = carried_only(s)
 
-    allowance = step_allowance(step, pre, np.maximum(pre, 0), "relu", FLOAT64, h_error=np.array([[e]])).allowance
+    tolerance = step_tolerance(step, pre, np.maximum(pre, 0), "relu", FLOAT64, h_error=np.array([[e]])).tolerance
 
-    assert abs(max(s + share * e, 0) - max(s, 0)) <= allowance[0, 0]
+    assert abs(max(s + share * e, 0) - max(s, 0)) <= tolerance[0, 0]
 
 
 @pytest.mark.parametrize(("dtype", "u"), [("float32", 2.0**-24), ("float64", 2.0**-53)])
 def test_a_saturated_tanh_may_be_off_by_one_in_its_last_place_and_not_by_two(dtype: str, u: float) -> None:
     step = one_unit([20.0], [0.0], [1.0], [0.0], (0.0, 0.0))  # here no error of the sum reaches the result
 
-    y, allowance = allowance_of(step, "tanh", Arithmetic(dtype))
+    y, tolerance = tolerance_of(step, "tanh", Arithmetic(dtype))
 
     assert y == 1
-    assert 1 - (1 - 2 * u) <= allowance < 4 * u + 4 * 2.0**-53 * (dtype == "float64")
+    assert 1 - (1 - 2 * u) <= tolerance < 4 * u + 4 * 2.0**-53 * (dtype == "float64")
 
 
 @settings(max_examples=300)
 @given(s=st.floats(0.01, 10))
 def test_a_tanh_at_the_stated_accuracy_is_allowed_and_one_beyond_it_is_not(s: float) -> None:
     step = one_unit([1.0], [0.0], [1.0], [0.0], (0.0, 0.0))._replace(x=np.array([[float(F(s))]]))
-    y, allowance = allowance_of(step, "tanh")
+    y, tolerance = tolerance_of(step, "tanh")
     u = FORMATS["float32"].u
 
-    assert KAPPA * u * y <= allowance
-    assert allowance <= (KAPPA + 6) * u * y  # four terms, two of them zero: gamma_5 of |s| tanh'(s) <= 5 u y
+    assert KAPPA * u * y <= tolerance
+    assert tolerance <= (KAPPA + 6) * u * y  # four terms, two of them zero: gamma_5 of |s| tanh'(s) <= 5 u y
 
 
 @pytest.mark.kernels
@@ -204,43 +204,43 @@ def test_the_tanh_of_numpy_and_torch_is_as_accurate_as_stated(library: str, dtyp
 
 def test_a_bias_that_is_off_by_one_part_in_ten_thousand_is_beyond_it() -> None:
     step = one_unit([0.5], [0.25], [0.3], [-0.2], (0.7, 0.1))
-    y, allowance = allowance_of(step, "tanh")
+    y, tolerance = tolerance_of(step, "tanh")
 
     wrong = math.tanh(float(exact_preactivation(step)) + 0.7e-4)
 
-    assert abs(wrong - y) > 10 * allowance
+    assert abs(wrong - y) > 10 * tolerance
 
 
 def test_where_anything_may_come_out_everything_is_allowed() -> None:
     step = one_unit([3e38, 3e38], [0.0], [1.0, 1.0], [0.0], (0.0, 0.0))
 
     for nonlinearity in ("relu", "tanh"):
-        assert allowance_of(step, nonlinearity)[1] == math.inf
+        assert tolerance_of(step, nonlinearity)[1] == math.inf
 
 
 def test_relu_that_is_clearly_off_must_be_exactly_zero() -> None:
     step = one_unit([1.0], [0.0], [1.0], [0.0], (-5.0, 0.0))
 
-    y, allowance = allowance_of(step)
+    y, tolerance = tolerance_of(step)
 
     assert y == 0
-    assert allowance < 1e-30
+    assert tolerance < 1e-30
 
 
 @settings(max_examples=200)
 @given(seed=seeds(), K=st.integers(1, 60))
-def test_a_float32_readout_stays_within_its_allowance(seed: int, K: int) -> None:
+def test_a_float32_readout_stays_within_its_tolerance(seed: int, K: int) -> None:
     rng = np.random.default_rng(seed)
     x, w, b = (rng.standard_normal(shape).astype(F) for shape in ((3, K), (2, K), (2,)))
     wide = x.astype(float), w.astype(float), b.astype(float)
     y = wide[0] @ wide[1].T + wide[2]
 
-    allowance = linear_allowance(*wide, FLOAT32).allowance
+    tolerance = linear_tolerance(*wide, FLOAT32).tolerance
 
     for n in range(3):
         for o in range(2):
             computed = sequential([*(w[o] * x[n]), b[o]])
-            assert abs(float(computed) - y[n, o]) <= allowance[n, o]
+            assert abs(float(computed) - y[n, o]) <= tolerance[n, o]
 
 
 def test_a_readout_s_worst_order_nearly_uses_it_up_and_flushing_is_allowed() -> None:
@@ -250,11 +250,11 @@ def test_a_readout_s_worst_order_nearly_uses_it_up_and_flushing_is_allowed() -> 
     computed = sequential([F(1.0), *[F(tiny)] * k])
     exact = 1 + k * Fraction(tiny)
 
-    allowance = float(linear_allowance(np.ones((1, k)), weight, bias, FLOAT32).allowance[0, 0])
+    tolerance = float(linear_tolerance(np.ones((1, k)), weight, bias, FLOAT32).tolerance[0, 0])
     small = np.full((1, k), 2.0**-70), np.full((1, k), 2.0**-60), np.zeros(1)
-    flushed = float(linear_allowance(*small, FLOAT32).allowance[0, 0])
+    flushed = float(linear_tolerance(*small, FLOAT32).tolerance[0, 0])
 
-    assert Fraction(0.8) <= abs(Fraction(float(computed)) - exact) / Fraction(allowance) <= 1
+    assert Fraction(0.8) <= abs(Fraction(float(computed)) - exact) / Fraction(tolerance) <= 1
     assert k * 2.0**-130 <= flushed
 
 
@@ -265,21 +265,21 @@ def test_each_of_a_step_s_four_terms_may_lose_half_its_last_place() -> None:
 
     computed = sequential([F(w) * F(w), F(u), F(u), F(u)])
 
-    _, allowance = allowance_of(step)
+    _, tolerance = tolerance_of(step)
     lost = exact_preactivation(step) - Fraction(float(computed))
     assert lost == 4 * Fraction(u)
-    assert Fraction(0.79) * Fraction(allowance) <= lost <= Fraction(allowance)  # of gamma_5, the fifth is for A itself
+    assert Fraction(0.79) * Fraction(tolerance) <= lost <= Fraction(tolerance)  # of gamma_5, the fifth is for A itself
 
 
 def test_both_terms_of_a_readout_may_lose_half_their_last_place() -> None:
     u, w = 2.0**-24, 1 + 2.0**-12
     computed = F(w) * F(w) + F(u)
 
-    allowance = linear_allowance(np.array([[w]]), np.array([[w]]), np.array([u]), FLOAT32).allowance[0, 0]
+    tolerance = linear_tolerance(np.array([[w]]), np.array([[w]]), np.array([u]), FLOAT32).tolerance[0, 0]
 
     lost = Fraction(w) ** 2 + Fraction(u) - Fraction(float(computed))
     assert lost == 2 * Fraction(u)
-    assert Fraction(0.66) * Fraction(allowance) <= lost <= Fraction(allowance)
+    assert Fraction(0.66) * Fraction(tolerance) <= lost <= Fraction(tolerance)
 
 
 @settings(max_examples=200)
@@ -291,9 +291,9 @@ def test_fused_multiply_adds_stay_within_it(seed: int, I: int, H: int, scale: fl
     for a, b in pairs:
         total = F(a * b + float(total))  # float64 holds the product of two float32 exactly
 
-    _, allowance = allowance_of(step)
+    _, tolerance = tolerance_of(step)
 
-    assert abs(Fraction(float(max(total, F(0)))) - max(exact_preactivation(step), Fraction(0))) <= Fraction(allowance)
+    assert abs(Fraction(float(max(total, F(0)))) - max(exact_preactivation(step), Fraction(0))) <= Fraction(tolerance)
 
 
 @settings(max_examples=200)
@@ -319,18 +319,18 @@ def test_flushing_operands_products_and_sums_stays_within_it(
     for a, b in pairs:
         total = flushed(total + flushed(flushed(a) * flushed(b)))
 
-    _, allowance = allowance_of(step)
+    _, tolerance = tolerance_of(step)
 
-    assert abs(Fraction(float(max(total, F(0)))) - max(exact_preactivation(step), Fraction(0))) <= Fraction(allowance)
+    assert abs(Fraction(float(max(total, F(0)))) - max(exact_preactivation(step), Fraction(0))) <= Fraction(tolerance)
 
 
 def test_a_sum_that_is_flushed_is_allowed_where_nothing_else_is() -> None:
     small = 2.0**-126
     step = one_unit([0.0], [0.0], [0.0], [0.0], (1.5 * small, -small))  # half of the smallest normal number remains
 
-    y, allowance = allowance_of(step)
+    y, tolerance = tolerance_of(step)
 
-    assert y == small / 2 <= allowance  # a subject that flushes returns 0
+    assert y == small / 2 <= tolerance  # a subject that flushes returns 0
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -395,10 +395,10 @@ def test_every_stored_part_may_lose_half_its_last_place(dtype: str) -> None:
 
     assert exact_preactivation(step) == 0
     assert s == -4 * u
-    _, fine = allowance_of(step, "tanh", Arithmetic(dtype, TORCH["cpu"]))
+    _, fine = tolerance_of(step, "tanh", Arithmetic(dtype, TORCH["cpu"]))
     assert 0.9 * fine <= abs(math.tanh(s)) <= fine
     fused_bias = TORCH["cpu"]._replace(stores_products=False)
-    assert abs(math.tanh(s)) > allowance_of(step, "tanh", Arithmetic(dtype, fused_bias))[1]
+    assert abs(math.tanh(s)) > tolerance_of(step, "tanh", Arithmetic(dtype, fused_bias))[1]
 
 
 @pytest.mark.parametrize("huge", ["weight", "operand"])
@@ -407,27 +407,27 @@ def test_flushed_operands_stay_within_it(huge: str) -> None:
     w, x = (large, small) if huge == "weight" else (small, large)
     step = one_unit([x], [x], [w], [w], (0.0, 0.0))
 
-    _, allowance = allowance_of(step)
+    _, tolerance = tolerance_of(step)
 
-    assert float(exact_preactivation(step)) <= allowance
-    assert float(exact_preactivation(step)) / 2 <= linear_allowance(step.x, step.ih, step.b_ih, FLOAT32).allowance[0, 0]
+    assert float(exact_preactivation(step)) <= tolerance
+    assert float(exact_preactivation(step)) / 2 <= linear_tolerance(step.x, step.ih, step.b_ih, FLOAT32).tolerance[0, 0]
 
 
 def test_underflow_is_allowed_what_it_can_cost_and_no_more() -> None:
     step = one_unit([0.0] * 3, [0.0] * 4, [0.0] * 3, [0.0] * 4, (0.0, 0.0))
 
-    _, allowance = allowance_of(step)
+    _, tolerance = tolerance_of(step)
 
-    assert allowance <= 20 * 9 * FORMATS["float32"].underflow
+    assert tolerance <= 20 * 9 * FORMATS["float32"].underflow
 
 
 def test_large_numbers_that_cannot_overflow_are_compared() -> None:
     for size in (1e20, 1e37):
         step = one_unit([size], [0.0], [1.0], [0.0], (0.0, 0.0))
-        y, allowance = allowance_of(step)
-        readout = linear_allowance(step.x, step.ih, step.b_ih, FLOAT32).allowance
+        y, tolerance = tolerance_of(step)
+        readout = linear_tolerance(step.x, step.ih, step.b_ih, FLOAT32).tolerance
 
-        assert 0 < allowance < 1e-5 * y
+        assert 0 < tolerance < 1e-5 * y
         assert 0 < readout[0, 0] < 1e-5 * y
 
 
@@ -436,34 +436,34 @@ def test_an_operand_that_is_off_is_rounded_at_the_size_it_really_has() -> None:
     zero = np.zeros((1, 1))
     off = np.full((1, 1), 1e6)
 
-    stepwise = step_allowance(step, zero, zero, "relu", FLOAT32, x_error=off).allowance
-    readout = linear_allowance(step.x, step.ih, step.b_ih, FLOAT32, x_error=off).allowance
+    stepwise = step_tolerance(step, zero, zero, "relu", FLOAT32, x_error=off).tolerance
+    readout = linear_tolerance(step.x, step.ih, step.b_ih, FLOAT32, x_error=off).tolerance
 
     assert 1e6 * (1 + 2.0**-24) <= stepwise[0, 0] <= 1e6 * (1 + 2.0**-20)
     assert 1e6 * (1 + 2.0**-24) <= readout[0, 0] <= 1e6 * (1 + 2.0**-20)
 
 
-@pytest.mark.parametrize("contract", ["tf32", "bf16"])
-def test_an_operand_that_is_off_is_cut_at_the_size_it_really_has(contract: str) -> None:
-    arithmetic = Arithmetic("float32", accepted=CONTRACTS[contract])
+@pytest.mark.parametrize("tolerance", ["tf32", "bf16"])
+def test_an_operand_that_is_off_is_cut_at_the_size_it_really_has(tolerance: str) -> None:
+    arithmetic = Arithmetic("float32", accepted=TOLERANCES[tolerance])
     step = one_unit([0.0], [0.0], [1.0], [0.0], (0.0, 0.0))
     zero, off = np.zeros((1, 1)), np.full((1, 1), 1e6)
 
-    stepwise = step_allowance(step, zero, zero, "relu", arithmetic, x_error=off).allowance
-    readout = linear_allowance(step.x, step.ih, step.b_ih, arithmetic, x_error=off).allowance
+    stepwise = step_tolerance(step, zero, zero, "relu", arithmetic, x_error=off).tolerance
+    readout = linear_tolerance(step.x, step.ih, step.b_ih, arithmetic, x_error=off).tolerance
 
-    assert 1e6 * (1 + CONTRACTS[contract].operand_u) <= stepwise[0, 0]
-    assert 1e6 * (1 + CONTRACTS[contract].operand_u) <= readout[0, 0]
+    assert 1e6 * (1 + TOLERANCES[tolerance].operand_u) <= stepwise[0, 0]
+    assert 1e6 * (1 + TOLERANCES[tolerance].operand_u) <= readout[0, 0]
 
 
 @pytest.mark.parametrize(("rtol", "atol"), [(1e-3, 0.0), (0.0, 1e-3), (1e-3, 1e-3)])
 def test_a_tolerance_that_the_user_accepts_comes_on_top_of_the_derived_one(rtol: float, atol: float) -> None:
     step = one_unit([0.5], [0.25], [0.3], [-0.2], (0.7, 0.1))
-    y, derived = allowance_of(step, "tanh")
+    y, derived = tolerance_of(step, "tanh")
 
-    allowance = allowance_of(step, "tanh", Arithmetic("float32", accepted=Accepted(rtol=rtol, atol=atol)))[1]
+    tolerance = tolerance_of(step, "tanh", Arithmetic("float32", accepted=Accepted(rtol=rtol, atol=atol)))[1]
 
-    assert derived + atol + rtol * abs(y) <= allowance <= (derived + atol + rtol * abs(y)) * (1 + rtol + 4 * U64)
+    assert derived + atol + rtol * abs(y) <= tolerance <= (derived + atol + rtol * abs(y)) * (1 + rtol + 4 * U64)
 
 
 def test_gamma_bounds_a_product_of_roundings() -> None:
@@ -527,16 +527,16 @@ def test_a_step_allows_for_the_grids_of_all_that_it_multiplies() -> None:
     step = one_unit([127.0], [0.0], [1.0], [0.0], (0.0, 0.0))
     s = np.array([[127.0]])
 
-    allowed = step_allowance(step, s, s, "relu", grids, x_error=off_grid(step.x, STATES)).allowance[0, 0]
+    allowed = step_tolerance(step, s, s, "relu", grids, x_error=off_grid(step.x, STATES)).tolerance[0, 0]
 
     assert allowed == pytest.approx(127 / 255 + 1 / 2 * (1 + 1 / 255), rel=1e-3)
-    assert step_allowance(step, s, s, "relu", FLOAT32).allowance[0, 0] < 1e-4
+    assert step_tolerance(step, s, s, "relu", FLOAT32).tolerance[0, 0] < 1e-4
 
 
-def test_the_allowance_of_a_sum_too_long_for_its_dtype_is_infinite() -> None:
+def test_the_tolerance_of_a_sum_too_long_for_its_dtype_is_infinite() -> None:
     arithmetic = Arithmetic("bfloat16")
 
-    allowances = sum_allowance(Products(np.array([1e-30, 0.0]), 10**6), arithmetic)
+    tolerances = sum_tolerance(Products(np.array([1e-30, 0.0]), 10**6), arithmetic)
 
-    assert allowances[0] == np.inf
-    assert allowances[1] < np.inf
+    assert tolerances[0] == np.inf
+    assert tolerances[1] < np.inf

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from harness import RNNConfig, Subject, Verdict, as_subject, hunt
 from harness.search.preparation import asked_scope
-from harness.space.contract import KERNEL
+from harness.space.profile import KERNEL
 from harness.subjects.torch_cell import CellLoop
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -209,7 +209,7 @@ def in_order(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return implementations.vectorised(flat.copy() if safe else x, h0, weights, config)
 
 
-in_order.contract = KERNEL  # type: ignore[attr-defined]  # by default, a function gets contiguous arrays only
+in_order.profile = KERNEL  # type: ignore[attr-defined]  # by default, a function gets contiguous arrays only
 
 _KEPT: dict[str, Any] = {}
 
@@ -295,7 +295,7 @@ def test_a_planted_fault_is_found_and_small(name: str, seed: int) -> None:
         else (TorchSubject(planted, planted.__name__))
     )
 
-    scope = asked_scope(subject, contract=KERNEL if isinstance(planted, type) else None)
+    scope = asked_scope(subject, profile=KERNEL if isinstance(planted, type) else None)
     record = hunt(subject, scope, seed=seed)
 
     assert record.finding is not None

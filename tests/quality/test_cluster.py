@@ -17,10 +17,10 @@ import pytest
 from harness import Case, Outcome, Scope
 from harness.cli import codes
 from harness.oracle.arithmetic import STRICT
+from harness.search.capability_discovery import narrow
 from harness.search.checker import Checker
 from harness.search.cluster import Cluster
 from harness.search.guard import Guarded
-from harness.search.narrow import narrow
 from harness.search.plan import units
 from harness.search.record import Helpers
 from harness.search.workers import Task

@@ -71,7 +71,7 @@ def refuses(*_: Any, **__: Any) -> Any:
 
 LONG = {
     "harness.subjects.isolated.IsolatedSubject": refuses,
-    "harness.cli.here.IsolatedSubject": refuses,
+    "harness.cli.all_subjects.IsolatedSubject": refuses,
     "harness.subjects.isolated.ahead": lambda _specs: None,
     "harness.search.preparation.workers_of": lambda *_: None,
     "harness.store.document._require": lambda *_: None,  # nothing is written
@@ -142,7 +142,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "hunt": (api.hunt, {"subject": vectorised, "scope": SCOPE, "cases": 1, "seconds": 1, "seed": 0}),
     "check": (
         lambda **given: api.check(given.pop("subject"), quiet=True, **given),
-        {"subject": vectorised, "cases": 1, "seconds": 1, "seed": 0, "contract": None, "tolerance": "derived", "T": 1},
+        {"subject": vectorised, "cases": 1, "seconds": 1, "seed": 0, "profile": None, "tolerance": "derived", "T": 1},
     ),
     "assert_agrees": (api.assert_agrees, {"subject": vectorised, "case": CASE, "tolerance": "derived"}),
     "assert_agrees_on": (
@@ -150,7 +150,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"subject": vectorised, "scope": SCOPE, "seed": 0, "tolerance": "derived"},
     ),
     "check_agreement": (api.check_agreement, {"subject": RIGHT, "case": CASE}),
-    "draw": (api.draw, {"config": CASE.config, "regime": "normal", "seed": 0}),
+    "draw": (api.draw, {"config": CASE.config, "distribution": "normal", "seed": 0}),
     "RNNConfig": (
         api.RNNConfig,
         dict.fromkeys(("input_size", "hidden_size", "num_layers", "T", "N"), 1) | {"lengths": None, "dtype": "float32"},
@@ -158,10 +158,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Scope.only": (api.Scope().only, {"T": 1, "dtype": "float32", "bias": True, "lengths": None}),
     "as_subject": (api.as_subject, {"given": vectorised}),
     "offered": (api.offered, {"subject": vectorised, "T": 1}),
-    "scope_of": (api.scope_of, {"subject": RIGHT, "contract": None}),
+    "scope_of": (api.scope_of, {"subject": RIGHT, "profile": None}),
     "strata": (api.strata, {"scope": SCOPE}),
     "configs": (api.configs, {"scope": SCOPE, "T": 1}),
-    "cases": (api.cases, {"scope": SCOPE, "regimes": None}),
+    "cases": (api.cases, {"scope": SCOPE, "distributions": None}),
     "Case.from_arrays": (api.Case.from_arrays, {"config": CASE.config, "arrays": dict(CASE.arrays)}),
     "explain": (
         partial(api.explain, x=CASE.x, actual=RIGHT.run(CASE).arrays["output"]),

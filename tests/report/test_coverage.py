@@ -52,8 +52,8 @@ def test_what_two_runs_met_is_what_both_met(tmp_path: Path) -> None:
         {tuple(found.items()) for found in which.checks[AGREEMENT].interactions(SCOPE, 3, met=True)} for which in every
     ]
     assert three[0] | three[1] == three[2]
-    assert both.laws == one.laws + other.laws
-    assert both.laws.total() == both.checks["laws"].cases > 0
+    assert both.relations == one.relations + other.relations
+    assert both.relations.total() == both.checks["relations"].cases > 0
 
 
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_table_has_a_row_for_each_check_and_what_there_is() -> None:
         "edges",
         "edge pairs",
     ]
-    assert list(shown.columns[0].cells) == [AGREEMENT, "laws", "second run", "of"]
+    assert list(shown.columns[0].cells) == [AGREEMENT, "relations", "second run", "of"]
 
 
 @pytest.mark.parametrize(

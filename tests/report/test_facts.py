@@ -190,7 +190,7 @@ def test_an_issue_has_every_fact_of_the_failure_and_the_script() -> None:
 
 def test_an_issue_is_a_document_whatever_a_subject_says() -> None:
     result = Result(Verdict.BROKEN, message="ValueError: a | b", traceback="Traceback:\n```\nboom")
-    told = reported(replace(FINDING, result=result), Explanation(ground={"python": "3 | 4"}))
+    told = reported(replace(FINDING, result=result), Explanation(environment={"python": "3 | 4"}))
 
     written = issue_of(told, None)
 

@@ -49,7 +49,7 @@ UNREFUSED: Final = Refusals(
 
 def agreeing() -> Summary:
     hunt = agreement()
-    hunt.laws = Counter({"batch split": 7})
+    hunt.relations = Counter({"batch split": 7})
     hunt.beside = {"twice": Coverage()}
     hunt.known = Counter({"dropout multiplies by zero": 3})
     return Summary(Examination(hunt, Refusals(calls=97, refused=95), Result(Verdict.AGREES)))
@@ -77,7 +77,7 @@ def complaining(complaint: Complaint, hunt: SearchRecord, place: tuple[str, str]
 
 def said_by(text: str) -> Summary:
     """Return a summary in which everything is what a subject said."""
-    hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), ground={"cpu": text})
+    hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), environment={"cpu": text})
     names = {"yours": "python", "nn.RNN": "python", "wrong": "", "case": "python", "replay": "sh"}
     facts = tuple(Fact(name, text, language=language) for name, language in names.items())
     complaint = Complaint(text, text, facts, "certain")
@@ -134,9 +134,9 @@ def test_a_suite_has_every_check_that_passed_and_what_was_left_out() -> None:
     assert suite.attrib["name"] == "torch"
     assert found["passed"] == [
         "agreement in float32",
-        "the law of batch split",
+        "the relation of batch split",
         "the same answer twice",
-        "the law of dropout",
+        "the statistics of dropout",
         "malformed calls are refused",
     ]
     assert found["skipped"] == ["num_layers=2-3", "hx=True", "dropout multiplies by zero"]
@@ -180,16 +180,16 @@ def test_a_dtype_passes_only_if_no_case_failed_in_it(failing: Mapping[str, int])
     assert ("agreement in float32" in found.get("passed", [])) is not bool(failing)
 
 
-def test_a_law_that_is_broken_is_not_passed() -> None:
+def test_a_relation_that_is_broken_is_not_passed() -> None:
     hunt = disagreement()
-    hunt.laws = Counter({"batch split": 3, "time split": 2})
-    result = Result(Verdict.DISAGREES, (replace(DIFFERS, law="time split"),))
+    hunt.relations = Counter({"batch split": 3, "time split": 2})
+    result = Result(Verdict.DISAGREES, (replace(DIFFERS, relation="time split"),))
     hunt.findings = [replace(TOLD.finding, result=result)]
 
     _, found = cases(Summary(Examination(hunt), (reported(hunt.findings[0]),)))
 
-    assert "the law of batch split" in found["passed"]
-    assert "the law of time split" not in found["passed"]
+    assert "the relation of batch split" in found["passed"]
+    assert "the relation of time split" not in found["passed"]
 
 
 def test_xml_holds_whatever_a_subject_says() -> None:
@@ -406,8 +406,8 @@ ASKED: Final = PlannedCase(RNNConfig(2, 3, T=4, N=2, lengths=(4, 2)), "normal", 
     ("result", "status", "reason"),
     [
         (Result(Verdict.AGREES, also=("twice",)), "passed", ""),
-        (Result(Verdict.AGREES, excused_by="dropout multiplies by zero"), "passed", ""),
-        (Result(Verdict.AGREES, excused_by="1a2b3c4d"), "failed", "has the cause of finding 1a2b3c4d"),
+        (Result(Verdict.AGREES, known_as="dropout multiplies by zero"), "passed", ""),
+        (Result(Verdict.AGREES, known_as="1a2b3c4d"), "failed", "has the cause of finding 1a2b3c4d"),
         (Result(Verdict.DISAGREES, (DIFFERS,)), "failed", "output differs in 1 of 1 elements (100 %)"),
         (Result(Verdict.SUSPECT, (DIFFERS,)), "failed", "output differs in 1 of 1 elements (100 %)"),
         (Result(Verdict.BROKEN, message=NASTY, traceback=NASTY), "failed", NASTY.splitlines()[0]),

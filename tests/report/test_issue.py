@@ -17,11 +17,11 @@ from tests.diagnosis.subjects_by_hand import FUNCTION
 PLAIN = RNNConfig(2, 3, T=3, N=2)
 
 
-def found(folder: Path, config: RNNConfig, regime: str = "normal") -> Finding:
+def found(folder: Path, config: RNNConfig, distribution: str = "normal") -> Finding:
     """Return a finding of a wrong function in a file of its own, without its seed."""
     path = folder / "by_hand.py"
     path.write_text(FUNCTION)
-    case = replace(draw(config, regime), origin=None)
+    case = replace(draw(config, distribution), origin=None)
     return Finding(f"{path}:rnn", case, check_agreement(find_subject(f"{path}:rnn"), case, with_probes=False))
 
 

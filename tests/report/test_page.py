@@ -16,7 +16,7 @@ from benchmarks.planted.subject import PlantedSubject
 from harness.cli import main
 from harness.pipeline import run_pipeline
 from harness.report.complaints import Summary
-from harness.report.everything import Row
+from harness.report.overview import Row
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
 from harness.report.text import subject_report

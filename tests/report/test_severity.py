@@ -24,9 +24,9 @@ CERTAIN = Explanation(WITHOUT_B_HH)
 
 
 def finding(
-    config: RNNConfig = PLAIN, array: str = "output", sort: Sort = Sort.VALUE, *, law: str = "", **result: Any
+    config: RNNConfig = PLAIN, array: str = "output", sort: Sort = Sort.VALUE, *, relation: str = "", **result: Any
 ) -> Finding:
-    mismatches = (Mismatch(array, sort, law=law, count=1, total=1),)
+    mismatches = (Mismatch(array, sort, relation=relation, count=1, total=1),)
     given: dict[str, Any] = {"verdict": Verdict.DISAGREES, "mismatches": mismatches} | result
     return Finding("mine", draw(config, "dyadic"), Result(**given))
 
@@ -47,7 +47,7 @@ def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding
         (finding(RNNConfig(1, 1, T=2, N=2, lengths=(2, 1))), Severity.CONDITION),
         (finding(RNNConfig(1, 1, batched=False)), Severity.CONDITION),
         (finding(RNNConfig(1, 1, 2, dropout=0.5, training=True)), Severity.CONDITION),
-        (finding(law="batch split"), Severity.CONDITION),
+        (finding(relation="batch split"), Severity.CONDITION),
         (finding(sort=Sort.CHANGED), Severity.CONDITION),
         (raised(0), Severity.CRASH),
         (Finding("mine", draw(PLAIN, "special"), finding().result), Severity.SPECIAL),
@@ -79,11 +79,11 @@ def test_special_values_are_known(number: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
-@pytest.mark.parametrize("regime", ["normal", "saturated", "dyadic"])
-def test_values_of_other_regimes_and_padding_are_not_special(dtype: str, regime: str) -> None:
+@pytest.mark.parametrize("distribution", ["normal", "saturated", "dyadic"])
+def test_values_of_other_distributions_and_padding_are_not_special(dtype: str, distribution: str) -> None:
     config = RNNConfig(2, 3, T=3, N=2, dtype=dtype, lengths=(3, 1))
 
-    assert not has_special_values(draw(config, regime))
+    assert not has_special_values(draw(config, distribution))
 
 
 def test_the_gravest_come_first_then_those_of_a_certain_cause_then_those_of_more_cases() -> None:
@@ -100,12 +100,12 @@ def test_the_gravest_come_first_then_those_of_a_certain_cause_then_those_of_more
 
 
 def test_an_id_is_told_once_with_the_gravest_class_of_its_findings() -> None:
-    value, law = finding(), finding(law="batch split")
+    value, relation = finding(), finding(relation="batch split")
 
-    (one,) = in_order([reported(value, further=3), reported(law, further=3)])
+    (one,) = in_order([reported(value, further=3), reported(relation, further=3)])
 
-    assert value.id == law.id
-    assert (one.finding, one.also, one.further, one.severity) == (law, (value,), 3, Severity.VALUES)
+    assert value.id == relation.id
+    assert (one.finding, one.also, one.further, one.severity) == (relation, (value,), 3, Severity.VALUES)
 
 
 def test_errors_of_one_type_from_one_line_are_told_once() -> None:

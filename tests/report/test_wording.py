@@ -15,9 +15,9 @@ from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.accuracy import Accuracy
 from harness.checks.result import Method, Raised
 from harness.diagnosis.factors import Factors, Size
+from harness.diagnosis.first_departure import Where, judge_worst
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import Precision
-from harness.diagnosis.where import Where, judge_worst
 from harness.oracle.arithmetic import STRICT
 from harness.oracle.compare import Mismatch, Site, Sort
 from harness.oracle.equation import Equation
@@ -184,16 +184,18 @@ def test_what_is_cut_ends_with_a_whole_part() -> None:
     assert text.cut("one two three four five", 20) == "one two three …"
 
 
-LAWLESS = Result(
+BROKEN_STATISTICS = Result(
     Verdict.DISAGREES, message="dropout must act between layers only: output is 2, expected 1; in RNNConfig(1, 1)"
 )
 
 
-def test_dropout_that_breaks_its_law_comes_first_where_nothing_else_explains_it() -> None:
-    alone = rendered(text.subject_report(Summary(Examination(agreement(), dropout=LAWLESS)))).splitlines()
-    follows = rendered(text.subject_report(Summary(Examination(disagreement(), dropout=LAWLESS), tuple(SEVERAL))))
+def test_dropout_that_breaks_its_relation_comes_first_where_nothing_else_explains_it() -> None:
+    alone = rendered(text.subject_report(Summary(Examination(agreement(), dropout=BROKEN_STATISTICS)))).splitlines()
+    follows = rendered(
+        text.subject_report(Summary(Examination(disagreement(), dropout=BROKEN_STATISTICS), tuple(SEVERAL)))
+    )
 
-    assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its law"
+    assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its relation"
     assert [line.strip() for line in alone[2:5]] == [
         "!  dropout must act between layers only",
         "wrong  output is 2, expected 1",

@@ -12,8 +12,8 @@ from harness import RNNConfig, Scope
 from harness.search.covering import covering
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.factor_table import LOSSES, PACKINGS, SIZE_FACTORS, STRIDES
 from harness.space.interactions import affords, class_of, interactions_of
-from harness.space.parts import LOSSES, PACKINGS, SIZE_FACTORS, STRIDES
 from harness.space.scope import COST, configure, factors_of
 from tests.space.test_coverage import SMALL, TORCH, allowed, interactions, small
 
@@ -116,7 +116,7 @@ def test_a_scope_that_has_one_config_gives_it_and_one_that_has_none_gives_none()
 SCRIPT = """
 from harness.search.covering import covering
 from harness import Scope
-from harness.space.parts import PACKINGS
+from harness.space.factor_table import PACKINGS
 print([repr(config) for config in covering(Scope().only(lengths=PACKINGS, batched=[True, False]), seed=7)])
 """
 

@@ -45,7 +45,10 @@ def refused(*lapses: Lapse) -> Refusals:
 
 
 ACCEPTED, CRASHED, HUNG = Lapse.ACCEPTED, Lapse.CRASHED, Lapse.HUNG
-LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.DROPOUT), Result(Verdict.AGREES, method=Method.DROPOUT)
+BROKEN_STATISTICS, GOOD_STATISTICS = (
+    Result(Verdict.DISAGREES, method=Method.DROPOUT),
+    Result(Verdict.AGREES, method=Method.DROPOUT),
+)
 
 
 @pytest.mark.parametrize(
@@ -53,20 +56,20 @@ LAWLESS, LAWFUL = Result(Verdict.DISAGREES, method=Method.DROPOUT), Result(Verdi
     [
         (None, None, [], None),
         (Verdict.AGREES, None, [], Verdict.AGREES),
-        (Verdict.AGREES, LAWFUL, [], Verdict.AGREES),
+        (Verdict.AGREES, GOOD_STATISTICS, [], Verdict.AGREES),
         (Verdict.UNSUPPORTED, None, [], Verdict.UNSUPPORTED),
-        (Verdict.AGREES, LAWLESS, [], Verdict.DISAGREES),
+        (Verdict.AGREES, BROKEN_STATISTICS, [], Verdict.DISAGREES),
         (Verdict.AGREES, Result(Verdict.BROKEN), [], Verdict.BROKEN),
         (Verdict.AGREES, Result(Verdict.BROKEN), [ACCEPTED], Verdict.BROKEN),
-        (Verdict.AGREES, LAWFUL, [ACCEPTED], Verdict.DISAGREES),
-        (Verdict.AGREES, LAWFUL, [CRASHED], Verdict.BROKEN),
+        (Verdict.AGREES, GOOD_STATISTICS, [ACCEPTED], Verdict.DISAGREES),
+        (Verdict.AGREES, GOOD_STATISTICS, [CRASHED], Verdict.BROKEN),
         (Verdict.AGREES, None, [CRASHED, HUNG], Verdict.BROKEN),
         (Verdict.AGREES, None, [CRASHED, ACCEPTED], Verdict.DISAGREES),
         (Verdict.UNSUPPORTED, None, [ACCEPTED], Verdict.DISAGREES),
         (None, None, [ACCEPTED], Verdict.DISAGREES),
-        (None, LAWLESS, [], Verdict.DISAGREES),
-        (Verdict.SUSPECT, LAWLESS, [ACCEPTED], Verdict.SUSPECT),
-        (Verdict.BROKEN, LAWLESS, [ACCEPTED], Verdict.BROKEN),
+        (None, BROKEN_STATISTICS, [], Verdict.DISAGREES),
+        (Verdict.SUSPECT, BROKEN_STATISTICS, [ACCEPTED], Verdict.SUSPECT),
+        (Verdict.BROKEN, BROKEN_STATISTICS, [ACCEPTED], Verdict.BROKEN),
         (Verdict.DISAGREES, Result(Verdict.BROKEN), [CRASHED], Verdict.DISAGREES),
     ],
 )
@@ -94,7 +97,7 @@ class Asked:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.stop = Stop.BUDGET
-        self.dropout: Any = LAWFUL
+        self.dropout: Any = GOOD_STATISTICS
         self.refusals: Any = refused()
         monkeypatch.setattr(examination, "check_dropout", self.check_dropout)
         monkeypatch.setattr(examination, "check_refusals", self.check_refusals)
@@ -136,13 +139,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return Asked(monkeypatch)
 
 
-def test_a_module_is_asked_for_the_law_of_dropout_and_for_refusals(asked: Asked) -> None:
+def test_a_module_is_asked_for_the_relation_of_dropout_and_for_refusals(asked: Asked) -> None:
     done = asked.examine(TORCH, ALL, cases=500, seed=7, dropping_until=9.0, until=11.0)
 
     assert asked.names == ["dropout", "refusals"]
     assert dict(asked.calls)["dropout"] == {"device": "cpu", "seed": 7, "until": 9.0}
     assert dict(asked.calls)["refusals"] == {"dtype": "float32", "device": "cpu", "until": 11.0}
-    assert (done.dropout, done.refusals) == (LAWFUL, asked.refusals)
+    assert (done.dropout, done.refusals) == (GOOD_STATISTICS, asked.refusals)
 
 
 def test_a_function_is_asked_for_nothing_more(asked: Asked) -> None:
@@ -153,7 +156,7 @@ def test_a_function_is_asked_for_nothing_more(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize(("cases", "times"), [(None, 1), (DROPOUT_RUNS, 1), (DROPOUT_RUNS - 1, 0), (1, 0), (5000, 1)])
-def test_the_law_of_dropout_is_not_asked_for_in_a_search_of_few_cases(
+def test_the_relation_of_dropout_is_not_asked_for_in_a_search_of_few_cases(
     asked: Asked, cases: int | None, times: int
 ) -> None:
     asked.examine(TORCH, ALL, cases=cases)
@@ -161,7 +164,7 @@ def test_the_law_of_dropout_is_not_asked_for_in_a_search_of_few_cases(
     assert asked.names.count("dropout") == times
 
 
-def test_the_law_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
+def test_the_relation_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
     runs: list[RNNConfig] = []
 
     class Counted(TorchSubject):
@@ -176,7 +179,7 @@ def test_the_law_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None:
 
 
 @pytest.mark.parametrize("pins", [{"training": False}, {"dropout": 0.0}, {"num_layers": 1}, {"device": "meta"}])
-def test_the_law_of_dropout_is_asked_for_only_if_it_is_in_the_scope(asked: Asked, pins: dict[str, Any]) -> None:
+def test_the_relation_of_dropout_is_asked_for_only_if_it_is_in_the_scope(asked: Asked, pins: dict[str, Any]) -> None:
     asked.examine(TORCH, ALL.only(**pins))
 
     assert "dropout" not in asked.names
@@ -192,7 +195,7 @@ def test_where_there_are_no_numbers_neither_dropout_nor_refusals_are_asked_for(a
     assert dict(asked.calls)["refusals"]["device"] == "cuda:0"
 
 
-def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
+def test_who_refuses_dropout_is_not_held_to_its_relation(asked: Asked) -> None:
     asked.dropout = Result(Verdict.UNSUPPORTED, message="no dropout")
 
     done = asked.examine(TORCH, ALL)
@@ -202,7 +205,7 @@ def test_who_refuses_dropout_is_not_held_to_its_law(asked: Asked) -> None:
 
 
 def test_a_finding_in_one_does_not_keep_the_others_from_theirs(asked: Asked) -> None:
-    asked.stop, asked.dropout = Stop.FINDING, LAWLESS
+    asked.stop, asked.dropout = Stop.FINDING, BROKEN_STATISTICS
 
     done = asked.examine(TORCH, ALL)
 
@@ -210,7 +213,7 @@ def test_a_finding_in_one_does_not_keep_the_others_from_theirs(asked: Asked) -> 
     assert done.verdict is Verdict.DISAGREES
 
 
-def test_a_hang_in_the_law_of_dropout_is_its_result(asked: Asked) -> None:
+def test_a_hang_in_the_relation_of_dropout_is_its_result(asked: Asked) -> None:
     hung = Result(Verdict.BROKEN, message="did not answer")
     asked.dropout = Hang(draw(RNNConfig(1, 1)), hung)
 
@@ -261,7 +264,7 @@ class Process:
     def lines(self, _case: Case) -> int:
         return 0
 
-    def ground(self, _device: str) -> dict[str, str]:
+    def environment(self, _device: str) -> dict[str, str]:
         self.unrepeated += self.deaths
         self.spoiled = self.spoiled_in_the_end or self.spoiled
         return {}
@@ -309,7 +312,7 @@ def test_an_interrupt_of_the_rest_keeps_what_was_found(asked: Asked, where: str)
     assert done.interrupted
     assert done.hunt.total == 200
     assert done.refusals is None
-    assert done.dropout is (None if where == "dropout" else LAWFUL)
+    assert done.dropout is (None if where == "dropout" else GOOD_STATISTICS)
     assert done.verdict is Verdict.AGREES
 
 
@@ -332,6 +335,6 @@ def test_a_right_module_agrees_and_one_that_takes_what_it_should_refuse_does_not
     assert [one.rule for one in wrong.refusals.findings] == ["hx: batch beside one sequence"]
     assert wrong.verdict is Verdict.DISAGREES
 
-    as_a_port = examine(lenient, hunt(lenient, small, cases=300), Options(300, contract="port"))
+    as_a_port = examine(lenient, hunt(lenient, small, cases=300), Options(300, profile="port"))
     assert as_a_port.refusals is None
     assert as_a_port.verdict is Verdict.AGREES

@@ -1,4 +1,4 @@
-"""Tests of hangs and crashes: a hang is asked once, crashes are shrunk within limits, and what varies wavers."""
+"""Tests of hangs and crashes: a hang is asked once, crashes are shrunk within limits, and what varies nondeterministic."""
 
 import time
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verd
 from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
-from harness.search import pursuit
+from harness.search import minimise
 from harness.search.guard import Guarded, Hang
 from harness.search.record import Stop
 from harness.search.replay import Fate, replay
+from harness.space.factor_table import LOSSES
 from harness.space.outcome import ORPHANED
-from harness.space.parts import LOSSES
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -137,7 +137,7 @@ def test_a_crash_shrinks_to_its_smallest_case() -> None:
 
 
 def test_a_crash_that_takes_long_to_shrink_is_reported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pursuit, "CRASHES", 0.05)
+    monkeypatch.setattr(minimise, "CRASHES", 0.05)
 
     def slow(case: Case) -> Failure | None:
         if case.config.N < 2:

@@ -46,7 +46,7 @@ def part(number: int, found: Mapping[int, Finding], until: int | None = None, st
             if until is not None and asked.number >= until:
                 break
             new = found.get(asked.number)
-            result = FAILS if new is not None else replace(AGREES, excused_by=known) if known else AGREES
+            result = FAILS if new is not None else replace(AGREES, known_as=known) if known else AGREES
             record.log.close(record)
             record.take(asked, result)
             record.log.begin(record)
@@ -127,7 +127,7 @@ def test_a_case_that_another_part_explains_is_logged_as_one_run_logs_it() -> Non
 
     results = {one.number: done.log.result(place) for place, one in enumerate(done.log.cases)}
     assert results[early].verdict is Verdict.DISAGREES
-    assert (results[late].verdict, results[late].excused_by) == (Verdict.AGREES, ALIKE.id)
+    assert (results[late].verdict, results[late].known_as) == (Verdict.AGREES, ALIKE.id)
 
 
 def test_refused_cases_keep_their_reasons() -> None:

@@ -9,9 +9,9 @@ import pytest
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import CASES_PER_CONFIG, DIFFERENTIATED, UNIT, Planned, Sampled, differentiated, units
-from harness.space.apart import apart
 from harness.space.constraints import Rule
 from harness.space.product_edges import product_edges
+from harness.space.rare_factors import apart
 from harness.space.scope import factors_of
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject
@@ -84,18 +84,18 @@ def test_another_seed_asks_something_else() -> None:
 
 
 def test_no_two_units_ask_the_same() -> None:
-    asked = [(one.config, one.regime, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.planned()]
+    asked = [(one.config, one.distribution, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.planned()]
 
     assert len(asked) == len(set(asked)) == 24 * UNIT * CASES_PER_CONFIG
 
 
 @pytest.mark.parametrize("scope", [WHOLE, SMALL, SMALL.only(loss=["output", "both"])])
-def test_one_in_four_is_held_to_a_law_and_one_in_four_is_looked_at_closely(scope: Scope) -> None:
+def test_one_in_four_is_held_to_a_relation_and_one_in_four_is_looked_at_closely(scope: Scope) -> None:
     asked = [one for unit in islice(units(scope, 0, 4), 64) for one in unit.planned()]
     plain = [one for one in asked if one.config.loss is not None and can_have_probes(one.config)]
     others = [one for one in asked if one not in plain]
 
-    assert is_a_quarter([one.with_law for one in asked])
+    assert is_a_quarter([one.with_relation for one in asked])
     assert is_a_quarter([one.with_probes for one in others])
     if scope is WHOLE:  # few cases can have probes here, so most of them do
         assert 0 < len(plain) < len(asked) / 4
@@ -155,7 +155,7 @@ def test_a_rule_takes_no_pinned_value_away() -> None:
 def test_the_cases_for_derivatives_beyond_gradients_are_planned_once_and_have_tame_values() -> None:
     [unit] = [unit for unit in islice(units(WHOLE, 0, 1650), 80) if getattr(unit, "configs", ()) == DIFFERENTIATED]
 
-    assert {(asked.with_probes, asked.regime) for asked in unit.planned()} == {(True, "default")}
+    assert {(asked.with_probes, asked.distribution) for asked in unit.planned()} == {(True, "default")}
 
 
 def test_of_these_cases_only_those_in_the_scope_are_planned() -> None:

@@ -22,19 +22,19 @@ from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Method
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Mismatch, Sort
-from harness.search import checker, pursuit
+from harness.search import checker, minimise
 from harness.search.budget import REFUSED
+from harness.search.capability_discovery import narrow, plainest
 from harness.search.covering import covering
 from harness.search.log import MARGINS
-from harness.search.narrow import narrow, plainest
 from harness.search.options import Options
 from harness.search.plan import COVERED
 from harness.search.record import Finding, Stop
 from harness.search.search import Recognised, Search
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
+from harness.space.factor_table import SIZES
 from harness.space.outcome import Failure, Outcome
-from harness.space.parts import SIZES
 from harness.subjects.protocol import SubjectError, scope_of
 from tests import implementations
 from tests.searches import explained
@@ -48,10 +48,10 @@ def test_a_right_subject_agrees_within_the_budget_that_was_given() -> None:
 
     assert (record.verdict, record.stop, record.total, record.finding) == (Verdict.AGREES, Stop.BUDGET, 130, None)
     assert 65 < record.coverage.configs < 130  # a drawn config has two cases, a config of the covering array one
-    assert record.coverage.regimes.total() == 130
+    assert record.coverage.distributions.total() == 130
 
 
-def test_how_near_passing_cases_came_to_their_allowance_is_counted_by_dtype() -> None:
+def test_how_near_passing_cases_came_to_their_tolerance_is_counted_by_dtype() -> None:
     record = hunt(RIGHT, SMALL, cases=60)
 
     assert record.margins.keys() == set(SMALL.dtype)
@@ -223,7 +223,7 @@ def test_a_death_that_does_not_come_again_is_told_as_wavering() -> None:
 
 
 class DiesOfZeros(DiesOnce):
-    """A subject that dies of an initial state of zeros, which only a law passes."""
+    """A subject that dies of an initial state of zeros, which only a relation passes."""
 
     def run(self, case: Case) -> Outcome:
         if case.hx is not None and not case.hx.any():
@@ -231,8 +231,8 @@ class DiesOfZeros(DiesOnce):
         return RIGHT.run(case)
 
 
-def test_a_death_in_a_law_s_run_is_told_of_that_run() -> None:
-    finding = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], regimes="normal"), cases=300).finding
+def test_a_death_in_a_relation_s_run_is_told_of_that_run() -> None:
+    finding = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], distributions="normal"), cases=300).finding
 
     assert finding is not None
     assert finding.result.failure is Failure.CRASHED
@@ -453,7 +453,7 @@ def test_a_covering_array_that_leaves_enough_of_the_budget_comes_first(cases: in
 
     planned = small + ([] if strength is None else covering(record.scope, strength))
     run = iter(seen)
-    assert all(config in run for config in planned)  # in this order, among prefixes of stacks and cases of laws
+    assert all(config in run for config in planned)  # in this order, among prefixes of stacks and cases of relations
     assert record.total == cases
 
 
@@ -486,7 +486,7 @@ def test_a_subject_whose_path_is_no_text_has_an_id_all_the_same() -> None:
 def test_a_finding_is_asked_for_once_more_in_a_fresh_process() -> None:
     restarts: list[None] = []
     subject: Any = as_subject(implementations.without_b_hh)
-    given = {"restart": lambda: restarts.append(None), "ground": lambda _device: {}}
+    given = {"restart": lambda: restarts.append(None), "environment": lambda _device: {}}
     process: Any = SimpleNamespace(**given, lines=lambda _case: 0, unrepeated=0, spoiled="")
     subject.capabilities = replace(subject.capabilities, process=process)
 
@@ -585,7 +585,7 @@ def test_a_gradient_that_is_wrong_for_what_was_wrong_before_it_is_told_by_that()
     subject = as_subject(first_torch.Chunks)  # in float16 it is seen in the backward pass first
 
     scope = scope_of(subject).only(T=[49], N=[2], loss=[None, "h_n"], wrt=["all", "inputs"])
-    scope = scope.only(regimes=["normal", "dyadic", "sparse"])
+    scope = scope.only(distributions=["normal", "dyadic", "sparse"])
     found = hunt(subject, scope.only(dtype=["float32", "float16"], lengths=None), cases=100).finding
 
     assert found is not None
@@ -614,7 +614,7 @@ def interrupted(*_: Any, **__: Any) -> Any:
 
 
 def test_an_interrupt_while_a_failure_is_pursued_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pursuit, "in_the_forward_pass", interrupted)
+    monkeypatch.setattr(minimise, "in_the_forward_pass", interrupted)
 
     record = hunt(as_subject(implementations.without_b_hh), SMALL)
 
@@ -627,7 +627,7 @@ def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.M
         return Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
 
     monkeypatch.setattr(checker, "check", suspicious)
-    monkeypatch.setattr(pursuit, "weigh", interrupted)
+    monkeypatch.setattr(minimise, "weigh", interrupted)
 
     record = hunt(as_subject(implementations.vectorised), SMALL)
 
@@ -636,32 +636,32 @@ def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.M
 
 
 class Everything(NamedTuple):
-    """An excuse of every failure."""
+    """A known cause of every failure."""
 
     name: str
 
-    def excuses(self, _observation: Observation, _result: Result) -> bool:
+    def covers(self, _observation: Observation, _result: Result) -> bool:
         return True
 
 
 def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
-    excuse = Everything("6dfbaed6")
+    known_cause = Everything("6dfbaed6")
     with Search(as_subject(implementations.without_b_hh), SMALL, Options(cases=60)) as search:
         for finding in search.findings():
             assert search.record.explaining
             assert search.record.findings[-1] is finding
-            search.pass_over(Recognised(excuse))
+            search.pass_over(Recognised(known_cause))
 
     assert search.record.stop is Stop.BUDGET
     assert search.record.total == 60
-    assert search.record.known[excuse.name] > 10
+    assert search.record.known[known_cause.name] > 10
     assert not search.record.explaining
 
 
 class OfFewSteps(Everything):
-    """An excuse of every failure but of those of seven steps."""
+    """A known cause of every failure but of those of seven steps."""
 
-    def excuses(self, observation: Observation, _result: Result) -> bool:
+    def covers(self, observation: Observation, _result: Result) -> bool:
         return observation.case.config.T != 7
 
 
@@ -745,7 +745,7 @@ def test_who_leaves_a_search_ends_it_and_has_its_record() -> None:
 
     assert search.record.stop is Stop.FINDING
     assert search.record.seconds > 0
-    assert search.record.ground
+    assert search.record.environment
     assert list(search) == []
 
 
@@ -773,7 +773,7 @@ def test_a_failure_without_time_to_make_it_smaller_is_confirmed_once(monkeypatch
         confirmations.append(case)
         return result
 
-    monkeypatch.setattr(pursuit, "confirmed", confirming)
+    monkeypatch.setattr(minimise, "confirmed", confirming)
     monkeypatch.setattr("harness.search.budget.SHRINKING", 0)
 
     record = hunt(lambda x, h0, weights, config: (x * 0, h0), Scope().only(num_layers=1), seconds=60)

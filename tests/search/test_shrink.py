@@ -14,7 +14,7 @@ from harness.oracle.compare import Mismatch, Site, Sort
 from harness.search.shrink import LEAP, Shrinking
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION
-from harness.space.parts import AUTOCASTS, DTYPES, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES, WRT
+from harness.space.factor_table import AUTOCASTS, DTYPES, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES, WRT
 
 WIDE = Scope().only(
     dtype=("float32", *DTYPES),
@@ -48,7 +48,7 @@ def test_plainer_neighbours_that_fail_for_another_reason_are_named() -> None:
     def check(case: Case) -> Result:
         if not case.config.bias:
             return Result(Verdict.BROKEN, message="Error: no")
-        return Result(Verdict.AGREES, excused_by="3f9c2a11") if case.x.any() else Result(Verdict.BROKEN, message="E: x")
+        return Result(Verdict.AGREES, known_as="3f9c2a11") if case.x.any() else Result(Verdict.BROKEN, message="E: x")
 
     plain = draw(RNNConfig(1, 1, T=1, N=1, bias=False), "normal", 3)
     zero = Case.from_arrays(RNNConfig(1, 1, T=1, N=1), {n: a * 0 for n, a in draw(RNNConfig(1, 1)).arrays.items()})
@@ -301,13 +301,13 @@ def test_a_suspicion_alone_keeps_its_numbers() -> None:
     assert any(array.any() for array in smallest.arrays.values())
 
 
-@pytest.mark.parametrize(("regime", "least"), [("normal", 1), ("special", 3)])
-def test_an_overflow_gives_way_to_wrong_finite_numbers_unless_it_needs_infinities(regime: str, least: int) -> None:
+@pytest.mark.parametrize(("distribution", "least"), [("normal", 1), ("special", 3)])
+def test_an_overflow_gives_way_to_wrong_finite_numbers_unless_it_needs_infinities(distribution: str, least: int) -> None:
     def check(case: Case) -> Result:
         sort = Sort.FINITENESS if case.config.T > 2 else Sort.VALUE
         return Result(Verdict.DISAGREES, (Mismatch("output", sort, sites=SITES),))
 
-    case = draw(RNNConfig(1, 1, T=5), regime, 3)
+    case = draw(RNNConfig(1, 1, T=5), distribution, 3)
     *_, (smallest, found) = Shrinking(case, check(case), Scope(), check)
 
     assert smallest.config == RNNConfig(1, 1, T=least)
@@ -341,12 +341,12 @@ def test_a_wrong_gradient_that_is_seen_from_outside_stays_so() -> None:
 
 def test_a_wrong_gradient_is_no_other_failure() -> None:
     of = {
-        kind: Result(Verdict.DISAGREES, (Mismatch(array, sort, law=law, sites=SITES),))
-        for kind, array, sort, law in (
+        kind: Result(Verdict.DISAGREES, (Mismatch(array, sort, relation=relation, sites=SITES),))
+        for kind, array, sort, relation in (
             ("gradient", "hx.grad", Sort.VALUE, ""),
             ("output", "output", Sort.VALUE, ""),
             ("finiteness", "hx.grad", Sort.FINITENESS, ""),
-            ("law", "hx.grad", Sort.VALUE, "batch"),
+            ("relation", "hx.grad", Sort.VALUE, "batch"),
         )
     }
 

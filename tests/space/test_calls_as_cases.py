@@ -11,8 +11,8 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
 from harness.space.case import CaseError, as_plain, load_with_notes, padding
-from harness.space.parts import LOSSES
-from harness.space.values import REGIMES
+from harness.space.factor_table import LOSSES
+from harness.space.values import DISTRIBUTIONS
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests.space.test_case import pasted, same_bits
@@ -36,13 +36,13 @@ def test_padding_is_what_stands_behind_a_sequence_s_last_step() -> None:
     assert padding(config.replace(batch_first=True)).tolist() == [[False, True, True], [False, False, False]]
 
 
-@pytest.mark.parametrize("regime", list(REGIMES))
+@pytest.mark.parametrize("distribution", list(DISTRIBUTIONS))
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_x_is_nan_where_it_is_padding_and_as_drawn_elsewhere(regime: str, dtype: str, batch_first: bool) -> None:
+def test_x_is_nan_where_it_is_padding_and_as_drawn_elsewhere(distribution: str, dtype: str, batch_first: bool) -> None:
     config = PACKED.replace(dtype=dtype, batch_first=batch_first)
 
-    case, whole = draw(config, regime, 5), draw(config.replace(lengths=None), regime, 5)
+    case, whole = draw(config, distribution, 5), draw(config.replace(lengths=None), distribution, 5)
 
     assert np.isnan(case.x[behind(config)].astype(float)).all()
     assert case.x[~behind(config)].tobytes() == whole.x[~behind(config)].tobytes()

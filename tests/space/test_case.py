@@ -11,7 +11,7 @@ from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw, sparse
 from harness.space.case import CaseError, load_with_notes
-from harness.space.parts import DTYPES
+from harness.space.factor_table import DTYPES
 
 NAMES = {"Case": Case, "RNNConfig": RNNConfig, "draw": draw, "sparse": sparse, "np": np}
 

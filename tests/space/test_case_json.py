@@ -13,8 +13,8 @@ import pytest
 from harness import Case, RNNConfig, draw
 from harness.space.case import CaseError, Origin
 from harness.space.case_json import from_json, load_json, to_json
-from harness.space.parts import DTYPES
-from harness.space.values import REGIMES
+from harness.space.factor_table import DTYPES
+from harness.space.values import DISTRIBUTIONS
 
 CONFIGS = {
     "one": RNNConfig(1, 1),
@@ -52,12 +52,12 @@ def strict(text: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_case_comes_back_bit_for_bit(name: str, dtype: str, regime: str) -> None:
+def test_a_case_comes_back_bit_for_bit(name: str, dtype: str, distribution: str) -> None:
     for seed in range(3):
-        case = draw(CONFIGS[name].replace(dtype=dtype), regime, seed)
+        case = draw(CONFIGS[name].replace(dtype=dtype), distribution, seed)
 
         text = to_json(case, subject="mine", versions={"numpy": "2"}, n=[1, None])
         back, notes = from_json(text)
@@ -167,7 +167,7 @@ def test_an_origin_that_does_not_draw_these_numbers_is_left_out() -> None:
 
     assert from_json(to_json(case))[0].origin == Origin("normal", 1)
     assert from_json(json.dumps(document))[0].origin is None
-    document["origin"]["regime"] = "of another version"
+    document["origin"]["distribution"] = "of another version"
     assert from_json(json.dumps(document))[0].origin is None
 
 
@@ -210,10 +210,10 @@ def with_x(value: Any, **fields: Any) -> str:
         (text_of(config={"input_size": 1, "hidden_size": 1, "colour": 1}), "config: unknown config fields colour"),
         (text_of(config={"input_size": 1, "hidden_size": 1, "num_layers": 10**9}), "too few for num_layers=1000000000"),
         (text_of(config={"input_size": 10**400, "hidden_size": 1}), "config: input_size=inf: expected an int"),
-        (text_of(origin="normal"), 'origin: "normal", expected null or an object of regime and seed'),
-        (text_of(origin={"regime": "normal", "seed": 1.5}), "expected a regime's name and a seed"),
-        (text_of(origin={"regime": None, "seed": 1}), "expected a regime's name and a seed"),
-        (text_of(origin={"regime": "normal", "seed": -1}), "expected a regime's name and a seed"),
+        (text_of(origin="normal"), 'origin: "normal", expected null or an object of distribution and seed'),
+        (text_of(origin={"distribution": "normal", "seed": 1.5}), "expected a distribution's name and a seed"),
+        (text_of(origin={"distribution": None, "seed": 1}), "expected a distribution's name and a seed"),
+        (text_of(origin={"distribution": "normal", "seed": -1}), "expected a distribution's name and a seed"),
         (changed(lambda document: document["arrays"].pop("bias_hh_l1")), "arrays: no bias_hh_l1; expected x, hx,"),
         (changed(lambda document: document["arrays"].update(bais=[1])), 'arrays: unknown "bais"; expected x, hx,'),
         ('{"format": 1, "format": 1}', '"format" is there twice; expected every name once'),

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from harness.space.config import GRUConfig, LSTMConfig, RNNConfig
-from harness.space.parts import ConfigError
+from harness.space.factor_table import ConfigError
 from harness.space.strategies import configs
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, find, given, settings, strategies as st
 from harness import RNNConfig, Scope, as_subject, configs
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.parts import (
+from harness.space.factor_table import (
     AUTOCASTS,
     DTYPES,
     GRAD_MODES,

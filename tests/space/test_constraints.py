@@ -10,8 +10,8 @@ from hypothesis import given as given_by, strategies as st
 from harness import Scope, configs
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.constraints import Constraint, below, given, off, on, settled
+from harness.space.factor_table import CONSTRAINTS, IMPOSSIBLE, ConfigError
 from harness.space.interactions import GROUPS, Interactions
-from harness.space.parts import CONSTRAINTS, IMPOSSIBLE, ConfigError
 from harness.space.scope import configure, factors_of
 from harness.space.strategies import seeds
 from harness.subjects.protocol import scope_of

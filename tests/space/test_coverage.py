@@ -11,8 +11,18 @@ import pytest
 from harness import RNNConfig, Scope
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
+from harness.space.factor_table import (
+    DTYPES,
+    FORWARD_MODES,
+    GRAD_MODES,
+    LOSSES,
+    PACKINGS,
+    SIZE_FACTORS,
+    SIZES,
+    STRIDES,
+    WRT,
+)
 from harness.space.interactions import ALONE, CLASSES, EDGES, affords, class_of, interactions_of
-from harness.space.parts import DTYPES, FORWARD_MODES, GRAD_MODES, LOSSES, PACKINGS, SIZE_FACTORS, SIZES, STRIDES, WRT
 from harness.space.scope import COST, affordable, configure, factors_of
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -188,8 +198,8 @@ def test_to_merge_is_to_add_everything() -> None:
     for number, config in enumerate(configs):
         whole.add_config(config)
         parts[number * 3 // len(configs)].add_config(config)
-    parts[0].regimes["dyadic"] += 2
-    whole.regimes["dyadic"] += 2
+    parts[0].distributions["dyadic"] += 2
+    whole.distributions["dyadic"] += 2
 
     merged = Coverage()
     for part in parts:

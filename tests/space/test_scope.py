@@ -9,7 +9,7 @@ from harness import Case, RNNConfig, Scope, cases, configs
 from harness.space.constraints import Rule
 from harness.space.coverage import Coverage
 from harness.space.errors import UsageError
-from harness.space.parts import BOUNDARIES, SIZES, ConfigError
+from harness.space.factor_table import BOUNDARIES, SIZES, ConfigError
 from harness.space.scope import affordable
 from harness.space.strategies import seeds
 
@@ -46,7 +46,7 @@ def test_configs_shrink_to_the_defaults_and_sizes_of_one() -> None:
     assert find(configs(), lambda _: True, settings=settings(database=None)) == RNNConfig(1, 1)
 
 
-def test_cases_shrink_to_the_plainest_regime_and_seed_zero() -> None:
+def test_cases_shrink_to_the_plainest_distribution_and_seed_zero() -> None:
     found: Case = find(cases(), lambda _: True, settings=settings(database=None))
 
     assert found.origin == ("dyadic", 0)
@@ -119,9 +119,9 @@ def test_on_meta_few_steps_are_taken_of_those_in_the_scope() -> None:
     assert pinned == {7: 7, 129: 7}
 
 
-def test_unknown_regimes_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"regimes=\['wild'\]: expected some of dyadic"):
-        cases(regimes=["dyadic", "wild"])
+def test_unknown_distributions_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"distributions=\['wild'\]: expected some of dyadic"):
+        cases(distributions=["dyadic", "wild"])
 
 
 def test_a_joined_scope_keeps_the_rules_of_both_and_drops_those_of_one() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from harness import RNNConfig, Scope, configs, strata
 from harness.space.coverage import Coverage
+from harness.space.factor_table import DTYPES, LOSSES
 from harness.space.interactions import interactions_of
-from harness.space.parts import DTYPES, LOSSES
 
 WIDE = Scope().only(dtype=DTYPES, loss=LOSSES, lengths=[None, "any"], output_size=[None, 2])
 

@@ -9,19 +9,19 @@ from hypothesis import given, strategies as st
 from harness import RNNConfig, configs, draw
 from harness.space.errors import UsageError
 from harness.space.strategies import seeds
-from harness.space.values import REGIMES, earlier_case, with_other_inputs
+from harness.space.values import DISTRIBUTIONS, earlier_case, with_other_inputs
 
 
-@given(configs(output_size=[None, 2]), st.sampled_from(list(REGIMES)), seeds())
-def test_the_same_seed_gives_the_same_bits(config: RNNConfig, regime: str, seed: int) -> None:
-    assert draw(config, regime, seed).id == draw(config, regime, seed).id
+@given(configs(output_size=[None, 2]), st.sampled_from(list(DISTRIBUTIONS)), seeds())
+def test_the_same_seed_gives_the_same_bits(config: RNNConfig, distribution: str, seed: int) -> None:
+    assert draw(config, distribution, seed).id == draw(config, distribution, seed).id
 
 
-@pytest.mark.parametrize("regime", list(REGIMES))
-def test_another_seed_gives_another_case(regime: str) -> None:
+@pytest.mark.parametrize("distribution", list(DISTRIBUTIONS))
+def test_another_seed_gives_another_case(distribution: str) -> None:
     config = RNNConfig(3, 4, T=2, N=2)
 
-    assert len({draw(config, regime, seed).id for seed in range(20)}) == 20
+    assert len({draw(config, distribution, seed).id for seed in range(20)}) == 20
 
 
 @given(configs(hidden_size=[1, 2], input_size=[1, 2, 3]), seeds())
@@ -35,8 +35,8 @@ def test_plain_values_differ_between_roles_even_at_size_one(config: RNNConfig, s
 @given(
     configs(hidden_size=[2, 3, 8]), st.sampled_from(["dyadic", "default", "normal", "spectral", "saturated"]), seeds()
 )
-def test_recurrent_matrices_are_not_symmetric(config: RNNConfig, regime: str, seed: int) -> None:
-    matrix = draw(config, regime, seed).weights["weight_hh_l0"]
+def test_recurrent_matrices_are_not_symmetric(config: RNNConfig, distribution: str, seed: int) -> None:
+    matrix = draw(config, distribution, seed).weights["weight_hh_l0"]
 
     assert not np.array_equal(matrix, matrix.T)
 
@@ -68,10 +68,10 @@ def test_plain_values_are_exact_in_sixteen_bit_formats(config: RNNConfig, seed: 
         assert np.array_equal(array, array.astype(np.float16))
 
 
-@pytest.mark.parametrize("regime", list(REGIMES))
+@pytest.mark.parametrize("distribution", list(DISTRIBUTIONS))
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_sixteen_bits_have_every_regime(regime: str, dtype: str) -> None:
-    case = draw(RNNConfig(3, 4, T=3, N=2, dtype=dtype, loss="both"), regime, 0)
+def test_sixteen_bits_have_every_distribution(distribution: str, dtype: str) -> None:
+    case = draw(RNNConfig(3, 4, T=3, N=2, dtype=dtype, loss="both"), distribution, 0)
 
     assert {array.dtype.name for array in case.arrays.values()} == {dtype}
     for name, array in {**case.weights, **case.cotangents}.items():
@@ -109,8 +109,8 @@ def test_special_values_are_met_and_only_data_is_infinite() -> None:
     assert all(np.isfinite(weight).all() for weight in case.weights.values())
 
 
-def test_an_unknown_regime_is_refused() -> None:
-    with pytest.raises(UsageError, match="regime='wild': expected one of dyadic, default"):
+def test_an_unknown_distribution_is_refused() -> None:
+    with pytest.raises(UsageError, match="distribution='wild': expected one of dyadic, default"):
         draw(RNNConfig(1, 1), "wild")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from harness.space.config import RNNConfig, fitted_lengths
-from harness.space.parts import ConfigError
+from harness.space.factor_table import ConfigError
 from harness.space.scope import Scope
 from harness.space.strategies import configs
 from harness.subjects.protocol import scope_of

@@ -25,7 +25,7 @@ from harness.oracle.compare import Mismatch, Sort
 from harness.search.plan import DIFFERENTIATED
 from harness.search.record import Finding
 from harness.search.replay import Fate
-from harness.space.parts import STRIDES
+from harness.space.factor_table import STRIDES
 from harness.store.scripts import offer, run_alone, write
 from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
@@ -52,9 +52,9 @@ def saved(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def found(spec: str, config: RNNConfig, regime: str = "normal", seed: int = 0) -> tuple[Finding, Subject]:
-    subject, case = find_subject(spec), draw(config, regime, seed)
-    return Finding(spec, case, check(subject, case, with_probes=False, laws=())), subject
+def found(spec: str, config: RNNConfig, distribution: str = "normal", seed: int = 0) -> tuple[Finding, Subject]:
+    subject, case = find_subject(spec), draw(config, distribution, seed)
+    return Finding(spec, case, check(subject, case, with_probes=False, relations=())), subject
 
 
 def run_here(path: Path) -> str:
@@ -503,7 +503,7 @@ def call():
     return {{"output": output, "h_n": h_n}}
 '''
     )
-    assert 'allowance = {\n    "output": 1.' in made.text
+    assert 'tolerance = {\n    "output": 1.' in made.text
     assert run_here(write(made, tmp_path)).split("\n")[1].startswith("output[0, 0, 0] is 0.124352999, expected 0.7039")
 
 
@@ -753,7 +753,7 @@ def test_what_no_script_can_show_has_a_reason(tmp_path: Path) -> None:
 
     (first, *_) = finding.result.mismatches
     assert "hangs" in reason(verdict=Verdict.BROKEN, mismatches=(), failure=Failure.HUNG)
-    assert "law" in reason(mismatches=(replace(first, law="two directions"),))
+    assert "relation" in reason(mismatches=(replace(first, relation="two directions"),))
     assert "imported" in reason("by_hand")
 
 

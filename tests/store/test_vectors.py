@@ -68,15 +68,15 @@ def test_the_cases_are_a_covering_array_smallest_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [(), ("--only", "loss=both"), ("--only", "lengths=any,falling", "--output-size", "2")]
 )
-def test_the_allowances_of_a_file_tell_right_from_wrong(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_tolerances_of_a_file_tell_right_from_wrong(options: tuple[str, ...], tmp_path: Path) -> None:
     wrong = 0
     for vector in written(tmp_path / "vectors", *options):
         stored = tensors.read(tmp_path / "vectors" / f"{vector.name}.safetensors")
         padded = {} if vector.case.config.lengths is None else {"output", "readout"}
         for name in set(vector.case.config.returned) - set(padded):
-            expected, allowance = stored[name], stored[f"{name}.allowance"]
-            assert (np.abs(right(vector.case)[name] - expected) <= allowance).all(), (vector, name)
-            wrong += int((np.abs(without_bias_hh(vector.case)[name] - expected) > allowance).any())
+            expected, tolerance = stored[name], stored[f"{name}.tolerance"]
+            assert (np.abs(right(vector.case)[name] - expected) <= tolerance).all(), (vector, name)
+            wrong += int((np.abs(without_bias_hh(vector.case)[name] - expected) > tolerance).any())
     assert wrong > 3
 
 

@@ -13,12 +13,12 @@ import torch
 
 from harness import Capabilities, Case, Outcome, RNNConfig, Scope, as_subject, check_agreement, draw, scope_of
 from harness.space.backend import UNKNOWN
-from harness.space.contract import KERNEL, PORT, under
-from harness.subjects.calling import place_of
+from harness.space.profile import KERNEL, PORT, under
 from harness.subjects.capabilities import Recipe
-from harness.subjects.ground import ground
-from harness.subjects.protocol import Subject, SubjectError, backend_of, ground_of, masks_of
+from harness.subjects.environment import environment
+from harness.subjects.protocol import Subject, SubjectError, backend_of, environment_of, masks_of
 from harness.subjects.registry import find_subject, registered
+from harness.subjects.run_user_code import place_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
 from harness.subjects.torch_facts import FACTS, Facts, facts_of
 from harness.subjects.torch_module import TorchSubject
@@ -50,12 +50,12 @@ def test_a_subject_that_declares_nothing_offers_nothing_and_is_a_kernel() -> Non
     assert scope_of(plain) == under(Scope(), KERNEL) == Scope()
     assert backend_of(plain, DROPS.config) is None
     assert masks_of(plain, DROPS) is None
-    assert ground_of(plain, "cpu") == ground("cpu")
+    assert environment_of(plain, "cpu") == environment("cpu")
     assert not check_agreement(plain, draw(RNNConfig(2, 3, T=2))).failed
 
 
-def test_offers_and_the_contract_are_what_is_asked() -> None:
-    subject = Plain(Capabilities(offers={"dtype": ("float64", "bfloat16")}, contract=PORT))
+def test_offers_and_the_profile_are_what_is_asked() -> None:
+    subject = Plain(Capabilities(offers={"dtype": ("float64", "bfloat16")}, profile=PORT))
 
     assert scope_of(subject) == under(Scope().only(dtype=("float64", "bfloat16")), PORT)
 
@@ -91,11 +91,11 @@ def test_methods_are_wrapped_by_name_and_the_rest_stays() -> None:
     def named(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         return partial(method, name)
 
-    own = Capabilities(takes=("x",), masks=lambda *given: given, exact_laws=lambda config: frozenset())
+    own = Capabilities(takes=("x",), masks=lambda *given: given, exact_relations=lambda config: frozenset())
     methods: Any = own.with_methods(named)
 
     assert methods.masks(3) == ("masks", 3)
-    assert methods.exact_laws.args == ("exact_laws",)
+    assert methods.exact_relations.args == ("exact_relations",)
     assert (methods.takes, methods.process, methods.check_derivatives) == (("x",), None, None)
 
 
@@ -158,11 +158,11 @@ class Projecting(torch.nn.LSTM):
         super().__init__(input_size, hidden_size, proj_size=proj_size, **options)
 
 
-def test_torch_s_own_layers_alone_are_held_to_the_kernel_contract_unless_a_class_declares_it() -> None:
+def test_torch_s_own_layers_alone_are_held_to_the_kernel_profile_unless_a_class_declares_it() -> None:
     mine = as_subject(Projecting)
-    declared = as_subject(type("Declared", (Projecting,), {"contract": "kernel"}))
+    declared = as_subject(type("Declared", (Projecting,), {"profile": "kernel"}))
 
-    assert [one.capabilities.contract for one in (as_subject(torch.nn.LSTM), mine, declared)] == [
+    assert [one.capabilities.profile for one in (as_subject(torch.nn.LSTM), mine, declared)] == [
         "kernel",
         "port",
         "kernel",

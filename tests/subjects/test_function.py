@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
-from harness.space.parts import LOSSES
+from harness.space.factor_table import LOSSES
 from harness.subjects.function import GIVEN
 from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
 from tests.implementations import vectorised

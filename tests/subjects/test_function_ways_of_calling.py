@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
-from harness.space.parts import LOSSES, STRIDES, WRT
+from harness.space.factor_table import LOSSES, STRIDES, WRT
 from harness.space.scope import Scope
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of

@@ -68,7 +68,7 @@ def any_(**given):
     return given["x"], given["h0"], given["config"].N
 
 any_.offers = {"dtype": ("float64", "bfloat16")}
-any_.contract = "kernel"
+any_.profile = "kernel"
 
 def by_place(frames, h0, parameters, config, /):
     return frames + config.N, h0 + parameters["weight_hh_l0"].sum()
@@ -145,7 +145,7 @@ def test_torch_gives_there_what_it_gives_here(name: str) -> None:
     here, there = find_subject(name), find_subject(elsewhere(name))
     cell = name.rpartition(":")[2].upper() if ":" in name else "RNN"
 
-    assert there.capabilities.ground["software"].startswith("torch")
+    assert there.capabilities.environment["software"].startswith("torch")
     for config in [
         RNNConfig(2, 3, 2, bidirectional=True, T=3, N=2, hx=True, loss="both", dtype="float64"),
         RNNConfig(2, 3, T=3, N=3, lengths=(1, 3, 2), loss="output", wrt="weights", batch_first=True),

@@ -20,7 +20,7 @@ from harness import Failure, RNNConfig, draw, processes
 from harness.search.plan import DIFFERENTIATED
 from harness.search.search import hunt
 from harness.space.scope import Scope
-from harness.subjects import isolated, prints
+from harness.subjects import captured_output, isolated
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
@@ -207,7 +207,7 @@ def test_a_process_in_which_the_harness_fails_is_spoiled_by_its_subject() -> Non
     with IsolatedSubject("mine.py:empties_its_path") as subject:
         assert subject.run(PLAIN).failure is None
 
-        assert "numpy" in subject.ground()
+        assert "numpy" in subject.environment()
         assert subject.spoiled.startswith("it leaves its process unusable: ModuleNotFoundError")
 
 
@@ -302,7 +302,7 @@ def test_a_file_that_is_changed_or_deleted_meanwhile_is_told(tmp_path: Path) -> 
 
 
 def test_a_traceback_ends_where_the_child_s_own_harness_begins() -> None:
-    trace = "/elsewhere/harness\nFatal\n  mine.py\n  /elsewhere/harness/subjects/calling.py\n  main.py\n"
+    trace = "/elsewhere/harness\nFatal\n  mine.py\n  /elsewhere/harness/subjects/run_user_code.py\n  main.py\n"
 
     assert not _own_lines("")
     assert _own_lines(trace) == "Fatal\n  mine.py\n"
@@ -459,7 +459,7 @@ def test_what_a_subject_is_capable_of_it_is_in_a_process_of_its_own_too(spec: st
 
     with IsolatedSubject(spec) as subject:
         assert data_and_methods(subject.capabilities) == data_and_methods(own)
-        here, there = own.exact_laws, subject.capabilities.exact_laws
+        here, there = own.exact_relations, subject.capabilities.exact_relations
         assert here is there is None or (here and there and here(RNNConfig(2, 3)) == there(RNNConfig(2, 3)))
 
 
@@ -481,7 +481,7 @@ class Leaves:
     name = "leaves"
 
     def __init__(self):
-        methods = ("exact_laws", "masks", "run_twice", "run_as", "run_filled", "check_derivatives", "call")
+        methods = ("exact_relations", "masks", "run_twice", "run_as", "run_filled", "check_derivatives", "call")
         self.capabilities = Capabilities(**dict.fromkeys(methods, self.leave))
 
     def devices(self):
@@ -506,7 +506,7 @@ def test_a_process_that_a_method_ends_is_told_in_its_result() -> None:
     died = "its process ended with exit code 3"
     outcomes = ("run_twice", "run_as", "run_filled", "check_derivatives", "call")
     assert {said.pop(name).message for name in outcomes} == {died}
-    assert said == {"exact_laws": frozenset(), "masks": None}
+    assert said == {"exact_relations": frozenset(), "masks": None}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")
@@ -527,9 +527,9 @@ def test_what_a_process_tells_of_its_kernels_is_not_what_the_subject_prints() ->
 
     with IsolatedSubject("torch:lstm") as subject:
         alone = subject.kernels(case)
-    with prints.folder(), IsolatedSubject("torch:lstm") as subject:
+    with captured_output.folder(), IsolatedSubject("torch:lstm") as subject:
         assert subject.kernels(case) == alone
-        assert not [*prints.summary()]
+        assert not [*captured_output.summary()]
 
 
 def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prints(tmp_path: Path) -> None:
@@ -538,9 +538,9 @@ def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prin
         "        super().__init__(*sizes, **more)\n        print('made', file=sys.stderr)\n"
     )
     code = (
-        "from harness import RNNConfig, draw\nfrom harness.subjects import prints\n"
+        "from harness import RNNConfig, draw\nfrom harness.subjects import captured_output\n"
         "from harness.subjects.isolated import IsolatedSubject\nif __name__ == '__main__':\n"
-        f"    with prints.folder(), IsolatedSubject('{tmp_path}/loud.py:Loud') as subject:\n"
+        f"    with captured_output.folder(), IsolatedSubject('{tmp_path}/loud.py:Loud') as subject:\n"
         "        assert subject.kernels(draw(RNNConfig(4, 4, T=2, N=2, cell='LSTM')))\n"
     )
     (tmp_path / "main.py").write_text(code)

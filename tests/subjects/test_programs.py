@@ -22,7 +22,7 @@ from harness.subjects import wire
 from harness.subjects.function import GIVEN
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.programs import AT_ONCE, HEARD
-from harness.subjects.protocol import SubjectError, ground_of, scope_of
+from harness.subjects.protocol import SubjectError, environment_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.causes import has_cause_of
 
@@ -151,7 +151,7 @@ def test_a_program_is_asked_for_what_it_says(program: Callable[..., str]) -> Non
     assert (scope.dtype, scope.batched, set(scope.strides)) == (("float64",), (True,), {"contiguous"})
     assert {None, "both"} <= set(scope.loss)
     with IsolatedSubject(subject.name) as apart:
-        assert ground_of(apart, "cpu")["software"] == "zeros"
+        assert environment_of(apart, "cpu")["software"] == "zeros"
 
 
 def test_a_program_with_two_states_is_sent_both(program: Callable[..., str]) -> None:
@@ -274,7 +274,7 @@ def test_a_program_that_hangs_is_ended_and_the_next_case_has_an_answer(
         ("exec:echo '{\"protocol\": 2}'", "protocol=2: expected 1"),
         ('exec:echo \'{"protocol": 1, "takes": ["y"]}\'', r"takes=\['y'\]: expected a list of some of cotangents"),
         ('exec:echo \'{"protocol": 1, "offers": {"color": 1}}\'', "unknown factor color"),
-        ('exec:echo \'{"protocol": 1, "contract": "none"}\'', "contract='none': expected port or kernel"),
+        ('exec:echo \'{"protocol": 1, "profile": "none"}\'', "profile='none': expected port or kernel"),
     ],
 )
 def test_what_is_no_subject_is_refused_in_one_line(

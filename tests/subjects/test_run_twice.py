@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from harness import RNNConfig, as_subject, draw
-from harness.space.parts import PREPARATIONS
+from harness.space.factor_table import PREPARATIONS
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.torch_cell import CellSubject
 from harness.subjects.torch_module import TorchSubject

@@ -1,4 +1,4 @@
-"""Tests of switches: they choose other kernels in processes of their own, and the ground of a subject is reported."""
+"""Tests of switches: they choose other kernels in processes of their own, and the environment of a subject is reported."""
 
 import pickle
 import subprocess
@@ -10,7 +10,7 @@ import torch
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
-from harness.subjects.ground import ground, heard, line
+from harness.subjects.environment import environment, heard, line
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectError
 from harness.subjects.registry import registered
@@ -55,14 +55,14 @@ def test_the_flags_of_cudnn_are_set_by_its_switches(name: str, enabled: bool, tf
 
 def test_a_switch_is_set_where_the_subject_computes_and_nowhere_else() -> None:
     with IsolatedSubject("torch:aten-default") as switched, IsolatedSubject("torch") as plain:
-        assert switched.ground()["ATen"] == "DEFAULT"
-        assert plain.ground()["ATen"] == ground()["ATen"]
+        assert switched.environment()["ATen"] == "DEFAULT"
+        assert plain.environment()["ATen"] == environment()["ATen"]
 
 
 def test_switches_add_up_and_survive_a_copy() -> None:
     with IsolatedSubject("torch:aten-default") as one, one.switched("two-threads") as both:
         copy = pickle.loads(pickle.dumps(both))  # noqa: S301
-        facts = copy.ground()
+        facts = copy.environment()
         copy.close()
 
     assert (facts["ATen"], facts["threads"]) == ("DEFAULT", "2")
@@ -137,12 +137,12 @@ def test_the_line_names_what_chooses_kernels() -> None:
     assert line(facts) == "torch 2.13.0 on AVX2; oneDNN 3.12 up to Intel AVX2; NumPy 2.4; 2 threads; a processor"
 
 
-def test_the_ground_of_a_function_without_torch_names_numpy_alone(tmp_path: Path) -> None:
+def test_the_environment_of_a_function_without_torch_names_numpy_alone(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def rnn(x, h0, weights, config): raise NotImplementedError('nothing')\n")
 
     with IsolatedSubject(f"{path}:rnn") as subject:
-        facts = subject.ground()
+        facts = subject.environment()
         assert not subject.switchable
 
     assert "numpy" in facts

@@ -7,7 +7,7 @@ import torch
 
 from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.oracle.compare import same_numbers
-from harness.space.parts import PREPARATIONS
+from harness.space.factor_table import PREPARATIONS
 from harness.subjects.torch_autograd import Graph, accumulated
 from harness.subjects.torch_module import TorchSubject
 

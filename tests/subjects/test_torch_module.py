@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 
 from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement, draw
-from harness.space.parts import DTYPES, LOSSES
+from harness.space.factor_table import DTYPES, LOSSES
 from harness.subjects import torch_facts
 from harness.subjects.protocol import SubjectError, backend_of, scope_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
@@ -24,7 +24,7 @@ TORCH = TorchSubject()
 
 
 @settings(max_examples=50)
-@given(cases(T=[1, 3], N=[1, 2], input_size=[1, 3], hidden_size=[1, 4], regimes=["normal"]))
+@given(cases(T=[1, 3], N=[1, 2], input_size=[1, 3], hidden_size=[1, 4], distributions=["normal"]))
 def test_it_is_nn_rnn_itself(case: Case) -> None:
     config = case.config
     module = torch.nn.RNN(
@@ -53,7 +53,7 @@ def test_it_is_nn_rnn_itself(case: Case) -> None:
         N=[1, 2],
         input_size=[1, 3],
         hidden_size=[1, 4],
-        regimes=["normal"],
+        distributions=["normal"],
         dtypes=DTYPES,
         losses=["output", "h_n", "both"],
         output_size=[None, 2],

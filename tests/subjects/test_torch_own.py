@@ -13,8 +13,8 @@ from harness.diagnosis.investigate import Investigation
 from harness.search.examination import examine
 from harness.search.record import SearchRecord
 from harness.space.config import PARAMETERS
-from harness.space.contract import PORT
 from harness.space.outcome import Failure
+from harness.space.profile import PORT
 from harness.subjects.protocol import SubjectError, scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests.causes import has_cause_of
@@ -417,7 +417,7 @@ def test_a_form_of_its_own_is_read_and_compared(layer: Any, configs: list[RNNCon
     subject = as_subject(layer)
 
     assert subject.capabilities.read_as == read_as
-    assert subject.capabilities.contract == PORT
+    assert subject.capabilities.profile == PORT
     for config in configs:
         result = check_agreement(subject, draw(config, "normal"))
         assert result.verdict is Verdict.AGREES, (config, result)
@@ -470,7 +470,7 @@ def test_a_state_that_is_kept_for_the_next_call_is_found() -> None:
     assert check_agreement(as_subject(Linears), case).verdict is Verdict.AGREES
 
 
-def test_its_dropout_obeys_the_law_though_it_has_tanh_only() -> None:
+def test_its_dropout_obeys_the_relation_though_it_has_tanh_only() -> None:
     right, wrong = (
         check_dropout(subject, scope=scope_of(subject).only(dtype="float32"))
         for subject in map(as_subject, (Dropping, Unscaled))

@@ -9,7 +9,7 @@ from torch import nn
 from harness import Failure, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.space.config import PARAMETERS
-from harness.space.parts import LOSSES
+from harness.space.factor_table import LOSSES
 from harness.subjects.protocol import SubjectError
 from harness.subjects.torch_module import TorchSubject
 

@@ -50,13 +50,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("regime", ["dyadic", "default", "saturated"])
+@pytest.mark.parametrize("distribution", ["dyadic", "default", "saturated"])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_every_engine_agrees(nonlinearity: str, regime: str) -> None:
+def test_every_engine_agrees(nonlinearity: str, distribution: str) -> None:
     for seed in range(8):
         config = RNNConfig(1 + seed % 3, 1 + seed, nonlinearity=nonlinearity, T=3, N=1 + seed % 2, hx=True)
 
-        result = check_agreement(SUBJECT, draw(config, regime, seed))
+        result = check_agreement(SUBJECT, draw(config, distribution, seed))
 
         assert result.verdict is Verdict.AGREES, (seed, result)
 

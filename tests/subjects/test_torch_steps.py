@@ -9,8 +9,8 @@ import torch
 
 from harness import Case, RNNConfig, Verdict, check_agreement, draw
 from harness.space.case import Array
+from harness.space.factor_table import PREPARATIONS
 from harness.space.outcome import Outcome
-from harness.space.parts import PREPARATIONS
 from harness.subjects.torch_module import TorchSubject
 
 TORCH = TorchSubject()

@@ -126,7 +126,7 @@ def test_torch_scripts_an_nn_rnn_with_the_weights_of_an_earlier_functional_call(
 
 
 @pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()", COPY)], indirect=True)
-def test_a_mode_that_loses_dropout_breaks_its_law(made: TransformedSubject) -> None:
+def test_a_mode_that_loses_dropout_breaks_its_relation(made: TransformedSubject) -> None:
     scope = scope_of(made)
     done = examine(made, SearchRecord("mine", 0, scope.only(dtype="float32")))
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.result import Method
-from harness.space.parts import DTYPES, PAIRS, PREPARATIONS, SETTING
+from harness.space.factor_table import DTYPES, PAIRS, PREPARATIONS, SETTING
 from harness.subjects import torch_facts
 from harness.subjects.torch_module import TorchSubject
 from tests.rounding import assert_same_but_for_rounding
@@ -95,9 +95,9 @@ def forgotten() -> Iterator[None]:
         notes.clear()
 
 
-def given(config: RNNConfig, regime: str = "normal") -> dict[str, Any]:
+def given(config: RNNConfig, distribution: str = "normal") -> dict[str, Any]:
     """Return what the module saw in the last call of a successful run."""
-    outcome = SPY.run(draw(config, regime, 0))
+    outcome = SPY.run(draw(config, distribution, 0))
 
     assert outcome.failure is None, outcome.message
     return Spy.seen[-1]

@@ -15,8 +15,8 @@ from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.fit import plainest, solve
 from harness.diagnosis.identify.tape import Var
 from harness.oracle.arithmetic import U64
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 Numbers = Any  # an array of float64, a ``Ball`` or a ``Var``
 Parameters = tuple[float, ...]

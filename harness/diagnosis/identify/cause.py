@@ -9,10 +9,9 @@ from itertools import chain, product
 from typing import Any, Final
 
 from harness.checks.agreement import Observation, observe, plain_outcome
-from harness.checks.lawfulness import asked_by, laws_of
+from harness.checks.relation_check import asked_by, relations_of
 from harness.checks.result import Raised, Result
 from harness.diagnosis.identify.activations import Numbers
-from harness.diagnosis.identify.ask import Asker, Response, rounding_of
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import layer_of, right_of
@@ -21,15 +20,16 @@ from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import differing, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
+from harness.diagnosis.identify.questions import Asker, Response, rounding_of
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import derived_flow, run, run_whole
 from harness.diagnosis.identify.terms import LINK, STEP, Flow
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
-from harness.oracle.bound import np
+from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import Sort
-from harness.oracle.known import Floats
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION, RNNConfig, role_of
 from harness.space.scope import Scope
@@ -125,7 +125,7 @@ class IdentifiedCause:
         return self.new[0].sentence
 
     @property
-    def grounds(self) -> str:
+    def evidence(self) -> str:
         """The reason why that is certain."""
         fresh = f"on this case and on {self.fresh} fresh ones"
         numbers = "every number" if self.identified.whole else "every number but what is not known"
@@ -168,7 +168,7 @@ class IdentifiedCause:
         Of one layer among several, the output may be explained and what is above it not. Where something is not on the
         way forward, no gradient is.
         """
-        if laws_of(result) or of_shapes(result):
+        if relations_of(result) or of_shapes(result):
             return result
         seen, every = seen_of(subject, observation, result), observation.case.config.num_layers
         unlike = [self._unlike(a) for a in seen]
@@ -315,15 +315,15 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
 
 
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
-    """Return what was observed of a case, or what a subject gives on those that a law asks which the result breaks."""
+    """Return what was observed of a case, or what a subject gives on those that a relation asks which the result breaks."""
     found: list[Response] = _SEEN.of(_seen_of, subject, observation, result)
     return found
 
 
 def _seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
-    if not laws_of(result):
+    if not relations_of(result):
         return answers_of(observation, result)
-    asked = [case for law in laws_of(result) for case in asked_by(subject, observation.case, law)]
+    asked = [case for relation in relations_of(result) for case in asked_by(subject, observation.case, relation)]
     return [one for case in asked for one in answers_of(observe(subject, case, with_probes=False), result)]
 
 
@@ -341,7 +341,7 @@ def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
     """Return an answer in which some gradients are 0 where most of nn.RNN's are not; nothing if they always are."""
     config = case.config if case.config.N else case.config.replace(N=1)  # of no sequence, each gradient is 0
     best: tuple[int, list[Response]] = (0, [])
-    drawn = (draw(config, regime, seed) for regime, seed in product(("default", "normal"), range(SEEDS)))
+    drawn = (draw(config, distribution, seed) for distribution, seed in product(("default", "normal"), range(SEEDS)))
     for one in chain(drawn, [_unfading(config)]):
         generic = one.plain()
         right = run(right_of(generic.config), generic)

@@ -26,6 +26,7 @@ from harness.diagnosis.identify.model import (
     Network,
     Sum,
 )
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.terms import (
     ARRANGED,
     AT,
@@ -42,8 +43,7 @@ from harness.diagnosis.identify.terms import (
     STEP,
     WRITTEN,
 )
-from harness.diagnosis.identify.when import When
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
 from harness.space.config import RNNConfig
 
 Change = Callable[[LayerModel], LayerModel]

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.diagnosis.identify.ask import Response, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.choices import Choice, choices
 from harness.diagnosis.identify.gates import right_of
@@ -22,13 +21,14 @@ from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.oracle.arithmetic import FORMATS
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, role_of
-from harness.space.parts import ConfigError
+from harness.space.factor_table import ConfigError
 from harness.space.values import draw
 
 MOST: Final = 5  # choices of one network

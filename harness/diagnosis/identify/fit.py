@@ -6,8 +6,8 @@ from fractions import Fraction
 from itertools import chain, combinations
 from typing import Final, TypeVar
 
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 Name = TypeVar("Name")  # of a term: what tells it from others
 

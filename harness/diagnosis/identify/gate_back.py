@@ -12,16 +12,16 @@ from functools import partial
 from itertools import product
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, Gate, GatedModel, Part
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network
+from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import SCALE, run
-from harness.diagnosis.identify.when import When
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.wiring import TIMES
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
 TARGETS: Final = ("parameter", "operand")  # what a term's gradient goes to, beside its factor

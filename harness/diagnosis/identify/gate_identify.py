@@ -6,7 +6,6 @@ from functools import cache, partial
 from itertools import chain, islice, product
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
@@ -15,12 +14,13 @@ from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
-from harness.diagnosis.identify.one_way import one_way, with_exchanged_states
+from harness.diagnosis.identify.one_direction import one_way, with_exchanged_states
+from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
+from harness.diagnosis.identify.step_patterns import When, patterns
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
-from harness.diagnosis.identify.when import When, patterns
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN
 from harness.space.config import RNNConfig, role_of
 

@@ -15,12 +15,12 @@ from itertools import combinations, islice, permutations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
-from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, SIGMOID, Gate, GatedModel, Part, Step, blocks_of, step_of
 from harness.diagnosis.identify.model import in_order
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.cells import Polynomial
 from harness.space.config import RNNConfig

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number
 from harness.diagnosis.identify.gates import OWN, PARAMETERS, Gate, GatedModel, Part, complements, step_of
 from harness.diagnosis.identify.model import LayerModel
-from harness.diagnosis.identify.when import NEVER
+from harness.diagnosis.identify.step_patterns import NEVER
 from harness.diagnosis.identify.wiring_words import listed
 from harness.space.cells import ORDERS, Polynomial
 

@@ -15,10 +15,10 @@ from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, N
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
+from harness.diagnosis.identify.step_patterns import NEVER, When
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
-from harness.diagnosis.identify.when import NEVER, When
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN, Polynomial, layer_named
 from harness.space.config import RNNConfig
 

@@ -7,8 +7,8 @@ from typing import Any
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.tape import Var
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 
 def value_of(v: Any) -> Numbers:

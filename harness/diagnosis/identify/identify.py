@@ -13,19 +13,19 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import LONG, Asker, Response
-from harness.diagnosis.identify.between import otherwise_in_stack
 from harness.diagnosis.identify.fit import accuracy
+from harness.diagnosis.identify.gradients_between_layers import otherwise_in_stack
 from harness.diagnosis.identify.inquiry import SHORT, SQUARE, PlaceResult, departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, in_order
+from harness.diagnosis.identify.questions import LONG, Asker, Response
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 
 FORWARD: Final = (

@@ -5,18 +5,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
-from harness.diagnosis.identify.ask import LONG, Asker, CaseSizes, Response
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK, RIGHT_READOUT, LayerModel, Network
+from harness.diagnosis.identify.questions import LONG, Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import derived_flow, lone_flow, run
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.terms import WRITTEN, Flow
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import PLAIN, Place
 from harness.oracle.arithmetic import FORMATS
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import time_major
 from harness.space.case import Case
 from harness.space.config import role_of

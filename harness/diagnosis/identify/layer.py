@@ -31,7 +31,7 @@ from harness.diagnosis.identify.terms import (
     mapped,
     slope_term,
 )
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 
 OF_ONE_STEP: Final = ("W_ih", "W_hh", "b_ih", "b_hh", "by source ", "sums ", "sequence ")  # parts of one step each
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
-from harness.diagnosis.identify.ask import Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.inquiry import LARGE, SHORT
 from harness.diagnosis.identify.model import LayerModel, Limit
+from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.readouts import ReadoutInquiry
 from harness.diagnosis.identify.terms import LINK, Flow
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 ENOUGH: Final = 3  # the norms that are cut off: one more than the two numbers that they are to tell
 BEYOND: Final = 1.25  # times the largest gradients that are in proportion: few elements are clipped

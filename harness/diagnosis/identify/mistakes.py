@@ -29,12 +29,12 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import Wiring
 from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences, of_roles
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 from harness.space.values import draw
 

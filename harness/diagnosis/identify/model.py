@@ -10,12 +10,12 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
+from harness.diagnosis.identify.step_patterns import ALWAYS, When
 from harness.diagnosis.identify.terms import INPUT, START, Flow
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.when import ALWAYS, When
 from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, Sizes, Wiring
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 SCALES: Final[dict[str, Callable[[Flow, int], float]]] = {
     "": lambda f, t: 1.0,

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.model import ROLES
 from harness.diagnosis.identify.terms import Flow
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 FORWARD: Final = ("s", "h")
 BACK: Final = ("slope", "next", "dh", "da")

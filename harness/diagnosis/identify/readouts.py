@@ -7,8 +7,8 @@ from functools import cache, partial
 from itertools import combinations, product as product_of
 from typing import Any, Final
 
-from harness.diagnosis.identify.ask import LONG, Response
-from harness.diagnosis.identify.chain import ChainInquiry
+from harness.diagnosis.identify.backward_step import ChainInquiry
+from harness.diagnosis.identify.coefficient_patterns import System, gathered, gathered_at_start, used
 from harness.diagnosis.identify.fit import Columns, solve
 from harness.diagnosis.identify.inquiry import SHORT, explains
 from harness.diagnosis.identify.layer import product
@@ -23,11 +23,11 @@ from harness.diagnosis.identify.model import (
     is_of_x,
     needs_square,
 )
-from harness.diagnosis.identify.patterns import System, gathered, gathered_at_start, used
+from harness.diagnosis.identify.questions import LONG, Response
+from harness.diagnosis.identify.step_patterns import PATTERNS, When, fitting_pattern
 from harness.diagnosis.identify.terms import ARRANGED_BACK, INDICES, INPUT, LEFT, MASKS, QUANTITIES, RIGHT, START, Flow
-from harness.diagnosis.identify.when import PATTERNS, When, fitting_pattern
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 from harness.oracle.places import time_major
 from harness.space.config import role_of
 

@@ -8,9 +8,9 @@ from harness.diagnosis.identify.activations import Activation, in_product, numbe
 from harness.diagnosis.identify.gate_words import lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.model import DERIVATIVE, Coef, LayerModel, Limit, Network, Sum
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring_words import differences
 
 NAMES: Final = {

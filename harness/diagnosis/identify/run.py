@@ -28,9 +28,9 @@ from harness.diagnosis.identify.layer import (
     written_of,
 )
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.tape import Var, backward as differentiate
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.identify.wiring import (
     EVALUATION,
     FACTORS,
@@ -53,8 +53,8 @@ from harness.diagnosis.identify.wiring import (
     Wiring,
     lengths_of,
 )
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Case, padding
 from harness.space.config import PROJECTION, role_of, weight_names
 

@@ -10,13 +10,14 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
-from harness.diagnosis.identify.ask import LONG
+from harness.diagnosis.identify.coefficient_patterns import System, gathered, used
 from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import KINDS, ONE, RIGHT, Blank, Coef, Extent, LayerModel, Network, Sum, in_order
-from harness.diagnosis.identify.patterns import System, gathered, used
+from harness.diagnosis.identify.questions import LONG
+from harness.diagnosis.identify.step_patterns import When, fitting_pattern
 from harness.diagnosis.identify.terms import (
     ADDED,
     ARRANGED,
@@ -33,9 +34,8 @@ from harness.diagnosis.identify.terms import (
     read_of,
     step_read,
 )
-from harness.diagnosis.identify.when import When, fitting_pattern
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 FROM_FIRST: Final = {"x[0] @ W_ih.T": "x[t] @ W_ih.T", "hx @ W_hh.T": "h[t-1] @ W_hh.T"}
 SHARE: Final = 0.5  # of the equations of a sum that relu leaves

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.diagnosis.identify.ball import Ball
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 
 Gradients = dict[int, Any]
 

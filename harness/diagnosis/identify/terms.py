@@ -17,8 +17,8 @@ from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import Gather, each, rows, together
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.transform import AXIS_MATRICES
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 
 def mapped(

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, times
 from harness.diagnosis.identify.gather import chosen, each
+from harness.diagnosis.identify.step_patterns import ALWAYS, When
 from harness.diagnosis.identify.tape import Var
-from harness.diagnosis.identify.when import ALWAYS, When
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 
 class AxisMatrix(NamedTuple):

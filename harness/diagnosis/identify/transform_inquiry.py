@@ -6,16 +6,16 @@ from itertools import product
 from typing import Final
 
 from harness.diagnosis.identify.activations import IDENTITY, recognised
-from harness.diagnosis.identify.ask import Asker, Response
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.step_patterns import ALWAYS, fitting_pattern
 from harness.diagnosis.identify.transform import AXES, AXIS_MATRICES, Transform
-from harness.diagnosis.identify.when import ALWAYS, fitting_pattern
-from harness.oracle.bound import np
-from harness.oracle.known import Floats
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
 
 STEPWISE: Final = ("output", "readout")  # of which the first axis is time
 Pairs = Sequence[tuple[Floats, Floats]]  # what a network gives of an array, and what the subject returns of it

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig
 
 Ints = NDArray[np.intp]

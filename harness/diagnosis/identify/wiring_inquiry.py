@@ -12,10 +12,10 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
-from harness.diagnosis.identify.ask import Asker, CaseSizes, Response
 from harness.diagnosis.identify.gates import PARAMETERS
 from harness.diagnosis.identify.inquiry import explains, matched
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring import (
     EVALUATION,
@@ -42,7 +42,7 @@ from harness.diagnosis.identify.wiring import (
     Sizes,
     Wiring,
 )
-from harness.oracle.bound import np
+from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig
 
 Slot = tuple[str, ...]

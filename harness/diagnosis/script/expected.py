@@ -10,8 +10,8 @@ import numpy as np
 from harness.checks.agreement import arithmetic_of
 from harness.diagnosis.script.user import NoScript, User, own_parameters
 from harness.oracle.arithmetic import Accepted
+from harness.oracle.bounded_array import to_float64
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.known import to_float64
 from harness.oracle.setting import Setting
 from harness.space.case import Array, Case, padding
 from harness.space.config import RNNConfig
@@ -25,24 +25,24 @@ class Wanted(NamedTuple):
     """The arrays that must come back, and how far each element may be off; infinite where it may be anything."""
 
     values: Arrays
-    allowance: Arrays
+    tolerance: Arrays
 
     def wrong(self, actual: Arrays) -> dict[str, Array]:
         """Return a mask of the elements of each array that are off by more."""
         found = {}
         with np.errstate(invalid="ignore"):
             for name, want in self.values.items():
-                got, allowed = to_float64(actual[name]), self.allowance[name]
+                got, allowed = to_float64(actual[name]), self.tolerance[name]
                 right = (abs(got - want) <= allowed) | (got == want) | (np.isnan(got) & np.isnan(want))
                 found[name] = ~(right | np.isinf(allowed))
         return found
 
-    def simple_allowance(self, actual: Arrays) -> Arrays:
-        """Return the allowance, one for all elements of an array where that finds the same ones to be wrong."""
-        most = {name: np.full(one.shape, one.max(initial=0.0)) for name, one in self.allowance.items()}
-        exact, rough = self.wrong(actual), self._replace(allowance=most).wrong(actual)
+    def simple_tolerance(self, actual: Arrays) -> Arrays:
+        """Return the tolerance, one for all elements of an array where that finds the same ones to be wrong."""
+        most = {name: np.full(one.shape, one.max(initial=0.0)) for name, one in self.tolerance.items()}
+        exact, rough = self.wrong(actual), self._replace(tolerance=most).wrong(actual)
         simple = [name for name, one in most.items() if np.isfinite(one).all() and np.all(exact[name] == rough[name])]
-        return {**self.allowance, **{name: most[name] for name in simple}}
+        return {**self.tolerance, **{name: most[name] for name in simple}}
 
 
 def wanted(case: Case, user: User, subject: Subject, outcome: Outcome, accepted: Accepted) -> Wanted:
@@ -55,17 +55,17 @@ def wanted(case: Case, user: User, subject: Subject, outcome: Outcome, accepted:
     plain = replace(case, masks=masks).plain()
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(plain, arithmetic_of(subject, case, accepted)))
-    values, allowance, states = {}, {}, (*config.form.hidden, *config.form.final)
+    values, tolerance, states = {}, {}, (*config.form.hidden, *config.form.final)
     for name, one in expected.items():
         unread = name.startswith("readout.") and "readout.grad" not in config.cotangents
         if name not in outcome.arrays or (unread and user.is_class):  # autograd knows nothing of these
             continue
         alone = not config.batched and name.removesuffix(".grad") in {"x", "output", "readout", *states}
-        values[name], allowed = (array[:, 0] if alone else array for array in (one.values, one.allowance))
+        values[name], allowed = (array[:, 0] if alone else array for array in (one.values, one.tolerance))
         if config.lengths is not None and name in {"output", "readout"}:  # the padding may be anything
             allowed = np.where(padding(config)[..., None], np.inf, allowed)
-        allowance[name] = np.vectorize(_up, otypes=[float])(allowed)
-    return Wanted(values, allowance)
+        tolerance[name] = np.vectorize(_up, otypes=[float])(allowed)
+    return Wanted(values, tolerance)
 
 
 def _up(value: float) -> float:

@@ -56,7 +56,7 @@ def function_call(case: Case, user: User, subject: Subject, returned: Sequence[s
         "gradients": gradients,
         "results": dict_of(names),
         "given": dict_of([name for name in inputs if name in passed], *["**weights"] * ("weights" in takes)),
-        "ground": 'f"NumPy {np.__version__}, Python {sys.version.split()[0]}"',
+        "environment": 'f"NumPy {np.__version__}, Python {sys.version.split()[0]}"',
     }
 
 

@@ -37,7 +37,7 @@ OF_FORM: Final = {Sort.MALFORMED, Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sor
 EFFECTS: Final = {Sort.CHANGED: "changed", Sort.ALIASED: "aliased", Sort.OVERWRITTEN: "overwritten"}
 HEADLINES: Final = {
     "died": "ends its process",
-    "wavers": "gives different answers to the same call",
+    "nondeterministic": "gives different answers to the same call",
     "raised": "raises {error}",
     "changed": "writes into its inputs",
     "aliased": "returns tensors that share memory",
@@ -111,8 +111,8 @@ def _require_one_call(finding: Finding) -> None:
         raise NoScript("it hangs, and a script would hang, too")
     if is_last(result.failure, result.message):
         raise NoScript("it ends the process that started its own, which a script must not do")
-    if result.law or (result.mismatches and result.mismatches[0].law):
-        raise NoScript("it breaks a law between several runs, and a script makes one call")
+    if result.relation or (result.mismatches and result.mismatches[0].relation):
+        raise NoScript("it breaks a relation between several runs, and a script makes one call")
 
 
 @dataclass
@@ -200,7 +200,7 @@ class _Maker:
         if result.failure is Failure.CRASHED:
             ending = "died"
         elif not sorts:
-            ending = "wavers" if result.nondeterministic else "raised"
+            ending = "nondeterministic" if result.nondeterministic else "raised"
         else:
             ending = next((name for sort, name in EFFECTS.items() if sort in sorts), "")
         if not ending:
@@ -220,8 +220,8 @@ class _Maker:
         found = wanted(case, self.user, self.subject, self.outcome, self.accepted)
         if not any(map(np.any, found.wrong(self.outcome.arrays).values())):
             raise NoScript("over the whole run, rounding could explain it")
-        values, allowance = (
-            in_own_names(self.user, config, of) for of in (found.values, found.simple_allowance(self.outcome.arrays))
+        values, tolerance = (
+            in_own_names(self.user, config, of) for of in (found.values, found.simple_tolerance(self.outcome.arrays))
         )
         what = f"gradient by {array.removesuffix('.grad')}" if array.endswith(".grad") else array
         return {
@@ -231,7 +231,7 @@ class _Maker:
             + ", plus the accepted tolerance" * (not self.accepted.derived),
             "compared": {
                 "expected": {name: code(f"expected {name}", want) for name, want in values.items()},
-                "allowance": {name: _one_or_all(one, code, name) for name, one in allowance.items()},
+                "tolerance": {name: _one_or_all(one, code, name) for name, one in tolerance.items()},
             },
         }
 
@@ -273,7 +273,7 @@ class _Maker:
             raise NoScript("a script counts what is kept, and this is about something else")
         return {
             "ending": "dropout",
-            "headline": "breaks the law of dropout",
+            "headline": "breaks the statistics of dropout",
             "runs": CALLS,
             "share": share_kept(net),
             "alarms": f"{1 / FALSE_ALARMS:.0e}",
@@ -281,9 +281,9 @@ class _Maker:
         }
 
 
-def _one_or_all(allowance: Array, code: Code, name: str) -> float | str:
-    most = float(allowance.max(initial=0.0))
-    return most if np.isfinite(most) and np.all(allowance == most) else code(f"allowance {name}", allowance)
+def _one_or_all(tolerance: Array, code: Code, name: str) -> float | str:
+    most = float(tolerance.max(initial=0.0))
+    return most if np.isfinite(most) and np.all(tolerance == most) else code(f"tolerance {name}", tolerance)
 
 
 @cache

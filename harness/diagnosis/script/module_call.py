@@ -6,9 +6,9 @@ from harness.diagnosis.script.function_call import FLAT, Code
 from harness.diagnosis.script.user import NoScript, User, dict_of, own_parameters, wrapped
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.parts import OF_TORCH, OPTIONS, OTHER, PLAIN
+from harness.space.factor_table import OF_TORCH, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
-from harness.subjects.form import Form, Sizes
+from harness.subjects.class_form import Form, Sizes
 from harness.subjects.state_axes import ROWS
 
 # The preparations of a module that the template has.
@@ -71,7 +71,7 @@ def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
         "roots": f"[{', '.join(name.removesuffix('.grad') for name in config.cotangents)}]",
         "results": dict_of(compared),
         "given": dict_of(inputs, "**dict(layer.named_parameters())"),
-        "ground": 'f"torch {torch.__version__} on {torch.backends.cpu.get_cpu_capability()}"',
+        "environment": 'f"torch {torch.__version__} on {torch.backends.cpu.get_cpu_capability()}"',
         **_gradients(config),
     }
 

@@ -20,7 +20,7 @@ from harness.subjects.registry import registered
 _USED = """
     np torch sys os math copy pickle pathlib runpy subprocess types arrays sparse laid_out x h0 hx weights head
     cotangents lengths masks config layer first tensor name call state states step output h_n readout last by found
-    gradients gradient returned numbers array axes failed expected allowance actual want got allowed off right wrong
+    gradients gradient returned numbers array axes failed expected tolerance actual want got allowed off right wrong
     index given before one other kept answers outputs pairs total surprise file entries shape value
 """
 USED: Final = frozenset(_USED.split())  # The names that a script uses itself

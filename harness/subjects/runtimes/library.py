@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from harness.space.contract import PORT
+from harness.space.profile import PORT
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
@@ -52,10 +52,10 @@ def subject_of(
     name = of_cell(name, cell)
     software = installed(name, *packages, extra=extra)
     run: Any = functions[-1]
-    run.contract, run.offers, run.slow = PORT, {**OFFERS, **offers}, slow
+    run.profile, run.offers, run.slow = PORT, {**OFFERS, **offers}, slow
     recipe = replace(recipe_of(run.__name__, *functions), paired=cell == "LSTM")
     subject = FunctionSubject(run, name, recipe, Conventions(cell=cell))
-    subject.capabilities = replace(subject.capabilities, ground={"software": software})
+    subject.capabilities = replace(subject.capabilities, environment={"software": software})
     return subject
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space.config import RNNConfig
-from harness.space.contract import PORT
+from harness.space.profile import PORT
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
@@ -152,9 +152,9 @@ class ExportedSubject(FunctionSubject):
             return self._rnn(x, h0, weights, config, lengths)
 
         own: Any = declared
-        own.contract, own.offers, own.slow = PORT, offers, True
+        own.profile, own.offers, own.slow = PORT, offers, True
         super().__init__(declared, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))
-        self.capabilities = replace(self.capabilities, takes=None, masks=None, ground={"software": software})
+        self.capabilities = replace(self.capabilities, takes=None, masks=None, environment={"software": software})
 
     def use(self, config: RNNConfig) -> None:
         """Do nothing more."""

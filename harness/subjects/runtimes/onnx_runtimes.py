@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from harness.space.contract import PORT
+from harness.space.profile import PORT
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
@@ -107,11 +107,11 @@ def subject_by(
 
     software = installed(name, *packages, extra=extra)
     declared: Any = rnn
-    declared.contract, declared.offers, declared.slow = PORT, OFFERS | {"dtype": dtypes}, slow
+    declared.profile, declared.offers, declared.slow = PORT, OFFERS | {"dtype": dtypes}, slow
     text = _SCRIPT.format(run=run.__name__)
     recipe = recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES)
     subject = FunctionSubject(rnn, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))
-    subject.capabilities = replace(subject.capabilities, ground={"software": software})
+    subject.capabilities = replace(subject.capabilities, environment={"software": software})
     return subject
 
 

@@ -11,11 +11,11 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name of it
 from benchmarks.composed import exchanged, identified, terms
 from harness import as_subject
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
-from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.identify import identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import LayerModel
+from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.step import TABLE
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import U64

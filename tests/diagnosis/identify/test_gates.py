@@ -13,7 +13,6 @@ from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
 from harness import Case, LSTMConfig, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.identify.activations import ACTIVATIONS
-from harness.diagnosis.identify.ask import Asker, rounding_of
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
 from harness.diagnosis.identify.gate_identify import identify_gated
@@ -22,9 +21,10 @@ from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.tape import Var, backward
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check

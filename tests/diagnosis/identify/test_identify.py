@@ -13,19 +13,19 @@ from benchmarks.composed import ONLY, drawn, identified, subject_of
 from benchmarks.layers import fourth_ports, third_back, third_numpy, third_torch
 from harness import Case, RNNConfig, as_subject, conventions, draw
 from harness.checks.agreement import assess, observe
-from harness.checks.lawfulness import check_law
-from harness.checks.laws import LAWS
+from harness.checks.relation_check import check_relation
+from harness.checks.relations import RELATIONS
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.ask import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, in_order
+from harness.diagnosis.identify.questions import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.terms import OVER_TIME
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
 from harness.subjects.protocol import scope_of
@@ -360,11 +360,11 @@ def test_a_cause_explains_a_case_in_which_most_numbers_tell_little() -> None:
     assert reproduced(found, answers_of(observation, result), result)
 
 
-def test_a_cause_explains_a_law_that_breaks_where_the_case_itself_is_right() -> None:
+def test_a_cause_explains_a_relation_that_breaks_where_the_case_itself_is_right() -> None:
     subject, case = as_subject(implementations.zero_start), draw(RNNConfig(1, 1, T=2, N=1), "normal", 0)
     observation = observe(subject, case)
     found = identified_of(Observations(subject), scope_of(subject), case)
-    broken = check_law(subject, case, LAWS["time split"])
+    broken = check_relation(subject, case, RELATIONS["time split"])
     assert found is not None
     assert broken is not None
     assert broken.failed

@@ -15,6 +15,7 @@ from harness.diagnosis.identify.model import ONE, PROGRESS, SCALES, Coef, Entry,
 from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
+from harness.diagnosis.identify.step_patterns import PATTERNS, When
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
@@ -29,7 +30,6 @@ from harness.diagnosis.identify.terms import (
     STEP,
     WRITTEN,
 )
-from harness.diagnosis.identify.when import PATTERNS, When
 
 GENERIC = RNNConfig(4, 4, T=5, N=3, dtype="float64", hx=True, loss="both")
 STEP_SUM = LayerModel().step

@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks.composed import STACKS, drawn, drawn_network, executed, stacked
 from harness import RNNConfig, draw
-from harness.diagnosis.identify.ask import rounding_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
+from harness.diagnosis.identify.questions import rounding_of
 from harness.diagnosis.identify.run import run
 from harness.oracle.reference import Reference
 

@@ -8,11 +8,11 @@ import torch
 
 from harness import as_subject, scope_of
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.ask import Asker
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.questions import Asker
+from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
-from harness.diagnosis.identify.when import When
 from harness.diagnosis.observations import Observations
 from tests.implementations import vectorised
 

@@ -1,0 +1,55 @@
+"""argument_order: the argument that a class takes by position in the place of another one of nn.RNN's.
+
+A case whose constructor's arguments are given by position fails, and with names it does not fail so. The class's own
+signature then tells what it takes there.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from harness.checks.agreement import Observation
+from harness.checks.full_check import against
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import Question
+from harness.diagnosis.factors import like
+from harness.space.factor_table import LAYER, OPTIONS
+from harness.space.refit import fitted
+from harness.subjects.protocol import Subject
+
+PASSES: Final = "the same case passes with the arguments by name"
+OTHERWISE: Final = "with the arguments by name, the same case fails in another way, or for what is known"
+
+
+@dataclass(frozen=True)
+class OtherOrder:
+    """The first argument of ``nn.RNN``'s in whose place a class takes another one."""
+
+    taken: str
+    place: str
+    evidence: str  # The reason why that is certain: how the same case ends with the arguments by name
+    fresh: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        return f"takes {self.taken} where nn.RNN takes {self.place}, if arguments are given by position"
+
+    def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
+        """Tell if arguments are given by position."""
+        return observation.config.positional
+
+
+def other_order(asked: Question) -> OtherOrder | None:
+    """Return the first argument that is in another place, if a finding needs arguments by position and they have names.
+
+    The sizes come first whatever they are called, because they are always given by position.
+    """
+    case, own = asked.finding.case, asked.subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
+    differing = next((pair for pair in zip(own, OPTIONS, strict=False) if pair[0] != pair[1]), None)
+    if differing is None or not case.config.positional:
+        return None
+    by_name = asked.check(fitted(case, case.config.replace(positional=False)))
+    if against(by_name) and like(by_name) == like(asked.finding.result):
+        return None
+    passes = by_name.verdict is Verdict.AGREES and by_name.known_as is None
+    return OtherOrder(*differing, PASSES if passes else OTHERWISE)

@@ -1,0 +1,83 @@
+"""dropout_in_eval: dropout that is applied in evaluation, too, as by a call of it that is not told of the mode."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import Observation
+from harness.checks.result import Result
+from harness.diagnosis.experiments import Question
+from harness.diagnosis.identify.questions import Asker
+from harness.oracle.bounded_array import Floats
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.subjects.protocol import Subject
+
+SIZES: Final = {"T": 1, "N": 8, "input_size": 8, "hidden_size": 8, "num_layers": 2}
+CALLS: Final = 8  # in each of which some of 64 elements are dropped, and some kept, unless p is very small or large
+DIGITS: Final = 6  # of numbers that are the same but for roundings of float32
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A subject whose outputs between layers are 0 at random, in evaluation."""
+
+    fresh: int  # The calls in which they were
+    without: str  # that with which they are not
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        return "applies dropout in evaluation, too"
+
+    @property
+    def evidence(self) -> str:
+        """The reason why that is certain."""
+        return (
+            f"of equal numbers, a stack that passes on what it reads gave two different ones at random, in {self.fresh}"
+            f" calls in evaluation; with {self.without}, one"
+        )
+
+    def explains(self, _subject: Subject, observation: Observation, _result: Result) -> bool:
+        """Tell whether a failing case is one in which dropout must do nothing."""
+        return _does_nothing(observation.case.config)
+
+
+def dropped_in_evaluation(asked: Question) -> Dropped | None:
+    """Return whether dropout acts in evaluation, in a stack of which it makes two values of one."""
+    config = asked.finding.case.config
+    if not _does_nothing(config):
+        return None
+    ask = Asker(asked.observations, asked.scope, config.nonlinearity)
+    hx = not ask.allows("hx", False)  # which is zero
+    usual = {**SIZES, "hx": hx, "loss": None, "dropout": config.dropout, "training": False, "lengths": None}
+    # One that always has dropout of its own has nothing between layers in a single one.
+    without = {"dropout": 0.0} if config.dropout else {"num_layers": 1}
+    several = [ask.config(**one) for one in (usual, {**usual, **without})]
+    if None in several:
+        return None
+    dropped, kept = (_outputs(asked.subject, one) for one in several if one is not None)
+    by_chance = [np.unique(v).size == 2 for v in dropped]
+    moves = any(not np.array_equal(dropped[0], v) for v in dropped)
+    if not (moves and any(by_chance) and {np.unique(v).size for v in kept} == {1}):
+        return None
+    return Dropped(sum(by_chance), ", ".join(f"{name}={value}" for name, value in without.items()))
+
+
+def _does_nothing(config: RNNConfig) -> bool:
+    return not config.training and config.num_layers > 1
+
+
+def _outputs(subject: Subject, config: RNNConfig) -> list[Floats]:
+    """Return the output of some calls of a stack that passes 1 on; none if one fails."""
+    arrays = {name: np.zeros(spec.shape, config.dtype) for name, spec in config.given.items()}
+    for name, array in arrays.items():
+        if name == "x":
+            array[...] = 1
+        elif name.startswith("weight_ih"):  # of each gate
+            array[...] = np.resize(np.eye(config.hidden_size, array.shape[1]), array.shape)
+    case = Case.from_arrays(config, arrays)
+    outcomes = [subject.run(case) for _ in range(CALLS)]
+    found = [np.asarray(one.arrays["output"], np.float64) for one in outcomes if "output" in one.arrays]
+    return [np.round(v, DIGITS) for v in found] if len(found) == CALLS else [np.zeros(0)]

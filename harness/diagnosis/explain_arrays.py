@@ -1,0 +1,544 @@
+"""explain_arrays: the mistakes that reproduce arrays which a user's code gave, where there is no code to run on fresh cases.
+
+Some facts about the arrays are not known: tanh or relu, which axis is time, and which of nn.RNN's arrays they are.
+These make several readings. In each, the arrays are one observation a case, and ``identify.explanations`` looks for
+what explains them all.
+
+The numbers are compared as given, in float64, by the tolerances of the coarsest dtype among them. That holds, too, for
+code that computes in float64 and rounds its operands, its parameters and its results to that dtype. Each of the three
+is off by at most u in relation to a product, which makes gamma_3 A, and a step has at least three terms, whose
+tolerance is gamma_m A for m terms (``oracle.tolerance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.checks.agreement import Observation, assess
+from harness.checks.result import Result
+from harness.diagnosis.identify.cause import EVIDENCE
+from harness.diagnosis.identify.explanations import COST, MOST, Explanation, case_apart, explanations
+from harness.diagnosis.identify.gates import right_of
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.questions import Response, rounding_of
+from harness.diagnosis.identify.run import run
+from harness.diagnosis.observations import is_right
+from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import Setting, reference_of
+from harness.space.case import Array, Case, as_plain
+from harness.space.config import ArraySpec, RNNConfig
+from harness.space.errors import UsageError
+from harness.space.factor_table import NONLINEARITIES
+from harness.space.outcome import Outcome
+from harness.subjects.explain_inputs import Model, array
+
+RETURNED: Final = ("readout", "output")
+"""The names that arrays may have beside those of the final states, the likeliest first: a model with a linear layer
+returns what that makes of the output."""
+
+
+def ways_of(final: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
+    """Return the names that so many arrays in a tuple may have, given those of the final states."""
+    ways = [*((name,) for name in (*RETURNED, *final)), ("output", *final), ("readout", *final)]
+    ways += [("output", "h_n"), final, ("output", *final, "readout")]
+    return list(dict.fromkeys(way for way in ways if len(way) == number))
+
+
+class Given(NamedTuple):
+    """One case as the user has it: what went in, and what came out of the user's code."""
+
+    x: Any
+    actual: Any
+    hx: Any = None  # the initial state, or a tuple of several
+    cotangents: Mapping[str, Any] | None = None
+
+
+class _Case(NamedTuple):
+    x: Array
+    hidden: tuple[Array, ...]  # the initial states that are given
+    cotangents: dict[str, Array]
+    values: tuple[Array, ...]  # the arrays that came out
+    labels: tuple[str, ...]  # the names of these arrays in errors
+    ways: list[tuple[str, ...]]  # the names that nn.RNN may have for them, in each way to take them
+
+
+class Reading(NamedTuple):
+    """One way to take what was given, and what is seen then, a case each."""
+
+    seen: tuple[Observation, ...]
+    other: str = ""
+    """The thing that is not as the user said: ``batch_first``; ``dtype``, a coarser one; the order of the ``time``
+    steps, or of the ``sequences``. Empty if all is."""
+    names: tuple[str, ...] = ()  # the names of the cases, if they have any
+
+    @property
+    def config(self) -> RNNConfig:
+        """The config of the first case."""
+        return self.seen[0].case.config
+
+    @property
+    def responses(self) -> list[Response]:
+        """The arrays that came back, with what they were made of."""
+        return [
+            Response(
+                one.case,
+                {name: value.astype(np.float64) for name, value in one.outcome.arrays.items()},
+                rounded=one.rounded,
+            )
+            for one in self.seen
+        ]
+
+    @property
+    def only_zeros(self) -> bool:
+        """True if all numbers that came back are zeros, and there are several."""
+        arrays = [array for seen in self.seen for array in seen.outcome.arrays.values()]
+        return sum(array.size for array in arrays) > 1 and not any(np.any(array) for array in arrays)
+
+    @property
+    def dtypes(self) -> list[str]:
+        """The dtype of each case."""
+        return [seen.arithmetic.dtype for seen in self.seen]
+
+    def reproduced(self, cause: Cause) -> bool:
+        """Tell whether mistakes give every number."""
+        network = right_of(self.config) if cause.explanation is None else cause.explanation.network
+        pairs = zip(self.responses, self.dtypes, strict=True)
+        return all(explains(network, a, rounding_of(dtype)) for a, dtype in pairs)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Mistakes that reproduce everything that is wrong, in one reading."""
+
+    reading: Reading
+    """If there are no mistakes, all is right in this reading, though it is not the one that the user said."""
+    explanation: Explanation | None = None
+
+    @property
+    def mistakes(self) -> tuple[str, ...]:
+        """The mistakes in sentences."""
+        return () if self.explanation is None else tuple(mistake.sentence for mistake in self.explanation.mistakes)
+
+    def run(self, case: Case) -> Mapping[str, Any]:
+        """Return what a layer with these mistakes gives."""
+        return reference_of(case.config).run(case) if self.explanation is None else run(self.explanation.network, case)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer, without words."""
+
+    reading: Reading | None
+    """The reading in which the arrays are right, or in which a mistake explains them; or else that in which fewest are
+    wrong."""
+    misfit: str = ""  # the reason why there is no reading at all: the arrays' shapes fit none
+    results: tuple[Result, ...] = ()  # the results of the reading, one for each case
+    causes: tuple[Cause, ...] = ()  # the plainest first
+    telling: str = ""  # what another case must have that tells the first cause from the others
+    tried: bool = True
+    """False if no mistake was tried: it takes too long to run even one on such long arrays, or h is projected."""
+    lost: int = 0  # the number of values that are NaN or infinite where nn.RNN's are finite
+    # the number of digits after the point that all values have, if they were taken to be rounded to so many.
+    digits: int | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """True if everything is as nn.RNN has it."""
+        return bool(self.results) and not any(result.failed for result in self.results)
+
+    @property
+    def wrong(self) -> int:
+        """The number of values that are wrong in themselves, of the array that has most of them in each case."""
+        return sum(max((mismatch.count for mismatch in one.mismatches), default=0) for one in self.results)
+
+    @property
+    def certain(self) -> bool:
+        """True if one explanation alone reproduces everything, in enough wrong numbers to rule chance out.
+
+        Two different ones would have to share each number that is wrong.
+        """
+        return len(self.causes) == 1 and self.wrong >= EVIDENCE
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The mistakes that all causes have, if there are several: whichever it is, these are made."""
+        if len(self.causes) < 2 or self.wrong < EVIDENCE:
+            return ()
+        return tuple(one for one in self.causes[0].mistakes if all(one in other.mistakes for other in self.causes))
+
+
+def explained(
+    models: Sequence[Model], cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
+) -> tuple[Found, Model]:
+    """Return what the arrays of all cases agree with, nn.RNN or mistakes, and with which of several models.
+
+    In doubt, that is the first model. Raises what ``_explained`` raises.
+    """
+    options: dict[str, Any] = {"batch_first": batch_first, "atol": atol}
+    tried = [(_explained(one, cases, nonlinearity, **options, search=len(models) == 1), one) for one in models]
+    if len(models) > 1 and not any(found.agrees for found, _ in tried):  # mistakes are looked for only if none fits
+        tried = [(_explained(one, cases, nonlinearity, **options), one) for one in models]
+    return max(tried, key=lambda one: (one[0].agrees, one[0].certain, not one[0].misfit, -one[0].wrong))
+
+
+def _explained(
+    model: Model,
+    cases: Sequence[Given],
+    nonlinearity: str | None,
+    *,
+    batch_first: bool | None,
+    atol: float,
+    search: bool = True,
+) -> Found:
+    """Return what the arrays of all cases agree with: nn.RNN, or mistakes, if these are to be searched for.
+
+    Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
+    """
+    given = [_as_arrays(case, model.config.form.final) for case in cases]
+    nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
+    batch_first = model.batch_first if batch_first is None else batch_first
+    phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
+    if model.config.gated:
+        if nonlinearity is not None:
+            raise UsageError(f"nonlinearity={nonlinearity!r}: {model.config.layer} has none; leave it out")
+        phis = NONLINEARITIES[:1]
+    firsts = (False, True) if batch_first is None else (batch_first,)
+
+    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Reading]:
+        for phi, first in product(phis, firsts):
+            config = model.config.replace(nonlinearity=phi, batch_first=first)
+            for seen in product(*(_seen(model, config, case, atol) for case in given)):
+                yield Reading(seen, other)
+
+    found = list(readings(firsts))
+    if not found:
+        config = model.config.replace(batch_first=firsts[-1])
+        return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
+    for reading in found:
+        if all(is_right(seen) for seen in reading.seen):
+            return Found(reading, results=results_of(reading))
+    if not search:
+        return Found(found[0])
+    if not atol and (digits := _digits([value for case in given for value in case.values])) is not None:
+        rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
+        return replace(rounded, digits=digits)
+    turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
+    return _searched(found, [*turned, *(other for reading in found for other in _taken_otherwise(reading))])
+
+
+def _digits(values: Iterable[Array]) -> int | None:
+    """Return how many digits after the point all finite numbers have, if they are few enough to come from a print.
+
+    Fewer than five different numbers could be so by chance. Multiples of 2**-k have k digits without being rounded.
+    """
+    with np.errstate(over="ignore"):
+        numbers = np.concatenate([np.ravel(value).astype(np.float32) for value in values])
+    numbers = numbers[np.isfinite(numbers)]
+    if len(np.unique(numbers)) < 5:
+        return None
+
+    def exact(k: int) -> bool:
+        return bool((np.round(numbers.astype(float), k).astype(np.float32) == numbers).all())
+
+    digits = next((k for k in range(1, 6) if exact(k)), None)
+    return None if digits is None or not (numbers * 2**digits % 1).any() else digits
+
+
+def _taken_otherwise(reading: Reading) -> Iterator[Reading]:
+    """Yield the same reading in coarser precision, and with the arrays in another order.
+
+    Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
+    batch may have changed places.
+    """
+    yield Reading(tuple(replace(one, arithmetic=Arithmetic("float32")) for one in reading.seen), "dtype")
+
+    if any(one.case.config.loss is not None for one in reading.seen):
+        return
+
+    def moved(change: Callable[[Case, str, Array], Array], other: str) -> Reading:
+        seen = []
+        for one in reading.seen:
+            arrays = {name: change(one.case, name, array) for name, array in one.outcome.arrays.items()}
+            seen.append(replace(one, outcome=replace(one.outcome, arrays=arrays)))
+        return Reading(tuple(seen), other)
+
+    yield moved(_turned, "time")
+    yield moved(_with_sequences_in_order, "sequences")
+
+
+def _turned(case: Case, name: str, array: Array) -> Array:
+    """Return an array with its last time step first, if it has time steps."""
+    return array if name in case.config.form.final else np.flip(array, 1 if case.config.batch_first else 0)
+
+
+def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
+    """Return an array with its sequences in the places of those of a right run, as they rank by one sum of each.
+
+    The sum has weights that are drawn at random, so that different sequences have different ones.
+    """
+    axis = 0 if case.config.batch_first and name not in case.config.form.final else 1
+    with np.errstate(all="ignore"):
+        right = reference_of(case.config).run(case)[name]
+    rows = [np.moveaxis(one, axis, 0).reshape(array.shape[axis], -1) for one in (array, right)]
+    weights = np.random.default_rng(0).standard_normal(rows[0].shape[1])
+    given, expected = (np.argsort(own @ weights) for own in rows)
+    places = np.empty_like(given)
+    places[expected] = given
+    return np.take(array, places, axis)
+
+
+def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
+    """Look for what explains the arrays, in any reading: as few mistakes as will do.
+
+    Nothing is looked for if one run of each reading costs too much.
+    """
+    nearest = min(readings, key=_distance)
+    if nearest.config.proj_size or len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
+        return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
+    causes = [Cause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
+    lost = 0 if causes else _lost(nearest)
+    readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
+    for reading in () if lost else readings:
+        most = 1 if causes else MOST
+        causes += [Cause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
+    fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
+    plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
+    causes = []
+    for cause in plainest:
+        causes += [cause] if all(_apart(cause, other) for other in causes) else []
+    reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
+    telling = dict.fromkeys(_apart(causes[0], other) for other in causes[1:])
+    return Found(reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost)
+
+
+def _apart(one: Cause, other: Cause) -> str:
+    """Return what another case must have to tell two causes apart; empty if nothing does."""
+    if one.reading.config.plain != other.reading.config.plain or one.reading.other != other.reading.other:
+        return "another x"
+    return case_apart(one.run, other.run, one.reading.seen[0].case)
+
+
+def _distance(reading: Reading) -> tuple[int, float]:
+    """Return how many numbers of a reading are wrong, and by how much at most."""
+    found = Found(reading, results=results_of(reading))
+    return found.wrong, max((one.atol for result in found.results for one in result.mismatches), default=0.0)
+
+
+def _lost(reading: Reading) -> int:
+    """Return how many values are NaN or infinite where nn.RNN's are finite."""
+    count = 0
+    for seen in reading.seen:
+        with np.errstate(all="ignore"):
+            right = reference_of(seen.case.config).run(seen.case)
+        arrays = seen.outcome.arrays
+        count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
+    return count
+
+
+def found_in(reading: Reading) -> Found:
+    """Return which mistakes explain a reading in which something is wrong."""
+    return _searched([reading], [])
+
+
+def results_of(reading: Reading) -> tuple[Result, ...]:
+    """Compare each case of a reading with the reference."""
+    return tuple(assess(seen, soft=False) for seen in reading.seen)
+
+
+def hidden_by_roundings(seen: Observation) -> float:
+    """Return the size below which an error may hide in what is compared end to end."""
+    with np.errstate(all="ignore"):
+        expected = expect_whole_run(Setting.of(seen.case, seen.arithmetic))
+    given = [name for name in seen.outcome.arrays if name in seen.case.config.returned]
+    return max(float(expected[name].tolerance.max(initial=0)) for name in given) + seen.rounded
+
+
+def _as_arrays(given: Given, final: tuple[str, ...]) -> _Case:
+    actual: Any = given.actual
+    returned = (*RETURNED, *final)
+    cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (given.cotangents or {}).items()}
+    expected = [f"{name}.grad" for name in returned]
+    if not cotangents.keys() <= set(expected):
+        held = ", ".join(map(repr, cotangents))[:200]
+        raise UsageError(f"cotangents holds {held}: expected any of {', '.join(expected)}")
+    if isinstance(actual, Mapping):
+        names, labels = tuple(actual), tuple(f"actual[{name!r}]" for name in actual)
+        outputs = {name for name in names if not (cotangents and str(name).endswith(".grad"))}
+        if not names or not outputs <= set(returned):
+            held = ", ".join(map(repr, names))[:200] or "nothing"
+            hint = "; gradients need cotangents" if any(str(name).endswith(".grad") for name in outputs) else ""
+            raise UsageError(f"actual holds {held}: expected any of {', '.join(returned)}{hint}")
+        ways, values = [names], tuple(actual.values())
+    elif isinstance(actual, tuple):
+        values = tuple(one for part in actual for one in (part if isinstance(part, tuple) else (part,)))
+        ways, labels = ways_of(final, len(values)), tuple(f"actual[{i}]" for i in range(len(values)))
+        if not ways:
+            many = f"(output, {', '.join(final)})"
+            raise UsageError(f"actual holds {len(values)} arrays: expected one, {many}, or a dict by name")
+    else:
+        ways, labels, values = ways_of(final, 1), ("actual",), (actual,)
+    if not any(str(name).endswith(".grad") for name in ways[0]):
+        cotangents = {}
+    arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
+    several = isinstance(given.hx, tuple | list)
+    states = () if given.hx is None else tuple(given.hx) if several else (given.hx,)
+    if len(states) != len(final) and given.hx is not None:
+        wanted = "one array" if len(final) == 1 else "a tuple (hx, cx)"
+        raise UsageError(f"hx is {f'a tuple of {len(states)}' if several else 'one array'}: expected {wanted}")
+    hidden = tuple(array(name, one) for name, one in zip(("hx", "cx"), states, strict=False))
+    return _Case(array("x", given.x), hidden, cotangents, arrays, labels, ways)
+
+
+def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Observation]:
+    """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
+
+    Raises ``UsageError`` for an x that the layer cannot read.
+    """
+    config = called(config, given)
+    hidden = [shaped(one, config.inputs[name]) for name, one in zip(config.hidden, given.hidden, strict=True)]
+    states = [one for one in hidden if one is not None]
+    if len(states) < len(hidden):
+        return
+    weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
+    dtype = _coarsest([*model.weights.values(), given.x, *states], given.values)
+    for named in _named(config, given):
+        read = "readout" in named or "readout.grad" in given.cotangents
+        of_config = config if read else config.replace(output_size=None)
+        own = {name: weights[name] for name in of_config.weights}
+        start: dict[str, Any] = {"hx": None}
+        start |= {name: one.astype(np.float64) for name, one in zip(config.hidden, states, strict=True)}
+        cotangents = _cotangents(of_config, given)
+        case = Case(of_config, given.x.astype(np.float64), weights=own, cotangents=cotangents, **start).plain()
+        outcome = Outcome(as_plain(of_config, named))
+        states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
+        prefixes: dict[int, Array] | None = {} if states_known and not atol else None
+        yield Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol)
+
+
+def _cotangents(config: RNNConfig, given: _Case) -> dict[str, Array]:
+    """Return the gradients of the loss as a config has them. Raises ``UsageError`` if they do not fit."""
+    found: dict[str, Array] = {}
+    for name, spec in config.cotangents.items():
+        if name not in given.cotangents:
+            raise UsageError(f"cotangents lacks {name}: expected {spec_line(spec)}")
+        value = shaped(given.cotangents[name], spec)
+        if value is None:
+            raise UsageError(
+                f"cotangents[{name!r}] has shape {given.cotangents[name].shape}: expected {spec_line(spec)}"
+            )
+        found[name] = value.astype(np.float64)
+    return found
+
+
+def called(config: RNNConfig, given: _Case) -> RNNConfig:
+    """Return the layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
+    shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
+    axes = "N, T" if config.batch_first else "T, N"
+    if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
+        hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
+        raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
+    finals = {f"{name}.grad" for name in config.form.final}
+    read = bool(finals & {*given.cotangents}), bool({*given.cotangents} - finals)
+    losses = {(True, False): "h_n", (False, True): "output", (True, True): "both"}
+    config = config.replace(hx=bool(given.hidden), loss=losses.get(read))
+    if len(shape) == 2:
+        return config.replace(T=shape[0], batched=False, batch_first=False)
+    N, T = shape[:2] if config.batch_first else shape[1::-1]
+    return config.replace(T=T, N=N)
+
+
+def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
+    """Return the coarsest dtype of all arrays.
+
+    Integers are exact. A float64 result that holds only numbers of float32 is taken to come from float32.
+    """
+    names = [value.dtype.name for value in (*given, *actual)]
+    with np.errstate(over="ignore"):
+        narrow = (np.array_equal(value, value.astype(np.float32), equal_nan=True) for value in actual)
+    names += ["float32"] * any(narrow)
+    return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
+
+
+def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
+    """Yield the arrays by name, in every way in which their shapes fit.
+
+    Ways that lack an axis count only if no way fits exactly.
+    """
+    fitting: list[dict[str, Array]] = []
+    for names in given.ways:
+        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.returned]
+        named = {name: found for name, value in pairs if (found := shaped(value, config.returned[name])) is not None}
+        if len(named) == len(names):
+            fitting.append(named)
+    shapes = [value.shape for value in given.values]
+    exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
+    yield from exact or fitting
+
+
+def shaped(value: Array, spec: ArraySpec) -> Array | None:
+    """Return the array in the expected shape, if it lacks no more than axes of size 1; else ``None``.
+
+    An array with as many axes must have that shape: (10, 1, 5) is not (1, 10, 5), because nothing may be exchanged.
+    """
+    if value.shape == spec.shape:
+        return value
+    without = tuple(size for size in spec.shape if size != 1)
+    lacks = value.ndim < len(spec.shape) and tuple(size for size in value.shape if size != 1) == without
+    return value.reshape(spec.shape) if lacks else None
+
+
+def _misfit(config: RNNConfig, given: _Case) -> str:
+    """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
+    config = called(config, given)
+    for name, one in zip(config.hidden, given.hidden, strict=True):
+        if shaped(one, config.inputs[name]) is None:
+            raise UsageError(f"{name} has shape {one.shape}: expected {spec_line(config.inputs[name])}")
+    if next(_named(config, given), None) is not None:
+        return ""
+    for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
+        names = dict.fromkeys(way[i] for way in given.ways)
+        specs = {name: config.returned[name] for name in names if name in config.returned}
+        if any(shaped(value, spec) is not None for spec in specs.values()):
+            continue
+        said = f"{label} has shape {value.shape}"
+        if not specs:
+            return f"{said}, but the module has no readout: expected output, {', '.join(config.form.final)}, or all"
+        for name, spec in specs.items():
+            if reason := _reason(config, name, value.shape):
+                return f"{said}, expected {name} {spec_line(spec)}: {reason}"
+        return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
+    states = ", ".join(config.form.final)
+    return f"the arrays do not fit together: expected (output, {states}) or (readout, {states})"
+
+
+def _reason(config: RNNConfig, name: str, shape: tuple[int, ...]) -> str:
+    """Return why an array may have the shape that it has; empty where no reason is known."""
+    axes, expected = config.returned[name]
+    wanted = dict(zip(axes, expected, strict=True))
+    sizes = dict(zip(axes, shape, strict=True)) if len(shape) == len(axes) else {}
+    differ = [axis for axis in sizes if sizes[axis] != wanted[axis]]
+    turned = bool(sizes) and len(shape) > 2 and (shape[1], shape[0], *shape[2:]) == expected
+    of_states = name in config.form.final
+    one_step = "T" in axes and shape == tuple(size for axis, size in wanted.items() if axis != "T")
+    one_direction = differ == ["D*H"] and config.bidirectional and sizes["D*H"] == config.hidden_size
+    reasons = {
+        "its first two axes are exchanged; its rows come first, with batch_first, too": turned and of_states,
+        f"its first two axes are exchanged; with batch_first={config.batch_first}, {axes[0]} comes first": turned,
+        "one direction is missing; forward and reverse stand side by side in the last axis": one_direction,
+        f"{name} holds a row for each layer and direction": differ == ["L*D"],
+        "one step too many; leave the initial state out": differ == ["T"] and sizes["T"] == config.T + 1,
+        f"x has T={config.T} steps": differ == ["T"],
+        "it holds one step; give all steps": one_step,
+    }
+    return next((reason for reason, fits in reasons.items() if fits), "")
+
+
+def spec_line(spec: ArraySpec) -> str:
+    """Return the axes and sizes of an array as text, such as ``(N, T, D*H) = (1, 10, 5)``."""
+    return f"({', '.join(spec.axes)}) = {spec.shape}"

@@ -1,0 +1,132 @@
+"""coefficient_patterns: what the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
+from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, scale_of
+from harness.diagnosis.identify.step_patterns import When, patterns
+from harness.diagnosis.identify.terms import Flow
+from harness.oracle.bounded_array import Floats
+from harness.oracle.pinned_numpy import np
+
+Vector = dict[int, float]  # a coefficient by step
+
+
+class System(NamedTuple):
+    """Linear equations: the columns of each step's terms, and what they add up to, at each step or over all of them."""
+
+    columns: Mapping[int, Mapping[str, Floats]]
+    y: Mapping[int, Floats] | Floats
+
+    def solved(self, names: Sequence[str], noise: float) -> dict[int, dict[str, float]] | None:
+        """Return the coefficients by step of some terms, if they explain everything; NaN where one cannot show."""
+        found: dict[int, dict[str, float]] = {}
+        if isinstance(self.y, Mapping):
+            for t, y in self.y.items():
+                by = solve({name: self.columns[t][name] for name in names}, y, noise)
+                if by is None:
+                    return None
+                doubt = unsure(by, self.columns[t], y, noise)
+                found[t] = by | dict.fromkeys(doubt, math.nan)
+        else:
+            flat = {f"{t}|{name}": by[name] for t, by in self.columns.items() for name in names}
+            if (whole := solve(flat, self.y, noise)) is None:
+                return None
+            whole |= dict.fromkeys(unsure(whole, flat, self.y, noise), math.nan)
+            found = {t: {} for t in self.columns}
+            for key, c in whole.items():
+                step, _, name = key.partition("|")
+                found[int(step)][name] = c
+        used = {name for by in found.values() for name in by}
+        for t, by in found.items():
+            y = self.y[t] if isinstance(self.y, Mapping) else self.y
+            least = noise / accuracy(noise) * float(np.abs(y).max(initial=0))  # smaller columns show no coefficient
+            by |= {n: math.nan for n in names if n in used and np.abs(self.columns[t][n]).max(initial=0) <= least}
+        return found
+
+
+def named(
+    seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[When] | None = None
+) -> tuple[Coef, ...] | None:
+    """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do.
+
+    The steps are those of ``some`` patterns, or of any.
+    """
+    steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in seen]
+    longest = max((f.T for f, _ in seen), default=1)
+    for scale, divides in ((scale, divides) for scale in SCALES for divides in (True, False)):
+        scaled = [
+            (f.T, {t: plainest(c * of(f, t) if divides else c / of(f, t), noise) for t, c in by.items()})
+            for of in (SCALES[scale],)
+            for f, by in steps
+        ]
+        values = {round(c, 9): c for _, by in scaled for c in by.values() if c}
+        if len(values) == 1:
+            [value] = values.values()
+            for when in some or patterns(longest):
+                if all(bool(c) == when.at(t, T) for T, by in scaled for t, c in by.items()):
+                    return (Coef(value, scale, divides, when),)
+        if 1 < len(values) <= 2 and not scale:  # one value at some steps, another elsewhere
+            found: list[Coef] = []
+            for value in sorted(values, reverse=True):
+                hits = [(T, {t: round(c, 9) == value for t, c in by.items()}) for T, by in scaled]
+                every = some or patterns(longest)
+                fits = (w for w in every if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items()))
+                if (there := next(fits, None)) is None:
+                    break
+                found.append(Coef(values[value], when=there))
+            else:
+                return tuple(found)
+    return _changing(steps, noise)
+
+
+def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
+    """Return the coefficient that is a power of t, or a straight line over the steps; ``None`` if it is neither."""
+    first = next((by[0] for _, by in seen if by.get(0)), 0.0)
+    later = [(f, t, c / first) for f, by in seen for t, c in by.items() if t > 0] if first else []
+    if len({t for _, t, _ in later}) < 3:  # of one or two, several would do
+        return None
+    f, t, c = later[-1]
+    lines = ((over, of, plainest((c - 1) / of(t, f.T), noise)) for over, of in PROGRESS.items())
+    scales = [f"(1 {'-' if by < 0 else '+'} {abs(by):.9g} * {over})" for over, _, by in lines]
+    scales += [f"{plainest(c ** (1 / t), noise):.9g}**t"] if c > 0 else []
+
+    def holds(scale: str) -> bool:
+        of = scale_of(scale)
+        return all(abs(c - of(f, t)) <= accuracy(noise) * max(1.0, abs(c)) for f, t, c in later)
+
+    return next(((Coef(first, scale, divides=False),) for scale in scales if holds(scale)), None)
+
+
+def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+    """Return the sum whose coefficients were found at each step of some flows; ``None`` if they follow no pattern."""
+    names = dict.fromkeys(
+        name for _, steps in seen for by in steps.values() for name, c in by.items() if not math.isnan(c)
+    )
+    terms: list[tuple[str, Coef]] = []
+    for name in names:
+        found = named([(f, {t: by.get(name, 0.0) for t, by in steps.items()}) for f, steps in seen], noise)
+        if found is None:
+            return None
+        terms += [(name, coef) for coef in found]
+    return tuple(terms)
+
+
+def gathered_at_start(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+    """Return the sum of hx's gradient, which has one step only."""
+    terms: list[tuple[str, Coef]] = []
+    for name in used(seen):
+        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise, [When()])
+        if found is None or found[0].when != When():
+            return None
+        terms.append((name, found[0]))
+    return tuple(terms)
+
+
+def used(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]) -> list[str]:
+    """Return the names of all terms that have a coefficient at some step."""
+    return list(
+        dict.fromkeys(name for _, steps in seen for by in steps.values() for name, c in by.items() if not math.isnan(c))
+    )

@@ -1,0 +1,82 @@
+"""isolating_cases: cases on which one mistake of an identified layer shows, and those that have findings do not."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from itertools import combinations
+from typing import Any, Final
+
+from harness.diagnosis.fresh_cases import changed
+from harness.diagnosis.identify.activations import Numbers
+from harness.diagnosis.identify.ball import Rounding
+from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.gather import values_of
+from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
+from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.questions import rounding_of
+from harness.diagnosis.identify.run import run
+from harness.oracle.pinned_numpy import np
+from harness.space.case import Case
+from harness.space.config import RNNConfig, role_of
+from harness.space.scope import Scope
+from harness.space.values import draw
+
+MOST: Final = 4  # roles of arrays that are not 0: x or a state, its weights, and a gradient, with one to spare
+STATES: Final = 10_000
+"""The states that are computed for a mistake, by gate: a second or two. All cases of a single layer without gates have
+fewer.
+"""
+
+
+@np.errstate(all="ignore")
+def shown_alone(
+    identified: Identification, mistake: Mistake, others: Collection[Mistake], config: RNNConfig, scope: Scope
+) -> Iterator[Case]:
+    """Yield cases near a config on which a mistake makes a difference beyond roundings, and others make none.
+
+    Most of their arrays are 0, which hides what is multiplied by them.
+    """
+    whole, every = identified.network, mistakes_of(identified.network, identified.nonlinearity)
+    known = {*identified.roles} - {*identified.unknown}
+    without = next((one.without(whole) for one in every if one == mistake), whole)
+    without_others = [one.without(whole) for one in every if one in others]
+
+    def differs(case: Case, made: Mapping[str, Numbers], other: Network, rounding: Rounding | None) -> bool:
+        return any(
+            (np.abs(values_of(made[name]) - values_of(value)) > error_of(made[name]) + error_of(value)).any()
+            for name, value in run(other, case, rounding).items()
+            if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
+        )
+
+    left = STATES
+    for case in _mostly_zero(config, scope.only(**identified.pins)):
+        plain, rounding = case.plain(), rounding_of(case.config.plain.dtype)
+        left -= case.config.states * len(case.config.form.gates) * (2 + len(without_others))
+        if left < 0:
+            return
+        with suppress(ValueError):  # it has no shapes there
+            # Without bounds, a run takes a third of the time, and every difference counts.
+            made = run(whole, plain)
+            hidden = not any(differs(plain, made, one, None) for one in without_others)
+            if hidden and differs(plain, made, without, None):
+                made = run(whole, plain, rounding)
+                if differs(plain, made, without, rounding):
+                    yield case
+
+
+def _mostly_zero(config: RNNConfig, scope: Scope) -> Iterator[Case]:
+    """Yield cases of few steps with everything that a config may have, in which few roles of arrays are not 0."""
+    wanted: dict[str, Any] = {"hx": True, "bias": True}
+    wanted |= {"loss": "both"} if config.loss is not None else {}
+    rich = {name: value for name, value in wanted.items() if scope.allows(name, value)}
+    short = [T for T in (1, 2) if scope.allows("T", T)]
+    drawn = [draw(changed(config, rich | {"T": T}), "normal", 1) for T in short or [config.T]]
+    for number in range(1, MOST + 1):
+        for case in drawn:
+            for roles in combinations(dict.fromkeys(map(_kind, case.arrays)), number):
+                arrays = {name: v if _kind(name) in roles else np.zeros_like(v) for name, v in case.arrays.items()}
+                yield Case.from_arrays(case.config, arrays)
+
+
+def _kind(name: str) -> str:
+    return name if name.endswith(".grad") else role_of(name)

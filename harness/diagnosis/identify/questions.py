@@ -1,0 +1,367 @@
+"""questions: the questions that an identification asks of a subject, within what it takes."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache, partial
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.diagnosis.fresh_cases import fitting
+from harness.diagnosis.identify.ball import Rounding
+from harness.diagnosis.observations import Observations
+from harness.oracle.arithmetic import FORMATS
+from harness.oracle.bounded_array import Floats
+from harness.oracle.compare import Sort
+from harness.space.case import Array, Case, prescribe
+from harness.space.config import RNNConfig, fitted_lengths, role_of, weight_names
+from harness.space.factor_table import ConfigError
+from harness.space.scope import Scope
+from harness.subjects.protocol import Subject
+
+DTYPES: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
+
+
+class CaseSizes(NamedTuple):
+    """The sizes of a case."""
+
+    T: int
+    N: int
+    input_size: int
+    hidden_size: int
+
+
+class Response(NamedTuple):
+    """The arrays that a subject returned for a case, in the plain form."""
+
+    case: Case
+    arrays: Mapping[str, Floats]
+    shorter: Floats | None = None  # the last states of shorter runs (T, N, H), where the output does not show them
+    rounded: float = 0.0  # how far each number may be off by itself, as if rounded in print
+
+    @property
+    def steps(self) -> Floats | None:
+        """The states (T, N, D*H), time first; ``None`` if they are not known."""
+        return self.returned if self.shorter is None else self.shorter
+
+    @property
+    def returned(self) -> Floats | None:
+        """The output (T, N, D*H), time first; ``None`` if it is not returned."""
+        output = self.arrays.get("output")
+        if output is None and self._reads_out_states:
+            output = self.arrays.get("readout")
+        if output is None:
+            return None
+        return output.swapaxes(0, 1) if self.case.config.batch_first else output
+
+    @property
+    def _reads_out_states(self) -> bool:
+        """True if the readout is the output itself."""
+        W = self.case.weights.get("readout.weight")
+        return W is not None and W.shape[0] == W.shape[1] and bool((np.eye(len(W)) == W).all())
+
+    @property
+    def states(self) -> dict[tuple[int, int], Floats] | None:
+        """The states of a single layer by direction, in the order of the steps; ``None`` if they are not known."""
+        return self.top_states if self.case.config.num_layers == 1 else None
+
+    @property
+    def top_states(self) -> dict[tuple[int, int], Floats] | None:
+        """Those of the last layer."""
+        config = self.case.config
+        if self.steps is None or config.lengths is not None or self.rounded:
+            return None
+        H, top = config.h_size, config.num_layers - 1
+        directions = [self.steps[..., d * H : (d + 1) * H] for d in range(config.num_directions)]
+        return {(top, d): states if d == 0 else states[::-1] for d, states in enumerate(directions)}
+
+
+FUNCTION: Final = 8.0  # the error of a function in units of u: 4 ulp, which a tanh may have (``checks.accuracy``)
+
+
+@cache
+def rounding_of(dtype: str) -> Rounding:
+    """Return the roundings of a dtype."""
+    form = FORMATS[dtype]
+    return Rounding(form.u, form.underflow, form.largest, FUNCTION)
+
+
+# The T of cases that show what depends on the step: more than ten steps, and twice some.
+LONG: Final[tuple[int, ...]] = (8, 13)
+# The largest T of a failing case for which longer ones are asked: a way back is commonly cut to fewer steps. Measured
+# at 65: 7 s for a cut, 15 s where nothing explains the long cases.
+LONGEST: Final = 65
+
+PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
+ENOUGH: Final = 10  # questions that tell how long one takes
+
+
+class SlowError(Exception):
+    """Raised where a subject takes too long to be asked some hundred questions; it says so."""
+
+
+class Asker:
+    """One subject and its scope, asked for cases of numbers of our own."""
+
+    def __init__(self, observations: Observations, scope: Scope, nonlinearity: str) -> None:
+        self._observations, self.scope, self.nonlinearity = observations, scope, nonlinearity
+        values = scope.values()
+        self.dtype = next((one for one in DTYPES if one in values["dtype"]), values["dtype"][0])
+        self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
+        self.has_hx = True in values["hx"]
+        self.has_bias = True in values["bias"]
+        self.long: tuple[int, ...] = LONG
+        # Numbers of steps after which something may repeat that only the longest cases show.
+        self.periods: tuple[int, ...] = ()
+        self.hidden: frozenset[str] = frozenset()  # arrays, gradients by role, that are left out of every answer
+        self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
+        self.questions, self._seconds = 0, list[float]()
+        self._answers: dict[Any, Response | None] = {}
+
+    def choose_dtype(self) -> None:
+        """Ask in float32 a subject whose float64 has numbers of float32, of which only that tells more."""
+        if self.dtype != "float64" or not self.allows("dtype", "float32"):
+            return
+        a = self.ask(CaseSizes(1, 2, 3, 3), loss=None)
+        arrays = () if a is None else a.arrays.values()
+        if any(array.any() and np.array_equal(array, array.astype(np.float32)) for array in arrays):
+            self.dtype, self._answers = "float32", {}
+
+    def lengthen(self, T: int) -> None:
+        """Ask of longer cases, too, that show twice what first shows in cases of T steps."""
+        if LONG[-1] < T <= LONGEST:
+            self.long = (*LONG, 2 * T + 1)
+            self.periods = (T - 1, T, T - 2)  # after T - 1 steps, step T is the first that differs
+
+    def without(self, name: str) -> Asker:
+        """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
+        other = Asker(self._observations, self.scope, self.nonlinearity)
+        other.hidden, other.long, other.periods = self.hidden | {name}, self.long, self.periods
+        other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
+        return other
+
+    @property
+    def subject(self) -> Subject:
+        """The subject that is asked."""
+        return self._observations.subject
+
+    @property
+    def rounding(self) -> Rounding:
+        """The roundings of the dtype that is asked for."""
+        return rounding_of(self.dtype)
+
+    @property
+    def noise(self) -> float:
+        """The relative size of what some operations' roundings leave."""
+        return 32 * FORMATS[self.dtype].u
+
+    def allows(self, name: str, value: Any) -> bool:
+        """Tell whether the subject takes a value of a factor."""
+        return self.scope.allows(name, value)
+
+    def config(self, **factors: Any) -> RNNConfig | None:
+        """Return the plainest config that the subject takes with some factors; ``None`` if it takes none."""
+        sizes = ("T", "N", "input_size", "hidden_size")
+        lengths = factors.pop("lengths", None)
+        if lengths is not None:
+            return self._packed(lengths, factors)
+        named = {name: fitting(name, value, self.scope) if name in sizes else value for name, value in factors.items()}
+        values = self.scope.values()
+        if named.get("hx", values["hx"][0]) not in values["hx"]:
+            return None
+        for name, value in (("dtype", self.dtype), ("nonlinearity", self.nonlinearity), ("bias", self.has_bias)):
+            named.setdefault(name, value)
+        if named.get("loss") is not None and "all" in values["wrt"]:
+            named.setdefault("wrt", "all")
+        if None not in values["output_size"]:
+            width = named["hidden_size"] * (2 if named.get("bidirectional") else 1)
+            named["output_size"] = fitting("output_size", width, self.scope)
+        if named["N"] != 1 and values["batched"] == (False,):
+            return None
+        for name, several in values.items():
+            if name not in named:
+                plainest = getattr(RNNConfig(1, 1), name, None) if name != "lengths" else None
+                named[name] = plainest if plainest in several else several[0]
+        try:
+            config = self.scope.config(named)
+        except ConfigError:
+            return None
+        wanted = {name: value for name, value in factors.items() if name not in sizes}
+        return config if all(getattr(config, name) == value for name, value in wanted.items()) else None
+
+    def _packed(self, lengths: tuple[int, ...], factors: Mapping[str, Any]) -> RNNConfig | None:
+        """Return a config of a packed batch, with lengths that never rise if the subject takes no others."""
+        if (plain := self.config(**factors)) is None:
+            return None
+        fitted = fitted_lengths(lengths, plain.T, plain.N)
+        for several in (fitted, tuple(sorted(fitted, reverse=True))):
+            with suppress(ConfigError):
+                config = plain.replace(lengths=several)
+                if self.allows("lengths", config.packing):
+                    return config
+        return None
+
+    def ask(
+        self,
+        sizes: CaseSizes,
+        seed: int = 0,
+        *,
+        scale: float = 1e-2,
+        weights: float = 1.0,
+        at: tuple[int, ...] | None = None,
+        zero: tuple[str, ...] = (),
+        positive: bool = False,
+        blank: bool = False,
+        plain_readout: bool = True,
+        **factors: Any,
+    ) -> Response | None:
+        """Return what the subject gives on generic numbers of some sizes; ``None`` if it takes no such case.
+
+        Upstream gradients are some ``scale``, and 0 but at the steps ``at``. Parameters are ``weights`` times those
+        with which every activation can be undone. Arrays whose names begin as ``zero`` says are 0. With ``positive``
+        numbers, sums are positive, too. With ``blank``, x is 0 at the second step of the first sequence, and at the
+        third one of all. A plain readout returns the states themselves, if it may.
+        """
+        numbers = (seed, scale, weights, at, zero, positive, blank, plain_readout)
+        key = (*sizes, *numbers, self.shorter, *sorted(factors.items()))
+        if key not in self._answers:
+            config = self.config(**sizes._asdict(), **factors)
+            asked = partial(
+                self._asked, seed=seed, scale=scale, weights=weights, at=at, zero=zero, plain_readout=plain_readout
+            )
+            self._answers[key] = None if config is None else asked(config, positive=positive, blank=blank)
+        return self._answers[key]
+
+    def _asked(
+        self,
+        config: RNNConfig,
+        *,
+        seed: int,
+        scale: float,
+        weights: float,
+        at: tuple[int, ...] | None,
+        zero: tuple[str, ...],
+        positive: bool,
+        blank: bool,
+        plain_readout: bool,
+    ) -> Response | None:
+        dtype = np.dtype(config.dtype)
+        arrays: dict[str, Array] = {}
+        # With exact numbers, no preactivation is beyond pi / 2, so that every activation can be undone.
+        terms = config.input_size + config.hidden_size + 2
+        largest = 1.5 / terms if config.dtype == "float64" else 1 / math.sqrt(max(1, config.hidden_size))
+        for name, spec in config.given.items():
+            random = np.random.default_rng([seed, zlib.crc32(name.encode()), *spec.shape])
+            values = random.uniform(0.0 if positive else -1.0, 1, spec.shape)
+            values *= largest * weights if name.startswith(("weight", "bias")) else 1
+            if name.endswith(".grad"):
+                values *= scale
+                if at is not None and name in ("output.grad", "readout.grad"):
+                    time = 1 if config.batch_first and config.batched else 0
+                    keep = np.isin(np.arange(config.T), at)
+                    values *= keep.reshape([-1 if axis == time else 1 for axis in range(values.ndim)])
+            if name == "x" and blank:
+                by_step = values.swapaxes(0, 1) if config.batch_first and config.batched else values
+                by_step[1:2, ..., :1, :] = 0
+                by_step[2:3] = 0
+            if plain_readout and name == "readout.weight" and spec.shape[0] == spec.shape[1]:
+                values = np.eye(len(values))
+            if name.startswith(zero) or (plain_readout and name == "readout.bias"):
+                values *= 0
+            arrays[name] = values.astype(dtype)
+        if config.lengths is not None:
+            prescribe(config, arrays)
+            arrays["x"] = np.nan_to_num(arrays["x"])  # whether padding is read shows in NaN, what it is read as in 0
+        return self.of(Case.from_arrays(config, arrays))
+
+    def unit(
+        self, values: Floats, through: str, place: tuple[int, int] = (0, 0), **stack: Any
+    ) -> tuple[Floats, Floats] | None:
+        """Return what a single step of a layer and direction makes of some sums, with these.
+
+        All is 0 but a bias, x or its own row of hx, with a unit matrix. The output must be its layer's.
+        """
+        sizes, (layer, d) = CaseSizes(1, 1, len(values), len(values)), place
+        if (config := self.config(**sizes._asdict(), hx=through == "hx", loss=None, **stack)) is None:
+            return None
+        W = weight_names(layer, d)[0 if through == "x" else 1] if through in ("x", "hx") else ""
+        arrays: dict[str, Array] = {}
+        for name, spec in config.given.items():
+            array = np.zeros(spec.shape)
+            if name in (W, "readout.weight"):
+                array = np.eye(spec.shape[0], spec.shape[1])
+            elif name == through and name == "hx":
+                array[layer * config.num_directions + d] = np.resize(values, spec.shape[1:])
+            elif name == through:
+                array = np.resize(values, spec.shape)
+            arrays[name] = array.astype(np.dtype(config.dtype))
+        if (a := self.of(Case.from_arrays(config, arrays))) is None or a.steps is None:
+            return None
+        given = arrays[through][layer * config.num_directions + d] if through == "hx" else arrays[through]
+        s, H = np.asarray(given, np.float64).ravel(), config.hidden_size
+        number = min(len(s), H)
+        return s[:number], a.steps[0, 0, d * H :][:number]
+
+    def sequences(self, number: int) -> Floats | None:
+        """Return what a single step makes of some sequences, of one positive number each."""
+        if (a := self.ask(CaseSizes(1, number, 1, 1), positive=True, hx=False, loss=None)) is None or a.steps is None:
+            return None
+        return a.steps[0, :, 0]
+
+    def of(self, case: Case) -> Response | None:
+        """Return what the subject gives on a case."""
+        self.questions += 1
+        start = time.perf_counter()
+        seen = self._observations.of(case, with_probes=False)
+        self._seconds.append(time.perf_counter() - start)
+        if self.questions % ENOUGH == 0 and median(self._seconds) > PATIENCE:  # a busy machine delays some
+            raise SlowError("that takes hundreds of calls, and each takes long")
+        arrays = {
+            n: np.asarray(array, np.float64)
+            for n, array in seen.outcome.arrays.items()
+            if role_of(n) not in self.hidden
+        }
+        if seen.outcome.failure is not None or seen.unfit is not None:
+            wrong = () if seen.unfit is None else seen.unfit.mismatches
+            missing = [m.array for m in wrong if m.sort is Sort.MISSING and m.array.endswith(".grad")]
+            if not wrong or len(missing) < len(wrong):
+                return None
+            arrays |= {name: np.zeros(case.config.gradients[name].shape) for name in missing}  # autograd has none
+        whole = Response(seen.case, arrays)
+        if case.config.bidirectional or (whole.steps is not None and not self.shorter):
+            return whole
+        last = last_state(whole, self.shorter)
+        return whole if last is None else whole._replace(shorter=self._last_states(seen.case.forward(), last))
+
+    def _last_states(self, case: Case, last: Floats) -> Floats | None:
+        """Return the states of the last layer (T, N, H), each the last one of a run that ends with its step."""
+        states = []
+        for T in range(1, case.config.T):
+            x = case.x[:, :T] if case.config.batch_first and case.config.batched else case.x[:T]
+            config = case.config.replace(T=T)
+            if not self.allows("T", T):
+                return None
+            self.questions += 1
+            seen = self._observations.of(Case.from_arrays(config, {**case.arrays, "x": x}), with_probes=False)
+            state = last_state(Response(seen.case, seen.outcome.arrays), self.shorter) if seen.unfit is None else None
+            if state is None:
+                return None
+            states.append(state)
+        return np.stack([*states, last])
+
+
+def last_state(a: Response, of: str = "") -> Floats | None:
+    """Return the state (N, H) with which an answer ends: h_n, or the last output, as ``of`` says; else either.
+
+    An output may be 0 where it is not written.
+    """
+    last = None if a.returned is None else np.asarray(a.returned[-1], np.float64)
+    if "h_n" in a.arrays and (of != "output" or last is None or not last.any()):
+        return np.asarray(a.arrays["h_n"][-1], np.float64)
+    return last

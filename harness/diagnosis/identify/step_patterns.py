@@ -1,0 +1,122 @@
+"""step_patterns: the steps at which a term stands, and the pattern that some steps follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from harness.diagnosis.identify.questions import LONG
+
+
+class When(NamedTuple):
+    """The steps at which a term stands: all of them, or those that a pattern names."""
+
+    kind: str = "all"
+    k: int = 0
+
+    def at(self, t: int, T: int) -> bool:
+        """Tell whether it stands at step t of T."""
+        return PATTERNS[self.kind].at(t, T, self.k)
+
+    @property
+    def line(self) -> str:
+        """The steps as a condition of t and T."""
+        return PATTERNS[self.kind].line.format(k=self.k)
+
+    @property
+    def words(self) -> str:
+        """The steps in words."""
+        ending = "th" if 10 <= self.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(self.k % 10, "th")
+        said = PATTERNS[self.kind].words.format(k=self.k, next=self.k + 1, nth=f"{self.k}{ending}")
+        return _PLAINER.get(said, said)
+
+    @property
+    def others(self) -> When | None:
+        """The other steps, if these follow a pattern, too."""
+        pairs = next((pair for pair in COMPLEMENTS if self.kind in pair), None)
+        return None if pairs is None else self._replace(kind=pairs[pairs[0] == self.kind])
+
+
+ALWAYS: Final = When()
+NEVER: Final = When("never")
+
+
+class Pattern(NamedTuple):
+    """Some of the steps, given ``k``: whether step t of T is one, that as a line of NumPy, and which ones in words."""
+
+    at: Callable[[int, int, int], bool]
+    line: str
+    words: str
+
+
+PATTERNS: Final = {
+    "all": Pattern(lambda t, T, k: True, "True", ""),
+    "never": Pattern(lambda t, T, k: False, "False", "never"),
+    "first": Pattern(lambda t, T, k: t < k, "t < {k}", "at the first {k} steps only"),
+    "from": Pattern(lambda t, T, k: t >= k, "t >= {k}", "from step {k} on"),
+    "last": Pattern(lambda t, T, k: t >= T - k, "t >= T - {k}", "at the last {k} steps only"),
+    "but last": Pattern(lambda t, T, k: t < T - k, "t < T - {k}", "at all steps but the last {k}"),
+    "last but": Pattern(lambda t, T, k: t == T - 1 - k, "t == T - 1 - {k}", "at step T-{next} only"),
+    "only": Pattern(lambda t, T, k: t == k, "t == {k}", "at step {k} only"),
+    "every": Pattern(lambda t, T, k: (t + 1) % k == 0, "(t + 1) % {k} == 0", "at every {nth} step only"),
+    "but every": Pattern(lambda t, T, k: (t + 1) % k != 0, "(t + 1) % {k} != 0", "at all steps but every {nth}"),
+    "block": Pattern(
+        lambda t, T, k: t % k == 0 and t > 0, "t % {k} == 0 and t > 0", "at every {nth} step after the first only"
+    ),
+    "but block": Pattern(
+        lambda t, T, k: t % k != 0 or t == 0, "t % {k} != 0 or t == 0", "at all steps but every {nth} after the first"
+    ),
+    "but every from the end": Pattern(
+        lambda t, T, k: (T - 1 - t) % k != 0, "(T - 1 - t) % {k} != 0", "at all steps but every {nth} from the end"
+    ),
+    "full blocks": Pattern(lambda t, T, k: t < T - T % k, "t < T - T % {k}", "at the steps of full blocks of {k} only"),
+    "rest of blocks": Pattern(
+        lambda t, T, k: t >= T - T % k, "t >= T - T % {k}", "at the steps after the last full block of {k} only"
+    ),
+    "but last but": Pattern(lambda t, T, k: t != T - 1 - k, "t != T - 1 - {k}", "at all steps but T-{next}"),
+    "after the first of the last": Pattern(
+        lambda t, T, k: t > max(0, T - k), "t > max(0, T - {k})", "at the last {k} steps but the first of them"
+    ),
+}
+COMPLEMENTS: Final = (
+    ("all", "never"),
+    ("first", "from"),
+    ("last", "but last"),
+    ("last but", "but last but"),
+    ("every", "but every"),
+    ("block", "but block"),
+    ("full blocks", "rest of blocks"),
+)
+_PLAINER: Final = {
+    "from step 1 on": "at all steps but the first",
+    "at step 0 only": "at the first step only",
+    "at the first 1 steps only": "at the first step only",
+    "at the last 1 steps only": "at the last step only",
+    "at all steps but the last 1": "at all steps but the last",
+}
+
+
+def patterns(T: int) -> Iterator[When]:
+    """Yield the patterns of up to T steps, the plainest first."""
+    most = max(LONG[-1], T // 2 + 1)  # less one, the steps that are counted: those that T shows twice
+    yield When()
+    yield When("only", 0)
+    for k in range(1, most):
+        for kind in ("from", "first", "last", "but last", "last but"):
+            yield When(kind, k)
+    for k in range(2, most):
+        yield When("but every", k)
+        yield When("every", k)
+        yield When("but block", k)
+        yield When("block", k)
+        yield When("but every from the end", k)
+        yield When("full blocks", k)
+        yield When("rest of blocks", k)
+        yield When("but last but", k - 1)
+        yield When("after the first of the last", k)
+
+
+def fitting_pattern(hits: Sequence[tuple[int, int, bool]]) -> When | None:
+    """Return the plainest pattern of the steps that are hit, of T, t and whether it is."""
+    longest = max((T for T, *_ in hits), default=1)
+    return next((w for w in patterns(longest) if all(w.at(t, T) == hit for T, t, hit in hits)), None)

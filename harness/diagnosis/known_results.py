@@ -1,0 +1,85 @@
+"""known_results: the diagnosis of results of known cases, where there is nothing that can be called."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import Observation, unfit
+from harness.checks.result import Result
+from harness.diagnosis.explain_arrays import Found, Reading, found_in, results_of
+from harness.diagnosis.observations import forward_part, is_right
+from harness.oracle.arithmetic import Accepted, Arithmetic
+from harness.space.backend import UNKNOWN
+from harness.space.case import Array, Case, as_plain
+from harness.space.outcome import Outcome
+
+TELLING: Final = 8
+"""The number of wrong cases, and of right ones, on which mistakes are looked for, the cheapest first. What explains
+them is then held to all cases."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The fate of each case by its name, with the reason."""
+
+    found: Found | None  # the answer on all results whose shapes and dtypes are right; ``None`` if there are none
+    results: Mapping[str, Result]  # These results, gradients included
+    unfit: Mapping[str, Result]  # the results of those whose shapes or dtypes are not
+    missing: tuple[str, ...]  # the cases of which nothing came back
+    layer: str  # torch's layer, such as ``nn.LSTM``
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The cases with wrong numbers."""
+        return tuple(name for name, result in self.results.items() if result.failed)
+
+    @property
+    def agrees(self) -> bool:
+        """True if everything that came back is right, and something did."""
+        return self.found is not None and self.found.agrees and not self.unfit
+
+
+def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: Accepted) -> Judged:
+    """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
+    bad: dict[str, Result] = {}
+    missing: list[str] = []
+    seen: dict[str, Observation] = {}
+    layer = "nn.RNN"
+    for name, case, arrays in results:
+        layer = case.config.layer
+        if arrays is None:
+            missing.append(name)
+        elif (result := unfit(case, Outcome(arrays))) is not None:
+            bad[name] = result
+        else:
+            seen[name] = _observation(case, arrays, accepted)
+    whole = dict(zip(seen, results_of(Reading(tuple(seen.values()))), strict=True))
+    wrong = tuple(name for name, result in whole.items() if result.failed)
+    # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
+    forward = {name: forward_part(one) for name, one in seen.items()}
+    first = tuple(name for name, one in forward.items() if not is_right(one))
+    found = _found(forward, first) if first else _found(seen, wrong) if seen else None
+    return Judged(found, whole, bad, tuple(missing), layer)
+
+
+def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) -> Observation:
+    config, plain = case.config, case.plain()
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = {name: array.astype(config.dtype) for name, array in as_plain(config, arrays).items()}
+    known = (config.num_layers == 1 and "output" in own) or (config.T == 1 and "h_n" in own)
+    arithmetic = Arithmetic(config.dtype, UNKNOWN, accepted.in_dtype(config.dtype))
+    return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if known else None)
+
+
+def _found(seen: Mapping[str, Observation], wrong: tuple[str, ...]) -> Found:
+    whole = Reading(tuple(seen.values()), names=tuple(seen))
+    if not wrong:
+        return Found(whole, results=results_of(whole))
+    cheapest = sorted(seen, key=lambda name: seen[name].case.config.cost)
+    telling = [name for name in cheapest if name in wrong][:TELLING]
+    telling += [name for name in cheapest if name not in wrong][:TELLING]
+    found = found_in(Reading(tuple(seen[name] for name in telling)))
+    named = tuple(replace(cause, reading=whole) for cause in found.causes if whole.reproduced(cause))
+    return replace(found, reading=whole, results=results_of(whole), causes=named)

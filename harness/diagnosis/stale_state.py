@@ -1,0 +1,338 @@
+"""stale_state: modules that go on with something of an earlier call, its weights or the state in which it ended.
+
+A module that was called with other weights is right if it computes with those that it has. One that keeps a matrix
+which it transposed or put together at its first call computes with the other ones, all of them or some. One that keeps
+its state starts from that, where it is given none.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, islice
+from typing import Final
+
+import numpy as np
+
+from harness.checks.agreement import Observation, assess, observe
+from harness.checks.relation_check import GRADIENTS
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.experiments import ByCheck, Question
+from harness.diagnosis.fresh_cases import fresh_cases
+from harness.diagnosis.identify.cause import error_of
+from harness.diagnosis.identify.gather import values_of
+from harness.diagnosis.identify.identify import Identification
+from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.questions import Response, rounding_of
+from harness.diagnosis.identify.run import run
+from harness.diagnosis.identify.wiring_words import listed, of_roles
+from harness.diagnosis.observations import Observations, forward_part, nameable
+from harness.oracle.bounded_array import Floats
+from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.gradient_expectation import expect_whole_run
+from harness.oracle.setting import Setting
+from harness.search.guard import Guarded, Hang
+from harness.space.case import Array, Case
+from harness.space.config import PARAMETERS, RNNConfig, role_of
+from harness.space.factor_table import OTHER
+from harness.space.outcome import Outcome
+from harness.space.scope import Scope
+from harness.space.values import earlier_case
+from harness.subjects.protocol import Subject
+
+EVIDENCE: Final = 3  # The number of fresh cases on which a subject must compute with the weights of its first call
+
+# The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart.
+FRESH: Final = 24
+
+
+STATE: Final = ("state",)  # The state, in place of roles of parameters
+
+
+@dataclass(frozen=True)
+class Stale:
+    """The parameters whose numbers at the first call a subject goes on with, or the state."""
+
+    roles: tuple[str, ...]
+    one_bias: bool
+    fresh: int  # The number of fresh cases, beside the failing one, on which it computes so
+    across_cases: bool = False  # True if a call for another case leaves it something
+    identified: Identification | None = None  # what it computes else, if that is not nn.RNN
+
+    @property
+    def pins(self) -> dict[str, tuple[bool]]:
+        """The values of factors with which it never shows."""
+        return {"hx": (True,)} if self.roles == STATE else {}
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        if self.roles == STATE:
+            return "starts from the state in which the call before ended, where no hx is given, and not from zeros"
+        if len(self.roles) == len(PARAMETERS):
+            return "goes on with the weights of its first call, not with new ones"
+        named = [role for role in self.roles if not (self.one_bias and role == "bias_hh")]
+        new = "a new one" if len(named) == 1 else "new ones"
+        return f"goes on with the {listed(named)} of its first call, not with {new}"
+
+    @property
+    def evidence(self) -> str:
+        """The reason why that is certain."""
+        these = "that state" if self.roles == STATE else "these"
+        of = "nn.RNN" if self.identified is None else "what it was found to compute"
+        return f"with {these}, {of} gives what the subject does on this case and on {self.fresh} fresh ones"
+
+    def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
+        """Tell whether a subject computes with the parameters of the call before, or some of them.
+
+        Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
+        """
+        if self.across_cases and self.roles == STATE:  # the state is not known, so that any number may be of it
+            return not observation.config.hx and {one.sort for one in result.mismatches} == {Sort.VALUE}
+        if not had_others(observation.config):
+            return False
+        first = result.mismatches[0] if result.mismatches else None
+        if first is None:
+            with suppress(Hang):
+                forward, accepted = observation.case.forward(), observation.arithmetic.accepted
+                observation = observe(Guarded(subject), forward, accepted, with_probes=False)
+        elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
+            observation = forward_part(observation)
+        parts = _parts(self.roles)[::-1] if self.roles != STATE else [STATE]
+        return any(goes_on(observation, some, self.identified, one_bias=self.one_bias) for some in parts)
+
+
+def stale_of(asked: Question) -> Stale | None:
+    """Return the parameters of its first call that a subject goes on with on a case, and on fresh ones.
+
+    They are the fewest that explain all of these: a part of them may do on some, because what a module keeps may be a
+    view there. The transpose of a matrix with one row is one, and shows new numbers. The result is ``None`` if no
+    parameters explain everything, or several sets of as few do. An error that is raised on the way back is explained by
+    the way forward.
+    """
+    finding = asked.finding
+    case = nameable(finding) or (None if finding.result.mismatches else finding.case.forward())
+    if case is None or not had_others(case.config):
+        return None
+    found = (_stale_beside(asked, case, identified) for identified in (None, *asked.identified))
+    return next(filter(None, found), None)
+
+
+def _stale_beside(asked: Question, case: Case, identified: Identification | None) -> Stale | None:
+    """Return it of a subject that computes nn.RNN else, or what it was identified as."""
+    observations, scope = asked.observations, asked.scope
+    one_bias = observations.subject.capabilities.conventions.one_bias
+    roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
+    left, hits = [*_parts(roles), STATE], -1
+    for seen in chain(
+        [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), FRESH)
+    ):
+        explaining = [some for some in (*_parts(roles), STATE) if goes_on(seen, some, identified, one_bias=one_bias)]
+        left = [some for some in left if any({*part} <= {*some} for part in explaining)]
+        hits += 1
+        if not left:
+            return None
+        fewest = [some for some in left if len(some) == len(left[0])]
+        if hits >= EVIDENCE and len(fewest) == 1:
+            return Stale(fewest[0], one_bias, hits, identified=identified)
+    return None
+
+
+class _Restarted(Guarded):
+    """A subject each of whose runs is the first one of a process."""
+
+    def run(self, case: Case) -> Outcome:
+        if (process := self.capabilities.process) is not None:
+            process.restart()
+        return super().run(case)
+
+
+def stale_in_fresh_processes(asked: Question) -> Stale | None:
+    """Return what a nondeterministic subject goes on with of an earlier call.
+
+    Each run is in a fresh process, after calls of known numbers, so that no other case can matter.
+    """
+    case, process = asked.finding.case, asked.subject.capabilities.process
+    if process is None or "used" not in asked.scope.preparation:
+        return None
+    used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
+    observations = Observations(_Restarted(asked.subject, asked.until), asked.observations.accepted)
+    differs = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    found = stale_of(
+        asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))
+    )
+    return None if found is None else replace(found, across_cases=True)
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """The gradients that a subject adds to those of its earlier calls."""
+
+    roles: tuple[str, ...]
+    fresh: int  # The number of cases on which the second and the third call in a process do so
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        return f"adds the gradient by {of_roles(self.roles)} to that of its earlier calls"
+
+    @property
+    def evidence(self) -> str:
+        """The reason why that is certain."""
+        return f"called again in a fresh process, it returns twice, then three times as much, in {self.fresh} cases"
+
+    def explains(self, _subject: Subject, _observation: Observation, result: Result) -> bool:
+        """Tell if nothing else is wrong."""
+        return bool(result.mismatches) and not self.left(result)
+
+    def left(self, result: Result) -> tuple[Mismatch, ...]:
+        """Return the mismatches of other arrays."""
+        return tuple(
+            one for one in result.mismatches if not (one.array.endswith(GRADIENTS) and role_of(one.array) in self.roles)
+        )
+
+
+@dataclass(frozen=True)
+class ByAccumulated(ByCheck):
+    """A known cause for such gradients, beside which others may be wrong."""
+
+    cause: Accumulated
+
+    def left(self, _observation: Observation, result: Result) -> Result:
+        """Return a result without them."""
+        left = self.cause.left(result)
+        return replace(result, mismatches=left) if left else result
+
+
+def accumulated_of(asked: Question) -> Accumulated | None:
+    """Return the gradients that grow with each call of one case, if nothing else changes."""
+    subject, process = asked.subject, asked.subject.capabilities.process
+    if process is None:
+        return None
+    cases = (case for case in fresh_cases(asked.finding.case.config, asked.scope) if case.config.loss is not None)
+    found: set[tuple[str, ...]] = set()
+    count = 0
+    for case in islice(cases, FRESH):
+        process.restart()
+        calls = [subject.run(case).arrays for _ in range(3)]
+        roles = _growing(calls)
+        if roles is None:
+            return None
+        found |= {roles} if roles else set()
+        count += bool(roles)
+        if count == EVIDENCE:
+            return Accumulated(found.pop(), count) if len(found) == 1 else None
+    return None
+
+
+def _growing(calls: Sequence[Mapping[str, Array]]) -> tuple[str, ...] | None:
+    """Return the gradients, by role, that are twice and three times as large in the calls after the first.
+
+    The result is ``None`` if another array changes, or if one changes otherwise. Half of the first array tells its
+    multiples apart.
+    """
+    first, *later = calls
+    grown: list[str] = []
+    for name, array in first.items():
+        if any(name not in arrays or arrays[name].shape != array.shape for arrays in later):
+            return None
+        apart = [float(np.abs(arrays[name] - array).max(initial=0)) for arrays in later]
+        if not any(apart):
+            continue
+        off = (np.abs(arrays[name] - times * array) for times, arrays in enumerate(later, start=2))
+        if not name.endswith(GRADIENTS) or any(one.max() >= np.abs(array).max() / 2 for one in off):
+            return None
+        grown.append(role_of(name))
+    return tuple(dict.fromkeys(grown))
+
+
+def _parts(roles: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [some for count in range(len(roles)) for some in combinations(roles, count + 1)]
+
+
+def _fresh(observations: Observations, config: RNNConfig, scope: Scope) -> Iterator[Observation]:
+    """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
+    for case in fresh_cases(config, scope):
+        if had_others(case.config):
+            seen = observations.of(case, with_probes=False)
+            if seen.unfit is None and assess(seen, soft=False).verdict is Verdict.DISAGREES:
+                yield seen
+
+
+def had_others(config: RNNConfig) -> bool:
+    """Tell whether a module was called with other weights before."""
+    return config.preparation == "used" or config.after in {"used", "functional_call"}
+
+
+def goes_on(
+    observation: Observation, roles: tuple[str, ...], identified: Identification | None = None, *, one_bias: bool
+) -> bool:
+    """Tell whether a subject computes with some parameters of the call before, and else nn.RNN or what is identified.
+
+    A class with one bias had the number of a parameter there, as the sum of nn.RNN's two.
+    """
+    if observation.unfit is not None:
+        return False
+    if roles == STATE:
+        return _keeps_its_state(observation, identified, one_bias=one_bias)
+    other = {role: 0.0 if one_bias and role == "bias_hh" else OTHER for role in roles}
+    case = observation.case
+    weights = {
+        name: np.full_like(array, other[role_of(name)]) if role_of(name) in other else array
+        for name, array in case.weights.items()
+    }
+    return _gives(replace(observation, case=replace(case, weights=weights, origin=None), probed=None), identified)
+
+
+@np.errstate(all="ignore")
+def _gives(observation: Observation, identified: Identification | None) -> bool:
+    """Tell whether nn.RNN, or what is identified, gives what was observed."""
+    if identified is None:
+        return assess(observation, soft=False).verdict is Verdict.AGREES
+    arrays = {name: np.asarray(v, np.float64) for name, v in observation.outcome.arrays.items()}
+    a = Response(observation.case, arrays, rounded=observation.rounded)
+    return explains(identified.network, a, rounding_of(a.case.config.dtype), identified.unknown)
+
+
+def _keeps_its_state(observation: Observation, identified: Identification | None, *, one_bias: bool) -> bool:
+    """Tell whether a subject starts from the state in which its last call ended, forwards.
+
+    That state has errors of its own, of which each number may be off by the most that a step makes of them.
+    """
+    case, config = observation.case, observation.case.config
+    if config.hx or config.drops or observation.config.preparation != "used":
+        return False
+    seen = forward_part(observation)
+    calls = [call.replace(loss=None, lengths=None) for call in config.calls_before]
+    grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
+    for some in (calls[-1:], calls) if len(calls) > 1 else (calls,):  # the call before may have gone on from another
+        values, tolerance = _ended(some, observation, identified, one_bias=one_bias)
+        given = {**seen.case.arrays, "hx": values.astype(config.dtype)}
+        started = Case.from_arrays(seen.case.config.replace(hx=True), given)
+        off = float(np.max(tolerance, initial=0)) * (1 + float(grown))
+        if _gives(replace(seen, case=started, prefixes=None, rounded=off), identified):
+            return True
+    return False
+
+
+@np.errstate(all="ignore")
+def _ended(
+    calls: Sequence[RNNConfig], observation: Observation, identified: Identification | None, *, one_bias: bool
+) -> tuple[Floats, Floats]:
+    """Return the states with which the last of some calls ends, and their errors, if each goes on from the one before.
+
+    It goes on with as many sequences as it has.
+    """
+    values: Floats = np.zeros((1, 0, 1))
+    tolerance = values
+    for call in calls:
+        before = earlier_case(call, one_bias=one_bias)
+        if values.ndim == 3 and values.shape[1] >= call.N and call.batched:
+            given = {**before.arrays, "hx": values[:, : call.N].astype(call.dtype)}
+            before = Case.from_arrays(call.replace(hx=True), given)
+        if identified is None:
+            ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
+            values, tolerance = ended.values, ended.tolerance
+        else:
+            made = run(identified.network, before.plain(), rounding_of(call.plain.dtype))["h_n"]
+            values, tolerance = values_of(made), error_of(made)
+    return values, tolerance

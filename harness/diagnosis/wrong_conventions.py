@@ -1,0 +1,183 @@
+"""wrong_conventions: the conventions of which a subject works as if it had declared them, or had not.
+
+It is run as if it had declared others. If it agrees then, on the failing case and on fresh ones where it otherwise
+fails, too, its declaration is the cause, whatever the failure looks like.
+"""
+
+import math
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import combinations, islice
+from typing import Final
+
+from harness.checks.agreement import Observation, check_agreement
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.fresh_cases import fresh_cases
+from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.compare import same_numbers
+from harness.search.guard import Guarded, Hang
+from harness.space.case import Case
+from harness.space.outcome import Outcome
+from harness.space.scope import Scope
+from harness.space.values import draw
+from harness.subjects.conventions import Conventions, turned
+from harness.subjects.protocol import Subject
+
+# The number of fresh cases on which a subject must fail as it is declared, and agree as it is declared instead.
+EVIDENCE: Final = 3
+
+FRESH: Final = 24
+"""The number of fresh cases that are tried at most; a generic case of other sizes, with which they begin, shows every
+convention but ``batch_first`` of one sequence of one step."""
+
+TOGGLED: Final = ("one_bias", "transposed", "batch_first", "last_output_only")
+"""The conventions that a run can tell from none. What is declared as ``zero_state_only`` is asked for less, which no
+run shows to be wrong."""
+
+# The ways in which a subject works that has not declared it, for people.
+MISSING: Final = {
+    "one_bias": "works as if it had one bias",
+    "transposed": "works as if its weights were transposed",
+    "batch_first": "works as if batch_first were always True",
+    "last_output_only": "returns the last output alone",
+}
+
+# The ways in which a subject works that has declared otherwise, for people.
+WRONG: Final = {
+    "one_bias": "works as if it had two biases",
+    "transposed": "works as if its weights were not",
+    "batch_first": "works as if batch_first were always False",
+    "last_output_only": "returns every output",
+}
+
+
+@dataclass(frozen=True)
+class Instead:
+    """The declaration with which a subject would agree."""
+
+    declared: Conventions
+    instead: Conventions
+    # The number of fresh cases, beside the failing one, on which it fails as declared, and agrees with the other.
+    fresh: int
+
+    @property
+    def sentence(self) -> str:
+        """The cause for people; it reads on from "the subject"."""
+        wrong = [name for name in self.declared.names if name not in self.instead.names]
+        missing = [name for name in self.instead.names if name not in self.declared.names]
+        said = [f"declares {name}, but {WRONG[name]}" for name in wrong]
+        if missing:
+            as_if = MISSING[missing[0]] if len(missing) == 1 else f"works as if it declared {', '.join(missing)}"
+            meant = "" if self.declared.forms else ", if that is meant"
+            said.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
+        return "; ".join(said)
+
+    @property
+    def evidence(self) -> str:
+        """The reason why that is certain."""
+        return f"so declared, it agrees on this case and on {self.fresh} fresh ones; as it is, it fails on them"
+
+    def explains(self, subject: Subject, observation: Observation, _result: Result) -> bool:
+        """Tell if the subject agrees on the case as if it had declared the other conventions."""
+        case = _asked(observation.case, subject, self.instead)
+        with suppress(Hang):
+            return check_agreement(_as(subject, self.instead), case).verdict is Verdict.AGREES
+        return False
+
+
+class _As:
+    """A subject as if it had declared other conventions."""
+
+    def __init__(self, subject: Subject, conventions: Conventions) -> None:
+        self.name, self.capabilities = subject.name, subject.capabilities
+        self._subject, self._conventions = subject, conventions
+
+    def devices(self) -> tuple[str, ...]:
+        return self._subject.devices()
+
+    def run(self, case: Case) -> Outcome:
+        run_as = self.capabilities.run_as
+        assert run_as is not None
+        return run_as(case, self._conventions)
+
+
+def instead_of(
+    subject: Subject, case: Case, scope: Scope, accepted: Accepted = STRICT, until: float = math.inf
+) -> Instead | None:
+    """Return the declaration with which a subject that fails on a case would agree; ``None`` if none or several would.
+
+    The one that differs least from the subject's own is chosen. If a run hangs there is none, and after ``until``
+    (``time.perf_counter``) it raises ``Late``.
+    """
+    own = subject.capabilities.conventions
+    if subject.capabilities.run_as is None:
+        return None
+    cases = [case, *islice(fresh_cases(case.config, scope), FRESH)]
+    # The other layout is contiguous: where x is not, that alone may make the failure go away.
+    toggled = [name for name in TOGGLED if name != "batch_first" or case.config.strides == "contiguous"]
+    with suppress(Hang):
+        for count in range(1, len(toggled) + 1):
+            found = []
+            for names in combinations(toggled, count):
+                other = own.switched(*names)
+                if other.batch_first and not _ignores_layout(subject, case, other):
+                    continue
+                as_other = Guarded(_as(subject, other), until)
+                if fresh := _fits(subject, as_other, other, cases, accepted):
+                    found.append(Instead(own, other, fresh))
+            if found:
+                return found[0] if len(found) == 1 else None
+    return None
+
+
+def _ignores_layout(subject: Subject, case: Case, conventions: Conventions) -> bool:
+    """Tell whether a subject reads the same numbers alike whatever batch_first is, if it takes both values of that.
+
+    Otherwise it is right with another value than the one it fails with, which is no declaration.
+    """
+    if len(set(subject.capabilities.offers.get("batch_first", (False, True)))) < 2:
+        return True
+    config = case.config.replace(T=3, N=3, batched=True, batch_first=False, lengths=None, loss=None)
+    one = draw(config, "normal", 0)
+    both = one, Case.from_arrays(config.replace(batch_first=True), one.arrays)
+    run = _As(subject, replace(conventions, batch_first=False)).run
+    arrays, others = (run(each).arrays for each in both)
+    return bool(arrays) and all(name in others and same_numbers(arrays[name], others[name]) for name in arrays)
+
+
+def _as(subject: Subject, conventions: Conventions) -> Subject:
+    return Guarded(_As(subject, conventions))
+
+
+def _fits(subject: Subject, as_other: Subject, other: Conventions, cases: Iterable[Case], accepted: Accepted) -> int:
+    """Return on how many fresh cases another declaration makes right what fails; 0 if it does not do so everywhere.
+
+    The first of the ``cases`` is the failing one.
+    """
+
+    def verdict(of: Case) -> Verdict:
+        return check_agreement(as_other, _asked(of, subject, other), accepted=accepted, with_probes=False).verdict
+
+    first, *fresh = cases
+    if verdict(first) is not Verdict.AGREES:
+        return 0
+    hits = 0
+    for one in fresh:
+        here = check_agreement(subject, one, accepted=accepted, with_probes=False).verdict
+        if here in {Verdict.AGREES, Verdict.UNSUPPORTED}:
+            continue
+        there = verdict(one)
+        if there not in {Verdict.AGREES, Verdict.UNSUPPORTED}:
+            return 0
+        hits += there is Verdict.AGREES
+        if hits == EVIDENCE:
+            return hits
+    return 0
+
+
+def _asked(case: Case, subject: Subject, other: Conventions) -> Case:
+    """Return a case in the layout in which another declaration is asked for it."""
+    if other.batch_first:
+        return turned(case, batch_first=True)
+    return turned(case, batch_first=False) if subject.capabilities.conventions.batch_first else case

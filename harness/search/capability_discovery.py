@@ -1,0 +1,291 @@
+"""Narrowing: it leaves out of a scope what the subject does not support, so that a search is not spent on it.
+
+Values that raise an error, or return arrays of a wrong shape, even at the plainest sizes are not supported either. They
+are reported once, and left out, too.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from itertools import combinations, product
+from typing import Any, Final, NamedTuple
+
+from harness.checks.agreement import check_agreement, unfit
+from harness.checks.result import Result, Verdict
+from harness.space.case import Case
+from harness.space.config import RNNConfig
+from harness.space.constraints import Rule
+from harness.space.factor_table import SIZE_FACTORS, having
+from harness.space.outcome import Failure, Outcome
+from harness.space.product_edges import product_edges
+from harness.space.scope import Scope, configure, factors_of
+from harness.space.values import draw
+from harness.subjects.line_runs import lines_of
+from harness.subjects.protocol import Subject
+
+# The others are left as they are: sizes are for the run itself to refuse, and dropout means nothing in one layer.
+ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTORS)
+
+# A function that does not get the config cannot know these factors, and supports one value of each.
+UNSEEN: Final = having("unseen")
+
+FEATURES: Final = having("feature")
+"""Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
+such as a port of one layer that refuses nothing.
+"""
+
+PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}  # sizes at which mixed-up axes show
+FEW_LAYERS: Final = 3
+"""The most layers of a slow subject, because each layer is one more call, and may be one more to compile. The second of
+three has a layer on either side.
+"""
+
+# The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them.
+FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
+
+# The states, of one axis, by which it shows whether a subject computes each by lines of its own.
+MANY: Final = 64
+
+# Factors with a value that may open what is refused beside another value, such as gradients in float64.
+OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
+
+
+class Narrowed(NamedTuple):
+    """The rest of a scope, and what the subject said about each value that was left out."""
+
+    scope: Scope
+    refused: dict[str, str]  # The refusals by value: ``{"num_layers=2": "only one layer"}``
+    # True if any config near the plainest was accepted; if none was, the scope is whole and ``refused`` says why.
+    accepted: bool = True
+    # The values that it neither supports nor refuses: ``num_layers=2``, a case, and how that fails.
+    undone: tuple[tuple[str, Case, Result], ...] = ()
+
+
+def narrow(
+    subject: Subject, scope: Scope, *, refused_only: bool = False, slow: bool = False, until: float = math.inf
+) -> Narrowed:
+    """Ask the subject for each value of each factor, with the other factors at the plainest values that it accepts.
+
+    A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
+    that factor's value only. A function that cannot see a factor of ``UNSEEN`` is asked for the value that it supports.
+    With ``refused_only``, values that it neither supports nor refuses stay in the scope. A subject that is ``slow`` at
+    new shapes is asked for fewer layers and few sizes, and for no large products of sizes, as is one that computes each
+    state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
+    After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
+    """
+    whole, (unseen, scope) = scope, _without_unseen(subject, scope)
+    factors = _asked_for(scope)
+    base, done = _accepted(subject, scope, factors)
+    if base is None:
+        refusal = _refusal(subject, plainest(scope), {})
+        return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
+    if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
+        scope = scope.only(num_layers=layers)
+        factors = _asked_for(scope)
+    sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
+    if slow and sizes:  # if they are all pinned, they have been chosen with a view to that
+        scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
+        base, done = configure({**factors_of(base), **sizes}), False
+        quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once
+        factors = {name: factors[name] for name in (*quick, *factors) if name in factors and name != "preparation"}
+    refused: dict[str, str] = dict(unseen)
+    undone: list[tuple[str, Case, Result]] = []
+    rules: list[Rule] = []
+    for name, values in factors.items():
+        kept: dict[Any, bool] = {}
+        opened: dict[str, Rule | None] = {}
+        for value in values:
+            if time.perf_counter() > until:
+                kept[value] = True
+                continue
+            said = _refusal(subject, base, {name: value})
+            if said is None:
+                asked = done and name in FEATURES and not refused_only
+                bad = _not_done(subject, base, {name: value}) if asked else None
+                kept[value] = bad is None
+                undone += [(f"{name}={value}", *bad)] if bad is not None else []
+                continue
+            if said not in opened:
+                opened[said] = _opening(subject, base, name, value, whole)
+            rule = opened[said]
+            kept[value] = rule is not None
+            if rule is None:
+                refused[f"{name}={value}"] = said
+            else:
+                rules.append(rule._replace(value=value))
+                refused[f"{name}={value} except with {rule.words}"] = said
+        scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
+    scope = scope.ruled(rules)
+    if product_edges(scope) and time.perf_counter() < until and _is_by_state(subject, base):
+        scope = scope.only(products=False)
+    return Narrowed(scope, refused, undone=tuple(undone))
+
+
+def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:
+    """Return the factors whose values a subject is asked for, with these values."""
+    return {name: values for name, values in scope.values().items() if name in ASKED and len(values) > 1}
+
+
+def plainest(scope: Scope) -> RNNConfig:
+    """Return the config with every factor at the scope's plainest value."""
+    factors = {name: values[0] for name, values in scope.values().items()}
+    factors["dropout"], factors["training"] = scope.modes[0]
+    return configure(factors)
+
+
+def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Scope]:
+    """Return the values of unseen factors that a function does not support, and the scope without them."""
+    factors = {name: values for name in UNSEEN if len(values := scope.values()[name]) > 1}
+    takes = subject.capabilities.takes
+    if takes is None or "config" in takes or not factors:
+        return {}, scope
+    sizes = {name: size for name, size in PLACES.items() if size in getattr(scope, name)}
+    base = {**factors_of(plainest(scope)), **sizes}
+    choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+    best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # a tie goes to the plainest
+    others = [f"{name}={value}" for name, values in factors.items() for value in values if value != best[name]]
+    return dict.fromkeys(others, "it does not take config"), scope.only(**best)
+
+
+def _fits(subject: Subject, config: RNNConfig) -> int:
+    """Return on how many of a few cases a subject is right; -1 if its arrays have wrong shapes.
+
+    The cases have some terms of a step set to zero, because a mistake in a term does not show if the term is zero.
+    """
+    case = draw(config, "normal")
+    if unfit(case, subject.run(case)) is not None:
+        return -1
+    return sum(check_agreement(subject, one).verdict is Verdict.AGREES for one in _with_zeros(case))
+
+
+def _with_zeros(case: Case) -> Iterator[Case]:
+    groups = (("weight_hh",), ("bias",))
+    for count in range(len(groups) + 1):
+        for chosen in combinations(groups, count):
+            zeroed = tuple(prefix for group in chosen for prefix in group)
+            arrays = {name: array * 0 if name.startswith(zeroed) else array for name, array in case.arrays.items()}
+            yield Case.from_arrays(case.config, arrays)
+
+
+def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> tuple[RNNConfig | None, bool]:
+    """Return the first config near the plainest that the subject supports, or else the first that it accepts.
+
+    Also returned is whether it supports the config.
+    """
+    first: RNNConfig | None = None
+    for number, config in enumerate(_near(scope, factors)):
+        outcome = subject.run(case := draw(config))
+        if outcome.failure is Failure.UNSUPPORTED:
+            continue
+        if _fits_other_sizes(subject, config) and unfit(case, outcome) is None:
+            return config, True
+        first = first or config
+        if number > len(factors):  # unsupported everywhere one step away means a wrong layer, not another kind of layer
+            break
+    return first, False
+
+
+def _fits_other_sizes(subject: Subject, config: RNNConfig) -> bool:
+    """Tell if the shapes are right, or sizes refused, when all sizes differ."""
+    outcome = subject.run(case := draw(_placed(config)))
+    return outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
+
+
+def _is_by_state(subject: Subject, base: RNNConfig) -> bool:
+    """Tell if a subject runs a line of its own, or more, for each sequence or each unit of a step."""
+
+    def lines(**sizes: int) -> int:
+        case = draw(configure({**factors_of(base), **dict.fromkeys(SIZE_FACTORS, 1), **sizes}))
+        return min(lines_of(subject, case) for _ in range(2))  # the first call may make a module, which is kept
+
+    few = lines()
+    return few > 0 and any(lines(**{name: MANY}) - few >= MANY - 1 for name in ("N", "hidden_size"))
+
+
+def _placed(config: RNNConfig) -> RNNConfig:
+    """Return the config with sizes at which mixed-up axes show; a packed batch stays as it is."""
+    places = {name: size for name, size in PLACES.items() if name != "N" or config.batched}
+    return config.replace(**places) if config.lengths is None else config
+
+
+def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNConfig]:
+    """Yield the configs that differ from the plainest in at most three factors.
+
+    The same follows with other sizes, all sizes equal, because a kernel may support only multiples of 8, for example.
+    """
+    for size in (None, 2, 8, 16, 32):
+        sizes = {} if size is None else {name: size for name in SIZE_FACTORS if size in getattr(scope, name)}
+        base = configure(factors_of(plainest(scope)) | sizes)
+        for count in range(min(3, len(factors)) + 1):
+            for names in combinations(factors, count):
+                for values in product(*(factors[name][1:] for name in names)):
+                    yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
+
+
+def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> Rule | None:
+    """Return the rule by which another factor's values open a value that is refused at the plainest, or ``None``."""
+    for other in OPENING:
+        if other != name:
+            values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
+            opening = tuple(one for one in values if _opens(subject, base, {name: value, other: one}))
+            if opening:
+                return Rule(name, value, other, opening)
+    return None
+
+
+def _opens(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> bool:
+    """Return whether a subject accepts two values together, if neither of them gives way to the other."""
+    made = factors_of(configure({**factors_of(base), **changes}))
+    return changes.items() <= made.items() and _refusal(subject, base, changes) is None
+
+
+def _refusal(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> str | None:
+    config = configure({**factors_of(base), **changes})
+    outcome = subject.run(draw(config))
+    return outcome.message if outcome.failure is Failure.UNSUPPORTED else None
+
+
+def _turns(outcome: Outcome, config: RNNConfig) -> bool:
+    """Return whether the output has the right shape, or has it with its first two axes exchanged."""
+    output = outcome.arrays.get("output")
+    if output is None or output.ndim < 2:
+        return False
+    first, second, *rest = output.shape
+    return config.outputs["output"].shape in {(first, second, *rest), (second, first, *rest)}
+
+
+def _misdeclared(subject: Subject, case: Case) -> bool:
+    """Tell if a subject would return arrays of the right form if it had not declared one of its conventions."""
+    run_as, declared = subject.capabilities.run_as, subject.capabilities.conventions
+    if run_as is None:
+        return False
+    others = (declared.switched(name) for name in declared.forms if name != "batch_first")
+    return any(unfit(case, run_as(case, other)) is None for other in others)
+
+
+def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:
+    """Return how a subject fails with these changes, by an error or wrong shapes, at all sizes; else ``None``."""
+    plain = configure({**factors_of(base), **changes})
+    if plain == base:
+        return None
+    first: tuple[Case, Result] | None = None
+    for config in (_placed(plain), plain):
+        case = draw(config, "normal")
+        outcome = subject.run(case)
+        if outcome.failure is Failure.UNSUPPORTED:
+            continue
+        bad = unfit(case, outcome)
+        turned = plain.batch_first != base.batch_first
+        if config is plain and bad is None and turned:  # a single sequence of one step hides it
+            break
+        if turned and bad is not None and bad.mismatches and _turns(outcome, config):
+            return None  # it reads the layout right, but returns some array in a wrong one
+        if plain.loss is not None and bad is not None and bad.mismatches:
+            return None  # one missing or misshapen gradient says nothing about the others
+        # A subject that writes into its inputs, or dies, supports the call; the search finds out what is wrong.
+        if bad is None or bad.failure is not None or outcome.changed_inputs or outcome.aliased:
+            return None
+        if _misdeclared(subject, case):
+            return None  # likewise
+        first = first or (case, bad)
+    return first

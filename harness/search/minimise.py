@@ -1,0 +1,183 @@
+"""The pursuit of a failure: from the case on which it was seen to a confirmed finding, as small as it can be made."""
+
+import math
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from harness.checks.full_check import against
+from harness.checks.relation_check import relations_of
+from harness.checks.relations import Relation
+from harness.checks.repeatability import check_repeatability, confirmed
+from harness.checks.result import Result, Verdict
+from harness.oracle.compare import OF_VALUE
+from harness.search.budget import Budget
+from harness.search.checker import Checker
+from harness.search.clarify import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_relation
+from harness.search.evidence import Certificate, Suspicion, weigh
+from harness.search.guard import Late, stop_at_hang
+from harness.search.record import Finding, SearchRecord
+from harness.search.shrink import Shrinking, Spent
+from harness.space.case import Case
+from harness.space.outcome import Failure
+from harness.subjects.protocol import masks_of
+
+CRASHES: Final = 20.0
+"""The seconds that shrinking a crash may take. A fresh process takes 20 to 30 ms, or one or two seconds if it imports
+torch again, and shrinking a crash kills 12 to 20 processes; if that takes longer, it is not worth the wait.
+"""
+
+
+class CutShort(BaseException):
+    """Raised when shrinking crashes has taken too long; it says so. Not an ``Exception``, which shrinking may catch."""
+
+
+class Pursuit:
+    """The pursuit of one failure of a search, which notes in the record what came of it."""
+
+    def __init__(self, checker: Checker, record: SearchRecord, budget: Budget) -> None:
+        self.failing: tuple[Case, Result] | None = None
+        """The failure as plain as it is so far; ``None`` before it is known to be one, and after it is reported."""
+        self._checker, self._record, self._budget = checker, record, budget
+        self._subject = checker.subject
+        self._until = math.inf
+        self._relations: tuple[Relation, ...] = ()
+        self._proved = False
+        self._probing = True  # if it takes probes, or the checks made together with them, to see the failure
+
+    def of(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+        """Weigh a suspicion, look for the case that shows most of a failure, and shrink it.
+
+        Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``CutShort`` or ``Hang``
+        with the failure in ``failing``, which is then not reported.
+        """
+        given = case
+        if result.verdict is Verdict.SUSPECT:
+            suspicion = self._weighed(case, result)
+            if not suspicion.repeats:
+                return None
+            case, result = suspicion.case, suspicion.result
+        self._show(case, result)  # an interrupt reports it as it is
+        case, result = self._noted(*with_tame_values(case, result, self._checker))
+        if against(result):
+            scope = self._record.scope
+            case, result = self._noted(*without_its_relation(case, result, self._checker, self._subject, scope))
+        if against(result):
+            case, result = self._noted(*in_memory_of_their_own(case, result, self._checker, self._record.scope))
+        if not against(result):
+            self._end()
+            return None
+        case, result = in_the_forward_pass(case, result, self._checker, self._record.scope)
+        return self._taken(case, result, with_probes=with_probes or case is not given)
+
+    def _weighed(self, case: Case, result: Result) -> Suspicion:
+        """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
+        try:
+            suspicion = weigh(case, result, self._checker)
+        except (KeyboardInterrupt, Late):
+            self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
+            raise
+        if not suspicion.repeats:
+            self._record.suspicions.append(suspicion)
+        return suspicion
+
+    def _noted(self, case: Case, result: Result) -> tuple[Case, Result]:
+        self._record.known.update([result.known_as] if result.known_as else [])
+        return case, result
+
+    def _taken(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+        """Shrink a failure and confirm it, unless it is nondeterministic."""
+        self._take(case, result)
+        if self._nondeterministic(with_probes=with_probes):
+            return self._wavering()
+        assert self.failing is not None
+        if result.failure is Failure.CRASHED:
+            self._until = time.perf_counter() + CRASHES
+        given = self.failing[0]
+        certificate = self._shrunk()
+        if self._broken_by_a_part():  # which did not fail by itself before
+            certificate = self._shrunk()
+        if self.failing[0] is given and self._budget.too_late_to_shrink():  # it was confirmed a moment ago
+            return self._reported(certificate)
+        if (process := self._subject.capabilities.process) is not None:
+            process.restart()
+        if self._nondeterministic():
+            return self._wavering()
+        return self._reported(replace(certificate, fresh_process=process is not None))
+
+    def _take(self, case: Case, result: Result) -> None:
+        """Take a failure as the one to shrink, and note what it takes to see it."""
+        self._show(case, result)
+        self._relations, self._proved = relations_of(result), result.failed
+        first = result.mismatches[0] if result.mismatches else None
+        forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
+        self._probing = first is None or not forward or first.probed or bool(first.relation)
+
+    def _broken_by_a_part(self) -> bool:
+        """Take a case that a failing relation ran instead, if it fails alone, and tell whether there is one."""
+        assert self.failing is not None
+        case, result = self.failing
+        if not against(result) or self._budget.too_late_to_shrink():
+            return False
+        part, alone = without_its_relation(case, result, self._checker, self._subject, self._record.scope)
+        if part is case or not alone.failed:
+            return False
+        self._take(part, alone)
+        return True
+
+    def _nondeterministic(self, **options: Any) -> bool:
+        """Confirm the failure, and tell whether the subject is nondeterministic there."""
+        assert self.failing is not None
+        case, result = self.failing
+        again = partial(self._checker, relations=self._relations, **options)
+        self.failing = case, confirmed(self._subject, case, result, again)
+        return self.failing[1].nondeterministic
+
+    def _wavering(self) -> Finding | None:
+        """Report once that the subject is nondeterministic."""
+        before = next((one for one in self._record.findings if one.result.nondeterministic), None)
+        if before is None:
+            return self._reported(Certificate().but_for("not made smaller, because the subject is flaky"))
+        self._record.known[before.id] += 1
+        self._end()
+        return None
+
+    def _reported(self, certificate: Certificate) -> Finding:
+        assert self.failing is not None
+        finding = self._record.report(*self.failing, certificate)
+        self._end()
+        return finding
+
+    def _show(self, case: Case, result: Result) -> None:
+        """Take a failure as the plainest so far."""
+        self.failing, self._record.smallest = (case, result), case.config
+
+    def _end(self) -> None:
+        self.failing = self._record.smallest = None
+
+    def _shrunk(self) -> Certificate:
+        """Shrink the failure as far as possible."""
+        assert self.failing is not None
+        shrinking = Shrinking(*self.failing, self._record.scope, self._check)
+        for case, result in shrinking:
+            self._show(case, result)
+            self._proved |= result.failed
+        return shrinking.certificate
+
+    def _check(self, case: Case) -> Result:
+        if time.perf_counter() >= self._until:
+            raise CutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
+        if self._budget.too_late_to_shrink():
+            raise Spent("the time is over")
+        self._record.shrink_checks += 1
+        result = self._checker(case, relations=self._relations, with_probes=self._probing)
+        stop_at_hang(case, result)
+        if result.verdict is Verdict.SUSPECT:
+            suspicion = weigh(case, result, self._checker)
+            return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
+        flaky = any(one.result.nondeterministic for one in self._record.findings)
+        if flaky and against(result) and masks_of(self._subject, case) is not None:
+            unsteady = check_repeatability(self._subject, case)  # another failure, which is reported already
+            return unsteady if unsteady.failed else result
+        return result

@@ -1,0 +1,119 @@
+"""Keeping findings on disk: the case, the record, and what a reader may need, each in a file of its own."""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from harness.checks.malformed import Refusals
+from harness.checks.result import Method
+from harness.diagnosis.investigate import Explanation
+from harness.diagnosis.script.make import FILE, NAME, script_of_refusals
+from harness.diagnosis.script.user import NoScript
+from harness.oracle.arithmetic import STRICT, Accepted, with_measured
+from harness.report.issue import issue_of, regression_test
+from harness.report.place import ISSUE, Kept
+from harness.report.record import finding_record
+from harness.report.reported import reported
+from harness.search.guard import Guarded, Hang
+from harness.search.record import Finding
+from harness.space.atomic import write_text
+from harness.store.findings import Store
+from harness.store.scripts import PATIENCE, offer
+from harness.subjects.protocol import Subject
+
+TEST: Final = "test_regression.py"
+
+
+def keep(
+    finding: Finding,
+    explanation: Explanation,
+    subject: Subject,
+    directory: str | Path,
+    *,
+    accepted: Accepted = STRICT,
+    tolerance: str = "derived",
+    with_script: bool = True,
+    until: float = math.inf,
+) -> Kept:
+    """Write a finding into a folder of its own below ``directory``, with a script that was run, which takes longest.
+
+    The script may run up to ``until`` (``time.perf_counter``). Raises ``OSError`` if that fails.
+    """
+    with TemporaryDirectory(prefix="rnn-harness-") as place:
+        folder, reason, left = Path(place), "an interrupt came before it was run", until - time.perf_counter()
+        try:
+            if with_script and left > 0:
+                offered = offer(
+                    *(finding, subject, folder),
+                    accepted=accepted,
+                    tolerance=tolerance,
+                    outcome=explanation.outcome,
+                    timeout=min(left, PATIENCE),
+                )
+                reason = offered.reason
+            elif with_script:
+                reason = "the time was over before it was run"
+        except Hang:
+            reason = "it hangs, and a script would hang, too"
+        files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
+    script = files.get(NAME)
+    one = reported(finding, explanation)
+    said = issue_of(one, None if script is None else script.decode())
+    texts: dict[str, str | bytes] = {**files, ISSUE: said}
+    # A test that hangs, or ends its process, would take all others with it; and one call shows no relation of chance. A
+    # large case is no test that anyone runs each time.
+    if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.is_large:
+        texts[TEST] = regression_test(finding)
+    saved = Store(directory).save(finding, finding_record(one), texts, tolerance=tolerance)
+    return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
+
+
+@dataclass
+class Keeping:
+    """The keeping of one subject's findings, each as soon as it is explained."""
+
+    subject: Subject
+    folder: str
+    accepted: Accepted  # The tolerance of the search; a finding may have been found under a looser one
+    tolerance: str  # The tolerance as its user wrote it
+    warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
+    until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``
+    # The places, by the finding's id; ``None`` where a finding could not be kept.
+    places: dict[str, Kept | None] = field(default_factory=dict)
+
+    def __call__(self, finding: Finding, explanation: Explanation, *, with_script: bool = True) -> None:
+        """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
+        subject = Guarded(self.subject)
+        within = self.accepted if finding.accepted is None else finding.accepted
+        tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
+        try:
+            kept = keep(
+                *(finding, explanation, subject, self.folder),
+                accepted=within,
+                tolerance=tolerance,
+                with_script=with_script,
+                until=self.until,
+            )
+        except OSError as error:
+            kept = None
+            self.warn(f"--findings {self.folder}: the finding could not be kept: {error}")
+        self.places[finding.id] = kept
+
+    def refusals(self, refusals: Refusals) -> None:
+        """Write a script that makes the malformed calls that are not refused, if one can."""
+        path = Path(self.folder) / "malformed_{}.py".format(re.sub(r"\W+", "_", self.subject.name).strip("_"))
+        try:
+            text = script_of_refusals(self.subject.name, self.subject, refusals)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text)
+        except NoScript:
+            return
+        except OSError as error:
+            self.warn(f"--findings {self.folder}: the script of malformed calls could not be kept: {error}")
+            return
+        refusals.script = str(path)

@@ -1,0 +1,199 @@
+"""Tests of what is found in the factors apart: arguments in another order, and defects that need two preparations."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from harness import Scope, as_subject, draw, scope_of
+from harness.checks.result import Result, Verdict
+from harness.diagnosis.argument_order import OTHERWISE, PASSES, other_order
+from harness.diagnosis.experiments import Question
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.observations import Observations
+from harness.report.explained import fails_line
+from harness.search.capability_discovery import narrow
+from harness.search.record import Finding
+from harness.space.config import RNNConfig
+from tests.searches import explained
+
+PINS: dict[str, Any] = {
+    "num_layers": (1, 2),
+    "loss": None,
+    "lengths": None,
+    "batched": True,
+    "strides": "contiguous",
+    "autocast": None,
+    "grad_mode": None,
+    "dtype": "float32",
+    "dropout": (0.0, 0.5),
+    "training": False,
+    "distributions": "normal",
+    **dict.fromkeys(("input_size", "hidden_size", "T", "N"), (1, 2, 3, 4)),
+}
+
+
+class Swapped(torch.nn.RNN):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        **options: Any,
+    ) -> None:
+        layers = (num_layers, nonlinearity, bias, batch_first, float(dropout), bool(bidirectional))
+        super().__init__(input_size, hidden_size, *layers, **options)
+
+
+class Early(torch.nn.RNN):
+    def __init__(
+        self,
+        features: int,
+        units: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        batch_first: bool = False,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Any,
+    ) -> None:
+        layers = (num_layers, nonlinearity, bias, batch_first, dropout, bidirectional)
+        super().__init__(features, units, *layers, **options)
+
+
+class Lenient(torch.nn.RNN):
+    """It takes anything for a nonlinearity and a bias, so that some cases give wrong numbers and others errors."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: Any = True,
+        nonlinearity: Any = "tanh",
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Any,
+    ) -> None:
+        layers = (num_layers, nonlinearity if isinstance(nonlinearity, str) else "tanh", bool(bias))
+        super().__init__(input_size, hidden_size, *layers, batch_first, dropout, bidirectional, **options)
+
+
+class ByName(torch.nn.RNN):
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
+        super().__init__(input_size, hidden_size, **options)
+
+
+class Hidden(torch.nn.RNN):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        if len(arguments) > 4:
+            arguments = (*arguments[:4], not arguments[4], *arguments[5:])
+        super().__init__(*arguments, **options)
+
+
+class CopiesWrongly(torch.nn.RNN):
+    """A copy of a module that was called before is wrong."""
+
+    called, copied = False, False
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        output, h_n = super().forward(input, hx)
+        self.called = True
+        return (output + 1 if self.copied else output), h_n
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.copied = self.called
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shorter() -> Iterator[None]:
+    """End searches 60 cases after the last finding instead of 400: the mistakes here show in fewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.search.budget.AFTER", 60)
+        yield
+
+
+def searched(module: type[torch.nn.Module], **pins: Any) -> tuple[Any, Investigation]:
+    subject = as_subject(module)
+    investigation = Investigation(subject)
+    scope: Scope = scope_of(subject).only(**{**PINS, **pins})
+    return explained(investigation, scope, cases=250), investigation
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        (Swapped, "takes bidirectional where nn.RNN takes dropout, if arguments are given by position"),
+        (Early, "takes batch_first where nn.RNN takes bias, if arguments are given by position"),
+        (Lenient, "takes bias where nn.RNN takes nonlinearity, if arguments are given by position"),
+    ],
+)
+def test_another_order_of_arguments_is_found_once_and_named(module: type[torch.nn.Module], sentence: str) -> None:
+    record, investigation = searched(module, preparation="new", after=None)
+
+    [finding] = record.findings
+    diagnosis = investigation.explanations[finding.id].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause is not None
+    assert (diagnosis.cause.sentence, diagnosis.cause.evidence) == (sentence, PASSES)
+    assert record.findings[0].minimal
+    assert record.findings[0].case.config.positional
+    assert record.known.total() > 0
+
+
+def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_name() -> None:
+    result = Result(Verdict.BROKEN, message="RuntimeError: no")
+    finding = Finding("mine", draw(RNNConfig(1, 1, T=1, N=1, positional=True)), result)
+    by_name = (
+        result,
+        Result(Verdict.AGREES),
+        Result(Verdict.AGREES, known_as="3f9c2a11"),
+        Result(Verdict.BROKEN, message="E"),
+    )
+
+    def asked(named: Result) -> str | None:
+        observations = Observations(as_subject(Swapped))
+        found = other_order(Question(observations, finding, scope_of(observations.subject), lambda _case: named))
+        return None if found is None else found.evidence
+
+    assert [asked(named) for named in by_name] == [None, PASSES, OTHERWISE, OTHERWISE]
+
+
+def test_another_order_that_no_signature_shows_is_found_and_told_by_what_it_needs() -> None:
+    record, investigation = searched(Hidden, preparation="new", after=None)
+
+    assert record.findings
+    for finding in record.findings:
+        factors = investigation.explanations[finding.id].factors
+        assert finding.case.config.positional
+        assert factors is not None
+        assert "positional=True" in fails_line(factors)
+
+
+def test_a_class_that_takes_its_options_by_name_only_is_not_accused() -> None:
+    subject = as_subject(ByName)
+
+    narrowed = narrow(subject, scope_of(subject).only(**PINS))
+
+    assert narrowed.scope.positional == (False,)
+    assert narrowed.refused["positional=True"] == "takes by position only input_size, hidden_size"
+
+
+def test_a_defect_that_needs_two_preparations_is_found_minimal_and_told() -> None:
+    record, investigation = searched(CopiesWrongly, bidirectional=False)
+
+    [finding] = record.findings
+    assert (finding.result.verdict, finding.minimal) == (Verdict.DISAGREES, True)
+    assert finding.case.config == RNNConfig(1, 1, preparation="deepcopy", after="used")
+    factors = investigation.explanations[finding.id].factors
+    assert factors is not None
+    assert fails_line(factors) == "with preparation in (deepcopy, pickle), after in (used, functional_call)"

@@ -1,0 +1,596 @@
+"""Tests of explaining arrays: the reference judges them alone, and the mistake that reproduces them is named."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import harness
+from harness import Case, Reference, RNNConfig, draw
+from harness.diagnosis.explain_arrays import Given, explained
+from harness.diagnosis.identify.choices import choices
+from harness.diagnosis.identify.gates import right_of
+from harness.diagnosis.identify.run import run
+from harness.space.errors import UsageError
+from harness.subjects.explain_inputs import models
+from tests.long import few
+
+NOTEBOOK = RNNConfig(1, 5, batch_first=True, T=10, N=1, output_size=2)
+DEEP = RNNConfig(3, 4, num_layers=2, bidirectional=True, T=6, N=3, hx=True)
+BOTH_WAYS = RNNConfig(3, 4, bidirectional=True, T=5, N=2)
+RELU = RNNConfig(4, 4, nonlinearity="relu", T=4, N=2)
+PLAIN = RNNConfig(3, 4, T=5, N=2)
+GRU, LSTM = (RNNConfig(3, 4, T=4, N=2, cell=cell) for cell in ("GRU", "LSTM"))
+
+
+def of(config: RNNConfig, seed: int = 1) -> Case:
+    return draw(config, "default", seed)
+
+
+class Weights(NamedTuple):
+    """The parameters of a layer and direction."""
+
+    W_ih: Any
+    W_hh: Any
+    b_ih: Any
+    b_hh: Any
+
+
+Step = Callable[[Any, Any, Weights], Any]  # a state, of x at a step, the state before, and the parameters
+
+
+def tanh(x: Any, h: Any, w: Weights) -> Any:
+    return np.tanh(x @ w.W_ih.T + w.b_ih + h @ w.W_hh.T + w.b_hh)
+
+
+def without_b_hh(x: Any, h: Any, w: Weights) -> Any:
+    return np.tanh(x @ w.W_ih.T + w.b_ih + h @ w.W_hh.T)
+
+
+def turned_w_hh(x: Any, h: Any, w: Weights) -> Any:
+    return np.tanh(x @ w.W_ih.T + w.b_ih + h @ w.W_hh + w.b_hh)
+
+
+def turned_w_hh_without_b_hh(x: Any, h: Any, w: Weights) -> Any:
+    return np.tanh(x @ w.W_ih.T + w.b_ih + h @ w.W_hh)
+
+
+def relu_without_b_ih(x: Any, h: Any, w: Weights) -> Any:
+    return np.maximum(x @ w.W_ih.T + h @ w.W_hh.T + w.b_hh, 0)
+
+
+def by_hand(case: Case, step: Step, *, hx: bool = True, reverse: Step | None = None) -> dict[str, Any]:
+    """Return the arrays of a layer with some step, computed in float64 and rounded once to float32."""
+    config = case.config
+    inputs = case.x.astype(float).swapaxes(0, 1) if config.batch_first else case.x.astype(float)
+    finals = []
+    for layer in range(config.num_layers):
+        sides = []
+        for d in range(config.num_directions):
+            suffix = f"_l{layer}" + "_reverse" * d
+            names = [f"{name}{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            weights = Weights(*(case.weights[name].astype(float) for name in names))
+            row = layer * config.num_directions + d
+            h = np.zeros((config.N, config.hidden_size)) if case.hx is None or not hx else case.hx[row].astype(float)
+            states = []
+            for x in inputs[::-1] if d else inputs:
+                h = (reverse if d and reverse else step)(x, h, weights)
+                states.append(h)
+            finals.append(h)
+            sides.append(np.stack(states[::-1] if d else states))
+        inputs = np.concatenate(sides, 2)
+    found = {"output": inputs, "h_n": np.stack(finals)}
+    if config.output_size is not None:
+        found["readout"] = inputs @ case.weights["readout.weight"].astype(float).T + case.weights["readout.bias"]
+    for name in ("output", "readout"):
+        if config.batch_first and name in found:
+            found[name] = found[name].swapaxes(0, 1)
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def made(of: Step | Reference, case: Case, *names: str, **options: Any) -> Any:
+    """Return the named results of a layer."""
+    if isinstance(of, Reference):
+        arrays = {name: array.astype(np.float32) for name, array in of.run(case).items()}
+    else:
+        arrays = by_hand(case, of, **options)
+    return arrays[names[0]] if len(names) == 1 else tuple(arrays[name] for name in names)
+
+
+def ask(case: Case, actual: Any, **options: Any) -> harness.Answer:
+    told: dict[str, Any] = {
+        "nonlinearity": case.config.nonlinearity,
+        "batch_first": case.config.batch_first,
+        "hx": case.hx,
+    }
+    return harness.explain(dict(case.weights), case.x, actual, **(told | options))
+
+
+@pytest.mark.parametrize("names", [("readout",), ("output",), ("h_n",), ("output", "h_n"), ("readout", "h_n")])
+def test_the_notebook_s_arrays_lack_b_hh(names: tuple[str, ...]) -> None:
+    case = of(NOTEBOOK)
+
+    answer = ask(case, made(without_b_hh, case, *names))
+
+    assert not answer.agrees
+    assert answer.cause == "ignores bias_hh: b_hh is never added"
+    assert answer.certain
+    assert str(answer).splitlines()[0].startswith("disagrees with nn.RNN")
+    assert answer.cause in str(answer).splitlines()[1]
+    assert len(answer.lines) <= 12
+
+
+@pytest.mark.parametrize(
+    ("config", "step", "options", "said"),
+    [
+        (DEEP, turned_w_hh, {}, "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T"),
+        (DEEP, tanh, {"hx": False}, "ignores hx: it starts at zeros"),
+        (RELU, tanh, {}, "applies tanh, not relu"),
+        (RELU, relu_without_b_ih, {}, "ignores bias_ih: b_ih is never added"),
+        (
+            BOTH_WAYS,
+            tanh,
+            {"reverse": turned_w_hh},
+            "takes h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T, in the reverse direction",
+        ),
+        (BOTH_WAYS, without_b_hh, {"reverse": tanh}, "ignores bias_hh: b_hh is never added, in the forward direction"),
+    ],
+)
+@pytest.mark.parametrize("names", [("output", "h_n"), ("output",), ("h_n",)])
+def test_a_mistake_is_named_in_stacks_directions_and_relu(
+    config: RNNConfig, step: Step, options: dict[str, Any], said: str, names: tuple[str, ...]
+) -> None:
+    case = of(config)
+
+    answer = ask(case, made(step, case, *names, **options))
+
+    assert not answer.agrees
+    assert any(one.startswith(said) for one in [answer.cause or "", *answer.others]), answer
+
+
+@pytest.mark.parametrize(
+    ("config", "each"),
+    few(
+        [(NOTEBOOK, 19), (RELU, 19), (PLAIN.replace(T=1), 19), (LSTM, 19), (GRU, 19), (GRU, 99)],
+        lambda one: one == (GRU, 99),
+    ),
+)
+def test_what_is_certain_is_never_another_mistake(config: RNNConfig, each: int) -> None:
+    """Two of the mistakes that are tried are made at once; what is called certain gives their output on another x."""
+    case, every, right = of(config), choices(config, {}), right_of(config)
+    several = [one.made(other.made(right)) for one, other in zip(every[::each], every[3::each], strict=False)]
+    certain = 0
+
+    for network in several:
+        arrays = {name: array.astype(np.float32) for name, array in run(network, case).items()}
+        found, _ = explained(
+            models(dict(case.weights)),
+            [Given(case.x, {"output": arrays["output"]}, case.hx)],
+            None if config.gated else config.nonlinearity,
+            batch_first=config.batch_first,
+            atol=0.0,
+        )
+        certain += found.certain
+        if found.certain:
+            fresh = Case(config, of(config, 2).x, None, case.weights)
+            given, expected = found.causes[0].run(fresh)["output"], run(network, fresh)["output"]
+            assert np.allclose(given, expected, 1e-6, 1e-6)
+
+    assert certain > len(several) / 4
+
+
+def sigmoid(s: Any) -> Any:
+    return 1 / (1 + np.exp(-s))
+
+
+def gru(sums: Sequence[Any], h: Any, _c: Any, W_hn: Any, b_hn: Any, of: str) -> tuple[Any, Any]:
+    (ir, iz, i), (hr, hz, n) = (np.split(one, 3, axis=-1) for one in sums)
+    r, z = sigmoid(ir + hr), sigmoid(iz + hz)
+    n = np.tanh(i + ((r * h) @ W_hn.T + b_hn if "before" in of else r * n))
+    return ((1 - z) * h + z * n if "exchanged" in of else (1 - z) * n + z * h), h
+
+
+def lstm(sums: Sequence[Any], _h: Any, c: Any, _W: Any, _b: Any, of: str) -> tuple[Any, Any]:
+    rows = dict(zip("iofg" if "ONNX" in of else "ifgo", np.split(sum(sums), 4, axis=-1), strict=True))
+    c = sigmoid(rows["f"] + ("forget" in of)) * c + sigmoid(rows["i"]) * np.tanh(rows["g"])
+    return sigmoid(rows["o"]) * (c if "read" in of else np.tanh(c)), c
+
+
+@pytest.mark.parametrize(
+    ("step", "of_step", "said"),
+    [
+        (gru, "", ""),
+        (gru, "before", "applies r to h before W_hn, not to the product with it"),
+        (gru, "before exchanged", "applies r to h before W_hn, not to the product with it; and exchanges z and 1 - z"),
+        (lstm, "", ""),
+        (lstm, "ONNX", "reads its rows in the order i, o, f, g, ONNX's"),
+        (lstm, "read", "applies no function to c, not tanh"),
+        (lstm, "forget", "adds 1 to the sum of f"),
+    ],
+)
+def test_gates_are_explained(step: Any, of_step: str, said: str) -> None:
+    config = (GRU if step is gru else LSTM).replace(hx=True)
+    case = of(config)
+    w, r, b, b_h = (array.astype(float) for array in case.weights.values())
+    h, c = case.hx[0], case.hx[0] if case.cx is None else case.cx[0]  # type: ignore[index]
+    output = []
+    for x in case.x:
+        h, c = step((x @ w.T + b, h @ r.T + b_h), h, c, r[-4:], b_h[-4:], of_step)
+        output.append(h)
+    states = (h[None],) if step is gru else (h[None], c[None])
+    given = case.hx if step is gru else (case.hx, case.cx)
+
+    answer = harness.explain(dict(case.weights), case.x, (np.stack(output).astype(np.float32), states), hx=given)
+
+    assert (answer.agrees, answer.cause or "", answer.certain) == (not said, said, bool(said)), answer
+    assert answer.lines[0].startswith(f"{'dis' * bool(said)}agrees with {config.layer} in ")
+
+
+def test_arrays_that_no_mistake_of_gates_gives_are_compared_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.diagnosis.identify.explanations.GATED_RUNS", 1000)
+    case = of(GRU.replace(T=1, N=1))
+
+    answer = harness.explain(dict(case.weights), case.x, np.full((1, 1, 4), [[0.1, 0.2, 0.3, 0.4]]), batch_first=False)
+
+    assert (answer.agrees, answer.cause, answer.certain) == (False, None, False)
+    assert "first   output[t=0, n=0, unit=0]; 4 of 4 are wrong in themselves" in answer.lines
+
+
+def test_several_mistakes_at_once_are_all_named() -> None:
+    case = of(PLAIN)
+
+    answer = ask(case, made(turned_w_hh_without_b_hh, case, "output"))
+
+    assert answer.cause is not None
+    assert "h[t-1] @ W_hh in its step, not h[t-1] @ W_hh.T; and ignores bias_hh:" in answer.cause
+    assert answer.certain
+    assert "yours   h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh)" in answer.lines
+
+
+@pytest.mark.parametrize("config", [PLAIN, DEEP, NOTEBOOK.replace(N=3)])
+def test_an_output_that_ends_with_its_first_step_is_told(config: RNNConfig) -> None:
+    case = of(config)
+    right = made(Reference(), case, "output")
+    turned = np.flip(right, 1 if config.batch_first else 0)
+
+    answer = ask(case, turned)
+
+    assert answer.cause == "returns the output with its last time step first: turned, everything is right"
+    assert answer.certain
+
+
+@pytest.mark.parametrize("names", [("output",), ("h_n",), ("output", "h_n")])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_sequences_that_changed_places_are_told(batch_first: bool, names: tuple[str, ...]) -> None:
+    case = of(DEEP.replace(batch_first=batch_first))
+    axes = {"output": 0 if batch_first else 1, "h_n": 1}
+    moved = {name: np.take(array, [1, 2, 0], axes[name]) for name, array in Reference().run(case).items()}
+
+    answer = ask(case, moved[names[0]] if len(names) == 1 else tuple(moved[name] for name in names))
+
+    assert answer.cause is not None
+    assert answer.cause.startswith("returns the sequences of the batch in another order")
+    assert answer.certain
+
+
+def test_sequences_in_another_order_of_which_one_is_wrong_are_not_called_right() -> None:
+    case = of(PLAIN)
+    moved = made(Reference(), case, "output")[:, ::-1].copy()
+    moved[2, 1, 3] = np.nan
+
+    assert ask(case, moved).cause is None
+
+
+def test_numbers_that_nothing_explains_have_no_cause_but_a_first_place() -> None:
+    case = of(PLAIN)
+    wrong = made(Reference(), case, "output").copy()
+    wrong[2, 1, 3] += 0.01
+
+    answer = ask(case, wrong)
+
+    assert (answer.agrees, answer.cause, answer.certain) == (False, None, False)
+    assert "first   output[t=2, n=1, unit=3]" in str(answer)
+
+
+def test_what_several_mistakes_would_give_is_said_and_a_further_case_tells() -> None:
+    case = of(PLAIN.replace(T=1))
+    longer = Case(PLAIN.replace(T=2), of(PLAIN, 2).x[:2], None, case.weights)
+
+    alone = ask(case, made(without_b_hh, case, "output"))
+    both = ask(case, made(without_b_hh, case, "output"), more=[(longer.x, made(without_b_hh, longer, "output"))])
+
+    assert alone.cause == both.cause == "ignores bias_hh: b_hh is never added"
+    assert not alone.certain
+    assert "adds b_hh at all steps but the first" in alone.others
+    assert "T=2 tells, with more=[(x, actual)]" in str(alone)
+    assert both.certain
+
+
+def test_what_every_explanation_has_in_common_is_certain() -> None:
+    case = of(RNNConfig(3, 4, T=5, N=2, dtype="float64"))
+
+    def halved(x: Any, h: Any, w: Weights) -> Any:
+        return np.tanh(x @ w.W_ih.T + w.b_ih + h @ w.W_hh.T / 2)
+
+    answer = ask(case, made(halved, case, "output"))
+
+    assert not answer.certain
+    assert "another hidden_size tells" in str(answer)
+    assert "certain ignores bias_hh: b_hh is never added, whichever it is" in answer.lines
+
+
+def test_gradients_are_explained_from_the_gradients_of_the_loss() -> None:
+    """The slope lacks its square, and each step's part of dW_hh is made of the state after it."""
+    case = of(RNNConfig(3, 4, T=5, N=3, dtype="float64", loss="output"))
+    w, g = Weights(*case.weights.values()), case.cotangents["output.grad"]
+    h = np.concatenate([np.zeros((1, 3, 4)), by_hand(case, tanh)["output"].astype(float)])
+    for t in range(5):
+        h[t + 1] = tanh(case.x[t], h[t], w)
+    dW_ih, dW_hh, db, passed = 0 * w.W_ih, 0 * w.W_hh, 0 * w.b_ih, np.zeros((3, 4))
+    for t in reversed(range(5)):
+        da = (g[t] + passed) * (1 - h[t + 1])
+        dW_ih, dW_hh, db, passed = dW_ih + da.T @ case.x[t], dW_hh + da.T @ h[t + 1], db + da.sum(0), da @ w.W_hh
+    gradients = {"weight_ih_l0.grad": dW_ih, "weight_hh_l0.grad": dW_hh, "bias_ih_l0.grad": db, "bias_hh_l0.grad": db}
+
+    answer = ask(case, {"output": h[1:], **gradients}, cotangents=case.cotangents)
+
+    assert answer.cause == (
+        "takes 1 - h[t] for the slope of tanh, not 1 - h[t]**2; and makes the gradient by weight_hh of da[t] and h[t],"
+        " not of da[t] and h[t-1]"
+    )
+    assert answer.certain
+
+
+@pytest.mark.parametrize("config", [NOTEBOOK, DEEP, RELU])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_right_arrays_agree_in_the_precision_of_any_of_them(config: RNNConfig, dtype: Any) -> None:
+    case = of(config)
+    arrays = {name: array.astype(dtype) for name, array in Reference().run(case).items()}
+
+    answers = [ask(case, array) for array in (*arrays.values(), arrays)]
+
+    assert all(answer.agrees for answer in answers)
+    assert not any(answer.cause or answer.certain for answer in answers)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"nonlinearity": "relu"}])
+def test_torch_s_own_arrays_agree_whatever_the_dtype_of_x(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    rnn = nn.RNN(3, 5, batch_first=True, **options)
+    x = np.random.default_rng(0).standard_normal((2, 7, 3))
+    given = rnn(torch.from_numpy(x).float())
+
+    answers = [harness.explain(rnn, some, given) for some in (x, x.astype(np.float32), torch.from_numpy(x).float())]
+
+    assert all(answer.agrees for answer in answers)
+
+
+def test_sums_in_another_order_in_float32_agree() -> None:
+    case = of(PLAIN)
+    w_ih, w_hh, b_ih, b_hh = case.weights.values()
+    h, output = np.zeros((2, 4), np.float32), []
+    for x_t in case.x:
+        joint = np.concatenate([h[:, ::-1], x_t[:, ::-1]], 1) @ np.concatenate([w_hh[:, ::-1], w_ih[:, ::-1]], 1).T
+        h = np.tanh((b_ih + b_hh) + joint)
+        output.append(h)
+
+    answer = ask(case, np.stack(output))
+
+    assert answer.agrees
+
+
+def test_numbers_typed_from_a_print_agree_with_their_own_rounding_and_a_mistake_is_still_named() -> None:
+    case = of(NOTEBOOK)
+    right, wrong = (np.round(made(one, case, "readout"), 4) for one in (Reference(), without_b_hh))
+
+    answers = ask(case, right, atol=5e-5), ask(case, wrong, atol=5e-5)
+
+    assert answers[0].agrees
+    assert answers[1].cause == "ignores bias_hh: b_hh is never added"
+
+
+def test_weights_alone_have_both_layouts_and_both_functions_tried() -> None:
+    case = of(RELU.replace(batch_first=True))
+
+    answer = harness.explain(dict(case.weights), case.x, made(Reference(), case, "output"))
+
+    assert answer.agrees
+    assert "relu, batch_first=True" in str(answer)
+
+
+def test_a_whole_model_s_state_dict_is_taken_with_its_prefixes() -> None:
+    model = nn.ModuleDict({"rnn": nn.RNN(3, 4), "fc": nn.Linear(4, 2)})
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    output, h_n = model["rnn"](x)
+
+    answers = [
+        harness.explain(of, x, {"readout": model["fc"](output), "h_n": h_n}) for of in (model, model.state_dict())
+    ]
+
+    assert all(answer.agrees for answer in answers)
+
+
+def test_the_other_axis_taken_for_time_is_a_cause() -> None:
+    case = of(RNNConfig(3, 4, T=5, N=4, batch_first=True))
+    turned = Case(case.config.replace(batch_first=False, T=4, N=5), case.x, None, case.weights)
+
+    answer = ask(case, made(Reference(), turned, "output"))
+
+    assert answer.cause == "takes the other axis for time: it computes what nn.RNN does with batch_first=False"
+    assert answer.certain
+
+
+def test_what_is_right_but_for_a_rounding_to_float32_is_told_from_a_mistake() -> None:
+    wide = {name: array.astype(np.float64) + 1e-9 for name, array in of(PLAIN).arrays.items()}
+    case = Case.from_arrays(PLAIN.replace(dtype="float64"), wide)
+    rounded = {name: array.astype(np.float32).astype(np.float64) for name, array in case.weights.items()}
+    actual = Reference().run(Case(case.config, case.x, None, rounded))["output"]
+
+    answer = ask(case, actual)
+
+    assert answer.cause == "rounds to float32 somewhere: to that precision, everything is right"
+
+
+def test_nan_is_counted() -> None:
+    case = of(PLAIN)
+    actual = made(Reference(), case, "output").copy()
+    actual[0, 0, 0] = np.nan
+
+    answer = ask(case, actual)
+
+    assert not answer.agrees
+    assert "unknown: 1 of 40 numbers are NaN or infinite" in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "said"),
+    [
+        (PLAIN, (2, 5, 4), "its first two axes are exchanged; with batch_first=False, T comes first"),
+        (PLAIN, (6, 2, 4), "one step too many; leave the initial state out"),
+        (PLAIN, (4, 2, 4), "x has T=5 steps"),
+        (BOTH_WAYS, (5, 2, 4), "one direction is missing"),
+        (PLAIN.replace(bidirectional=True), (2, 8), "it holds one step; give all steps"),
+        (DEEP, (2, 3, 4), "h_n holds a row for each layer and direction"),
+        (PLAIN, (7, 7), "expected output (T, N, D*H) = (5, 2, 4) or h_n (L*D, N, H) = (1, 2, 4)"),
+    ],
+)
+def test_a_wrong_shape_is_said_with_its_likely_reason(config: RNNConfig, shape: tuple[int, ...], said: str) -> None:
+    answer = ask(of(config), np.zeros(shape))
+
+    assert not answer.agrees
+    assert f"actual has shape {shape}, expected " in str(answer)
+    assert said in str(answer)
+    assert len(answer.lines) == 1
+
+
+def test_zeros_alone_are_called_so_and_no_mistake_is_guessed() -> None:
+    answer = ask(of(PLAIN), np.zeros((5, 2, 4)))
+
+    assert answer.cause == "all of the numbers are zeros"
+    assert (answer.certain, answer.others) == (False, ())
+    assert "cause   all of the numbers are zeros: they tell nothing of what your code" in str(answer)
+    assert "rounded" not in str(answer)
+
+
+def test_an_array_that_lacks_axes_of_size_one_is_taken_as_it_must_be() -> None:
+    case = of(NOTEBOOK)
+    readout = made(Reference(), case, "readout")
+
+    assert ask(case, readout[0]).agrees
+    assert not ask(case, readout.swapaxes(0, 1)).agrees
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"module": None}, "module is a NoneType: expected a torch.nn.RNN"),
+        ({"module": nn.Sequential(nn.LSTM(3, 4), nn.GRU(3, 4))}, "module=Sequential holds 2 recurrent layers"),
+        (
+            {"module": nn.LSTM(3, 4).state_dict(), "hx": np.zeros((1, 2, 4))},
+            "hx is one array: expected a tuple (hx, cx)",
+        ),
+        ({"module": nn.GRU(3, 4), "nonlinearity": "tanh"}, "nonlinearity='tanh': nn.GRU has none; leave it out"),
+        ({"module": {"W_xh": np.zeros((4, 3))}}, "module holds no weight_ih_l0, only W_xh"),
+        ({"module": {"a": np.zeros(1), **nn.RNN(3, 4).state_dict()}}, "module holds a beside the nn.RNN"),
+        (
+            {"module": {k: v for k, v in nn.RNN(3, 4).state_dict().items() if k != "bias_hh_l0"}},
+            "bias_hh_l0 is missing",
+        ),
+        ({"x": np.zeros(3)}, "x has shape (3,): expected (T, N, 3)"),
+        ({"x": np.zeros((5, 2, 3), complex)}, "x is of complex128: expected real numbers"),
+        ({"x": "x.npy"}, "x is a str: expected an array"),
+        ({"actual": [torch.zeros(2, requires_grad=True)]}, "actual is a list: expected an array"),
+        ({"actual": ()}, "actual holds 0 arrays"),
+        ({"actual": {"out": np.zeros(1)}}, "actual holds 'out': expected any of readout, output, h_n"),
+        ({"actual": {"x.grad": np.zeros(1)}}, "expected any of readout, output, h_n; gradients need cotangents"),
+        ({"cotangents": {"x.grad": np.zeros(1)}}, "cotangents holds 'x.grad': expected any of readout.grad, output.gr"),
+        (
+            {"cotangents": {"output.grad": np.zeros(1)}, "actual": {"x.grad": np.zeros((5, 2, 3))}},
+            "cotangents['output.grad'] has shape (1,): expected (T, N, D*H)",
+        ),
+        ({"hx": np.zeros((2, 2, 4))}, "hx has shape (2, 2, 4): expected (L*D, N, H) = (1, 2, 4)"),
+        ({"atol": -1}, "atol=-1: expected a number of at least 0"),
+        ({"nonlinearity": "gelu"}, "nonlinearity='gelu': expected 'tanh' or 'relu'"),
+        ({"batch_first": "yes"}, "batch_first='yes': expected True or False"),
+        ({"more": [1]}, "more holds an int: expected cases"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_what_was_given_and_expected(change: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"module": nn.RNN(3, 4), "x": np.zeros((5, 2, 3)), "actual": np.zeros((5, 2, 4))} | change
+
+    with pytest.raises(UsageError) as refused:
+        harness.explain(**given)
+
+    assert said in str(refused.value)
+
+
+def test_numbers_that_come_from_a_print_are_said_to_be_rounded() -> None:
+    case = of(PLAIN)
+    wrong = made(without_b_hh, case, "output")
+
+    printed, whole = ask(case, np.round(wrong, 4)), ask(case, wrong)
+
+    assert printed.cause == whole.cause == "ignores bias_hh: b_hh is never added"
+    assert (printed.certain, whole.certain) == (True, True)
+    assert "rounded actual has at most 4 digits after the point, and is taken so" in printed.lines
+    assert not any(line.startswith("rounded") for line in whole.lines)
+
+
+@pytest.mark.parametrize("lost", [np.inf, np.nan])
+def test_numbers_that_come_from_a_print_may_be_infinite_or_nan(lost: float) -> None:
+    case = of(PLAIN)
+    actual = np.round(made(Reference(), case, "output"), 4)
+    actual[0, 0, 0] = lost
+
+    answer = ask(case, actual)
+
+    assert "rounded actual has at most 4 digits after the point, and is taken so" in answer.lines
+    assert answer.lines[0].startswith("disagrees with nn.RNN in 1 of ")
+
+
+def test_rounded_numbers_along_the_other_axis_are_said_to_be_rounded() -> None:
+    case = of(PLAIN.replace(N=PLAIN.T))
+    turned = Case.from_arrays(case.config.replace(batch_first=True), case.arrays)
+    answer = ask(case, np.round(made(Reference(), turned, "output"), 4), batch_first=False)
+
+    assert answer.cause is not None
+    assert answer.cause.startswith("takes the other axis for time")
+    assert "rounded actual has at most 4 digits after the point, and is taken so" in answer.lines
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_right_numbers_that_are_rounded_are_told_from_wrong_ones(nonlinearity: str) -> None:
+    case = of(PLAIN.replace(nonlinearity=nonlinearity))
+
+    answer = ask(case, np.round(made(Reference(), case, "output"), 4), nonlinearity=None)
+
+    assert answer.agrees
+    assert answer.lines[0].startswith("agrees with nn.RNN in all 40 numbers as rounded to 4 digits after the point, ")
+    assert any(f"; {nonlinearity}, batch_first=False" in line for line in answer.lines)
+
+
+def test_of_two_readings_in_which_all_is_wrong_the_nearer_one_is_told() -> None:
+    case = of(PLAIN.replace(N=PLAIN.T, batch_first=True))
+    near = made(Reference(), case, "output") + np.random.default_rng(0).normal(
+        0, 1e-2, case.config.outputs["output"].shape
+    )
+
+    answer = ask(case, near, batch_first=None)
+
+    assert not answer.agrees
+    assert any("batch_first=True" in line for line in answer.lines)
+
+
+def test_one_number_everywhere_is_not_called_rounded() -> None:
+    assert not any("digit" in line for line in ask(of(PLAIN), np.full((5, 2, 4), 0.3)).lines)
+
+
+def test_small_multiples_of_powers_of_two_are_not_called_rounded() -> None:
+    case = of(PLAIN)
+    quarters = np.arange(40).reshape(5, 2, 4) / 4
+
+    assert not any("digit" in line for line in ask(case, quarters).lines)

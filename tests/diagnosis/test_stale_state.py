@@ -1,0 +1,453 @@
+"""Tests of modules that go on with what they made of the weights of their first call."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness import Case, RNNConfig, Subject, Verdict, as_subject, check_agreement, draw, scope_of
+from harness.checks.result import Result
+from harness.diagnosis.experiments import Question
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.observations import Observations
+from harness.diagnosis.stale_state import Stale, stale_of
+from harness.report.explained import fails_line
+from harness.search.record import Finding
+from harness.space.config import PARAMETERS
+from harness.subjects.isolated import IsolatedSubject
+from tests.searches import explained
+
+USED = RNNConfig(4, 5, T=3, N=2, preparation="used")
+EVERY = tuple(PARAMETERS)
+
+
+class Keeping(nn.Module):
+    """One layer of two ``Linear`` that keeps clones of some parameters from its first call on."""
+
+    keeps: tuple[str, ...] = ()
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.i2h = nn.Linear(input_size, hidden_size)
+        self.h2h = nn.Linear(hidden_size, hidden_size)
+        self.kept: dict[str, Any] = {}
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        own = dict(self.named_parameters())
+        if not self.kept:
+            self.kept = {name: own[name].clone() for name in self.keeps}
+        own |= self.kept
+        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(
+                nn.functional.linear(step, own["i2h.weight"], own["i2h.bias"])
+                + nn.functional.linear(h, own["h2h.weight"], own["h2h.bias"])
+            )
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class KeepsAll(Keeping):
+    keeps = ("i2h.weight", "h2h.weight", "i2h.bias", "h2h.bias")
+
+
+class KeepsRecurrent(Keeping):
+    keeps = ("h2h.weight",)
+
+
+class KeepsBiases(Keeping):
+    keeps = ("i2h.bias", "h2h.bias")
+
+
+class KeepsTransposed(Keeping):
+    """It keeps the transposes, which are views where the matrix has one row or column, and the sum of the biases."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if not self.kept:
+            biases = self.i2h.bias + self.h2h.bias
+            self.kept = {"w": self.i2h.weight.T.contiguous(), "u": self.h2h.weight.T.contiguous(), "b": biases}
+        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(step @ self.kept["w"] + h @ self.kept["u"] + self.kept["b"])
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class KeepsProduct(Keeping):
+    """It keeps a product with its graph, through which a second way back raises an error."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if not self.kept:
+            self.kept = {"h2h.weight": self.h2h.weight @ torch.eye(self.h2h.in_features)}
+        return super().forward(x, hx)
+
+
+class ForgetsAtLoad(KeepsAll):
+    """It forgets what it keeps at ``load_state_dict``, but not at an optimizer's step."""
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.kept = {}
+        return super().load_state_dict(*args, **kwargs)
+
+
+class Notices(KeepsAll):
+    """It forgets what it keeps as soon as a parameter is another one, or was written to."""
+
+    known: Any = None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        now = [(parameter, parameter._version) for parameter in self.parameters()]
+        if self.known is None or any(a is not b or v != w for (a, v), (b, w) in zip(now, self.known, strict=True)):
+            self.known, self.kept = now, {}
+        return super().forward(x, hx)
+
+
+class DropIn(nn.RNN):
+    """An nn.RNN that keeps the flat list of its weights."""
+
+    kept: Any = None
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        now: Any = self._flat_weights  # every weight is there
+        self.kept = self.kept or [weight.clone() for weight in now]
+        self._flat_weights = self.kept
+        try:
+            return super().forward(input, hx)
+        finally:
+            self._flat_weights = now
+
+
+class OneBias(nn.Module):
+    """One layer with one bias, which it keeps."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.i2h = nn.Linear(input_size, hidden_size)
+        self.h2h = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.kept: Any = None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        self.kept = self.i2h.bias.clone() if self.kept is None else self.kept
+        h, states = x.new_zeros(x.shape[1], self.h2h.out_features) if hx is None else hx[0], []
+        for step in x:
+            h = torch.tanh(step @ self.i2h.weight.T + self.kept + self.h2h(h))
+            states.append(h)
+        return torch.stack(states), h[None]
+
+
+class KeepsStateOfTwice(nn.Module):
+    """It starts from the state in which its last call ended, and applies tanh to its output once more."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.RNNCell(input_size, hidden_size)
+        self.state: Any = None
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        shape = (x.shape[1], self.cell.hidden_size)
+        h = x.new_zeros(shape) if self.state is None or self.state.shape != shape else self.state
+        h, output = h if hx is None else hx[0], []
+        for x_t in x:
+            h = self.cell(x_t, h)
+            output.append(torch.tanh(h))
+        self.state = h.detach()
+        return torch.stack(output), h[None]
+
+
+class KeepsState(Keeping):
+    """It starts from the state in which its last call ended, if that had as many sequences."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        last = self.kept.get("state")
+        fits = hx is None and last is not None and (last.shape[1], last.dtype) == (x.shape[1], x.dtype)
+        self.kept = {}
+        output, h_n = super().forward(x, last if fits else hx)
+        self.kept = {"state": h_n.detach()}
+        return output, h_n
+
+
+class DropInKeepsState(nn.RNN):
+    """An nn.RNN that does the same, with all its layers."""
+
+    last: Any = None
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - nn.RNN's own name
+        batch = input.shape[not self.batch_first] if isinstance(input, torch.Tensor) and input.dim() == 3 else None
+        fits = hx is None and self.last is not None and self.last.shape[-2] == batch and self.last.dim() == 3
+        output, h_n = super().forward(input, self.last if fits else hx)
+        self.last = h_n.detach()
+        return output, h_n
+
+
+def stale(module: type[nn.Module], config: RNNConfig = USED) -> Stale | None:
+    return stale_at(as_subject(module), draw(config, "normal", 1))
+
+
+def stale_at(subject: Subject, case: Case) -> Stale | None:
+    check = partial(check_agreement, subject)
+    return stale_of(Question(Observations(subject), Finding("mine", case, check(case)), scope_of(subject), check))
+
+
+@pytest.mark.parametrize(
+    ("module", "roles", "named"),
+    [
+        (KeepsAll, EVERY, "weights of its first call, not with new ones"),
+        (DropIn, EVERY, "weights of its first call, not with new ones"),
+        (KeepsTransposed, EVERY, "weights of its first call, not with new ones"),
+        (KeepsRecurrent, ("weight_hh",), "weight_hh of its first call, not with a new one"),
+        (KeepsBiases, ("bias_ih", "bias_hh"), "bias_ih and bias_hh of its first call, not with new ones"),
+        (OneBias, ("bias_ih", "bias_hh"), "bias_ih of its first call, not with a new one"),
+    ],
+)
+def test_what_a_module_keeps_of_its_first_call_is_named(
+    module: type[nn.Module], roles: tuple[str, ...], named: str
+) -> None:
+    found = stale(module)
+
+    assert found is not None
+    assert (found.roles, found.sentence) == (roles, f"goes on with the {named}")
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (KeepsState, USED.replace(dtype="float64")),
+        (KeepsState, USED.replace(loss="both")),
+        (DropInKeepsState, USED.replace(num_layers=2, bidirectional=True, batch_first=True)),
+    ],
+)
+def test_a_state_that_a_module_starts_from_again_is_named(module: type[nn.Module], config: RNNConfig) -> None:
+    found = stale(module, config)
+
+    assert found is not None
+    assert found.sentence == (
+        "starts from the state in which the call before ended, where no hx is given, and not from zeros"
+    )
+    assert stale(module, config.replace(hx=True)) is None
+
+
+def test_a_view_that_shows_some_new_weights_is_told_by_the_others() -> None:
+    found = stale(KeepsTransposed, USED.replace(input_size=1, hidden_size=1))
+
+    assert found is not None
+    assert found.roles == EVERY
+
+
+def test_a_module_that_notices_new_weights_agrees_however_it_was_prepared() -> None:
+    subject = as_subject(Notices)
+    for training in (False, True):
+        case = draw(USED.replace(training=training), "normal", 1)
+
+        assert check_agreement(subject, case).verdict is Verdict.AGREES
+        assert stale_at(subject, case) is None
+
+
+def test_new_weights_come_by_a_load_and_in_training_by_a_step() -> None:
+    subject = as_subject(ForgetsAtLoad)
+    verdicts = [
+        check_agreement(subject, draw(USED.replace(training=training), "normal", 1)).verdict
+        for training in (False, True)
+    ]
+
+    assert verdicts == [Verdict.AGREES, Verdict.DISAGREES]
+    assert stale(ForgetsAtLoad, USED.replace(training=True)) is not None
+
+
+def test_only_a_module_that_was_called_with_other_weights_can_go_on_with_them() -> None:
+    assert stale(KeepsAll, USED.replace(preparation="new")) is None
+
+
+def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
+    subject = as_subject(KeepsRecurrent)
+    observations = Observations(subject)
+
+    def known_or_not(roles: tuple[str, ...], config: RNNConfig) -> bool:
+        observation = observations.of(draw(config, "normal", 1))
+        result: Result = check_agreement(subject, draw(config, "normal", 1))
+        return Stale(roles, False, 3).explains(subject, observation, result)
+
+    assert known_or_not(("weight_hh",), USED)
+    assert known_or_not(EVERY, USED.replace(loss="both"))
+    assert not known_or_not(("weight_ih",), USED)
+    assert not known_or_not(("weight_hh",), USED.replace(preparation="new"))
+
+
+STATE_KEPT = "starts from the state in which the call before ended, where no hx is given, and not from zeros"
+FUNCTIONS = [
+    (
+        "goes on with the weight_ih and weight_hh of its first call, not with new ones",
+        """
+kept = {}
+
+def rnn(x, h0, weights, config):
+    W, U = kept.setdefault((x.shape, h0.shape, x.dtype), (weights["weight_ih_l0"].T, weights["weight_hh_l0"].T))
+    h, output = h0[0], []
+    for x_t in x:
+        h = np.tanh(x_t @ W + h @ U + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0))
+        output.append(h)
+    return np.stack(output), h[None]
+""",
+    ),
+    (
+        STATE_KEPT,
+        """
+last = {}
+
+def rnn(x, h0, weights, config):
+    W, U = weights["weight_ih_l0"].T, weights["weight_hh_l0"].T
+    h, output = h0[0] if h0.any() else last.get(h0.shape, h0[0]), []
+    for x_t in x:
+        h = np.tanh(x_t @ W + h @ U + weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", 0))
+        output.append(h)
+    last[h0.shape] = h
+    return np.stack(output), h[None]
+""",
+    ),
+    (  # of as many sequences as a call has, whatever else the calls before had, in float32
+        STATE_KEPT,
+        """
+kept = {}
+
+def rnn(x, h0, weights, config):
+    size = config.hidden_size
+    if len(kept.get(size, ())) < x.shape[1]:
+        kept[size] = np.zeros((x.shape[1], size), np.float32)
+    h = kept[size][: x.shape[1]]
+    h[...] = h0[0] if h0.any() else h
+    W, U = (weights[name].T.astype(np.float32) for name in ("weight_ih_l0", "weight_hh_l0"))
+    b = (weights.get("bias_ih_l0", 0) + weights.get("bias_hh_l0", np.zeros(size))).astype(np.float32)
+    output = np.stack([np.tanh(x_t.astype(np.float32) @ W + h @ U + b, out=h).copy() for x_t in x]).astype(x.dtype)
+    return output, output[-1:]
+""",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sentence", "code"), FUNCTIONS, ids=["weights", "state", "buffer"])
+def test_what_a_function_keeps_of_earlier_calls_is_found_in_processes_of_its_own(
+    sentence: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(f"import numpy as np\n{code}")
+    monkeypatch.setattr("harness.search.budget.AFTER", 10)
+    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False}
+
+    with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
+        investigation = Investigation(subject)
+        record = explained(investigation, scope_of(subject).only(**pins), cases=60)
+
+    finding = next(one for one in record.findings if one.result.nondeterministic)
+    diagnosis = investigation.explanations[finding.id].diagnosis
+    assert diagnosis is not None
+    assert isinstance(diagnosis.cause, Stale)
+    assert diagnosis.cause.sentence == sentence
+
+
+BACK = """
+import numpy as np
+
+last, sums = {}, {}
+
+def rnn(x, h0, weights, config, cotangents):
+    W, U = weights["weight_ih_l0"], weights["weight_hh_l0"]
+    states = [h0[0] if config.hx or not STATE else last.get(h0.shape, h0[0])]
+    for x_t in x:
+        s = x_t @ W.T + states[-1] @ U.T + weights.get("bias_ih_l0", 0) + STATE * weights.get("bias_hh_l0", 0)
+        states.append(np.tanh(s))
+    last[h0.shape] = states[-1]
+    output, h_n = np.stack(states[1:]), states[-1][None].copy()
+    if config.loss is None:
+        return output, h_n
+    g = cotangents.get("output.grad", np.zeros_like(output))
+    dh, dW, dU, db, dx = cotangents.get("h_n.grad", np.zeros_like(h_n))[0], 0 * W, 0 * U, 0 * W[:, 0], 0 * x
+    for t in reversed(range(len(x))):
+        da = (g[t] + dh) * (1 - output[t] ** 2)
+        dW, dU, db = dW + da.T @ x[t] / len(x[t]), dU + da.T @ states[t], db + da.sum(0)
+        dx[t], dh = da @ W, da @ U
+    if not STATE:
+        key = W.shape, U.shape, x.dtype
+        db = sums[key] = sums.get(key, 0) + db
+    found = {"x": dx, "hx": dh[None], "weight_ih_l0": dW, "weight_hh_l0": dU}
+    return output, h_n, found | ({"bias_ih_l0": db, "bias_hh_l0": db.copy()} if config.bias else {})
+"""
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_what_is_kept_over_calls_of_other_cases_is_named_with_what_it_does_not_hide(
+    state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(f"STATE = {state}\n{BACK}")
+    monkeypatch.setattr("harness.search.budget.AFTER", 20)
+    pins = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh", "batch_first": False, "dtype": "float64"}
+
+    with IsolatedSubject(f"{tmp_path / 'mine.py'}:rnn") as subject:
+        investigation = Investigation(subject)
+        record = explained(investigation, scope_of(subject).only(**pins), cases=60)
+
+    diagnoses = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
+    said = [one.cause.sentence for one in diagnoses if one is not None and one.cause is not None]
+    assert len(said) == len(diagnoses)
+    if state:
+        assert {*said} == {
+            "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum",
+            "starts from the state in which the call before ended, where no hx is given, and not from zeros",
+        }
+    else:
+        assert {*said} == {
+            "adds the gradient by the biases to that of its earlier calls",
+            "ignores bias_hh: b_hh is never added",
+            "divides the gradient by weight_ih by N: it is a mean over the batch, not a sum",
+        }
+
+
+def test_what_is_kept_is_named_of_a_layer_with_another_mistake() -> None:
+    subject = as_subject(KeepsStateOfTwice)
+    scope = scope_of(subject).only(dtype="float64", loss=None, preparation=["new", "used"], distributions="normal")
+    investigation = Investigation(subject)
+
+    record = explained(investigation, scope, cases=100)
+
+    causes = [investigation.explanations[finding.id].diagnosis for finding in record.findings]
+    assert {one.cause.sentence for one in causes if one is not None and one.cause is not None} == {
+        "applies tanh to its output once more",
+        "starts from the state in which the call before ended, where no hx is given, and not from zeros",
+    }
+    assert len(record.findings) == 2
+
+
+@pytest.mark.long
+def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> None:
+    subject, case = as_subject(KeepsProduct), draw(USED.replace(loss="both"), "normal", 1)
+    result = check_agreement(subject, case)
+
+    assert "second time" in result.message
+    explanation = Investigation(subject).explain(Finding("mine", case, result), scope_of(subject))
+    assert explanation.diagnosis is not None
+    assert isinstance(explanation.diagnosis.cause, Stale)
+    assert explanation.diagnosis.cause.roles == ("weight_hh",)
+    assert explanation.diagnosis.cause.explains(subject, Observations(subject).of(case), result)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", [KeepsAll, KeepsTransposed, DropIn])
+def test_a_search_has_one_finding_that_is_certain(module: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.search.budget.AFTER", 60)
+    subject = as_subject(module)
+    investigation = Investigation(subject)
+
+    record = explained(investigation, scope_of(subject).only(dtype="float32", distributions="normal"), cases=250)
+
+    [finding] = record.findings
+    explanation = investigation.explanations[finding.id]
+    assert explanation.diagnosis is not None
+    assert explanation.factors is not None
+    assert explanation.diagnosis.cause is not None
+    assert explanation.diagnosis.cause.sentence == "goes on with the weights of its first call, not with new ones"
+    assert explanation.diagnosis.cause.evidence == (
+        "with these, nn.RNN gives what the subject does on this case and on 3 fresh ones"
+    )
+    assert "preparation=used" in fails_line(explanation.factors)
+    assert finding.minimal
+    assert record.known.total() > 0

@@ -1,0 +1,207 @@
+"""Tests of wrong declarations: they are found, and named as the cause, by a run that passes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_agreement, conventions, draw
+from harness.checks.agreement import observe
+from harness.diagnosis.experiments import ByCheck
+from harness.diagnosis.investigate import Investigation
+from harness.diagnosis.wrong_conventions import EVIDENCE, Instead, instead_of
+from harness.report.explained import fails_line
+from harness.report.reported import in_order, reported
+from harness.report.severity import Severity
+from harness.search.capability_discovery import narrow
+from harness.search.record import Finding
+from harness.search.search import hunt
+from harness.subjects.conventions import Conventions
+from tests import implementations
+from tests.searches import explained
+
+TWO = "declares one_bias, but works as if it had two biases; declares transposed, but works as if its weights were not"
+
+TANH = Scope().only(nonlinearity="tanh", num_layers=1, bidirectional=False, training=False)
+
+
+def layer(x: Any, h: Any, W: Any, U: Any, b: Any) -> Any:
+    """Return the output of a layer, time first, of transposed weights."""
+    states = [h]
+    for x_t in x:
+        states.append(np.tanh(x_t @ W + states[-1] @ U + b))
+    return np.stack(states[1:])
+
+
+def torch_like(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    x = x.swapaxes(0, 1) if config.batch_first else x
+    b = weights["bias_ih_l0"] + weights["bias_hh_l0"] if config.bias else 0
+    output = layer(x, h0[0], weights["weight_ih_l0"].T, weights["weight_hh_l0"].T, b)
+    return output.swapaxes(0, 1) if config.batch_first else output, output[-1:].copy()
+
+
+def keras_like(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    b = weights["bias_ih_l0"] if config.bias else 0
+    output = layer(x.swapaxes(0, 1), h0[0], weights["weight_ih_l0"], weights["weight_hh_l0"], b)
+    return output.swapaxes(0, 1), output[-1:].copy()
+
+
+def time_first(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return torch_like(x, h0, weights, RNNConfig(2, 3, bias=config.bias))
+
+
+def last_of(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return torch_like(x, h0, weights, config)[1][0]
+
+
+def doubled(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    output, h_n = torch_like(x, h0, weights, config)
+    return 2 * output, h_n
+
+
+def doubled_if_long(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    return (doubled if config.T > 4 else torch_like)(x, h0, weights, config)
+
+
+def declaring(function: Any, *names: str) -> Any:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        return function(x, h0, weights, config)
+
+    return as_subject(conventions(**dict.fromkeys(names, True))(rnn))
+
+
+@pytest.mark.parametrize(
+    ("function", "declared", "said"),
+    [
+        (torch_like, ["transposed"], "declares transposed, but works as if its weights were not"),
+        (torch_like, ["one_bias"], "declares one_bias, but works as if it had two biases"),
+        (time_first, ["batch_first"], "declares batch_first, but works as if batch_first were always False"),
+        (last_of, [], "returns the last output alone: declare last_output_only, if that is meant"),
+        (keras_like, ["one_bias", "batch_first"], "works as if its weights were transposed: declare transposed"),
+        (keras_like, [], "works as if it declared one_bias, transposed, batch_first: declare them, if that is meant"),
+        (torch_like, ["one_bias", "transposed"], TWO),
+    ],
+)
+def test_the_declaration_with_which_a_subject_would_agree_is_named(function: Any, declared: Any, said: str) -> None:
+    subject = declaring(function, *declared)
+    scope = narrow(subject, TANH.only(**subject.capabilities.offers)).scope
+    config = RNNConfig(2, 3, T=4, N=5, batch_first="batch_first" in declared)
+    case = draw(config, "normal")
+    assert check_agreement(subject, case).verdict is not Verdict.AGREES
+
+    found = instead_of(subject, case, scope)
+
+    assert found is not None
+    assert found.sentence == said
+    assert found.fresh == EVIDENCE
+
+
+def test_a_mistake_is_no_matter_of_declarations() -> None:
+    def wrong(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = keras_like(x, h0, weights, config)
+        return output * 1.01, h_n
+
+    case = draw(RNNConfig(2, 3, T=4, N=5, batch_first=True), "normal")
+
+    assert instead_of(declaring(wrong, "one_bias", "transposed", "batch_first"), case, TANH) is None
+    assert instead_of(as_subject("torch"), case, TANH) is None
+
+
+def test_what_one_case_alone_cannot_tell_is_not_named() -> None:
+    """With one unit and one feature, weights are what their transposes are."""
+    subject = declaring(torch_like, "transposed")
+    case = draw(RNNConfig(1, 1, T=4, N=5), "normal")
+
+    assert check_agreement(subject, case).verdict is Verdict.AGREES
+    assert instead_of(subject, case, TANH.only(input_size=1, hidden_size=1, hx=True)) is None
+
+
+def always_batch_first(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+    if x.shape[0] != h0.shape[1]:
+        raise ValueError("another batch")
+    return torch_like(x, h0, weights, RNNConfig(2, 3, bias=config.bias, batch_first=True))
+
+
+def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_sequence() -> None:
+    subject = as_subject(always_batch_first)
+    scope = TANH.only(dtype="float32", batch_first=False, batched=True, loss=None, strides="contiguous")
+    case = draw(RNNConfig(1, 1, T=2, N=2), "normal", 1)
+
+    explanation = Investigation(subject).explain(Finding("mine", case, check_agreement(subject, case)), scope)
+
+    assert explanation.diagnosis is not None
+    assert isinstance(explanation.diagnosis.cause, Instead)
+    assert explanation.factors is not None
+    assert fails_line(explanation.factors) == "with T from 2 on or N from 2 on"
+
+
+def test_a_subject_that_takes_both_layouts_and_mixes_one_up_works_as_if_neither_were_declared() -> None:
+    def viewed(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        output, h_n = torch_like(x, h0, weights, config)
+        mixed = output if config.batch_first else output.swapaxes(0, 1).reshape(output.shape)
+        return mixed, h_n
+
+    case = draw(RNNConfig(2, 3, T=2, N=2), "normal", 1)
+
+    assert check_agreement(as_subject(viewed), case).failed
+    assert instead_of(as_subject(viewed), case, TANH) is None
+
+
+def test_a_search_finds_it_names_it_and_goes_around_it() -> None:
+    investigation = Investigation(declaring(torch_like, "transposed"))
+
+    record = explained(investigation, narrow(investigation.subject, TANH).scope, cases=60)
+
+    [finding] = record.findings
+    told = reported(finding, investigation.explanations[finding.id])
+    assert (told.cause, told.certainty) == ("declares transposed, but works as if its weights were not", "certain")
+    assert record.known[finding.id] > 20
+    graver = reported(hunt(declaring(doubled), TANH).findings[0])
+    assert graver.severity is Severity.VALUES
+    assert in_order([graver, told])[0] is told
+
+
+def test_a_value_that_fails_only_by_the_declaration_is_searched() -> None:
+    def no_bias(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if config.bias:
+            raise KeyError("bias_hh_l0")
+        return torch_like(x, h0, weights, config)
+
+    assert "bias=True" not in {what for what, *_ in narrow(declaring(torch_like, "one_bias"), TANH).undone}
+    assert "bias=True" in {what for what, *_ in narrow(declaring(no_bias, "one_bias"), TANH).undone}
+
+
+def test_a_declaration_is_the_cause_only_if_nothing_else_is_wrong() -> None:
+    subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
+
+    assert instead_of(subject, draw(config, "normal"), TANH) is None
+    assert instead_of(subject, draw(config, "normal"), TANH.only(T=4)) is not None
+
+
+def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
+    subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
+    known_cause = ByCheck("id", subject, Instead(Conventions(transposed=True), Conventions(), 3))
+
+    def known_or_not(case: Case) -> bool:
+        observation = observe(subject, case)
+        return known_cause.covers(observation, check_agreement(subject, case))
+
+    assert known_or_not(draw(config, "normal"))
+    assert not known_or_not(draw(config.replace(T=5), "normal"))
+
+
+def test_a_layout_is_no_cause_where_the_memory_of_x_may_be() -> None:
+    def rnn(x: Any, h0: Any, weights: Any, config: Any) -> Any:
+        if not x.flags.c_contiguous:
+            raise ValueError("x must be contiguous")
+        return implementations.vectorised(x, h0, weights, config)
+
+    subject = as_subject(rnn)
+    case = draw(RNNConfig(2, 3, T=3, N=2, strides="transposed"), "normal", 0)
+    assert subject.run(case).failure is Failure.RAISED
+
+    assert instead_of(subject, case, Scope().only(num_layers=1, strides="transposed")) is None
+
+
+def test_torch_s_own_layer_declares_nothing() -> None:
+    assert as_subject("torch").capabilities.run_as is None
