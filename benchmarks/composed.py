@@ -31,7 +31,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # no
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network  # noqa: E402
+from harness.diagnosis.identify.model import BackwardLink, Coef, LayerModel, Limit, Network  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
 from harness.diagnosis.identify.run import run  # noqa: E402
@@ -294,10 +294,11 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "at": (lambda r, m: replace(m, at=r.choice(["t-1", "t+1", "T-1"])),),
     "link": (
         lambda r, m: replace(
-            m, links=(Link(r.choice(["da[t+1] @ W_hh.T", "da[t+1]", "dh[t+1] @ W_hh", "dh[t+1]"]), sloped=True),)
+            m,
+            links=(BackwardLink(r.choice(["da[t+1] @ W_hh.T", "da[t+1]", "dh[t+1] @ W_hh", "dh[t+1]"]), sloped=True),),
         ),
         lambda _, m: replace(m, links=()),
-        lambda _, m: replace(m, links=(Link("da[t+1] @ W_hh", sloped=False),)),
+        lambda _, m: replace(m, links=(BackwardLink("da[t+1] @ W_hh", sloped=False),)),
     ),
     "reached": (
         lambda r, m: replace(

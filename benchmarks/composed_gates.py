@@ -30,7 +30,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
 from harness.diagnosis.identify.gate_words import lines  # noqa: E402
-from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, X_STEPS, Gate, GatedModel, Part, step_of  # noqa: E402
+from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, X_STEPS, GatedModel, GateFunction, Part, step_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
@@ -311,7 +311,7 @@ FUNCTIONS = [
 Change = Callable[[Random, GatedModel], GatedModel]
 
 
-def on_gates(change: Callable[[Random, str, Gate], Gate], most: int = 1) -> Change:
+def on_gates(change: Callable[[Random, str, GateFunction], GateFunction], most: int = 1) -> Change:
     """Return what changes some gates alike."""
 
     def changed(random: Random, m: GatedModel) -> GatedModel:
@@ -336,34 +336,34 @@ def _rows(random: Random, m: GatedModel) -> GatedModel:
     )
 
 
-def _function(random: Random, _letter: str, gate: Gate) -> Gate:
+def _function(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     return gate._replace(activation=random.choice([one for one in FUNCTIONS if one != gate.activation]))
 
 
-def _inside(random: Random, _letter: str, gate: Gate) -> Gate:
+def _inside(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     return gate._replace(inside=random.choice([0.5, 2.0]))
 
 
-def _without(random: Random, _letter: str, gate: Gate) -> Gate:
+def _without(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     gone = random.choice(gate.parts)
     return gate._replace(parts=tuple(p for p in gate.parts if p != gone))
 
 
-def _coefficient(random: Random, _letter: str, gate: Gate) -> Gate:
+def _coefficient(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     which, coef = random.randrange(len(gate.parts)), random.choice([2.0, -1.0, 0.5])
     return gate._replace(parts=tuple(p._replace(coef=coef) if k == which else p for k, p in enumerate(gate.parts)))
 
 
-def _added(random: Random, _letter: str, gate: Gate) -> Gate:
+def _added(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     return gate._replace(parts=(*gate.parts, Part("1", gate.parts[0].block, coef=random.choice([1.0, -1.0, 0.5]))))
 
 
-def _other_bias(random: Random, _letter: str, gate: Gate) -> Gate:
+def _other_bias(random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     name, block = random.choice(["b_ih", "b_hh"]), random.randrange(3)
     return gate._replace(parts=tuple(p._replace(block=block) if p.name == name else p for p in gate.parts))
 
 
-def _matrix(_random: Random, _letter: str, gate: Gate) -> Gate:
+def _matrix(_random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     name = "h[t-1] @ W_hh"
     return gate._replace(parts=tuple(p._replace(name=name) if p.name == OWN[2] else p for p in gate.parts))
 
@@ -388,7 +388,7 @@ def _operand(random: Random, m: GatedModel) -> GatedModel:
     letters = random.choice(["ifo", "if", "o", "ifgo"])
     peephole = letters != "ifgo" and random.random() < 0.7
 
-    def of(gate: Gate) -> Gate:
+    def of(gate: GateFunction) -> GateFunction:
         if peephole:
             return gate._replace(parts=(*gate.parts, gate.parts[2]._replace(name="h[t-1]", operand="c")))
         return gate._replace(parts=tuple(p._replace(operand="c") if p.name == OWN[2] else p for p in gate.parts))

@@ -13,7 +13,7 @@ from typing import Final
 from harness import RNNConfig, Scope, as_subject, scope_of, strata
 from harness.search.covering import covering
 from harness.search.plan import UNIT
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.interactions import interactions_of
 from harness.space.scope import COST
 from harness.subjects.torch_module import TorchSubject

@@ -1,8 +1,9 @@
 """The share of nets in which a small planted fault is seen: by ``np.allclose``, by ``assert_close``, by the harness.
 
-The nets are of the default distribution, tanh, float32. Each fault is planted in torch's own run, through changed weights or
-changed gradients, or in a recurrence written out in NumPy float32. It is there in every case that the subject is given:
-in prefixes of the stack, and in the wider cases that ``check_agreement`` makes. There are three tables:
+The nets are of the default distribution, tanh, float32. Each fault is planted in torch's own run, through changed
+weights or changed gradients, or in a recurrence written out in NumPy float32. It is there in every case that the
+subject is given: in prefixes of the stack, and in the wider cases that ``check_agreement`` makes. There are three
+tables:
 
 - forward: one layer, T 5-50, H 8-128; the outputs are compared;
 - gradients: one layer, T 20-40, H 8-32; ``np.allclose`` and ``assert_close`` look at the gradients alone;

@@ -46,9 +46,9 @@ from harness.report.paper import Paper  # noqa: E402
 from harness.report.reported import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
-from harness.search.options import Options  # noqa: E402
-from harness.search.record import Finding  # noqa: E402
 from harness.search.search import Search  # noqa: E402
+from harness.search.search_options import Options  # noqa: E402
+from harness.search.search_record import Finding  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
 from harness.store.save import keep  # noqa: E402

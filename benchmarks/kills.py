@@ -49,9 +49,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.checks.full_check import against
 from harness.processes import one_thread_a_process
-from harness.search.options import Options
-from harness.search.record import Finding
 from harness.search.search import Search
+from harness.search.search_options import Options
+from harness.search.search_record import Finding
 
 one_thread_a_process()
 
@@ -66,7 +66,7 @@ from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from benchmarks.selftest import chosen  # noqa: E402
 from harness import Case, Reference, RNNConfig, Scope, Subject, Verdict, check_agreement, configs, hunt  # noqa: E402
 from harness.search.covering import _covering  # noqa: E402
-from harness.search.record import SearchRecord  # noqa: E402
+from harness.search.search_record import SearchRecord  # noqa: E402
 from harness.space.case import Array, as_plain  # noqa: E402
 from harness.space.interactions import interactions_of  # noqa: E402
 from harness.subjects.torch_module import TorchSubject  # noqa: E402

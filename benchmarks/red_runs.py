@@ -31,8 +31,8 @@ from harness import Scope, Subject, as_subject  # noqa: E402
 from harness.checks import full_check  # noqa: E402
 from harness.checks.full_check import against  # noqa: E402
 from harness.diagnosis.investigate import Investigation  # noqa: E402
-from harness.search.record import Finding  # noqa: E402
 from harness.search.search import Search  # noqa: E402
+from harness.search.search_record import Finding  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
 from tests.emulated import FillsUpPairs  # noqa: E402
 

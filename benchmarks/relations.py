@@ -1,9 +1,9 @@
-"""The exactness with which torch keeps the relations, from which ``TorchSubject.exact_relations`` comes, and false alarms.
+"""How exactly torch keeps the relations, from which ``TorchSubject.exact_relations`` comes, and false alarms.
 
 Cases are drawn over everything that torch is asked, in sizes up to 33 and at most 2**17 multiplications; each is held
 to every relation that applies to it. A cell says in how many of the compared cases the two sides were equal to the bit;
-``-`` means that none was compared. ``exact`` counts the cases in which a declared relation was broken, ``beyond`` those in
-which the two sides differed by more than their tolerances: both must be 0. Each such case is listed below the table
+``-`` means that none was compared. ``exact`` counts the cases in which a declared relation was broken, ``beyond`` those
+in which the two sides differed by more than their tolerances: both must be 0. Each such case is listed below the table
 with the arguments that draw it again.
 
 Run: ``python benchmarks/relations.py --cases 4000``.

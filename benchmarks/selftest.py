@@ -35,8 +35,8 @@ from harness.diagnosis.investigate import Diagnosis, Investigation  # noqa: E402
 from harness.diagnosis.nan_and_inf import SpecialNumbers  # noqa: E402
 from harness.diagnosis.roundings import Roundings  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
-from harness.search.options import Options  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
+from harness.search.search_options import Options  # noqa: E402
 from harness.search.simplify import PLAIN  # noqa: E402
 from harness.space.case import Case, as_plain  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402

@@ -1,9 +1,9 @@
 """The cost of a search beside its runs: checks per second, and their growth with workers.
 
 ``torch`` is the time inside torch's own runs, all that the search asks for: the case, prefixes of its stack, probes,
-relations, repeated runs. ``reference`` is the time of the plain reference on the same cases. ``overhead`` is the rest of the
-search, relative to these two; ``bare floor`` is the share of a search that would only run torch once and the reference
-once per case.
+relations, repeated runs. ``reference`` is the time of the plain reference on the same cases. ``overhead`` is the rest
+of the search, relative to these two; ``bare floor`` is the share of a search that would only run torch once and the
+reference once per case.
 
 - small: sizes up to 16, float32 and float64, plain calls, forward, and with gradients, of nn.RNN, nn.GRU and nn.LSTM;
   in this process, CPU time;
@@ -36,9 +36,9 @@ from harness import Case, Scope, hunt, scope_of
 from harness.oracle.setting import reference_of
 from harness.search.budget import CASES
 from harness.search.capability_discovery import narrow
-from harness.search.options import Options
 from harness.search.plan import Planned, units
 from harness.search.search import Search
+from harness.search.search_options import Options
 from harness.search.workers import Workers
 from harness.space.cells import CELLS
 from harness.space.factor_table import offers_of
@@ -59,7 +59,7 @@ from harness.subjects.isolated import IsolatedSubject, ahead
 ahead(["torch"])
 from harness.diagnosis.investigate import Investigation
 from harness.search.search import Search
-from harness.search.options import Options
+from harness.search.search_options import Options
 from harness.search.workers import Workers
 from harness.subjects.protocol import scope_of
 class First(IsolatedSubject):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from harness.checks.result import Result as Result, Verdict as Verdict
     from harness.oracle.reference import Reference as Reference
     from harness.pipeline import check as check
-    from harness.report.arrays import Answer as Answer, explain as explain
-    from harness.report.check_report import Checked as Checked
+    from harness.report.arrays import ExplainReport as ExplainReport, explain as explain
+    from harness.report.check_report import CheckReport as CheckReport
     from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case, sparse as sparse
     from harness.space.cells import Cell as Cell
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "report.arrays",
+    "ExplainReport": "report.arrays",
     "Capabilities": "subjects.capabilities",
     "Case": "space.case",
     "Cell": "space.cells",
-    "Checked": "report.checked",
+    "CheckReport": "report.checked",
     "Disagreement": "assertions",
     "Failure": "space.outcome",
     "GRUConfig": "space.config",

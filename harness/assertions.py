@@ -14,8 +14,8 @@ from harness.oracle.arithmetic import accepted
 from harness.report.facts import plain_finding
 from harness.search.capability_discovery import narrow
 from harness.search.evidence import weigh
-from harness.search.record import Stop
 from harness.search.search import hunt
+from harness.search.search_record import Stop
 from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.errors import require_type
@@ -52,8 +52,8 @@ def offered(subject: Any, **only: Any) -> Scope:
 def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> None:
     """Assert that ``subject`` computes on ``case`` what ``nn.RNN`` is documented to compute.
 
-    ``tolerance`` is a looser one than the dtype's own, as for the command's ``--tolerance``. A case that is only suspicious is tried on
-    other values of its distribution, and fails if the suspicion repeats.
+    ``tolerance`` is a looser one than the dtype's own, as for the command's ``--tolerance``. A case that is only
+    suspicious is tried on other values of its distribution, and fails if the suspicion repeats.
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. Raises ``Disagreement`` if it fails. A config that it refuses is rejected inside a

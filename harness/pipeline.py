@@ -18,32 +18,32 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
 from harness.oracle.arithmetic import STRICT
-from harness.report.check_report import Checked
+from harness.report.check_report import CheckReport
 from harness.report.complaints import Summary
-from harness.report.place import DIRECTORY
 from harness.report.progress import shown
 from harness.report.reported import ReportedFinding, dropout_facts, reported
+from harness.report.saved_finding import DIRECTORY
 from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import DROPPING, NARROWING, Budget
-from harness.search.capability_discovery import Narrowed
+from harness.search.capability_discovery import DiscoveredScope
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination, equal_of, examine
-from harness.search.guard import Guarded, Hang, Late, uninterrupted
+from harness.search.guard import GuardedSubject, Hang, TimeOver, uninterrupted
 from harness.search.joint_scope import joint_scope
-from harness.search.options import Options
 from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
 from harness.search.preparation import asked_scope
-from harness.search.record import Finding, SearchRecord
-from harness.search.replay import Fate, replay
+from harness.search.rerun import RerunOutcome, replay
 from harness.search.search import Search
+from harness.search.search_options import Options
+from harness.search.search_record import Finding, SearchRecord
 from harness.space.case import Case
 from harness.space.errors import UsageError, require_type
 from harness.space.profile import PROFILES
 from harness.space.reading import WRITTEN, require_path
 from harness.space.scope import Scope
 from harness.store.document import read_text
-from harness.store.save import Keeping
+from harness.store.save import FindingKeeper
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, environment_of
 from harness.subjects.registry import as_subject
@@ -70,7 +70,7 @@ def run_pipeline(
     bits, shard = dict[PlannedCase, str](), options.shard
     investigation = Investigation(subject, options.accepted)
     with Search(subject, scope, options) as search:
-        keeping = Keeping(subject, folder, options.accepted, options.tolerance, warn, search.record.until)
+        keeping = FindingKeeper(subject, folder, options.accepted, options.tolerance, warn, search.record.until)
         if progress is not None:
             progress(search.record)
         for event in search:
@@ -117,8 +117,8 @@ def same_as_the_first_stage(
     known = {asked: seen for asked, seen in bits.items() if seen}
     for name in subject.capabilities.stages[:1] if known else ():
         hunt.unfinished.append(what := f"the comparison with {name}")
-        with suppress(UsageError, Hang, Late), IsolatedSubject(name) as process:
-            first = Guarded(process, hunt.until)
+        with suppress(UsageError, Hang, TimeOver), IsolatedSubject(name) as process:
+            first = GuardedSubject(process, hunt.until)
             outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
             same = {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
             hunt.unfinished.remove(what)
@@ -126,7 +126,7 @@ def same_as_the_first_stage(
     return {}
 
 
-def reported_dropout(subject: Subject, done: Examination, keeping: Keeping) -> ReportedFinding | None:
+def reported_dropout(subject: Subject, done: Examination, keeping: FindingKeeper) -> ReportedFinding | None:
     """Keep broken statistics of dropout as a finding, and return it."""
     result = done.dropout
     if result is None or result.net is None:
@@ -161,7 +161,7 @@ class Upgrading:
         self._subjects = old[0], new[0]
         self._joint = joint_scope(old, new, slow=slow, until=Budget(cases, seconds).moment(NARROWING))
 
-    def narrowed(self, number: int) -> Narrowed | None:
+    def narrowed(self, number: int) -> DiscoveredScope | None:
         """Return what the old one (0) or the new one (1) supports, for the ``Options`` of its search."""
         return (self._joint.old, self._joint.new)[number]
 
@@ -179,7 +179,7 @@ def _fails(subject: Subject, finding: Finding) -> bool:
     """Run a finding under another interpreter, and tell whether it fails there as it does, or raises as it does."""
     fate, result = replay(subject, finding.case, finding.accepted or STRICT)
     both_raise = result.verdict is finding.result.verdict is Verdict.BROKEN and not finding.result.mismatches
-    return fate is Fate.FAILED and (both_raise or result.shows(finding.result.kind))
+    return fate is RerunOutcome.FAILED and (both_raise or result.shows(finding.result.kind))
 
 
 def check(
@@ -196,7 +196,7 @@ def check(
     slow: bool = False,
     quiet: bool = False,
     **only: Any,
-) -> Checked:
+) -> CheckReport:
     """Search for a case on which ``subject`` fails, and explain it, as ``rnn-harness check`` does, in this process.
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
@@ -229,4 +229,4 @@ def check(
             warn=lambda said: warnings.warn(said, stacklevel=3),
             progress=progress,
         )
-    return Checked(done)
+    return CheckReport(done)

@@ -19,9 +19,9 @@ from harness.processes import one_thread_a_process
 if TYPE_CHECKING:
     from harness.assertions import Disagreement
     from harness.diagnosis.investigate import Diagnosis
-    from harness.report.place import Kept
     from harness.report.reported import ReportedFinding
-    from harness.search.record import Finding
+    from harness.report.saved_finding import SavedFinding
+    from harness.search.search_record import Finding
 
 # The Hypothesis examples of a test: Hypothesis's own default, twice that, and what takes a minute or so.
 PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
@@ -111,7 +111,7 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     from harness.diagnosis.investigate import Explanation
     from harness.report.complaints import complaint_of
     from harness.report.reported import reported
-    from harness.search.record import Finding
+    from harness.search.search_record import Finding
     from harness.subjects.registry import spec_of
 
     subject, spec = disagreement.subject, spec_of(disagreement.subject)
@@ -139,12 +139,12 @@ def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis 
         return None, f"the search for the cause failed: {type(error).__name__}: {error}"
 
 
-def _kept(one: ReportedFinding, config: pytest.Config) -> tuple[Kept | None, str]:
+def _kept(one: ReportedFinding, config: pytest.Config) -> tuple[SavedFinding | None, str]:
     """Keep a finding, unless a search has kept it, which says more; return where, or why that failed."""
-    from harness.report.place import Kept
-    from harness.report.record import finding_record
+    from harness.report.json_record import finding_record
+    from harness.report.saved_finding import SavedFinding
     from harness.space.errors import UsageError
-    from harness.store.findings import Store
+    from harness.store.finding_folders import Store
     from harness.subjects.registry import near
 
     store = Store(Path(config.rootpath, config.getoption("rnn_findings")))
@@ -153,4 +153,4 @@ def _kept(one: ReportedFinding, config: pytest.Config) -> tuple[Kept | None, str
             store.save(one.finding, finding_record(one))
     except (OSError, UsageError) as error:
         return None, f"the case could not be kept: {error}"
-    return Kept(Path(near(store.directory / one.id))), ""
+    return SavedFinding(Path(near(store.directory / one.id))), ""

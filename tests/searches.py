@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.diagnosis.investigate import Investigation
-from harness.search.options import Options
-from harness.search.record import Finding, SearchRecord
 from harness.search.search import Search
+from harness.search.search_options import Options
+from harness.search.search_record import Finding, SearchRecord
 from harness.space.scope import Scope
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from harness.pipeline import run_pipeline
 from harness.report.complaints import Summary
+from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.report.junit import junit
-from harness.report.record import Run, run_record, subject_record
-from harness.search.options import Options
 from harness.search.preparation import asked_scope
+from harness.search.search_options import Options
 from harness.search.shards import Shard
 from harness.store.document import as_json, write
 from harness.store.reports import add_up, read_shards
@@ -44,7 +44,7 @@ class Sharded:
             shard = Shard(number, of)
             done = searched(make(), report.parent / "findings", shard)
             report.parent.mkdir(exist_ok=True)
-            run = Run((subject.name,), 0, cases, None, "derived", 60.0, versions(), shard)
+            run = RunOptions((subject.name,), 0, cases, None, "derived", 60.0, versions(), shard)
             write(as_json("check", {**run_record(run), "subjects": [subject_record(done)]}), str(report))
         return cls(searched(make(), folder / "one"), reports)
 

@@ -15,18 +15,18 @@ from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
 from harness.report.complaints import Summary
-from harness.report.overview import NOT_REACHED, Row
+from harness.report.json_record import RunOptions
+from harness.report.overview import NOT_REACHED, SubjectRow
 from harness.report.paper import Paper
-from harness.report.record import Run
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
-from harness.search.options import Options
-from harness.search.record import Stop
-from harness.space.coverage import Coverage
+from harness.search.search_options import Options
+from harness.search.search_record import Stop
+from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.rare_factors import apart
 from harness.space.scope import WHOLE
-from harness.space.searched import AGREEMENT, Searched
+from harness.space.searched_scope import AGREEMENT, SearchedScope
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
 from tests.report.test_wording import agreement
@@ -146,10 +146,12 @@ def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
     assert (all_cases, second[1], last[1]) == (None, None, CASES)
     assert share == pytest.approx(TIME / 4, rel=0.01)  # nobody knows yet that one of the four is not here
     assert last[2] == pytest.approx(TIME, rel=0.01)  # the others left all of it
-    assert asked(AvailableSubjects(partial(question, cases=7, seconds=3.0), 60)) == [(name, 7, 3.0) for name in (RIGHT, WRONG, slow)]
+    assert asked(AvailableSubjects(partial(question, cases=7, seconds=3.0), 60)) == [
+        (name, 7, 3.0) for name in (RIGHT, WRONG, slow)
+    ]
 
 
-RUN = Run((), 0, None, None, "derived", 60.0, {})
+RUN = RunOptions((), 0, None, None, "derived", 60.0, {})
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -163,10 +165,10 @@ def test_an_interrupt_keeps_what_was_done(registered: Registered, capsys: Any, i
         hunt.subject, hunt.stop = one.subject.name, Stop.INTERRUPTED if one.subject.name == WRONG else Stop.BUDGET
         return Summary(Examination(hunt))
 
-    said: list[Sequence[Row] | None] = []
+    said: list[Sequence[SubjectRow] | None] = []
 
     class Written(Outputs):
-        def write(self, *_: Any, rows: Sequence[Row] | None = None, **__: Any) -> None:
+        def write(self, *_: Any, rows: Sequence[SubjectRow] | None = None, **__: Any) -> None:
             said.append(rows)
 
     outputs = Written(None, None, None, None, None, annotations=False)
@@ -191,7 +193,7 @@ def test_a_search_of_torch_covers_all_of_nn_rnn() -> None:
     for config in (*covering(scope, 2), *apart(scope, 0)):  # with which, or with more, a search begins
         met.add(config, "normal")
 
-    searched = Searched("torch", scope, {AGREEMENT: met})
+    searched = SearchedScope("torch", scope, {AGREEMENT: met})
 
     assert scope.values() == WHOLE.values()
     assert searched.of_whole.met == searched.of_whole.of > 0

@@ -31,10 +31,10 @@ from harness.processes import ENDING, one_thread_a_process
 from harness.report.wording import judgement_line
 from harness.search.budget import CASES
 from harness.search.preparation import asked_scope, workers_of
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.search.workers import Workers
 from harness.space.errors import UsageError
-from harness.store.findings import Store
+from harness.store.finding_folders import Store
 from harness.subjects.environment import environment
 from harness.subjects.registry import find_subject
 from harness.subjects.torch_module import TorchSubject

@@ -124,7 +124,7 @@ RELATION: Final = """
 from tests.checks.test_relations import *
 relation = RELATIONS["{name}"]
 test_every_relation_has_a_mistake_that_breaks_it()
-test_a_planted_mistake_breaks_its_relation_and_is_not_seen_without_the_relation_s_other_runs(relation.name, PLANTED[relation.name])
+test_a_planted_mistake_breaks_its_relation_and_shows_in_no_other_way(relation.name, PLANTED[relation.name])
 for config in (BACK.replace(hx=True, output_size=2), TWO.replace(num_layers=2, batch_first=True), PACKED):
     print(check_relation(TORCH, draw(config), relation).verdict.value)
 """

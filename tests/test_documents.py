@@ -19,8 +19,8 @@ from harness.cli import main
 from harness.diagnosis.investigate import Investigation
 from harness.report.complaints import complaint_of
 from harness.report.paper import Paper
-from harness.report.place import Kept
 from harness.report.reported import reported
+from harness.report.saved_finding import SavedFinding
 from harness.report.text import finding_report
 from harness.space.case_json import from_json
 from harness.subjects.function import FunctionSubject
@@ -72,7 +72,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(monkeypatch: pytes
     record = harness.hunt(subject)
     assert record.finding is not None
     explanation = Investigation(subject).explain(record.finding, record.scope)
-    kept = Kept(Path(".rnn-harness", record.finding.id), script="reproduce.py")
+    kept = SavedFinding(Path(".rnn-harness", record.finding.id), script="reproduce.py")
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
     paper = Paper(width=118, file=io.StringIO(), highlight=False)

@@ -25,7 +25,7 @@ from harness import RNNConfig, as_subject, draw
 from harness.cli import codes, main
 from harness.space import tensors
 from harness.space.errors import UsageError
-from harness.store import vectors
+from harness.store import vector_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -269,7 +269,7 @@ def test_files_of_every_format_are_read_alike(run: Any, rnn: nn.RNN) -> None:
 
 def test_test_vectors_are_weights_input_and_result_at_once(run: Any) -> None:
     case = draw(RNNConfig(2, 3, T=4, N=5, hx=True, loss="both"), "normal")
-    vectors.write(Path("v"), [case])
+    vector_files.write(Path("v"), [case])
     arrays = as_subject("torch").run(case).arrays
     np.savez("out.npz", output=arrays["output"], other=arrays["output"])
     doubled: dict[str, Any] = {**arrays, "weight_hh_l0.grad": 2 * arrays["weight_hh_l0.grad"]}

@@ -12,19 +12,19 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, as_subject, scope_of
 from harness.checks.dropout import check_dropout
 from harness.checks.full_check import bits_of
-from harness.checks.result import Method, Result
+from harness.checks.result import Comparison, Result
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
 from harness.report.complaints import Summary
 from harness.report.reported import dropout_facts
 from harness.search.examination import Examination, equal_of
-from harness.search.options import Options
 from harness.search.plan import PlannedCase
-from harness.search.record import SearchRecord
-from harness.search.replay import Fate, replay
-from harness.store.findings import load
-from harness.store.save import Keeping
-from harness.store.scripts import Ended, offer
+from harness.search.rerun import RerunOutcome, replay
+from harness.search.search_options import Options
+from harness.search.search_record import SearchRecord
+from harness.store.finding_folders import load
+from harness.store.save import FindingKeeper
+from harness.store.scripts import ScriptRun, offer
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 
@@ -38,16 +38,16 @@ class Never(torch.nn.RNN):
 """
 
 
-def run_here(path: Path, _timeout: float = 0.0) -> Ended:
+def run_here(path: Path, _timeout: float = 0.0) -> ScriptRun:
     """Run a script in this process."""
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as ended:
-        return Ended(Fate.FAILED if ended.code else Fate.FIXED, "")
+        return ScriptRun(RerunOutcome.FAILED if ended.code else RerunOutcome.FIXED, "")
     finally:
         sys.modules.pop("mine", None)
         sys.path[:] = [place for place in sys.path if place != str(path.parents[1])]
-    return Ended(Fate.ERROR, "")
+    return ScriptRun(RerunOutcome.ERROR, "")
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -83,7 +83,7 @@ def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_repl
     monkeypatch.setattr("harness.pipeline.failing_stage", lambda *_: stage)
     monkeypatch.setattr("harness.store.scripts.run_alone", run_here)  # torch is imported here already
 
-    keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
+    keeping = FindingKeeper(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
     told = reported_dropout(subject, done, keeping)
     assert told is not None
     facts = dropout_facts(told)
@@ -93,17 +93,20 @@ def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_repl
     assert complaint.title == "dropout does nothing in training"
     assert facts["kernel"] == "passes in torch; fails from mine on"
     assert stored.of_dropout
-    assert [replay(one, stored.case, of_dropout=True)[0] for one in (subject, right)] == [Fate.FAILED, Fate.FIXED]
+    assert [replay(one, stored.case, of_dropout=True)[0] for one in (subject, right)] == [
+        RerunOutcome.FAILED,
+        RerunOutcome.FIXED,
+    ]
     (tmp_path / "mine.py").write_text(WITHOUT_DROPOUT.replace("self.eval()", "self"))
-    assert run_here(stored.path / "reproduce.py").fate is Fate.FIXED  # it was seen to fail when it was kept
+    assert run_here(stored.path / "reproduce.py").fate is RerunOutcome.FIXED  # it was seen to fail when it was kept
 
 
 def test_a_relation_of_dropout_that_holds_leaves_nothing(tmp_path: Path) -> None:
     subject = as_subject(implementations.vectorised)
     done = Examination(
-        SearchRecord("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Method.DROPOUT)
+        SearchRecord("mine", 0, scope_of(subject)), dropout=Result(Verdict.AGREES, method=Comparison.DROPOUT)
     )
-    keeping = Keeping(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
+    keeping = FindingKeeper(subject, str(tmp_path), done.hunt.accepted, "derived", pytest.fail)
 
     assert reported_dropout(subject, done, keeping) is None
     assert not [*tmp_path.iterdir()]

@@ -15,8 +15,8 @@ import torch
 from harness.checks.dropout import SEQUENCES, STEPS, UNITS
 from harness.cli import codes, main
 from harness.search.examination import DROPOUT_RUNS
-from harness.search.record import Stop
-from harness.store.findings import load
+from harness.search.search_record import Stop
+from harness.store.finding_folders import load
 from harness.store.reports import add_up, read_shards
 from harness.subjects.registry import as_subject
 from harness.subjects.torch_module import TorchSubject

@@ -32,7 +32,7 @@ from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
 from harness.oracle.arithmetic import FORMATS, FUNCTIONS, U64, Accepted, Arithmetic, function_tolerance
 from harness.oracle.bounded_array import Floats, to_float64
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import Reference
 from harness.space.case import Case
@@ -446,7 +446,7 @@ class Overflows(NamedTuple):
         """Return whether the subject gives NaN where its tanh does, and is right everywhere else."""
         if observation.unfit is not None or observation.arithmetic.dtype != self.dtype:
             return False
-        if any(mismatch.relation or mismatch.sort is not Sort.FINITENESS for mismatch in result.mismatches):
+        if any(mismatch.relation or mismatch.sort is not MismatchKind.FINITENESS for mismatch in result.mismatches):
             return False
         with np.errstate(invalid="ignore", over="ignore"):
             accepting = replace(observation, or_nan=_Overflowing(self.nan_from))

@@ -18,14 +18,14 @@ from typing import Final, NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.checks.result import PROBES, Method, Raised, Result, Verdict
+from harness.checks.result import PROBES, Comparison, RaisedError, Result, Verdict
 from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
 from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
 from harness.oracle.bounded_array import WithError, to_float64
 from harness.oracle.compare import (
     Mismatch,
-    Sort,
+    MismatchKind,
     check_form,
     compare,
     over_tolerance,
@@ -92,8 +92,8 @@ class Observation:
 def check_agreement(subject: Subject, case: Case, *, accepted: Accepted = STRICT, with_probes: bool = True) -> Result:
     """Run ``subject`` on ``case`` and compare everything that it returns.
 
-    ``accepted`` is a tolerance looser than the dtype's own. Without probes, gradients are compared less sharply, in half
-    the time.
+    ``accepted`` is a tolerance looser than the dtype's own. Without probes, gradients are compared less sharply, in
+    half the time.
     """
     require_type("subject", subject, Subject, "as_subject(function) makes one")
     require_type("case", case, Case, "draw(config) makes one")
@@ -113,7 +113,7 @@ def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_p
         return Observation(case, outcome, arithmetic, outcome, bad)
     masks = masks_of(subject, case)
     if masks is None or case.config.device == "meta":
-        return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Method.FORM))
+        return Observation(case, outcome, arithmetic, outcome, Result(Verdict.AGREES, method=Comparison.FORM))
     plain, config = (replace(case, masks=masks) if masks else case).plain(), case.config
     # Carriers round what they carry like any unit: only the dtype's own roundings leave it unchanged.
     # How gradients are asked for does not matter: the probes ask in the plain way.
@@ -168,10 +168,10 @@ def assess(
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
         found, tight = _end_to_end(observation, setting, with_margin=with_margin)
-        method = Method.END_TO_END
+        method = Comparison.END_TO_END
     else:
         found, suspicious, tight = _local(observation, setting, soft=soft, with_margin=with_margin)
-        method = Method.LOCAL
+        method = Comparison.LOCAL
     spoke = False
     if not found and observation.probed is not None:
         if (bad := unfit(*observation.probed)) is not None:
@@ -181,13 +181,15 @@ def assess(
         seen = _with_probes(setting, *observation.probed, soft=soft)
         if seen is not None:
             found, suspicious, spoke = seen[0], suspicious + seen[1], True
-    if case.config.loss is not None and method is Method.LOCAL and not spoke:
-        method = Method.CARRIED
+    if case.config.loss is not None and method is Comparison.LOCAL and not spoke:
+        method = Comparison.CARRIED
     if found:
         return Result(Verdict.DISAGREES, tuple(found), method=method)
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
-    return Result(Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=tight.margin, vacuous=tight.vacuous)
+    return Result(
+        Verdict.AGREES, method=method, also=(PROBES,) if spoke else (), margin=tight.margin, vacuous=tight.vacuous
+    )
 
 
 class Departure(NamedTuple):
@@ -318,7 +320,7 @@ def _local(
         usual = _expected(observation, setting, usually_apart(setting, states))
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
         found = _compared_layers(observation, states, _exempt_as(wider, usual))
-        return [], [replace(mismatch, sort=Sort.SUSPICIOUS) for mismatch in found], _Tightness()
+        return [], [replace(mismatch, sort=MismatchKind.SUSPICIOUS) for mismatch in found], _Tightness()
     if found:
         return found, [], _Tightness()
     suspicious = _compared_layers(observation, states, expected, soft=True) if soft else []
@@ -384,7 +386,11 @@ def _layers(
 
 
 def _compared_layers(
-    observation: Observation, states: Sequence[WithError], expected: Sequence[dict[str, Expected]], *, soft: bool = False
+    observation: Observation,
+    states: Sequence[WithError],
+    expected: Sequence[dict[str, Expected]],
+    *,
+    soft: bool = False,
 ) -> list[Mismatch]:
     found: list[Mismatch] = []
     for config, actual, allowed, layer in _layers(observation, states, expected):
@@ -447,7 +453,9 @@ def _end_to_end(observation: Observation, setting: Setting, *, with_margin: bool
     if found or not with_margin:
         return found, _Tightness()
     margin = _margin([(observation.outcome.arrays, expected)])
-    return [], _Tightness(margin, vacuous_mistakes(case, [expected["output"]] if "output" in expected else [], expected))
+    return [], _Tightness(
+        margin, vacuous_mistakes(case, [expected["output"]] if "output" in expected else [], expected)
+    )
 
 
 def _needs_no_prefix(mismatch: Mismatch, case: Case) -> bool:
@@ -461,12 +469,12 @@ def failure_of(outcome: Outcome) -> Result | None:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
     if outcome.failure in {Failure.RAISED, *LOST}:
         failure = None if outcome.failure is Failure.RAISED else outcome.failure
-        raised = Raised.of(outcome.classes if failure is None else (outcome.message,), outcome.traceback)
+        raised = RaisedError.of(outcome.classes if failure is None else (outcome.message,), outcome.traceback)
         return Result(
             Verdict.BROKEN, message=outcome.message, traceback=outcome.traceback, failure=failure, raised=raised
         )
     if outcome.failure is Failure.MALFORMED:
-        return Result(Verdict.DISAGREES, (Mismatch("the result", Sort.MALFORMED, actual=outcome.message),))
+        return Result(Verdict.DISAGREES, (Mismatch("the result", MismatchKind.MALFORMED, actual=outcome.message),))
     return None
 
 
@@ -485,8 +493,8 @@ def effects_of(outcome: Outcome | None) -> Result | None:
     """
     if outcome is None:
         return None
-    found = [Mismatch(name, Sort.CHANGED) for name in outcome.changed_inputs]
-    found += [Mismatch(name, Sort.ALIASED, actual=other) for name, other in outcome.aliased]
+    found = [Mismatch(name, MismatchKind.CHANGED) for name in outcome.changed_inputs]
+    found += [Mismatch(name, MismatchKind.ALIASED, actual=other) for name, other in outcome.aliased]
     return Result(Verdict.DISAGREES, tuple(found)) if found else None
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import DERIVATIVES, Result, Verdict
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.pinned_numpy import np
 from harness.oracle.places import features, time_major
 from harness.oracle.setting import REFERENCE
@@ -36,7 +36,7 @@ def check_derivatives(subject: Subject, case: Case) -> Result:
     if (failure := failure_of(outcome)) is not None:
         return failure
     if outcome.message:
-        return Result(Verdict.DISAGREES, (Mismatch("derivatives", Sort.DERIVATIVE, actual=outcome.message),))
+        return Result(Verdict.DISAGREES, (Mismatch("derivatives", MismatchKind.DERIVATIVE, actual=outcome.message),))
     return Result(Verdict.AGREES, also=(DERIVATIVES,))
 
 

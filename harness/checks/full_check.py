@@ -11,9 +11,9 @@ from harness.checks.known_issues import OF_NUMPY, OF_TORCH, READ_ON, KnownCause,
 from harness.checks.relation_check import check_relations
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice
-from harness.checks.result import TWICE, Method, Result, Verdict
+from harness.checks.result import TWICE, Comparison, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import warn_if_replaced
 from harness.space.case import Array, Case
 from harness.space.scope import Scope
@@ -38,8 +38,8 @@ def check(
     relations, or none; for it the subject is asked nothing beyond ``scope``, which by default is all that it offers.
 
     Everything else is left out without ``with_probes``, like the probes themselves: the same answer twice, which a
-    further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``known_causes`` explain
-    count as agreement, as known issues do. An ``observation`` of the case is one that was made before.
+    further call must leave unchanged, and derivatives, which a subject may refuse. Failures that ``known_causes``
+    explain count as agreement, as known issues do. An ``observation`` of the case is one that was made before.
     """
     if observation is None:
         observation = observe(subject, case, accepted, with_probes=with_probes)
@@ -50,18 +50,18 @@ def check(
         return known_or_not(observation, result, (*OF_TORCH, *libraries, *known_causes))
     if result.verdict is not Verdict.AGREES:
         return result
-    if result.method is not Method.FORM:
+    if result.method is not Comparison.FORM:
         result = replace(result, bits=bits_of(observation.outcome.arrays))
     rest = _Rest(subject, case, observation, result, accepted, relations, scope).result(with_probes=with_probes)
     if against(rest):
-        infinite = bool(rest.relation) and all(mismatch.sort is Sort.FINITENESS for mismatch in rest.mismatches)
+        infinite = bool(rest.relation) and all(mismatch.sort is MismatchKind.FINITENESS for mismatch in rest.mismatches)
         if infinite and subject.capabilities.is_torch and READ_ON in spared(observation.case):
             return replace(result, known_as=READ_ON)  # a relation's other run may have the sequences in another order
         return rest if rest.nondeterministic else known_or_not(observation, rest, known_causes)
     if (effects := effects_of(observation.raw)) is not None:
         return known_or_not(observation, effects, known_causes)
     own = subject.capabilities.is_torch  # known issues are of torch's own layers
-    return replace(rest, spared=spared(observation.case)) if own and rest.method is not Method.FORM else rest
+    return replace(rest, spared=spared(observation.case)) if own and rest.method is not Comparison.FORM else rest
 
 
 def bits_of(arrays: Mapping[str, Array]) -> str:
@@ -91,7 +91,7 @@ class _Rest(NamedTuple):
         """Return the first thing that is wrong, or the agreement."""
         subject, case, agreement, raw = self.subject, self.case, self.agreement, self.observation.raw
         also = list(agreement.also)
-        random = case.config.drops and agreement.method is Method.FORM  # unknown masks differ in every run
+        random = case.config.drops and agreement.method is Comparison.FORM  # unknown masks differ in every run
         if with_probes and not random and raw is not None:
             unsteady = check_twice(subject, case, raw)
             if unsteady.failed:

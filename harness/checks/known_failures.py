@@ -31,7 +31,7 @@ _BOUND: Final = re.compile(rf"({'|'.join(BOUNDS)})\s*(\d{{1,9}})")
 
 
 @dataclass(frozen=True)
-class Bound:
+class SizeCondition:
     """A condition on a size: ``>= 9``."""
 
     comparison: str
@@ -126,7 +126,7 @@ def _failure(entry: Mapping[str, Any], place: str) -> KnownFailure:
 def _values(name: str, given: Any, place: str) -> Container[Any]:
     """Return the values of a factor that a condition allows; ``none`` stands for ``None``."""
     if isinstance(given, str) and name in _SIZES and (bound := _BOUND.fullmatch(given.strip())):
-        return Bound(bound[1], int(bound[2]))
+        return SizeCondition(bound[1], int(bound[2]))
     values = [None if one == "none" else one for one in (given if isinstance(given, list) else [given])]
     try:
         Scope().only(**{name: values})

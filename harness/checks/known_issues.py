@@ -347,7 +347,7 @@ KNOWN_ISSUES: Final[tuple[KnownIssue, ...]] = (
 
 
 def known_or_not(observation: Observation, result: Result, known_causes: Iterable[KnownCause] = OF_TORCH) -> Result:
-    """Return an agreement by the name of the first known cause of a result; if there is none, what no cause explains."""
+    """Return an agreement, by the name of the first cause that covers a result, or what none of them covers."""
     for known_cause in known_causes:
         if known_cause.covers(observation, result):
             return Result(Verdict.AGREES, method=result.method, known_as=known_cause.name)

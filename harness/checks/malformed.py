@@ -1,7 +1,8 @@
 """Malformed calls: what nn.RNN, nn.GRU and nn.LSTM refuse, and the check that a class refuses it, too.
 
 A kernel that takes the place of a layer must not compute something from a call that has no documented meaning. A
-``Rule`` breaks one well-formed call in one respect. A class that does not accept the well-formed call is not asked.
+``MalformedRule`` breaks one well-formed call in one respect. A class that does not accept the well-formed call is not
+asked.
 """
 
 import math
@@ -32,7 +33,7 @@ class Call(NamedTuple):
         return "\n".join(lines).replace("OTHER", "torch.float32" if dtype == "float64" else "torch.float64")
 
 
-class Rule(NamedTuple):
+class MalformedRule(NamedTuple):
     """Malformed calls that are alike, plainest first; torch's layer raises one of these exceptions."""
 
     name: str
@@ -58,25 +59,29 @@ _EVEN: Final = Call(x=_PACK.format(3, "5, 5", ""), hx="torch.ones(1, 2, 4)")
 _UNSORTED: Final = Call(x=_PACK.format(3, "3, 5", ", enforce_sorted=False"), hx="torch.ones(1, 2, 4)")
 
 
-def _built(name: str, raises: tuple[str, ...], *constructors: str, right: Call = _PLAIN, known: str = "") -> Rule:
-    return Rule(name, raises, right, tuple(right._replace(rnn=f"RNN({given})") for given in constructors), known)
+def _built(
+    name: str, raises: tuple[str, ...], *constructors: str, right: Call = _PLAIN, known: str = ""
+) -> MalformedRule:
+    return MalformedRule(
+        name, raises, right, tuple(right._replace(rnn=f"RNN({given})") for given in constructors), known
+    )
 
 
-def _option(name: str, raises: tuple[str, ...], *values: str) -> Rule:
+def _option(name: str, raises: tuple[str, ...], *values: str) -> MalformedRule:
     return _built(name, raises, *(f"3, 4, {name.partition(' ')[0]}={value}" for value in values))
 
 
-def _x(name: str, raises: tuple[str, ...], *values: str, right: Call = _PLAIN) -> Rule:
-    return Rule(name, raises, right, tuple(right._replace(x=value) for value in values))
+def _x(name: str, raises: tuple[str, ...], *values: str, right: Call = _PLAIN) -> MalformedRule:
+    return MalformedRule(name, raises, right, tuple(right._replace(x=value) for value in values))
 
 
-def _hx(name: str, raises: tuple[str, ...], *values: str, right: Call = _STATE, known: str = "") -> Rule:
-    return Rule(name, raises, right, tuple(right._replace(hx=value, cx="") for value in values), known)
+def _hx(name: str, raises: tuple[str, ...], *values: str, right: Call = _STATE, known: str = "") -> MalformedRule:
+    return MalformedRule(name, raises, right, tuple(right._replace(hx=value, cx="") for value in values), known)
 
 
 RULES: Final = (
     _built("input_size below 1", _VALUE, "-1, 4"),
-    Rule(
+    MalformedRule(
         "input_size of 0",
         _VALUE,
         _PLAIN,
@@ -84,7 +89,7 @@ RULES: Final = (
         "before torch 2.10 or so it is not checked: products over no features give zeros and no error",
     ),
     _built("input_size no int", _TYPE, "3.0, 4", '"3", 4', "None, 4"),
-    Rule(
+    MalformedRule(
         "input_size=True",
         _TYPE,
         _PLAIN,
@@ -168,7 +173,7 @@ _KNOWN_OF_C: Final = {
 }
 
 
-def _in_pairs(rule: Rule) -> Rule:
+def _in_pairs(rule: MalformedRule) -> MalformedRule:
     """Return a rule of a layer that takes two states, with a right second one wherever there is one."""
     calls = (call._replace(cx=rule.right.hx) for call in (rule.right, *rule.wrong))
     right, *wrong = calls
@@ -176,13 +181,13 @@ def _in_pairs(rule: Rule) -> Rule:
     return rule._replace(right=right, wrong=tuple(wrong), known=known)
 
 
-def _of_c(rule: Rule) -> Rule:
+def _of_c(rule: MalformedRule) -> MalformedRule:
     wrong = tuple(call._replace(hx=rule.right.hx, cx=call.hx) for call in rule.wrong)
     known = rule.known or _KNOWN_OF_C.get(rule.name, "")
     return _in_pairs(rule)._replace(name=f"c of {rule.name}", wrong=wrong, known=known)
 
 
-def rules_of(cell: str) -> tuple[Rule, ...]:
+def rules_of(cell: str) -> tuple[MalformedRule, ...]:
     """Return the rules of torch's layer with a cell."""
     if cell == "RNN":
         return RULES
@@ -195,7 +200,7 @@ def rules_of(cell: str) -> tuple[Rule, ...]:
 EVERY: Final = tuple({rule.name: rule for cell in CELLS for rule in rules_of(cell)}.values())  # one of each name
 
 
-class Lapse(Enum):
+class RefusalDefect(Enum):
     """The ways in which the answer to a malformed call is wrong."""
 
     ACCEPTED = "accepted silently"
@@ -204,11 +209,11 @@ class Lapse(Enum):
     HUNG = "hung"
 
 
-class Unrefused(NamedTuple):
+class NotRefused(NamedTuple):
     """A malformed call that is not refused as it must be."""
 
     rule: str
-    lapse: Lapse
+    lapse: RefusalDefect
     raises: tuple[str, ...]
     happened: str
     code: str
@@ -222,7 +227,7 @@ class Refusals:
     refused: int = 0
     known: list[str] = field(default_factory=list)  # the rules that it breaks as torch is known to
     left_out: Counter[str] = field(default_factory=Counter)  # rules by why their well-formed calls are not accepted
-    findings: list[Unrefused] = field(default_factory=list)
+    findings: list[NotRefused] = field(default_factory=list)
     interrupted: bool = False
     dtype: str = "float32"
     device: str = "cpu"
@@ -261,7 +266,9 @@ def check_refusals(
     return done
 
 
-def _is_broken(done: Refusals, rule: Rule, call: Callable[[str, str, str], Outcome], dtype: str, device: str) -> bool:
+def _is_broken(
+    done: Refusals, rule: MalformedRule, call: Callable[[str, str, str], Outcome], dtype: str, device: str
+) -> bool:
     """Make the calls of a rule, up to the first that is not refused; return whether nothing more can be asked."""
     for wrong in rule.wrong:
         code = wrong.code(dtype)
@@ -272,15 +279,15 @@ def _is_broken(done: Refusals, rule: Rule, call: Callable[[str, str, str], Outco
         elif rule.known and outcome.failure not in LOST:
             done.known.append(rule.name)
         else:
-            done.findings.append(Unrefused(rule.name, lapse, rule.raises, outcome.message or "no error", code))
+            done.findings.append(NotRefused(rule.name, lapse, rule.raises, outcome.message or "no error", code))
             return is_last(outcome.failure, outcome.message)
     return False
 
 
-def _lapse(outcome: Outcome, raises: tuple[str, ...]) -> Lapse | None:
+def _lapse(outcome: Outcome, raises: tuple[str, ...]) -> RefusalDefect | None:
     """Return what is wrong with an answer; a class may also refuse by saying that it does not support the call."""
-    lost = {Failure.CRASHED: Lapse.CRASHED, Failure.HUNG: Lapse.HUNG, None: Lapse.ACCEPTED}
+    lost = {Failure.CRASHED: RefusalDefect.CRASHED, Failure.HUNG: RefusalDefect.HUNG, None: RefusalDefect.ACCEPTED}
     if outcome.failure in lost:
         return lost[outcome.failure]
     right = outcome.failure is Failure.UNSUPPORTED or {*outcome.classes} & {*raises}
-    return None if right else Lapse.EXCEPTION
+    return None if right else RefusalDefect.EXCEPTION

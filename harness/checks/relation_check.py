@@ -1,17 +1,17 @@
 """The check of the relations: it tells whether a subject keeps them on a case.
 
-Both sides of a relation come from the subject. If it declares that it keeps a relation to the bit (``exact_relations``, for a config),
-any difference breaks the relation. Otherwise the two sides may differ by the sum of their tolerances: each side is within
-its own end-to-end tolerance of the exact result, which is the same for both by the relation, and so |A - B| <= a_A + a_B.
-The other side's tolerance is put together from those of its runs in the same way as its arrays, because that is linear.
-If one run reads what another returned (a *composed* relation), the chain of runs is itself a way to compute the case, with
-the same operations in the same formats, and its tolerance is the case's.
+Both sides of a relation come from the subject. If it declares that it keeps a relation to the bit (``exact_relations``,
+for a config), any difference breaks the relation. Otherwise the two sides may differ by the sum of their tolerances:
+each side is within its own end-to-end tolerance of the exact result, which is the same for both by the relation, and so
+|A - B| <= a_A + a_B. The other side's tolerance is put together from those of its runs in the same way as its arrays,
+because that is linear. If one run reads what another returned (a *composed* relation), the chain of runs is itself a
+way to compute the case, with the same operations in the same formats, and its tolerance is the case's.
 
 This needs no values of a reference, but becomes blind where errors grow: agreement is the sharp check. Beyond
 agreement, relations see differences far below any tolerance if the subject promises equal bits.
 
-The table shows how often torch 2.13 on an x86 CPU keeps each relation to the bit, in per cent (100 means always). The first
-number of each pair is for outputs, the second for gradients:
+The table shows how often torch 2.13 on an x86 CPU keeps each relation to the bit, in per cent (100 means always). The
+first number of each pair is for outputs, the second for gradients:
 
                       in order                          otherwise
                       f32     f64     bf16    f16       f32     f64     bf16    f16
@@ -38,10 +38,10 @@ training              100 100 100 100 100 100 100 100   100 100 100 100 100 100 
 loss sum              100 0   100 16  100 11  100 0     100 21  100 6   100 12  100 26
 loss scale            - -     100 100 100 100 - -       100 100 100 100 100 100 - -
 
-``in order`` is ``subjects.torch_module.in_order``. The numbers are from ``benchmarks/relations.py --cases 1600 --seed 2``:
-17,971 trials of relations that apply, none of which was called broken; some cells rest on a few cases. A GEMM of other sizes
-sums in another order, so neither splits nor packing are exact (for torch, other sizes are other operations: pytorch
-issue 58128).
+``in order`` is ``subjects.torch_module.in_order``. The numbers are from ``benchmarks/relations.py --cases 1600 --seed
+2``: 17,971 trials of relations that apply, none of which was called broken; some cells rest on a few cases. A GEMM of
+other sizes sums in another order, so neither splits nor packing are exact (for torch, other sizes are other operations:
+pytorch issue 58128).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ from typing import Final
 
 from harness.checks.agreement import arithmetic_of, unfit
 from harness.checks.relations import RELATIONS, Arrays, Relation
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import Comparison, Result, Verdict
 from harness.oracle.arithmetic import STRICT, U64, Accepted
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Mismatch, compare, same_numbers
@@ -71,7 +71,7 @@ GRADIENTS: Final = ".grad"
 
 
 def relations_for(case: Case) -> list[Relation]:
-    """Return the relations that apply to a case, in an order drawn from its seed; a search checks the first that it can."""
+    """Return the relations that apply to a case, in an order drawn from its seed; a search checks one."""
     applicable = [relation for relation in RELATIONS.values() if relation.speaks_of(case)]
     return Random(case.seed).sample(applicable, len(applicable))
 
@@ -90,14 +90,14 @@ def check_relations(
     scope: Scope | None = None,
     known: Outcome | None = None,
 ) -> Result:
-    """Check the relations on ``case``: the first of ``relations_for`` that is possible, or all given; return the first broken.
+    """Check the first of ``relations_for`` that is possible on ``case``, or all given; return the first broken.
 
-    The subject is asked nothing beyond ``scope``, which by default is all that it offers. A relation is skipped if it needs
-    more, if it needs something that the subject refuses, or if it does not apply. ``known`` is what the subject gave on
-    the case.
+    The subject is asked nothing beyond ``scope``, which by default is all that it offers. A relation is skipped if it
+    needs more, if it needs something that the subject refuses, or if it does not apply. ``known`` is what the subject
+    gave on the case.
     """
     if case.config.device == "meta":
-        return Result(Verdict.AGREES, method=Method.FORM)
+        return Result(Verdict.AGREES, method=Comparison.FORM)
     kept: list[str] = []
     for relation in relations_for(case) if relations is None else relations:
         result = check_relation(subject, case, relation, accepted, scope=scope, known=known)
@@ -106,7 +106,7 @@ def check_relations(
         kept += [] if result is None else [relation.name]
         if kept and relations is None:
             break
-    return Result(Verdict.AGREES, method=Method.RELATIONS, also=tuple(kept))
+    return Result(Verdict.AGREES, method=Comparison.RELATIONS, also=tuple(kept))
 
 
 def check_relation(
@@ -170,13 +170,13 @@ class _Application:
         actual = _plain(case.config, {name: own.arrays[name] for name in names})
         other = _plain(case.config, {name: returned[name] for name in names})
         if all(same_numbers(to_float64(actual[name]), to_float64(other[name])) for name in names):
-            return Result(Verdict.AGREES, method=Method.RELATIONS)
+            return Result(Verdict.AGREES, method=Comparison.RELATIONS)
         found: list[Mismatch] = []
         for within in self._within(own.arrays, other):
             expected = {name: Expected(to_float64(other[name]), within[name]) for name in names}
             if not (found := compare(case.config.plain, actual, expected)):
                 break
-        return self._breaks(found) if found else Result(Verdict.AGREES, method=Method.RELATIONS)
+        return self._breaks(found) if found else Result(Verdict.AGREES, method=Comparison.RELATIONS)
 
     def _own(self) -> Outcome:
         """Return what the subject gives on the case itself; it is run only when this is needed."""
@@ -208,7 +208,7 @@ class _Application:
 
     def _breaks(self, found: Sequence[Mismatch]) -> Result:
         named = tuple(replace(one, relation=self._relation.name, others=self._relation.others) for one in found)
-        return Result(Verdict.DISAGREES, named, method=Method.RELATIONS, relation=self._relation.name)
+        return Result(Verdict.DISAGREES, named, method=Comparison.RELATIONS, relation=self._relation.name)
 
     def _within(self, arrays: Arrays, other: Arrays) -> Iterator[dict[str, Floats]]:
         """Yield the allowed differences between the two sides; they are zero for what is declared exact.

@@ -1,8 +1,8 @@
-"""Relations: relations between runs of one subject that a correct subject satisfies whatever its arithmetic.
+"""Metamorphic relations between runs of one subject that a correct subject satisfies whatever its arithmetic.
 
-A relation says that the arrays of a case can also be computed from runs on other cases, whose arrays are rearranged into the
-case's own. It knows no values. Each relation's docstring gives its statement, in which ``rnn(x)`` stands for everything that
-is returned. Gradients with respect to parameters add up wherever several runs are put together.
+A relation says that the arrays of a case can also be computed from runs on other cases, whose arrays are rearranged
+into the case's own. It knows no values. Each relation's docstring gives its statement, in which ``rnn(x)`` stands for
+everything that is returned. Gradients with respect to parameters add up wherever several runs are put together.
 """
 
 import math
@@ -33,18 +33,20 @@ class Relation:
     others: str  # a phrase for the other runs that completes the sentence "differs from that of ..."
     applies: Callable[[Case], bool]
     other: Callable[[Case, Run], Arrays]
-    """A function that returns the case's arrays from other runs, as far as the relation covers them; others are ignored.
+    """A function that returns the case's arrays from other runs, as far as the relation covers them.
 
-    Except in a composed relation, it is linear in the results of the runs, without subtractions, so that it can carry error
-    bounds, too.
+    Except in a composed relation, it is linear in the results of the runs, without subtractions, so that it can carry
+    error bounds, too.
     """
-    # True if dropout draws the same masks in the other runs; if not, the relation does not apply when dropout draws any.
+    # True if dropout draws the same masks in the other runs; if not, the relation does not apply when dropout draws
+    # any.
     same_masks: bool = False
     composed: bool = False  # true if one run reads what another one returned
     about: Callable[[Case], Case] = lambda case: (
         case
     )  # the case that the relation is about, derived from the case at hand
-    # A test of whether a subject that keeps the relation to the bit must do so here, given what it returned on the case.
+    # A test of whether a subject that keeps the relation to the bit must do so here, given what it returned on the
+    # case.
     exact: Callable[[Case, Arrays], bool] = lambda _case, _arrays: True
 
     def speaks_of(self, case: Case) -> bool:
@@ -246,7 +248,7 @@ def two_directions(case: Case, run: Run) -> Arrays:
 
 @_relation("the same units in another order", lambda config: config.hidden_size > 1)
 def unit_permutation(case: Case, run: Run) -> Arrays:
-    """Apply the relation ``rnn(x, P W_ih, P W_hh P^T, P b) == P rnn(x)``, with the same P in every layer and direction."""
+    """Apply the relation ``rnn(x, P W_ih, P W_hh P^T, P b) == P rnn(x)``, with one P for all layers and directions."""
     config = case.config
     order = _order(case, config.hidden_size)
     return _reordered(config, run(_case(config, _reordered(config, case.arrays, order))), np.argsort(order))
@@ -331,7 +333,7 @@ def zero_hx(case: Case, run: Run) -> Arrays:
 
 @_relation("the other mode, train or eval", lambda _config: True)
 def training(case: Case, run: Run) -> Arrays:
-    """Apply the relation ``rnn.train()(x) == rnn.eval()(x)`` where dropout draws nothing; in eval mode, for any dropout."""
+    """Apply the relation ``rnn.train()(x) == rnn.eval()(x)`` where dropout draws nothing, or in eval mode."""
     return run(_changed(case, training=not case.config.training, dropout=0.0))
 
 
@@ -409,7 +411,7 @@ def loss_scale(case: Case, run: Run) -> Arrays:
 
 
 def _random(case: Case) -> Random:
-    """Return a generator for a relation's choices: the same for the same case, and not the one that chose the relation."""
+    """Return a generator for a relation's choices: the same for the same case, not the one that chose the relation."""
     return Random(f"relation {case.seed}")
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import Result, Verdict
-from harness.oracle.compare import Mismatch, Sort, same_numbers
+from harness.oracle.compare import Mismatch, MismatchKind, same_numbers
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Array, Case
 from harness.space.outcome import LOST, Failure, Outcome, is_last
@@ -55,7 +55,7 @@ def check_twice(subject: Subject, case: Case, first: Outcome) -> Result:
     same = _same(case, first, second)
     if same.failed or not second.overwritten:
         return same
-    return Result(Verdict.DISAGREES, tuple(Mismatch(name, Sort.OVERWRITTEN) for name in second.overwritten))
+    return Result(Verdict.DISAGREES, tuple(Mismatch(name, MismatchKind.OVERWRITTEN) for name in second.overwritten))
 
 
 def _same(case: Case, first: Outcome, second: Outcome) -> Result:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.space.config import PREACTIVATION, RNNConfig
 from harness.space.outcome import Failure
 
-_OF_GRADIENT: Final = re.compile(rf"[\w.]+\.grad: {Sort.VALUE.value}")
+_OF_GRADIENT: Final = re.compile(rf"[\w.]+\.grad: {MismatchKind.VALUE.value}")
 """A pattern for the kinds of wrong gradients. One mistake may show in different gradients, depending on the numbers and
 on what there is to see: with a single step, W_hh has a gradient only if there is an initial state.
 """
 
-_INSIDE: Final = f"{PREACTIVATION}: {Sort.VALUE.value}"
+_INSIDE: Final = f"{PREACTIVATION}: {MismatchKind.VALUE.value}"
 """The kind of an error that only probes see. In a smaller case such an error may be seen from outside, but an error
 that is seen from outside must not become one that only probes see.
 """
@@ -33,14 +33,14 @@ PROBES: Final = "probes"  # the check of gradients with probes (``oracle.probes`
 DERIVATIVES: Final = "derivatives"  # the check of directional derivatives, of outputs or of gradients
 
 
-class Raised(NamedTuple):
+class RaisedError(NamedTuple):
     """An error that was raised, or the end of the process."""
 
     classes: tuple[str, ...]  # the names of its class and of the base classes, nearest first; or how the process ended
     place: tuple[str, str] | None  # the file and line of its last frame, outside installed packages if there is one
 
     @classmethod
-    def of(cls, classes: tuple[str, ...], traceback: str) -> Raised:
+    def of(cls, classes: tuple[str, ...], traceback: str) -> RaisedError:
         """Return an error of these classes with a traceback as Python or faulthandler writes it."""
         frames: list[tuple[str, str]] = _FRAME.findall(traceback)
         own = [frame for frame in frames if not _INSTALLED.search(frame[0])]
@@ -62,7 +62,7 @@ class Verdict(Enum):
     BROKEN = "broken"  # the subject raised, died, did not answer in time, or does not give the same answer twice
 
 
-class Method(Enum):
+class Comparison(Enum):
     """The sharpness of a comparison."""
 
     LOCAL = "step by step, at the subject's own states"
@@ -82,10 +82,10 @@ class Result:
     mismatches: tuple[Mismatch, ...] = ()
     message: str = ""
     traceback: str = ""
-    method: Method = Method.LOCAL
+    method: Comparison = Comparison.LOCAL
     known_as: str | None = None  # the name of the known issue, failure or finding that explains a disagreement
     failure: Failure | None = None  # the failure of the subject's process, if it returned nothing
-    raised: Raised | None = None  # the error that the subject raised, or how and where its process ended
+    raised: RaisedError | None = None  # the error that the subject raised, or how and where its process ended
     nondeterministic: bool = False  # true if the subject gave two answers to one question
     inaccurate: str = ""  # the function whose accuracy was measured and is wrong (``checks.accuracy``)
     relation: str = ""  # the relation that is broken
@@ -116,8 +116,8 @@ class Result:
         return None if self.raised is None else self.raised.place
 
     @property
-    def error(self) -> tuple[str, Raised] | None:
-        """The error that was raised, if it is known where, or the end of the process; and the relation that it breaks."""
+    def error(self) -> tuple[str, RaisedError] | None:
+        """The broken relation, and the error that was raised, if it is known where, or the end of the process."""
         known = self.raised is not None and (self.raised.place is not None or self.failure is not None)
         return (self.relation, self.raised) if known and self.raised is not None else None
 

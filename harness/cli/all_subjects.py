@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
 from harness.cli.output import complain, print_summary
-from harness.report.overview import NOT_REACHED, Row, row_of, table
+from harness.report.overview import NOT_REACHED, SubjectRow, row_of, table
 from harness.search.examination import CASES
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from harness.cli.outputs import Outputs
     from harness.report.complaints import Summary
-    from harness.report.record import Run
-    from harness.search.options import Options
+    from harness.report.json_record import RunOptions
+    from harness.search.search_options import Options
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
 
@@ -85,7 +85,7 @@ def check_all(
     search: Callable[[Target], Summary],
     console: Console,
     outputs: Outputs,
-    run: Run,
+    run: RunOptions,
     *,
     quiet: bool,
     verbose: bool,
@@ -125,9 +125,9 @@ def check_all(
                 raise
             interrupted = True
     rows = [row_of(done, seconds) for done, seconds in zip(every, took, strict=True)]
-    rows += [Row(name, why=why) for name, why in here.absent.items()]
+    rows += [SubjectRow(name, why=why) for name, why in here.absent.items()]
     reached = {row.subject for row in rows}
-    rows += [Row(name, why=NOT_REACHED) for name in here.names if name not in reached]
+    rows += [SubjectRow(name, why=NOT_REACHED) for name in here.names if name not in reached]
     console.print(table(rows))
     outputs.write(every, run, rows=rows)
     code = exit_code([done.examination for done in every]) if every else MISUSE

@@ -17,7 +17,7 @@ import click
 from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
 from harness.cli.options import (
     FILE,
-    Whole,
+    WholeNumber,
     dtypes_option,
     findings_option,
     only_option,
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from harness.cli.all_subjects import Target
     from harness.pipeline import Upgrading
     from harness.report.complaints import Summary
-    from harness.report.record import Run
+    from harness.report.json_record import RunOptions
     from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
-    from harness.search.options import Options
-    from harness.search.record import SearchRecord
+    from harness.search.search_options import Options
+    from harness.search.search_record import SearchRecord
     from harness.search.shards import Shard
     from harness.search.workers import Workers
     from harness.subjects.protocol import Subject
@@ -81,7 +81,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "--device", "devices", multiple=True, help="Where to run; repeatable.  [default: every device found here]"
 )
 @dtypes_option
-@click.option("--examples", type=Whole(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
+@click.option("--examples", type=WholeNumber(min=1), help="Cases to check.  [default: 1650, or what --time allows]")
 @click.option(
     "--time",
     "seconds",
@@ -242,8 +242,8 @@ def _checked(given: _Given) -> int:
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.all_subjects import AvailableSubjects, check_all
     from harness.pipeline import Upgrading
-    from harness.search.options import Options
     from harness.search.preparation import workers_of
+    from harness.search.search_options import Options
     from harness.space.scope import WHOLE
 
     quiet, verbose = given.quiet, given.verbose
@@ -350,12 +350,12 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     """Return the subjects under each interpreter, and whether these are an old and a new one of one subject."""
     if not pythons:
         return specs, False
-    from harness.subjects.interpreters import Elsewhere
+    from harness.subjects.interpreters import OtherInterpreter
 
     for python in pythons:
         if pythons.count(python) > 1:
             raise UsageError(f"--python {python} twice: expected one interpreter, or an old and a new one")
-    under = tuple(str(Elsewhere(python, spec)) for python in pythons for spec in specs)
+    under = tuple(str(OtherInterpreter(python, spec)) for python in pythons for spec in specs)
     upgrades = (len(specs), len(pythons)) == (1, 2)
     if len(pythons) > 2:
         several = " ".join(f"--python {one}" for one in pythons)
@@ -386,14 +386,14 @@ def _shard(given: _Given) -> Shard | None:
     return None if text is None else Shard.of_text(text)
 
 
-def _run(found: Sequence[Target], options: Options, timeout: float) -> Run:
+def _run(found: Sequence[Target], options: Options, timeout: float) -> RunOptions:
     """Return what all subjects have in common, as it is before the search."""
-    from harness.report.record import Run
+    from harness.report.json_record import RunOptions
     from harness.subjects.environment import versions
 
     names = tuple(one.subject.name for one in found)
     limits = options.seed, options.cases, options.seconds, options.tolerance
-    return Run(names, *limits, timeout, versions(), options.shard)
+    return RunOptions(names, *limits, timeout, versions(), options.shard)
 
 
 def _cluster(given: _Given) -> Workers | None:
@@ -493,11 +493,11 @@ def exit_code(examinations: Sequence[Examination], upgrade: Upgrade | None = Non
     After an ``upgrade`` it is that of the new interpreter, whichever search met a finding of it.
     """
     from harness.checks.result import Verdict
-    from harness.report.upgrade import Standing
+    from harness.report.upgrade import DefectInterpreters
 
     if upgrade is not None:
         examinations = examinations[1:]
-        if upgrade.worst is not Standing.GONE:
+        if upgrade.worst is not DefectInterpreters.GONE:
             return FINDING
     verdicts = [done.verdict for done in examinations]
     if any(verdict in {Verdict.DISAGREES, Verdict.SUSPECT, Verdict.BROKEN} for verdict in verdicts):

@@ -5,13 +5,15 @@ from pathlib import Path
 import click
 
 from harness.cli.codes import AGREES
-from harness.cli.options import Whole, json_option
+from harness.cli.options import WholeNumber, json_option
 from harness.cli.output import console_for, write_json
 
 
 @click.command(short_help="Show how much of the space some runs met together.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--missing", type=Whole(min=0), default=0, metavar="N", help="List up to N combinations that no run met.")
+@click.option(
+    "--missing", type=WholeNumber(min=0), default=0, metavar="N", help="List up to N combinations that no run met."
+)
 @json_option
 def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
     """Show how much of the space the runs that wrote these FILEs met together.
@@ -20,7 +22,7 @@ def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
     The shares are of what can meet in the scope: values of factors, their pairs and triples (sizes by class: 1, 2 to 7,
     about 8, about 16, about 32, more), and edges, the sizes at which kernels change, alone and in pairs.
     """
-    from harness.report.coverage import missing_lines, shares_record, table
+    from harness.report.coverage_words import missing_lines, shares_record, table
     from harness.store.reports import met_together
 
     found = met_together(files)

@@ -13,7 +13,7 @@ from harness.cli.output import console_beside, put, typed, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.store.findings import Store
+    from harness.store.finding_folders import Store
 
 
 @click.command(short_help="List the findings that were kept, or show some of them.")
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @json_option
 def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: str | None, *, remove: bool) -> int:
     """List the findings that were kept; with an ID, show everything about it."""
-    from harness.report import record, text
-    from harness.store.findings import Store
+    from harness.report import json_record, text
+    from harness.store.finding_folders import Store
 
     store, console = Store(folder), console_beside({"--json": json_to, "--report": report_to})
     if remove:
@@ -36,7 +36,7 @@ def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: 
         return AGREES
     stored = [store.open(id_) for id_ in ids] if ids else store.list()
     console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
-    write_json("findings", {"findings": [record.stored_record(one) for one in stored]}, json_to)
+    write_json("findings", {"findings": [json_record.stored_record(one) for one in stored]}, json_to)
     if report_to is not None:
         from harness.report.page import page_of_findings
 

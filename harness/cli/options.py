@@ -10,7 +10,7 @@ from harness.space.factor_table import DTYPES
 FILE: Final = click.Path(readable=False)  # a path as it was given; a shell completes it from the files there are
 
 
-class Whole(click.IntRange):
+class WholeNumber(click.IntRange):
     """A whole number, of at least ``min`` if that is given."""
 
     name = "integer"
@@ -81,7 +81,9 @@ findings_option = click.option(
 )
 
 
-seed_option = click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Same seed, same search.")
+seed_option = click.option(
+    "--seed", type=WholeNumber(min=0), default=0, show_default=True, help="Same seed, same search."
+)
 
 
 dtypes_option = click.option(
@@ -94,7 +96,7 @@ dtypes_option = click.option(
 
 
 output_size_option = click.option(
-    "--output-size", type=Whole(1), metavar="O", help="Add a linear readout with O outputs to every time step."
+    "--output-size", type=WholeNumber(1), metavar="O", help="Add a linear readout with O outputs to every time step."
 )
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.report.complaints import Summary
-    from harness.report.overview import Row
-    from harness.report.record import Run
+    from harness.report.json_record import RunOptions
+    from harness.report.overview import SubjectRow
     from harness.report.upgrade import Upgrade
     from harness.search.checker import CheckedCase
 
@@ -54,7 +54,7 @@ class Outputs:
 
     def observing(self, subject: str, seed: int) -> Callable[[CheckedCase], object] | None:
         """Return a function that writes a line for each case of a subject's search, which begins now."""
-        from harness.report.observations import observation
+        from harness.report.suspicions import observation
 
         start = time.time()
         if self._write_line is None:
@@ -74,13 +74,17 @@ class Outputs:
                 raise
 
     def write(
-        self, summaries: Sequence[Summary], run: Run, upgrade: Upgrade | None = None, rows: Sequence[Row] | None = None
+        self,
+        summaries: Sequence[Summary],
+        run: RunOptions,
+        upgrade: Upgrade | None = None,
+        rows: Sequence[SubjectRow] | None = None,
     ) -> None:
         """Write all documents about the subjects that were examined, and how two interpreters of one differ.
 
         ``rows`` are those of the table of ``--all``.
         """
-        from harness.report import github, junit, markdown, page, record
+        from harness.report import github, json_record, junit, markdown, page
         from harness.report.overview import absent_markdown, rows_record
         from harness.report.upgrade import upgrade_markdown, upgrade_record
 
@@ -89,8 +93,8 @@ class Outputs:
         if self.json is not None:
             between = None if upgrade is None else upgrade_record(upgrade)
             table = None if rows is None else rows_record(rows)
-            subjects = [record.subject_record(one) for one in summaries]
-            document = {**record.run_record(run), "subjects": subjects, "upgrade": between, "table": table}
+            subjects = [json_record.subject_record(one) for one in summaries]
+            document = {**json_record.run_record(run), "subjects": subjects, "upgrade": between, "table": table}
             write_json("check", document, self.json)
         if self.junit is not None:
             put(junit.junit(summaries, upgrade), self.junit, "--junit")

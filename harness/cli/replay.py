@@ -13,8 +13,8 @@ from harness.cli.output import complain, console_for, write_json
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.report.place import Stored
     from harness.report.replays import Replayed
+    from harness.report.saved_finding import Stored
 
 
 @click.command(epilog=EXIT_CODES_OF_REPLAY, short_help="Run findings again: fixed, or do they still fail?")
@@ -46,8 +46,8 @@ def replay(
     if finding is None:
         return _all(spec, tolerance, folder, timeout, json_to)
     from harness.report import text
-    from harness.report.record import result_record
-    from harness.store.findings import load
+    from harness.report.json_record import result_record
+    from harness.store.finding_folders import load
 
     console, stored = console_for(json_to), load(finding, folder)
     done = _again(stored, spec, tolerance, timeout)
@@ -62,7 +62,7 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
     """Run every finding in a folder again; one whose case cannot be read is left out."""
     from harness.oracle.arithmetic import accepted
     from harness.report.replays import replayed_line, replays_line, replays_record
-    from harness.store.findings import Store
+    from harness.store.finding_folders import Store
     from harness.subjects.isolated import ahead
 
     console = console_for(json_to)
@@ -85,12 +85,12 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
 def _tried(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
     """Run a finding again, or say why that is not possible."""
     from harness.report.replays import Replayed
-    from harness.search.replay import Fate
+    from harness.search.rerun import RerunOutcome
 
     try:
         return _again(stored, spec, tolerance, timeout)
     except UsageError as error:
-        return Replayed(stored, spec or stored.subject, Fate.ERROR, why=str(error))
+        return Replayed(stored, spec or stored.subject, RerunOutcome.ERROR, why=str(error))
 
 
 def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
@@ -98,7 +98,7 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     from harness.oracle.arithmetic import accepted
     from harness.report.replays import Replayed
     from harness.search.preparation import asked_scope
-    from harness.search.replay import Fate, replay
+    from harness.search.rerun import RerunOutcome, replay
     from harness.space.cells import local_cells
     from harness.subjects.isolated import IsolatedSubject
 
@@ -109,14 +109,14 @@ def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
     with local_cells(), IsolatedSubject(spec, timeout=timeout) as subject:
         asked_scope(subject, (stored.case.config.device,))
         fate, result = replay(subject, stored.case, within, of_dropout=stored.of_dropout)
-    if stored.nondeterministic and fate is Fate.FIXED:
-        fate = Fate.ERROR
+    if stored.nondeterministic and fate is RerunOutcome.FIXED:
+        fate = RerunOutcome.ERROR
     return Replayed(stored, subject.name, fate, result)
 
 
 def _code(every: Sequence[Replayed]) -> int:
     """Return the exit code: a failure counts more than what could not be run."""
-    from harness.search.replay import Fate
+    from harness.search.rerun import RerunOutcome
 
     fates = {one.fate for one in every}
-    return FINDING if Fate.FAILED in fates else MISUSE if Fate.ERROR in fates else AGREES
+    return FINDING if RerunOutcome.FAILED in fates else MISUSE if RerunOutcome.ERROR in fates else AGREES

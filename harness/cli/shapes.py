@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from harness.cli.codes import AGREES
-from harness.cli.options import Whole, json_option, output_size_option
+from harness.cli.options import WholeNumber, json_option, output_size_option
 from harness.cli.output import console_for, write_json
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
@@ -15,18 +15,18 @@ from harness.space.factor_table import NONLINEARITIES
 
 @click.command(short_help="Show the shape of every array of a config.")
 @click.option("--layer", "cell", type=click.Choice([*CELLS], case_sensitive=False), default="RNN", show_default=True)
-@click.option("--input-size", type=Whole(), required=True, metavar="I")
-@click.option("--hidden-size", type=Whole(), required=True, metavar="H")
-@click.option("--num-layers", type=Whole(), default=1, show_default=True, metavar="L")
-@click.option("--proj-size", type=Whole(), default=0, show_default=True, metavar="P", help="Of an LSTM.")
+@click.option("--input-size", type=WholeNumber(), required=True, metavar="I")
+@click.option("--hidden-size", type=WholeNumber(), required=True, metavar="H")
+@click.option("--num-layers", type=WholeNumber(), default=1, show_default=True, metavar="L")
+@click.option("--proj-size", type=WholeNumber(), default=0, show_default=True, metavar="P", help="Of an LSTM.")
 @click.option("--nonlinearity", default="tanh", show_default=True, metavar="|".join(NONLINEARITIES))
 @click.option("--bias/--no-bias", default=True, show_default=True)
 @click.option("--batch-first", is_flag=True)
 @click.option("--bidirectional", is_flag=True)
 @click.option("--hx", is_flag=True, help="Pass an initial hidden state.")
 @output_size_option
-@click.option("-N", "N", type=Whole(), default=1, show_default=True, help="Sequences in the batch.")
-@click.option("-T", "T", type=Whole(), default=1, show_default=True, help="Time steps.")
+@click.option("-N", "N", type=WholeNumber(), default=1, show_default=True, help="Sequences in the batch.")
+@click.option("-T", "T", type=WholeNumber(), default=1, show_default=True, help="Time steps.")
 @json_option
 def shapes(json_to: str | None, **fields: Any) -> int:
     """Show the shape of x, hx, every weight, output, h_n and readout, layer by layer, without running anything."""

@@ -6,7 +6,15 @@ import click
 
 from harness.cli.check import pinned_by
 from harness.cli.codes import AGREES, EXIT_CODES_OF_JUDGE, FINDING, MISUSE
-from harness.cli.options import FILE, Whole, dtypes_option, json_option, only_option, output_size_option, seed_option
+from harness.cli.options import (
+    FILE,
+    WholeNumber,
+    dtypes_option,
+    json_option,
+    only_option,
+    output_size_option,
+    seed_option,
+)
 from harness.cli.output import console_for, write_json
 from harness.space.errors import UsageError
 
@@ -18,7 +26,7 @@ from harness.space.errors import UsageError
 @output_size_option
 @seed_option
 @click.option("--layer", type=click.Choice(["rnn", "gru", "lstm"]), default="rnn", help="The layer.  [default: rnn]")
-@click.option("--examples", type=Whole(min=1), help="Write the smallest cases only.  [default: all]")
+@click.option("--examples", type=WholeNumber(min=1), help="Write the smallest cases only.  [default: all]")
 @json_option
 def vectors(
     folder: str,
@@ -35,8 +43,8 @@ def vectors(
     They are a covering array of all pairs of factors, smallest first, each with its inputs, weights, expected values,
     and the tolerance of every element. docs/other-languages.md explains the files.
     """
-    from harness.search.vectors import cases_of
-    from harness.store import vectors as store
+    from harness.search.vector_cases import cases_of
+    from harness.store import vector_files as store
 
     console = console_for(json_to)
     cases = cases_of(pinned_by(pins, dtypes, output_size), seed, layer)[:examples]
@@ -69,7 +77,7 @@ def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int
     from harness.diagnosis.known_results import judged
     from harness.oracle.arithmetic import accepted
     from harness.report.judged import judged_lines, judged_record
-    from harness.store import vectors as store
+    from harness.store import vector_files as store
 
     within, console = accepted(tolerance), console_for(json_to)
     every = store.read(Path(folder))

@@ -21,7 +21,7 @@ OTHERWISE: Final = "with the arguments by name, the same case fails in another w
 
 
 @dataclass(frozen=True)
-class OtherOrder:
+class ArgumentOrder:
     """The first argument of ``nn.RNN``'s in whose place a class takes another one."""
 
     taken: str
@@ -39,7 +39,7 @@ class OtherOrder:
         return observation.config.positional
 
 
-def other_order(asked: Question) -> OtherOrder | None:
+def other_order(asked: Question) -> ArgumentOrder | None:
     """Return the first argument that is in another place, if a finding needs arguments by position and they have names.
 
     The sizes come first whatever they are called, because they are always given by position.
@@ -52,4 +52,4 @@ def other_order(asked: Question) -> OtherOrder | None:
     if against(by_name) and like(by_name) == like(asked.finding.result):
         return None
     passes = by_name.verdict is Verdict.AGREES and by_name.known_as is None
-    return OtherOrder(*differing, PASSES if passes else OTHERWISE)
+    return ArgumentOrder(*differing, PASSES if passes else OTHERWISE)

@@ -20,7 +20,7 @@ DIGITS: Final = 6  # of numbers that are the same but for roundings of float32
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DropoutInEval:
     """A subject whose outputs between layers are 0 at random, in evaluation."""
 
     fresh: int  # The calls in which they were
@@ -44,7 +44,7 @@ class Dropped:
         return _does_nothing(observation.case.config)
 
 
-def dropped_in_evaluation(asked: Question) -> Dropped | None:
+def dropped_in_evaluation(asked: Question) -> DropoutInEval | None:
     """Return whether dropout acts in evaluation, in a stack of which it makes two values of one."""
     config = asked.finding.case.config
     if not _does_nothing(config):
@@ -62,7 +62,7 @@ def dropped_in_evaluation(asked: Question) -> Dropped | None:
     moves = any(not np.array_equal(dropped[0], v) for v in dropped)
     if not (moves and any(by_chance) and {np.unique(v).size for v in kept} == {1}):
         return None
-    return Dropped(sum(by_chance), ", ".join(f"{name}={value}" for name, value in without.items()))
+    return DropoutInEval(sum(by_chance), ", ".join(f"{name}={value}" for name, value in without.items()))
 
 
 def _does_nothing(config: RNNConfig) -> bool:

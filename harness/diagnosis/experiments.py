@@ -14,13 +14,13 @@ from harness.checks.result import Result
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.observations import Observations
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
 
-class Cause(Protocol):
+class ExperimentCause(Protocol):
     """A cause that is certain, because a subject was asked what only that cause answers."""
 
     @property
@@ -44,7 +44,7 @@ class Cause(Protocol):
 
 
 class Question(NamedTuple):
-    """A question to a check: the cause of a finding. The answer is a ``Cause`` or ``None``."""
+    """A question to a check: the cause of a finding. The answer is a ``ExperimentCause`` or ``None``."""
 
     observations: Observations
     finding: Finding
@@ -65,7 +65,7 @@ class ByCheck:
 
     name: str
     subject: Subject
-    cause: Cause
+    cause: ExperimentCause
 
     def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether the cause explains a failure."""

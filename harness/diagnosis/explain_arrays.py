@@ -1,4 +1,4 @@
-"""explain_arrays: the mistakes that reproduce arrays which a user's code gave, where there is no code to run on fresh cases.
+"""The mistakes that reproduce arrays which a user's code gave, where there is no code to run on fresh cases.
 
 Some facts about the arrays are not known: tanh or relu, which axis is time, and which of nn.RNN's arrays they are.
 These make several readings. In each, the arrays are one observation a case, and ``identify.explanations`` looks for
@@ -22,7 +22,7 @@ import numpy as np
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result
 from harness.diagnosis.identify.cause import EVIDENCE
-from harness.diagnosis.identify.explanations import COST, MOST, Explanation, case_apart, explanations
+from harness.diagnosis.identify.explanations import COST, MOST, ArrayExplanation, case_apart, explanations
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.questions import Response, rounding_of
@@ -50,7 +50,7 @@ def ways_of(final: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(way for way in ways if len(way) == number))
 
 
-class Given(NamedTuple):
+class GivenCase(NamedTuple):
     """One case as the user has it: what went in, and what came out of the user's code."""
 
     x: Any
@@ -105,7 +105,7 @@ class Reading(NamedTuple):
         """The dtype of each case."""
         return [seen.arithmetic.dtype for seen in self.seen]
 
-    def reproduced(self, cause: Cause) -> bool:
+    def reproduced(self, cause: ArrayCause) -> bool:
         """Tell whether mistakes give every number."""
         network = right_of(self.config) if cause.explanation is None else cause.explanation.network
         pairs = zip(self.responses, self.dtypes, strict=True)
@@ -113,12 +113,12 @@ class Reading(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cause:
+class ArrayCause:
     """Mistakes that reproduce everything that is wrong, in one reading."""
 
     reading: Reading
     """If there are no mistakes, all is right in this reading, though it is not the one that the user said."""
-    explanation: Explanation | None = None
+    explanation: ArrayExplanation | None = None
 
     @property
     def mistakes(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Found:
+class ArraysExplained:
     """The answer, without words."""
 
     reading: Reading | None
@@ -139,7 +139,7 @@ class Found:
     wrong."""
     misfit: str = ""  # the reason why there is no reading at all: the arrays' shapes fit none
     results: tuple[Result, ...] = ()  # the results of the reading, one for each case
-    causes: tuple[Cause, ...] = ()  # the plainest first
+    causes: tuple[ArrayCause, ...] = ()  # the plainest first
     telling: str = ""  # what another case must have that tells the first cause from the others
     tried: bool = True
     """False if no mistake was tried: it takes too long to run even one on such long arrays, or h is projected."""
@@ -174,8 +174,13 @@ class Found:
 
 
 def explained(
-    models: Sequence[Model], cases: Sequence[Given], nonlinearity: str | None, *, batch_first: bool | None, atol: float
-) -> tuple[Found, Model]:
+    models: Sequence[Model],
+    cases: Sequence[GivenCase],
+    nonlinearity: str | None,
+    *,
+    batch_first: bool | None,
+    atol: float,
+) -> tuple[ArraysExplained, Model]:
     """Return what the arrays of all cases agree with, nn.RNN or mistakes, and with which of several models.
 
     In doubt, that is the first model. Raises what ``_explained`` raises.
@@ -189,13 +194,13 @@ def explained(
 
 def _explained(
     model: Model,
-    cases: Sequence[Given],
+    cases: Sequence[GivenCase],
     nonlinearity: str | None,
     *,
     batch_first: bool | None,
     atol: float,
     search: bool = True,
-) -> Found:
+) -> ArraysExplained:
     """Return what the arrays of all cases agree with: nn.RNN, or mistakes, if these are to be searched for.
 
     Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
@@ -219,12 +224,12 @@ def _explained(
     found = list(readings(firsts))
     if not found:
         config = model.config.replace(batch_first=firsts[-1])
-        return Found(None, misfit=next(said for case in given if (said := _misfit(config, case))))
+        return ArraysExplained(None, misfit=next(said for case in given if (said := _misfit(config, case))))
     for reading in found:
         if all(is_right(seen) for seen in reading.seen):
-            return Found(reading, results=results_of(reading))
+            return ArraysExplained(reading, results=results_of(reading))
     if not search:
-        return Found(found[0])
+        return ArraysExplained(found[0])
     if not atol and (digits := _digits([value for case in given for value in case.values])) is not None:
         rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
         return replace(rounded, digits=digits)
@@ -293,20 +298,20 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
     return np.take(array, places, axis)
 
 
-def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
+def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> ArraysExplained:
     """Look for what explains the arrays, in any reading: as few mistakes as will do.
 
     Nothing is looked for if one run of each reading costs too much.
     """
     nearest = min(readings, key=_distance)
     if nearest.config.proj_size or len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
-        return Found(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
-    causes = [Cause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
+        return ArraysExplained(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
+    causes = [ArrayCause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
     lost = 0 if causes else _lost(nearest)
     readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
     for reading in () if lost else readings:
         most = 1 if causes else MOST
-        causes += [Cause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
+        causes += [ArrayCause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
     plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
     causes = []
@@ -314,10 +319,12 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> Found:
         causes += [cause] if all(_apart(cause, other) for other in causes) else []
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
     telling = dict.fromkeys(_apart(causes[0], other) for other in causes[1:])
-    return Found(reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost)
+    return ArraysExplained(
+        reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost
+    )
 
 
-def _apart(one: Cause, other: Cause) -> str:
+def _apart(one: ArrayCause, other: ArrayCause) -> str:
     """Return what another case must have to tell two causes apart; empty if nothing does."""
     if one.reading.config.plain != other.reading.config.plain or one.reading.other != other.reading.other:
         return "another x"
@@ -326,7 +333,7 @@ def _apart(one: Cause, other: Cause) -> str:
 
 def _distance(reading: Reading) -> tuple[int, float]:
     """Return how many numbers of a reading are wrong, and by how much at most."""
-    found = Found(reading, results=results_of(reading))
+    found = ArraysExplained(reading, results=results_of(reading))
     return found.wrong, max((one.atol for result in found.results for one in result.mismatches), default=0.0)
 
 
@@ -341,7 +348,7 @@ def _lost(reading: Reading) -> int:
     return count
 
 
-def found_in(reading: Reading) -> Found:
+def found_in(reading: Reading) -> ArraysExplained:
     """Return which mistakes explain a reading in which something is wrong."""
     return _searched([reading], [])
 
@@ -359,7 +366,7 @@ def hidden_by_roundings(seen: Observation) -> float:
     return max(float(expected[name].tolerance.max(initial=0)) for name in given) + seen.rounded
 
 
-def _as_arrays(given: Given, final: tuple[str, ...]) -> _Case:
+def _as_arrays(given: GivenCase, final: tuple[str, ...]) -> _Case:
     actual: Any = given.actual
     returned = (*RETURNED, *final)
     cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (given.cotangents or {}).items()}

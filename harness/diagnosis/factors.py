@@ -18,8 +18,8 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import changed, fitting, flipped, infinite, stilled, wider
 from harness.diagnosis.identify.model import RIGHT, Network
 from harness.diagnosis.threshold import NumbersNeeded, drawn, numbers_needed
-from harness.oracle.compare import OF_VALUE, Sort
-from harness.search.record import Finding
+from harness.oracle.compare import OF_VALUE, MismatchKind
+from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.outcome import LOST
@@ -72,7 +72,7 @@ IRREGULAR: Final = "irregularly"  # the pattern of sizes that have none
 
 
 @dataclass(frozen=True)
-class Size:
+class FailingSizes:
     """The sizes at which a failure shows, of those tried."""
 
     smallest: int
@@ -143,7 +143,7 @@ class Factors:
     # The values that fail, for factors of which several values fail and others do not.
     partly: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     independent: tuple[str, ...] = ()  # The factors of which every value fails
-    sizes: Mapping[str, Size] = field(default_factory=dict)
+    sizes: Mapping[str, FailingSizes] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
     """The pairs of sizes that must be in an order (a key of ``ORDERS``). ``sizes`` leaves out both, but
     for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
@@ -166,10 +166,10 @@ class Factors:
 
 def _met(value: Any, need: Any) -> bool:
     """Tell whether a value is what is needed, or as large as a size that is."""
-    return bool(value >= need.smallest) if isinstance(need, Size) else bool(value == need)
+    return bool(value >= need.smallest) if isinstance(need, FailingSizes) else bool(value == need)
 
 
-def _has(size: Size, value: Any) -> bool:
+def _has(size: FailingSizes, value: Any) -> bool:
     """Tell whether the failure shows at a size, or would by what was tried; the size may be 0."""
     if not size.passes:
         return bool(value >= size.smallest or size.smallest == 1)
@@ -244,14 +244,16 @@ class _Dependence:
             sizes.pop(one, None)
             size = sizes.pop(another, None) if sign != "!=" else None
             if size is not None and sign != "==" and size.smallest > 1:
-                sizes[another] = Size(size.smallest, size.passes, ())  # it fails at these where the first is as large
+                sizes[another] = FailingSizes(
+                    size.smallest, size.passes, ()
+                )  # it fails at these where the first is as large
         either = tuple(self._alternatives(needs, sizes, relations))
         for (name, _), *_ in either:
             needs.pop(name, None)
             sizes.pop(name, None)
         alone = {name: 1 for name, size in sizes.items() if size.smallest == 1 < getattr(config, name)}
         if len(alone) > 1 and fails(changed(config, alone)) is False:
-            either += (tuple((name, Size(2, (), ())) for name in alone),)
+            either += (tuple((name, FailingSizes(2, (), ())) for name in alone),)
         factors = Factors(needs, partly, tuple(independent), sizes, relations, either, nearest)
         return replace(factors, numbers=self._numbers(factors))
 
@@ -322,7 +324,7 @@ class _Dependence:
 
     def _candidates(self, config: RNNConfig) -> Iterator[Case]:
         """Yield the cases of a config that the subject is asked for, of a known cause only where it may show."""
-        finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in self.finding.result.mismatches)
+        finite = all(mismatch.sort is not MismatchKind.FINITENESS for mismatch in self.finding.result.mismatches)
         tries = _tries(self.finding.case, config, finite=finite)
         if self.may_show is not None:
             rare = config.nonlinearity == "relu" or config.drops
@@ -334,7 +336,7 @@ class _Dependence:
         return chain(tries, (drawn(config, number) for number in range(own.telling)))
 
     def _alternatives(
-        self, needs: Mapping[str, Any], sizes: Mapping[str, Size], relations: tuple[tuple[str, str, str], ...]
+        self, needs: Mapping[str, Any], sizes: Mapping[str, FailingSizes], relations: tuple[tuple[str, str, str], ...]
     ) -> Iterator[tuple[tuple[str, Any], ...]]:
         """Yield each need that a larger config does not have, with what is needed in its place.
 
@@ -366,7 +368,7 @@ class _Dependence:
                     (v for v in values if self.scope.allows(other, v) and self._fails_with(without, other, v)), None
                 )
                 if at is not None:
-                    others.append((other, Size(at, (), ()) if other in SIZES else at))
+                    others.append((other, FailingSizes(at, (), ()) if other in SIZES else at))
             met |= {name, *(other for other, _ in others)}
             yield ((name, need), *others)
 
@@ -375,7 +377,7 @@ class _Dependence:
 
     def _without(self, name: str, need: Any) -> dict[str, Any] | None:
         """Return a change by which a need is not met; ``None`` if the scope has none."""
-        if isinstance(need, Size):
+        if isinstance(need, FailingSizes):
             return {name: need.smallest - 1} if self.scope.allows(name, need.smallest - 1) else None
         others = [value for value in self.scope.values()[name] if value not in {need, "meta"}]
         return {name: others[0]} if others else None
@@ -399,7 +401,7 @@ class _Dependence:
         Numbers that are not finite are no matter of size or sign, and a process that dies takes too long.
         """
         result = self.finding.result
-        finite = all(mismatch.sort is not Sort.FINITENESS for mismatch in result.mismatches)
+        finite = all(mismatch.sort is not MismatchKind.FINITENESS for mismatch in result.mismatches)
         if result.failure in LOST or not finite or config.cost > COST:
             return None
         return numbers_needed(config, self.shows or self._fails_on, self.right)
@@ -410,7 +412,9 @@ class _Dependence:
             return self._alike(case, result) or None
         return False if self._passes(case, result) and result.verdict is not Verdict.UNSUPPORTED else None
 
-    def _nearest(self, sizes: Mapping[str, Size], found: Mapping[str, Mapping[Any, bool]]) -> tuple[str, Any] | None:
+    def _nearest(
+        self, sizes: Mapping[str, FailingSizes], found: Mapping[str, Mapping[Any, bool]]
+    ) -> tuple[str, Any] | None:
         """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed.
 
         It is none of those that fail ``otherwise``.
@@ -449,7 +453,7 @@ def _larger(name: str, smallest: int, scope: Scope) -> list[int]:
     return sorted(size for size in larger if size > smallest)
 
 
-def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> Size | None:
+def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> FailingSizes | None:
     own = getattr(config, name)
     smaller = (size for size in dict.fromkeys((1, 2, 3, own - 1)) if 0 < size < own)
     allowed = (size for size in smaller if fitting(name, size, scope) == size)
@@ -466,7 +470,7 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
     tried |= _beyond(name, config, scope, fails, tried)
     if not any(failed is not None for failed in tried.values()):
         return None
-    return Size(
+    return FailingSizes(
         smallest,
         tuple(size for size, failed in sorted(tried.items()) if failed),
         tuple(size for size, failed in sorted(tried.items()) if failed is False),
@@ -507,7 +511,7 @@ def _beyond(
 
 
 def _related(
-    config: RNNConfig, sizes: Mapping[str, Size], scope: Scope, fails: Callable[[RNNConfig], bool | None]
+    config: RNNConfig, sizes: Mapping[str, FailingSizes], scope: Scope, fails: Callable[[RNNConfig], bool | None]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield pairs of sizes that fail only where they are equal, only where they are not, or where one is larger."""
     for one, other in combinations(sizes, 2):

@@ -1,4 +1,4 @@
-"""first_departure: the first departure of a subject in the order of its own computation, and how much of the rest only follows.
+"""The first departure of a subject in the order of its own computation, and how much of the rest only follows.
 
 Every state is compared with one step from the subject's own previous state, so that an element is wrong where the
 mistake is made. An element that is off end to end, but right by that measure, follows from what came before.
@@ -15,7 +15,7 @@ from harness.checks.agreement import Departure, Observation, departures
 from harness.checks.result import Result
 from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.observations import Observations
-from harness.oracle.compare import Sort, beyond
+from harness.oracle.compare import MismatchKind, beyond
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.judge import Judgement, Ruling, judge
 from harness.oracle.places import time_major, time_order
@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Where:
+class FirstDeparture:
     """The origin of what is wrong on a case, and its pattern."""
 
     case: Case
@@ -48,7 +48,7 @@ class Where:
     observation: Observation | None = field(default=None, compare=False, repr=False)
 
 
-def locate(observations: Observations, case: Case, scope: Scope) -> Where | None:
+def locate(observations: Observations, case: Case, scope: Scope) -> FirstDeparture | None:
     """Find the first departure of a subject, on a wider case than the minimal one, or else on that itself.
 
     The result is ``None`` where all of its states are right in themselves, or cannot be had.
@@ -60,7 +60,7 @@ def locate(observations: Observations, case: Case, scope: Scope) -> Where | None
     return None
 
 
-def first_departure(observation: Observation) -> Where | None:
+def first_departure(observation: Observation) -> FirstDeparture | None:
     """Return the first departure in the order of computation: forward, layer by layer; then back, from the last."""
     found = departures(observation)
     config = observation.case.config
@@ -81,7 +81,9 @@ def first_departure(observation: Observation) -> Where | None:
     else:
         follows = _following(observation, states)
     pattern = _pattern(bad)
-    return Where(observation.case, first.array, first.layer, place, pattern, wrong, follows, total, observation)
+    return FirstDeparture(
+        observation.case, first.array, first.layer, place, pattern, wrong, follows, total, observation
+    )
 
 
 def _by_direction(bad: Mask, config: RNNConfig) -> Mask:
@@ -160,7 +162,7 @@ def judge_worst(result: Result) -> Judgement | None:
     The element is that of the first mismatch that has an equation for it. An element that is only suspicious is within
     the worst that is allowed, so that nobody is proved wrong about it.
     """
-    for mismatch in (mismatch for mismatch in result.mismatches if mismatch.sort is not Sort.SUSPICIOUS):
+    for mismatch in (mismatch for mismatch in result.mismatches if mismatch.sort is not MismatchKind.SUSPICIOUS):
         site = mismatch.sites[0] if mismatch.sites else None
         if site is not None and site.equation is not None:
             judgement = judge(site.equation, site.actual, site.expected, site.tolerance)

@@ -1,4 +1,4 @@
-"""gradient_of_forward: the test of a subject's gradients against the derivative of what the subject computes, right or wrong.
+"""The test of a subject's gradients against the derivative of what the subject computes, right or wrong.
 
 No known mistake is needed for it. In float64 the subject is run again beside the case, and the differences of its own
 loss tell the derivative of what it computes.

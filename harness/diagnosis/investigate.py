@@ -25,9 +25,9 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.argument_order import other_order
 from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
-from harness.diagnosis.experiments import ByCheck, ByIdentified, Cause, Question
+from harness.diagnosis.experiments import ByCheck, ByIdentified, ExperimentCause, Question
 from harness.diagnosis.factors import Factors, depends_on, like
-from harness.diagnosis.first_departure import Where, judge_worst, locate
+from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
 from harness.diagnosis.gradient_of_forward import own_derivative
 from harness.diagnosis.identify.cause import (
@@ -56,7 +56,7 @@ from harness.diagnosis.roundings import roundings_of
 from harness.diagnosis.stale_state import (
     Accumulated,
     ByAccumulated,
-    Stale,
+    StaleState,
     accumulated_of,
     stale_in_fresh_processes,
     stale_of,
@@ -65,11 +65,11 @@ from harness.diagnosis.swapped_axes import exchanged_of
 from harness.diagnosis.uninitialised_memory import unwritten_of
 from harness.diagnosis.wrong_conventions import instead_of
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.judge import Judgement
-from harness.search.guard import Guarded, Hang, Late
-from harness.search.record import Finding, SearchRecord
-from harness.search.search import Recognised
+from harness.search.guard import GuardedSubject, Hang, TimeOver
+from harness.search.search import RecognisedCause
+from harness.search.search_record import Finding, SearchRecord
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.factor_table import SIZE_FACTORS
@@ -90,7 +90,7 @@ PINNED: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 class Diagnosis:
     """The cause of a finding, or else how coarse the subject's arithmetic is."""
 
-    cause: Cause | None = None  # A cause that an experiment told, which is certain
+    cause: ExperimentCause | None = None  # A cause that an experiment told, which is certain
     elsewhere: tuple[Mistake, ...] = ()  # Further mistakes that the case shows
     precision: Precision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
     line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
@@ -107,7 +107,7 @@ class Explanation:
 
     diagnosis: Diagnosis | None = None
     factors: Factors | None = None
-    where: Where | None = None
+    where: FirstDeparture | None = None
     error_maps: ErrorMaps | None = field(default=None, compare=False, repr=False)
     kernels: Kernels = NONE
     # The software and hardware that the subject computes on (``subjects.environment``).
@@ -141,11 +141,11 @@ class Investigation:
     _hidden: frozenset[str] = frozenset()
     _slow: str = ""  # How slow the subject is, if that is too slow to find out what it computes
 
-    def recognise(self, finding: Finding, record: SearchRecord) -> Recognised:
+    def recognise(self, finding: Finding, record: SearchRecord) -> RecognisedCause:
         """Explain the last finding of a search, and return how its cause is recognised from now on.
 
-        After a hang there is no known cause, and the search ends, because every further one may take as long. A measured
-        error of tanh that has no other cause needs none: the search recognises it by what was measured.
+        After a hang there is no known cause, and the search ends, because every further one may take as long. A
+        measured error of tanh that has no other cause needs none: the search recognises it by what was measured.
         """
         self._nondeterministic |= finding.result.nondeterministic
         earlier = record.findings[:-1]
@@ -164,7 +164,7 @@ class Investigation:
         )
         if finding.result.inaccurate and not _certain(explanation.diagnosis) and not explanation.kernels.passes:
             self._keep(finding, explanation)
-            return Recognised()
+            return RecognisedCause()
         if (
             first is None
             and len(alike := [one for one in earlier if self._differ_in_sizes_alone(one, finding, explanation)]) > 1
@@ -177,7 +177,7 @@ class Investigation:
         known_cause = self._told_again(finding, explanation, (first or finding).id)
         if known_cause is not None:
             self._known_causes.append(known_cause)
-        return Recognised(known_cause, None if first is None else first.id, partial(self._alone_on, record))
+        return RecognisedCause(known_cause, None if first is None else first.id, partial(self._alone_on, record))
 
     def _alone_on(self, record: SearchRecord) -> Iterator[Case]:
         """Yield cases on which mistakes that are known beside others alone may be all that is wrong."""
@@ -201,20 +201,20 @@ class Investigation:
         one, other = (identity_of(of, _of_any_size(of_it)) for of, of_it in ((earlier, before), (finding, explanation)))
         return not (one.causes or one.error or one.kernels or not one.needs) and one == other
 
-    def _met_again(self, earlier: Finding) -> Recognised:
+    def _met_again(self, earlier: Finding) -> RecognisedCause:
         """Recognise a case that was found once more by its region from now on, which is where it shows.
 
-        The known cause of its cause did not recognise it. Then sizes do not count. There is no known cause where that cannot
-        recognise it, either, which ends the search.
+        The known cause of its cause did not recognise it. Then sizes do not count. There is no known cause where that
+        cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
         tried = sum(isinstance(one, ByRegion) and one.name == earlier.id for one in self._known_causes)
         explanation = explanation if explanation is None or not tried else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tried > 1:
-            return Recognised(None, earlier.id)
+            return RecognisedCause(None, earlier.id)
         known_cause = ByRegion(earlier.id, earlier.result, explanation.factors, self._derived)
         self._known_causes.append(known_cause)
-        return Recognised(known_cause, earlier.id)
+        return RecognisedCause(known_cause, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
@@ -269,7 +269,7 @@ class Investigation:
     def _explanation(self, finding: Finding, scope: Scope, until: float = math.inf) -> Explanation:
         explanation = Explanation()
         if not is_last(finding.result.failure, finding.result.message) and not _of_derivatives(finding):
-            with suppress(Hang, Late):
+            with suppress(Hang, TimeOver):
                 if finding.result.nondeterministic:
                     explanation = self._wavering(finding, scope, until)
                 else:
@@ -278,10 +278,10 @@ class Investigation:
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = Observations(Guarded(self.subject, until), self._within(finding), nondeterministic=True)
+        observations = Observations(GuardedSubject(self.subject, until), self._within(finding), nondeterministic=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
-            if isinstance(found.cause, Stale):
+            if isinstance(found.cause, StaleState):
                 self._deterministic = found.cause.pins
             if isinstance(found.cause, Accumulated):
                 self._hidden = frozenset(found.cause.roles)
@@ -292,10 +292,10 @@ class Investigation:
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject = Guarded(self.subject, until)
+        subject = GuardedSubject(self.subject, until)
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
         observations = Observations(subject, self._within(finding), nondeterministic=self._nondeterministic)
-        with suppress(Late):
+        with suppress(TimeOver):
             diagnosis = self._diagnosis(observations, finding, scope, until)
             why_unknown = "" if _certain(diagnosis) else self._slow
             explanation = replace(explanation, diagnosis=diagnosis, why_unknown=why_unknown)
@@ -334,7 +334,7 @@ class Investigation:
         cause = self._computed(observations, finding, scope)
         if cause is not None:
             line: SourceLine | None = None
-            with suppress(Late, SlowError), _surviving("a line"):
+            with suppress(TimeOver, SlowError), _surviving("a line"):
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
             return Diagnosis(cause, cause.new[1:], line=line)
@@ -415,8 +415,8 @@ class Investigation:
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
         """Return a function that tells which known causes leave nothing else wrong on a case.
 
-        Where a gradient is missing, nothing was compared, and no known cause does. For a crash, all known causes do if the
-        subject answered.
+        Where a gradient is missing, nothing was compared, and no known cause does. For a crash, all known causes do if
+        the subject answered.
         """
         if finding.result.raised is not None:
 
@@ -429,7 +429,7 @@ class Investigation:
             one.name
             for one in self._known_causes
             if isinstance(one, ByRegion | ByKernel)
-            or (isinstance(one, ByCheck) and isinstance(one.cause, Stale) and one.cause.across_cases)
+            or (isinstance(one, ByCheck) and isinstance(one.cause, StaleState) and one.cause.across_cases)
             or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
         }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
@@ -493,22 +493,22 @@ def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Res
     )
 
 
-def _declared(asked: Question) -> Cause | None:
+def _declared(asked: Question) -> ExperimentCause | None:
     """Look for another declaration, if there is one."""
     return _redeclared(asked) if asked.subject.capabilities.conventions.forms else None
 
 
-def _undeclared(asked: Question) -> Cause | None:
+def _undeclared(asked: Question) -> ExperimentCause | None:
     """Look for a declaration that is missing, if there is none."""
     declares = asked.subject.capabilities.conventions.forms
     return None if declares or asked.finding.result.failure is not None else _redeclared(asked)
 
 
-def _redeclared(asked: Question) -> Cause | None:
+def _redeclared(asked: Question) -> ExperimentCause | None:
     return instead_of(asked.subject, asked.finding.case, asked.scope, asked.observations.accepted, asked.until)
 
 
-SmallCheck = Callable[[Question], Cause | None]
+SmallCheck = Callable[[Question], ExperimentCause | None]
 CHECKS_BEFORE: Final[tuple[SmallCheck, ...]] = (other_order, exchanged_of, stale_of, _declared)
 CHECKS_AFTER: Final[tuple[SmallCheck, ...]] = (_undeclared, unwritten_of, padding_of, special_of, roundings_of)
 CHECKS_IF_NONDETERMINISTIC: Final[tuple[SmallCheck, ...]] = (
@@ -542,10 +542,10 @@ def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | No
 
 def _of_derivatives(finding: Finding) -> bool:
     """Tell whether derivatives beyond gradients are wrong, which are looked at on a few cases of one kind only."""
-    return any(mismatch.sort is Sort.DERIVATIVE for mismatch in finding.result.mismatches)
+    return any(mismatch.sort is MismatchKind.DERIVATIVE for mismatch in finding.result.mismatches)
 
 
-class Identity(NamedTuple):
+class CauseIdentity(NamedTuple):
     """What findings of one cause have in common."""
 
     like: str  # how it fails (``factors.like``)
@@ -556,10 +556,10 @@ class Identity(NamedTuple):
     mistake: str = ""  # of what the subject was found to compute, without its place
 
 
-def identity_of(finding: Finding, explanation: Explanation) -> Identity:
+def identity_of(finding: Finding, explanation: Explanation) -> CauseIdentity:
     """Return what is known of a finding's cause."""
     factors, computed = explanation.factors, _computed_of(explanation.diagnosis)
-    return Identity(
+    return CauseIdentity(
         like(finding.result),
         "" if finding.result.error is None else str(finding.result.error),
         _causes(explanation),
@@ -569,7 +569,7 @@ def identity_of(finding: Finding, explanation: Explanation) -> Identity:
     )
 
 
-def one_cause(one: Identity, other: Identity) -> bool:
+def one_cause(one: CauseIdentity, other: CauseIdentity) -> bool:
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
     Without a cause, they are the same if they go away with the same kernel, or have the same needs, or if one line
@@ -586,7 +586,7 @@ def one_cause(one: Identity, other: Identity) -> bool:
     return bool(one.causes or one.kernels) or one.needs == other.needs
 
 
-def _mapped(observations: Observations, case: Case, scope: Scope, where: Where | None) -> ErrorMaps | None:
+def _mapped(observations: Observations, case: Case, scope: Scope, where: FirstDeparture | None) -> ErrorMaps | None:
     """Return the maps of the case in which the failure was located, or else of a wider one, or else of the case."""
     if where is not None:
         return None if where.observation is None else error_maps(where.observation)
@@ -638,7 +638,7 @@ def _of_cause(observations: Observations, diagnosis: Diagnosis | None) -> Callab
 def _precision(observations: Observations, finding: Finding) -> Diagnosis | None:
     """Return how coarse the subject's arithmetic is, where finite numbers are wrong."""
     case = nameable(finding)
-    if case is None or any(mismatch.sort is Sort.FINITENESS for mismatch in finding.result.mismatches):
+    if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in finding.result.mismatches):
         return None
     found = estimate(observations, case) if case.config.loss is None else None  # of sums, noise tells the bits
     return Diagnosis(precision=found or estimate_arrays(observations, case))
@@ -666,4 +666,4 @@ def _probed(finding: Finding) -> bool:
         return False
     mismatches = finding.result.mismatches
     plain = mismatches and not mismatches[0].probed and mismatches[0].array in finding.case.config.returned
-    return not plain or mismatches[0].sort is Sort.OVERWRITTEN
+    return not plain or mismatches[0].sort is MismatchKind.OVERWRITTEN

@@ -15,7 +15,7 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
 from harness.diagnosis.first_departure import judge_worst
-from harness.search.guard import Guarded, Hang
+from harness.search.guard import GuardedSubject, Hang
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
@@ -61,7 +61,7 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
         with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
             switched = process.switched(name)
             try:
-                seen = check(Guarded(switched), case)
+                seen = check(GuardedSubject(switched), case)
             finally:
                 switched.close()
             if seen.verdict is Verdict.AGREES:
@@ -76,7 +76,7 @@ def failing_stage(subject: Subject, case: Case, result: Result, check: SubjectCh
     passes: dict[str, float | None] = {}
     for name in subject.capabilities.stages:
         with suppress(UsageError, Hang), IsolatedSubject(name) as stage:
-            seen = check(Guarded(stage), case)
+            seen = check(GuardedSubject(stage), case)
             if seen.verdict is Verdict.AGREES:
                 passes[name] = seen.margin
                 continue
@@ -109,5 +109,5 @@ class ByKernel:
         if result.mismatches[0].sort is not self._found.mismatches[0].sort:
             return False
         with suppress(Hang):
-            return self._check(Guarded(self._switched), observation.case).verdict is Verdict.AGREES
+            return self._check(GuardedSubject(self._switched), observation.case).verdict is Verdict.AGREES
         return False

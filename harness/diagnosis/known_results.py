@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.checks.agreement import Observation, unfit
 from harness.checks.result import Result
-from harness.diagnosis.explain_arrays import Found, Reading, found_in, results_of
+from harness.diagnosis.explain_arrays import ArraysExplained, Reading, found_in, results_of
 from harness.diagnosis.observations import forward_part, is_right
 from harness.oracle.arithmetic import Accepted, Arithmetic
 from harness.space.backend import UNKNOWN
@@ -21,10 +21,12 @@ them is then held to all cases."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCases:
     """The fate of each case by its name, with the reason."""
 
-    found: Found | None  # the answer on all results whose shapes and dtypes are right; ``None`` if there are none
+    found: (
+        ArraysExplained | None
+    )  # the answer on all results whose shapes and dtypes are right; ``None`` if there are none
     results: Mapping[str, Result]  # These results, gradients included
     unfit: Mapping[str, Result]  # the results of those whose shapes or dtypes are not
     missing: tuple[str, ...]  # the cases of which nothing came back
@@ -41,7 +43,7 @@ class Judged:
         return self.found is not None and self.found.agrees and not self.unfit
 
 
-def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: Accepted) -> Judged:
+def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: Accepted) -> JudgedCases:
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
     missing: list[str] = []
@@ -61,7 +63,7 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     forward = {name: forward_part(one) for name, one in seen.items()}
     first = tuple(name for name, one in forward.items() if not is_right(one))
     found = _found(forward, first) if first else _found(seen, wrong) if seen else None
-    return Judged(found, whole, bad, tuple(missing), layer)
+    return JudgedCases(found, whole, bad, tuple(missing), layer)
 
 
 def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) -> Observation:
@@ -73,10 +75,10 @@ def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) ->
     return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if known else None)
 
 
-def _found(seen: Mapping[str, Observation], wrong: tuple[str, ...]) -> Found:
+def _found(seen: Mapping[str, Observation], wrong: tuple[str, ...]) -> ArraysExplained:
     whole = Reading(tuple(seen.values()), names=tuple(seen))
     if not wrong:
-        return Found(whole, results=results_of(whole))
+        return ArraysExplained(whole, results=results_of(whole))
     cheapest = sorted(seen, key=lambda name: seen[name].case.config.cost)
     telling = [name for name in cheapest if name in wrong][:TELLING]
     telling += [name for name in cheapest if name not in wrong][:TELLING]

@@ -16,7 +16,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.fresh_cases import changed, infinite, wider
 from harness.oracle.bounded_array import Floats
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np
 from harness.oracle.reference import Reference
 from harness.oracle.unroll import StepWeights
@@ -54,7 +54,9 @@ def special_of(asked: Question) -> SpecialNumbers | None:
     """Return what a subject makes of numbers that are not finite, if that is all that is wrong with it."""
     observations, finding = asked.observations, asked.finding
     config, result = finding.case.config, finding.result
-    only = result.mismatches and all(one.sort is Sort.FINITENESS and not one.relation for one in result.mismatches)
+    only = result.mismatches and all(
+        one.sort is MismatchKind.FINITENESS and not one.relation for one in result.mismatches
+    )
     if not only or config.gated:
         return None
     wide = changed(wider(config, asked.scope), {"num_layers": config.num_layers})

@@ -7,7 +7,7 @@ from harness.checks.agreement import Observation, assess, observe
 from harness.checks.result import Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.subjects.protocol import Subject

@@ -30,7 +30,7 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.values import draw
-from harness.subjects.line_runs import LineRun, Site, line_runs_of
+from harness.subjects.line_runs import CodeSite, LineRun, line_runs_of
 
 STEPS: Final = (4, 7)
 UNITS: Final = 8
@@ -161,7 +161,7 @@ class _Search:
                 return False
         return True
 
-    def _doubted(self, first: LineRun, before: Sequence[tuple[set[Quantity], Site]], keys: set[str]) -> bool:
+    def _doubted(self, first: LineRun, before: Sequence[tuple[set[Quantity], CodeSite]], keys: set[str]) -> bool:
         """Tell whether a line may sum rightly what another one spoils."""
         if any(value.shared and self._wrong.of(value.array) for value in first.values):  # two sums are one array
             return True
@@ -217,10 +217,10 @@ def _telling(array: Floats) -> Floats:
     return found[np.abs(np.round(found, 9) - found) > SAME * np.abs(found)]
 
 
-def _at_fault(runs: Sequence[LineRun], wrong: Sequence[bool], stack: tuple[Site, ...]) -> int:
+def _at_fault(runs: Sequence[LineRun], wrong: Sequence[bool], stack: tuple[CodeSite, ...]) -> int:
     """Return where in a stack a line is wrong whoever calls it; if it is right for others, its caller is at fault."""
     for depth, site in enumerate(stack):
-        callers: dict[Site, bool] = {}
+        callers: dict[CodeSite, bool] = {}
         for one, bad in zip(runs, wrong, strict=True):
             for called, caller in zip(one.stack, one.stack[1:], strict=False):
                 if called[:2] == site[:2]:
@@ -262,7 +262,7 @@ def _assigned(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
 
 
-def _shown(stack: tuple[Site, ...], roles: set[str]) -> SourceLine | None:
+def _shown(stack: tuple[CodeSite, ...], roles: set[str]) -> SourceLine | None:
     """Return the statement at the innermost site; of a dict of gradients, the entry of a role.
 
     A function that only returns an expression may be right, and be given what is wrong: its caller is named, too.

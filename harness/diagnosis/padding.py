@@ -14,7 +14,7 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.fresh_cases import fresh_cases
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.space.case import Array, Case, padding
 from harness.subjects.protocol import Subject
 
@@ -62,7 +62,7 @@ def padding_of(asked: Question) -> ReadPadding | None:
 
 
 def _not_finite(result: Result) -> bool:
-    return bool(result.mismatches) and all(one.sort is Sort.FINITENESS for one in result.mismatches)
+    return bool(result.mismatches) and all(one.sort is MismatchKind.FINITENESS for one in result.mismatches)
 
 
 def _follows(subject: Subject, case: Case) -> bool | None:

@@ -11,7 +11,7 @@ from harness.checks.relation_check import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting, reference_of
 from harness.space.case import Array, Case
@@ -37,13 +37,13 @@ def _follows(observation: Observation, first: Mismatch, factors: Factors, derive
     config = observation.case.config
     if not first.array.endswith(GRADIENTS) or first.relation or not factors.covers(config):
         return False
-    if first.sort is Sort.MISSING:
+    if first.sort is MismatchKind.MISSING:
         drawn = (draw(config, "default", seed) for seed in range(DRAWS))
         telling = next((case for case in drawn if reference_of(case.config).run(case.plain())[first.array].any()), None)
         return telling is not None and derived(telling) is not None
     seen = [(observation.case, observation.outcome)]
     seen += [observation.probed] if first.probed and observation.probed is not None else []
-    return first.sort is Sort.VALUE and any(
+    return first.sort is MismatchKind.VALUE and any(
         (wide := derived(case)) is not None and _are(case, outcome.arrays, wide, observation.arithmetic)
         for case, outcome in seen
     )
@@ -120,6 +120,6 @@ def is_of_form(result: Result) -> bool:
 
 
 OF_FORM: Final = {
-    *(Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE, Sort.MALFORMED),
-    *(Sort.CHANGED, Sort.ALIASED, Sort.OVERWRITTEN, Sort.DERIVATIVE),
+    *(MismatchKind.MISSING, MismatchKind.UNEXPECTED, MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MALFORMED),
+    *(MismatchKind.CHANGED, MismatchKind.ALIASED, MismatchKind.OVERWRITTEN, MismatchKind.DERIVATIVE),
 }

@@ -19,7 +19,7 @@ from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.threshold import drawn
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bounded_array import to_float64
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
 from harness.space.factor_table import ConfigError
@@ -110,7 +110,9 @@ def _cases(case: Case, dtypes: list[str], scope: Scope) -> Iterator[Case]:
 
 
 def _of_value(result: Result) -> bool:
-    return bool(result.mismatches) and all(one.sort in {Sort.VALUE, Sort.SUSPICIOUS} for one in result.mismatches)
+    return bool(result.mismatches) and all(
+        one.sort in {MismatchKind.VALUE, MismatchKind.SUSPICIOUS} for one in result.mismatches
+    )
 
 
 def _units(seen: Observation) -> float:

@@ -27,10 +27,10 @@ from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring_words import listed, of_roles
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.oracle.bounded_array import Floats
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
-from harness.search.guard import Guarded, Hang
+from harness.search.guard import GuardedSubject, Hang
 from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.factor_table import OTHER
@@ -49,7 +49,7 @@ STATE: Final = ("state",)  # The state, in place of roles of parameters
 
 
 @dataclass(frozen=True)
-class Stale:
+class StaleState:
     """The parameters whose numbers at the first call a subject goes on with, or the state."""
 
     roles: tuple[str, ...]
@@ -87,21 +87,21 @@ class Stale:
         Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
         """
         if self.across_cases and self.roles == STATE:  # the state is not known, so that any number may be of it
-            return not observation.config.hx and {one.sort for one in result.mismatches} == {Sort.VALUE}
+            return not observation.config.hx and {one.sort for one in result.mismatches} == {MismatchKind.VALUE}
         if not had_others(observation.config):
             return False
         first = result.mismatches[0] if result.mismatches else None
         if first is None:
             with suppress(Hang):
                 forward, accepted = observation.case.forward(), observation.arithmetic.accepted
-                observation = observe(Guarded(subject), forward, accepted, with_probes=False)
+                observation = observe(GuardedSubject(subject), forward, accepted, with_probes=False)
         elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
             observation = forward_part(observation)
         parts = _parts(self.roles)[::-1] if self.roles != STATE else [STATE]
         return any(goes_on(observation, some, self.identified, one_bias=self.one_bias) for some in parts)
 
 
-def stale_of(asked: Question) -> Stale | None:
+def stale_of(asked: Question) -> StaleState | None:
     """Return the parameters of its first call that a subject goes on with on a case, and on fresh ones.
 
     They are the fewest that explain all of these: a part of them may do on some, because what a module keeps may be a
@@ -117,7 +117,7 @@ def stale_of(asked: Question) -> Stale | None:
     return next(filter(None, found), None)
 
 
-def _stale_beside(asked: Question, case: Case, identified: Identification | None) -> Stale | None:
+def _stale_beside(asked: Question, case: Case, identified: Identification | None) -> StaleState | None:
     """Return it of a subject that computes nn.RNN else, or what it was identified as."""
     observations, scope = asked.observations, asked.scope
     one_bias = observations.subject.capabilities.conventions.one_bias
@@ -133,11 +133,11 @@ def _stale_beside(asked: Question, case: Case, identified: Identification | None
             return None
         fewest = [some for some in left if len(some) == len(left[0])]
         if hits >= EVIDENCE and len(fewest) == 1:
-            return Stale(fewest[0], one_bias, hits, identified=identified)
+            return StaleState(fewest[0], one_bias, hits, identified=identified)
     return None
 
 
-class _Restarted(Guarded):
+class _Restarted(GuardedSubject):
     """A subject each of whose runs is the first one of a process."""
 
     def run(self, case: Case) -> Outcome:
@@ -146,7 +146,7 @@ class _Restarted(Guarded):
         return super().run(case)
 
 
-def stale_in_fresh_processes(asked: Question) -> Stale | None:
+def stale_in_fresh_processes(asked: Question) -> StaleState | None:
     """Return what a nondeterministic subject goes on with of an earlier call.
 
     Each run is in a fresh process, after calls of known numbers, so that no other case can matter.
@@ -156,7 +156,7 @@ def stale_in_fresh_processes(asked: Question) -> Stale | None:
         return None
     used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
     observations = Observations(_Restarted(asked.subject, asked.until), asked.observations.accepted)
-    differs = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    differs = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
     found = stale_of(
         asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))
     )

@@ -21,7 +21,7 @@ FRESH: Final = 16  # that are tried at most
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class SwappedAxes:
     """A subject that takes sequences for steps, and steps for sequences."""
 
     fresh: int  # the number of fresh cases, beside the failing one, on which it does
@@ -41,14 +41,14 @@ class Exchanged:
         return _is_exchanged(subject, observation.case)
 
 
-def exchanged_of(asked: Question) -> Exchanged | None:
+def exchanged_of(asked: Question) -> SwappedAxes | None:
     """Return that a subject runs along the wrong axis of x; ``None`` if it does not."""
     subject, case = asked.subject, asked.finding.case
     if not _is_exchanged(subject, case):
         return None
     fresh = islice(fresh_cases(case.config, asked.scope), FRESH)
     seen = sum(_is_exchanged(subject, one) for one in fresh if one.config.T > 1 and one.config.N > 1)
-    return Exchanged(seen) if seen >= EVIDENCE else None
+    return SwappedAxes(seen) if seen >= EVIDENCE else None
 
 
 def _is_exchanged(subject: Subject, case: Case) -> bool:

@@ -22,7 +22,7 @@ FRESH: Final = 12  # that are tried at most
 
 
 @dataclass(frozen=True)
-class Unwritten:
+class UninitialisedMemory:
     """A subject whose results follow what new arrays are filled with."""
 
     fresh: int  # the number of fresh cases, beside the failing one, on which they do
@@ -42,13 +42,13 @@ class Unwritten:
         return follows_new_arrays(subject, observation.case)
 
 
-def unwritten_of(asked: Question) -> Unwritten | None:
+def unwritten_of(asked: Question) -> UninitialisedMemory | None:
     """Return that a subject reads what it has not written; ``None`` if new arrays change nothing."""
     subject, case = asked.subject, asked.finding.case
     if not follows_new_arrays(subject, case):
         return None
     fresh = sum(follows_new_arrays(subject, one) for one in islice(fresh_cases(case.config, asked.scope), FRESH))
-    return Unwritten(fresh) if fresh >= EVIDENCE else None
+    return UninitialisedMemory(fresh) if fresh >= EVIDENCE else None
 
 
 def follows_new_arrays(subject: Subject, case: Case) -> bool:

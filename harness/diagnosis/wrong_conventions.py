@@ -16,7 +16,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import fresh_cases
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.oracle.compare import same_numbers
-from harness.search.guard import Guarded, Hang
+from harness.search.guard import GuardedSubject, Hang
 from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
@@ -53,7 +53,7 @@ WRONG: Final = {
 
 
 @dataclass(frozen=True)
-class Instead:
+class WrongConventions:
     """The declaration with which a subject would agree."""
 
     declared: Conventions
@@ -104,7 +104,7 @@ class _As:
 
 def instead_of(
     subject: Subject, case: Case, scope: Scope, accepted: Accepted = STRICT, until: float = math.inf
-) -> Instead | None:
+) -> WrongConventions | None:
     """Return the declaration with which a subject that fails on a case would agree; ``None`` if none or several would.
 
     The one that differs least from the subject's own is chosen. If a run hangs there is none, and after ``until``
@@ -123,9 +123,9 @@ def instead_of(
                 other = own.switched(*names)
                 if other.batch_first and not _ignores_layout(subject, case, other):
                     continue
-                as_other = Guarded(_as(subject, other), until)
+                as_other = GuardedSubject(_as(subject, other), until)
                 if fresh := _fits(subject, as_other, other, cases, accepted):
-                    found.append(Instead(own, other, fresh))
+                    found.append(WrongConventions(own, other, fresh))
             if found:
                 return found[0] if len(found) == 1 else None
     return None
@@ -147,7 +147,7 @@ def _ignores_layout(subject: Subject, case: Case, conventions: Conventions) -> b
 
 
 def _as(subject: Subject, conventions: Conventions) -> Subject:
-    return Guarded(_As(subject, conventions))
+    return GuardedSubject(_As(subject, conventions))
 
 
 def _fits(subject: Subject, as_other: Subject, other: Conventions, cases: Iterable[Case], accepted: Accepted) -> int:

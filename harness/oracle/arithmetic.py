@@ -185,7 +185,7 @@ def accepted(text: str) -> Accepted:
             given[name] = math.nan
         if name not in {"rtol", "atol", *OF_FUNCTIONS} or not (0 <= given[name] < math.inf):
             raise UsageError(
-                f"tolerance={text!r}: expected {', '.join(TOLERANCES)}, or rtol=R,atol=A with numbers of at least 0, or "
+                f"tolerance={text!r}: expected {', '.join(TOLERANCES)}, or rtol=R,atol=A with numbers >= 0, or "
                 "tanh=Nulp for the error of tanh, and tanh_atol=A for its error near 0, and so sigmoid and sigmoid_atol"
             )
     for name in FUNCTIONS:

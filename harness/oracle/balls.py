@@ -149,7 +149,12 @@ class Balls(NamedTuple):
     def affine(self, x: WithError, h: WithError, rows: Rows) -> WithError:
         """Return W_ih x + b_ih + W_hh h + b_hh, one sum in any order."""
         return (
-            self._sum().product(x, rows.ih).plain(WithError(rows.b_ih)).product(h, rows.hh).plain(WithError(rows.b_hh)).ball()
+            self._sum()
+            .product(x, rows.ih)
+            .plain(WithError(rows.b_ih))
+            .product(h, rows.hh)
+            .plain(WithError(rows.b_hh))
+            .ball()
         )
 
     def of_state(self, h: WithError, rows: Rows) -> WithError:

@@ -37,7 +37,7 @@ _OF_LAYER: Final = re.compile(r"_l\d+(_reverse)?")
 layers."""
 
 
-class Sort(Enum):
+class MismatchKind(Enum):
     """The sort of difference of an array."""
 
     MISSING = "missing"
@@ -58,10 +58,10 @@ class Sort(Enum):
 
 
 # The differences of numbers, where everything else is right.
-OF_VALUE: Final = frozenset({Sort.VALUE, Sort.FINITENESS, Sort.SUSPICIOUS})
+OF_VALUE: Final = frozenset({MismatchKind.VALUE, MismatchKind.FINITENESS, MismatchKind.SUSPICIOUS})
 
 # The differences beside the results, which are right themselves.
-OF_EFFECT: Final = frozenset({Sort.CHANGED, Sort.ALIASED})
+OF_EFFECT: Final = frozenset({MismatchKind.CHANGED, MismatchKind.ALIASED})
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,13 @@ class Mismatch:
     """The difference of one array: its sort, what was expected and found, and some of the elements that differ."""
 
     array: str
-    sort: Sort
+    sort: MismatchKind
     layer: int | None = None  # The inner layer of which the array is the output, where it is not the whole stack's
     probed: bool = False  # True if it was seen with probes, which add units to the layer (``oracle.probes``)
     relation: str = ""
-    """The relation that it breaks, where the expected array is not the reference's but comes from other runs of the subject
-    (``checks.relations``)."""
+    """The relation that it breaks, where the expected array is not the reference's but comes from other runs of the
+    subject (``checks.relations``).
+    """
     others: str = ""  # The other runs, in words
     expected: str = ""
     actual: str = ""
@@ -111,7 +112,7 @@ class Mismatch:
     @property
     def kind(self) -> str:
         """The part that stays the same while a failing case is shrunk; a suspicion may turn out to be a proof."""
-        sort = Sort.VALUE if self.sort is Sort.SUSPICIOUS else self.sort
+        sort = MismatchKind.VALUE if self.sort is MismatchKind.SUSPICIOUS else self.sort
         array = _OF_LAYER.sub("", self.array) if self.sites else self.array
         kind = f"{array}: {sort.value}"
         return f"{self.relation}: {kind}" if self.relation else kind
@@ -146,14 +147,16 @@ def suspect(
 
 def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tuple[str, ...]) -> list[Mismatch]:
     """Compare names, shapes and dtypes alone, which must be right before any value means something."""
-    found = [Mismatch(name, Sort.MISSING, expected=_spec(config, name)) for name in required if name not in actual]
+    found = [
+        Mismatch(name, MismatchKind.MISSING, expected=_spec(config, name)) for name in required if name not in actual
+    ]
     for name, array in actual.items():
         if name not in config.returned:
-            found.append(Mismatch(name, Sort.UNEXPECTED, actual=f"{array.dtype} {array.shape}"))
+            found.append(Mismatch(name, MismatchKind.UNEXPECTED, actual=f"{array.dtype} {array.shape}"))
         elif array.shape != config.returned[name].shape:
-            found.append(Mismatch(name, Sort.SHAPE, expected=_spec(config, name), actual=str(array.shape)))
+            found.append(Mismatch(name, MismatchKind.SHAPE, expected=_spec(config, name), actual=str(array.shape)))
         elif array.dtype != np.dtype(config.dtype_of(name)):
-            found.append(Mismatch(name, Sort.DTYPE, expected=config.dtype_of(name), actual=str(array.dtype)))
+            found.append(Mismatch(name, MismatchKind.DTYPE, expected=config.dtype_of(name), actual=str(array.dtype)))
     return found
 
 
@@ -200,7 +203,7 @@ def _differs(config: RNNConfig, name: str, actual: Array, expected: Expected) ->
     if not bad.any():
         return None
     unlike = bad & ((np.isfinite(wide) != np.isfinite(values)) | (np.isnan(wide) != np.isnan(values)))
-    sort = Sort.FINITENESS if unlike.any() else Sort.VALUE
+    sort = MismatchKind.FINITENESS if unlike.any() else MismatchKind.VALUE
     flat = np.flatnonzero(unlike if unlike.any() else bad)
     atol, rtol = _enough(wide, values, flat)
     sites = _sites(config, name, wide, expected, flat)
@@ -234,7 +237,7 @@ def _suspicious(
     flat = np.array(list(found))
     atol, rtol = _enough(wide, expected.values, flat)
     sites = _sites(config, name, wide, replace(expected, tolerance=tolerance), flat)
-    return Mismatch(name, Sort.SUSPICIOUS, count=flat.size, total=wide.size, atol=atol, rtol=rtol, sites=sites)
+    return Mismatch(name, MismatchKind.SUSPICIOUS, count=flat.size, total=wide.size, atol=atol, rtol=rtol, sites=sites)
 
 
 def _enough(actual: NDArray[np.float64], expected: NDArray[np.float64], flat: NDArray[np.intp]) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from harness.oracle.arithmetic import Arithmetic
 from harness.oracle.bounded_array import Floats, Steps, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
-from harness.oracle.gated import Gated, Walk
+from harness.oracle.gated import Gated, GatedSteps
 from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, features, final_step, h_n_order, layout, time_major, visited
 from harness.oracle.reference import BoundedSteps
@@ -120,7 +120,9 @@ def as_read(operand: WithError, arithmetic: Arithmetic) -> WithError:
     Each (N, K) is what one call reads.
     """
     grids = arithmetic.backend.grids
-    return operand if grids is None else WithError(operand.values, off_grid(operand.values, grids.states, operand.error))
+    return (
+        operand if grids is None else WithError(operand.values, off_grid(operand.values, grids.states, operand.error))
+    )
 
 
 def between(setting: Setting, layer: int, states: WithError) -> WithError:
@@ -352,7 +354,7 @@ def stacked(rows: Sequence[Expected]) -> Expected:
     )
 
 
-def walk(setting: Setting, at: Place, x: WithError, own: WithError) -> Walk:
+def walk(setting: Setting, at: Place, x: WithError, own: WithError) -> GatedSteps:
     """Return the steps of one layer and direction of a cell with gates, each from the subject's own previous state.
 
     ``own`` holds the subject's states of the layer.

@@ -22,7 +22,7 @@ from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, features, final_step, first_step, h_n_order
 from harness.oracle.sums import Matrix, Sum, flattened
 from harness.oracle.unroll import (
-    Back,
+    LayerGradients,
     State,
     StepWeights,
     Unroll,
@@ -44,7 +44,7 @@ Carry = Callable[[int | None, Sequence[WithError]], tuple[WithError, ...]]
 EXACT: Final = Arithmetic("float64")  # The arithmetic of the reference's own values, whose errors are not looked at
 
 
-class Walk(NamedTuple):
+class GatedSteps(NamedTuple):
     """The steps of one layer and direction at given states h, (T, N, ..) each.
 
     ``states`` are what each step makes of ``before``, the states that it reads; both begin with h. ``inner`` is h
@@ -116,7 +116,7 @@ class Gated(Unroll):
         """Return W_hh as far as it multiplies the h before itself."""
         return w.hh
 
-    def operands(self, k: Balls, walk: "Walk") -> tuple[WithError, ...]:  # noqa: ARG002 - a cell's that multiplies h before
+    def operands(self, k: Balls, walk: "GatedSteps") -> tuple[WithError, ...]:  # noqa: ARG002 - a cell's that multiplies h before
         """Return what W_hh multiplies, (T, N, H), or what each gate's rows of it do."""
         return (walk.before[0],)
 
@@ -131,7 +131,9 @@ class Gated(Unroll):
         h, *others = self.update(k, self.activations(k, x, before[0], w), before)
         return (self.projected(k, h, w), *others)
 
-    def run_along(self, case: Case, at: Place, arithmetic: Arithmetic, x: WithError, *, own: Floats | None = None) -> WithError:
+    def run_along(
+        self, case: Case, at: Place, arithmetic: Arithmetic, x: WithError, *, own: Floats | None = None
+    ) -> WithError:
         """Return the states h (T, N, H) of one layer and direction, with errors that go from step to step.
 
         With ``own``, they are these, those of another run, and may be off by their distance from this run's, too.
@@ -152,8 +154,15 @@ class Gated(Unroll):
         return WithError(values, errors)
 
     def walk(
-        self, case: Case, at: Place, arithmetic: Arithmetic, x: WithError, previous: WithError, *, own: Floats | None = None
-    ) -> Walk:
+        self,
+        case: Case,
+        at: Place,
+        arithmetic: Arithmetic,
+        x: WithError,
+        previous: WithError,
+        *,
+        own: Floats | None = None,
+    ) -> GatedSteps:
         """Return the steps of one layer and direction, which read ``previous`` (T, N, H).
 
         ``own`` holds the subject's own states h, where they are known to be. They show a carried state unless they are
@@ -165,7 +174,7 @@ class Gated(Unroll):
             initial = initial_states(case, at)[1:]
             if not initial:
                 states = self.update(k, values, (previous,))
-                return Walk(values, (previous,), states, states[0])
+                return GatedSteps(values, (previous,), states, states[0])
             own_shape, carry = (config.T, config.N, config.hidden_size), self.carry(k, values)
             shown = self.shows if own is not None and w.hr is None else ""
             first, last = k.before_tanh(np.asarray(own), values[shown]) if shown else ((), ())
@@ -182,9 +191,9 @@ class Gated(Unroll):
             along_time(config, at[1], _flat(map(WithError, initial)), step, ())
             others = _paired(after)
             inner = self.emitted(k, values, (previous, *_paired(before)), others)  # of all steps at once
-            return Walk(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
+            return GatedSteps(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
 
-    def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: Walk, given: Sum) -> WayBack:
+    def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: GatedSteps, given: Sum) -> WayBack:
         """Return the gradients of one layer and direction; ``given`` is what reaches its states (T, N, H)."""
         k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
         hh, hr = Matrix.of(self.recurrent(w)), None if w.hr is None else Matrix.of(w.hr)
@@ -225,7 +234,9 @@ class Gated(Unroll):
             rows.append([at_steps(one.values, final_step(config, at[1])) for one in walk.states[1:]])
         return {name: np.stack(of) for name, of in zip(config.form.final[1:], zip(*rows, strict=True), strict=False)}
 
-    def back_through(self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]) -> Back:
+    def back_through(
+        self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
+    ) -> LayerGradients:
         walk = self._own_walk(case, at, x, own)
         back = self.go_back(case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(WithError(given[0] + given[1])))
         of_ih, of_hh = back.ih.values, back.hh.values
@@ -236,13 +247,13 @@ class Gated(Unroll):
             of_hh.sum((0, 1)),
             flattened(back.h.values).T @ flattened(walk.inner.values) if case.config.proj_size else None,
         )
-        return Back(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
+        return LayerGradients(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
 
-    def _by_operand(self, of_hh: Floats, walk: Walk) -> Iterator[tuple[Floats, WithError]]:
+    def _by_operand(self, of_hh: Floats, walk: GatedSteps) -> Iterator[tuple[Floats, WithError]]:
         operands = self.operands(Balls(EXACT), walk)
         return zip(np.split(flattened(of_hh), len(operands), -1), operands, strict=True)
 
-    def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> Walk:
+    def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> GatedSteps:
         return self.walk(case, at, EXACT, WithError(x), WithError(previous_states(case, at, own)))
 
 
@@ -366,7 +377,9 @@ def _paired(arrays: Sequence[Floats] | Floats) -> tuple[WithError, ...]:
 
 def joined(*gates: WithError) -> WithError:
     """Return the balls of all gates (.., H) as one (.., G*H)."""
-    return WithError(np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1))
+    return WithError(
+        np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1)
+    )
 
 
 GATED: Final[Mapping[str, Gated]] = {"GRU": GRU(), "LSTM": LSTM()}

@@ -59,7 +59,9 @@ class Gradients(NamedTuple):
     preactivations: list[Expected]  # The da of every layer, (T, N, D*H), time first
 
 
-def expect_gradients(setting: Setting, states: Sequence[WithError], observed: Sequence[Floats] | None = None) -> Gradients:
+def expect_gradients(
+    setting: Setting, states: Sequence[WithError], observed: Sequence[Floats] | None = None
+) -> Gradients:
     """Return the expected gradients, given the subject's own states.
 
     ``observed`` holds the subject's own da of every layer, where that is known.
@@ -153,7 +155,12 @@ class _Backward:
         return Expected(ball.values, loosened(ball.error, ball.values, self._arithmetic))
 
     def _record_weights(
-        self, at: Place, ih: WithError, hh: WithError, previous: Sequence[WithError], projected: tuple[WithError, WithError] | None = None
+        self,
+        at: Place,
+        ih: WithError,
+        hh: WithError,
+        previous: Sequence[WithError],
+        projected: tuple[WithError, WithError] | None = None,
     ) -> None:
         """Record the gradients of a direction's parameters, given those by the sums that they are in (T, N, G*H).
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from harness.oracle.balls import Balls
 from harness.oracle.bounded_array import Floats, WithError
-from harness.oracle.gated import Carry, Gated, Values, Walk, at_step, joined, rows_of
+from harness.oracle.gated import Carry, Gated, GatedSteps, Values, at_step, joined, rows_of
 from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import StepWeights
@@ -106,7 +106,7 @@ class OwnCell(Gated):
         own_rows: Floats = w.hh * own[:, None]
         return own_rows
 
-    def operands(self, k: Balls, walk: Walk) -> tuple[WithError, ...]:
+    def operands(self, k: Balls, walk: GatedSteps) -> tuple[WithError, ...]:
         names = [gate.operand for gate in self._cell.lines]
         names = names if len({*names}) > 1 else names[:1]
         return tuple(self._operand(k, name, walk.before[0], walk.values) for name in names)

@@ -38,7 +38,7 @@ SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "
 PILOT: Final = 2.0**-6  # The state of relu's carriers on the way down
 
 
-class Witness(NamedTuple):
+class ProbedStates(NamedTuple):
     """The inside of a probed case, as its run shows it, layer by layer, (T, N, D*H) in the probed case's own sizes."""
 
     states: list[WithError]
@@ -70,7 +70,7 @@ def probed(case: Case) -> Case:
     return Case.from_arrays(config, cast)
 
 
-def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
+def witness(setting: Setting, arrays: Mapping[str, Array]) -> ProbedStates | None:
     """Return what the run of ``probed(setting.case)`` shows; ``None`` where what shows it is not finite."""
     _, case, arithmetic = setting
     given, config = case.config, _wider(case.config)
@@ -100,7 +100,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> Witness | None:
                     da[..., units] = probes[..., start : start + given.hidden_size]
         states.append(WithError(state, error if error.any() else None))
         gradients.append(da)
-    return Witness(states, gradients)
+    return ProbedStates(states, gradients)
 
 
 @lru_cache(256)

@@ -15,8 +15,16 @@ from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, first_step
-from harness.oracle.tolerance import Sizes, Step, StepBounds
-from harness.oracle.unroll import Back, State, StepWeights, Unroll, back_along_time, previous_states, step_weights
+from harness.oracle.tolerance import ParameterSizes, StepBounds, StepOperands
+from harness.oracle.unroll import (
+    LayerGradients,
+    State,
+    StepWeights,
+    Unroll,
+    back_along_time,
+    previous_states,
+    step_weights,
+)
 from harness.space.case import Case
 
 
@@ -39,7 +47,9 @@ class Reference(Unroll):
     def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:
         return (self.activation(self.preactivation(x, held[0], w), kind),)
 
-    def back_through(self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]) -> Back:
+    def back_through(
+        self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
+    ) -> LayerGradients:
         (g, final), config, w = given, case.config, step_weights(case, at)
         slopes, da = slope(own, config.nonlinearity), np.empty(own.shape)
 
@@ -50,7 +60,7 @@ class Reference(Unroll):
         back_along_time(config, at[1], step, (da,))
         of_ih, of_hh = (np.einsum("tni,tnk->ik", da, beside) for beside in (x, previous_states(case, at, own)))
         weights = StepWeights(of_ih, of_hh, da.sum((0, 1)), da.sum((0, 1)))
-        return Back(weights, da @ w.ih, (at_steps(da, first_step(config, at[1])) @ w.hh,))
+        return LayerGradients(weights, da @ w.ih, (at_steps(da, first_step(config, at[1])) @ w.hh,))
 
 
 class BoundedSteps(NamedTuple):
@@ -61,13 +71,13 @@ class BoundedSteps(NamedTuple):
     kind: str
     arithmetic: Arithmetic
     first: bool  # True if x is the caller's own
-    sizes: Sizes
+    sizes: ParameterSizes
 
     @classmethod
     def of(cls, reference: Reference, case: Case, at: Place, arithmetic: Arithmetic) -> BoundedSteps:
         """Return the steps of a layer and direction of a case."""
         w = step_weights(case, at)
-        sizes = Sizes.of(w.ih, w.hh, w.b_ih, w.b_hh, arithmetic.backend.grids)
+        sizes = ParameterSizes.of(w.ih, w.hh, w.b_ih, w.b_hh, arithmetic.backend.grids)
         return cls(reference, w, case.config.nonlinearity, arithmetic, at[0] == 0, sizes)
 
     def values(self, x: Floats, h: Floats) -> Floats:
@@ -78,7 +88,7 @@ class BoundedSteps(NamedTuple):
     def bounds(self, x: WithError, h: Floats) -> StepBounds:
         """Return the same states with their bounds. Whoever asks has to expect overflow and NaN."""
         s = self.reference.preactivation(x.values, h, self.w)
-        y, step = self.reference.activation(s, self.kind), Step(x.values, h, *self.w[:4])
+        y, step = self.reference.activation(s, self.kind), StepOperands(x.values, h, *self.w[:4])
         return StepBounds.of(
             step, s, y, self.kind, self.arithmetic, x_error=x.error, x_given=self.first, sizes=self.sizes
         )

@@ -32,14 +32,14 @@ LAMBDA: Final = 8.0
 exceeded it; at 8, none did."""
 
 
-class Bound(NamedTuple):
+class ErrorBound(NamedTuple):
     """The most that a correct result may be off by, and the sum of its terms' absolute values."""
 
     tolerance: Floats
     magnitude: Floats
 
 
-class Step(NamedTuple):
+class StepOperands(NamedTuple):
     """The exact operands of steps, one step a row: x (.., I), h (.., H) and the four parameters, all float64."""
 
     x: Floats
@@ -50,7 +50,7 @@ class Step(NamedTuple):
     b_hh: Floats
 
 
-class Sizes(NamedTuple):
+class ParameterSizes(NamedTuple):
     """The sizes of parameters that the tolerances of all steps need: |W_ih|^T, |W_hh|^T, their sums over operands.
 
     ``biases`` is |b_ih| + |b_hh|. ``terms`` is m, the largest number of terms in a unit's sum, with the two biases.
@@ -66,7 +66,7 @@ class Sizes(NamedTuple):
     off: tuple[Floats, Floats] | None
 
     @classmethod
-    def of(cls, ih: Floats, hh: Floats, b_ih: Floats, b_hh: Floats, grids: Grids | None) -> Sizes:
+    def of(cls, ih: Floats, hh: Floats, b_ih: Floats, b_hh: Floats, grids: Grids | None) -> ParameterSizes:
         """Return the sizes of two weights, (H, I) and (H, H), which are read from ``grids``, and of two biases (H)."""
         W, V = np.abs(ih).T, np.abs(hh).T
         terms = (W != 0).sum(0) + (V != 0).sum(0)
@@ -80,7 +80,7 @@ class Sizes(NamedTuple):
 
 
 def step_tolerance(
-    step: Step,
+    step: StepOperands,
     s: Floats,
     y: Floats,
     nonlinearity: str,
@@ -88,7 +88,7 @@ def step_tolerance(
     *,
     x_error: Floats | None = None,
     h_error: Floats | None = None,
-) -> Bound:
+) -> ErrorBound:
     """Return the largest |actual - y| of a correct step, elementwise (.., H), whose x is the caller's own.
 
     y = phi(s) is what the reference gives. ``x_error`` and ``h_error`` bound how far the operands themselves may be
@@ -96,7 +96,7 @@ def step_tolerance(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         bounds = StepBounds.of(step, s, y, nonlinearity, arithmetic, x_error=x_error)
-        return Bound(bounds.tolerance(h_error), bounds.magnitude)
+        return ErrorBound(bounds.tolerance(h_error), bounds.magnitude)
 
 
 class StepBounds(NamedTuple):
@@ -105,13 +105,13 @@ class StepBounds(NamedTuple):
     Arrays are (.., H), or (.., 1) for the sums of a row. Whoever asks has to expect overflow and NaN.
     """
 
-    step: Step
+    step: StepOperands
     s: Floats
     y: Floats
     nonlinearity: str
     arithmetic: Arithmetic
     x_given: bool  # True if x is the caller's own, and no state of a layer below
-    sizes: Sizes
+    sizes: ParameterSizes
     products: Floats  # The sum of the absolute values of the products
     magnitude: Floats  # The same with the biases
     underflowed: Floats  # The cost of underflow
@@ -120,7 +120,7 @@ class StepBounds(NamedTuple):
     @classmethod
     def of(
         cls,
-        step: Step,
+        step: StepOperands,
         s: Floats,
         y: Floats,
         nonlinearity: str,
@@ -128,10 +128,10 @@ class StepBounds(NamedTuple):
         *,
         x_error: Floats | None = None,
         x_given: bool = True,
-        sizes: Sizes | None = None,
+        sizes: ParameterSizes | None = None,
     ) -> StepBounds:
         """Return the bounds of steps, as ``step_tolerance`` says; ``sizes`` saves their computation."""
-        sizes = sizes or Sizes.of(step.ih, step.hh, step.b_ih, step.b_hh, arithmetic.backend.grids)
+        sizes = sizes or ParameterSizes.of(step.ih, step.hh, step.b_ih, step.b_hh, arithmetic.backend.grids)
         W, V, biases, of_weights, m, read, off = sizes
         size_x, size_h = np.abs(step.x), np.abs(step.h)
         products = size_x @ W + size_h @ V
@@ -235,7 +235,7 @@ def _summed(m: int, reach: Floats, carried: Floats | None, arithmetic: Arithmeti
     return e if carried is None else e + carried * (1 + gamma(m, U64))
 
 
-def _stored(step: Step, s: Floats, e: Floats, arithmetic: Arithmetic) -> Floats:
+def _stored(step: StepOperands, s: Floats, e: Floats, arithmetic: Arithmetic) -> Floats:
     """Return the error of storing partial results in 16 bits, where sums are taken in float32; e is that of a sum.
 
     Four results are stored, with an error of u each: s1 = W_ih x + b_ih, s2 = W_hh h + b_hh, their sum, and phi of it.
@@ -317,7 +317,7 @@ def norms(rows: Floats) -> Floats:
 
 def linear_tolerance(
     x: Floats, weight: Floats, bias: Floats, arithmetic: Arithmetic, *, x_error: Floats | None = None
-) -> Bound:
+) -> ErrorBound:
     """Return the largest |actual - y| of a correct y = W x + b, elementwise (.., O), for rows x (.., K)."""
     W = np.abs(weight).T
     with np.errstate(over="ignore", invalid="ignore"):
@@ -326,7 +326,7 @@ def linear_tolerance(
         carried = 0.0 if x_error is None else x_error @ W
         products = Products(magnitude, weight.shape[1] + 1, carried, W.sum(0) + row_sum(size_x))
         tolerance = sum_tolerance(products, arithmetic)
-        return Bound(loosened(tolerance, x @ weight.T + bias, arithmetic), magnitude)
+        return ErrorBound(loosened(tolerance, x @ weight.T + bias, arithmetic), magnitude)
 
 
 class Products(NamedTuple):
@@ -518,7 +518,7 @@ def loosened(tolerance: Floats, values: Floats, arithmetic: Arithmetic) -> Float
 
 def _settled(
     tolerance: Floats,
-    step: Step,
+    step: StepOperands,
     y: Floats,
     arithmetic: Arithmetic,
     *,

@@ -45,7 +45,7 @@ class StepWeights(NamedTuple):
         return dict(zip((*PARAMETERS, PROJECTION), self, strict=True))
 
 
-class Back(NamedTuple):
+class LayerGradients(NamedTuple):
     """The gradients of all that one layer and direction read."""
 
     weights: StepWeights
@@ -64,7 +64,9 @@ class Unroll(ABC):
         """
 
     @abstractmethod
-    def back_through(self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]) -> Back:
+    def back_through(
+        self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
+    ) -> LayerGradients:
         """Return the gradients of what one layer and direction read, at its input x and its states ``own`` (T, N, ..).
 
         ``given`` holds the gradients by its states (T, N, H): those from above, and those from its final state.

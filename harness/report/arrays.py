@@ -7,16 +7,24 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Final
 
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.diagnosis.error_map import error_maps
-from harness.diagnosis.explain_arrays import Cause, Found, Given, Reading, explained, hidden_by_roundings, spec_line
+from harness.diagnosis.explain_arrays import (
+    ArrayCause,
+    ArraysExplained,
+    GivenCase,
+    Reading,
+    explained,
+    hidden_by_roundings,
+    spec_line,
+)
 from harness.diagnosis.first_departure import first_departure
 from harness.diagnosis.identify.recurrence import step_lines
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.error_maps import maps_record
 from harness.report.explained import NAMED
+from harness.report.json_record import as_json
 from harness.report.page import piece
-from harness.report.record import as_json
 from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError, require_type
@@ -48,7 +56,7 @@ def _no_pieces() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, repr=False)
-class Answer:
+class ExplainReport:
     """The answer of ``explain``; it prints as its lines."""
 
     agrees: bool  # True if the arrays are what nn.RNN gives, as far as its derived tolerances tell
@@ -88,7 +96,7 @@ def explain(
     atol: float = 0.0,
     cotangents: Mapping[str, Any] | None = None,
     more: Sequence[Sequence[Any]] = (),
-) -> Answer:
+) -> ExplainReport:
     """Tell whether ``actual``, which your own code made of ``x``, is what torch's layer computes, and if not, why.
 
     ``module`` is an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``, a module that holds one and at most one ``nn.Linear`` after
@@ -121,15 +129,15 @@ def explain(
         if given is not None:
             require_type("cotangents", given, Mapping, "gradients of the loss by outputs, as output.grad")
     handed = models(module)
-    cases = [Given(x, actual, hx, cotangents), *(Given(*one) for one in more)]
+    cases = [GivenCase(x, actual, hx, cotangents), *(GivenCase(*one) for one in more)]
     found, chosen = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
     return _answer(found, chosen, others=len(handed) - 1)
 
 
-def _answer(found: Found, handed: Model, *, others: int) -> Answer:
+def _answer(found: ArraysExplained, handed: Model, *, others: int) -> ExplainReport:
     if found.reading is None:
         said = found.misfit
-        return Answer(False, said, True, (), (f"disagrees with {handed.config.layer} in shape: {said}",))
+        return ExplainReport(False, said, True, (), (f"disagrees with {handed.config.layer} in shape: {said}",))
     reading, zeros = found.reading, not found.agrees and found.reading.only_zeros
     causes = [sentence(cause) for cause in found.causes]
     lines = [_verdict(found), *([] if found.agrees else why(found, causes)), *_taken_as(reading, drops=handed.drops)]
@@ -137,10 +145,10 @@ def _answer(found: Found, handed: Model, *, others: int) -> Answer:
         fits = ", which fits" if found.agrees else "; the other way fits no better"
         lines.append(line("", handed.words + fits * bool(others)))
     cause = causes[0] if causes else ALL_ZEROS if zeros else None
-    return Answer(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
+    return ExplainReport(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
 
 
-def _pieces(found: Found) -> dict[str, Any]:
+def _pieces(found: ArraysExplained) -> dict[str, Any]:
     """Return the parts that a notebook shows, of the first case that is wrong."""
     assert found.reading is not None
     wrong = next((i for i, result in enumerate(found.results) if result.mismatches), 0)
@@ -163,7 +171,7 @@ def numbers(reading: Reading) -> int:
     return sum(array.size for seen in reading.seen for array in seen.outcome.arrays.values())
 
 
-def _verdict(found: Found) -> str:
+def _verdict(found: ArraysExplained) -> str:
     assert found.reading is not None
     total, layer = numbers(found.reading), found.reading.config.layer
     if found.agrees:
@@ -173,14 +181,14 @@ def _verdict(found: Found) -> str:
     return f"disagrees with {layer} in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
 
 
-def _how(found: Found) -> str:
-    if all(result.method is Method.LOCAL for result in found.results):
+def _how(found: ArraysExplained) -> str:
+    if all(result.method is Comparison.LOCAL for result in found.results):
         return "step by step"
     assert found.reading is not None
     return f"end to end; less than {max(hidden_by_roundings(seen) for seen in found.reading.seen):.1g} may hide"
 
 
-def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
+def why(found: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
     """Yield the lines that say what is wrong, and why."""
     reading = found.reading
     assert reading is not None
@@ -212,13 +220,13 @@ def why(found: Found, causes: Sequence[str]) -> Iterator[str]:
     yield line("first", _first(reading, case, mismatch))
     case, mismatch = max(wrong, key=lambda one: one[1].sites[0].excess)
     yield line("worst", _worst(reading, case, mismatch))
-    if not causes and all(one.sort is Sort.VALUE for _, one in wrong):
+    if not causes and all(one.sort is MismatchKind.VALUE for _, one in wrong):
         yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
     if found.digits is not None:
         yield line("rounded", f"actual has at most {counted(found.digits, 'digit')} after the point, and is taken so")
 
 
-def _sure(found: Found, reproduces: str) -> str:
+def _sure(found: ArraysExplained, reproduces: str) -> str:
     """Return how certain a cause is, and what would make it more certain."""
     if found.certain:
         return f"{reproduces}; nothing else as simple does"
@@ -228,7 +236,7 @@ def _sure(found: Found, reproduces: str) -> str:
     return f"{reproduces}; {others}: {found.telling} tells, with more=[(x, actual)]"
 
 
-def sentence(cause: Cause) -> str:
+def sentence(cause: ArrayCause) -> str:
     """Return the mistakes, their parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
     if cause.reading.other in OTHERWISE:
@@ -238,7 +246,7 @@ def sentence(cause: Cause) -> str:
     return f"takes the other axis for time: it computes what {config.layer} does with batch_first={config.batch_first}"
 
 
-def _code(cause: Cause) -> list[tuple[str, str]]:
+def _code(cause: ArrayCause) -> list[tuple[str, str]]:
     if cause.explanation is None:
         return []
     network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity

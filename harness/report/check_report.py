@@ -18,7 +18,7 @@ WIDTH = 100
 
 
 @dataclass(frozen=True, repr=False)
-class Checked:
+class CheckReport:
     """The result of ``check``; it prints as the command's report."""
 
     summary: Summary

@@ -15,11 +15,11 @@ from cattrs.preconf.json import JsonConverter, make_converter
 
 from harness.checks.accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.oracle.compare import Site
 from harness.report.reported import ReportedFinding
-from harness.search.log import Log, Logged
-from harness.search.record import SearchRecord, Stop
+from harness.search.log import Log, LoggedOutcome
+from harness.search.search_record import SearchRecord, Stop
 from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.case_json import from_json, to_json
@@ -79,10 +79,10 @@ def _converter() -> JsonConverter:
     plain(Case, lambda one: json.loads(to_json(one)), lambda data: from_json(json.dumps(data))[0])
     plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
     plain(Scope, Scope.record, Scope.of_record)
-    plain(Method, lambda one: one.name.lower(), lambda data: Method[data.upper()])
+    plain(Comparison, lambda one: one.name.lower(), lambda data: Comparison[data.upper()])
     made.register_unstructure_hook_factory(is_namedtuple, lambda kind: partial(_in_order, made, kind))
     made.register_structure_hook_factory(is_namedtuple, lambda kind: partial(_from_order, made, kind))
-    plain(Logged, str, Logged.of_text)
+    plain(LoggedOutcome, str, LoggedOutcome.of_text)
     plain(Shard, str, Shard.of_text)
     plain(Stop, lambda one: one.name.lower(), lambda data: Stop[data.upper()])
     plain(Path, str, Path)

@@ -10,9 +10,9 @@ from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.examination_facts import undone_by_failure
 from harness.report.facts import next_steps
-from harness.report.place import SCRIPT, UNKNOWN, Fact, Kept, Stored
 from harness.report.refusals import by_lapse
 from harness.report.reported import ReportedFinding, dropout_alone, in_order
+from harness.report.saved_finding import SCRIPT, UNKNOWN, Fact, SavedFinding, Stored
 from harness.search.examination import Examination
 from harness.space.cells import layer_named
 
@@ -117,7 +117,7 @@ def complaint_of(one: ReportedFinding) -> Complaint:
 def complaint_of_stored(stored: Stored) -> Complaint:
     """Return a finding that was kept earlier."""
     files = tuple(sorted(path.name for path in stored.path.iterdir())) if stored.path.is_dir() else ()
-    kept = Kept(stored.path, files, SCRIPT if SCRIPT in files else None)
+    kept = SavedFinding(stored.path, files, SCRIPT if SCRIPT in files else None)
     every = [*stored.facts, *next_steps(stored.name, kept, stored.found)]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or UNKNOWN

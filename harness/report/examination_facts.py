@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from harness.checks.result import Method, Verdict
-from harness.report import coverage, wording
+from harness.checks.result import Comparison, Verdict
+from harness.report import coverage_words, wording
 from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.refusals import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.search.examination import CASES, Examination
-from harness.search.record import SearchRecord
+from harness.search.search_record import SearchRecord
 from harness.space.product_edges import EDGE
 from harness.space.profile import KERNEL, PROFILES
 from harness.subjects.environment import line
@@ -80,13 +80,13 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
         yield "unfinished", f"{', '.join(dict.fromkeys(hunt.unfinished))}: the time was over"
     yield from _slow(hunt)
     if passed:
-        yield ("space met", _met(hunt)) if verbose else ("covered", coverage.in_short(hunt.searched))
+        yield ("space met", _met(hunt)) if verbose else ("covered", coverage_words.in_short(hunt.searched))
     if hunt.environment and (passed or verbose):
         yield "environment", line(hunt.environment)
 
 
 def _gradients(hunt: SearchRecord) -> Facts:
-    if hunt.checks and hunt.scope.cell == ("RNN",) and (said := coverage.of_whole(hunt.searched)) is not None:
+    if hunt.checks and hunt.scope.cell == ("RNN",) and (said := coverage_words.of_whole(hunt.searched)) is not None:
         yield "of nn.RNN", said
     for said in wording.not_compared_lines(hunt.not_compared):
         yield "not compared", said
@@ -141,7 +141,7 @@ def _vacuous(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
 
 
 def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
-    met = [method for method in Method if hunt.checks[method]]
+    met = [method for method in Comparison if hunt.checks[method]]
     if not verbose:
         return "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in met)
     if len(met) == 1:

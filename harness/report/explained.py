@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.checks.repeatability import RUNS
-from harness.diagnosis.factors import IRREGULAR, Factors, Size
-from harness.diagnosis.first_departure import Where
+from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes
+from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
 from harness.diagnosis.kernels import FailingStage, Kernels
@@ -49,7 +49,7 @@ def precision_line(precision: Precision) -> str:
     return f"precision: {'; '.join(said)}"
 
 
-def where_line(where: Where) -> str:
+def where_line(where: FirstDeparture) -> str:
     """Return where a wider case is wrong, where that begins, and what only follows from it."""
     config = where.case.config
     what = "gradient by a preactivation" if where.array == PREACTIVATION else "state"
@@ -155,7 +155,7 @@ def _condition(factors: Factors) -> str:
 
 
 def _need(name: str, need: Any) -> str:
-    return f"{name} {need.pattern}" if isinstance(need, Size) else _named(name, need)
+    return f"{name} {need.pattern}" if isinstance(need, FailingSizes) else _named(name, need)
 
 
 def _named(name: str, value: Any) -> str:

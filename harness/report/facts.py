@@ -10,14 +10,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.known_issues import reported
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import Comparison, Result, Verdict
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
-from harness.oracle.compare import Mismatch, Site, Sort
+from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.report import explained, wording
-from harness.report.place import ISSUE, NOT_LOOKED_FOR, UNKNOWN, Fact, Kept
-from harness.search.record import Finding
+from harness.report.saved_finding import ISSUE, NOT_LOOKED_FOR, UNKNOWN, Fact, SavedFinding
+from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.subjects.registry import registered
@@ -36,7 +36,7 @@ class _Explained(NamedTuple):
 def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
     """Return what is known of a finding, wherever it is kept and however often it was met."""
     one = _Explained(finding, explanation)
-    if finding.result.method is Method.DROPOUT:
+    if finding.result.method is Comparison.DROPOUT:
         _, wrong = wording.dropout_told(finding.result)
         return [*(Fact(*one) for one in wrong.items()), *_kernel(one), *_upstream(one)]
     every = (_mistake, _case, _conditions, _kernel, _others, _evidence, _advice, _upstream)
@@ -49,7 +49,7 @@ def is_certain(finding: Finding, explanation: Explanation) -> bool:
     return bool(finding.result.inaccurate) or (diagnosis is not None and diagnosis.certain)
 
 
-def next_steps(id_: str, kept: Kept | None, case: Case | None) -> Iterator[Fact]:
+def next_steps(id_: str, kept: SavedFinding | None, case: Case | None) -> Iterator[Fact]:
     """Yield the commands that run a kept finding again, and what there is of it."""
     if kept is None:
         return
@@ -63,7 +63,7 @@ def next_steps(id_: str, kept: Kept | None, case: Case | None) -> Iterator[Fact]
     yield Fact("kept", f"{kept.folder}: {', '.join(kept.files)}", detail=True)
 
 
-def named(id_: str, kept: Kept) -> str:
+def named(id_: str, kept: SavedFinding) -> str:
     """Return how a command names a kept finding."""
     return f"{id_} --findings {shlex.quote(str(kept.folder.parent))}" if kept.elsewhere else id_
 
@@ -71,7 +71,7 @@ def named(id_: str, kept: Kept) -> str:
 def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     """Return the cause, or else what is wrong, in a sentence, and how certain the cause is."""
     diagnosis, result = explanation.diagnosis, finding.result
-    if result.method is Method.DROPOUT:
+    if result.method is Comparison.DROPOUT:
         return wording.dropout_told(result)[0], ""
     if diagnosis is not None and diagnosis.cause is not None:
         return diagnosis.cause.sentence, "certain"
@@ -80,7 +80,7 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) is not None:
         return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
     unproved = result.verdict is Verdict.SUSPECT
-    plain = diagnosis is None and not any(one.sort is Sort.VALUE for one in result.mismatches)
+    plain = diagnosis is None and not any(one.sort is MismatchKind.VALUE for one in result.mismatches)
     unknown = NOT_LOOKED_FOR if explanation.why_unknown else UNKNOWN
     return failure_line(result), "suspected" if unproved else "" if plain else unknown
 
@@ -102,7 +102,7 @@ def worst_line(result: Result, config: RNNConfig) -> str | None:
     forward = mismatch.array in config.outputs and not mismatch.relation
     t, first = site.get("t", -1), 0 if site.get("direction", "forward") == "forward" else config.T - 1
     before = config.num_layers > 1 or (t != first if "t" in site else config.T > 1)
-    stepwise = result.method is Method.LOCAL and forward and before
+    stepwise = result.method is Comparison.LOCAL and forward and before
     return f"{_array(mismatch)}{place} = {_values(mismatch.sites[0], config)}{', by its own states before' * stepwise}"
 
 
@@ -123,7 +123,7 @@ def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
     """Return a failing result as plain text, for an exception's message."""
     lines = [fact.text for fact in observed(result, config) if fact.name != "traceback"]
     lines += wording.hints(result.mismatches[:ARRAYS], config)
-    lines += [f"compared {result.method.value}"] if result.method is Method.END_TO_END else []
+    lines += [f"compared {result.method.value}"] if result.method is Comparison.END_TO_END else []
     return "\n".join([wording.headline(subject, result.verdict, config.layer), *lines])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.report.complaints import Complaint, Summary
-from harness.report.upgrade import Standing, Upgrade
+from harness.report.upgrade import DefectInterpreters, Upgrade
 from harness.space.reading import WRITTEN, read_bytes
 
 # The variable that holds the folder of the checkout, to which the names of files are relative.
@@ -28,7 +28,7 @@ def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
 
     What is in both is a warning, because the new one has it, and what the old one has is a notice.
     """
-    both = {one.id for one in upgrade.of(Standing.BOTH)}
+    both = {one.id for one in upgrade.of(DefectInterpreters.BOTH)}
     before = {(one.title, one.kind) for one in upgrade.old.complaints}
 
     def level(complaint: Complaint | None) -> str:

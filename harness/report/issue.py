@@ -3,18 +3,18 @@
 import re
 from typing import Final
 
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import Comparison, Result, Verdict
 from harness.diagnosis.script.make import title_of
 from harness.diagnosis.script.user import quoted, wrapped
 from harness.oracle.arithmetic import with_measured
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.report import wording
 from harness.report.complaints import complaint_of
 from harness.report.facts import failure_line
 from harness.report.markdown import facts_in_markdown, fenced
-from harness.report.place import Fact
 from harness.report.reported import ReportedFinding
-from harness.search.record import Finding
+from harness.report.saved_finding import Fact
+from harness.search.search_record import Finding
 from harness.space.case import Case
 
 LONG: Final = 4_000  # The number of characters beyond which a case that no seed gives is not written out
@@ -47,7 +47,7 @@ def issue_of(one: ReportedFinding, script: str | None) -> str:
 
 def title(finding: Finding) -> str:
     """Return what is wrong, in one line."""
-    of_dropout = finding.result.method is Method.DROPOUT
+    of_dropout = finding.result.method is Comparison.DROPOUT
     said = wording.dropout_told(finding.result)[0] if of_dropout else failure_line(finding.result)
     return _one_line(f"{title_of(finding.subject)}: {_own_name(said)}")
 
@@ -83,10 +83,11 @@ def regression_test(finding: Finding) -> str:
 
 
 def _expectation(result: Result, layer: str) -> str:
-    if result.method is Method.DROPOUT:
+    if result.method is Comparison.DROPOUT:
         return (
-            "**Expected:** the statistics of dropout: in training, each element of the output of every layer but the last "
-            "becomes zero with probability p, independently and anew in each call, and others are scaled by 1/(1-p)."
+            "**Expected:** the statistics of dropout: in training, each element of the output of all layers but the "
+            "last becomes zero with probability p, independently and anew in each call, and others are scaled by "
+            "1/(1-p)."
         )
     relation = next((mismatch for mismatch in result.mismatches if mismatch.relation), None)
     if relation is not None:
@@ -98,7 +99,7 @@ def _expectation(result: Result, layer: str) -> str:
             f"**Expected:** what `{layer}` is documented to compute, by its equations in float64. The tolerance of "
             "an element is the largest difference that rounding can explain. It is derived and not guessed."
         )
-    if result.mismatches[0].sort is Sort.OVERWRITTEN:
+    if result.mismatches[0].sort is MismatchKind.OVERWRITTEN:
         return f"**Expected:** what `{layer}` returns, which its next call does not change."
     return f"**Expected:** what `{layer}` returns, in its names, shapes and dtypes."
 

@@ -3,20 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from harness.diagnosis.known_results import Judged
+from harness.diagnosis.known_results import JudgedCases
 from harness.report.arrays import line, numbers, sentence, why
-from harness.report.record import as_json, result_record
+from harness.report.json_record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line
 
 SHOWN: Final = 10  # the number of names of cases that a line shows
 
 
-def judged_lines(judged: Judged) -> list[str]:
+def judged_lines(judged: JudgedCases) -> list[str]:
     """Return the lines of the report."""
     return list(_lines(judged))
 
 
-def judged_record(judged: Judged, names: Sequence[str]) -> dict[str, Any]:
+def judged_record(judged: JudgedCases, names: Sequence[str]) -> dict[str, Any]:
     """Return the same as data, with the result of each case in the order of ``names``."""
     found = judged.found
     results = {**judged.results, **judged.unfit}
@@ -33,7 +33,7 @@ def judged_record(judged: Judged, names: Sequence[str]) -> dict[str, Any]:
     return dict(as_json(record))
 
 
-def _lines(judged: Judged) -> Iterator[str]:
+def _lines(judged: JudgedCases) -> Iterator[str]:
     found = judged.found
     came = len(judged.unfit) + (0 if found is None or found.reading is None else len(found.reading.seen))
     bad = len(judged.unfit) + len(judged.wrong)

@@ -15,9 +15,9 @@ from harness.checks.relations import RELATIONS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE
 from harness.report import wording
 from harness.report.complaints import Summary
-from harness.report.upgrade import Standing, Upgrade, behaviour_line, equal_line
+from harness.report.upgrade import DefectInterpreters, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
-from harness.search.record import SearchRecord
+from harness.search.search_record import SearchRecord
 
 if TYPE_CHECKING:
     from junitparser import TestSuite
@@ -87,13 +87,13 @@ def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
     for one in upgrade.defects:
         said = _xml(one.text)
         ends = {
-            Standing.NEW: Failure(said, _xml(one.kind)),
-            Standing.BOTH: Skipped("it is no news: it is under both interpreters"),
+            DefectInterpreters.NEW: Failure(said, _xml(one.kind)),
+            DefectInterpreters.BOTH: Skipped("it is no news: it is under both interpreters"),
         }
         _add(suite, f"{one.standing.value}: {said}", ends.get(one.standing))
     for behaviour in upgrade.behaviour:
         _add(suite, f"behaviour: {behaviour.what}", Skipped(_xml(behaviour_line(behaviour))))
-    if not upgrade.of(Standing.NEW):
+    if not upgrade.of(DefectInterpreters.NEW):
         _add(suite, "no new finding")
     return suite
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.report import wording
 from harness.report.complaints import Summary
 from harness.report.markdown import code, plain
-from harness.space.searched import Share
+from harness.space.searched_scope import Share
 
 COLUMNS: Final = ("subject", "verdict", "covered", "findings", "minutes")
 
@@ -22,7 +22,7 @@ NOT_REACHED: Final = "the run was interrupted before it was checked"
 
 
 @dataclass(frozen=True)
-class Row:
+class SubjectRow:
     """The fate of one subject."""
 
     subject: str
@@ -34,14 +34,14 @@ class Row:
     why: str = ""  # the reason why it was not asked, or why it cannot be said to agree though nothing is wrong
 
 
-def row_of(summary: Summary, seconds: float) -> Row:
+def row_of(summary: Summary, seconds: float) -> SubjectRow:
     """Return the row of a subject that was checked."""
     hunt, said = summary.examination.hunt, summary.verdict
     why = summary.shortfall.removeprefix(f"{hunt.subject} ").removeprefix(f"{said}: ")
-    return Row(hunt.subject, said, hunt.searched.of_whole, len(summary.complaints), seconds, why)
+    return SubjectRow(hunt.subject, said, hunt.searched.of_whole, len(summary.complaints), seconds, why)
 
 
-def table(rows: Sequence[Row]) -> RenderableType:
+def table(rows: Sequence[SubjectRow]) -> RenderableType:
     """Return a row for each subject, those that could not be asked at the end, and below them the reasons."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     drawn.add_column(COLUMNS[0], overflow="fold")
@@ -59,12 +59,12 @@ def table(rows: Sequence[Row]) -> RenderableType:
     return Group("", drawn, *([Padding(said, (1, 0, 0, 0))] if said.row_count else []))
 
 
-def table_data(rows: Sequence[Row]) -> dict[str, Any]:
+def table_data(rows: Sequence[SubjectRow]) -> dict[str, Any]:
     """Return the table for a page: its columns, its lines, of which the last one adds up, and the reasons below it."""
     return {"columns": COLUMNS, "lines": _lines(rows), "reasons": _reasons(rows)}
 
 
-def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def _lines(rows: Sequence[SubjectRow]) -> list[tuple[str, ...]]:
     """Return the cells of each subject that was asked, and then those of all together."""
     asked = [(row, row.covered) for row in rows if row.covered is not None]
     lines = [
@@ -79,7 +79,7 @@ def _counts(findings: int, seconds: float) -> tuple[str, str]:
     return f"{findings:,}", f"{seconds / 60:.1f}"
 
 
-def _reasons(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _reasons(rows: Sequence[SubjectRow]) -> dict[str, list[str]]:
     """Return why subjects were not asked, or are not said to agree, each reason with the subjects."""
     said: dict[str, list[str]] = {}
     for row in rows:
@@ -88,7 +88,7 @@ def _reasons(rows: Sequence[Row]) -> dict[str, list[str]]:
     return said
 
 
-def rows_record(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def rows_record(rows: Sequence[SubjectRow]) -> list[dict[str, Any]]:
     """Return the rows as plain data."""
     return [
         {
@@ -103,6 +103,6 @@ def rows_record(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def absent_markdown(rows: Sequence[Row]) -> str:
+def absent_markdown(rows: Sequence[SubjectRow]) -> str:
     """Return the subjects that were not asked as a list, or nothing."""
     return "".join(f"\n- not checked: {code(row.subject)}: {plain(row.why)}" for row in rows if row.covered is None)

@@ -16,8 +16,8 @@ from harness.report import wording
 from harness.report.complaints import Complaint, Summary, complaint_of_stored, verdict_on_all
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import CODE
-from harness.report.overview import Row, table_data
-from harness.report.place import ISSUE, SCRIPT, Stored
+from harness.report.overview import SubjectRow, table_data
+from harness.report.saved_finding import ISSUE, SCRIPT, Stored
 from harness.report.text import headline
 from harness.report.upgrade import Upgrade, upgrade_data
 from harness.space.errors import UsageError
@@ -34,7 +34,7 @@ def page_of_run(
     *,
     command: str,
     version: str,
-    rows: Sequence[Row] | None = None,
+    rows: Sequence[SubjectRow] | None = None,
     upgrade: Upgrade | None = None,
 ) -> str:
     """Return the page of a run. ``command`` repeats it.

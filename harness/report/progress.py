@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from harness.report import wording
-from harness.search.record import SearchRecord
+from harness.search.search_record import SearchRecord
 from harness.space.outcome import printable
 
 EVERY: Final = 10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.

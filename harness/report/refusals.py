@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.checks.malformed import Refusals, Unrefused
+from harness.checks.malformed import NotRefused, Refusals
 from harness.report import wording
 from harness.report.paper import fact_table
 
@@ -48,7 +48,7 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     return Group("", Text("Malformed calls that are not refused as they must be, by kind:", "bold red"), *lines)
 
 
-def by_lapse(findings: Sequence[Unrefused]) -> dict[str, list[str]]:
+def by_lapse(findings: Sequence[NotRefused]) -> dict[str, list[str]]:
     """Return the rules that are broken, by the wrong way to answer a call."""
     names: dict[str, list[str]] = {}
     for one in findings:
@@ -65,16 +65,16 @@ def _some(names: Sequence[str], length: int) -> str:
     return f"{'; '.join(kept)}; ... and {len(names) - len(kept)} more: -v"
 
 
-def refusal_head(one: Unrefused) -> str:
+def refusal_head(one: NotRefused) -> str:
     """Return the kind of a malformed call, and the wrong way in which it was answered."""
     return f"{one.rule}: {one.lapse.value}"
 
 
-def refusal_facts(one: Unrefused) -> dict[str, str]:
+def refusal_facts(one: NotRefused) -> dict[str, str]:
     """Return what should have happened, what happened, and the call as code."""
     return {"expected": " or ".join(one.raises), "happened": one.happened, "code": one.code}
 
 
-def _finding(one: Unrefused) -> RenderableType:
+def _finding(one: NotRefused) -> RenderableType:
     facts = fact_table(refusal_facts(one).items())
     return Group(Text(refusal_head(one), "bold red"), Padding(facts, (0, 0, 0, 2)))

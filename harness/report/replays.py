@@ -10,11 +10,11 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import wording
 from harness.report.facts import failure_line
-from harness.report.place import Stored
-from harness.report.record import result_record
-from harness.search.replay import Fate
+from harness.report.json_record import result_record
+from harness.report.saved_finding import Stored
+from harness.search.rerun import RerunOutcome
 
-STYLES: Final = {Fate.FIXED: "bold green", Fate.FAILED: "bold red", Fate.ERROR: "bold yellow"}
+STYLES: Final = {RerunOutcome.FIXED: "bold green", RerunOutcome.FAILED: "bold red", RerunOutcome.ERROR: "bold yellow"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Replayed:
 
     stored: Stored
     subject: str | None  # the subject on which it was run; ``None`` if nobody names one
-    fate: Fate
+    fate: RerunOutcome
     result: Result | None = None  # the result; ``None`` if it could not be run
     why: str = ""  # the reason why it could not be run
 
@@ -37,12 +37,12 @@ class Replayed:
         """The failure in one line, or why nothing is known; empty if the subject passes."""
         if self.result is None:
             return self.why.partition("\n")[0]
-        if self.fate is Fate.FIXED:
+        if self.fate is RerunOutcome.FIXED:
             return ""
-        if self.fate is Fate.ERROR and self.result.verdict is Verdict.AGREES:
+        if self.fate is RerunOutcome.ERROR and self.result.verdict is Verdict.AGREES:
             return self.unknown
-        refused = f"{self.unknown}: " if self.fate is Fate.ERROR else ""
-        other = "in another way than before: " if self.fate is Fate.FAILED and self.again is False else ""
+        refused = f"{self.unknown}: " if self.fate is RerunOutcome.ERROR else ""
+        other = "in another way than before: " if self.fate is RerunOutcome.FAILED and self.again is False else ""
         return refused + other + failure_line(self.result)
 
     @property
@@ -65,14 +65,14 @@ def replays_line(every: Sequence[Replayed], directory: str) -> str:
     if not every:
         return f"no findings in {directory}"
     counts = _counts(every)
-    said = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in Fate)
+    said = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in RerunOutcome)
     return f"{wording.counted(len(every), 'finding')}: {said}"
 
 
 def replays_record(every: Sequence[Replayed]) -> dict[str, Any]:
     """Return all findings that were run again, and how many have which fate."""
     counts = _counts(every)
-    return {"replays": [_record(one) for one in every], "counts": {fate.value: counts[fate] for fate in Fate}}
+    return {"replays": [_record(one) for one in every], "counts": {fate.value: counts[fate] for fate in RerunOutcome}}
 
 
 def _record(one: Replayed) -> dict[str, Any]:
@@ -86,5 +86,5 @@ def _record(one: Replayed) -> dict[str, Any]:
     }
 
 
-def _counts(every: Sequence[Replayed]) -> Counter[Fate]:
+def _counts(every: Sequence[Replayed]) -> Counter[RerunOutcome]:
     return Counter(one.fate for one in every)

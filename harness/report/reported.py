@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.diagnosis.identify.cause import IdentifiedCause
-from harness.diagnosis.investigate import Explanation, Identity, identity_of
-from harness.diagnosis.wrong_conventions import Instead
+from harness.diagnosis.investigate import CauseIdentity, Explanation, identity_of
+from harness.diagnosis.wrong_conventions import WrongConventions
 from harness.report.error_maps import MapsRecord, maps_record
 from harness.report.facts import cause_of, facts_of_failure, failure_line, is_certain, next_steps
-from harness.report.place import Fact, Kept
+from harness.report.saved_finding import Fact, SavedFinding
 from harness.report.severity import Severity, severity
 from harness.report.wording import counted
 from harness.search.examination import Examination
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ReportedFinding:
     cause: str  # or else what is wrong, in a sentence
     certainty: str  # of the cause, such as ``certain``
     severity: Severity
-    identity: Identity  # by which other findings of one cause are known
+    identity: CauseIdentity  # by which other findings of one cause are known
     certain: bool = False  # the cause is certain, or was measured
     mistakes: int = 0  # that are certain
     misdeclared: bool = False  # a wrong declaration, which may show in any way
@@ -33,7 +33,7 @@ class ReportedFinding:
     error_maps: MapsRecord | None = None
     line: tuple[str, int] | None = None  # the file and line of the subject's own code that makes the mistake
     environment: Mapping[str, str] = field(default_factory=dict)  # what it was computed on
-    saved: Kept | None = None
+    saved: SavedFinding | None = None
     further: int = 0  # the further cases that fail with the same cause
     also: tuple[Finding, ...] = ()  # findings on the same case, or errors raised by the same line
 
@@ -46,7 +46,7 @@ class ReportedFinding:
     def all_facts(self) -> list[Fact]:
         """Everything that is known of it, and at the end how to go on from here."""
         more = f"; {counted(self.further, 'more case')}" if self.further else ""
-        case = None if self.finding.result.method is Method.DROPOUT else self.finding.case
+        case = None if self.finding.result.method is Comparison.DROPOUT else self.finding.case
         return [
             *(replace(fact, text=fact.text + more) if fact.name == "fails" else fact for fact in self.facts),
             *self._others(),
@@ -69,7 +69,7 @@ def _mistakes(finding: Finding, explanation: Explanation) -> int:
 
 
 def reported(
-    finding: Finding, explanation: Explanation | None = None, kept: Kept | None = None, further: int = 0
+    finding: Finding, explanation: Explanation | None = None, kept: SavedFinding | None = None, further: int = 0
 ) -> ReportedFinding:
     """Return a finding with what an explanation says of it."""
     explanation = explanation or Explanation()
@@ -82,7 +82,7 @@ def reported(
         identity_of(finding, explanation),
         certain=is_certain(finding, explanation),
         mistakes=_mistakes(finding, explanation),
-        misdeclared=diagnosis is not None and isinstance(diagnosis.cause, Instead),
+        misdeclared=diagnosis is not None and isinstance(diagnosis.cause, WrongConventions),
         facts=tuple(facts_of_failure(finding, explanation)),
         error_maps=None if explanation.error_maps is None else maps_record(explanation.error_maps),
         line=None if diagnosis is None or diagnosis.line is None else diagnosis.line[:2],
@@ -119,7 +119,7 @@ def _together(group: Sequence[ReportedFinding]) -> ReportedFinding:
 
 
 def dropout_alone(done: Examination, findings: Sequence[ReportedFinding]) -> bool:
-    """Tell if dropout breaks its relation, and no finding explains that: wrong numbers of plain calls show in any run."""
+    """Tell if dropout's statistics are wrong, and no finding explains that: wrong numbers show in any run."""
     explained_by = {Severity.VALUES, Severity.GRADIENTS}
     return (
         done.dropout is not None and done.dropout.failed and explained_by.isdisjoint(one.severity for one in findings)

@@ -9,10 +9,10 @@ import numpy as np
 from harness.checks.result import Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import Roundings
-from harness.oracle.compare import OF_EFFECT, Sort
+from harness.oracle.compare import OF_EFFECT, MismatchKind
 from harness.report import explained
 from harness.report.wording import CALLED
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.case import Case, padding
 from harness.space.config import PLAINEST, RNNConfig
 
@@ -31,8 +31,8 @@ class Severity(Enum):
 
 
 _HUGE: Final = 8
-"""The divisor of a dtype's largest number from which on numbers count as huge. The special distribution has a quarter of the
-largest; in a smaller case such a number may have lost bits, which at most halves it.
+"""The divisor of a dtype's largest number from which on numbers count as huge. The special distribution has a quarter
+of the largest; in a smaller case such a number may have lost bits, which at most halves it.
 """
 
 
@@ -43,14 +43,17 @@ def severity(finding: Finding, explanation: Explanation) -> Severity:
     rounds = diagnosis is not None and isinstance(diagnosis.cause, Roundings)
     coarse = rounds or (diagnosis is not None and explained.coarse(diagnosis) is not None)
     classes = (
-        (Severity.SPECIAL, bool(result.inaccurate) and first is not None and first.sort is Sort.FINITENESS),
+        (Severity.SPECIAL, bool(result.inaccurate) and first is not None and first.sort is MismatchKind.FINITENESS),
         (Severity.ACCURACY, result.verdict is Verdict.SUSPECT or coarse or bool(result.inaccurate)),
         (Severity.EMPTY, config.N == 0),
         (Severity.CRASH, result.verdict is Verdict.BROKEN),
         (Severity.SPECIAL, has_special_values(finding.case)),
         (Severity.CONDITION, _called_specially(config)),
         (Severity.CONDITION, first is not None and (first.sort in OF_EFFECT or bool(first.relation))),
-        (Severity.GRADIENTS, first is not None and (first.array.endswith(".grad") or first.sort is Sort.DERIVATIVE)),
+        (
+            Severity.GRADIENTS,
+            first is not None and (first.array.endswith(".grad") or first.sort is MismatchKind.DERIVATIVE),
+        ),
     )
     return next((named for named, holds in classes if holds), Severity.VALUES)
 

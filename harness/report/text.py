@@ -11,18 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checks.result import Result, Verdict
-from harness.report import coverage, wording
+from harness.report import coverage_words, wording
 from harness.report.complaints import Complaint, Summary, complaint_of, complaint_of_stored, dropout_complaint
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
 from harness.report.facts import LINE, named, observed
 from harness.report.paper import fact_table
-from harness.report.place import Stored
 from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
 from harness.report.reported import ReportedFinding, dropout_alone
+from harness.report.saved_finding import Stored
 from harness.report.severity import Severity
 from harness.search.examination import Examination
-from harness.search.replay import Fate
+from harness.search.rerun import RerunOutcome
 from harness.space.config import RNNConfig
 
 _STYLES = {
@@ -77,7 +77,7 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
         facts.append(("more", f"-v{also}"))
     shown.append(Padding(fact_table(facts), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
-        shown.append(Padding(coverage.table(done.hunt.searched), (1, 0, 0, 2)))
+        shown.append(Padding(coverage_words.table(done.hunt.searched), (1, 0, 0, 2)))
     if done.refusals is not None and done.refusals.findings:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
     return Group(_head(summary), *shown, _in_lines(findings))
@@ -267,9 +267,9 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
     """Return the result of replaying a finding."""
     stored, fate = done.stored, done.fate
     parts: list[RenderableType] = [Text(f"{fate.value}  {done.subject} on {stored.path}", STYLES[fate])]
-    if fate is Fate.ERROR:
+    if fate is RerunOutcome.ERROR:
         parts.append(done.unknown)
-    if fate is Fate.FAILED and done.again is False:
+    if fate is RerunOutcome.FAILED and done.again is False:
         parts.append(Text(f"it fails in another way than before; the finding was {stored.kind}"))
     rows = [(fact.name, fact.text) for fact in observed(result, stored.case.config)]
     rows += [("advice", advice) for advice in wording.hints(result.mismatches[:1], stored.case.config)]

@@ -21,7 +21,7 @@ from harness.report.markdown import code, plain
 from harness.report.paper import fact_table
 from harness.report.reported import ReportedFinding
 from harness.search.joint_scope import Behaviour
-from harness.search.record import Finding, SearchRecord
+from harness.search.search_record import Finding, SearchRecord
 from harness.subjects.environment import line
 
 SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that get a line
@@ -29,7 +29,7 @@ SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that ge
 Shows = Callable[[Finding], bool]  # runs a finding under an interpreter and tells whether it fails there
 
 
-class Standing(Enum):
+class DefectInterpreters(Enum):
     """The interpreters that have a defect: the new one alone, both, or the old one alone."""
 
     NEW = "new"
@@ -37,14 +37,18 @@ class Standing(Enum):
     GONE = "gone"
 
 
-_STYLES: Final = {Standing.NEW: "bold red", Standing.BOTH: "bold yellow", Standing.GONE: "bold green"}
-_TONES: Final = {Standing.NEW: "bad", Standing.BOTH: "warn", Standing.GONE: "good"}
+_STYLES: Final = {
+    DefectInterpreters.NEW: "bold red",
+    DefectInterpreters.BOTH: "bold yellow",
+    DefectInterpreters.GONE: "bold green",
+}
+_TONES: Final = {DefectInterpreters.NEW: "bad", DefectInterpreters.BOTH: "warn", DefectInterpreters.GONE: "good"}
 
 
 class Defect(NamedTuple):
     """A finding, or a value that a subject neither supports nor refuses, and where it is."""
 
-    standing: Standing
+    standing: DefectInterpreters
     text: str
     kind: str
     id: str = ""
@@ -62,11 +66,13 @@ class Upgrade:
     equal: int  # those of them whose bits are the same
 
     @property
-    def worst(self) -> Standing:
+    def worst(self) -> DefectInterpreters:
         """The standing that decides: the new interpreter's defects first."""
-        return min((one.standing for one in self.defects), key=list(Standing).index, default=Standing.GONE)
+        return min(
+            (one.standing for one in self.defects), key=list(DefectInterpreters).index, default=DefectInterpreters.GONE
+        )
 
-    def of(self, standing: Standing) -> list[Defect]:
+    def of(self, standing: DefectInterpreters) -> list[Defect]:
         """Return the defects of a standing."""
         return [one for one in self.defects if one.standing is standing]
 
@@ -96,24 +102,30 @@ def _findings(
     for one in new:
         twins = {other.id for other in old if other.id == one.id or one_cause(other.identity, one.identity)}
         pairs |= twins
-        yield _defect(one, Standing.BOTH if twins or shows[0](one.finding) else Standing.NEW)
+        yield _defect(one, DefectInterpreters.BOTH if twins or shows[0](one.finding) else DefectInterpreters.NEW)
     for one in old:
         if one.id in pairs:
             continue
         if not shows[1](one.finding):
-            yield _defect(one, Standing.GONE)
+            yield _defect(one, DefectInterpreters.GONE)
         elif not any(other.identity.like == one.identity.like for other in new):  # else it is one of those
-            yield _defect(one, Standing.BOTH)
+            yield _defect(one, DefectInterpreters.BOTH)
 
 
-def _defect(one: ReportedFinding, standing: Standing) -> Defect:
+def _defect(one: ReportedFinding, standing: DefectInterpreters) -> Defect:
     return Defect(standing, f"{one.id}  {complaint_of(one).headline}", one.finding.result.kind, one.id)
 
 
 def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
     """Yield the values that one neither supports nor refuses."""
     for what, (_, result) in {**old.undone, **new.undone}.items():
-        standing = Standing.GONE if what not in new.undone else Standing.BOTH if what in old.undone else Standing.NEW
+        standing = (
+            DefectInterpreters.GONE
+            if what not in new.undone
+            else DefectInterpreters.BOTH
+            if what in old.undone
+            else DefectInterpreters.NEW
+        )
         yield Defect(standing, f"fails at {what}: {failure_line(result)}", result.kind)
 
 
@@ -126,7 +138,7 @@ def _gradients(old: SearchRecord, new: SearchRecord) -> Iterator[Behaviour]:
 
 def headline(upgrade: Upgrade) -> str:
     """Return in a sentence what the upgrade brings."""
-    new, both, gone = (len(upgrade.of(standing)) for standing in Standing)
+    new, both, gone = (len(upgrade.of(standing)) for standing in DefectInterpreters)
     rest = [f"{number} {name}" for number, name in ((both, "in both"), (gone, "gone")) if number]
     found = wording.counted(new, "new finding") if new else "no new finding"
     return "; ".join([f"the upgrade brings {found}", *rest])
@@ -134,7 +146,7 @@ def headline(upgrade: Upgrade) -> str:
 
 def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
     """Yield the facts, each with its name: what is new first."""
-    for standing in Standing:
+    for standing in DefectInterpreters:
         for said in _some([one.text for one in upgrade.of(standing)]):
             yield standing.value, said
     values = {one.what: _each(one) for one in upgrade.behaviour}
@@ -190,7 +202,7 @@ def upgrade_record(upgrade: Upgrade) -> dict[str, Any]:
         "text": headline(upgrade),
         "findings": {
             standing.name.lower(): [{"id": one.id, "text": one.text, "kind": one.kind} for one in upgrade.of(standing)]
-            for standing in Standing
+            for standing in DefectInterpreters
         },
         "behaviour": [{**one._asdict(), "text": behaviour_line(one)} for one in upgrade.behaviour],
         "compared": upgrade.compared,

@@ -12,26 +12,26 @@ from harness.checks.accuracy import CLOSE, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known_failures import KnownFailure
 from harness.checks.known_issues import KNOWN_ISSUES, KnownIssue
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.result import Comparison, Result, Verdict
 from harness.checks.vacuous import MISTAKES
 from harness.oracle.arithmetic import STRICT
-from harness.oracle.compare import Mismatch, Site, Sort
+from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.judge import Judgement, Ruling
-from harness.search.examination import Equal, Examination
-from harness.search.record import Helpers, SearchRecord
+from harness.search.examination import EqualBits, Examination
+from harness.search.search_record import Helpers, SearchRecord
 from harness.search.shards import Shard
 from harness.space.config import AXES, PLAINEST, RNNConfig
 from harness.space.factor_table import lacking
 from harness.space.scope import Scope, factors_of
 
 HINTS: Final = {
-    Sort.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
-    Sort.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
-    Sort.DTYPE: "return it in the expected dtype; to leave this out: --dtype with one dtype, or --only autocast=None",
-    Sort.MALFORMED: "return what nn.RNN returns, as arrays",
-    Sort.CHANGED: "work on a copy: nn.RNN does not write into its inputs",
-    Sort.OVERWRITTEN: "return a new array each time, or a copy: nn.RNN's next call does not change what it returned",
-    Sort.ALIASED: "return a copy: with nn.RNN, a write into one does not change the other",
+    MismatchKind.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
+    MismatchKind.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
+    MismatchKind.DTYPE: "return it in the expected dtype, or leave this out: --dtype with one, or --only autocast=None",
+    MismatchKind.MALFORMED: "return what nn.RNN returns, as arrays",
+    MismatchKind.CHANGED: "work on a copy: nn.RNN does not write into its inputs",
+    MismatchKind.OVERWRITTEN: "return a new array each time: nn.RNN's next call does not change what it returned",
+    MismatchKind.ALIASED: "return a copy: with nn.RNN, a write into one does not change the other",
 }
 
 
@@ -107,7 +107,7 @@ def unshown_line(done: Examination) -> str | None:
     few = [f"{mistake} ({number:,}; {MISTAKES[mistake]})" for mistake, number in done.unshown.items()]
     if not few:
         return None
-    compared = counted(done.hunt.total - done.hunt.checks[Method.FORM], "case")
+    compared = counted(done.hunt.total - done.hunt.checks[Comparison.FORM], "case")
     more = "fewer pins" if done.hunt.accepted == STRICT else "fewer pins, or without --tolerance"
     return f"few of {compared} could have shown {', '.join(few)}: check with {more}"
 
@@ -126,19 +126,19 @@ def helpers_line(helpers: Helpers | None) -> str | None:
 
 # Short words for the sharpness of comparisons.
 METHODS: Final = {
-    Method.LOCAL: "step by step",
-    Method.CARRIED: "step by step, with gradients",
-    Method.FORM: "in names, shapes and dtypes only",
-    Method.DROPOUT: "by the statistics of dropout",
-    Method.RELATIONS: "by relations",
-    Method.END_TO_END: "end to end, where small errors may hide",
-    Method.NONE: "in nothing: no arrays",
+    Comparison.LOCAL: "step by step",
+    Comparison.CARRIED: "step by step, with gradients",
+    Comparison.FORM: "in names, shapes and dtypes only",
+    Comparison.DROPOUT: "by the statistics of dropout",
+    Comparison.RELATIONS: "by relations",
+    Comparison.END_TO_END: "end to end, where small errors may hide",
+    Comparison.NONE: "in nothing: no arrays",
 }
 
 _SHARES: Final = {
-    Sort.VALUE: "differs",
-    Sort.FINITENESS: "is infinite or NaN where it should not be, or finite where it should not,",
-    Sort.SUSPICIOUS: "differs by more than usual roundings explain",
+    MismatchKind.VALUE: "differs",
+    MismatchKind.FINITENESS: "is infinite or NaN where it should not be, or finite where it should not,",
+    MismatchKind.SUSPICIOUS: "differs by more than usual roundings explain",
 }
 
 
@@ -170,15 +170,15 @@ def mismatch_line(mismatch: Mismatch) -> str:
         plain = replace(mismatch, relation="")
         return f"breaks the relation of {mismatch.relation}: for {mismatch.others}, {mismatch_line(plain)}"
     return {
-        Sort.MISSING: f"{where} is missing, expected {mismatch.expected}",
-        Sort.UNEXPECTED: f"{where} is no output of the layer: {mismatch.actual}",
-        Sort.SHAPE: f"{where} has shape {mismatch.actual}, expected {mismatch.expected}",
-        Sort.DTYPE: f"{where} has dtype {mismatch.actual}, expected {mismatch.expected}",
-        Sort.ALIASED: f"{where} shares memory with {mismatch.actual}",
-        Sort.OVERWRITTEN: f"{where} is overwritten by the next call",
-        Sort.CHANGED: f"{where} was given to the subject, which wrote into it",
-        Sort.MALFORMED: mismatch.actual,
-        Sort.DERIVATIVE: f"{_DERIVATIVES.get(mismatch.actual, where)} ({mismatch.actual})",
+        MismatchKind.MISSING: f"{where} is missing, expected {mismatch.expected}",
+        MismatchKind.UNEXPECTED: f"{where} is no output of the layer: {mismatch.actual}",
+        MismatchKind.SHAPE: f"{where} has shape {mismatch.actual}, expected {mismatch.expected}",
+        MismatchKind.DTYPE: f"{where} has dtype {mismatch.actual}, expected {mismatch.expected}",
+        MismatchKind.ALIASED: f"{where} shares memory with {mismatch.actual}",
+        MismatchKind.OVERWRITTEN: f"{where} is overwritten by the next call",
+        MismatchKind.CHANGED: f"{where} was given to the subject, which wrote into it",
+        MismatchKind.MALFORMED: mismatch.actual,
+        MismatchKind.DERIVATIVE: f"{_DERIVATIVES.get(mismatch.actual, where)} ({mismatch.actual})",
     }[mismatch.sort]
 
 
@@ -236,8 +236,12 @@ def judgement_line(judgement: Judgement) -> str:
 
 def enough_line(result: Result) -> str | None:
     """Return the smallest explicit tolerance with which the differing values would have passed, if there is one."""
-    values = [mismatch for mismatch in result.mismatches if mismatch.sort in {Sort.VALUE, Sort.SUSPICIOUS}]
-    if not values or any(mismatch.sort not in {Sort.VALUE, Sort.SUSPICIOUS} for mismatch in result.mismatches):
+    values = [
+        mismatch for mismatch in result.mismatches if mismatch.sort in {MismatchKind.VALUE, MismatchKind.SUSPICIOUS}
+    ]
+    if not values or any(
+        mismatch.sort not in {MismatchKind.VALUE, MismatchKind.SUSPICIOUS} for mismatch in result.mismatches
+    ):
         return None
     rtol, atol = max(mismatch.rtol for mismatch in values), max(mismatch.atol for mismatch in values)
     relative = f" or rtol={_rounded_up(rtol)}" if math.isfinite(rtol) else ""
@@ -254,14 +258,14 @@ def hints(mismatches: Iterable[Mismatch], config: RNNConfig) -> list[str]:
 
 
 def _hint(mismatch: Mismatch) -> str | None:
-    if mismatch.array.endswith(".grad") and mismatch.sort in {Sort.SHAPE, Sort.DTYPE}:
+    if mismatch.array.endswith(".grad") and mismatch.sort in {MismatchKind.SHAPE, MismatchKind.DTYPE}:
         return None
-    if mismatch.array.endswith(".grad") and mismatch.sort is Sort.MISSING:
+    if mismatch.array.endswith(".grad") and mismatch.sort is MismatchKind.MISSING:
         name = mismatch.array.removesuffix(".grad")
         return f"a function returns it under {name!r} in its dict of gradients; in a module, it is detached somewhere"
-    if mismatch.array == "readout" and mismatch.sort is Sort.SHAPE:
-        return HINTS[Sort.MISSING]
-    if mismatch.sort is Sort.SHAPE and _turned(mismatch):
+    if mismatch.array == "readout" and mismatch.sort is MismatchKind.SHAPE:
+        return HINTS[MismatchKind.MISSING]
+    if mismatch.sort is MismatchKind.SHAPE and _turned(mismatch):
         even = ", with batch_first, too" if mismatch.array == "h_n" else ""
         return f"its first two axes are exchanged: nn.RNN's {mismatch.array} is {mismatch.expected}{even}"
     return HINTS.get(mismatch.sort)
@@ -292,16 +296,16 @@ def accuracy_line(accuracy: Accuracy) -> str:
     return f"{accuracy.dtype} {accuracy.function} is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
 
 
-def equal_line(equal: Equal) -> str:
+def equal_line(equal: EqualBits) -> str:
     """Return how often a subject gives the very bits of its first stage."""
     return f"those of {equal.to} in {equal.same:,} of {counted(equal.of, 'case')} that agree"
 
 
 def dropout_line(result: Result) -> str:
-    """Return whether dropout obeys its relation, and how certain that is."""
+    """Return whether dropout has its statistics, and how certain that is."""
     if result.failed:
         return result.message
-    return f"its masks have the statistics of dropout (a correct layer fails it at most once in {1 / FALSE_ALARMS:,.0f} runs)"
+    return f"its masks have the statistics of dropout (a correct layer fails them once in {1 / FALSE_ALARMS:,.0f} runs)"
 
 
 def dropout_told(result: Result) -> tuple[str, dict[str, str]]:

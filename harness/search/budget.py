@@ -4,7 +4,7 @@ import math
 import time
 from typing import Final
 
-from harness.search.record import SearchRecord, Stop
+from harness.search.search_record import SearchRecord, Stop
 from harness.space.errors import require_int, require_seconds
 
 CASES: Final = 1_650
@@ -26,8 +26,9 @@ EXPLAINING: Final = 0.95
 DROPPING: Final = 0.95
 """The shares of the time at which it is known what the subject supports; its functions are measured; the last shrinking
 step and the last case of the search are over, which comes before where there is more to check; a finding is explained;
-and the statistics of dropout are checked. The rest is for malformed calls. Both together take torch 1.9 s, which a check of
-10 s leaves them. A failure usually comes early and gets most of the time; one that comes last is reported as it is.
+and the statistics of dropout are checked. The rest is for malformed calls. Both together take torch 1.9 s, which a
+check of 10 s leaves them. A failure usually comes early and gets most of the time; one that comes last is reported as
+it is.
 """
 
 AFTER: Final = 400

@@ -50,7 +50,7 @@ MANY: Final = 64
 OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
 
 
-class Narrowed(NamedTuple):
+class DiscoveredScope(NamedTuple):
     """The rest of a scope, and what the subject said about each value that was left out."""
 
     scope: Scope
@@ -63,7 +63,7 @@ class Narrowed(NamedTuple):
 
 def narrow(
     subject: Subject, scope: Scope, *, refused_only: bool = False, slow: bool = False, until: float = math.inf
-) -> Narrowed:
+) -> DiscoveredScope:
     """Ask the subject for each value of each factor, with the other factors at the plainest values that it accepts.
 
     A value refused there is taken to be refused everywhere, unless another factor opens it: then it is asked for beside
@@ -78,7 +78,7 @@ def narrow(
     base, done = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
-        return Narrowed(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
+        return DiscoveredScope(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
     if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
         scope = scope.only(num_layers=layers)
         factors = _asked_for(scope)
@@ -118,7 +118,7 @@ def narrow(
     scope = scope.ruled(rules)
     if product_edges(scope) and time.perf_counter() < until and _is_by_state(subject, base):
         scope = scope.only(products=False)
-    return Narrowed(scope, refused, undone=tuple(undone))
+    return DiscoveredScope(scope, refused, undone=tuple(undone))
 
 
 def _asked_for(scope: Scope) -> dict[str, tuple[Any, ...]]:

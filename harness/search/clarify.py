@@ -1,4 +1,4 @@
-"""Replace a failing case by one that shows more: finite values, contiguous arrays, no relation, the forward pass alone."""
+"""Replace a failing case by one that shows more: finite values, contiguous arrays, no relation, forward alone."""
 
 from collections.abc import Callable
 from itertools import product
@@ -6,7 +6,7 @@ from typing import Final
 
 from harness.checks.relation_check import GRADIENTS, asked_by, relations_of
 from harness.checks.result import Result
-from harness.oracle.compare import OF_EFFECT, OF_VALUE, Sort
+from harness.oracle.compare import OF_EFFECT, OF_VALUE, MismatchKind
 from harness.space.case import Case
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
@@ -16,8 +16,8 @@ Check = Callable[..., Result]
 
 TAME: Final = ("normal", "default")  # distributions whose numbers stay finite
 TAMELY: Final = 2
-"""The number of seeds tried per tame distribution when a failure had infinities or NaN: a mistake that shows on half of tame
-cases is met in one of the four with a probability of 94 %.
+"""The number of seeds tried per tame distribution when a failure had infinities or NaN: a mistake that shows on half of
+tame cases is met in one of the four with a probability of 94 %.
 """
 
 FORWARDS: Final = 2
@@ -33,7 +33,7 @@ def with_tame_values(case: Case, result: Result, check: Check) -> tuple[Case, Re
     failures keep their case.
     """
     wild = case.origin is not None and case.origin.distribution == "special"
-    if not (result.failed and result.mismatches and (wild or result.mismatches[0].sort is Sort.FINITENESS)):
+    if not (result.failed and result.mismatches and (wild or result.mismatches[0].sort is MismatchKind.FINITENESS)):
         return case, result
     for distribution, seed in product(TAME, range(TAMELY)):
         tame = draw(case.config, distribution, seed)

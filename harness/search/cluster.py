@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from harness.processes import one_thread_a_process
 from harness.search.plan import Unit
-from harness.search.workers import Answer, Task, Workers, answer
+from harness.search.workers import WorkerAnswer, Workers, WorkerTask, answer
 from harness.space.errors import UsageError
 from harness.subjects.environment import alike
 
@@ -122,7 +122,7 @@ class _Call(NamedTuple):
         return self.work, self.arguments
 
 
-def do(folder: str, facts: tuple[tuple[str, str], ...], task: Task, unit: Unit) -> Answer:
+def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerTask, unit: Unit) -> WorkerAnswer:
     """Go through a unit in this Dask worker, from the command's folder if it is here, too.
 
     The ``facts`` are the versions and variables that the worker must have, as in ``alike``.
@@ -138,7 +138,7 @@ def do(folder: str, facts: tuple[tuple[str, str], ...], task: Task, unit: Unit) 
 
     other = difference({**alike(), "nthreads": str(worker.state.nthreads)}, {**dict(facts), "nthreads": "1"})
     if other is not None:
-        return Answer(worker.address, error=UsageError(f"worker {worker.address} has {other}; give all the same"))
+        return WorkerAnswer(worker.address, error=UsageError(f"worker {worker.address} has {other}; give all the same"))
     current_process().daemon = False  # a nanny starts its worker as one, which may have no processes of its own
     one_thread_a_process()
     if Path(folder).is_dir():

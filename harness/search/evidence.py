@@ -71,7 +71,7 @@ class Suspicion:
 
 
 def weigh(case: Case, result: Result, check: Callable[[Case], Result]) -> Suspicion:
-    """Try other values of the case's distribution, by default N(0, 1); a disagreement among them replaces the suspicion."""
+    """Try other values of the distribution, by default N(0, 1); a disagreement among them replaces the suspicion."""
     distribution, own = case.origin or ("normal", SEEDS)
     again = 0
     for seed in range(SEEDS):

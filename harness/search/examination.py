@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from harness.checks.dropout import check_dropout
-from harness.checks.malformed import Lapse, Refusals, check_refusals
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.malformed import RefusalDefect, Refusals, check_refusals
+from harness.checks.result import Comparison, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
-from harness.search.guard import Guarded, Hang, Late
-from harness.search.options import Options
-from harness.search.record import SearchRecord, Stop
+from harness.search.guard import GuardedSubject, Hang, TimeOver
+from harness.search.search_options import Options
+from harness.search.search_record import SearchRecord, Stop
 from harness.space.factor_table import SIZE_FACTORS
 from harness.space.profile import KERNEL
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, has_more
 
 DROPOUT_RUNS: Final = 70
-"""The number of runs that the statistics of dropout takes for a subject of four real dtypes, two for each of 35 nets; a search
-of fewer cases leaves it out.
+"""The number of runs that the statistics of dropout takes for a subject of four real dtypes, two for each of 35 nets; a
+search of fewer cases leaves it out.
 """
 
 
@@ -37,7 +37,7 @@ surely.
 PAIRS: Final = 0.9
 
 
-class Equal(NamedTuple):
+class EqualBits(NamedTuple):
     """The cases, of those that were compared, in which a subject gives the very bits of another one."""
 
     to: str
@@ -45,9 +45,9 @@ class Equal(NamedTuple):
     of: int
 
 
-def equal_of(stages: Sequence[str], same: Collection[bool]) -> Equal | None:
+def equal_of(stages: Sequence[str], same: Collection[bool]) -> EqualBits | None:
     """Return how many cases have the bits of the first of the stages; ``None`` if that was tried of no case."""
-    return Equal(stages[0], sum(same), len(same)) if same else None
+    return EqualBits(stages[0], sum(same), len(same)) if same else None
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Examination:
     dropout_facts: Mapping[str, str] = field(default_factory=dict)
 
     # The cases in which it gives the bits of its first stage, such as eager torch; ``None`` if it has no stages.
-    equal: Equal | None = None
+    equal: EqualBits | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -74,7 +74,7 @@ class Examination:
             return self.dropout.verdict
         if self.refusals is not None and self.refusals.findings:
             lapses = {one.lapse for one in self.refusals.findings}
-            return Verdict.BROKEN if lapses <= {Lapse.CRASHED, Lapse.HUNG} else Verdict.DISAGREES
+            return Verdict.BROKEN if lapses <= {RefusalDefect.CRASHED, RefusalDefect.HUNG} else Verdict.DISAGREES
         little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and self.lacking
         return Verdict.NOT_ENOUGH if little else self.hunt.verdict
 
@@ -106,7 +106,7 @@ class Examination:
 
         Where fewer than ``CASES`` were compared, or none by its numbers, that is said otherwise.
         """
-        compared = self.hunt.total - self.hunt.checks[Method.FORM]
+        compared = self.hunt.total - self.hunt.checks[Comparison.FORM]
         if not compared or self.hunt.total < CASES:
             return {}
         scope, asked = self.hunt.scope, dict.fromkeys(MISTAKES, True)
@@ -178,10 +178,10 @@ def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: flo
     results: list[Result] = []
     for device in dict.fromkeys(devices):
         try:
-            results.append(check_dropout(Guarded(subject, until), device, done.seed, scope, until))
+            results.append(check_dropout(GuardedSubject(subject, until), device, done.seed, scope, until))
         except Hang as hang:
             results.append(hang.result)
-        except Late:
+        except TimeOver:
             done.unfinished.append("the statistics of dropout")
     told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
     return next((result for result in told if result.failed), told[0] if told else None)

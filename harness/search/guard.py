@@ -38,7 +38,7 @@ class Hang(BaseException):
         return f"not made smaller, because every try may {may}"
 
 
-class Late(BaseException):
+class TimeOver(BaseException):
     """Raised when the time is over; not an ``Exception``, which a subject's own code might catch."""
 
 
@@ -48,8 +48,8 @@ def stop_at_hang(case: Case, result: Result) -> None:
         raise Hang(case, result)
 
 
-class Guarded:
-    """A subject with a ``run`` that raises ``Hang``, and ``Late`` from a moment of ``time.perf_counter`` on.
+class GuardedSubject:
+    """A subject with a ``run`` that raises ``Hang``, and ``TimeOver`` from a moment of ``time.perf_counter`` on.
 
     The case of a hang may be a prefix of the one that was asked.
     """
@@ -61,7 +61,7 @@ class Guarded:
     def run(self, case: Case) -> Outcome:
         """Run the subject on a case."""
         if time.perf_counter() >= self._until:
-            raise Late
+            raise TimeOver
         outcome = self._subject.run(case)
         if is_last(outcome.failure, outcome.message) and (result := failure_of(outcome)) is not None:
             raise Hang(case, result)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
-from harness.search.capability_discovery import Narrowed, narrow
-from harness.search.guard import Guarded, Hang
+from harness.search.capability_discovery import DiscoveredScope, narrow
+from harness.search.guard import GuardedSubject, Hang
 from harness.space.factor_table import SIZE_FACTORS
 from harness.space.scope import SWITCHES, Scope
 from harness.subjects.protocol import Subject
@@ -22,30 +22,30 @@ class Behaviour(NamedTuple):
     new: str
 
 
-class Joint(NamedTuple):
+class JointScope(NamedTuple):
     """The support of each of two subjects, with the scope of both; ``None`` where there is none."""
 
-    old: Narrowed | None
-    new: Narrowed | None
+    old: DiscoveredScope | None
+    new: DiscoveredScope | None
     behaviour: tuple[Behaviour, ...] = ()
 
 
 def joint_scope(
     old: tuple[Subject, Scope], new: tuple[Subject, Scope], *, slow: bool = False, until: float = math.inf
-) -> Joint:
+) -> JointScope:
     """Ask two subjects for what they support of what each is asked for, and return what both do.
 
     ``slow`` and ``until`` are as in ``narrow``.
     """
     try:
-        one, other = (narrow(Guarded(subject), scope, slow=slow, until=until) for subject, scope in (old, new))
+        one, other = (narrow(GuardedSubject(subject), scope, slow=slow, until=until) for subject, scope in (old, new))
     except Hang:
-        return Joint(None, None)
+        return JointScope(None, None)
     behaviour = tuple(_behaviour(one, other))
     scope = _of_both(one.scope, other.scope) if one.accepted and other.accepted else None
     if scope is None:
-        return Joint(None, None, behaviour)
-    return Joint(one._replace(scope=scope), other._replace(scope=scope), behaviour)
+        return JointScope(None, None, behaviour)
+    return JointScope(one._replace(scope=scope), other._replace(scope=scope), behaviour)
 
 
 def _of_both(old: Scope, new: Scope) -> Scope | None:
@@ -60,7 +60,7 @@ def _of_both(old: Scope, new: Scope) -> Scope | None:
     return scope if all(kept.values()) and scope.modes else None
 
 
-def _behaviour(old: Narrowed, new: Narrowed) -> Iterator[Behaviour]:
+def _behaviour(old: DiscoveredScope, new: DiscoveredScope) -> Iterator[Behaviour]:
     """Yield what one subject supports and the other does not, unless the other fails there, which is a finding."""
     if not (old.accepted and new.accepted):
         if old.accepted or new.accepted:
@@ -73,15 +73,15 @@ def _behaviour(old: Narrowed, new: Narrowed) -> Iterator[Behaviour]:
             yield Behaviour(what, str(said[0]), str(said[1]))
 
 
-def _of_all(one: Narrowed) -> str:
+def _of_all(one: DiscoveredScope) -> str:
     return SUPPORTS if one.accepted else f"refuses: {next(iter(one.refused.values()))}"
 
 
-def _values(one: Narrowed) -> dict[str, None]:
+def _values(one: DiscoveredScope) -> dict[str, None]:
     return {f"{name}={value}": None for name, values in one.scope.values().items() for value in values}
 
 
-def _said(one: Narrowed, values: dict[str, None], what: str) -> str | None:
+def _said(one: DiscoveredScope, values: dict[str, None], what: str) -> str | None:
     """Return what a subject does with a value, or a value under a condition; ``None`` if that is no behaviour."""
     if what in one.refused:
         return f"refuses: {one.refused[what]}"

@@ -14,7 +14,7 @@ from harness.search.plan import PlannedCase, units
 from harness.space.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.search.record import SearchRecord
+    from harness.search.search_record import SearchRecord
 
 MARGINS: Final = -16  # The lowest power of two by which margins are counted; exact results are below it
 
@@ -35,7 +35,7 @@ COUNTED: Final = (
 MOST: Final = 10_000  # The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
 
 
-class Logged(NamedTuple):
+class LoggedOutcome(NamedTuple):
     """The outcome of one case."""
 
     number: int  # of the case in the plan
@@ -47,7 +47,7 @@ class Logged(NamedTuple):
         return f"{self.number} {self.result} {'-' if self.margin is None else self.margin} {self.bits}".rstrip()
 
     @classmethod
-    def of_text(cls, text: str) -> Logged:
+    def of_text(cls, text: str) -> LoggedOutcome:
         """Return the outcome that a text says. Raise ``ValueError`` for other texts."""
         number, result, margin, *bits = text.split(" ")
         return cls(int(number), int(result), None if margin == "-" else int(margin), " ".join(bits))
@@ -69,7 +69,7 @@ class Log:
 
     planned: int | None = None  # The number of cases that the plan was made for; ``None`` if only time ended the search
     results: list[Result] = field(default_factory=list)  # The different results, without their evidence
-    cases: list[Logged] = field(default_factory=list)
+    cases: list[LoggedOutcome] = field(default_factory=list)
     # What became of failures, by the number of cases that were logged until then.
     events: dict[int, Event] = field(default_factory=dict)
     # By the place of a case in the log: true if it has the bits of the subject's first stage.
@@ -88,7 +88,7 @@ class Log:
         if plain not in self._places:
             self._places[plain] = len(self.results)
             self.results.append(plain)
-        self.cases.append(Logged(asked.number, self._places[plain], power(result.margin), result.bits))
+        self.cases.append(LoggedOutcome(asked.number, self._places[plain], power(result.margin), result.bits))
 
     def explained(self) -> None:
         """Note that the failure of the last case was explained."""

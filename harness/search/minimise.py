@@ -16,9 +16,9 @@ from harness.search.budget import Budget
 from harness.search.checker import Checker
 from harness.search.clarify import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_relation
 from harness.search.evidence import Certificate, Suspicion, weigh
-from harness.search.guard import Late, stop_at_hang
-from harness.search.record import Finding, SearchRecord
-from harness.search.shrink import Shrinking, Spent
+from harness.search.guard import TimeOver, stop_at_hang
+from harness.search.search_record import Finding, SearchRecord
+from harness.search.shrink import ShrinkBudgetSpent, Shrinking
 from harness.space.case import Case
 from harness.space.outcome import Failure
 from harness.subjects.protocol import masks_of
@@ -29,11 +29,11 @@ torch again, and shrinking a crash kills 12 to 20 processes; if that takes longe
 """
 
 
-class CutShort(BaseException):
+class ShrinkingCutShort(BaseException):
     """Raised when shrinking crashes has taken too long; it says so. Not an ``Exception``, which shrinking may catch."""
 
 
-class Pursuit:
+class FailureMinimiser:
     """The pursuit of one failure of a search, which notes in the record what came of it."""
 
     def __init__(self, checker: Checker, record: SearchRecord, budget: Budget) -> None:
@@ -49,8 +49,8 @@ class Pursuit:
     def of(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Weigh a suspicion, look for the case that shows most of a failure, and shrink it.
 
-        Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``CutShort`` or ``Hang``
-        with the failure in ``failing``, which is then not reported.
+        Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``ShrinkingCutShort`` or
+        ``Hang`` with the failure in ``failing``, which is then not reported.
         """
         given = case
         if result.verdict is Verdict.SUSPECT:
@@ -75,7 +75,7 @@ class Pursuit:
         """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
         try:
             suspicion = weigh(case, result, self._checker)
-        except (KeyboardInterrupt, Late):
+        except (KeyboardInterrupt, TimeOver):
             self._record.suspicions.append(Suspicion(case, result, again=0, tried=0))
             raise
         if not suspicion.repeats:
@@ -167,9 +167,9 @@ class Pursuit:
 
     def _check(self, case: Case) -> Result:
         if time.perf_counter() >= self._until:
-            raise CutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
+            raise ShrinkingCutShort(f"shrinking not finished: {CRASHES:g} s of crashes are over")
         if self._budget.too_late_to_shrink():
-            raise Spent("the time is over")
+            raise ShrinkBudgetSpent("the time is over")
         self._record.shrink_checks += 1
         result = self._checker(case, relations=self._relations, with_probes=self._probing)
         stop_at_hang(case, result)

@@ -127,7 +127,7 @@ class Sampled:
     first: int  # the place of the first case in the plan
 
     def planned(self) -> Iterator[PlannedCase]:
-        """Yield the cases of each config: several distributions in a row, beginning with a drawn one, plainest first."""
+        """Yield the cases of each config: several distributions in a row from a drawn one on, plainest first."""
         random = Random(f"{self.seed}/{self.stratum}/{self.number}")
         scope = self.stratum.scope
         names = scope.distributions
@@ -207,7 +207,9 @@ def differentiated(scope: Scope) -> list[RNNConfig]:
     ]
 
 
-def _asked(config: RNNConfig, distribution: str, values: int, number: int, probing: float, *, place: int) -> PlannedCase:
+def _asked(
+    config: RNNConfig, distribution: str, values: int, number: int, probing: float, *, place: int
+) -> PlannedCase:
     """Return a config's case with this number; the seed of values decides which cases get more checks."""
     with_relation = (values // THOROUGH + number) % RELATED == 0
     thorough = number == values % THOROUGH

@@ -13,17 +13,17 @@ from harness.checks.full_check import against
 from harness.checks.known_issues import KnownCause
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.checker import CheckedCase, Checker
 from harness.search.evidence import Certificate
-from harness.search.guard import Guarded, Hang, Late, noted_interrupts, stop_at_hang, uninterrupted
-from harness.search.minimise import CutShort, Pursuit
-from harness.search.options import Options
+from harness.search.guard import GuardedSubject, Hang, TimeOver, noted_interrupts, stop_at_hang, uninterrupted
+from harness.search.minimise import FailureMinimiser, ShrinkingCutShort
 from harness.search.plan import units
-from harness.search.record import Finding, Helpers, SearchRecord, Stop
-from harness.search.workers import Task
+from harness.search.search_options import Options
+from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
+from harness.search.workers import WorkerTask
 from harness.space.case import Case
 from harness.space.errors import require_type
 from harness.space.outcome import Failure
@@ -38,7 +38,7 @@ DEATHS: Final = 20  # further deaths of a subject's process after which a search
 Event = CheckedCase | Finding
 
 
-class Recognised(NamedTuple):
+class RecognisedCause(NamedTuple):
     """A test that recognises further cases with the cause of a finding."""
 
     known_cause: KnownCause | None = None  # of further cases; there is none where nothing tells them from others
@@ -76,9 +76,10 @@ class Search:
                 search.pass_over(Recognised(known_cause))
 
     It ends with a finding, unless its reader says how further cases with the same cause are recognised, or the subject
-    is nondeterministic there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause. Leaving the
-    ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses nothing of the ``record``. Where an
-    interrupt, a hang or slow crashes end it, the finding is in the record only: there is no time to explain it.
+    is nondeterministic there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause.
+    Leaving the ``for`` ends it. So does an interrupt, anywhere inside the ``with``, which loses nothing of the
+    ``record``. Where an interrupt, a hang or slow crashes end it, the finding is in the record only: there is no time
+    to explain it.
     """
 
     def __init__(self, subject: Any, scope: Scope | None = None, options: Options = Options()) -> None:  # noqa: B008
@@ -96,13 +97,13 @@ class Search:
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
         self.record.weights = "" if options.weights is None else options.weights.name
         if workers is not None:
-            self._task = Task.of(subject, scope, options.accepted, options.weights, share=workers.share)
+            self._task = WorkerTask.of(subject, scope, options.accepted, options.weights, share=workers.share)
         self._note_limit()
         self._before = unrepeated_of(subject), spoiled_by(subject)  # in another search
-        guarded = Guarded(subject, self._budget.searching_until)
+        guarded = GuardedSubject(subject, self._budget.searching_until)
         self._checker = Checker(guarded, options.accepted, scope, [*self.record.own], options.weights)
-        self._pursuit: Pursuit | None = None  # of the current failure
-        self._alone: Callable[[], Iterable[Case]] = tuple  # as ``Recognised`` has it
+        self._pursuit: FailureMinimiser | None = None  # of the current failure
+        self._alone: Callable[[], Iterable[Case]] = tuple  # as ``RecognisedCause`` has it
         self._beyond = False  # True while it checks these
         self._events = self._run()
 
@@ -132,7 +133,7 @@ class Search:
         self.record.interrupt()
         return True
 
-    def pass_over(self, recognised: Recognised) -> None:
+    def pass_over(self, recognised: RecognisedCause) -> None:
         """Count further cases with the cause of the last finding as known, and that finding, too, if it was known."""
         if recognised.known_cause is not None:
             self._checker.known.append(recognised.known_cause)
@@ -152,11 +153,11 @@ class Search:
         try:
             with noted_interrupts() as self._checker.stop_if_interrupted:
                 record.stop = yield from self._go_through()
-        except Late:
+        except TimeOver:
             record.stop = Stop.TIME
         except GeneratorExit:
             record.stop = Stop.FINDING
-        except CutShort as cut:
+        except ShrinkingCutShort as cut:
             record.stop = Stop.FINDING
             self._report_as_it_is(str(cut))
         except Hang as hang:
@@ -267,10 +268,10 @@ class Search:
 
     def _found(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Make a finding of a case that fails, if it is one. When the time is over, it is reported as it is then."""
-        self._pursuit = pursuit = Pursuit(self._checker, self.record, self._budget)
+        self._pursuit = pursuit = FailureMinimiser(self._checker, self.record, self._budget)
         try:
             return pursuit.of(case, result, with_probes=with_probes)
-        except Late:
+        except TimeOver:
             if pursuit.failing is None:
                 return None
             return self.record.report(*pursuit.failing, Certificate().but_for("not confirmed: the time is over"))
@@ -300,7 +301,7 @@ class Search:
         They are accepted together: an error of one hides that of another in the case that shows it alone.
         """
         record, within = self.record, []
-        subject = Guarded(self._given, self._budget.moment(MEASURING))
+        subject = GuardedSubject(self._given, self._budget.moment(MEASURING))
         try:
             for accuracy in measure(subject, record.scope, record.accepted):
                 record.accuracy.append(accuracy)
@@ -309,7 +310,7 @@ class Search:
                     wrong = yield from self._report_function(accuracy, case)
                 if not accuracy.assumed and (accuracy.close or wrong):
                     within.append(accuracy.accepted)
-        except Late:
+        except TimeOver:
             record.unfinished.append("how precise its functions are")
         record.accepted = record.accepted._replace(measured=(*record.accepted.measured, *within))
         self._checker.accepted = record.accepted
@@ -327,7 +328,7 @@ class Search:
             or confirmed(self._checker.subject, case, seen, alone).nondeterministic
         ):
             return False
-        record, lost = self.record, seen.mismatches[0].sort is Sort.FINITENESS
+        record, lost = self.record, seen.mismatches[0].sort is MismatchKind.FINITENESS
         said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
         tolerance = None if lost else accuracy.tolerance
         advice = "" if tolerance is None else f"--tolerance {tolerance} would accept that"

@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from harness.checks.result import Result, Verdict
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.search.evidence import Certificate
-from harness.search.simplify import Check, Found, Simplifying, failure_of
+from harness.search.simplify import Check, Simpler, Simplifying, failure_of
 from harness.space.case import Case
 from harness.space.config import MANY, RNNConfig, never_rise
 from harness.space.factor_table import FACTORS, SIZE_FACTORS, SIZES, ConfigError, having
@@ -48,11 +48,13 @@ batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 w
 # The number of sets of generic values for each combination, because one set may hide a mistake and two hardly do.
 LEAPS: Final = 2
 
-# The distribution with infinities and NaN. A failure that needs them shows in no other distribution, and is tried in no other.
+# The distribution with infinities and NaN. A failure that needs them shows in no other distribution, and is tried in no
+# other.
 WILD: Final = "special"
 
 WILD_SEEDS: Final = 8
-"""The number of seeds then tried in that distribution: in a small case few numbers are special, and their places may matter.
+"""The number of seeds then tried in that distribution: in a small case few numbers are special, and their places may
+matter.
 """
 
 LIMIT: Final = 6_000
@@ -88,10 +90,12 @@ class Shrinking:
     def __init__(self, case: Case, result: Result, scope: Scope, check: Check, limit: int = LIMIT) -> None:
         self._case, self._scope, self._kind = case, scope, result.kind
         self._numbers = result.failed
-        unlike = bool(result.mismatches) and result.mismatches[0].sort is Sort.FINITENESS
+        unlike = bool(result.mismatches) and result.mismatches[0].sort is MismatchKind.FINITENESS
         self._wild = unlike and case.origin is not None and case.origin.distribution == WILD
         """True if the failure needs infinities or NaN; tame numbers were tried before."""
-        self._finite = f"{result.mismatches[0].array}: {Sort.VALUE.value}" if unlike and not self._wild else None
+        self._finite = (
+            f"{result.mismatches[0].array}: {MismatchKind.VALUE.value}" if unlike and not self._wild else None
+        )
         """The kind of a failure of the same array among finite numbers, which tells more than an overflow."""
         self._unlimited, self._limit, self._left = check, limit, limit
         self._refused: dict[str, None] = {}
@@ -99,19 +103,19 @@ class Shrinking:
         self._leapt: list[dict[str, Any]] = []  # the flags with which small sizes were tried
         self._done: RNNConfig | None = None  # the config whose plainer configs were all tried with drawn values
         self._cases = 0
-        self._in_passing: Found | None = None  # the smallest failing case so far in an unfinished round
+        self._in_passing: Simpler | None = None  # the smallest failing case so far in an unfinished round
         self.certificate = Certificate().but_for("shrinking not finished")
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[Simpler]:
         """Yield ever plainer failing cases."""
         try:
             yield from self._down()
-        except Spent as spent:
+        except ShrinkBudgetSpent as spent:
             if self._in_passing is not None:
                 yield self._take(self._in_passing)
             self.certificate = Certificate().but_for(f"shrinking not finished: {spent}")
 
-    def _down(self) -> Iterator[Found]:
+    def _down(self) -> Iterator[Simpler]:
         plainest, otherwise = 0, set[str]()
         for large in (self._in_sequences, self._at_threshold):
             while (found := large()) is not None:
@@ -135,7 +139,7 @@ class Shrinking:
             if (size := getattr(self._case.config, name)) > LARGEST and self._scope.is_free(name):
                 self.certificate = self.certificate.but_for(f"{name}={size}: only some of the smaller sizes were tried")
 
-    def _take(self, found: Found) -> Found:
+    def _take(self, found: Simpler) -> Simpler:
         self._case = found[0]
         self._numbers |= found[1].failed
         if self._finite is not None and found[1].shows(self._finite):
@@ -147,11 +151,11 @@ class Shrinking:
 
     def _check(self, case: Case) -> Result:
         if self._left <= 0:
-            raise Spent(f"{self._limit:,} cases were checked")
+            raise ShrinkBudgetSpent(f"{self._limit:,} cases were checked")
         self._left -= max(1, case.config.states // MANY)
         return self._unlimited(case)
 
-    def _in_sequences(self) -> Found | None:
+    def _in_sequences(self) -> Simpler | None:
         """Return the case with one size of 1 and as many times more sequences: what they have in common is a product.
 
         Sequences cost least, and in one order of sizes two failures with one product have one case.
@@ -167,7 +171,7 @@ class Shrinking:
                 return shown
         return None
 
-    def _at_threshold(self) -> Found | None:
+    def _at_threshold(self) -> Simpler | None:
         """Return the case with its first very large size halved, or nearer to where it passes; ``None`` if it is there.
 
         One search by halves finds the size from which it fails, where there is one.
@@ -190,7 +194,7 @@ class Shrinking:
                 return found
         return None
 
-    def _in_one_leap(self) -> Found | None:
+    def _in_one_leap(self) -> Simpler | None:
         """Return a failing case with the same flags and only small sizes, in case the sizes depend on each other."""
         here = factors_of(self._case.config)
         flags = {name: value for name, value in here.items() if name not in LEAPT}
@@ -219,7 +223,7 @@ class Shrinking:
             return range(1, LEAP + 1)
         return sorted(size for size in set(getattr(self._scope, name)) if 0 < size <= LEAP)
 
-    def _at_first_sight(self) -> Found | None:
+    def _at_first_sight(self) -> Simpler | None:
         """Return what still fails after one round through the factors, each made as plain as a few tries allow."""
         if self._done == self._case.config:
             return None
@@ -235,8 +239,8 @@ class Shrinking:
         self._in_passing = None
         return found
 
-    def _plainer(self) -> Found | None:
-        """Return the first failing case of a plainer config, or of the same config with values of a plainer distribution."""
+    def _plainer(self) -> Simpler | None:
+        """Return the first failing case of a plainer config, or of this config with a plainer distribution."""
         case = self._case
         if self._done == case.config:
             return None
@@ -265,7 +269,7 @@ class Shrinking:
         distributions = self._scope.distributions
         return cases_of(config, SEEDS, distributions) if few else cases_of(config, 1, FEWER)
 
-    def _cut(self) -> Found | None:
+    def _cut(self) -> Simpler | None:
         """Return a failing case with the case's own values in a plainer config, or ``None``.
 
         Any one time step, sequence, unit or layer may be left out.
@@ -287,7 +291,7 @@ class Shrinking:
         apart = config.dropout in self._scope.dropout and config.proj_size in self._scope.proj_size
         return self._scope.allows(name, getattr(config, name)) and apart
 
-    def _neighbour(self, candidate: Case) -> Found | None:
+    def _neighbour(self, candidate: Case) -> Simpler | None:
         self._cases += 1
         seen = self._check(candidate)
         if self._shows(seen):
@@ -314,11 +318,13 @@ def _few(case: Case, config: RNNConfig, distribution: str) -> Iterator[Case]:
     yield draw(config, distribution, 1)
 
 
-class Spent(Exception):
+class ShrinkBudgetSpent(Exception):
     """Raised when no further case may be checked; it says why."""
 
 
-def cases_of(config: RNNConfig, seeds: int = SEEDS, distributions: Iterable[str] = tuple(DISTRIBUTIONS)) -> Iterator[Case]:
+def cases_of(
+    config: RNNConfig, seeds: int = SEEDS, distributions: Iterable[str] = tuple(DISTRIBUTIONS)
+) -> Iterator[Case]:
     """Return the cases to try for a config, plainest first."""
     return (draw(config, distribution, seed) for distribution in distributions for seed in range(seeds))
 

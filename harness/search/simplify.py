@@ -22,7 +22,7 @@ limit such as 6, 20 or 1,000 is shown by a readable number.
 """
 
 Check = Callable[[Case], Result]
-Found = tuple[Case, Result]
+Simpler = tuple[Case, Result]
 Cell = tuple[str, NDArray[np.intp]]
 """A number of a case that can change alone: its array, and its places in it; there are several places if one value is
 expanded over an axis.
@@ -38,7 +38,7 @@ class Simplifying:
         self.tried = 0
         self.otherwise: set[str] = set()  # the failures of another kind in the last round, and the known ones
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[Simpler]:
         """Yield ever plainer failing cases; the last is minimal in every number."""
         yield from self._first(self._all_at_once())
         yield from self._zeros()
@@ -56,7 +56,7 @@ class Simplifying:
                         yield found
                         break
 
-    def _zeros(self) -> Iterator[Found]:
+    def _zeros(self) -> Iterator[Simpler]:
         """Set ever smaller groups of nonzero numbers to zero: each array, then halves, down to single numbers."""
         for name in self._case.arrays:
             group = [cell for cell in self._nonzero() if cell[0] == name]
@@ -79,13 +79,13 @@ class Simplifying:
         for bits in (1, 2, 4, 8):
             yield self._with([(cell, _rounded(self._value(cell), bits)) for cell in self._cells])
 
-    def _first(self, candidates: Sequence[Case] | Iterator[Case]) -> Iterator[Found]:
+    def _first(self, candidates: Sequence[Case] | Iterator[Case]) -> Iterator[Simpler]:
         for candidate in candidates:
             if (found := self._try(candidate)) is not None:
                 yield found
                 return
 
-    def _try(self, candidate: Case) -> Found | None:
+    def _try(self, candidate: Case) -> Simpler | None:
         if candidate.id == self._case.id:
             return None
         result = self._check(candidate)

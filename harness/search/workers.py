@@ -22,10 +22,10 @@ from typing import Any, Final, NamedTuple, Self
 from harness.oracle.arithmetic import Accepted
 from harness.processes import GRACE, LONGEST, Child, start_server
 from harness.search.checker import CheckedCase, Checker
-from harness.search.guard import Guarded
+from harness.search.guard import GuardedSubject
 from harness.search.own_weights import OwnWeights
 from harness.search.plan import Unit
-from harness.search.record import Helpers
+from harness.search.search_record import Helpers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, SubjectError
@@ -92,7 +92,7 @@ class Processes(Executor):
                 future.set_exception(error)
 
 
-class Task(NamedTuple):
+class WorkerTask(NamedTuple):
     """The facts that a worker must know of a search."""
 
     subject: bytes  # pickled, or a pickled function that makes it in the worker's own process
@@ -131,7 +131,7 @@ def pickled(subject: object, name: str) -> bytes:
         ) from None
 
 
-class Answer(NamedTuple):
+class WorkerAnswer(NamedTuple):
     """The answer of a worker for a unit: the results of its cases, or an error that is no fault of the subject."""
 
     worker: str
@@ -149,7 +149,7 @@ class Workers:
     scheduler: str = ""  # the address of the scheduler of the cluster that they are in, if they are in one
 
     def checked(
-        self, task: Task, units: Iterator[Unit], checker: Checker, helpers: Helpers
+        self, task: WorkerTask, units: Iterator[Unit], checker: Checker, helpers: Helpers
     ) -> Generator[CheckedCase | None]:
         """Yield the results of the cases of all units, in order, and ``None`` now and then if there is nothing yet.
 
@@ -157,7 +157,7 @@ class Workers:
         Raises any error of the harness in a worker, and ``UsageError`` if a worker cannot have the subject.
         """
         executor = self.start(self.number)
-        pending: deque[tuple[Unit, Future[Answer]]] = deque()
+        pending: deque[tuple[Unit, Future[WorkerAnswer]]] = deque()
         lost, own = 0, list(islice(units, FIRST))
         try:
             while lost < DEATHS:
@@ -172,7 +172,7 @@ class Workers:
                     continue
                 unit, future = pending.popleft()
                 answer = _answer_of(future)
-                lost = 0 if isinstance(answer, Answer) else lost + 1
+                lost = 0 if isinstance(answer, WorkerAnswer) else lost + 1
                 yield from _checked(answer, unit, checker, helpers)
             helpers.alone = str(answer) or "the workers died"
             for unit, future in pending:
@@ -183,16 +183,16 @@ class Workers:
             yield from checker.unit(unit)
 
 
-def _given(executor: Executor, task: Task, unit: Unit) -> Future[Answer]:
+def _given(executor: Executor, task: WorkerTask, unit: Unit) -> Future[WorkerAnswer]:
     try:
         return executor.submit(answer, task, unit)
     except Exception as error:  # noqa: BLE001 - executors raise several when they are broken
-        future: Future[Answer] = Future()
+        future: Future[WorkerAnswer] = Future()
         future.set_exception(error)
         return future
 
 
-def _answer_of(future: Future[Answer]) -> Answer | BaseException:
+def _answer_of(future: Future[WorkerAnswer]) -> WorkerAnswer | BaseException:
     """Return what a worker gave, or why it was lost."""
     try:
         return future.result()
@@ -203,10 +203,10 @@ def _answer_of(future: Future[Answer]) -> Answer | BaseException:
 
 
 def _checked(
-    answer: Answer | BaseException | None, unit: Unit, checker: Checker, helpers: Helpers
+    answer: WorkerAnswer | BaseException | None, unit: Unit, checker: Checker, helpers: Helpers
 ) -> Iterator[CheckedCase]:
     """Yield what a worker saw in a unit, or go through it here if there is none."""
-    if not isinstance(answer, Answer):
+    if not isinstance(answer, WorkerAnswer):
         helpers.lost += 1
         yield from checker.unit(unit)
         return
@@ -216,21 +216,21 @@ def _checked(
     yield from answer.seen
 
 
-def answer(task: Task, unit: Unit, wanted: Callable[[], bool] = lambda: True) -> Answer:
+def answer(task: WorkerTask, unit: Unit, wanted: Callable[[], bool] = lambda: True) -> WorkerAnswer:
     """Go through a unit, in a worker, as long as it is wanted."""
     here = f"{gethostname()}/{os.getpid()}"
     try:
-        subject = Guarded(_subject(task.subject, task.source))
+        subject = GuardedSubject(_subject(task.subject, task.source))
         seen = []
         for one in Checker(subject, task.accepted, task.scope, weights=task.weights).unit(unit):
             seen.append(one)
             if not wanted():
                 break
-        return Answer(here, tuple(seen))
+        return WorkerAnswer(here, tuple(seen))
     except UsageError as error:
-        return Answer(here, error=error)
+        return WorkerAnswer(here, error=error)
     except Exception:  # noqa: BLE001 - it is raised where the unit was given
-        return Answer(here, error=RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
+        return WorkerAnswer(here, error=RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
 
 
 @lru_cache(1)

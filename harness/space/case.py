@@ -46,7 +46,7 @@ class CaseError(UsageError):
     """Arrays that do not fit their config, or a file that does not hold a case."""
 
 
-class Origin(NamedTuple):
+class ValuesOrigin(NamedTuple):
     """The source of a case's values: ``values.draw(config, distribution, seed)``."""
 
     distribution: str
@@ -70,7 +70,7 @@ class Case:
     x: Array
     hx: Array | None
     weights: Mapping[str, Array]
-    origin: Origin | None = None
+    origin: ValuesOrigin | None = None
     cotangents: Mapping[str, Array] = field(default_factory=dict)
     masks: Mapping[int, Array] = field(default_factory=dict)
     cx: Array | None = None
@@ -104,7 +104,9 @@ class Case:
             object.__setattr__(self, part, {name: _read_only(arrays[name]) for name in getattr(self, part)})
 
     @classmethod
-    def of(cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: Origin | None = None, **others: Any) -> Case:
+    def of(
+        cls, config: RNNConfig, x: Any, hx: Any = None, *, origin: ValuesOrigin | None = None, **others: Any
+    ) -> Case:
         """Build a case from anything NumPy can turn into arrays; a case's repr is such a call.
 
         A dot in a name is an underscore here: ``readout_weight``, ``output_grad``.
@@ -128,7 +130,7 @@ class Case:
         cls,
         config: RNNConfig,
         arrays: Mapping[str, Array],
-        origin: Origin | None = None,
+        origin: ValuesOrigin | None = None,
         masks: Mapping[int, Array] | None = None,
     ) -> Case:
         """Build a case from arrays by name, as ``arrays`` gives them; arrays that are not the config's are left out."""
@@ -285,7 +287,7 @@ def _expanded(array: Array, name: str) -> bool:
     return np.broadcast_to(first, array.shape).tobytes() == array.tobytes() if array.size else True
 
 
-def _unpickled(config: RNNConfig, origin: Origin | None, numbers: bytes) -> Case:
+def _unpickled(config: RNNConfig, origin: ValuesOrigin | None, numbers: bytes) -> Case:
     arrays: dict[str, Array] = {}
     start, dtype = 0, np.dtype(config.dtype)
     for name, spec in config.given.items():
@@ -314,7 +316,7 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
             raise CaseError(f"{path}: {len(arrays)} arrays, expected those of num_layers={config.num_layers}")
         if config.dtype in _WIDENED:
             arrays = {name: array.astype(config.dtype) for name, array in arrays.items()}
-        origin = None if header["origin"] is None else Origin(*header["origin"])
+        origin = None if header["origin"] is None else ValuesOrigin(*header["origin"])
         if ("hx" in arrays) != config.hx:
             raise CaseError(f"{path}: hx is {'not ' if config.hx else ''}given, but the config says hx={config.hx}")
         if missing := [name for name in config.given if name not in arrays]:

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case, CaseError, Origin
+from harness.space.case import Array, Case, CaseError, ValuesOrigin
 from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import ConfigError
@@ -212,12 +212,12 @@ class _Reader:
             doubles[list(words)] = list(words.values())
             return doubles.astype(dtype)
 
-    def _origin(self, given: Any) -> Origin | None:
+    def _origin(self, given: Any) -> ValuesOrigin | None:
         if given is None:
             return None
-        if not isinstance(given, dict) or set(given) != set(Origin._fields):
-            self._refuse(f"origin: {_shown(given)}, expected null or an object of {' and '.join(Origin._fields)}")
-        origin = Origin(**given)
+        if not isinstance(given, dict) or set(given) != set(ValuesOrigin._fields):
+            self._refuse(f"origin: {_shown(given)}, expected null or an object of {' and '.join(ValuesOrigin._fields)}")
+        origin = ValuesOrigin(**given)
         if not isinstance(origin.distribution, str) or type(origin.seed) is not int or origin.seed < 0:
             self._refuse(f"origin: {_shown(given)}, expected a distribution's name and a seed, an int of at least 0")
         return origin
@@ -228,7 +228,7 @@ def _integer(text: str) -> float:
     return float(text) if text == "-0" or len(text) > 300 else int(text)
 
 
-def _draws(origin: Origin, case: Case) -> bool:
+def _draws(origin: ValuesOrigin, case: Case) -> bool:
     """Return whether the case has the values that its origin draws; the payload of a NaN does not count."""
     try:
         drawn = draw(case.config, *origin).arrays

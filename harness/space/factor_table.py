@@ -366,8 +366,9 @@ OF_TORCH: Final = having("modules_only")
 SIZE_FACTORS: Final = having("size")  # The factors that are sizes of arrays and nothing else
 
 APART: Final = having("apart")
-"""The factors that are varied in cases of their own (``space.rare_factors``), and everywhere else have their first value: no
-interaction of them is planned, because their many values would double the number of planned cases."""
+"""The factors that are varied in cases of their own (``space.rare_factors``), and everywhere else have their first
+value: no interaction of them is planned, because their many values would double the number of planned cases.
+"""
 
 # The plainest value of each factor, which is nn.RNN's default where it has one.
 PLAIN: Final = {name: one.usual[0] for name, one in FACTORS.items()}

@@ -43,7 +43,9 @@ torch what it supports and for three cases takes 36 s with so many.
 SMALL: Final = 3
 
 SWITCHES: Final = ("masks", "products")  # The fields of a scope that are true or false, and that a subject decides
-BESIDE: Final = frozenset({*SWITCHES, "distributions", "rules"})  # The fields of a scope that are not factors of a config
+BESIDE: Final = frozenset(
+    {*SWITCHES, "distributions", "rules"}
+)  # The fields of a scope that are not factors of a config
 _MASKED: Final = Constraint({"dropout": on, "training": on})  # The constraint on a scope without masks
 
 _PLURALS: Final = {"dtypes": "dtype", "devices": "device", "losses": "loss"}
@@ -371,8 +373,12 @@ def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None
 
 def _distributions(value: Any) -> tuple[str, ...]:
     distributions = tuple(value) if _is_several(value) else (value,)
-    if not distributions or (unknown := [one for one in distributions if not isinstance(one, str) or one not in DISTRIBUTIONS]):
-        raise UsageError(f"distributions={unknown if distributions else value!r}: expected some of {', '.join(DISTRIBUTIONS)}")
+    if not distributions or (
+        unknown := [one for one in distributions if not isinstance(one, str) or one not in DISTRIBUTIONS]
+    ):
+        raise UsageError(
+            f"distributions={unknown if distributions else value!r}: expected some of {', '.join(DISTRIBUTIONS)}"
+        )
     return distributions
 
 

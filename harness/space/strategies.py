@@ -19,11 +19,13 @@ def configs(scope: Scope | None = None, **only: Any) -> st.SearchStrategy[RNNCon
     return _configs(whole_or(scope).only(**only))
 
 
-def cases(scope: Scope | None = None, *, distributions: Sequence[str] | None = None, **only: Any) -> st.SearchStrategy[Case]:
+def cases(
+    scope: Scope | None = None, *, distributions: Sequence[str] | None = None, **only: Any
+) -> st.SearchStrategy[Case]:
     """Return a strategy for cases: a config as from ``configs``, a distribution, and the seed of the values.
 
-    The distributions are those of the scope unless ``distributions`` is given. The strategy shrinks like ``configs``, then towards
-    the first of the distributions and towards seed 0. ::
+    The distributions are those of the scope unless ``distributions`` is given. The strategy shrinks like ``configs``,
+    then towards the first of the distributions and towards seed 0. ::
 
         @given(case=cases(bidirectional=False, dtypes=["float32"]))
         def test_my_kernel(case): ...

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from harness.space.case import Array, Case, Origin, padding, prescribe
+from harness.space.case import Array, Case, ValuesOrigin, padding, prescribe
 from harness.space.config import RNNConfig, role_of
 from harness.space.errors import UsageError, require_int, require_type
 from harness.space.factor_table import OTHER
@@ -30,8 +30,8 @@ def draw(config: RNNConfig, distribution: str = "default", seed: int = 0) -> Cas
     """Draw the case that ``seed`` gives in ``distribution``: the same bits on every machine with the same NumPy.
 
     No two arrays of a case are equal, and none is constant or symmetric by design, because equal values would hide a
-    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown distribution, and for
-    other arguments that make no sense.
+    transposition, a permutation, or one array taken for another. Raises ``UsageError`` for an unknown distribution, and
+    for other arguments that make no sense.
     """
     require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
     require_int("seed", seed, 0)
@@ -42,11 +42,11 @@ def draw(config: RNNConfig, distribution: str = "default", seed: int = 0) -> Cas
     if many and distribution == "normal":
         cast = _normal_numbers(rng, config)
         prescribe(config, cast)
-        return Case.from_arrays(config, cast, Origin(distribution, seed))
+        return Case.from_arrays(config, cast, ValuesOrigin(distribution, seed))
     arrays = _filled(rng, config, distribution)
     cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     prescribe(config, cast)
-    return Case.from_arrays(config, cast, Origin(distribution, seed))
+    return Case.from_arrays(config, cast, ValuesOrigin(distribution, seed))
 
 
 def earlier_case(before: RNNConfig, *, one_bias: bool = False) -> Case:
@@ -83,7 +83,7 @@ def _filled(rng: Generator, config: RNNConfig, distribution: str) -> dict[str, F
 
 
 def _normal_numbers(rng: Generator, config: RNNConfig) -> dict[str, Array]:
-    """Return what ``_filled`` gives in the normal distribution, in the config's dtype; few numbers at a time are float64."""
+    """Return what ``_filled`` gives in the normal distribution, in the config's dtype, few in float64 at once."""
     arrays: dict[str, Array] = {}
     for name, spec in config.given.items():
         arrays[name] = np.empty(spec.shape, config.dtype)

@@ -11,17 +11,17 @@ from harness.checks.result import Result
 from harness.diagnosis.investigate import one_cause
 from harness.report.codec import decode
 from harness.report.complaints import Summary
-from harness.report.record import Run
+from harness.report.json_record import RunOptions
 from harness.report.reported import ReportedFinding, dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases
-from harness.search.merge import merged
-from harness.search.record import Finding, SearchRecord
+from harness.search.merge_records import merged
+from harness.search.search_record import Finding, SearchRecord
 from harness.space.errors import UsageError
 from harness.space.profile import PROFILES
-from harness.space.searched import Searched
+from harness.space.searched_scope import SearchedScope
 from harness.store.document import read
-from harness.store.findings import Store
+from harness.store.finding_folders import Store
 from harness.subjects.environment import kernels, line
 
 
@@ -49,7 +49,7 @@ class SubjectReport(NamedTuple):
 
 @dataclass(frozen=True)
 class _Document:
-    run: Run
+    run: RunOptions
     subjects: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -57,7 +57,7 @@ class RunReport(NamedTuple):
     """The report of a run."""
 
     path: Path
-    run: Run
+    run: RunOptions
     subjects: list[SubjectReport]  # an interrupted run has fewer than it was asked for
 
 
@@ -89,9 +89,9 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
     return SubjectReport(search, findings, rest)
 
 
-def met_together(paths: Sequence[Path]) -> list[Searched]:
+def met_together(paths: Sequence[Path]) -> list[SearchedScope]:
     """Return what the runs that wrote these reports met together, by subject. A file counts once."""
-    found: dict[str, Searched] = {}
+    found: dict[str, SearchedScope] = {}
     for path in _once(paths):
         for one in read_report(path).subjects:
             searched = _counted(one.search).searched
@@ -147,7 +147,7 @@ def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]
 
 
 def _added_up(
-    parts: Sequence[tuple[Path, SubjectReport]], run: Run, folder: str, warn: Callable[[str], None]
+    parts: Sequence[tuple[Path, SubjectReport]], run: RunOptions, folder: str, warn: Callable[[str], None]
 ) -> Summary:
     (path, first), *others = parts
     for place, one in others:

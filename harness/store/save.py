@@ -10,19 +10,19 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from harness.checks.malformed import Refusals
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.script.make import FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
 from harness.oracle.arithmetic import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
-from harness.report.place import ISSUE, Kept
-from harness.report.record import finding_record
+from harness.report.json_record import finding_record
 from harness.report.reported import reported
-from harness.search.guard import Guarded, Hang
-from harness.search.record import Finding
+from harness.report.saved_finding import ISSUE, SavedFinding
+from harness.search.guard import GuardedSubject, Hang
+from harness.search.search_record import Finding
 from harness.space.atomic import write_text
-from harness.store.findings import Store
+from harness.store.finding_folders import Store
 from harness.store.scripts import PATIENCE, offer
 from harness.subjects.protocol import Subject
 
@@ -39,7 +39,7 @@ def keep(
     tolerance: str = "derived",
     with_script: bool = True,
     until: float = math.inf,
-) -> Kept:
+) -> SavedFinding:
     """Write a finding into a folder of its own below ``directory``, with a script that was run, which takes longest.
 
     The script may run up to ``until`` (``time.perf_counter``). Raises ``OSError`` if that fails.
@@ -67,14 +67,14 @@ def keep(
     texts: dict[str, str | bytes] = {**files, ISSUE: said}
     # A test that hangs, or ends its process, would take all others with it; and one call shows no relation of chance. A
     # large case is no test that anyone runs each time.
-    if finding.result.failure is None and finding.result.method is not Method.DROPOUT and not finding.case.is_large:
+    if finding.result.failure is None and finding.result.method is not Comparison.DROPOUT and not finding.case.is_large:
         texts[TEST] = regression_test(finding)
     saved = Store(directory).save(finding, finding_record(one), texts, tolerance=tolerance)
-    return Kept(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
+    return SavedFinding(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 
 @dataclass
-class Keeping:
+class FindingKeeper:
     """The keeping of one subject's findings, each as soon as it is explained."""
 
     subject: Subject
@@ -84,11 +84,11 @@ class Keeping:
     warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
     until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``
     # The places, by the finding's id; ``None`` where a finding could not be kept.
-    places: dict[str, Kept | None] = field(default_factory=dict)
+    places: dict[str, SavedFinding | None] = field(default_factory=dict)
 
     def __call__(self, finding: Finding, explanation: Explanation, *, with_script: bool = True) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
-        subject = Guarded(self.subject)
+        subject = GuardedSubject(self.subject)
         within = self.accepted if finding.accepted is None else finding.accepted
         tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
         try:

@@ -13,24 +13,24 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.diagnosis.script.make import FILE, NAME, Script, script, script_with_harness
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.search.record import Finding
-from harness.search.replay import Fate
+from harness.search.rerun import RerunOutcome
+from harness.search.search_record import Finding
 from harness.space.atomic import atomic_write, write_text
 from harness.space.case_json import to_json
 from harness.space.outcome import Outcome
-from harness.store.findings import CASE
+from harness.store.finding_folders import CASE
 from harness.subjects.protocol import Subject
 
 PATIENCE: Final = 120.0  # The seconds that a script may take: it imports torch, and runs one case
 
 
-class Ended(NamedTuple):
+class ScriptRun(NamedTuple):
     """A script that was run: what its last word and its exit code say, and all that it printed."""
 
-    fate: Fate
+    fate: RerunOutcome
     output: str
 
 
@@ -62,7 +62,7 @@ def offer(
     reason = _tried(alone, folder, timeout)
     if not reason:
         return Offer(folder / NAME, alone)
-    if finding.case.is_large or finding.result.failure is not None or finding.result.method is Method.DROPOUT:
+    if finding.case.is_large or finding.result.failure is not None or finding.result.method is Comparison.DROPOUT:
         return Offer(script=alone, reason=reason)
     (folder / CASE).write_text(to_json(finding.case))
     with_harness = script_with_harness(finding, reason, tolerance, CASE)
@@ -76,17 +76,17 @@ def _tried(made: Script, folder: Path, timeout: float) -> str:
     """Write and run a script. If it does not say FAILED, remove it, and return the reason why it is not offered."""
     if made.text is None:
         return made.reason
-    run = Ended(Fate.ERROR, "")
+    run = ScriptRun(RerunOutcome.ERROR, "")
     path = write(made, folder)
     try:
         run = run_alone(path, timeout)
     finally:
-        if run.fate is not Fate.FAILED:
+        if run.fate is not RerunOutcome.FAILED:
             path.unlink(missing_ok=True)
             (folder / FILE).unlink(missing_ok=True)
-    if run.fate is Fate.FAILED:
+    if run.fate is RerunOutcome.FAILED:
         return ""
-    if run.fate is Fate.FIXED:
+    if run.fate is RerunOutcome.FIXED:
         return "a script that makes the same call does not fail"
     last = (run.output.strip().splitlines() or ["it said nothing"])[-1]
     return f"a script that makes the same call ends in another way: {last}"
@@ -102,7 +102,7 @@ def write(made: Script, folder: Path) -> Path:
     return folder / NAME
 
 
-def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> Ended:
+def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> ScriptRun:
     """Run a script in a fresh process, as a user would, on one thread."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     with TemporaryDirectory(prefix="rnn-reproduce-") as own, (Path(own) / "output").open("w+b") as output:
@@ -110,10 +110,10 @@ def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) ->
         output.seek(0)
         text = output.read().decode(errors="replace")
     if code is None:
-        return Ended(Fate.ERROR, f"{text}\nno end within {timeout:g} s")
+        return ScriptRun(RerunOutcome.ERROR, f"{text}\nno end within {timeout:g} s")
     last = (text.strip().splitlines() or [""])[-1]
-    ends = {(1, "FAILED"): Fate.FAILED, (0, "FIXED"): Fate.FIXED}
-    return Ended(ends.get((code, last), Fate.ERROR), text)
+    ends = {(1, "FAILED"): RerunOutcome.FAILED, (0, "FIXED"): RerunOutcome.FIXED}
+    return ScriptRun(ends.get((code, last), RerunOutcome.ERROR), text)
 
 
 def _ended(

@@ -14,7 +14,7 @@ from harness.space.cells import CELLS, KNOWN, layer_named
 from harness.space.config import RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import FACTORS, OPTIONS
-from harness.subjects.class_form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, Form
+from harness.subjects.class_form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, ClassForm
 from harness.subjects.conventions import Conventions
 from harness.subjects.protocol import SubjectError
 from harness.subjects.run_user_code import place_of
@@ -124,7 +124,7 @@ def adapt(
     return Adapter(build, None if weights is None else dict(weights), call, offers)
 
 
-class Built:
+class BuiltClass:
     """The constructor of an adapter's modules, as a class of modules is one.
 
     One that is ``in_numpy`` makes modules of NumPy objects, which are called by the adapter's own call, or by a method
@@ -172,7 +172,7 @@ class Built:
         return module(*given) if self.in_numpy else self.adapter.call(module, *given)
 
 
-def built_by(adapter: Adapter) -> Iterator[Built]:
+def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     """Yield the constructors that an adapter may be: several if it makes NumPy objects and does not say how to call.
 
     Raise ``SubjectError`` if it makes neither a module nor an object that holds arrays and can be called.
@@ -184,7 +184,7 @@ def built_by(adapter: Adapter) -> Iterator[Built]:
     else:
         torch_like = hasattr(made, "named_parameters")
     if torch_like:
-        yield Built(adapter)
+        yield BuiltClass(adapter)
         return
     from harness.subjects.axes import AXES
     from harness.subjects.numpy_module import METHODS, methods_of, parameters_held
@@ -194,22 +194,22 @@ def built_by(adapter: Adapter) -> Iterator[Built]:
             f"build returned {type(made).__name__}: expected a torch.nn.Module, or an object that holds arrays"
         )
     if adapter.call is not None:
-        yield Built(adapter, in_numpy=True)
+        yield BuiltClass(adapter, in_numpy=True)
     elif methods := methods_of(type(made)):
-        yield from (Built(adapter, axes, method, in_numpy=True) for axes, method in product(AXES, methods))
+        yield from (BuiltClass(adapter, axes, method, in_numpy=True) for axes, method in product(AXES, methods))
     else:
         raise SubjectError(f"build returned {type(made).__name__}: expected a call, or a method {', '.join(METHODS)}")
 
 
 def form_of_weights(
-    form: Form,
+    form: ClassForm,
     weights: Mapping[str, str],
     shapes: Mapping[str, tuple[int, ...]],
     input_size: int,
     hidden_size: int,
     *,
     cell: str = "",
-) -> Form:
+) -> ClassForm:
     """Return a form with the parameters that an adapter names, which have these shapes at some hidden_size.
 
     Raises ``SubjectError`` for a text that says nothing, and for parameters that are missing or are not named.

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.factor_table import OPTIONS
 from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
-from harness.subjects.class_form import H_FIRST, LAYERS, Form, is_layered
+from harness.subjects.class_form import H_FIRST, LAYERS, ClassForm, is_layered
 from harness.subjects.config_object import by_fields
 from harness.subjects.function_module import X
 from harness.subjects.numpy_module import METHODS, methods_of, modules_of
@@ -36,7 +36,7 @@ _SHORT: Final = {"h_n": "h", "c_n": "c"}
 class _Drawn(NamedTuple):
     """The form of a class, the shapes of its parameters, and a list of what could not be found out."""
 
-    form: Form
+    form: ClassForm
     shapes: Shapes
     unknown: Sequence[str] = ()  # the arguments of its constructor that say nothing
     problem: str = ""
@@ -179,7 +179,7 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
     yield "}"
 
 
-def _names_at_once(form: Form, texts: Mapping[str, str]) -> set[str]:
+def _names_at_once(form: ClassForm, texts: Mapping[str, str]) -> set[str]:
     """Return the names of the parameters of the first layer that the texts are about."""
     found = set()
     for own in texts:
@@ -188,7 +188,7 @@ def _names_at_once(form: Form, texts: Mapping[str, str]) -> set[str]:
     return found
 
 
-def weights_of(form: Form) -> dict[str, str]:
+def weights_of(form: ClassForm) -> dict[str, str]:
     """Return the texts of ``adapt``'s weights for a form."""
     places = form.places if "bidirectional" in form.takes else LAYERS
     number = next(one for one, at in NUMBERS.items() if at == (places, form.first))
@@ -292,7 +292,7 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     yield f"    return {output}, {', '.join(found)}"
 
 
-def _targets(returned: Any, names: Iterator[str], form: Form) -> str:
+def _targets(returned: Any, names: Iterator[str], form: ClassForm) -> str:
     if isinstance(returned, tuple | list) and form.by_layer and isinstance(returned[0], tuple | list):
         return "states"
     if isinstance(returned, Mapping):
@@ -307,7 +307,7 @@ def _targets(returned: Any, names: Iterator[str], form: Form) -> str:
     return next(names)
 
 
-def _offers(form: Form) -> str:
+def _offers(form: ClassForm) -> str:
     more = {name: form.offers[name] for name in ("nonlinearity", "input_size", "hidden_size") if _narrow(form, name)}
     more |= {"batched": (False,)} if form.unbatched else {}
     if "bidirectional" not in form.offers and {form.state_axes, form.final_axes} - {ROWS, "NRH"}:
@@ -315,5 +315,5 @@ def _offers(form: Form) -> str:
     return f", offers={more}" if more else ""
 
 
-def _narrow(form: Form, name: str) -> bool:
+def _narrow(form: ClassForm, name: str) -> bool:
     return name in form.offers and name not in form.takes and form.offers[name] != ("tanh",)

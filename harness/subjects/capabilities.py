@@ -14,7 +14,7 @@ from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
 from harness.space.profile import KERNEL
 from harness.space.reading import WRITTEN, read_bytes
-from harness.subjects.class_form import Form
+from harness.subjects.class_form import ClassForm
 from harness.subjects.conventions import Conventions
 
 if TYPE_CHECKING:  # the module of Subject imports this one
@@ -54,7 +54,7 @@ class Recipe:
     is_cell: bool = False  # the names of its parameters have no layer
     own: bool = False  # it is torch's own, so that the script may leave out what is at torch's defaults
     title: str = ""  # the name of torch's own for readers who do not know this package
-    form: Form | None = None  # the form of a class that has a constructor and parameters of its own
+    form: ClassForm | None = None  # the form of a class that has a constructor and parameters of its own
 
 
 class OwnProcess(Protocol):

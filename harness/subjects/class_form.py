@@ -1,4 +1,4 @@
-"""class_form: the constructor, the call and the parameters of a class of modules, as far as they differ from nn.RNN's."""
+"""The constructor, the call and the parameters of a class of modules, as far as they differ from nn.RNN's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Block(NamedTuple):
     gates: str
 
 
-class Sizes(NamedTuple):
+class ModuleSizes(NamedTuple):
     """The sizes with which a module is made, and those of a call on it."""
 
     input_size: int
@@ -97,7 +97,7 @@ def in_first_layer(name: str, number: str = "0") -> str:
 
 
 @dataclass(frozen=True)
-class Form:
+class ClassForm:
     """The constructor, the call and the parameters of a class, as far as they differ from nn.RNN's."""
 
     # The arguments of nn.RNN's constructor that its own takes by name, and its names for them; none for a list's.

@@ -19,7 +19,7 @@ from harness.space.values import earlier_case, with_other_inputs
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.protocol import SubjectError
-from harness.subjects.run_user_code import Held, attempt, by_name, changed, filled, named_gradients, place_of
+from harness.subjects.run_user_code import HeldResults, attempt, by_name, changed, filled, named_gradients, place_of
 
 # The names of the arguments that a function may take; it may leave some out.
 GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
@@ -140,18 +140,18 @@ class FunctionSubject:
             attempt(partial(self._returned, self._given(other, _lent(other)), case.config))
         return replace(outcome, overwritten=held.overwritten())
 
-    def _called(self, case: Case) -> tuple[Outcome, Held | None]:
+    def _called(self, case: Case) -> tuple[Outcome, HeldResults | None]:
         config = case.config
         lent = _lent(case)
         given = self._given(case, lent)
         if config.preparation == "used":
             self.use(config)
-        held: list[Held] = []
+        held: list[HeldResults] = []
         ignored: list[str] = []
 
         def call() -> Mapping[str, Array]:
             self._refuse(config)
-            held.append(Held(self._returned(given, config, ignored)))
+            held.append(HeldResults(self._returned(given, config, ignored)))
             return held[0].arrays
 
         with np.errstate(all="ignore"):

@@ -18,7 +18,7 @@ import torch
 
 from harness.space.cells import CELL_OF, CELLS
 from harness.subjects.axes import AXES, in_order, mapped
-from harness.subjects.class_form import Sizes
+from harness.subjects.class_form import ModuleSizes
 from harness.subjects.numpy_back import NumpyBackward, called
 from harness.subjects.parameters_by_shape import SIZES, layers_of
 from harness.subjects.protocol import SubjectError
@@ -121,7 +121,7 @@ def _readable(signature: _Signature) -> Iterator[tuple[dict[str, Shape], int]]:
                 yield shapes, gates
 
 
-def _sized(shapes: Mapping[str, Shape], gates: int, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+def _sized(shapes: Mapping[str, Shape], gates: int, sizes: ModuleSizes) -> dict[str, tuple[int, ...]]:
     alone = sum(shape in _MATRICES for shape in shapes.values()) > 2  # a matrix for each gate
     rows = sizes.hidden_size * (1 if alone else gates)
     both = sizes.input_size + sizes.hidden_size
@@ -256,7 +256,7 @@ def _module_of(
         def __init__(self, input_size: int, hidden_size: int) -> None:
             super().__init__()
             self._size = hidden_size
-            sized = _sized(shapes, gates, Sizes(input_size, hidden_size, OUTPUTS))
+            sized = _sized(shapes, gates, ModuleSizes(input_size, hidden_size, OUTPUTS))
             for name in signature.weights:  # in their order, which may tell which bias is which
                 self.register_parameter(name, torch.nn.Parameter(torch.empty(sized[name])))
 

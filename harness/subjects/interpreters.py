@@ -30,14 +30,14 @@ WORKER: Final = Path(__file__).with_name("worker.py")
 _NEEDS: Final = "# worker.py is a file of rnn-harness that runs alone, under any Python with NumPy."
 
 
-class Elsewhere(NamedTuple):
+class OtherInterpreter(NamedTuple):
     """A subject, and the interpreter that runs it."""
 
     python: str
     spec: str
 
     @classmethod
-    def of(cls, spec: str) -> Elsewhere:
+    def of(cls, spec: str) -> OtherInterpreter:
         """Parse ``python:INTERPRETER SUBJECT``. Raise ``SubjectError`` for what does not name both."""
         try:
             words = shlex.split(spec.removeprefix(PYTHON))
@@ -55,7 +55,7 @@ class Elsewhere(NamedTuple):
 
 def subject_elsewhere(spec: str) -> FunctionSubject:
     """Return the subject of a name ``python:INTERPRETER SUBJECT``. Raise ``SubjectError`` if it cannot be had there."""
-    return under(*Elsewhere.of(spec), spec)
+    return under(*OtherInterpreter.of(spec), spec)
 
 
 def own_interpreter(spec: str) -> str | None:

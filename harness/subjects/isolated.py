@@ -141,7 +141,7 @@ class IsolatedSubject:
         return IsolatedSubject(self._spec, timeout=self._timeout, switches=switches, digest=self._digest)
 
     def environment(self, device: str = "cpu") -> dict[str, str]:
-        """Return what it computes on (``environment.environment``) and, with torch, the instruction set that oneDNN may use."""
+        """Return its environment (``subjects.environment``), with torch including the instruction set of oneDNN."""
         facts = self._ask("environment", device, _mentions("torch", self._spec))
         if isinstance(facts, Outcome):
             return {}

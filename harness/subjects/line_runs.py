@@ -26,7 +26,7 @@ _INSTALLED: Final = {"site-packages", "dist-packages"}
 _OPAQUE: Final = (str, bytes, int, type, ModuleType, FunctionType)
 
 
-class Site(NamedTuple):
+class CodeSite(NamedTuple):
     """A place in a file: a line, and the instruction of it that calls the next site, if it calls one."""
 
     file: str
@@ -34,7 +34,7 @@ class Site(NamedTuple):
     instruction: int = 0
 
 
-class Value(NamedTuple):
+class LineValue(NamedTuple):
     """An array that a line made or changed, flat; ``shared`` if it changed in place and has two names there."""
 
     array: Array
@@ -44,8 +44,8 @@ class Value(NamedTuple):
 class LineRun(NamedTuple):
     """One run of a line: where it is, innermost first, and the arrays that it made."""
 
-    stack: tuple[Site, ...]
-    values: tuple[Value, ...]
+    stack: tuple[CodeSite, ...]
+    values: tuple[LineValue, ...]
 
 
 def line_runs_of(subject: Subject, case: Case) -> list[LineRun]:
@@ -121,7 +121,7 @@ class _Watch:
             self._own[name] = name == self._file or beside
         return self._own[name] and frame.f_code.co_name != "<module>"
 
-    def add(self, stack: tuple[Site, ...], values: tuple[Value, ...]) -> None:
+    def add(self, stack: tuple[CodeSite, ...], values: tuple[LineValue, ...]) -> None:
         """Note a run of a line. After too many, nothing is watched any more."""
         self._lines += 1
         if self._lines > LINES or time.perf_counter() > self._until:
@@ -129,9 +129,9 @@ class _Watch:
         elif values:
             self.runs.append(LineRun(stack, values))
 
-    def values(self, frame: FrameType, *returned: object) -> tuple[Value, ...]:
+    def values(self, frame: FrameType, *returned: object) -> tuple[LineValue, ...]:
         """Return the arrays that a frame sees and that are new, or not what they were."""
-        changed: dict[int, Value] = {}
+        changed: dict[int, LineValue] = {}
         try:
             found = list(_arrays([*frame.f_locals.values(), *returned], DEPTH, set()))
         except Exception:  # noqa: BLE001 - whatever an object of the user's raises where it is looked at
@@ -142,14 +142,14 @@ class _Watch:
             if array.ndim == 0:
                 if (number := float(array)) not in self._scalars:
                     self._scalars.add(number)
-                    changed[id(one)] = Value(array.reshape(1), shared=False)
+                    changed[id(one)] = LineValue(array.reshape(1), shared=False)
                 continue
             content = array.tobytes()
             old = self._known.get(id(one))
             if old is None or old[1] != content:
                 self._known[id(one)] = one, content
                 flat = np.array(array, np.float64).ravel()
-                changed[id(one)] = Value(flat, old is not None and names.count(id(one)) > 1)
+                changed[id(one)] = LineValue(flat, old is not None and names.count(id(one)) > 1)
         return tuple(changed.values())
 
 
@@ -158,11 +158,11 @@ class _FrameWatch:
 
     def __init__(self, watch: _Watch, frame: FrameType) -> None:
         self._watch, self._line = watch, frame.f_lineno
-        callers: list[Site] = []
+        callers: list[CodeSite] = []
         caller = frame.f_back
         while caller is not None:
             if watch.is_own(caller):
-                callers.append(Site(caller.f_code.co_filename, caller.f_lineno, caller.f_lasti))
+                callers.append(CodeSite(caller.f_code.co_filename, caller.f_lineno, caller.f_lasti))
             caller = caller.f_back
         self._callers = tuple(callers)
         arguments = watch.values(frame)
@@ -172,7 +172,7 @@ class _FrameWatch:
     def __call__(self, frame: FrameType, event: str, argument: object) -> _FrameWatch:
         if event in ("line", "return"):
             returned = (argument,) if event == "return" else ()
-            here = Site(frame.f_code.co_filename, self._line)
+            here = CodeSite(frame.f_code.co_filename, self._line)
             self._watch.add((here, *self._callers), self._watch.values(frame, *returned))
             self._line = frame.f_lineno
         return self

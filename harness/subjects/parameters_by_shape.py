@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from harness.space.cells import CELL_OF, CELLS, KNOWN
 from harness.space.config import RNNConfig, role_of
-from harness.subjects.class_form import BOTH, LAYERS, Block, Form, Sizes
+from harness.subjects.class_form import BOTH, LAYERS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions
 from harness.subjects.protocol import SubjectError
 
@@ -22,7 +22,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Gates = dict[str, str]  # Gates by the names of the parameters that hold their rows
 
 
-SIZES: Final = (Sizes(5, 3, 7), Sizes(48, 32, 16))
+SIZES: Final = (ModuleSizes(5, 3, 7), ModuleSizes(48, 32, 16))
 """The sizes at which parameters are told by their shapes, and those for a layer that takes only multiples of 8. No
 two of them are equal, and neither are a size and a sum of two."""
 
@@ -66,7 +66,7 @@ class Roles(NamedTuple):
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1)
 
 
-def unread(shapes: Shapes, sizes: Sizes, name: str, reason: str = "") -> SubjectError:
+def unread(shapes: Shapes, sizes: ModuleSizes, name: str, reason: str = "") -> SubjectError:
     """Return the error that names the parameters of a module that are not one layer's."""
     said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
     made = f"input_size={sizes.input_size}, hidden_size={sizes.hidden_size}"
@@ -75,7 +75,7 @@ def unread(shapes: Shapes, sizes: Sizes, name: str, reason: str = "") -> Subject
     )
 
 
-def roles_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Roles:
+def roles_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> Roles:
     """Return the roles of one layer's parameters, by default of any cell's.
 
     Raise ``SubjectError`` if they are not one layer's.
@@ -95,7 +95,7 @@ class Layers(NamedTuple):
     number: int  # of layers, if there always are so many
 
 
-def layers_of(shapes: Shapes, sizes: Sizes, name: str, cell: str = "") -> Layers:
+def layers_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> Layers:
     """Return the roles of a layer's parameters. Raise ``SubjectError`` if they are not those of one or more layers."""
     try:
         return Layers(*_directions_of(shapes, sizes, name, cell), 1)
@@ -116,7 +116,9 @@ def _first_layers(shapes: Shapes) -> Iterator[tuple[Shapes, int]]:
             yield {own: shape for own, shape in shapes.items() if of_layer.get(own, first) == first}, 1 + len(others)
 
 
-def _directions_of(shapes: Shapes, sizes: Sizes, name: str, cell: str) -> tuple[Roles, dict[str, tuple[Block, ...]]]:
+def _directions_of(
+    shapes: Shapes, sizes: ModuleSizes, name: str, cell: str
+) -> tuple[Roles, dict[str, tuple[Block, ...]]]:
     try:
         return roles_of(shapes, sizes, name, cell), {}
     except SubjectError:
@@ -177,7 +179,7 @@ class _Matrices:
     bias_shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, shapes: Shapes, sizes: Sizes) -> _Matrices:
+    def of(cls, shapes: Shapes, sizes: ModuleSizes) -> _Matrices:
         I, H, *_ = sizes  # noqa: E741 - as in the equations
         most = max(len(form.gates) for form in CELLS.values())
 
@@ -246,7 +248,7 @@ class _Reading:
         self._cell, self._all, self._matrices = cell, KNOWN[cell].gates, matrices
         self._taken = False
 
-    def roles(self, shapes: Shapes, sizes: Sizes, name: str) -> Roles:
+    def roles(self, shapes: Shapes, sizes: ModuleSizes, name: str) -> Roles:
         """Return the roles. Raise ``SubjectError`` for vectors that are not its biases."""
         found = self._matrices
         try:
@@ -418,7 +420,7 @@ def numbered(names: Mapping[str, tuple[Block, ...]]) -> Iterator[tuple[dict[str,
         yield braced, first, LAYERS
 
 
-def told_of(form: Form, sizes: Sizes, built: Mapping[tuple[int, int], Shapes]) -> set[tuple[int, int]]:
+def told_of(form: ClassForm, sizes: ModuleSizes, built: Mapping[tuple[int, int], Shapes]) -> set[tuple[int, int]]:
     """Return the numbers of layers and directions whose parameters a form names, each once and with its shape."""
     told = set()
     for (layers, directions), shapes in built.items():

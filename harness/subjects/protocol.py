@@ -56,7 +56,7 @@ def spoiled_by(subject: Subject) -> str:
 
 
 def has_more(subject: Subject) -> bool:
-    """Tell whether a search is followed by the statistics of dropout: of a module, or where no case compares what it drops."""
+    """Tell whether dropout's statistics follow a search: of a module, or where no case compares what it drops."""
     own = subject.capabilities
     return own.call is not None or (own.takes is None and own.masks is None)
 

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeGuard
 from harness.space.cells import CELLS
 from harness.space.errors import UsageError, require_type
 from harness.space.reading import WRITTEN, read_bytes, size_of
-from harness.subjects.adapter import Adapter, Built, built_by, require_filled
+from harness.subjects.adapter import Adapter, BuiltClass, built_by, require_filled
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.config_object import by_fields
 from harness.subjects.conventions import NAMES, Conventions, declared_by, named_conventions
@@ -286,7 +286,7 @@ def _of_modules(
     declared = declared_by(given, name) if conventions is None else conventions
     first: SubjectError | None = None
     for module in modules:
-        adapted = isinstance(module, Built)
+        adapted = isinstance(module, BuiltClass)
         try:
             form = (form_of_adapter if adapted else form_of)(
                 module, name, "" if declared.cell == "RNN" else declared.cell

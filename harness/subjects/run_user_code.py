@@ -156,7 +156,7 @@ def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
     )
 
 
-class Held:
+class HeldResults:
     """A subject's results by name, and a copy of them, to check that later calls leave them as they were."""
 
     def __init__(self, returned: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from itertools import chain, combinations, permutations, product
 from typing import Any, Final
 
 from harness.space.factor_table import OPTIONS
-from harness.subjects.class_form import LAYERS, Form
+from harness.subjects.class_form import LAYERS, ClassForm
 from harness.subjects.conventions import Conventions
 from harness.subjects.protocol import SubjectError
 
@@ -52,7 +52,7 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
+def constructor(factory: Any) -> tuple[ClassForm, tuple[str, ...]] | None:
     """Return the form of a class as far as its constructor tells it, and the arguments that say nothing.
 
     The sizes are those of nn.RNN's names, or the first two arguments that are neither an option of nn.RNN's nor the
@@ -98,10 +98,10 @@ def constructor(factory: Any) -> tuple[Form, tuple[str, ...]] | None:
         one: next((names[own] for own in map(_plain, (one, *OTHERS.get(one, ()))) if own in names), "") for one in known
     }
     takes = {one: own or one for one, own in called.items() if own or anything}
-    return Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant), unknown
+    return ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant), unknown
 
 
-def trials(factory: Any, form: Form) -> Iterator[Form]:
+def trials(factory: Any, form: ClassForm) -> Iterator[ClassForm]:
     """Yield forms with other meanings of a constructor's own arguments, those with the fewest defaults replaced first.
 
     Each argument that is no option of nn.RNN's may be a size, the number of layers or the nonlinearity. One that has a
@@ -114,7 +114,7 @@ def trials(factory: Any, form: Form) -> Iterator[Form]:
     of_calls = {name: of for name in required if (of := _of_calls(name))}
     needed = [name for name in required if name not in of_calls]
     whole = spare(factory, form, int)
-    last = list[tuple[int, Form]]()
+    last = list[tuple[int, ClassForm]]()
     for used in chain.from_iterable(combinations(whole, k) for k in range(len(MEANINGS) - len(needed) + 1)):
         for meant in _meant((*needed, *used)):
             options = {of: one for one, of in meant.items() if of in OPTIONS}
@@ -142,7 +142,7 @@ def _meant(names: Sequence[str]) -> Iterator[dict[str, str]]:
                 yield of_lists | dict(zip(others, meanings, strict=True))
 
 
-def spare(factory: Any, form: Form, kind: type | None) -> list[str]:
+def spare(factory: Any, form: ClassForm, kind: type | None) -> list[str]:
     """Return the names of a constructor's arguments that are no option, with a default of a kind, or without one."""
     named = [one for one in inspect.signature(factory).parameters.values() if one.name not in form.takes.values()]
     named = [one for one in named if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]

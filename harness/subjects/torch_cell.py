@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from harness.subjects.torch_facts import Facts
+from harness.subjects.torch_facts import ClassFacts
 from harness.subjects.torch_module import TorchSubject
 
 
@@ -49,5 +49,5 @@ class CellSubject(TorchSubject):
     """The subject ``torch:cell``."""
 
     def __init__(self) -> None:
-        super().__init__(CellLoop, "torch:cell", facts=Facts(own=True, shares_process=True))
+        super().__init__(CellLoop, "torch:cell", facts=ClassFacts(own=True, shares_process=True))
         self.capabilities = replace(self.capabilities, call=None)  # a loop over a cell refuses what its steps refuse

@@ -17,7 +17,7 @@ from harness.space.backend import Backend
 
 
 @dataclass(frozen=True)
-class Facts:
+class ClassFacts:
     """Facts about the modules that a class makes; by default, nothing."""
 
     own: bool = False
@@ -32,10 +32,10 @@ class Facts:
     shares_process: bool = False  # they leave their process as they found it (``Capabilities.shares_process``)
 
 
-_OWN: Final = Facts(own=True, draws_masks=True, forgets=True, shares_process=True)
+_OWN: Final = ClassFacts(own=True, draws_masks=True, forgets=True, shares_process=True)
 
 # The facts by class.
-FACTS: Final[dict[Any, Facts]] = {
+FACTS: Final[dict[Any, ClassFacts]] = {
     torch.nn.RNN: replace(_OWN, exact=True),
     torch.nn.GRU: replace(_OWN, cell="GRU"),
     torch.nn.LSTM: replace(_OWN, cell="LSTM"),
@@ -53,7 +53,7 @@ def takes(factory: Callable[..., torch.nn.Module], name: str) -> bool:
         own = name in inspect.signature(factory).parameters
     except (TypeError, ValueError):
         own = False
-    return own or FACTS.get(factory, Facts()).own
+    return own or FACTS.get(factory, ClassFacts()).own
 
 
 def positions(factory: Callable[..., torch.nn.Module]) -> tuple[str, ...] | None:
@@ -67,11 +67,11 @@ def positions(factory: Callable[..., torch.nn.Module]) -> tuple[str, ...] | None
     return tuple(one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD})
 
 
-def facts_of(factory: Callable[..., torch.nn.Module]) -> Facts:
+def facts_of(factory: Callable[..., torch.nn.Module]) -> ClassFacts:
     """Return what is known of a class; a cell is nothing but one step of torch's own."""
     bases = factory.__mro__ if isinstance(factory, type) else ()
     cell = next((FACTS[base].cell for base in bases if base in FACTS), "RNN")
-    return FACTS.get(factory, Facts(own=is_cell(factory), cell=cell))
+    return FACTS.get(factory, ClassFacts(own=is_cell(factory), cell=cell))
 
 
 _ONEDNN: Final = "oneDNN's, which nn.LSTM calls for some dtypes and lengths, is within 4.7 u, but 0 below -36"

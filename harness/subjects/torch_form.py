@@ -22,13 +22,13 @@ from harness.space.cells import KNOWN, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import OPTIONS, PACKINGS, PLAIN
 from harness.space.scope import Scope
-from harness.subjects.adapter import Adapter, Built, form_of_weights
+from harness.subjects.adapter import Adapter, BuiltClass, form_of_weights
 from harness.subjects.class_form import (
     H_FIRST,
     LAYERS,
     X_FIRST,
-    Form,
-    Sizes,
+    ClassForm,
+    ModuleSizes,
     is_by_layer,
     is_layered,
     parts_of,
@@ -52,7 +52,7 @@ from harness.subjects.signature import (
 from harness.subjects.state_axes import ROWS, all_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_tensors import near
-from harness.subjects.valid_steps import Trial, valid_steps_of
+from harness.subjects.valid_steps import LengthTrial, valid_steps_of
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
@@ -107,7 +107,7 @@ class _Called(NamedTuple):
     cell: tuple[tuple[str, ...], bool] | None  # what a cell returns, and whether it takes each state by itself
 
 
-def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
+def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     """Return the form of a class; ``None`` if it is nn.RNN's, or a cell's, or if it shows in the search what is wrong.
 
     A ``cell`` is that which it is declared to be. Raises ``SubjectError`` for a constructor that takes something else,
@@ -134,7 +134,7 @@ def form_of(factory: Any, name: str, cell: str = "") -> Form | None:
     return replace(_read(_Reader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
 
 
-def _read(plain: "_Reader", shapes: Shapes) -> Form:
+def _read(plain: "_Reader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.factory.forward))
     try:
@@ -162,7 +162,7 @@ def _read(plain: "_Reader", shapes: Shapes) -> Form:
     return _with_valid_steps(plain, _with_axes_of_a_stack(plain, replace(read, never_given=left)))
 
 
-def _with_axes_of_a_stack(plain: "_Reader", form: Form) -> Form:
+def _with_axes_of_a_stack(plain: "_Reader", form: ClassForm) -> ClassForm:
     """Return a form with the axes of the states of a stack: of one layer and one direction, several orders are one."""
     layers, directions = _always(form)
     layers = 3 if "num_layers" not in form.offers else layers  # all sizes differ, and from those of x
@@ -192,7 +192,7 @@ def _with_axes_of_a_stack(plain: "_Reader", form: Form) -> Form:
     return form
 
 
-def _with_valid_steps(plain: "_Reader", form: Form) -> Form:
+def _with_valid_steps(plain: "_Reader", form: ClassForm) -> ClassForm:
     """Return a form with the argument that says how many steps of a sequence count, if there is one."""
     if form.is_cell or form.unbatched or not form.never_given:
         return form
@@ -200,7 +200,7 @@ def _with_valid_steps(plain: "_Reader", form: Form) -> Form:
         x, *states = _arguments(form, plain.sizes, torch.randn, hx=form.offers["hx"] == (True,))
         turned = form.conventions.batch_first
 
-        def on(x: torch.Tensor, *, turned: bool, **options: Any) -> Trial:
+        def on(x: torch.Tensor, *, turned: bool, **options: Any) -> LengthTrial:
             module = _built(plain.factory, form, plain.sizes, options).eval()
 
             def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
@@ -209,7 +209,7 @@ def _with_valid_steps(plain: "_Reader", form: Form) -> Form:
                 output, *finals = form.arranged(made, tuple(given.shape[:2]), torch.stack, batch_first=turned)
                 return [output.transpose(0, 1) if turned and output is not None else output, *finals]
 
-            return Trial(call, x, STEPS, SEQUENCES)
+            return LengthTrial(call, x, STEPS, SEQUENCES)
 
         found = valid_steps_of(form.never_given, on(x, turned=turned))
         either = "batch_first" not in form.takes or "batch_first" in form.offers
@@ -224,7 +224,7 @@ def _with_valid_steps(plain: "_Reader", form: Form) -> Form:
     return form
 
 
-def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[Form, bool]:
+def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[ClassForm, bool]:
     """Return what a reader finds out, and whether states keep sequences apart.
 
     x is (N, T, input_size) where the layer is made for such.
@@ -241,7 +241,7 @@ def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[Form, bool]:
         return replace(read, conventions=turned), reader.apart
 
 
-def constructed(factory: Any, name: str, cell: str = "") -> Form:
+def constructed(factory: Any, name: str, cell: str = "") -> ClassForm:
     """Return the first form of a constructor, that of its own names first, that makes a layer; the first if none does.
 
     Raises ``SubjectError`` for arguments that say nothing.
@@ -275,12 +275,12 @@ def constructed(factory: Any, name: str, cell: str = "") -> Form:
     return form
 
 
-def may_be_unknown(factory: Any, form: Form) -> list[str]:
+def may_be_unknown(factory: Any, form: ClassForm) -> list[str]:
     """Return the arguments that a constructor needs and whose names say nothing certain."""
     return [one for one in spare(factory, form, None) if one not in (*form.sizes, "input_size", "hidden_size")]
 
 
-def _names_a_size(factory: Any, form: Form, shapes: Shapes) -> bool:
+def _names_a_size(factory: Any, form: ClassForm, shapes: Shapes) -> bool:
     """Tell whether the names of parameters are others with other sizes or options: one of these is a name."""
     others: list[dict[str, Any]] = [{}, {"num_layers": 2}, {"nonlinearity": "relu"}]
     for sizes, options in zip((SIZES[-1], SIZES[0], SIZES[0]), others, strict=True):
@@ -290,7 +290,7 @@ def _names_a_size(factory: Any, form: Form, shapes: Shapes) -> bool:
     return False
 
 
-def _with_growth(factory: Any, form: Form, sizes: Sizes) -> Form:
+def _with_growth(factory: Any, form: ClassForm, sizes: ModuleSizes) -> ClassForm:
     """Return a form with the arguments, under any name, that make layers or a direction: these add parameters."""
     for option, more in (("num_layers", 2), ("bidirectional", True)):
         [plain] = DEFAULTS[option]
@@ -304,13 +304,13 @@ def _with_growth(factory: Any, form: Form, sizes: Sizes) -> Form:
     return form
 
 
-def form_of_adapter(built: Built, name: str, cell: str = "") -> Form:
+def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
     """Return the form of what an adapter makes. Raise ``SubjectError`` for what it does not tell rightly."""
     try:
         reads = built.adapter.reads
         takes = {option: option for option in OPTIONS if option in reads}
         by_name: dict[str, str] = {one: one for one in (*_SIZES, "T", "N") if one in _SIZES or one in reads}
-        form = Form(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name=by_name)
+        form = ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name=by_name)
         fixed = {one: values[0] for one, values in built.offers.items() if one in _SIZES}
         sizes, shapes = _made(built, form, [one._replace(**fixed) for one in SIZES])
     except SubjectError as error:
@@ -325,23 +325,25 @@ def form_of_adapter(built: Built, name: str, cell: str = "") -> Form:
     return _read(_Reader(built, name, form, sizes, cell), shapes)
 
 
-def _always(form: Form) -> tuple[int, int]:
+def _always(form: ClassForm) -> tuple[int, int]:
     """Return the number of layers, and of directions, of a plain module."""
     return form.offers.get("num_layers", (1,))[0], 1 + (form.offers.get("bidirectional") == (True,))
 
 
-def returned_by(factory: Any, form: Form, sizes: Sizes, module: torch.nn.Module | None = None) -> Any:
+def returned_by(factory: Any, form: ClassForm, sizes: ModuleSizes, module: torch.nn.Module | None = None) -> Any:
     """Return what a call of a class of a known form, or of a module of it, returns, as it is."""
     module = _built(factory, form, sizes, {}) if module is None else module
     with torch.no_grad():
         return module(*_arguments(form, sizes, torch.ones, hx=True in form.offers["hx"]))
 
 
-def with_way_back(factory: Any, form: Form) -> Form:
+def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
     """Return the form of a class of modules of NumPy code, and give the class its own way back, if that can be read."""
     sizes, _ = parameters_of_plain(factory, form)
     several = form.is_cell and len(form.cell.final) > 1  # a step of an LSTM takes two gradients
-    by_hand = isinstance(factory, Built) and factory.adapter.call is not None  # its own arrays are laid out otherwise
+    by_hand = (
+        isinstance(factory, BuiltClass) and factory.adapter.call is not None
+    )  # its own arrays are laid out otherwise
     runs = [*_numpy_runs(factory, form, sizes)]
     known = runs and not several and not by_hand
     back = way_back_of(runs, sizes[:2], factory.function) if known else None
@@ -357,7 +359,7 @@ def with_way_back(factory: Any, form: Form) -> Form:
     return replace(form, offers={**form.offers, "loss": back.losses}, back=back.call.name)
 
 
-def with_loader(factory: Any, form: Form) -> Form:
+def with_loader(factory: Any, form: ClassForm) -> ClassForm:
     """Return the form of a class of modules of NumPy code, with the method that takes weights by torch's names, if any.
 
     It is one that changes all parameters of a stack, of each matrix, and in the same way if the order is another one.
@@ -372,7 +374,7 @@ def with_loader(factory: Any, form: Form) -> Form:
     return form
 
 
-def _loads(factory: Any, form: Form, sizes: Sizes, loader: str, stack: Mapping[str, Any]) -> bool:
+def _loads(factory: Any, form: ClassForm, sizes: ModuleSizes, loader: str, stack: Mapping[str, Any]) -> bool:
     config = RNNConfig(*sizes[:2], **stack, cell=form.conventions.cell)
     weights = {name: torch.randn(spec.shape) for name, spec in config.weights.items()}
 
@@ -390,13 +392,13 @@ def _loads(factory: Any, form: Form, sizes: Sizes, loader: str, stack: Mapping[s
     return every and _same(after, in_other_order) and not any(_same(after, other) for other in without_one)
 
 
-def _stacks(form: Form) -> Iterator[tuple[int, bool]]:
+def _stacks(form: ClassForm) -> Iterator[tuple[int, bool]]:
     """Yield the numbers of layers that a class offers, and whether there are two directions, the plain ones first."""
     layers = form.offers.get("num_layers", sorted({*Scope().num_layers}))
     return product(layers, form.offers.get("bidirectional", (False, True)))
 
 
-def _numpy_runs(factory: Any, form: Form, sizes: Sizes) -> Iterator[NumpyRun]:
+def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[NumpyRun]:
     """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
     for number, bidirectional in _stacks(form):
         config = RNNConfig(*sizes[:2], num_layers=number, bidirectional=bidirectional, cell=form.conventions.cell)
@@ -415,7 +417,12 @@ def _numpy_runs(factory: Any, form: Form, sizes: Sizes) -> Iterator[NumpyRun]:
 
 
 def _arguments(
-    form: Form, sizes: Sizes, fill: Callable[..., torch.Tensor], *, hx: bool, stack: tuple[int, int] | None = None
+    form: ClassForm,
+    sizes: ModuleSizes,
+    fill: Callable[..., torch.Tensor],
+    *,
+    hx: bool,
+    stack: tuple[int, int] | None = None,
 ) -> Given:
     """Return the arguments of a call of a class of a known form, of layers and directions if it is not plain."""
     batch = [SEQUENCES] * (not form.unbatched)
@@ -427,7 +434,7 @@ def _arguments(
     return x[0] if form.is_cell else x, *form.passed(states)
 
 
-def reads_each_gate(factory: Any, form: Form) -> bool:
+def reads_each_gate(factory: Any, form: ClassForm) -> bool:
     """Tell whether some matrix of a layer with gates counts to its last row and column.
 
     A loop over the units reads the rows of the first gate alone, if it is of a layer that has no others.
@@ -467,8 +474,8 @@ class _Reader:
 
     factory: Any
     name: str
-    form: Form  # the form as far as it is known
-    sizes: Sizes
+    form: ClassForm  # the form as far as it is known
+    sizes: ModuleSizes
     cell: str = ""  # the cell that it must be, if any
     directions: int = 1  # of a plain layer: two if there always are two
     layers: int = 1  # of a plain layer: more if there always are so many
@@ -477,7 +484,7 @@ class _Reader:
     # The values that it is asked for, where those are fewer.
     offers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
-    def read(self, shapes: Shapes) -> Form:
+    def read(self, shapes: Shapes) -> ClassForm:
         """Return the form of the class, of which one plain layer has parameters of these shapes."""
         if embedding := _embedding(_built(self.factory, self.form, self.sizes, {})):
             self.form = replace(self.form, embedding=embedding)
@@ -554,7 +561,7 @@ class _Reader:
             self._read_layer(shapes, roles, returned)
         return returned
 
-    def _called(self, plain: Form, roles: Roles) -> _Called:
+    def _called(self, plain: ClassForm, roles: Roles) -> _Called:
         """Return how a call answers, with its output layer left out if that is needed."""
         heads: tuple[str, ...] = ()
         returned, reason = None, ""
@@ -752,7 +759,7 @@ class _Reader:
 
     @property
     def _adapter(self) -> Adapter | None:
-        return self.factory.adapter if isinstance(self.factory, Built) else None
+        return self.factory.adapter if isinstance(self.factory, BuiltClass) else None
 
     @property
     def _finals(self) -> tuple[str, ...]:
@@ -1190,7 +1197,7 @@ class _Reader:
         return False
 
 
-def parameters_of_plain(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
+def parameters_of_plain(factory: Any, form: ClassForm) -> tuple[ModuleSizes, Shapes]:
     """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes.
 
     Those of a constructor that takes none are told by the shapes.
@@ -1200,14 +1207,14 @@ def parameters_of_plain(factory: Any, form: Form) -> tuple[Sizes, Shapes]:
         return sizes, shapes
     there = dict.fromkeys(size for shape in shapes.values() for size in shape)
     for I, H in permutations(there, 2):  # noqa: E741 - as in the equations
-        one = Sizes(I, H, 0)
+        one = ModuleSizes(I, H, 0)
         with suppress(SubjectError):
             layers_of(shapes, one, "")
             return one, shapes
     return sizes, shapes
 
 
-def _made(factory: Any, form: Form, tried: Sequence[Sizes] = SIZES) -> tuple[Sizes, Shapes]:
+def _made(factory: Any, form: ClassForm, tried: Sequence[ModuleSizes] = SIZES) -> tuple[ModuleSizes, Shapes]:
     """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes."""
     *others, last = tried
     for sizes in others:
@@ -1216,7 +1223,7 @@ def _made(factory: Any, form: Form, tried: Sequence[Sizes] = SIZES) -> tuple[Siz
     return last, _shapes_of(_built(factory, form, last, {}))
 
 
-def _built(factory: Any, form: Form, sizes: Sizes, options: Mapping[str, Any]) -> torch.nn.Module:
+def _built(factory: Any, form: ClassForm, sizes: ModuleSizes, options: Mapping[str, Any]) -> torch.nn.Module:
     """Build a module with nn.RNN's default for every option that it takes, but for some."""
     values = {**{name: plain for name, (plain,) in DEFAULTS.items()}, **options}
     first, named = form.given(sizes.given(values["num_layers"]) | values)
@@ -1231,7 +1238,7 @@ def _shapes_of(module: torch.nn.Module) -> Shapes:
     return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
 
 
-def _said(sizes: Sizes, form: Form) -> str:
+def _said(sizes: ModuleSizes, form: ClassForm) -> str:
     said = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
     return said + f" and an output of {sizes.output_size}" * ("output" in {*form.sizes, *form.by_name.values()})
 

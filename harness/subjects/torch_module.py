@@ -23,7 +23,7 @@ from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
 from harness.subjects.protocol import SubjectError
 from harness.subjects.run_user_code import (
-    Held,
+    HeldResults,
     Malformed,
     as_array,
     as_arrays,
@@ -34,7 +34,7 @@ from harness.subjects.run_user_code import (
     place_of,
 )
 from harness.subjects.torch_autograd import Graph, accumulated, autocast, frozen, grad_mode, seeded, wrong_derivatives
-from harness.subjects.torch_facts import TORCH, Facts, facts_of, is_cell, positions, takes
+from harness.subjects.torch_facts import TORCH, ClassFacts, facts_of, is_cell, positions, takes
 from harness.subjects.torch_preparation import (
     MODULES,
     in_mode,
@@ -52,7 +52,8 @@ from harness.subjects.torch_preparation import (
 from harness.subjects.torch_tensors import data_of, laid_out, packed, padded, tensors_of, to_numpy
 from harness.subjects.torch_variants import RECIPES
 
-# The relations that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by ``benchmarks/relations.py``.
+# The relations that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by
+# ``benchmarks/relations.py``.
 EXACT: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
 )
@@ -66,7 +67,7 @@ EXACT_IN_ORDER: Final = EXACT | {
 Tensors = Mapping[str, torch.Tensor]
 
 
-class Run(NamedTuple):
+class ForwardPass(NamedTuple):
     """One forward pass: its results as arrays and as tensors, the tensors to differentiate by, and shared memory."""
 
     named: dict[str, Array]
@@ -100,7 +101,7 @@ class TorchSubject:
         factory: Callable[..., torch.nn.Module] = torch.nn.RNN,
         name: str = "torch",
         *,
-        facts: Facts | None = None,
+        facts: ClassFacts | None = None,
         recipe: Recipe | None = None,
         conventions: Conventions | None = None,
     ) -> None:
@@ -386,13 +387,13 @@ class TorchSubject:
         with grad_mode(config):
             done, gradients = self._results(case, module, lent)
             noticed.aliased = done.aliased
-            held = Held({**done.own, **gradients})
+            held = HeldResults({**done.own, **gradients})
             others = {**lent, **tensors_of(other, (*config.inputs, *config.cotangents))}
             attempt(lambda: self._results(other, module, others)[0].named)
             noticed.overwritten = held.overwritten()
             return done.named | {name: held.arrays[name] for name in gradients}
 
-    def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[Run, Tensors]:
+    def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[ForwardPass, Tensors]:
         """Return what the module gives, forward, and backward if there is a loss."""
         done, config = self._outputs(case, module, lent), case.config
         of_the_form = all(one.shape == config.outputs[name].shape for name, one in done.named.items())
@@ -416,7 +417,7 @@ class TorchSubject:
     def _weights(config: RNNConfig, lent: Tensors) -> Tensors:
         return {name: lent[name] for name in config.weights if not name.startswith("readout")}
 
-    def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> Run:
+    def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> ForwardPass:
         config = case.config
         given = {name: lent[name] for name in config.inputs}
         weights = {name: lent[name] for name in config.weights}
@@ -441,7 +442,7 @@ class TorchSubject:
         asked = {name: of[name] for name in config.gradients if name in of}
         if config.loss is not None and config.wrt != "inputs":
             asked |= {f"{name}.grad": one for name, one in own.items()}
-        return Run(named, results, own_results, asked, _aliased(results, {**given, **own}))
+        return ForwardPass(named, results, own_results, asked, _aliased(results, {**given, **own}))
 
     def _by_name(self, returned: Any, config: RNNConfig) -> dict[str, Any]:
         named = by_name(returned, config, readout=False)
@@ -501,7 +502,9 @@ class TorchSubject:
             noticed.wrong = wrong_derivatives(results, leaves, cotangents)
         return {}
 
-    def _gradients(self, case: Case, done: Run, lent: Tensors, beside: Run | None) -> dict[str, torch.Tensor]:
+    def _gradients(
+        self, case: Case, done: ForwardPass, lent: Tensors, beside: ForwardPass | None
+    ) -> dict[str, torch.Tensor]:
         """Return autograd's gradient for each tensor asked for; tensors without one are left out.
 
         A run ``beside`` is the call of another module that shares the parameters.

@@ -20,9 +20,9 @@ from harness.space.outcome import Failure
 from harness.space.profile import PORT
 from harness.space.scope import factors_of
 from harness.space.values import draw
-from harness.subjects.adapter import Built
+from harness.subjects.adapter import BuiltClass
 from harness.subjects.capabilities import Recipe
-from harness.subjects.class_form import FLOATS, Block, Form, Sizes
+from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import SIZES
@@ -31,7 +31,7 @@ from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
-from harness.subjects.torch_module import Run, Tensors, TorchSubject
+from harness.subjects.torch_module import ForwardPass, Tensors, TorchSubject
 from harness.subjects.torch_preparation import structure
 from harness.subjects.valid_steps import filled, given, inside
 
@@ -52,7 +52,7 @@ SINGLY: Final = ("replaced", "parametrize")
 class OwnFormSubject(TorchSubject):
     """A class of modules of a form of its own."""
 
-    def __init__(self, factory: Any, name: str, form: Form, *, conventions: Conventions | None = None) -> None:
+    def __init__(self, factory: Any, name: str, form: ClassForm, *, conventions: Conventions | None = None) -> None:
         """Take a class, its form, and the conventions that it has besides those of its form."""
         self._form, self.built_for = form, form.built_for
         self._in_numpy = getattr(factory, "in_numpy", False)
@@ -125,7 +125,7 @@ class OwnFormSubject(TorchSubject):
             return returned
         return filled(returned[0], config.lengths, config.T, batch_first=config.batch_first), *returned[1:]
 
-    def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> Run:
+    def _outputs(self, case: Case, module: torch.nn.Module, lent: Mapping[str, torch.Tensor]) -> ForwardPass:
         # A view of the output as h_n is usual, and only nn.RNN itself has no memory in common between the two.
         return super()._outputs(case, module, lent)._replace(aliased=())
 
@@ -138,7 +138,7 @@ class OwnFormSubject(TorchSubject):
         values = {**{name: getattr(config, name) for name in OPTIONS}, "device": config.device, "dtype": own_dtype}
         with warnings.catch_warnings(), seeded(0):
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
-            first, by_name = self._form.given(Sizes.of(config).given(config.num_layers) | values)
+            first, by_name = self._form.given(ModuleSizes.of(config).given(config.num_layers) | values)
             module: torch.nn.Module = self._factory(*first, **by_name)
             setattr(module, _DIRECTIONS, config.num_directions)
             return without(module, self._form.replaced).to(device=config.device, dtype=dtype)
@@ -190,7 +190,7 @@ class OwnFormSubject(TorchSubject):
 class AdaptedSubject(OwnFormSubject):
     """A layer of an adapter."""
 
-    def __init__(self, built: Built, name: str, form: Form) -> None:
+    def __init__(self, built: BuiltClass, name: str, form: ClassForm) -> None:
         """Take the constructor of its modules, and its form."""
         self._built, self._adapter = built, built.adapter
         super().__init__(built, name, form)
@@ -230,7 +230,7 @@ class ModuleOfSubject(OwnFormSubject):
         self,
         factory: Any,
         name: str,
-        form: Form,
+        form: ClassForm,
         *,
         conventions: Conventions | None = None,
         place: tuple[str, str] | None = None,
@@ -302,7 +302,7 @@ class ModuleOfSubject(OwnFormSubject):
             raise NotImplementedError(f"its {self._form.loader} raises {type(error).__name__}: {error}") from error
 
 
-def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
+def completed(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> ClassForm:
     """Return a form with what only runs tell: the dtypes that its class computes in, and the order of gates' rows.
 
     ``make`` returns the subject of a form.
@@ -316,7 +316,7 @@ def completed(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
     )
 
 
-def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
+def _plain(form: ClassForm, sizes: ModuleSizes, **fields: Any) -> RNNConfig:
     """Return a config that a class of a form can do."""
     offers = form.offers
     plain: dict[str, Any] = {
@@ -336,7 +336,7 @@ def _plain(form: Form, sizes: Sizes, **fields: Any) -> RNNConfig:
     return RNNConfig(**{**plain, **fields})
 
 
-def _dtypes(subject: OwnFormSubject, form: Form) -> tuple[str, ...]:
+def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
     """Return the dtypes in which every call that succeeds in some dtype does, and answers in that dtype.
 
     Raise ``SubjectError`` if each raises an error: it is not known then how the class wants to be called.
@@ -354,7 +354,7 @@ def _dtypes(subject: OwnFormSubject, form: Form) -> tuple[str, ...]:
     return tuple(dtype for dtype, of in fine.items() if of == some)
 
 
-def _in_its_order(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
+def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> ClassForm:
     """Return a form with the gates' rows in the order with which the class is torch's layer, if no name tells one.
 
     The order of rows in a matrix of its own is the class's own choice, and no mistake, and so is which of a GRU's two
@@ -378,7 +378,7 @@ def _in_its_order(make: Callable[[Form], OwnFormSubject], form: Form) -> Form:
     return form
 
 
-def _orders(form: Form) -> Iterator[Form]:
+def _orders(form: ClassForm) -> Iterator[ClassForm]:
     """Yield a form with the gates' rows in each order, if no name tells one, and with a GRU's biases exchanged, too."""
     exchanged = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
     for order in permutations(form.cell.gates) if form.taken else [form.cell.gates]:
@@ -404,7 +404,7 @@ def flattened(states: Sequence[Any]) -> list[Any]:
     return [one for part in states for one in (part if isinstance(part, tuple) else [part])]
 
 
-def looped(cell: Any, form: Form, stack: Any, x: Any, *hx: Any) -> Any:
+def looped(cell: Any, form: ClassForm, stack: Any, x: Any, *hx: Any) -> Any:
     """Call a cell once for each step of x."""
     state, outputs = [one[0] for one in flattened(hx)], []
     places = [form.returns.index(name) for name in form.cell.final]

@@ -15,7 +15,7 @@ from torch._dynamo.exc import Unsupported
 from harness.space.config import RNNConfig
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.subject_names import of_cell
-from harness.subjects.torch_facts import Facts
+from harness.subjects.torch_facts import ClassFacts
 from harness.subjects.torch_module import Tensors, TorchSubject, states_of
 from harness.subjects.torch_preparation import in_mode, load
 from harness.subjects.torch_variants import MODES, TRANSFORMED, Mode, attribute_of
@@ -36,7 +36,7 @@ class TransformedSubject(TorchSubject):
         cell, variant = TRANSFORMED[name]
         self._mode: Mode = MODES[variant]
         self._own, self._layer = _class_of(self._mode, cell), getattr(torch.nn, cell)
-        super().__init__(self._own, name, facts=Facts(own=True, forgets=True, cell=cell))
+        super().__init__(self._own, name, facts=ClassFacts(own=True, forgets=True, cell=cell))
         own = self.capabilities
         # It computes by other kernels, or by the same ones in another order: nothing is known of its arithmetic.
         offers = {**own.offers, **_OFFERS, **(_UNROLLED if self._mode.unrolls else {})}

@@ -52,7 +52,7 @@ Call = Callable[..., Sequence[torch.Tensor | None]]
 ``None``, and final states, each (rows, N, H)."""
 
 
-def valid_steps_of(names: Sequence[str], trial: "Trial") -> ValidSteps | None:
+def valid_steps_of(names: Sequence[str], trial: "LengthTrial") -> ValidSteps | None:
     """Return the first argument, of some names, by which the last sequence can be made shorter."""
     for name, kind in product(names, KINDS):
         if trial.cuts((name, kind), trial.N - 1):
@@ -61,7 +61,7 @@ def valid_steps_of(names: Sequence[str], trial: "Trial") -> ValidSteps | None:
 
 
 @dataclass(frozen=True)
-class Trial:
+class LengthTrial:
     """A class that is called on x, of T steps and N sequences, to see what an argument does."""
 
     call: Call

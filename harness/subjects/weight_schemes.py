@@ -46,14 +46,14 @@ def flat(given: Mapping[Any, Any], before: str = "", depth: int = 1) -> Iterator
             yield f"{before}{name}", value
 
 
-class Translated(NamedTuple):
+class TranslatedWeights(NamedTuple):
     """Weights under nn.RNN's names, and how they were understood."""
 
     weights: dict[str, Array]
     words: str
 
 
-def translated(given: Mapping[str, Array]) -> list[Translated]:
+def translated(given: Mapping[str, Array]) -> list[TranslatedWeights]:
     """Return weights under nn.RNN's names, in each way in which they can be meant; none if no scheme has their names.
 
     There are two ways if square matrices may be transposed or not. Raises ``UsageError`` in one line if the names are
@@ -83,7 +83,7 @@ def _more(other: Scheme, one: Scheme, plain: Mapping[str, Array], prefix: str) -
     return has > less or (has == less and SCHEMES.index(other) < SCHEMES.index(one))
 
 
-def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[Translated]:
+def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[TranslatedWeights]:
     own = {role: plain[prefix + name] for role, name in scheme.names.items() if prefix + name in plain}
     rest = {name: array for name, array in plain.items() if not any(array is one for one in own.values())}
     if "bias" in own and own["bias"].ndim == own["weight_ih"].ndim == 2:  # Keras's two biases of a GRU
@@ -102,7 +102,7 @@ def _read(scheme: Scheme, prefix: str, plain: Mapping[str, Array]) -> Iterator[T
         turned = {role: ".T" * (turn and "weight" in role) for role in own}
         words = ", ".join(f"{symbols[role]} is your {prefix}{scheme.names[role]}{turned[role]}" for role in own)
         words += f", its rows in the order {', '.join(order)}" * bool(order)
-        yield Translated({**named, **rest}, f"names of {scheme.of}: {words}")
+        yield TranslatedWeights({**named, **rest}, f"names of {scheme.of}: {words}")
 
 
 def _in_order(named: dict[str, Array], framework: str) -> tuple[dict[str, Array], str]:

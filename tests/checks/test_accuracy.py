@@ -13,8 +13,8 @@ from harness.diagnosis.investigate import Investigation
 from harness.oracle.arithmetic import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted, with_measured
 from harness.report.severity import Severity, severity
 from harness.report.wording import accuracy_line
-from harness.search.record import SearchRecord, Stop
 from harness.search.search import hunt
+from harness.search.search_record import SearchRecord, Stop
 from harness.space.case import Case
 from harness.space.scope import Scope
 from harness.subjects.torch_module import TorchSubject

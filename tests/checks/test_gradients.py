@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as_subject, cases, check_agreement, draw
 from harness.checks.agreement import assess, observe
 from harness.checks.full_check import check
-from harness.checks.result import Method, Result
+from harness.checks.result import Comparison, Result
 from harness.oracle.arithmetic import TOLERANCES, accepted
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.probes import probed
 from harness.space.config import PREACTIVATION, role_of
 from tests import implementations
@@ -52,7 +52,7 @@ def test_right_gradients_agree(case: Case) -> None:
     result = checked(subject(), case)
 
     assert result.verdict is Verdict.AGREES, result
-    assert result.method is not Method.END_TO_END
+    assert result.method is not Comparison.END_TO_END
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_no_gradients_at_all_are_missing_and_a_subject_that_takes_no_cotangents_
     result = checked(without)
 
     assert result.verdict is Verdict.DISAGREES
-    assert [(m.array, m.sort) for m in result.mismatches] == [(n, Sort.MISSING) for n in CASE.config.gradients]
+    assert [(m.array, m.sort) for m in result.mismatches] == [(n, MismatchKind.MISSING) for n in CASE.config.gradients]
     assert checked(implementations.vectorised).verdict is Verdict.UNSUPPORTED
     assert checked(without, CASE.forward()).verdict is Verdict.AGREES
 
@@ -201,7 +201,7 @@ def test_a_bias_that_is_off_by_one_in_a_hundred_thousand_is_suspicious_where_not
 
     assert (result.verdict, result.kind) == (Verdict.SUSPECT, "output: value")
     assert not result.failed
-    assert {m.sort for m in result.mismatches} == {Sort.SUSPICIOUS}
+    assert {m.sort for m in result.mismatches} == {MismatchKind.SUSPICIOUS}
     assert all(site.difference > site.tolerance for m in result.mismatches for site in m.sites)
     assert all(site.equation is not None for m in result.mismatches for site in m.sites)
     assert checked(biased(0.0), LONG).verdict is Verdict.AGREES
@@ -211,7 +211,7 @@ def test_what_is_off_by_more_is_proved_and_no_suspicion() -> None:
     result = checked(biased(1e-2), LONG)
 
     assert result.verdict is Verdict.DISAGREES
-    assert {m.sort for m in result.mismatches} == {Sort.VALUE}
+    assert {m.sort for m in result.mismatches} == {MismatchKind.VALUE}
 
 
 @pytest.mark.parametrize("tolerance", ["rtol=1e-4,atol=1e-4", "bf16"])

@@ -11,7 +11,7 @@ import pytest
 
 from harness import RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import assess, observe
-from harness.checks.known_failures import Bound, KnownFailure, parse
+from harness.checks.known_failures import KnownFailure, SizeCondition, parse
 from harness.report import wording
 from harness.search.workers import Workers
 from harness.space.errors import UsageError
@@ -73,7 +73,7 @@ def test_what_is_known_is_all_there_is_and_is_said_in_every_report() -> None:
 
 
 def test_one_that_no_longer_fails_is_reported_and_one_of_another_subject_is_not_asked() -> None:
-    gone = replace(WIDE, name="gone", where={"T": Bound(">=", 2)}, subject="two_*")
+    gone = replace(WIDE, name="gone", where={"T": SizeCondition(">=", 2)}, subject="two_*")
     other = replace(WIDE, name="of another", subject="three_*")
 
     record = hunt(as_subject(two_mistakes), SMALL.only(hidden_size=1, N=1), cases=40, own=[gone, other])

@@ -13,8 +13,8 @@ from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.full_check import check
 from harness.checks.known_issues import KNOWN_ISSUES, OF_TORCH, known_or_not, reported
-from harness.checks.result import Method, Result
-from harness.oracle.compare import Mismatch, Sort
+from harness.checks.result import Comparison, Result
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.torch_module import TorchSubject
 from tests.calls_by_hand import doing
@@ -99,7 +99,7 @@ def test_without_dropout_nothing_is_explained(changes: dict[str, Any]) -> None:
 def test_finite_numbers_need_no_excuse() -> None:
     result = check(TORCH, draw(DROPPING, "normal", 0))
 
-    assert (result.verdict, result.known_as, result.method) == (Verdict.AGREES, None, Method.LOCAL)
+    assert (result.verdict, result.known_as, result.method) == (Verdict.AGREES, None, Comparison.LOCAL)
 
 
 def test_what_has_no_values_is_explained_by_nothing() -> None:
@@ -121,7 +121,7 @@ def test_where_masks_are_unknown_nothing_is_explained() -> None:
 
     observation = observe(as_subject(Mine), with_nan(DROPPING))
 
-    assert assess(observation).method is Method.FORM
+    assert assess(observation).method is Comparison.FORM
     assert known_or_not(observation, assess(observation)).known_as is None
 
 
@@ -334,7 +334,7 @@ DOUBLE = RNNConfig(1, 1, dtype="float64")
 NO_LEAF = Result(Verdict.BROKEN, message="RuntimeError: you can only change requires_grad flags of leaf variables.")
 
 
-def wrong(array: str, sort: Sort) -> Result:
+def wrong(array: str, sort: MismatchKind) -> Result:
     return Result(Verdict.DISAGREES, (Mismatch(array, sort),))
 
 
@@ -342,10 +342,10 @@ def wrong(array: str, sort: Sort) -> Result:
     ("subject", "config", "result", "number"),
     [
         ("torch:script", COPIED, NO_LEAF, 44951),
-        ("torch:trace", COPIED, wrong("weight_ih_l0.grad", Sort.MISSING), 44951),
-        ("onnx:openvino", TURNED, wrong("output", Sort.SHAPE), 37820),
-        ("onnx:openvino", TURNED, wrong("output", Sort.VALUE), 37820),
-        ("keras:torch", DOUBLE, wrong("x.grad", Sort.VALUE), 23704),
+        ("torch:trace", COPIED, wrong("weight_ih_l0.grad", MismatchKind.MISSING), 44951),
+        ("onnx:openvino", TURNED, wrong("output", MismatchKind.SHAPE), 37820),
+        ("onnx:openvino", TURNED, wrong("output", MismatchKind.VALUE), 37820),
+        ("keras:torch", DOUBLE, wrong("x.grad", MismatchKind.VALUE), 23704),
     ],
 )
 def test_a_report_fits_what_was_seen_of_one_subject_in_such_cases_only(
@@ -357,4 +357,4 @@ def test_a_report_fits_what_was_seen_of_one_subject_in_such_cases_only(
     assert found.link.endswith(f"/{number}")
     assert reported("mine.py:rnn", config, result) is None
     assert reported(subject, replace(config, preparation="new", batch_first=False, dtype="float32"), result) is None
-    assert reported(subject, config, wrong("output", Sort.DTYPE)) is None
+    assert reported(subject, config, wrong("output", MismatchKind.DTYPE)) is None

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from harness import Outcome, as_subject
-from harness.checks.malformed import RULES, Lapse, Refusals, Rule, check_refusals, rules_of
+from harness.checks.malformed import RULES, MalformedRule, RefusalDefect, Refusals, check_refusals, rules_of
 from harness.oracle.arithmetic import STRICT
-from harness.search.replay import Fate
+from harness.search.rerun import RerunOutcome
 from harness.space.cells import CELLS
 from harness.space.outcome import Failure
-from harness.store.save import Keeping
+from harness.store.save import FindingKeeper
 from harness.store.scripts import run_alone
 from harness.subjects.torch_module import TorchSubject
 
@@ -27,7 +27,7 @@ def asked(module: type[torch.nn.Module]) -> Refusals:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("cell", "rule"), [(cell, rule) for cell in CELLS for rule in rules_of(cell)], ids=str)
-def test_torch_accepts_the_right_call_and_refuses_the_wrong_ones(cell: str, rule: Rule, dtype: str) -> None:
+def test_torch_accepts_the_right_call_and_refuses_the_wrong_ones(cell: str, rule: MalformedRule, dtype: str) -> None:
     layer = TorchSubject(getattr(torch.nn, cell))
     right = layer.perform(rule.right.code(dtype), dtype, "cpu")
     wrong = [layer.perform(call.code(dtype), dtype, "cpu") for call in rule.wrong]
@@ -90,15 +90,17 @@ class RefusesPacks(torch.nn.RNN):
 @pytest.mark.parametrize(
     ("module", "findings"),
     [
-        (BroadcastsState, {("hx: batch of 1", Lapse.ACCEPTED)}),
-        (Asserts, {(name, Lapse.EXCEPTION) for name in ("x: features", "x: features, unbatched")}),
-        (TakesNoSteps, {("x: no steps", Lapse.ACCEPTED)}),
-        (TakesAnyArgument, {("argument unknown", Lapse.ACCEPTED)}),
+        (BroadcastsState, {("hx: batch of 1", RefusalDefect.ACCEPTED)}),
+        (Asserts, {(name, RefusalDefect.EXCEPTION) for name in ("x: features", "x: features, unbatched")}),
+        (TakesNoSteps, {("x: no steps", RefusalDefect.ACCEPTED)}),
+        (TakesAnyArgument, {("argument unknown", RefusalDefect.ACCEPTED)}),
         (RaisesItsOwn, set()),
         (RefusesPacks, set()),
     ],
 )
-def test_a_class_that_breaks_a_rule_is_told(module: type[torch.nn.Module], findings: set[tuple[str, Lapse]]) -> None:
+def test_a_class_that_breaks_a_rule_is_told(
+    module: type[torch.nn.Module], findings: set[tuple[str, RefusalDefect]]
+) -> None:
     record = asked(module)
 
     assert {(one.rule, one.lapse) for one in record.findings} == findings
@@ -129,7 +131,7 @@ class TakesOneState(torch.nn.LSTM):
 def test_an_lstm_that_takes_one_state_for_two_is_told() -> None:
     (finding,) = check_refusals(TorchSubject(TakesOneState, "mine").perform, cell="LSTM").findings
 
-    assert (finding.rule, finding.lapse) == ("hx: one state", Lapse.ACCEPTED)
+    assert (finding.rule, finding.lapse) == ("hx: one state", RefusalDefect.ACCEPTED)
     exec(finding.code, {"torch": torch, "RNN": TakesOneState})  # noqa: S102 - our own
     with pytest.raises((IndexError, RuntimeError)):
         exec(finding.code, {"torch": torch, "RNN": torch.nn.LSTM})  # noqa: S102 - our own
@@ -158,8 +160,12 @@ def lost(failure: Failure) -> Callable[[str, str, str], Outcome]:
     )
 
 
-@pytest.mark.parametrize(("failure", "lapses"), [(Failure.CRASHED, [Lapse.CRASHED] * 3), (Failure.HUNG, [Lapse.HUNG])])
-def test_a_call_that_ends_the_process_is_told_and_a_hang_is_the_last(failure: Failure, lapses: list[Lapse]) -> None:
+@pytest.mark.parametrize(
+    ("failure", "lapses"), [(Failure.CRASHED, [RefusalDefect.CRASHED] * 3), (Failure.HUNG, [RefusalDefect.HUNG])]
+)
+def test_a_call_that_ends_the_process_is_told_and_a_hang_is_the_last(
+    failure: Failure, lapses: list[RefusalDefect]
+) -> None:
     assert [one.lapse for one in check_refusals(lost(failure)).findings] == lapses
 
 
@@ -185,12 +191,12 @@ def test_a_script_makes_the_calls_that_are_not_refused(tmp_path: Path) -> None:
     assert subject.capabilities.call is not None
     found = check_refusals(subject.capabilities.call)
 
-    Keeping(subject, str(tmp_path / "kept"), STRICT, "derived", warned.append).refusals(found)
+    FindingKeeper(subject, str(tmp_path / "kept"), STRICT, "derived", warned.append).refusals(found)
 
     script = Path(found.script)
-    assert (run_alone(script).fate, warned) == (Fate.FAILED, [])
+    assert (run_alone(script).fate, warned) == (RerunOutcome.FAILED, [])
     script.write_text(script.read_text().replace("RNN = Mine", "RNN = torch.nn.RNN"))
-    assert run_alone(script).fate is Fate.FIXED
+    assert run_alone(script).fate is RerunOutcome.FIXED
 
 
 def test_a_function_and_a_cell_are_not_asked() -> None:

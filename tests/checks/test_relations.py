@@ -1,4 +1,4 @@
-"""Tests of the relations: correct subjects keep them all, and for each there is a mistake that only that relation shows."""
+"""Tests of the relations: correct subjects keep them all; each alone shows some mistake."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +13,9 @@ from harness import Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subjec
 from harness.checks.agreement import check_agreement
 from harness.checks.relation_check import check_relation, check_relations, relations_for, relations_of
 from harness.checks.relations import RELATIONS
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.oracle.arithmetic import accepted
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.search.shrink import Shrinking
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
@@ -143,7 +143,7 @@ def test_every_relation_has_a_mistake_that_breaks_it() -> None:
 
 
 @pytest.mark.parametrize(("name", "planted"), [*PLANTED.items(), *BACKWARDS.items(), *OF_C])
-def test_a_planted_mistake_breaks_its_relation_and_is_not_seen_without_the_relation_s_other_runs(
+def test_a_planted_mistake_breaks_its_relation_and_shows_in_no_other_way(
     name: str, planted: tuple[TorchSubject, RNNConfig]
 ) -> None:
     subject, config = planted
@@ -155,7 +155,7 @@ def test_a_planted_mistake_breaks_its_relation_and_is_not_seen_without_the_relat
     )
 
     assert result is not None
-    assert (result.verdict, result.method) == (Verdict.DISAGREES, Method.RELATIONS)
+    assert (result.verdict, result.method) == (Verdict.DISAGREES, Comparison.RELATIONS)
     assert result.kind.startswith(f"{name}: ")
     assert all(mismatch.relation == name and mismatch.others == relation.others for mismatch in result.mismatches)
     assert removed is not None
@@ -227,7 +227,7 @@ def test_a_search_tries_one_relation_that_says_something_however_little_a_subjec
     few.capabilities = replace(few.capabilities, offers={})
     for seed in range(20):
         asked.clear()
-        assert check_relations(few, draw(ONE, "default", seed)).method is Method.RELATIONS
+        assert check_relations(few, draw(ONE, "default", seed)).method is Comparison.RELATIONS
         assert 2 <= len(asked) <= 3  # the case itself, and one or two others
         assert all(case.config.batched and case.config.lengths is None for case in asked)
 
@@ -372,7 +372,7 @@ def test_a_case_is_made_small_by_the_relation_that_it_breaks(subject: Any, name:
 def test_meta_has_nothing_to_compare() -> None:
     result = check_relations(TORCH, draw(ONE.replace(device="meta")), relations=EVERY)
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Method.FORM)
+    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.FORM)
 
 
 def test_a_readout_whose_gradient_is_one_value_is_not_packed_where_padding_has_none() -> None:
@@ -413,4 +413,4 @@ def test_infinities_and_nan_on_both_sides_are_the_same() -> None:
     nan = Changed(lambda case, arrays: {**arrays, "h_n": arrays["h_n"] * (np.nan if case.config.T < 4 else 1)})
     result = check_relation(nan, draw(config, "default", 0), RELATIONS["time split"])
     assert result is not None
-    assert result.mismatches[0].sort is Sort.FINITENESS
+    assert result.mismatches[0].sort is MismatchKind.FINITENESS

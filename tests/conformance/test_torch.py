@@ -1,4 +1,4 @@
-"""Conformance of torch's own nn.RNN with the reference, in every distribution of values and every dtype, with gradients."""
+"""Conformance of torch's own nn.RNN with the reference, in every distribution and dtype, with gradients."""
 
 import os
 from itertools import cycle, product

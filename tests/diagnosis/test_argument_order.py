@@ -14,7 +14,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.report.explained import fails_line
 from harness.search.capability_discovery import narrow
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.config import RNNConfig
 from tests.searches import explained
 

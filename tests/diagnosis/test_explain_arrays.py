@@ -10,7 +10,7 @@ from torch import nn
 
 import harness
 from harness import Case, Reference, RNNConfig, draw
-from harness.diagnosis.explain_arrays import Given, explained
+from harness.diagnosis.explain_arrays import GivenCase, explained
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.run import run
@@ -168,7 +168,7 @@ def test_what_is_certain_is_never_another_mistake(config: RNNConfig, each: int) 
         arrays = {name: array.astype(np.float32) for name, array in run(network, case).items()}
         found, _ = explained(
             models(dict(case.weights)),
-            [Given(case.x, {"output": arrays["output"]}, case.hx)],
+            [GivenCase(case.x, {"output": arrays["output"]}, case.hx)],
             None if config.gated else config.nonlinearity,
             batch_first=config.batch_first,
             atol=0.0,

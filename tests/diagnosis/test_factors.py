@@ -10,14 +10,14 @@ import pytest
 
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
-from harness.checks.result import Raised, Result
-from harness.diagnosis.factors import IRREGULAR, Factors, Size, depends_on
+from harness.checks.result import RaisedError, Result
+from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes, depends_on
 from harness.diagnosis.recognise import ByRegion
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explained import fails_line
 from harness.search.evidence import Certificate
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.outcome import Failure, Outcome
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")
@@ -47,8 +47,8 @@ def test_what_fails_everywhere_needs_nothing() -> None:
 
 
 def test_where_it_answers_it_does_not_crash_whatever_else_is_wrong() -> None:
-    crash = replace(FAILS, raised=Raised(("ValueError",), ("mine.py", "10")))
-    wrong = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    crash = replace(FAILS, raised=RaisedError(("ValueError",), ("mine.py", "10")))
+    wrong = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
 
     def check(case: Case) -> Result:
         return crash if case.config.T == 4 else wrong
@@ -60,7 +60,7 @@ def test_where_it_answers_it_does_not_crash_whatever_else_is_wrong() -> None:
 
 
 def test_where_another_crash_comes_first_nothing_is_known_of_this_one() -> None:
-    crash = replace(FAILS, raised=Raised(("ValueError",), ("mine.py", "10")))
+    crash = replace(FAILS, raised=RaisedError(("ValueError",), ("mine.py", "10")))
     excused = Result(Verdict.AGREES, known_as="other")
 
     def check(case: Case) -> Result:
@@ -127,7 +127,7 @@ def test_far_sizes_cost_no_more_than_a_search_and_stay_within_the_scope() -> Non
 
     assert wide.sizes["T"].pattern == ""
     assert {config.T for config in seen if config.num_layers > 1} == {1, 2, 3, 4, 5, 8, 9, 16, 17}
-    assert narrow.sizes["T"] == Size(1, (30, 40), (50,))
+    assert narrow.sizes["T"] == FailingSizes(1, (30, 40), (50,))
 
 
 def test_a_smaller_size_is_said_to_pass_where_it_was_seen_to() -> None:
@@ -168,7 +168,7 @@ def test_a_need_that_another_change_meets_as_well_is_no_need_of_its_own() -> Non
 
 
 def test_the_only_loss_of_a_subject_is_no_need_of_a_gradient() -> None:
-    wrong = Result(Verdict.DISAGREES, (Mismatch("x.grad", Sort.VALUE),))
+    wrong = Result(Verdict.DISAGREES, (Mismatch("x.grad", MismatchKind.VALUE),))
     case, scope = draw(RNNConfig(1, 1, T=1, loss="h_n")), Scope().only(loss=[None, "h_n"])
 
     found = depends_on(Finding("mine", case, wrong), scope, lambda case: wrong if case.config.loss else AGREES)
@@ -292,8 +292,12 @@ def test_a_condition_on_how_large_gradients_are_is_no_need_of_a_size() -> None:
 
 
 def test_a_size_that_was_not_tried_is_covered_where_a_pattern_says_so() -> None:
-    every, only, odd = Size(1, (2, 9), ()), Size(1, (), (2, 3, 5, 8, 9)), Size(1, (3, 9), (2, 4, 8))
-    upto, but = Size(2, (3, 4), (9, 10)), Size(1, (2, 4, 5, 8, 9), (6,))
+    every, only, odd = (
+        FailingSizes(1, (2, 9), ()),
+        FailingSizes(1, (), (2, 3, 5, 8, 9)),
+        FailingSizes(1, (3, 9), (2, 4, 8)),
+    )
+    upto, but = FailingSizes(2, (3, 4), (9, 10)), FailingSizes(1, (2, 4, 5, 8, 9), (6,))
 
     covered = {
         name: [
@@ -325,11 +329,11 @@ def observation(config: RNNConfig) -> Observation:
 
 
 def test_a_region_excuses_what_is_alike_within_it() -> None:
-    value = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
-    other = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.FINITENESS),))
-    gradient = Result(Verdict.DISAGREES, (Mismatch("x.grad", Sort.VALUE),))
+    value = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
+    other = Result(Verdict.DISAGREES, (Mismatch("h_n", MismatchKind.FINITENESS),))
+    gradient = Result(Verdict.DISAGREES, (Mismatch("x.grad", MismatchKind.VALUE),))
     known = ByRegion(
-        "3f9c2a11", value, Factors({"bidirectional": True}, sizes={"hidden_size": Size(17, (18, 24), (32,))})
+        "3f9c2a11", value, Factors({"bidirectional": True}, sizes={"hidden_size": FailingSizes(17, (18, 24), (32,))})
     )
 
     inside = observation(RNNConfig(1, 18, bidirectional=True))
@@ -342,7 +346,7 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
 
 
 def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
-    output, h_n = (Result(Verdict.DISAGREES, (Mismatch(name, Sort.VALUE),)) for name in ("output", "h_n"))
+    output, h_n = (Result(Verdict.DISAGREES, (Mismatch(name, MismatchKind.VALUE),)) for name in ("output", "h_n"))
     known = ByRegion("3f9c2a11", h_n, Factors(), arrays=("h_n",))
 
     assert known.covers(observation(RNNConfig(1, 1)), h_n)
@@ -350,7 +354,7 @@ def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> Non
 
 
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
-    value = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    value = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
     known = ByRegion("3f9c2a11", value, Factors({"preparation": "assign"}))
 
     for preparation, met in (("assign", True), ("state_dict", False)):
@@ -358,8 +362,8 @@ def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compar
         assert known.covers(observe(as_subject("torch"), case), value) is met
 
 
-@pytest.mark.parametrize("sort", [Sort.SHAPE, Sort.DTYPE, Sort.MISSING, Sort.CHANGED])
-def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> None:
+@pytest.mark.parametrize("sort", [MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MISSING, MismatchKind.CHANGED])
+def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: MismatchKind) -> None:
     result = Result(Verdict.DISAGREES, (Mismatch("h_n", sort),))
     known = ByRegion("3f9c2a11", result, Factors({"bidirectional": True}))
 
@@ -368,16 +372,16 @@ def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: Sort) -> Non
 
 
 def test_a_relation_whose_other_run_fails_as_was_found_is_no_other_failure() -> None:
-    plain, line = Result(Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE),)), 'File "mine.py", line 3, in rnn'
+    plain, line = Result(Verdict.DISAGREES, (Mismatch("h_n", MismatchKind.SHAPE),)), 'File "mine.py", line 3, in rnn'
     by_relation = Result(
-        Verdict.DISAGREES, (Mismatch("h_n", Sort.SHAPE, relation="batch first"),), relation="batch first"
+        Verdict.DISAGREES, (Mismatch("h_n", MismatchKind.SHAPE, relation="batch first"),), relation="batch first"
     )
     of_output = Result(
-        Verdict.DISAGREES, (Mismatch("output", Sort.SHAPE, relation="batch first"),), relation="batch first"
+        Verdict.DISAGREES, (Mismatch("output", MismatchKind.SHAPE, relation="batch first"),), relation="batch first"
     )
-    raised = Result(Verdict.BROKEN, message="E: no", raised=Raised.of(("E",), line))
+    raised = Result(Verdict.BROKEN, message="E: no", raised=RaisedError.of(("E",), line))
     relation_raised = replace(raised, relation="batch first")
-    elsewhere = replace(relation_raised, raised=Raised.of(("E",), line.replace("3", "4")))
+    elsewhere = replace(relation_raised, raised=RaisedError.of(("E",), line.replace("3", "4")))
     here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
 
     assert ByRegion("3f9c2a11", plain, needs).covers(here, by_relation)
@@ -416,7 +420,7 @@ def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *,
 
 
 def test_a_used_module_raises_as_its_call_before_does() -> None:
-    known = ByRegion("3f9c2a11", FAILS, Factors(sizes={"T": Size(2, (3, 4), ())}))
+    known = ByRegion("3f9c2a11", FAILS, Factors(sizes={"T": FailingSizes(2, (3, 4), ())}))
 
     assert known.covers(observation(RNNConfig(1, 1, preparation="used")), FAILS)
     assert not known.covers(observation(RNNConfig(1, 1)), FAILS)

@@ -7,7 +7,7 @@ import pytest
 
 from harness import RNNConfig, Scope, as_subject, draw
 from harness.checks.agreement import observe
-from harness.diagnosis.first_departure import Where, first_departure, locate
+from harness.diagnosis.first_departure import FirstDeparture, first_departure, locate
 from harness.diagnosis.observations import Observations
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -31,7 +31,7 @@ def off(where: Any) -> Any:
     return tampered(tamper)
 
 
-def departed(subject: Any, config: RNNConfig = WIDE) -> Where:
+def departed(subject: Any, config: RNNConfig = WIDE) -> FirstDeparture:
     found = first_departure(observe(subject, draw(config, "normal", 1)))
     assert found is not None
     return found

@@ -10,14 +10,14 @@ from torch import Tensor
 from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
-from harness.diagnosis.factors import Factors, Size
+from harness.diagnosis.factors import Factors, FailingSizes
 from harness.diagnosis.gradient_of_forward import own_derivative
 from harness.diagnosis.recognise import ByRegion
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from tests.diagnosis.halved_back import halved_back
 
 CONFIG = RNNConfig(2, 3, num_layers=2, T=3, N=2, hx=True, loss="both")
-ABOVE = Factors(sizes={"num_layers": Size(2, (3,), ())})
+ABOVE = Factors(sizes={"num_layers": FailingSizes(2, (3,), ())})
 
 
 class Skewed(ByHand):
@@ -119,7 +119,7 @@ def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_sh
     def derived(one: Case) -> Any:
         return own_derivative(subject, one)
 
-    elsewhere = Factors(sizes={"num_layers": Size(3, (4,), ())})
-    assert result.mismatches[0].sort is Sort.MISSING
+    elsewhere = Factors(sizes={"num_layers": FailingSizes(3, (4,), ())})
+    assert result.mismatches[0].sort is MismatchKind.MISSING
     assert ByRegion("3f9c2a11", shown, ABOVE, derived).covers(observation, result)
     assert not ByRegion("3f9c2a11", shown, elsewhere, derived).covers(observation, result)

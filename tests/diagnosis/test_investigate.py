@@ -25,7 +25,7 @@ from harness.report.explained import fails_line
 from harness.report.facts import failure_line
 from harness.report.reported import reported
 from harness.search.evidence import NOT_SHRUNK
-from harness.search.record import Finding, SearchRecord, Stop
+from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import Subject, scope_of
 from tests import implementations
 from tests.diagnosis.identify.test_steps import cut

@@ -14,7 +14,7 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.kernels import NONE, ByKernel, kernels_of
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explained import kernels_line
 from harness.space.scope import Scope
 from harness.subjects.capabilities import OwnProcess
@@ -157,8 +157,8 @@ def test_a_failure_of_another_sort_is_another_finding() -> None:
     known_cause = ByKernel("3f9c2a11", result, subject.switched("no-mkldnn"), check)
     observation = observe(subject, case)
 
-    missing = Result(Verdict.DISAGREES, (Mismatch("output", Sort.MISSING),))
-    lost = Result(Verdict.DISAGREES, (replace(result.mismatches[0], sort=Sort.FINITENESS),))
+    missing = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.MISSING),))
+    lost = Result(Verdict.DISAGREES, (replace(result.mismatches[0], sort=MismatchKind.FINITENESS),))
 
     assert known_cause.covers(observation, result)
     assert not known_cause.covers(observation, missing)

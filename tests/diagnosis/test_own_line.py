@@ -8,7 +8,7 @@ import pytest
 from harness import as_subject
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network
+from harness.diagnosis.identify.model import BackwardLink, Coef, LayerModel, Limit, Network
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.observations import Observations
@@ -25,7 +25,7 @@ FORWARD = Network(
 )
 PORT = Network(
     LayerModel(
-        links=(Link("da[t+1] @ W_hh.T", sloped=True),),
+        links=(BackwardLink("da[t+1] @ W_hh.T", sloped=True),),
         readouts={
             "weight_hh": (("da[t] . h[t]", Coef()),),
             "bias_ih": (("da[t] . 1", Coef(2.0)),),

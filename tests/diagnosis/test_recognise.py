@@ -14,7 +14,7 @@ from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis, Investigation
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.subjects.protocol import Subject, scope_of
 from tests.causes import WITHOUT_B_HH, has_cause_of
 from tests.diagnosis.halved_back import halved_back

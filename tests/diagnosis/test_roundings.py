@@ -14,7 +14,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.roundings import Roundings, _cases, roundings_of
 from harness.diagnosis.threshold import drawn
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from tests.oracle.by_hand import subject as by_hand
 
 SCOPE = Scope().only(num_layers=1, bidirectional=False, nonlinearity="tanh", dtype=["float32", "float64"])

@@ -13,9 +13,9 @@ from harness.checks.result import Result
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.stale_state import Stale, stale_of
+from harness.diagnosis.stale_state import StaleState, stale_of
 from harness.report.explained import fails_line
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.config import PARAMETERS
 from harness.subjects.isolated import IsolatedSubject
 from tests.searches import explained
@@ -182,11 +182,11 @@ class DropInKeepsState(nn.RNN):
         return output, h_n
 
 
-def stale(module: type[nn.Module], config: RNNConfig = USED) -> Stale | None:
+def stale(module: type[nn.Module], config: RNNConfig = USED) -> StaleState | None:
     return stale_at(as_subject(module), draw(config, "normal", 1))
 
 
-def stale_at(subject: Subject, case: Case) -> Stale | None:
+def stale_at(subject: Subject, case: Case) -> StaleState | None:
     check = partial(check_agreement, subject)
     return stale_of(Question(Observations(subject), Finding("mine", case, check(case)), scope_of(subject), check))
 
@@ -267,7 +267,7 @@ def test_the_excuse_is_for_wrong_numbers_of_the_first_weights_alone() -> None:
     def known_or_not(roles: tuple[str, ...], config: RNNConfig) -> bool:
         observation = observations.of(draw(config, "normal", 1))
         result: Result = check_agreement(subject, draw(config, "normal", 1))
-        return Stale(roles, False, 3).explains(subject, observation, result)
+        return StaleState(roles, False, 3).explains(subject, observation, result)
 
     assert known_or_not(("weight_hh",), USED)
     assert known_or_not(EVERY, USED.replace(loss="both"))
@@ -341,7 +341,7 @@ def test_what_a_function_keeps_of_earlier_calls_is_found_in_processes_of_its_own
     finding = next(one for one in record.findings if one.result.nondeterministic)
     diagnosis = investigation.explanations[finding.id].diagnosis
     assert diagnosis is not None
-    assert isinstance(diagnosis.cause, Stale)
+    assert isinstance(diagnosis.cause, StaleState)
     assert diagnosis.cause.sentence == sentence
 
 
@@ -425,7 +425,7 @@ def test_an_error_on_the_way_back_through_what_is_kept_has_the_same_cause() -> N
     assert "second time" in result.message
     explanation = Investigation(subject).explain(Finding("mine", case, result), scope_of(subject))
     assert explanation.diagnosis is not None
-    assert isinstance(explanation.diagnosis.cause, Stale)
+    assert isinstance(explanation.diagnosis.cause, StaleState)
     assert explanation.diagnosis.cause.roles == ("weight_hh",)
     assert explanation.diagnosis.cause.explains(subject, Observations(subject).of(case), result)
 

@@ -9,13 +9,13 @@ from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_
 from harness.checks.agreement import observe
 from harness.diagnosis.experiments import ByCheck
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.wrong_conventions import EVIDENCE, Instead, instead_of
+from harness.diagnosis.wrong_conventions import EVIDENCE, WrongConventions, instead_of
 from harness.report.explained import fails_line
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity
 from harness.search.capability_discovery import narrow
-from harness.search.record import Finding
 from harness.search.search import hunt
+from harness.search.search_record import Finding
 from harness.subjects.conventions import Conventions
 from tests import implementations
 from tests.searches import explained
@@ -130,7 +130,7 @@ def test_a_layout_that_is_not_declared_fails_at_all_sizes_but_one_step_of_one_se
     explanation = Investigation(subject).explain(Finding("mine", case, check_agreement(subject, case)), scope)
 
     assert explanation.diagnosis is not None
-    assert isinstance(explanation.diagnosis.cause, Instead)
+    assert isinstance(explanation.diagnosis.cause, WrongConventions)
     assert explanation.factors is not None
     assert fails_line(explanation.factors) == "with T from 2 on or N from 2 on"
 
@@ -180,7 +180,7 @@ def test_a_declaration_is_the_cause_only_if_nothing_else_is_wrong() -> None:
 
 def test_an_excuse_holds_only_where_the_other_declaration_agrees() -> None:
     subject, config = declaring(doubled_if_long, "transposed"), RNNConfig(2, 3, T=4, N=5)
-    known_cause = ByCheck("id", subject, Instead(Conventions(transposed=True), Conventions(), 3))
+    known_cause = ByCheck("id", subject, WrongConventions(Conventions(transposed=True), Conventions(), 3))
 
     def known_or_not(case: Case) -> bool:
         observation = observe(subject, case)

@@ -8,7 +8,16 @@ import pytest
 
 from harness import RNNConfig
 from harness.oracle.arithmetic import Arithmetic
-from harness.oracle.compare import Mismatch, Sort, beyond, check_form, compare, over_tolerance, same_numbers, suspect
+from harness.oracle.compare import (
+    Mismatch,
+    MismatchKind,
+    beyond,
+    check_form,
+    compare,
+    over_tolerance,
+    same_numbers,
+    suspect,
+)
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected
 from harness.oracle.tolerance import soft_floor, soft_tolerance
@@ -42,7 +51,7 @@ def test_the_worst_site_comes_first_and_all_are_counted() -> None:
 
     mismatch = only(compare(CONFIG, actual, expected(0.5)))
 
-    assert (mismatch.array, mismatch.sort, mismatch.count, mismatch.total) == ("output", Sort.VALUE, 3, 48)
+    assert (mismatch.array, mismatch.sort, mismatch.count, mismatch.total) == ("output", MismatchKind.VALUE, 3, 48)
     assert mismatch.sites[0].place == {"t": 2, "n": 3, "direction": "reverse", "unit": 1}
     assert (mismatch.sites[0].actual, mismatch.sites[0].difference, mismatch.sites[0].tolerance) == (-4.0, 4.0, 0.5)
     assert [site.actual for site in mismatch.sites] == [-4.0, 1.0, 2.0]
@@ -52,7 +61,7 @@ def test_the_worst_site_comes_first_and_all_are_counted() -> None:
 def test_what_is_not_finite_where_it_should_be_is_a_sort_of_its_own(value: float) -> None:
     mismatch = only(compare(CONFIG, with_output(((1, 0, 0), value), ((0, 0, 0), 9.0)), expected(1.0)))
 
-    assert (mismatch.sort, mismatch.count) == (Sort.FINITENESS, 1)
+    assert (mismatch.sort, mismatch.count) == (MismatchKind.FINITENESS, 1)
     assert mismatch.sites[0].place["t"] == 1
 
 
@@ -61,7 +70,7 @@ def test_whatever_stands_where_nan_should_differs_in_finiteness(value: float) ->
     wanted = expected(0.0)
     wanted["output"].values[1, 0, 0] = np.nan
 
-    assert only(compare(CONFIG, with_output(((1, 0, 0), value)), wanted)).sort is Sort.FINITENESS
+    assert only(compare(CONFIG, with_output(((1, 0, 0), value)), wanted)).sort is MismatchKind.FINITENESS
     assert compare(CONFIG, with_output(((1, 0, 0), np.nan)), wanted) == []
 
 
@@ -71,7 +80,7 @@ def test_infinities_of_different_signs_differ_in_value() -> None:
 
     mismatch = only(compare(CONFIG, with_output(((1, 0, 0), -np.inf)), wanted))
 
-    assert (mismatch.sort, mismatch.count) == (Sort.VALUE, 1)
+    assert (mismatch.sort, mismatch.count) == (MismatchKind.VALUE, 1)
     assert compare(CONFIG, with_output(((1, 0, 0), np.inf)), wanted) == []
 
 
@@ -94,7 +103,7 @@ def test_what_is_beyond_the_soft_tolerance_is_suspicious_and_placed() -> None:
 
     mismatch = only(suspect(CONFIG, *one_term(1.01 * soft), FLOAT32, probed=True))
 
-    assert (mismatch.sort, mismatch.count, mismatch.probed) == (Sort.SUSPICIOUS, 1, True)
+    assert (mismatch.sort, mismatch.count, mismatch.probed) == (MismatchKind.SUSPICIOUS, 1, True)
     assert mismatch.kind == "output: value"  # a suspicion that turns out to be proved is the same failure
     assert mismatch.sites[0].place == {"t": 1, "n": 2, "direction": "reverse", "unit": 1}
     assert mismatch.sites[0].tolerance == soft
@@ -121,10 +130,12 @@ def test_names_come_before_shapes_and_shapes_before_dtypes() -> None:
     both = ("output", "h_n")
     wrong_shape: dict[str, Any] = {**ZEROS, "output": np.zeros((3, 4, 2))}
 
-    assert only(check_form(CONFIG, {"output": ZEROS["output"]}, required=both)).sort is Sort.MISSING
-    assert only(check_form(CONFIG, {**ZEROS, "c_n": ZEROS["h_n"]}, required=both)).sort is Sort.UNEXPECTED
-    assert only(check_form(CONFIG, wrong_shape, required=both)).sort is Sort.SHAPE
-    assert only(check_form(CONFIG, {**ZEROS, "h_n": ZEROS["h_n"].astype(float)}, required=both)).sort is Sort.DTYPE
+    assert only(check_form(CONFIG, {"output": ZEROS["output"]}, required=both)).sort is MismatchKind.MISSING
+    assert only(check_form(CONFIG, {**ZEROS, "c_n": ZEROS["h_n"]}, required=both)).sort is MismatchKind.UNEXPECTED
+    assert only(check_form(CONFIG, wrong_shape, required=both)).sort is MismatchKind.SHAPE
+    assert (
+        only(check_form(CONFIG, {**ZEROS, "h_n": ZEROS["h_n"].astype(float)}, required=both)).sort is MismatchKind.DTYPE
+    )
     assert check_form(CONFIG, ZEROS, required=both) == []
 
 
@@ -137,7 +148,11 @@ def test_same_numbers_takes_nan_for_itself_and_shapes_seriously() -> None:
 
 
 def test_the_kind_of_a_mismatch_does_not_depend_on_the_layer() -> None:
-    assert Mismatch("output", Sort.VALUE, layer=1).kind == Mismatch("output", Sort.VALUE).kind == "output: value"
+    assert (
+        Mismatch("output", MismatchKind.VALUE, layer=1).kind
+        == Mismatch("output", MismatchKind.VALUE).kind
+        == "output: value"
+    )
 
 
 def test_an_error_over_its_tolerance_is_above_one_exactly_where_it_is_beyond() -> None:

@@ -51,7 +51,11 @@ def test_the_reference_agrees_with_itself_both_ways(case: Case) -> None:
         assert within(whole[name], array)
 
 
-@given(cases(output_size=[None, 3], T=[1, 2, 5], N=[1, 2], distributions=["dyadic", "default", "normal"], dtypes=["float32"]))
+@given(
+    cases(
+        output_size=[None, 3], T=[1, 2, 5], N=[1, 2], distributions=["dyadic", "default", "normal"], dtypes=["float32"]
+    )
+)
 def test_every_layer_below_the_top_is_expected_too(case: Case) -> None:
     states = own_states(case)
 

@@ -158,7 +158,9 @@ def test_other_ways_to_write_a_cell_agree_and_small_mistakes_do_not(
         subject = FunctionSubject(lambda x, h0, weights: gru(x, h0, weights, **options), "mine")
     config = RNNConfig(4, 6, T=8, N=2, hx=True, cell=cell)
 
-    results = [check_agreement(subject, draw(config, distribution, 0)) for distribution in ("default", "normal", "spectral")]
+    results = [
+        check_agreement(subject, draw(config, distribution, 0)) for distribution in ("default", "normal", "spectral")
+    ]
 
     assert (verdict in {one.verdict for one in results}) if verdict is Verdict.DISAGREES else True
     if verdict is Verdict.AGREES:

@@ -14,7 +14,7 @@ from harness.oracle import judge as module
 from harness.oracle.arithmetic import U64, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.judge import Ruling, judge
-from harness.oracle.tolerance import Step, step_tolerance
+from harness.oracle.tolerance import StepOperands, step_tolerance
 from harness.space.strategies import seeds
 from tests.oracle.test_tolerance import ORDERS, one_unit, sequential
 
@@ -27,19 +27,19 @@ def equation(a: Sequence[float], b: Sequence[float], function: str = "identity",
     return Equation(np.array(a, float), np.array(b, float), function, **slope)
 
 
-def step_equation(step: Step, function: str) -> Equation:
+def step_equation(step: StepOperands, function: str) -> Equation:
     a = [*step.ih[0], *step.hh[0], 1.0, 1.0]
     return equation(a, [*step.x[0], *step.h[0], step.b_ih[0], step.b_hh[0]], function)
 
 
-def reference_step(step: Step, function: str) -> tuple[float, float]:
+def reference_step(step: StepOperands, function: str) -> tuple[float, float]:
     """Return the reference's value of a one-unit step, and the float32 tolerance."""
     s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
     y = np.tanh(s) if function == "tanh" else np.maximum(s, 0)
     return float(y[0, 0]), float(step_tolerance(step, s, y, function, Arithmetic("float32")).tolerance[0, 0])
 
 
-def drawn_step(seed: int, I: int, H: int, scale: float = 1.0) -> Step:  # noqa: E741
+def drawn_step(seed: int, I: int, H: int, scale: float = 1.0) -> StepOperands:  # noqa: E741
     rng = np.random.default_rng(seed)
     x, h, w, v, b = (rng.standard_normal(n) * scale for n in (I, H, I, H, 2))
     return one_unit(x, h, w, v, (b[0], b[1]))

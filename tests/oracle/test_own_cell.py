@@ -151,7 +151,11 @@ def test_the_bound_of_a_sum_of_products_holds_what_its_quantities_may_be() -> No
 
 def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
     k = Balls(Arithmetic("float16"))
-    quantities = {"z": WithError(np.array([1e-3])), "h": WithError(np.array([300.0])), "c": WithError(np.array([300.0]))}
+    quantities = {
+        "z": WithError(np.array([1e-3])),
+        "h": WithError(np.array([300.0])),
+        "c": WithError(np.array([300.0])),
+    }
     ball = k.polynomial(quantities, ((("c", "h", "z"), 1.0),))
 
     assert ball.error is not None
@@ -160,7 +164,9 @@ def test_a_product_that_may_overflow_on_its_way_has_no_bound() -> None:
 
 def test_what_is_known_of_a_gate_s_error_enters_the_sum_once() -> None:
     k = Balls(Arithmetic("float64"))
-    quantities = {name: WithError(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))}
+    quantities = {
+        name: WithError(np.array([v]), np.array([1e-3])) for name, v in (("f", 0.5), ("h", 0.25), ("n", 0.25))
+    }
     ball = k.polynomial(quantities, ((("h",), 1.0), (("f", "h"), -1.0), (("f", "n"), 1.0)))
     assert ball.error is not None
 

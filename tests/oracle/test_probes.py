@@ -80,7 +80,7 @@ def test_where_nothing_rounds_it_does_so_bit_for_bit(case: Case) -> None:
         assert np.array_equal(whole[probes.selection(case.config, PREACTIVATION, layer)], state)
 
 
-def shown(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> probes.Witness:
+def shown(case: Case, run: Run, arithmetic: Arithmetic | None = None) -> probes.ProbedStates:
     """Return what a run by hand of the probed case shows."""
     seen = probes.witness(setting(case, arithmetic), run.arrays)
     assert seen is not None

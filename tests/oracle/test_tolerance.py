@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from harness.oracle.arithmetic import FORMATS, TOLERANCES, U64, Accepted, Arithmetic
-from harness.oracle.tolerance import Products, Step, gamma, linear_tolerance, off_grid, step_tolerance, sum_tolerance
+from harness.oracle.tolerance import (
+    Products,
+    StepOperands,
+    gamma,
+    linear_tolerance,
+    off_grid,
+    step_tolerance,
+    sum_tolerance,
+)
 from harness.space.backend import UNKNOWN, Grid, Grids
 from harness.space.strategies import seeds
 from harness.subjects.torch_facts import TORCH
@@ -27,32 +35,34 @@ def one_unit(
     v: Iterable[float],
     b: tuple[float, float],
     dtype: str = "float32",
-) -> Step:
+) -> StepOperands:
     """Return a step with a single unit, exactly representable in its dtype."""
     rows = [np.array([list(values)]).astype(dtype).astype(float) for values in (x, h, w, v)]
-    return Step(rows[0], rows[1], rows[2], rows[3], *(np.array([one]).astype(dtype).astype(float) for one in b))
+    return StepOperands(rows[0], rows[1], rows[2], rows[3], *(np.array([one]).astype(dtype).astype(float) for one in b))
 
 
-def carried_only(s: float) -> tuple[Step, Any]:
+def carried_only(s: float) -> tuple[StepOperands, Any]:
     """Return a step with W_hh = 1 and all else zero except for a bias of s, and its preactivation."""
     zero, one = np.zeros((1, 1)), np.ones((1, 1))
-    return Step(zero, zero, zero, one, np.array([s]), np.zeros(1)), np.array([[s]])
+    return StepOperands(zero, zero, zero, one, np.array([s]), np.zeros(1)), np.array([[s]])
 
 
-def exact_preactivation(step: Step) -> Fraction:
+def exact_preactivation(step: StepOperands) -> Fraction:
     pairs = [*zip(step.ih[0], step.x[0], strict=True), *zip(step.hh[0], step.h[0], strict=True)]
     total = sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
     return total + Fraction(step.b_ih[0]) + Fraction(step.b_hh[0])
 
 
-def tolerance_of(step: Step, nonlinearity: str = "relu", arithmetic: Arithmetic = FLOAT32) -> tuple[float, float]:
+def tolerance_of(
+    step: StepOperands, nonlinearity: str = "relu", arithmetic: Arithmetic = FLOAT32
+) -> tuple[float, float]:
     """Return the reference's value of a one-unit step, and its tolerance."""
     s = step.x @ step.ih.T + step.b_ih + step.h @ step.hh.T + step.b_hh
     y = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s)
     return float(y[0, 0]), float(step_tolerance(step, s, y, nonlinearity, arithmetic).tolerance[0, 0])
 
 
-def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, dtype: str = "float32") -> Step:  # noqa: E741
+def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, dtype: str = "float32") -> StepOperands:  # noqa: E741
     """Draw a step of N(0, 1) numbers, times a scale for the data and another for the parameters."""
     rng = np.random.default_rng(seed)
     of_weights = data if weights is None else weights
@@ -61,7 +71,7 @@ def drawn(seed: int, I: int, H: int, data: float, weights: float | None = None, 
     return one_unit(x, h, w, v, (b[0], b[1]), dtype)
 
 
-def assert_within(step: Step, s: Any, nonlinearity: str, arithmetic: Arithmetic) -> None:
+def assert_within(step: StepOperands, s: Any, nonlinearity: str, arithmetic: Arithmetic) -> None:
     """Assert that the activation of a subject's preactivation is allowed."""
     computed = np.maximum(s, 0) if nonlinearity == "relu" else np.tanh(s.astype(F))
     y, tolerance = tolerance_of(step, nonlinearity, arithmetic)

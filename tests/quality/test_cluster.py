@@ -20,10 +20,10 @@ from harness.oracle.arithmetic import STRICT
 from harness.search.capability_discovery import narrow
 from harness.search.checker import Checker
 from harness.search.cluster import Cluster
-from harness.search.guard import Guarded
+from harness.search.guard import GuardedSubject
 from harness.search.plan import units
-from harness.search.record import Helpers
-from harness.search.workers import Task
+from harness.search.search_record import Helpers
+from harness.search.workers import WorkerTask
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import scope_of
@@ -153,14 +153,17 @@ def shared(
     ):
         scope = scope_for(here)
 
-        class Slowed(Guarded):
+        class Slowed(GuardedSubject):
             def run(self, case: Case) -> Outcome:
                 time.sleep(slowly)
                 return super().run(case)
 
         checker = Checker(Slowed(here), STRICT, scope)
         seen, helpers = Seen(), Helpers(workers.number, workers.scheduler)
-        task, planned = Task.of(subject, scope, STRICT, share=workers.share), islice(units(scope, 0, None), number)
+        task, planned = (
+            WorkerTask.of(subject, scope, STRICT, share=workers.share),
+            islice(units(scope, 0, None), number),
+        )
         for one in of(workers.checked(task, planned, checker, helpers)):
             seen.append(one)
             if len(seen) == number * 8:

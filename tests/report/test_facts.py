@@ -13,20 +13,20 @@ from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.complaints import Complaint, Summary, complaint_of, complaint_of_stored
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
+from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.page import page_of_run
-from harness.report.place import Fact, Kept
-from harness.report.record import finding_record, subject_record
 from harness.report.reported import ReportedFinding, reported
+from harness.report.saved_finding import Fact, SavedFinding
 from harness.report.text import finding_report, stored_report
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.examination import Examination
-from harness.store.findings import Store
+from harness.store.finding_folders import Store
 from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import (
     CASE,
@@ -89,7 +89,7 @@ def test_a_long_case_is_told_in_words_and_loaded_by_code_that_runs(tmp_path: Pat
     told = reported(replace(FINDING, case=Case.from_arrays(config, arrays)))
     folder = Store(tmp_path).save(told.finding)
 
-    shown = said(replace(told, saved=Kept(folder)))
+    shown = said(replace(told, saved=SavedFinding(folder)))
 
     assert shown["smallest"] == (
         "input_size=1, hidden_size=2, num_layers=2, bidirectional=True, T=3, N=1; all numbers are 0 but "
@@ -131,7 +131,9 @@ def test_findings_that_are_reported_together_are_named() -> None:
 
 
 def test_what_other_projects_know_of_a_failure_is_said() -> None:
-    copied = Result(Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", Sort.MISSING, expected="(H, I) = (1, 1)"),))
+    copied = Result(
+        Verdict.DISAGREES, (Mismatch("weight_ih_l0.grad", MismatchKind.MISSING, expected="(H, I) = (1, 1)"),)
+    )
     case = replace(CASE, config=replace(CONFIG, preparation="deepcopy"))
     stage = Explanation(kernels=Kernels(stage=FailingStage("torch:trace", ("torch",), (0.1,), None)))
     finding = replace(FINDING, subject="torch:trace", case=case, result=copied, certificate=CERTIFICATE)

@@ -16,25 +16,25 @@ from hypothesis.internal.observability import TestCaseObservation
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
-from harness.checks.malformed import Lapse, Refusals, Unrefused
-from harness.checks.result import Method, Result, Verdict
+from harness.checks.malformed import NotRefused, RefusalDefect, Refusals
+from harness.checks.result import Comparison, Result, Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.own_line import SourceLine
 from harness.report.complaints import Complaint, Summary, complaint_of
 from harness.report.github import line_of, upgrade_commands, workflow_commands
+from harness.report.json_record import finding_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
-from harness.report.observations import observation
-from harness.report.place import Fact
-from harness.report.record import finding_record
 from harness.report.reported import ReportedFinding, reported
-from harness.report.upgrade import Defect, Standing, Upgrade
+from harness.report.saved_finding import Fact
+from harness.report.suspicions import observation
+from harness.report.upgrade import Defect, DefectInterpreters, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
 from harness.search.plan import PlannedCase
-from harness.search.record import SearchRecord, Stop
+from harness.search.search_record import SearchRecord, Stop
 from harness.space.config import RNNConfig
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.values import draw
 from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import CASE, DIFFERS, FINDING, SEVERAL, TOLD, agreement, disagreement
@@ -43,7 +43,7 @@ from tests.report.test_wording import CASE, DIFFERS, FINDING, SEVERAL, TOLD, agr
 NASTY: Final = "a|b `c` <script> *d* _e_ [f](g)\n# h\r\n::error::i & ]]> \x1b[31m\x00\ud800 $x$ @j :k: \\| 100%, l"
 
 UNREFUSED: Final = Refusals(
-    1, 0, findings=[Unrefused("hx: batch of 1", Lapse.ACCEPTED, ("ValueError",), "no error", "rnn(x, hx)")]
+    1, 0, findings=[NotRefused("hx: batch of 1", RefusalDefect.ACCEPTED, ("ValueError",), "no error", "rnn(x, hx)")]
 )
 
 
@@ -57,7 +57,7 @@ def agreeing() -> Summary:
 
 def seen_too_little() -> Summary:
     done = agreeing().examination
-    done.hunt.checks = Counter({Method.LOCAL: 20})
+    done.hunt.checks = Counter({Comparison.LOCAL: 20})
     return Summary(done)
 
 
@@ -342,7 +342,9 @@ def test_only_what_an_upgrade_brings_is_an_error() -> None:
     old, new = disagreeing(), disagreeing()
     known, other = new.complaints[0], replace(new.complaints[0], id="0123abcd")
     vars(new)["complaints"] = (known, other, *[one for one in new.complaints if not one.id])
-    upgrade = Upgrade(old, new, (Defect(Standing.BOTH, "", "", known.id), Defect(Standing.NEW, "", "")), (), 0, 0)
+    upgrade = Upgrade(
+        old, new, (Defect(DefectInterpreters.BOTH, "", "", known.id), Defect(DefectInterpreters.NEW, "", "")), (), 0, 0
+    )
 
     levels = [line.partition(" ")[0] for line in upgrade_commands(upgrade)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness import Case, Disagreement, RNNConfig, check_agreement, draw
 from harness.report.issue import regression_test
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.case_json import to_json
 from harness.subjects.registry import find_subject
 from tests.diagnosis.subjects_by_hand import FUNCTION

@@ -16,13 +16,13 @@ from benchmarks.planted.subject import PlantedSubject
 from harness.cli import main
 from harness.pipeline import run_pipeline
 from harness.report.complaints import Summary
-from harness.report.overview import Row
+from harness.report.overview import SubjectRow
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
 from harness.report.text import subject_report
-from harness.search.options import Options
-from harness.space.searched import Share
-from harness.store.findings import Store
+from harness.search.search_options import Options
+from harness.space.searched_scope import Share
+from harness.store.finding_folders import Store
 from harness.subjects.protocol import Subject, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from tests import implementations
@@ -149,9 +149,9 @@ def test_a_call_that_gives_no_numbers_has_no_map_and_is_escaped(kept: Path) -> N
 
 def test_the_table_of_all_subjects_has_its_sum_and_its_reasons() -> None:
     rows = [
-        Row("torch", "agrees", Share("pairs", 3, 4), seconds=60.0),
-        Row("onnx:runtime", "disagrees", Share("pairs", 1, 4), 2, 30.0),
-        Row("torch:tf32", why="needs CUDA & a driver"),
+        SubjectRow("torch", "agrees", Share("pairs", 3, 4), seconds=60.0),
+        SubjectRow("onnx:runtime", "disagrees", Share("pairs", 1, 4), 2, 30.0),
+        SubjectRow("torch:tf32", why="needs CUDA & a driver"),
     ]
 
     shown = page_of([], rows=rows)

@@ -8,16 +8,16 @@ import pytest
 from rich.console import Console
 
 from harness import RNNConfig, Scope
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.report import progress
-from harness.search.record import Helpers, SearchRecord
+from harness.search.search_record import Helpers, SearchRecord
 
 RATE = 40.0
 
 
 def record(**fields: Any) -> SearchRecord:
     hunt = SearchRecord("mine", 0, Scope())
-    hunt.checks[Method.LOCAL] = 400
+    hunt.checks[Comparison.LOCAL] = 400
     for name, value in fields.items():
         setattr(hunt, name, value)
     return hunt
@@ -68,7 +68,7 @@ def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch
     line, hunt = progress._Line("mine"), record(limit=440)
     line.tell(SearchRecord("mine", 0, Scope()))
     line.tell(hunt)
-    hunt.checks[Method.LOCAL] += 20
+    hunt.checks[Comparison.LOCAL] += 20
 
     assert line.text() == "mine: 420 cases, 20/s; 20 to go, some 1 s; 101 s"
 

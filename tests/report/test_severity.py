@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 
 from harness import Case, Result, RNNConfig, Verdict, draw
-from harness.checks.result import Raised
+from harness.checks.result import RaisedError
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import Precision
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.facts import cause_of
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
 from harness.report.text import _in_lines, shown_in_full
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import rendered
 
@@ -24,7 +24,12 @@ CERTAIN = Explanation(WITHOUT_B_HH)
 
 
 def finding(
-    config: RNNConfig = PLAIN, array: str = "output", sort: Sort = Sort.VALUE, *, relation: str = "", **result: Any
+    config: RNNConfig = PLAIN,
+    array: str = "output",
+    sort: MismatchKind = MismatchKind.VALUE,
+    *,
+    relation: str = "",
+    **result: Any,
 ) -> Finding:
     mismatches = (Mismatch(array, sort, relation=relation, count=1, total=1),)
     given: dict[str, Any] = {"verdict": Verdict.DISAGREES, "mismatches": mismatches} | result
@@ -33,7 +38,7 @@ def finding(
 
 def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding:
     at = f'File "mine.py", line {line}, in rnn\n    x / 0'
-    result = Result(Verdict.BROKEN, message=error, traceback=at, raised=Raised.of((error.partition(":")[0],), at))
+    result = Result(Verdict.BROKEN, message=error, traceback=at, raised=RaisedError.of((error.partition(":")[0],), at))
     return Finding("mine", draw(PLAIN, "normal", seed), result)
 
 
@@ -41,17 +46,17 @@ def raised(seed: int, line: int = 3, error: str = "ValueError: boom") -> Finding
     ("found", "expected"),
     [
         (finding(), Severity.VALUES),
-        (finding(sort=Sort.SHAPE), Severity.VALUES),
+        (finding(sort=MismatchKind.SHAPE), Severity.VALUES),
         (finding(RNNConfig(1, 1, loss="output"), "weight_hh_l0.grad"), Severity.GRADIENTS),
         (finding(RNNConfig(1, 1, strides="transposed")), Severity.CONDITION),
         (finding(RNNConfig(1, 1, T=2, N=2, lengths=(2, 1))), Severity.CONDITION),
         (finding(RNNConfig(1, 1, batched=False)), Severity.CONDITION),
         (finding(RNNConfig(1, 1, 2, dropout=0.5, training=True)), Severity.CONDITION),
         (finding(relation="batch split"), Severity.CONDITION),
-        (finding(sort=Sort.CHANGED), Severity.CONDITION),
+        (finding(sort=MismatchKind.CHANGED), Severity.CONDITION),
         (raised(0), Severity.CRASH),
         (Finding("mine", draw(PLAIN, "special"), finding().result), Severity.SPECIAL),
-        (finding(RNNConfig(1, 1, N=0), "h_n", Sort.SHAPE), Severity.EMPTY),
+        (finding(RNNConfig(1, 1, N=0), "h_n", MismatchKind.SHAPE), Severity.EMPTY),
         (finding(verdict=Verdict.SUSPECT), Severity.ACCURACY),
     ],
 )

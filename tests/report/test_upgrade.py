@@ -14,8 +14,8 @@ from harness.cli.codes import AGREES, FINDING
 from harness.pipeline import Upgrading, run_pipeline
 from harness.report.complaints import Summary
 from harness.report.junit import junit
-from harness.report.upgrade import Standing, Upgrade, compared, upgrade_record, upgrade_report
-from harness.search.options import Options
+from harness.report.upgrade import DefectInterpreters, Upgrade, compared, upgrade_record, upgrade_report
+from harness.search.search_options import Options
 from tests import implementations
 from tests.report.test_wording import rendered
 from tests.unrun import let_scripts_fail_unrun
@@ -81,9 +81,9 @@ def test_defects_are_new_in_both_or_gone_and_the_new_interpreter_decides(tmp_pat
 
     found, done = both(tmp_path, layer(old), layer(new), batch_first=False)
 
-    kinds = {standing: [one.kind for one in found.of(standing)] for standing in Standing}
-    errors = {Standing.NEW: ["broken: KeyError"], Standing.GONE: ["broken: ValueError"]}
-    assert kinds == {**errors, Standing.BOTH: ["output: value"]}
+    kinds = {standing: [one.kind for one in found.of(standing)] for standing in DefectInterpreters}
+    errors = {DefectInterpreters.NEW: ["broken: KeyError"], DefectInterpreters.GONE: ["broken: ValueError"]}
+    assert kinds == {**errors, DefectInterpreters.BOTH: ["output: value"]}
     assert exit_code([one.examination for one in done], found) == FINDING
     assert found.behaviour == ()
 
@@ -91,8 +91,8 @@ def test_defects_are_new_in_both_or_gone_and_the_new_interpreter_decides(tmp_pat
 def test_what_is_mended_is_gone_and_the_exit_code_is_that_of_the_new_interpreter(tmp_path: Path) -> None:
     found, done = both(tmp_path, layer(lambda _, output, h_n: (output, -h_n)), layer(right), cases=200)
 
-    assert [one.standing for one in found.defects] == [Standing.GONE]
-    assert found.worst is Standing.GONE
+    assert [one.standing for one in found.defects] == [DefectInterpreters.GONE]
+    assert found.worst is DefectInterpreters.GONE
     assert exit_code([one.examination for one in done], found) == AGREES
     assert exit_code([one.examination for one in done]) == FINDING
     before, after, between = ET.fromstring(junit(done, found))  # noqa: S314 - ours
@@ -152,7 +152,7 @@ def test_another_exception_at_the_same_cases_is_no_new_finding(tmp_path: Path) -
 
     found, _ = both(tmp_path, layer(raising(ValueError)), layer(raising(TypeError)))
 
-    assert {one.standing for one in found.defects} == {Standing.BOTH}
+    assert {one.standing for one in found.defects} == {DefectInterpreters.BOTH}
 
 
 def test_a_value_that_fails_at_once_is_a_defect_and_not_a_refusal(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_value_that_fails_at_once_is_a_defect_and_not_a_refusal(tmp_path: Path
 
     found, _ = both(tmp_path, layer(right), layer(fails))
 
-    assert [one.standing for one in found.defects] == [Standing.NEW]
+    assert [one.standing for one in found.defects] == [DefectInterpreters.NEW]
     assert found.defects[0].text.startswith("fails at nonlinearity=relu: ")
     assert found.behaviour == ()
 
@@ -185,9 +185,9 @@ def test_where_nothing_is_supported_by_both_each_is_searched_alone(tmp_path: Pat
 def test_a_finding_that_the_other_search_did_not_come_to_is_run_there(tmp_path: Path) -> None:
     found, (old, new) = both(tmp_path, layer(right), layer(lambda _, output, h_n: (output, -h_n)))
 
-    assert [one.standing for one in found.defects] == [Standing.NEW]
+    assert [one.standing for one in found.defects] == [DefectInterpreters.NEW]
     for elsewhere in (True, False):
         shows = (lambda _, found=elsewhere: found), (lambda _, found=elsewhere: found)
         [forth], [back] = compared(old, new, (), shows).defects, compared(new, old, (), shows).defects
-        assert forth.standing is (Standing.BOTH if elsewhere else Standing.NEW)
-        assert back.standing is (Standing.BOTH if elsewhere else Standing.GONE)
+        assert forth.standing is (DefectInterpreters.BOTH if elsewhere else DefectInterpreters.NEW)
+        assert back.standing is (DefectInterpreters.BOTH if elsewhere else DefectInterpreters.GONE)

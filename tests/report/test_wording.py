@@ -13,23 +13,23 @@ from rich.console import RenderableType
 
 from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.accuracy import Accuracy
-from harness.checks.result import Method, Raised
-from harness.diagnosis.factors import Factors, Size
-from harness.diagnosis.first_departure import Where, judge_worst
+from harness.checks.result import Comparison, RaisedError
+from harness.diagnosis.factors import Factors, FailingSizes
+from harness.diagnosis.first_departure import FirstDeparture, judge_worst
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import Precision
 from harness.oracle.arithmetic import STRICT
-from harness.oracle.compare import Mismatch, Site, Sort
+from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.equation import Equation
 from harness.report import text, wording
 from harness.report.complaints import Summary, complaint_of
 from harness.report.facts import plain_finding
 from harness.report.paper import Paper
-from harness.report.place import Kept
 from harness.report.reported import ReportedFinding, reported
+from harness.report.saved_finding import SavedFinding
 from harness.search.evidence import Certificate, Suspicion
 from harness.search.examination import Examination
-from harness.search.record import Finding, Helpers, SearchRecord, Stop
+from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
 from harness.space.scope import Scope
 from tests.causes import WITHOUT_B_HH
 
@@ -39,7 +39,7 @@ CONFIG = RNNConfig(1, 1, T=1, N=1)
 CASE = Case.of(CONFIG, [[[0.5]]], weight_ih_l0=[[0.25]], weight_hh_l0=[[-0.75]], bias_ih_l0=[0.125], bias_hh_l0=[1.0])
 EQUATION = Equation(np.array([0.5, 1.0, 0.0, 1.0]), np.array([0.25, 0.125, -0.75, 1.0]), "tanh")
 SITES = (Site({"t": 0, "n": 0, "unit": 0}, 0.244918659, 0.8482836399575129, 2.5e-07, EQUATION),)
-DIFFERS = Mismatch("output", Sort.VALUE, count=1, total=1, atol=0.603, rtol=0.711, sites=SITES)
+DIFFERS = Mismatch("output", MismatchKind.VALUE, count=1, total=1, atol=0.603, rtol=0.711, sites=SITES)
 RESULT = Result(Verdict.DISAGREES, (DIFFERS,))
 CERTIFICATE = Certificate(2, 56, 3, otherwise=("3f9c2a11",), refused=("num_layers=2",), fresh_process=True)
 FINDING = Finding("mine.py:rnn", CASE, RESULT, certificate=CERTIFICATE)
@@ -47,10 +47,10 @@ FACTORS = Factors(
     {"bias": True, "bidirectional": True},
     {"dtype": ("float32", "bfloat16")},
     ("nonlinearity", "hx"),
-    {"T": Size(1, (2, 3), ()), "hidden_size": Size(17, (18, 24, 33), ())},
+    {"T": FailingSizes(1, (2, 3), ()), "hidden_size": FailingSizes(17, (18, 24, 33), ())},
     passing=("hidden_size", 16),
 )
-WHERE = Where(
+WHERE = FirstDeparture(
     Case.of(
         RNNConfig(1, 1, T=2, N=1), [[[0.5]], [[1.0]]], **{name: array.tolist() for name, array in CASE.weights.items()}
     ),
@@ -62,7 +62,9 @@ WHERE = Where(
     1,
     2,
 )
-KEPT = Kept(Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reproduce.py", "issue.md"), "reproduce.py")
+KEPT = SavedFinding(
+    Path(".rnn-harness/3f9c2a11"), ("case.json", "finding.json", "reproduce.py", "issue.md"), "reproduce.py"
+)
 
 WHY = Explanation(WITHOUT_B_HH, FACTORS, WHERE, judgement=judge_worst(FINDING.result))
 
@@ -85,7 +87,7 @@ def rendered(renderable: RenderableType, width: int = 100) -> str:
 def agreement() -> SearchRecord:
     scope = Scope.around(CASE.config).only(T=[1, 2], N=1, input_size=1, hidden_size=1)
     hunt = SearchRecord("torch", 0, scope, stop=Stop.BUDGET, seconds=1.25)
-    hunt.checks[Method.LOCAL] = 200
+    hunt.checks[Comparison.LOCAL] = 200
     hunt.coverage.add(CASE.config, "normal", new_config=True)
     hunt.refused = {"num_layers=2": "one layer only", "num_layers=3": "one layer only", "hx=True": "no hx"}
     return hunt
@@ -93,7 +95,9 @@ def agreement() -> SearchRecord:
 
 def broken(subject: str = "mine.py:rnn") -> Finding:
     at = 'File "mine.py", line 3, in rnn'
-    result = Result(Verdict.BROKEN, message="ValueError: boom", traceback=at, raised=Raised.of(("ValueError",), at))
+    result = Result(
+        Verdict.BROKEN, message="ValueError: boom", traceback=at, raised=RaisedError.of(("ValueError",), at)
+    )
     return Finding(subject, draw(RNNConfig(1, 1, T=2), "dyadic"), result)
 
 
@@ -101,7 +105,15 @@ def suspected(subject: str = "mine.py:rnn") -> Finding:
     """Return a finding that was seen with probes, and is within the worst that roundings may do."""
     site = Site({"t": 3, "n": 0, "unit": 2}, 0.25000012, 0.25, 1e-07)
     mismatch = Mismatch(
-        "preactivation.grad", Sort.SUSPICIOUS, 1, True, count=1, total=8, atol=1.2e-7, rtol=4.8e-7, sites=(site,)
+        "preactivation.grad",
+        MismatchKind.SUSPICIOUS,
+        1,
+        True,
+        count=1,
+        total=8,
+        atol=1.2e-7,
+        rtol=4.8e-7,
+        sites=(site,),
     )
     return Finding(subject, CASE, Result(Verdict.SUSPECT, (mismatch,)), certificate=Certificate())
 
@@ -129,7 +141,7 @@ def disagreement() -> SearchRecord:
     hunt = agreement()
     hunt.findings = [one.finding for one in SEVERAL]
     hunt.known.update({one.finding.id: one.further for one in SEVERAL})
-    hunt.checks[Method.LOCAL] = 400
+    hunt.checks[Comparison.LOCAL] = 400
     return hunt
 
 
@@ -165,7 +177,7 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
         FINDING, result=replace(FINDING.result, message=f"its tanh is {off.error_line}", inaccurate="tanh")
     )
     hunt = SearchRecord("mine", 0, Scope(), findings=[finding], accuracy=[off])
-    hunt.checks[Method.LOCAL], hunt.known[finding.id] = 60, 5
+    hunt.checks[Comparison.LOCAL], hunt.known[finding.id] = 60, 5
 
     assert text.headline(Summary(Examination(hunt), (TOLD,))).endswith(
         ": 1 bug; 5 of 60 cases fail"
@@ -208,8 +220,10 @@ def test_dropout_that_breaks_its_relation_comes_first_where_nothing_else_explain
 
 def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
     hunt = agreement()
-    shape = Mismatch("output", Sort.SHAPE, expected="(T, N, D*H) = (1, 1, 2)", actual="(1, 1, 1)")
-    of_dtype = [Mismatch("output", Sort.DTYPE, expected=dtype, actual="float32") for dtype in ("bfloat16", "float16")]
+    shape = Mismatch("output", MismatchKind.SHAPE, expected="(T, N, D*H) = (1, 1, 2)", actual="(1, 1, 1)")
+    of_dtype = [
+        Mismatch("output", MismatchKind.DTYPE, expected=dtype, actual="float32") for dtype in ("bfloat16", "float16")
+    ]
     for what, one in (
         ("bidirectional=True", shape),
         ("autocast=bfloat16", of_dtype[0]),
@@ -249,13 +263,15 @@ def test_an_exception_s_text() -> None:
 def test_axes_that_are_exchanged_are_said_to_be(
     array: str, actual: tuple[int, ...], expected: str, words: str | None
 ) -> None:
-    said = "".join(wording.hints([Mismatch(array, Sort.SHAPE, expected=expected, actual=str(actual))], RNNConfig(1, 1)))
+    said = "".join(
+        wording.hints([Mismatch(array, MismatchKind.SHAPE, expected=expected, actual=str(actual))], RNNConfig(1, 1))
+    )
 
     assert words in said if words else "exchanged" not in said
 
 
 def test_every_sort_can_be_worded() -> None:
-    for sort in Sort:
+    for sort in MismatchKind:
         assert wording.mismatch_line(Mismatch("output", sort, count=1, total=2, layer=0, actual="?"))
 
 

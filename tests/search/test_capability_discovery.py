@@ -12,9 +12,9 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, as_subject, hunt, scope_of
 from harness.search import budget
 from harness.search.capability_discovery import narrow
-from harness.search.options import Options
 from harness.search.plan import units
 from harness.search.search import Search
+from harness.search.search_options import Options
 from harness.space.factor_table import AUTOCASTS, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES
 from tests import implementations
 

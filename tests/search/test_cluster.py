@@ -14,7 +14,7 @@ from harness import Scope
 from harness.oracle.arithmetic import STRICT
 from harness.search.cluster import Cluster, _Call, difference
 from harness.search.plan import Planned
-from harness.search.workers import Task, _subject, answer
+from harness.search.workers import WorkerTask, _subject, answer
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject, SharedSubject
 from harness.subjects.registry import find_subject
@@ -86,7 +86,7 @@ def test_a_worker_needs_the_same_file(
 
     _subject.cache_clear()
     with IsolatedSubject("mine.py:rnn") as subject, contextlib.chdir(there):
-        error = answer(Task.of(subject, Scope(), STRICT), NOTHING).error
+        error = answer(WorkerTask.of(subject, Scope(), STRICT), NOTHING).error
 
     assert isinstance(error, UsageError)
     assert said in str(error)
@@ -95,7 +95,7 @@ def test_a_worker_needs_the_same_file(
 def test_a_subject_that_shares_the_process_of_a_worker_needs_the_same_file_too(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RIGHT)
     spec = f"{tmp_path}/mine.py:rnn"
-    task = Task.of(find_subject(spec), Scope(), STRICT)._replace(
+    task = WorkerTask.of(find_subject(spec), Scope(), STRICT)._replace(
         subject=pickle.dumps(partial(SharedSubject, spec, 1.0))
     )
 

@@ -10,12 +10,12 @@ import pytest
 
 from harness import RNNConfig, Scope
 from harness.search.covering import covering
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.factor_table import LOSSES, PACKINGS, SIZE_FACTORS, STRIDES
 from harness.space.interactions import affords, class_of, interactions_of
 from harness.space.scope import COST, configure, factors_of
-from tests.space.test_coverage import SMALL, TORCH, allowed, interactions, small
+from tests.space.test_coverage_counts import SMALL, TORCH, allowed, interactions, small
 
 
 def covered(configs: list[RNNConfig]) -> Coverage:

@@ -9,14 +9,14 @@ import torch
 
 from harness import Case, Outcome, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.dropout import check_dropout
-from harness.checks.malformed import Lapse, Refusals, Unrefused
-from harness.checks.result import Method, Result
+from harness.checks.malformed import NotRefused, RefusalDefect, Refusals
+from harness.checks.result import Comparison, Result
 from harness.search import examination
 from harness.search.evidence import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
 from harness.search.guard import Hang
-from harness.search.options import Options
-from harness.search.record import Finding, SearchRecord, Stop
+from harness.search.search_options import Options
+from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -32,7 +32,7 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> SearchRecord:
     record = SearchRecord("mine", 7, ALL)
     if verdict is Verdict.AGREES:
         record.scope = record.scope.only(**{name: values[0] for name, values in record.scope.values().items()})
-        record.checks[Method.LOCAL] = 200
+        record.checks[Comparison.LOCAL] = 200
     elif verdict is Verdict.UNSUPPORTED:
         record.unsupported["one layer only"] = 3
     elif verdict is not None:
@@ -40,14 +40,14 @@ def hunted(verdict: Verdict | None = Verdict.AGREES) -> SearchRecord:
     return record
 
 
-def refused(*lapses: Lapse) -> Refusals:
-    return Refusals(findings=[Unrefused("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses])
+def refused(*lapses: RefusalDefect) -> Refusals:
+    return Refusals(findings=[NotRefused("hx: batch", lapse, (), "", "rnn(x)") for lapse in lapses])
 
 
-ACCEPTED, CRASHED, HUNG = Lapse.ACCEPTED, Lapse.CRASHED, Lapse.HUNG
+ACCEPTED, CRASHED, HUNG = RefusalDefect.ACCEPTED, RefusalDefect.CRASHED, RefusalDefect.HUNG
 BROKEN_STATISTICS, GOOD_STATISTICS = (
-    Result(Verdict.DISAGREES, method=Method.DROPOUT),
-    Result(Verdict.AGREES, method=Method.DROPOUT),
+    Result(Verdict.DISAGREES, method=Comparison.DROPOUT),
+    Result(Verdict.AGREES, method=Comparison.DROPOUT),
 )
 
 
@@ -74,7 +74,7 @@ BROKEN_STATISTICS, GOOD_STATISTICS = (
     ],
 )
 def test_a_finding_among_cases_comes_first_then_dropout_then_refusals(
-    hunt: Verdict | None, dropout: Result | None, answers: list[Lapse], verdict: Verdict | None
+    hunt: Verdict | None, dropout: Result | None, answers: list[RefusalDefect], verdict: Verdict | None
 ) -> None:
     assert Examination(hunted(hunt), refused(*answers), dropout).verdict is verdict
 
@@ -174,7 +174,7 @@ def test_the_relation_of_dropout_takes_no_more_runs_than_it_is_said_to() -> None
 
     result = check_dropout(Counted())
 
-    assert (result.verdict, result.method) == (Verdict.AGREES, Method.DROPOUT)
+    assert (result.verdict, result.method) == (Verdict.AGREES, Comparison.DROPOUT)
     assert DROPOUT_RUNS - 20 < len(runs) <= DROPOUT_RUNS
 
 
@@ -240,7 +240,7 @@ def test_after_an_interrupt_nothing_more_is_asked(asked: Asked) -> None:
 def test_a_subject_agrees_where_enough_cases_and_gradients_do(cases: int, gradients: int, lacking: list[str]) -> None:
     record = hunted()
     record.scope = record.scope.only(loss=[None, "h_n"])
-    record.checks[Method.LOCAL] = cases
+    record.checks[Comparison.LOCAL] = cases
     for number in range(cases):
         record.coverage.add(RNNConfig(1, 1, loss="h_n" if number < gradients else None), "normal")
 

@@ -1,4 +1,4 @@
-"""Tests of hangs and crashes: a hang is asked once, crashes are shrunk within limits, and what varies nondeterministic."""
+"""Tests of hangs and crashes: a hang is asked once, crashes shrink within limits, varying ones are nondeterministic."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
 from harness.search import minimise
-from harness.search.guard import Guarded, Hang
-from harness.search.record import Stop
-from harness.search.replay import Fate, replay
+from harness.search.guard import GuardedSubject, Hang
+from harness.search.rerun import RerunOutcome, replay
+from harness.search.search_record import Stop
 from harness.space.factor_table import LOSSES
 from harness.space.outcome import ORPHANED
 from harness.subjects.protocol import Subject
@@ -116,13 +116,13 @@ def test_derivatives_that_hang_are_reported_at_once() -> None:
 
 def test_a_watched_subject_has_no_more_than_its_own() -> None:
     own = TorchSubject()
-    watched = Guarded(own)
+    watched = GuardedSubject(own)
 
     assert isinstance(watched, Subject)
     assert watched.capabilities.check_derivatives == own.check_derivatives
-    assert Guarded(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
+    assert GuardedSubject(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
     with pytest.raises(Hang, match="its process did that"):
-        Guarded(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
+        GuardedSubject(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
 
 
 def test_a_crash_shrinks_to_its_smallest_case() -> None:
@@ -168,7 +168,7 @@ def test_a_replay_asks_no_more_than_it_has_to(failure: Failure, asked: int) -> N
 
     fate, result = replay(subject, draw(RNNConfig(1, 1)))
 
-    assert (fate, result.failure, len(subject.asked)) == (Fate.FAILED, failure, asked)
+    assert (fate, result.failure, len(subject.asked)) == (RerunOutcome.FAILED, failure, asked)
 
 
 def test_of_one_mistake_a_process_may_die_in_several_ways() -> None:

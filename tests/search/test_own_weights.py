@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Verdict, as_subject, check, draw
-from harness.search.options import Options
 from harness.search.own_weights import NEAR, load_weights
 from harness.search.search import Search
+from harness.search.search_options import Options
 from harness.search.workers import Workers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope

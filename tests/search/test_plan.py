@@ -84,7 +84,9 @@ def test_another_seed_asks_something_else() -> None:
 
 
 def test_no_two_units_ask_the_same() -> None:
-    asked = [(one.config, one.distribution, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.planned()]
+    asked = [
+        (one.config, one.distribution, one.seed) for unit in islice(units(WHOLE, 0, 4), 24) for one in unit.planned()
+    ]
 
     assert len(asked) == len(set(asked)) == 24 * UNIT * CASES_PER_CONFIG
 

@@ -19,18 +19,18 @@ import pytest
 from benchmarks.layers import first_torch
 from harness import Capabilities, Case, Result, RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import Observation, check_agreement
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.diagnosis.investigate import Investigation
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search import checker, minimise
 from harness.search.budget import REFUSED
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.covering import covering
 from harness.search.log import MARGINS
-from harness.search.options import Options
 from harness.search.plan import COVERED
-from harness.search.record import Finding, Stop
-from harness.search.search import Recognised, Search
+from harness.search.search import RecognisedCause, Search
+from harness.search.search_options import Options
+from harness.search.search_record import Finding, Stop
 from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.factor_table import SIZES
@@ -232,7 +232,9 @@ class DiesOfZeros(DiesOnce):
 
 
 def test_a_death_in_a_relation_s_run_is_told_of_that_run() -> None:
-    finding = hunt(DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], distributions="normal"), cases=300).finding
+    finding = hunt(
+        DiesOfZeros(), Scope().only(num_layers=1, T=[1, 2], N=[1, 2], distributions="normal"), cases=300
+    ).finding
 
     assert finding is not None
     assert finding.result.failure is Failure.CRASHED
@@ -469,7 +471,7 @@ def test_a_failure_met_on_infinities_is_looked_for_on_numbers_that_stay_numbers(
     scope = SMALL.only(nonlinearity="relu", loss=None)
     findings = [hunt(as_subject(rnn), scope, seed=seed).finding for seed in range(6)]
 
-    assert {finding.result.mismatches[0].sort for finding in findings if finding is not None} == {Sort.VALUE}
+    assert {finding.result.mismatches[0].sort for finding in findings if finding is not None} == {MismatchKind.VALUE}
     assert not all(kinds)
 
 
@@ -624,7 +626,7 @@ def test_an_interrupt_while_a_failure_is_pursued_reports_it(monkeypatch: pytest.
 
 def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def suspicious(_subject: Any, _case: Case, **_: Any) -> Result:
-        return Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS),))
+        return Result(Verdict.SUSPECT, (Mismatch("output", MismatchKind.SUSPICIOUS),))
 
     monkeypatch.setattr(checker, "check", suspicious)
     monkeypatch.setattr(minimise, "weigh", interrupted)
@@ -650,7 +652,7 @@ def test_a_search_goes_on_after_a_finding_that_it_can_recognise() -> None:
         for finding in search.findings():
             assert search.record.explaining
             assert search.record.findings[-1] is finding
-            search.pass_over(Recognised(known_cause))
+            search.pass_over(RecognisedCause(known_cause))
 
     assert search.record.stop is Stop.BUDGET
     assert search.record.total == 60
@@ -672,10 +674,10 @@ def test_cases_that_may_show_a_cause_alone_are_checked_after_those_of_the_plan_a
 
     with Search(as_subject(implementations.without_b_hh), SMALL, Options(cases=60)) as search:
         first, second = search.findings(), list[Finding]()
-        search.pass_over(Recognised(OfFewSteps(next(first).id), alone=alone))
+        search.pass_over(RecognisedCause(OfFewSteps(next(first).id), alone=alone))
         for finding in first:
             second.append(finding)
-            search.pass_over(Recognised(Everything(finding.id)))
+            search.pass_over(RecognisedCause(Everything(finding.id)))
 
     assert [one.case.config.T for one in second] == [7]
     assert (search.record.stop, search.record.total, search.record.beyond) == (Stop.BUDGET, 60, 1)
@@ -695,7 +697,7 @@ def test_such_cases_are_not_checked_when_the_time_is_over() -> None:
 
     with Search(as_subject(slow), SMALL, Options(cases=20, seconds=3.0)) as search:
         for finding in search.findings():
-            search.pass_over(Recognised(Everything(finding.id), alone=alone))
+            search.pass_over(RecognisedCause(Everything(finding.id), alone=alone))
 
     assert len(asked) < 200
     assert search.record.seconds < 10
@@ -711,7 +713,7 @@ class DiesAlways(DiesOnce):
 def test_a_search_that_ends_because_of_deaths_says_so_and_what_to_do() -> None:
     with Search(DiesAlways(), SMALL, Options(cases=60)) as search:
         for finding in search.findings():
-            search.pass_over(Recognised(Everything(finding.id)))
+            search.pass_over(RecognisedCause(Everything(finding.id)))
 
     record = search.record
     assert record.stop is Stop.DEATHS
@@ -732,7 +734,7 @@ def test_a_finding_that_is_another_s_is_counted_with_that() -> None:
     with Search(as_subject(implementations.without_b_hh), SMALL) as search:
         [finding] = search.findings()
         search.record.findings.append(finding)
-        search.pass_over(Recognised(None, finding.id))
+        search.pass_over(RecognisedCause(None, finding.id))
 
     assert search.record.findings == [finding]
     assert search.record.known == {finding.id: 1}
@@ -789,4 +791,4 @@ def test_a_case_without_an_answer_is_not_counted_as_compared_step_by_step() -> N
 
     record = hunt(rnn, Scope().only(num_layers=1, T=[1, 2]), cases=5)
 
-    assert set(record.checks) == {Method.NONE}
+    assert set(record.checks) == {Comparison.NONE}

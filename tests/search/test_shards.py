@@ -7,8 +7,8 @@ import pytest
 
 from harness import Scope
 from harness.search.plan import units
-from harness.search.record import Stop
 from harness.search.search import hunt
+from harness.search.search_record import Stop
 from harness.search.shards import ASIDE, Shard, cost, parted
 from harness.space.errors import UsageError
 from harness.subjects.registry import as_subject

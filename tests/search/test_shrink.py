@@ -10,7 +10,7 @@ import pytest
 
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
-from harness.oracle.compare import Mismatch, Site, Sort
+from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.search.shrink import LEAP, Shrinking
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION
@@ -282,7 +282,9 @@ def test_a_number_that_matters_wherever_it_stands_stays_while_what_is_before_it_
 
 def test_a_suspicion_that_a_plainer_case_proves_has_its_numbers_made_plain() -> None:
     def check(case: Case) -> Result:
-        verdict, sort = (Verdict.SUSPECT, Sort.SUSPICIOUS) if case.config.N > 1 else (Verdict.DISAGREES, Sort.VALUE)
+        verdict, sort = (
+            (Verdict.SUSPECT, MismatchKind.SUSPICIOUS) if case.config.N > 1 else (Verdict.DISAGREES, MismatchKind.VALUE)
+        )
         return Result(verdict, (Mismatch("output", sort, sites=SITES),))
 
     case = draw(RNNConfig(1, 1, N=2), "normal", 3)
@@ -293,7 +295,7 @@ def test_a_suspicion_that_a_plainer_case_proves_has_its_numbers_made_plain() -> 
 
 
 def test_a_suspicion_alone_keeps_its_numbers() -> None:
-    suspicion = Result(Verdict.SUSPECT, (Mismatch("output", Sort.SUSPICIOUS, sites=SITES),))
+    suspicion = Result(Verdict.SUSPECT, (Mismatch("output", MismatchKind.SUSPICIOUS, sites=SITES),))
     case = draw(RNNConfig(1, 1, N=2), "normal", 3)
     *_, (smallest, _) = Shrinking(case, suspicion, Scope(), lambda _case: suspicion)
 
@@ -302,9 +304,11 @@ def test_a_suspicion_alone_keeps_its_numbers() -> None:
 
 
 @pytest.mark.parametrize(("distribution", "least"), [("normal", 1), ("special", 3)])
-def test_an_overflow_gives_way_to_wrong_finite_numbers_unless_it_needs_infinities(distribution: str, least: int) -> None:
+def test_an_overflow_gives_way_to_wrong_finite_numbers_unless_it_needs_infinities(
+    distribution: str, least: int
+) -> None:
     def check(case: Case) -> Result:
-        sort = Sort.FINITENESS if case.config.T > 2 else Sort.VALUE
+        sort = MismatchKind.FINITENESS if case.config.T > 2 else MismatchKind.VALUE
         return Result(Verdict.DISAGREES, (Mismatch("output", sort, sites=SITES),))
 
     case = draw(RNNConfig(1, 1, T=5), distribution, 3)
@@ -321,7 +325,7 @@ def test_a_wrong_gradient_may_show_in_another_once_the_case_is_smaller(first: st
         if config.loss is None:
             return Result(Verdict.AGREES)
         array = first if config.hx and config.num_layers > 1 else "x.grad"
-        return Result(Verdict.DISAGREES, (Mismatch(array, Sort.VALUE, sites=SITES),))
+        return Result(Verdict.DISAGREES, (Mismatch(array, MismatchKind.VALUE, sites=SITES),))
 
     case = draw(RNNConfig(1, 1, num_layers=2, hx=True, loss="both"), "normal", 3)
     *_, (smallest, _) = Shrinking(case, check(case), WIDE, check)
@@ -331,7 +335,7 @@ def test_a_wrong_gradient_may_show_in_another_once_the_case_is_smaller(first: st
 
 def test_a_wrong_gradient_that_is_seen_from_outside_stays_so() -> None:
     inside, outside = (
-        Result(Verdict.DISAGREES, (Mismatch(array, Sort.VALUE, probed=probed, sites=SITES),))
+        Result(Verdict.DISAGREES, (Mismatch(array, MismatchKind.VALUE, probed=probed, sites=SITES),))
         for array, probed in ((PREACTIVATION, True), ("x.grad", False))
     )
 
@@ -343,10 +347,10 @@ def test_a_wrong_gradient_is_no_other_failure() -> None:
     of = {
         kind: Result(Verdict.DISAGREES, (Mismatch(array, sort, relation=relation, sites=SITES),))
         for kind, array, sort, relation in (
-            ("gradient", "hx.grad", Sort.VALUE, ""),
-            ("output", "output", Sort.VALUE, ""),
-            ("finiteness", "hx.grad", Sort.FINITENESS, ""),
-            ("relation", "hx.grad", Sort.VALUE, "batch"),
+            ("gradient", "hx.grad", MismatchKind.VALUE, ""),
+            ("output", "output", MismatchKind.VALUE, ""),
+            ("finiteness", "hx.grad", MismatchKind.FINITENESS, ""),
+            ("relation", "hx.grad", MismatchKind.VALUE, "batch"),
         )
     }
 
@@ -370,7 +374,7 @@ def test_what_takes_a_nan_is_made_small_where_another_way_to_it_was_found() -> N
     def check(case: Case) -> Result:
         with np.errstate(invalid="ignore"):
             wrong = case.config.T >= 3 and bool(np.isnan(case.x.sum(-1)).all())
-        site = Mismatch("output", Sort.FINITENESS, sites=SITES)
+        site = Mismatch("output", MismatchKind.FINITENESS, sites=SITES)
         return Result(Verdict.DISAGREES, (site,)) if wrong else Result(Verdict.AGREES)
 
     infinities = np.array([np.inf, -np.inf], np.float32)  # whose sum is NaN: without either, there is none

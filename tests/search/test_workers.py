@@ -14,7 +14,7 @@ import pytest
 
 from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verdict, as_subject, hunt
 from harness.diagnosis.investigate import Investigation
-from harness.search.record import SearchRecord, Stop
+from harness.search.search_record import SearchRecord, Stop
 from harness.search.shards import Shard
 from harness.search.workers import AHEAD, DEATHS, Workers, pickled
 from harness.space.errors import UsageError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness import Case, RNNConfig, draw
-from harness.space.case import CaseError, Origin
+from harness.space.case import CaseError, ValuesOrigin
 from harness.space.case_json import from_json, load_json, to_json
 from harness.space.factor_table import DTYPES
 from harness.space.values import DISTRIBUTIONS
@@ -112,7 +112,7 @@ def test_what_a_nan_carries_need_not_come_back(dtype: str, bits: Any) -> None:
     sign = 1 << (np.iinfo(bits).bits - 1)
     odd = np.array([top + 1, sign + top + 1, top + 3], bits).view(np.dtype(dtype))
     drawn = of_column(odd, dtype)
-    case = Case(drawn.config, drawn.x, None, drawn.weights, Origin("normal", 1))
+    case = Case(drawn.config, drawn.x, None, drawn.weights, ValuesOrigin("normal", 1))
 
     back = from_json(to_json(case))[0]
 
@@ -165,7 +165,7 @@ def test_an_origin_that_does_not_draw_these_numbers_is_left_out() -> None:
     document = strict(to_json(case))
     document["arrays"]["x"] = [[[0.25]]]
 
-    assert from_json(to_json(case))[0].origin == Origin("normal", 1)
+    assert from_json(to_json(case))[0].origin == ValuesOrigin("normal", 1)
     assert from_json(json.dumps(document))[0].origin is None
     document["origin"]["distribution"] = "of another version"
     assert from_json(json.dumps(document))[0].origin is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings, strategies as st
 
 from harness import RNNConfig, Scope, as_subject, configs
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.factor_table import (
     AUTOCASTS,

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, find, given, settings
 
 from harness import Case, RNNConfig, Scope, cases, configs
 from harness.space.constraints import Rule
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.factor_table import BOUNDARIES, SIZES, ConfigError
 from harness.space.scope import affordable

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Scope, configs, strata
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.factor_table import DTYPES, LOSSES
 from harness.space.interactions import interactions_of
 

@@ -17,13 +17,13 @@ import pytest
 from harness import RNNConfig, draw
 from harness.cli import codes
 from harness.cli.main import cli, main
-from harness.report import coverage, text
+from harness.report import coverage_words, text
+from harness.report.json_record import subject_record
 from harness.report.paper import printed
-from harness.report.place import DIRECTORY
-from harness.report.record import subject_record
+from harness.report.saved_finding import DIRECTORY
 from harness.space.case_json import to_json
 from harness.space.errors import UsageError
-from harness.store.findings import Store
+from harness.store.finding_folders import Store
 from harness.store.reports import add_up, met_together, read_shards
 from tests.unrun import let_scripts_fail_unrun
 
@@ -241,7 +241,7 @@ def test_no_damage_to_a_report_is_a_fault_of_ours(kept: Path, tmp_path: Path) ->
         (tmp_path / "report.json").write_text(json.dumps(changed))
         with suppress(UsageError):
             for searched in met_together([tmp_path / "report.json"]):
-                coverage.table(searched)
+                coverage_words.table(searched)
         with suppress(UsageError):
             for summary in add_up(read_shards([tmp_path / "report.json"]), str(tmp_path / "findings"), lambda _: None):
                 printed(text.subject_report(summary, verbose=True))

@@ -17,14 +17,14 @@ from harness.checks.derivatives import check_derivatives
 from harness.checks.dropout import NOTHING, net
 from harness.checks.full_check import check
 from harness.checks.repeatability import check_repeatability
-from harness.checks.result import Method
+from harness.checks.result import Comparison
 from harness.diagnosis.script.make import Script, script
 from harness.diagnosis.script.module_call import PREPARATIONS
 from harness.oracle.arithmetic import accepted
-from harness.oracle.compare import Mismatch, Sort
+from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search.plan import DIFFERENTIATED
-from harness.search.record import Finding
-from harness.search.replay import Fate
+from harness.search.rerun import RerunOutcome
+from harness.search.search_record import Finding
 from harness.space.factor_table import STRIDES
 from harness.store.scripts import offer, run_alone, write
 from harness.subjects.capabilities import Recipe
@@ -91,7 +91,7 @@ def lying(subject: Subject, spec: str, case: Case) -> tuple[Finding, Outcome]:
     """Return what a right subject gives, with a wrong number, and a finding of that."""
     outcome = subject.run(replace(case, config=case.config.replace(device="cpu")))
     wrong = outcome.arrays["output"] + outcome.arrays["output"].dtype.type(4)
-    result = Result(Verdict.DISAGREES, (Mismatch("output", Sort.VALUE),))
+    result = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
     return Finding(spec, case, result), replace(outcome, arrays={**outcome.arrays, "output": wrong})
 
 
@@ -248,7 +248,7 @@ def test_where_no_script_can_do_without_it_one_asks_this_package(name: str, conf
     assert not offered.script.alone
     assert "It needs rnn-harness, and case.json beside it: " in (offered.script.text or "")
     saved(tmp_path, "mine.py", text.replace(WRONG, RIGHT))
-    assert run_alone(offered.path, cwd=tmp_path).fate is Fate.FIXED
+    assert run_alone(offered.path, cwd=tmp_path).fate is RerunOutcome.FIXED
 
 
 @pytest.mark.parametrize("transposed", [True, False])
@@ -542,7 +542,7 @@ def test_a_module_is_found_in_the_folder_in_which_it_was(tmp_path: Path, monkeyp
     offered = offer(finding, subject, elsewhere)
 
     assert offered.path is not None, offered.reason
-    assert run_alone(offered.path, cwd=elsewhere).fate is Fate.FAILED
+    assert run_alone(offered.path, cwd=elsewhere).fate is RerunOutcome.FAILED
 
 
 ALWAYS = "x * 0, h0"
@@ -627,7 +627,7 @@ def test_what_the_next_call_overwrites_is_shown_by_a_next_call(
 ) -> None:
     path = saved(tmp_path, "mine.py", KEEPS)
     case = draw(RNNConfig(2, 2, T=2, N=2, loss=loss), "normal", 0)
-    result = Result(Verdict.DISAGREES, (Mismatch(array, Sort.OVERWRITTEN),))
+    result = Result(Verdict.DISAGREES, (Mismatch(array, MismatchKind.OVERWRITTEN),))
 
     made = script(Finding(f"{path}:{name}", case, result), find_subject(f"{path}:{name}"))
 
@@ -709,7 +709,7 @@ def test_a_process_that_dies_is_watched_from_another(death: str, tmp_path: Path)
 
     assert offered.path is not None, offered.reason
     saved(tmp_path, "mine.py", "def rnn(x, h0):\n    return x, h0\n")
-    assert run_alone(offered.path).fate is Fate.FIXED
+    assert run_alone(offered.path).fate is RerunOutcome.FIXED
 
 
 TORCH_FORMS = {
@@ -812,7 +812,7 @@ def rnn(x, h0, weights, config):
 def test_a_function_that_drops_nothing_is_counted(tmp_path: Path) -> None:
     path = saved(tmp_path, "mine.py", DROPPING + "RATE = 0")
     config = RNNConfig(33, 32, num_layers=2, nonlinearity="relu", dropout=0.5, training=True, T=8, N=32)
-    result = Result(Verdict.DISAGREES, message=f"{NOTHING}: all are kept", method=Method.DROPOUT, net=config)
+    result = Result(Verdict.DISAGREES, message=f"{NOTHING}: all are kept", method=Comparison.DROPOUT, net=config)
 
     made = script(Finding(f"{path}:rnn", net(config), result), find_subject(f"{path}:rnn"))
 
@@ -825,7 +825,7 @@ def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
     run = run_alone(path, timeout=2)
 
-    assert run.fate is Fate.ERROR
+    assert run.fate is RerunOutcome.ERROR
     assert run.output.startswith("begun\n")
     assert "no end within 2 s" in run.output
 
@@ -833,14 +833,14 @@ def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fate"),
     [
-        ("print('FAILED')", Fate.ERROR),
-        ("import sys; print('FAILED'); sys.exit(1)", Fate.FAILED),
-        ("import sys; sys.exit(1)", Fate.ERROR),
-        ("print('FAILED'); raise ValueError", Fate.ERROR),
-        ("print('FIXED')", Fate.FIXED),
-        ("print(input())", Fate.ERROR),
-        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", Fate.FIXED),
+        ("print('FAILED')", RerunOutcome.ERROR),
+        ("import sys; print('FAILED'); sys.exit(1)", RerunOutcome.FAILED),
+        ("import sys; sys.exit(1)", RerunOutcome.ERROR),
+        ("print('FAILED'); raise ValueError", RerunOutcome.ERROR),
+        ("print('FIXED')", RerunOutcome.FIXED),
+        ("print(input())", RerunOutcome.ERROR),
+        ("import os; print('FIXED' if os.environ['OMP_NUM_THREADS'] == '1' else 'not')", RerunOutcome.FIXED),
     ],
 )
-def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, fate: Fate, tmp_path: Path) -> None:
+def test_a_script_is_believed_if_word_and_exit_code_agree(text: str, fate: RerunOutcome, tmp_path: Path) -> None:
     assert run_alone(saved(tmp_path, "reproduce.py", text)).fate is fate

@@ -20,7 +20,7 @@ from harness.subjects.protocol import Subject, SubjectError, backend_of, environ
 from harness.subjects.registry import find_subject, registered
 from harness.subjects.run_user_code import place_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
-from harness.subjects.torch_facts import FACTS, Facts, facts_of
+from harness.subjects.torch_facts import FACTS, ClassFacts, facts_of
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_variants import RECIPES
 from tests import implementations
@@ -107,8 +107,8 @@ def test_everything_is_known_of_nn_rnn_alone() -> None:
         pass
 
     assert all(vars(facts_of(torch.nn.RNN)).values())
-    assert facts_of(Mine) == Facts()
-    assert facts_of(Cell) == Facts(own=True)
+    assert facts_of(Mine) == ClassFacts()
+    assert facts_of(Cell) == ClassFacts(own=True)
 
 
 class Unknown(torch.nn.RNN):

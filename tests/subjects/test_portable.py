@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness import Result, RNNConfig, Verdict, draw
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.subjects.interpreters import portable
 
 

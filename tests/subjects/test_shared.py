@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import RNNConfig, Scope, draw, hunt
-from harness.search.record import SearchRecord, Stop
+from harness.search.search_record import SearchRecord, Stop
 from harness.search.workers import Workers
 from harness.space.backend import UNKNOWN
 from harness.subjects.isolated import IsolatedSubject, SharedSubject

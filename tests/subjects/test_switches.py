@@ -1,4 +1,4 @@
-"""Tests of switches: they choose other kernels in processes of their own, and the environment of a subject is reported."""
+"""Tests of switches: they choose other kernels in processes of their own, and the environment is reported."""
 
 import pickle
 import subprocess

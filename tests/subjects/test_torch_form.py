@@ -10,7 +10,7 @@ from harness import GRUConfig, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.investigate import Investigation
 from harness.search.evidence import Certificate
-from harness.search.record import Finding
+from harness.search.search_record import Finding
 from harness.space.outcome import Failure
 from harness.subjects.protocol import SubjectError, scope_of
 from tests.causes import has_cause_of

@@ -11,7 +11,7 @@ from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_dropout
 from harness.diagnosis.investigate import Investigation
 from harness.search.examination import examine
-from harness.search.record import SearchRecord
+from harness.search.search_record import SearchRecord
 from harness.space.config import PARAMETERS
 from harness.space.outcome import Failure
 from harness.space.profile import PORT

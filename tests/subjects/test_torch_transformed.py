@@ -8,10 +8,10 @@ import pytest
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.checks.dropout import check_dropout
-from harness.checks.result import Method
-from harness.oracle.compare import Sort
+from harness.checks.result import Comparison
+from harness.oracle.compare import MismatchKind
 from harness.search.examination import examine
-from harness.search.record import Finding, SearchRecord
+from harness.search.search_record import Finding, SearchRecord
 from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
@@ -57,7 +57,7 @@ def test_every_mode_computes_what_its_layer_computes(spec: str) -> None:
         config = PLAIN.replace(cell=cell, **change)
         result = check_agreement(subject, draw(config))
         if mode == "compile":  # under inductor, some results share memory; their values are compared all the same
-            assert {mismatch.sort for mismatch in result.mismatches} <= {Sort.ALIASED}, config
+            assert {mismatch.sort for mismatch in result.mismatches} <= {MismatchKind.ALIASED}, config
         else:
             assert result.verdict is Verdict.AGREES, config
 
@@ -119,7 +119,7 @@ def test_torch_scripts_an_nn_rnn_with_the_weights_of_an_earlier_functional_call(
     case = draw(PLAIN.replace(preparation="state_dict", after="functional_call"), "normal")
     result = check_agreement(subject, case)
 
-    assert {mismatch.sort for mismatch in result.mismatches} == {Sort.VALUE}
+    assert {mismatch.sort for mismatch in result.mismatches} == {MismatchKind.VALUE}
     assert check_agreement(subject, draw(PLAIN.replace(preparation="state_dict"), "normal")).verdict is Verdict.AGREES
     offered = offer(Finding("torch:script", case, result), subject, tmp_path)
     assert offered.path is not None, offered.reason
@@ -131,7 +131,7 @@ def test_a_mode_that_loses_dropout_breaks_its_relation(made: TransformedSubject)
     done = examine(made, SearchRecord("mine", 0, scope.only(dtype="float32")))
 
     assert done.dropout is not None
-    assert (done.dropout.verdict, done.dropout.method) == (Verdict.DISAGREES, Method.DROPOUT)
+    assert (done.dropout.verdict, done.dropout.method) == (Verdict.DISAGREES, Comparison.DROPOUT)
     assert done.refusals is None
 
 

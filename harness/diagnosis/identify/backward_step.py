@@ -9,7 +9,7 @@ from harness.diagnosis.identify.coefficient_patterns import named
 from harness.diagnosis.identify.fit import fewest, plainest, solve
 from harness.diagnosis.identify.inquiry import SHORT
 from harness.diagnosis.identify.layer import gradient, slopes
-from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Link
+from harness.diagnosis.identify.model import ONE, BackwardLink, Coef, LayerModel
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.step import StepInquiry
 from harness.diagnosis.identify.step_patterns import When
@@ -170,13 +170,13 @@ class ChainInquiry(StepInquiry):
         found.pop("own", None)
         base = self._factor(anchor, own, first)
         coefs = {name: plainest(c / base, self.noise) for name, c in found.items()}  # 0 where only roundings make it
-        links = [Link(name[2:], name.startswith("s "), Coef(c)) for name, c in coefs.items() if c]
+        links = [BackwardLink(name[2:], name.startswith("s "), Coef(c)) for name, c in coefs.items() if c]
         model = replace(own, links=tuple(links))
         yield model
         if links and links[0].coef != ONE and len(links) == 1:
             yield replace(own, links=(links[0]._replace(coef=ONE),))
         for name in ("dh_next[t+1]",):  # what only a third step shows
-            yield replace(own, links=(*links, Link(name, links[0].sloped if links else True)))
+            yield replace(own, links=(*links, BackwardLink(name, links[0].sloped if links else True)))
         if not links:  # the anchor may not show it
             yield replace(own, links=LayerModel().links)
 

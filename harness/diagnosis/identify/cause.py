@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.checks.agreement import Observation, observe, plain_outcome
 from harness.checks.relation_check import asked_by, relations_of
-from harness.checks.result import Raised, Result
+from harness.checks.result import RaisedError, Result
 from harness.diagnosis.identify.activations import Numbers
 from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.identify.gate_identify import identify_gated
@@ -28,7 +28,7 @@ from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic import FORMATS, U64
 from harness.oracle.bounded_array import Floats
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION, RNNConfig, role_of
@@ -112,7 +112,7 @@ class IdentifiedCause:
     said: tuple[Mistake, ...] = ()  # those of earlier findings
     arrays: frozenset[str] = frozenset()  # the arrays in which a new one shows
     unreported: tuple[Mistake, ...] = ()  # those of this and earlier findings that have none of their own
-    raised: Raised | None = None  # the error that these raise where input_size is not hidden_size
+    raised: RaisedError | None = None  # the error that these raise where input_size is not hidden_size
 
     @property
     def fresh(self) -> int:
@@ -284,7 +284,7 @@ def error_of(v: Numbers) -> Any:
 def lacks_gradients(result: Result) -> bool:
     """Tell whether gradients are missing, and nothing else is wrong: autograd has none for what is not connected."""
     return bool(result.mismatches) and all(
-        mismatch.sort is Sort.MISSING and mismatch.array.endswith(".grad") for mismatch in result.mismatches
+        mismatch.sort is MismatchKind.MISSING and mismatch.array.endswith(".grad") for mismatch in result.mismatches
     )
 
 
@@ -315,7 +315,7 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
 
 
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
-    """Return what was observed of a case, or what a subject gives on those that a relation asks which the result breaks."""
+    """Return what was observed of a case, or of the cases of the relation that the result breaks."""
     found: list[Response] = _SEEN.of(_seen_of, subject, observation, result)
     return found
 
@@ -526,7 +526,7 @@ def _narrow(network: Network) -> set[tuple[str, str]]:
 
 def of_shapes(result: Result) -> bool:
     """Tell whether a subject raised an error, or returned an array of another shape."""
-    return result.raised is not None or (bool(result.mismatches) and result.mismatches[0].sort is Sort.SHAPE)
+    return result.raised is not None or (bool(result.mismatches) and result.mismatches[0].sort is MismatchKind.SHAPE)
 
 
 def ill_shaped(

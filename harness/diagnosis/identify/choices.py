@@ -17,12 +17,12 @@ from harness.diagnosis.identify.mistakes import PARTS
 from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_READOUT,
-    Blank,
+    BackwardLink,
+    BlankStep,
     Coef,
     Entry,
     LayerModel,
     Limit,
-    Link,
     Network,
     Sum,
 )
@@ -154,7 +154,7 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     if config.input_size == config.hidden_size:
         yield True, _leaking((("x[t]", ONE),), 1.0)
     for state, batch, silent in product(("h[t-1]", "0"), (False, True), (False, True)):
-        yield False, _setting("at_zero", Blank(state, batch, silent))
+        yield False, _setting("at_zero", BlankStep(state, batch, silent))
     yield from _returned(config)
 
 
@@ -226,7 +226,7 @@ def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool
     yield True, _setting("links", ())
     for name, term in LINK.items():
         for sloped in (True, False):
-            links = (Link(name, sloped),)
+            links = (BackwardLink(name, sloped),)
             if name != "dh_next[t+1]" and (square or not term.square) and links != LayerModel().links:
                 yield name.startswith("da[t+1]") or not sloped, _setting("links", links)
     yield True, _setting("own", ((False, ONE),))

@@ -1,4 +1,4 @@
-"""coefficient_patterns: what the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
+"""What the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -46,7 +46,7 @@ BACK: Final = ("bias_ih", "bias_hh", "weight_ih", "x", "weight_hh", "hx")  # gra
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ArrayExplanation:
     """A network that gives every number, and its mistakes."""
 
     network: Network
@@ -61,7 +61,7 @@ class _Found(NamedTuple):
     views: int
 
 
-def explanations(responses: Sequence[Response], dtypes: Sequence[str], most: int = MOST) -> list[Explanation]:
+def explanations(responses: Sequence[Response], dtypes: Sequence[str], most: int = MOST) -> list[ArrayExplanation]:
     """Return the networks with fewest mistakes that give all arrays, the plainest first; nothing if none does.
 
     ``most`` is the number of choices of a network, at most.
@@ -70,7 +70,7 @@ def explanations(responses: Sequence[Response], dtypes: Sequence[str], most: int
     with np.errstate(all="ignore"):
         every = _Search(short, dtypes).found(most)
     fewest = min((len(one.mistakes) for one in every), default=0)
-    different: list[Explanation] = []
+    different: list[ArrayExplanation] = []
     for one in [one for one in every if len(one.mistakes) == fewest][:EXPLAINED]:
         runs = [partial(run, other.network) for other in different]
         if all(case_apart(partial(run, one.network), other, short[0].case) for other in runs):
@@ -177,12 +177,12 @@ class _Search:
     def _explains(self, network: Network) -> bool:
         return all(explains(network, a, r) for a, r in zip(self._responses, self._roundings, strict=True))
 
-    def found(self, most: int) -> list[Explanation]:
+    def found(self, most: int) -> list[ArrayExplanation]:
         """Return the networks with fewest choices that explain everything, and those of as few mistakes."""
         frontier, pending = [self._made(self._right, ()) or _Found(self._right, (), 0)], list[_Found]()
         if frontier[0].views == len(self._views):
             return []
-        explained: list[Explanation] = []
+        explained: list[ArrayExplanation] = []
         for count in range(1, most + 1):
             if (explained and count > min(len(one.mistakes) for one in explained)) or self._runs <= 0:
                 break
@@ -201,9 +201,9 @@ class _Search:
             frontier = sorted(reached, key=lambda one: -one.views)[:BEAM]
         return explained
 
-    def _explanation(self, network: Network) -> Explanation:
+    def _explanation(self, network: Network) -> ArrayExplanation:
         nonlinearity = self._responses[0].case.config.nonlinearity
-        return Explanation(network, tuple(mistakes_of(network, nonlinearity)))
+        return ArrayExplanation(network, tuple(mistakes_of(network, nonlinearity)))
 
     def _derived(self, found: _Found) -> _Found:
         """Return a network whose gradients are the derivative of its way forward."""

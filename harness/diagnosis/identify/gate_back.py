@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, Gate, GatedModel, Part
+from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, GatedModel, GateFunction, Part
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network
@@ -68,7 +68,7 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
         yield tuple((("scale", role), how) for role in roles)
 
 
-def _sum_moves(gates: Mapping[str, Gate]) -> Iterator[Move]:
+def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[Move]:
     """Yield what a term's gradient may be otherwise, to all that it goes to, and to each, of a gate and of several."""
 
     def moves(terms: Sequence[tuple[str, Part]], choices: Sequence[str]) -> Iterator[Move]:

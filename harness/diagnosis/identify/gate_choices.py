@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of
-from harness.diagnosis.identify.gates import OWN, SIGMOID, X_STEPS, Gate, GatedModel, Part, complements, step_of
+from harness.diagnosis.identify.gates import OWN, SIGMOID, X_STEPS, GatedModel, GateFunction, Part, complements, step_of
 from harness.diagnosis.identify.terms import INDICES
 from harness.space.cells import ORDERS, Polynomial
 from harness.space.config import RNNConfig
@@ -45,7 +45,7 @@ def _going_back(move: Any) -> Change:
     return lambda model: replace(model, back=(*(one for one in model.back if one[0] not in edges), *move))
 
 
-def _changing(letters: Sequence[str], change: Callable[[Gate], Gate]) -> Change:
+def _changing(letters: Sequence[str], change: Callable[[GateFunction], GateFunction]) -> Change:
     return lambda model: replace(
         model, gates=tuple((letter, change(gate) if letter in letters else gate) for letter, gate in model.gates)
     )
@@ -70,7 +70,7 @@ def _rows(right: GatedModel) -> Iterator[tuple[bool, Change]]:
 
 
 def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str]) -> Change:
-    def moved(gate: Gate) -> Gate:
+    def moved(gate: GateFunction) -> GateFunction:
         parts = (p._replace(block=order[p.block]) if p.name in names else p for p in gate.parts)
         return gate._replace(parts=tuple(parts))
 
@@ -109,7 +109,7 @@ def _sums(right: GatedModel) -> Iterator[tuple[bool, Change]]:
             yield True, _changing((letter,), partial(_gate_with, parts=_with_parts(before, b_hh, factor=factor).parts))
 
 
-def _gate_with(gate: Gate, **changes: Any) -> Gate:
+def _gate_with(gate: GateFunction, **changes: Any) -> GateFunction:
     return gate._replace(**changes)
 
 
@@ -117,7 +117,7 @@ def _model_with(model: GatedModel, /, **changes: Any) -> GatedModel:
     return replace(model, **changes)
 
 
-def _with_parts(gate: Gate, of: str, /, **changes: Any) -> Gate:
+def _with_parts(gate: GateFunction, of: str, /, **changes: Any) -> GateFunction:
     """Return a gate whose terms of a name are changed; without changes, it has none of them."""
     parts = (p._replace(**changes) if p.name == of else p for p in gate.parts if changes or p.name != of)
     return gate._replace(parts=tuple(parts))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
-from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, Setting
+from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, ObservedStep
 from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
@@ -70,7 +70,7 @@ def _forward(asker: Asker, cell: str) -> Network:
         if _all(exchanged, generic, asker):
             return exchanged
     if not wrong:
-        return Network(_limited(GateInquiry(asker, cell, [Setting(1, hx=True)]), step_of(cell)), derived=True)
+        return Network(_limited(GateInquiry(asker, cell, [ObservedStep(1, hx=True)]), step_of(cell)), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
         # The step is right, and one array that is returned of it is not: it is another state, or a transform.
         if (found := with_transform(asker, right, name, generic)) is not None:
@@ -176,9 +176,9 @@ def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:
 def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
     """Return what the layer computes, if its step is found, in some ways of asking."""
     first: GatedModel | None = None
-    later, start = Setting(2, not asker.allows("hx", False)), Setting(1, hx=True)
+    later, start = ObservedStep(2, not asker.allows("hx", False)), ObservedStep(1, hx=True)
     both = [later, *([start] if asker.allows("hx", True) else [])]
-    for settings in [both, both[::-1], [Setting(2, hx=True)] if len(both) > 1 else []][:ways]:
+    for settings in [both, both[::-1], [ObservedStep(2, hx=True)] if len(both) > 1 else []][:ways]:
         inquiry = GateInquiry(asker, cell, settings)
         inquiry.find_sights()
         if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:

@@ -16,7 +16,17 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
 from harness.diagnosis.identify.fit import ROOM, plainest, solve
-from harness.diagnosis.identify.gates import OWN, PARAMETERS, SIGMOID, Gate, GatedModel, Part, Step, blocks_of, step_of
+from harness.diagnosis.identify.gates import (
+    OWN,
+    PARAMETERS,
+    SIGMOID,
+    GatedModel,
+    GateFunction,
+    GateStep,
+    Part,
+    blocks_of,
+    step_of,
+)
 from harness.diagnosis.identify.model import in_order
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.oracle.bounded_array import Floats
@@ -59,7 +69,7 @@ def undone(outer: Activation, v: Floats) -> Floats:
     return np.where(known, s, np.nan)
 
 
-class Setting(NamedTuple):
+class ObservedStep(NamedTuple):
     """The step whose numbers are read: the first one, with given states, or the second one."""
 
     T: int
@@ -67,10 +77,10 @@ class Setting(NamedTuple):
     by_h: int | None = None  # the block whose gate is driven through h, by further units, and not through x
 
 
-class Sight(NamedTuple):
+class GateView(NamedTuple):
     """The array that shows a gate, the function that is undone of it, and the sums to which other gates are driven."""
 
-    setting: Setting
+    setting: ObservedStep
     array: str
     outer: Activation
     others: tuple[float, ...]
@@ -99,7 +109,7 @@ class Weights(NamedTuple):
 PLAIN: Final = Weights()
 
 
-class Seen(NamedTuple):
+class ObservedSteps(NamedTuple):
     """Steps of several sequences: what each reads, and what is returned of it."""
 
     case: Case
@@ -111,18 +121,18 @@ class Seen(NamedTuple):
 class GateInquiry:
     """Everything that is asked of one layer and direction with gates."""
 
-    def __init__(self, asker: Asker, cell: str, settings: Sequence[Setting]) -> None:
+    def __init__(self, asker: Asker, cell: str, settings: Sequence[ObservedStep]) -> None:
         """Ask of the steps of some settings, those of the first one before others."""
         self.asker, self.right, self.noise = asker, step_of(cell), asker.noise
         self.G = len(self.right.gates)
         self.settings = [s for s in settings if self._config(s.T, 1, s.hx) is not None]
         self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1
-        self.sights: dict[int, Sight] = {}
-        self.gates: dict[int, Gate] = {}
-        self._looks: dict[tuple[int, Setting, tuple[float, ...]], Seen | None] = {}
-        self._through: dict[tuple[int, int, bool, Setting], Sight | None] = {}
-        self._driven_so: dict[tuple[Setting, tuple[float, ...]], list[Seen | None]] = {}
-        self._sums: dict[tuple[int, Sight], list[tuple[Seen, Floats, Floats]] | None] = {}
+        self.sights: dict[int, GateView] = {}
+        self.gates: dict[int, GateFunction] = {}
+        self._looks: dict[tuple[int, ObservedStep, tuple[float, ...]], ObservedSteps | None] = {}
+        self._through: dict[tuple[int, int, bool, ObservedStep], GateView | None] = {}
+        self._driven_so: dict[tuple[ObservedStep, tuple[float, ...]], list[ObservedSteps | None]] = {}
+        self._sums: dict[tuple[int, GateView], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETERS if self._is_arranged(role)))
 
     def _config(self, T: int, N: int, hx: bool, units: int = UNITS) -> RNNConfig | None:
@@ -133,16 +143,18 @@ class GateInquiry:
 
     # What is asked.
 
-    def _steps(self, setting: Setting, seed: int, drives: Floats, weights: Weights = PLAIN) -> Seen | None:
+    def _steps(
+        self, setting: ObservedStep, seed: int, drives: Floats, weights: Weights = PLAIN
+    ) -> ObservedSteps | None:
         """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
         every = [self._asked(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
         seen = [one for one in every if one is not None]
         if len(seen) < len(every) or not seen:
             return None
         before, after = (_beside([getattr(one, name) for one in seen]) for name in ("before", "after"))
-        return Seen(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
+        return ObservedSteps(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
 
-    def _asked(self, setting: Setting, seed: int, drives: Floats, first: int, of: Weights) -> Seen | None:
+    def _asked(self, setting: ObservedStep, seed: int, drives: Floats, first: int, of: Weights) -> ObservedSteps | None:
         N, G, T, H = len(drives), self.G, setting.T, UNITS + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
         if config is None:
@@ -190,7 +202,7 @@ class GateInquiry:
         states = {name: before[given] for name, given in zip("hc", hidden, strict=False)}
         states |= {name: v if setting.hx else 0 * v for name, v in starts.items()}
         last = case.x[:, -1] if config.batch_first and config.batched else case.x[-1]
-        return Seen(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
+        return ObservedSteps(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
 
     def _answer(
         self, config: RNNConfig, x: Floats, starts: Mapping[str, Floats], weights: Mapping[str, Floats]
@@ -210,7 +222,7 @@ class GateInquiry:
 
     def _is_arranged(self, role: str) -> bool:
         """Tell whether a parameter's second row is of the first unit: rows go unit by unit, not gate by gate."""
-        setting = Setting(1, True) if self.asker.allows("hx", True) else Setting(2, False)
+        setting = ObservedStep(1, True) if self.asker.allows("hx", True) else ObservedStep(2, False)
         config = self._config(setting.T, 1, setting.hx)
         if config is None or f"{role}_l0" not in config.weights:
             return False
@@ -279,9 +291,9 @@ class GateInquiry:
                         self._look(k, setting, array, outer, plain=plain)
         for k, (array, outer) in product(range(self.G), views if self.asker.allows("hx", True) else ()):
             if k not in self.sights:
-                self._look(k, Setting(1, True, k), array, outer, plain=True)
+                self._look(k, ObservedStep(1, True, k), array, outer, plain=True)
 
-    def _sights_of(self, k: int, *, held: bool) -> Iterator[Sight]:
+    def _sights_of(self, k: int, *, held: bool) -> Iterator[GateView]:
         """Yield how a gate is seen: of itself, or in the sum of another one; ``held``, with the others at their ends.
 
         There what reads the gate does not change with it; but of a gate that reads another one, not all is seen.
@@ -313,7 +325,7 @@ class GateInquiry:
         drives[:, k] = values
         return drives
 
-    def _look(self, k: int, setting: Setting, array: str, outer: Activation, *, plain: bool) -> None:
+    def _look(self, k: int, setting: ObservedStep, array: str, outer: Activation, *, plain: bool) -> None:
         s = np.concatenate([TABLE, [FAR, -FAR]])
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
@@ -324,10 +336,10 @@ class GateInquiry:
                 continue
             found = self._function(s, undone(outer, seen.after[array][:, 0]))
             if found is not None and (not plain or found[1] in ARGUMENTS):
-                self.sights[k] = Sight(setting, array, outer, others, activation=found[0], inside=found[1])
+                self.sights[k] = GateView(setting, array, outer, others, activation=found[0], inside=found[1])
                 return
 
-    def _look_through(self, k: int, m: int, setting: Setting, *, opened: bool) -> Sight | None:
+    def _look_through(self, k: int, m: int, setting: ObservedStep, *, opened: bool) -> GateView | None:
         """Look for a gate in the sum of another one, whose ends are known."""
         s, sight = np.concatenate([TABLE, [FAR, -FAR]]), self.sights[m]._replace(setting=setting)
         drives = np.repeat(self._driven(k, sight.others, s), 3, 0)
@@ -374,11 +386,11 @@ class GateInquiry:
                 return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
         return None
 
-    def _undone(self, sight: Sight, seen: Seen) -> tuple[Floats, Floats]:
+    def _undone(self, sight: GateView, seen: ObservedSteps) -> tuple[Floats, Floats]:
         """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
         return self._from_ends(sight, undone(sight.outer, seen.after[sight.array][:, :UNITS]))
 
-    def _from_ends(self, sight: Sight, v: Floats) -> tuple[Floats, Floats]:
+    def _from_ends(self, sight: GateView, v: Floats) -> tuple[Floats, Floats]:
         main, high, low = v[0::3], v[1::3], v[2::3]
         kind = sight.activation
         far = far_of(kind)
@@ -423,13 +435,13 @@ class GateInquiry:
                     break
         return len(self.gates) > known
 
-    def _observed(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
+    def _observed(self, k: int, sight: GateView) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
         """Return steps, and the sum of a gate in each and how well it is known."""
         if (k, sight) not in self._sums:
             self._sums[k, sight] = self._observe(k, sight)
         return self._sums[k, sight]
 
-    def _observe(self, k: int, sight: Sight) -> list[tuple[Seen, Floats, Floats]] | None:
+    def _observe(self, k: int, sight: GateView) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
         found, number, m = [], self.N if self.N > 1 else SEQUENCES, sight.through
         held = sight.held or (sight.array, sight.outer) == ("output", TANH)
         others = sight.others if held else LEVELS[: self.G]
@@ -457,7 +469,7 @@ class GateInquiry:
             found.append((_every(seen, each), s, weight))
         return found
 
-    def _sum(self, k: int, sight: Sight) -> Gate | None:
+    def _sum(self, k: int, sight: GateView) -> GateFunction | None:
         observed = self._observed(k, sight)
         if observed is None:
             return None
@@ -474,10 +486,10 @@ class GateInquiry:
             found = solve(columns, y[rows], self.noise, own)
             if found is not None:
                 kept = [p._replace(coef=plainest(c, self.noise)) for p, c in found.items() if p in parts]
-                return Gate(sight.activation, tuple(p for p in kept if p.coef), sight.inside)
+                return GateFunction(sight.activation, tuple(p for p in kept if p.coef), sight.inside)
         return None
 
-    def _beside(self, observed: Sequence[tuple[Seen, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
+    def _beside(self, observed: Sequence[tuple[ObservedSteps, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
         """Return what may be added to a product with a gate: products of other gates and states."""
         gates, states = [str(m) for m in self.gates], [(), ("h",), ("c",)][: 1 + len(self.right.starts)]
         some = [(*names, *one) for n in range(3) for names in combinations(gates, n) for one in states if names or one]
@@ -488,7 +500,7 @@ class GateInquiry:
             for names in some
         }
 
-    def _parts(self, k: int, sight: Sight) -> Iterator[list[Part]]:
+    def _parts(self, k: int, sight: GateView) -> Iterator[list[Part]]:
         """Yield what a sum may be made of, ever more."""
         blocks = [k, *(j for j in range(self.G) if j != k)]
         states = ["h", "c"][: len(self.right.starts)]
@@ -510,14 +522,14 @@ class GateInquiry:
         inner = [p._replace(operand=f"{by} * h") for p in parts if " @ W_hh" in p.name and p.operand == "h"]
         return [*parts, *beside, *(part._replace(factor=by) for part in parts if not part.factor), *inner]
 
-    def _column(self, part: Part, observed: Sequence[tuple[Seen, Floats, Floats]]) -> Floats:
+    def _column(self, part: Part, observed: Sequence[tuple[ObservedSteps, Floats, Floats]]) -> Floats:
         return np.concatenate([self._unit_rows(seen, self._step(seen).part(part)) for seen, _, _ in observed])
 
-    def _unit_rows(self, seen: Seen, v: Any) -> Floats:
+    def _unit_rows(self, seen: ObservedSteps, v: Any) -> Floats:
         """Return a quantity of steps, of the units that drive nothing."""
         return np.broadcast_to(v, seen.before["h"].shape)[:, :UNITS].ravel()
 
-    def _step(self, seen: Seen, model: GatedModel | None = None, *, known: bool = True) -> Step:
+    def _step(self, seen: ObservedSteps, model: GatedModel | None = None, *, known: bool = True) -> GateStep:
         """Return the quantities of steps, as far as gates are known, by their blocks, c' as it is seen if ``known``."""
         weights = [np.asarray(v, np.float64) for v in seen.case.weights.values()]
         if len(weights) < 4 or weights[2].ndim != 1:
@@ -528,7 +540,7 @@ class GateInquiry:
             after = seen.after.get(name, np.zeros_like(states["h"]))
             states["c'"] = undone(outer, after)
         gates = tuple((str(k), gate) for k, gate in self.gates.items())
-        return Step(replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states)
+        return GateStep(replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states)
 
     # What the states are made of.
 
@@ -567,7 +579,7 @@ class GateInquiry:
         self, columns: Sequence[tuple[str, ...]], others: Sequence[float], name: str, model: GatedModel
     ) -> Polynomial | None:
         """Return what a state is made of, in all settings or else in the first."""
-        steps: list[list[tuple[Seen, Step]]] = []
+        steps: list[list[tuple[ObservedSteps, GateStep]]] = []
         for setting in self.settings:
             # Each gate at two sums, between which also one that is cut off moves; states of both signs.
             turned = [-sum_ if abs(sum_) < FAR else sum_ for sum_ in others[: self.G]]
@@ -601,7 +613,7 @@ class GateInquiry:
         """Return a model with the letters and the functions of its gates by which it is nearest to torch's."""
         own, best = self.gates, self._nearest(model)
         reads = {name for g in own.values() for p in g.parts for name in f"{p.factor} {p.operand}".split()}
-        forms: list[list[tuple[Gate, float, float]]] = []
+        forms: list[list[tuple[GateFunction, float, float]]] = []
         for k, gate in own.items():
             others = (one for one in forms_of(gate) if str(k) not in reads or one[1:] == (0.0, 1.0))
             forms.append([(gate, 0.0, 1.0), *others])
@@ -627,7 +639,7 @@ class GateInquiry:
         return best
 
 
-def forms_of(gate: Gate) -> Iterator[tuple[Gate, float, float]]:
+def forms_of(gate: GateFunction) -> Iterator[tuple[GateFunction, float, float]]:
     """Yield other functions and sums by which a gate is ``base + factor * other``, with these two numbers.
 
     Most terms have the factor 1 then. A sigmoid of -s is 1 less that of s, and that of 2 s half a tanh of s and 1/2.
@@ -639,7 +651,7 @@ def forms_of(gate: Gate) -> Iterator[tuple[Gate, float, float]]:
         return
     base, factor = (whole, -1.0) if inside < 0 else (0.0, 1.0)
     parts = tuple(p._replace(coef=plainest(p.coef / usual, ROUNDED)) for p in gate.parts)
-    plain = Gate(kind, parts, abs(inside))
+    plain = GateFunction(kind, parts, abs(inside))
     yield plain, base, factor
     if kind.name == "sigmoid":
         yield plain._replace(activation=TANH, inside=abs(inside) / 2), base + factor / 2, factor / 2
@@ -658,7 +670,7 @@ def replaced(terms: Polynomial, old: str, base: float, factor: float) -> Polynom
 
 
 def renamed(
-    model: GatedModel, gates: Mapping[int, Gate], letters: Mapping[str, str], right: GatedModel, *, bias: bool
+    model: GatedModel, gates: Mapping[int, GateFunction], letters: Mapping[str, str], right: GatedModel, *, bias: bool
 ) -> GatedModel:
     """Return a model whose gates have their letters; a gate that is not known, or a ``bias``, is as torch has it."""
 
@@ -709,9 +721,9 @@ def _beside(of: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     return {name: np.concatenate([one[name] for one in of]) for name in of[0]}
 
 
-def _every(seen: Seen, k: int) -> Seen:
+def _every(seen: ObservedSteps, k: int) -> ObservedSteps:
     before, after = ({name: v[::k] for name, v in of.items()} for of in (seen.before, seen.after))
-    return Seen(seen.case, seen.x[::k], before, after)
+    return ObservedSteps(seen.case, seen.x[::k], before, after)
 
 
 def _simple(value: float) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number
-from harness.diagnosis.identify.gates import OWN, PARAMETERS, Gate, GatedModel, Part, complements, step_of
+from harness.diagnosis.identify.gates import OWN, PARAMETERS, GatedModel, GateFunction, Part, complements, step_of
 from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.step_patterns import NEVER
 from harness.diagnosis.identify.wiring_words import listed
@@ -22,7 +22,7 @@ LAST_STATES: Final = {
 }  # what states may start at, in words
 
 
-class Difference(NamedTuple):
+class GateDifference(NamedTuple):
     """A difference of a model from torch's: the line that has it, what is said of it, and what mends it."""
 
     line: str  # its key among ``lines``
@@ -204,7 +204,7 @@ def _gate_line(model: GatedModel, name: str) -> str:
     return f"{name} = {gate_text(model, dict(model.gates)[name])}"
 
 
-def gate_text(model: GatedModel, gate: Gate) -> str:
+def gate_text(model: GatedModel, gate: GateFunction) -> str:
     """Return what a gate is."""
     s = sum_text(model, gate.parts)
     return function_text(gate.activation, s if gate.inside == 1 else f"{number(gate.inside)} * ({s})")
@@ -241,7 +241,7 @@ def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: st
 # Mistakes.
 
 
-def differences(model: GatedModel) -> Iterator[Difference]:
+def differences(model: GatedModel) -> Iterator[GateDifference]:
     """Yield the differences of a step from torch's, in the order in which numbers flow."""
     there = model.there
     if there is None:
@@ -267,10 +267,10 @@ def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m)
     return plain if plain == other else replace(plain, there=other, when=model.when)
 
 
-def _differences(model: GatedModel) -> Iterator[Difference]:
+def _differences(model: GatedModel) -> Iterator[GateDifference]:
     right = step_of(model.cell)
     if model.arranged:
-        yield Difference(
+        yield GateDifference(
             model.arranged[0],
             f"reads the rows of {listed(model.arranged)} unit by unit, all gates of each, not gate by gate",
             lambda m: replace(m, arranged=()),
@@ -281,10 +281,10 @@ def _differences(model: GatedModel) -> Iterator[Difference]:
         starts = dict(zip(("hx", "cx"), model.starts, strict=False))
         at = [(s, starts.get(name, name)) for s, name in read]
         said = listed([f"{s} anew at {'zeros' if name == 'zero' else LAST_STATES.get(name, name)}" for s, name in at])
-        yield Difference(f"read {read[0][0]}", f"starts {said}", lambda m: replace(m, reads=right.reads))
+        yield GateDifference(f"read {read[0][0]}", f"starts {said}", lambda m: replace(m, reads=right.reads))
     if model.input != right.input:
         said = f"reads x of step {model.input}, not of step t"
-        yield Difference("input", said, lambda m: replace(m, input=right.input))
+        yield GateDifference("input", said, lambda m: replace(m, input=right.input))
     rows = [*_rows(model, right)]
     yield from rows
     mended = model
@@ -293,26 +293,26 @@ def _differences(model: GatedModel) -> Iterator[Difference]:
     yield from _functions(mended, right)
     yield from _sums(mended, right)
     if {*model.memory} != {*right.memory}:
-        yield Difference("c", _memory_sentence(model, right), lambda m: replace(m, memory=right.memory))
+        yield GateDifference("c", _memory_sentence(model, right), lambda m: replace(m, memory=right.memory))
     if model.limit:
         said = f"clips {model.kept} to ±{model.limit:.6g}"
-        yield Difference(model.kept, said, lambda m: replace(m, limit=0.0))
+        yield GateDifference(model.kept, said, lambda m: replace(m, limit=0.0))
     if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
-        yield Difference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
+        yield GateDifference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
     if {*model.mix} != {*right.mix} or model.outer != right.outer:
         said = _mix_sentence(model, right)
-        yield Difference("h", said, lambda m: replace(m, mix=right.mix, outer=right.outer))
+        yield GateDifference("h", said, lambda m: replace(m, mix=right.mix, outer=right.outer))
     yield from _moved(model, right)
 
 
-def _starts(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+def _starts(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     if model.starts == right.starts[::-1] and len(right.starts) > 1:
-        yield Difference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set("starts", right))
+        yield GateDifference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set("starts", right))
         return
     for of in ("below", "beside"):
         if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{of}" for letter in letters_of(model)):
             said = f"starts at the last states{LAST_STATES[f'h_{of}'].removeprefix('the last h')}, not at hx and cx"
-            yield Difference("start", said, _set("starts", right))
+            yield GateDifference("start", said, _set("starts", right))
             return
     for k, (own, other) in enumerate(zip(model.starts, right.starts, strict=True)):
         if own != other:
@@ -322,7 +322,7 @@ def _starts(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
                 if own == "zero"
                 else f"starts {letter} at {LAST_STATES.get(own, own)}, not {other}"
             )
-            yield Difference("start", said, partial(_at, name="starts", k=k, value=other))
+            yield GateDifference("start", said, partial(_at, name="starts", k=k, value=other))
 
 
 def _set(name: str, right: GatedModel) -> Callable[[GatedModel], GatedModel]:
@@ -336,7 +336,7 @@ def _at(model: GatedModel, name: str, k: int, value: str) -> GatedModel:
     return replace(model, **changed)
 
 
-def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     """Yield the parameters whose rows are read in another order."""
     letters = [name for name, _ in right.gates]
     orders: dict[str, list[str]] = {}
@@ -354,7 +354,7 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
         of = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
         said = f"reads {of} in the order {', '.join(order)}"
         said += f", {_whose(ORDERS[order])}" if order in ORDERS else f", not {', '.join(letters)}"
-        yield Difference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
+        yield GateDifference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
 
 
 def _of_parameter(part: Part, names: Sequence[str]) -> bool:
@@ -388,7 +388,7 @@ def _reordered(model: GatedModel, names: Sequence[str], right: GatedModel) -> Ga
     )
 
 
-def _with_gates(model: GatedModel, change: Callable[[str, Gate], Gate]) -> GatedModel:
+def _with_gates(model: GatedModel, change: Callable[[str, GateFunction], GateFunction]) -> GatedModel:
     return replace(model, gates=tuple((letter, change(letter, gate)) for letter, gate in model.gates))
 
 
@@ -403,7 +403,7 @@ def _name(kind: Activation) -> str:
     )
 
 
-def _functions(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+def _functions(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     rights, wrong = dict(right.gates), dict[tuple[Activation, float, Activation], list[str]]()
     for letter, gate in model.gates:
         if gate[::2] != rights[letter][::2]:
@@ -413,7 +413,7 @@ def _functions(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
         if inside != 1:
             of = f"{number(inside)} times the sum of {listed(letters)}"
             said = f"applies {_name(kind)} to {of}, not {own.name} to the sum"
-        yield Difference(letters[0], said, partial(_refunctioned, letters=letters, right=right))
+        yield GateDifference(letters[0], said, partial(_refunctioned, letters=letters, right=right))
 
 
 def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
@@ -428,7 +428,7 @@ def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) 
     )
 
 
-def _sums(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+def _sums(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     """Yield what is wrong in the sums of gates; what is the same in several is said once."""
     rights = dict(right.gates)
     found: dict[str, list[str]] = {}
@@ -441,7 +441,9 @@ def _sums(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
                 re.sub(rf"\b([Wb]_[ih]){letter}\b|\b{letter}$|\b{letter}(?=, not)", r"\1*", words), []
             ).append(letter)
     for words, letters in found.items():
-        yield Difference(letters[0], _of_all(words, letters, right), partial(_resummed, letters=letters, right=right))
+        yield GateDifference(
+            letters[0], _of_all(words, letters, right), partial(_resummed, letters=letters, right=right)
+        )
 
 
 def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:
@@ -540,7 +542,7 @@ def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
     return said.replace("c_before", "c[t-1]").replace("c_after", after)
 
 
-def _moved(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
+def _moved(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     new = {"h'": "h", "c'": "c", "h": "the h before the step", "c": "the c before the step"}
     for k, (own, other) in enumerate(zip(model.carried, right.carried, strict=True)):
         if own != other:
@@ -550,14 +552,14 @@ def _moved(model: GatedModel, right: GatedModel) -> Iterator[Difference]:
                 if own == "zero"
                 else f"carries {value} to the next step as {letter}"
             )
-            yield Difference("carried", said, partial(_at, name="carried", k=k, value=other))
+            yield GateDifference("carried", said, partial(_at, name="carried", k=k, value=other))
     names = ("output", *final_names(model))
     if model.returned[1:] == right.returned[:0:-1] and len(right.starts) > 1:
-        yield Difference(
+        yield GateDifference(
             "returned", "exchanges h_n and c_n", lambda m: replace(m, returned=(m.returned[0], *right.returned[1:]))
         )
         return
     for k, (own, other) in enumerate(zip(model.returned, right.returned, strict=True)):
         if own != other:
             said = f"returns {_value(model, own, new)} as {names[k]}, not {new[other]}"
-            yield Difference("returned" if k else "output", said, partial(_at, name="returned", k=k, value=other))
+            yield GateDifference("returned" if k else "output", said, partial(_at, name="returned", k=k, value=other))

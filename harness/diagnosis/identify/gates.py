@@ -35,7 +35,7 @@ class Part(NamedTuple):
     coef: float = 1.0
 
 
-class Gate(NamedTuple):
+class GateFunction(NamedTuple):
     """A function of the sum of some parts; ``inside`` multiplies the sum."""
 
     activation: Activation
@@ -77,7 +77,7 @@ class GatedModel(LayerModel):
     """
 
     cell: str = ""
-    gates: tuple[tuple[str, Gate], ...] = ()
+    gates: tuple[tuple[str, GateFunction], ...] = ()
     memory: Polynomial = ()  # c', if there is one
     limit: float = 0.0  # the largest modulus of the state that is kept from step to step, if that is limited
     read: Activation = TANH
@@ -120,7 +120,10 @@ def _step(own: Any) -> GatedModel:
     def parts(block: int, operand: str, factor: str) -> tuple[Part, ...]:
         return Part(x, block), Part(b_ih, block), Part(h, block, operand, factor), Part(b_hh, block, factor=factor)
 
-    gates = [(letter, Gate(functions[function], parts(k, *of))) for k, (letter, function, *of) in enumerate(own.lines)]
+    gates = [
+        (letter, GateFunction(functions[function], parts(k, *of)))
+        for k, (letter, function, *of) in enumerate(own.lines)
+    ]
     states = ("h'", "c'")[: len(own.final)]
     return GatedModel(
         cell=own.name,
@@ -160,7 +163,7 @@ def layer_of(network: Network) -> str:
     return layer_named(cell)
 
 
-class Step:
+class GateStep:
     """The quantities of one step, computed when they are asked for."""
 
     def __init__(self, model: GatedModel, blocks: list[tuple[Any, ...]], x: Any, states: Mapping[str, Any]) -> None:
@@ -213,7 +216,7 @@ class Step:
         value = STEP[part.name].value(self._flows[at], 0)
         return value * self.of(part.factor) if part.factor else value
 
-    def _gate(self, name: str, gate: Gate) -> Numbers:
+    def _gate(self, name: str, gate: GateFunction) -> Numbers:
         s = self._sum([self._term(name, part) for part in gate.parts])
         made = self._function(name, gate.activation, s if gate.inside == 1 else s * gate.inside)
         return _cancelling(made) if gate.activation == TANH and gate.inside == HALF else made
@@ -339,7 +342,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             letter: known.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
         }
         x = f.x[X_STEPS[here.input](t, f.T)]
-        step, before = Step(here, _detached(blocks, uncounted), x, {**begun, **read}), states
+        step, before = GateStep(here, _detached(blocks, uncounted), x, {**begun, **read}), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
             for of in (here.returned[:1], here.carried, here.returned[1:])
@@ -370,7 +373,7 @@ def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tup
     return [tuple(map(of_role, PARAMETERS, of)) for of in blocks] if roles else blocks
 
 
-def _placed(step: Step, name: str, W_hr: Any) -> Any:
+def _placed(step: GateStep, name: str, W_hr: Any) -> Any:
     """Return a quantity in the place of a state: in that of h by W_hr, unless it has the units of a projected h."""
     v = step.outward(name)
     return v if W_hr is None or name in UNPROJECTED else v @ W_hr.T

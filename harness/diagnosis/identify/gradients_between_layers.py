@@ -1,4 +1,4 @@
-"""gradients_between_layers: the gradients that some layers of a stack, or one direction, return or pass down in a way of their own.
+"""The gradients that some layers of a stack, or one direction, return or pass down in a way of their own.
 
 An inner layer returns no states, so that its sums are not seen. But the gradients below a layer are linear in what it
 passes down, and each gradient is linear in its terms: each term is run alone, and the coefficients are solved for.

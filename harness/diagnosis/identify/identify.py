@@ -24,7 +24,7 @@ from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring import Place
-from harness.diagnosis.identify.wiring_inquiry import View, WiringInquiry, own_view, views_of
+from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, WiringView, own_view, views_of
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 
@@ -316,7 +316,7 @@ Elsewhere = Callable[[Network, WiringInquiry], Network]  # finds the steps of ot
 
 
 def seen_in(
-    asker: Asker, view: View, network: Network, elsewhere: Elsewhere | None = None
+    asker: Asker, view: WiringView, network: Network, elsewhere: Elsewhere | None = None
 ) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
-from harness.diagnosis.identify.model import RIGHT_READOUT, Blank, Coef, LayerModel, Limit, Sum, needs_square
+from harness.diagnosis.identify.model import RIGHT_READOUT, BlankStep, Coef, LayerModel, Limit, Sum, needs_square
 from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import (
     ADDED,
@@ -170,7 +170,7 @@ def _in_place_of(made: Var, state: Numbers) -> Var:
     return Var(state, ((made, lambda g: g),))
 
 
-def at_blank(blank: Blank, f: Flow, t: int, h: Numbers) -> Numbers:
+def at_blank(blank: BlankStep, f: Flow, t: int, h: Numbers) -> Numbers:
     """Return the state of a step, given what its sum makes, where x may be all zeros."""
     x = f.x[t].value if isinstance(f.x[t], Var) else f.x[t]
     zero = (x.value if isinstance(x, Ball) else x) == 0

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.step_patterns import ALWAYS, When
 from harness.diagnosis.identify.terms import INPUT, START, Flow
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, Sizes, Wiring
+from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, StackSizes, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -75,7 +75,7 @@ ONE: Final = Coef()
 DERIVATIVE: Final = "derivative"  # the term of a returned gradient that is the derivative of the way forward
 
 
-class Link(NamedTuple):
+class BackwardLink(NamedTuple):
     """A term of dh: what the later step passes on, and whether this step's slope multiplies it."""
 
     term: str
@@ -99,7 +99,7 @@ class Limit(NamedTuple):
     over: tuple[str, ...] = ()  # the roles whose gradients a joint norm is taken of; a bias that is one may count once
 
 
-class Blank(NamedTuple):
+class BlankStep(NamedTuple):
     """A step at which x is all zeros, of a sequence or of the whole batch: its state, and whether its output is 0."""
 
     state: str  # "h[t-1]" or "0"
@@ -148,7 +148,7 @@ class LayerModel:
     start: str = "hx"  # what a sequence starts at, of ``STARTS``
     final: str = "h[T-1]"
     visited: When = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0
-    at_zero: Blank | None = None  # what is done at a step at which x is all zeros
+    at_zero: BlankStep | None = None  # what is done at a step at which x is all zeros
     written: str = "h[t]"  # what is returned of each step, of ``WRITTEN``
     shown: When = ALWAYS  # the steps whose output is written; others are 0
     slope: tuple[tuple[str, float], ...] | None = None
@@ -157,7 +157,7 @@ class LayerModel:
     at_kink: float = 0.0  # the slope of relu where the sum is 0
     counted: When = ALWAYS  # the steps whose output's gradient counts
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without
-    links: tuple[Link, ...] = (Link("da[t+1] @ W_hh", True),)
+    links: tuple[BackwardLink, ...] = (BackwardLink("da[t+1] @ W_hh", True),)
     entry: tuple[Entry, ...] = (Entry("g", Coef(when=When("last", 1))),)  # of h_n's gradient
     reached: When = ALWAYS  # the steps that the way back reaches
     passes: When = ALWAYS  # the steps that are passed something by the step after them
@@ -193,7 +193,7 @@ class Network:
     """The wiring of the way back, if that is not the adjoint of the way forward."""
     transforms: Mapping[str, Transform] = field(default_factory=dict)  # of arrays, before they are returned
 
-    def of(self, layer: int, direction: int, sizes: Sizes = TWO_BY_TWO) -> LayerModel:
+    def of(self, layer: int, direction: int, sizes: StackSizes = TWO_BY_TWO) -> LayerModel:
         """Return the model of a layer and direction."""
         at = layer, direction
         above = self.above if WHERE[self.wiring.above](at, sizes) else None

@@ -15,7 +15,7 @@ from harness.subjects.protocol import Subject
 TIMED: Final = ("x", "output")
 
 
-class OneWay:
+class OneDirection:
     """A direction of a subject. The other one has zeros for parameters and for states."""
 
     def __init__(self, subject: Subject, direction: int) -> None:
@@ -74,4 +74,4 @@ def with_exchanged_states(asker: Asker) -> Asker:
 def one_way(asker: Asker, direction: int = 0) -> Asker:
     """Return one that asks a direction alone, on the way forward."""
     alone = asker.scope.only(bidirectional=False, loss=None)
-    return Asker(Observations(OneWay(asker.subject, direction)), alone, asker.nonlinearity)
+    return Asker(Observations(OneDirection(asker.subject, direction)), alone, asker.nonlinearity)

@@ -18,7 +18,7 @@ from harness.diagnosis.identify.ball import Rounding
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bounded_array import Floats
-from harness.oracle.compare import Sort
+from harness.oracle.compare import MismatchKind
 from harness.space.case import Array, Case, prescribe
 from harness.space.config import RNNConfig, fitted_lengths, role_of, weight_names
 from harness.space.factor_table import ConfigError
@@ -329,7 +329,7 @@ class Asker:
         }
         if seen.outcome.failure is not None or seen.unfit is not None:
             wrong = () if seen.unfit is None else seen.unfit.mismatches
-            missing = [m.array for m in wrong if m.sort is Sort.MISSING and m.array.endswith(".grad")]
+            missing = [m.array for m in wrong if m.sort is MismatchKind.MISSING and m.array.endswith(".grad")]
             if not wrong or len(missing) < len(wrong):
                 return None
             arrays |= {name: np.zeros(case.config.gradients[name].shape) for name in missing}  # autograd has none

@@ -49,7 +49,7 @@ from harness.diagnosis.identify.wiring import (
     WHERE,
     Ints,
     Place,
-    Sizes,
+    StackSizes,
     Wiring,
     lengths_of,
 )
@@ -88,7 +88,7 @@ def _gathers(*_of: Any) -> dict[Any, Any]:
     return {}
 
 
-class Run:
+class NetworkRun:
     """A network on its way through a plain case, as ``Case.plain`` has it."""
 
     def __init__(
@@ -116,7 +116,7 @@ class Run:
         self.forth = network.wiring
         self.back = network.back or network.wiring
         self.lengths = lengths_of(config)
-        self.of = Sizes(config.num_layers, config.num_directions)
+        self.of = StackSizes(config.num_layers, config.num_directions)
         self.leaves: dict[str, Var] = {}
         self.flows: dict[tuple[int, int, int], Flow] = {}  # by layer, direction and group
         self._by_step = by_step
@@ -417,7 +417,7 @@ class Run:
             forward(model, f, nonlinearity, own)
             return stack([*written_of(model, f, nonlinearity), FINAL[model.final](f)])
         forward(model, f, nonlinearity, own)
-        back = Back(model, f, slope, enters="h_n.grad" in self.case.cotangents)
+        back = FlowGradients(model, f, slope, enters="h_n.grad" in self.case.cotangents)
         made = tuple((taped[role], partial(back.by, role)) for role in ROLES if role in taped)
         self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL[model.final](f)]), made))
         return self.nodes[-1]
@@ -579,7 +579,7 @@ class Run:
         read = columns(rows(x, self._gather("step read out", read_of)), self._features("readout"))
         operand, W = flat(read), self._leaf("readout.weight")
         beside = operand.value
-        if (0, 0) in self._states and self.of == Sizes(1, 1):  # the states that the subject read out itself
+        if (0, 0) in self._states and self.of == StackSizes(1, 1):  # the states that the subject read out itself
             beside = self._number(self._states[0, 0].reshape(beside.shape))
         made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
         whole = Var(operand.value @ W.value.T, made)
@@ -587,7 +587,7 @@ class Run:
         return rows(whole, self._gather("step of readout", written_by), 1)
 
 
-class Back:
+class FlowGradients:
     """The way back of one flow: the gradients by what it reads, given those by its results."""
 
     def __init__(self, model: LayerModel, f: Flow, nonlinearity: str, *, enters: bool) -> None:
@@ -635,32 +635,32 @@ def flat(v: Var, lead: int = 2) -> Var:
 def run(
     network: Network, case: Case, rounding: Rounding | None = None, states: Mapping[Place, Floats] | None = None
 ) -> dict[str, Numbers]:
-    """Return the arrays that the network gives on a plain case, as ``Case.plain`` has it; ``states`` as in ``Run``."""
-    return Run(network, case, rounding, states).arrays()
+    """Return the arrays that the network gives on a plain case (``Case.plain``); ``states`` as in ``NetworkRun``."""
+    return NetworkRun(network, case, rounding, states).arrays()
 
 
 def flows_of(network: Network, case: Case) -> list[Flow]:
     """Return the flows of all layers and directions after the way forward; sequences of one length share one."""
-    way = Run(replace(network, derived=False), case)
+    way = NetworkRun(replace(network, derived=False), case)
     way.advance()
     return list(way.flows.values())
 
 
 def lone_flow(network: Network, case: Case, at: Place) -> Flow:
     """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
-    return Run(replace(network, derived=False), case).alone(at)
+    return NetworkRun(replace(network, derived=False), case).alone(at)
 
 
 def derived_flow(network: Network, case: Case, at: Place) -> Flow:
     """Return the flow of a layer and direction of a derived network, with the gradients of its steps."""
-    way = Run(network, case, by_step=True)
+    way = NetworkRun(network, case, by_step=True)
     way.arrays()
     return way.numbers((*at, 0))
 
 
 def run_whole(network: Network, case: Case) -> tuple[dict[Place, Flow], dict[str, Numbers]]:
     """Return every flow, too; of a case that is not packed, and a network that goes back by itself."""
-    way = Run(network, case)
+    way = NetworkRun(network, case)
     arrays = way.arrays()
     return {(layer, d): f for (layer, d, _), f in way.flows.items()}, arrays
 
@@ -677,7 +677,7 @@ def place_of(name: str) -> Place:
     return (int(layer) if layer.isdigit() else 0), int(base.endswith("_reverse"))
 
 
-def within_limits(network: Network, found: dict[str, Numbers], sizes: Sizes) -> dict[str, Numbers]:
+def within_limits(network: Network, found: dict[str, Numbers], sizes: StackSizes) -> dict[str, Numbers]:
     """Clip the gradients that the network clips."""
 
     def limit_of(name: str) -> Limit | None:

@@ -15,7 +15,18 @@ from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
 from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import KINDS, ONE, RIGHT, Blank, Coef, Extent, LayerModel, Network, Sum, in_order
+from harness.diagnosis.identify.model import (
+    KINDS,
+    ONE,
+    RIGHT,
+    BlankStep,
+    Coef,
+    Extent,
+    LayerModel,
+    Network,
+    Sum,
+    in_order,
+)
 from harness.diagnosis.identify.questions import LONG
 from harness.diagnosis.identify.step_patterns import When, fitting_pattern
 from harness.diagnosis.identify.terms import (
@@ -631,7 +642,7 @@ class StepInquiry(Inquiry):
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
         answers = self.answers(SHORT, 1, blank=True) if self.place == (0, 0) else []
-        for blank in (None, *(Blank(*one) for one in product(("h[t-1]", "0"), (False, True), (False, True)))):
+        for blank in (None, *(BlankStep(*one) for one in product(("h[t-1]", "0"), (False, True), (False, True)))):
             model = replace(self.model, at_zero=blank)
             if all(explains(self._with(model), a._replace(shorter=None), self.asker.rounding) for a in answers):
                 self.model = model

@@ -22,14 +22,14 @@ Ints = NDArray[np.intp]
 Place = tuple[int, int]  # a layer and a direction
 
 
-class Sizes(NamedTuple):
+class StackSizes(NamedTuple):
     """The sizes of a stack."""
 
     L: int
     D: int
 
 
-TWO_BY_TWO: Final = Sizes(2, 2)
+TWO_BY_TWO: Final = StackSizes(2, 2)
 
 
 _LAYERS: Final[dict[str, Callable[[int, int], int]]] = {
@@ -52,13 +52,13 @@ _DIRECTIONS: Final[dict[str, Callable[[int, int], int]]] = {
 }
 
 
-def _place(of_layer: str, of_direction: str) -> Callable[[Place, Sizes], Place]:
+def _place(of_layer: str, of_direction: str) -> Callable[[Place, StackSizes], Place]:
     return lambda at, of: (_LAYERS[of_layer](at[0], of.L), _DIRECTIONS[of_direction](at[1], of.D))
 
 
 # A layer and direction, as an expression of another one.
 OWN_PLACE: Final = "l, d"
-PLACES: Final[dict[str, Callable[[Place, Sizes], Place]]] = {
+PLACES: Final[dict[str, Callable[[Place, StackSizes], Place]]] = {
     f"{of_layer}, {of_direction}": _place(of_layer, of_direction)
     for of_layer, of_direction in product(_LAYERS, _DIRECTIONS)
 }
@@ -68,20 +68,20 @@ def _sum(left: str | bool, right: str) -> str:
     return f"{left} + {right}" if left and right != "0" else str(left or right)
 
 
-def _rows() -> Iterator[tuple[str, Callable[[Place, Sizes], int]]]:
+def _rows() -> Iterator[tuple[str, Callable[[Place, StackSizes], int]]]:
     for layer_text, d in product(_LAYERS, _DIRECTIONS):
         at = _place(layer_text, d)
         left, right = (f"({one})" if " " in one and not one.startswith("m") else one for one in (layer_text, d))
 
-        def by_layer(place: Place, of: Sizes, at: Callable[[Place, Sizes], Place] = at) -> int:
+        def by_layer(place: Place, of: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
             layer, direction = at(place, of)
             return layer * of.D + direction
 
-        def by_direction(place: Place, of: Sizes, at: Callable[[Place, Sizes], Place] = at) -> int:
+        def by_direction(place: Place, of: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
             layer, direction = at(place, of)
             return direction * of.L + layer
 
-        def summed(place: Place, of: Sizes, at: Callable[[Place, Sizes], Place] = at) -> int:
+        def summed(place: Place, of: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
             return min(sum(at(place, of)), of.L * of.D - 1)
 
         yield _sum(layer_text != "0" and f"{left} * D", d), by_layer
@@ -90,9 +90,9 @@ def _rows() -> Iterator[tuple[str, Callable[[Place, Sizes], int]]]:
 
 
 # A row of hx or h_n.
-ROWS: Final[dict[str, Callable[[Place, Sizes], int]]] = dict(_rows())
+ROWS: Final[dict[str, Callable[[Place, StackSizes], int]]] = dict(_rows())
 # Layers and directions.
-WHERE: Final[dict[str, Callable[[Place, Sizes], bool]]] = {
+WHERE: Final[dict[str, Callable[[Place, StackSizes], bool]]] = {
     "True": lambda at, of: True,
     "l == L - 1": lambda at, of: at[0] == of.L - 1,
     "0 < l == L - 1": lambda at, of: 0 < at[0] == of.L - 1,
@@ -292,7 +292,7 @@ LOST: Final = ("from layer to layer", "from the reverse direction", "from the fo
 
 
 @dataclass(frozen=True)
-class Pass:
+class DirectionPass:
     """The way of one direction through its sequences."""
 
     steps: str = "lengths[n]"
@@ -308,15 +308,15 @@ class Pass:
 
 # The choices of a reverse direction that flips x, or its output, along the batch and not along the steps.
 FLIPS: Final = {"x": {"reads": "k", "x_of": "N - 1 - n"}, "output": {"writes": "k", "output_of": "N - 1 - n"}}
-REVERSE: Final = Pass(reads="steps - 1 - k", writes="steps - 1 - k")
+REVERSE: Final = DirectionPass(reads="steps - 1 - k", writes="steps - 1 - k")
 
 
 @dataclass(frozen=True)
 class Wiring:
     """The choices of a stack outside of the steps; nn.RNN's unless given."""
 
-    forward: Pass = Pass()
-    reverse: Pass = REVERSE
+    forward: DirectionPass = DirectionPass()
+    reverse: DirectionPass = REVERSE
     carries: bool = False  # True if a sequence starts at the state that the one before it ended with
     hx_row: str = "l * D + d"
     cx_row: str = ""  # the row of cx, if it is not that of hx
@@ -362,7 +362,7 @@ class Wiring:
         choice: str = getattr(self, f"{name}_{slot}") or getattr(self, f"h_n_{slot}")
         return choice
 
-    def way(self, d: int) -> Pass:
+    def way(self, d: int) -> DirectionPass:
         """Return the way of a direction."""
         return self.reverse if d else self.forward
 

@@ -39,7 +39,7 @@ from harness.diagnosis.identify.wiring import (
     STEPS,
     TIMES,
     WHERE,
-    Sizes,
+    StackSizes,
     Wiring,
 )
 from harness.oracle.pinned_numpy import np
@@ -72,7 +72,7 @@ class Probe(NamedTuple):
 
 
 @dataclass(frozen=True)
-class View:
+class WiringView:
     """The cases that show some slots, and the choices of these."""
 
     name: str
@@ -202,14 +202,14 @@ MOVES: Final = {
 LOSSES: Final = tuple(_lost_moves())
 
 
-def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
+def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringView]:
     """Yield the views that show what may be wrong in a case, from the plainest outwards."""
     L, D = min(config.num_layers, 2), config.bidirectional
     stacks = [{"num_layers": L, "bidirectional": D}]
     deeper = [{"num_layers": 3, "bidirectional": D}] if L > 1 else []
     others = [{"num_layers": 2, "bidirectional": True}]
 
-    def view(name: str, sizes: Sequence[tuple[int, int]], stacks: Any, wider: Any = (), **factors: Any) -> View:
+    def view(name: str, sizes: Sequence[tuple[int, int]], stacks: Any, wider: Any = (), **factors: Any) -> WiringView:
         def probes(stacks: Any) -> tuple[Probe, ...]:
             return tuple(
                 Probe(CaseSizes(T, N, width, 2), stack | factors | {"hx": hx})
@@ -221,7 +221,7 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
 
         single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
         moves = tuple(move for move in MOVES[name] if "cx" in config.form.hidden or not _of_c(*move[0]))
-        return View(name, (*probes(stacks), single), probes(wider), moves)
+        return WiringView(name, (*probes(stacks), single), probes(wider), moves)
 
     if config.N > 1:
         yield view("batch", [(2, 3)], [{}])
@@ -244,12 +244,12 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[View]:
         yield view("readout", [(3, 2)], stacks, [{"bidirectional": True}], output_size=config.output_size)
 
 
-def own_view(asker: Asker, *, readout: bool) -> View:
+def own_view(asker: Asker, *, readout: bool) -> WiringView:
     """Return the view of a single layer and sequence, of a batch, and of a readout that is always there."""
     sizes = ((3, 1, 4, 4), (3, 3, 3, 4))
     starts = (False, True) if asker.has_hx else (False,)
     probes = tuple(Probe(CaseSizes(*of), {"hx": hx}) for of in sizes for hx in starts)
-    return View("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
+    return WiringView("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
 
 
 def shown_by(config: RNNConfig) -> tuple[Any, ...]:
@@ -277,7 +277,7 @@ def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Re
 class WiringInquiry:
     """The questions about a subject's wiring in one view."""
 
-    def __init__(self, asker: Asker, view: View) -> None:
+    def __init__(self, asker: Asker, view: WiringView) -> None:
         self._asker, self.view = asker, view
         self.nearest: list[Network] = []  # with the choice by which most numbers of the way forward are right
         self.forward = answers_of(asker, view.probes)
@@ -317,7 +317,7 @@ class WiringInquiry:
     ) -> list[Network]:
         """Return the networks that explain all answers with the fewest choices that are not those of a network."""
         beam, tried = [network], {(network.wiring, network.back)}
-        alike = _alike(moves, {Sizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
+        alike = _alike(moves, {StackSizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
         helped, runs = list[list[Move]](), Counter[int]()
         for _ in range(depth):
             found: list[tuple[int, list[Network]]] = []
@@ -379,7 +379,7 @@ _OF_PLACES: Final[dict[str, Any]] = {
 }
 
 
-def _alike(moves: Sequence[Move], sizes: Iterable[Sizes]) -> list[list[Move]]:
+def _alike(moves: Sequence[Move], sizes: Iterable[StackSizes]) -> list[list[Move]]:
     """Return the moves, together those that are the same in stacks of some sizes."""
     found: dict[Any, list[Move]] = {}
     for move in moves:
@@ -387,7 +387,7 @@ def _alike(moves: Sequence[Move], sizes: Iterable[Sizes]) -> list[list[Move]]:
     return list(found.values())
 
 
-def _effect(slot: Slot, choice: Any, sizes: Iterable[Sizes]) -> Any:
+def _effect(slot: Slot, choice: Any, sizes: Iterable[StackSizes]) -> Any:
     def values(of: Any) -> tuple[Any, ...]:
         return tuple(of(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.diagnosis.script.user import NoScript, User, dict_of, own_parameters, wrapped
+from harness.diagnosis.script.user import NoScript, UserSubject, dict_of, own_parameters, wrapped
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject, masks_of
@@ -17,7 +17,9 @@ FLAT_ARRAYS: Final = FLAT.replace(" in parts ", " in parts if not isinstance(par
 Code = Callable[..., str]  # Returns the code of an array, given its name and itself
 
 
-def function_call(case: Case, user: User, subject: Subject, returned: Sequence[str], code: Code) -> dict[str, Any]:
+def function_call(
+    case: Case, user: UserSubject, subject: Subject, returned: Sequence[str], code: Code
+) -> dict[str, Any]:
     """Return what the template says of a call of a function, which ``returned`` these arrays."""
     config, takes = case.config, user.takes
     if config.preparation != "new":

@@ -12,14 +12,14 @@ import numpy as np
 from harness.checks.dropout import CALLS, FALSE_ALARMS, NOTHING, RATE, share_kept
 from harness.checks.malformed import Refusals
 from harness.checks.repeatability import RUNS
-from harness.checks.result import Method
-from harness.diagnosis.script.expected import in_own_names, wanted
+from harness.checks.result import Comparison
+from harness.diagnosis.script.expected_arrays import in_own_names, wanted
 from harness.diagnosis.script.function_call import Code, function_call
 from harness.diagnosis.script.module_call import module_call
-from harness.diagnosis.script.user import NoScript, User, quoted, user_named, wrapped
+from harness.diagnosis.script.user import NoScript, UserSubject, quoted, user_named, wrapped
 from harness.oracle.arithmetic import STRICT, Accepted
-from harness.oracle.compare import OF_VALUE, Sort
-from harness.search.record import Finding
+from harness.oracle.compare import OF_VALUE, MismatchKind
+from harness.search.search_record import Finding
 from harness.space.case import Array, code_of
 from harness.space.outcome import Failure, Outcome, is_last
 from harness.subjects.capabilities import DIFFERENCES
@@ -32,9 +32,19 @@ FILE: Final = "arrays.npz"
 LONGEST: Final = 4_000  # characters of all arrays in a script; where there are more, the larger arrays go to the file
 SHORT: Final = 300  # characters of an array that is written out in any case
 
-OF_FORM: Final = {Sort.MALFORMED, Sort.MISSING, Sort.UNEXPECTED, Sort.SHAPE, Sort.DTYPE}
+OF_FORM: Final = {
+    MismatchKind.MALFORMED,
+    MismatchKind.MISSING,
+    MismatchKind.UNEXPECTED,
+    MismatchKind.SHAPE,
+    MismatchKind.DTYPE,
+}
 
-EFFECTS: Final = {Sort.CHANGED: "changed", Sort.ALIASED: "aliased", Sort.OVERWRITTEN: "overwritten"}
+EFFECTS: Final = {
+    MismatchKind.CHANGED: "changed",
+    MismatchKind.ALIASED: "aliased",
+    MismatchKind.OVERWRITTEN: "overwritten",
+}
 HEADLINES: Final = {
     "died": "ends its process",
     "nondeterministic": "gives different answers to the same call",
@@ -119,7 +129,7 @@ def _require_one_call(finding: Finding) -> None:
 class _Maker:
     finding: Finding
     subject: Subject
-    user: User
+    user: UserSubject
     outcome: Outcome
     accepted: Accepted
     stored: dict[str, Array] = field(default_factory=dict)
@@ -188,13 +198,13 @@ class _Maker:
         """Return what the template says of the end, which tells whether it fails."""
         result = self.finding.result
         sorts = {mismatch.sort for mismatch in result.mismatches}
-        if result.method is Method.DROPOUT:
+        if result.method is Comparison.DROPOUT:
             return self._end_of_dropout()
         if sorts & OF_FORM:
             return self._end_of_form()
         if sorts and sorts <= OF_VALUE:
             return self._end_of_values(partial(code, in_float64=True))
-        if Sort.DERIVATIVE in sorts:
+        if MismatchKind.DERIVATIVE in sorts:
             return self._end_of_derivatives()
         error = next(iter(result.raised.classes if result.raised is not None else ()), "")
         if result.failure is Failure.CRASHED:
@@ -249,10 +259,10 @@ class _Maker:
 
     def _end_of_form(self) -> dict[str, Any]:
         result, config = self.finding.result, self.finding.case.config
-        if unexpected := [mismatch.array for mismatch in result.mismatches if mismatch.sort is Sort.UNEXPECTED]:
+        if unexpected := [mismatch.array for mismatch in result.mismatches if mismatch.sort is MismatchKind.UNEXPECTED]:
             raise NoScript(f"{', '.join(unexpected)} is returned, but {config.layer} has no such output")
         forward = self.user.is_class and any(mismatch.array in config.outputs for mismatch in result.mismatches)
-        missing = {mismatch.array for mismatch in result.mismatches if mismatch.sort is Sort.MISSING}
+        missing = {mismatch.array for mismatch in result.mismatches if mismatch.sort is MismatchKind.MISSING}
         names = [name for name in config.returned if name in missing or name in self.outcome.arrays]
         names = [name for name in names if name in config.outputs or not forward] or ["output", *config.form.final]
         forms = {name: np.empty(config.returned[name].shape, config.dtype_of(name)) for name in names}

@@ -3,12 +3,12 @@
 from typing import Any, Final
 
 from harness.diagnosis.script.function_call import FLAT, Code
-from harness.diagnosis.script.user import NoScript, User, dict_of, own_parameters, wrapped
+from harness.diagnosis.script.user import NoScript, UserSubject, dict_of, own_parameters, wrapped
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.factor_table import OF_TORCH, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
-from harness.subjects.class_form import Form, Sizes
+from harness.subjects.class_form import ClassForm, ModuleSizes
 from harness.subjects.state_axes import ROWS
 
 # The preparations of a module that the template has.
@@ -18,7 +18,7 @@ PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assig
 WRITTEN: Final = frozenset({"autocast", "grad_mode", "preparation", "after", "positional", "tied"})
 
 
-def module_call(case: Case, user: User, code: Code) -> dict[str, Any]:
+def module_call(case: Case, user: UserSubject, code: Code) -> dict[str, Any]:
     """Return what the template says of a call of a class of modules."""
     config, recipe, form = case.config, user.recipe, user.recipe.form
     _require_plain(config)
@@ -108,7 +108,7 @@ def _made(config: RNNConfig, recipe: Recipe) -> str:
     options = code | {"dtype": f"torch.{config.dtype}"}
     first: list[Any] = [config.input_size, config.hidden_size]
     if form is not None:
-        sizes = {name: repr(size) for name, size in Sizes.of(config).given(config.num_layers).items()}
+        sizes = {name: repr(size) for name, size in ModuleSizes.of(config).given(config.num_layers).items()}
         first, options = form.given({**sizes, "*layer_sizes": f"*{sizes['layer_sizes']}"} | options)
     elif recipe.own:
         names = ("bias", "nonlinearity", "device", "dtype") if recipe.is_cell else tuple(options)
@@ -140,13 +140,13 @@ def _forward(config: RNNConfig, recipe: Recipe) -> tuple[str, list[str]]:
     return wrapped(f"layer({', '.join([x, *_passed(config, form)])})", 4), after
 
 
-def _passed(config: RNNConfig, form: Form | None) -> list[str]:
+def _passed(config: RNNConfig, form: ClassForm | None) -> list[str]:
     """Return the arguments of a call for the initial states."""
     rows = "[0]" if form is not None and (form.flat or form.is_cell) else ""
     return _states_of([f"{name}{rows}" for name in config.hidden], form)
 
 
-def _states_of(names: list[str], form: Form | None) -> list[str]:
+def _states_of(names: list[str], form: ClassForm | None) -> list[str]:
     """Return the arguments of a call for some states: a tuple, if there are several that are not taken apart."""
     return names if len(names) < 2 or (form is not None and form.apart) else [f"({', '.join(names)})"]
 

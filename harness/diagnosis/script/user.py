@@ -30,7 +30,7 @@ class NoScript(Exception):
     """A failure that no script can show without this package; its message says why."""
 
 
-class User(NamedTuple):
+class UserSubject(NamedTuple):
     """The function or class that is called."""
 
     recipe: Recipe  # with its expression
@@ -44,18 +44,18 @@ class User(NamedTuple):
         return not self.takes
 
 
-def user_named(spec: str, subject: Subject) -> User:
+def user_named(spec: str, subject: Subject) -> UserSubject:
     """Return how a script calls the subject of that name. Raise ``NoScript`` where none can."""
     own = subject.capabilities
     if own.recipe is None or (spec in registered() and not own.recipe.expression):
         raise NoScript(f"only this package knows how to call {spec}")
     takes = own.recipe.takes or own.takes or ()
     if own.recipe.expression:
-        return User(own.recipe, takes, own.conventions)
+        return UserSubject(own.recipe, takes, own.conventions)
     if ":" not in spec:
         raise NoScript(f"{spec} cannot be imported by that name")
     expression, lines = _imported(named_conventions(spec)[0])
-    return User(replace(own.recipe, expression=expression), takes, own.conventions, lines)
+    return UserSubject(replace(own.recipe, expression=expression), takes, own.conventions, lines)
 
 
 def _imported(spec: str) -> tuple[str, tuple[str, ...]]:
@@ -91,7 +91,9 @@ def wrapped(code: str, indent: int = 0) -> str:
     return textwrap.fill(code, 96 - indent, subsequent_indent=later, break_on_hyphens=False, break_long_words=False)
 
 
-def own_parameters(user: User, config: RNNConfig, arrays: Mapping[str, Array], suffix: str = "") -> dict[str, Array]:
+def own_parameters(
+    user: UserSubject, config: RNNConfig, arrays: Mapping[str, Array], suffix: str = ""
+) -> dict[str, Array]:
     """Return arrays by nn.RNN's parameters as the user's layer has them, under its own names.
 
     With the ``suffix`` ".grad" they are gradients: one by a single bias is that by either of nn.RNN's two.

@@ -59,7 +59,7 @@ def subject_of(
     return subject
 
 
-class OfEach(NamedTuple):
+class PerCell(NamedTuple):
     """A function for each cell, which makes its subject."""
 
     RNN: Callable[[], FunctionSubject]
@@ -67,9 +67,9 @@ class OfEach(NamedTuple):
     LSTM: Callable[[], FunctionSubject]
 
 
-def of_each(make: Callable[[str], FunctionSubject]) -> OfEach:
+def of_each(make: Callable[[str], FunctionSubject]) -> PerCell:
     """Return a function for each cell, of one that takes the cell's name."""
-    return OfEach(*(partial(make, cell) for cell in OfEach._fields))
+    return PerCell(*(partial(make, cell) for cell in PerCell._fields))
 
 
 def with_zeros(x: Any, lengths: Any, batch_first: Any) -> Any:

@@ -21,7 +21,7 @@ from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Link, Network, Sum, in_order
+from harness.diagnosis.identify.model import BackwardLink, Coef, LayerModel, Limit, Network, Sum, in_order
 from harness.diagnosis.identify.questions import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import When
@@ -64,7 +64,7 @@ def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
         ({"passes": When("but last but", 2)}, "cuts the way back once, before the last 2 steps"),
         ({"reached": When("last", 2)}, "goes back over the last 2 steps only"),
         (
-            {"links": (Link("da[t+1] @ np.tril(W_hh)", True, Coef()),)},
+            {"links": (BackwardLink("da[t+1] @ np.tril(W_hh)", True, Coef()),)},
             "passes da[t+1] @ np.tril(W_hh) from step t+1 back to step t, not da[t+1] @ W_hh",
         ),
         (

@@ -11,7 +11,18 @@ from harness import RNNConfig, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import PARTS
-from harness.diagnosis.identify.model import ONE, PROGRESS, SCALES, Coef, Entry, LayerModel, Limit, Link, Network, Sum
+from harness.diagnosis.identify.model import (
+    ONE,
+    PROGRESS,
+    SCALES,
+    BackwardLink,
+    Coef,
+    Entry,
+    LayerModel,
+    Limit,
+    Network,
+    Sum,
+)
 from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
@@ -85,7 +96,9 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     yield from ((f"slope {name}", LayerModel(slope=((name, 1.0),))) for name in SLOPES)
     yield from ((f"at {name}", LayerModel(at=name)) for name in AT)
     for name in LINK:
-        yield from ((f"link {name} {sloped}", LayerModel(links=(Link(name, sloped),))) for sloped in (True, False))
+        yield from (
+            (f"link {name} {sloped}", LayerModel(links=(BackwardLink(name, sloped),))) for sloped in (True, False)
+        )
     for role, right in ROLES.items():
         for left in LEFT:
             yield f"{role} {left}", readout(role, f"{left} . {right}")

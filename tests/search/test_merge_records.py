@@ -9,9 +9,9 @@ from harness import RNNConfig, Scope, draw
 from harness.checks.result import Result, Verdict
 from harness.search.evidence import Certificate
 from harness.search.examination import Examination
-from harness.search.merge import merged
+from harness.search.merge_records import merged
 from harness.search.plan import units
-from harness.search.record import Finding, SearchRecord, Stop
+from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.search.shards import Shard, parted
 from harness.space.errors import UsageError
 

@@ -10,10 +10,10 @@ from rich.text import Text
 from harness.checks.result import TWICE
 from harness.report import wording
 from harness.report.facts import LINE
-from harness.space.searched import AGREEMENT, STRENGTHS, Searched
+from harness.space.searched_scope import AGREEMENT, STRENGTHS, SearchedScope
 
 
-def shares_record(searched: Searched) -> dict[str, Any]:
+def shares_record(searched: SearchedScope) -> dict[str, Any]:
     """Return the shares that the table shows, as plain data."""
     return {
         check: {
@@ -25,7 +25,7 @@ def shares_record(searched: Searched) -> dict[str, Any]:
     }
 
 
-def table(searched: Searched) -> Table:
+def table(searched: SearchedScope) -> Table:
     """Return a table with each check's number of cases, and its shares of what can meet in the scope."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     drawn.add_column("share of", no_wrap=True)
@@ -40,7 +40,7 @@ def table(searched: Searched) -> Table:
     return drawn
 
 
-def in_short(searched: Searched) -> str:
+def in_short(searched: SearchedScope) -> str:
     """Return the shares of agreement in a sentence, equal ones together, and the cases of every other check."""
     alike: dict[str, list[str]] = {}
     for name, met, of in searched.shares(AGREEMENT):
@@ -53,7 +53,7 @@ def in_short(searched: Searched) -> str:
     return f"{said}; also {beside}" if beside else said
 
 
-def of_whole(searched: Searched) -> str | None:
+def of_whole(searched: SearchedScope) -> str | None:
     """Return the share of nn.RNN's whole space that was met, and what it lacks; ``None`` if it was all met."""
     _, met, of = searched.of_whole
     if met == of:
@@ -76,7 +76,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
 
 
-def missing_lines(searched: Searched, number: int) -> Iterator[Text]:
+def missing_lines(searched: SearchedScope, number: int) -> Iterator[Text]:
     """Yield at most ``number`` interactions that no case had, those of the fewest factors first."""
     left = number
     for strength in (1, *STRENGTHS):

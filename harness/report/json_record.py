@@ -13,16 +13,16 @@ from harness.checks.vacuous import MISTAKES
 from harness.report import wording
 from harness.report.codec import encode
 from harness.report.complaints import Summary
-from harness.report.coverage import shares_record
-from harness.report.place import Stored
+from harness.report.coverage_words import shares_record
 from harness.report.reported import ReportedFinding
+from harness.report.saved_finding import Stored
 from harness.search.evidence import Suspicion
-from harness.search.record import Helpers, SearchRecord
+from harness.search.search_record import Helpers, SearchRecord
 from harness.search.shards import Shard
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """The options of a run: all its subjects and all shards of a search share them."""
 
     subjects: tuple[str, ...]  # that were asked for
@@ -34,7 +34,7 @@ class Run:
     versions: dict[str, str]
     shard: Shard | None = None
 
-    def difference(self, other: Run) -> str | None:
+    def difference(self, other: RunOptions) -> str | None:
         """Return the first thing that is different in another run, and what is expected; ``None`` if nothing is."""
         for one in fields(self):
             here, there = getattr(self, one.name), getattr(other, one.name)
@@ -45,9 +45,9 @@ class Run:
         return None
 
 
-def run_record(run: Run) -> dict[str, Any]:
+def run_record(run: RunOptions) -> dict[str, Any]:
     """Return what a report says of the run as a whole."""
-    return {"run": encode(run, Run)}
+    return {"run": encode(run, RunOptions)}
 
 
 def subject_record(summary: Summary) -> dict[str, Any]:

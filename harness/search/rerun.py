@@ -14,7 +14,7 @@ from harness.space.case import Case
 from harness.subjects.protocol import Subject
 
 
-class Fate(Enum):
+class RerunOutcome(Enum):
     """The possible outcomes of a failure that is run again, by a replay or by its script."""
 
     FIXED = "FIXED"
@@ -22,22 +22,23 @@ class Fate(Enum):
     ERROR = "ERROR"  # it is not known: the subject now refuses the case, or the script did not get to its end
 
 
-_FATES: Final = {Verdict.UNSUPPORTED: Fate.ERROR, Verdict.AGREES: Fate.FIXED}
+_FATES: Final = {Verdict.UNSUPPORTED: RerunOutcome.ERROR, Verdict.AGREES: RerunOutcome.FIXED}
 
 
 def replay(
     subject: Subject, case: Case, accepted: Accepted = STRICT, *, of_dropout: bool = False
-) -> tuple[Fate, Result]:
+) -> tuple[RerunOutcome, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 
-    A case that broke the statistics of dropout is held to that. ``Stored.again`` tells if it fails in the same way as before.
+    A case that broke the statistics of dropout is held to that. ``Stored.again`` tells if it fails in the same way as
+    before.
     """
     if of_dropout:
         result = check_net(subject, case.config)
-        return _FATES.get(result.verdict, Fate.FAILED), result
+        return _FATES.get(result.verdict, RerunOutcome.FAILED), result
     check = partial(check_everything, subject, accepted=accepted, relations=tuple(RELATIONS.values()))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
-        return Fate.ERROR, result
+        return RerunOutcome.ERROR, result
     result = confirmed(subject, case, result, check)
-    return (Fate.FIXED if result.verdict is Verdict.AGREES else Fate.FAILED), result
+    return (RerunOutcome.FIXED if result.verdict is Verdict.AGREES else RerunOutcome.FAILED), result

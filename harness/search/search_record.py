@@ -10,7 +10,7 @@ from typing import Final
 
 from harness.checks.accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
-from harness.checks.result import DERIVATIVES, PROBES, TWICE, Method, Result, Verdict
+from harness.checks.result import DERIVATIVES, PROBES, TWICE, Comparison, Result, Verdict
 from harness.oracle.arithmetic import STRICT, Accepted
 from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
@@ -18,10 +18,10 @@ from harness.search.plan import PlannedCase
 from harness.search.shards import Shard
 from harness.space.case import Case
 from harness.space.config import RNNConfig, role_of
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.outcome import Failure, is_last
 from harness.space.scope import Scope
-from harness.space.searched import AGREEMENT, Searched
+from harness.space.searched_scope import AGREEMENT, SearchedScope
 from harness.subjects.interpreters import portable
 
 RELATIONS: Final = "relations"
@@ -112,7 +112,7 @@ class SearchRecord:
     # Counts of how often the subject was held to each relation, and kept it.
     relations: Counter[str] = field(default_factory=Counter)
     # The number of compared cases, by the sharpness of the comparison.
-    checks: Counter[Method] = field(default_factory=Counter)
+    checks: Counter[Comparison] = field(default_factory=Counter)
     margins: dict[str, Counter[int]] = field(default_factory=dict)
     """Counts of passing cases by dtype and by the power of two up to which their largest difference over its tolerance
     reaches: 0 stands for half the tolerance to all of it, ``MARGINS`` for everything below.
@@ -187,7 +187,7 @@ class SearchRecord:
             self.unsupported[result.message] += 1
             return
         answered = result.verdict is not Verdict.BROKEN or result.nondeterministic
-        self.checks[result.method if answered else Method.NONE] += 1
+        self.checks[result.method if answered else Comparison.NONE] += 1
         self._count(asked, result)
         self.known.update([result.known_as] if result.known_as else [])
         self.spared.update(result.spared)
@@ -222,11 +222,11 @@ class SearchRecord:
             self.beside[check].add(asked.config, asked.distribution)
 
     @property
-    def searched(self) -> Searched:
+    def searched(self) -> SearchedScope:
         """The part of the scope that was met, by check."""
         checks = {AGREEMENT: self.coverage}
         checks |= {check: self.beside[check] for check in BESIDE if check in self.beside}
-        return Searched(self.subject, self.scope, checks, self.relations)
+        return SearchedScope(self.subject, self.scope, checks, self.relations)
 
     @property
     def verdict(self) -> Verdict | None:

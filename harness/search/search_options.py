@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from harness.checks.known_failures import KnownFailure
 from harness.oracle.arithmetic import Accepted, accepted
-from harness.search.capability_discovery import Narrowed
+from harness.search.capability_discovery import DiscoveredScope
 from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard
 from harness.search.workers import Workers
@@ -29,7 +29,7 @@ class Options:
     workers: Workers | None = None  # they share the work, each with a copy of the subject, made by pickle
     weights: OwnWeights | None = None  # those that all cases have
     slow: bool = False  # each new shape takes the subject long, as in ``Capabilities``
-    narrowed: Narrowed | None = None  # what the subject supports, if that is known
+    narrowed: DiscoveredScope | None = None  # what the subject supports, if that is known
 
     def __post_init__(self) -> None:
         if self.cases is not None:

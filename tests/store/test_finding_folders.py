@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 
 from harness import Result, RNNConfig, Verdict, __version__, as_subject, check_agreement, draw, hunt
-from harness.search.record import Finding
-from harness.search.replay import Fate, replay
+from harness.search.rerun import RerunOutcome, replay
+from harness.search.search_record import Finding
 from harness.space.case import CaseError
 from harness.space.errors import UsageError
-from harness.store import findings
+from harness.store import finding_folders
 from harness.store.document import VERSION
-from harness.store.findings import Store
+from harness.store.finding_folders import Store
 from tests import implementations
 
 
@@ -300,16 +300,16 @@ def test_a_finding_is_loaded_by_its_id_its_folder_or_its_file(tmp_path: Path, mo
     here.write_text("of that name, by chance")
 
     for given in (finding.id, finding.id[:4], str(folder), folder, f"{folder}/", folder / "case.json"):
-        assert findings.load(given).case.id == finding.case.id
-        assert findings.load(given).subject == "mine"
-    assert findings.load(str(npz)).case.id == finding_of(1).case.id
-    assert findings.load(folder).cause == "ignores bias_hh: b_hh is never added"
+        assert finding_folders.load(given).case.id == finding.case.id
+        assert finding_folders.load(given).subject == "mine"
+    assert finding_folders.load(str(npz)).case.id == finding_of(1).case.id
+    assert finding_folders.load(folder).cause == "ignores bias_hh: b_hh is never added"
     monkeypatch.chdir(folder)
-    assert findings.load(".").id == finding.id
+    assert finding_folders.load(".").id == finding.id
     monkeypatch.chdir("..")
-    assert findings.load(finding.id).id == finding.id
+    assert finding_folders.load(finding.id).id == finding.id
     moved = Path(folder.name).rename(tmp_path / "moved")
-    assert (findings.load(moved).id, findings.load(moved).kind) == (None, "output: value")
+    assert (finding_folders.load(moved).id, finding_folders.load(moved).kind) == (None, "output: value")
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_what_is_no_finding_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Path(name).write_text("hello")
 
     with pytest.raises(UsageError) as refusal:
-        findings.load(given)
+        finding_folders.load(given)
 
     assert words in str(refusal.value)
 
@@ -468,7 +468,7 @@ def test_replaying_tells_fixed_failed_and_error_apart() -> None:
         for function in (implementations.vectorised, implementations.without_b_hh, refuses)
     ]
 
-    assert fates == [Fate.FIXED, Fate.FAILED, Fate.ERROR]
+    assert fates == [RerunOutcome.FIXED, RerunOutcome.FAILED, RerunOutcome.ERROR]
 
 
 def test_a_finding_that_fails_in_another_way_has_failed_and_says_so(store: Store) -> None:
@@ -482,8 +482,8 @@ def test_a_finding_that_fails_in_another_way_has_failed_and_says_so(store: Store
 
     same, other = (replay(as_subject(one), stored.case) for one in (implementations.without_b_hh, raises))
 
-    assert (same[0], stored.again(same[1])) == (Fate.FAILED, True)
-    assert (other[0], stored.again(other[1])) == (Fate.FAILED, False)
+    assert (same[0], stored.again(same[1])) == (RerunOutcome.FAILED, True)
+    assert (other[0], stored.again(other[1])) == (RerunOutcome.FAILED, False)
 
 
 def test_a_subject_that_wavers_has_not_been_fixed() -> None:
@@ -495,5 +495,5 @@ def test_a_subject_that_wavers_has_not_been_fixed() -> None:
 
     fate, result = replay(as_subject(rnn), draw(RNNConfig(1, 1, dtype="float64"), "normal", 0))
 
-    assert fate is Fate.FAILED
+    assert fate is RerunOutcome.FAILED
     assert "not deterministic" in result.message

@@ -27,7 +27,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedFinding:
     """A finding that was kept."""
 
     folder: Path

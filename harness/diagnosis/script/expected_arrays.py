@@ -1,4 +1,4 @@
-"""expected: the arrays that must come back, end to end, and how far each element may be off."""
+"""expected_arrays: the arrays that must come back, end to end, and how far each element may be off."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.checks.agreement import arithmetic_of
-from harness.diagnosis.script.user import NoScript, User, own_parameters
+from harness.diagnosis.script.user import NoScript, UserSubject, own_parameters
 from harness.oracle.arithmetic import Accepted
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.gradient_expectation import expect_whole_run
@@ -21,7 +21,7 @@ from harness.subjects.protocol import Subject, masks_of
 Arrays = Mapping[str, Array]
 
 
-class Wanted(NamedTuple):
+class ExpectedArrays(NamedTuple):
     """The arrays that must come back, and how far each element may be off; infinite where it may be anything."""
 
     values: Arrays
@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
         return {**self.tolerance, **{name: most[name] for name in simple}}
 
 
-def wanted(case: Case, user: User, subject: Subject, outcome: Outcome, accepted: Accepted) -> Wanted:
+def wanted(case: Case, user: UserSubject, subject: Subject, outcome: Outcome, accepted: Accepted) -> ExpectedArrays:
     """Return what must come back of a case, by nn.RNN's names. Raise ``NoScript`` if it is not known."""
     config, masks = case.config, masks_of(subject, case)
     if masks is None:
@@ -65,7 +65,7 @@ def wanted(case: Case, user: User, subject: Subject, outcome: Outcome, accepted:
         if config.lengths is not None and name in {"output", "readout"}:  # the padding may be anything
             allowed = np.where(padding(config)[..., None], np.inf, allowed)
         tolerance[name] = np.vectorize(_up, otypes=[float])(allowed)
-    return Wanted(values, tolerance)
+    return ExpectedArrays(values, tolerance)
 
 
 def _up(value: float) -> float:
@@ -75,7 +75,7 @@ def _up(value: float) -> float:
     return float(Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(value))
 
 
-def in_own_names(user: User, config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
+def in_own_names(user: UserSubject, config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     """Return what a script compares: outputs and gradients, those by parameters as the user's layer has them."""
     by_parameters = {f"{name}.grad" for name in config.weights if not name.startswith("readout")}
     rest = {name: array for name, array in arrays.items() if name not in by_parameters}

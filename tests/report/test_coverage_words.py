@@ -8,13 +8,13 @@ import pytest
 
 from harness import Scope, as_subject, hunt
 from harness.report.complaints import Summary
-from harness.report.coverage import missing_lines, shares_record, table
-from harness.report.record import Run, run_record, subject_record
+from harness.report.coverage_words import missing_lines, shares_record, table
+from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.search.examination import Examination
-from harness.search.record import SearchRecord
+from harness.search.search_record import SearchRecord
 from harness.space.constraints import Rule
 from harness.space.errors import UsageError
-from harness.space.searched import AGREEMENT
+from harness.space.searched_scope import AGREEMENT
 from harness.store.document import as_json, write
 from harness.store.reports import met_together
 from tests import implementations
@@ -25,7 +25,7 @@ SCOPE = Scope().only(T=[1, 2, 3], N=[1, 2], input_size=[1, 2], hidden_size=[1, 2
 ENOUGH = 200
 
 
-RUN = Run((RIGHT.name,), 0, 30, None, "derived", 60.0, {})
+RUN = RunOptions((RIGHT.name,), 0, 30, None, "derived", 60.0, {})
 
 
 def searched(seed: int, scope: Scope = SCOPE) -> SearchRecord:

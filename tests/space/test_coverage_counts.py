@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import RNNConfig, Scope
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.factor_table import (
     DTYPES,

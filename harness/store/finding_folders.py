@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from harness.checks.result import Method, is_id
+from harness.checks.result import Comparison, is_id
 from harness.report.error_maps import MapsRecord
-from harness.report.place import DIRECTORY, Fact, Stored
-from harness.search.record import Finding
+from harness.report.saved_finding import DIRECTORY, Fact, Stored
+from harness.search.search_record import Finding
 from harness.space.case import Case, CaseError, load_with_notes
 from harness.space.case_json import load_json, to_json
 from harness.space.errors import UsageError
@@ -250,7 +250,7 @@ def _stored(path: Path, id_: str | None, case: Case | None, notes: dict[str, Any
         record.certainty,
         record.facts,
         record.error_maps,
-        of_dropout=record.method == Method.DROPOUT.name.lower(),
+        of_dropout=record.method == Comparison.DROPOUT.name.lower(),
         nondeterministic=record.nondeterministic,
         notes=notes,
     )

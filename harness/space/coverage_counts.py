@@ -92,7 +92,7 @@ class _Met:
 
 @dataclass
 class Coverage:
-    """Counts of how often each value of each factor and each distribution was met, and which classes of factors have met."""
+    """Counts of the values and the distributions that were met, and of the classes of factors that have met."""
 
     factors: dict[str, Counter[Any]] = field(default_factory=dict)
     distributions: Counter[str] = field(default_factory=Counter)

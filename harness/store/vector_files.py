@@ -1,4 +1,4 @@
-"""vectors: cases as files, for where nothing can be called, and what came back of them.
+"""vector_files: cases as files, for where nothing can be called, and what came back of them.
 
 A folder has ``index.json``, which names a file and gives the config of each case, smallest first, and these files. Each
 holds what the layer is given, what is expected of it, and how far each element may be off.

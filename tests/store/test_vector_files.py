@@ -13,11 +13,11 @@ import pytest
 
 from harness import RNNConfig, as_subject, draw
 from harness.cli.main import cli
-from harness.search.vectors import cases_of
+from harness.search.vector_cases import cases_of
 from harness.space import tensors
 from harness.space.case import Array, Case
 from harness.space.errors import UsageError
-from harness.store import vectors
+from harness.store import vector_files
 
 LANGUAGES: Final = Path(__file__).parents[2] / "examples" / "languages"
 PINS: Final = ["T=1,2,3", "N=1,2", "hidden_size=1,3", "input_size=1,2", "num_layers=1,2"]
@@ -39,13 +39,13 @@ def run(*typed: str) -> Any:
     return cli.main(list(typed), standalone_mode=False)
 
 
-def written(folder: Path, *options: str) -> list[vectors.Vector]:
+def written(folder: Path, *options: str) -> list[vector_files.Vector]:
     pinned = [word for pin in PINS for word in ("--only", pin)]
     assert run("vectors", str(folder), *pinned, *options) == 0
-    return vectors.read(folder)
+    return vector_files.read(folder)
 
 
-def answered(folder: Path, every: list[vectors.Vector], answer: Answer) -> None:
+def answered(folder: Path, every: list[vector_files.Vector], answer: Answer) -> None:
     folder.mkdir()
     for vector in every:
         tensors.write(folder / f"{vector.name}.safetensors", answer(vector.case))
@@ -155,7 +155,7 @@ def test_causes_that_are_the_same_in_every_case_of_float32_are_told(
         "T=1,2,5",
     ]
     run("vectors", str(tmp_path / "vectors"), *(word for pin in pins for word in ("--only", pin)))
-    answered(tmp_path / "results", vectors.read(tmp_path / "vectors"), without_bias_hh)
+    answered(tmp_path / "results", vector_files.read(tmp_path / "vectors"), without_bias_hh)
     capsys.readouterr()
 
     assert run("judge", str(tmp_path / "vectors"), str(tmp_path / "results")) == 1
@@ -288,7 +288,7 @@ def test_an_index_that_leads_elsewhere_or_lies_is_refused_in_one_line(
     change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "vectors"
-    vectors.write(folder, [draw(RNNConfig(2, 3, 1, T=2, N=1), "normal", 0)] * 1)
+    vector_files.write(folder, [draw(RNNConfig(2, 3, 1, T=2, N=1), "normal", 0)] * 1)
     tensors.write(tmp_path / "outside.safetensors", {"x": np.zeros(1)})
     (folder / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
     index = json.loads((folder / "index.json").read_text())
@@ -296,7 +296,7 @@ def test_an_index_that_leads_elsewhere_or_lies_is_refused_in_one_line(
     (folder / "index.json").write_text(json.dumps(index))
 
     with pytest.raises(UsageError, match=words) as caught:
-        vectors.read(folder)
+        vector_files.read(folder)
 
     assert str(caught.value).startswith(str(folder))
     assert "\n" not in str(caught.value)
@@ -304,12 +304,12 @@ def test_an_index_that_leads_elsewhere_or_lies_is_refused_in_one_line(
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"[]"])
 def test_results_that_hold_no_arrays_are_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
-    vectors.write(tmp_path / "vectors", [draw(RNNConfig(2, 3), "normal", 0)])
+    vector_files.write(tmp_path / "vectors", [draw(RNNConfig(2, 3), "normal", 0)])
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "001.npz").write_bytes(content)
 
     with pytest.raises(UsageError, match=r"001.npz: expected what np.savez wrote"):
-        list(vectors.results(tmp_path / "results", vectors.read(tmp_path / "vectors")))
+        list(vector_files.results(tmp_path / "results", vector_files.read(tmp_path / "vectors")))
 
 
 def test_the_reader_in_cpp_is_short_and_reads_what_is_written(tmp_path: Path) -> None:

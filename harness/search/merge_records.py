@@ -1,4 +1,4 @@
-"""merge: add up the parts of one search, which several runs did, to the record that a single run would have.
+"""merge_records: add up the parts of one search, which several runs did, to the record that a single run would have.
 
 The cases of all parts are counted again in the plan's order, by the code that counts them in a search, up to the case
 at which a single run would have ended. A cause that several parts found is one finding.
@@ -11,8 +11,8 @@ from typing import NamedTuple
 from harness.checks.result import Result, Verdict
 from harness.search.budget import Budget
 from harness.search.log import Event, LoggedCase, logged_cases
-from harness.search.record import Finding, SearchRecord, Stop
 from harness.search.search import DEATHS
+from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
 
@@ -150,7 +150,9 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
     hunt.slow, hunt.log.planned = first.slow, first.log.planned
     hunt.accepted, hunt.accuracy, hunt.own = first.accepted, first.accuracy, first.own
     for name in dict.fromkeys(name for part in parts for name in part.environment):
-        hunt.environment[name] = " | ".join(dict.fromkeys(part.environment[name] for part in parts if name in part.environment))
+        hunt.environment[name] = " | ".join(
+            dict.fromkeys(part.environment[name] for part in parts if name in part.environment)
+        )
     hunt.unfinished = list(dict.fromkeys(one for part in parts for one in part.unfinished))
     hunt.unrepeated = sum(part.unrepeated for part in parts)
     hunt.seconds = sum(part.seconds for part in parts)

@@ -9,7 +9,7 @@ from typing import Any
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict, is_id
 from harness.report.facts import failure_line
-from harness.report.record import as_json
+from harness.report.json_record import as_json
 from harness.report.wording import METHODS
 from harness.search.checker import CheckedCase
 from harness.space.scope import factors_of

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from harness.space.coverage import Coverage
+from harness.space.coverage_counts import Coverage
 from harness.space.scope import WHOLE, Scope
 
 AGREEMENT: Final = "agreement"  # The check that is made on every case
@@ -22,7 +22,7 @@ class Share(NamedTuple):
 
 
 @dataclass
-class Searched:
+class SearchedScope:
     """The part of a scope that was met with a subject, by check."""
 
     subject: str
@@ -30,7 +30,7 @@ class Searched:
     checks: dict[str, Coverage] = field(default_factory=dict)
     relations: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: Searched) -> None:
+    def add(self, other: SearchedScope) -> None:
         """Add what another search met, and its scope to this one."""
         self.scope = self.scope.joined(other.scope)
         self.relations.update(other.relations)
