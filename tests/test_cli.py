@@ -830,7 +830,7 @@ def test_a_shell_is_given_a_script_that_completes(run: Any, monkeypatch: pytest.
     [
         ("rnn-harness jud", "plain,judge"),
         ("rnn-harness check --col", ""),
-        ("rnn-harness check --cont", "plain,--profile"),
+        ("rnn-harness check --prof", "plain,--profile"),
         ("rnn-harness check my_rn", "file,my_rn"),
         ("rnn-harness check --profile k", "plain,kernel"),
     ],
