@@ -38,7 +38,7 @@ _HOMES = {
     "Capabilities": "subjects.capabilities",
     "Case": "space.case",
     "Cell": "space.cells",
-    "CheckReport": "report.checked",
+    "CheckReport": "report.check_report",
     "Disagreement": "assertions",
     "Failure": "space.outcome",
     "GRUConfig": "space.config",

@@ -53,6 +53,11 @@ ALONE: Final = 2
 a call of 20 ms and the start of its process once in twenty, and two in a row once in 400.
 """
 
+AFRESH: Final = 4
+"""The fresh processes in which the harness may fail at a call before that is its own error. A layer that spoils its
+process in one call of five does so in all four once in 600.
+"""
+
 OUTSIDE: Final = frozenset(
     {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGSTOP, UNTOLD} if sys.platform != "win32" else ()
 )
@@ -227,7 +232,7 @@ class IsolatedSubject:
                     if lost.code not in OUTSIDE:
                         raise
                     return self._asked_again(lost, tuple(self._calls), method, *arguments)
-            except FaultError as fault:
+            except (FaultError, MemoryError) as fault:
                 return self._asked_afresh(fault, method, *arguments)
         except KeyboardInterrupt:
             self._abandon()
@@ -254,14 +259,23 @@ class IsolatedSubject:
             self._calls.append((method, arguments))
         return answer
 
-    def _asked_afresh(self, fault: FaultError, method: str, *arguments: Any) -> Any:
+    def _asked_afresh(self, fault: FaultError | MemoryError, method: str, *arguments: Any) -> Any:
         """Make a call in a fresh process, where the harness failed in one that the subject had changed.
 
-        Raises what it raises there, which is the harness's own error then.
+        If it fails in ``AFRESH`` of them, it raises that error, which is the harness's own then, unless the subject is
+        known to spoil its process.
         """
-        self.restart()
-        answer = self._asked(method, *arguments)
-        said = str(fault).strip().rpartition("\n")[2]
+        for left in reversed(range(AFRESH)):
+            self.restart()
+            try:
+                answer = self._asked(method, *arguments)
+                break
+            except (FaultError, MemoryError):
+                if not left and not self.spoiled:
+                    raise
+        else:
+            answer = {}
+        said = str(fault).strip().rpartition("\n")[2] or type(fault).__name__
         self.spoiled = f"it leaves its process unusable: {said}"
         return answer if method == "environment" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
