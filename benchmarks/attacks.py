@@ -261,8 +261,8 @@ def disks(_folder: Path) -> Iterator[Attack]:
     for kilobytes in (0, 1, 4, 16, 64, 256):
         for name in ("wrong", "right"):
             asked = [*check(f"{LAYERS}:{name}", examples=40), "--json", "report.json", "--report", "page.html"]
-            given = ["bash", "-c", f'ulimit -f {kilobytes}; "$@" > >(cat) 2> >(cat >&2)', "-", *asked]
-            one = ran(given)
+            limited = f'(ulimit -f {kilobytes}; exec "$@") 2>&1 | cat; exit ${{PIPESTATUS[0]}}'
+            one = ran(["bash", "-c", limited, "-", *asked])
             attack = judged(f"{name}, {kilobytes} KB", one, {1} if name == "wrong" else {0, 2})
             yield attack if "agrees" in one.out or "disagrees" in one.out else attack._replace(wrong="no verdict")
 
@@ -470,9 +470,9 @@ def main() -> None:
                     print(f"  {attack.name}: {attack.wrong}", flush=True)
             os.chdir(before)
         right = sum(not attack.wrong for attack in attacks)
-        slowest, largest = (max(getattr(one.ran, name) for one in attacks) for name in ("seconds", "peak"))
-        said = f"{len(attacks)} tried, {right} right; {slowest:.1f} s and {largest:.0f} MB at most"
-        print(f"{section.__name__}: {said}", flush=True)
+        slow, large = (max(attacks, key=lambda one, name=name: getattr(one.ran, name)) for name in ("seconds", "peak"))
+        said = f"{slow.ran.seconds:.1f} s at most ({slow.name}), {large.ran.peak:.0f} MB at most ({large.name})"
+        print(f"{section.__name__}: {len(attacks)} tried, {right} right; {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -406,7 +406,7 @@ def masks() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
 
 
-@_spoiler("agrees")
+@_spoiler("broken")
 def builtin() -> None:
     builtins.print = builtins.open = None  # type: ignore[assignment]
 
