@@ -344,7 +344,7 @@ def test_a_finding_is_kept_listed_replayed_and_removed(run: Any) -> None:
             "whatever T",
         ),
         *("yours h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T)", "nn.RNN h = tanh(x[t] @ W_ih.T + b_ih + h @ W_hh.T"),
-        *("passes the same with bias=False", "judge", "to accept", "config input_size=1", "minimal"),
+        *("passes the same with bias=False", "judge", "config input_size=1", "minimal"),
     ):
         assert words in shown.err.replace("\n", " ") or words in " ".join(shown.err.split())
     assert json.loads(shown.out)["findings"][0]["subject"] == WRONG

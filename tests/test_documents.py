@@ -65,10 +65,11 @@ def test_the_command_takes_what_a_page_types(page: str) -> None:
         main.cli.commands[name].make_context(name, words, parent=group)
 
 
-def test_the_finding_in_the_readme_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    shown = next(block for block in blocks(DOCUMENTS["README.md"], "") if "rnn_without_b_hh disagrees" in block)
-    subject = find_subject("examples/notebook.py:rnn_without_b_hh")
+def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = next(block for block in blocks(DOCUMENTS["README.md"], "") if "my_rnn.py:rnn disagrees" in block)
+    Path("my_rnn.py").write_text(blocks(DOCUMENTS["README.md"], "python")[0])
+    subject = find_subject("my_rnn.py:rnn")
     record = harness.hunt(subject)
     assert record.finding is not None
     explanation = Investigation(subject).explain(record.finding, record.scope)

@@ -195,11 +195,7 @@ class _Application:
         if outcome.failure is Failure.UNSUPPORTED or outcome.not_returned:
             raise _Ended(None)
         if (bad := unfit(case, outcome)) is not None:
-            message = (
-                f"breaks the relation of {self._relation.name}: {self._relation.others}: {bad.message}"
-                if bad.message
-                else ""
-            )
+            message = f"not the same with {self._relation.others}: {bad.message}" if bad.message else ""
             broken = replace(self._breaks(bad.mismatches), verdict=bad.verdict, message=message)
             raise _Ended(replace(broken, traceback=bad.traceback, raised=bad.raised))
         if self._relation.composed and not {"output", *case.config.form.final} <= outcome.arrays.keys():

@@ -18,7 +18,13 @@ Facts: TypeAlias = Iterator[tuple[str, str]]
 
 
 def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *, verbose: bool = False) -> Facts:
-    """Yield the facts of a whole examination."""
+    """Yield the facts of a whole examination, or of one with findings what bears on these, unless ``verbose``."""
+    if findings and not verbose:
+        yield "checked", _in_a_line(done.hunt)
+        yield from _undone(done.hunt)
+        yield from _unfinished(done.hunt)
+        yield from _dropout(done, findings)
+        return
     if done.verdict is Verdict.NOT_ENOUGH:
         longer = done.hunt.asked < CASES and not done.hunt.missing  # after more cases, what is lacking is refused
         advice = f"; search longer: --examples {CASES} or more, or --time" * longer
@@ -31,11 +37,27 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield "bits", wording.equal_line(done.equal)
     if done.profile != KERNEL:
         yield "profile", f"{done.profile}: {PROFILES[done.profile]}; --profile {KERNEL} asks for more"
+    yield from _dropout(done, findings)
+    if done.refusals is not None and (verbose or done.refusals.findings):
+        yield from refusals_facts(done.refusals)
+
+
+def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     if done.dropout is not None and not dropout_alone(done, findings):
         follows = "; this may fail because of the above" if done.dropout.failed else ""
         yield "dropout", wording.dropout_line(done.dropout).partition("; ")[0] + follows
-    if done.refusals is not None and (verbose or done.refusals.findings):
-        yield from refusals_facts(done.refusals)
+
+
+def _unfinished(hunt: SearchRecord) -> Facts:
+    if hunt.unfinished:
+        yield "unfinished", f"{', '.join(dict.fromkeys(hunt.unfinished))}: the time was over"
+
+
+def _in_a_line(hunt: SearchRecord) -> str:
+    """Return how much was checked, and how to do so again."""
+    share = wording.share(*hunt.searched.of_whole[1:])
+    layer = f", {share} of nn.RNN's pairs of values" if hunt.checks and hunt.scope.cell == ("RNN",) else ""
+    return f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s{layer}; --seed {hunt.seed}"
 
 
 def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
@@ -76,8 +98,7 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     for said, names in wording.left_out(hunt.refused).items():
         yield "left out", f"{', '.join(names)}: {said}"
     yield from _undone(hunt)
-    if hunt.unfinished:
-        yield "unfinished", f"{', '.join(dict.fromkeys(hunt.unfinished))}: the time was over"
+    yield from _unfinished(hunt)
     yield from _slow(hunt)
     if passed:
         yield ("space met", _met(hunt)) if verbose else ("covered", coverage_words.in_short(hunt.searched))
@@ -131,7 +152,7 @@ def _slow(hunt: SearchRecord) -> Facts:
     if hunt.slow:
         yield "slow", "few sizes were asked for, and few layers, because each new shape takes long"
     elif not hunt.scope.products:
-        yield "slow", f"the largest cases, of {EDGE:,} states, were left out: it computes each by lines of its own"
+        yield "slow", f"the largest cases, of {EDGE:,} states, were left out: the layer loops in Python"
 
 
 def _vacuous(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:

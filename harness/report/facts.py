@@ -233,11 +233,18 @@ def _evidence(one: _Explained) -> Iterator[Fact]:
         yield Fact("suspect", unproved, detail=True)
     if one.explanation.judgement is not None:
         yield Fact("judge", wording.judgement_line(one.explanation.judgement), detail=True)
-    if (enough := wording.enough_line(one.finding.result)) is not None:
+    if _may_be_rounding(one) and (enough := wording.enough_line(one.finding.result)) is not None:
         yield Fact("to accept", enough, detail=True)
     if any(mismatch.sites for mismatch in one.finding.result.mismatches):
         yield Fact("compared", one.finding.result.method.value, detail=True)
     yield Fact("minimal", "\n".join(explained.minimal_lines(one.finding.certificate)), detail=True)
+
+
+def _may_be_rounding(one: _Explained) -> bool:
+    """Return whether some named tolerance would accept the difference, or no bound proves it wrong."""
+    precision = None if one.explanation.diagnosis is None else one.explanation.diagnosis.precision
+    accepted = precision is not None and precision.accepted_by is not None
+    return accepted or one.finding.result.verdict is Verdict.SUSPECT
 
 
 def _advice(one: _Explained) -> Iterator[Fact]:
@@ -271,7 +278,7 @@ def _values(site: Site, config: RNNConfig) -> str:
 def _array(mismatch: Mismatch) -> str:
     """Return the array's name, with its layer or relation if it is not from the whole run."""
     if mismatch.relation:
-        return f"by the relation of {mismatch.relation}, {mismatch.array}"
+        return f"beside the other run, {mismatch.array}"
     if mismatch.layer is not None:
         return f"layer {mismatch.layer}'s {mismatch.array}"
     return mismatch.array

@@ -91,7 +91,7 @@ def _expectation(result: Result, layer: str) -> str:
         )
     relation = next((mismatch for mismatch in result.mismatches if mismatch.relation), None)
     if relation is not None:
-        return f"**Expected:** the relation of {relation.relation}: the same as {relation.others}."
+        return f"**Expected:** the same with {relation.others}."
     if result.verdict is Verdict.BROKEN:
         return "**Expected:** an answer, and the same answer each time."
     if result.mismatches[0].sites:

@@ -114,9 +114,9 @@ def _passed(done: Examination) -> Iterator[str]:
     for dtype in hunt.coverage.factors.get("dtype", ()):
         if dtype not in failing:
             yield f"agreement in {dtype}"
-    for relation in RELATIONS:
-        if hunt.relations[relation] and relation not in broken:
-            yield f"the relation of {relation}"
+    for name, relation in RELATIONS.items():
+        if hunt.relations[name] and name not in broken:
+            yield f"the same with {relation.others}"
     for check, name in _BESIDE.items():
         if check in hunt.beside and not hunt.findings:
             yield name

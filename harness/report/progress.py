@@ -18,6 +18,7 @@ from harness.search.search_record import SearchRecord
 from harness.space.outcome import printable
 
 EVERY: Final = 10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.
+ENOUGH: Final = 50  # The cases before which nobody can say how long the rest will take
 SECOND: Final = 1.0  # The seconds between two states of a notebook's line, which counts them
 
 
@@ -113,9 +114,10 @@ class _Line:
         return f"{self._name}: {progress_line(self._hunt, self._rate(self._hunt.total))}; {seconds:.0f} s"
 
     def _rate(self, total: int) -> float | None:
-        """Return the cases a second, once they have been counted for a second."""
-        if self._first is None or (seconds := time.monotonic() - self._first[0]) < 1:
+        """Return the cases a second, once ``ENOUGH`` were counted: the first ones are small, or large."""
+        if self._first is None or total - self._first[1] < ENOUGH:
             return None
+        seconds = time.monotonic() - self._first[0]
         return (total - self._first[1]) / seconds
 
     def __rich__(self) -> RenderableType:

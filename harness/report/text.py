@@ -34,8 +34,7 @@ _STYLES = {
     Verdict.UNSUPPORTED: "bold yellow",
     Verdict.BROKEN: "bold magenta",
 }
-IN_FULL: Final = 3  # findings shown with more than a line; with the verdict and the facts, these fill a screen
-LISTED: Final = 8  # findings that a summary lists
+LISTED: Final = 8  # findings beside the first that a summary lists
 MEANINGS: Final = {
     "x": "the input",
     "hx": "the initial state of every layer and direction",
@@ -57,17 +56,18 @@ _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 
 def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType:
-    """Return a subject's verdict, its findings, the facts of its checks, and a line for each finding.
+    """Return a subject's verdict, its first finding, a line for each other one, and the facts of its checks.
 
-    Each finding takes a dozen lines at most, and so do the facts, unless ``verbose`` is true.
+    A failure takes a screen of 24 lines, unless ``verbose`` is true: then every finding is shown whole.
     """
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
-    for number, (one, whole) in enumerate(zip(findings, shown_in_full(findings), strict=True), 1):
-        if verbose or whole:
-            shown.append(finding_report(str(number), complaint_of(one), verbose=verbose))
-    if not verbose and (left := shown_in_full(findings).count(False)):
-        shown += ["", f"{wording.counted(left, 'more finding')}: in the list at the end, and whole with -v"]
+    for number, one in enumerate(findings if verbose else findings[:1], 1):
+        shown.append(finding_report(str(number), complaint_of(one), verbose=verbose))
+    if not verbose and len(findings) > 1:
+        shown += ["", _one_line_each(findings[1 : LISTED + 1], first=2)]
+        if (more := len(findings) - 1 - LISTED) > 0:
+            shown.append(f"... and {more} more: -v")
     if shown:
         shown.append("")
     facts = list(examination_facts(done, findings, verbose=verbose))
@@ -80,7 +80,7 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
         shown.append(Padding(coverage_words.table(done.hunt.searched), (1, 0, 0, 2)))
     if done.refusals is not None and done.refusals.findings:
         shown.append((refusals_findings if verbose else refusals_findings_in_short)(done.refusals))
-    return Group(_head(summary), *shown, _in_lines(findings))
+    return Group(_head(summary), *shown)
 
 
 def findings_report(summary: Summary) -> RenderableType:
@@ -101,23 +101,13 @@ def finding_report(sign: str, complaint: Complaint, *, verbose: bool = False) ->
     head.add_column(no_wrap=True)
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
-    title = complaint.title if verbose else cut(complaint.title)
-    head.add_row(Text(sign, "bold"), Text(title, "bold red"), Text(complaint.sure, "dim"))
+    head.add_row(Text(sign, "bold"), Text(complaint.title, "bold red"), Text(complaint.sure, "dim"))
     facts = complaint.facts if verbose else complaint.main_facts
     # A case is as short as it is told already (``facts.case_words``).
     whole = (verbose or fact.language or fact.name in {"smallest", "case"} for fact in facts)
     rows = ((fact.name, fact.text if one else cut(fact.text)) for fact, one in zip(facts, whole, strict=True))
     # The head is no wider than the facts, so that the words stay near each other.
     return Group("", Constrain(head, 2 * LINE), Padding(fact_table(rows), (0, 0, 0, 3)))
-
-
-def shown_in_full(findings: Sequence[ReportedFinding]) -> list[bool]:
-    """Return which findings get more than a line: the first, those with a certain cause, and the second of two."""
-    left, shown = IN_FULL, []
-    for number, one in enumerate(findings):
-        shown.append(left > 0 and (number == 0 or one.certain or len(findings) == 2))
-        left -= shown[-1]
-    return shown
 
 
 def cut(text: str, length: int = 2 * LINE) -> str:
@@ -130,20 +120,15 @@ def cut(text: str, length: int = 2 * LINE) -> str:
     return f"{words[: whole[-1]] if whole else words} …"
 
 
-def _in_lines(findings: Sequence[ReportedFinding]) -> RenderableType:
-    """Show one line per finding, the gravest first; nothing for one or two findings, which are in sight."""
-    if len(findings) < 3:
-        return Group()
-    more = len(findings) - LISTED
-    return Group("", *_one_line_each(findings[:LISTED]), *([f"... and {more} more: -v"] if more > 0 else []))
-
-
-def _one_line_each(findings: Sequence[ReportedFinding]) -> list[Text]:
-    """Return a line for each finding: its number, its id, what it concerns, and its cause."""
-    rows = (
-        f"{n}  {one.finding.id}  {one.severity.value:<{_WORD}}  {_in_a_line(one)}" for n, one in enumerate(findings, 1)
-    )
-    return [Text(row, no_wrap=True, overflow="ellipsis") for row in rows]
+def _one_line_each(findings: Sequence[ReportedFinding], first: int = 1) -> RenderableType:
+    """Return a line for each finding: its number, its id, what it concerns, and its cause, of which nothing is cut."""
+    lines = Table.grid(padding=(0, 2))
+    for name in ("number", "id", "concerns"):
+        lines.add_column(name, no_wrap=True)
+    lines.add_column("cause", overflow="fold")
+    for number, one in enumerate(findings, first):
+        lines.add_row(str(number), one.finding.id, one.severity.value, Text(_in_a_line(one)))
+    return lines
 
 
 def _in_a_line(one: ReportedFinding) -> str:
@@ -156,7 +141,7 @@ def _in_a_line(one: ReportedFinding) -> str:
 
 def quiet_report(summary: Summary) -> RenderableType:
     """Return a subject's verdict and one line for each finding."""
-    return Group(_head(summary), *_one_line_each(summary.findings))
+    return Group(_head(summary), *([_one_line_each(summary.findings)] if summary.findings else []))
 
 
 def headline(summary: Summary) -> str:
@@ -250,7 +235,7 @@ def subjects_list(rows: list[tuple[str, ...]]) -> RenderableType:
     table.add_column(no_wrap=True)
     for name, devices, _, package in rows:
         offered = "" if package == "rnn-harness" else f" (offered by {package})"
-        table.add_row(Text(name, "bold"), Text(f"{devices}{offered}", overflow="fold"))
+        table.add_row(Text(name, "bold"), Text(f"{devices.removeprefix('not here: ')}{offered}", overflow="fold"))
     reasons = dict.fromkeys(reason for _, _, not_on, _ in rows for reason in not_on.split("; ") if reason)
     return Group(table, *[Text(f"\nnot on {'; '.join(reasons)}")] * bool(reasons), "")
 
@@ -277,15 +262,16 @@ def replay_report(done: Replayed, result: Result) -> RenderableType:
 
 
 def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
-    """Return the findings that were kept, newest first."""
+    """Return a line for each finding that was kept, newest first."""
     if not stored:
         return Text(f"no findings in {directory}")
     table = Table.grid(padding=(0, 2))
+    table.add_column("id", no_wrap=True)
+    table.add_column("subject", overflow="fold")
+    table.add_column("cause", overflow="fold")
     for one in stored:
-        table.add_row(one.name, Text(one.subject or ""))
-        said = "; ".join(part for part in (one.kind, one.cause) if part)
-        table.add_row("", Text(one.damage, "bold yellow") if one.damage else Text(said, "dim"))
-        table.add_row("", Text("" if one.kept is None else f"kept on {one.kept:%Y-%m-%d}", "dim"))
+        said = Text(one.damage, "bold yellow") if one.damage else Text(one.cause or one.kind or "")
+        table.add_row(one.name, Text((one.subject or "").rpartition("/")[2]), said)
     return Group(table, Text("rnn-harness replay --all tells which of them are fixed.", "dim"))
 
 

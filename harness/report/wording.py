@@ -161,14 +161,11 @@ def mismatch_line(mismatch: Mismatch) -> str:
         what = _SHARES[mismatch.sort]
         share = 100 * mismatch.count / max(1, mismatch.total)  # a damaged report may have none
         if mismatch.relation:
-            where, what = (
-                f"breaks the relation of {mismatch.relation}: {where}",
-                f"{what} from that of {mismatch.others},",
-            )
+            where = f"not the same with {mismatch.others}: {where}"
         return f"{where} {what} in {mismatch.count} of {mismatch.total} elements ({share:.3g} %)"
     if mismatch.relation:
         plain = replace(mismatch, relation="")
-        return f"breaks the relation of {mismatch.relation}: for {mismatch.others}, {mismatch_line(plain)}"
+        return f"not the same with {mismatch.others}: {mismatch_line(plain)}"
     return {
         MismatchKind.MISSING: f"{where} is missing, expected {mismatch.expected}",
         MismatchKind.UNEXPECTED: f"{where} is no output of the layer: {mismatch.actual}",

@@ -60,7 +60,7 @@ def test_the_details() -> None:
     details = said(TOLD, details=True)
 
     assert set(details) == {
-        *("computes", "differs", "config", "whatever", "where", "evidence", "judge", "to accept", "compared"),
+        *("computes", "differs", "config", "whatever", "where", "evidence", "judge", "compared"),
         *("minimal", "kept"),
     }
     assert details["whatever"] == "T, nonlinearity, hx"

@@ -134,7 +134,7 @@ def test_a_suite_has_every_check_that_passed_and_what_was_left_out() -> None:
     assert suite.attrib["name"] == "torch"
     assert found["passed"] == [
         "agreement in float32",
-        "the relation of batch split",
+        "the same with two parts of the batch",
         "the same answer twice",
         "the statistics of dropout",
         "malformed calls are refused",
@@ -188,8 +188,8 @@ def test_a_relation_that_is_broken_is_not_passed() -> None:
 
     _, found = cases(Summary(Examination(hunt), (reported(hunt.findings[0]),)))
 
-    assert "the relation of batch split" in found["passed"]
-    assert "the relation of time split" not in found["passed"]
+    assert "the same with two parts of the batch" in found["passed"]
+    assert "the same with two stretches of time, with the state carried over" not in found["passed"]
 
 
 def test_xml_holds_whatever_a_subject_says() -> None:

@@ -65,12 +65,12 @@ def test_a_slow_subject_has_a_rate_and_the_first_cases_have_none() -> None:
 def test_the_time_before_the_first_cases_does_not_count_for_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 100.0, 101.0, 101.0])  # at the start, at the first cases, and when the line is shown
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    line, hunt = progress._Line("mine"), record(limit=440)
+    line, hunt = progress._Line("mine"), record(limit=520)
     line.tell(SearchRecord("mine", 0, Scope()))
     line.tell(hunt)
-    hunt.checks[Comparison.LOCAL] += 20
+    hunt.checks[Comparison.LOCAL] += 60
 
-    assert line.text() == "mine: 420 cases, 20/s; 20 to go, some 1 s; 101 s"
+    assert line.text() == "mine: 460 cases, 60/s; 60 to go, some 1 s; 101 s"
 
 
 @pytest.mark.long

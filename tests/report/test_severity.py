@@ -10,13 +10,15 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import Precision
 from harness.oracle.compare import Mismatch, MismatchKind
+from harness.report.complaints import Summary
 from harness.report.facts import cause_of
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
-from harness.report.text import _in_lines, shown_in_full
+from harness.report.text import _one_line_each, subject_report
+from harness.search.examination import Examination
 from harness.search.search_record import Finding
 from tests.causes import WITHOUT_B_HH
-from tests.report.test_wording import rendered
+from tests.report.test_wording import disagreement, rendered
 
 PLAIN = RNNConfig(1, 1)
 COARSE = Explanation(Diagnosis(precision=Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")))
@@ -125,30 +127,25 @@ def test_errors_of_one_type_from_one_line_are_told_once() -> None:
     ]
 
 
-def test_many_findings_without_a_cause_are_one_in_full_and_a_line_each() -> None:
-    told = in_order([reported(finding(RNNConfig(1, size))) for size in range(1, 13)])
+def test_the_first_of_many_findings_is_shown_whole_and_the_others_in_a_line_each() -> None:
+    findings = in_order([reported(finding(RNNConfig(1, size))) for size in range(1, 13)])
 
-    lines = rendered(_in_lines(told), 80).splitlines()
+    lines = rendered(subject_report(Summary(Examination(disagreement()), tuple(findings))), 80).splitlines()
 
-    assert shown_in_full(told) == [True, *[False] * 11]
-    assert len(lines) == 10  # one is empty, and one says how many more there are
-    assert told[0].finding.id in lines[1]
-    assert lines[-1] == "... and 4 more: -v"
+    at = [next(i for i, line in enumerate(lines) if one.finding.id in line) for one in findings[1:9]]
+    assert at == [*range(at[0], at[0] + 8)]
+    assert lines[at[-1] + 1] == "... and 3 more: -v"
+    assert len(lines) <= 24
 
 
-def test_a_in_lines_tells_findings_without_a_cause_apart_by_what_they_need() -> None:
+def test_lines_tell_findings_without_a_cause_apart_by_what_they_need() -> None:
     needs = [Explanation(factors=Factors({"bias": value})) for value in (True, False)]
     told = [*(reported(finding(), one) for one in needs), reported(finding())]
 
-    lines = rendered(_in_lines(told), 80).splitlines()
+    lines = rendered(_one_line_each(told), 80).splitlines()
 
-    assert [line.partition("values")[2].strip() for line in lines[1:]] == [
+    assert [line.partition("values")[2].strip() for line in lines] == [
         "output differs with bias=True",
         "output differs with bias=False",
         "output differs",
     ]
-
-
-def test_findings_of_a_certain_cause_are_shown_in_full_three_at_most() -> None:
-    assert shown_in_full([reported(finding(), CERTAIN)] * 5) == [True] * 3 + [False] * 2
-    assert shown_in_full([reported(finding())] * 2) == [True, True]

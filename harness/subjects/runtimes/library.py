@@ -26,7 +26,7 @@ def installed(name: str, *packages: str, extra: str) -> str:
         return ", ".join(f"{package} {version(package)}" for package in packages)
     except PackageNotFoundError as missing:
         remedy = f"pip install 'rnn-harness[{extra}]'"
-        raise SubjectError(f"{name}: needs {missing.name}, which is not installed; {remedy} installs it") from None
+        raise SubjectError(f"{name}: needs {missing.name}; {remedy}") from None
 
 
 def recipe_of(name: str, *functions: Callable[..., Any], text: str = "", takes: tuple[str, ...] = ()) -> Recipe:
