@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.checks.result import Verdict
-from harness.report import wording
+from harness.report import check_names, wording
 from harness.report.examination_facts import undone_by_failure
 from harness.report.facts import next_steps
 from harness.report.refusals import by_lapse
@@ -31,6 +31,7 @@ class Complaint:
     at: tuple[str, int] | None = None  # the file and the line that raised an error
     error_maps: Mapping[str, Any] | None = None
     folder: Path | None = None  # where the finding is kept
+    check: str = ""  # the name of the check that fails (``check_names``); empty for a finding that was read back
 
     @property
     def main_facts(self) -> list[Fact]:
@@ -111,7 +112,8 @@ def complaint_of(one: ReportedFinding) -> Complaint:
     place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
     folder = None if kept is None else kept.folder
     kind, facts = one.finding.result.kind, tuple(one.all_facts)
-    return Complaint(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder)
+    check = check_names.failed_check(one.finding.result, one.finding.case.config.dtype)
+    return Complaint(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder, check)
 
 
 def complaint_of_stored(stored: Stored) -> Complaint:
@@ -139,7 +141,7 @@ def dropout_complaint(done: Examination, findings: Sequence[ReportedFinding]) ->
     cause, wrong = wording.dropout_told(done.dropout)
     rows = {**wrong, **done.dropout_facts}
     every = (Fact(name, said, language="sh" if name in _COMMANDS else "") for name, said in rows.items())
-    return Complaint(cause, done.dropout.kind, tuple(every))
+    return Complaint(cause, done.dropout.kind, tuple(every), check=check_names.STATISTICS)
 
 
 def _complaints(done: Examination, findings: Sequence[ReportedFinding]) -> Iterator[Complaint]:
@@ -149,8 +151,9 @@ def _complaints(done: Examination, findings: Sequence[ReportedFinding]) -> Itera
     for said, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         title = f"fails at {', '.join(names)}: {said}"
-        yield Complaint(title, "not supported and not refused", (Fact("advice", advice),))
+        facts = (Fact("advice", advice),)
+        yield Complaint(title, "not supported and not refused", facts, check=check_names.SUPPORTED)
     if done.refusals is not None:
         for lapse, rules in by_lapse(done.refusals.findings).items():
             said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
-            yield Complaint(f"malformed calls {lapse}", lapse, (Fact("calls", said),))
+            yield Complaint(f"malformed calls {lapse}", lapse, (Fact("calls", said),), check=check_names.REFUSALS)

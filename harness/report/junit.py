@@ -1,8 +1,8 @@
-"""JUnit XML: a test suite for each subject, in which every check, every cause of failure and every gap is a test case.
+"""JUnit XML: a test suite for each subject, in which every check and every gap is a test case.
 
-A check that passed is a test case that passed. A check with findings is not: each of its findings is a test case that
-failed, so that there are as many failures as causes. What was left out is skipped, with the reason. An upgrade has a
-suite of its own, and what fails in the old interpreter is skipped there: the new one decides.
+A check has the same name whether it passes or fails; its failure holds all of its findings. The time of a check is its
+share of the search's, by cases. What was left out is skipped, with the reason. An upgrade has a suite of its own, and
+what fails in the old interpreter is skipped there: the new one decides.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from harness.checks.relations import RELATIONS
-from harness.checks.result import DERIVATIVES, PROBES, TWICE
-from harness.report import wording
-from harness.report.complaints import Summary
+from harness.report import check_names, wording
+from harness.report.complaints import Complaint, Summary
 from harness.report.upgrade import DefectInterpreters, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
@@ -25,12 +23,6 @@ if TYPE_CHECKING:
 
 # Characters that XML cannot hold, however they are written.
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-_BESIDE: Final = {
-    TWICE: "the same answer twice",
-    PROBES: "gradients with probes",
-    DERIVATIVES: "derivatives beyond gradients",
-}
 
 
 def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None) -> str:
@@ -60,13 +52,23 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     facts |= {"cases": str(done.hunt.total), "seed": str(done.hunt.seed)}
     for name, value in {**facts, **done.hunt.environment}.items():
         suite.add_property(_xml(name), _xml(value))
-    for name in _passed(done):
-        _add(suite, name)
+    failed: dict[str, list[Complaint]] = {}
     for complaint in summary.complaints:
-        name = f"{complaint.id}: {complaint.title}" if complaint.id else complaint.title
-        failure = Failure(_xml(complaint.headline), _xml(complaint.kind))
-        failure.text = _xml(complaint.text)
-        _add(suite, name, Skipped(_xml(f"in the old interpreter: {complaint.headline}")) if old else failure)
+        failed.setdefault(complaint.check, []).append(complaint)
+    for dtype in done.hunt.failing if failed else ():  # for the same causes as in the dtypes of the findings
+        of_values = [one for one in summary.complaints if one.check.startswith(check_names.agreement(""))]
+        failed.setdefault(check_names.agreement(dtype), of_values or [summary.complaints[0]])
+    cases = _cases(done)
+    each = done.hunt.seconds / max(1, sum(cases.values()))
+    for name in [*failed, *(name for name in cases if name not in failed)]:
+        seconds = each * cases.get(name, 0)
+        if name not in failed:
+            _add(suite, name, seconds=seconds)
+            continue
+        said = "; ".join(one.headline for one in failed[name])
+        failure = Failure(_xml(said), _xml(failed[name][0].kind))
+        failure.text = _xml("\n\n".join(one.text for one in failed[name]))
+        _add(suite, name, Skipped(_xml(f"in the old interpreter: {said}")) if old else failure, seconds=seconds)
     if said := _xml(summary.shortfall):
         error = Error(said, "not enough seen")
         _add(suite, "enough was seen", Skipped(f"in the old interpreter: {said}") if old else error)
@@ -98,32 +100,27 @@ def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
     return suite
 
 
-def _add(suite: TestSuite, name: str, result: FinalResult | None = None) -> None:
+def _add(suite: TestSuite, name: str, result: FinalResult | None = None, *, seconds: float = 0.0) -> None:
     """Add a test case; without a result, it passed."""
     from junitparser import TestCase
 
-    case = TestCase(_xml(name), suite.name)
+    case = TestCase(_xml(name), suite.name, round(seconds, 3))
     case.result = [] if result is None else [result]
     suite.add_testcase(case)
 
 
-def _passed(done: Examination) -> Iterator[str]:
-    hunt = done.hunt
-    broken = {mismatch.relation for one in hunt.findings for mismatch in one.result.mismatches[:1]}
-    failing = {*hunt.failing, *(one.case.config.dtype for one in hunt.findings)} if hunt.findings else set()
-    for dtype in hunt.coverage.factors.get("dtype", ()):
-        if dtype not in failing:
-            yield f"agreement in {dtype}"
-    for name, relation in RELATIONS.items():
-        if hunt.relations[name] and name not in broken:
-            yield f"the same with {relation.others}"
-    for check, name in _BESIDE.items():
-        if check in hunt.beside and not hunt.findings:
-            yield name
-    if done.dropout is not None and not done.dropout.failed:
-        yield "the statistics of dropout"
-    if done.refusals is not None and done.refusals.calls and not done.refusals.findings:
-        yield "malformed calls are refused"
+def _cases(done: Examination) -> dict[str, int]:
+    """Return how many cases each check had, by its name."""
+    hunt, cases = done.hunt, dict[str, int]()
+    for dtype, number in hunt.coverage.factors.get("dtype", {}).items():
+        cases[check_names.agreement(dtype)] = number
+    cases |= {check_names.relation_name(name): number for name, number in hunt.relations.items() if number}
+    cases |= {name: hunt.beside[check].cases for check, name in check_names.BESIDE.items() if check in hunt.beside}
+    if done.dropout is not None:
+        cases[check_names.STATISTICS] = 1
+    if done.refusals is not None and done.refusals.calls:
+        cases[check_names.REFUSALS] = done.refusals.calls
+    return cases
 
 
 def _left_out(hunt: SearchRecord) -> Iterator[tuple[str, str]]:

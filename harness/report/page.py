@@ -51,7 +51,7 @@ def page_of_run(
         upgrade=between,
         table=None if rows is None else table_data(rows),
         findings=[_finding(one.subject, complaint) for one in summaries for complaint in one.complaints],
-        checked={one.subject: [*examination_facts(one.examination, one.findings)] for one in summaries},
+        checked={one.subject: [*examination_facts(one.examination, one.findings, verbose=True)] for one in summaries},
         command=command,
         version=version,
     )
@@ -96,7 +96,7 @@ def _finding(subject: str, complaint: Complaint) -> dict[str, Any]:
         "id": complaint.id,
         "code": {fact.name: fact.text for fact in complaint.facts if fact.name in CODE},
         "facts": [(fact.name, fact.text) for fact in said if not fact.detail and not fact.language],
-        "copied": [fact.text for fact in said if not fact.detail and fact.language],
+        "copied": [(fact.name, fact.text) for fact in said if not fact.detail and fact.language],
         "details": [(fact.name, fact.text) for fact in said if fact.detail],
         "error_maps": complaint.error_maps,
         "texts": {} if complaint.folder is None else _files(complaint.folder),
