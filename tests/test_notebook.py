@@ -23,7 +23,7 @@ def identity(x: Any, h0: Any, weights: Any, config: Any) -> Any:
     return x, x[:, -1:].swapaxes(0, 1) if config.batch_first else x[-1:]
 
 
-def answer() -> harness.Answer:
+def answer() -> harness.ExplainReport:
     x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 4, 2)
     return harness.explain(nn.RNN(2, 2, batch_first=True), x, x)
 

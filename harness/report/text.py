@@ -197,7 +197,7 @@ def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
         rest = "; the rest agrees" if hunt.checks and not hunt.findings and steady else ""
         parts.append(f"some values of {', '.join(undone_factors(hunt))} fail and are not refused{rest}")
     if done.dropout is not None and done.dropout.verdict is Verdict.DISAGREES and dropout_alone(done, findings):
-        parts.append("dropout breaks its relation")
+        parts.append("dropout breaks its statistics")
     if done.refusals is not None and done.refusals.findings:
         kinds = f"{wording.counted(len(done.refusals.findings), 'kind')} of malformed calls"
         parts.append(f"{kinds} not refused as they must be")

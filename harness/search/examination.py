@@ -137,7 +137,7 @@ def examine(
     *,
     dropping_until: float = math.inf,
 ) -> Examination:
-    """Check the rest after a search of a subject's cases: for a module, its refusals and the relation of its dropout.
+    """Check the rest after a search of a subject's cases: for a module, its refusals and the statistics of its dropout.
 
     Refusals belong to the kernel's profile only. A search of few cases leaves the statistics of dropout out. Nets with
     dropout are run up to ``dropping_until`` (``time.perf_counter``), and malformed calls are made up to the search's

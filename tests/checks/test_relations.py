@@ -102,7 +102,7 @@ PLANTED: dict[str, tuple[TorchSubject, RNNConfig]] = {
     "unbatched": (off_where(lambda c: not c.batched), ONE.replace(N=1)),
     "batch first": (off_where(lambda c: c.batch_first, "h_n"), PACKED),
     "time split": (Changed(given=without_hx), ONE),
-    "layer split": (off_where(lambda c: c.num_layers > 1), TWO.replace(num_layers=3)),
+    "layer split": (off_where(lambda c: c.num_layers > 2), TWO.replace(num_layers=3)),
     "direction reversal": (shifted(lambda case: 0.01 * (number(case, "D*H") >= 0.04)), TWO.replace(num_layers=2)),
     "two directions": (off_where(lambda c: c.bidirectional, "h_n"), TWO.replace(lengths=(6, 4, 2))),
     "unit permutation": (shifted(lambda case: number(case, "D*H")), TWO),

@@ -100,7 +100,7 @@ def made(of: Step | Reference, case: Case, *names: str, **options: Any) -> Any:
     return arrays[names[0]] if len(names) == 1 else tuple(arrays[name] for name in names)
 
 
-def ask(case: Case, actual: Any, **options: Any) -> harness.Answer:
+def ask(case: Case, actual: Any, **options: Any) -> harness.ExplainReport:
     told: dict[str, Any] = {
         "nonlinearity": case.config.nonlinearity,
         "batch_first": case.config.batch_first,

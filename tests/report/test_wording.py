@@ -207,7 +207,7 @@ def test_dropout_that_breaks_its_relation_comes_first_where_nothing_else_explain
         text.subject_report(Summary(Examination(disagreement(), dropout=BROKEN_STATISTICS), tuple(SEVERAL)))
     )
 
-    assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its relation"
+    assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its statistics"
     assert [line.strip() for line in alone[2:5]] == [
         "!  dropout must act between layers only",
         "wrong  output is 2, expected 1",
