@@ -8,7 +8,7 @@ PARTS: Final = {
     "Start": ("../README", "tutorial"),
     "How-tos": ("how-to", "pytest", "parallel-jobs", "other-languages"),
     "Reference": ("reference", "findings", "formats", "api", "glossary"),
-    "Explanation": ("explanation", "measurements", "limits"),
+    "Explanation": ("explanation", "found-in-the-wild", "measurements", "limits"),
     "Development": ("architecture", "../CONTRIBUTING", "../CHANGELOG"),
 }
 """The pages of the manual, in the order in which they stand beside every page."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import signal
 import sys
@@ -48,9 +49,18 @@ REMEMBERED: Final = 64
 the 5,700 calls that a search of 1,650 cases makes.
 """
 
-ALONE: Final = 2
+ALONE: Final = 3
 """The times that a call must end its process again, alone, where that may come from outside. Kills one second apart hit
-a call of 20 ms and the start of its process once in twenty, and two in a row once in 400.
+a call of 20 ms and the start of its process once in twenty, and three in a row once in 8,000.
+"""
+
+PAUSE: Final = 1.0  # the most seconds before it is made again: who ends processes at regular times would meet it again
+
+
+STARTS: Final = 16
+"""The times that a process must lose its fork server in a call, or end while it starts, before that is the subject's
+doing. A server takes up to a second to start on a busy machine: kills one second apart end two of three starts, and 16
+in a row once in 600.
 """
 
 AFRESH: Final = 4
@@ -103,6 +113,7 @@ class IsolatedSubject:
         self._child: Child | None = None
         self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REMEMBERED)  # those of the process that is there
         self.unrepeated = 0  # deaths of its process that were not seen again
+        self._ends_its_server = False  # true once it has done so ``STARTS`` times in a row
         self.spoiled = ""  # the error of the harness in a process that the subject had changed, if there was one
         ahead([spec])
         about = self._start()
@@ -186,7 +197,7 @@ class IsolatedSubject:
         """Use a fresh process for the next call, without memory of earlier calls."""
         self.close()
 
-    def _start(self, *, again: bool = True) -> _About:
+    def _start(self, *, times: int = STARTS) -> _About:
         if (found := _digest(self._spec)) != self._digest:
             what = "changed" if found else "deleted"
             raise ChangedError(f"{self._spec}: its file was {what} while it was checked; start again")
@@ -195,8 +206,8 @@ class IsolatedSubject:
         try:
             about: _About = self._child.call(max(self._timeout, STARTING), _find, self._spec, self._switches)
         except LostError as lost:
-            if again and lost.code in OUTSIDE:
-                return self._start(again=False)
+            if times > 1 and lost.code in OUTSIDE and not lost.hung:
+                return self._start(times=times - 1)
             if self._spec.startswith(EXEC) and lost.hung:
                 raise SubjectError(
                     f"{self._spec}: {lost}, expected {GREETING}, before it is asked anything; "
@@ -284,30 +295,49 @@ class IsolatedSubject:
     ) -> Any:
         """Make a call again, alone, then after those before. Raise ``LostError`` if the process dies of it then, too.
 
-        Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one. Those
-        before are made up to the time that a call may take.
+        Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one. Of its
+        fork server, that is ``STARTS`` times.
         """
-        for left in reversed(range(ALONE)):
+        died = orphaned = 0
+        while True:
+            time.sleep(random.uniform(0, PAUSE) if died or orphaned else 0)
             try:
                 answer = self._asked(method, *arguments)
                 break
-            except LostError:
-                if not left:
+            except LostError as again:
+                died, orphaned = died + (not again.orphaned), orphaned + again.orphaned
+                self._ends_its_server |= orphaned == STARTS
+                if died == ALONE or self._ends_its_server:
                     raise
         if before:
+            answer = self._asked_after(before, answer, method, *arguments)
+        # Before its first call, another subject may have ended the fork server, and it with that.
+        self.unrepeated += bool(before) or lost.code != UNTOLD
+        return answer
+
+    def _asked_after(
+        self, before: Sequence[tuple[str, tuple[Any, ...]]], alone: Any, method: str, *arguments: Any
+    ) -> Any:
+        """Make a call after others, up to the time that a call may take, and return ``alone`` if one of those ends it.
+
+        Raise ``LostError`` if the process dies of the call itself ``ALONE`` times.
+        """
+        for left in reversed(range(ALONE)):
             self.restart()
+            time.sleep(random.uniform(0, PAUSE) if left < ALONE - 1 else 0)
             until = time.monotonic() + self._timeout
             try:
                 for one, given in before:
                     if time.monotonic() < until:
                         self._asked(one, *given)
             except LostError:  # of another call than before
-                pass
-            else:
-                answer = self._asked(method, *arguments)
-        # Before its first call, another subject may have ended the fork server, and it with that.
-        self.unrepeated += bool(before) or lost.code != UNTOLD
-        return answer
+                return alone
+            try:
+                return self._asked(method, *arguments)
+            except LostError:
+                if not left:
+                    raise
+        return alone
 
 
 def _own_lines(trace: str) -> str:
