@@ -6,8 +6,11 @@ import harness
 
 PARTS: Final = {
     "Start": ("../README", "tutorial"),
-    "How-tos": ("how-to", "pytest", "parallel-jobs", "other-languages"),
-    "Reference": ("reference", "findings", "formats", "api", "glossary"),
+    "How-tos": (
+        *("how-to-functions", "how-to-classes", "how-to-devices", "how-to-teams"),
+        *("pytest", "parallel-jobs", "other-languages"),
+    ),
+    "Reference": ("reference-commands", "reference-space", "findings", "formats", "api", "glossary"),
     "Explanation": ("explanation", "found-in-the-wild", "measurements", "limits"),
     "Development": ("architecture", "../CONTRIBUTING", "../CHANGELOG"),
 }

@@ -119,14 +119,14 @@ def assert_agrees(code: str, cases: int) -> harness.Scope:
 
 
 def test_the_port_of_the_how_to_guide_agrees() -> None:
-    offered = assert_agrees(blocks(section("docs/how-to.md", "## Check a function"), "python")[0], 40)
+    offered = assert_agrees(blocks(section("docs/how-to-functions.md", "## Check a function"), "python")[0], 40)
 
     assert any(offered.loss)
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="there is no c++")
 def test_the_port_to_cpp_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = section("docs/how-to.md", "## Check a port to C++")
+    part = section("docs/how-to-devices.md", "## Check a port to C++")
     (code,), (shell,), (python,) = (blocks(part, kind) for kind in ("cpp", "sh", "python"))
     (tmp_path / "rnn.cpp").write_text(code)
     subprocess.run(shell.splitlines()[0].split(), check=True, cwd=tmp_path)

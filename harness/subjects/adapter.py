@@ -120,7 +120,7 @@ def adapt(
         raise UsageError(f"adapt(weights={weights!r}): expected a dict of the module's own parameters by name")
     offers = dict(offers or {})
     if unknown := [name for name in offers if name not in FACTORS]:
-        raise UsageError(f"adapt(offers=…): {', '.join(unknown)}: no such factor; see docs/reference.md")
+        raise UsageError(f"adapt(offers=…): {', '.join(unknown)}: no such factor; see docs/reference-space.md")
     return Adapter(build, None if weights is None else dict(weights), call, offers)
 
 

@@ -40,7 +40,7 @@ ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
 
 SIGNATURES: Final = f"""\
 expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:
-{", ".join(GIVEN)} (or input, hx and cx, before all others); README.md and docs/how-to.md explain each"""
+{", ".join(GIVEN)} (or input, hx and cx, before all others); README.md and docs/how-to-functions.md explain each"""
 
 
 class FunctionSubject:

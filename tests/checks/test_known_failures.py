@@ -165,7 +165,7 @@ def test_what_is_no_known_failure_is_refused_in_a_line(before: str, after: str, 
 
 
 def test_the_manual_s_example_is_read() -> None:
-    [text] = blocks((Path(__file__).parents[2] / "docs" / "how-to.md").read_text(), "toml")
+    [text] = blocks((Path(__file__).parents[2] / "docs" / "how-to-teams.md").read_text(), "toml")
 
     [failure], _ = parse(re.sub("versions = .*", "", text), "known.toml", today=date(2027, 1, 31))
 
