@@ -49,7 +49,7 @@ from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search  # noqa: E402
 from harness.search.search_options import Options  # noqa: E402
 from harness.search.search_record import Finding  # noqa: E402
-from harness.search.simplify import PLAIN  # noqa: E402
+from harness.search.simplify import PLAIN_NUMBERS  # noqa: E402
 from harness.space.scope import factors_of  # noqa: E402
 from harness.store.save import keep  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
@@ -176,7 +176,7 @@ def graded(layer: Layer, finding: Finding, explanation: Explanation) -> dict[str
         "kind": result.kind,
         "needs": fails_line(explanation.factors) if explanation.factors is not None else "",
         "larger": min((mistake.larger(config) for mistake in layer.mistakes), key=len, default={}),
-        "plain": all(one in {abs(plain) for plain in PLAIN} for one in numbers if not np.isnan(one)),
+        "plain": all(one in {abs(plain) for plain in PLAIN_NUMBERS} for one in numbers if not np.isnan(one)),
     }
 
 

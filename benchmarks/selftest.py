@@ -37,7 +37,7 @@ from harness.diagnosis.roundings import Roundings  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
 from harness.search.search_options import Options  # noqa: E402
-from harness.search.simplify import PLAIN  # noqa: E402
+from harness.search.simplify import PLAIN_NUMBERS  # noqa: E402
 from harness.space.case import Case, as_plain  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
 from harness.subjects.protocol import scope_of  # noqa: E402
@@ -123,7 +123,7 @@ def naming(fault: Fault, diagnosis: Diagnosis | None, config: RNNConfig) -> Nami
 def is_plain(case: Case) -> bool:
     """Return whether all numbers of a case are plain; padding, which is NaN, does not count."""
     arrays = as_plain(case.config, case.arrays)
-    return all(bool(np.isin(array, PLAIN).all()) for array in arrays.values())
+    return all(bool(np.isin(array, PLAIN_NUMBERS).all()) for array in arrays.values())
 
 
 def correct(name: str, seed: int = 0, cases: int | None = None) -> Correct:

@@ -34,8 +34,8 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, NoReturn
 
 GRACE: Final = 1.0  # seconds for a process to end by itself when nobody waits for its work any more
-LARGEST: Final = 2**30  # the most bytes of an answer; what begins with text would be longer
-LONGEST: Final = 1e6  # the longest wait in seconds that a system call accepts
+LARGEST_ANSWER: Final = 2**30  # the most bytes of an answer; what begins with text would be longer
+LONGEST_WAIT: Final = 1e6  # the longest wait in seconds that a system call accepts
 MOMENT: Final = 0.02  # seconds between two tries to start a process
 WRITING: Final = 0.2  # seconds for a process to write down where it hangs
 UNTOLD: Final = 255  # the exit code that Python gives a process whose fork server cannot tell it any more
@@ -131,7 +131,7 @@ class Child:
         except OSError:
             self._died()
         # The sentinel is needed because the child's own children may hold the pipe open after its death.
-        ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST))
+        ready = wait([self._connection, self._process.sentinel], min(timeout, LONGEST_WAIT))
         if not ready:
             stopped = _is_stopped(self.pid)
             self._interrogate()
@@ -140,7 +140,7 @@ class Child:
         if self._connection not in ready:
             self._died()
         try:
-            given, error = pickle.loads(self._connection.recv_bytes(LARGEST))  # noqa: S301 - from our own child
+            given, error = pickle.loads(self._connection.recv_bytes(LARGEST_ANSWER))  # noqa: S301 - from our own child
         except Exception:  # noqa: BLE001 - it ended, or what it wrote is no answer
             self._died()
         if error is not None:

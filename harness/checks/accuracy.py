@@ -41,9 +41,9 @@ from harness.space.outcome import Failure
 from harness.space.scope import Scope, configure
 from harness.subjects.protocol import Subject, backend_of
 
-DTYPES: Final = ("float32", "float64")
+SWEPT_DTYPES: Final = ("float32", "float64")
 CLOSE: Final = 8.0  # the relative error of a tanh that agrees, in u; XLA's rational is off by 6.2 u in plain NumPy
-NEAR: Final = 0.5  # the result below which errors may be as large in absolute terms as CLOSE allows at this result
+NEAR_ZERO: Final = 0.5  # the result below which errors may be as large in absolute terms as CLOSE allows at this result
 APPROXIMATE: Final = 2.0**14  # the largest relative error of a fast tanh, in u: twice that of NVIDIA's tanh.approx.f32
 MARGIN: Final = 1.5  # what is accepted over what is measured; on 12 million arguments, errors were up to 1.4 times it
 ANOTHER: Final = 2.0**-8  # the error of another function; a tanh in bfloat16 has no larger one
@@ -77,7 +77,7 @@ VIEWS: Final = {
     ("LSTM", "tanh"): (FunctionView("g", {"i": OPEN, "f": -OPEN}, "c_n", scaled=True),),
     ("LSTM", "sigmoid"): (FunctionView("i", {"g": OPEN, "f": -OPEN}, "c_n"),),
 }
-PLAIN: Final = FunctionView("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
+PLAIN_VIEW: Final = FunctionView("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
 
 LEAST: Final = float(np.finfo(np.float32).tiny)  # a smaller result counts by its absolute error alone
 FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
@@ -109,7 +109,7 @@ class Accuracy:
     @property
     def close(self) -> bool:
         """True if a function with these errors agrees."""
-        return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR * CLOSE * self.u)
+        return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR_ZERO * CLOSE * self.u)
 
     @property
     def alone_at(self) -> float:
@@ -154,8 +154,10 @@ def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accu
     plainest |= {"loss": None, "wrt": "all", "lengths": None, "output_size": None, "strides": "contiguous"}
     plainest |= {"dropout": 0.0, "training": False}
     plainest |= {"bias": True, "batched": True, "proj_size": 0} if gated else {}
-    for dtype, function in product((one for one in DTYPES if one in scope.dtype), FUNCTIONS if gated else ["tanh"]):
-        views = VIEWS.get((cell, function), ()) if gated else (PLAIN,)  # of a cell of the user's own, none
+    for dtype, function in product(
+        (one for one in SWEPT_DTYPES if one in scope.dtype), FUNCTIONS if gated else ["tanh"]
+    ):
+        views = VIEWS.get((cell, function), ()) if gated else (PLAIN_VIEW,)  # of a cell of the user's own, none
         if not views:
             continue
         view = next(one for one in views if one.hx is None or True in scope.hx)
@@ -240,7 +242,7 @@ class _Sweep:
 
     def _of_something_else(self, x: Floats, errors: _Errors) -> bool:
         """Return whether an argument is right only in some places, or all arguments of few bits are right."""
-        close = errors.off <= CLOSE * self._u * np.maximum(errors.size, NEAR)
+        close = errors.off <= CLOSE * self._u * np.maximum(errors.size, NEAR_ZERO)
         coarse = errors.relative.max() > COARSE
         few = np.isin(x, _rounded(x))
         return bool(np.isin(x[~close], x[close]).any() or (coarse and close[few].all()))
@@ -263,7 +265,7 @@ class _Sweep:
     def _split(self, x: Floats, errors: _Errors) -> Accuracy:
         off, size = errors.off, errors.size
         relative, absolute = split(*errors, self._u)
-        at = float(x[np.where(size >= (NEAR if absolute else 0), errors.relative, 0).argmax()])
+        at = float(x[np.where(size >= (NEAR_ZERO if absolute else 0), errors.relative, 0).argmax()])
         near = float(x[(off - relative * self._u * size).argmax()]) if absolute else 0.0
         return Accuracy(self._arithmetic.dtype, relative, at, absolute, near)
 
@@ -280,7 +282,7 @@ class _Sweep:
         points = first.where(finite)
         errors = self._errors(points)
         relative = errors.relative
-        measures = (relative, errors.off, np.where(errors.size >= NEAR, relative, 0))
+        measures = (relative, errors.off, np.where(errors.size >= NEAR_ZERO, relative, 0))
         worst = points.x[np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])]
         around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
         found = [worst, np.outer(worst, around).ravel()]  # the same ones again, in other places
@@ -352,7 +354,7 @@ def _room(config: RNNConfig) -> int:
     return config.T * config.N * min(config.input_size, config.hidden_size)
 
 
-def one_step(config: RNNConfig, x: Floats, view: FunctionView = PLAIN) -> Case:
+def one_step(config: RNNConfig, x: Floats, view: FunctionView = PLAIN_VIEW) -> Case:
     """Return a case whose preactivations are the numbers given: W_ih is 1, and all else 0 but what the view sets."""
     width, H = min(config.input_size, config.hidden_size), config.hidden_size
     arrays = {name: np.zeros(spec.shape, config.dtype) for name, spec in {**config.inputs, **config.weights}.items()}
@@ -384,7 +386,7 @@ def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
     relative = float(np.divide(off, size, out=np.zeros_like(off), where=size > LEAST).max(initial=0)) / u
     if relative <= CLOSE:
         return relative, 0.0
-    large = size >= NEAR
+    large = size >= NEAR_ZERO
     of_large = float((off[large] / size[large]).max(initial=0)) / u
     if of_large > CLOSE and relative <= 2 * of_large:
         return relative, 0.0
@@ -412,7 +414,7 @@ def _rounded(x: Floats) -> Floats:
 def _errors(points: _Points, u: float, function: str) -> _Errors:
     """Return the errors beyond underflow, computed in float64 for float32 numbers, otherwise with balls of 128 bits."""
     exact = np.tanh(points.x) if function == "tanh" else np.exp(-np.logaddexp(0.0, -points.x))
-    least = next(form.tiny for form in map(np.finfo, DTYPES) if form.eps == 2 * u)  # smaller results may be 0
+    least = next(form.tiny for form in map(np.finfo, SWEPT_DTYPES) if form.eps == 2 * u)  # smaller results may be 0
     if u > U64:
         return _Errors(np.maximum(np.abs(points.y - exact) - least, 0.0), exact)
     before, flint.ctx.prec = flint.ctx.prec, 128

@@ -22,9 +22,9 @@ from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject
 
 NUMBERS: Final = 256  # the most numbers of a case: differences are slow
-STATES: Final = 64  # and its most states
-LARGEST: Final = 4.0  # the largest absolute value of a number
-FAR: Final = 2.0**-10  # the least distance of a preactivation from relu's kink
+MOST_STATES: Final = 64  # and its most states
+LARGEST_NUMBER: Final = 4.0  # the largest absolute value of a number
+FAR_FROM_KINK: Final = 2.0**-10  # the least distance of a preactivation from relu's kink
 
 
 def check_derivatives(subject: Subject, case: Case) -> Result:
@@ -54,11 +54,13 @@ def _asked(config: RNNConfig) -> bool:
         and config.output_size is None
     )
     whole = config.loss is not None and config.wrt == "all" and config.dtype == "float64" and config.device != "meta"
-    return plainly and whole and config.states <= STATES and sum(one.size for one in config.given.values()) <= NUMBERS
+    return (
+        plainly and whole and config.states <= MOST_STATES and sum(one.size for one in config.given.values()) <= NUMBERS
+    )
 
 
 def _moderate(array: np.ndarray) -> bool:
-    return bool((np.abs(array) <= LARGEST).all())  # not where it is NaN
+    return bool((np.abs(array) <= LARGEST_NUMBER).all())  # not where it is NaN
 
 
 def _near_a_kink(case: Case) -> bool:
@@ -69,7 +71,7 @@ def _near_a_kink(case: Case) -> bool:
         for d in range(config.num_directions):
             own = states[..., features(config, d)]
             read = previous_states(case, (layer, d), own)
-            if (np.abs(REFERENCE.preactivation(below, read, step_weights(case, (layer, d)))) < FAR).any():
+            if (np.abs(REFERENCE.preactivation(below, read, step_weights(case, (layer, d)))) < FAR_FROM_KINK).any():
                 return True
         below = states
     return False

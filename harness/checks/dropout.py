@@ -47,13 +47,13 @@ FALSE_ALARMS: Final = 1e-9
 
 CALLS: Final = 2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
 
-STEPS: Final = 8
+MASK_STEPS: Final = 8
 SEQUENCES: Final = 32
 UNITS: Final = 32
 # Lengths that contain every length from 1 to 8, in no order.
-LENGTHS: Final = tuple(STEPS - 5 * n % STEPS for n in range(SEQUENCES))
+LENGTHS: Final = tuple(MASK_STEPS - 5 * n % MASK_STEPS for n in range(SEQUENCES))
 
-AXES: Final = ("call", "t", "n", "direction", "unit")  # the axes of masks as they are counted
+MASK_AXES: Final = ("call", "t", "n", "direction", "unit")  # the axes of masks as they are counted
 
 _NEIGHBOURS: Final = {
     "call": "two calls",
@@ -66,7 +66,7 @@ _NEIGHBOURS: Final = {
 RATE: Final = "dropout's rate"  # the rule that a share of the elements is kept
 NOTHING: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
 
-FAR: Final = 800.0  # a sum at which a sigmoid is 1, or 0, in every dtype
+SATURATING_SUM: Final = 800.0  # a sum at which a sigmoid is 1, or 0, in every dtype
 
 Masks = NDArray[np.bool_]
 
@@ -133,7 +133,7 @@ def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cel
         2,
         nonlinearity,
         dropout=0.5,
-        T=STEPS,
+        T=MASK_STEPS,
         N=SEQUENCES,
         dtype=dtypes[0],
         device=device,
@@ -153,7 +153,7 @@ def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cel
     for way in (base, stacked):
         yield way.replace(batch_first=True)
         yield way.replace(lengths=LENGTHS)
-        yield way.replace(batched=False, N=1, T=STEPS * SEQUENCES // 4)
+        yield way.replace(batched=False, N=1, T=MASK_STEPS * SEQUENCES // 4)
     back = base.replace(dropout=0.5, loss="output")  # at this rate, sums of kept elements are exact
     for config in (back, back.replace(bidirectional=True)):
         yield config
@@ -219,8 +219,8 @@ def net(config: RNNConfig, seed: tuple[int, int] = (0, 0)) -> Case:
 
 def _gates(config: RNNConfig) -> list[float]:
     """Return the sums at which gates pass on what is read, or with an initial state that state."""
-    first = -FAR if config.hx else FAR
-    return [first, -first, 0.0, FAR] if config.cell == "LSTM" else [0.0, -first, 0.0]
+    first = -SATURATING_SUM if config.hx else SATURATING_SUM
+    return [first, -first, 0.0, SATURATING_SUM] if config.cell == "LSTM" else [0.0, -first, 0.0]
 
 
 def _lift(config: RNNConfig) -> float:
@@ -315,8 +315,8 @@ def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) ->
     """Return the first place along each axis where the rate is wrong and right everywhere else."""
     expected = share_kept(config)
     found = []
-    for axis, name in enumerate(AXES):
-        others = tuple(other for other in range(len(AXES)) if other != axis)
+    for axis, name in enumerate(MASK_AXES):
+        others = tuple(other for other in range(len(MASK_AXES)) if other != axis)
         pairs = list(zip(kept.sum(others).tolist(), there.sum(others).tolist(), strict=True))
         for i, (count, of) in enumerate(pairs):
             rest = int(kept.sum()) - count, int(there.sum()) - of
@@ -333,7 +333,7 @@ def _dependences(config: RNNConfig, kept: Masks, there: Masks, level: float) -> 
     rate = share_kept(config)
     expected = rate**2 + (1 - rate) ** 2
     found = []
-    for axis, name in enumerate(AXES):
+    for axis, name in enumerate(MASK_AXES):
         pairs = kept.shape[axis] // 2
         one, other = range(0, 2 * pairs, 2), range(1, 2 * pairs, 2)
         both = there.take(one, axis) & there.take(other, axis)
@@ -360,7 +360,7 @@ def _sizes(config: RNNConfig) -> tuple[int, ...]:
 
 def _tests(config: RNNConfig) -> int:
     """Return the number of tests of a config: the rate, the rate at each place, and the pairs along each axis."""
-    return 1 + sum(_sizes(config)) + len(AXES) if _shows(config) else 0
+    return 1 + sum(_sizes(config)) + len(MASK_AXES) if _shows(config) else 0
 
 
 def surprising(count: int, total: int, probability: float, level: float) -> bool:

@@ -19,7 +19,7 @@ from harness.space.case import Array, Case, padding
 from harness.space.config import ArraySpec, RNNConfig, never_rise
 from harness.space.factor_table import FORWARD_MODES, PREPARATIONS
 
-FEATURES: Final = ("D*H", "D*P")  # the axes that hold both directions' features
+BOTH_DIRECTIONS: Final = ("D*H", "D*P")  # the axes that hold both directions' features
 Arrays = Mapping[str, Array]
 # The results of a subject on a case, or its tolerances, which are put together in the same way.
 Run = Callable[[Case], Arrays]
@@ -241,7 +241,7 @@ def two_directions(case: Case, run: Run) -> Arrays:
         elif name == "x.grad":
             joined[name] = _sum([array, back[name]])
         else:
-            axis = next(i for i, counted in enumerate(axes) if counted in ("L*D", *FEATURES))
+            axis = next(i for i, counted in enumerate(axes) if counted in ("L*D", *BOTH_DIRECTIONS))
             joined[name] = np.concatenate([array, back[name]], axis)
     return joined
 
@@ -556,7 +556,7 @@ def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
         axes = specs[name].axes
         if "T" in axes:
             array = _flipped(config, array)
-        for axis in (i for i, counted in enumerate(axes) if counted in FEATURES):
+        for axis in (i for i, counted in enumerate(axes) if counted in BOTH_DIRECTIONS):
             array = np.roll(array, config.h_size, axis)
         if "L*D" in axes:
             array = array[[row ^ 1 for row in range(len(array))]]
@@ -571,7 +571,7 @@ def _first_direction(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     for name, array in found.items():
         if "L*D" in specs[name].axes:
             found[name] = array[:1]
-        if {*FEATURES} & {*specs[name].axes}:
+        if {*BOTH_DIRECTIONS} & {*specs[name].axes}:
             found[name] = array[..., : config.h_size]
     return found
 

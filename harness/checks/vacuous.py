@@ -13,7 +13,9 @@ from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import role_of
 
-FEW: Final = 64  # the number of states that are looked at first, because most cases are not vacuous, and those show it
+STATES_AT_FIRST: Final = (
+    64  # the number of states that are looked at first, because most cases are not vacuous, and those show it
+)
 
 ZERO: Final = "states of zero"
 SIGN: Final = "the sign in place of tanh"
@@ -61,7 +63,7 @@ def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[s
 def _passes(expected: Expected, mistaken: Callable[[Floats], Floats]) -> bool:
     """Tell if mistaken states would pass in a layer; NaN is no number that could."""
     values, tolerance = expected.values.ravel(), np.broadcast_to(expected.tolerance, expected.values.shape).ravel()
-    for some in (slice(FEW), slice(FEW, None)):
+    for some in (slice(STATES_AT_FIRST), slice(STATES_AT_FIRST, None)):
         y, allowed = values[some], tolerance[some]
         if not (np.abs(mistaken(y) - y) <= allowed).all():
             return False

@@ -14,7 +14,7 @@ from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject
 
-SIZES: Final = {"T": 1, "N": 8, "input_size": 8, "hidden_size": 8, "num_layers": 2}
+DROPPING_SIZES: Final = {"T": 1, "N": 8, "input_size": 8, "hidden_size": 8, "num_layers": 2}
 CALLS: Final = 8  # in each of which some of 64 elements are dropped, and some kept, unless p is very small or large
 DIGITS: Final = 6  # of numbers that are the same but for roundings of float32
 
@@ -51,7 +51,7 @@ def dropped_in_evaluation(asked: Question) -> DropoutInEval | None:
         return None
     ask = Asker(asked.observations, asked.scope, config.nonlinearity)
     hx = not ask.allows("hx", False)  # which is zero
-    usual = {**SIZES, "hx": hx, "loss": None, "dropout": config.dropout, "training": False, "lengths": None}
+    usual = {**DROPPING_SIZES, "hx": hx, "loss": None, "dropout": config.dropout, "training": False, "lengths": None}
     # One that always has dropout of its own has nothing between layers in a single one.
     without = {"dropout": 0.0} if config.dropout else {"num_layers": 1}
     several = [ask.config(**one) for one in (usual, {**usual, **without})]

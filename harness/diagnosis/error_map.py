@@ -18,8 +18,8 @@ from harness.oracle.places import h_n_order, time_major
 from harness.oracle.setting import Setting
 from harness.space.config import DIRECTIONS, RNNConfig
 
-MOST: Final = 4  # maps of one case
-SHOWN: Final = 16  # columns, and rows, of a map; of more, those around the first wrong element
+MAPS_SHOWN: Final = 4  # maps of one case
+MAP_SIDE: Final = 16  # columns, and rows, of a map; of more, those around the first wrong element
 
 
 class Axis(NamedTuple):
@@ -71,7 +71,7 @@ def error_maps(observation: Observation) -> ErrorMaps | None:
     wrong = wrong or list(_of_whole_run(observation))
     if not wrong:
         return None
-    maps = tuple(_shown(one, observation.case.config) for one in wrong[:MOST])
+    maps = tuple(_shown(one, observation.case.config) for one in wrong[:MAPS_SHOWN])
     return ErrorMaps(observation.case.config, local, maps, len(wrong) - len(maps))
 
 
@@ -160,5 +160,5 @@ def _shown(wrong: _Wrong, config: RNNConfig) -> ErrorMap:
 
 def _window(at: int, size: int) -> tuple[int, int]:
     """Return where the shown part of an axis begins and ends: it has the index, a little after its beginning."""
-    start = max(0, min(at - SHOWN // 4, size - SHOWN))
-    return start, min(size, start + SHOWN)
+    start = max(0, min(at - MAP_SIDE // 4, size - MAP_SIDE))
+    return start, min(size, start + MAP_SIDE)

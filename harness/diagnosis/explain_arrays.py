@@ -21,8 +21,8 @@ import numpy as np
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result
-from harness.diagnosis.identify.cause import EVIDENCE
-from harness.diagnosis.identify.explanations import COST, MOST, ArrayExplanation, case_apart, explanations
+from harness.diagnosis.identify.cause import LEAST_FRESH
+from harness.diagnosis.identify.explanations import COST, MOST_CHOICES, ArrayExplanation, case_apart, explanations
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.questions import Response, rounding_of
@@ -38,14 +38,14 @@ from harness.space.factor_table import NONLINEARITIES
 from harness.space.outcome import Outcome
 from harness.subjects.explain_inputs import Model, array
 
-RETURNED: Final = ("readout", "output")
+NAMES_RETURNED: Final = ("readout", "output")
 """The names that arrays may have beside those of the final states, the likeliest first: a model with a linear layer
 returns what that makes of the output."""
 
 
 def ways_of(final: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
     """Return the names that so many arrays in a tuple may have, given those of the final states."""
-    ways = [*((name,) for name in (*RETURNED, *final)), ("output", *final), ("readout", *final)]
+    ways = [*((name,) for name in (*NAMES_RETURNED, *final)), ("output", *final), ("readout", *final)]
     ways += [("output", "h_n"), final, ("output", *final, "readout")]
     return list(dict.fromkeys(way for way in ways if len(way) == number))
 
@@ -163,12 +163,12 @@ class ArraysExplained:
 
         Two different ones would have to share each number that is wrong.
         """
-        return len(self.causes) == 1 and self.wrong >= EVIDENCE
+        return len(self.causes) == 1 and self.wrong >= LEAST_FRESH
 
     @property
     def shared(self) -> tuple[str, ...]:
         """The mistakes that all causes have, if there are several: whichever it is, these are made."""
-        if len(self.causes) < 2 or self.wrong < EVIDENCE:
+        if len(self.causes) < 2 or self.wrong < LEAST_FRESH:
             return ()
         return tuple(one for one in self.causes[0].mistakes if all(one in other.mistakes for other in self.causes))
 
@@ -310,7 +310,7 @@ def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> ArraysE
     lost = 0 if causes else _lost(nearest)
     readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
     for reading in () if lost else readings:
-        most = 1 if causes else MOST
+        most = 1 if causes else MOST_CHOICES
         causes += [ArrayCause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
     plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
@@ -368,7 +368,7 @@ def hidden_by_roundings(seen: Observation) -> float:
 
 def _as_arrays(given: GivenCase, final: tuple[str, ...]) -> _Case:
     actual: Any = given.actual
-    returned = (*RETURNED, *final)
+    returned = (*NAMES_RETURNED, *final)
     cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (given.cotangents or {}).items()}
     expected = [f"{name}.grad" for name in returned]
     if not cotangents.keys() <= set(expected):

@@ -27,12 +27,12 @@ from harness.space.refit import fitted
 from harness.space.scope import COST, Scope, factors_of
 from harness.space.values import draw
 
-SIZES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")  # The factors that are asked for as sizes
+SIZE_NAMES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")  # The factors that are asked for as sizes
 
 # The steps up from a size: every remainder of 4, and some of 8 and 16, the widths of vectors.
 LARGER: Final = (1, 2, 3, 4, 7, 8, 15, 16)
 
-FAR: Final = (32, 64, 128, 256)
+FAR_SIZES: Final = (32, 64, 128, 256)
 """Further steps up, where a failure shows at all of those: a band of sizes may end behind them. They are tried as long
 as a case costs no more than one of a search (``COST``)."""
 
@@ -48,7 +48,7 @@ ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 }
 
 # The values that a changed config is tried with, after the failing case's own.
-DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
+FACTOR_DRAWS: Final = (("normal", 0), ("default", 1), ("saturated", 2))
 
 # Further values for relu: in a small case most of it is zero in half of all sets, and nothing shows.
 MORE: Final = tuple(("normal", seed) for seed in range(1, 6))
@@ -57,7 +57,9 @@ FURTHER: Final = range(6, 30)
 """Seeds of values that are drawn until a known cause would show on them. One that shows on one set in eight, as with
 relu and dropout in a small case, is met with them and the above in 99 of 100; one that never shows needs the factor."""
 
-SHOWN: Final = 2  # the cases on which a known cause would show that a subject is asked for, of each changed config
+KNOWN_CASES: Final = (
+    2  # the cases on which a known cause would show that a subject is asked for, of each changed config
+)
 
 LOUD: Final = 256
 """The factor by which the gradients of a loss are larger in further sets. A mistake that cuts off large gradients shows
@@ -222,7 +224,7 @@ class _Dependence:
         config, fails = self.finding.case.config, self.fails
         if self.shows is None:
             self.own.extend(filter(None, [self._numbers_at(config)]))
-        tried_sizes = {name: _size(name, config, self.scope, fails) for name in SIZES}
+        tried_sizes = {name: _size(name, config, self.scope, fails) for name in SIZE_NAMES}
         sizes = {name: size for name, size in tried_sizes.items() if size is not None}
         units = sizes.get("hidden_size")
         if config.proj_size and units is not None and (units.smallest, units.passes) == (config.proj_size + 1, ()):
@@ -269,7 +271,7 @@ class _Dependence:
             differing = [name for name in there if there[name] != here[name]]
             if "proj_size" in differing:  # which may need more units
                 differing = [name for name in differing if name != "hidden_size"]
-            if len(differing) != 1 or differing[0] in SIZES:
+            if len(differing) != 1 or differing[0] in SIZE_NAMES:
                 continue
             if other.loss is None and config.loss is not None and like(self.finding.result) == "gradients":
                 continue
@@ -300,7 +302,7 @@ class _Dependence:
                 self.otherwise.add(other)
             passed &= answers or self._passes(candidate, result)
             shown += 1
-            if self.shows is not None and shown == SHOWN:
+            if self.shows is not None and shown == KNOWN_CASES:
                 break
         return False if passed and not unsure and (shown or not self._rare) else None
 
@@ -355,7 +357,7 @@ class _Dependence:
         if not self.fails(large):
             return
         given, wide = factors_of(config), factors_of(large)
-        companions = [name for name in (*SIZES, "hx", "bias") if given[name] != wide[name]]
+        companions = [name for name in (*SIZE_NAMES, "hx", "bias") if given[name] != wide[name]]
         met = set[str]()
         for name, need in {**needs, **thresholds}.items():
             without = self._without(name, need)
@@ -363,12 +365,12 @@ class _Dependence:
                 continue
             others: list[tuple[str, Any]] = []
             for other in (one for one in companions if one != name):
-                values = range(given[other] + 1, given[other] + 4) if other in SIZES else (wide[other],)
+                values = range(given[other] + 1, given[other] + 4) if other in SIZE_NAMES else (wide[other],)
                 at = next(
                     (v for v in values if self.scope.allows(other, v) and self._fails_with(without, other, v)), None
                 )
                 if at is not None:
-                    others.append((other, FailingSizes(at, (), ()) if other in SIZES else at))
+                    others.append((other, FailingSizes(at, (), ()) if other in SIZE_NAMES else at))
             met |= {name, *(other for other, _ in others)}
             yield ((name, need), *others)
 
@@ -391,7 +393,7 @@ class _Dependence:
         if found is None or not found.fails:
             found = self.own[0] if self.own else self._numbers_at(config)
         if found is not None and self.shows is not None:
-            borne_out = all(self._fails_on(case) is not False for case in found.failing[:SHOWN])
+            borne_out = all(self._fails_on(case) is not False for case in found.failing[:KNOWN_CASES])
             return found if borne_out else None
         return found
 
@@ -438,7 +440,7 @@ def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
     yield fitted(case, config)
     if not finite:  # the values drawn below are all finite
         yield infinite(config, 0)
-    for distribution, seed in DRAWS if config.nonlinearity == "tanh" else (*DRAWS, *MORE):
+    for distribution, seed in FACTOR_DRAWS if config.nonlinearity == "tanh" else (*FACTOR_DRAWS, *MORE):
         yield draw(config, distribution, seed)
     if config.loss is not None and config.nonlinearity == "relu":
         yield stilled(config, 0)
@@ -493,7 +495,7 @@ def _beyond(
     far: dict[int, bool | None] = {}
     if name == "num_layers":
         return far
-    for size in () if False in tried.values() else (fitting(name, own + step, scope) for step in FAR):
+    for size in () if False in tried.values() else (fitting(name, own + step, scope) for step in FAR_SIZES):
         other = changed(config, {name: size})
         if size > own and size not in tried and other != config and other.cost <= COST:
             far[size] = fails(other)

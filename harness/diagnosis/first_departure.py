@@ -25,7 +25,7 @@ from harness.space.config import DIRECTIONS, RNNConfig
 from harness.space.scope import Scope
 from harness.space.values import draw
 
-SHOWN: Final = 3  # The number of places along an axis that are listed one by one
+PLACES_LISTED: Final = 3  # The number of places along an axis that are listed one by one
 
 Mask = NDArray[np.bool_]
 
@@ -149,11 +149,13 @@ def _run(where: list[int], size: int) -> str | None:
         return "all but the first" if where[0] == 1 and size > 2 else f"from {where[0]} on"
     if where[0] == 0 and where[-1] == size - 2:
         return "all but the last"
-    return f"{where[0]} to {where[-1]}" if len(where) > SHOWN else None
+    return f"{where[0]} to {where[-1]}" if len(where) > PLACES_LISTED else None
 
 
 def _listed(where: list[int], size: int) -> str:
-    return ", ".join(map(str, where[:SHOWN])) + (", ..." if len(where) > SHOWN else "") + f" (of {size})"
+    return (
+        ", ".join(map(str, where[:PLACES_LISTED])) + (", ..." if len(where) > PLACES_LISTED else "") + f" (of {size})"
+    )
 
 
 def judge_worst(result: Result) -> Judgement | None:

@@ -25,7 +25,7 @@ GENERIC: Final = {"T": 3, "N": 3, "input_size": 4, "hidden_size": 5}
 mistake that is made once from one that is made again."""
 
 # The steps up from each size of the failing case. With them, every remainder by 2 to 64 changes.
-NEAR: Final = (1, 2, 3, 8, 16, 32, 64)
+NEAR_SIZES: Final = (1, 2, 3, 8, 16, 32, 64)
 
 
 LENGTHS: Final = 2
@@ -121,7 +121,7 @@ def _larger(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     for name in SIZE_FACTORS:
         size = getattr(config, name)
         # In a large packed batch many sequences have the same length, and may be sorted in one order or another.
-        for other in (size + step for step in NEAR if name != "N" or config.lengths is None or step < 8):
+        for other in (size + step for step in NEAR_SIZES if name != "N" or config.lengths is None or step < 8):
             if fitting(name, other, scope) == other and (name != "N" or config.batched):
                 yield changed(config, {name: other})
 

@@ -81,7 +81,7 @@ from harness.subjects.protocol import Subject, environment_of
 ENDED: Final = "the search ended before"  # why a cause was not looked for, if nothing else is the reason
 TIME_OVER: Final = "the time was over before it was found"
 
-DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
+ANSWER_DRAWS: Final = 3  # sets of numbers on which a flaky subject must give one answer, to be called deterministic
 # A subject may compute one thing with a value of these, and another one with others.
 PINNED: Final = ("hx", "bias", "batch_first", "batched", "dtype")
 
@@ -523,7 +523,7 @@ def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> di
     """Return the values of the first factor with which a subject that is flaky otherwise gives one answer."""
 
     def is_flaky(config: RNNConfig) -> bool:
-        return any(check_repeatability(subject, draw(config, "normal", seed)).failed for seed in range(DRAWS))
+        return any(check_repeatability(subject, draw(config, "normal", seed)).failed for seed in range(ANSWER_DRAWS))
 
     if is_flaky(config):
         for name, values in scope.values().items():

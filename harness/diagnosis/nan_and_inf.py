@@ -28,8 +28,8 @@ from harness.subjects.protocol import Subject
 
 SPECIAL: Final = (math.nan, math.inf, -math.inf)
 BLOCKS: Final = (2, 4, 8, 16, 32)  # the terms that vector instructions take at once
-SEEDS: Final = 6
-EVIDENCE: Final = 3  # the fresh cases that must fail, and be explained; as many as ``roundings`` asks for
+SPECIAL_SEEDS: Final = 6
+FAILING_FRESH: Final = 3  # the fresh cases that must fail, and be explained; as many as ``roundings`` asks for
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def special_of(asked: Question) -> SpecialNumbers | None:
     if not only or config.gated:
         return None
     wide = changed(wider(config, asked.scope), {"num_layers": config.num_layers})
-    cases = [one for config in (config, wide) for seed in range(SEEDS) for one in _with_special(config, seed)]
+    cases = [one for config in (config, wide) for seed in range(SPECIAL_SEEDS) for one in _with_special(config, seed)]
     seen = [observations.of(case, with_probes=False) for case in (finding.case, *cases)]
     failing = [one for one in seen if not _agrees(one, None)]
     for sentence, reference in _candidates(asked):
-        if len(failing) > EVIDENCE and all(_agrees(one, reference) for one in seen):
+        if len(failing) > FAILING_FRESH and all(_agrees(one, reference) for one in seen):
             return SpecialNumbers(reference, sentence, len(failing) - 1)
     return None
 

@@ -25,20 +25,20 @@ from harness.diagnosis.identify.quantities import BACK, FORWARD, SAME, Quantity,
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
-from harness.diagnosis.identify.wiring import PLAIN, Place
+from harness.diagnosis.identify.wiring import OWN_WIRING, Place
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.values import draw
 from harness.subjects.line_runs import CodeSite, LineRun, line_runs_of
 
-STEPS: Final = (4, 7)
+TRACED_STEPS: Final = (4, 7)
 UNITS: Final = 8
 SCALES: Final = (1.0, 10.0, 100.0)  # of gradients, for what is clipped
 WEIGHT: Final = 0.3  # the scale of weights and biases, with which no tanh is nearly 1
 SEEN: Final = ("start", *FORWARD, *BACK, *ROLES, "limit", "norm")  # the keys of lines that make numbers of their own
-ENOUGH: Final = 3  # numbers by which a quantity is known
-LONGEST: Final = 100  # characters of a line
+ENOUGH_NUMBERS: Final = 3  # numbers by which a quantity is known
+LONGEST_LINE: Final = 100  # characters of a line
 
 
 class SourceLine(NamedTuple):
@@ -57,7 +57,7 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
     wrong = {key for text in texts for key in text if texts[0].get(key) != texts[1].get(key)}
     forward = bool(wrong & {"start", *FORWARD})
     read = [set(re.findall(r"\b[Wb]_\w+", text["s"])) for text in texts]
-    wired = network.wiring != PLAIN or network.back is not None  # what is only moved is no number of its own
+    wired = network.wiring != OWN_WIRING or network.back is not None  # what is only moved is no number of its own
     wired |= isinstance(network.first, GatedModel)  # the lines of a step with gates make a name anew in each
     if wired or read[0] != read[1]:  # which parameter a variable holds, or that it is 0, was decided elsewhere
         return None
@@ -85,7 +85,7 @@ def _cases(
     """Yield a case on which a mistake makes a difference of each kind that a subject may refuse."""
     stacks: dict[str, dict[str, Any]] = {"above": {"num_layers": 2}, "reverse": {"bidirectional": True}}
     for hx, features, N in product((True, False) if asker.has_hx else (False,), (UNITS - 1, UNITS), (1, 2)):
-        for scale, T, loss in product(SCALES, STEPS, losses):
+        for scale, T, loss in product(SCALES, TRACED_STEPS, losses):
             config = asker.config(
                 T=T, N=N, input_size=features, hidden_size=UNITS, hx=hx, loss=loss, **stacks.get(mistake.models[0], {})
             )
@@ -183,7 +183,7 @@ class _Pool:
         self._others = others
         for q, made in arrays.items():
             numbers = _telling(np.concatenate([*map(np.ravel, made), []]))
-            whole = [np.sort(one.ravel()) for one in made if len(_telling(one)) >= ENOUGH]
+            whole = [np.sort(one.ravel()) for one in made if len(_telling(one)) >= ENOUGH_NUMBERS]
             if others is not None:  # numbers that are clipped are round, and the others right: the whole array tells
                 numbers = numbers[~_among(numbers, np.sort(np.concatenate([*others.telling.values(), []])))]
                 known = [its for wholes in others.whole.values() for its in wholes]
@@ -198,7 +198,7 @@ class _Pool:
         sizes = np.array([len(self.telling[q]) for q in names], int)
         among = _among(np.concatenate([*self.telling.values(), []]), held)
         counts = np.bincount(np.repeat(np.arange(len(names)), sizes)[among], minlength=len(names))
-        enough = np.minimum(np.minimum(sizes, ENOUGH), array.size)
+        enough = np.minimum(np.minimum(sizes, ENOUGH_NUMBERS), array.size)
         found = {q for q, number, least in zip(names, counts, enough, strict=True) if number >= least > 0}
         return found | {q for q in names if self._others and any(equal(one, held) for one in self.whole[q])}
 
@@ -286,7 +286,7 @@ def _shown(stack: tuple[CodeSite, ...], roles: set[str]) -> SourceLine | None:
                     if isinstance(key, ast.Constant) and key.value in named:
                         line, end = key.lineno, value.end_lineno or line
     text = " ".join(" ".join(every[line - 1 : end]).split())
-    return SourceLine(file, line, (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…") + caller)
+    return SourceLine(file, line, (text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…") + caller)
 
 
 def _alone(node: ast.AST, nodes: Sequence[ast.AST]) -> bool:

@@ -19,8 +19,8 @@ from harness.space.case import Array, Case, padding
 from harness.subjects.protocol import Subject
 
 FILLED: Final = (0.5, 0.25)  # different, and small enough that tanh is not at its ends
-EVIDENCE: Final = 3  # fresh cases on which it is seen, too
-FRESH: Final = 12  # that are tried at most
+FRESH_WITH_PADDING: Final = 3  # fresh cases on which it is seen, too
+MOST_PADDED: Final = 12  # that are tried at most
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def padding_of(asked: Question) -> ReadPadding | None:
     if not _not_finite(asked.finding.result) or _follows(subject, case) is None:
         return None
     packed = (one for one in fresh_cases(case.config, asked.scope) if one.config.lengths is not None)
-    found = [_follows(subject, one) for one in islice(packed, FRESH)]
+    found = [_follows(subject, one) for one in islice(packed, MOST_PADDED)]
     known = [follows for follows in found if follows is not None]
-    return ReadPadding(any(known), known.count(any(known))) if len(known) >= EVIDENCE else None
+    return ReadPadding(any(known), known.count(any(known))) if len(known) >= FRESH_WITH_PADDING else None
 
 
 def _not_finite(result: Result) -> bool:

@@ -34,10 +34,10 @@ from harness.space.case import Case
 from harness.space.values import draw
 
 # The number of cases of each kind: with N H = 64 numbers each, the standard error of a root mean square is 4 %.
-SEEDS: Final = 6
+PRECISION_SEEDS: Final = 6
 
 # The formats, by the bits of their significand, the leading one included.
-NAMES: Final = {53: "float64", 24: "float32", 11: "TF32 or float16", 8: "bfloat16"}
+FORMAT_NAMES: Final = {53: "float64", 24: "float32", 11: "TF32 or float16", 8: "bfloat16"}
 
 NOISE: Final = 8.0
 """The largest error over the root mean square that passes for noise. Of 384 numbers uniform in [-1, 1] it is 1.7, of
@@ -95,7 +95,7 @@ class Precision:
 
         It must explain the failing case, too: what one sequence takes of another one looks like noise as well.
         """
-        few = self.sum_bits is not None and min(NAMES) - 2 <= self.sum_bits < self.dtype_bits - 2
+        few = self.sum_bits is not None and min(FORMAT_NAMES) - 2 <= self.sum_bits < self.dtype_bits - 2
         return few and self.accepted_by is not None
 
     @property
@@ -134,8 +134,10 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
     states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
     first: Precision | None = None
     for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
-        exact = [_see(observations, _of_one_sum(_of_biases(draw(config, "dyadic", seed)))) for seed in range(SEEDS)]
-        rounded = [_see(observations, _of_one_sum(draw(config, "normal", seed))) for seed in range(SEEDS)]
+        exact = [
+            _see(observations, _of_one_sum(_of_biases(draw(config, "dyadic", seed)))) for seed in range(PRECISION_SEEDS)
+        ]
+        rounded = [_see(observations, _of_one_sum(draw(config, "normal", seed))) for seed in range(PRECISION_SEEDS)]
         if None not in exact + rounded:
             plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
             if _passes(plain + generic, observations.accepted):
@@ -175,7 +177,7 @@ def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
     near = case.config.replace(num_layers=1, dropout=0.0, output_size=None)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched and near.lengths is None else {})
     for config in (near.replace(**larger), near):
-        seen = [observations.of(draw(config, "normal", seed), with_probes=False) for seed in range(SEEDS)]
+        seen = [observations.of(draw(config, "normal", seed), with_probes=False) for seed in range(PRECISION_SEEDS)]
         if all(one.unfit is None for one in seen):
             break
     else:

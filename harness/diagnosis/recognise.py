@@ -18,7 +18,7 @@ from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
 from harness.space.values import draw
 
-DRAWS: Final = 4
+GRADIENT_DRAWS: Final = 4
 """The most draws of numbers by which a gradient is looked for.
 
 Measured: all of hx.grad is zero in 39 of 200 draws with T=257, N=1, input_size=1 and hidden_size=1, so in four draws
@@ -38,7 +38,7 @@ def _follows(observation: Observation, first: Mismatch, factors: Factors, derive
     if not first.array.endswith(GRADIENTS) or first.relation or not factors.covers(config):
         return False
     if first.sort is MismatchKind.MISSING:
-        drawn = (draw(config, "default", seed) for seed in range(DRAWS))
+        drawn = (draw(config, "default", seed) for seed in range(GRADIENT_DRAWS))
         telling = next((case for case in drawn if reference_of(case.config).run(case.plain())[first.array].any()), None)
         return telling is not None and derived(telling) is not None
     seen = [(observation.case, observation.outcome)]

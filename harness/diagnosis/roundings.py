@@ -27,15 +27,15 @@ from harness.space.refit import fitted
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
-DTYPES: Final = ("float32", "float64")  # a subject must be asked for the last one, or nothing is told
+ROUNDED_DTYPES: Final = ("float32", "float64")  # a subject must be asked for the last one, or nothing is told
 
-MOST: Final = 2.0**12
+LARGEST_ERROR: Final = 2.0**12
 """The largest error, in units of u of the largest number of a case. In float64 it is 2**-41 of that: on drawn numbers,
 a mistake in what is computed makes a larger difference, but for a chance of that size for each number."""
 
-SEEDS: Final = 8  # the cases that are drawn of each config and dtype; their gradients and signs differ in size
+ROUNDING_SEEDS: Final = 8  # the cases that are drawn of each config and dtype; their gradients and signs differ in size
 
-EVIDENCE: Final = 3  # the fresh cases on which it must be off by more than its operations can be
+FRESH_BEYOND_ROUNDING: Final = 3  # the fresh cases on which it must be off by more than its operations can be
 
 MARGIN: Final = 4.0  # what is expected of other cases over what is measured: it is the largest of some 30 only
 
@@ -80,10 +80,10 @@ def roundings_of(asked: Question) -> Roundings | None:
     """Return how large a subject's errors are, if they are roundings on a failing case and on fresh ones."""
     observations, finding, scope = asked.observations, asked.finding, asked.scope
     result, config = finding.result, finding.case.config
-    dtypes = [dtype for dtype in DTYPES if scope.allows("dtype", dtype)]
+    dtypes = [dtype for dtype in ROUNDED_DTYPES if scope.allows("dtype", dtype)]
     if result.inaccurate:  # the errors of a tanh are roundings, too, and which they are was measured
         return None
-    if not _of_value(result) or config.dtype not in dtypes or dtypes[-1] != DTYPES[-1]:
+    if not _of_value(result) or config.dtype not in dtypes or dtypes[-1] != ROUNDED_DTYPES[-1]:
         return None
     off, failing = dict[str, float](), 0
     for number, case in enumerate(_cases(finding.case, dtypes, scope)):
@@ -91,18 +91,18 @@ def roundings_of(asked: Question) -> Roundings | None:
         if seen.unfit is not None:
             continue
         units = _units(seen)
-        if not units <= MOST:
+        if not units <= LARGEST_ERROR:
             return None
         dtype = case.config.dtype
         off[dtype] = max(off.get(dtype, 0.0), units)
         failing += number > 0 and assess(seen, soft=False).verdict is Verdict.DISAGREES
-    return Roundings(off, failing) if failing >= EVIDENCE and DTYPES[-1] in off else None
+    return Roundings(off, failing) if failing >= FRESH_BEYOND_ROUNDING and ROUNDED_DTYPES[-1] in off else None
 
 
 def _cases(case: Case, dtypes: list[str], scope: Scope) -> Iterator[Case]:
     yield case
     for one in dict.fromkeys((case.config, wider(case.config, scope))):
-        for number in range(SEEDS):
+        for number in range(ROUNDING_SEEDS):
             generic = drawn(one, number)
             for dtype in dtypes:
                 with suppress(ConfigError):  # autocast is of float32 alone

@@ -39,10 +39,12 @@ from harness.space.scope import Scope
 from harness.space.values import earlier_case
 from harness.subjects.protocol import Subject
 
-EVIDENCE: Final = 3  # The number of fresh cases on which a subject must compute with the weights of its first call
+FRESH_WITH_STALE: Final = (
+    3  # The number of fresh cases on which a subject must compute with the weights of its first call
+)
 
 # The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart.
-FRESH: Final = 24
+MOST_STALE: Final = 24
 
 
 STATE: Final = ("state",)  # The state, in place of roles of parameters
@@ -124,7 +126,7 @@ def _stale_beside(asked: Question, case: Case, identified: Identification | None
     roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
     left, hits = [*_parts(roles), STATE], -1
     for seen in chain(
-        [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), FRESH)
+        [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), MOST_STALE)
     ):
         explaining = [some for some in (*_parts(roles), STATE) if goes_on(seen, some, identified, one_bias=one_bias)]
         left = [some for some in left if any({*part} <= {*some} for part in explaining)]
@@ -132,7 +134,7 @@ def _stale_beside(asked: Question, case: Case, identified: Identification | None
         if not left:
             return None
         fewest = [some for some in left if len(some) == len(left[0])]
-        if hits >= EVIDENCE and len(fewest) == 1:
+        if hits >= FRESH_WITH_STALE and len(fewest) == 1:
             return StaleState(fewest[0], one_bias, hits, identified=identified)
     return None
 
@@ -211,7 +213,7 @@ def accumulated_of(asked: Question) -> Accumulated | None:
     cases = (case for case in fresh_cases(asked.finding.case.config, asked.scope) if case.config.loss is not None)
     found: set[tuple[str, ...]] = set()
     count = 0
-    for case in islice(cases, FRESH):
+    for case in islice(cases, MOST_STALE):
         process.restart()
         calls = [subject.run(case).arrays for _ in range(3)]
         roles = _growing(calls)
@@ -219,7 +221,7 @@ def accumulated_of(asked: Question) -> Accumulated | None:
             return None
         found |= {roles} if roles else set()
         count += bool(roles)
-        if count == EVIDENCE:
+        if count == FRESH_WITH_STALE:
             return Accumulated(found.pop(), count) if len(found) == 1 else None
     return None
 

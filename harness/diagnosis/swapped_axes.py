@@ -16,8 +16,8 @@ from harness.space.outcome import Outcome
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.protocol import Subject
 
-EVIDENCE: Final = 3  # fresh cases, with more than one sequence and one step, on which it is seen, too
-FRESH: Final = 16  # that are tried at most
+FRESH_WITH_SWAP: Final = 3  # fresh cases, with more than one sequence and one step, on which it is seen, too
+MOST_SWAPPED: Final = 16  # that are tried at most
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def exchanged_of(asked: Question) -> SwappedAxes | None:
     subject, case = asked.subject, asked.finding.case
     if not _is_exchanged(subject, case):
         return None
-    fresh = islice(fresh_cases(case.config, asked.scope), FRESH)
+    fresh = islice(fresh_cases(case.config, asked.scope), MOST_SWAPPED)
     seen = sum(_is_exchanged(subject, one) for one in fresh if one.config.T > 1 and one.config.N > 1)
-    return SwappedAxes(seen) if seen >= EVIDENCE else None
+    return SwappedAxes(seen) if seen >= FRESH_WITH_SWAP else None
 
 
 def _is_exchanged(subject: Subject, case: Case) -> bool:

@@ -22,11 +22,11 @@ from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.values import draw
 
-DRAWS: Final = 24
+THRESHOLD_DRAWS: Final = 24
 """The number of cases that are drawn. Of some 100 quantities that have nothing to do with a failure, one divides 6
 failing from 18 passing ones by chance once in 1,300 times; then the lines speak against it."""
 
-MOST: Final = 48  # the draws of another config
+MOST_DRAWS: Final = 48  # the draws of another config
 FIRST: Final = 8  # the draws after which no more are made if all of them fail
 FEWEST: Final = 4  # the failing cases, and the passing ones, that a threshold must divide
 LINES: Final = 3  # the lines from a failing case to a passing one that are halved
@@ -34,7 +34,7 @@ HALVINGS: Final = 20
 NARROW: Final = 2.0**-6  # the relative distance that the lines may leave between a failing and a passing quantity
 
 SCALES: Final = (1.0, 2.0**-8, 2.0**8)  # of a loss's gradients, which the way back only multiplies
-SIZES: Final = (1.0, 0.0625, 4.0)  # of x and hx; larger ones saturate tanh, and little shows
+INPUT_SCALES: Final = (1.0, 0.0625, 4.0)  # of x and hx; larger ones saturate tanh, and little shows
 WEIGHTS: Final = (1.0, 0.125, 3.0)  # of parameters
 SIGNS: Final = (0, 1, -1)  # of the numbers of an array: as they are drawn, or all of one sign
 
@@ -83,7 +83,7 @@ class NumbersNeeded:
     def telling(self) -> int:
         """The draws of another config of which one would fail, but for once in 1,000 times, or as many as are made."""
         share = self.fails / max(1, self.draws)
-        return MOST if not share else min(MOST, math.ceil(math.log(1e-3) / math.log1p(-share)))
+        return MOST_DRAWS if not share else min(MOST_DRAWS, math.ceil(math.log(1e-3) / math.log1p(-share)))
 
     @property
     def always(self) -> bool:
@@ -124,7 +124,7 @@ def numbers_needed(config: RNNConfig, fails: Callable[[Case], bool | None], righ
     that does not fail, of which the quantities are.
     """
     trials: list[_Trial] = []
-    for number in range(DRAWS):
+    for number in range(THRESHOLD_DRAWS):
         trials += _tried(drawn(config, number), fails, right)
         if len(trials) >= FIRST and all(trial.fails for trial in trials):
             break
@@ -163,7 +163,7 @@ def drawn(config: RNNConfig, number: int) -> Case:
             arrays[name] = array * array.dtype.type(choice("weights", WEIGHTS))
             continue
         sign = choice(f"sign of {name}", SIGNS)
-        scale = choice("gradients", SCALES) if name.endswith(".grad") else choice(name, SIZES)
+        scale = choice("gradients", SCALES) if name.endswith(".grad") else choice(name, INPUT_SCALES)
         values = np.abs(array) * array.dtype.type(sign) if sign else array
         arrays[name] = values * array.dtype.type(scale)
     return Case.from_arrays(config, arrays)

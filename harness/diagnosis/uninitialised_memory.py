@@ -17,8 +17,8 @@ from harness.subjects.protocol import Subject
 
 # Small ones where tanh is not at its ends; large ones of both signs where it is, or where 16 bits round them away.
 FILLED: Final = (0.5, 0.25, 1e3, -1e3)
-EVIDENCE: Final = 3  # fresh cases on which it is seen, too
-FRESH: Final = 12  # that are tried at most
+FRESH_WITH_FILL: Final = 3  # fresh cases on which it is seen, too
+MOST_FILLED: Final = 12  # that are tried at most
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def unwritten_of(asked: Question) -> UninitialisedMemory | None:
     subject, case = asked.subject, asked.finding.case
     if not follows_new_arrays(subject, case):
         return None
-    fresh = sum(follows_new_arrays(subject, one) for one in islice(fresh_cases(case.config, asked.scope), FRESH))
-    return UninitialisedMemory(fresh) if fresh >= EVIDENCE else None
+    fresh = sum(follows_new_arrays(subject, one) for one in islice(fresh_cases(case.config, asked.scope), MOST_FILLED))
+    return UninitialisedMemory(fresh) if fresh >= FRESH_WITH_FILL else None
 
 
 def follows_new_arrays(subject: Subject, case: Case) -> bool:

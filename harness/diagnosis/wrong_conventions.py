@@ -25,9 +25,9 @@ from harness.subjects.conventions import Conventions, turned
 from harness.subjects.protocol import Subject
 
 # The number of fresh cases on which a subject must fail as it is declared, and agree as it is declared instead.
-EVIDENCE: Final = 3
+FRESH_WITH_DECLARATION: Final = 3
 
-FRESH: Final = 24
+MOST_DECLARED: Final = 24
 """The number of fresh cases that are tried at most; a generic case of other sizes, with which they begin, shows every
 convention but ``batch_first`` of one sequence of one step."""
 
@@ -113,7 +113,7 @@ def instead_of(
     own = subject.capabilities.conventions
     if subject.capabilities.run_as is None:
         return None
-    cases = [case, *islice(fresh_cases(case.config, scope), FRESH)]
+    cases = [case, *islice(fresh_cases(case.config, scope), MOST_DECLARED)]
     # The other layout is contiguous: where x is not, that alone may make the failure go away.
     toggled = [name for name in TOGGLED if name != "batch_first" or case.config.strides == "contiguous"]
     with suppress(Hang):
@@ -171,7 +171,7 @@ def _fits(subject: Subject, as_other: Subject, other: Conventions, cases: Iterab
         if there not in {Verdict.AGREES, Verdict.UNSUPPORTED}:
             return 0
         hits += there is Verdict.AGREES
-        if hits == EVIDENCE:
+        if hits == FRESH_WITH_DECLARATION:
             return hits
     return 0
 

@@ -27,8 +27,8 @@ from harness.space.cells import Polynomial
 REFERENCE_SIGMOID_ERROR: Final = 4.0
 
 # The largest exponent that is taken: where an error is so much larger than s, a sigmoid may be anything from 0 to 1.
-LARGEST: Final = 600.0
-GIVEN: Final = "given"  # the name of what every product of a sum is multiplied by
+LARGEST_EXPONENT: Final = 600.0
+OUTER_FACTOR: Final = "given"  # the name of what every product of a sum is multiplied by
 
 
 class Rows(NamedTuple):
@@ -113,8 +113,8 @@ class Balls(NamedTuple):
         1 - z may be a sigmoid of its own. What the errors of the quantities make of the sum is, up to the products of
         two and more of them, the derivative by each times its error: (1 - z) n moves by 1 - z times what n does.
         """
-        known = quantities if given is None else {**quantities, GIVEN: given}
-        more = () if given is None else (GIVEN,)
+        known = quantities if given is None else {**quantities, OUTER_FACTOR: given}
+        more = () if given is None else (OUTER_FACTOR,)
         n = sum(len(names) + (abs(coef) != 1 or not names) for names, coef in terms) + len(more)
         slopes: dict[str, Floats] = {}
         values, size, moved, reach, alone = np.zeros((5, *next(iter(known.values())).values.shape))
@@ -176,7 +176,7 @@ class Balls(NamedTuple):
         small = np.exp(-size)
         a, b = 1 / (1 + small), small / (1 + small)
         values = np.where(s.values >= 0, a, b)
-        ratio = np.where(np.less(e, 1), b * np.expm1(np.minimum(e, 1)), np.exp(np.minimum(e - size, LARGEST)))
+        ratio = np.where(np.less(e, 1), b * np.expm1(np.minimum(e, 1)), np.exp(np.minimum(e - size, LARGEST_EXPONENT)))
         spread = (1 + 16 * U64) * a * ratio / (1 + ratio)
         own = self.arithmetic.sigmoid_error + REFERENCE_SIGMOID_ERROR * U64
         error = spread + own * (values + spread) + self.arithmetic.sigmoid_absolute + self.arithmetic.underflow

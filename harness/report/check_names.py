@@ -6,7 +6,7 @@ from harness.checks.relations import RELATIONS
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Comparison, Result
 from harness.oracle.compare import MismatchKind
 
-BESIDE: Final = {
+BESIDE_NAMES: Final = {
     TWICE: "the same answer twice",
     PROBES: "gradients with probes",
     DERIVATIVES: "derivatives beyond gradients",
@@ -34,11 +34,11 @@ def failed_check(result: Result, dtype: str) -> str:
     if relation:
         return relation_name(relation)
     if result.nondeterministic or (first is not None and first.sort is MismatchKind.OVERWRITTEN):
-        return BESIDE[TWICE]
+        return BESIDE_NAMES[TWICE]
     if first is not None and first.sort is MismatchKind.DERIVATIVE:
-        return BESIDE[DERIVATIVES]
+        return BESIDE_NAMES[DERIVATIVES]
     if first is not None and first.probed:
-        return BESIDE[PROBES]
+        return BESIDE_NAMES[PROBES]
     if result.method is Comparison.DROPOUT:
         return STATISTICS
     return ACCURACY if result.inaccurate else agreement(dtype)

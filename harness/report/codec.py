@@ -29,7 +29,7 @@ from harness.space.scope import Scope
 
 _T = TypeVar("_T")
 
-LONGEST: Final = 200  # characters of an error
+LONGEST_ERROR: Final = 200  # characters of an error
 
 # The fields of a record from which all others follow: the log has the cases, and findings stand beside it.
 _SEARCH: Final = (
@@ -62,7 +62,7 @@ def decode(data: Any, kind: type[_T]) -> _T:
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         said = f"{type(error).__name__}: {error}"
     said = " ".join(said.split())
-    raise UsageError(said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…")
+    raise UsageError(said if len(said) <= LONGEST_ERROR else f"{said[: LONGEST_ERROR - 1]}…")
 
 
 @cache

@@ -9,7 +9,7 @@ from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
 from harness.diagnosis.kernels import FailingStage, Kernels
-from harness.diagnosis.precision import NAMES, Precision
+from harness.diagnosis.precision import FORMAT_NAMES, Precision
 from harness.diagnosis.threshold import NumbersNeeded
 from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
@@ -167,5 +167,5 @@ def _values(several: Iterable[Any]) -> str:
 
 
 def _bits(number_of: int) -> str:
-    named = NAMES.get(number_of)
+    named = FORMAT_NAMES.get(number_of)
     return f"{number_of} significant bits" + (f" ({named})" if named else "")

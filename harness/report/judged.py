@@ -8,7 +8,7 @@ from harness.report.arrays import line, numbers, sentence, why
 from harness.report.json_record import as_json, result_record
 from harness.report.wording import config_line, counted, mismatch_line
 
-SHOWN: Final = 10  # the number of names of cases that a line shows
+NAMES_SHOWN: Final = 10  # the number of names of cases that a line shows
 
 
 def judged_lines(judged: JudgedCases) -> list[str]:
@@ -52,14 +52,14 @@ def _lines(judged: JudgedCases) -> Iterator[str]:
         first = found.reading.seen[found.reading.names.index(judged.wrong[0])]
         yield line("case", f"{judged.wrong[0]}: {config_line(first.case.config)}")
         yield line("wrong", _some(judged.wrong))
-    for name, result in list(judged.unfit.items())[:SHOWN]:
+    for name, result in list(judged.unfit.items())[:NAMES_SHOWN]:
         yield line("form", f"{name}: {mismatch_line(result.mismatches[0]) if result.mismatches else result.message}")
-    if len(judged.unfit) > SHOWN:
-        yield line("", f"and {len(judged.unfit) - SHOWN} more")
+    if len(judged.unfit) > NAMES_SHOWN:
+        yield line("", f"and {len(judged.unfit) - NAMES_SHOWN} more")
     if judged.missing:
         yield line("missing", f"{_some(judged.missing)}: nothing came back")
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{', '.join(names[:NAMES_SHOWN])}{more}"

@@ -115,7 +115,9 @@ def _cases(done: Examination) -> dict[str, int]:
     for dtype, number in hunt.coverage.factors.get("dtype", {}).items():
         cases[check_names.agreement(dtype)] = number
     cases |= {check_names.relation_name(name): number for name, number in hunt.relations.items() if number}
-    cases |= {name: hunt.beside[check].cases for check, name in check_names.BESIDE.items() if check in hunt.beside}
+    cases |= {
+        name: hunt.beside[check].cases for check, name in check_names.BESIDE_NAMES.items() if check in hunt.beside
+    }
     if done.dropout is not None:
         cases[check_names.STATISTICS] = 1
     if done.refusals is not None and done.refusals.calls:

@@ -24,7 +24,7 @@ from harness.space.errors import UsageError
 from harness.space.reading import read_bytes
 
 FILES: Final = (SCRIPT, ISSUE)  # beside a finding, whose text is shown
-LONGEST: Final = 2**17  # characters of such a text, so that a page stays small
+LONGEST_TEXT: Final = 2**17  # characters of such a text, so that a page stays small
 
 LEVELS: Final = ((10.0, "l1"), (1e3, "l2"), (math.inf, "l3"))  # CSS classes of wrong elements, by error over tolerance
 
@@ -108,7 +108,9 @@ def _files(folder: Path) -> dict[str, str]:
     for name in FILES:
         with suppress(UsageError):
             text = read_bytes(folder / name).decode(errors="replace")
-            found[name] = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… the rest is in {folder / name}"
+            found[name] = (
+                text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}\n… the rest is in {folder / name}"
+            )
     return found
 
 

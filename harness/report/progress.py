@@ -18,7 +18,7 @@ from harness.search.search_record import SearchRecord
 from harness.space.outcome import printable
 
 EVERY: Final = 10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.
-ENOUGH: Final = 50  # The cases before which nobody can say how long the rest will take
+ENOUGH_CASES: Final = 50  # The cases before which nobody can say how long the rest will take
 SECOND: Final = 1.0  # The seconds between two states of a notebook's line, which counts them
 
 
@@ -114,8 +114,8 @@ class _Line:
         return f"{self._name}: {progress_line(self._hunt, self._rate(self._hunt.total))}; {seconds:.0f} s"
 
     def _rate(self, total: int) -> float | None:
-        """Return the cases a second, once ``ENOUGH`` were counted: the first ones are small, or large."""
-        if self._first is None or total - self._first[1] < ENOUGH:
+        """Return the cases a second, once ``ENOUGH_CASES`` were counted: the first ones are small, or large."""
+        if self._first is None or total - self._first[1] < ENOUGH_CASES:
             return None
         seconds = time.monotonic() - self._first[0]
         return (total - self._first[1]) / seconds

@@ -24,7 +24,7 @@ from harness.search.joint_scope import Behaviour
 from harness.search.search_record import Finding, SearchRecord
 from harness.subjects.environment import line
 
-SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that get a line
+DEFECTS_SHOWN: Final = 8  # defects of a standing, and differences of behaviour, that get a line
 
 Shows = Callable[[Finding], bool]  # runs a finding under an interpreter and tells whether it fails there
 
@@ -173,8 +173,8 @@ def _each(one: Behaviour) -> str:
 
 
 def _some(lines: Sequence[str]) -> list[str]:
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return [*lines[:SHOWN], *more]
+    more = [f"and {len(lines) - DEFECTS_SHOWN} more"] if len(lines) > DEFECTS_SHOWN else []
+    return [*lines[:DEFECTS_SHOWN], *more]
 
 
 def upgrade_report(upgrade: Upgrade, *, quiet: bool = False) -> RenderableType:

@@ -20,7 +20,7 @@ from harness.oracle.judge import Judgement, Ruling
 from harness.search.examination import EqualBits, Examination
 from harness.search.search_record import Helpers, SearchRecord
 from harness.search.shards import Shard
-from harness.space.config import AXES, PLAINEST, RNNConfig
+from harness.space.config import AXIS_LETTERS, PLAINEST, RNNConfig
 from harness.space.factor_table import lacking
 from harness.space.scope import Scope, factors_of
 
@@ -203,7 +203,7 @@ def config_line(config: RNNConfig) -> str:
 def sizes_line(config: RNNConfig) -> str:
     """Return the sizes of a config, with the letters that stand for them."""
     beside = {"output_size", *(["proj_size"] if not config.proj_size else [])}
-    letters = {letter: getattr(config, factor) for factor, letter in AXES.items() if factor not in beside}
+    letters = {letter: getattr(config, factor) for factor, letter in AXIS_LETTERS.items() if factor not in beside}
     return ", ".join(f"{letter}={size}" for letter, size in letters.items())
 
 

@@ -29,7 +29,7 @@ ASKED: Final = tuple(name for name in having("asked") if name not in SIZE_FACTOR
 # A function that does not get the config cannot know these factors, and supports one value of each.
 UNSEEN: Final = having("unseen")
 
-FEATURES: Final = having("feature")
+FEATURE_FACTORS: Final = having("feature")
 """Factors for which a subject may support some values only, and for the others return or raise something arbitrary,
 such as a port of one layer that refuses nothing.
 """
@@ -41,7 +41,7 @@ three has a layer on either side.
 """
 
 # The sizes, besides 1, of a subject that is slow at new shapes: all different; a search begins with them.
-FEW: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
+SLOW_SIZES: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 
 # The states, of one axis, by which it shows whether a subject computes each by lines of its own.
 MANY: Final = 64
@@ -82,7 +82,7 @@ def narrow(
     if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
         scope = scope.only(num_layers=layers)
         factors = _asked_for(scope)
-    sizes = {name: size for name, size in FEW.items() if scope.is_free(name)}
+    sizes = {name: size for name, size in SLOW_SIZES.items() if scope.is_free(name)}
     if slow and sizes:  # if they are all pinned, they have been chosen with a view to that
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
         base, done = configure({**factors_of(base), **sizes}), False
@@ -100,7 +100,7 @@ def narrow(
                 continue
             said = _refusal(subject, base, {name: value})
             if said is None:
-                asked = done and name in FEATURES and not refused_only
+                asked = done and name in FEATURE_FACTORS and not refused_only
                 bad = _not_done(subject, base, {name: value}) if asked else None
                 kept[value] = bad is None
                 undone += [(f"{name}={value}", *bad)] if bad is not None else []

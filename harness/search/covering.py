@@ -34,7 +34,7 @@ from harness.space.scope import COST, Scope, exactly, smallest
 
 Floats = NDArray[np.float64]
 
-OTHERS: Final = 8  # the number of sizes of a class, besides its boundaries, that configs are spread over
+OTHER_SIZES: Final = 8  # the number of sizes of a class, besides its boundaries, that configs are spread over
 DEMAND: Final = 0.1
 """The highest weight of two classes of sizes with many boundaries that are still to meet, relative to an interaction.
 Of 0, 0.1, 0.4, 1 and 2, this value gives the fewest configs.
@@ -198,7 +198,7 @@ class _Sizes:
         for name in SIZE_FACTORS:
             pool: list[int] = []
             for which, sizes in space.values[name].items():
-                others = [size for size in sizes if size not in edges[name]][:OTHERS]
+                others = [size for size in sizes if size not in edges[name]][:OTHER_SIZES]
                 taken = sorted([size for size in sizes if size in edges[name]] + others)
                 self._slots[name, which] = np.arange(len(pool), len(pool) + len(taken))
                 pool += taken

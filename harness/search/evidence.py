@@ -10,7 +10,7 @@ from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.values import draw
 
-SEEDS: Final = 8
+OTHER_SEEDS: Final = 8
 """The number of other seeds that a suspicious case is tried with. A correct subject is suspicious in fewer than one of
 100,000 cases (``benchmarks/false_alarms.py``). If cases are independent, the probability that half of eight more are
 suspicious, too, is below 1e-18.
@@ -72,12 +72,12 @@ class Suspicion:
 
 def weigh(case: Case, result: Result, check: Callable[[Case], Result]) -> Suspicion:
     """Try other values of the distribution, by default N(0, 1); a disagreement among them replaces the suspicion."""
-    distribution, own = case.origin or ("normal", SEEDS)
+    distribution, own = case.origin or ("normal", OTHER_SEEDS)
     again = 0
-    for seed in range(SEEDS):
+    for seed in range(OTHER_SEEDS):
         other = draw(case.config, distribution, seed + (seed >= own))
         seen = check(other)
         if seen.failed:
             return Suspicion(other, seen, again, seed + 1)
         again += seen.verdict is Verdict.SUSPECT
-    return Suspicion(case, result, again, SEEDS)
+    return Suspicion(case, result, again, OTHER_SEEDS)

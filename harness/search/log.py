@@ -32,7 +32,9 @@ COUNTED: Final = (
     "vacuous",
 )
 
-MOST: Final = 10_000  # The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
+CASES_A_LOG: Final = (
+    10_000  # The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
+)
 
 
 class LoggedOutcome(NamedTuple):
@@ -116,7 +118,7 @@ class Log:
             if one.number <= last or not 0 <= one.result < len(self.results) or one.margin not in powers:
                 raise UsageError(f"log: no search has a case such as {str(one)!r} after the case {last}")
             last = one.number
-        if last >= MOST * (len(self.cases) + 1):
+        if last >= CASES_A_LOG * (len(self.cases) + 1):
             raise UsageError(f"log: {len(self.cases)} cases, and one numbered {last}")
 
     def result(self, place: int) -> Result:

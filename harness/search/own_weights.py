@@ -11,7 +11,7 @@ from harness.space.errors import UsageError
 from harness.subjects.array_files import load_model
 from harness.subjects.explain_inputs import models
 
-NEAR: Final = 2.0**-4  # by how much of itself a weight is changed at most, in every other case
+NEAR_WEIGHTS: Final = 2.0**-4  # by how much of itself a weight is changed at most, in every other case
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,9 @@ class OwnWeights:
         weights = {name: self.arrays[name] for name in case.config.weights}
         if seed % 2:
             rng = np.random.default_rng(seed)
-            weights = {name: one * (1 + rng.uniform(-NEAR, NEAR, one.shape)) for name, one in weights.items()}
+            weights = {
+                name: one * (1 + rng.uniform(-NEAR_WEIGHTS, NEAR_WEIGHTS, one.shape)) for name, one in weights.items()
+            }
         cast = {name: one.astype(case.config.dtype) for name, one in weights.items()}
         return Case.from_arrays(case.config, {**case.arrays, **cast})
 

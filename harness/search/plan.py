@@ -37,7 +37,7 @@ STRENGTHS: Final = (3, 2)
 # The number of cases per drawn config, each in another distribution of values; its module and its masks are made once.
 CASES_PER_CONFIG: Final = 2
 
-SMALL: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
+SMALL_SIZES: Final = ((2, 3, 4, 5), (3, 3, 3, 3), (2, 2, 2, 2))
 """Small sizes, in the order of ``SIZE_FACTORS``, with which a search begins: all different, so that mixed-up axes give
 wrong shapes; and all the same, so that they do not.
 """
@@ -186,8 +186,8 @@ def _planned(seed: int, probing: float, place: int, configs: list[RNNConfig], sc
 
 
 def small(scope: Scope) -> Iterator[list[RNNConfig]]:
-    """Return the covering array of pairs of flags, on the sizes of ``SMALL`` in turn, if the scope has them."""
-    sized = [dict(zip(SIZE_FACTORS, sizes, strict=True)) for sizes in SMALL]
+    """Return the covering array of pairs of flags, on the sizes of ``SMALL_SIZES`` in turn, if the scope has them."""
+    sized = [dict(zip(SIZE_FACTORS, sizes, strict=True)) for sizes in SMALL_SIZES]
     sized = [sizes for sizes in sized if all(size in getattr(scope, name) for name, size in sizes.items())]
     if sized:
         array = covering(scope.only(**sized[0]), 2)

@@ -17,13 +17,13 @@ from harness.space.scope import LAYERS, Scope, lost_pin, singular
 from harness.subjects.isolated import TIMEOUT
 from harness.subjects.protocol import Subject, choose_devices, scope_of
 
-FEW: Final = 200  # the number of cases that one process checks in the time that others take to start
+CASES_A_PROCESS: Final = 200  # the number of cases that one process checks in the time that others take to start
 DRAWN: Final = 300_000_000
 """The most bytes of the arrays of a case that is drawn: those of an LSTM of four layers of 1,024 units are 134 million.
 The reference takes some ten times as much.
 """
 
-STEPS: Final = round(TIMEOUT / 1e-4)
+MOST_TIME_STEPS: Final = round(TIMEOUT / 1e-4)
 """The most time steps of all layers together: to compare one takes some 0.1 ms (``cost_of``), and so many take as long
 as a subject may.
 """
@@ -60,8 +60,10 @@ def _require_feasible(scope: Scope) -> None:
     size *= T * N * (I + H + O) + rows * (I + (2 * L - 1) * H) + O * H  # x, output, readout and the matrices
     if L > LAYERS:
         raise UsageError(f"num_layers={L}: expected at most {LAYERS:,}")
-    if T * L > STEPS:
-        raise UsageError(f"T={T} with num_layers={L}: expected at most {STEPS:,} steps of all layers together")
+    if T * L > MOST_TIME_STEPS:
+        raise UsageError(
+            f"T={T} with num_layers={L}: expected at most {MOST_TIME_STEPS:,} steps of all layers together"
+        )
     if size > DRAWN:
         sizes = f"T={T}, N={N}, input_size={I}, hidden_size={H}" + (f", output_size={O}" if O else "")
         raise UsageError(f"{sizes}: a case takes {size:,} bytes, expected at most {DRAWN:,}; pin smaller ones")
@@ -79,7 +81,7 @@ def workers_of(
     if cluster is not None:
         return replace(cluster, number=min(cluster.number, most))
     if number is None:
-        number = cores() if (cases or FEW * shards) >= FEW * shards else 0
+        number = cores() if (cases or CASES_A_PROCESS * shards) >= CASES_A_PROCESS * shards else 0
     return Workers(min(number, most)) if number else None
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self
 from harness.search.plan import Unit
 from harness.space.errors import UsageError
 
-MOST: Final = 1_000  # The most shards of a plan; GitHub's matrix has at most 256 jobs
+MOST_SHARDS: Final = 1_000  # The most shards of a plan; GitHub's matrix has at most 256 jobs
 
 GRADIENTS: Final = 2
 """The cost of a case's gradients, in plain cases: torch takes 13 ms for a plain case, 26 ms more for its gradients, 14
@@ -30,9 +30,9 @@ class Shard(NamedTuple):
         """Return the shard that a text such as ``3/8`` means. Raise ``UsageError`` for other texts."""
         found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(text), re.ASCII)
         number, of = map(int, found.groups()) if found else (0, 0)
-        if not 1 <= number <= of <= MOST:
+        if not 1 <= number <= of <= MOST_SHARDS:
             raise UsageError(
-                f"shard={text!r}: expected K/N, such as 3/8 for the third of eight, and N at most {MOST:,}"
+                f"shard={text!r}: expected K/N, such as 3/8 for the third of eight, and N at most {MOST_SHARDS:,}"
             )
         return cls(number, of)
 

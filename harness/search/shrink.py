@@ -18,8 +18,8 @@ from harness.space.refit import fitted, without_one
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import DISTRIBUTIONS, draw
 
-SEEDS: Final = 4  # the number of seeds tried in every distribution before a plainer config counts as passing
-FEW: Final = 16
+SEEDS_A_CONFIG: Final = 4  # the number of seeds tried in every distribution before a plainer config counts as passing
+FEW_VALUES: Final = 16
 """The number of plainer values of a factor up to which all are tried like this; of more, all but the nearest get fewer
 tries.
 """
@@ -30,7 +30,7 @@ NEAREST: Final = 4
 nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
 """
 
-LARGEST: Final = max(SIZES)
+LARGEST_SIZE: Final = max(SIZES)
 """The size up to which every smaller one is tried. Beyond it only a search for a threshold meets larger ones; the
 others that are tried are the nearest and powers of two.
 """
@@ -136,7 +136,7 @@ class Shrinking:
         failures = tuple(sorted(self._otherwise | otherwise))
         self.certificate = Certificate(configs, self._cases, plainest, failures, tuple(self._refused))
         for name in LEAPT:
-            if (size := getattr(self._case.config, name)) > LARGEST and self._scope.is_free(name):
+            if (size := getattr(self._case.config, name)) > LARGEST_SIZE and self._scope.is_free(name):
                 self.certificate = self.certificate.but_for(f"{name}={size}: only some of the smaller sizes were tried")
 
     def _take(self, found: Simpler) -> Simpler:
@@ -178,7 +178,7 @@ class Shrinking:
         """
         for name in LEAPT:
             here = getattr(self._case.config, name)
-            if here <= LARGEST or not self._scope.is_free(name):
+            if here <= LARGEST_SIZE or not self._scope.is_free(name):
                 continue
             passes, found = 0, None
             fails = here
@@ -250,7 +250,7 @@ class Shrinking:
         for name in _factors(self._scope):
             configs = list(_with_plainer(name, case.config, self._scope))
             for config in configs:
-                few = len(configs) <= FEW or config is configs[-1]
+                few = len(configs) <= FEW_VALUES or config is configs[-1]
                 for candidate in self._drawn(config, few=few):
                     if (found := self._neighbour(candidate)) is not None:
                         return found
@@ -267,7 +267,7 @@ class Shrinking:
         if self._wild:
             return chain(cases_of(config, WILD_SEEDS if few else 1, (WILD,)), _filled(config) if few else ())
         distributions = self._scope.distributions
-        return cases_of(config, SEEDS, distributions) if few else cases_of(config, 1, FEWER)
+        return cases_of(config, SEEDS_A_CONFIG, distributions) if few else cases_of(config, 1, FEWER)
 
     def _cut(self) -> Simpler | None:
         """Return a failing case with the case's own values in a plainer config, or ``None``.
@@ -277,7 +277,7 @@ class Shrinking:
         case = self._case
         for name in _factors(self._scope):
             if name in NUMBERS:
-                few = NEAREST if (getattr(case.config, name) or 0) > LARGEST else None
+                few = NEAREST if (getattr(case.config, name) or 0) > LARGEST_SIZE else None
                 for candidate in islice(without_one(case, name), few):
                     if self._in_scope(candidate.config, name) and (found := self._neighbour(candidate)) is not None:
                         return found
@@ -323,7 +323,7 @@ class ShrinkBudgetSpent(Exception):
 
 
 def cases_of(
-    config: RNNConfig, seeds: int = SEEDS, distributions: Iterable[str] = tuple(DISTRIBUTIONS)
+    config: RNNConfig, seeds: int = SEEDS_A_CONFIG, distributions: Iterable[str] = tuple(DISTRIBUTIONS)
 ) -> Iterator[Case]:
     """Return the cases to try for a config, plainest first."""
     return (draw(config, distribution, seed) for distribution in distributions for seed in range(seeds))
@@ -426,7 +426,7 @@ def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     if name == "N" and value == 0:  # an empty batch is stranger than one sequence
         return [1] if 1 in allowed else []
     if scope.is_free(name):
-        return range(1, value) if value <= LARGEST else _spread(range(1, value))
+        return range(1, value) if value <= LARGEST_SIZE else _spread(range(1, value))
     if name in NUMBERS:
         smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)
         return [None, *smaller] if None in allowed and value is not None else smaller

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.checks.result import Result
 from harness.space.case import Array, Case, padding
 
-PLAIN: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)  # numbers that need no explanation, the plainest first
+PLAIN_NUMBERS: Final = (0.0, 1.0, -1.0, 2.0, 0.5, -2.0, -0.5)  # numbers that need no explanation, the plainest first
 BITS: Final = 53  # the number of bits of the longest significand
 NEARER: Final = 12
 """The exponent below which powers of two beyond 2 or 0.5 are tried for a number that is far out: up to 2**11, so that a
@@ -148,14 +148,14 @@ def plainer(number: float) -> Iterator[float]:
     if is_negative_zero(number):
         yield 0.0
         return
-    if number in PLAIN:
-        yield from PLAIN[: PLAIN.index(number)]
+    if number in PLAIN_NUMBERS:
+        yield from PLAIN_NUMBERS[: PLAIN_NUMBERS.index(number)]
         return
-    yield from PLAIN
+    yield from PLAIN_NUMBERS
     if math.isfinite(number):
         own = _bits(number)
         rounded = (_rounded(number, bits) for bits in range(1, own))
-        shorter = (one for one in rounded if one not in PLAIN and _bits(one) < own)
+        shorter = (one for one in rounded if one not in PLAIN_NUMBERS and _bits(one) < own)
         yield from dict.fromkeys((*_nearer(number), *shorter))
 
 
@@ -176,7 +176,7 @@ def _nearer(number: float) -> Iterator[float]:
 def _nearest(number: float) -> float:
     if not math.isfinite(number):
         return number
-    return min(PLAIN, key=lambda plain: abs(plain - number))
+    return min(PLAIN_NUMBERS, key=lambda plain: abs(plain - number))
 
 
 def _rounded(number: float, bits: int) -> float:

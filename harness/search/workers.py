@@ -20,7 +20,7 @@ from socket import gethostname
 from typing import Any, Final, NamedTuple, Self
 
 from harness.oracle.arithmetic import Accepted
-from harness.processes import GRACE, LONGEST, Child, start_server
+from harness.processes import GRACE, LONGEST_WAIT, Child, start_server
 from harness.search.checker import CheckedCase, Checker
 from harness.search.guard import GuardedSubject
 from harness.search.own_weights import OwnWeights
@@ -87,7 +87,7 @@ class Processes(Executor):
                     self._children[number] = Child("worker", forks=True)
                 if self._over:  # it may have begun too late to be told
                     self._children[number].terminate()
-                future.set_result(self._children[number].call(LONGEST, function, *arguments))
+                future.set_result(self._children[number].call(LONGEST_WAIT, function, *arguments))
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
                 future.set_exception(error)
 

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 FORMAT: Final = 2  # The version of the file format; a file with a higher one is refused
 
-LARGE: Final = 2**20
+LARGE_CASE: Final = 2**20
 """The most numbers of a case that a script or a test writes out: 20 MB of text. A search meets more in wide layers: in
 6,600 cases the most were 1.7 million, nearly all of them weights.
 """
@@ -160,7 +160,7 @@ class Case:
     @property
     def is_large(self) -> bool:
         """True if its numbers are too many for a script or a test."""
-        return sum(spec.size for spec in self.config.given.values()) > LARGE
+        return sum(spec.size for spec in self.config.given.values()) > LARGE_CASE
 
     @property
     def seed(self) -> int:

@@ -15,7 +15,7 @@ from harness.space.errors import UsageError
 
 FINITE: Final = sys.float_info.max  # the largest number of float64
 FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
-LONGEST: Final = 4096  # characters of equations; those of nn.LSTM are 250
+LONGEST_EQUATIONS: Final = 4096  # characters of equations; those of nn.LSTM are 250
 MOST_GATES: Final = 4  # ``gate_inquiry.LEVELS`` has so many sums to drive gates to
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
 TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
@@ -68,7 +68,7 @@ class Cell:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier() or iskeyword(self.name):
             raise UsageError(f"name={self.name!r}: expected a name such as 'MGU'")
-        if not isinstance(self.equations, str) or len(self.equations) > LONGEST:
+        if not isinstance(self.equations, str) or len(self.equations) > LONGEST_EQUATIONS:
             raise UsageError(
                 f"equations={reprlib.repr(self.equations)}: expected lines such as 'h = (1 - z) * n + z * h'"
             )

@@ -32,7 +32,7 @@ from harness.space.factor_table import (
 )
 
 # The axis letter of each factor that is the length of an axis.
-AXES: Final = {name: FACTORS[name].axis for name in having("axis")}
+AXIS_LETTERS: Final = {name: FACTORS[name].axis for name in having("axis")}
 
 # The name of a place on each of these axes: ``t=3, n=0, unit=1``.
 PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "P": "unit", "O": "o"}
@@ -330,7 +330,7 @@ class RNNConfig(
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        sizes = {letter: getattr(self, factor) for factor, letter in AXES.items()}
+        sizes = {letter: getattr(self, factor) for factor, letter in AXIS_LETTERS.items()}
         D, H = self.num_directions, self.hidden_size
         own = {self._rows: len(self.form.gates) * H, f"D*{self._h}": D * self.h_size, "L*D": self.num_layers * D}
         return sizes | own

@@ -18,7 +18,7 @@ from harness.space.interactions import Bools, Interactions, class_of, interactio
 from harness.space.scope import Scope
 
 # Every factor, in the order of a scope's fields.
-FACTORS: Final = tuple(name for name in Scope().values() if name not in APART)
+COUNTED_FACTORS: Final = tuple(name for name in Scope().values() if name not in APART)
 
 WAITING: Final = 256
 """The number of configs that wait to have their interactions counted together, because counting costs some 5 µs each
@@ -37,7 +37,7 @@ class _Met:
 
     def __init__(self) -> None:
         self.numbers: dict[tuple[str, Any], int] = {}
-        self.known: dict[str, dict[Any, int]] = {name: {} for name in FACTORS}
+        self.known: dict[str, dict[Any, int]] = {name: {} for name in COUNTED_FACTORS}
         """The number of each value's class, by factor; no class has the number 0."""
         self.sizes = {pair: set[tuple[int, int]]() for pair in combinations(SIZE_FACTORS, 2)}
         self._waiting: list[list[int]] = []

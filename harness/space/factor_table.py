@@ -45,12 +45,12 @@ BOUNDARIES: Final = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Sizes at which blocked and vectorised kernels change their path: one, two, and powers of two with their neighbours.
 """
 
-LARGE: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)  # Larger powers of two with their neighbours
+LARGE_SIZES: Final = (63, 64, 65, 127, 128, 129, 255, 256, 257)  # Larger powers of two with their neighbours
 
 # Multiples of the vector widths of 8, 16 and 32 numbers that are not powers of two, with their neighbours.
 MULTIPLES: Final = (23, 24, 25, 47, 48, 49, 95, 96, 97)
 
-SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE, *MULTIPLES)
+SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE_SIZES, *MULTIPLES)
 """The values that a size is drawn from: in a third of draws any size up to 16, in half a boundary, else a larger one.
 """
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.space.config import cost_of
 from harness.space.constraints import Condition, Constraint
-from harness.space.factor_table import APART, BOUNDARIES, FACTORS, LARGE, MULTIPLES, SIZE_FACTORS, having
+from harness.space.factor_table import APART, BOUNDARIES, FACTORS, LARGE_SIZES, MULTIPLES, SIZE_FACTORS, having
 from harness.space.scope import COST, Scope, smallest
 
 Ints = NDArray[np.integer[Any]]
@@ -29,7 +29,7 @@ Bools = NDArray[np.bool_]
 CLASSES: Final = ((1, "none"), (2, "one"), (8, "small"), (12, "about 8"), (24, "about 16"), (48, "about 32"))
 
 # Sizes that each deserve a config of their own, as does every pair of them as far as it is affordable.
-EDGES: Final = frozenset({*BOUNDARIES, *LARGE})
+EDGES: Final = frozenset({*BOUNDARIES, *LARGE_SIZES})
 
 ALONE: Final = frozenset(MULTIPLES)  # Sizes that each deserve a config of their own, but not in every pair
 
@@ -44,7 +44,7 @@ GROUPS: Final = tuple(
 constraint joins the group of the constraint.
 """
 
-STATES: Final = 64  # The most states, which are the bits of a mask
+MASK_BITS: Final = 64  # The most states, which are the bits of a mask
 
 
 def class_of(factor: str, value: Any) -> Any:
@@ -255,8 +255,10 @@ class Interactions:
             for state in states
             if not any(all(state.get(one) for one in each.excluded.items()) for each in self.scope.constraints)
         ]
-        if len(states) > STATES:
-            raise ValueError(f"{len(states)} states, expected at most {STATES}: join the groups that share constraints")
+        if len(states) > MASK_BITS:
+            raise ValueError(
+                f"{len(states)} states, expected at most {MASK_BITS}: join the groups that share constraints"
+            )
         return tuple(states)
 
     def _mask(

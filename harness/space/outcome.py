@@ -25,7 +25,7 @@ class Failure(Enum):
 
 
 # The most characters of a failure's texts: more than a person reads, and little enough for a thousand of them.
-LONGEST: Final = {"message": 2_000, "traceback": 20_000}
+LONGEST_TEXTS: Final = {"message": 2_000, "traceback": 20_000}
 
 # The message of a crash that took the process along from which all others are forked.
 ORPHANED: Final = "its process lost its fork server"
@@ -67,7 +67,7 @@ class Outcome:
 
     def __post_init__(self) -> None:
         """Keep the texts legible, whoever wrote them."""
-        for name, most in LONGEST.items():
+        for name, most in LONGEST_TEXTS.items():
             require_type(name, getattr(self, name), str, "a text")
             object.__setattr__(self, name, legible(getattr(self, name), most))
 

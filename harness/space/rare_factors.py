@@ -11,7 +11,12 @@ from harness.space.config import RNNConfig
 from harness.space.factor_table import OPTIONS, PAIRS, PREPARATIONS, SIZE_FACTORS, having
 from harness.space.scope import Scope, assembled, factors_to_draw
 
-SIZES: Final = (2, 3, 4, 5)  # The sizes, all different, so that arguments and axes that are mixed up give wrong shapes
+DISTINCT_SIZES: Final = (
+    2,
+    3,
+    4,
+    5,
+)  # The sizes, all different, so that arguments and axes that are mixed up give wrong shapes
 
 POSITIONAL: Final = 6
 """The number of constructors by position, beside one with every argument at another value than its default. In each of
@@ -56,5 +61,5 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
 def _sizes(scope: Scope) -> dict[str, int]:
     return {
         name: min(getattr(scope, name), key=lambda size: (abs(size - small), size))
-        for name, small in zip(SIZE_FACTORS, SIZES, strict=True)
+        for name, small in zip(SIZE_FACTORS, DISTINCT_SIZES, strict=True)
     }

@@ -22,7 +22,7 @@ ARRAYS: Final = 2**31  # the most bytes of the arrays in a file; those of T=500,
 TEXT: Final = 2**26  # the most bytes of a document; the report of the longest search has less than a hundredth
 WRITTEN: Final = 2**24  # the most bytes of what people write, such as the source of a subject
 
-SMALL: Final = 2**26  # the bytes to which any archive may unpack
+MOST_UNPACKED: Final = 2**26  # the bytes to which any archive may unpack
 SHRUNK: Final = 16
 """A larger archive may unpack to this many times its size. Weights hardly shrink, and float64 that hold bfloat16 to a
 fourth; zeros shrink to a thousandth.
@@ -101,6 +101,6 @@ def require_archive(path: Place) -> None:
         raise UsageError(f"{path}: expected what np.savez wrote ({' '.join(str(error).split())[:100]})") from None
     if len(parts) > MEMBERS:
         raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
-    unpacked, most = sum(part.file_size for part in parts), min(ARRAYS, max(SMALL, SHRUNK * size))
+    unpacked, most = sum(part.file_size for part in parts), min(ARRAYS, max(MOST_UNPACKED, SHRUNK * size))
     if unpacked > most:
         raise UsageError(f"{path}: holds {unpacked:,} bytes, expected at most {most:,}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from harness.space.case import Array, Case, padding, prescribe
-from harness.space.config import AXES, ArraySpec, RNNConfig, fitted_lengths
+from harness.space.config import AXIS_LETTERS, ArraySpec, RNNConfig, fitted_lengths
 
 # The places that stay on an axis, by the axis letter; on an axis that is not listed, the first ones stay.
 Staying = Mapping[str, tuple[int, ...]]
@@ -20,7 +20,7 @@ def without_one(case: Case, factor: str) -> Iterator[Case]:
 
     The first layer is never left out.
     """
-    letter, size = AXES[factor], getattr(case.config, factor)
+    letter, size = AXIS_LETTERS[factor], getattr(case.config, factor)
     if size is None or size < 2:
         return
     for gone in reversed(range(1 if factor == "num_layers" else 0, size)):

@@ -40,10 +40,10 @@ torch what it supports and for three cases takes 36 s with so many.
 """
 
 # A size up to this stays as it is if the others cost too much; at most one other size may then be larger.
-SMALL: Final = 3
+SMALL_SIZE: Final = 3
 
 SWITCHES: Final = ("masks", "products")  # The fields of a scope that are true or false, and that a subject decides
-BESIDE: Final = frozenset(
+FIXED_BESIDE: Final = frozenset(
     {*SWITCHES, "distributions", "rules"}
 )  # The fields of a scope that are not factors of a config
 _MASKED: Final = Constraint({"dropout": on, "training": on})  # The constraint on a scope without masks
@@ -103,7 +103,9 @@ class Scope(_Values):
             close = [one for name in unknown for one in get_close_matches(name, names, n=1, cutoff=0.8)]
             forms = f"did you mean {', '.join(close)}?" if close else f"expected some of {', '.join(names)}"
             raise UsageError(f"unknown factor {', '.join(unknown)}: {forms}")
-        pinned: dict[str, Any] = {name: _values(name, value) for name, value in named.items() if name not in BESIDE}
+        pinned: dict[str, Any] = {
+            name: _values(name, value) for name, value in named.items() if name not in FIXED_BESIDE
+        }
         if "distributions" in named:
             pinned["distributions"] = _distributions(named["distributions"])
         for name in SWITCHES:
@@ -209,7 +211,7 @@ class Scope(_Values):
 
     def values(self) -> dict[str, tuple[Any, ...]]:
         """Return every factor and its values, each value once."""
-        names = (field.name for field in dataclasses.fields(self) if field.name not in BESIDE)
+        names = (field.name for field in dataclasses.fields(self) if field.name not in FIXED_BESIDE)
         return {name: tuple(dict.fromkeys(getattr(self, name))) for name in names}
 
     def present(self) -> dict[str, tuple[Any, ...]]:
@@ -327,7 +329,7 @@ def lost_pin(scope: Scope, pins: Mapping[str, Any]) -> tuple[str, Any] | None:
     values = scope.values()
     made = factors_of(scope.config({name: of[0] for name, of in values.items()}))
     for name, value in singular(pins).items():
-        if name not in BESIDE:
+        if name not in FIXED_BESIDE:
             gone = [one for one in _values(name, value) if one not in values[name]]
             if gone or made[name] not in values[name]:
                 return name, [*gone, values[name][0]][0]
@@ -347,7 +349,7 @@ def lengths_of(packing: str, T: int, N: int, seed: int) -> tuple[int, ...]:
 @lru_cache(16)
 def smallest(scope: Scope) -> dict[str, int]:
     """Return the size up to which each factor counts as small."""
-    return {name: max(SMALL, min(getattr(scope, name))) for name in SIZE_FACTORS}
+    return {name: max(SMALL_SIZE, min(getattr(scope, name))) for name in SIZE_FACTORS}
 
 
 def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None = None) -> dict[str, Any]:

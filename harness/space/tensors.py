@@ -14,9 +14,9 @@ from harness.space.case import Array
 from harness.space.errors import UsageError
 from harness.space.reading import ARRAYS, read_bytes
 
-NAMES: Final = 2**20  # the most bytes of the header, which names the arrays; that of 1,000 layers has 800,000
+LONGEST_NAMES: Final = 2**20  # the most bytes of the header, which names the arrays; that of 1,000 layers has 800,000
 
-DTYPES: Final = {  # the dtypes that are read, by the format's names
+FORMAT_DTYPES: Final = {  # the dtypes that are read, by the format's names
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -36,16 +36,18 @@ def read(path: Path) -> dict[str, Array]:
     """Return the arrays in a file. Raise ``UsageError`` if it holds none, or more than ``ARRAYS`` bytes."""
     try:
         content = read_bytes(path, ARRAYS)
-        if (names := int.from_bytes(content[:8], "little")) > NAMES:
-            said = f"its header has {names:,} bytes, expected at most {NAMES:,}"
+        if (names := int.from_bytes(content[:8], "little")) > LONGEST_NAMES:
+            said = f"its header has {names:,} bytes, expected at most {LONGEST_NAMES:,}"
             raise UsageError(f"{path}: expected a file of safetensors ({said})")
         found = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
         raise UsageError(f"{path}: expected a file of safetensors ({' '.join(str(error).split())[:200]})") from None
-    unknown = sorted({about["dtype"] for _, about in found} - set(DTYPES))
+    unknown = sorted({about["dtype"] for _, about in found} - set(FORMAT_DTYPES))
     if unknown:
-        raise UsageError(f"{path}: holds {', '.join(unknown)}: expected the dtypes {', '.join(DTYPES)}")
+        raise UsageError(f"{path}: holds {', '.join(unknown)}: expected the dtypes {', '.join(FORMAT_DTYPES)}")
     try:
-        return {name: np.frombuffer(one["data"], DTYPES[one["dtype"]]).reshape(one["shape"]) for name, one in found}
+        return {
+            name: np.frombuffer(one["data"], FORMAT_DTYPES[one["dtype"]]).reshape(one["shape"]) for name, one in found
+        }
     except (ValueError, OverflowError) as error:  # more axes, or longer ones, than NumPy has
         raise UsageError(f"{path}: holds what is no array ({' '.join(str(error).split())[:200]})") from None

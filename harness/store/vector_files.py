@@ -32,7 +32,7 @@ TOLERANCE: Final = ".tolerance"  # The suffix in the name of an array's toleranc
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*\.safetensors")
 _UNBATCHED: Final = {"x", "hx", "cx", "output", "h_n", "c_n", "readout"}
 
-STATES: Final = {"hx": "h0", "cx": "c0"}  # The names of initial states in a file
+FILE_STATES: Final = {"hx": "h0", "cx": "c0"}  # The names of initial states in a file
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def write(folder: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
 def _arrays(case: Case) -> dict[str, Array]:
     config = case.config
     zeros = {name: np.zeros(spec.shape, config.dtype) for name, spec in config.replace(hx=True).inputs.items()}
-    states = {STATES[name]: case.arrays.get(name, zeros[name]) for name in config.form.hidden}
+    states = {FILE_STATES[name]: case.arrays.get(name, zeros[name]) for name in config.form.hidden}
     given = {"x": case.x, **states, **case.weights, **case.cotangents}
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(case.plain(), Arithmetic(config.dtype)))
@@ -101,7 +101,7 @@ def _read(folder: Path, about: dict[str, Any]) -> Vector:
         raise UsageError(f"{path}: {len(arrays)} arrays, too few for num_layers={layers}")
     try:
         config = RNNConfig.from_dict(about["config"])
-        own = {name: arrays[STATES.get(name, name)] for name in config.given}
+        own = {name: arrays[FILE_STATES.get(name, name)] for name in config.given}
         case = Case.from_arrays(config, own)
     except KeyError as error:
         raise UsageError(f"{path}: no array {error}, which its config has") from None

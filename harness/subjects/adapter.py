@@ -186,7 +186,7 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     if torch_like:
         yield BuiltClass(adapter)
         return
-    from harness.subjects.axes import AXES
+    from harness.subjects.axes import INPUT_ORDERS
     from harness.subjects.numpy_module import METHODS, methods_of, parameters_held
 
     if not parameters_held(made):
@@ -196,7 +196,7 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     if adapter.call is not None:
         yield BuiltClass(adapter, in_numpy=True)
     elif methods := methods_of(type(made)):
-        yield from (BuiltClass(adapter, axes, method, in_numpy=True) for axes, method in product(AXES, methods))
+        yield from (BuiltClass(adapter, axes, method, in_numpy=True) for axes, method in product(INPUT_ORDERS, methods))
     else:
         raise SubjectError(f"build returned {type(made).__name__}: expected a call, or a method {', '.join(METHODS)}")
 

@@ -15,18 +15,18 @@ from harness.space.errors import UsageError
 from harness.space.reading import ARRAYS, WRITTEN, parsed, read_bytes, read_npz, require_archive, size_of
 from harness.subjects.weight_schemes import DEEPEST
 
-RETURNED: Final = (
+RETURNED_NAMES: Final = (
     "output",
     "h_n",
     "c_n",
     "readout",
 )  # the names of what a layer returns, in a file that holds a whole case
 
-COTANGENTS: Final = tuple(f"{name}.grad" for name in RETURNED)
-GIVEN: Final = ("x", "h0", "hx", "c0", "cx")
+COTANGENTS: Final = tuple(f"{name}.grad" for name in RETURNED_NAMES)
+GIVEN_NAMES: Final = ("x", "h0", "hx", "c0", "cx")
 
 # The dtypes that a JSON file may name.
-DTYPES: Final = {name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32")}
+JSON_DTYPES: Final = {name: np.dtype(name) for name in ("float64", "float32", "float16", "int64", "int32")}
 
 PICKLE: Final = 2**20
 """The most bytes of the pickle that names the tensors of a file, which takes 60 times as much when it is read. That of
@@ -40,7 +40,7 @@ def load_model(path: str) -> Any:
     if not isinstance(held, Mapping) or not held:
         what = "no array" if isinstance(held, Mapping) else "an array without a name"
         raise UsageError(f"{path}: holds {what}: expected the weights of a layer, as its state_dict() names them")
-    return {name: one for name, one in held.items() if not _of_a_case(str(name), (*GIVEN, *RETURNED))}
+    return {name: one for name, one in held.items() if not _of_a_case(str(name), (*GIVEN_NAMES, *RETURNED_NAMES))}
 
 
 def load_array(path: str, *names: str) -> Any:
@@ -69,10 +69,10 @@ def load_start(path: str) -> Any:
 def load_returned(path: str) -> Any:
     """Load what came back; of a file with more than that, what a layer returns."""
     held = load(path)
-    if not isinstance(held, Mapping) or not set(held) & set(RETURNED):
+    if not isinstance(held, Mapping) or not set(held) & set(RETURNED_NAMES):
         return held
     gradients = [name for name in held if str(name).endswith(".grad") and name not in COTANGENTS]
-    return {name: held[name] for name in (*RETURNED, *gradients) if name in held}
+    return {name: held[name] for name in (*RETURNED_NAMES, *gradients) if name in held}
 
 
 def load_cotangents(path: str) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _in_json(path: Path, name: str, held: Any, depth: int) -> Any:
     where = f"{path}: {name[:80]!r}" if name else f"{path}: its content"
     if isinstance(held, dict):
         try:
-            return np.array(held["data"], DTYPES[held.get("dtype", "float64")]).reshape(held["shape"])
+            return np.array(held["data"], JSON_DTYPES[held.get("dtype", "float64")]).reshape(held["shape"])
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             expected = '{"dtype": "float32", "shape": [2, 3], "data": [...]}, or nested lists'

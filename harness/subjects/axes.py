@@ -8,12 +8,12 @@ import torch
 
 # Those that are tried, features as I; (N, T, I) is told by itself. States have the same order: (H, N) where I is before
 # N.
-AXES: Final = ("TNI", "TIN", "INT", "NIT", "ITN")
+INPUT_ORDERS: Final = ("TNI", "TIN", "INT", "NIT", "ITN")
 
 
 def in_order(tensor: torch.Tensor, axes: str, *, back: bool = False) -> torch.Tensor:
     """Return (T, N, I) with the axes in an order, or the other way round; of (N, H), those that it has."""
-    usual = AXES[0][-tensor.ndim :] if 1 < tensor.ndim <= len(AXES[0]) else ""
+    usual = INPUT_ORDERS[0][-tensor.ndim :] if 1 < tensor.ndim <= len(INPUT_ORDERS[0]) else ""
     order = "".join(axis for axis in axes if axis in usual)
     old, new = (order, usual) if back else (usual, order)
     return tensor.permute([old.index(axis) for axis in new]) if usual else tensor

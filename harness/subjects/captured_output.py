@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote
 from harness.space.outcome import printable
 
 VARIABLE: Final = "RNN_HARNESS_PRINTS"
-MOST: Final = 10  # the distinct lines that are shown of a subject
-LONGEST: Final = 200  # characters of a file's name, of which file systems take 255
+LINES_SHOWN: Final = 10  # the distinct lines that are shown of a subject
+LONGEST_NAME: Final = 200  # characters of a file's name, of which file systems take 255
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def redirect(spec: str) -> None:
     path = os.environ.get(VARIABLE)
     if path is None or not Path(path).is_dir():  # a worker elsewhere has none
         return
-    name = f"{quote(printable(spec), safe='')[-LONGEST:]}.{os.getpid()}"
+    name = f"{quote(printable(spec), safe='')[-LONGEST_NAME:]}.{os.getpid()}"
     opened = os.open(Path(path, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(opened, stream)
@@ -54,8 +54,8 @@ def summary() -> Iterator[str]:
     for name, counts in printed.items():
         if not counts:
             continue
-        rest = len(counts) - MOST
+        rest = len(counts) - LINES_SHOWN
         yield f"{unquote(name)} printed {counts.total():,} lines, {len(counts):,} of them different" + (
             f"; {rest:,} are not shown here. --capture no shows all" if rest > 0 else ""
         )
-        yield from (f"  {number:>7,} x  {line}" for line, number in islice(counts.items(), MOST))
+        yield from (f"  {number:>7,} x  {line}" for line, number in islice(counts.items(), LINES_SHOWN))

@@ -51,11 +51,13 @@ class Conventions:
             raise UsageError(f"{whose}={reprlib.repr(declared)}: expected a dict such as {{'transposed': True}}")
         named = declared if isinstance(declared, Mapping) else dict.fromkeys(declared, True)
         cells = {
-            name: cell for name in named if (cell := cell_named(str(name))) not in ("", "RNN") and name not in NAMES
+            name: cell
+            for name in named
+            if (cell := cell_named(str(name))) not in ("", "RNN") and name not in CONVENTION_NAMES
         }
         for name, value in named.items():
-            if name not in NAMES and name not in cells:
-                known = [*NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
+            if name not in CONVENTION_NAMES and name not in cells:
+                known = [*CONVENTION_NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
                 close = get_close_matches(str(name), known, n=1)
                 meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(known)}"
                 raise UsageError(f"{whose}: {str(name)[:80]} is no convention and no layer; {meant}")
@@ -63,7 +65,8 @@ class Conventions:
                 raise UsageError(f"{whose}: {name}={reprlib.repr(value)}: expected True or False")
         declared_cells = {cell: name for name, cell in cells.items() if named[name]}
         made = cls(
-            **{name: value for name, value in named.items() if name in NAMES}, cell=next(iter(declared_cells), "RNN")
+            **{name: value for name, value in named.items() if name in CONVENTION_NAMES},
+            cell=next(iter(declared_cells), "RNN"),
         )
         apart = [*declared_cells.values()]
         apart += ["last_output_only"] * (bool(apart) and made.last_output_only)
@@ -95,7 +98,7 @@ class Conventions:
     @property
     def forms(self) -> tuple[str, ...]:
         """The names of those that are declared, but for the cell."""
-        return tuple(name for name in NAMES if getattr(self, name))
+        return tuple(name for name in CONVENTION_NAMES if getattr(self, name))
 
     def switched(self, *names: str) -> Conventions:
         """Return these with some of them the other way round, declared or not."""
@@ -165,7 +168,7 @@ def _unpickled(equations: str, place: str, *values: Any) -> Conventions:
     return made
 
 
-NAMES = tuple(field.name for field in fields(Conventions) if field.name != "cell")
+CONVENTION_NAMES = tuple(field.name for field in fields(Conventions) if field.name != "cell")
 
 # The conventions that need a mapping; for the others, it is enough to ask for less.
 MAPPED = ("one_bias", "transposed", "last_output_only")

@@ -22,7 +22,7 @@ from harness.subjects.protocol import SubjectError
 from harness.subjects.run_user_code import HeldResults, attempt, by_name, changed, filled, named_gradients, place_of
 
 # The names of the arguments that a function may take; it may leave some out.
-GIVEN: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
+FUNCTION_ARGUMENTS: Final = ("x", "h0", "weights", "config", "cotangents", "lengths", "masks", "c0")
 
 # nn.RNN's own names of arguments, by which a function may call its own: they are passed by position.
 LAYERS_NAMES: Final = {"input": "x", "hx": "h0", "cx": "c0"}
@@ -36,11 +36,11 @@ OPENS: Final[dict[str, dict[str, Any]]] = {
 
 ARRAYS: Final = ("x", "h0", "c0")
 # The arguments that every function may take, in their documented order.
-ALWAYS: Final = tuple(name for name in GIVEN if name not in OPENS)
+ALWAYS: Final = tuple(name for name in FUNCTION_ARGUMENTS if name not in OPENS)
 
 SIGNATURES: Final = f"""\
 expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:
-{", ".join(GIVEN)} (or input, hx and cx, before all others); README.md and docs/how-to-functions.md explain each"""
+{", ".join(FUNCTION_ARGUMENTS)} (or input, hx and cx, before all others); docs/how-to-functions.md explains them"""
 
 
 class FunctionSubject:
@@ -267,20 +267,26 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     leading = [p for p in _parameters(function, name) if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     own = max((i for i, p in enumerate(leading, 1) if p.name in LAYERS_NAMES), default=0)
     called = tuple(LAYERS_NAMES.get(p.name, p.name) for p in leading[:own])
-    if called and {*called} <= {*GIVEN} and len({*called, *(p.name for p in leading[own:])}) == len(leading):
+    if (
+        called
+        and {*called} <= {*FUNCTION_ARGUMENTS}
+        and len({*called, *(p.name for p in leading[own:])}) == len(leading)
+    ):
         return called
     only = [p for p in leading if p.kind is p.POSITIONAL_ONLY]
     every = [LAYERS_NAMES.get(p.name, p.name) for p in leading]
-    ahead = list(takewhile(lambda name: name not in {*GIVEN} - {*ARRAYS}, every))
+    ahead = list(takewhile(lambda name: name not in {*FUNCTION_ARGUMENTS} - {*ARRAYS}, every))
     # Before the states, whose names are known, comes x; an unknown name behind x might be anything.
     states = 1 < len(ahead) < len(leading) and tuple(ahead[1:]) == ARRAYS[1 : len(ahead)]
-    if states and not only and ahead[0] not in GIVEN:
+    if states and not only and ahead[0] not in FUNCTION_ARGUMENTS:
         return ARRAYS[: len(ahead)]
     names = tuple(p.name for p in only)
-    if set(names) <= set(GIVEN):
+    if set(names) <= set(FUNCTION_ARGUMENTS):
         return names
     required = tuple(p.name for p in only if p.default is p.empty)
-    if len(required) == len(ALWAYS) and all(one == ALWAYS[i] or one not in GIVEN for i, one in enumerate(required)):
+    if len(required) == len(ALWAYS) and all(
+        one == ALWAYS[i] or one not in FUNCTION_ARGUMENTS for i, one in enumerate(required)
+    ):
         return ALWAYS
     what = f"takes {', '.join(names)} by position only: expected {', '.join(ALWAYS)}, in this order, or these names"
     raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
@@ -302,10 +308,12 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     parameters = [p for p in _parameters(function, name)[len(positional) :] if p.kind is not p.POSITIONAL_ONLY]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         names = {*positional, *(p.name for p in parameters)}
-        return tuple(name for name in GIVEN if name not in OPENS or name in names)  # more has to be named explicitly
+        return tuple(
+            name for name in FUNCTION_ARGUMENTS if name not in OPENS or name in names
+        )  # more has to be named explicitly
     named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
-    unknown = [p.name for p in parameters if p.name not in GIVEN and p.default is p.empty]
-    taken = (*positional, *(p.name for p in named if p.name in GIVEN))
+    unknown = [p.name for p in parameters if p.name not in FUNCTION_ARGUMENTS and p.default is p.empty]
+    taken = (*positional, *(p.name for p in named if p.name in FUNCTION_ARGUMENTS))
     if unknown or not taken:
         are = "is" if len(unknown) == 1 else "are"
         what = f"takes {', '.join(unknown)}, which {are} not passed" if unknown else "takes no argument that is passed"

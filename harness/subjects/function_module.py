@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from harness.space.cells import CELL_OF, CELLS
-from harness.subjects.axes import AXES, in_order, mapped
+from harness.subjects.axes import INPUT_ORDERS, in_order, mapped
 from harness.subjects.class_form import ModuleSizes
 from harness.subjects.numpy_back import NumpyBackward, called
-from harness.subjects.parameters_by_shape import SIZES, layers_of
+from harness.subjects.parameters_by_shape import TELLING_SIZES, layers_of
 from harness.subjects.protocol import SubjectError
-from harness.subjects.signature import STATES, STATES_OF_C
+from harness.subjects.signature import STATE_WORDS, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
 X: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
@@ -89,7 +89,7 @@ class _Signature(NamedTuple):
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
     read = {signature: [*_readable(signature)] for signature in _signatures(function)}
-    for axes, (signature, found), numpy in product(AXES, read.items(), (True, False)):
+    for axes, (signature, found), numpy in product(INPUT_ORDERS, read.items(), (True, False)):
         for shapes, gates in found:
             module = _module_of(function, signature, shapes, gates, axes, numpy=numpy)
             if _can_be_called(module, len(signature.states)):
@@ -98,8 +98,8 @@ def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.
 
 def _can_be_called(module: type[torch.nn.Module], states: int) -> bool:
     """Tell whether some call on x, of a sequence or a step, with so many states, succeeds."""
-    made, H = module(*SIZES[0][:2]), SIZES[0].hidden_size
-    of_x = [torch.zeros(*axes, SIZES[0].input_size) for axes in ((4, 2), (4,), ())]
+    made, H = module(*TELLING_SIZES[0][:2]), TELLING_SIZES[0].hidden_size
+    of_x = [torch.zeros(*axes, TELLING_SIZES[0].input_size) for axes in ((4, 2), (4,), ())]
     of_states = [torch.zeros(*axes, H) for axes in ((2,), (4,), (1, 2), (1, 4), (), (1,))]
     for x, state in product(of_x, of_states):
         for number in {0, states}:
@@ -116,7 +116,7 @@ def _readable(signature: _Signature) -> Iterator[tuple[dict[str, Shape], int]]:
         if signature.zeros and len(CELLS[CELL_OF[gates]].hidden) < 2:
             continue
         with suppress(SubjectError):
-            found = layers_of(_sized(shapes, gates, SIZES[0]), SIZES[0], "")
+            found = layers_of(_sized(shapes, gates, TELLING_SIZES[0]), TELLING_SIZES[0], "")
             if found.roles.conventions.cell == CELL_OF[gates] and found.number == 1:
                 yield shapes, gates
 
@@ -186,7 +186,7 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
     words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
     needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED]
     x = next((name for name in needed if words[name] & X), "")
-    states = [one.name for one in parameters if words[one.name] & (STATES | STATES_OF_C) and one.name != x]
+    states = [one.name for one in parameters if words[one.name] & (STATE_WORDS | STATES_OF_C) and one.name != x]
     states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]
     left = [name for name in needed if name not in {x, *states}]
     optional = [one.name for one in parameters if one.default is None and words[one.name] & {"b", "bias"}]

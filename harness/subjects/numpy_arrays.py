@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from harness.space.case import Array
-from harness.subjects.axes import AXES, in_order, mapped
+from harness.subjects.axes import INPUT_ORDERS, in_order, mapped
 
 _DEPTH: Final = 4  # the dicts, lists and objects within each other in which arrays are looked for
 
@@ -31,12 +31,12 @@ def _walked(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
                 yield from _walked(one, (*path, str(name)))
 
 
-def to_numpy(given: Any, axes: str = AXES[0]) -> Any:
+def to_numpy(given: Any, axes: str = INPUT_ORDERS[0]) -> Any:
     """Return tensors, in whatever tuples and lists, as NumPy arrays with the axes in an order."""
     return mapped(given, lambda one: in_order(one, axes).numpy().copy())
 
 
-def to_torch(returned: Any, axes: str = AXES[0]) -> Any:
+def to_torch(returned: Any, axes: str = INPUT_ORDERS[0]) -> Any:
     """Return what a call returned as tensors with the usual axes.
 
     ``None`` stays, and what is no array either is one without any number.

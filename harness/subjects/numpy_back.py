@@ -40,7 +40,7 @@ OF_STATES: Final = (
     {f"c{end}" for end in ("0", "x", "prev", "init", "next")},
 )
 
-RETURNED: Final = "returned"  # the first part of the path of what is returned
+RETURNED_PATH: Final = "returned"  # the first part of the path of what is returned
 X: Final = "0"  # the number of x among the arguments
 
 Path = tuple[str, ...]
@@ -143,7 +143,7 @@ class NumpyBackward:
     def gradients(self, run: NumpyCall, of_output: Array) -> dict[str, Array]:
         """Return the gradients by what they are of. Raise ``ValueError`` for one of another shape."""
         run = deepcopy(run)  # it may be asked twice
-        made = {**arrays_of({RETURNED: self.call(run, of_output)})}
+        made = {**arrays_of({RETURNED_PATH: self.call(run, of_output)})}
         made = {**arrays_of(run.holder), **made}
         targets = _targets(run)
         sources = next(one.sources for one in self.given.values() if one.of == targets.keys())
@@ -274,7 +274,7 @@ def _linear(call: BackwardCall, run: NumpyCall, of_output: Array) -> dict[Path, 
 def _made(call: BackwardCall, run: NumpyCall, of_output: Array) -> dict[Path, Array]:
     """Return the arrays that a way back returns, and those that it changes in the object, by their paths."""
     run, before = deepcopy(run), arrays_of(run.holder)  # the copy is what changes
-    returned = arrays_of({RETURNED: call(run, of_output)})
+    returned = arrays_of({RETURNED_PATH: call(run, of_output)})
     held = arrays_of(run.holder)
     new = {path: array for path, array in held.items() if path not in before or not np.array_equal(array, before[path])}
     return {**returned, **new}
@@ -294,7 +294,7 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
     for name, array in targets.items():
         same = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
         free = [path for path in alike[name] if path not in found.values()]
-        free = [path for path in free if path[0] == RETURNED] or [
+        free = [path for path in free if path[0] == RETURNED_PATH] or [
             path for path in free if {part.lower().strip("_") for part in path[:-1]} & _HOLDS
         ]
         if same == [name] and len(free) == 1:
@@ -310,7 +310,7 @@ def _same_numbers(name: str, path: Path) -> bool:
 
 def _in_lists(states: Sequence[str], alike: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
     """Return the places of gradients by all states, if as many arrays of their shape are returned in lists."""
-    shaped = [path for path in alike[states[0]] if path[0] == RETURNED and len(path) > 2] if states else []
+    shaped = [path for path in alike[states[0]] if path[0] == RETURNED_PATH and len(path) > 2] if states else []
     in_lists = [path for path in shaped if path[-1].isdigit()]
     return dict(zip(states, in_lists, strict=True)) if len(in_lists) == len(states) else {}
 
@@ -321,8 +321,10 @@ def _named(name: str, paths: Sequence[Path]) -> Path | None:
     if name.isdigit():
         own = OF_X if name == X else dict(enumerate(OF_STATES, 1)).get(int(name), set())
     fits = [path for path in paths if {_plain(_MARK.sub("", path[-1])), _plain(path[-1])} & own]
-    fits.sort(key=lambda path: (path[0] != RETURNED, len(path)))
-    first = [path for path in fits if (path[0] != RETURNED, len(path)) == (fits[0][0] != RETURNED, len(fits[0]))]
+    fits.sort(key=lambda path: (path[0] != RETURNED_PATH, len(path)))
+    first = [
+        path for path in fits if (path[0] != RETURNED_PATH, len(path)) == (fits[0][0] != RETURNED_PATH, len(fits[0]))
+    ]
     return first[0] if len(first) == 1 else None
 
 

@@ -15,10 +15,10 @@ from typing import Any, Final
 import torch
 
 from harness.space.case import Array
-from harness.subjects.axes import AXES
+from harness.subjects.axes import INPUT_ORDERS
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import NumpyBackward, called
-from harness.subjects.signature import STATES, STATES_OF_C, by_state_names, states_by_name
+from harness.subjects.signature import STATE_WORDS, STATES_OF_C, by_state_names, states_by_name
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
 METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
@@ -38,7 +38,7 @@ def modules_of(factory: Any) -> Iterator[type[torch.nn.Module]]:
 
     One that is not given the size of its input may make its arrays in its first call.
     """
-    for built_by_call, axes, method in product((False, True), AXES, methods_of(factory)):
+    for built_by_call, axes, method in product((False, True), INPUT_ORDERS, methods_of(factory)):
         if not (built_by_call and "input_size" in inspect.signature(factory).parameters):
             yield _module_of(factory, method, axes, built_by_call=built_by_call)
 
@@ -194,7 +194,7 @@ def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
     return {
         path: array
         for path, array in found.items()
-        if not {last[path], last[path].removesuffix("prev").strip("_")} & (STATES | STATES_OF_C)
+        if not {last[path], last[path].removesuffix("prev").strip("_")} & (STATE_WORDS | STATES_OF_C)
         and not any(
             names[other] in names[path]
             and names[path].replace(names[other], "", 1).strip("_") in OF_OTHERS

@@ -22,7 +22,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Gates = dict[str, str]  # Gates by the names of the parameters that hold their rows
 
 
-SIZES: Final = (ModuleSizes(5, 3, 7), ModuleSizes(48, 32, 16))
+TELLING_SIZES: Final = (ModuleSizes(5, 3, 7), ModuleSizes(48, 32, 16))
 """The sizes at which parameters are told by their shapes, and those for a layer that takes only multiples of 8. No
 two of them are equal, and neither are a size and a sum of two."""
 

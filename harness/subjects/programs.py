@@ -237,7 +237,7 @@ class _Running:
 
     def _line(self) -> bytes:
         while b"\n" not in self._read:
-            if len(self._read) > wire.LONGEST:
+            if len(self._read) > wire.LONGEST_HEADER:
                 raise Malformed(f"answered {len(self._read):,} bytes without a line end, expected a line of JSON")
             self._read += self._more()
         line, _, self._read = self._read.partition(b"\n")

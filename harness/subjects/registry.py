@@ -23,7 +23,7 @@ from harness.space.reading import WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, BuiltClass, built_by, require_filled
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.config_object import by_fields
-from harness.subjects.conventions import NAMES, Conventions, declared_by, named_conventions
+from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared_by, named_conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
@@ -125,7 +125,7 @@ def of_layer(spec: str, layer: str) -> str:
 
     Raises ``SubjectError`` for what is an nn.RNN by its name, or may only be one.
     """
-    if layer in NAMES or not layer.isidentifier():
+    if layer in CONVENTION_NAMES or not layer.isidentifier():
         raise SubjectError(f"layer={layer!r}: expected gru, lstm or the name of a harness.Cell")
     before, own = parted(spec)
     if before:
@@ -246,7 +246,7 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
 
 
 def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:
-    from harness.subjects.axes import AXES, with_axes
+    from harness.subjects.axes import INPUT_ORDERS, with_axes
     from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
     from harness.subjects.torch_module import TorchSubject
     from harness.subjects.torch_own import OwnFormSubject, completed
@@ -256,7 +256,7 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
         form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
     except SubjectError as error:
         others = [one for one in [by_fields(factory)] if one is not None]
-        turned = [with_axes(factory, axes) for axes in AXES[1:]]
+        turned = [with_axes(factory, axes) for axes in INPUT_ORDERS[1:]]
         return _of_modules(factory, name, conventions, [*others, *turned], error, last=not others)
     if form is not None and not form.drop_in:
         own = partial(OwnFormSubject, factory, name, conventions=conventions)
@@ -279,7 +279,7 @@ def _of_modules(
 
     If none does, raise the error of the first of them, or that which is given if it is to be the ``last`` word.
     """
-    from harness.subjects.axes import AXES
+    from harness.subjects.axes import INPUT_ORDERS
     from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_loader, with_way_back
     from harness.subjects.torch_own import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
@@ -294,12 +294,14 @@ def _of_modules(
         except SubjectError as found:
             first = first or found
             continue
-        if form is None or (form.conventions.batch_first and module.axes != AXES[0]):  # that is another of the orders
+        if form is None or (
+            form.conventions.batch_first and module.axes != INPUT_ORDERS[0]
+        ):  # that is another of the orders
             continue
-        if form.unbatched and module.axes not in AXES[:2]:  # of (T, I) alone there are two
+        if form.unbatched and module.axes not in INPUT_ORDERS[:2]:  # of (T, I) alone there are two
             continue
         if adapted or reads_each_gate(module, form):
-            form = replace(form, axes=module.axes.removeprefix(AXES[0]))
+            form = replace(form, axes=module.axes.removeprefix(INPUT_ORDERS[0]))
             if module.in_numpy:
                 form = with_way_back(module, form if adapted else with_loader(module, form))
             own: Callable[..., OwnFormSubject] = (

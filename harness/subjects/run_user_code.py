@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.space.outcome import LONGEST, Failure, Outcome, legible
+from harness.space.outcome import LONGEST_TEXTS, Failure, Outcome, legible
 
 
 class Malformed(Exception):
@@ -49,8 +49,8 @@ def _raised(error: BaseException) -> Outcome:
     """Return the outcome of a call that raised an error. To format a message of 50 MB would take half a second."""
     frames = _own_frames(error.__traceback__)
     message = _message(error)
-    if len(message) > LONGEST["traceback"]:
-        summary = f"{type(error).__name__}: {legible(message, LONGEST['message'])}"
+    if len(message) > LONGEST_TEXTS["traceback"]:
+        summary = f"{type(error).__name__}: {legible(message, LONGEST_TEXTS['message'])}"
         lines = ["Traceback (most recent call last):\n", *traceback.format_tb(frames), f"{summary}\n"]
     else:
         lines = traceback.format_exception(type(error), error, frames)

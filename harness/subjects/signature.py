@@ -15,7 +15,7 @@ from harness.subjects.protocol import SubjectError
 
 # Other names under which constructors often take an option that shows in no parameter, as layers and directions do.
 # Capitals and underscores do not count.
-OTHERS: Final = {"dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate")}
+OTHER_NAMES: Final = {"dropout": ("drop_prob", "dropout_prob", "dropout_rate", "dropout_p", "p_dropout", "drop_rate")}
 
 # Words in the names of arguments that say the size of an output layer.
 OUTPUT: Final = {
@@ -32,13 +32,28 @@ LISTS: Final = {
 }
 
 # Words in the names of arguments that say how many steps, or sequences, all calls have.
-STEPS: Final = {"seq", "sequence", "len", "length", "step", "steps", "time", "timesteps"}
+STEP_WORDS: Final = {"seq", "sequence", "len", "length", "step", "steps", "time", "timesteps"}
 BATCH: Final = {"batch", "batchsize"}
 # Beside them, words that say the size of something else.
 OF_FEATURES: Final = {"in", "input", "hidden", "embed", "embedding", "emb", "feature", "features", "state", *OUTPUT}
 
 # The names of states, as arguments and as attributes.
-STATES: Final = {"h", "h0", "hx", "hidden", "state", "states", "hc", "init", "initial", "s", "s0", "a", "a0", "prev"}
+STATE_WORDS: Final = {
+    "h",
+    "h0",
+    "hx",
+    "hidden",
+    "state",
+    "states",
+    "hc",
+    "init",
+    "initial",
+    "s",
+    "s0",
+    "a",
+    "a0",
+    "prev",
+}
 STATES_OF_C: Final = {"c", "c0", "cx", "cell"}
 
 _FUNCTION: Final = re.compile("(?i)activ|nonlin|squash")  # in the names of arguments that are the nonlinearity
@@ -66,7 +81,7 @@ def constructor(factory: Any) -> tuple[ClassForm, tuple[str, ...]] | None:
     if len(parameters) < 2 and any(one.kind is one.VAR_POSITIONAL for one in parameters) and _is_of_torch(factory):
         return None
     known = (*OPTIONS, "device", "dtype")
-    accepted = {_plain(name) for name in (*known, *chain(*OTHERS.values()))}
+    accepted = {_plain(name) for name in (*known, *chain(*OTHER_NAMES.values()))}
     named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
     named = [
         one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
@@ -95,7 +110,8 @@ def constructor(factory: Any) -> tuple[ClassForm, tuple[str, ...]] | None:
     if anything and not own and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
         meant = {"input_size": "input_size", "hidden_size": "hidden_size"}
     called = {
-        one: next((names[own] for own in map(_plain, (one, *OTHERS.get(one, ()))) if own in names), "") for one in known
+        one: next((names[own] for own in map(_plain, (one, *OTHER_NAMES.get(one, ()))) if own in names), "")
+        for one in known
     }
     takes = {one: own or one for one, own in called.items() if own or anything}
     return ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant), unknown
@@ -159,7 +175,7 @@ def _of_calls(name: str) -> str:
     words = {word.lower() for word in _WORD.findall(name)}
     if words & OF_FEATURES:
         return ""
-    return "N" if words & BATCH else "T" if words & STEPS or name == "T" else ""
+    return "N" if words & BATCH else "T" if words & STEP_WORDS or name == "T" else ""
 
 
 def _is_output(one: inspect.Parameter) -> bool:
@@ -201,7 +217,7 @@ def states_by_name(call: Callable[..., Any]) -> tuple[str, ...]:
     except (TypeError, ValueError):
         return ()
     may_be = [one for one in others if _may_be_state(one) and one.default is not one.empty]
-    named = [one.name for names in (STATES, STATES_OF_C) for one in may_be if one.name.lower() in names]
+    named = [one.name for names in (STATE_WORDS, STATES_OF_C) for one in may_be if one.name.lower() in names]
     by_place = others[:1] == may_be[:1] and all(one.kind is not one.KEYWORD_ONLY for one in may_be[:1])
     return () if by_place or len(named) < len(may_be) else tuple(named)
 

@@ -6,7 +6,7 @@ In an order, L stands for layers, D for directions, N and H for theirs; R is L a
 from typing import Any, Final
 
 ROWS: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
-OTHERS: Final = ("NRH", "LDNH", "LNDH", "NLDH", "DLNH", "DNLH", "NDLH")
+OTHER_ORDERS: Final = ("NRH", "LDNH", "LNDH", "NLDH", "DLNH", "DNLH", "NDLH")
 JOINED: Final = ("LNB", "NLB")  # both directions of a layer side by side
 
 _APART: Final = "LDNH"
@@ -15,7 +15,7 @@ _WORDS: Final = {"L": "layers", "D": "directions", "R": "layers * directions", "
 
 def all_axes(directions: int) -> tuple[str, ...]:
     """Return the orders that are tried, torch's first."""
-    return (ROWS, *OTHERS, *JOINED[: len(JOINED) * (directions - 1)])
+    return (ROWS, *OTHER_ORDERS, *JOINED[: len(JOINED) * (directions - 1)])
 
 
 def said_axes(axes: str) -> str:

@@ -37,7 +37,16 @@ from harness.subjects.class_form import (
 from harness.subjects.conventions import Conventions
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import NumpyCall, NumpyRun, calls_back, way_back_of
-from harness.subjects.parameters_by_shape import SIZES, Roles, Shapes, layers_of, numbered, roles_of, told_of, unread
+from harness.subjects.parameters_by_shape import (
+    TELLING_SIZES,
+    Roles,
+    Shapes,
+    layers_of,
+    numbered,
+    roles_of,
+    told_of,
+    unread,
+)
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import (
     by_state_names,
@@ -57,7 +66,7 @@ from harness.subjects.valid_steps import LengthTrial, valid_steps_of
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
 
-STEPS, SEQUENCES, MANY = *SIZES[0][3:], 16
+STEPS, SEQUENCES, MANY = *TELLING_SIZES[0][3:], 16
 """The steps and sequences on which a layer is tried, and the sequences on which a cell is. Of so many units, some are
 not dead under relu, whatever the random numbers are."""
 
@@ -127,7 +136,7 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
         if same:
             return None
         said = f"{type(error).__name__}: {error}"
-        raise SubjectError(f"{name}: cannot be made with {_said(SIZES[-1], form)}: {said}") from error
+        raise SubjectError(f"{name}: cannot be made with {_said(TELLING_SIZES[-1], form)}: {said}") from error
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
@@ -283,7 +292,7 @@ def may_be_unknown(factory: Any, form: ClassForm) -> list[str]:
 def _names_a_size(factory: Any, form: ClassForm, shapes: Shapes) -> bool:
     """Tell whether the names of parameters are others with other sizes or options: one of these is a name."""
     others: list[dict[str, Any]] = [{}, {"num_layers": 2}, {"nonlinearity": "relu"}]
-    for sizes, options in zip((SIZES[-1], SIZES[0], SIZES[0]), others, strict=True):
+    for sizes, options in zip((TELLING_SIZES[-1], TELLING_SIZES[0], TELLING_SIZES[0]), others, strict=True):
         with suppress(Exception):
             if not {*shapes} <= {*_shapes_of(_built(factory, form, sizes, options))}:
                 return True
@@ -312,7 +321,7 @@ def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
         by_name: dict[str, str] = {one: one for one in (*_SIZES, "T", "N") if one in _SIZES or one in reads}
         form = ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name=by_name)
         fixed = {one: values[0] for one, values in built.offers.items() if one in _SIZES}
-        sizes, shapes = _made(built, form, [one._replace(**fixed) for one in SIZES])
+        sizes, shapes = _made(built, form, [one._replace(**fixed) for one in TELLING_SIZES])
     except SubjectError as error:
         raise SubjectError(f"{name}: {error}") from None
     except Exception as error:
@@ -1214,7 +1223,7 @@ def parameters_of_plain(factory: Any, form: ClassForm) -> tuple[ModuleSizes, Sha
     return sizes, shapes
 
 
-def _made(factory: Any, form: ClassForm, tried: Sequence[ModuleSizes] = SIZES) -> tuple[ModuleSizes, Shapes]:
+def _made(factory: Any, form: ClassForm, tried: Sequence[ModuleSizes] = TELLING_SIZES) -> tuple[ModuleSizes, Shapes]:
     """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes."""
     *others, last = tried
     for sizes in others:

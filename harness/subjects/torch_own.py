@@ -25,7 +25,7 @@ from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.numpy_back import NumpyBackward
-from harness.subjects.parameters_by_shape import SIZES
+from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectError
 from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
@@ -341,7 +341,7 @@ def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
 
     Raise ``SubjectError`` if each raises an error: it is not known then how the class wants to be called.
     """
-    calls = [_plain(form, sizes, hx=hx) for sizes, hx in product(SIZES, form.offers.get("hx", (False,)))]
+    calls = [_plain(form, sizes, hx=hx) for sizes, hx in product(TELLING_SIZES, form.offers.get("hx", (False,)))]
     outcomes = {dtype: [subject.run(draw(one.replace(dtype=dtype), "normal", 1)) for one in calls] for dtype in FLOATS}
     fine = {
         dtype: [one.failure is None and {str(a.dtype) for a in one.arrays.values()} <= {dtype} for one in of]
@@ -363,7 +363,7 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
     """
     right = TorchSubject(getattr(torch.nn, form.conventions.cell))
     dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
-    for sizes in SIZES:
+    for sizes in TELLING_SIZES:
         left = [*_orders(form)]
         for zero, T in SIMPLER:
             drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)

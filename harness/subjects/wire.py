@@ -25,13 +25,13 @@ from harness.space.outcome import Failure, Outcome, legible
 from harness.space.profile import PORT, PROFILES
 from harness.space.scope import Scope
 from harness.subjects.conventions import Conventions
-from harness.subjects.function import ALWAYS, GIVEN, OPENS
+from harness.subjects.function import ALWAYS, FUNCTION_ARGUMENTS, OPENS
 from harness.subjects.run_user_code import Failed, Malformed
 
 VERSION: Final = 1  # The version of the protocol, which a greeting names
 
 # The most bytes of a header. One that names all gradients of five layers in two directions has 3,000.
-LONGEST: Final = 2**20
+LONGEST_HEADER: Final = 2**20
 
 ROOM: Final = 16
 """The number of times the expected bytes that an answer may have, so that a wrong shape or dtype can be told of, which
@@ -71,7 +71,7 @@ class Greeting:
         if said.get("protocol") != VERSION:
             raise UsageError(f"protocol={said.get('protocol')!r}: expected {VERSION}, in {GREETING}")
         takes, offers = said.get("takes", []), said.get("offers", {})
-        if not isinstance(takes, list) or not all(isinstance(one, str) and one in GIVEN for one in takes):
+        if not isinstance(takes, list) or not all(isinstance(one, str) and one in FUNCTION_ARGUMENTS for one in takes):
             raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")
         profile, software = said.get("profile", PORT), said.get("software", "")
         if profile not in PROFILES:

@@ -9,7 +9,7 @@ import torch
 
 from harness import Case, Failure, Outcome, RNNConfig, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
-from harness.checks.derivatives import FAR, check_derivatives, differentiable
+from harness.checks.derivatives import FAR_FROM_KINK, check_derivatives, differentiable
 from harness.checks.full_check import check
 from harness.checks.result import DERIVATIVES
 from harness.search.plan import DIFFERENTIATED
@@ -131,7 +131,9 @@ def test_a_subject_with_neither_is_refused_and_one_that_raises_is_broken() -> No
 def test_differences_are_not_asked_for_where_they_say_nothing() -> None:
     relu = draw(RNNConfig(1, 1, nonlinearity="relu", bias=False, dtype="float64", loss="output"))
     flat: dict[str, Any] = {"weight_hh_l0": [[0.0]], "output_grad": [[[1.0]]]}
-    near, far = (Case.of(relu.config, [[[x]]], weight_ih_l0=[[1.0]], **flat) for x in (FAR / 2, 2 * FAR))
+    near, far = (
+        Case.of(relu.config, [[[x]]], weight_ih_l0=[[1.0]], **flat) for x in (FAR_FROM_KINK / 2, 2 * FAR_FROM_KINK)
+    )
 
     assert (differentiable(near), differentiable(far)) == (False, True)
     assert not differentiable(replace(ONE, x=ONE.x * np.inf))

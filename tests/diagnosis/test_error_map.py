@@ -7,7 +7,7 @@ import numpy as np
 
 from harness import RNNConfig, as_subject, draw
 from harness.checks.agreement import observe
-from harness.diagnosis.error_map import MOST, SHOWN, ErrorMaps, error_maps
+from harness.diagnosis.error_map import MAP_SIDE, MAPS_SHOWN, ErrorMaps, error_maps
 from harness.diagnosis.first_departure import first_departure
 from harness.subjects.protocol import Subject
 from harness.subjects.torch_module import TorchSubject
@@ -68,7 +68,7 @@ def test_a_right_subject_has_no_map() -> None:
 def test_of_many_steps_those_around_the_first_wrong_one_are_shown() -> None:
     [only] = mapped(off_at(50), WIDE.replace(T=60)).maps
 
-    assert only.errors.shape == (SHOWN, 4)
+    assert only.errors.shape == (MAP_SIDE, 4)
     assert only.columns.size == 60
     assert only.columns.labels[only.first[0]] == "49"
 
@@ -130,5 +130,5 @@ def test_wrong_gradients_of_weights_are_shown_by_row_and_column_and_the_rest_is_
     assert found is not None
     weight = next(one for one in found.maps if one.array == "weight_ih_l0.grad")
     assert (weight.first, weight.sequence, weight.rows.size) == ((1, 0), None, 40)
-    assert weight.errors.shape == (3, SHOWN)
-    assert (len(found.maps), found.more) == (MOST, len(names) - MOST)
+    assert weight.errors.shape == (3, MAP_SIDE)
+    assert (len(found.maps), found.more) == (MAPS_SHOWN, len(names) - MAPS_SHOWN)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Scope
-from harness.diagnosis.fresh_cases import LENGTHS, NEAR, fresh_cases, infinite, wider
+from harness.diagnosis.fresh_cases import LENGTHS, NEAR_SIZES, fresh_cases, infinite, wider
 from harness.space.factor_table import PACKINGS, SIZE_FACTORS
 from harness.space.scope import factors_of, lengths_of
 
@@ -57,7 +57,7 @@ def test_each_factor_takes_each_other_value_somewhere() -> None:
 def test_sizes_near_the_failing_one_are_met_one_at_a_time() -> None:
     seen = {case.config for case in fresh_cases(RNNConfig(1, 5), ALL)}
 
-    assert {RNNConfig(1, 5 + step) for step in NEAR} <= seen
+    assert {RNNConfig(1, 5 + step) for step in NEAR_SIZES} <= seen
 
 
 @pytest.mark.parametrize("N", range(3, 9))

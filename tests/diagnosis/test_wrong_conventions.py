@@ -9,7 +9,7 @@ from harness import Case, Failure, RNNConfig, Scope, Verdict, as_subject, check_
 from harness.checks.agreement import observe
 from harness.diagnosis.experiments import ByCheck
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.wrong_conventions import EVIDENCE, WrongConventions, instead_of
+from harness.diagnosis.wrong_conventions import FRESH_WITH_DECLARATION, WrongConventions, instead_of
 from harness.report.explained import fails_line
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity
@@ -93,7 +93,7 @@ def test_the_declaration_with_which_a_subject_would_agree_is_named(function: Any
 
     assert found is not None
     assert found.sentence == said
-    assert found.fresh == EVIDENCE
+    assert found.fresh == FRESH_WITH_DECLARATION
 
 
 def test_a_mistake_is_no_matter_of_declarations() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from harness import RNNConfig, Scope, Verdict, as_subject, draw, hunt
 from harness.checks.agreement import check_agreement
 from harness.checks.result import Result
-from harness.search.evidence import SEEDS, weigh
+from harness.search.evidence import OTHER_SEEDS, weigh
 from harness.space.case import Case
 from tests import implementations
 
@@ -35,7 +35,7 @@ def test_a_slight_but_steady_error_is_suspect_and_repeats() -> None:
 def test_a_suspicion_that_does_not_repeat_is_no_finding() -> None:
     suspicion = weigh(draw(CONFIG, "default", 0), SUSPECT, lambda _: Result(Verdict.AGREES))
 
-    assert (suspicion.again, suspicion.tried, suspicion.repeats) == (0, SEEDS, False)
+    assert (suspicion.again, suspicion.tried, suspicion.repeats) == (0, OTHER_SEEDS, False)
 
 
 def test_other_values_than_the_case_s_own_are_tried() -> None:
@@ -47,7 +47,7 @@ def test_other_values_than_the_case_s_own_are_tried() -> None:
 
     weigh(case, SUSPECT, note)
 
-    assert len({other.id for other in seen} - {case.id}) == SEEDS
+    assert len({other.id for other in seen} - {case.id}) == OTHER_SEEDS
 
 
 def test_a_disagreement_met_on_the_way_takes_its_place() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig, Verdict, as_subject, check, draw
-from harness.search.own_weights import NEAR, load_weights
+from harness.search.own_weights import NEAR_WEIGHTS, load_weights
 from harness.search.search import Search
 from harness.search.search_options import Options
 from harness.search.workers import Workers
@@ -60,7 +60,7 @@ def test_all_cases_have_the_weights_or_some_near_them(tmp_path: Path, workers: W
         case = weights.in_place(draw(WIDE.replace(dtype="float64"), "normal", seed), seed)
         for name, array in case.weights.items():
             off = np.abs(array / weights.arrays[name] - 1)
-            assert off.max() <= NEAR
+            assert off.max() <= NEAR_WEIGHTS
             assert bool(off.any()) is bool(seed % 2)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.result import Result
-from harness.search.simplify import PLAIN, Simplifying, cells, plainer
+from harness.search.simplify import PLAIN_NUMBERS, Simplifying, cells, plainer
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")
 
@@ -106,9 +106,9 @@ def test_what_is_plainer_has_an_end() -> None:
         assert len(seen) < 100
     assert list(plainer(0.0)) == []
     assert list(plainer(2.0)) == [0.0, 1.0, -1.0]
-    assert list(plainer(6.0)) == [*PLAIN, 4.0, 8.0]
-    assert list(plainer(-0.1875)) == [*PLAIN, -0.25]
-    assert list(plainer(8.0)) == [*PLAIN, 4.0]
+    assert list(plainer(6.0)) == [*PLAIN_NUMBERS, 4.0, 8.0]
+    assert list(plainer(-0.1875)) == [*PLAIN_NUMBERS, -0.25]
+    assert list(plainer(8.0)) == [*PLAIN_NUMBERS, 4.0]
 
 
 def test_the_same_case_gives_the_same_steps() -> None:

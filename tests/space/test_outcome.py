@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness import Failure, Outcome
-from harness.space.outcome import LONGEST
+from harness.space.outcome import LONGEST_TEXTS
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_what_would_steer_a_terminal_or_github_is_written_out(said: str, kept: s
     assert (outcome.message, outcome.traceback) == (kept, kept)
 
 
-@pytest.mark.parametrize("name", LONGEST)
+@pytest.mark.parametrize("name", LONGEST_TEXTS)
 def test_long_text_is_cut_in_the_middle_and_says_so(name: str) -> None:
     text = "a" * 10**6 + "b" * 10**6
     kept: str = getattr(Outcome(failure=Failure.RAISED, message=text, traceback=text), name)
 
-    assert LONGEST[name] - 2 < len(kept) <= LONGEST[name]
+    assert LONGEST_TEXTS[name] - 2 < len(kept) <= LONGEST_TEXTS[name]
     assert kept.startswith("aaa")
     assert kept.endswith("bbb")
     assert kept.count(" ... (cut) ... ") == 1

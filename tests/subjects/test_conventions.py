@@ -15,7 +15,7 @@ from harness.checks.dropout import check_dropout
 from harness.diagnosis.investigate import Investigation
 from harness.space.cells import local_cells
 from harness.space.errors import UsageError
-from harness.subjects.conventions import NAMES, Conventions, declared_by, turned
+from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared_by, turned
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectError, scope_of
@@ -141,7 +141,7 @@ def test_what_it_writes_into_its_weights_is_seen() -> None:
     [
         ({"one_bias": "yes"}, "conventions: one_bias='yes': expected True or False"),
         ({"transpose": True}, "conventions: transpose is no convention and no layer; did you mean transposed?"),
-        ({"x": True}, f"conventions: x is no convention and no layer; expected {', '.join(NAMES)}"),
+        ({"x": True}, f"conventions: x is no convention and no layer; expected {', '.join(CONVENTION_NAMES)}"),
         ("transposed", "conventions='transposed': expected a dict such as {'transposed': True}"),
         (3, "conventions=3: expected a dict such as {'transposed': True}"),
     ],

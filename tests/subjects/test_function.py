@@ -8,7 +8,7 @@ import pytest
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.space.factor_table import LOSSES
-from harness.subjects.function import GIVEN
+from harness.subjects.function import FUNCTION_ARGUMENTS
 from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
 from tests.implementations import vectorised
 
@@ -61,7 +61,7 @@ def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any)
 
     said = str(refused.value).splitlines()
     assert len(said) == 3
-    assert all(name in said[-1] for name in GIVEN)
+    assert all(name in said[-1] for name in FUNCTION_ARGUMENTS)
 
 
 def test_x_may_have_any_name_before_the_states_and_nothing_else_may() -> None:

@@ -19,7 +19,7 @@ from harness.search.search import hunt
 from harness.space.scope import Scope
 from harness.store.scripts import offer
 from harness.subjects import wire
-from harness.subjects.function import GIVEN
+from harness.subjects.function import FUNCTION_ARGUMENTS
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.programs import AT_ONCE, HEARD
 from harness.subjects.protocol import SubjectError, environment_of, scope_of
@@ -146,7 +146,7 @@ def test_a_wrong_one_is_explained_and_has_a_script(
 def test_a_program_is_asked_for_what_it_says(program: Callable[..., str]) -> None:
     subject = find_subject(program(takes=["cotangents", "lengths"], offers={"dtype": ["float64"], "batched": [True]}))
 
-    assert subject.capabilities.takes == (*GIVEN[:4], "cotangents", "lengths")
+    assert subject.capabilities.takes == (*FUNCTION_ARGUMENTS[:4], "cotangents", "lengths")
     scope = scope_of(subject)
     assert (scope.dtype, scope.batched, set(scope.strides)) == (("float64",), (True,), {"contiguous"})
     assert {None, "both"} <= set(scope.loss)

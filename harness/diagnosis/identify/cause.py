@@ -36,11 +36,11 @@ from harness.space.scope import Scope
 from harness.space.values import draw
 from harness.subjects.protocol import Subject
 
-SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
+MOST_SEEDS: Final = 16  # draws; a single unit of relu is at 0 in half of them, so in all with a chance of 2**-16
 NOT_NEEDED: Final = frozenset({"loss", "N"})  # pins of an identification that the failure need not have
-SMALL: Final = 1e-3  # beside 1: the slope of tanh is 1 there
+SMALL_NUMBER: Final = 1e-3  # beside 1: the slope of tanh is 1 there
 FADED: Final = 1e-30  # a gradient that is less may underflow
-EVIDENCE = 3  # the fresh cases that the whole must reproduce, at least
+LEAST_FRESH = 3  # the fresh cases that the whole must reproduce, at least
 
 
 class _Memory:
@@ -330,7 +330,7 @@ def _seen_of(subject: Subject, observation: Observation, result: Result) -> list
 def _unfading(config: RNNConfig) -> Case:
     """Return a case of many steps through which gradients go whole: of small numbers, by an identity."""
     case = draw(config, "normal", 1)
-    arrays = {name: v if name.endswith(".grad") else v * v.dtype.type(SMALL) for name, v in case.arrays.items()}
+    arrays = {name: v if name.endswith(".grad") else v * v.dtype.type(SMALL_NUMBER) for name, v in case.arrays.items()}
     eyes = {name: v for name, v in arrays.items() if role_of(name) == "weight_hh"}
     arrays |= {name: np.resize(np.eye(v.shape[1], dtype=v.dtype), v.shape) for name, v in eyes.items()}
     return Case.from_arrays(config, arrays)
@@ -341,7 +341,9 @@ def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
     """Return an answer in which some gradients are 0 where most of nn.RNN's are not; nothing if they always are."""
     config = case.config if case.config.N else case.config.replace(N=1)  # of no sequence, each gradient is 0
     best: tuple[int, list[Response]] = (0, [])
-    drawn = (draw(config, distribution, seed) for distribution, seed in product(("default", "normal"), range(SEEDS)))
+    drawn = (
+        draw(config, distribution, seed) for distribution, seed in product(("default", "normal"), range(MOST_SEEDS))
+    )
     for one in chain(drawn, [_unfading(config)]):
         generic = one.plain()
         right = run(right_of(generic.config), generic)
@@ -508,7 +510,7 @@ def identified_of(
     except (ValueError, ArithmeticError, IndexError):  # a singular matrix is a ValueError
         return None
     found = replace(found, unknown=(*found.unknown, *hidden), dtype=asker.dtype)
-    return None if "the step" in found.unknown or found.fresh < EVIDENCE else found
+    return None if "the step" in found.unknown or found.fresh < LEAST_FRESH else found
 
 
 def _narrow(network: Network) -> set[tuple[str, str]]:

@@ -48,7 +48,7 @@ from harness.space.config import RNNConfig
 
 Change = Callable[[LayerModel], LayerModel]
 
-FACTORS: Final = (2.0, 0.5, -1.0)
+TERM_SCALES: Final = (2.0, 0.5, -1.0)
 SHARES: Final = (0.5, 0.1, 0.9, 0.2, 0.8, 0.25, 0.75, 0.3, 0.7)  # of the old state in a leaky one
 _SCALES: Final = {"x[t] @ W_ih.T": ("np.sqrt(I)", "I"), "h[t-1] @ W_hh.T": ("np.sqrt(H)", "H")}  # that divide a term
 _PLAIN: Final = frozenset(
@@ -119,7 +119,7 @@ def _patterns(T: int) -> Iterator[When]:
 
 def _coefs(T: int, scales: Sequence[str]) -> Iterator[tuple[bool, Coef]]:
     """Yield the coefficients that a term may have in place of 1, each with whether it is plain."""
-    yield from ((True, Coef(value)) for value in FACTORS)
+    yield from ((True, Coef(value)) for value in TERM_SCALES)
     yield from ((True, Coef(1.0, scale)) for scale in scales)
     yield from ((when in (When("from", 1), When("but last", 1)), Coef(when=when)) for when in _patterns(T))
 
@@ -143,7 +143,7 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     for kind, when in product(("identity", "tanh", "relu"), (When("only", 0), When("last", 1))):
         if config.T > 1 and kind != config.nonlinearity:
             yield False, _setting("otherwise", ((ACTIVATIONS[kind], when),))
-    yield from ((False, _setting("inside", factor)) for factor in FACTORS)
+    yield from ((False, _setting("inside", factor)) for factor in TERM_SCALES)
     for count in range(1, 4):
         for some in combinations([right for right, _ in PARTS if right], count):
             yield count == 1, _outside(some)

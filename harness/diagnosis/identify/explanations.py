@@ -31,7 +31,7 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import ConfigError
 from harness.space.values import draw
 
-MOST: Final = 5  # choices of one network
+MOST_CHOICES: Final = 5  # choices of one network
 BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
 EXPLAINED: Final = 30  # networks that are held against each other, at most
 COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
@@ -61,7 +61,9 @@ class _Found(NamedTuple):
     views: int
 
 
-def explanations(responses: Sequence[Response], dtypes: Sequence[str], most: int = MOST) -> list[ArrayExplanation]:
+def explanations(
+    responses: Sequence[Response], dtypes: Sequence[str], most: int = MOST_CHOICES
+) -> list[ArrayExplanation]:
     """Return the networks with fewest mistakes that give all arrays, the plainest first; nothing if none does.
 
     ``most`` is the number of choices of a network, at most.

@@ -11,8 +11,10 @@ from harness.oracle.pinned_numpy import np
 
 Name = TypeVar("Name")  # of a term: what tells it from others
 
-ENOUGH: Final = 4  # equations that two columns do not fit by chance
-NEAR: Final = 1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
+ENOUGH_EQUATIONS: Final = 4  # equations that two columns do not fit by chance
+FAR_FROM_NOISE: Final = (
+    1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
+)
 ROOM: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
 
 
@@ -83,7 +85,7 @@ def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
     if not A.shape[1] or not (np.isfinite(A).all() and np.isfinite(y).all()):
         return False
     Q = np.linalg.qr(A)[0]
-    return bool(np.abs(Q @ (Q.T @ y) - y).max() <= NEAR * noise * np.abs(y).max())
+    return bool(np.abs(Q @ (Q.T @ y) - y).max() <= FAR_FROM_NOISE * noise * np.abs(y).max())
 
 
 def settled(names: list[Name], kept: list[Floats], y: Floats, noise: float) -> dict[Name, float] | None:
@@ -133,7 +135,7 @@ def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Colle
 def sparsest(columns: Mapping[Name, Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the one or two columns that add up to ``y``, if few equations are at hand."""
     singles = ((name,) for name in columns)
-    for names in chain(singles, _pairs(columns, y, noise) if y.size >= ENOUGH else ()):
+    for names in chain(singles, _pairs(columns, y, noise) if y.size >= ENOUGH_EQUATIONS else ()):
         if (found := settled([*names], [columns[name] for name in names], y, noise)) is not None:
             return found
     return None
@@ -147,7 +149,7 @@ def _pairs(columns: Mapping[Name, Floats], y: Floats, noise: float) -> Iterator[
     along, cosines = unit.T @ y / size, unit.T @ unit
     apart = np.maximum(1 - cosines**2, np.finfo(float).tiny)
     left = 1 - (along[:, None] ** 2 + along**2 - 2 * cosines * along[:, None] * along) / apart
-    near = left <= max(1e-9, (NEAR * noise) ** 2)  # squares, whose own roundings are some 1e-16
+    near = left <= max(1e-9, (FAR_FROM_NOISE * noise) ** 2)  # squares, whose own roundings are some 1e-16
     yield from ((names[i], names[j]) for i, j in np.argwhere(np.triu(near, 1)))
 
 

@@ -43,7 +43,7 @@ _SLOPES: Final = (
 SLOPES: Final = tuple(tuple((name, sign * c) for name, c in slope) for sign in (1.0, -1.0) for slope in _SLOPES)
 ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
 DEPTH: Final = 6  # choices that are made one after the other
-LARGE: Final = 1e4
+LARGE_GRADIENT: Final = 1e4
 LONG: Final = 13  # steps, which show a cut that is made again after up to ten
 
 
@@ -222,10 +222,10 @@ def _limited(asker: Asker, network: Network) -> Network:
     if (found := _limited_at_steps(asker, network, loss)) is not None:
         return found
     limits: dict[str, Limit] = {}
-    for a in _answers(asker, (CaseSizes(3, 2, 3, 2),), loss, LARGE):
+    for a in _answers(asker, (CaseSizes(3, 2, 3, 2),), loss, LARGE_GRADIENT):
         for name in departing(network, a, asker.rounding):
             most = float(np.abs(a.arrays[name]).max(initial=0))
-            if name.endswith(".grad") and most < LARGE and (np.abs(a.arrays[name]) == most).sum() > 1:
+            if name.endswith(".grad") and most < LARGE_GRADIENT and (np.abs(a.arrays[name]) == most).sum() > 1:
                 limits[role_of(name)] = Limit("elements", plainest(most, asker.noise))
     return network.map(lambda model: replace(model, limits=limits)) if limits else network
 
@@ -235,7 +235,7 @@ def _limited_at_steps(asker: Asker, network: Network, loss: str) -> Network | No
 
     In a single step, all gradients are linear in the limit.
     """
-    large = _answers(asker, (CaseSizes(1, 1, 3, 2), CaseSizes(3, 2, 3, 2)), loss, LARGE)
+    large = _answers(asker, (CaseSizes(1, 1, 3, 2), CaseSizes(3, 2, 3, 2)), loss, LARGE_GRADIENT)
     model = network.first
     if not isinstance(model, GatedModel) or not any(departing(network, a, asker.rounding) for a in large):
         return None

@@ -18,9 +18,9 @@ from harness.space.config import RNNConfig
 
 Change = Callable[[GatedModel], GatedModel]
 
-FACTORS: Final = (2.0, 0.5, -1.0)
+GATE_SCALES: Final = (2.0, 0.5, -1.0)
 HARD: Final = tuple(Activation("hard sigmoid", parameters) for parameters in ((0.2,), (1 / 6,), (0.25,)))
-PLAIN: Final = ("sigmoid", "tanh", "relu", "identity")
+PLAIN_FUNCTIONS: Final = ("sigmoid", "tanh", "relu", "identity")
 
 # The parameters whose rows may be others together: all, the matrices, the biases, those of x and of h, and each.
 GROUPS: Final = (OWN, OWN[::2], OWN[1::2], OWN[:2], OWN[2:], *((name,) for name in OWN))
@@ -79,19 +79,19 @@ def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str])
 
 def _functions(right: GatedModel) -> Iterator[tuple[bool, Change]]:
     for kind in (*ACTIVATIONS.values(), *HARD):
-        plain = kind.name in PLAIN or kind in HARD
+        plain = kind.name in PLAIN_FUNCTIONS or kind in HARD
         for letters in _groups(right):
             yield plain, _changing(letters, partial(_gate_with, activation=kind))
         if right.memory and kind != TANH:
             yield plain, partial(_model_with, read=kind)
-    for factor, letters in product(FACTORS, _groups(right)):
+    for factor, letters in product(GATE_SCALES, _groups(right)):
         yield False, _changing(letters, partial(_gate_with, inside=factor))
 
 
 def _sums(right: GatedModel) -> Iterator[tuple[bool, Change]]:
     for letters, name in product(_groups(right), OWN):
         yield True, _parted(letters, name)
-        yield from ((False, _parted(letters, name, coef=coef)) for coef in FACTORS)
+        yield from ((False, _parted(letters, name, coef=coef)) for coef in GATE_SCALES)
     _, _, h, b_hh = OWN
     for letters in _groups(right):
         yield True, _parted(letters, h, name="h[t-1] @ W_hh")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
-from harness.diagnosis.identify.gate_inquiry import FAR, GateInquiry, ObservedStep
+from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, ObservedStep
 from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
@@ -24,9 +24,9 @@ from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN
 from harness.space.config import RNNConfig, role_of
 
-STATES: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
+STATE_TERMS: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
 STEPS_WRITTEN: Final = tuple(name for name in WRITTEN if name.startswith("h[") and name not in ("h[t]", "h[t-1]"))
-LARGE: Final = 100.0
+LARGE_STATE: Final = 100.0
 ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may have a step of their own
 
 
@@ -198,7 +198,7 @@ def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
 
     right, states = step_of(model.cell), len(model.starts)
     starts = [model.starts, *product((*right.starts, "zero"), repeat=states)]
-    carried = [model.carried, *product(STATES, repeat=states)]
+    carried = [model.carried, *product(STATE_TERMS, repeat=states)]
     first, given = answers(1, False), answers(1, True)
     best = model
     for start in dict.fromkeys(starts if given else starts[:1]):
@@ -218,7 +218,7 @@ def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], rig
     names = ("output", *("h_n", "c_n")[: len(model.starts)])
     found, written = list(right.returned), right.written
     for k, name in enumerate(names):
-        choices_of = [(choice, right.written) for choice in (right.returned[k], *STATES, *dict(model.gates))]
+        choices_of = [(choice, right.written) for choice in (right.returned[k], *STATE_TERMS, *dict(model.gates))]
         choices_of += [(right.returned[k], steps) for steps in STEPS_WRITTEN] if k == 0 else []
         for choice, steps in choices_of:
             if len(model.starts) == 1 and choice in ("c'", "t", "c", "tanh(c)"):
@@ -240,13 +240,13 @@ def _limited(inquiry: GateInquiry, model: GatedModel) -> GatedModel:
     name = f"{model.kept}_n"
     if model.returned[-1] != f"{model.kept}'":
         return model
-    for start, sum_ in product((LARGE, -LARGE), (FAR, -FAR)):
+    for start, sum_ in product((LARGE_STATE, -LARGE_STATE), (SATURATING_DRIVE, -SATURATING_DRIVE)):
         if (a := inquiry.grown(start, sum_)) is None or name not in a.arrays:
             return model
         if explains(Network(model, derived=True), a, inquiry.asker.rounding):
             continue
         limit = float(np.abs(a.arrays[name]).max())
-        limited = replace(model, limit=plainest(limit, inquiry.noise) if 0 < limit < LARGE else 0.0)
+        limited = replace(model, limit=plainest(limit, inquiry.noise) if 0 < limit < LARGE_STATE else 0.0)
         if explains(Network(limited, derived=True), a, inquiry.asker.rounding):
             return limited
     return model

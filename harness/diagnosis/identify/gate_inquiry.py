@@ -35,21 +35,23 @@ from harness.space.case import Case
 from harness.space.cells import Polynomial
 from harness.space.config import RNNConfig
 
-FAR: Final = 200.0  # a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
+SATURATING_DRIVE: Final = (
+    200.0  # a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
+)
 VERY_FAR: Final = 1e9  # such a sum for softsign and arctan, which rise as 1 - 1/s
 BOUND: Final = 10.0  # the largest modulus of a bounded function
 UNITS: Final = 3
-FEATURES: Final = 4  # of x, beside those that drive the gates
-# Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to ``SMALL``,
-# c is within 0.4, so that no usual limit cuts it off.
+FREE_FEATURES: Final = 4  # of x, beside those that drive the gates
+# Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to
+# ``SMALL_DRIVE``, c is within 0.4, so that no usual limit cuts it off.
 LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
-SMALL: Final = 0.3
+SMALL_DRIVE: Final = 0.3
 SEQUENCES: Final = 8
-SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
+GATE_SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
 TABLE: Final = np.array(
     [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3]
 )
-NAMES: Final = (*OWN, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
+TERM_NAMES: Final = (*OWN, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
 GROWING: Final = 40  # steps after which a c that only grows is beyond any usual limit
 ROUNDED: Final = 2.0**-48  # of a quotient of plain numbers
 WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
@@ -94,8 +96,8 @@ class GateView(NamedTuple):
 
 def far_of(kind: Activation) -> float:
     """Return a sum at which a function is at its end, within roundings of float64 or of what others add to it."""
-    ends = kind.value(np.array([FAR, 2 * FAR]))
-    return FAR if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
+    ends = kind.value(np.array([SATURATING_DRIVE, 2 * SATURATING_DRIVE]))
+    return SATURATING_DRIVE if ends[1] - ends[0] == 0 or abs(ends[1]) > BOUND else VERY_FAR
 
 
 class Weights(NamedTuple):
@@ -106,7 +108,7 @@ class Weights(NamedTuple):
     diagonal: int | None = None  # the block of W_hh that is diagonal
 
 
-PLAIN: Final = Weights()
+NO_WEIGHTS: Final = Weights()
 
 
 class ObservedSteps(NamedTuple):
@@ -136,15 +138,15 @@ class GateInquiry:
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETERS if self._is_arranged(role)))
 
     def _config(self, T: int, N: int, hx: bool, units: int = UNITS) -> RNNConfig | None:
-        sizes = CaseSizes(T, N, self.G + FEATURES, units)
+        sizes = CaseSizes(T, N, self.G + FREE_FEATURES, units)
         config = self.asker.config(**sizes._asdict(), hx=hx, loss=None)
-        fits = config is not None and (config.T, config.N, config.input_size) == (T, N, self.G + FEATURES)
+        fits = config is not None and (config.T, config.N, config.input_size) == (T, N, self.G + FREE_FEATURES)
         return config if fits else None
 
     # What is asked.
 
     def _steps(
-        self, setting: ObservedStep, seed: int, drives: Floats, weights: Weights = PLAIN
+        self, setting: ObservedStep, seed: int, drives: Floats, weights: Weights = NO_WEIGHTS
     ) -> ObservedSteps | None:
         """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
         every = [self._asked(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
@@ -160,8 +162,8 @@ class GateInquiry:
         if config is None:
             return None
         random = np.random.default_rng(seed)
-        largest = 1.5 / (FEATURES + H + 2)
-        ih = random.uniform(-largest, largest, (G * H, G + FEATURES))
+        largest = 1.5 / (FREE_FEATURES + H + 2)
+        ih = random.uniform(-largest, largest, (G * H, G + FREE_FEATURES))
         ih[:, :G] = np.repeat(np.eye(G), H, 0)
         hh = random.uniform(-1, 1, (G * H, H)) * 2 * largest
         biases = [random.uniform(-largest, largest, G * H) for _ in range(2)]
@@ -177,7 +179,7 @@ class GateInquiry:
             by_block[setting.by_h, :, UNITS], by_block[setting.by_h, UNITS, :] = 1, 1
         rows = (first + np.arange(N)) // of.each  # where these are equal, sequences are the same but for their drives
         own = [np.random.default_rng([seed, int(row)]) for row in rows]
-        x = np.stack([r.uniform(-1, 1, (T, G + FEATURES)) for r in own], 1)
+        x = np.stack([r.uniform(-1, 1, (T, G + FREE_FEATURES)) for r in own], 1)
         x = x if of.quiet is None else 0 * x
         x[:-1, :, :G] = LEVELS[:G]
         x[-1, :, :G] = drives
@@ -185,7 +187,7 @@ class GateInquiry:
         starts = {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in hidden}
         if of.quiet is not None:
             starts = {name: np.full((N, H), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
-        starts |= {name: v * SMALL for name, v in starts.items() if name == "cx"}
+        starts |= {name: v * SMALL_DRIVE for name, v in starts.items() if name == "cx"}
         if setting.by_h is not None:
             starts["hx"][:, UNITS] = drives[:, setting.by_h]
         weights = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
@@ -259,15 +261,15 @@ class GateInquiry:
         sights = [s for s in self.sights.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
         return (sights[0].array, sights[0].outer) if sights else ("c_n", IDENTITY)
 
-    def grown(self, start: float, sum_: float = FAR) -> Response | None:
+    def grown(self, start: float, sum_: float = SATURATING_DRIVE) -> Response | None:
         """Return what is given where all gates have a sum, and the initial state is large or there are many steps."""
         T, hx = (1, True) if self.asker.allows("hx", True) else (GROWING, False)
         config = self._config(T, 1, hx)
         if config is None:
             return None
-        x = np.zeros((T, 1, self.G + FEATURES))
+        x = np.zeros((T, 1, self.G + FREE_FEATURES))
         x[..., : self.G] = sum_
-        eye = np.zeros((self.G * UNITS, self.G + FEATURES))
+        eye = np.zeros((self.G * UNITS, self.G + FREE_FEATURES))
         eye[:, : self.G] = np.repeat(np.eye(self.G), UNITS, 0) * (math.copysign(1, start) if T > 1 else 1)
         return self._answer(config, x, {self.right.starts[-1]: np.full((1, UNITS), start)}, {"weight_ih_l0": eye})[1]
 
@@ -317,8 +319,8 @@ class GateInquiry:
         others = [j for j in range(self.G) if j != k]
         yield level
         for far in others:
-            yield tuple(FAR if j == far else one for j, one in enumerate(level))
-        yield tuple(FAR if j in others else one for j, one in enumerate(level))
+            yield tuple(SATURATING_DRIVE if j == far else one for j, one in enumerate(level))
+        yield tuple(SATURATING_DRIVE if j in others else one for j, one in enumerate(level))
 
     def _driven(self, k: int, others: Sequence[float], values: Floats) -> Floats:
         drives = np.tile(np.asarray(others, np.float64), (len(values), 1))
@@ -326,7 +328,7 @@ class GateInquiry:
         return drives
 
     def _look(self, k: int, setting: ObservedStep, array: str, outer: Activation, *, plain: bool) -> None:
-        s = np.concatenate([TABLE, [FAR, -FAR]])
+        s = np.concatenate([TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]])
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
                 weights = Weights(0.0 if setting.by_h is None else 0.5)
@@ -341,10 +343,15 @@ class GateInquiry:
 
     def _look_through(self, k: int, m: int, setting: ObservedStep, *, opened: bool) -> GateView | None:
         """Look for a gate in the sum of another one, whose ends are known."""
-        s, sight = np.concatenate([TABLE, [FAR, -FAR]]), self.sights[m]._replace(setting=setting)
+        s, sight = (
+            np.concatenate([TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]]),
+            self.sights[m]._replace(setting=setting),
+        )
         drives = np.repeat(self._driven(k, sight.others, s), 3, 0)
-        drives[:, m] = np.tile([LEVELS[m] / max(1.0, abs(sight.inside)), FAR, -FAR], len(s))
-        drives[np.arange(len(drives)) % 3 > 0, k] = FAR if opened else drives[np.arange(len(drives)) % 3 > 0, k]
+        drives[:, m] = np.tile([LEVELS[m] / max(1.0, abs(sight.inside)), SATURATING_DRIVE, -SATURATING_DRIVE], len(s))
+        drives[np.arange(len(drives)) % 3 > 0, k] = (
+            SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
+        )
         for quiet in (0.5, -0.5):
             seen = self._steps(setting, 1, drives, Weights(quiet=quiet))
             if seen is None:
@@ -397,11 +404,11 @@ class GateInquiry:
         top, bottom = (float(kind.value(np.array(end))) for end in (far * sight.inside, -far * sight.inside))
         reach = high - low
         if kind.name == "identity":  # up to what others add
-            weight = reach / (2 * FAR)
+            weight = reach / (2 * SATURATING_DRIVE)
             return main / np.where(weight == 0, 1.0, weight) / sight.inside, weight
         if not self._ends(kind):  # it is 0 at its lower end, and at its upper one its sum
             share = (main - low) / np.where(reach == 0, 1.0, reach)
-            y = FAR * sight.inside * share / (1 - share)
+            y = SATURATING_DRIVE * sight.inside * share / (1 - share)
         else:
             y = bottom + (top - bottom) * (main - low) / np.where(reach == 0, 1.0, reach)
         s, known = kind.inverse(y)
@@ -455,7 +462,7 @@ class GateInquiry:
             drives[:, m] = np.tile([level, end, -end], 3 * number)
             ends = np.arange(len(drives)) % 3 > 0
             drives[ends, k] = far if sight.open else drives[ends, k]
-        for seed in range(SEEDS):
+        for seed in range(GATE_SEEDS):
             diagonal = m if sight.diagonal else None
             seen = self._steps(sight.setting, seed, drives, Weights(each=each, diagonal=diagonal))
             if seen is None:
@@ -508,7 +515,9 @@ class GateInquiry:
         plain = [Part("1", k)]
         yield [*own, *plain]
         read = [*states, "c'"] if len(states) > 1 and sight[1:3] == ("output", IDENTITY) else states
-        odd = [Part(name, j, operand) for operand in read for name in NAMES if name.startswith("h") for j in blocks]
+        odd = [
+            Part(name, j, operand) for operand in read for name in TERM_NAMES if name.startswith("h") for j in blocks
+        ]
         odd = [part for part in odd if part not in own and (part.name != "h[t-1]" or part.block == k)]
         wide = [*own, *plain, *odd]
         yield from (self._gated(own, m, plain) for m in self.gates)
@@ -582,10 +591,12 @@ class GateInquiry:
         steps: list[list[tuple[ObservedSteps, GateStep]]] = []
         for setting in self.settings:
             # Each gate at two sums, between which also one that is cut off moves; states of both signs.
-            turned = [-sum_ if abs(sum_) < FAR else sum_ for sum_ in others[: self.G]]
+            turned = [-sum_ if abs(sum_) < SATURATING_DRIVE else sum_ for sum_ in others[: self.G]]
             drives = np.tile([others[: self.G], turned], (SEQUENCES // 2, 1))
             if (setting, (*others,)) not in self._driven_so:
-                self._driven_so[setting, (*others,)] = [self._steps(setting, 100 + k, drives) for k in range(SEEDS)]
+                self._driven_so[setting, (*others,)] = [
+                    self._steps(setting, 100 + k, drives) for k in range(GATE_SEEDS)
+                ]
             every = self._driven_so[setting, (*others,)]
             steps.append([(seen, self._step(seen, model, known=name == "c'")) for seen in every if seen is not None])
         for some in dict.fromkeys([len(steps), 1]):

@@ -14,7 +14,7 @@ from harness.diagnosis.identify.wiring_words import listed
 from harness.space.cells import ORDERS, Polynomial
 
 PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
-PLAIN: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
+SHORT_FUNCTIONS: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
 LAST_STATES: Final = {
     f"{letter}_{name}": f"the last {letter} of {words}"
     for letter in ("h", "c")
@@ -194,7 +194,7 @@ def joined(terms: Iterable[str]) -> str:
 
 def function_text(kind: Activation, s: str) -> str:
     """Return a function of an expression."""
-    if kind.name in PLAIN:
+    if kind.name in SHORT_FUNCTIONS:
         return f"{kind.name}({s})"
     s = f"({s})" if " " in s else s
     return kind.line(s)
@@ -396,7 +396,7 @@ def _name(kind: Activation) -> str:
     line = kind.line("s")
     return (
         kind.name
-        if kind.name in {*PLAIN, "relu"}
+        if kind.name in {*SHORT_FUNCTIONS, "relu"}
         else "no function"
         if kind.name == "identity"
         else f"{kind.name}, {line},"

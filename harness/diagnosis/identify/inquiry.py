@@ -13,7 +13,7 @@ from harness.diagnosis.identify.questions import LONG, Asker, CaseSizes, Respons
 from harness.diagnosis.identify.run import derived_flow, lone_flow, run
 from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.terms import WRITTEN, Flow
-from harness.diagnosis.identify.wiring import PLAIN, Place
+from harness.diagnosis.identify.wiring import OWN_WIRING, Place
 from harness.oracle.arithmetic import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -24,14 +24,20 @@ from harness.space.values import draw
 
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
 SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
-LARGE: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
-RETURNED: Final = ("written", "shown", "final", "visited", "at_zero")  # the fields of what is returned of the states
+LARGE_WEIGHTS: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
+RETURN_FIELDS: Final = (
+    "written",
+    "shown",
+    "final",
+    "visited",
+    "at_zero",
+)  # the fields of what is returned of the states
 COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
 # CaseSizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
 # everything, long ones, and gradients that a clip would cut off.
-FRESH: Final = (
+FRESH_KINDS: Final = (
     (1, 1, 1, 1, 1e3),
     (2, 2, 3, 2, 1.0),
     (5, 2, SQUARE, SQUARE, 1e-2),
@@ -309,10 +315,10 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     Where the output has the state before each step, h_n has the last one.
     """
     models = [model for model in (network.first, network.above, network.reverse) if model is not None]
-    in_place = replace(network.wiring, carries=False) == PLAIN
+    in_place = replace(network.wiring, carries=False) == OWN_WIRING
     before = replace(LayerModel(), written="h[t-1]")
     if a.shorter is None and all(
-        all(getattr(model, name) == getattr(before, name) for name in RETURNED) for model in models
+        all(getattr(model, name) == getattr(before, name) for name in RETURN_FIELDS) for model in models
     ):
         found = a.states if in_place and not network.transforms and "h_n" in a.arrays else None
         return found and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in found.items()}
@@ -325,7 +331,7 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
 def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **stack: Any) -> Iterator[Response]:
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
     for loss in (None, *asker.losses) if losses is None else losses:
-        for T, *sizes, scale in FRESH:
+        for T, *sizes, scale in FRESH_KINDS:
             T = T if LONG[-1] > T else asker.long[-1] + 2
             for hx in (True, False) if asker.has_hx else (False,):
                 if (a := asker.ask(CaseSizes(T, *sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:

@@ -21,8 +21,8 @@ from harness.space.config import RNNConfig, role_of
 from harness.space.scope import Scope
 from harness.space.values import draw
 
-MOST: Final = 4  # roles of arrays that are not 0: x or a state, its weights, and a gradient, with one to spare
-STATES: Final = 10_000
+MOST_ROLES: Final = 4  # roles of arrays that are not 0: x or a state, its weights, and a gradient, with one to spare
+COMPUTED_STATES: Final = 10_000
 """The states that are computed for a mistake, by gate: a second or two. All cases of a single layer without gates have
 fewer.
 """
@@ -48,7 +48,7 @@ def shown_alone(
             if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
         )
 
-    left = STATES
+    left = COMPUTED_STATES
     for case in _mostly_zero(config, scope.only(**identified.pins)):
         plain, rounding = case.plain(), rounding_of(case.config.plain.dtype)
         left -= case.config.states * len(case.config.form.gates) * (2 + len(without_others))
@@ -71,7 +71,7 @@ def _mostly_zero(config: RNNConfig, scope: Scope) -> Iterator[Case]:
     rich = {name: value for name, value in wanted.items() if scope.allows(name, value)}
     short = [T for T in (1, 2) if scope.allows("T", T)]
     drawn = [draw(changed(config, rich | {"T": T}), "normal", 1) for T in short or [config.T]]
-    for number in range(1, MOST + 1):
+    for number in range(1, MOST_ROLES + 1):
         for case in drawn:
             for roles in combinations(dict.fromkeys(map(_kind, case.arrays)), number):
                 arrays = {name: v if _kind(name) in roles else np.zeros_like(v) for name, v in case.arrays.items()}

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.inquiry import LARGE, SHORT
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT
 from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.readouts import ReadoutInquiry
@@ -15,7 +15,7 @@ from harness.diagnosis.identify.terms import LINK, Flow
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-ENOUGH: Final = 3  # the norms that are cut off: one more than the two numbers that they are to tell
+ENOUGH_NORMS: Final = 3  # the norms that are cut off: one more than the two numbers that they are to tell
 BEYOND: Final = 1.25  # times the largest gradients that are in proportion: few elements are clipped
 
 
@@ -25,7 +25,13 @@ class LimitInquiry(ReadoutInquiry):
     def _find_limits(self) -> None:
         """Find which gradients are clipped, or what is clipped at each step, from large ones."""
         # what is clipped at each step makes a gradient by x large where the weights are
-        scales = ((30.0, self.weights), (1e3, self.weights), (1e4, self.weights), (1e4, LARGE), (1e4, LARGE**2))
+        scales = (
+            (30.0, self.weights),
+            (1e3, self.weights),
+            (1e4, self.weights),
+            (1e4, LARGE_WEIGHTS),
+            (1e4, LARGE_WEIGHTS**2),
+        )
         asked = [pair for scale, weights in scales for pair in self._back(SHORT, 4, scale=scale, weights=weights)]
         asked += self._back(1, 2, scale=1e4)  # where the way back does not go far, hx has a gradient here alone
         asked = [(a, f) for a, f in asked if all(np.isfinite(array).all() for array in a.arrays.values())]
@@ -95,7 +101,7 @@ class LimitInquiry(ReadoutInquiry):
             for over in combinations(roles, count):
                 pairs = [(norm(m, over), norm(a.arrays, over)) for m, (a, _) in zip(made, asked, strict=True)]
                 norms = [(before, after) for before, after in pairs if 0 < after < before * (1 - 64 * self.noise)]
-                if len(norms) < ENOUGH:
+                if len(norms) < ENOUGH_NORMS:
                     continue
                 A = np.array([[1.0, 1 / before] for before, _ in norms])
                 y = np.array([1 / after for _, after in norms])

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.activations import Activation
 from harness.diagnosis.identify.step_patterns import ALWAYS, When
 from harness.diagnosis.identify.terms import INPUT, START, Flow
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring import PLAIN, TWO_BY_TWO, WHERE, StackSizes, Wiring
+from harness.diagnosis.identify.wiring import OWN_WIRING, TWO_BY_TWO, WHERE, StackSizes, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -188,7 +188,7 @@ class Network:
     derived: bool = False
     """True if its gradients are the derivative of its way forward, as autograd takes it. Then of the way back only
     ``passes`` counts, the steps from whose states the gradient goes on, and ``limits``."""
-    wiring: Wiring = PLAIN
+    wiring: Wiring = OWN_WIRING
     back: Wiring | None = None
     """The wiring of the way back, if that is not the adjoint of the way forward."""
     transforms: Mapping[str, Transform] = field(default_factory=dict)  # of arrays, before they are returned

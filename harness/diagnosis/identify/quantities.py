@@ -15,7 +15,7 @@ from harness.oracle.pinned_numpy import np
 FORWARD: Final = ("s", "h")
 BACK: Final = ("slope", "next", "dh", "da")
 SUMS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # the gradients that are summed over the steps
-MOST: Final = 7  # terms of a sum whose partial sums are made, 2**7
+MOST_TERMS: Final = 7  # terms of a sum whose partial sums are made, 2**7
 SAME: Final = 1e-10  # the relative difference of two float64 numbers that are taken for one: some 1e6 roundings
 
 
@@ -144,7 +144,7 @@ def _parts(node: ast.expr, names: dict[str, Any]) -> Iterator[Floats]:
     """Yield the values of an expression's operations, and of the sums of some of its terms."""
     found = _values(node, names, ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
     terms = [sign * _value(one, names) for sign, one in _terms(node, 1)]
-    some = range(2, len(terms)) if len(terms) <= MOST else ()
+    some = range(2, len(terms)) if len(terms) <= MOST_TERMS else ()
     found += [sum(chosen) for size in some for chosen in combinations(terms, size)]
     yield from (np.asarray(one, np.float64) for one in found)
 

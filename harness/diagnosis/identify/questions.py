@@ -25,7 +25,7 @@ from harness.space.factor_table import ConfigError
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject
 
-DTYPES: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
+EXACT_FIRST: Final = ("float64", "float32", "float16", "bfloat16")  # the most exact first
 
 
 class CaseSizes(NamedTuple):
@@ -96,10 +96,10 @@ def rounding_of(dtype: str) -> Rounding:
 LONG: Final[tuple[int, ...]] = (8, 13)
 # The largest T of a failing case for which longer ones are asked: a way back is commonly cut to fewer steps. Measured
 # at 65: 7 s for a cut, 15 s where nothing explains the long cases.
-LONGEST: Final = 65
+MOST_STEPS: Final = 65
 
 PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
-ENOUGH: Final = 10  # questions that tell how long one takes
+ENOUGH_QUESTIONS: Final = 10  # questions that tell how long one takes
 
 
 class SlowError(Exception):
@@ -112,7 +112,7 @@ class Asker:
     def __init__(self, observations: Observations, scope: Scope, nonlinearity: str) -> None:
         self._observations, self.scope, self.nonlinearity = observations, scope, nonlinearity
         values = scope.values()
-        self.dtype = next((one for one in DTYPES if one in values["dtype"]), values["dtype"][0])
+        self.dtype = next((one for one in EXACT_FIRST if one in values["dtype"]), values["dtype"][0])
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
@@ -135,7 +135,7 @@ class Asker:
 
     def lengthen(self, T: int) -> None:
         """Ask of longer cases, too, that show twice what first shows in cases of T steps."""
-        if LONG[-1] < T <= LONGEST:
+        if LONG[-1] < T <= MOST_STEPS:
             self.long = (*LONG, 2 * T + 1)
             self.periods = (T - 1, T, T - 2)  # after T - 1 steps, step T is the first that differs
 
@@ -320,7 +320,7 @@ class Asker:
         start = time.perf_counter()
         seen = self._observations.of(case, with_probes=False)
         self._seconds.append(time.perf_counter() - start)
-        if self.questions % ENOUGH == 0 and median(self._seconds) > PATIENCE:  # a busy machine delays some
+        if self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > PATIENCE:  # a busy machine delays some
             raise SlowError("that takes hundreds of calls, and each takes long")
         arrays = {
             n: np.asarray(array, np.float64)

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_words import differences
 
-NAMES: Final = {
+LINE_NAMES: Final = {
     "weight_ih": "dW_ih",
     "weight_hh": "dW_hh",
     "bias_ih": "db_ih",
@@ -118,7 +118,7 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
         name = {"dh_next": "dh_next", "dh": "dh[t]", "da": "da[t]"}[where]
         found[key] += f"; {name} = {clipped(name, limit)}"
     found["gradients"] = loop_line(model.reached)
-    for role, name in NAMES.items():
+    for role, name in LINE_NAMES.items():
         text = readout_line(model, role)
         limit = model.limits.get(role, Limit("elements", 0))
         if limit.kind == "running sum":
@@ -136,7 +136,7 @@ def _limits(model: LayerModel) -> dict[str, str]:
     joint = next((limit for limit in model.limits.values() if limit.kind == "joint norm"), None)
     if joint is not None:
         over = joint.over or [role for role, other in model.limits.items() if other == joint]
-        squares = ", ".join(NAMES[role].removesuffix("[t]") for role in over)
+        squares = ", ".join(LINE_NAMES[role].removesuffix("[t]") for role in over)
         beside = f" + {number(joint.beside)}" if joint.beside else ""
         found = {"norm": f"norm = norm_of({squares}){beside}"} | found
     return found
@@ -187,7 +187,7 @@ def readout_line(model: LayerModel, role: str) -> str:
     terms = tuple((name.removesuffix(", if passed"), coef) for name, coef in terms)
     before = re.sub(r"\bt\b", "-1", model.passes.line).replace("(T - 1 - -1)", "T") if passed else ""
     only = f" if {before} else 0" if passed else ""
-    return f"{NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}{only}"
+    return f"{LINE_NAMES[role]} {'=' if role in ('x', 'hx') else '+='} {sum_of(terms)}{only}"
 
 
 def product_line(name: str) -> str:
@@ -227,7 +227,7 @@ def clipped(name: str, limit: Limit) -> str:
 
 def limit_line(role: str, limit: Limit) -> str:
     """Return the line that clips a gradient."""
-    name = NAMES[role].removesuffix("[t]")
+    name = LINE_NAMES[role].removesuffix("[t]")
     if limit.kind != "joint norm":
         return f"{name} = {clipped(name, limit)}"
     return f"{name} = {name} * min(1, {number(limit.most)} / norm)"
@@ -270,7 +270,7 @@ def recurrence(
         return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])] + outer
     back = not network.derived and not {*roles} <= {*unknown}
     own, right = (lines(model, nonlinearity, back=back) for model in (network.first, LayerModel()))
-    own |= {role: f"    {NAMES[role]} = {UNKNOWN}" for role in roles if role in unknown} if back else {}
+    own |= {role: f"    {LINE_NAMES[role]} = {UNKNOWN}" for role in roles if role in unknown} if back else {}
     if network.derived:
         own |= {role: readout_line(network.first, role) for role in network.first.readouts}
     keys = list(dict.fromkeys([*own, *right]))

@@ -32,9 +32,9 @@ from harness.diagnosis.identify.step_patterns import When
 from harness.diagnosis.identify.tape import Var, backward as differentiate
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
 from harness.diagnosis.identify.wiring import (
+    DROPOUT_SCALES,
     EVALUATION,
-    FACTORS,
-    FEATURES,
+    FEATURE_ORDERS,
     FINALS,
     FROM_HX,
     LAYOUTS,
@@ -44,7 +44,7 @@ from harness.diagnosis.identify.wiring import (
     READ_STEPS,
     ROWS,
     SEQUENCES,
-    STEPS,
+    STEP_ORDERS,
     TIMES,
     WHERE,
     Ints,
@@ -164,7 +164,7 @@ class NetworkRun:
         name = wiring.way(d).steps
         if self.config.lengths is None and " if " not in name:  # nothing tells the lengths of a batch that has none
             name = "lengths[n]"
-        return STEPS[name](self.lengths, self.config.T)
+        return STEP_ORDERS[name](self.lengths, self.config.T)
 
     def _read(self, wiring: Wiring, d: int, group: Group) -> Ints:
         """Return where what step k of a sequence reads lies among (t, n)."""
@@ -216,7 +216,9 @@ class NetworkRun:
         return index
 
     def _features(self, slot: str, d: int = 0) -> Gather:
-        return self._gather((slot, d), lambda wiring: FEATURES[wiring.at((slot,))](self.config.h_size, self.of.D, d))
+        return self._gather(
+            (slot, d), lambda wiring: FEATURE_ORDERS[wiring.at((slot,))](self.config.h_size, self.of.D, d)
+        )
 
     def _columns(self, start: int, end: int) -> Gather:
         return self._gather((start, end), lambda _wiring: np.arange(start, end))
@@ -461,7 +463,7 @@ class NetworkRun:
         if layer not in masks or layer >= self.of.L - 1:
             return None
         mask = MASKS[wiring.mask](masks[layer], masks, self.config.h_size)
-        factor: Floats = FACTORS[wiring.factor](mask, self.config.dropout) + np.zeros(masks[layer].shape)
+        factor: Floats = DROPOUT_SCALES[wiring.factor](mask, self.config.dropout) + np.zeros(masks[layer].shape)
         return factor
 
     def _dropped(self, layer: int, output: Var) -> Var:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.coefficient_patterns import System, gathered, used
 from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
-from harness.diagnosis.identify.inquiry import LARGE, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
 from harness.diagnosis.identify.layer import FINAL, forward, total
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import (
@@ -31,8 +31,8 @@ from harness.diagnosis.identify.questions import LONG
 from harness.diagnosis.identify.step_patterns import When, fitting_pattern
 from harness.diagnosis.identify.terms import (
     ADDED,
+    ADDED_TERMS,
     ARRANGED,
-    BESIDE,
     GENERAL,
     NUMBERED,
     OTHER_STEPS,
@@ -61,12 +61,12 @@ TABLE: Final = (
     np.array([-2.1, -1.45, -1.05, 1.02, 1.4, 1.8, 2.05, 2.45, 3.05, 4.6, 5.1, 5.9, 6.1, 6.7, 7.3, 8.3]),
 )
 SMALL_SUMS: Final = np.geomspace(2.0**-12, 2.0**-3, 16)  # whose states may be set to 0; in float16, they are normal
-SMALL: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
-SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
+USUAL_SUMS: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
+SUM_SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
 OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
-FEW: Final = 2  # mistakes of a form, with which no plainer one is looked for
+FEW_MISTAKES: Final = 2  # mistakes of a form, with which no plainer one is looked for
 MIDDLE: Final = 7  # another T: with the others, two at least have a rest of blocks of 3 to 8 steps, and not the same
-MOST: Final = 3  # the terms that one factor has in common if it is the sum's
+MOST_COMMON_TERMS: Final = 3  # the terms that one factor has in common if it is the sum's
 
 
 Steps = list[tuple[Flow, dict[int, dict[str, float]]]]  # flows, and the coefficients of each step's terms
@@ -95,7 +95,7 @@ class StepInquiry(Inquiry):
         if len(kinds) == 1 and self._is_coarse():
             self.found.coarse = True
             return False
-        self.weights = 1.0 if np.ptp(kinds[0][0].value(SMALL)) else self._shown_by()
+        self.weights = 1.0 if np.ptp(kinds[0][0].value(USUAL_SUMS)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         several = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
         seen: dict[tuple[bool, str], list[list[Flow]]] = {}
@@ -121,7 +121,7 @@ class StepInquiry(Inquiry):
                     model = self._shortened(model)
                     number = len(mistakes_of(Network(model), self.asker.nonlinearity))
                     found.append((number, model, form.shorter))
-                    if number <= FEW:
+                    if number <= FEW_MISTAKES:
                         break
             first = first or model
         if found:
@@ -154,7 +154,7 @@ class StepInquiry(Inquiry):
             states = [a.steps for a in self.answers(SHORT, 4, weights=weights) if a.steps is not None]
             return float(np.mean(np.stack(states) != 0)) if states else 0.0
 
-        return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE)
+        return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE_WEIGHTS)
 
     def _forms(self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
@@ -275,10 +275,10 @@ class StepInquiry(Inquiry):
         }
         found: dict[str, Extent] = {}
         for axis, way in ways.items():
-            if (axis == "units" and not found) or len({*(mask := way(SIZES[-1])).tolist()}) < len((0, 1)):
+            if (axis == "units" and not found) or len({*(mask := way(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
                 continue
-            masks = [mask, *(way(size) for size in SIZES[:-1])]
-            several = (Extent(axis, kind, k) for k in range(1, SIZES[-1]) for kind in KINDS)
+            masks = [mask, *(way(size) for size in SUM_SIZES[:-1])]
+            several = (Extent(axis, kind, k) for k in range(1, SUM_SIZES[-1]) for kind in KINDS)
             fits = (one for one in several if all(np.array_equal(one.mask(len(mask)), mask) for mask in masks))
             if (extent := next(fits, None)) is not None:
                 found[axis] = extent
@@ -399,7 +399,7 @@ class StepInquiry(Inquiry):
         if step is None or other is None:
             return None
         [(inside, times)] = Counter(coef.value for _, coef in step if not coef.scale).most_common(1) or [(1.0, 0)]
-        if times >= MOST and inside != 1:  # the argument as a whole is scaled
+        if times >= MOST_COMMON_TERMS and inside != 1:  # the argument as a whole is scaled
             step = tuple((name, coef._replace(value=coef.value / inside)) for name, coef in step)
             return self._model(form, step, other, every[0][0].start, inside)
         return self._model(form, step, other, every[0][0].start)
@@ -458,7 +458,7 @@ class StepInquiry(Inquiry):
             rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
             columns = {
                 name: np.concatenate([_filled(one.value(f, t), f) for f, t in rows])
-                for name, one in BESIDE.items()
+                for name, one in ADDED_TERMS.items()
                 if one.fits(flows[0])
             }
             found = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)

@@ -491,7 +491,7 @@ STEP: Final = (
 )
 
 # What is added to the activation: what a step reads, as it is. The first of those that are equal is taken.
-BESIDE: Final = {
+ADDED_TERMS: Final = {
     "h[t-1]": Term(lambda f, t: f.state(t - 1)),
     "x[t]": Term(lambda f, t: f.x[t], True),
     **{
@@ -506,7 +506,7 @@ BESIDE: Final = {
     "x_fed[t]": Term(lambda f, t: f.fed[t], True, other="fed"),
     "1": STEP["1"],
 }
-ADDED: Final = BESIDE | {name: STEP[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")}
+ADDED: Final = ADDED_TERMS | {name: STEP[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")}
 
 # Steps of the way back, by how the gradient there is written.
 DA: Final[dict[str, Callable[[Flow, int], Numbers]]] = {

@@ -51,7 +51,7 @@ class AxisText(NamedTuple):
     word: str
 
 
-AXES: Final = {
+TRANSFORM_AXES: Final = {
     0: AxisText("t", "T", "{0}[t]", "step"),
     1: AxisText("n", "N", "{0}[:, n]", "sequence"),
     -1: AxisText("j", "H", "{0}[..., j]", "unit"),
@@ -72,7 +72,7 @@ class Transform(NamedTuple):
         """Return it as an expression of NumPy, of an array by its name."""
         if self.when == ALWAYS:
             return self._whole(name)
-        place, _, part, _ = AXES[self.axis]
+        place, _, part, _ = TRANSFORM_AXES[self.axis]
         part, size = part.format(name), "T" if place == "t" else f"{name}.shape[{self.axis}]"
         where = re.sub(r"\bT\b", size, re.sub(r"\bt\b", place, self.when.line))
         return f"np.stack([{self._whole(part)} if {where} else {part} for {place} in range({size})], {self.axis})"
@@ -83,7 +83,7 @@ class Transform(NamedTuple):
 
     def words(self, name: str) -> str:
         """Return in words what is returned as an array."""
-        _, size, _, word = AXES[self.axis]
+        _, size, _, word = TRANSFORM_AXES[self.axis]
         said = re.sub(r"\bT\b", size, re.sub(r"\bstep(?=s?\b)", word, self.when.words))
         return f"returns {self._whole(name)} as {name}{f' {said}' if said else ''}"
 

@@ -13,7 +13,7 @@ from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import ALWAYS, fitting_pattern
-from harness.diagnosis.identify.transform import AXES, AXIS_MATRICES, Transform
+from harness.diagnosis.identify.transform import AXIS_MATRICES, TRANSFORM_AXES, Transform
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -41,7 +41,7 @@ def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[
     if any(departing(network, a, asker.rounding) - {name} for a in generic):
         return None
     pairs = [(values_of(run(network, a.case)[name]), a.arrays[name]) for a in generic if name in a.arrays]
-    way = transform_of(pairs, asker.noise, [axis for axis in AXES if axis or name in STEPWISE])
+    way = transform_of(pairs, asker.noise, [axis for axis in TRANSFORM_AXES if axis or name in STEPWISE])
     several = [replace(network, transforms={name: way._replace(derived=derived)}) for derived in (True, False)]
     fresh = list(fresh_answers(asker))
     return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
@@ -52,7 +52,7 @@ def transform_of(pairs: Pairs, noise: float, axes: Sequence[int]) -> Transform:
 
     At some places alone it is done along one of the ``axes``.
     """
-    for matrix, axis in (("", 0), *product([name for name in AXIS_MATRICES if name], AXES)):
+    for matrix, axis in (("", 0), *product([name for name in AXIS_MATRICES if name], TRANSFORM_AXES)):
         made = [
             (np.swapaxes(AXIS_MATRICES[matrix].of(v.shape[axis]) @ v.swapaxes(axis, -2), axis, -2), g) for v, g in pairs
         ]

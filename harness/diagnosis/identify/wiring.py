@@ -155,7 +155,7 @@ def _length_of(sequence: str) -> Callable[[Ints, int], Ints]:
 
 
 # The steps of each sequence.
-STEPS: Final[dict[str, Callable[[Ints, int], Ints]]] = {
+STEP_ORDERS: Final[dict[str, Callable[[Ints, int], Ints]]] = {
     "lengths[n]": lambda lengths, T: lengths,
     "T": lambda lengths, T: np.full(len(lengths), T),
     "max(lengths[n] - 1, 1)": lambda lengths, T: np.maximum(lengths - 1, 1),
@@ -203,7 +203,7 @@ def _own(H: int, D: int, d: int) -> Ints:
 
 
 # The features of an output, of those of the two directions side by side, by the direction that reads them; -1 is a 0.
-FEATURES: Final[dict[str, Callable[[int, int, int], Ints]]] = {
+FEATURE_ORDERS: Final[dict[str, Callable[[int, int, int], Ints]]] = {
     "forward, reverse": _halves(0, 1),
     "reverse, forward": _halves(1, 0),
     "forward, forward": _halves(0, 0),
@@ -245,7 +245,7 @@ MASKS: Final[dict[str, Callable[[Any, Mapping[int, Any], int], Any]]] = {  # mas
     "masks[0]": lambda mask, masks, H: masks[min(masks)],
     "mask of the next layer": lambda mask, masks, H: masks.get(max(masks), mask),
 }
-FACTORS: Final[dict[str, Callable[[Any, float], Any]]] = {  # what multiplies a dropped output
+DROPOUT_SCALES: Final[dict[str, Callable[[Any, float], Any]]] = {  # what multiplies a dropped output
     "mask / (1 - p)": lambda mask, p: mask / (1 - p) if p < 1 else mask,
     "mask": lambda mask, p: mask,
     "mask * (1 - p)": lambda mask, p: mask * (1 - p),
@@ -393,7 +393,7 @@ class Wiring:
         return value
 
 
-PLAIN: Final = Wiring()
+OWN_WIRING: Final = Wiring()
 
 
 def lengths_of(config: RNNConfig) -> Ints:

@@ -18,9 +18,9 @@ from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring import (
+    DROPOUT_SCALES,
     EVALUATION,
-    FACTORS,
-    FEATURES,
+    FEATURE_ORDERS,
     FINALS,
     FLIPS,
     FROM_HX,
@@ -30,13 +30,13 @@ from harness.diagnosis.identify.wiring import (
     MASKS,
     MATRICES,
     OWN_PLACE,
+    OWN_WIRING,
     PLACES,
-    PLAIN,
     READ_STEPS,
     ROWS,
     SEQUENCES,
     SKIPS,
-    STEPS,
+    STEP_ORDERS,
     TIMES,
     WHERE,
     StackSizes,
@@ -59,7 +59,7 @@ DEPTH: Final = 4  # slots that are wrong at once in one view, at most
 BEAM: Final = 3  # wirings from which the search goes on
 # The most wirings that are tried on one answer, some two seconds; after them, each choice that brought more numbers out
 # right before.
-MOST: Final = 800
+MOST_CANDIDATES: Final = 800
 LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its square are all different
 SEED: Final = 31
 
@@ -101,7 +101,7 @@ def _sequences(*, packed: bool) -> list[str]:
 def _batch_moves() -> Iterator[Move]:
     for slot, name in product(("hx_of", "x_of", "output_of", "h_n_of"), _sequences(packed=False)):
         yield from both(slot, [name])
-    yield from both("steps", [name for name in STEPS if " if " in name])
+    yield from both("steps", [name for name in STEP_ORDERS if " if " in name])
     yield from both("started", FROM_HX)
     yield ((("carries",), True),)
     for slot in ("x_layout", "output_layout"):
@@ -134,7 +134,7 @@ def _row_moves() -> Iterator[Move]:
     yield from (move for slot in ("hx_layout", "h_n_layout") for move in one(slot, ("always the other",)))
     yield from (move for slot, choices in OF_C.items() for move in one(slot, choices))
     yield from (((("hx_row",), row), (("h_n_row",), row)) for row in ROWS)
-    yield from one("weights", (PLAIN.weights, *OTHER_PLACES))
+    yield from one("weights", (OWN_WIRING.weights, *OTHER_PLACES))
     yield from one("above", WHERE)
     yield from one("turned", WHERE)
     for where, kind in product(WHERE, ACTIVATIONS):
@@ -150,7 +150,7 @@ def _layer_moves() -> Iterator[Move]:
 
 def _direction_moves() -> Iterator[Move]:
     for slot in ("joined", "output", "inner"):
-        yield from one(slot, FEATURES)
+        yield from one(slot, FEATURE_ORDERS)
     yield from one("directions", ("1",))
     yield from one("inner_reverse", ("T - 1 - t",))
     yield from _time_moves()
@@ -163,7 +163,7 @@ def _direction_moves() -> Iterator[Move]:
 
 
 def _length_moves() -> Iterator[Move]:
-    yield from both("steps", [name for name in STEPS if " if " not in name])
+    yield from both("steps", [name for name in STEP_ORDERS if " if " not in name])
     yield ((("forward", "steps"), "T"), (("reverse", "steps"), "T"), (("padding",), "0"))
     yield from _time_moves()
     yield from both("final", FINALS)
@@ -190,10 +190,10 @@ MOVES: Final = {
     "layers": tuple(_layer_moves()),
     "directions": tuple(_direction_moves()),
     "lengths": tuple(_length_moves()),
-    "dropout": (*one("factor", FACTORS), *one("mask", MASKS), *one("drops_last", DROPS)),
+    "dropout": (*one("factor", DROPOUT_SCALES), *one("mask", MASKS), *one("drops_last", DROPS)),
     "evaluation": tuple(one("evaluation", EVALUATION)),
     "readout": (
-        *one("readout", FEATURES),
+        *one("readout", FEATURE_ORDERS),
         *one("readout_step", READ_STEPS),
         *one("readout_where", ("t == T - 1",)),
         *one("readout_bias", (False,)),
@@ -327,7 +327,7 @@ class WiringInquiry:
                     continue
                 wrong = answers[shown]
                 least = self._matched(start, wrong)
-                for several in alike if runs[shown] <= MOST else list(helped):
+                for several in alike if runs[shown] <= MOST_CANDIDATES else list(helped):
                     changed = [moved(start, move, back=back) for move in several]
                     if (wired := (changed[0].wiring, changed[0].back)) in tried or _all_batch_first(wired[0]):
                         continue

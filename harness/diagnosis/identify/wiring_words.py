@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.model import Network
-from harness.diagnosis.identify.wiring import FLIPS, PLAIN, Wiring
+from harness.diagnosis.identify.wiring import FLIPS, OWN_WIRING, Wiring
 
 Slot = tuple[str, ...]
 
@@ -57,14 +57,14 @@ ORDER: Final = "  # order = np.argsort(-lengths)"
 def differences(network: Network) -> Iterator[WiringDifference]:
     """Yield the differences of the wiring of a network, and of its way back."""
     wiring, back = network.wiring, network.back
-    for slots in _grouped(wiring, PLAIN):
+    for slots in _grouped(wiring, OWN_WIRING):
         sentence, yours, right = _words(slots, wiring)
         yield WiringDifference(sentence, yours, right, partial(_mended, slots=slots))
     if back is None:
         return
     for slots in _grouped(back, _shared(wiring)):
         if any(
-            _choice(back, slot) != _choice(PLAIN, slot) for slot in slots
+            _choice(back, slot) != _choice(OWN_WIRING, slot) for slot in slots
         ):  # else it is right once the way forward is
             sentence, yours, right = _back_words(slots, back, wiring)
             yield WiringDifference(sentence, yours, right, partial(_mended_back, slots=slots))
@@ -87,8 +87,8 @@ def _mended(network: Network, slots: tuple[Slot, ...]) -> Network:
         back = replace(back, gradients_of=())
     for slot in slots:
         if back is not None and back.at(slot) == wiring.at(slot):
-            back = back.put(slot, PLAIN.at(slot))
-        wiring = wiring.put(slot, PLAIN.at(slot))
+            back = back.put(slot, OWN_WIRING.at(slot))
+        wiring = wiring.put(slot, OWN_WIRING.at(slot))
     return replace(network, wiring=wiring, back=None if back == wiring else back)
 
 
@@ -145,7 +145,7 @@ def _words(slots: tuple[Slot, ...], wiring: Wiring) -> tuple[str, str, str]:
     names, choice = {slot[-1] for slot in slots}, wiring.at(slots[0])
     if wiring.padding == "held" and len(names) > 1:  # that would be right if it was not read
         names -= {"padding"}
-    right = PLAIN.at(slots[0])
+    right = OWN_WIRING.at(slots[0])
     if slots[0][0] in ("forward", "reverse"):
         sentence, yours, own = _of_way(names, choice, right)
         return f"{sentence}{_where(slots)}", _ordered(yours), own
@@ -441,7 +441,7 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         return said, yours, right
     if name in ("hx_row", "cx_row"):
         of, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])
-        started = "" if read == _choice(PLAIN, slots[0]) else ", from which it starts"
+        started = "" if read == _choice(OWN_WIRING, slots[0]) else ", from which it starts"
         moved = f"writes the gradient by {of} to row {choice}, not to row {read}{started}"
         return moved, f"d{of}[{choice}] = dh_next", f"d{of}[l * D + d] = dh_next"
     if name == "final":
@@ -453,9 +453,9 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         return f"gives the gradient of h_n to {at}{lost}{_where(slots)}", f"d_output[{choice or 't'}, n] += dh_n", ""
     if said is not None:
         return f"{said}{_where(slots)}", "", ""
-    if choice == PLAIN.at(slots[0]):
+    if choice == OWN_WIRING.at(slots[0]):
         return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
-    from_place = _moved_back(name, str(choice), str(PLAIN.at(slots[0])))
+    from_place = _moved_back(name, str(choice), str(OWN_WIRING.at(slots[0])))
     if from_place is not None:
         sentence, line, own = from_place
         return f"{sentence}{_where(slots)}", line, own

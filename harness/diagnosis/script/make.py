@@ -29,7 +29,9 @@ from harness.subjects.torch_variants import RECIPES
 NAME: Final = "reproduce.py"
 FILE: Final = "arrays.npz"
 
-LONGEST: Final = 4_000  # characters of all arrays in a script; where there are more, the larger arrays go to the file
+LONGEST_ARRAYS: Final = (
+    4_000  # characters of all arrays in a script; where there are more, the larger arrays go to the file
+)
 SHORT: Final = 300  # characters of an array that is written out in any case
 
 OF_FORM: Final = {
@@ -56,7 +58,7 @@ HEADLINES: Final = {
 
 STANDARD: Final = ("copy", "math", "os", "pathlib", "pickle", "runpy", "subprocess", "sys", "types")
 # What a script imports, by the name under which it says so.
-OTHERS: Final = {"ml_dtypes": "ml_dtypes", "np": "numpy as np", "torch": "torch"}
+IMPORTS: Final = {"ml_dtypes": "ml_dtypes", "np": "numpy as np", "torch": "torch"}
 
 _HEAD: Final = '''"""{headline}.
 
@@ -141,7 +143,7 @@ class _Maker:
         self.stored, self.length, self.sparse = {}, 0, False
         code = partial(self._code, with_file=with_file)
         says = self._call(code) | self._end(code)
-        if self.length > LONGEST and not with_file:
+        if self.length > LONGEST_ARRAYS and not with_file:
             return self.script(with_file=True)
         return Script(self._text(says), self.stored)
 
@@ -152,7 +154,7 @@ class _Maker:
         environ = "\n".join(f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in recipe.environ.items())
         said = f"{body.replace(own, '')}\n{environ}"  # the lines of a recipe import what they need
         standard = "\n".join(f"import {name}" for name in STANDARD if re.search(rf"\b{name}\.", said))
-        others = "\n".join(f"import {what}" for name, what in OTHERS.items() if re.search(rf"\b{name}\.", said))
+        others = "\n".join(f"import {what}" for name, what in IMPORTS.items() if re.search(rf"\b{name}\.", said))
         head = _HEAD.format(headline=f"{title_of(self.finding.subject)} {says['headline']}")
         parts = [head, standard, environ, others, body.strip("\n")]
         return re.sub(r"\n{4,}", "\n\n\n", "\n\n".join(filter(None, parts))) + "\n"
@@ -179,8 +181,8 @@ class _Maker:
 
     def _code(self, name: str, array: Array, *, with_file: bool, in_float64: bool = False) -> str:
         """Return the code of an array, in the library of the call; or in NumPy and float64, as it is compared."""
-        text = code_of(array.astype(np.int8) if array.dtype == bool else array) if array.size < LONGEST else ""
-        self.length += len(text) or LONGEST
+        text = code_of(array.astype(np.int8) if array.dtype == bool else array) if array.size < LONGEST_ARRAYS else ""
+        self.length += len(text) or LONGEST_ARRAYS
         if with_file and not 0 < len(text) <= SHORT:
             self.stored[name] = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
             text = f'arrays["{name}"]'

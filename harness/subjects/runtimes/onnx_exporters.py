@@ -34,7 +34,7 @@ EXPORTED: Final = OFFERS | {
     "preparation": ("new", "new", "used"),
     "batched": (*[True] * 7, False),
 }
-FEW: Final = EXPORTED | {**FEW_SIZES, "num_layers": (1, 2), "masks": False}
+FEW_OFFERED: Final = EXPORTED | {**FEW_SIZES, "num_layers": (1, 2), "masks": False}
 
 _SCRIPT: Final = """
 def rnn(x, h0, weights, config, lengths):
@@ -196,4 +196,4 @@ def silenced() -> Iterator[None]:
 
 
 torchscript = of_each(partial(ExportedSubject, "onnx:torchscript", EXPORTED, dynamo=False))
-dynamo = of_each(partial(ExportedSubject, "onnx:dynamo", FEW, dynamo=True))
+dynamo = of_each(partial(ExportedSubject, "onnx:dynamo", FEW_OFFERED, dynamo=True))
