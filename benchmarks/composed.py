@@ -31,11 +31,11 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # no
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
 from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
-from harness.diagnosis.identify.model import BackwardLink, Coef, LayerModel, Limit, Network  # noqa: E402
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
 from harness.diagnosis.identify.run import run  # noqa: E402
-from harness.diagnosis.identify.step_patterns import When  # noqa: E402
+from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import (  # noqa: E402
     ARRANGED,
     MASKS,
@@ -202,7 +202,7 @@ def terms(model: LayerModel, **changes: Coef | None) -> LayerModel:
     return replace(model, step=tuple((name, coef) for name, coef in step if coef is not None))
 
 
-def exchanged(model: LayerModel, old: str, new: str, when: When | None = None) -> LayerModel:
+def exchanged(model: LayerModel, old: str, new: str, when: TermSteps | None = None) -> LayerModel:
     """Put another term in the place of one of nn.RNN's."""
     changed = [
         (new, coef._replace(when=when or coef.when)) if name == old else (name, coef) for name, coef in model.step
@@ -219,7 +219,8 @@ def coef_of(random: Random) -> Coef:
     """Draw a coefficient that is not 1 at every step."""
     return random.choice(
         [Coef(2.0), Coef(0.5), Coef(-1.0), Coef(scale="N"), Coef(scale="T"), Coef(scale="np.sqrt(H)"),
-         Coef(when=When("from", 1)), Coef(when=When("first", 1)), Coef(when=When("last", random.randint(1, 5)))]
+         Coef(when=TermSteps("from", 1)), Coef(when=TermSteps("first", 1)),
+         Coef(when=TermSteps("last", random.randint(1, 5)))]
     )  # fmt: skip
 
 
@@ -253,7 +254,9 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "h_n": (lambda _, m: replace(m, final="h[0]"),),
     "written": (
         lambda r, m: replace(m, written=r.choice([name for name in WRITTEN if name != "h[t]"])),
-        lambda r, m: replace(m, shown=r.choice([When("last", 1), When("from", 1), When("but block", 3)])),
+        lambda r, m: replace(
+            m, shown=r.choice([TermSteps("last", 1), TermSteps("from", 1), TermSteps("but block", 3)])
+        ),
     ),
     "x": (
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice(["x[t-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x[t] @ W_ih"])),
@@ -269,10 +272,10 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         lambda r, m: exchanged(
             m, "h[t-1] @ W_hh.T", r.choice([name for name in (read_of("h", n) for n in OTHER_STEPS) if name in STEP])
         ),
-        lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(when=When("but block", r.randint(2, 5)))}),
+        lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(when=TermSteps("but block", r.randint(2, 5)))}),
     ),
-    "b_ih": (lambda r, m: terms(m, b_ih=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),
-    "b_hh": (lambda r, m: terms(m, b_hh=r.choice([None, Coef(2.0), Coef(when=When("from", 1))])),),
+    "b_ih": (lambda r, m: terms(m, b_ih=r.choice([None, Coef(2.0), Coef(when=TermSteps("from", 1))])),),
+    "b_hh": (lambda r, m: terms(m, b_hh=r.choice([None, Coef(2.0), Coef(when=TermSteps("from", 1))])),),
     "slope": (
         lambda r, m: replace(
             m,
@@ -295,21 +298,25 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     "link": (
         lambda r, m: replace(
             m,
-            links=(BackwardLink(r.choice(["da[t+1] @ W_hh.T", "da[t+1]", "dh[t+1] @ W_hh", "dh[t+1]"]), sloped=True),),
+            links=(
+                StateGradientTerm(r.choice(["da[t+1] @ W_hh.T", "da[t+1]", "dh[t+1] @ W_hh", "dh[t+1]"]), sloped=True),
+            ),
         ),
         lambda _, m: replace(m, links=()),
-        lambda _, m: replace(m, links=(BackwardLink("da[t+1] @ W_hh", sloped=False),)),
+        lambda _, m: replace(m, links=(StateGradientTerm("da[t+1] @ W_hh", sloped=False),)),
     ),
     "reached": (
         lambda r, m: replace(
-            m, reached=r.choice([When("from", 1), When("but last", 1), When("last", r.randint(2, 6))])
+            m, reached=r.choice([TermSteps("from", 1), TermSteps("but last", 1), TermSteps("last", r.randint(2, 6))])
         ),
     ),
-    "sloped": (lambda r, m: replace(m, sloped=r.choice([When("last", 1), When("but last", 1)])),),
-    "counted": (lambda r, m: replace(m, counted=r.choice([When("last", 1), When("never"), When("but last", 1)])),),
+    "sloped": (lambda r, m: replace(m, sloped=r.choice([TermSteps("last", 1), TermSteps("but last", 1)])),),
+    "counted": (
+        lambda r, m: replace(m, counted=r.choice([TermSteps("last", 1), TermSteps("never"), TermSteps("but last", 1)])),
+    ),
     "passes": (
         lambda r, m: replace(
-            m, passes=When(r.choice(["but every", "but every from the end", "but last but"]), r.randint(2, 5))
+            m, passes=TermSteps(r.choice(["but every", "but every from the end", "but last but"]), r.randint(2, 5))
         ),
     ),
     "step limit": (

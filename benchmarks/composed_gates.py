@@ -35,7 +35,7 @@ from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.run import SCALE  # noqa: E402
-from harness.diagnosis.identify.step_patterns import When  # noqa: E402
+from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
 from harness.space.config import RNNConfig  # noqa: E402
@@ -224,7 +224,7 @@ def arrays_of(model: GatedModel, x: Any, states: list[Any], blocks: Mapping[str,
     held = {name: given[start] for name, start in zip(letters, model.starts, strict=True)}
     held |= {name: v.detach() for name, v in held.items() if ("start", name) in back}
     begun = list(held.values())
-    output, finals, reached, last = [], begun, back.get(("steps",), When()), dict[str, Any]()
+    output, finals, reached, last = [], begun, back.get(("steps",), TermSteps()), dict[str, Any]()
     for t in range(T):
         cut = {name for name in letters if t and (("carry", name) in back or not model.passes.at(t - 1, T))}
         held |= {name: held[name].detach() for name in cut}
@@ -439,7 +439,9 @@ SLOTS: dict[str, dict[str, Change]] = {
         "back": _back,
         "scale": _scaled,
         "input": field("input", *(name for name in X_STEPS if name != "t")),
-        "passes": lambda r, m: replace(m, passes=r.choice([When("never"), *(When("but every", k) for k in (2, 3, 5))])),
+        "passes": lambda r, m: replace(
+            m, passes=r.choice([TermSteps("never"), *(TermSteps("but every", k) for k in (2, 3, 5))])
+        ),
         "clip": lambda r, m: replace(m, limits=dict.fromkeys(ROLES, Limit("elements", r.choice([0.5, 1.0, 5.0])))),
     },
     "GRU": {
@@ -490,7 +492,11 @@ def drawn(seed: str, cell: str) -> tuple[GatedModel, list[str]]:
 
 
 STEP_SLOTS = ("input", "function", "inside", "term", "coefficient", "constant", "bias", "reset", "mix", "memory")
-PATTERNS_DRAWN = (When("first", 1), When("only", 0), *(When(kind, k) for kind in ("block", "from") for k in (2, 3, 5)))
+PATTERNS_DRAWN = (
+    TermSteps("first", 1),
+    TermSteps("only", 0),
+    *(TermSteps(kind, k) for kind in ("block", "from") for k in (2, 3, 5)),
+)
 
 
 def _at_some_steps(random: Random, m: GatedModel) -> GatedModel:

@@ -39,10 +39,10 @@ from harness.diagnosis.factors import Factors  # noqa: E402
 from harness.diagnosis.fresh_cases import changed  # noqa: E402
 from harness.diagnosis.investigate import Explanation, Investigation  # noqa: E402
 from harness.report import text  # noqa: E402
-from harness.report.complaints import Summary  # noqa: E402
 from harness.report.explained import fails_line  # noqa: E402
 from harness.report.facts import cause_of, failure_line  # noqa: E402
 from harness.report.paper import Paper  # noqa: E402
+from harness.report.problems import Summary  # noqa: E402
 from harness.report.reported import reported  # noqa: E402
 from harness.report.wording import left_out, mismatch_line  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402

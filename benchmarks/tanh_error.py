@@ -1,4 +1,4 @@
-"""The errors of tanh in units of the unit roundoff, from which ``oracle.arithmetic`` has its kappa.
+"""The errors of tanh in units of the unit roundoff, from which ``oracle.arithmetic_assumptions`` has its kappa.
 
 float32 is measured on every number from 2**-20 to 9.5 (below, tanh x is x to within u; above, it is 1), float64 on
 three million drawn numbers against 80-bit arithmetic, if the machine has it.

@@ -10,7 +10,7 @@ from hypothesis import currently_in_test_context, reject
 
 from harness.checks.full_check import check as check_everything
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import accepted
+from harness.oracle.arithmetic_assumptions import accepted
 from harness.report.facts import plain_finding
 from harness.search.capability_discovery import narrow
 from harness.search.evidence import weigh
@@ -57,7 +57,7 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
 
     ``subject`` is a function ``rnn(x, h0, weights, config) -> (output, h_n)``, a drop-in class for ``nn.RNN``, a
     ``Subject``, or the name of one. Raises ``Disagreement`` if it fails. A config that it refuses is rejected inside a
-    Hypothesis test, and raises ``Unsupported`` outside of one. Raises ``SubjectError`` if ``subject`` cannot be a
+    Hypothesis test, and raises ``Unsupported`` outside of one. Raises ``SubjectUnavailable`` if ``subject`` cannot be a
     subject.
     """
     __tracebackhide__ = True

@@ -17,9 +17,9 @@ from harness.checks.full_check import bits_of
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.check_report import CheckReport
-from harness.report.complaints import Summary
+from harness.report.problems import Summary
 from harness.report.progress import shown
 from harness.report.reported import ReportedFinding, dropout_facts, reported
 from harness.report.saved_finding import DIRECTORY
@@ -27,9 +27,9 @@ from harness.report.upgrade import Upgrade, compared
 from harness.search.budget import DROPPING, NARROWING, Budget
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.checker import CheckedCase
+from harness.search.common_scope import joint_scope
 from harness.search.examination import Examination, equal_of, examine
 from harness.search.guard import GuardedSubject, Hang, TimeOver, uninterrupted
-from harness.search.joint_scope import joint_scope
 from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
 from harness.search.preparation import asked_scope
@@ -205,7 +205,7 @@ def check(
     weights that all cases have; ``slow`` says that each new shape takes it long. Unless ``quiet``, the progress is
     shown on standard error, or in a notebook as a line below the cell.
 
-    Raises ``UsageError`` for options that make no sense, and ``SubjectError`` if ``subject`` cannot be a subject.
+    Raises ``UsageError`` for options that make no sense, and ``SubjectUnavailable`` if ``subject`` cannot be a subject.
     """
     for name, file in (("known", known), ("weights", weights), ("findings", findings)):
         if file is not None or name == "findings":

@@ -109,7 +109,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Keep the case, and return the cause, the facts of the failure, and how to run it again."""
     from harness.diagnosis.investigate import Explanation
-    from harness.report.complaints import complaint_of
+    from harness.report.problems import problem_of
     from harness.report.reported import reported
     from harness.search.search_record import Finding
     from harness.subjects.registry import spec_of
@@ -119,12 +119,12 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     diagnosis, trouble = _diagnosis(disagreement, finding)
     one = reported(finding, Explanation(diagnosis))
     kept, unkept = _kept(one, config)
-    complaint = complaint_of(replace(one, saved=kept))
-    said = [(fact.name, fact.text) for fact in complaint.main_facts]
+    problem = problem_of(replace(one, saved=kept))
+    said = [(fact.name, fact.text) for fact in problem.main_facts]
     if kept is not None and spec is None:
         said[-1] = ("kept", f"{kept.folder}; a local function has no name: to replay it, name a subject with --subject")
     said += [("trouble", one) for one in (trouble, unkept) if one]
-    return "\n".join([f"{subject.name}: {complaint.headline}", *(f"{name:<8}  {text}" for name, text in said)])
+    return "\n".join([f"{subject.name}: {problem.headline}", *(f"{name:<8}  {text}" for name, text in said)])
 
 
 def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis | None, str]:

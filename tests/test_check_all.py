@@ -14,10 +14,10 @@ from harness.cli import all_subjects, codes
 from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
-from harness.report.complaints import Summary
 from harness.report.json_record import RunOptions
-from harness.report.overview import NOT_REACHED, SubjectRow
 from harness.report.paper import Paper
+from harness.report.problems import Summary
+from harness.report.subjects_table import NOT_REACHED, SubjectRow
 from harness.search.covering import covering
 from harness.search.examination import CASES, Examination
 from harness.search.search_options import Options

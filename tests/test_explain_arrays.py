@@ -126,7 +126,7 @@ def test_misuse_is_said_and_no_file_may_run_code(run: Any, rnn: nn.RNN, files: t
 def test_arrays_that_are_too_long_to_try_mistakes_on_are_compared(
     run: Any, rnn: nn.RNN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.diagnosis.explain_arrays.COST", 1000)  # they cost 5 * 8,192 and more
+    monkeypatch.setattr("harness.diagnosis.explain_given_arrays.COST", 1000)  # they cost 5 * 8,192 and more
 
     code, out, err = run("model.pt", "x.npy", "wrong.npy", "--hx", "h0.npy", "--batch-first")
 

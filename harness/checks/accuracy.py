@@ -1,9 +1,9 @@
 """The accuracy of a subject's tanh and sigmoid, measured on a sweep of known arguments before a search.
 
-A function that is less accurate than assumed (``arithmetic``) is no mistake of the layer, and shows in every case. So
-it is measured if nothing is known of the subject's backend: on one step of one layer with W_ih = 1 and all else 0, so
-that every preactivation is x itself, in a layer of gates with other gates at 0 or 1 (``VIEWS``). The search accepts the
-measured error, and then finds other mistakes.
+A function that is less accurate than assumed (``arithmetic_assumptions``) is no mistake of the layer, and shows in
+every case. So it is measured if nothing is known of the subject's backend: on one step of one layer with W_ih = 1 and
+all else 0, so that every preactivation is x itself, in a layer of gates with other gates at 0 or 1 (``VIEWS``). The
+search accepts the measured error, and then finds other mistakes.
 
 Measure. |tanh_of_the_subject(x) - tanh(x)| <= r u |tanh(x)| + a. If r <= 8 suffices for the whole sweep, a is 0.
 Otherwise r is the largest relative error of results of at least 1/2, and a is the excess of the errors of smaller
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import FORMATS, FUNCTIONS, U64, Accepted, Arithmetic, function_tolerance
+from harness.oracle.arithmetic_assumptions import FORMATS, FUNCTIONS, U64, Accepted, Arithmetic, function_tolerance
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np

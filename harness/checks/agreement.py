@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from harness.checks.result import PROBES, Comparison, RaisedError, Result, Verdict
 from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
-from harness.oracle.arithmetic import STRICT, Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted, Arithmetic
 from harness.oracle.bounded_array import WithError, to_float64
 from harness.oracle.compare import (
     Mismatch,
@@ -40,9 +40,9 @@ from harness.oracle.pinned_numpy import np
 from harness.oracle.places import layout, time_major
 from harness.oracle.setting import Setting, reference_of
 from harness.oracle.unroll import Unroll
-from harness.space.backend import UNKNOWN, Backend
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
+from harness.space.declared_arithmetic import UNKNOWN, Backend
 from harness.space.errors import require_type
 from harness.space.factor_table import PLAIN, having
 from harness.space.outcome import LOST, Failure, Outcome

@@ -12,7 +12,7 @@ from harness.checks.relation_check import check_relations
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, Comparison, Result, Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import warn_if_replaced
 from harness.space.case import Array, Case

@@ -53,7 +53,7 @@ from typing import Final
 from harness.checks.agreement import arithmetic_of, unfit
 from harness.checks.relations import RELATIONS, Arrays, Relation
 from harness.checks.result import Comparison, Result, Verdict
-from harness.oracle.arithmetic import STRICT, U64, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, U64, Accepted
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expected import Expected

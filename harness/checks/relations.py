@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from harness.oracle.arithmetic import FORMATS
+from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Array, Case, padding

@@ -17,13 +17,13 @@ def adapt(spec: str) -> int:
     """
     from harness.processes import Child, LostError
     from harness.subjects.isolated import STARTING
-    from harness.subjects.protocol import SubjectError
+    from harness.subjects.protocol import SubjectUnavailable
 
     child = Child(spec)  # the user's code may print, hang, or end its process
     try:
         text = child.call(STARTING, _text, spec)
     except LostError as lost:
-        raise SubjectError(f"{spec}: {lost}") from None
+        raise SubjectUnavailable(f"{spec}: {lost}") from None
     finally:
         child.kill()
     click.echo(text, nl=False)
@@ -33,16 +33,16 @@ def adapt(spec: str) -> int:
 def _text(spec: str) -> str:
     from harness.subjects import captured_output
     from harness.subjects.adapter_file import adapter_of
-    from harness.subjects.protocol import SubjectError
+    from harness.subjects.protocol import SubjectUnavailable
     from harness.subjects.registry import given_by
 
     captured_output.redirect(spec)
     given = given_by(spec)
     if not callable(given):
-        raise SubjectError(f"{spec}: is of type {type(given).__name__}; expected a class or a function")
+        raise SubjectUnavailable(f"{spec}: is of type {type(given).__name__}; expected a class or a function")
     try:
         return adapter_of(given, spec)
-    except SubjectError:
+    except SubjectUnavailable:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the user's code raises
-        raise SubjectError(f"{spec}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+        raise SubjectUnavailable(f"{spec}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
 from harness.cli.output import complain, print_summary
-from harness.report.overview import NOT_REACHED, SubjectRow, row_of, table
+from harness.report.subjects_table import NOT_REACHED, SubjectRow, row_of, table
 from harness.search.examination import CASES
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cli.outputs import Outputs
-    from harness.report.complaints import Summary
     from harness.report.json_record import RunOptions
+    from harness.report.problems import Summary
     from harness.search.search_options import Options
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject

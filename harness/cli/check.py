@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from harness.checks.known_failures import KnownFailure
     from harness.cli.all_subjects import Target
     from harness.pipeline import Upgrading
-    from harness.report.complaints import Summary
     from harness.report.json_record import RunOptions
+    from harness.report.problems import Summary
     from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
     from harness.search.search_options import Options
@@ -329,13 +329,13 @@ def _one_after_the_other(
     found: Sequence[Target], search: Callable[[Target, int], Summary], show: Callable[[Summary], None]
 ) -> _Done:
     """Search the subjects and show what was found, until an interrupt."""
-    from harness.subjects.protocol import SubjectError
+    from harness.subjects.protocol import SubjectUnavailable
 
     done = _Done([], lost=False)
     for number, target in enumerate(found):
         try:
             one = search(target, number)
-        except SubjectError as error:  # such as its file that was changed meanwhile; the next one can be checked
+        except SubjectUnavailable as error:  # such as its file that was changed meanwhile; the next one can be checked
             complain(f"Error: {error}")
             done = done._replace(lost=True)
             continue

@@ -19,7 +19,7 @@ from harness.cli.codes import FINDING, MISUSE, READER_GONE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.complaints import Summary
+    from harness.report.problems import Summary
 
 
 # The options of ``textwrap`` by which a line is broken between words only.

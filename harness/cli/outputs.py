@@ -19,9 +19,9 @@ from harness.cli.output import attempted, console_beside, put, typed, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.complaints import Summary
     from harness.report.json_record import RunOptions
-    from harness.report.overview import SubjectRow
+    from harness.report.problems import Summary
+    from harness.report.subjects_table import SubjectRow
     from harness.report.upgrade import Upgrade
     from harness.search.checker import CheckedCase
 
@@ -85,7 +85,7 @@ class Outputs:
         ``rows`` are those of the table of ``--all``.
         """
         from harness.report import github, json_record, junit, markdown, page
-        from harness.report.overview import absent_markdown, rows_record
+        from harness.report.subjects_table import absent_markdown, rows_record
         from harness.report.upgrade import upgrade_markdown, upgrade_record
 
         with attempted(f"--observations {self.observations}"):

@@ -60,7 +60,7 @@ def replay(
 
 def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, json_to: str | None) -> int:
     """Run every finding in a folder again; one whose case cannot be read is left out."""
-    from harness.oracle.arithmetic import accepted
+    from harness.oracle.arithmetic_assumptions import accepted
     from harness.report.replays import replayed_line, replays_line, replays_record
     from harness.store.finding_folders import Store
     from harness.subjects.isolated import ahead
@@ -95,7 +95,7 @@ def _tried(stored: Stored, spec: str | None, tolerance: str | None, timeout: flo
 
 def _again(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
     """Run a finding again, on a subject in a process of its own. Raise ``UsageError`` if that is not possible."""
-    from harness.oracle.arithmetic import accepted
+    from harness.oracle.arithmetic_assumptions import accepted
     from harness.report.replays import Replayed
     from harness.search.preparation import asked_scope
     from harness.search.rerun import RerunOutcome, replay

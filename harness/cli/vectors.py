@@ -75,7 +75,7 @@ def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int
     A result has the name of its case, 001.safetensors or 001.npz, and holds output, h_n, and c_n of an LSTM, by name.
     """
     from harness.diagnosis.known_results import judged
-    from harness.oracle.arithmetic import accepted
+    from harness.oracle.arithmetic_assumptions import accepted
     from harness.report.judged import judged_lines, judged_record
     from harness.store import vector_files as store
 

@@ -22,7 +22,7 @@ MAPS_SHOWN: Final = 4  # maps of one case
 MAP_SIDE: Final = 16  # columns, and rows, of a map; of more, those around the first wrong element
 
 
-class Axis(NamedTuple):
+class MapAxis(NamedTuple):
     """The columns, or the rows, of a map."""
 
     name: str
@@ -37,8 +37,8 @@ class ErrorMap(NamedTuple):
     layer: int | None
     direction: str | None
     sequence: int | None  # None if the array has none
-    columns: Axis
-    rows: Axis
+    columns: MapAxis
+    rows: MapAxis
     errors: Floats  # (columns, rows); NaN after the end of the sequence
     first: tuple[int, int]  # the first wrong element, in the order of computation
 
@@ -151,8 +151,8 @@ def _shown(wrong: _Wrong, config: RNNConfig) -> ErrorMap:
         wrong.layer,
         None if wrong.direction is None else DIRECTIONS[wrong.direction],
         n if wrong.columns in {"t", "layer"} else None,
-        Axis(wrong.columns, labels[left:right], len(errors)),
-        Axis(wrong.rows, tuple(map(str, range(low, high))), errors.shape[2]),
+        MapAxis(wrong.columns, labels[left:right], len(errors)),
+        MapAxis(wrong.rows, tuple(map(str, range(low, high))), errors.shape[2]),
         table[left:right, low:high],
         (column - left, row - low),
     )

@@ -17,7 +17,7 @@ from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.observations import Observations
 from harness.oracle.compare import MismatchKind, beyond
 from harness.oracle.expectation import end_to_end_states
-from harness.oracle.judge import Judgement, Ruling, judge
+from harness.oracle.judge import Judgement, WrongSide, judge
 from harness.oracle.places import time_major, time_order
 from harness.oracle.setting import Setting
 from harness.space.case import Case
@@ -168,5 +168,5 @@ def judge_worst(result: Result) -> Judgement | None:
         site = mismatch.sites[0] if mismatch.sites else None
         if site is not None and site.equation is not None:
             judgement = judge(site.equation, site.actual, site.expected, site.tolerance)
-            return None if judgement.ruling is Ruling.UNDECIDED else judgement
+            return None if judgement.ruling is WrongSide.UNDECIDED else judgement
     return None

@@ -30,6 +30,7 @@ from harness.diagnosis.factors import Factors, depends_on, like
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
 from harness.diagnosis.gradient_of_forward import own_derivative
+from harness.diagnosis.identify.cases_of_one_mistake import shown_alone
 from harness.diagnosis.identify.cause import (
     IdentifiedCause,
     cause_of,
@@ -41,7 +42,6 @@ from harness.diagnosis.identify.cause import (
 )
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.isolating_cases import shown_alone
 from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.questions import LONG, Asker, SlowError
 from harness.diagnosis.identify.wiring_inquiry import shown_by
@@ -50,9 +50,9 @@ from harness.diagnosis.nan_and_inf import special_of
 from harness.diagnosis.observations import Observations, nameable
 from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.padding import padding_of
-from harness.diagnosis.precision import Precision, estimate, estimate_arrays
-from harness.diagnosis.recognise import ByRegion
+from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
+from harness.diagnosis.same_failure import SameRegionCause
 from harness.diagnosis.stale_state import (
     Accumulated,
     ByAccumulated,
@@ -64,7 +64,7 @@ from harness.diagnosis.stale_state import (
 from harness.diagnosis.swapped_axes import exchanged_of
 from harness.diagnosis.uninitialised_memory import unwritten_of
 from harness.diagnosis.wrong_conventions import instead_of
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.oracle.compare import MismatchKind
 from harness.oracle.judge import Judgement
 from harness.search.guard import GuardedSubject, Hang, TimeOver
@@ -92,7 +92,7 @@ class Diagnosis:
 
     cause: ExperimentCause | None = None  # A cause that an experiment told, which is certain
     elsewhere: tuple[Mistake, ...] = ()  # Further mistakes that the case shows
-    precision: Precision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
+    precision: ShownPrecision | None = None  # If no cause is known, and coarser arithmetic may explain the failure
     line: SourceLine | None = None  # The line of the subject's own code that makes the mistake, if that is known
 
     @property
@@ -208,18 +208,18 @@ class Investigation:
         cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tried = sum(isinstance(one, ByRegion) and one.name == earlier.id for one in self._known_causes)
+        tried = sum(isinstance(one, SameRegionCause) and one.name == earlier.id for one in self._known_causes)
         explanation = explanation if explanation is None or not tried else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tried > 1:
             return RecognisedCause(None, earlier.id)
-        known_cause = ByRegion(earlier.id, earlier.result, explanation.factors, self._derived)
+        known_cause = SameRegionCause(earlier.id, earlier.result, explanation.factors, self._derived)
         self._known_causes.append(known_cause)
         return RecognisedCause(known_cause, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if _of_derivatives(finding):
-            return ByRegion(name, finding.result, Factors())
+            return SameRegionCause(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 return self._known_cause_of(name, diagnosis.cause)
@@ -233,7 +233,7 @@ class Investigation:
             return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
         identified = filter(None, self._identified.values())
         unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
-        return ByRegion(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
+        return SameRegionCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
     def _known_cause_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
         """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
@@ -428,7 +428,7 @@ class Investigation:
         vague = {
             one.name
             for one in self._known_causes
-            if isinstance(one, ByRegion | ByKernel)
+            if isinstance(one, SameRegionCause | ByKernel)
             or (isinstance(one, ByCheck) and isinstance(one.cause, StaleState) and one.cause.across_cases)
             or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
         }

@@ -8,11 +8,11 @@ import numpy as np
 
 from harness.checks.agreement import Observation, unfit
 from harness.checks.result import Result
-from harness.diagnosis.explain_arrays import ArraysExplained, Reading, found_in, results_of
+from harness.diagnosis.explain_given_arrays import ArraysExplained, Interpretation, found_in, results_of
 from harness.diagnosis.observations import forward_part, is_right
-from harness.oracle.arithmetic import Accepted, Arithmetic
-from harness.space.backend import UNKNOWN
+from harness.oracle.arithmetic_assumptions import Accepted, Arithmetic
 from harness.space.case import Array, Case, as_plain
+from harness.space.declared_arithmetic import UNKNOWN
 from harness.space.outcome import Outcome
 
 TELLING: Final = 8
@@ -57,7 +57,7 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
             bad[name] = result
         else:
             seen[name] = _observation(case, arrays, accepted)
-    whole = dict(zip(seen, results_of(Reading(tuple(seen.values()))), strict=True))
+    whole = dict(zip(seen, results_of(Interpretation(tuple(seen.values()))), strict=True))
     wrong = tuple(name for name, result in whole.items() if result.failed)
     # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
     forward = {name: forward_part(one) for name, one in seen.items()}
@@ -76,12 +76,12 @@ def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) ->
 
 
 def _found(seen: Mapping[str, Observation], wrong: tuple[str, ...]) -> ArraysExplained:
-    whole = Reading(tuple(seen.values()), names=tuple(seen))
+    whole = Interpretation(tuple(seen.values()), names=tuple(seen))
     if not wrong:
         return ArraysExplained(whole, results=results_of(whole))
     cheapest = sorted(seen, key=lambda name: seen[name].case.config.cost)
     telling = [name for name in cheapest if name in wrong][:TELLING]
     telling += [name for name in cheapest if name not in wrong][:TELLING]
-    found = found_in(Reading(tuple(seen[name] for name in telling)))
+    found = found_in(Interpretation(tuple(seen[name] for name in telling)))
     named = tuple(replace(cause, reading=whole) for cause in found.causes if whole.reproduced(cause))
     return replace(found, reading=whole, results=results_of(whole), causes=named)

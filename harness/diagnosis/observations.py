@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.checks.agreement import Observation, assess, observe
 from harness.checks.result import Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE
 from harness.search.search_record import Finding
 from harness.space.case import Case

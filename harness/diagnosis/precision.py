@@ -17,7 +17,7 @@ from harness.checks.accuracy import FEWEST, VIEWS, bits_of, significant_bits, sp
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
-from harness.oracle.arithmetic import (
+from harness.oracle.arithmetic_assumptions import (
     TOLERANCES,
     U64,
     Accepted,
@@ -61,7 +61,7 @@ TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
-class Precision:
+class ShownPrecision:
     """The properties that a subject's arithmetic shows."""
 
     dtype_bits: int  # The bits of the dtype's significand
@@ -119,7 +119,7 @@ class _SingleStep(NamedTuple):
     terms."""
 
 
-def estimate(observations: Observations, case: Case) -> Precision | None:
+def estimate(observations: Observations, case: Case) -> ShownPrecision | None:
     """Estimate how precise a subject's arithmetic is, around a case; ``None`` where it cannot be asked.
 
     Sizes are 8 where the subject accepts that, so that sums are long enough to round, else those of the case. A failure
@@ -132,7 +132,7 @@ def estimate(observations: Observations, case: Case) -> Precision | None:
         near = near.replace(proj_size=0, bias=True)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched else {})
     states = ({"hx": True}, {}) if case.config.T > 1 else ({},)
-    first: Precision | None = None
+    first: ShownPrecision | None = None
     for config in (near.replace(**sizes, **state) for sizes in (larger, {}) for state in states):
         exact = [
             _see(observations, _of_one_sum(_of_biases(draw(config, "dyadic", seed)))) for seed in range(PRECISION_SEEDS)
@@ -169,7 +169,7 @@ def _of_one_sum(case: Case) -> Case:
     return Case.from_arrays(case.config, arrays)
 
 
-def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
+def estimate_arrays(observations: Observations, case: Case) -> ShownPrecision | None:
     """Estimate how many bits the first array of a subject has that has fewer than the dtype; ``None`` if none has.
 
     With a loss, gradients are looked at.
@@ -185,7 +185,7 @@ def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
     bits = bits_of(seen[0].arithmetic.format.u)
     with np.errstate(all="ignore"):
         right = [reference_of(config).run(one.case) for one in seen]
-    found: list[Precision] = []
+    found: list[ShownPrecision] = []
     config = seen[0].case.config
     for name in config.outputs if config.loss is None else config.gradients:
         if any(name not in one.outcome.arrays for one in seen):
@@ -194,7 +194,7 @@ def estimate_arrays(observations: Observations, case: Case) -> Precision | None:
         expected = np.concatenate([run[name].ravel() for run in right])
         error = float((np.abs(given - expected) / np.maximum(np.abs(expected), 1)).max(initial=0))
         of = f"values of {name}" if config.loss is None else "gradients"
-        found.append(Precision(bits, significant_bits(given), error, 0.0, 0.0, None, None, of))
+        found.append(ShownPrecision(bits, significant_bits(given), error, 0.0, 0.0, None, None, of))
     return next((one for one in found if one.rounds_results), None)
 
 
@@ -221,7 +221,7 @@ def _see(observations: Observations, case: Case) -> _SingleStep | None:
     return _SingleStep(observation, to_float64(last), expected, s, scale)
 
 
-def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Observation) -> Precision:
+def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Observation) -> ShownPrecision:
     arithmetic = exact[0].observation.arithmetic
     narrow = arithmetic.dtype in {"bfloat16", "float16"}  # too narrow for dyadic sums to be exact
     off, units = 0.0, 0.0
@@ -238,7 +238,7 @@ def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Obse
     tolerances = (name for name in looser if _all_agree(observations, tolerance_of(name)))
     returned = np.concatenate([seen.actual.ravel() for seen in rounded])
     right = np.concatenate([seen.expected.ravel() for seen in rounded])
-    return Precision(
+    return ShownPrecision(
         dtype_bits=bits_of(arithmetic.format.u),
         returned_bits=significant_bits(returned),
         returned_error=float((np.abs(returned - right) / np.maximum(np.abs(right), 1)).max(initial=0)),

@@ -17,7 +17,7 @@ from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.threshold import drawn
-from harness.oracle.arithmetic import FORMATS
+from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.compare import MismatchKind
 from harness.oracle.setting import reference_of

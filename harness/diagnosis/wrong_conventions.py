@@ -14,7 +14,7 @@ from typing import Final
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import fresh_cases
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.oracle.compare import same_numbers
 from harness.search.guard import GuardedSubject, Hang
 from harness.space.case import Case

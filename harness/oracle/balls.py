@@ -16,7 +16,7 @@ from functools import reduce
 from operator import mul
 from typing import Final, NamedTuple
 
-from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.arithmetic_assumptions import U64, Arithmetic
 from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.pinned_numpy import np
 from harness.oracle.sums import Matrix, Sum

@@ -16,7 +16,7 @@ from typing import Final
 
 from numpy.typing import NDArray
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected

@@ -13,7 +13,7 @@ from typing import Final
 
 from numpy.random import PCG64, Generator
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, Steps, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index

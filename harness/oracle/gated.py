@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.balls import Balls, Rows
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.pinned_numpy import np

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 import flint
 from flint import arb
 
-from harness.oracle.arithmetic import U64
+from harness.oracle.arithmetic_assumptions import U64
 from harness.oracle.equation import Equation
 from harness.oracle.pinned_numpy import np
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR, gamma
@@ -39,7 +39,7 @@ FUNCTIONS: Final[dict[str, Callable[[arb], arb]]] = {"identity": arb, "tanh": ar
 SLOPES: Final[dict[str, Callable[[float], arb]]] = {"tanh": lambda h: 1 - arb(h) * h, "relu": lambda h: arb(int(h > 0))}
 
 
-class Ruling(Enum):
+class WrongSide(Enum):
     """The side that is wrong, if either is."""
 
     SUBJECT = "subject wrong, proved"
@@ -53,7 +53,7 @@ class Ruling(Enum):
 class Judgement:
     """A ruling and its figures; the last three are rounded down, and so never claim more than is proved."""
 
-    ruling: Ruling
+    ruling: WrongSide
     exact: float  # The midpoint of the ball, to the nearest float64; NaN where there is no ball
     subject: float  # A lower bound on the subject's error, as a multiple of its tolerance: more than 1 is wrong
     reference: float  # A lower bound on the reference's error, as a multiple of its own bound
@@ -73,7 +73,7 @@ def judge(equation: Equation, actual: float, expected: float, tolerance: float) 
     reference's.
     """
     if not (_is_finite(equation) and tolerance >= 0):
-        return Judgement(Ruling.UNDECIDED, math.nan, 0.0, 0.0, 0.0)
+        return Judgement(WrongSide.UNDECIDED, math.nan, 0.0, 0.0, 0.0)
     before, flint.ctx.prec = flint.ctx.prec, PRECISIONS[-1]
     try:
         total, magnitude, operands = _sums(equation)
@@ -136,8 +136,8 @@ def _rounded_down(number: arb) -> float:
     return nearest if number >= nearest else math.nextafter(nearest, 0.0)
 
 
-def _ruling(subject: bool | None, reference: bool | None) -> Ruling:
+def _ruling(subject: bool | None, reference: bool | None) -> WrongSide:
     """Return the ruling: a side that is proved wrong stays wrong, whether or not the other is decided."""
     if subject or reference:
-        return Ruling.BOTH if subject and reference else Ruling.SUBJECT if subject else Ruling.REFERENCE
-    return Ruling.UNDECIDED if None in {subject, reference} else Ruling.NEITHER
+        return WrongSide.BOTH if subject and reference else WrongSide.SUBJECT if subject else WrongSide.REFERENCE
+    return WrongSide.UNDECIDED if None in {subject, reference} else WrongSide.NEITHER

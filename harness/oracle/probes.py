@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.pinned_numpy import np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final, NamedTuple
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.gated import GATED, Gated
 from harness.oracle.own_cell import OwnCell
 from harness.oracle.reference import Reference

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.arithmetic_assumptions import U64, Arithmetic
 from harness.oracle.bounded_array import Floats, WithError, write_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index

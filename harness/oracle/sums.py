@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Count, Floats, WithError
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index

@@ -2,8 +2,8 @@
 
 Model. The subject computes in binary floating point with unit roundoff u. Each +, * (or fused multiply-add) returns its
 exact result times (1 + d), |d| <= u. In the underflow range it returns something within ``underflow`` of the exact
-result. Sums may be taken in any order and blocking. tanh is off by at most kappa * u, relatively. ``arithmetic`` holds
-u and kappa.
+result. Sums may be taken in any order and blocking. tanh is off by at most kappa * u, relatively.
+``arithmetic_assumptions`` holds u and kappa.
 
 Each term of a tolerance is derived where it is computed. ``step_tolerance`` puts them together. For tanh in float32
 and float64, with exact operands and nothing accepted beyond that, the tolerance of y = tanh(s) is S + (kappa u + 4 u64)
@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from harness.oracle.arithmetic import U64, Arithmetic, Format
+from harness.oracle.arithmetic_assumptions import U64, Arithmetic, Format
 from harness.oracle.bounded_array import Count, Floats
 from harness.oracle.equation import Equation
 from harness.oracle.pinned_numpy import np
-from harness.space.backend import Grid, Grids
+from harness.space.declared_arithmetic import Grid, Grids
 
 REFERENCE_TANH_ERROR: Final = 4.0
 """The relative error of the reference's own tanh, NumPy's in float64, in units of u64. It is 2.4 times the worst of

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from harness.checks.result import Comparison
 from harness.diagnosis.error_map import error_maps
-from harness.diagnosis.explain_arrays import (
+from harness.diagnosis.explain_given_arrays import (
     ArrayCause,
     ArraysExplained,
     GivenCase,
-    Reading,
+    Interpretation,
     explained,
     hidden_by_roundings,
     spec_line,
@@ -29,7 +29,7 @@ from harness.report.text import shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError, require_type
 from harness.space.factor_table import NONLINEARITIES
-from harness.subjects.explain_inputs import Model, models
+from harness.subjects.explain_inputs import WeightsToExplain, models
 from harness.subjects.run_user_code import a_or_an
 
 WIDTH: Final = 8  # The width of the words that begin the lines, with a space
@@ -134,7 +134,7 @@ def explain(
     return _answer(found, chosen, others=len(handed) - 1)
 
 
-def _answer(found: ArraysExplained, handed: Model, *, others: int) -> ExplainReport:
+def _answer(found: ArraysExplained, handed: WeightsToExplain, *, others: int) -> ExplainReport:
     if found.reading is None:
         said = found.misfit
         return ExplainReport(False, said, True, (), (f"disagrees with {handed.config.layer} in shape: {said}",))
@@ -166,7 +166,7 @@ def line(word: str, said: str) -> str:
     return f"{word:<{WIDTH}}{said}"
 
 
-def numbers(reading: Reading) -> int:
+def numbers(reading: Interpretation) -> int:
     """Return how many numbers were given."""
     return sum(array.size for seen in reading.seen for array in seen.outcome.arrays.values())
 
@@ -256,7 +256,7 @@ def _code(cause: ArrayCause) -> list[tuple[str, str]]:
     return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", layer), pair, strict=True) if line[1]]
 
 
-def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
+def _first(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
     """Return where the error begins: if all states are known, by comparing each step alone."""
     where = first_departure(reading.seen[case])
     if where is None:
@@ -268,19 +268,19 @@ def _first(reading: Reading, case: int, mismatch: Mismatch) -> str:
     return f"{where.array}[{at}]{_of(reading, case)}{pattern}{follows}"
 
 
-def _worst(reading: Reading, case: int, mismatch: Mismatch) -> str:
+def _worst(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
     site, dtype = mismatch.sites[0], reading.seen[case].arithmetic.dtype
     values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
     return f"{mismatch.array}[{place(site)}]{_of(reading, case)} = {values} (±{site.tolerance:.2g})"
 
 
-def _of(reading: Reading, case: int) -> str:
+def _of(reading: Interpretation, case: int) -> str:
     if reading.names:
         return f" of case {reading.names[case]}"
     return f" of case {case + 1}" if len(reading.seen) > 1 else ""
 
 
-def _taken_as(reading: Reading, *, drops: bool) -> Iterator[str]:
+def _taken_as(reading: Interpretation, *, drops: bool) -> Iterator[str]:
     seen = reading.seen[0]
     config, arrays = reading.config, seen.outcome.arrays
     names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)

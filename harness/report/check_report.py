@@ -5,10 +5,10 @@ from typing import Any
 
 from harness.checks.result import Verdict
 from harness.report import wording
-from harness.report.complaints import Summary
 from harness.report.facts import CODE
 from harness.report.page import piece
 from harness.report.paper import printed
+from harness.report.problems import Summary
 from harness.report.reported import ReportedFinding
 from harness.report.text import headline, shapes_rows, subject_report
 from harness.search.examination import Examination

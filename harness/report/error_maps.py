@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from harness.diagnosis.error_map import Axis, ErrorMap, ErrorMaps
+from harness.diagnosis.error_map import ErrorMap, ErrorMaps, MapAxis
 from harness.report.wording import counted
 from harness.space.config import PREACTIVATION, RNNConfig
 
@@ -63,5 +63,5 @@ def _map(one: ErrorMap, config: RNNConfig) -> MapRecord:
     }
 
 
-def _axis(axis: Axis) -> AxisRecord:
+def _axis(axis: MapAxis) -> AxisRecord:
     return {"name": axis.name, "labels": [*axis.labels], "size": axis.size}

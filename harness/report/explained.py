@@ -9,7 +9,7 @@ from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
 from harness.diagnosis.investigate import Diagnosis
 from harness.diagnosis.kernels import FailingStage, Kernels
-from harness.diagnosis.precision import FORMAT_NAMES, Precision
+from harness.diagnosis.precision import FORMAT_NAMES, ShownPrecision
 from harness.diagnosis.threshold import NumbersNeeded
 from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
@@ -26,13 +26,13 @@ def code_lines(diagnosis: Diagnosis | None, config: RNNConfig) -> dict[str, str]
     return {name: line for name, line in zip(("yours", config.layer), diagnosis.cause.lines, strict=True) if line}
 
 
-def coarse(diagnosis: Diagnosis) -> Precision | None:
+def coarse(diagnosis: Diagnosis) -> ShownPrecision | None:
     """Return the subject's arithmetic if that explains the failure, else ``None``."""
     precision = diagnosis.precision
     return None if precision is None or not precision.explains else precision
 
 
-def precision_line(precision: Precision) -> str:
+def precision_line(precision: ShownPrecision) -> str:
     """Return how coarse a subject's arithmetic is."""
     said = []
     if precision.rounds_results:

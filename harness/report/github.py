@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from harness.report.complaints import Complaint, Summary
+from harness.report.problems import Problem, Summary
 from harness.report.upgrade import DefectInterpreters, Upgrade
 from harness.space.reading import WRITTEN, read_bytes
 
@@ -20,7 +20,7 @@ _PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}  # the escapes of workflow 
 
 def workflow_commands(summary: Summary) -> Iterator[str]:
     """Yield a line for each thing that is wrong with a subject, and one if too little was seen."""
-    return _commands(summary, lambda _complaint: "error")
+    return _commands(summary, lambda _problem: "error")
 
 
 def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
@@ -29,29 +29,29 @@ def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
     What is in both is a warning, because the new one has it, and what the old one has is a notice.
     """
     both = {one.id for one in upgrade.of(DefectInterpreters.BOTH)}
-    before = {(one.title, one.kind) for one in upgrade.old.complaints}
+    before = {(one.title, one.kind) for one in upgrade.old.problems}
 
-    def level(complaint: Complaint | None) -> str:
-        if complaint is None:
+    def level(problem: Problem | None) -> str:
+        if problem is None:
             return "error"
-        known = complaint.id in both if complaint.id else (complaint.title, complaint.kind) in before
+        known = problem.id in both if problem.id else (problem.title, problem.kind) in before
         return "warning" if known else "error"
 
-    yield from _commands(upgrade.old, lambda _complaint: "notice")
+    yield from _commands(upgrade.old, lambda _problem: "notice")
     yield from _commands(upgrade.new, level)
 
 
-def _commands(summary: Summary, level: Callable[[Complaint | None], str]) -> Iterator[str]:
-    for complaint in summary.complaints:
-        yield _command(level(complaint), summary.headline, complaint.text, _place(summary, complaint))
+def _commands(summary: Summary, level: Callable[[Problem | None], str]) -> Iterator[str]:
+    for problem in summary.problems:
+        yield _command(level(problem), summary.headline, problem.text, _place(summary, problem))
     if summary.shortfall:
         yield _command(level(None), summary.headline, summary.shortfall, _place(summary, None))
 
 
-def _place(summary: Summary, complaint: Complaint | None) -> dict[str, str]:
+def _place(summary: Summary, problem: Problem | None) -> dict[str, str]:
     """Return the file and the line to which an annotation points: where an error was raised, or else the function."""
-    if complaint is not None and complaint.at is not None and (name := _relative(complaint.at[0])) is not None:
-        return {"file": name, "line": str(complaint.at[1])}
+    if problem is not None and problem.at is not None and (name := _relative(problem.at[0])) is not None:
+        return {"file": name, "line": str(problem.at[1])}
     if summary.place is None or (name := _relative(summary.place[0])) is None:
         return {}
     line = line_of(*summary.place)

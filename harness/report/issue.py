@@ -6,12 +6,12 @@ from typing import Final
 from harness.checks.result import Comparison, Result, Verdict
 from harness.diagnosis.script.make import title_of
 from harness.diagnosis.script.user import quoted, wrapped
-from harness.oracle.arithmetic import with_measured
+from harness.oracle.arithmetic_assumptions import with_measured
 from harness.oracle.compare import MismatchKind
 from harness.report import wording
-from harness.report.complaints import complaint_of
 from harness.report.facts import failure_line
 from harness.report.markdown import facts_in_markdown, fenced
+from harness.report.problems import problem_of
 from harness.report.reported import ReportedFinding
 from harness.report.saved_finding import Fact
 from harness.search.search_record import Finding
@@ -22,9 +22,9 @@ LONG: Final = 4_000  # The number of characters beyond which a case that no seed
 
 def issue_of(one: ReportedFinding, script: str | None) -> str:
     """Return the bug report of an explained finding; ``script`` is the text of the one that was seen to fail."""
-    finding, complaint = one.finding, complaint_of(one)
-    facts = [fact for fact in complaint.facts if fact.name != "upstream" and len(fact.text) <= LONG]
-    facts.insert(0, Fact("cause", complaint.headline))
+    finding, problem = one.finding, problem_of(one)
+    facts = [fact for fact in problem.facts if fact.name != "upstream" and len(fact.text) <= LONG]
+    facts.insert(0, Fact("cause", problem.headline))
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.environment.items())
     parts = [
         f"# {title(finding)}",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from harness.report import check_names, wording
-from harness.report.complaints import Complaint, Summary
+from harness.report.problems import Problem, Summary
 from harness.report.upgrade import DefectInterpreters, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
@@ -52,12 +52,12 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     facts |= {"cases": str(done.hunt.total), "seed": str(done.hunt.seed)}
     for name, value in {**facts, **done.hunt.environment}.items():
         suite.add_property(_xml(name), _xml(value))
-    failed: dict[str, list[Complaint]] = {}
-    for complaint in summary.complaints:
-        failed.setdefault(complaint.check, []).append(complaint)
+    failed: dict[str, list[Problem]] = {}
+    for problem in summary.problems:
+        failed.setdefault(problem.check, []).append(problem)
     for dtype in done.hunt.failing if failed else ():  # for the same causes as in the dtypes of the findings
-        of_values = [one for one in summary.complaints if one.check.startswith(check_names.agreement(""))]
-        failed.setdefault(check_names.agreement(dtype), of_values or [summary.complaints[0]])
+        of_values = [one for one in summary.problems if one.check.startswith(check_names.agreement(""))]
+        failed.setdefault(check_names.agreement(dtype), of_values or [summary.problems[0]])
     cases = _cases(done)
     each = done.hunt.seconds / max(1, sum(cases.values()))
     for name in [*failed, *(name for name in cases if name not in failed)]:

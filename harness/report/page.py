@@ -13,11 +13,11 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.report import wording
-from harness.report.complaints import Complaint, Summary, complaint_of_stored, verdict_on_all
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import CODE
-from harness.report.overview import SubjectRow, table_data
+from harness.report.problems import Problem, Summary, problem_of_stored, verdict_on_all
 from harness.report.saved_finding import ISSUE, SCRIPT, Stored
+from harness.report.subjects_table import SubjectRow, table_data
 from harness.report.text import headline
 from harness.report.upgrade import Upgrade, upgrade_data
 from harness.space.errors import UsageError
@@ -50,7 +50,7 @@ def page_of_run(
         verdicts=verdicts if len(verdicts) > 1 else [],
         upgrade=between,
         table=None if rows is None else table_data(rows),
-        findings=[_finding(one.subject, complaint) for one in summaries for complaint in one.complaints],
+        findings=[_finding(one.subject, problem) for one in summaries for problem in one.problems],
         checked={one.subject: [*examination_facts(one.examination, one.findings, verbose=True)] for one in summaries},
         command=command,
         version=version,
@@ -65,7 +65,7 @@ def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) ->
         verdicts=[],
         upgrade=None,
         table=None,
-        findings=[_finding(one.subject or "", complaint_of_stored(one)) for one in stored],
+        findings=[_finding(one.subject or "", problem_of_stored(one)) for one in stored],
         checked={},
         command=command,
         version=version,
@@ -87,19 +87,19 @@ def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
     return next((tone for tone in ("bad", "warn") if tone in tones), "good")
 
 
-def _finding(subject: str, complaint: Complaint) -> dict[str, Any]:
-    said = [fact for fact in complaint.facts if fact.name not in CODE]
+def _finding(subject: str, problem: Problem) -> dict[str, Any]:
+    said = [fact for fact in problem.facts if fact.name not in CODE]
     return {
         "subject": subject,
-        "title": complaint.title,
-        "sure": complaint.sure,
-        "id": complaint.id,
-        "code": {fact.name: fact.text for fact in complaint.facts if fact.name in CODE},
+        "title": problem.title,
+        "sure": problem.sure,
+        "id": problem.id,
+        "code": {fact.name: fact.text for fact in problem.facts if fact.name in CODE},
         "facts": [(fact.name, fact.text) for fact in said if not fact.detail and not fact.language],
         "copied": [(fact.name, fact.text) for fact in said if not fact.detail and fact.language],
         "details": [(fact.name, fact.text) for fact in said if fact.detail],
-        "error_maps": complaint.error_maps,
-        "texts": {} if complaint.folder is None else _files(complaint.folder),
+        "error_maps": problem.error_maps,
+        "texts": {} if problem.folder is None else _files(problem.folder),
     }
 
 

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
-from harness.report.complaints import Complaint, Summary, complaint_of, complaint_of_stored, dropout_complaint
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
 from harness.report.facts import LINE, named, observed
 from harness.report.paper import fact_table
+from harness.report.problems import Problem, Summary, dropout_problem, problem_of, problem_of_stored
 from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
 from harness.report.reported import ReportedFinding, dropout_alone
@@ -63,7 +63,7 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
     for number, one in enumerate(findings if verbose else findings[:1], 1):
-        shown.append(finding_report(str(number), complaint_of(one), verbose=verbose))
+        shown.append(finding_report(str(number), problem_of(one), verbose=verbose))
     if not verbose and len(findings) > 1:
         shown += ["", _one_line_each(findings[1 : LISTED + 1], first=2)]
         if (more := len(findings) - 1 - LISTED) > 0:
@@ -87,7 +87,7 @@ def findings_report(summary: Summary) -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
-    shown += [finding_report(str(number), complaint_of(one)) for number, one in enumerate(findings, 1)]
+    shown += [finding_report(str(number), problem_of(one)) for number, one in enumerate(findings, 1)]
     if done.refusals is not None:
         shown.append(refusals_findings(done.refusals))
     facts = list(gaps(done, findings))
@@ -95,14 +95,14 @@ def findings_report(summary: Summary) -> RenderableType:
     return Group(_head(summary), *shown, *([""] if shown else []))
 
 
-def finding_report(sign: str, complaint: Complaint, *, verbose: bool = False) -> RenderableType:
+def finding_report(sign: str, problem: Problem, *, verbose: bool = False) -> RenderableType:
     """Show a finding: its cause and how certain that is, then what a reader needs, or all that is known."""
     head = Table.grid(padding=(0, 2), expand=True)
     head.add_column(no_wrap=True)
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
-    head.add_row(Text(sign, "bold"), Text(complaint.title, "bold red"), Text(complaint.sure, "dim"))
-    facts = complaint.facts if verbose else complaint.main_facts
+    head.add_row(Text(sign, "bold"), Text(problem.title, "bold red"), Text(problem.sure, "dim"))
+    facts = problem.facts if verbose else problem.main_facts
     # A case is as short as it is told already (``facts.case_words``).
     whole = (verbose or fact.language or fact.name in {"smallest", "case"} for fact in facts)
     rows = ((fact.name, fact.text if one else cut(fact.text)) for fact, one in zip(facts, whole, strict=True))
@@ -173,8 +173,8 @@ def _failing(done: Examination) -> str:
 
 def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[RenderableType]:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
-    complaint = dropout_complaint(done, findings)
-    return [] if complaint is None else [finding_report("!", complaint)]
+    problem = dropout_problem(done, findings)
+    return [] if problem is None else [finding_report("!", problem)]
 
 
 def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
@@ -277,4 +277,4 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
     """Return everything that is known about findings that were kept."""
-    return Group(*(finding_report(one.name, complaint_of_stored(one), verbose=True) for one in stored))
+    return Group(*(finding_report(one.name, problem_of_stored(one), verbose=True) for one in stored))

@@ -14,9 +14,9 @@ from harness.checks.known_failures import KnownFailure
 from harness.checks.known_issues import KNOWN_ISSUES, KnownIssue
 from harness.checks.result import Comparison, Result, Verdict
 from harness.checks.vacuous import MISTAKES
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
-from harness.oracle.judge import Judgement, Ruling
+from harness.oracle.judge import Judgement, WrongSide
 from harness.search.examination import EqualBits, Examination
 from harness.search.search_record import Helpers, SearchRecord
 from harness.search.shards import Shard
@@ -222,11 +222,11 @@ def leave_out_line(config: RNNConfig, needs: Mapping[str, Any]) -> str | None:
 def judgement_line(judgement: Judgement) -> str:
     """Return which side is wrong, and by how much."""
     figures = f"the exact result is {judgement.exact:.9g}"
-    if judgement.ruling in {Ruling.SUBJECT, Ruling.BOTH}:
+    if judgement.ruling in {WrongSide.SUBJECT, WrongSide.BOTH}:
         figures += (
             f", the subject is off by at least {judgement.off_by:.3g}, {judgement.subject:.3g} times its tolerance"
         )
-    if judgement.ruling in {Ruling.REFERENCE, Ruling.BOTH}:
+    if judgement.ruling in {WrongSide.REFERENCE, WrongSide.BOTH}:
         figures += f", the reference by {judgement.reference:.3g} times its own"
     return f"{judgement.ruling.value}: {figures}"
 

@@ -10,7 +10,7 @@ from harness.checks.full_check import against, check
 from harness.checks.known_issues import KnownCause, known_or_not
 from harness.checks.relations import Relation
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import Accepted
+from harness.oracle.arithmetic_assumptions import Accepted
 from harness.search.guard import Hang
 from harness.search.own_weights import OwnWeights
 from harness.search.plan import PlannedCase, Unit

@@ -35,7 +35,7 @@ def asked_scope(
     """Return what a profile asks of a subject, on some devices and with some factors pinned.
 
     Raises ``UsageError`` for pins that exclude each other or leave no case small enough to be compared and kept, and
-    ``SubjectError`` for a device that is not here.
+    ``SubjectUnavailable`` for a device that is not here.
     """
     pinned = singular(pinned or {})
     asked = tuple(devices) or pinned.get("device", ())

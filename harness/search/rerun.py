@@ -9,7 +9,7 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.relations import RELATIONS
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.space.case import Case
 from harness.subjects.protocol import Subject
 

@@ -17,9 +17,9 @@ from harness.oracle.compare import MismatchKind
 from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.checker import CheckedCase, Checker
+from harness.search.confirm_and_shrink import FailureMinimiser, ShrinkingCutShort
 from harness.search.evidence import Certificate
 from harness.search.guard import GuardedSubject, Hang, TimeOver, noted_interrupts, stop_at_hang, uninterrupted
-from harness.search.minimise import FailureMinimiser, ShrinkingCutShort
 from harness.search.plan import units
 from harness.search.search_options import Options
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
@@ -58,8 +58,8 @@ def hunt(subject: Any, scope: Scope | None = None, **options: Any) -> SearchReco
     begins with a covering array, in which all values of three different factors that can meet do meet, or of two
     factors if the budget does not allow more.
 
-    Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and ``SubjectError`` for
-    what cannot be a subject or a device that is not here.
+    Raises ``UsageError`` for arguments that make no sense or a subject that cannot be copied, and
+    ``SubjectUnavailable`` for what cannot be a subject or a device that is not here.
     """
     with Search(subject, scope, Options(**options)) as search:
         next(search.findings(), None)

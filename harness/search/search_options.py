@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from harness.checks.known_failures import KnownFailure
-from harness.oracle.arithmetic import Accepted, accepted
+from harness.oracle.arithmetic_assumptions import Accepted, accepted
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard

@@ -11,7 +11,7 @@ from typing import Final
 from harness.checks.accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Comparison, Result, Verdict
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
 from harness.search.plan import PlannedCase

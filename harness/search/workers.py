@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from socket import gethostname
 from typing import Any, Final, NamedTuple, Self
 
-from harness.oracle.arithmetic import Accepted
+from harness.oracle.arithmetic_assumptions import Accepted
 from harness.processes import GRACE, LONGEST_WAIT, Child, start_server
 from harness.search.checker import CheckedCase, Checker
 from harness.search.guard import GuardedSubject
@@ -28,7 +28,7 @@ from harness.search.plan import Unit
 from harness.search.search_record import Helpers
 from harness.space.errors import UsageError
 from harness.space.scope import Scope
-from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.protocol import Subject, SubjectUnavailable
 
 AHEAD: Final = 4  # units per worker given out before their turn, so that none waits while a failure is shrunk
 FIRST: Final = 2  # units that the search does itself while the workers start
@@ -239,7 +239,7 @@ def _subject(of: bytes, source: str) -> Subject:
     try:
         made = pickle.loads(of)  # noqa: S301 - it comes from the search itself
         subject: Subject = made() if isinstance(made, partial) else made
-    except SubjectError:  # such as its file that was changed meanwhile
+    except SubjectUnavailable:  # such as its file that was changed meanwhile
         raise
     except (ImportError, AttributeError, UsageError) as error:
         raise UsageError(f"a worker process cannot create the subject: {error}") from None

@@ -10,8 +10,8 @@ from harness.checks.malformed import Refusals
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_cause
 from harness.report.codec import decode
-from harness.report.complaints import Summary
 from harness.report.json_record import RunOptions
+from harness.report.problems import Summary
 from harness.report.reported import ReportedFinding, dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases

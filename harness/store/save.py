@@ -14,7 +14,7 @@ from harness.checks.result import Comparison
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.script.make import FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
-from harness.oracle.arithmetic import STRICT, Accepted, with_measured
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.json_record import finding_record
 from harness.report.reported import reported

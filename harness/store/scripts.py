@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.checks.result import Comparison
 from harness.diagnosis.script.make import FILE, NAME, Script, script, script_with_harness
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.search.rerun import RerunOutcome
 from harness.search.search_record import Finding
 from harness.space.atomic import atomic_write, write_text

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
 from harness.space import tensors

@@ -16,7 +16,7 @@ from harness.space.errors import UsageError
 from harness.space.factor_table import FACTORS, OPTIONS
 from harness.subjects.class_form import BOTH, H_FIRST, LAYERS, X_FIRST, Block, ClassForm
 from harness.subjects.conventions import Conventions
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import place_of
 
 MARK: Final = "# left by adapt to fill in:"  # what the command writes behind what it could not find out
@@ -62,14 +62,14 @@ class Adapter:
 
 
 def require_filled(function: Any, name: str) -> None:
-    """Raise ``SubjectError`` if something is still to be filled in, in the file of a function that is an adapter's."""
+    """Raise ``SubjectUnavailable`` if something is still to be filled in, in the file of an adapter's function."""
     place = place_of(function)
     lines: list[str] = []
     with suppress(OSError, UnicodeDecodeError):
         lines = [] if place is None else Path(place[0]).read_text("utf-8").splitlines()
     left = [f"line {i}: {one.partition('#')[2].strip()}" for i, one in enumerate(lines, 1) if MARK in one]
     if left:
-        raise SubjectError("\n".join([f"{name}: not all is filled in", *left]))
+        raise SubjectUnavailable("\n".join([f"{name}: not all is filled in", *left]))
 
 
 class _Reads:
@@ -175,7 +175,7 @@ class BuiltClass:
 def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     """Yield the constructors that an adapter may be: several if it makes NumPy objects and does not say how to call.
 
-    Raise ``SubjectError`` if it makes neither a module nor an object that holds arrays and can be called.
+    Raise ``SubjectUnavailable`` if it makes neither a module nor an object that holds arrays and can be called.
     """
     try:
         made = adapter.build(RNNConfig(5, 3))
@@ -190,7 +190,7 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     from harness.subjects.numpy_module import METHODS, methods_of, parameters_held
 
     if not parameters_held(made):
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"build returned {type(made).__name__}: expected a torch.nn.Module, or an object that holds arrays"
         )
     if adapter.call is not None:
@@ -198,7 +198,9 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
     elif methods := methods_of(type(made)):
         yield from (BuiltClass(adapter, axes, method, in_numpy=True) for axes, method in product(INPUT_ORDERS, methods))
     else:
-        raise SubjectError(f"build returned {type(made).__name__}: expected a call, or a method {', '.join(METHODS)}")
+        raise SubjectUnavailable(
+            f"build returned {type(made).__name__}: expected a call, or a method {', '.join(METHODS)}"
+        )
 
 
 def form_of_weights(
@@ -212,7 +214,7 @@ def form_of_weights(
 ) -> ClassForm:
     """Return a form with the parameters that an adapter names, which have these shapes at some hidden_size.
 
-    Raises ``SubjectError`` for a text that says nothing, and for parameters that are missing or are not named.
+    Raises ``SubjectUnavailable`` for a text that says nothing, and for parameters that are missing or are not named.
     """
     said = {own: _terms(own, text) for own, text in weights.items() if text not in (KEPT, ZERO)}
     names, numbers = {}, set()
@@ -221,13 +223,17 @@ def form_of_weights(
         numbers |= {number} - {""}
         names[own] = own.replace(number, "{}") if number else own
     if len(numbers) > 1:
-        raise SubjectError(f"weights: {' and '.join(sorted(numbers))}: expected one of them")
+        raise SubjectUnavailable(f"weights: {' and '.join(sorted(numbers))}: expected one of them")
     places, first = NUMBERS[numbers.pop()] if numbers else (LAYERS, 0)
     there = {name.replace("{}", str(first)): own for own, name in names.items()}
     if unknown := [own for name, own in there.items() if name not in shapes and "_reverse" not in weights[own]]:
-        raise SubjectError(f"weights: the module has no {', '.join(unknown)}; its parameters are {_listed(shapes)}")
+        raise SubjectUnavailable(
+            f"weights: the module has no {', '.join(unknown)}; its parameters are {_listed(shapes)}"
+        )
     if missing := [name for name in shapes if name not in there]:
-        raise SubjectError(f"weights: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not named; {_TERMS}")
+        raise SubjectUnavailable(
+            f"weights: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not named; {_TERMS}"
+        )
     gates = _gates(said, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size, cell)
     cell = cell or next(name for name, one in CELLS.items() if len(one.gates) == len(gates))
     _require_shapes(said, {there[name]: shape for name, shape in shapes.items()}, gates, (input_size, hidden_size))
@@ -266,7 +272,7 @@ def _terms(own: str, text: Any) -> Terms:
     sign, kind = (",", "weight") if "," in str(text) else ("+", "bias")
     found = [_TERM.fullmatch(part.strip()) for part in str(text).split(sign)]
     if not all(one and (len(found) == 1 or one[1].startswith(kind)) for one in found):
-        raise SubjectError(f"weights[{own!r}]={text!r}: {_TERMS}")
+        raise SubjectUnavailable(f"weights[{own!r}]={text!r}: {_TERMS}")
     return [tuple(part or "" for part in one.groups()) for one in found if one]  # type: ignore[misc]
 
 
@@ -282,7 +288,7 @@ def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: 
     for one in cells.values():
         if len(one.gates) == rows and named <= {*one.gates}:
             return one.gates
-    raise SubjectError(
+    raise SubjectUnavailable(
         f"weights: {rows} gates, {', '.join(sorted(named))}: expected those of "
         + ", ".join(f"{layer_named(name)} ({', '.join(one.gates)})" for name, one in cells.items())
     )
@@ -291,7 +297,7 @@ def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: 
 def _require_shapes(
     said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], gates: str, sizes: tuple[int, int]
 ) -> None:
-    """Raise ``SubjectError`` for a parameter of another shape than what it is said to hold."""
+    """Raise ``SubjectUnavailable`` for a parameter of another shape than what it is said to hold."""
     I, H = sizes  # noqa: E741 - as in the equations
     for own, terms in said.items():
         if own not in shapes:
@@ -301,7 +307,7 @@ def _require_shapes(
         expected = (rows, sum(I if one == "weight_ih" else H for one in roles)) if is_weight else (rows,)
         expected = expected[::-1] if turned else expected
         if shapes[own] != expected if is_weight else prod(shapes[own]) != rows:
-            raise SubjectError(
+            raise SubjectUnavailable(
                 f"weights[{own!r}]: {', '.join(roles)} is {expected} with input_size={I} and hidden_size={H}, but "
                 f"{own} is {shapes[own]}"
             )

@@ -15,11 +15,11 @@ from harness.subjects.config_object import by_fields
 from harness.subjects.function_module import X
 from harness.subjects.numpy_module import METHODS, methods_of, modules_of
 from harness.subjects.parameters_by_shape import Shapes, layers_of
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import constructor
 from harness.subjects.state_axes import ROWS, from_axes_in_code, to_axes_in_code
 from harness.subjects.torch_form import constructed, form_of, may_be_unknown, parameters_of_plain, returned_by
-from harness.subjects.torch_own import OwnFormSubject, completed
+from harness.subjects.torch_own_form import OwnFormSubject, completed
 
 # What an adapter's ``build(config)`` gives a constructor.
 TEXTS: Final = {
@@ -95,7 +95,7 @@ def _drawn_in_numpy(given: Any, spec: str) -> tuple[_Drawn, str]:
     """Return what is known of a NumPy class, and its method that is likeliest the call."""
     methods = methods_of(given)
     if not methods:
-        raise SubjectError(f"{spec}: expected a class with one of the methods {', '.join(METHODS)}")
+        raise SubjectUnavailable(f"{spec}: expected a class with one of the methods {', '.join(METHODS)}")
     found = [_drawn(factory, spec) for factory in modules_of(given)]
     return next((one for one in found if one.returned is not None), found[0]), methods[0]
 
@@ -112,7 +112,7 @@ def _drawn_of_any(given: Any, spec: str) -> _Drawn:
 def _drawn(factory: Any, spec: str) -> _Drawn:
     try:
         form = constructed(factory, spec)
-    except SubjectError as error:
+    except SubjectUnavailable as error:
         found = constructor(factory)
         if found is None:
             raise
@@ -126,14 +126,14 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
         return _Drawn(form, {}, problem=f"with these arguments it raises {type(error).__name__}: {error}")
     try:
         read = form_of(factory, spec)
-    except SubjectError as error:
-        with suppress(SubjectError):
+    except SubjectUnavailable as error:
+        with suppress(SubjectUnavailable):
             roles, reverse, _ = layers_of(shapes, sizes, spec)
             form = replace(form, names={**roles.names, **reverse}, conventions=roles.conventions)
             form = replace(form, zeros=roles.zeros, kept=roles.rest)
         return _Drawn(form, shapes, problem=str(error).removeprefix(f"{spec}: ").partition("\n")[0])
     if read is None or read.drop_in:
-        raise SubjectError(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")
+        raise SubjectUnavailable(f"{spec}: has nn.RNN's own constructor and parameters: check it as it is")
     try:
         read = completed(partial(OwnFormSubject, factory, spec), read)  # which may tell the order of rows
         return _Drawn(read, shapes, returned=returned_by(factory, read, sizes))

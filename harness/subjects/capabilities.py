@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
+from harness.space.declared_arithmetic import Backend
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
 from harness.space.profile import KERNEL

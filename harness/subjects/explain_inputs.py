@@ -23,7 +23,7 @@ _WANTED: Final = (
 )
 
 
-class Model(NamedTuple):
+class WeightsToExplain(NamedTuple):
     """The weights of a layer, and of a linear layer after it, and what is known of their use."""
 
     weights: dict[str, Array]  # the weights under the names of ``RNNConfig.weights``, in their order
@@ -36,7 +36,7 @@ class Model(NamedTuple):
     words: str = ""  # the way in which the weights were understood, if they have other names than nn.RNN's
 
 
-def models(module: Any) -> list[Model]:
+def models(module: Any) -> list[WeightsToExplain]:
     """Return the model in a module or a dict of weights, or two of square matrices that may be transposed.
 
     Raises ``UsageError`` unless it holds exactly one nn.RNN, or a layer under the names of ``weight_schemes``.
@@ -88,7 +88,7 @@ def _listed(names: Iterable[str]) -> str:
     return " ".join(", ".join(names).split())[:200]
 
 
-def _of_weights(given: Mapping[str, Array]) -> Model:
+def _of_weights(given: Mapping[str, Array]) -> WeightsToExplain:
     """Build the model from weights under any prefix, such as ``rnn.weight_ih_l0``; other weights are the readout's."""
     found, rest = {}, {}
     prefixes, layers, reverse = set(), [-1], False
@@ -136,7 +136,7 @@ def _of_weights(given: Mapping[str, Array]) -> Model:
             raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as {config.layer} has it")
     if extra := [name for name in found if name not in config.weights]:
         raise UsageError(f"{_listed(extra)}: expected parameters of {config!r} only; leave it out")
-    return Model({name: found[name] for name in config.weights}, config)
+    return WeightsToExplain({name: found[name] for name in config.weights}, config)
 
 
 def _readout(rest: Mapping[str, Array]) -> dict[str, Array]:

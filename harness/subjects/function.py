@@ -18,7 +18,7 @@ from harness.space.profile import PORT
 from harness.space.values import earlier_case, with_other_inputs
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import HeldResults, attempt, by_name, changed, filled, named_gradients, place_of
 
 # The names of the arguments that a function may take; it may leave some out.
@@ -55,8 +55,8 @@ class FunctionSubject:
     ) -> None:
         """Wrap a function under the ``name`` it was asked for; ``recipe`` says how a script calls it.
 
-        Its ``conventions`` are by default those that it declares. Raises ``SubjectError`` for an unusable signature,
-        and ``UsageError`` for a declaration that makes no sense.
+        Its ``conventions`` are by default those that it declares. Raises ``SubjectUnavailable`` for an unusable
+        signature, and ``UsageError`` for a declaration that makes no sense.
         """
         self.name = name
         self._given_function, self._takes = function, _taken(function, name)
@@ -94,13 +94,13 @@ class FunctionSubject:
         )
 
     def _require_states(self, name: str) -> None:
-        """Raise ``SubjectError`` for arguments that its layer does not have, or has only in part."""
+        """Raise ``SubjectUnavailable`` for arguments that its layer does not have, or has only in part."""
         cell, takes = self._conventions.cell, {*self._takes}
         two, an = len(self._conventions.form.hidden) > 1, f"a{'n' * (cell in ('LSTM', 'RNN'))} {cell}"
         if two and "h0" in takes and "c0" not in takes:
-            raise SubjectError(f"{name}: takes h0 alone: {an} starts from two states; take c0, too, or neither")
+            raise SubjectUnavailable(f"{name}: takes h0 alone: {an} starts from two states; take c0, too, or neither")
         if not two and cell != "RNN" and "c0" in takes:
-            raise SubjectError(f"{name}: takes c0, which {an} does not have: leave it out, or declare lstm")
+            raise SubjectUnavailable(f"{name}: takes c0, which {an} does not have: leave it out, or declare lstm")
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU, because NumPy arrays are on the CPU."""
@@ -255,7 +255,7 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
-        raise SubjectError(f"{name}: its signature cannot be read ({error})\n{SIGNATURES}") from None
+        raise SubjectUnavailable(f"{name}: its signature cannot be read ({error})\n{SIGNATURES}") from None
 
 
 def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
@@ -289,7 +289,7 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     ):
         return ALWAYS
     what = f"takes {', '.join(names)} by position only: expected {', '.join(ALWAYS)}, in this order, or these names"
-    raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
+    raise SubjectUnavailable(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
 
 
 def _called_by_name(function: Callable[..., Any], positional: Sequence[str]) -> Callable[..., Any]:
@@ -317,5 +317,5 @@ def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     if unknown or not taken:
         are = "is" if len(unknown) == 1 else "are"
         what = f"takes {', '.join(unknown)}, which {are} not passed" if unknown else "takes no argument that is passed"
-        raise SubjectError(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
+        raise SubjectUnavailable(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
     return taken

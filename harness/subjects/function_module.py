@@ -21,7 +21,7 @@ from harness.subjects.axes import INPUT_ORDERS, in_order, mapped
 from harness.subjects.class_form import ModuleSizes
 from harness.subjects.numpy_back import NumpyBackward, called
 from harness.subjects.parameters_by_shape import TELLING_SIZES, layers_of
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import STATE_WORDS, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
@@ -115,7 +115,7 @@ def _readable(signature: _Signature) -> Iterator[tuple[dict[str, Shape], int]]:
     for gates, shapes in product(sorted(CELL_OF, reverse=True), _shapes(signature.weights)):
         if signature.zeros and len(CELLS[CELL_OF[gates]].hidden) < 2:
             continue
-        with suppress(SubjectError):
+        with suppress(SubjectUnavailable):
             found = layers_of(_sized(shapes, gates, TELLING_SIZES[0]), TELLING_SIZES[0], "")
             if found.roles.conventions.cell == CELL_OF[gates] and found.number == 1:
                 yield shapes, gates

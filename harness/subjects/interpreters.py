@@ -19,7 +19,7 @@ from harness.space.reading import WRITTEN, read_bytes
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import LAYERS_NAMES, FunctionSubject
 from harness.subjects.programs import subject_of
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.wire import UNSENT
 
 # The variable of a file that names the interpreter for what is in it, by the path from the file.
@@ -38,13 +38,13 @@ class OtherInterpreter(NamedTuple):
 
     @classmethod
     def of(cls, spec: str) -> OtherInterpreter:
-        """Parse ``python:INTERPRETER SUBJECT``. Raise ``SubjectError`` for what does not name both."""
+        """Parse ``python:INTERPRETER SUBJECT``. Raise ``SubjectUnavailable`` for what does not name both."""
         try:
             words = shlex.split(spec.removeprefix(PYTHON))
         except ValueError:
             words = []
         if len(words) != 2:
-            raise SubjectError(
+            raise SubjectUnavailable(
                 f"{spec}: expected an interpreter and a subject, such as python:../old/bin/python mine.py:rnn"
             )
         return cls(*words)
@@ -54,7 +54,7 @@ class OtherInterpreter(NamedTuple):
 
 
 def subject_elsewhere(spec: str) -> FunctionSubject:
-    """Return the subject of a name ``python:INTERPRETER SUBJECT``. Raise ``SubjectError`` if it cannot be had there."""
+    """Return the subject of a name ``python:INTERPRETER SUBJECT``. Raise ``SubjectUnavailable`` if there is none."""
     return under(*OtherInterpreter.of(spec), spec)
 
 
@@ -76,14 +76,16 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
     """Return a subject as an interpreter runs it, under this name."""
     found = shutil.which(python)
     if found is None:
-        raise SubjectError(f"{name}: {python}: no such interpreter; expected a path such as ../old/bin/python")
+        raise SubjectUnavailable(f"{name}: {python}: no such interpreter; expected a path such as ../old/bin/python")
     spec, conventions = named_conventions(spec)
     place, colon, inner = spec.rpartition(":")
     if not (colon and place and inner) and spec != "torch":
-        raise SubjectError(f"{name}: {spec}: expected torch, path/to/file.py:name or module:name under an interpreter")
+        raise SubjectUnavailable(
+            f"{name}: {spec}: expected torch, path/to/file.py:name or module:name under an interpreter"
+        )
     if place.endswith(".py"):
         if not Path(place).is_file():
-            raise SubjectError(f"{name}: {place}: no such file")
+            raise SubjectUnavailable(f"{name}: {place}: no such file")
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
     told: dict[str, Any] = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}

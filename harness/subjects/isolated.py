@@ -35,7 +35,7 @@ from harness.subjects.environment import environment, heard, machine, speak
 from harness.subjects.interpreters import PYTHON, parted
 from harness.subjects.line_runs import LineRun, line_runs_of, lines_of
 from harness.subjects.programs import EXEC, tell_what_is_awaited
-from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.registry import find_subject
 from harness.subjects.runtimes.library import keep_compiled
 from harness.subjects.torch_variants import apply, switch_of
@@ -87,7 +87,7 @@ IF_LOST: Final[dict[str, Callable[[Outcome], Any]]] = {
 }
 
 
-class ChangedError(SubjectError):
+class ChangedError(SubjectUnavailable):
     """The file of a subject is another one than that which was checked so far."""
 
 
@@ -121,7 +121,7 @@ class IsolatedSubject:
         self._devices = about.devices
         self.switchable = about.switchable  # True if it computes with torch, so that switches affect it
         shares = about.capabilities.shares_process and not self._switches and hasattr(signal, "setitimer")
-        self.shared = partial(SharedSubject, spec, timeout) if shares else None
+        self.shared = partial(InProcessSubject, spec, timeout) if shares else None
         """A function that makes the same subject in the process of its caller, if the subject allows that."""
         self.capabilities = replace(about.capabilities.with_methods(self._asking), process=self)
 
@@ -185,7 +185,7 @@ class IsolatedSubject:
             printed = Path(folder, "printed")
             printed.touch()
             child = Child(self._spec)
-            with suppress(LostError, SubjectError):
+            with suppress(LostError, SubjectUnavailable):
                 child.call(self._timeout, _print_to, str(printed))
                 child.call(max(self._timeout, STARTING), _find, self._spec, self._switches)
                 child.call(self._timeout, _be_verbose)
@@ -209,11 +209,11 @@ class IsolatedSubject:
             if times > 1 and lost.code in OUTSIDE and not lost.hung:
                 return self._start(times=times - 1)
             if self._spec.startswith(EXEC) and lost.hung:
-                raise SubjectError(
+                raise SubjectUnavailable(
                     f"{self._spec}: {lost}, expected {GREETING}, before it is asked anything; "
                     "see docs/other-languages.md"
                 ) from None
-            raise SubjectError(f"{self._spec}: while it was imported, {lost}") from None
+            raise SubjectUnavailable(f"{self._spec}: while it was imported, {lost}") from None
         except BaseException:
             self._abandon()
             raise
@@ -254,7 +254,7 @@ class IsolatedSubject:
             return Outcome(failure=failure, message=message, traceback=_own_lines(lost.trace))
         except ChangedError:
             raise
-        except SubjectError as error:  # the subject was found before
+        except SubjectUnavailable as error:  # the subject was found before
             return Outcome(failure=Failure.CRASHED, message=f"its process cannot be started again: {error}")
         finally:
             if self._child is not None and self._child.ended:
@@ -372,9 +372,9 @@ def _find(spec: str, switches: tuple[str, ...]) -> _About:
     try:
         subject = find_subject(spec)
     except KeyboardInterrupt:  # raised by the subject itself: the user's Ctrl-C reaches the parent alone
-        raise SubjectError(f"{spec}: while it was imported, KeyboardInterrupt") from None
+        raise SubjectUnavailable(f"{spec}: while it was imported, KeyboardInterrupt") from None
     except UsageError as error:  # such as a declaration of conventions that makes no sense
-        raise SubjectError(str(error)) from None
+        raise SubjectUnavailable(str(error)) from None
     _found[:] = [subject]
     file = trace_file()
     if subject.capabilities.environment and file is not None:
@@ -420,7 +420,7 @@ def _in_the_child() -> NoReturn:
     raise NotImplementedError
 
 
-class SharedSubject:
+class InProcessSubject:
     """The subject that ``spec`` names, in this process, which ends if a call takes ``timeout`` or ``PATIENCE``."""
 
     def __init__(self, spec: str, timeout: float) -> None:

@@ -34,7 +34,7 @@ class CodeSite(NamedTuple):
     instruction: int = 0
 
 
-class LineValue(NamedTuple):
+class SourceLineArray(NamedTuple):
     """An array that a line made or changed, flat; ``shared`` if it changed in place and has two names there."""
 
     array: Array
@@ -45,7 +45,7 @@ class LineRun(NamedTuple):
     """One run of a line: where it is, innermost first, and the arrays that it made."""
 
     stack: tuple[CodeSite, ...]
-    values: tuple[LineValue, ...]
+    values: tuple[SourceLineArray, ...]
 
 
 def line_runs_of(subject: Subject, case: Case) -> list[LineRun]:
@@ -121,7 +121,7 @@ class _Watch:
             self._own[name] = name == self._file or beside
         return self._own[name] and frame.f_code.co_name != "<module>"
 
-    def add(self, stack: tuple[CodeSite, ...], values: tuple[LineValue, ...]) -> None:
+    def add(self, stack: tuple[CodeSite, ...], values: tuple[SourceLineArray, ...]) -> None:
         """Note a run of a line. After too many, nothing is watched any more."""
         self._lines += 1
         if self._lines > LINES or time.perf_counter() > self._until:
@@ -129,9 +129,9 @@ class _Watch:
         elif values:
             self.runs.append(LineRun(stack, values))
 
-    def values(self, frame: FrameType, *returned: object) -> tuple[LineValue, ...]:
+    def values(self, frame: FrameType, *returned: object) -> tuple[SourceLineArray, ...]:
         """Return the arrays that a frame sees and that are new, or not what they were."""
-        changed: dict[int, LineValue] = {}
+        changed: dict[int, SourceLineArray] = {}
         try:
             found = list(_arrays([*frame.f_locals.values(), *returned], DEPTH, set()))
         except Exception:  # noqa: BLE001 - whatever an object of the user's raises where it is looked at
@@ -142,14 +142,14 @@ class _Watch:
             if array.ndim == 0:
                 if (number := float(array)) not in self._scalars:
                     self._scalars.add(number)
-                    changed[id(one)] = LineValue(array.reshape(1), shared=False)
+                    changed[id(one)] = SourceLineArray(array.reshape(1), shared=False)
                 continue
             content = array.tobytes()
             old = self._known.get(id(one))
             if old is None or old[1] != content:
                 self._known[id(one)] = one, content
                 flat = np.array(array, np.float64).ravel()
-                changed[id(one)] = LineValue(flat, old is not None and names.count(id(one)) > 1)
+                changed[id(one)] = SourceLineArray(flat, old is not None and names.count(id(one)) > 1)
         return tuple(changed.values())
 
 

@@ -98,7 +98,7 @@ def _named_parts(node: ast.expr | None, returned: Any) -> Iterator[tuple[str, An
 Stack = tuple[int, int]  # A number of layers, and of directions
 
 
-class NumpyRun(NamedTuple):
+class BackwardRequest(NamedTuple):
     """A call of a stack, and the names of the parameters whose gradients must be there."""
 
     call: NumpyCall
@@ -208,7 +208,7 @@ class _Differentiable(torch.autograd.Function):
         return None, None, *ctx.back(ctx.run, gradients)
 
 
-def way_back_of(runs: Sequence[NumpyRun], sizes: tuple[int, int], function: Any = None) -> NumpyBackward | None:
+def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], function: Any = None) -> NumpyBackward | None:
     """Return the way back of an object, or of a function, by calls with these input_size and hidden_size.
 
     They are with states and without, as it can be called, the first of a plain layer. The gradients by the parameters

@@ -14,7 +14,7 @@ from harness.space.cells import CELL_OF, CELLS, KNOWN
 from harness.space.config import RNNConfig, role_of
 from harness.subjects.class_form import BOTH, LAYERS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -66,11 +66,11 @@ class Roles(NamedTuple):
     bias_shape: tuple[int, ...] = (-1,)  # its biases are (H,), or (1, H), or (H, 1)
 
 
-def unread(shapes: Shapes, sizes: ModuleSizes, name: str, reason: str = "") -> SubjectError:
+def unread(shapes: Shapes, sizes: ModuleSizes, name: str, reason: str = "") -> SubjectUnavailable:
     """Return the error that names the parameters of a module that are not one layer's."""
     said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
     made = f"input_size={sizes.input_size}, hidden_size={sizes.hidden_size}"
-    return SubjectError(
+    return SubjectUnavailable(
         f"{name}: {reason or 'its parameters are not those of one recurrent layer'}\nits parameters with {made}: {said}"
     )
 
@@ -78,7 +78,7 @@ def unread(shapes: Shapes, sizes: ModuleSizes, name: str, reason: str = "") -> S
 def roles_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> Roles:
     """Return the roles of one layer's parameters, by default of any cell's.
 
-    Raise ``SubjectError`` if they are not one layer's.
+    Raise ``SubjectUnavailable`` if they are not one layer's.
     """
     matrices = _Matrices.of(shapes, sizes)
     found = [one for one in ([cell] if cell else CELLS) if matrices.are(len(KNOWN[one].gates))]
@@ -87,7 +87,7 @@ def roles_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> R
     return _Reading(found[0], matrices).roles(shapes, sizes, name)
 
 
-class Layers(NamedTuple):
+class LayerParameters(NamedTuple):
     """The parameters of a layer, and of those above it."""
 
     roles: Roles  # of the first
@@ -95,14 +95,14 @@ class Layers(NamedTuple):
     number: int  # of layers, if there always are so many
 
 
-def layers_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> Layers:
-    """Return the roles of a layer's parameters. Raise ``SubjectError`` if they are not those of one or more layers."""
+def layers_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> LayerParameters:
+    """Return the roles of a layer's parameters. Raise ``SubjectUnavailable`` if they are not those of layers."""
     try:
-        return Layers(*_directions_of(shapes, sizes, name, cell), 1)
-    except SubjectError:
+        return LayerParameters(*_directions_of(shapes, sizes, name, cell), 1)
+    except SubjectUnavailable:
         for first, number in _first_layers(shapes):
-            with suppress(SubjectError):
-                return Layers(*_directions_of(first, sizes, name, cell), number)
+            with suppress(SubjectUnavailable):
+                return LayerParameters(*_directions_of(first, sizes, name, cell), number)
         raise
 
 
@@ -121,9 +121,9 @@ def _directions_of(
 ) -> tuple[Roles, dict[str, tuple[Block, ...]]]:
     try:
         return roles_of(shapes, sizes, name, cell), {}
-    except SubjectError:
+    except SubjectUnavailable:
         for there, back in _halves(shapes):
-            with suppress(SubjectError):
+            with suppress(SubjectUnavailable):
                 aside = [own for own in shapes if own not in there and own not in back]
                 rest = {own: shapes[own] for own in aside}
                 roles = roles_of({**{own: shapes[own] for own in there}, **rest}, sizes, name, cell)
@@ -249,7 +249,7 @@ class _Reading:
         self._taken = False
 
     def roles(self, shapes: Shapes, sizes: ModuleSizes, name: str) -> Roles:
-        """Return the roles. Raise ``SubjectError`` for vectors that are not its biases."""
+        """Return the roles. Raise ``SubjectUnavailable`` for vectors that are not its biases."""
         found = self._matrices
         try:
             ih = self._gates_of(found.both | found.ih)

@@ -24,7 +24,7 @@ from harness.subjects import wire
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import ALWAYS, FunctionSubject
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import Failed, Malformed
 
 EXEC: Final = "exec:"  # The start of the name of a program as a subject; its command follows
@@ -38,7 +38,7 @@ HEARD: Final = 4000  # The most bytes of standard error that are kept for a repo
 
 
 def program_subject(spec: str) -> FunctionSubject:
-    """Return the subject of a name ``exec:COMMAND``. Raise ``SubjectError`` if it cannot be started, or greets not."""
+    """Return the subject of a name ``exec:COMMAND``. Raise ``SubjectUnavailable`` if it cannot be started."""
     return subject_of(command_in(spec), spec)
 
 
@@ -66,12 +66,12 @@ def command_in(spec: str) -> list[str]:
     try:
         words = [text] if Path(text).is_file() else shlex.split(text)
     except ValueError as error:
-        raise SubjectError(f"{spec}: {error}; expected a command, such as exec:./my_rnn") from None
+        raise SubjectUnavailable(f"{spec}: {error}; expected a command, such as exec:./my_rnn") from None
     if not words:
-        raise SubjectError(f"{spec}: names no program; expected a command, such as exec:./my_rnn")
+        raise SubjectUnavailable(f"{spec}: names no program; expected a command, such as exec:./my_rnn")
     if shutil.which(words[0]) is None:
         why = "is not executable; chmod +x makes it so" if Path(words[0]).is_file() else "no such program"
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"{spec}: {words[0]}: {why}; expected a command, such as exec:./my_rnn or 'exec:node rnn.js'"
         )
     return [str(Path(word).absolute()) if Path(word).is_file() else word for word in words]
@@ -124,7 +124,7 @@ def _script_lines(command: Sequence[str]) -> tuple[str, ...]:
 class Program:
     """A running program, called as a function of a layer is; a call after it has ended starts it again.
 
-    Raises ``SubjectError`` if it cannot be started, or does not greet.
+    Raises ``SubjectUnavailable`` if it cannot be started, or does not greet.
     """
 
     def __init__(self, command: Sequence[str], name: str) -> None:
@@ -142,7 +142,7 @@ class Program:
         config = given["config"]
         try:
             running = self._started()
-        except SubjectError as error:  # it was started before
+        except SubjectUnavailable as error:  # it was started before
             message = f"its process cannot be started again: {error}"
             raise Failed(Outcome(failure=Failure.CRASHED, message=message)) from None
         try:
@@ -178,7 +178,7 @@ class _Running:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
             )
         except OSError as error:
-            raise SubjectError(f"{name}: cannot be started: {error.strerror or error}") from None
+            raise SubjectUnavailable(f"{name}: cannot be started: {error.strerror or error}") from None
         self._ear = _Ear(self._process)
         self.end = weakref.finalize(self, _end, self._process, self._ear)
         self.awaited = "its greeting"
@@ -195,7 +195,7 @@ class _Running:
             said = self.heard().strip()
             last = f" (it said: {said.splitlines()[-1]})" if said else ""
             why = error.outcome.message if isinstance(error, Failed) else str(error)
-            raise SubjectError(f"{name}: {why}{last}; see docs/other-languages.md") from None
+            raise SubjectUnavailable(f"{name}: {why}{last}; see docs/other-languages.md") from None
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""

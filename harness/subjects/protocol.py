@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from harness.space.backend import Backend
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
+from harness.space.declared_arithmetic import Backend
 from harness.space.errors import UsageError, require_type
 from harness.space.outcome import Outcome
 from harness.space.profile import under
@@ -16,7 +16,7 @@ from harness.subjects.capabilities import Capabilities
 from harness.subjects.environment import environment
 
 
-class SubjectError(UsageError):
+class SubjectUnavailable(UsageError):
     """A subject that is not available: unknown, not importable, of a wrong signature, or on a missing device."""
 
 
@@ -27,14 +27,14 @@ class Unsupported(NotImplementedError):
 def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
     """Return the devices asked for under the subject's own names, such as ``cuda:0`` for ``cuda``; by default, all.
 
-    With all devices, meta is drawn less often than the others, because it has no values. Raises ``SubjectError`` for a
-    device that is not here.
+    With all devices, meta is drawn less often than the others, because it has no values. Raises ``SubjectUnavailable``
+    for a device that is not here.
     """
     here = subject.devices()
     chosen = tuple(device if device in here else f"{device}:0" for device in asked)
     for device, name in zip(asked, chosen, strict=True):
         if name not in here:
-            raise SubjectError(f"device={device!r}: {subject.name} runs here on {', '.join(here)}")
+            raise SubjectUnavailable(f"device={device!r}: {subject.name} runs here on {', '.join(here)}")
     return chosen or tuple(device for device in here for _ in range(1 if device == "meta" else 15))
 
 

@@ -27,7 +27,7 @@ from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared
 from harness.subjects.function import FunctionSubject
 from harness.subjects.interpreters import PYTHON, own_interpreter, parted, subject_elsewhere, under
 from harness.subjects.programs import EXEC, program_subject
-from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.run_user_code import a_or_an, place_of
 from harness.subjects.subject_names import of_cell
 from harness.subjects.torch_variants import SWITCHED, TRANSFORMED, attribute_of
@@ -76,16 +76,16 @@ def registered() -> dict[str, EntryPoint]:
 def find_subject(spec: str) -> Subject:
     """Return the subject of a name: a registered one, ``path/to/file.py:name``, ``module:name`` or ``exec:program``.
 
-    Raises ``SubjectError`` if there is none, and says why and what there is instead.
+    Raises ``SubjectUnavailable`` if there is none, and says why and what there is instead.
     """
     offered = registered()
     if spec in offered:
         try:
             made = offered[spec].load()()
         except ImportError as error:
-            raise SubjectError(f"{spec}: needs a package that is not installed ({error}); install it") from None
+            raise SubjectUnavailable(f"{spec}: needs a package that is not installed ({error}); install it") from None
         if not _is_subject(made):
-            raise SubjectError(f"{spec}: its entry point gave {made!r}, expected {_SUBJECT}")
+            raise SubjectUnavailable(f"{spec}: its entry point gave {made!r}, expected {_SUBJECT}")
         return made
     if spec.startswith(EXEC):
         return program_subject(spec)
@@ -95,10 +95,10 @@ def find_subject(spec: str) -> Subject:
     if not place or not name or (":" in place and not place.endswith(".py")):  # no name of a module has a colon
         if (file := spec.removesuffix(":")).endswith(".py"):
             _require_source(Path(file))
-            raise SubjectError(f"{spec}: expected a function or class of it: {_named_in(file)}")
+            raise SubjectUnavailable(f"{spec}: expected a function or class of it: {_named_in(file)}")
         close = get_close_matches(spec, offered)
         forms = f"did you mean {close[0]}?" if close else f"expected {_FORMS}"
-        raise SubjectError(f"{spec}: unknown subject; {forms}")
+        raise SubjectUnavailable(f"{spec}: unknown subject; {forms}")
     if python := own_interpreter(spec):
         return under(python, spec, spec)
     plain, conventions = named_conventions(spec)
@@ -106,16 +106,16 @@ def find_subject(spec: str) -> Subject:
 
 
 def given_by(spec: str) -> Any:
-    """Return what is in a file or module under a name. Raise ``SubjectError`` if it is not there."""
+    """Return what is in a file or module under a name. Raise ``SubjectUnavailable`` if it is not there."""
     place, _, name = spec.rpartition(":")
     if not place or not name:
-        raise SubjectError(f"{spec}: expected path/to/file.py:name or module:name")
+        raise SubjectUnavailable(f"{spec}: expected path/to/file.py:name or module:name")
     found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
         if not hasattr(found, part):
             close = get_close_matches(spec, registered())
             instead = f"did you mean {close[0]}?" if close else _offer(found, part)
-            raise SubjectError(f"{spec}: {place} has no {part}; {instead}")
+            raise SubjectUnavailable(f"{spec}: {place} has no {part}; {instead}")
         found = getattr(found, part)
     return found
 
@@ -123,19 +123,19 @@ def given_by(spec: str) -> Any:
 def of_layer(spec: str, layer: str) -> str:
     """Return a subject's name with the layer that it is compared with, such as ``gru`` or ``lstm``.
 
-    Raises ``SubjectError`` for what is an nn.RNN by its name, or may only be one.
+    Raises ``SubjectUnavailable`` for what is an nn.RNN by its name, or may only be one.
     """
     if layer in CONVENTION_NAMES or not layer.isidentifier():
-        raise SubjectError(f"layer={layer!r}: expected gru, lstm or the name of a harness.Cell")
+        raise SubjectUnavailable(f"layer={layer!r}: expected gru, lstm or the name of a harness.Cell")
     before, own = parted(spec)
     if before:
         return f"{before}{shlex.quote(of_layer(own, layer))}"
     if spec in registered() and (other := of_cell(spec, layer.upper())) in registered():
         return other
     if spec.startswith(EXEC):
-        raise SubjectError(f'{spec}: a program says what it is in its greeting: "conventions": ["{layer}"]')
+        raise SubjectUnavailable(f'{spec}: a program says what it is in its greeting: "conventions": ["{layer}"]')
     if spec in registered():
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"{spec}: has no {layer}; expected torch, torch:compile and so on, or a function or class of yours"
         )
     return f"{spec}+{layer}"
@@ -146,12 +146,14 @@ def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
     if not names:
         return as_subject(given, spec)
     if _is_subject(given) or not (callable(given) or isinstance(given, Adapter)):
-        raise SubjectError(f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions")
+        raise SubjectUnavailable(
+            f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions"
+        )
     named = Conventions.of(names, spec)
     by_its_name = not hasattr(given, "conventions")
     declared = () if by_its_name and named.cell != "RNN" else declared_by(given, spec).names
     if isinstance(given, Adapter) and named.forms:
-        raise SubjectError(f"{spec}: is an Adapter, whose weights say what differs: expected no {named.forms[0]}")
+        raise SubjectUnavailable(f"{spec}: is an Adapter, whose weights say what differs: expected no {named.forms[0]}")
     return _made(given, spec, Conventions.of((*declared, *names)))
 
 
@@ -189,7 +191,7 @@ def near(path: Path) -> str:
 def as_subject(given: Any, name: str | None = None) -> Subject:
     """Return the subject for ``given``: a spec, a ``Subject``, a drop-in class for ``nn.RNN``, or a function.
 
-    Reports call it ``name``. Raises ``SubjectError`` for anything else.
+    Reports call it ``name``. Raises ``SubjectUnavailable`` for anything else.
     """
     if name is not None:
         require_type("name", name, str, "reports call it by this name")
@@ -203,17 +205,19 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
 def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subject:
     try:
         return _read(given, name, conventions)
-    except SubjectError as error:
+    except SubjectUnavailable as error:
         spec = f"{name.partition('+')[0]}"
         if not (inspect.isclass(given) or inspect.isfunction(given)) or ":" not in spec:
             raise
-        raise SubjectError(f"{error}\n`rnn-harness adapt {shlex.quote(spec)}` prints an adapter to complete") from error
+        raise SubjectUnavailable(
+            f"{error}\n`rnn-harness adapt {shlex.quote(spec)}` prints an adapter to complete"
+        ) from error
 
 
 def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
     if isinstance(given, Adapter):
         require_filled(given.build, name)
-        return _of_modules(given, name, conventions, built_by(given), SubjectError(f"{name}: cannot be read"))
+        return _of_modules(given, name, conventions, built_by(given), SubjectUnavailable(f"{name}: cannot be read"))
     if inspect.isclass(given) and not hasattr(given, "named_parameters"):
         from harness.subjects.function_module import modules_of_function
         from harness.subjects.numpy_module import METHODS, calls_of, modules_of
@@ -221,23 +225,23 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
         methods = ", ".join(METHODS)
         what = f"a class must be a torch.nn.Module, or a NumPy class with one of the methods {methods}"
         modules = chain(modules_of(given), *map(modules_of_function, calls_of(given)))
-        return _of_modules(given, name, conventions, modules, SubjectError(f"{name}: {what}"))
+        return _of_modules(given, name, conventions, modules, SubjectUnavailable(f"{name}: {what}"))
     if inspect.isclass(given):
         return _of_class(given, name, conventions)
     if hasattr(given, "named_parameters"):
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
         )
     if hasattr(given, "devices") and hasattr(given, "run"):
-        raise SubjectError(f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected {_SUBJECT}")
+        raise SubjectUnavailable(f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected {_SUBJECT}")
     if not callable(given):
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected a function, a class or {_FORMS}"
         )
     require_filled(given, name)
     try:
         return FunctionSubject(given, name, conventions=conventions)
-    except SubjectError as error:
+    except SubjectUnavailable as error:
         if not inspect.isfunction(given):
             raise
         from harness.subjects.function_module import modules_of_function
@@ -249,12 +253,12 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
     from harness.subjects.axes import INPUT_ORDERS, with_axes
     from harness.subjects.torch_form import form_of  # torch is imported only when a subject needs it
     from harness.subjects.torch_module import TorchSubject
-    from harness.subjects.torch_own import OwnFormSubject, completed
+    from harness.subjects.torch_own_form import OwnFormSubject, completed
 
     declared = declared_by(factory, name) if conventions is None else conventions
     try:
         form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
-    except SubjectError as error:
+    except SubjectUnavailable as error:
         others = [one for one in [by_fields(factory)] if one is not None]
         turned = [with_axes(factory, axes) for axes in INPUT_ORDERS[1:]]
         return _of_modules(factory, name, conventions, [*others, *turned], error, last=not others)
@@ -271,7 +275,7 @@ def _of_modules(
     name: str,
     conventions: Conventions | None,
     modules: Iterable[Any],
-    error: SubjectError,
+    error: SubjectUnavailable,
     *,
     last: bool = False,
 ) -> Subject:
@@ -281,17 +285,17 @@ def _of_modules(
     """
     from harness.subjects.axes import INPUT_ORDERS
     from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_loader, with_way_back
-    from harness.subjects.torch_own import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
+    from harness.subjects.torch_own_form import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
     declared = declared_by(given, name) if conventions is None else conventions
-    first: SubjectError | None = None
+    first: SubjectUnavailable | None = None
     for module in modules:
         adapted = isinstance(module, BuiltClass)
         try:
             form = (form_of_adapter if adapted else form_of)(
                 module, name, "" if declared.cell == "RNN" else declared.cell
             )
-        except SubjectError as found:
+        except SubjectUnavailable as found:
             first = first or found
             continue
         if form is None or (
@@ -321,7 +325,7 @@ def _require_source(path: Path) -> None:
     try:
         size_of(path, WRITTEN)
     except UsageError as error:
-        raise SubjectError(str(error)) from None
+        raise SubjectUnavailable(str(error)) from None
 
 
 def _load_file(spec: str, path: Path) -> ModuleType:
@@ -338,7 +342,7 @@ def _load_file(spec: str, path: Path) -> ModuleType:
         raise
     except BaseException as error:
         del sys.modules[location.name]
-        raise SubjectError(f"{spec}: {path} cannot be imported: {_reason(error)}") from error
+        raise SubjectUnavailable(f"{spec}: {path} cannot be imported: {_reason(error)}") from error
     return module
 
 
@@ -349,7 +353,7 @@ def _load_module(spec: str, name: str) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise SubjectError(f"{spec}: {name} cannot be imported: {_reason(error)}") from error
+        raise SubjectUnavailable(f"{spec}: {name} cannot be imported: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

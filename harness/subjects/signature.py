@@ -11,7 +11,7 @@ from typing import Any, Final
 from harness.space.factor_table import OPTIONS
 from harness.subjects.class_form import LAYERS, ClassForm
 from harness.subjects.conventions import Conventions
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 
 # Other names under which constructors often take an option that shows in no parameter, as layers and directions do.
 # Capitals and underscores do not count.
@@ -186,7 +186,7 @@ def _is_output(one: inspect.Parameter) -> bool:
 def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
     """Return ``False`` if ``forward`` can be called with x alone, ``True`` if it can be called with a state as well.
 
-    Several states may be one argument, or one each. Raise ``SubjectError`` if it needs something else.
+    Several states may be one argument, or one each. Raise ``SubjectUnavailable`` if it needs something else.
     """
     try:
         signature = inspect.signature(factory.forward)
@@ -200,7 +200,7 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
             if all(_may_be_state(signature.parameters[one]) for one in named) and bool(number) not in taken:
                 taken.append(bool(number))
     if not taken:
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"{name}: forward{signature} takes something that is neither x nor a state\n"
             "expected forward(x), or forward(x, hx)"
         )

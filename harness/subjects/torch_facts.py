@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from harness.space.backend import Backend
+from harness.space.declared_arithmetic import Backend
 
 
 @dataclass(frozen=True)

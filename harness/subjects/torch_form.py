@@ -36,7 +36,7 @@ from harness.subjects.class_form import (
 )
 from harness.subjects.conventions import Conventions
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
-from harness.subjects.numpy_back import NumpyCall, NumpyRun, calls_back, way_back_of
+from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import (
     TELLING_SIZES,
     Roles,
@@ -47,7 +47,7 @@ from harness.subjects.parameters_by_shape import (
     told_of,
     unread,
 )
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import (
     by_state_names,
     constructor,
@@ -119,8 +119,8 @@ class _Called(NamedTuple):
 def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     """Return the form of a class; ``None`` if it is nn.RNN's, or a cell's, or if it shows in the search what is wrong.
 
-    A ``cell`` is that which it is declared to be. Raises ``SubjectError`` for a constructor that takes something else,
-    and for what cannot be told.
+    A ``cell`` is that which it is declared to be. Raises ``SubjectUnavailable`` for a constructor that takes something
+    else, and for what cannot be told.
     """
     if issubclass(factory, torch.nn.RNNCell) or (found := constructor(factory)) is None:
         return None
@@ -136,7 +136,7 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
         if same:
             return None
         said = f"{type(error).__name__}: {error}"
-        raise SubjectError(f"{name}: cannot be made with {_said(TELLING_SIZES[-1], form)}: {said}") from error
+        raise SubjectUnavailable(f"{name}: cannot be made with {_said(TELLING_SIZES[-1], form)}: {said}") from error
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
@@ -148,10 +148,10 @@ def _read(plain: "_Reader", shapes: Shapes) -> ClassForm:
     plain.form = replace(plain.form, state_names=states_by_name(plain.factory.forward))
     try:
         read, apart = _either_way(plain, shapes)
-    except SubjectError:
+    except SubjectUnavailable:
         for states in plain.states_held():
             plain.factory.states |= states
-            with suppress(SubjectError):
+            with suppress(SubjectUnavailable):
                 read, apart = _either_way(plain, parameters_of_plain(plain.factory, plain.form)[1])
                 read = replace(read, states=tuple(plain.factory.states))
                 break
@@ -160,7 +160,7 @@ def _read(plain: "_Reader", shapes: Shapes) -> ClassForm:
     every = [*may_be_states(plain.factory.forward, len(read.cell.final))]
     by_place = apart or plain.form.state_names or len({*chain(*every)}) <= len(read.cell.final)
     for names in () if by_place and not read.stateless else every:  # another argument may be the state
-        with suppress(SubjectError):
+        with suppress(SubjectUnavailable):
             named = replace(plain, form=replace(plain.form, state_names=names))
             other, apart = _either_way(named, parameters_of_plain(plain.factory, plain.form)[1])
             if apart or (read.stateless and True in other.offers["hx"]):
@@ -241,7 +241,7 @@ def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[ClassForm, bool]:
     reader = replace(plain)
     try:
         return reader.read(shapes), reader.apart
-    except SubjectError:
+    except SubjectUnavailable:
         if not plain.form.built_for:
             raise
         reader = plain.turned
@@ -253,11 +253,11 @@ def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[ClassForm, bool]:
 def constructed(factory: Any, name: str, cell: str = "") -> ClassForm:
     """Return the first form of a constructor, that of its own names first, that makes a layer; the first if none does.
 
-    Raises ``SubjectError`` for arguments that say nothing.
+    Raises ``SubjectUnavailable`` for arguments that say nothing.
     """
     form, unknown = constructor(factory) or (None, ())
     if form is None:
-        raise SubjectError(f"{name}: its constructor's arguments cannot be read")
+        raise SubjectUnavailable(f"{name}: its constructor's arguments cannot be read")
     several, named = None, False
     for one in chain([] if unknown else [form], trials(factory, form)):
         with suppress(Exception):
@@ -273,14 +273,16 @@ def constructed(factory: Any, name: str, cell: str = "") -> ClassForm:
     if several is not None:
         return several
     if len({*form.sizes, *form.by_name.values()} & {*_SIZES}) == 1:
-        raise SubjectError(f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied")
+        raise SubjectUnavailable(
+            f"{name}{inspect.signature(factory)}: takes no input_size and hidden_size, which are varied"
+        )
     if unknown:
         which, are = ", ".join(unknown), "are" if len(unknown) > 1 else "is"
         if {*unknown} != {*(needed := may_be_unknown(factory, form))}:
             which = f"one of {', '.join(needed)}"
-        raise SubjectError(f"{name}{inspect.signature(factory)}: {which} {are} no size and no option of nn.RNN's")
+        raise SubjectUnavailable(f"{name}{inspect.signature(factory)}: {which} {are} no size and no option of nn.RNN's")
     if named:
-        raise SubjectError(f"{name}{inspect.signature(factory)}: an argument names parameters: no size")
+        raise SubjectUnavailable(f"{name}{inspect.signature(factory)}: an argument names parameters: no size")
     return form
 
 
@@ -314,7 +316,7 @@ def _with_growth(factory: Any, form: ClassForm, sizes: ModuleSizes) -> ClassForm
 
 
 def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
-    """Return the form of what an adapter makes. Raise ``SubjectError`` for what it does not tell rightly."""
+    """Return the form of what an adapter makes. Raise ``SubjectUnavailable`` for what it does not tell rightly."""
     try:
         reads = built.adapter.reads
         takes = {option: option for option in OPTIONS if option in reads}
@@ -322,15 +324,15 @@ def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
         form = ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name=by_name)
         fixed = {one: values[0] for one, values in built.offers.items() if one in _SIZES}
         sizes, shapes = _made(built, form, [one._replace(**fixed) for one in TELLING_SIZES])
-    except SubjectError as error:
-        raise SubjectError(f"{name}: {error}") from None
+    except SubjectUnavailable as error:
+        raise SubjectUnavailable(f"{name}: {error}") from None
     except Exception as error:
-        raise SubjectError(f"{name}: build raises {type(error).__name__}: {error}") from error
+        raise SubjectUnavailable(f"{name}: build raises {type(error).__name__}: {error}") from error
     weights = built.adapter.weights
     try:
         form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2], cell=cell)
-    except SubjectError as error:
-        raise SubjectError(f"{name}: {error}") from None
+    except SubjectUnavailable as error:
+        raise SubjectUnavailable(f"{name}: {error}") from None
     return _read(_Reader(built, name, form, sizes, cell), shapes)
 
 
@@ -407,7 +409,7 @@ def _stacks(form: ClassForm) -> Iterator[tuple[int, bool]]:
     return product(layers, form.offers.get("bidirectional", (False, True)))
 
 
-def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[NumpyRun]:
+def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[BackwardRequest]:
     """Yield runs of each stack that a class of modules of NumPy code offers, the plain one first."""
     for number, bidirectional in _stacks(form):
         config = RNNConfig(*sizes[:2], num_layers=number, bidirectional=bidirectional, cell=form.conventions.cell)
@@ -422,7 +424,7 @@ def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[N
                 given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, stack=stack), factory.axes)
                 holder, returned = module.run(given, own)
                 needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
-                yield NumpyRun(NumpyCall(holder, given, own, returned), stack, frozenset(needed))
+                yield BackwardRequest(NumpyCall(holder, given, own, returned), stack, frozenset(needed))
 
 
 def _arguments(
@@ -560,7 +562,7 @@ class _Reader:
         if reason or (roles.rest and not heads):
             returned = self._returned(roles.rest)
             if returned is None:
-                raise SubjectError(f"{self.name}: {reason}") if reason else unread(shapes, self.sizes, self.name)
+                raise SubjectUnavailable(f"{self.name}: {reason}") if reason else unread(shapes, self.sizes, self.name)
             self.form = replace(plain, beside=beside)
         else:
             self.form = replace(plain, heads=heads)
@@ -649,7 +651,7 @@ class _Reader:
         if "h_n" not in returned.names:
             if "output" not in returned.names:  # the last step of the output is h_n of one layer and one direction
                 if self.layers > 1:
-                    raise SubjectError(
+                    raise SubjectUnavailable(
                         f"{self.name}: returns the last output alone, of {self.layers} layers\n"
                         "expected the output of every step, or h_n"
                     )
@@ -687,7 +689,7 @@ class _Reader:
         aside = {*roles.rest, *roles.zeros}
         built = {of: {own: one for own, one in made.items() if own not in aside} for of, made in built.items()}
         reverse = {role: own for role, own in self.form.names.items() if self.directions == 2}
-        with suppress(SubjectError):
+        with suppress(SubjectUnavailable):
             others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
             reverse = {
                 f"{role}_reverse": own for role, own in roles_of(others, self.sizes, self.name, self.cell).names.items()
@@ -917,7 +919,7 @@ class _Reader:
         return answer
 
     def _answered_by_adapter(self) -> _Returned:
-        """Return how an adapter's own call answers. Raise ``SubjectError`` if it raises, or returns too much."""
+        """Return how an adapter's own call answers. Raise ``SubjectUnavailable`` if it raises, or returns too much."""
         names, taken = ("output", *self._finals), self._taken()
         batch = [SEQUENCES] * (True in self.factory.offers.get("batched", (True,)))
         given: Given = (torch.randn(STEPS, *batch, self.sizes.input_size),)
@@ -929,12 +931,12 @@ class _Reader:
                 returned = self.factory.call(self._module(), *given)
         except Exception as error:
             shapes = ", ".join(str(tuple(one.shape)) for one in given)
-            raise SubjectError(
+            raise SubjectUnavailable(
                 f"{self.name}: call(module, …) on {shapes} raises {type(error).__name__}: {error}"
             ) from error
         parts = returned if isinstance(returned, tuple | list) else (returned,)
         if len(parts) > len(names):
-            raise SubjectError(
+            raise SubjectUnavailable(
                 f"{self.name}: call returns {len(parts)} things: expected {', '.join(names)}, None for one it has not"
             )
         there = tuple(name for name, part in zip(names, parts, strict=False) if part is not None)
@@ -1114,7 +1116,7 @@ class _Reader:
         return ""
 
     def _require_embedded(self) -> None:
-        """Raise ``SubjectError`` unless x itself is what the Embedding is given, as far as calls tell."""
+        """Raise ``SubjectUnavailable`` unless x itself is what the Embedding is given, as far as calls tell."""
         part, seen = self.form.embedding, list[torch.Tensor]()
         for given in self._given():
             module = self._module()
@@ -1124,15 +1126,15 @@ class _Reader:
                 module(*given)
                 break
         if seen and _rows(seen, 1) != _rows(given[:1], 1):
-            raise SubjectError(
+            raise SubjectUnavailable(
                 f"{self.name}: its Embedding {part} is given something else than x\n"
                 f"expected the Embedding of x alone, in whose place x can be given"
             )
 
     def _refuse(self) -> None:
-        """Raise ``SubjectError`` for a class of which no call returns what a layer does."""
+        """Raise ``SubjectUnavailable`` for a class of which no call returns what a layer does."""
         x = _X.format(self.sizes.input_size)
-        raise SubjectError(
+        raise SubjectUnavailable(
             f"{self.name}: has as many rows as an {layer_named(self.cell)}, but a call on x {x} {self._outcome()}\n"
             f"expected the output and {' and '.join(self._finals)} as {layer_named(self.cell)} returns them"
         )
@@ -1217,7 +1219,7 @@ def parameters_of_plain(factory: Any, form: ClassForm) -> tuple[ModuleSizes, Sha
     there = dict.fromkeys(size for shape in shapes.values() for size in shape)
     for I, H in permutations(there, 2):  # noqa: E741 - as in the equations
         one = ModuleSizes(I, H, 0)
-        with suppress(SubjectError):
+        with suppress(SubjectUnavailable):
             layers_of(shapes, one, "")
             return one, shapes
     return sizes, shapes

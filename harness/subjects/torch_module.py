@@ -21,7 +21,7 @@ from harness.space.values import with_other_inputs
 from harness.subjects import torch_facts
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by, gradients_back, own_weights, with_both_biases
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import (
     HeldResults,
     Malformed,
@@ -146,9 +146,9 @@ class TorchSubject:
         )
 
     def _require_conventions(self, name: str) -> None:
-        """Raise ``SubjectError`` for conventions that it cannot have."""
+        """Raise ``SubjectUnavailable`` for conventions that it cannot have."""
         if self._conventions.last_output_only:
-            raise SubjectError(
+            raise SubjectUnavailable(
                 f"{name}: last_output_only=True of a class: expected of a function; write one that calls it"
             )
 

@@ -9,7 +9,7 @@ import inspect
 from dataclasses import replace
 from typing import Any, Final
 
-from harness.space.backend import Grid, Grids
+from harness.space.declared_arithmetic import Grid, Grids
 from harness.subjects.capabilities import Recipe
 from harness.subjects.function import FunctionSubject
 from harness.subjects.torch_facts import TORCH

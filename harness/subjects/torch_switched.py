@@ -10,7 +10,7 @@ import torch
 
 from harness.subjects import torch_facts
 from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
 from harness.subjects.torch_variants import SWITCHED, SWITCHES, attribute_of, is_applied
@@ -32,11 +32,11 @@ class SwitchedSubject(TorchSubject):
 
 
 def devices_of(spec: str) -> tuple[str, ...]:
-    """Return the devices that a subject's switch affects. Raise ``SubjectError`` if there are none."""
+    """Return the devices that a subject's switch affects. Raise ``SubjectUnavailable`` if there are none."""
     kind = SWITCHES[SWITCHED[spec][1]].on
     found = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
     if not found:
-        raise SubjectError(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
+        raise SubjectUnavailable(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
     return found
 
 

@@ -14,7 +14,7 @@ from harness.subjects.torch_tensors import near
 CUT: Final = 2  # the steps by which a sequence is made shorter
 
 
-class ValidSteps(NamedTuple):
+class ValidStepsArgument(NamedTuple):
     """Such an argument: its name, what it is given, and whether sequences may become longer."""
 
     name: str
@@ -52,11 +52,11 @@ Call = Callable[..., Sequence[torch.Tensor | None]]
 ``None``, and final states, each (rows, N, H)."""
 
 
-def valid_steps_of(names: Sequence[str], trial: "LengthTrial") -> ValidSteps | None:
+def valid_steps_of(names: Sequence[str], trial: "LengthTrial") -> ValidStepsArgument | None:
     """Return the first argument, of some names, by which the last sequence can be made shorter."""
     for name, kind in product(names, KINDS):
         if trial.cuts((name, kind), trial.N - 1):
-            return ValidSteps(name, kind, trial.cuts((name, kind), 0))
+            return ValidStepsArgument(name, kind, trial.cuts((name, kind), 0))
     return None
 
 

@@ -10,7 +10,15 @@ from harness import Outcome, RNNConfig, Verdict, as_subject, conventions, draw, 
 from harness.checks.accuracy import OPEN, Accuracy, Overflows, measure, one_step
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.diagnosis.investigate import Investigation
-from harness.oracle.arithmetic import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted, with_measured
+from harness.oracle.arithmetic_assumptions import (
+    FORMATS,
+    STRICT,
+    TOLERANCES,
+    Accepted,
+    Arithmetic,
+    accepted,
+    with_measured,
+)
 from harness.report.severity import Severity, severity
 from harness.report.wording import accuracy_line
 from harness.search.search import hunt

@@ -12,7 +12,7 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Verdict, as
 from harness.checks.agreement import assess, observe
 from harness.checks.full_check import check
 from harness.checks.result import Comparison, Result
-from harness.oracle.arithmetic import TOLERANCES, accepted
+from harness.oracle.arithmetic_assumptions import TOLERANCES, accepted
 from harness.oracle.compare import MismatchKind
 from harness.oracle.probes import probed
 from harness.space.config import PREACTIVATION, role_of

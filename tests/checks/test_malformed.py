@@ -10,7 +10,7 @@ import torch
 
 from harness import Outcome, as_subject
 from harness.checks.malformed import RULES, MalformedRule, RefusalDefect, Refusals, check_refusals, rules_of
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.rerun import RerunOutcome
 from harness.space.cells import CELLS
 from harness.space.outcome import Failure

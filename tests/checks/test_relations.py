@@ -14,7 +14,7 @@ from harness.checks.agreement import check_agreement
 from harness.checks.relation_check import check_relation, check_relations, relations_for, relations_of
 from harness.checks.relations import RELATIONS
 from harness.checks.result import Comparison
-from harness.oracle.arithmetic import accepted
+from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import MismatchKind
 from harness.search.shrink import Shrinking
 from harness.subjects.protocol import scope_of

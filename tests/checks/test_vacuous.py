@@ -12,8 +12,8 @@ from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
 from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
-from harness.report.complaints import Summary
 from harness.report.markdown import markdown
+from harness.report.problems import Summary
 from harness.report.text import subject_report
 from harness.report.wording import unshown_line
 from harness.search.examination import GRADIENTS, Examination

@@ -8,9 +8,9 @@ import pytest
 from harness import as_subject
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import BackwardLink, Coef, LayerModel, Limit, Network
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.observations import Observations
 from harness.diagnosis.own_line import own_line
 from harness.subjects.protocol import scope_of
@@ -25,7 +25,7 @@ FORWARD = Network(
 )
 PORT = Network(
     LayerModel(
-        links=(BackwardLink("da[t+1] @ W_hh.T", sloped=True),),
+        links=(StateGradientTerm("da[t+1] @ W_hh.T", sloped=True),),
         readouts={
             "weight_hh": (("da[t] . h[t]", Coef()),),
             "bias_ih": (("da[t] . 1", Coef(2.0)),),
@@ -38,7 +38,7 @@ PORT = Network(
 )
 WITHOUT = Network(LayerModel(step=tuple(term for term in LayerModel().step if term[0] != "b_hh")))
 FROM_SECOND = Network(
-    LayerModel(step=(*LayerModel().step[:-1], (LayerModel().step[-1][0], Coef(when=When("from", 1)))))
+    LayerModel(step=(*LayerModel().step[:-1], (LayerModel().step[-1][0], Coef(when=TermSteps("from", 1)))))
 )
 LEAKS = Network(LayerModel(activated=0.5, added=(("h[t-1]", Coef(0.5)),)), derived=True)
 

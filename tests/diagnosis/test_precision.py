@@ -11,8 +11,8 @@ from harness import RNNConfig, as_subject, draw
 from harness.checks.accuracy import significant_bits
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.observations import Observations
-from harness.diagnosis.precision import Precision, estimate, estimate_arrays
-from harness.oracle.arithmetic import TOLERANCES
+from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
+from harness.oracle.arithmetic_assumptions import TOLERANCES
 from tests import implementations
 from tests.oracle.by_hand import subject as by_hand
 from tests.oracle.test_gated import gru, lstm
@@ -48,11 +48,11 @@ def stepwise(operand: Change, activation: Change) -> Callable[..., Any]:
     return rnn
 
 
-def asked(function: Any, **changes: Any) -> Precision | None:
+def asked(function: Any, **changes: Any) -> ShownPrecision | None:
     return estimate(Observations(as_subject(function)), draw(RNNConfig(3, 4, T=2, N=1, **changes), "normal", 0))
 
 
-def estimated(function: Any, **changes: Any) -> Precision:
+def estimated(function: Any, **changes: Any) -> ShownPrecision:
     precision = asked(function, **changes)
     assert precision is not None
     return precision

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness import RNNConfig
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import (
     Mismatch,
     MismatchKind,

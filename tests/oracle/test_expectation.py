@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from harness import Case, RNNConfig, cases, draw
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end, expect_local, single_step_states
 from harness.oracle.expected import Expected

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.agreement import check_agreement
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.balls import Balls
 from harness.oracle.bounded_array import WithError
 from harness.oracle.gated import GATED

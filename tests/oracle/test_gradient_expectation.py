@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from harness import Case, RNNConfig, cases, draw
-from harness.oracle.arithmetic import TOLERANCES, Arithmetic, accepted
+from harness.oracle.arithmetic_assumptions import TOLERANCES, Arithmetic, accepted
 from harness.oracle.bounded_array import WithError
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.expected import Expected
@@ -18,8 +18,8 @@ from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, through_slope
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import step_weights
-from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
+from harness.space.declared_arithmetic import UNKNOWN
 from harness.space.factor_table import DTYPES, PACKINGS
 from harness.space.values import DISTRIBUTIONS
 from harness.subjects.torch_facts import TORCH

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 
 from harness import Case, Reference, RNNConfig, cases, draw
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.oracle.setting import Setting

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
 from harness.oracle import judge as module
-from harness.oracle.arithmetic import U64, Arithmetic
+from harness.oracle.arithmetic_assumptions import U64, Arithmetic
 from harness.oracle.equation import Equation
-from harness.oracle.judge import Ruling, judge
+from harness.oracle.judge import WrongSide, judge
 from harness.oracle.tolerance import StepOperands, step_tolerance
 from harness.space.strategies import seeds
 from tests.oracle.test_tolerance import ORDERS, one_unit, sequential
 
 F = np.float32
 LEAST, TINY, LARGEST = 2.0**-1074, 2.0**-1022, float(np.finfo(np.float64).max)
-CONVICTS_SUBJECT = {Ruling.SUBJECT, Ruling.BOTH}
+CONVICTS_SUBJECT = {WrongSide.SUBJECT, WrongSide.BOTH}
 
 
 def equation(a: Sequence[float], b: Sequence[float], function: str = "identity", **slope: Any) -> Equation:
@@ -95,7 +95,7 @@ def test_a_clean_float32_step_is_within_rounding(
 
     judgement = judge(step_equation(step, function), actual, expected, tolerance)
 
-    assert judgement.ruling is Ruling.NEITHER
+    assert judgement.ruling is WrongSide.NEITHER
     assert judgement.subject < 1
     assert judgement.reference < 1
     assert judgement.off_by <= tolerance
@@ -112,10 +112,10 @@ def test_whoever_misses_a_bias_is_convicted(function: str, seed: int, I: int, H:
     whole = step_equation(step, function)
 
     for actual, expected, ruling in [
-        (wrong, right, Ruling.SUBJECT),
-        (right, wrong, Ruling.REFERENCE),
-        (wrong, wrong, Ruling.BOTH),
-        (right, right, Ruling.NEITHER),
+        (wrong, right, WrongSide.SUBJECT),
+        (right, wrong, WrongSide.REFERENCE),
+        (wrong, wrong, WrongSide.BOTH),
+        (right, right, WrongSide.NEITHER),
     ]:
         judgement = judge(whole, actual, expected, tolerance)
         assert judgement.ruling is ruling
@@ -158,7 +158,7 @@ def test_sums_and_their_slopes_are_judged_as_fractions_judge_them(
 
     assert abs(Fraction(judgement.exact) - exact) <= abs(exact) * Fraction(1.001 * U64) + Fraction(LEAST)
     assert (judgement.ruling in CONVICTS_SUBJECT) == (off > Fraction(tolerance))
-    assert judgement.ruling is not Ruling.UNDECIDED
+    assert judgement.ruling is not WrongSide.UNDECIDED
     assert_just_below(judgement.off_by, off, exact)
     if tolerance and math.isfinite(judgement.subject):
         assert Fraction(judgement.subject) * Fraction(tolerance) <= off
@@ -176,19 +176,19 @@ def test_tanh_is_enclosed_as_its_series_encloses_it(s: float, places: int, state
 
     judgement = judge(equation([s], [1.0], "tanh", state=state), actual, math.tanh(s) * float(slope), 1.0)
 
-    assert judgement.ruling is Ruling.NEITHER
+    assert judgement.ruling is WrongSide.NEITHER
     assert abs(Fraction(judgement.exact) - low) <= abs(high) * Fraction(1.001 * U64) + Fraction(LEAST)
     assert_just_below(judgement.off_by, off, high)
 
 
-@pytest.mark.parametrize(("actual", "ruling"), [(0.0, Ruling.NEITHER), (2.0**-199, Ruling.SUBJECT)])
-def test_what_no_128_bits_can_tell_is_told_by_more(actual: float, ruling: Ruling) -> None:
+@pytest.mark.parametrize(("actual", "ruling"), [(0.0, WrongSide.NEITHER), (2.0**-199, WrongSide.SUBJECT)])
+def test_what_no_128_bits_can_tell_is_told_by_more(actual: float, ruling: WrongSide) -> None:
     s = 2.0**-200  # tanh(s) is s (1 - 2**-401.6), a hair less than the tolerance above 0, and more than it below 2 s
 
     judgement = judge(equation([s], [1.0], "tanh"), actual, s, s)
 
     assert judgement.ruling is ruling
-    assert judgement.subject == (1.0 if ruling is Ruling.SUBJECT else math.nextafter(1.0, 0.0))
+    assert judgement.subject == (1.0 if ruling is WrongSide.SUBJECT else math.nextafter(1.0, 0.0))
 
 
 def test_a_ratio_is_a_lower_bound_after_its_division_too() -> None:
@@ -200,10 +200,10 @@ def test_a_ratio_is_a_lower_bound_after_its_division_too() -> None:
 def test_what_no_precision_can_tell_is_not_decided_and_hides_nothing_else() -> None:
     saturated = equation([1e5], [1.0], "tanh")  # 1, less about 10**-86859
 
-    assert judge(saturated, 0.5, 1.0, 0.5).ruling is Ruling.UNDECIDED
-    assert judge(saturated, 0.5, 0.9, 0.5).ruling is Ruling.REFERENCE
-    assert judge(saturated, 1.0, 1.0, 0.0).ruling is Ruling.UNDECIDED
-    assert judge(saturated, 1.0, 1.0, 1e-30).ruling is Ruling.NEITHER
+    assert judge(saturated, 0.5, 1.0, 0.5).ruling is WrongSide.UNDECIDED
+    assert judge(saturated, 0.5, 0.9, 0.5).ruling is WrongSide.REFERENCE
+    assert judge(saturated, 1.0, 1.0, 0.0).ruling is WrongSide.UNDECIDED
+    assert judge(saturated, 1.0, 1.0, 1e-30).ruling is WrongSide.NEITHER
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ def test_what_no_precision_can_tell_is_not_decided_and_hides_nothing_else() -> N
 def test_functions(function: str, sum_: float, value: float) -> None:
     judgement = judge(equation([sum_], [1.0], function), value, value, 0.0)
 
-    assert (judgement.ruling, judgement.exact, judgement.subject) == (Ruling.NEITHER, value, 0.0)
-    assert judge(equation([sum_], [1.0], function), value + 1, value, 0.5).ruling is Ruling.SUBJECT
+    assert (judgement.ruling, judgement.exact, judgement.subject) == (WrongSide.NEITHER, value, 0.0)
+    assert judge(equation([sum_], [1.0], function), value + 1, value, 0.5).ruling is WrongSide.SUBJECT
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,9 @@ def test_slopes(nonlinearity: str, state: float, value: float) -> None:
 
     judgement = judge(given, value, value, 0.0)
 
-    assert (judgement.ruling, judgement.exact, judgement.subject) == (Ruling.NEITHER, value, 0.0)
-    assert judge(given, value + 1, value, 0.5).ruling is Ruling.SUBJECT
-    assert judge(given, value, value + 1, 0.5).ruling is Ruling.REFERENCE
+    assert (judgement.ruling, judgement.exact, judgement.subject) == (WrongSide.NEITHER, value, 0.0)
+    assert judge(given, value + 1, value, 0.5).ruling is WrongSide.SUBJECT
+    assert judge(given, value, value + 1, 0.5).ruling is WrongSide.REFERENCE
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -256,7 +256,7 @@ def test_a_float64_gradient_is_within_the_reference_s_own_bound(
 
     judgement = judge(equation(a, b, state=state, nonlinearity=nonlinearity), expected, expected, math.inf)
 
-    assert judgement.ruling is Ruling.NEITHER
+    assert judgement.ruling is WrongSide.NEITHER
     assert judgement.reference < 1
 
 
@@ -269,8 +269,8 @@ def test_the_reference_s_bound_is_nearly_used_up_by_the_worst_order() -> None:
     assert 0.8 <= judgement.reference <= 1
 
 
-@pytest.mark.parametrize(("half_units", "ruling"), [(4, Ruling.NEITHER), (5, Ruling.REFERENCE)])
-def test_the_reference_s_bound_counts_every_rounding_of_a_slope(half_units: int, ruling: Ruling) -> None:
+@pytest.mark.parametrize(("half_units", "ruling"), [(4, WrongSide.NEITHER), (5, WrongSide.REFERENCE)])
+def test_the_reference_s_bound_counts_every_rounding_of_a_slope(half_units: int, ruling: WrongSide) -> None:
     q = 1 - 0.75**2
     bound = 2 * q + 0.75**2 + q + q  # in units of u: gamma_2, the square, the difference and the product
 
@@ -280,8 +280,8 @@ def test_the_reference_s_bound_counts_every_rounding_of_a_slope(half_units: int,
     assert judgement.reference == pytest.approx(half_units / 2 / bound, rel=1e-9)
 
 
-@pytest.mark.parametrize(("units", "ruling"), [(2, Ruling.NEITHER), (4, Ruling.REFERENCE)])
-def test_the_reference_s_tanh_may_be_off_by_what_tolerance_says_and_no_more(units: int, ruling: Ruling) -> None:
+@pytest.mark.parametrize(("units", "ruling"), [(2, WrongSide.NEITHER), (4, WrongSide.REFERENCE)])
+def test_the_reference_s_tanh_may_be_off_by_what_tolerance_says_and_no_more(units: int, ruling: WrongSide) -> None:
     small = 2.0**-30  # tanh is the identity to 2**-60; in units of u, gamma_2 costs 2 and the function 4
 
     assert judge(equation([small], [1.0], "tanh"), small, small * (1 + 2 * units * U64), small).ruling is ruling
@@ -293,24 +293,24 @@ def test_what_is_not_finite_is_infinitely_wrong_where_the_exact_value_is_finite(
 
     subject, reference = judge(given, value, 2.0, 1.0), judge(given, 2.0, value, 1.0)
 
-    assert (subject.ruling, subject.subject, subject.reference) == (Ruling.SUBJECT, math.inf, 0.0)
+    assert (subject.ruling, subject.subject, subject.reference) == (WrongSide.SUBJECT, math.inf, 0.0)
     assert (subject.off_by, subject.exact) == (math.inf, 2.0)
-    assert (reference.ruling, reference.subject, reference.reference) == (Ruling.REFERENCE, 0.0, math.inf)
-    assert judge(given, value, value, 1.0).ruling is Ruling.BOTH
+    assert (reference.ruling, reference.subject, reference.reference) == (WrongSide.REFERENCE, 0.0, math.inf)
+    assert judge(given, value, value, 1.0).ruling is WrongSide.BOTH
 
 
 @pytest.mark.parametrize("value", [1e30, math.nan, math.inf])
 def test_an_infinite_tolerance_exempts_the_subject_and_not_the_reference(value: float) -> None:
     exempt = judge(equation([1.0], [2.0]), value, 2.0, math.inf)
 
-    assert (exempt.ruling, exempt.subject) == (Ruling.NEITHER, 0.0)
-    assert judge(equation([1.0], [2.0]), value, 3.0, math.inf).ruling is Ruling.REFERENCE
+    assert (exempt.ruling, exempt.subject) == (WrongSide.NEITHER, 0.0)
+    assert judge(equation([1.0], [2.0]), value, 3.0, math.inf).ruling is WrongSide.REFERENCE
 
 
 def test_without_an_tolerance_any_difference_is_infinitely_wrong() -> None:
     judgement = judge(equation([1.0], [2.0]), math.nextafter(2.0, 3), 2.0, 0.0)
 
-    assert (judgement.ruling, judgement.subject, judgement.off_by) == (Ruling.SUBJECT, math.inf, 2.0**-51)
+    assert (judgement.ruling, judgement.subject, judgement.off_by) == (WrongSide.SUBJECT, math.inf, 2.0**-51)
 
 
 @pytest.mark.parametrize("expected", [math.inf, math.nan, 0.0])
@@ -326,34 +326,34 @@ def test_without_an_tolerance_any_difference_is_infinitely_wrong() -> None:
 def test_a_reference_that_may_overflow_is_not_blamed(overflows: Equation, expected: float) -> None:
     judgement = judge(overflows, expected, expected, math.inf)
 
-    assert (judgement.ruling, judgement.reference) == (Ruling.NEITHER, 0.0)
+    assert (judgement.ruling, judgement.reference) == (WrongSide.NEITHER, 0.0)
 
 
 def test_a_large_number_that_cannot_overflow_is_judged() -> None:
-    assert judge(equation([1e307], [1.0]), 1e307, 1.0001e307, 1.0).ruling is Ruling.REFERENCE
+    assert judge(equation([1e307], [1.0]), 1e307, 1.0001e307, 1.0).ruling is WrongSide.REFERENCE
 
 
 def test_subnormal_numbers_are_exact_and_may_be_flushed_by_the_reference() -> None:
     least = equation([LEAST], [1.0])
 
-    assert judge(least, LEAST, 0.0, 0.0).ruling is Ruling.NEITHER
-    assert judge(least, LEAST, 10 * TINY, 0.0).ruling is Ruling.REFERENCE
+    assert judge(least, LEAST, 0.0, 0.0).ruling is WrongSide.NEITHER
+    assert judge(least, LEAST, 10 * TINY, 0.0).ruling is WrongSide.REFERENCE
     off = judge(least, 3 * LEAST, LEAST, LEAST)
-    assert (off.ruling, off.exact, off.subject, off.off_by) == (Ruling.SUBJECT, LEAST, 2.0, 2 * LEAST)
+    assert (off.ruling, off.exact, off.subject, off.off_by) == (WrongSide.SUBJECT, LEAST, 2.0, 2 * LEAST)
 
 
 def test_flushed_operands_and_products_of_the_reference_are_not_its_fault() -> None:
     large, small = 2.0**1000, 2.0**-1023
 
-    assert judge(equation([large], [small]), large * small, 0.0, 0.0).ruling is Ruling.NEITHER
-    assert judge(equation([small], [large]), large * small, 0.0, 0.0).ruling is Ruling.NEITHER
-    assert judge(equation([2.0**-511] * 8, [2.0**-512] * 8), 8 * small, 0.0, 0.0).ruling is Ruling.NEITHER
+    assert judge(equation([large], [small]), large * small, 0.0, 0.0).ruling is WrongSide.NEITHER
+    assert judge(equation([small], [large]), large * small, 0.0, 0.0).ruling is WrongSide.NEITHER
+    assert judge(equation([2.0**-511] * 8, [2.0**-512] * 8), 8 * small, 0.0, 0.0).ruling is WrongSide.NEITHER
 
 
 def test_a_difference_too_small_for_float64_convicts_all_the_same() -> None:
     judgement = judge(equation([2.0**-600], [2.0**-600]), 0.0, 0.0, 0.0)
 
-    assert (judgement.ruling, judgement.subject, judgement.off_by) == (Ruling.SUBJECT, math.inf, 0.0)
+    assert (judgement.ruling, judgement.subject, judgement.off_by) == (WrongSide.SUBJECT, math.inf, 0.0)
 
 
 def test_what_cancels_leaves_the_exact_rest() -> None:
@@ -361,16 +361,18 @@ def test_what_cancels_leaves_the_exact_rest() -> None:
 
     judgement = judge(cancels, 1e-30, 0.0, 0.0)
 
-    assert (judgement.ruling, judgement.exact) == (Ruling.NEITHER, 1e-30)
-    assert judge(cancels, 0.0, 1e-30, 0.0).ruling is Ruling.SUBJECT
-    assert judge(cancels, 1e-30, 2e15, 0.0).ruling is Ruling.REFERENCE  # gamma_3 of 2e30 is 6.7e14
+    assert (judgement.ruling, judgement.exact) == (WrongSide.NEITHER, 1e-30)
+    assert judge(cancels, 0.0, 1e-30, 0.0).ruling is WrongSide.SUBJECT
+    assert judge(cancels, 1e-30, 2e15, 0.0).ruling is WrongSide.REFERENCE  # gamma_3 of 2e30 is 6.7e14
 
 
 def test_terms_as_far_apart_as_float64_goes_are_summed_exactly() -> None:
     apart = equation([LARGEST, LEAST, -LARGEST], [LARGEST, LEAST, LARGEST], state=0.5)
 
-    assert judge(apart, 0.0, 0.0, 0.0).ruling is Ruling.SUBJECT  # it is 2**-2148 * 3/4, and the reference may overflow
-    assert judge(apart._replace(function="tanh"), 0.0, 0.0, LEAST).ruling is Ruling.NEITHER
+    assert (
+        judge(apart, 0.0, 0.0, 0.0).ruling is WrongSide.SUBJECT
+    )  # it is 2**-2148 * 3/4, and the reference may overflow
+    assert judge(apart._replace(function="tanh"), 0.0, 0.0, LEAST).ruling is WrongSide.NEITHER
 
 
 @pytest.mark.parametrize(
@@ -379,14 +381,14 @@ def test_terms_as_far_apart_as_float64_goes_are_summed_exactly() -> None:
 def test_what_has_no_exact_value_is_not_decided(unknown: Equation) -> None:
     judgement = judge(unknown, 1.0, 1.0, 1.0)
 
-    assert judgement.ruling is Ruling.UNDECIDED
+    assert judgement.ruling is WrongSide.UNDECIDED
     assert math.isnan(judgement.exact)
     assert (judgement.subject, judgement.reference, judgement.off_by) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("tolerance", [math.nan, -1.0])
 def test_an_tolerance_that_is_none_decides_nothing(tolerance: float) -> None:
-    assert judge(equation([1.0], [1.0]), 2.0, 2.0, tolerance).ruling is Ruling.UNDECIDED
+    assert judge(equation([1.0], [1.0]), 2.0, 2.0, tolerance).ruling is WrongSide.UNDECIDED
 
 
 @pytest.fixture(params=[20, 53, 1000])
@@ -398,7 +400,7 @@ def precision(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_the_precision_of_others_is_neither_used_nor_changed(precision: int) -> None:
-    assert judge(equation([1.0, 2.0**-900], [1.0, 1.0]), 1.0, 1.0, 0.0).ruling is Ruling.SUBJECT
+    assert judge(equation([1.0, 2.0**-900], [1.0, 1.0]), 1.0, 1.0, 0.0).ruling is WrongSide.SUBJECT
     assert flint.ctx.prec == precision
 
     with pytest.raises(ValueError, match="zip"):
@@ -409,5 +411,5 @@ def test_the_precision_of_others_is_neither_used_nor_changed(precision: int) -> 
 def test_an_inexact_sum_is_a_ball_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PRECISIONS", (128,))
 
-    assert judge(equation([1e30, 1e-30, -1e30], [1.0, 1.0, 1.0]), 1e-30, 0.0, 0.0).ruling is Ruling.UNDECIDED
-    assert judge(equation([1e30, 1e-30, -1e30], [1.0, 1.0, 1.0]), 1.0, 0.0, 1e-3).ruling is Ruling.SUBJECT
+    assert judge(equation([1e30, 1e-30, -1e30], [1.0, 1.0, 1.0]), 1e-30, 0.0, 0.0).ruling is WrongSide.UNDECIDED
+    assert judge(equation([1e30, 1e-30, -1e30], [1.0, 1.0, 1.0]), 1.0, 0.0, 1e-3).ruling is WrongSide.SUBJECT

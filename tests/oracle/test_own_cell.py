@@ -8,7 +8,7 @@ import torch
 from numpy.random import default_rng
 
 from harness import Cell, RNNConfig, Verdict, as_subject, check_agreement, conventions, draw
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.balls import Balls
 from harness.oracle.bounded_array import WithError
 from harness.oracle.gated import GATED

@@ -9,14 +9,14 @@ from hypothesis import given, settings, strategies as st
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle import probes
-from harness.oracle.arithmetic import Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import Accepted, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
 from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.oracle.setting import REFERENCE, Setting
-from harness.space.backend import UNKNOWN
 from harness.space.config import PREACTIVATION
+from harness.space.declared_arithmetic import UNKNOWN
 from harness.subjects.torch_facts import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 

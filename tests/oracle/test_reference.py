@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 
 from harness import Case, RNNConfig, cases, draw
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
 from harness.oracle.reference import Reference
 from harness.oracle.setting import Setting

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from harness import Case, RNNConfig, Verdict, as_subject, check_agreement, draw
-from harness.oracle.arithmetic import FORMATS, TOLERANCES, Arithmetic
+from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, Arithmetic
 from harness.oracle.tolerance import step_tolerance
 from tests import implementations
 from tests.oracle.test_tolerance import one_unit

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.tolerance import slope_error
-from harness.space.backend import UNKNOWN, Backend
+from harness.space.declared_arithmetic import UNKNOWN, Backend
 from harness.subjects.torch_facts import TORCH
 
 S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.arithmetic_assumptions import FORMATS, Arithmetic
 from harness.oracle.equation import Equation
 from harness.oracle.tolerance import soft_floor, soft_tolerance
 from harness.space.strategies import seeds

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.oracle.arithmetic import FORMATS, TOLERANCES, U64, Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, U64, Accepted, Arithmetic
 from harness.oracle.tolerance import (
     Products,
     StepOperands,
@@ -19,7 +19,7 @@ from harness.oracle.tolerance import (
     step_tolerance,
     sum_tolerance,
 )
-from harness.space.backend import UNKNOWN, Grid, Grids
+from harness.space.declared_arithmetic import UNKNOWN, Grid, Grids
 from harness.space.strategies import seeds
 from harness.subjects.torch_facts import TORCH
 

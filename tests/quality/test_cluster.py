@@ -16,7 +16,7 @@ import pytest
 
 from harness import Case, Outcome, Scope
 from harness.cli import codes
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.capability_discovery import narrow
 from harness.search.checker import Checker
 from harness.search.cluster import Cluster

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from harness import Scope, as_subject, hunt
-from harness.report.complaints import Summary
 from harness.report.coverage_words import missing_lines, shares_record, table
 from harness.report.json_record import RunOptions, run_record, subject_record
+from harness.report.problems import Summary
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
 from harness.space.constraints import Rule

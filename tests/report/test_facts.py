@@ -14,13 +14,13 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.oracle.compare import Mismatch, MismatchKind
-from harness.report.complaints import Complaint, Summary, complaint_of, complaint_of_stored
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
 from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.page import page_of_run
+from harness.report.problems import Problem, Summary, problem_of, problem_of_stored
 from harness.report.reported import ReportedFinding, reported
 from harness.report.saved_finding import Fact, SavedFinding
 from harness.report.text import finding_report, stored_report
@@ -162,13 +162,13 @@ DONE = Examination(disagreement())
 SUMMARY = Summary(DONE, (EXTRA,))
 
 REPORTS: dict[str, Callable[[], str]] = {
-    "terminal": lambda: rendered(finding_report("1", complaint_of(EXTRA)), 1_000),
+    "terminal": lambda: rendered(finding_report("1", problem_of(EXTRA)), 1_000),
     "JUnit": lambda: unescape(junit([SUMMARY])),
     "Markdown": lambda: markdown([SUMMARY]),
     "annotations": lambda: "\n".join(workflow_commands(SUMMARY)).replace("%0A", "\n"),
 }
 FULL_REPORTS: dict[str, Callable[[], str]] = {
-    "-v": lambda: rendered(finding_report("1", complaint_of(EXTRA), verbose=True), 1_000),
+    "-v": lambda: rendered(finding_report("1", problem_of(EXTRA), verbose=True), 1_000),
     "page": lambda: unescape(page_of_run([SUMMARY], command="", version="1")),
 }
 
@@ -216,19 +216,19 @@ def test_a_kept_finding_has_the_same_facts(tmp_path: Path) -> None:
     store.save(FINDING, finding_record(EXTRA), {"reproduce.py": ""})
     (stored,) = store.list()
 
-    complaint = complaint_of_stored(stored)
+    problem = problem_of_stored(stored)
 
     own = [
-        fact for fact in complaint_of(replace(EXTRA, further=0)).facts if fact.name not in {"run it", "replay", "kept"}
+        fact for fact in problem_of(replace(EXTRA, further=0)).facts if fact.name not in {"run it", "replay", "kept"}
     ]
-    assert [fact for fact in complaint.facts if fact.name not in {"run it", "replay", "kept"}] == own
-    assert (complaint.title, complaint.sure) == (complaint_of(EXTRA).title, "certain")
-    assert f"python {stored.path / 'reproduce.py'}" in [fact.text for fact in complaint.facts]
+    assert [fact for fact in problem.facts if fact.name not in {"run it", "replay", "kept"}] == own
+    assert (problem.title, problem.sure) == (problem_of(EXTRA).title, "certain")
+    assert f"python {stored.path / 'reproduce.py'}" in [fact.text for fact in problem.facts]
     assert "evidence" in rendered(stored_report([stored]))
 
 
-def test_a_complaint_in_plain_text_begins_with_its_cause() -> None:
-    made: Any = Complaint("it is wrong", "value", (Fact("wrong", "1"), Fact("judge", "2", detail=True)), "certain")
+def test_a_problem_in_plain_text_begins_with_its_cause() -> None:
+    made: Any = Problem("it is wrong", "value", (Fact("wrong", "1"), Fact("judge", "2", detail=True)), "certain")
 
     assert made.text == "it is wrong (certain)\nwrong: 1"
 

@@ -15,10 +15,10 @@ from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness.cli import main
 from harness.pipeline import run_pipeline
-from harness.report.complaints import Summary
-from harness.report.overview import SubjectRow
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
+from harness.report.problems import Summary
+from harness.report.subjects_table import SubjectRow
 from harness.report.text import subject_report
 from harness.search.search_options import Options
 from harness.space.searched_scope import Share

@@ -8,10 +8,10 @@ from harness import Case, Result, RNNConfig, Verdict, draw
 from harness.checks.result import RaisedError
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
-from harness.diagnosis.precision import Precision
+from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.compare import Mismatch, MismatchKind
-from harness.report.complaints import Summary
 from harness.report.facts import cause_of
+from harness.report.problems import Summary
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
 from harness.report.text import _one_line_each, subject_report
@@ -21,7 +21,7 @@ from tests.causes import WITHOUT_B_HH
 from tests.report.test_wording import disagreement, rendered
 
 PLAIN = RNNConfig(1, 1)
-COARSE = Explanation(Diagnosis(precision=Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")))
+COARSE = Explanation(Diagnosis(precision=ShownPrecision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")))
 CERTAIN = Explanation(WITHOUT_B_HH)
 
 
@@ -72,7 +72,7 @@ def test_what_precision_explains_is_a_matter_of_accuracy() -> None:
 
 
 def test_results_without_a_right_bit_are_wrong_not_inaccurate() -> None:
-    zeros = Explanation(Diagnosis(precision=Precision(24, 0, 1.0, 0.7, 1e6, None, None)))
+    zeros = Explanation(Diagnosis(precision=ShownPrecision(24, 0, 1.0, 0.7, 1e6, None, None)))
 
     assert severity(finding(), zeros) is Severity.VALUES
     assert cause_of(finding(), zeros) == ("output differs in 1 of 1 elements (100 %)", "cause unknown")

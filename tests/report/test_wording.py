@@ -17,14 +17,14 @@ from harness.checks.result import Comparison, RaisedError
 from harness.diagnosis.factors import Factors, FailingSizes
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst
 from harness.diagnosis.investigate import Diagnosis, Explanation
-from harness.diagnosis.precision import Precision
-from harness.oracle.arithmetic import STRICT
+from harness.diagnosis.precision import ShownPrecision
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.equation import Equation
 from harness.report import text, wording
-from harness.report.complaints import Summary, complaint_of
 from harness.report.facts import plain_finding
 from harness.report.paper import Paper
+from harness.report.problems import Summary, problem_of
 from harness.report.reported import ReportedFinding, reported
 from harness.report.saved_finding import SavedFinding
 from harness.search.evidence import Certificate, Suspicion
@@ -124,7 +124,7 @@ def unrepeated() -> SearchRecord:
     return hunt
 
 
-COARSE = Precision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")
+COARSE = ShownPrecision(24, 24, 1e-3, 5.9e-8, 0.4, 11.2, "tf32")
 
 IMPRECISE = Explanation(Diagnosis(precision=COARSE))
 INACCURATE = reported(suspected(), IMPRECISE)
@@ -146,7 +146,7 @@ def disagreement() -> SearchRecord:
 
 
 def finding_report(number: int, told: ReportedFinding, *, verbose: bool = False) -> RenderableType:
-    return text.finding_report(str(number), complaint_of(told), verbose=verbose)
+    return text.finding_report(str(number), problem_of(told), verbose=verbose)
 
 
 SHOWN: dict[str, Any] = {

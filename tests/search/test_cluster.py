@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness import Scope
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.cluster import Cluster, _Call, difference
 from harness.search.plan import Planned
 from harness.search.workers import WorkerTask, _subject, answer
 from harness.space.errors import UsageError
-from harness.subjects.isolated import IsolatedSubject, SharedSubject
+from harness.subjects.isolated import InProcessSubject, IsolatedSubject
 from harness.subjects.registry import find_subject
 from tests.dask_cluster import patience
 
@@ -96,7 +96,7 @@ def test_a_subject_that_shares_the_process_of_a_worker_needs_the_same_file_too(t
     (tmp_path / "mine.py").write_text(RIGHT)
     spec = f"{tmp_path}/mine.py:rnn"
     task = WorkerTask.of(find_subject(spec), Scope(), STRICT)._replace(
-        subject=pickle.dumps(partial(SharedSubject, spec, 1.0))
+        subject=pickle.dumps(partial(InProcessSubject, spec, 1.0))
     )
 
     assert answer(task, NOTHING).error is None

@@ -11,7 +11,7 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verd
 from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
-from harness.search import minimise
+from harness.search import confirm_and_shrink
 from harness.search.guard import GuardedSubject, Hang
 from harness.search.rerun import RerunOutcome, replay
 from harness.search.search_record import Stop
@@ -137,7 +137,7 @@ def test_a_crash_shrinks_to_its_smallest_case() -> None:
 
 
 def test_a_crash_that_takes_long_to_shrink_is_reported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minimise, "CRASHES", 0.05)
+    monkeypatch.setattr(confirm_and_shrink, "CRASHES", 0.05)
 
     def slow(case: Case) -> Failure | None:
         if case.config.N < 2:

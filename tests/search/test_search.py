@@ -22,7 +22,7 @@ from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Comparison
 from harness.diagnosis.investigate import Investigation
 from harness.oracle.compare import Mismatch, MismatchKind
-from harness.search import checker, minimise
+from harness.search import checker, confirm_and_shrink
 from harness.search.budget import REFUSED
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.covering import covering
@@ -35,7 +35,7 @@ from harness.search.shrink import Shrinking
 from harness.space.errors import UsageError
 from harness.space.factor_table import SIZES
 from harness.space.outcome import Failure, Outcome
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 from tests import implementations
 from tests.searches import explained
 
@@ -255,7 +255,7 @@ def test_refusals_spend_nothing_where_enough_is_compared() -> None:
 
 
 def test_a_device_that_is_not_the_subject_s_is_refused_before_anything_runs() -> None:
-    with pytest.raises(SubjectError, match=r"device='cuda': .* runs here on cpu"):
+    with pytest.raises(SubjectUnavailable, match=r"device='cuda': .* runs here on cpu"):
         hunt(RIGHT, Scope().only(device="cuda"))
 
 
@@ -616,7 +616,7 @@ def interrupted(*_: Any, **__: Any) -> Any:
 
 
 def test_an_interrupt_while_a_failure_is_pursued_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minimise, "in_the_forward_pass", interrupted)
+    monkeypatch.setattr(confirm_and_shrink, "in_the_forward_pass", interrupted)
 
     record = hunt(as_subject(implementations.without_b_hh), SMALL)
 
@@ -629,7 +629,7 @@ def test_an_interrupt_while_a_suspicion_is_weighed_is_told(monkeypatch: pytest.M
         return Result(Verdict.SUSPECT, (Mismatch("output", MismatchKind.SUSPICIOUS),))
 
     monkeypatch.setattr(checker, "check", suspicious)
-    monkeypatch.setattr(minimise, "weigh", interrupted)
+    monkeypatch.setattr(confirm_and_shrink, "weigh", interrupted)
 
     record = hunt(as_subject(implementations.vectorised), SMALL)
 
@@ -775,7 +775,7 @@ def test_a_failure_without_time_to_make_it_smaller_is_confirmed_once(monkeypatch
         confirmations.append(case)
         return result
 
-    monkeypatch.setattr(minimise, "confirmed", confirming)
+    monkeypatch.setattr(confirm_and_shrink, "confirmed", confirming)
     monkeypatch.setattr("harness.search.budget.SHRINKING", 0)
 
     record = hunt(lambda x, h0, weights, config: (x * 0, h0), Scope().only(num_layers=1), seconds=60)

@@ -20,7 +20,7 @@ from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Comparison
 from harness.diagnosis.script.make import Script, script
 from harness.diagnosis.script.module_call import PREPARATIONS
-from harness.oracle.arithmetic import accepted
+from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search.plan import DIFFERENTIATED
 from harness.search.rerun import RerunOutcome

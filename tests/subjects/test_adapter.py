@@ -15,7 +15,7 @@ from harness.checks.agreement import check_agreement
 from harness.space.errors import UsageError
 from harness.subjects.adapter import MARK
 from harness.subjects.adapter_file import adapter_of
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 
 FORWARD = RNNConfig(4, 3, T=4, N=2)
 BACK = RNNConfig(4, 3, T=4, N=2, loss="both")
@@ -227,7 +227,7 @@ def test_a_build_that_refuses_layers_is_read_as_far_as_it_goes() -> None:
     ],
 )
 def test_weights_that_say_nothing_are_refused(weights: dict[str, str], said: str) -> None:
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         as_subject(adapt(build_of(OfOptions), weights, call), "mine")
 
     assert said in str(caught.value)
@@ -237,9 +237,9 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
     for wrong in ({"build": 3}, {"call": 3}, {"weights": 3}, {"offers": {"layers": (1,)}}):
         with pytest.raises(UsageError):
             adapt(**{"build": build_of(OfOptions), **wrong})
-    with pytest.raises(SubjectError, match="build returned list: "):
+    with pytest.raises(SubjectUnavailable, match="build returned list: "):
         as_subject(adapt(lambda _config: []), "mine")
-    with pytest.raises(SubjectError, match=r"call\(module, …\) on \(4, 13, 5\) raises TypeError"):
+    with pytest.raises(SubjectUnavailable, match=r"call\(module, …\) on \(4, 13, 5\) raises TypeError"):
         as_subject(adapt(build_of(OfOptions), WEIGHTS, lambda module, x: module(x)), "mine")
 
 
@@ -341,7 +341,7 @@ def test_what_is_not_filled_in_is_said_line_by_line(tmp_path: Path) -> None:
     run = [*command, "adapt", f"{tmp_path}/options_layer.py:Mine"]
     (tmp_path / "adapter.py").write_text(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
 
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         as_subject(f"{tmp_path}/adapter.py:layer")
 
     lines = str(caught.value).splitlines()

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from harness import Capabilities, Case, Outcome, RNNConfig, Scope, as_subject, check_agreement, draw, scope_of
-from harness.space.backend import UNKNOWN
+from harness.space.declared_arithmetic import UNKNOWN
 from harness.space.profile import KERNEL, PORT, under
 from harness.subjects.capabilities import Recipe
 from harness.subjects.environment import environment
-from harness.subjects.protocol import Subject, SubjectError, backend_of, environment_of, masks_of
+from harness.subjects.protocol import Subject, SubjectUnavailable, backend_of, environment_of, masks_of
 from harness.subjects.registry import find_subject, registered
 from harness.subjects.run_user_code import place_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
@@ -72,7 +72,7 @@ def test_capabilities_that_are_none_or_missing_are_refused() -> None:
     del missing.capabilities
 
     for wrong in (Plain({"offers": {}}), missing):
-        with pytest.raises(SubjectError, match=r"a Plain is not a subject; expected a Subject: name, capab"):
+        with pytest.raises(SubjectUnavailable, match=r"a Plain is not a subject; expected a Subject: name, capab"):
             as_subject(wrong)
 
 

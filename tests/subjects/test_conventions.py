@@ -18,7 +18,7 @@ from harness.space.errors import UsageError
 from harness.subjects.conventions import CONVENTION_NAMES, Conventions, declared_by, turned
 from harness.subjects.function import FunctionSubject
 from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 from harness.subjects.registry import find_subject, given_by
 from harness.subjects.wire import Greeting
 
@@ -169,10 +169,11 @@ def test_conventions_may_follow_the_name_of_what_cannot_be_edited(tmp_path: Path
     assert subject.capabilities.conventions.names == ("one_bias", "transposed", "batch_first")
     assert subject.name.endswith("mine.py:rnn+transposed+batch_first")
     with pytest.raises(
-        SubjectError, match=r"mine.py:rnn\+transpose: transpose is no convention and no layer; did you mean transpos"
+        SubjectUnavailable,
+        match=r"mine.py:rnn\+transpose: transpose is no convention and no layer; did you mean transpos",
     ):
         IsolatedSubject(f"{file}:rnn+transpose")
-    with pytest.raises(SubjectError, match="is an int; expected a function or class with conventions"):
+    with pytest.raises(SubjectUnavailable, match="is an int; expected a function or class with conventions"):
         find_subject(f"{file}:subject+transposed")
 
 
@@ -244,7 +245,7 @@ def test_a_class_of_keras_conventions_agrees_there_and_back(preparation: str) ->
 
 
 def test_a_class_returns_every_output() -> None:
-    with pytest.raises(SubjectError, match=r"last_output_only=True of a class: expected of a function"):
+    with pytest.raises(SubjectUnavailable, match=r"last_output_only=True of a class: expected of a function"):
         as_subject(conventions(last_output_only=True)(keras_class()))
 
 
@@ -360,5 +361,5 @@ def test_a_class_and_an_adapter_are_compared_with_a_cell_of_the_file(tmp_path: P
 def test_a_cell_of_the_file_is_refused_under_another_interpreter(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
 
-    with pytest.raises(SubjectError, match=r"its file defines a harness\.Cell, which no other interpreter knows"):
+    with pytest.raises(SubjectUnavailable, match=r"its file defines a harness\.Cell, which no other interpreter knows"):
         find_subject(f"python:{sys.executable} {tmp_path / 'mine.py'}:rnn")

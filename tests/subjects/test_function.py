@@ -9,7 +9,7 @@ import pytest
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.space.factor_table import LOSSES
 from harness.subjects.function import FUNCTION_ARGUMENTS
-from harness.subjects.protocol import SubjectError, Unsupported, backend_of, scope_of
+from harness.subjects.protocol import SubjectUnavailable, Unsupported, backend_of, scope_of
 from tests.implementations import vectorised
 
 CASE = draw(RNNConfig(2, 3, T=4, N=5, hx=True), "normal", 0)
@@ -56,7 +56,7 @@ def test_h0_is_zeros_where_no_hx_is_passed() -> None:
     ],
 )
 def test_a_signature_that_cannot_be_served_is_shown_the_right_one(function: Any) -> None:
-    with pytest.raises(SubjectError, match=r"\nexpected def rnn\(x, h0, weights, config\)") as refused:
+    with pytest.raises(SubjectUnavailable, match=r"\nexpected def rnn\(x, h0, weights, config\)") as refused:
         as_subject(function)
 
     said = str(refused.value).splitlines()
@@ -71,9 +71,9 @@ def test_x_may_have_any_name_before_the_states_and_nothing_else_may() -> None:
     subject = as_subject(rnn)
     assert subject.capabilities.takes == ("x", "h0", "weights", "config")
     assert check_agreement(subject, draw(RNNConfig(2, 3, T=3, N=2, hx=True))).verdict is Verdict.AGREES
-    with pytest.raises(SubjectError, match="takes inputs, state, which are not passed"):
+    with pytest.raises(SubjectUnavailable, match="takes inputs, state, which are not passed"):
         as_subject(lambda inputs, state, weights, config: None)
-    with pytest.raises(SubjectError, match="takes mask, which is not passed"):
+    with pytest.raises(SubjectUnavailable, match="takes mask, which is not passed"):
         as_subject(lambda x, mask, weights, config: None)
 
 
@@ -100,7 +100,9 @@ def test_parameters_that_take_no_name_are_passed_by_their_names_or_in_the_docume
 
 @pytest.mark.parametrize("function", [lambda frames, state, /: None, lambda h0, x, parameters, config, /: None])
 def test_other_parameters_that_take_no_name_are_told_with_what_is_expected(function: Any) -> None:
-    with pytest.raises(SubjectError, match=r"by position only: expected x, h0, weights, config, in this order, or the"):
+    with pytest.raises(
+        SubjectUnavailable, match=r"by position only: expected x, h0, weights, config, in this order, or the"
+    ):
         as_subject(function)
 
 

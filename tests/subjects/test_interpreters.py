@@ -21,7 +21,7 @@ from harness.space.errors import UsageError
 from harness.store.scripts import offer
 from harness.subjects.interpreters import WORKER, OtherInterpreter, portable
 from harness.subjects.isolated import _content
-from harness.subjects.protocol import SubjectError, masks_of, scope_of
+from harness.subjects.protocol import SubjectUnavailable, masks_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.causes import has_cause_of
 from tests.rounding import assert_same_but_for_rounding
@@ -291,7 +291,7 @@ def test_what_cannot_be_had_there_is_refused_in_one_line(spec: str, words: str, 
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     bare.chmod(0o755)
 
-    with pytest.raises(SubjectError, match=words) as caught:
+    with pytest.raises(SubjectUnavailable, match=words) as caught:
         find_subject(spec)
 
     assert str(caught.value).startswith(spec)

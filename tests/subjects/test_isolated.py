@@ -23,7 +23,7 @@ from harness.space.scope import Scope
 from harness.subjects import captured_output, isolated
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
-from harness.subjects.protocol import Subject, SubjectError, backend_of, scope_of
+from harness.subjects.protocol import Subject, SubjectUnavailable, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from harness.subjects.torch_facts import TORCH
 
@@ -292,12 +292,12 @@ def test_a_file_that_is_changed_or_deleted_meanwhile_is_told(tmp_path: Path) -> 
         assert subject.run(draw(RNNConfig(1, 1))).failure is None  # its process goes on
         subject.restart()
 
-        with pytest.raises(SubjectError, match=r"own\.py:right: its file was changed while it was checked"):
+        with pytest.raises(SubjectUnavailable, match=r"own\.py:right: its file was changed while it was checked"):
             subject.run(draw(RNNConfig(1, 1)))
-        with pytest.raises(SubjectError, match=r"its file was changed"):
+        with pytest.raises(SubjectUnavailable, match=r"its file was changed"):
             pickle.loads(copy)  # noqa: S301 - its own
         file.unlink()
-        with pytest.raises(SubjectError, match=r"its file was deleted"):
+        with pytest.raises(SubjectUnavailable, match=r"its file was deleted"):
             subject.run(draw(RNNConfig(1, 1)))
 
 
@@ -360,10 +360,10 @@ def test_a_subject_is_where_its_user_is(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_what_cannot_be_found_is_said_in_the_same_words(spec: str, text: str) -> None:
     Path("bad.py").write_text(text)
-    with pytest.raises(SubjectError) as here:
+    with pytest.raises(SubjectUnavailable) as here:
         find_subject(spec)
 
-    with pytest.raises(SubjectError) as there:
+    with pytest.raises(SubjectUnavailable) as there:
         IsolatedSubject(spec)
 
     assert str(there.value) == str(here.value)
@@ -379,7 +379,7 @@ def test_what_cannot_be_found_is_said_in_the_same_words(spec: str, text: str) ->
 def test_an_import_that_ends_the_process_is_no_subject(text: str, words: str) -> None:
     Path("bad.py").write_text(f"import os\n{text}\ndef rnn(x): pass")
 
-    with pytest.raises(SubjectError, match=f"bad.py:rnn: while it was imported, {words}"):
+    with pytest.raises(SubjectUnavailable, match=f"bad.py:rnn: while it was imported, {words}"):
         IsolatedSubject("bad.py:rnn")
 
 

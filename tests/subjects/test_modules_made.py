@@ -9,7 +9,7 @@ import torch
 
 from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 
 PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64")
 
@@ -414,7 +414,7 @@ class OfRequired(torch.nn.RNN):
 
 
 def test_options_that_are_unknown_are_not_made_up() -> None:
-    with pytest.raises(SubjectError, match="a field 'activation', of which nothing is known"):
+    with pytest.raises(SubjectUnavailable, match="a field 'activation', of which nothing is known"):
         as_subject(OfRequired)
 
 
@@ -461,7 +461,7 @@ def test_a_class_of_which_each_call_raises_is_refused() -> None:
             np.dtype(dtype)
             super().__init__(n_in, n_hidden)
 
-    with pytest.raises(SubjectError, match="each call raises TypeError"):
+    with pytest.raises(SubjectUnavailable, match="each call raises TypeError"):
         as_subject(Odd)
 
 
@@ -473,5 +473,5 @@ def test_a_function_that_calls_nothing_like_a_layer_is_refused_as_before() -> No
     def other(x: Any, table: Any) -> Any:
         return x @ table
 
-    with pytest.raises(SubjectError, match="takes table, which is not passed"):
+    with pytest.raises(SubjectUnavailable, match="takes table, which is not passed"):
         as_subject(other)

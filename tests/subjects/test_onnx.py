@@ -11,12 +11,12 @@ from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.accuracy import measure
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.script.make import script
-from harness.oracle.arithmetic import STRICT
+from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.text import subjects_list
 from harness.search.search import hunt
 from harness.space.cells import CELLS
 from harness.space.outcome import Failure
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 from harness.subjects.registry import find_subject
 from harness.subjects.runtimes import library, onnx_exporters, onnx_runtimes
 from harness.subjects.subject_names import of_cell
@@ -135,7 +135,8 @@ def test_a_runtime_that_is_not_installed_is_told_with_its_remedy(name: str, monk
 
     monkeypatch.setattr(library, "version", version)
     with pytest.raises(
-        SubjectError, match=r"not installed; pip install 'rnn-harness\[(jax|keras|mlx|ncnn|onnx|openvino|paddle)\]'"
+        SubjectUnavailable,
+        match=r"not installed; pip install 'rnn-harness\[(jax|keras|mlx|ncnn|onnx|openvino|paddle)\]'",
     ) as raised:
         find_subject(name)
     assert "\n" not in str(raised.value)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness import RNNConfig, Verdict, as_subject, check, draw
 from harness.checks.agreement import check_agreement
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 
 PLAIN = RNNConfig(4, 3, T=4, N=2, dtype="float64")
 W = Any
@@ -728,7 +728,7 @@ class Named(nn.Module):
     ],
 )
 def test_what_is_refused_is_refused_for_the_true_reason(given: Any, reason: str) -> None:
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         as_subject(given)
 
     assert reason in str(caught.value)

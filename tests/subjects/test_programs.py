@@ -22,7 +22,7 @@ from harness.subjects import wire
 from harness.subjects.function import FUNCTION_ARGUMENTS
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.programs import AT_ONCE, HEARD
-from harness.subjects.protocol import SubjectError, environment_of, scope_of
+from harness.subjects.protocol import SubjectUnavailable, environment_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.causes import has_cause_of
 
@@ -283,7 +283,7 @@ def test_what_is_no_subject_is_refused_in_one_line(
     (tmp_path / "plain.txt").write_text("")
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(SubjectError, match=words) as caught:
+    with pytest.raises(SubjectUnavailable, match=words) as caught:
         find_subject(spec)
 
     assert str(caught.value).startswith(spec)
@@ -293,7 +293,7 @@ def test_what_is_no_subject_is_refused_in_one_line(
 def test_a_program_that_waits_to_be_asked_is_told_to_greet_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.subjects.isolated.STARTING", 0.5)
 
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         IsolatedSubject("exec:cat", timeout=0.5)
 
     greeting = 'a greeting, one line of JSON such as {"protocol": 1}, before it is asked anything'

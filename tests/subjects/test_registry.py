@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import Capabilities, Outcome, RNNConfig, as_subject, conventions, draw
-from harness.subjects.protocol import Subject, SubjectError
+from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.registry import find_subject, of_layer, registered
 
 SOURCE = """
@@ -74,7 +74,7 @@ def test_a_function_may_import_its_neighbours_when_it_is_called(folder: Path) ->
 )
 @pytest.mark.usefixtures("folder")
 def test_what_cannot_be_found_says_why(spec: str, words: str) -> None:
-    with pytest.raises(SubjectError, match=words):
+    with pytest.raises(SubjectUnavailable, match=words):
         find_subject(spec)
 
 
@@ -104,7 +104,7 @@ def test_objects_are_taken_as_they_are() -> None:
     ],
 )
 def test_what_is_no_subject_is_refused(given: Any, words: str) -> None:
-    with pytest.raises(SubjectError, match=words):
+    with pytest.raises(SubjectUnavailable, match=words):
         as_subject(given)
 
 
@@ -125,14 +125,14 @@ def test_a_layer_is_part_of_a_subject_s_name(spec: str, named: str) -> None:
 
 @pytest.mark.parametrize("layer", ["transposed", "", "a b"])
 def test_what_is_no_layer_is_refused(layer: str) -> None:
-    with pytest.raises(SubjectError, match=r"expected gru, lstm or the name of a harness\.Cell"):
+    with pytest.raises(SubjectUnavailable, match=r"expected gru, lstm or the name of a harness\.Cell"):
         of_layer("mine.py:rnn", layer)
 
 
 @pytest.mark.parametrize("spec", ["torch:cell", "torch:gru", "exec:./program"])
 def test_what_is_another_layer_by_its_name_is_refused(spec: str) -> None:
     with pytest.raises(
-        SubjectError, match=r"has no lstm; expected torch|in its greeting: \"conventions\": \[\"lstm\"\]"
+        SubjectUnavailable, match=r"has no lstm; expected torch|in its greeting: \"conventions\": \[\"lstm\"\]"
     ):
         of_layer(spec, "lstm")
 
@@ -147,9 +147,9 @@ def test_a_function_takes_the_states_that_its_layer_has() -> None:
 
     def of_two(x: Any, h0: Any, c0: Any, weights: Any) -> None: ...
 
-    with pytest.raises(SubjectError, match="an LSTM starts from two states"):
+    with pytest.raises(SubjectUnavailable, match="an LSTM starts from two states"):
         as_subject(OfOne(), "mine")
-    with pytest.raises(SubjectError, match="takes c0"):
+    with pytest.raises(SubjectUnavailable, match="takes c0"):
         as_subject(conventions(gru=True)(of_two))
     assert as_subject(conventions(lstm=True)(of_pair)).capabilities.takes == ("x", "h0", "weights", "c0")
 

@@ -12,8 +12,8 @@ import pytest
 from harness import RNNConfig, Scope, draw, hunt
 from harness.search.search_record import SearchRecord, Stop
 from harness.search.workers import Workers
-from harness.space.backend import UNKNOWN
-from harness.subjects.isolated import IsolatedSubject, SharedSubject
+from harness.space.declared_arithmetic import UNKNOWN
+from harness.subjects.isolated import InProcessSubject, IsolatedSubject
 from harness.subjects.protocol import backend_of
 from tests.long import few
 
@@ -23,7 +23,7 @@ DEADLY = """
 import multiprocessing, os, signal, time
 from pathlib import Path
 from harness import Capabilities, as_subject
-from harness.space.backend import UNKNOWN
+from harness.space.declared_arithmetic import UNKNOWN
 from tests import implementations
 
 class Deadly:
@@ -82,7 +82,7 @@ def test_it_runs_in_the_process_of_who_asks(tmp_path: Path) -> None:
 
     inside, apart = (int(line.split()[0]) for line in (tmp_path / "pids").read_text().splitlines())
     assert inside == os.getpid() != apart
-    assert isinstance(copy, SharedSubject)
+    assert isinstance(copy, InProcessSubject)
     assert (copy.name, copy.devices(), backend_of(copy, RNNConfig(1, 1))) == ("deadly", ("cpu",), UNKNOWN)
     assert copy.capabilities.masks is None
 

@@ -12,7 +12,7 @@ from harness import RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.subjects.environment import environment, heard, line
 from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.registry import registered
 from harness.subjects.torch_variants import SWITCHED, SWITCHES, switch_of
 from tests.long import few
@@ -35,7 +35,9 @@ def test_a_layer_of_torch_under_a_switch_agrees_in_a_process_of_its_own(name: st
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
 @pytest.mark.parametrize("name", CUDA)
 def test_without_cuda_its_switches_are_not_here(name: str) -> None:
-    with pytest.raises(SubjectError, match=f"{name}: needs CUDA; this torch is built without it|torch finds none"):
+    with pytest.raises(
+        SubjectUnavailable, match=f"{name}: needs CUDA; this torch is built without it|torch finds none"
+    ):
         as_subject(name)
 
 
@@ -98,7 +100,7 @@ def test_a_name_in_this_process_is_a_subject_in_another() -> None:
 
 
 def test_a_switch_that_is_none_is_an_unknown_subject() -> None:
-    with pytest.raises(SubjectError, match="did you mean torch:avx2"):
+    with pytest.raises(SubjectUnavailable, match="did you mean torch:avx2"):
         as_subject("torch:avx22")
 
 

@@ -12,7 +12,7 @@ from harness.diagnosis.investigate import Investigation
 from harness.search.evidence import Certificate
 from harness.search.search_record import Finding
 from harness.space.outcome import Failure
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 from tests.causes import has_cause_of
 
 PLAIN = RNNConfig(4, 3, T=4, N=2, loss="both")
@@ -751,7 +751,7 @@ def test_a_layer_that_takes_one_step_as_well_is_called_with_all() -> None:
     ],
 )
 def test_a_class_that_cannot_be_compared_is_refused(layer: Any, said: str) -> None:
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         as_subject(layer)
 
     assert said in str(caught.value)

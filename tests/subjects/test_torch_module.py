@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from harness import Case, Failure, RNNConfig, as_subject, cases, check_agreement, draw
 from harness.space.factor_table import DTYPES, LOSSES
 from harness.subjects import torch_facts
-from harness.subjects.protocol import SubjectError, backend_of, scope_of
+from harness.subjects.protocol import SubjectUnavailable, backend_of, scope_of
 from harness.subjects.torch_cell import CellLoop, CellSubject
 from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
@@ -206,7 +206,7 @@ def test_a_drop_in_class_with_another_constructor_is_refused() -> None:
         def __init__(self, input_size: int) -> None:
             super().__init__(input_size, 1)
 
-    with pytest.raises(SubjectError, match="takes no input_size and hidden_size"):
+    with pytest.raises(SubjectUnavailable, match="takes no input_size and hidden_size"):
         as_subject(Narrow)
 
 

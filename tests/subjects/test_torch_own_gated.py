@@ -10,7 +10,7 @@ from harness import Failure, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.space.config import PARAMETERS
 from harness.space.factor_table import LOSSES
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.torch_module import TorchSubject
 
 GRU, LSTM = (RNNConfig(4, 3, T=3, N=2, cell=cell) for cell in ("GRU", "LSTM"))
@@ -478,7 +478,7 @@ class Sizeless(nn.Module):
     ],
 )
 def test_the_reason_why_gates_cannot_be_read_is_said(layer: Any, said: str) -> None:
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         as_subject(layer)
 
     assert said in str(caught.value)

@@ -11,10 +11,10 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, Final, NamedTuple
 
+from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.fit import plainest, solve
-from harness.diagnosis.identify.tape import Var
-from harness.oracle.arithmetic import U64
+from harness.oracle.arithmetic_assumptions import U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 

@@ -9,10 +9,10 @@ from harness.diagnosis.identify.coefficient_patterns import named
 from harness.diagnosis.identify.fit import fewest, plainest, solve
 from harness.diagnosis.identify.inquiry import SHORT
 from harness.diagnosis.identify.layer import gradient, slopes
-from harness.diagnosis.identify.model import ONE, BackwardLink, Coef, LayerModel
+from harness.diagnosis.identify.model import ONE, Coef, LayerModel, StateGradientTerm
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.step import StepInquiry
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import (
     ARRANGED_BACK,
     AT,
@@ -57,10 +57,10 @@ class ChainInquiry(StepInquiry):
             made = made.swapaxes(0, 1) if x_of.case.config.batch_first else made
         return np.ravel(made)
 
-    def _own(self, anchor: str) -> Iterator[tuple[LayerModel, When]]:
+    def _own(self, anchor: str) -> Iterator[tuple[LayerModel, TermSteps]]:
         """Yield what may be the slope and its step, and which steps are reached."""
         number = 14 if anchor.startswith("bias") else 8
-        for T, at, reached in ((1, 0, When()), (2, 0, When("but last", 1)), (2, 1, When("from", 1))):
+        for T, at, reached in ((1, 0, TermSteps()), (2, 0, TermSteps("but last", 1)), (2, 1, TermSteps("from", 1))):
             # Longer sequences show which step's slope is taken, and at which steps one is.
             numbers = ((T, number), (T + 1, number // 2), (T + 2, number // 2))
             several = [asked for length, some in numbers if (asked := self._back(length, some, at, N=1))]
@@ -71,14 +71,16 @@ class ChainInquiry(StepInquiry):
             found = [slope for asked in shown if (slope := self._slope(anchor, asked, at))]
             found = [*dict.fromkeys([*found, right])]
             flat: Slope = (("1", 1.0),)  # one slope at all steps
-            ends = (When("last", 1), When("but last", 1), When("only", 0), When("from", 1))
-            candidates: list[tuple[Slope, str, bool, When]] = [(flat, "t", True, When())] if flat in found else []
+            ends = (TermSteps("last", 1), TermSteps("but last", 1), TermSteps("only", 0), TermSteps("from", 1))
+            candidates: list[tuple[Slope, str, bool, TermSteps]] = (
+                [(flat, "t", True, TermSteps())] if flat in found else []
+            )
             found = [slope for slope in found if slope != flat]
             places = {
                 slope: ("t",) if any(part in name for name, _ in slope for part in SUM_PARTS) else AT for slope in found
             }
-            candidates += [(slope, where, True, When()) for slope in found for where in places[slope]]
-            candidates += [(right, where, False, When()) for where in AT]
+            candidates += [(slope, where, True, TermSteps()) for slope in found for where in places[slope]]
+            candidates += [(right, where, False, TermSteps()) for where in AT]
             candidates += [(slope, where, True, when) for slope in found for when in ends for where in places[slope]]
             for slope, where, sloped, taken in candidates:
                 model = replace(
@@ -127,10 +129,10 @@ class ChainInquiry(StepInquiry):
         y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
         return bool(solve({"da": np.concatenate(parts)}, y, self.noise))
 
-    def _linked(self, anchor: str, own: LayerModel, reached: When) -> Iterator[LayerModel]:
+    def _linked(self, anchor: str, own: LayerModel, reached: TermSteps) -> Iterator[LayerModel]:
         """Yield models with what a step may pass to the one before it."""
         first = 0 if reached.kind != "from" else 1
-        length = 2 if reached == When() else 3
+        length = 2 if reached == TermSteps() else 3
         later = first + 1
         if reached.kind == "but last":
             later = 1
@@ -170,13 +172,13 @@ class ChainInquiry(StepInquiry):
         found.pop("own", None)
         base = self._factor(anchor, own, first)
         coefs = {name: plainest(c / base, self.noise) for name, c in found.items()}  # 0 where only roundings make it
-        links = [BackwardLink(name[2:], name.startswith("s "), Coef(c)) for name, c in coefs.items() if c]
+        links = [StateGradientTerm(name[2:], name.startswith("s "), Coef(c)) for name, c in coefs.items() if c]
         model = replace(own, links=tuple(links))
         yield model
         if links and links[0].coef != ONE and len(links) == 1:
             yield replace(own, links=(links[0]._replace(coef=ONE),))
         for name in ("dh_next[t+1]",):  # what only a third step shows
-            yield replace(own, links=(*links, BackwardLink(name, links[0].sloped if links else True)))
+            yield replace(own, links=(*links, StateGradientTerm(name, links[0].sloped if links else True)))
         if not links:  # the anchor may not show it
             yield replace(own, links=LayerModel().links)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from harness.oracle.arithmetic import U64
+from harness.oracle.arithmetic_assumptions import U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 

@@ -26,7 +26,7 @@ from harness.diagnosis.identify.run import derived_flow, run, run_whole
 from harness.diagnosis.identify.terms import LINK, STEP, Flow
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observations import Observations, forward_part
-from harness.oracle.arithmetic import FORMATS, U64
+from harness.oracle.arithmetic_assumptions import FORMATS, U64
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np

@@ -17,16 +17,16 @@ from harness.diagnosis.identify.mistakes import PARTS
 from harness.diagnosis.identify.model import (
     ONE,
     RIGHT_READOUT,
-    BackwardLink,
     BlankStep,
     Coef,
     Entry,
     LayerModel,
     Limit,
     Network,
+    StateGradientTerm,
     Sum,
 )
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import (
     ARRANGED,
     AT,
@@ -55,9 +55,9 @@ _PLAIN: Final = frozenset(
     ("x[t] @ W_ih", "h[t-1] @ W_hh", "h[t-1]", "x[t]", "1", "b_ih @ W_hh.T", "x[t-1] @ W_ih.T", "x[t+1] @ W_ih.T")
 )
 _BEYOND: Final = {
-    "x[t-1]": When("from", 1),
-    "x[t+1]": When("but last", 1),
-    "h[t-2]": When("from", 1),
+    "x[t-1]": TermSteps("from", 1),
+    "x[t+1]": TermSteps("but last", 1),
+    "h[t-2]": TermSteps("from", 1),
 }  # where it exists
 ENDS: Final = 3  # the steps at an end that a term stands at, or does not, at most
 
@@ -107,21 +107,21 @@ def _in_place(change: Change, place: str) -> Callable[[Network], Network]:
     return made
 
 
-def _patterns(T: int) -> Iterator[When]:
+def _patterns(T: int) -> Iterator[TermSteps]:
     """Yield the steps at which a term may stand where it does not stand at all of them."""
-    yield When("from", 1)  # with one step alone, nothing tells it from never
+    yield TermSteps("from", 1)  # with one step alone, nothing tells it from never
     if T > 1:
-        yield When("only", 0)
+        yield TermSteps("only", 0)
         ends = [1, *range(2, min(T - 1, ENDS + 1))]  # with T - 1, it is the same as 1 from the other end
-        yield from (When(kind, k) for k in ends for kind in ("but last", "last", "first", "from"))
-        yield from (When(kind, k) for k in range(2, min(T, ENDS + 1)) for kind in ("but every", "every"))
+        yield from (TermSteps(kind, k) for k in ends for kind in ("but last", "last", "first", "from"))
+        yield from (TermSteps(kind, k) for k in range(2, min(T, ENDS + 1)) for kind in ("but every", "every"))
 
 
 def _coefs(T: int, scales: Sequence[str]) -> Iterator[tuple[bool, Coef]]:
     """Yield the coefficients that a term may have in place of 1, each with whether it is plain."""
     yield from ((True, Coef(value)) for value in TERM_SCALES)
     yield from ((True, Coef(1.0, scale)) for scale in scales)
-    yield from ((when in (When("from", 1), When("but last", 1)), Coef(when=when)) for when in _patterns(T))
+    yield from ((when in (TermSteps("from", 1), TermSteps("but last", 1)), Coef(when=when)) for when in _patterns(T))
 
 
 def _fits(name: str, table: Mapping[str, Any], config: RNNConfig) -> bool:
@@ -140,7 +140,7 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     for kind in ACTIVATIONS:
         change = _setting("activation", None if kind == config.nonlinearity else ACTIVATIONS[kind])
         yield kind in {"tanh", "relu", "identity", "sigmoid"}, change
-    for kind, when in product(("identity", "tanh", "relu"), (When("only", 0), When("last", 1))):
+    for kind, when in product(("identity", "tanh", "relu"), (TermSteps("only", 0), TermSteps("last", 1))):
         if config.T > 1 and kind != config.nonlinearity:
             yield False, _setting("otherwise", ((ACTIVATIONS[kind], when),))
     yield from ((False, _setting("inside", factor)) for factor in TERM_SCALES)
@@ -226,18 +226,18 @@ def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool
     yield True, _setting("links", ())
     for name, term in LINK.items():
         for sloped in (True, False):
-            links = (BackwardLink(name, sloped),)
+            links = (StateGradientTerm(name, sloped),)
             if name != "dh_next[t+1]" and (square or not term.square) and links != LayerModel().links:
                 yield name.startswith("da[t+1]") or not sloped, _setting("links", links)
     yield True, _setting("own", ((False, ONE),))
     for when in _patterns(config.T):
-        yield when in (When("but last", 1), When("from", 1)), _setting("reached", when)
-    yield False, _setting("passes", When("never"))
+        yield when in (TermSteps("but last", 1), TermSteps("from", 1)), _setting("reached", when)
+    yield False, _setting("passes", TermSteps("never"))
     for k in range(2, config.T):
-        yield False, _setting("passes", When("but every", k))
+        yield False, _setting("passes", TermSteps("but every", k))
         yield False, _setting("horizon", k)
     if config.loss != "output":
-        for how, when in (("g", When()), ("g", When("only", 0)), ("instead", When("last", 1))):
+        for how, when in (("g", TermSteps()), ("g", TermSteps("only", 0)), ("instead", TermSteps("last", 1))):
             yield False, _setting("entry", (Entry(how, Coef(when=when)),))
         yield False, _setting("entry", ())
     roles = [role for role in RIGHT_READOUT if any(name.startswith(role) and name.endswith(".grad") for name in given)]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
 from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, scale_of
-from harness.diagnosis.identify.step_patterns import When, patterns
+from harness.diagnosis.identify.step_patterns import TermSteps, patterns
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -48,7 +48,7 @@ class System(NamedTuple):
 
 
 def named(
-    seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[When] | None = None
+    seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[TermSteps] | None = None
 ) -> tuple[Coef, ...] | None:
     """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do.
 
@@ -118,8 +118,8 @@ def gathered_at_start(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float
     """Return the sum of hx's gradient, which has one step only."""
     terms: list[tuple[str, Coef]] = []
     for name in used(seen):
-        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise, [When()])
-        if found is None or found[0].when != When():
+        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise, [TermSteps()])
+        if found is None or found[0].when != TermSteps():
             return None
         terms.append((name, found[0]))
     return tuple(terms)

@@ -19,7 +19,7 @@ from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import SCALE, run
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import TIMES
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
@@ -61,9 +61,9 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
         yield from (((("slope", name), slope),) for slope in SLOPES)
     yield from _sum_moves(gates)
     yield from [((("through", "t"), True),)] * bool(model.memory)
-    yield from (((("steps",), When(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
+    yield from (((("steps",), TermSteps(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
     for role, kind, k in product(ROLES[:4], ("from", "but last", "first", "last"), (1, 2)):
-        yield ((("counted", role), When(kind, k)),)
+        yield ((("counted", role), TermSteps(kind, k)),)
     for roles, how in product([*((role,) for role in ROLES), ROLES[:4]], SCALE):
         yield tuple((("scale", role), how) for role in roles)
 
@@ -147,14 +147,14 @@ def _without(model: Any, edge: Edge) -> Any:
 def _cut(asker: Asker, network: Network) -> Network:
     """Return a network with the pattern of steps between which no gradient goes, if that explains more."""
     long = _long(asker)
-    ways = (When(), When("never"), *(When("but every", k) for k in range(2, LONG)))
+    ways = (TermSteps(), TermSteps("never"), *(TermSteps("but every", k) for k in range(2, LONG)))
     cut = [replace(network, first=replace(network.first, passes=when)) for when in ways]
     return max(cut, key=lambda one: sum(_matched(asker, one, a) for a in long))
 
 
 def _uncut(asker: Asker, network: Network) -> Network:
     """Return a network without a cut that other choices made needless."""
-    plain = replace(network, first=replace(network.first, passes=When()))
+    plain = replace(network, first=replace(network.first, passes=TermSteps()))
     if plain == network:
         return network
     same = all(_matched(asker, plain, a) >= _matched(asker, network, a) for a in _long(asker))

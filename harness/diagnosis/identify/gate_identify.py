@@ -9,14 +9,14 @@ from typing import Any, Final
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.fit import plainest
 from harness.diagnosis.identify.gate_back import find_back
-from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, ObservedStep
+from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, StepToRead
 from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.identify import Identification, seen_in
 from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.one_direction import one_way, with_exchanged_states
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
-from harness.diagnosis.identify.step_patterns import When, patterns
+from harness.diagnosis.identify.step_patterns import TermSteps, patterns
 from harness.diagnosis.identify.terms import WRITTEN
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
@@ -70,7 +70,7 @@ def _forward(asker: Asker, cell: str) -> Network:
         if _all(exchanged, generic, asker):
             return exchanged
     if not wrong:
-        return Network(_limited(GateInquiry(asker, cell, [ObservedStep(1, hx=True)]), step_of(cell)), derived=True)
+        return Network(_limited(GateInquiry(asker, cell, [StepToRead(1, hx=True)]), step_of(cell)), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
         # The step is right, and one array that is returned of it is not: it is another state, or a transform.
         if (found := with_transform(asker, right, name, generic)) is not None:
@@ -109,7 +109,7 @@ def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) ->
             break
     else:
         return
-    alike: dict[tuple[bool, ...], list[When]] = {}
+    alike: dict[tuple[bool, ...], list[TermSteps]] = {}
     for when in islice(patterns(asker.long[-1]), 1, None):  # but all of them
         shown = any(when.at(t, shorter) for shorter in range(1, T) for t in range(shorter))
         if not shown and any(hits := tuple(when.at(t, T) for t in range(T))):
@@ -176,9 +176,9 @@ def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:
 def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
     """Return what the layer computes, if its step is found, in some ways of asking."""
     first: GatedModel | None = None
-    later, start = ObservedStep(2, not asker.allows("hx", False)), ObservedStep(1, hx=True)
+    later, start = StepToRead(2, not asker.allows("hx", False)), StepToRead(1, hx=True)
     both = [later, *([start] if asker.allows("hx", True) else [])]
-    for settings in [both, both[::-1], [ObservedStep(2, hx=True)] if len(both) > 1 else []][:ways]:
+    for settings in [both, both[::-1], [StepToRead(2, hx=True)] if len(both) > 1 else []][:ways]:
         inquiry = GateInquiry(asker, cell, settings)
         inquiry.find_sights()
         if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:

@@ -71,7 +71,7 @@ def undone(outer: Activation, v: Floats) -> Floats:
     return np.where(known, s, np.nan)
 
 
-class ObservedStep(NamedTuple):
+class StepToRead(NamedTuple):
     """The step whose numbers are read: the first one, with given states, or the second one."""
 
     T: int
@@ -82,7 +82,7 @@ class ObservedStep(NamedTuple):
 class GateView(NamedTuple):
     """The array that shows a gate, the function that is undone of it, and the sums to which other gates are driven."""
 
-    setting: ObservedStep
+    setting: StepToRead
     array: str
     outer: Activation
     others: tuple[float, ...]
@@ -123,7 +123,7 @@ class ObservedSteps(NamedTuple):
 class GateInquiry:
     """Everything that is asked of one layer and direction with gates."""
 
-    def __init__(self, asker: Asker, cell: str, settings: Sequence[ObservedStep]) -> None:
+    def __init__(self, asker: Asker, cell: str, settings: Sequence[StepToRead]) -> None:
         """Ask of the steps of some settings, those of the first one before others."""
         self.asker, self.right, self.noise = asker, step_of(cell), asker.noise
         self.G = len(self.right.gates)
@@ -131,9 +131,9 @@ class GateInquiry:
         self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1
         self.sights: dict[int, GateView] = {}
         self.gates: dict[int, GateFunction] = {}
-        self._looks: dict[tuple[int, ObservedStep, tuple[float, ...]], ObservedSteps | None] = {}
-        self._through: dict[tuple[int, int, bool, ObservedStep], GateView | None] = {}
-        self._driven_so: dict[tuple[ObservedStep, tuple[float, ...]], list[ObservedSteps | None]] = {}
+        self._looks: dict[tuple[int, StepToRead, tuple[float, ...]], ObservedSteps | None] = {}
+        self._through: dict[tuple[int, int, bool, StepToRead], GateView | None] = {}
+        self._driven_so: dict[tuple[StepToRead, tuple[float, ...]], list[ObservedSteps | None]] = {}
         self._sums: dict[tuple[int, GateView], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
         self.right = replace(self.right, arranged=tuple(role for role in PARAMETERS if self._is_arranged(role)))
 
@@ -146,7 +146,7 @@ class GateInquiry:
     # What is asked.
 
     def _steps(
-        self, setting: ObservedStep, seed: int, drives: Floats, weights: Weights = NO_WEIGHTS
+        self, setting: StepToRead, seed: int, drives: Floats, weights: Weights = NO_WEIGHTS
     ) -> ObservedSteps | None:
         """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
         every = [self._asked(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
@@ -156,7 +156,7 @@ class GateInquiry:
         before, after = (_beside([getattr(one, name) for one in seen]) for name in ("before", "after"))
         return ObservedSteps(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
 
-    def _asked(self, setting: ObservedStep, seed: int, drives: Floats, first: int, of: Weights) -> ObservedSteps | None:
+    def _asked(self, setting: StepToRead, seed: int, drives: Floats, first: int, of: Weights) -> ObservedSteps | None:
         N, G, T, H = len(drives), self.G, setting.T, UNITS + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
         if config is None:
@@ -224,7 +224,7 @@ class GateInquiry:
 
     def _is_arranged(self, role: str) -> bool:
         """Tell whether a parameter's second row is of the first unit: rows go unit by unit, not gate by gate."""
-        setting = ObservedStep(1, True) if self.asker.allows("hx", True) else ObservedStep(2, False)
+        setting = StepToRead(1, True) if self.asker.allows("hx", True) else StepToRead(2, False)
         config = self._config(setting.T, 1, setting.hx)
         if config is None or f"{role}_l0" not in config.weights:
             return False
@@ -293,7 +293,7 @@ class GateInquiry:
                         self._look(k, setting, array, outer, plain=plain)
         for k, (array, outer) in product(range(self.G), views if self.asker.allows("hx", True) else ()):
             if k not in self.sights:
-                self._look(k, ObservedStep(1, True, k), array, outer, plain=True)
+                self._look(k, StepToRead(1, True, k), array, outer, plain=True)
 
     def _sights_of(self, k: int, *, held: bool) -> Iterator[GateView]:
         """Yield how a gate is seen: of itself, or in the sum of another one; ``held``, with the others at their ends.
@@ -327,7 +327,7 @@ class GateInquiry:
         drives[:, k] = values
         return drives
 
-    def _look(self, k: int, setting: ObservedStep, array: str, outer: Activation, *, plain: bool) -> None:
+    def _look(self, k: int, setting: StepToRead, array: str, outer: Activation, *, plain: bool) -> None:
         s = np.concatenate([TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]])
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
@@ -341,7 +341,7 @@ class GateInquiry:
                 self.sights[k] = GateView(setting, array, outer, others, activation=found[0], inside=found[1])
                 return
 
-    def _look_through(self, k: int, m: int, setting: ObservedStep, *, opened: bool) -> GateView | None:
+    def _look_through(self, k: int, m: int, setting: StepToRead, *, opened: bool) -> GateView | None:
         """Look for a gate in the sum of another one, whose ends are known."""
         s, sight = (
             np.concatenate([TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]]),

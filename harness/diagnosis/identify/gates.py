@@ -12,11 +12,11 @@ from operator import add, mul
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, Numbers
+from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
 from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
-from harness.diagnosis.identify.step_patterns import NEVER, When
-from harness.diagnosis.identify.tape import Var
+from harness.diagnosis.identify.step_patterns import NEVER, TermSteps
 from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
 from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN, Polynomial, layer_named
@@ -55,16 +55,14 @@ LAST: Final = {"h_n": "h", "c_n": "c"}  # the states after the last step, which 
 COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
 UNPROJECTED: Final = ("h", "zero")  # what has the units of h as they are read
 
-# The kinds of edges, with what they are of:
-# "by": a state, a product in it, and one of its factors; the choice is what the state's gradient is multiplied by
-# "slope": a gate or "t"; the choice is its slope
-# "sum": a gate, a term's name, and what of it the gradient goes to: its "parameter", "operand" or "factor"; the choice
-# "open" leaves the factor out, and another one is the state that a weight's gradient is multiplied by
-# "final": a final state, whose gradient is cut; "carry" and "start": a state that is cut between steps, or before them
-# "limit": a state, and the largest modulus of the gradient by it at each step
-# "steps": the steps that are gone back over, a ``When``; "counted": a parameter, and those that its gradient is made of
-# "through": "t", whose slope multiplies what c' is passed by the next step, and as c_n's gradient, too
-# "scale": a returned gradient's role, and what it is multiplied by
+# The kinds of edges, with what they are of: "by": a state, a product in it, and one of its factors; the choice is what
+# the state's gradient is multiplied by "slope": a gate or "t"; the choice is its slope "sum": a gate, a term's name,
+# and what of it the gradient goes to: its "parameter", "operand" or "factor"; the choice "open" leaves the factor out,
+# and another one is the state that a weight's gradient is multiplied by "final": a final state, whose gradient is cut;
+# "carry" and "start": a state that is cut between steps, or before them "limit": a state, and the largest modulus of
+# the gradient by it at each step "steps": the steps that are gone back over, a ``TermSteps``; "counted": a parameter,
+# and those that its gradient is made of "through": "t", whose slope multiplies what c' is passed by the next step, and
+# as c_n's gradient, too "scale": a returned gradient's role, and what it is multiplied by
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class GatedModel(LayerModel):
     input: str = "t"  # the step of x that a step reads
     reads: tuple[str, ...] = ("h", "c")  # what a step reads as its states: those before it, of the start, or "zero"
     there: "GatedModel | None" = None  # what some steps are made by instead
-    when: When = NEVER  # those steps
+    when: TermSteps = NEVER  # those steps
 
     @property
     def kept(self) -> str:
@@ -327,7 +325,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         for letter, name, own_start in zip(letters, model.starts, given.values(), strict=True)
     }
     back = dict(model.back)
-    reached: When = back.get(("steps",), When())
+    reached: TermSteps = back.get(("steps",), TermSteps())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
     begun = {f"{letter}x": v for letter, v in states.items()}
     found, ends, last = [], list[Any](), dict[str, Any]()

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.diagnosis.identify.activations import Numbers
+from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.tape import Var
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 

@@ -20,7 +20,7 @@ from harness.diagnosis.identify.limits import LimitInquiry
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, in_order
 from harness.diagnosis.identify.questions import LONG, Asker, Response
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring import Place
@@ -85,8 +85,8 @@ class LayerInquiry(LimitInquiry):
             for blank in (False, self.model.at_zero is not None)
             for a in self.answers(T, 1, loss=loss, scale=1.0, blank=blank)
         ]
-        periods = (When("but every", k) for k in (*range(2, LONG[-1]), *self.asker.periods))
-        for when in (When(), When("never"), When("never", 1), *periods):
+        periods = (TermSteps("but every", k) for k in (*range(2, LONG[-1]), *self.asker.periods))
+        for when in (TermSteps(), TermSteps("never"), TermSteps("never", 1), *periods):
             model = replace(self.model, passes=when, readouts={})
             network = replace(self._with(model), derived=True)
             if asked and all(explains(network, a, self.asker.rounding) for a in asked):
@@ -122,7 +122,7 @@ class LayerInquiry(LimitInquiry):
             counted = self._counted()
             # a cut in short sequences is rare, and takes long
             tries = dict.fromkeys(
-                (when, most, cut) for most, cut in ((20, False), (5, True)) for when in (counted, When())
+                (when, most, cut) for most, cut in ((20, False), (5, True)) for when in (counted, TermSteps())
             )
             for when, most, self.cut_short in tries:
                 if best is not None and not best[2]:

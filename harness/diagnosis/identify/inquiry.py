@@ -11,10 +11,10 @@ from harness.diagnosis.identify.layer import backward, by_states, cut_off, forwa
 from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK, RIGHT_READOUT, LayerModel, Network
 from harness.diagnosis.identify.questions import LONG, Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import derived_flow, lone_flow, run
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import WRITTEN, Flow
 from harness.diagnosis.identify.wiring import OWN_WIRING, Place
-from harness.oracle.arithmetic import FORMATS
+from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.oracle.places import time_major
@@ -171,7 +171,7 @@ class Inquiry:
     def loss(self) -> str:
         """The loss of most questions: of h_n alone if the gradient of a single step's output does not count."""
         losses, model = self.asker.losses, self.model
-        counts = model.counted != When("never") and model.shown.at(0, 1) and WRITTEN[model.written](0, 1) == 0
+        counts = model.counted != TermSteps("never") and model.shown.at(0, 1) and WRITTEN[model.written](0, 1) == 0
         return losses[0] if counts or "h_n" not in losses else "h_n"
 
     @property
@@ -322,7 +322,7 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     ):
         found = a.states if in_place and not network.transforms and "h_n" in a.arrays else None
         return found and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in found.items()}
-    plain = all(model.written in ("h[t]", "s[t]") and model.shown == When() for model in models)
+    plain = all(model.written in ("h[t]", "s[t]") and model.shown == TermSteps() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
     plain = (plain or a.shorter is not None) and in_place and "output" not in network.transforms
     return a.states if plain else None

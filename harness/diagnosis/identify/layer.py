@@ -6,10 +6,10 @@ from copy import copy
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import Activation, Numbers
+from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
 from harness.diagnosis.identify.model import RIGHT_READOUT, BlankStep, Coef, LayerModel, Limit, Sum, needs_square
-from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,

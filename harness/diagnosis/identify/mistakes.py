@@ -29,7 +29,7 @@ from harness.diagnosis.identify.model import (
 )
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import Wiring
@@ -224,9 +224,9 @@ def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if rest.added or model.activated != 1:
         said = f"makes its state of {_outside(rest)}, where nn.RNN takes phi(s) alone"
         yield Difference("h", said, _mended_outside)
-    if model.visited != When():
+    if model.visited != TermSteps():
         said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
-        yield Difference("steps", said, lambda m: replace(m, visited=When(), final=LayerModel().final))
+        yield Difference("steps", said, lambda m: replace(m, visited=TermSteps(), final=LayerModel().final))
     yield from _returned(model, nonlinearity)
 
 
@@ -246,9 +246,9 @@ def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
         said += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
         yield Difference("h_n", said, _set("written"))
-    if model.shown != When():
+    if model.shown != TermSteps():
         yield Difference("h_n", f"writes its output {model.shown.words}: elsewhere it is 0", _set("shown"))
-    if model.final != LayerModel().final and model.visited == When():
+    if model.final != LayerModel().final and model.visited == TermSteps():
         said = f"returns {model.final} as h_n, not the state after the last step"
         yield Difference("h_n", said, _set("final"))
 
@@ -401,7 +401,7 @@ def _passes(model: LayerModel) -> Iterator[Difference]:
     elif model.horizon:
         said = f"goes back {model.horizon} steps at most from the output of each step"
         yield Difference("next", said, _set("horizon"))
-    elif model.passes != When():
+    elif model.passes != TermSteps():
         said = {
             "but every": f"cuts the way back every {model.passes.k} steps",
             "but every from the end": f"cuts the way back every {model.passes.k} steps, counted from the end",
@@ -435,7 +435,7 @@ def _way_in(model: LayerModel) -> Iterator[Difference]:
         said = f"counts the gradient of the output {model.counted.words}"
         said = "ignores the gradient of the output" if model.counted.kind == "never" else said
         yield Difference("counted", said, _set("counted"))
-    last = Coef(when=When("last", 1))
+    last = Coef(when=TermSteps("last", 1))
     if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
         yield Difference("entry", _entry_sentence(model), _set("entry"))
     if model.own != right.own:
@@ -491,17 +491,17 @@ def _entry_sentence(model: LayerModel) -> str:
     how, coef = model.entry[0]
     if how == "instead":
         return "takes the gradient of h_n in place of the output's at the last step, and does not add them"
-    if coef.when == When("last", 1):
+    if coef.when == TermSteps("last", 1):
         return f"multiplies the gradient of h_n by {number(coef.value)}"
     return f"adds the gradient of h_n {coef.when.words or 'at every step'}, not at the last step"
 
 
-def _visited_sentence(when: When) -> str:
+def _visited_sentence(when: TermSteps) -> str:
     said = _reached_sentence(when).replace(" of the way back", "").replace("goes back", "runs")
     return re.sub(r"leaves (.*) out$", r"leaves out \1", said)
 
 
-def _reached_sentence(when: When) -> str:
+def _reached_sentence(when: TermSteps) -> str:
     said = {
         "but last": f"leaves the last {when.k} steps out of the way back",
         "from": f"leaves the first {when.k} steps out of the way back",
@@ -535,7 +535,7 @@ def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
 
 
 def _factor_sentence(whose: str, coef: Coef) -> str:
-    if coef.when != When():
+    if coef.when != TermSteps():
         return f"counts the gradient by {whose} {coef.when.words}"
     if coef == Coef(scale="N"):
         return f"divides the gradient by {whose} by N: it is a mean over the batch, not a sum"

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
-from harness.diagnosis.identify.step_patterns import ALWAYS, When
+from harness.diagnosis.identify.step_patterns import ALWAYS, TermSteps
 from harness.diagnosis.identify.terms import INPUT, START, Flow
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import OWN_WIRING, TWO_BY_TWO, WHERE, StackSizes, Wiring
@@ -58,7 +58,7 @@ class Coef(NamedTuple):
     value: float = 1.0
     scale: str = ""
     divides: bool = True
-    when: When = When()
+    when: TermSteps = TermSteps()
 
     def of(self, f: Flow, t: int) -> float:
         """Return the coefficient at step t."""
@@ -75,7 +75,7 @@ ONE: Final = Coef()
 DERIVATIVE: Final = "derivative"  # the term of a returned gradient that is the derivative of the way forward
 
 
-class BackwardLink(NamedTuple):
+class StateGradientTerm(NamedTuple):
     """A term of dh: what the later step passes on, and whether this step's slope multiplies it."""
 
     term: str
@@ -140,27 +140,27 @@ class LayerModel:
 
     activation: Activation | None = None
     inside: float = 1.0  # what multiplies its argument
-    otherwise: tuple[tuple[Activation, When], ...] = ()  # other activations, and the steps that have them
+    otherwise: tuple[tuple[Activation, TermSteps], ...] = ()  # other activations, and the steps that have them
     step: Sum = tuple((name, ONE) for name in ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh"))
     activated: float = 1.0  # what multiplies the activation
     added: Sum = ()
     extents: tuple[Extent, ...] = ()  # of the axes that do not count whole
     start: str = "hx"  # what a sequence starts at, of ``STARTS``
     final: str = "h[T-1]"
-    visited: When = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0
+    visited: TermSteps = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0
     at_zero: BlankStep | None = None  # what is done at a step at which x is all zeros
     written: str = "h[t]"  # what is returned of each step, of ``WRITTEN``
-    shown: When = ALWAYS  # the steps whose output is written; others are 0
+    shown: TermSteps = ALWAYS  # the steps whose output is written; others are 0
     slope: tuple[tuple[str, float], ...] | None = None
     at: str = "t"
-    sloped: When = ALWAYS  # the steps whose slope is taken; at others it is 1
+    sloped: TermSteps = ALWAYS  # the steps whose slope is taken; at others it is 1
     at_kink: float = 0.0  # the slope of relu where the sum is 0
-    counted: When = ALWAYS  # the steps whose output's gradient counts
+    counted: TermSteps = ALWAYS  # the steps whose output's gradient counts
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without
-    links: tuple[BackwardLink, ...] = (BackwardLink("da[t+1] @ W_hh", True),)
-    entry: tuple[Entry, ...] = (Entry("g", Coef(when=When("last", 1))),)  # of h_n's gradient
-    reached: When = ALWAYS  # the steps that the way back reaches
-    passes: When = ALWAYS  # the steps that are passed something by the step after them
+    links: tuple[StateGradientTerm, ...] = (StateGradientTerm("da[t+1] @ W_hh", True),)
+    entry: tuple[Entry, ...] = (Entry("g", Coef(when=TermSteps("last", 1))),)  # of h_n's gradient
+    reached: TermSteps = ALWAYS  # the steps that the way back reaches
+    passes: TermSteps = ALWAYS  # the steps that are passed something by the step after them
     horizon: int = 0  # the steps that the gradient of a step's output goes back, if that is limited
     step_limit: tuple[str, Limit] | None = None  # a clip at each step, of "da", "dh" or "dh_next"
     readouts: Mapping[str, Sum] = field(default_factory=dict)  # of returned gradients, by role; others are nn.RNN's
@@ -169,7 +169,9 @@ class LayerModel:
     def readout(self, role: str) -> Sum:
         """Return the terms of a gradient that is returned."""
         if role == "hx" and role not in self.readouts:
-            terms = tuple((link.term.replace("[t+1]", "[0]"), link.coef._replace(when=When())) for link in self.links)
+            terms = tuple(
+                (link.term.replace("[t+1]", "[0]"), link.coef._replace(when=TermSteps())) for link in self.links
+            )
             if terms and all(name in START for name, _ in terms):  # what a step passes to the one before, hx is passed
                 return terms
         return self.readouts.get(role, RIGHT_READOUT[role])

@@ -24,7 +24,7 @@ from harness.diagnosis.identify.model import (
     needs_square,
 )
 from harness.diagnosis.identify.questions import LONG, Response
-from harness.diagnosis.identify.step_patterns import PATTERNS, When, fitting_pattern
+from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps, fitting_pattern
 from harness.diagnosis.identify.terms import ARRANGED_BACK, INDICES, INPUT, LEFT, MASKS, QUANTITIES, RIGHT, START, Flow
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -166,7 +166,7 @@ class ReadoutInquiry(ChainInquiry):
             known = {role: of for role, of in (names if i else own).items() if role != "hx"}
             whole = model
             model = self._cut(model, [*earlier, asked], known) if i or self.cut_short else model
-            if unknown and model != whole and (whole.passes, whole.horizon) == (When(), 0):
+            if unknown and model != whole and (whole.passes, whole.horizon) == (TermSteps(), 0):
                 return self._readouts(model, most, roles)  # what a short case did not explain, it may explain cut
             earlier.append(asked)
             self._chained(model, asked)
@@ -234,7 +234,7 @@ class ReadoutInquiry(ChainInquiry):
         if self.derived:
             return model, unknown
         # in long sequences, the first step is not reached, or does not pass anything on
-        cut = {"reached": model.reached != When(), "passed": model.passes != When()}
+        cut = {"reached": model.reached != TermSteps(), "passed": model.passes != TermSteps()}
         for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
             if readouts.get("hx") != () and "hx" not in unknown:
                 break
@@ -260,9 +260,9 @@ class ReadoutInquiry(ChainInquiry):
         if self.derived or not model.links or not names or explained(model, asked[-1]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=When("but every", k)) for k in range(2, LONG[-1])]
+        cut = [replace(model, passes=TermSteps("but every", k)) for k in range(2, LONG[-1])]
         cut += [
-            replace(model, passes=When(kind, k))
+            replace(model, passes=TermSteps(kind, k))
             for k in range(1, LONG[-1])
             for kind in kinds[1:]
             if self.cut_short and (k > 1 or "ev" not in kind)
@@ -272,7 +272,7 @@ class ReadoutInquiry(ChainInquiry):
 
     def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:
         """Say of steps that count in no gradient that the way back does not reach them."""
-        if self.derived or model.reached != When():
+        if self.derived or model.reached != TermSteps():
             return model
         counted: dict[tuple[int, int], bool] = {}
         for role, steps in seen.items():
@@ -284,9 +284,9 @@ class ReadoutInquiry(ChainInquiry):
         if not counted or all(counted.values()):
             return model
         hits = [(T, t, hit) for (T, t), hit in counted.items()]
-        return replace(model, reached=fitting_pattern(hits) or When())
+        return replace(model, reached=fitting_pattern(hits) or TermSteps())
 
-    def _counted(self) -> When:
+    def _counted(self) -> TermSteps:
         """Return the steps whose output's gradient counts, as each alone shows."""
         hits = []
         for T in (SHORT, 7) if self.asker.losses[0] != "h_n" else ():
@@ -295,8 +295,8 @@ class ReadoutInquiry(ChainInquiry):
                 arrays = [array for a in asked for name, array in a.arrays.items() if role_of(name) in RIGHT_READOUT]
                 hits.append((T, t, any(array.any() for array in arrays)))
         if hits and not any(hit for *_, hit in hits):
-            return When("never")
-        return fitting_pattern(hits) or When()
+            return TermSteps("never")
+        return fitting_pattern(hits) or TermSteps()
 
     def _find_kink(self) -> None:
         """Find the slope of relu where the sum is exactly 0, which generic numbers never are."""
@@ -321,7 +321,7 @@ class ReadoutInquiry(ChainInquiry):
         asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, self.asker.long[0], 1, 2)]
         asked += [self._pairs(self.answers(SHORT, 2, loss="both"))] if "both" in self.asker.losses else []
         asked = [pairs for pairs in asked if pairs]
-        simple = [(Entry(how, Coef(when=When("last", 1))),) for how in ("g", "passed", "instead")]
+        simple = [(Entry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")]
         for entry in (*simple, self._entry(model, asked[:2])):
             one = model if entry is None else replace(model, entry=entry)
             if entry is not None and not any(self._differing(one, pairs) for pairs in asked):
@@ -355,9 +355,9 @@ class ReadoutInquiry(ChainInquiry):
         """Yield the model with what is left out after so many steps as only long cases have."""
         model, hx = self.model, self.model.readouts.get("hx")
         for k, kind in product_of(self.asker.periods, PATTERNS):
-            when = When(kind, k)
+            when = TermSteps(kind, k)
             for name in ("passes", "reached"):
-                if getattr(model, name) == When():
+                if getattr(model, name) == TermSteps():
                     changed: dict[str, Any] = {name: when}
                     one = replace(model, **changed)
                     yield one
@@ -376,7 +376,7 @@ class ReadoutInquiry(ChainInquiry):
             T = pairs[0][1].T
             columns: dict[int, dict[str, Floats]] = {t: {} for t in range(T)}
             for how, t in product_of(("g", "passed"), range(T)):
-                one = replace(model, entry=(Entry(how, Coef(when=When("only", t))),))
+                one = replace(model, entry=(Entry(how, Coef(when=TermSteps("only", t))),))
                 columns[t][how] = self._all([self._expected(one, a) for a, _ in pairs])
             system = System(columns, self._all([a.arrays for a, _ in pairs]))
             if (by := system.solved(("g", "passed"), self.noise)) is None:
@@ -398,9 +398,9 @@ class ReadoutInquiry(ChainInquiry):
 
 def without_last(model: LayerModel) -> LayerModel:
     """Return a model into which no gradient of h_n enters as one whose last steps are not reached, if it is that."""
-    if model.counted.kind != "but last" or model.reached != When():
+    if model.counted.kind != "but last" or model.reached != TermSteps():
         return model
-    return replace(model, reached=model.counted, counted=When(), entry=LayerModel().entry)
+    return replace(model, reached=model.counted, counted=TermSteps(), entry=LayerModel().entry)
 
 
 def terms_of_da(role: str, f: Flow) -> list[str]:

@@ -8,7 +8,7 @@ from harness.diagnosis.identify.activations import Activation, in_product, numbe
 from harness.diagnosis.identify.gate_words import lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.model import DERIVATIVE, Coef, LayerModel, Limit, Network, Sum
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring_words import differences
@@ -36,7 +36,7 @@ def term(name: str, coef: Coef) -> str:
 def sum_of(terms: Sum) -> str:
     """Return a sum; a term that does not stand at every step has its condition."""
     parts = [
-        term(name, coef) if coef.when == When() else f"({term(name, coef)} if {coef.when.line} else 0)"
+        term(name, coef) if coef.when == TermSteps() else f"({term(name, coef)} if {coef.when.line} else 0)"
         for name, coef in terms
     ]
     return " + ".join(parts).replace("+ -", "- ") or "0"
@@ -47,7 +47,7 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
 
     Before the first step, h[t] is hx, and beyond the last one every gradient is 0; x is counted as Python counts.
     """
-    visits = model.visited != When()
+    visits = model.visited != TermSteps()
     found = {
         "start": f"h[-1] = {model.start}",
         "steps": loop_line(model.visited).replace("reversed(", "").replace("):", ":")
@@ -67,7 +67,7 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
 def _output(model: LayerModel, nonlinearity: str) -> str:
     activation = model.activation or Activation(nonlinearity)
     of_step = activation.line("h[t]") if model.written == "phi(h[t])" else model.written
-    if model.shown != When():
+    if model.shown != TermSteps():
         return f"[{of_step} if {model.shown.line} else 0 * hx for t in range(T)]"
     return "h[0:T]" if of_step == "h[t]" else f"[{of_step} for t in range(T)]"
 
@@ -86,13 +86,13 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     slope = slope_of(model, nonlinearity)
     slope += f" + {number(model.at_kink)} * (s[t] == 0)" if model.at_kink else ""
     found["slope"] = f"    slope[t] = {slope}"
-    found["slope"] += f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != When() else ""
-    if model.counted != When():
+    found["slope"] += f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != TermSteps() else ""
+    if model.counted != TermSteps():
         found = {"counted": f"for t in range(T): g[t] = g[t] * ({model.counted.line})"} | found
     links = [term(link.term, link.coef) for link in model.links]
     links += ["passed[t]"] if any(how == "passed" for how, _ in model.entry) else []
     passed = " + ".join(links) or "0"
-    passing = "" if model.passes == When() or not model.links else f" if {model.passes.line} else 0"
+    passing = "" if model.passes == TermSteps() or not model.links else f" if {model.passes.line} else 0"
     horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
     found["next"] = f"    dh_next = {passed}{passing}{horizon}"
     sloped, behind = model.own[0][0], bool(model.links) and not model.links[0].sloped
@@ -148,13 +148,13 @@ def entry_line(model: LayerModel) -> str:
         return "pass"
     how, coef = model.entry[0]
     name, sign = ("passed", "+=") if how == "passed" else ("g", "+=" if how == "g" else "=")
-    if coef.when == When("last", 1):
-        return f"{name}[T-1] {sign} {term('h_n_grad', coef._replace(when=When()))}"
-    where = "" if coef.when == When() else f" if {coef.when.line} else 0"
+    if coef.when == TermSteps("last", 1):
+        return f"{name}[T-1] {sign} {term('h_n_grad', coef._replace(when=TermSteps()))}"
+    where = "" if coef.when == TermSteps() else f" if {coef.when.line} else 0"
     return f"for t in range(T): {name}[t] += {term('h_n_grad', coef)}{where}"
 
 
-def loop_line(when: When) -> str:
+def loop_line(when: TermSteps) -> str:
     """Return the loop of the way back."""
     ranges = {
         "all": "range(T)",
@@ -181,9 +181,13 @@ def readout_line(model: LayerModel, role: str) -> str:
     terms = tuple((product_line(name), coef) for name, coef in model.readout(role))
     if role == "hx":
         terms = tuple((name.removesuffix(", if reached"), coef) for name, coef in terms)
-    if role == "hx" and model.reached != When() and not dict(model.readout(role)).keys() & {"da[0] @ W_hh, if reached"}:
+    if (
+        role == "hx"
+        and model.reached != TermSteps()
+        and not dict(model.readout(role)).keys() & {"da[0] @ W_hh, if reached"}
+    ):
         terms = tuple((name.replace("[0]", "[first]"), coef) for name, coef in terms)
-    passed = model.passes != When() and any(name.endswith(", if passed") for name, _ in terms)
+    passed = model.passes != TermSteps() and any(name.endswith(", if passed") for name, _ in terms)
     terms = tuple((name.removesuffix(", if passed"), coef) for name, coef in terms)
     before = re.sub(r"\bt\b", "-1", model.passes.line).replace("(T - 1 - -1)", "T") if passed else ""
     only = f" if {before} else 0" if passed else ""

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers
+from harness.diagnosis.identify.autodiff import Var, backward as differentiate
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.gates import GatedModel, rows_of
 from harness.diagnosis.identify.gather import Gather, columns, concatenated, each, rows, stack, stacked, value_of
@@ -28,8 +29,7 @@ from harness.diagnosis.identify.layer import (
     written_of,
 )
 from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limit, Network, Sum
-from harness.diagnosis.identify.step_patterns import When
-from harness.diagnosis.identify.tape import Var, backward as differentiate
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
 from harness.diagnosis.identify.wiring import (
     DROPOUT_SCALES,
@@ -667,9 +667,9 @@ def run_whole(network: Network, case: Case) -> tuple[dict[Place, Flow], dict[str
     return {(layer, d): f for (layer, d, _), f in way.flows.items()}, arrays
 
 
-def goes_on(passes: When, T: int, t: int) -> bool:
+def goes_on(passes: TermSteps, T: int, t: int) -> bool:
     """Tell whether the gradient of what reads the state of step t goes on; before the first step, that is hx."""
-    return passes.at(t, T) if t >= 0 else passes != When("never")
+    return passes.at(t, T) if t >= 0 else passes != TermSteps("never")
 
 
 def place_of(name: str) -> Place:

@@ -28,7 +28,7 @@ from harness.diagnosis.identify.model import (
     in_order,
 )
 from harness.diagnosis.identify.questions import LONG
-from harness.diagnosis.identify.step_patterns import When, fitting_pattern
+from harness.diagnosis.identify.step_patterns import TermSteps, fitting_pattern
 from harness.diagnosis.identify.terms import (
     ADDED,
     ADDED_TERMS,
@@ -78,9 +78,9 @@ class StepForm(NamedTuple):
     kind: Activation
     factor: float = 1.0
     added: Sum = ()
-    visited: When = When()
+    visited: TermSteps = TermSteps()
     written: str = "h[t]"
-    shown: When = When()
+    shown: TermSteps = TermSteps()
     terms: tuple[str, ...] = ()  # the only ones of its sum, if given
     shorter: str = ""  # the array of shorter runs that shows the states, as ``Asker`` has it, if the output does not
 
@@ -172,7 +172,11 @@ class StepInquiry(Inquiry):
             self.asker.shorter = shorter
             outsides = [*self._outsides()]
             for reading in readings:
-                if reading.shorter == shorter and reading.visited == When() and (shorter or reading.written == "h[t]"):
+                if (
+                    reading.shorter == shorter
+                    and reading.visited == TermSteps()
+                    and (shorter or reading.written == "h[t]")
+                ):
                     for (factor, added), kind in product(outsides, (reading.kind, ACTIVATIONS["identity"])):
                         yield reading._replace(kind=kind, factor=factor, added=added)
 
@@ -296,12 +300,12 @@ class StepInquiry(Inquiry):
         seen = self.asker.unit(np.linspace(0.6, 1.9, size), through)
         return counting(None if seen is None else seen[1], size)
 
-    def _visited(self, seen: Sequence[Sequence[Flow]]) -> When | None:
+    def _visited(self, seen: Sequence[Sequence[Flow]]) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
         hits = [(f.T, t, bool(f.raw[t].any())) for flows in seen for f in flows[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
 
-    def _writings(self, by: str) -> Iterator[tuple[str, When]]:
+    def _writings(self, by: str) -> Iterator[tuple[str, TermSteps]]:
         """Yield which state is returned of each step, if it is not that step's, by those that end shorter runs.
 
         Then such states are what is read of the subject from there on.
@@ -327,7 +331,7 @@ class StepInquiry(Inquiry):
         for written, of in WRITTEN.items():
             if written not in ("s[t]", "phi(h[t])") and all(of(t, T) in alike for T, t, alike in found if alike):
                 ways.setdefault(tuple(of(t, T) for T, t, alike in found if alike), written)
-        yield from ((written, shown) for written in ways.values() if (written, shown) != ("h[t]", When()))
+        yield from ((written, shown) for written in ways.values() if (written, shown) != ("h[t]", TermSteps()))
 
     @property
     def _nonlinearity(self) -> Activation:
@@ -417,7 +421,12 @@ class StepInquiry(Inquiry):
                 f.h[t] = f.h[t] if form.visited.at(t, f.T) else f.state(t - 1)
 
     def _model(
-        self, form: StepForm, step: Sum, otherwise: tuple[tuple[Activation, When], ...], start: str, inside: float = 1.0
+        self,
+        form: StepForm,
+        step: Sum,
+        otherwise: tuple[tuple[Activation, TermSteps], ...],
+        start: str,
+        inside: float = 1.0,
     ) -> LayerModel:
         return replace(
             self.model,
@@ -433,14 +442,14 @@ class StepInquiry(Inquiry):
             shown=form.shown,
         )
 
-    def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[Activation, When], ...] | None:
+    def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[Activation, TermSteps], ...] | None:
         """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
         kinds = dict.fromkeys(kind for f, _ in every for kind in f.kinds.values())
         found = []
         for kind in kinds:
             hits = [(f.T, t, f.kinds.get(t) == kind) for f, by in every for t in by]
             when = fitting_pattern(hits)
-            if when is None or when == When():  # at every step: that is another form
+            if when is None or when == TermSteps():  # at every step: that is another form
                 return None
             found.append((kind, when))
         return tuple(found)
@@ -684,8 +693,12 @@ def _indexed(every: Steps) -> Steps:
                 ]
                 # Which of the two it is does not show where these are the same step: in a loop over what blocks leave,
                 # it is the other one.
-                rest = When("rest of blocks", int(index.rpartition(" ")[2])) if index.startswith("t % ") else When()
-                blocks = rest != When() and all(rest.at(t, T) for T, t, *_ in some)
+                rest = (
+                    TermSteps("rest of blocks", int(index.rpartition(" ")[2]))
+                    if index.startswith("t % ")
+                    else TermSteps()
+                )
+                blocks = rest != TermSteps() and all(rest.at(t, T) for T, t, *_ in some)
                 for f, by in every if own not in said else ():
                     for t, terms in by.items():
                         if of(t, f.T) == t and own in terms and (not blocks or rest.at(t, f.T)):

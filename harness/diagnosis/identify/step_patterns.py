@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from harness.diagnosis.identify.questions import LONG
 
 
-class When(NamedTuple):
+class TermSteps(NamedTuple):
     """The steps at which a term stands: all of them, or those that a pattern names."""
 
     kind: str = "all"
@@ -31,14 +31,14 @@ class When(NamedTuple):
         return _PLAINER.get(said, said)
 
     @property
-    def others(self) -> When | None:
+    def others(self) -> TermSteps | None:
         """The other steps, if these follow a pattern, too."""
         pairs = next((pair for pair in COMPLEMENTS if self.kind in pair), None)
         return None if pairs is None else self._replace(kind=pairs[pairs[0] == self.kind])
 
 
-ALWAYS: Final = When()
-NEVER: Final = When("never")
+ALWAYS: Final = TermSteps()
+NEVER: Final = TermSteps("never")
 
 
 class Pattern(NamedTuple):
@@ -96,27 +96,27 @@ _PLAINER: Final = {
 }
 
 
-def patterns(T: int) -> Iterator[When]:
+def patterns(T: int) -> Iterator[TermSteps]:
     """Yield the patterns of up to T steps, the plainest first."""
     most = max(LONG[-1], T // 2 + 1)  # less one, the steps that are counted: those that T shows twice
-    yield When()
-    yield When("only", 0)
+    yield TermSteps()
+    yield TermSteps("only", 0)
     for k in range(1, most):
         for kind in ("from", "first", "last", "but last", "last but"):
-            yield When(kind, k)
+            yield TermSteps(kind, k)
     for k in range(2, most):
-        yield When("but every", k)
-        yield When("every", k)
-        yield When("but block", k)
-        yield When("block", k)
-        yield When("but every from the end", k)
-        yield When("full blocks", k)
-        yield When("rest of blocks", k)
-        yield When("but last but", k - 1)
-        yield When("after the first of the last", k)
+        yield TermSteps("but every", k)
+        yield TermSteps("every", k)
+        yield TermSteps("but block", k)
+        yield TermSteps("block", k)
+        yield TermSteps("but every from the end", k)
+        yield TermSteps("full blocks", k)
+        yield TermSteps("rest of blocks", k)
+        yield TermSteps("but last but", k - 1)
+        yield TermSteps("after the first of the last", k)
 
 
-def fitting_pattern(hits: Sequence[tuple[int, int, bool]]) -> When | None:
+def fitting_pattern(hits: Sequence[tuple[int, int, bool]]) -> TermSteps | None:
     """Return the plainest pattern of the steps that are hit, of T, t and whether it is."""
     longest = max((T for T, *_ in hits), default=1)
     return next((w for w in patterns(longest) if all(w.at(t, T) == hit for T, t, hit in hits)), None)

@@ -13,9 +13,9 @@ from operator import add
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, Numbers, in_product, sigmoid
+from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import Gather, each, rows, together
-from harness.diagnosis.identify.tape import Var
 from harness.diagnosis.identify.transform import AXIS_MATRICES
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np

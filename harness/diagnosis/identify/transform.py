@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, times
+from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.gather import chosen, each
-from harness.diagnosis.identify.step_patterns import ALWAYS, When
-from harness.diagnosis.identify.tape import Var
+from harness.diagnosis.identify.step_patterns import ALWAYS, TermSteps
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -66,7 +66,7 @@ class Transform(NamedTuple):
     matrix: str = ""  # of ``AXIS_MATRICES``
     axis: int = 0
     derived: bool = True  # whether the way back goes through it, too
-    when: When = ALWAYS  # the places along the axis that have it; the others stay as they are
+    when: TermSteps = ALWAYS  # the places along the axis that have it; the others stay as they are
 
     def line(self, name: str) -> str:
         """Return it as an expression of NumPy, of an array by its name."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.checks.agreement import arithmetic_of
 from harness.diagnosis.script.user import NoScript, UserSubject, own_parameters
-from harness.oracle.arithmetic import Accepted
+from harness.oracle.arithmetic_assumptions import Accepted
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting

@@ -17,7 +17,7 @@ from harness.diagnosis.script.expected_arrays import in_own_names, wanted
 from harness.diagnosis.script.function_call import Code, function_call
 from harness.diagnosis.script.module_call import module_call
 from harness.diagnosis.script.user import NoScript, UserSubject, quoted, user_named, wrapped
-from harness.oracle.arithmetic import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, Accepted
 from harness.oracle.compare import OF_VALUE, MismatchKind
 from harness.search.search_record import Finding
 from harness.space.case import Array, code_of

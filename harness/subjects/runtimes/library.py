@@ -13,7 +13,7 @@ from harness.space.profile import PORT
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.subject_names import of_cell
 
 # The plain way of calling: a library copies what it is given, and keeps nothing of a call.
@@ -21,12 +21,12 @@ OFFERS: Final[dict[str, Any]] = {"strides": ("contiguous",), "preparation": ("ne
 
 
 def installed(name: str, *packages: str, extra: str) -> str:
-    """Return the versions of the packages that a subject needs. Raise ``SubjectError`` if one is missing."""
+    """Return the versions of the packages that a subject needs. Raise ``SubjectUnavailable`` if one is missing."""
     try:
         return ", ".join(f"{package} {version(package)}" for package in packages)
     except PackageNotFoundError as missing:
         remedy = f"pip install 'rnn-harness[{extra}]'"
-        raise SubjectError(f"{name}: needs {missing.name}; {remedy}") from None
+        raise SubjectUnavailable(f"{name}: needs {missing.name}; {remedy}") from None
 
 
 def recipe_of(name: str, *functions: Callable[..., Any], text: str = "", takes: tuple[str, ...] = ()) -> Recipe:

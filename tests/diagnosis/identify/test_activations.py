@@ -18,7 +18,7 @@ from harness.diagnosis.identify.model import LayerModel
 from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.step import TABLE
 from harness.diagnosis.observations import Observations
-from harness.oracle.arithmetic import U64
+from harness.oracle.arithmetic_assumptions import U64
 from harness.space.scope import Scope
 
 FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Activation, float]] = {

@@ -13,6 +13,7 @@ from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
 from harness import Case, LSTMConfig, Scope, Subject, as_subject, check_agreement
 from harness.diagnosis.identify.activations import ACTIVATIONS
+from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
 from harness.diagnosis.identify.gate_identify import identify_gated
@@ -23,8 +24,7 @@ from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.identify.step_patterns import When
-from harness.diagnosis.identify.tape import Var, backward
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
 from harness.pipeline import check
@@ -308,7 +308,7 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
             ),
             (changed("GRU", "z", 0, block=0), "takes x @ W_ir.T in the sum of z, not x @ W_iz.T"),
             (replace(step_of("LSTM"), limit=1.0), "clips c to ±1"),
-            (replace(step_of("LSTM"), passes=When("but every", 2)), "cuts the way back every 2 steps"),
+            (replace(step_of("LSTM"), passes=TermSteps("but every", 2)), "cuts the way back every 2 steps"),
         ],
         4,
     ),

@@ -21,10 +21,10 @@ from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
 from harness.diagnosis.identify.layer import FINAL
 from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import BackwardLink, Coef, LayerModel, Limit, Network, Sum, in_order
+from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm, Sum, in_order
 from harness.diagnosis.identify.questions import Asker, Response, SlowError, rounding_of
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope
@@ -57,14 +57,14 @@ def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"sloped": When("last", 1)}, "takes the slope of tanh at the last step only: elsewhere it is 1"),
-        ({"counted": When("last", 1)}, "counts the gradient of the output at the last step only"),
-        ({"counted": When("never")}, "ignores the gradient of the output"),
-        ({"passes": When("but every from the end", 3)}, "cuts the way back every 3 steps, counted from the end"),
-        ({"passes": When("but last but", 2)}, "cuts the way back once, before the last 2 steps"),
-        ({"reached": When("last", 2)}, "goes back over the last 2 steps only"),
+        ({"sloped": TermSteps("last", 1)}, "takes the slope of tanh at the last step only: elsewhere it is 1"),
+        ({"counted": TermSteps("last", 1)}, "counts the gradient of the output at the last step only"),
+        ({"counted": TermSteps("never")}, "ignores the gradient of the output"),
+        ({"passes": TermSteps("but every from the end", 3)}, "cuts the way back every 3 steps, counted from the end"),
+        ({"passes": TermSteps("but last but", 2)}, "cuts the way back once, before the last 2 steps"),
+        ({"reached": TermSteps("last", 2)}, "goes back over the last 2 steps only"),
         (
-            {"links": (BackwardLink("da[t+1] @ np.tril(W_hh)", True, Coef()),)},
+            {"links": (StateGradientTerm("da[t+1] @ np.tril(W_hh)", True, Coef()),)},
             "passes da[t+1] @ np.tril(W_hh) from step t+1 back to step t, not da[t+1] @ W_hh",
         ),
         (
@@ -128,18 +128,18 @@ def in_step(**terms: tuple[str, Coef]) -> Sum:
             # gradients may be the derivative of a wrong way forward, and clipped
             {"written": "h[min(t, 1)]", "limits": {"x": Limit("elements", 5.0)}},
             # states that the output does not show, and a matrix that is read otherwise; or either of two shows
-            {"shown": When("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
-            {"shown": When("from", 1), "final": "h[0]"},
+            {"shown": TermSteps("last", 1), "step": in_step(x=("x[t] @ W_ih[:, ::-1].T", Coef()))},
+            {"shown": TermSteps("from", 1), "final": "h[0]"},
             # the last step differs from all others in two ways
-            {"sloped": When("but last", 1), "at": "t-1"},
-            {"sloped": When("last", 1), "counted": When("but last", 1)},
+            {"sloped": TermSteps("but last", 1), "at": "t-1"},
+            {"sloped": TermSteps("last", 1), "counted": TermSteps("but last", 1)},
             # what is 0 in long sequences, or in short ones
             {
-                "step": in_step(h=("h[t-1] @ W_hh.T", Coef(when=When("but block", 2)))),
+                "step": in_step(h=("h[t-1] @ W_hh.T", Coef(when=TermSteps("but block", 2)))),
                 "written": "h[max(t, T-5)]",
-                "passes": When("but every from the end", 3),
+                "passes": TermSteps("but every from the end", 3),
             },
-            {"passes": When("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
+            {"passes": TermSteps("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
             {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
             # the words are those of the one mistake
             {"written": "s[t]"},
@@ -166,7 +166,7 @@ def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> Non
     [
         # each layer and direction is looked at for itself: its activation, and its way back
         Network(above=LayerModel(activation=Activation("softshrink", (0.5,)))),
-        Network(LayerModel(passes=When("but every", 2)), above=LayerModel()),
+        Network(LayerModel(passes=TermSteps("but every", 2)), above=LayerModel()),
         Network(reverse=LayerModel(slope=(("h", 1.0), ("h**2", -1.0)))),
         Network(LayerModel(readouts=PASSED), reverse=LayerModel(readouts=PASSED, links=())),
     ],
@@ -469,7 +469,7 @@ def test_what_small_numbers_cannot_tell_is_not_said() -> None:
 
 
 def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_its_own() -> None:
-    late = Coef(when=When("from", 1))
+    late = Coef(when=TermSteps("from", 1))
     step = tuple((name, late if name == "b_hh" else coef) for name, coef in LayerModel().step)
     model = LayerModel(step=step, readouts={"bias_hh": (("da[t] . 1", late),), "hx": ()})
 
@@ -481,7 +481,7 @@ def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_it
 
 
 def test_a_gradient_inside_that_probes_show_is_of_the_mistake_that_makes_it() -> None:
-    model = replace(LayerModel(), reached=When("last", 5))
+    model = replace(LayerModel(), reached=TermSteps("last", 5))
     observation = observe(
         as_subject(third_back.few_steps), draw(RNNConfig(9, 127, T=16, N=1, loss="h_n"), "default", 1)
     )

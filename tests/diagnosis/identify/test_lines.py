@@ -15,18 +15,18 @@ from harness.diagnosis.identify.model import (
     ONE,
     PROGRESS,
     SCALES,
-    BackwardLink,
     Coef,
     Entry,
     LayerModel,
     Limit,
     Network,
+    StateGradientTerm,
     Sum,
 )
 from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
-from harness.diagnosis.identify.step_patterns import PATTERNS, When
+from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
@@ -68,7 +68,7 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
     steps = [name for name, term in STEP.items() if not term.other and name != IN_PLACE]
     yield from ((f"step {name}", LayerModel(step=with_term(name))) for name in steps)
     yield from ((f"added {name}", LayerModel(added=((name, ONE),))) for name in ADDED if not ADDED[name].other)
-    for when in (When(kind, 2) for kind in PATTERNS if kind != "all"):
+    for when in (TermSteps(kind, 2) for kind in PATTERNS if kind != "all"):
         late = Coef(when=when)
         yield f"when {when}", LayerModel(step=(*STEP_SUM[:3], ("b_hh", late)))
     for scale in SCALES:
@@ -89,7 +89,7 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
 
 def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     """Yield a layer for each choice of each slot."""
-    yield from ((f"reached {kind}", LayerModel(reached=When(kind, 2))) for kind in PATTERNS if kind != "all")
+    yield from ((f"reached {kind}", LayerModel(reached=TermSteps(kind, 2))) for kind in PATTERNS if kind != "all")
     for scale in SCALES:
         one = "da[t] . h[t-1]", Coef(scale=scale)
         yield f"scale of a gradient {scale}", LayerModel(readouts={"weight_hh": (one,)})
@@ -97,7 +97,7 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     yield from ((f"at {name}", LayerModel(at=name)) for name in AT)
     for name in LINK:
         yield from (
-            (f"link {name} {sloped}", LayerModel(links=(BackwardLink(name, sloped),))) for sloped in (True, False)
+            (f"link {name} {sloped}", LayerModel(links=(StateGradientTerm(name, sloped),))) for sloped in (True, False)
         )
     for role, right in ROLES.items():
         for left in LEFT:
@@ -113,7 +113,7 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     yield from ((f"x {name}", readout("x", name)) for name in INPUT)
     yield from ((f"hx {name}", readout("hx", name)) for name in START)
     for how in ("g", "instead", "passed"):
-        yield f"entry {how}", LayerModel(entry=(Entry(how, Coef(when=When("last", 1))),))
+        yield f"entry {how}", LayerModel(entry=(Entry(how, Coef(when=TermSteps("last", 1))),))
     for kind in ("elements", "norm", "joint norm", "running sum"):
         yield f"limit {kind}", LayerModel(limits=dict.fromkeys(("weight_ih", "weight_hh"), Limit(kind, 0.125)))
         if kind in ("elements", "norm"):

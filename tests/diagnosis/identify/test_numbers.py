@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from harness.diagnosis.identify.activations import TANH
+from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.coefficient_patterns import named
 from harness.diagnosis.identify.fit import solve
 from harness.diagnosis.identify.model import Coef
 from harness.diagnosis.identify.questions import rounding_of
-from harness.diagnosis.identify.tape import Var, backward
 from harness.diagnosis.identify.terms import STEP, Flow
 
 

@@ -11,7 +11,7 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import AXIS_MATRICES, Transform
 from harness.diagnosis.observations import Observations
 from tests.implementations import vectorised
@@ -23,11 +23,11 @@ WAYS = [
     ("output", Transform(3.0, ACTIVATIONS["sigmoid"])),
     ("output", Transform(matrix="running mean", axis=0)),
     ("output", Transform(-2.0, matrix="differences", axis=1)),
-    ("output", Transform(0.5, when=When("only", 0))),
-    ("output", Transform(0.9, when=When("last", 1))),
-    ("output", Transform(0.0, axis=1, when=When("from", 1))),
-    ("output", Transform(2.0, ACTIVATIONS["relu"], axis=-1, when=When("every", 2))),
-    ("h_n", Transform(-1.0, axis=1, when=When("only", 0))),
+    ("output", Transform(0.5, when=TermSteps("only", 0))),
+    ("output", Transform(0.9, when=TermSteps("last", 1))),
+    ("output", Transform(0.0, axis=1, when=TermSteps("from", 1))),
+    ("output", Transform(2.0, ACTIVATIONS["relu"], axis=-1, when=TermSteps("every", 2))),
+    ("h_n", Transform(-1.0, axis=1, when=TermSteps("only", 0))),
     ("h_n", Transform(function=Activation("clip", (-0.25, 0.5)))),
     *(("h_n", Transform(matrix=matrix, axis=-1)) for matrix in AXIS_MATRICES if matrix),
 ]
@@ -59,8 +59,8 @@ def test_what_is_done_to_what_is_returned_is_found(name: str, way: Transform) ->
 
 
 def test_what_is_done_at_some_places_is_said_in_words() -> None:
-    ways = [Transform(0.5, when=When("last", 1)), Transform(0.0, axis=1, when=When("from", 2))]
-    ways += [Transform(0.0, axis=axis, when=When("last but", 1)) for axis in (0, 1, -1)]
+    ways = [Transform(0.5, when=TermSteps("last", 1)), Transform(0.0, axis=1, when=TermSteps("from", 2))]
+    ways += [Transform(0.0, axis=axis, when=TermSteps("last but", 1)) for axis in (0, 1, -1)]
 
     assert [way.words("output") for way in ways] == [
         "returns 0.5 * output as output at the last step only",

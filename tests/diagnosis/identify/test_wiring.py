@@ -19,7 +19,7 @@ from harness.diagnosis.identify.identify import Identification, LayerInquiry, id
 from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
 from harness.diagnosis.identify.questions import Asker
-from harness.diagnosis.identify.step_patterns import When
+from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import REVERSE, Wiring
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.diagnosis.observations import Observations
@@ -440,7 +440,7 @@ def test_small_numbers_match_none_among_far_larger_ones() -> None:
     answer = inquiry.forward[0]
 
     assert inquiry._matched(Network(), answer) == sum(array.size for array in answer.arrays.values())
-    far = LayerModel(step=(("x[t] @ W_ih.T", ONE),), added=(("1", Coef(1e12, when=When("last", 1))),))
+    far = LayerModel(step=(("x[t] @ W_ih.T", ONE),), added=(("1", Coef(1e12, when=TermSteps("last", 1))),))
     assert inquiry._matched(Network(far), answer) == 0
 
 

@@ -15,7 +15,7 @@ from harness.search.search_record import SearchRecord
 from harness.space.config import PARAMETERS
 from harness.space.outcome import Failure
 from harness.space.profile import PORT
-from harness.subjects.protocol import SubjectError, scope_of
+from harness.subjects.protocol import SubjectUnavailable, scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests.causes import has_cause_of
 from tests.searches import explained
@@ -511,7 +511,7 @@ def test_a_drop_in_class_is_left_as_it_is() -> None:
     ],
 )
 def test_what_cannot_be_read_is_said(layer: Any, said: str) -> None:
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(SubjectUnavailable) as caught:
         as_subject(layer)
 
     assert said in str(caught.value)
@@ -610,5 +610,5 @@ class OfAMode(Linears):
     ],
 )
 def test_an_argument_that_is_no_size_is_named(layer: Any, said: str) -> None:
-    with pytest.raises(SubjectError, match=said):
+    with pytest.raises(SubjectUnavailable, match=said):
         as_subject(layer)

@@ -1,4 +1,4 @@
-"""joint_scope: what two subjects support, so that both are searched with one plan, and what only one of them does."""
+"""common_scope: what two subjects support, so that both are searched with one plan, and what only one of them does."""
 
 import math
 from collections.abc import Iterator

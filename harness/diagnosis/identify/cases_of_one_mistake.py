@@ -1,4 +1,4 @@
-"""isolating_cases: cases on which one mistake of an identified layer shows, and those that have findings do not."""
+"""Cases on which one mistake of an identified layer shows, and those that have findings do not."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress

@@ -10,7 +10,7 @@ from torch import nn
 
 import harness
 from harness import Case, Reference, RNNConfig, draw
-from harness.diagnosis.explain_arrays import GivenCase, explained
+from harness.diagnosis.explain_given_arrays import GivenCase, explained
 from harness.diagnosis.identify.choices import choices
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.run import run
@@ -230,7 +230,7 @@ def test_gates_are_explained(step: Any, of_step: str, said: str) -> None:
 
 
 def test_arrays_that_no_mistake_of_gates_gives_are_compared_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.diagnosis.identify.explanations.GATED_RUNS", 1000)
+    monkeypatch.setattr("harness.diagnosis.identify.networks_fitting_arrays.GATED_RUNS", 1000)
     case = of(GRU.replace(T=1, N=1))
 
     answer = harness.explain(dict(case.weights), case.x, np.full((1, 1, 4), [[0.1, 0.2, 0.3, 0.4]]), batch_first=False)

@@ -22,13 +22,19 @@ import numpy as np
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result
 from harness.diagnosis.identify.cause import LEAST_FRESH
-from harness.diagnosis.identify.explanations import COST, MOST_CHOICES, ArrayExplanation, case_apart, explanations
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
+from harness.diagnosis.identify.networks_fitting_arrays import (
+    COST,
+    MOST_CHOICES,
+    ArrayExplanation,
+    case_apart,
+    explanations,
+)
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.observations import is_right
-from harness.oracle.arithmetic import FORMATS, Arithmetic
+from harness.oracle.arithmetic_assumptions import FORMATS, Arithmetic
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting, reference_of
 from harness.space.case import Array, Case, as_plain
@@ -36,7 +42,7 @@ from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import NONLINEARITIES
 from harness.space.outcome import Outcome
-from harness.subjects.explain_inputs import Model, array
+from harness.subjects.explain_inputs import WeightsToExplain, array
 
 NAMES_RETURNED: Final = ("readout", "output")
 """The names that arrays may have beside those of the final states, the likeliest first: a model with a linear layer
@@ -68,7 +74,7 @@ class _Case(NamedTuple):
     ways: list[tuple[str, ...]]  # the names that nn.RNN may have for them, in each way to take them
 
 
-class Reading(NamedTuple):
+class Interpretation(NamedTuple):
     """One way to take what was given, and what is seen then, a case each."""
 
     seen: tuple[Observation, ...]
@@ -116,7 +122,7 @@ class Reading(NamedTuple):
 class ArrayCause:
     """Mistakes that reproduce everything that is wrong, in one reading."""
 
-    reading: Reading
+    reading: Interpretation
     """If there are no mistakes, all is right in this reading, though it is not the one that the user said."""
     explanation: ArrayExplanation | None = None
 
@@ -134,7 +140,7 @@ class ArrayCause:
 class ArraysExplained:
     """The answer, without words."""
 
-    reading: Reading | None
+    reading: Interpretation | None
     """The reading in which the arrays are right, or in which a mistake explains them; or else that in which fewest are
     wrong."""
     misfit: str = ""  # the reason why there is no reading at all: the arrays' shapes fit none
@@ -174,13 +180,13 @@ class ArraysExplained:
 
 
 def explained(
-    models: Sequence[Model],
+    models: Sequence[WeightsToExplain],
     cases: Sequence[GivenCase],
     nonlinearity: str | None,
     *,
     batch_first: bool | None,
     atol: float,
-) -> tuple[ArraysExplained, Model]:
+) -> tuple[ArraysExplained, WeightsToExplain]:
     """Return what the arrays of all cases agree with, nn.RNN or mistakes, and with which of several models.
 
     In doubt, that is the first model. Raises what ``_explained`` raises.
@@ -193,7 +199,7 @@ def explained(
 
 
 def _explained(
-    model: Model,
+    model: WeightsToExplain,
     cases: Sequence[GivenCase],
     nonlinearity: str | None,
     *,
@@ -215,11 +221,11 @@ def _explained(
         phis = NONLINEARITIES[:1]
     firsts = (False, True) if batch_first is None else (batch_first,)
 
-    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Reading]:
+    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Interpretation]:
         for phi, first in product(phis, firsts):
             config = model.config.replace(nonlinearity=phi, batch_first=first)
             for seen in product(*(_seen(model, config, case, atol) for case in given)):
-                yield Reading(seen, other)
+                yield Interpretation(seen, other)
 
     found = list(readings(firsts))
     if not found:
@@ -255,23 +261,23 @@ def _digits(values: Iterable[Array]) -> int | None:
     return None if digits is None or not (numbers * 2**digits % 1).any() else digits
 
 
-def _taken_otherwise(reading: Reading) -> Iterator[Reading]:
+def _taken_otherwise(reading: Interpretation) -> Iterator[Interpretation]:
     """Yield the same reading in coarser precision, and with the arrays in another order.
 
     Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
     batch may have changed places.
     """
-    yield Reading(tuple(replace(one, arithmetic=Arithmetic("float32")) for one in reading.seen), "dtype")
+    yield Interpretation(tuple(replace(one, arithmetic=Arithmetic("float32")) for one in reading.seen), "dtype")
 
     if any(one.case.config.loss is not None for one in reading.seen):
         return
 
-    def moved(change: Callable[[Case, str, Array], Array], other: str) -> Reading:
+    def moved(change: Callable[[Case, str, Array], Array], other: str) -> Interpretation:
         seen = []
         for one in reading.seen:
             arrays = {name: change(one.case, name, array) for name, array in one.outcome.arrays.items()}
             seen.append(replace(one, outcome=replace(one.outcome, arrays=arrays)))
-        return Reading(tuple(seen), other)
+        return Interpretation(tuple(seen), other)
 
     yield moved(_turned, "time")
     yield moved(_with_sequences_in_order, "sequences")
@@ -298,7 +304,7 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
     return np.take(array, places, axis)
 
 
-def _searched(readings: Sequence[Reading], others: Sequence[Reading]) -> ArraysExplained:
+def _searched(readings: Sequence[Interpretation], others: Sequence[Interpretation]) -> ArraysExplained:
     """Look for what explains the arrays, in any reading: as few mistakes as will do.
 
     Nothing is looked for if one run of each reading costs too much.
@@ -331,13 +337,13 @@ def _apart(one: ArrayCause, other: ArrayCause) -> str:
     return case_apart(one.run, other.run, one.reading.seen[0].case)
 
 
-def _distance(reading: Reading) -> tuple[int, float]:
+def _distance(reading: Interpretation) -> tuple[int, float]:
     """Return how many numbers of a reading are wrong, and by how much at most."""
     found = ArraysExplained(reading, results=results_of(reading))
     return found.wrong, max((one.atol for result in found.results for one in result.mismatches), default=0.0)
 
 
-def _lost(reading: Reading) -> int:
+def _lost(reading: Interpretation) -> int:
     """Return how many values are NaN or infinite where nn.RNN's are finite."""
     count = 0
     for seen in reading.seen:
@@ -348,12 +354,12 @@ def _lost(reading: Reading) -> int:
     return count
 
 
-def found_in(reading: Reading) -> ArraysExplained:
+def found_in(reading: Interpretation) -> ArraysExplained:
     """Return which mistakes explain a reading in which something is wrong."""
     return _searched([reading], [])
 
 
-def results_of(reading: Reading) -> tuple[Result, ...]:
+def results_of(reading: Interpretation) -> tuple[Result, ...]:
     """Compare each case of a reading with the reference."""
     return tuple(assess(seen, soft=False) for seen in reading.seen)
 
@@ -402,7 +408,7 @@ def _as_arrays(given: GivenCase, final: tuple[str, ...]) -> _Case:
     return _Case(array("x", given.x), hidden, cotangents, arrays, labels, ways)
 
 
-def _seen(model: Model, config: RNNConfig, given: _Case, atol: float) -> Iterator[Observation]:
+def _seen(model: WeightsToExplain, config: RNNConfig, given: _Case, atol: float) -> Iterator[Observation]:
     """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
 
     Raises ``UsageError`` for an x that the layer cannot read.

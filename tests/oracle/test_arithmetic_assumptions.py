@@ -7,8 +7,8 @@ import ml_dtypes
 import pytest
 from hypothesis import given, strategies as st
 
-from harness.oracle.arithmetic import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted
-from harness.space.backend import UNKNOWN
+from harness.oracle.arithmetic_assumptions import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted
+from harness.space.declared_arithmetic import UNKNOWN
 from harness.space.errors import UsageError
 from harness.space.factor_table import DTYPES
 from harness.subjects.torch_facts import TORCH

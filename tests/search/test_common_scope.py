@@ -6,8 +6,8 @@ import pytest
 
 from harness import Scope, as_subject
 from harness.checks.result import Result, Verdict
+from harness.search.common_scope import Behaviour, joint_scope
 from harness.search.guard import Hang
-from harness.search.joint_scope import Behaviour, joint_scope
 from harness.space.constraints import Rule
 from harness.subjects.protocol import Subject
 from tests import implementations
@@ -63,5 +63,5 @@ def test_one_that_refuses_everything_or_hangs_leaves_each_to_itself(monkeypatch:
     def hangs(*_: Any, **__: Any) -> Any:
         raise Hang(None, Result(Verdict.BROKEN))  # type: ignore[arg-type]
 
-    monkeypatch.setattr("harness.search.joint_scope.narrow", hangs)
+    monkeypatch.setattr("harness.search.common_scope.narrow", hangs)
     assert joint_scope((refusing(), SCOPE), (refusing(), SCOPE)) == (None, None, ())

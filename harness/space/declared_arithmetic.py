@@ -1,4 +1,4 @@
-"""backend: what is known of the arithmetic of a family of implementations, as a subject declares it."""
+"""declared_arithmetic: what is known of the arithmetic of a family of implementations, as a subject declares it."""
 
 from typing import Final, NamedTuple
 

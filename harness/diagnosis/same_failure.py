@@ -1,4 +1,4 @@
-"""recognise: the known cause by which a search recognises a failure of unknown cause again: by where it shows."""
+"""same_failure: the known cause by which a search recognises a failure of unknown cause again: by where it shows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from harness.checks.agreement import Observation
 from harness.checks.relation_check import GRADIENTS
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
-from harness.oracle.arithmetic import Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting, reference_of
@@ -63,7 +63,7 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
 
 
 @dataclass(frozen=True)
-class ByRegion:
+class SameRegionCause:
     """A known cause for failures like a finding of unknown cause, on configs where that finding shows.
 
     An error of one line, or one end of the process, passes wherever it shows. If the finding is wrong in the

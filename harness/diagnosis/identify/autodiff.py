@@ -1,4 +1,4 @@
-"""tape: numbers that remember how they were made, so that the derivative of an identified step can be taken.
+"""autodiff: numbers that remember how they were made, so that the derivative of an identified step can be taken.
 
 Where autograd does the way back, a mistake of the way forward shows in every gradient, and none of these is wrong in
 itself: they are the derivative of what is computed. A ``Var`` has the operations of an array and of a ``Ball``, and

@@ -1,7 +1,7 @@
-"""arithmetic: the assumptions about a subject's floating point: its formats, its backend, and what its user accepts.
+"""The assumptions about a subject's floating point: its formats, its backend, and what its user accepts.
 
 Every tolerance rests on these assumptions, and a verdict is proved only under them. A subject declares what is known of
-its backend, with the source (``space.backend``).
+its backend, with the source (``space.declared_arithmetic``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Context
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from harness.space.backend import UNKNOWN, Backend
+from harness.space.declared_arithmetic import UNKNOWN, Backend
 from harness.space.errors import UsageError
 
 

@@ -1,4 +1,4 @@
-"""torch_own: a class of modules with a constructor, parameters and a call of its own, used as if they were nn.RNN's."""
+"""A class of modules with a constructor, parameters and a call of its own, used as if they were nn.RNN's."""
 
 import inspect
 import warnings
@@ -26,7 +26,7 @@ from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import TELLING_SIZES
-from harness.subjects.protocol import SubjectError
+from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import by_state_names
 from harness.subjects.state_axes import to_axes
 from harness.subjects.torch_autograd import seeded
@@ -339,7 +339,7 @@ def _plain(form: ClassForm, sizes: ModuleSizes, **fields: Any) -> RNNConfig:
 def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
     """Return the dtypes in which every call that succeeds in some dtype does, and answers in that dtype.
 
-    Raise ``SubjectError`` if each raises an error: it is not known then how the class wants to be called.
+    Raise ``SubjectUnavailable`` if each raises an error: it is not known then how the class wants to be called.
     """
     calls = [_plain(form, sizes, hx=hx) for sizes, hx in product(TELLING_SIZES, form.offers.get("hx", (False,)))]
     outcomes = {dtype: [subject.run(draw(one.replace(dtype=dtype), "normal", 1)) for one in calls] for dtype in FLOATS}
@@ -350,7 +350,7 @@ def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
     some = [any(of) for of in zip(*fine.values(), strict=True)]
     every = [one for of in outcomes.values() for one in of]
     if all(one.failure is Failure.RAISED for one in every):
-        raise SubjectError(f"{subject.name}: each call raises {every[0].message}")
+        raise SubjectUnavailable(f"{subject.name}: each call raises {every[0].message}")
     return tuple(dtype for dtype, of in fine.items() if of == some)
 
 

@@ -1,4 +1,4 @@
-"""complaints: all that is wrong with a subject, an entry for each cause, as the formats for CI show it."""
+"""problems: all that is wrong with a subject, an entry for each cause, as the formats for CI show it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _COMMANDS: Final = {"run it", "replay"}
 
 
 @dataclass(frozen=True)
-class Complaint:
+class Problem:
     """One thing that is wrong with a subject."""
 
     title: str  # the cause, or else what is wrong, in a sentence
@@ -66,9 +66,9 @@ class Summary:
         return tuple(in_order(self.found))
 
     @cached_property
-    def complaints(self) -> tuple[Complaint, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """All that is wrong."""
-        return tuple(_complaints(self.examination, self.findings))
+        return tuple(_problems(self.examination, self.findings))
 
     @property
     def subject(self) -> str:
@@ -90,7 +90,7 @@ class Summary:
     def shortfall(self) -> str:
         """The reason why the subject cannot be said to agree, though nothing is wrong; empty if there is none."""
         done = self.examination
-        if self.complaints:
+        if self.problems:
             return ""
         if done.interrupted:
             return f"{self.verdict}: interrupted before the end of the search"
@@ -101,29 +101,29 @@ class Summary:
 
 def verdict_on_all(summaries: Sequence[Summary]) -> str:
     """Return how many of several subjects agree."""
-    right = sum(not one.complaints and not one.shortfall for one in summaries)
+    right = sum(not one.problems and not one.shortfall for one in summaries)
     layers = " or ".join(sorted({layer_named(cell) for one in summaries for cell in one.examination.hunt.scope.cell}))
     return f"{right} of {wording.counted(len(summaries), 'subject')} agree with {layers}"
 
 
-def complaint_of(one: ReportedFinding) -> Complaint:
+def problem_of(one: ReportedFinding) -> Problem:
     """Return a finding with its facts."""
     at, kept = one.finding.result.raised_at or one.line, one.saved
     place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
     folder = None if kept is None else kept.folder
     kind, facts = one.finding.result.kind, tuple(one.all_facts)
     check = check_names.failed_check(one.finding.result, one.finding.case.config.dtype)
-    return Complaint(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder, check)
+    return Problem(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder, check)
 
 
-def complaint_of_stored(stored: Stored) -> Complaint:
+def problem_of_stored(stored: Stored) -> Problem:
     """Return a finding that was kept earlier."""
     files = tuple(sorted(path.name for path in stored.path.iterdir())) if stored.path.is_dir() else ()
     kept = SavedFinding(stored.path, files, SCRIPT if SCRIPT in files else None)
     every = [*stored.facts, *next_steps(stored.name, kept, stored.found)]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or UNKNOWN
-    return Complaint(
+    return Problem(
         title,
         stored.kind or "",
         tuple(every),
@@ -134,26 +134,26 @@ def complaint_of_stored(stored: Stored) -> Complaint:
     )
 
 
-def dropout_complaint(done: Examination, findings: Sequence[ReportedFinding]) -> Complaint | None:
+def dropout_problem(done: Examination, findings: Sequence[ReportedFinding]) -> Problem | None:
     """Return how dropout breaks its statistics, if it does and no finding explains that."""
     if done.dropout is None or not dropout_alone(done, findings):
         return None
     cause, wrong = wording.dropout_told(done.dropout)
     rows = {**wrong, **done.dropout_facts}
     every = (Fact(name, said, language="sh" if name in _COMMANDS else "") for name, said in rows.items())
-    return Complaint(cause, done.dropout.kind, tuple(every), check=check_names.STATISTICS)
+    return Problem(cause, done.dropout.kind, tuple(every), check=check_names.STATISTICS)
 
 
-def _complaints(done: Examination, findings: Sequence[ReportedFinding]) -> Iterator[Complaint]:
-    yield from map(complaint_of, findings)
-    if (dropout := dropout_complaint(done, findings)) is not None:
+def _problems(done: Examination, findings: Sequence[ReportedFinding]) -> Iterator[Problem]:
+    yield from map(problem_of, findings)
+    if (dropout := dropout_problem(done, findings)) is not None:
         yield dropout
     for said, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         title = f"fails at {', '.join(names)}: {said}"
         facts = (Fact("advice", advice),)
-        yield Complaint(title, "not supported and not refused", facts, check=check_names.SUPPORTED)
+        yield Problem(title, "not supported and not refused", facts, check=check_names.SUPPORTED)
     if done.refusals is not None:
         for lapse, rules in by_lapse(done.refusals.findings).items():
             said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
-            yield Complaint(f"malformed calls {lapse}", lapse, (Fact("calls", said),), check=check_names.REFUSALS)
+            yield Problem(f"malformed calls {lapse}", lapse, (Fact("calls", said),), check=check_names.REFUSALS)

@@ -1,4 +1,4 @@
-"""explanations: the networks that give the arrays of a few known cases, where nothing can be asked of any subject.
+"""The networks that give the arrays of a few known cases, where nothing can be asked of any subject.
 
 A network is nn.RNN with some plain choices (``choices``), as few as give every number within the derived bounds. They
 are looked for along the flow: the first step before later ones, layer by layer, the way forward before gradients, so
@@ -23,7 +23,7 @@ from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
-from harness.oracle.arithmetic import FORMATS
+from harness.oracle.arithmetic_assumptions import FORMATS
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Array, Case
