@@ -15,6 +15,7 @@ from harness.report.markdown import code, plain
 from harness.report.problems import Summary
 from harness.space.searched_scope import Share
 
+LONGEST_SUBJECT: Final = 36  # characters of a name that is kept in one line of 80; the other columns take 44
 COLUMNS: Final = ("subject", "verdict", "covered", "findings", "minutes")
 
 # The reason why a subject was not asked after an interrupt.
@@ -44,7 +45,8 @@ def row_of(summary: Summary, seconds: float) -> SubjectRow:
 def table(rows: Sequence[SubjectRow]) -> RenderableType:
     """Return a row for each subject, those that could not be asked at the end, and below them the reasons."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    drawn.add_column(COLUMNS[0], overflow="fold")
+    short = all(len(row.subject) <= LONGEST_SUBJECT for row in rows)
+    drawn.add_column(COLUMNS[0], overflow="fold", no_wrap=short)
     drawn.add_column(COLUMNS[1])
     for name in COLUMNS[2:]:
         drawn.add_column(name, justify="right", no_wrap=True)
