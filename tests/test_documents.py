@@ -76,7 +76,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
     kept = SavedFinding(Path(".rnn-harness", record.finding.id), script="reproduce.py")
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
-    paper = Paper(width=118, file=io.StringIO(), highlight=False)
+    paper = Paper(width=80, file=io.StringIO(), highlight=False)
     paper.print(finding_report("1", problem_of(reported(record.finding, explanation, kept, further))))
 
     assert f"{further + 1} of " in shown.partition("\n")[0]

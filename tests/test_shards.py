@@ -101,7 +101,7 @@ def test_the_command_reports_it_and_needs_no_torch(sharded: Sharded, run: Run, m
     assert f"rnn-harness replay {finding.id}\n" in out
     assert Path(".rnn-harness", finding.id, "case.json").exists()
     assert [one["id"] for one in json.loads(Path("all.json").read_text())["subjects"][0]["findings"]] == [finding.id]
-    assert 'failures="1" errors="0"' in Path("all.xml").read_text()
+    assert 'failures="2" errors="0"' in Path("all.xml").read_text()
 
 
 class Never(torch.nn.RNN):

@@ -73,7 +73,7 @@ class Search:
 
         with Search(subject, scope, Options(cases=400)) as search:
             for finding in search.findings():
-                search.pass_over(Recognised(known_cause))
+                search.pass_over(RecognisedCause(known_cause))
 
     It ends with a finding, unless its reader says how further cases with the same cause are recognised, or the subject
     is nondeterministic there. Then it goes on for at most ``AFTER`` more cases to the next finding of another cause.

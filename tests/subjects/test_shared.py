@@ -117,8 +117,8 @@ def test_a_call_without_end_ends_the_process(tmp_path: Path) -> None:
     spec = written(tmp_path, "time.sleep(60)")
     code = f"""
 from harness import RNNConfig, draw
-from harness.subjects.isolated import SharedSubject
-subject = SharedSubject({spec!r}, 0.5)
+from harness.subjects.isolated import InProcessSubject
+subject = InProcessSubject({spec!r}, 0.5)
 subject.run(draw(RNNConfig(1, 1)))
 print("one answered", flush=True)
 subject.run(draw(RNNConfig(1, 1, N=2)))
