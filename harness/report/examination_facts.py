@@ -21,6 +21,8 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     """Yield the facts of a whole examination, or of one with findings what bears on these, unless ``verbose``."""
     if findings and not verbose:
         yield "checked", _in_a_line(done.hunt)
+        if "never given" in done.read_as:
+            yield "read", "; ".join(one for one in done.read_as.split("; ") if "never given" in one)
         yield from _undone(done.hunt)
         yield from _unfinished(done.hunt)
         yield from _dropout(done, findings)
@@ -54,10 +56,11 @@ def _unfinished(hunt: SearchRecord) -> Facts:
 
 
 def _in_a_line(hunt: SearchRecord) -> str:
-    """Return how much was checked, and how to do so again."""
-    share = wording.share(*hunt.searched.of_whole[1:])
-    layer = f", {share} of nn.RNN's pairs of values" if hunt.checks and hunt.scope.cell == ("RNN",) else ""
-    return f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s{layer}; --seed {hunt.seed}"
+    """Return how much was checked, and of what, and how to do so again."""
+    part = wording.of_scope(hunt.scope).removeprefix(": ")
+    return (
+        f"{wording.counted(hunt.asked, 'case')} in {hunt.seconds:.1f} s{f', {part}' * bool(part)}; --seed {hunt.seed}"
+    )
 
 
 def gaps(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:

@@ -134,7 +134,7 @@ def _one_line_each(findings: Sequence[ReportedFinding], first: int = 1) -> Rende
 def _in_a_line(one: ReportedFinding) -> str:
     """Return the cause, or else what is wrong and on what condition, just long enough to tell findings apart."""
     if one.certainty in {"certain", "possibly"}:
-        return f"possibly {one.cause}" if one.certainty == "possibly" else one.cause
+        return f"possibly {one.cause}" if one.certainty == "possibly" else f"{one.cause} (certain)"
     fails = (fact.text for fact in one.facts if fact.name == "fails")
     return " ".join([_SHARE.sub("", one.cause), *fails])
 

@@ -248,7 +248,7 @@ def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
 
 def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterator[str]:
     form = drawn.form
-    if optional and (form.flat or len(states) > 1 or form.state_axes != ROWS):
+    if states and optional and (form.flat or len(states) > 1 or form.state_axes != ROWS):
         yield f"    if {states[0]} is None:"
         yield from (f"    {line}" for line in _answer(drawn, []))
     yield from _answer(drawn, states)

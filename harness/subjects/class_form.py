@@ -247,7 +247,7 @@ class ClassForm:
             (takes and name == "dropout" and bool(self.heads), "it drops elements elsewhere than between layers"),
             (takes and self.is_cell, "a call is one step of one layer"),
             (takes and not {"h_n", "output"} & {*self.returns}, "it returns no h_n"),
-            (takes, "its other parameters cannot be told"),
+            (takes, "with it, its parameters or its results have other shapes than nn.RNN's"),
         )
         return next((why for holds, why in reasons if holds), "its constructor does not take that")
 

@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from typing import Any, Final, NamedTuple
 
@@ -260,16 +261,17 @@ def _module_of(
             for name in signature.weights:  # in their order, which may tell which bias is which
                 self.register_parameter(name, torch.nn.Parameter(torch.empty(sized[name])))
 
-        def forward(self, *given: Any) -> Any:
-            if len(given) > 1 + len(signature.states):
-                raise TypeError("more states than it takes")
+        def forward(self, *given: Any, **more: Any) -> Any:
+            if len(given) > 1 + len(signature.states) or not {*more} <= {one.name for one in beside}:
+                raise TypeError("more arguments than it takes")
             own = dict(self.named_parameters())
             if numpy:
-                return called(self.run, given, own, order, self.back)
-            _, returned = self.run(mapped(given, lambda one: in_order(one, order)), own)
+                more = {name: one.numpy() if isinstance(one, torch.Tensor) else one for name, one in more.items()}
+                return called(partial(self.run, more=more), given, own, order, self.back)
+            _, returned = self.run(mapped(given, lambda one: in_order(one, order)), own, more)
             return mapped(returned, lambda one: in_order(one, order, back=True))
 
-        def run(self, given: Any, own: dict[str, Any]) -> tuple[Any, Any]:
+        def run(self, given: Any, own: dict[str, Any], more: Mapping[str, Any]) -> tuple[Any, Any]:
             """Return the object that is called, if there is one, and what a call returns."""
             named = own
             if signature.held:
@@ -278,7 +280,7 @@ def _module_of(
             if signature.zeros:
                 given = (*given, self._zeros(given[0]))
             arguments = (signature.x, *(signature.states or [signature.zeros]))
-            returned = function(**dict(zip(arguments, given, strict=False)), **named)
+            returned = function(**dict(zip(arguments, given, strict=False)), **named, **more)
             return getattr(function, "holder", None), returned
 
         def _zeros(self, x: Any) -> Any:
@@ -287,11 +289,17 @@ def _module_of(
             return np.zeros(shape, x.dtype) if numpy else x.new_zeros(shape)
 
     parameters = inspect.signature(function).parameters
+    known = {signature.x, *signature.states, signature.zeros, *signature.weights, signature.held, *signature.sizes}
+    beside = [
+        one.replace(kind=one.KEYWORD_ONLY)
+        for one in parameters.values()
+        if one.name not in known and one.kind in NAMED and one.default is not one.empty
+    ]
     taken = [parameters[name] for name in (signature.x, *signature.states)]
     self_ = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in taken]
     needed.sort(key=lambda one: one.default is not one.empty)
-    FunctionModule.forward.__signature__ = inspect.Signature([self_, *needed])  # type: ignore[attr-defined]
+    FunctionModule.forward.__signature__ = inspect.Signature([self_, *needed, *beside])  # type: ignore[attr-defined]
     FunctionModule.function = staticmethod(function)  # type: ignore[attr-defined]
     FunctionModule.__name__, FunctionModule.__qualname__ = function.__name__, function.__qualname__
     return FunctionModule

@@ -211,6 +211,8 @@ def _with_valid_steps(plain: "_Reader", form: ClassForm) -> ClassForm:
 
         def on(x: torch.Tensor, *, turned: bool, **options: Any) -> LengthTrial:
             module = _built(plain.factory, form, plain.sizes, options).eval()
+            for own in module.parameters():  # those of a function are larger, so that states are near 1 and alike
+                own.normal_(0, 0.5)
 
             def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
                 given = x.narrow(int(turned), 0, steps)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
+from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw, hunt
 from harness.space.factor_table import LOSSES
 from harness.subjects.function import FUNCTION_ARGUMENTS
 from harness.subjects.protocol import SubjectUnavailable, Unsupported, backend_of, scope_of
@@ -320,3 +320,25 @@ def test_a_function_is_compared_with_the_layer_that_its_name_has_as_a_word(name:
 
     assert named.capabilities.conventions.cell == layer
     assert as_subject(function, "mine").capabilities.conventions.cell == "RNN"
+
+
+def of_lengths(X: Any, Wx: Any, Wh: Any, b: Any, h0: Any = None, seq_lens: Any = None, *, last: bool = False) -> Any:
+    h, states = np.zeros((X.shape[0], Wh.shape[0]), X.dtype) if h0 is None else h0, []
+    for t in range(X.shape[1]):
+        new = np.tanh(X[:, t] @ Wx + h @ Wh + b)
+        h = new if seq_lens is None or last else np.where((t < seq_lens)[:, None], new, h)
+        states.append(h)
+    return np.stack(states, 1), h
+
+
+def without_lengths(X: Any, Wx: Any, Wh: Any, b: Any, h0: Any = None, seq_lens: Any = None) -> Any:
+    return of_lengths(X, Wx, Wh, b, h0, seq_lens, last=True)
+
+
+def test_lengths_are_given_to_a_function_with_arguments_of_its_own_and_else_that_is_said() -> None:
+    right, wrong = as_subject(of_lengths), as_subject(without_lengths)
+
+    assert right.capabilities.offers["lengths"][3:] == ("equal", "falling", "any")
+    assert "seq_lens is given lengths" in right.capabilities.read_as
+    assert "seq_lens is never given" in wrong.capabilities.read_as
+    assert hunt(right, cases=60).verdict is Verdict.AGREES

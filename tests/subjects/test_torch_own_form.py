@@ -369,7 +369,7 @@ class OneColumn(nn.Module):
             [PLAIN, PLAIN.replace(preparation="used", grad_mode="accumulate")],
             (
                 "i2h.weight as weight_ih, h2h.weight as weight_hh, i2h.bias as bias_ih + bias_hh; returns output; "
-                "num_layers is left out: its other parameters cannot be told"
+                "num_layers is left out: with it, its parameters or its results have other shapes than nn.RNN's"
             ),
         ),
         (
@@ -455,12 +455,19 @@ def test_options_that_it_cannot_have_are_refused_and_said() -> None:
     for layer, config, said in (
         (Linears, PLAIN.replace(num_layers=2), "num_layers=2: its constructor does not take that"),
         (Linears, PLAIN.replace(hx=True), "hx=True: forward takes another number of arguments"),
-        (Scattered, PLAIN.replace(num_layers=2), "num_layers=2: its other parameters cannot be told"),
+        (
+            Scattered,
+            PLAIN.replace(num_layers=2),
+            "num_layers=2: with it, its parameters or its results have other shapes than nn.RNN's",
+        ),
     ):
         outcome = as_subject(layer).run(draw(config))
         assert (outcome.failure, outcome.message) == (Failure.UNSUPPORTED, said)
 
-    assert "; num_layers is left out: its other parameters cannot be told" in as_subject(Scattered).capabilities.read_as
+    assert (
+        "; num_layers is left out: with it, its parameters or its results have other shapes than nn.RNN's"
+        in as_subject(Scattered).capabilities.read_as
+    )
 
 
 def test_a_state_that_is_kept_for_the_next_call_is_found() -> None:
