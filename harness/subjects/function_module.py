@@ -32,6 +32,7 @@ SIZE: Final = {"size", "dim", "units", "n"}
 
 NAMED: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 OUTPUTS: Final = 7  # of an output layer
+NOTHING: Final[Mapping[str, Any]] = {}
 
 _WORD: Final = re.compile(r"[A-Za-z]+\d*")
 # The most weights whose shapes are tried one by one: those of a layer with an output layer, as W, U, V, b and c. There
@@ -271,7 +272,7 @@ def _module_of(
             _, returned = self.run(mapped(given, lambda one: in_order(one, order)), own, more)
             return mapped(returned, lambda one: in_order(one, order, back=True))
 
-        def run(self, given: Any, own: dict[str, Any], more: Mapping[str, Any]) -> tuple[Any, Any]:
+        def run(self, given: Any, own: dict[str, Any], more: Mapping[str, Any] = NOTHING) -> tuple[Any, Any]:
             """Return the object that is called, if there is one, and what a call returns."""
             named = own
             if signature.held:
