@@ -300,7 +300,7 @@ class IsolatedSubject:
         """
         died = orphaned = 0
         while True:
-            time.sleep(random.uniform(0, PAUSE) if died or orphaned else 0)
+            time.sleep(random.uniform(0, PAUSE) if died else 0)
             try:
                 answer = self._asked(method, *arguments)
                 break

@@ -211,7 +211,9 @@ def _with_valid_steps(plain: "_Reader", form: ClassForm) -> ClassForm:
 
         def on(x: torch.Tensor, *, turned: bool, **options: Any) -> LengthTrial:
             module = _built(plain.factory, form, plain.sizes, options).eval()
-            for own in module.parameters():  # those of a function are larger, so that states are near 1 and alike
+            # N(0, 1/4), so that a sum of input_size + hidden_size = 8 products with N(0, 1) is some 1.4, where tanh
+            # tells states apart. A function's own parameters are larger, and all its states near 1.
+            for own in module.parameters():
                 own.normal_(0, 0.5)
 
             def call(steps: int, **named: Any) -> list[torch.Tensor | None]:

@@ -87,6 +87,25 @@ def dies_at_its_third_call(x, h0, weights, config, calls=[]):
         os.kill(os.getpid(), signal.SIGKILL)
     return right(x, h0, weights, config)
 
+def is_killed_in_turn(x, h0, weights, config):
+    with open("calls", "a") as file:
+        file.write("x")
+    with open("calls") as file:
+        number = len(file.read())
+    if number in (2, 5):  # its second call, and the same call after the first one, but not alone
+        os.kill(os.getpid(), signal.SIGKILL)
+    return right(x, h0, weights, config)
+
+def spoils_in_turn(x, h0, weights, config):
+    with open("calls", "a") as file:
+        file.write("x")
+    with open("calls") as file:
+        number = len(file.read())
+    if number == 1 or number > 3:
+        import builtins
+        builtins.__dict__.pop("hasattr", None)
+    return right(x, h0, weights, config)
+
 def empties_its_path(x, h0, weights, config):
     import sys
     sys.path[:] = []
@@ -201,6 +220,22 @@ def test_a_death_that_depends_on_the_calls_before_is_a_crash() -> None:
 
         assert [one.failure for one in outcomes] == [None, None, Failure.CRASHED]
         assert subject.unrepeated == 0
+
+
+def test_a_death_after_the_calls_before_counts_only_if_it_repeats_there() -> None:
+    with IsolatedSubject("mine.py:is_killed_in_turn") as subject:
+        outcomes = [subject.run(PLAIN), subject.run(PLAIN)]
+
+        assert [one.failure for one in outcomes] == [None, None]
+        assert subject.unrepeated == 1
+
+
+def test_a_subject_known_to_spoil_its_process_is_not_the_harness_s_error() -> None:
+    with IsolatedSubject("mine.py:spoils_in_turn") as subject:
+        outcomes = [subject.run(PLAIN), subject.run(PLAIN), subject.run(PLAIN)]  # the second in a fresh process
+
+        assert [one.failure for one in outcomes] == [Failure.CRASHED, None, Failure.CRASHED]
+        assert "unusable: NameError" in outcomes[2].message
 
 
 def test_a_process_in_which_the_harness_fails_is_spoiled_by_its_subject() -> None:

@@ -1,4 +1,4 @@
-"""What the coefficients of a sum have in common: the steps where they stand, the sizes they go with."""
+"""The patterns of the coefficients of a sum: the steps where they stand, and the sizes they go with."""
 
 import math
 from collections.abc import Mapping, Sequence
