@@ -37,7 +37,7 @@ from harness.oracle.pinned_numpy import np
 from harness.oracle.places import Place, features, first_step, h_n_order, time_major, time_order
 from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, slopes_at, through_slope, through_slope_growth
-from harness.oracle.sums import Matrix, Sum, flattened, single_column
+from harness.oracle.sums import Matrix, Sum, flattened, last_column, without_last_column
 from harness.oracle.tolerance import loosened
 from harness.oracle.unroll import (
     State,
@@ -137,7 +137,7 @@ class _Backward:
         of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*self._states[-1].map(flattened)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
         self._found["readout.weight.grad"] = of_weight.expected()
-        self._found["readout.bias.grad"] = single_column(of_bias.expected())
+        self._found["readout.bias.grad"] = last_column(of_bias.expected())
         return WithError(g), weight
 
     def _through_gates(self, reference: Gated, at: Place, given: Sum) -> tuple[WithError, Floats]:
@@ -167,24 +167,24 @@ class _Backward:
         ``previous`` is what W_hh multiplies, or what each gate's rows of it do. ``projected`` holds the gradient by h,
         and what W_hr projects to it.
         """
-        config, ones = self._config, WithError(np.ones((self._config.T, self._config.N, 1)))
-        of_hr = projected and (projected[0], [projected[1]])
-        pairs = ((ih, [self._inputs[at[0]]]), (hh, previous), (ih, [ones]), (hh, [ones]), of_hr)
-        factors = dict(zip((*PARAMETERS, PROJECTION), pairs, strict=True))
-        for name in names_at(config, at):
-            pair = factors[role_of(name)]
-            assert pair is not None
-            of, several = pair[0].map(lambda a: flattened(a).T), [Matrix.of(*one.map(flattened)) for one in pair[1]]
-            summed = self._by_rows(of, several)
-            self._found[f"{name}.grad"] = single_column(summed) if name.startswith("bias") else summed
+        sides = self._by_rows(ih, [self._inputs[at[0]]]), self._by_rows(hh, previous)
+        found = [change(side) for change in (without_last_column, last_column) for side in sides]
+        found += [] if projected is None else [without_last_column(self._by_rows(projected[0], projected[1:]))]
+        by_role = dict(zip((*PARAMETERS, PROJECTION), found, strict=False))
+        self._found |= {f"{name}.grad": by_role[role_of(name)] for name in names_at(self._config, at)}
 
-    def _by_rows(self, of: WithError, several: Sequence[Matrix]) -> Expected:
-        """Return rows (G*H, T*N) times a matrix, or each block of H of them times its own."""
-        H = len(of.values) // len(several)
-        blocks = (of.map(partial(_rows, first=k * H, last=(k + 1) * H)) for k in range(len(several)))
+    def _by_rows(self, of: WithError, several: Sequence[WithError]) -> Expected:
+        """Return the gradients of a weight and of its bias (G*H, K + 1), given those by their sums (T, N, G*H).
+
+        All rows of the weight multiply the same operand (T, N, K), or each block of H rows its own.
+        """
+        rows = of.map(lambda array: flattened(array).T)
+        H = len(rows.values) // len(several)
         sums = [
-            self._sum(self._config.T, rounded=1).product(rows, matrix).expected()
-            for rows, matrix in zip(blocks, several, strict=True)
+            self._sum(self._config.T, rounded=1)
+            .product(rows.map(partial(_rows, first=k * H, last=(k + 1) * H)), Matrix.with_ones(*one.map(flattened)))
+            .expected()
+            for k, one in enumerate(several)
         ]
         if len(sums) == 1:
             return sums[0]

@@ -36,6 +36,18 @@ class Matrix(NamedTuple):
         return cls(values, error, size, size.sum(0), terms)
 
     @classmethod
+    def with_ones(cls, values: Floats, error: Floats | None) -> Matrix:
+        """Return a matrix with a column of ones behind its own, as a bias is multiplied."""
+        m, K = values.shape
+        every = np.ones((m, K + 1))
+        every[:, :K] = values
+        size, terms = np.abs(every), m if error is not None or values.all() else np.count_nonzero(every, axis=0)
+        if not isinstance(terms, int):
+            terms[:K] = terms[:K].max(initial=0)
+        wide = None if error is None else np.hstack([error, np.zeros((m, 1))])
+        return cls(every, wide, size, size.sum(0), terms)
+
+    @classmethod
     def of_columns(cls, values: Floats) -> Matrix:
         """Return a matrix of which each column is a sum of its own."""
         size = np.abs(values)
@@ -182,12 +194,18 @@ def flattened(array: Floats) -> Floats:
     return array.reshape(-1, array.shape[-1])
 
 
-def single_column(expected: Expected) -> Expected:
-    """Return (K, 1) as (K)."""
-    equation, floor = expected.equation, expected.floor
+def without_last_column(expected: Expected) -> Expected:
+    """Return (N, K + 1) as (N, K)."""
+    floor = None if expected.floor is None else expected.floor[:, :-1]
+    return Expected(expected.values[:, :-1], expected.tolerance[:, :-1], floor, expected.equation)
+
+
+def last_column(expected: Expected) -> Expected:
+    """Return the last column (N) of (N, K)."""
+    equation, floor, last = expected.equation, expected.floor, expected.values.shape[1] - 1
     return Expected(
-        expected.values[:, 0],
-        expected.tolerance[:, 0],
-        None if floor is None else floor[:, 0],
-        None if equation is None else lambda index: equation((*index, 0)),
+        expected.values[:, last],
+        expected.tolerance[:, last],
+        None if floor is None else floor[:, last],
+        None if equation is None else lambda index: equation((*index, last)),
     )
