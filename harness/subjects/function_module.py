@@ -28,6 +28,7 @@ from harness.subjects.signature import STATE_WORDS, STATES_OF_C
 # The words in the names of arguments that are x, weights in one argument, and a size.
 X: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
 HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
+CONFIG: Final = "config"  # no array has this name: who takes it takes our arguments
 SIZE: Final = {"size", "dim", "units", "n"}
 
 NAMED: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -99,15 +100,16 @@ def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.
 
 
 def _can_be_called(module: type[torch.nn.Module], states: int) -> bool:
-    """Tell whether some call on x, of a sequence or a step, with so many states, succeeds."""
+    """Tell whether some call on x, of a sequence or a step, with so many states, succeeds and returns a tensor."""
     made, H = module(*TELLING_SIZES[0][:2]), TELLING_SIZES[0].hidden_size
     of_x = [torch.zeros(*axes, TELLING_SIZES[0].input_size) for axes in ((4, 2), (4,), ())]
     of_states = [torch.zeros(*axes, H) for axes in ((2,), (4,), (1, 2), (1, 4), (), (1,))]
     for x, state in product(of_x, of_states):
         for number in {0, states}:
             with suppress(Exception), np.errstate(all="ignore"), torch.no_grad():
-                made(x, *[state] * number)
-                return True
+                tensors: list[torch.Tensor] = []
+                mapped(made(x, *[state] * number), tensors.append)
+                return bool(tensors)
     return False
 
 
@@ -167,7 +169,7 @@ def _signatures(function: Callable[..., Any]) -> Iterator[_Signature]:
 
     A function that takes one of two states starts the other from zeros.
     """
-    if (signature := _signature(function)) is None:
+    if (signature := _signature(function)) is None or CONFIG in signature.weights:
         return
     yield signature
     if len(signature.states) > 1 and not signature.held:

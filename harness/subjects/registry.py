@@ -7,6 +7,7 @@ import inspect
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -204,7 +205,8 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
 
 def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subject:
     try:
-        return _read(given, name, conventions)
+        with warnings.catch_warnings(action="ignore"):  # of the calls by which its form is found
+            return _read(given, name, conventions)
     except SubjectUnavailable as error:
         spec = f"{name.partition('+')[0]}"
         if not (inspect.isclass(given) or inspect.isfunction(given)) or ":" not in spec:
