@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import product
+from itertools import count, islice, product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -89,10 +89,25 @@ class _Signature(NamedTuple):
     batch: int = 1  # the axis of x along which these zeros are as long
 
 
+class _Repeated:
+    """What an iterator yields, which is asked for no further than anyone reads, and can be read again."""
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self._source, self._known = source, list[Any]()
+
+    def __iter__(self) -> Iterator[Any]:
+        for place in count():
+            if place == len(self._known):
+                self._known += islice(self._source, 1)
+            if place == len(self._known):
+                return
+            yield self._known[place]
+
+
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
-    read = {signature: [*_readable(signature)] for signature in _signatures(function)}
-    for axes, (signature, found), numpy in product(INPUT_ORDERS, read.items(), (True, False)):
+    ways = [(signature, _Repeated(_readable(signature))) for signature in _signatures(function)]
+    for axes, (signature, found), numpy in product(INPUT_ORDERS, ways, (True, False)):
         for shapes, gates in found:
             module = _module_of(function, signature, shapes, gates, axes, numpy=numpy)
             if _can_be_called(module, len(signature.states)):
