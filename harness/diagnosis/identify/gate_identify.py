@@ -36,12 +36,13 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         known = None if before is None else before.network
         if known is None or not _all(known, fresh_answers(asker, (None,)), asker):
             known = _forward(asker, config.cell)
-        fresh = list(fresh_answers(asker))
-        generic = [a for a in fresh if a.case.config.loss is None]
-        left = {name for a in generic for name in departing(known, a, asker.rounding)}  # of what is returned
+        fresh, at_first = list(fresh_answers(asker)), known
+        each = [departing(known, a, asker.rounding) for a in fresh]
         alone = asker.allows("bidirectional", False)
-        forward = left <= known.transforms.keys() or not alone  # of two directions at once, their wiring may be wrong
-        if forward and alone and not _all(known, fresh, asker):
+        forward = (
+            _left(fresh, each) <= known.transforms.keys() or not alone
+        )  # of two directions, the wiring may be wrong
+        if forward and alone and any(each):
             known = find_back(asker, known)
         if forward:
             # the step of the reverse direction alone, which takes long to find, and does not depend on the view
@@ -49,12 +50,19 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
             for view in views_of(config, asker):
                 known, answers = seen_in(asker, view, known, partial(_elsewhere, asker, reverse))
                 fresh += answers
-        wrong = {name for a in fresh for name in departing(known, a, asker.rounding)}
-        left = {name for a in generic for name in departing(known, a, asker.rounding)}
+        each = each if known is at_first else []
+        each += [departing(known, a, asker.rounding) for a in fresh[len(each) :]]
+        wrong, left = {name for names in each for name in names}, _left(fresh, each)
         unknown = sorted(left) if forward else ["the step"]
         unknown += sorted({role_of(name) for name in wrong if name.endswith(".grad")})
         roles = {role_of(name) for a in fresh for name in a.arrays if name.endswith(".grad")}
         return Identification(known, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+
+
+def _left(answers: Iterable[Response], departures: Iterable[set[str]]) -> set[str]:
+    """Return the arrays that a network does not give where no gradients are asked for."""
+    pairs = zip(answers, departures, strict=True)
+    return {name for a, names in pairs for name in names if a.case.config.loss is None}
 
 
 def _forward(asker: Asker, cell: str) -> Network:
