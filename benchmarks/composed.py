@@ -30,20 +30,20 @@ from harness import Subject, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation  # noqa: E402
 from harness.diagnosis.identify.gather import values_of  # noqa: E402
 from harness.diagnosis.identify.identify import Identification, identify  # noqa: E402
-from harness.diagnosis.identify.mistakes import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm  # noqa: E402
+from harness.diagnosis.identify.model_differences import mistakes_of  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
 from harness.diagnosis.identify.recurrence import lines  # noqa: E402
 from harness.diagnosis.identify.run import run  # noqa: E402
 from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import (  # noqa: E402
-    ARRANGED,
-    MASKS,
+    ARRANGED_TERMS,
+    GRADIENT_MASKS,
     OTHER_STEPS,
     ROWS_OVER_TIME,
-    STEP,
+    STATES_RETURNED,
+    STEP_TERMS,
     SUM_PARTS,
-    WRITTEN,
     read_of,
 )
 from harness.diagnosis.observations import Observations  # noqa: E402
@@ -124,7 +124,7 @@ def executed(model: LayerModel, x: Any, hx: Any, weights: Mapping[str, Any], cot
     space |= {"dh_next": np.zeros((N, H)), "h_n_grad": cotangents.get("h_n.grad", [np.zeros((N, H))])[0]}
     space |= {"norm_of": lambda *arrays: np.sqrt(sum((a * a).sum() for a in arrays))}
     for t, g in enumerate(cotangents.get("output.grad", ())):
-        if (step := WRITTEN[model.written](t, T)) >= 0 and model.shown.at(t, T):
+        if (step := STATES_RETURNED[model.written](t, T)) >= 0 and model.shown.at(t, T):
             space["g"][step] = space["g"][step] + g
     program = "\n".join(text.values()).replace("h[0:T]", "np.stack([h[t] for t in range(T)])")
     program = program.replace("h[-1:T-1]", "np.stack([h[k] for k in range(-1, T - 1)])")
@@ -212,7 +212,7 @@ def exchanged(model: LayerModel, old: str, new: str, when: TermSteps | None = No
 
 def read(role: str, name: str, coef: Coef = Coef()) -> Callable[[Random, LayerModel], LayerModel]:  # noqa: B008
     """Return what makes a gradient of another term."""
-    return lambda _, m: replace(m, readouts={**m.readouts, role: ((name, coef),)})
+    return lambda _, m: replace(m, gradient_sums={**m.gradient_sums, role: ((name, coef),)})
 
 
 def coef_of(random: Random) -> Coef:
@@ -227,7 +227,7 @@ def coef_of(random: Random) -> Coef:
 def _factor(random: Random, m: LayerModel) -> LayerModel:
     role = random.choice(["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
     own = m.readout(role)[0][0]
-    return replace(m, readouts={**m.readouts, role: ((own, coef_of(random)),)})
+    return replace(m, gradient_sums={**m.gradient_sums, role: ((own, coef_of(random)),)})
 
 
 def _clip(random: Random, m: LayerModel) -> LayerModel:
@@ -253,14 +253,14 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
     ),
     "h_n": (lambda _, m: replace(m, final="h[0]"),),
     "written": (
-        lambda r, m: replace(m, written=r.choice([name for name in WRITTEN if name != "h[t]"])),
+        lambda r, m: replace(m, written=r.choice([name for name in STATES_RETURNED if name != "h[t]"])),
         lambda r, m: replace(
             m, shown=r.choice([TermSteps("last", 1), TermSteps("from", 1), TermSteps("but block", 3)])
         ),
     ),
     "x": (
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice(["x[t-1] @ W_ih.T", "x[T-1-t] @ W_ih.T", "x[t] @ W_ih"])),
-        lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice([name for name in ARRANGED if name[0] == "x"])),
+        lambda r, m: exchanged(m, "x[t] @ W_ih.T", r.choice([name for name in ARRANGED_TERMS if name[0] == "x"])),
         lambda r, m: exchanged(m, "x[t] @ W_ih.T", read_of("x", r.choice([*OTHER_STEPS]))),
     ),
     "h": (
@@ -268,9 +268,11 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
             m, "h[t-1] @ W_hh.T", r.choice(["h[t-1] @ W_hh", "h[t-2] @ W_hh.T", "h[t-1]", "hx @ W_hh.T"])
         ),
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(r.choice([0.5, 2.0, -1.0]))}),
-        lambda r, m: exchanged(m, "h[t-1] @ W_hh.T", r.choice([name for name in ARRANGED if name[0] == "h"])),
+        lambda r, m: exchanged(m, "h[t-1] @ W_hh.T", r.choice([name for name in ARRANGED_TERMS if name[0] == "h"])),
         lambda r, m: exchanged(
-            m, "h[t-1] @ W_hh.T", r.choice([name for name in (read_of("h", n) for n in OTHER_STEPS) if name in STEP])
+            m,
+            "h[t-1] @ W_hh.T",
+            r.choice([name for name in (read_of("h", n) for n in OTHER_STEPS) if name in STEP_TERMS]),
         ),
         lambda r, m: terms(m, **{"h[t-1]_W_hh_T": Coef(when=TermSteps("but block", r.randint(2, 5)))}),
     ),
@@ -333,7 +335,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
         read("weight_hh", "g[t] . h[t-1]"),
         read("weight_hh", "da[T-1-t] . h[t-1]"),
         *(read("weight_hh", f"da[t] . {name}") for name in ROWS_OVER_TIME if name[0] == "h"),
-        *(read("weight_hh", f"masked {mask}: da[t] . h[t-1]") for mask in list(MASKS)[:6]),
+        *(read("weight_hh", f"masked {mask}: da[t] . h[t-1]") for mask in list(GRADIENT_MASKS)[:6]),
     ),
     "db": (read("bias_ih", "dh[t] . 1"), read("bias_hh", "summed over units da[t] . 1")),
     "dx": (read("x", "da[t] @ W_hh @ W_ih"), read("x", "dh[t] @ W_ih")),

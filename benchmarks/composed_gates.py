@@ -28,13 +28,22 @@ from benchmarks.composed import ONLY, Told, arguments, differing, print_told  # 
 from harness import Cell, as_subject  # noqa: E402
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation  # noqa: E402
 from harness.diagnosis.identify.gate_back import moves_of  # noqa: E402
+from harness.diagnosis.identify.gate_differences import lines  # noqa: E402
 from harness.diagnosis.identify.gate_identify import identify_gated  # noqa: E402
-from harness.diagnosis.identify.gate_words import lines  # noqa: E402
-from harness.diagnosis.identify.gates import CUT, OWN, SIGMOID, X_STEPS, GatedModel, GateFunction, Part, step_of  # noqa: E402
+from harness.diagnosis.identify.gates import (  # noqa: E402
+    CUT_EDGE,
+    OWN_TERMS,
+    SIGMOID,
+    X_STEPS,
+    GatedModel,
+    GateFunction,
+    Part,
+    step_of,
+)
 from harness.diagnosis.identify.identify import Identification  # noqa: E402
 from harness.diagnosis.identify.model import Limit, Network  # noqa: E402
 from harness.diagnosis.identify.questions import Asker  # noqa: E402
-from harness.diagnosis.identify.run import SCALE  # noqa: E402
+from harness.diagnosis.identify.run import GRADIENT_SCALE  # noqa: E402
 from harness.diagnosis.identify.step_patterns import TermSteps  # noqa: E402
 from harness.diagnosis.identify.terms import SLOPES  # noqa: E402
 from harness.diagnosis.observations import Observations  # noqa: E402
@@ -187,16 +196,16 @@ class Program:
         if not any(to.values()):
             return inner * factor * part.coef
         value = (inner * factor).detach()
-        value = value if to["factor"] == CUT else value + edge(factor, inner.detach)
+        value = value if to["factor"] == CUT_EDGE else value + edge(factor, inner.detach)
         W = {"x": W_ih, "h": W_hh}.get(part.name[0], b_ih if part.name == "b_ih" else b_hh)
         read = {"x": self.x, "h": h}.get(part.name[0])
-        if to["parameter"] not in (CUT, "open", None):
+        if to["parameter"] not in (CUT_EDGE, "open", None):
             apply: Any = _Weighed.apply
             value = value + apply(W_hh, factor.detach(), partial(self.of, to["parameter"]), value)
-        elif to["parameter"] != CUT:
+        elif to["parameter"] != CUT_EDGE:
             own = W + 0 * h.detach() if read is None else read.detach() @ W.T
             value = value + edge(own, _one if to["parameter"] else factor.detach)
-        if to["operand"] != CUT and read is not None:
+        if to["operand"] != CUT_EDGE and read is not None:
             value = value + edge(read @ W.detach().T, _one if to["operand"] else factor.detach)
         return value * part.coef
 
@@ -209,7 +218,7 @@ class Program:
         for name, choice in others.items():
             left = list(names)
             left.remove(name)
-            if choice != CUT:
+            if choice != CUT_EDGE:
                 value = value + edge(self.of(name), partial(self.times, left if choice is None else choice, coef))
         return value
 
@@ -283,7 +292,7 @@ def subject_of(model: GatedModel) -> Any:
         for (name, array), g in zip(by.items(), found, strict=True):
             value, role = numbers(torch.zeros_like(array) if g is None else g), name.removesuffix("_l0")
             if ("scale", role) in back:
-                factor, n, t = SCALE[back["scale", role]]
+                factor, n, t = GRADIENT_SCALE[back["scale", role]]
                 value = value * factor / x.shape[1] ** n / x.shape[0] ** t
             if role in model.limits:
                 value = np.clip(value, -model.limits[role].most, model.limits[role].most)
@@ -326,7 +335,17 @@ def on_gates(change: Callable[[Random, str, GateFunction], GateFunction], most: 
 
 def _rows(random: Random, m: GatedModel) -> GatedModel:
     order = random.sample(range(len(m.gates)), len(m.gates))
-    names = random.choice([OWN, OWN, OWN, (OWN[0], OWN[2]), (OWN[1], OWN[3]), OWN[:1], OWN[2:3]])
+    names = random.choice(
+        [
+            OWN_TERMS,
+            OWN_TERMS,
+            OWN_TERMS,
+            (OWN_TERMS[0], OWN_TERMS[2]),
+            (OWN_TERMS[1], OWN_TERMS[3]),
+            OWN_TERMS[:1],
+            OWN_TERMS[2:3],
+        ]
+    )
     return replace(
         m,
         gates=tuple(
@@ -365,7 +384,7 @@ def _other_bias(random: Random, _letter: str, gate: GateFunction) -> GateFunctio
 
 def _matrix(_random: Random, _letter: str, gate: GateFunction) -> GateFunction:
     name = "h[t-1] @ W_hh"
-    return gate._replace(parts=tuple(p._replace(name=name) if p.name == OWN[2] else p for p in gate.parts))
+    return gate._replace(parts=tuple(p._replace(name=name) if p.name == OWN_TERMS[2] else p for p in gate.parts))
 
 
 def _reset(random: Random, m: GatedModel) -> GatedModel:
@@ -391,7 +410,7 @@ def _operand(random: Random, m: GatedModel) -> GatedModel:
     def of(gate: GateFunction) -> GateFunction:
         if peephole:
             return gate._replace(parts=(*gate.parts, gate.parts[2]._replace(name="h[t-1]", operand="c")))
-        return gate._replace(parts=tuple(p._replace(operand="c") if p.name == OWN[2] else p for p in gate.parts))
+        return gate._replace(parts=tuple(p._replace(operand="c") if p.name == OWN_TERMS[2] else p for p in gate.parts))
 
     return replace(m, gates=tuple((n, of(g) if n in letters else g) for n, g in m.gates))
 
@@ -420,7 +439,7 @@ def _back(random: Random, m: GatedModel) -> GatedModel:
 
 def _scaled(random: Random, m: GatedModel) -> GatedModel:
     roles = random.choice([ROLES, *((role,) for role in ROLES)])
-    how = random.choice([*SCALE])
+    how = random.choice([*GRADIENT_SCALE])
     return replace(m, back=(*m.back, *((("scale", role), how) for role in roles)))
 
 

@@ -15,7 +15,7 @@ from harness.search.covering import covering
 from harness.search.plan import UNIT
 from harness.space.coverage_counts import Coverage
 from harness.space.interactions import interactions_of
-from harness.space.scope import COST
+from harness.space.scope import HIGHEST_COST
 from harness.subjects.torch_module import TorchSubject
 
 DRAWN: Final = 20_000  # The number of drawn configs after which interactions that have not met are given up
@@ -50,7 +50,7 @@ def arrays(name: str, scope: Scope) -> None:
         start = time.perf_counter()
         found = covering(scope, strength, seed=1)
         seconds = time.perf_counter() - start
-        cost = sum(config.cost for config in found) / COST
+        cost = sum(config.cost for config in found) / HIGHEST_COST
         interactions = len(interactions_of(scope).of(strength))
         print(
             f"{name:9} strength {strength}: {interactions:9,} interactions in {len(found):5,} configs, "
@@ -76,7 +76,7 @@ def at_random(name: str, scope: Scope) -> None:
             shares = [coverage.share(scope, strength) for strength in (1, 2, 3)]
             text = ", ".join(f"{met / of:.2%}" for met, of in shares)
             met, of = coverage.boundary_pairs(scope)
-            cost = sum(config.cost for config in drawn) / COST / number
+            cost = sum(config.cost for config in drawn) / HIGHEST_COST / number
             print(
                 f"{name:9} drawn: {number:,} configs, {text}, pairs of boundaries {met / of:.1%}, {cost:.2f} COST each"
             )

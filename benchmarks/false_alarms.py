@@ -50,7 +50,7 @@ from harness.checks.result import Comparison, Result
 from harness.oracle.setting import reference_of
 from harness.space.config import weight_names
 from harness.space.factor_table import DTYPES, LOSSES
-from harness.space.scope import COST, affordable, configure
+from harness.space.scope import HIGHEST_COST, affordable, configure
 from harness.space.values import DISTRIBUTIONS
 from harness.subjects.protocol import scope_of
 from harness.subjects.registry import find_subject
@@ -469,7 +469,7 @@ def _any_call(rng: Random) -> RNNConfig:
     """Return a config of the whole scope, with each factor drawn alone."""
     factors = {name: rng.choice(getattr(WHOLE, name)) for name in WHOLE.values()}
     factors["dropout"], factors["training"] = rng.choice(WHOLE.modes)
-    return configure(affordable(factors, CHEAP if rng.random() < RARE else COST), rng.getrandbits(32))
+    return configure(affordable(factors, CHEAP if rng.random() < RARE else HIGHEST_COST), rng.getrandbits(32))
 
 
 def _size(rng: Random) -> int:

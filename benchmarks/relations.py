@@ -21,7 +21,7 @@ from typing import Final
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are imported
 
 from harness import Case, Outcome, RNNConfig, draw
-from harness.checks.relation_check import GRADIENTS, check_relation
+from harness.checks.relation_check import GRADIENT_SUFFIX, check_relation
 from harness.checks.relations import RELATIONS, Relation
 from harness.checks.result import Result
 from harness.space.factor_table import BOUNDARIES, DTYPES, SIZE_FACTORS
@@ -31,7 +31,7 @@ from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject, in_order
 
 COST: Final = 2**17
-PARTS: Final = ("", GRADIENTS)
+PARTS: Final = ("", GRADIENT_SUFFIX)
 
 
 class Remembering(TorchSubject):
@@ -111,7 +111,7 @@ class Count:
             self._note("exact", relation, case, declared)
 
     def _tally(self, relation: Relation, case: Case, bits: Result) -> None:
-        broken = {name.array.endswith(GRADIENTS) for name in bits.mismatches}
+        broken = {name.array.endswith(GRADIENT_SUFFIX) for name in bits.mismatches}
         for part in PARTS:
             readout = case.config.output_size is not None  # nothing is declared for it
             if part and (case.config.loss is None or readout or relation is RELATIONS["grad mode"]):

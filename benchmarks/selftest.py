@@ -32,7 +32,7 @@ from benchmarks.planted.same import same_as, same_special  # noqa: E402
 from benchmarks.planted.subject import PlantedSubject  # noqa: E402
 from harness.diagnosis.identify.cause import IdentifiedCause  # noqa: E402
 from harness.diagnosis.investigate import Diagnosis, Investigation  # noqa: E402
-from harness.diagnosis.nan_and_inf import SpecialNumbers  # noqa: E402
+from harness.diagnosis.nan_and_inf import NonFiniteMistake  # noqa: E402
 from harness.diagnosis.roundings import Roundings  # noqa: E402
 from harness.search.examination import Examination, examine  # noqa: E402
 from harness.search.search import Search, hunt  # noqa: E402
@@ -112,7 +112,7 @@ def naming(fault: Fault, diagnosis: Diagnosis | None, config: RNNConfig) -> Nami
         return Naming.NONE
     if isinstance(diagnosis.cause, IdentifiedCause):
         return Naming.RIGHT if same_as(diagnosis.cause.identified, fault, config) else Naming.WRONG
-    if isinstance(diagnosis.cause, SpecialNumbers):
+    if isinstance(diagnosis.cause, NonFiniteMistake):
         return Naming.RIGHT if same_special(diagnosis.cause.reference, fault, config) else Naming.WRONG
     if fault.family == "rounding":
         coarse = diagnosis.precision is not None and diagnosis.precision.explains

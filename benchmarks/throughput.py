@@ -34,7 +34,7 @@ import torch
 
 from harness import Case, Scope, hunt, scope_of
 from harness.oracle.setting import reference_of
-from harness.search.budget import CASES
+from harness.search.budget import USUAL_CASES
 from harness.search.capability_discovery import narrow
 from harness.search.plan import Planned, units
 from harness.search.search import Search
@@ -149,7 +149,7 @@ def scaled(workers: int) -> dict[str, Any]:
     """Time a search with this number of workers, or with none in this process."""
     with IsolatedSubject("torch") as subject:
         scope = narrow(subject, scope_of(subject)).scope
-        cover = sum(unit.cases for unit in islice(units(scope, 0, CASES), 200) if isinstance(unit, Planned))
+        cover = sum(unit.cases for unit in islice(units(scope, 0, USUAL_CASES), 200) if isinstance(unit, Planned))
         reached: list[float] = []
 
         start = time.perf_counter()
@@ -196,7 +196,7 @@ def measured(checks: int) -> dict[str, Any]:
     small = (("forward", SMALL, 3_000), ("gradients", GRADIENTS, 2_000))
     for name, scope, count, cell in (
         *((f"{cell}, {way}", scope, count, cell) for cell in LAYERS for way, scope, count in small),
-        ("default", scope_of(TorchSubject()), CASES, "RNN"),
+        ("default", scope_of(TorchSubject()), USUAL_CASES, "RNN"),
     ):
         row = overhead(name, scope, count, cell)
         shares = f"{row['torch']:8.0%}{row['reference']:11.0%}{row['overhead']:10.0%}{row['bare_floor']:12.0%}"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from harness.checks.result import Result as Result, Verdict as Verdict
     from harness.oracle.reference import Reference as Reference
     from harness.pipeline import check as check
-    from harness.report.arrays import ExplainReport as ExplainReport, explain as explain
     from harness.report.check_report import CheckReport as CheckReport
+    from harness.report.explain_report import ExplainReport as ExplainReport, explain as explain
     from harness.search.search import hunt as hunt
     from harness.space.case import Case as Case, sparse as sparse
     from harness.space.cells import Cell as Cell

@@ -137,7 +137,7 @@ def _relations_of(given: Any) -> Scope | None:
     if key not in _RELATIONS:
         subject = _subject(given)
         _RELATIONS[key] = parts, narrow(subject, _everywhere(subject)).scope
-        if len(_RELATIONS) > KEPT:
+        if len(_RELATIONS) > MOST_SUBJECTS:
             _RELATIONS.pop(next(iter(_RELATIONS)))
     return _RELATIONS[key][1]
 
@@ -152,7 +152,7 @@ def _parts(given: Any) -> tuple[Any, ...]:
     return (given.__code__, *defaults, *(given.__closure__ or ()))
 
 
-KEPT: Final = 32  # The number of subjects that are kept; few test runs have more
+MOST_SUBJECTS: Final = 32  # The number of subjects that are kept; few test runs have more
 
 _RELATIONS: dict[tuple[int, ...], tuple[tuple[Any, ...], Scope]] = {}
 """The scopes by the identities of a subject's parts. The parts are kept, too, so that no other object gets one of these
@@ -160,4 +160,4 @@ identities.
 """
 
 # The subjects of names and classes, so that torch modules are not built again for every example.
-_kept = lru_cache(KEPT)(as_subject)
+_kept = lru_cache(MOST_SUBJECTS)(as_subject)

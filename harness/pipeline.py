@@ -19,7 +19,7 @@ from harness.diagnosis.investigate import Explanation, Investigation
 from harness.diagnosis.kernels import NONE, Kernels, failing_stage
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.report.check_report import CheckReport
-from harness.report.problems import Summary
+from harness.report.finding_entry import Summary
 from harness.report.progress import shown
 from harness.report.reported import ReportedFinding, dropout_facts, reported
 from harness.report.saved_finding import DIRECTORY
@@ -28,8 +28,8 @@ from harness.search.budget import DROPPING, NARROWING, Budget
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.checker import CheckedCase
 from harness.search.common_scope import joint_scope
+from harness.search.deadline import DeadlineSubject, Hang, TimeOver, uninterrupted
 from harness.search.examination import Examination, equal_of, examine
-from harness.search.guard import GuardedSubject, Hang, TimeOver, uninterrupted
 from harness.search.own_weights import load_weights
 from harness.search.plan import PlannedCase
 from harness.search.preparation import asked_scope
@@ -38,9 +38,9 @@ from harness.search.search import Search
 from harness.search.search_options import Options
 from harness.search.search_record import Finding, SearchRecord
 from harness.space.case import Case
+from harness.space.conformance_profile import PROFILE_WORDS
 from harness.space.errors import UsageError, require_type
-from harness.space.profile import PROFILES
-from harness.space.reading import WRITTEN, require_path
+from harness.space.reading import MOST_WRITTEN, require_path
 from harness.space.scope import Scope
 from harness.store.document import read_text
 from harness.store.save import FindingKeeper
@@ -118,7 +118,7 @@ def same_as_the_first_stage(
     for name in subject.capabilities.stages[:1] if known else ():
         hunt.unfinished.append(what := f"the comparison with {name}")
         with suppress(UsageError, Hang, TimeOver), IsolatedSubject(name) as process:
-            first = GuardedSubject(process, hunt.until)
+            first = DeadlineSubject(process, hunt.until)
             outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
             same = {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
             hunt.unfinished.remove(what)
@@ -212,12 +212,12 @@ def check(
             require_path(name, file)
     require_type("slow", slow, bool, "it says that each new shape takes the subject long")
     if profile is not None:
-        require_type("profile", profile, str, f"one of {', '.join(PROFILES)}")
+        require_type("profile", profile, str, f"one of {', '.join(PROFILE_WORDS)}")
     subject = as_subject(subject)
     held = profile or subject.capabilities.profile
     fixed = None if weights is None else load_weights(os.fspath(weights))
     scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, held)
-    own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), WRITTEN), str(known))
+    own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), MOST_WRITTEN), str(known))
     for said in idle:
         warnings.warn(said, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from harness.search.search_record import Finding
 
 # The Hypothesis examples of a test: Hypothesis's own default, twice that, and what takes a minute or so.
-PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
+EXAMPLES_OF_PROFILES: Final = {"dev": 100, "ci": 200, "nightly": 5_000}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the plugin's options, all under --rnn-."""
     group = parser.getgroup("rnn-harness", "differential tests of recurrent layers")
     group.addoption(
-        "--rnn-profile", choices=sorted(PROFILES), help="Hypothesis profile of this session; also an ini value"
+        "--rnn-profile",
+        choices=sorted(EXAMPLES_OF_PROFILES),
+        help="Hypothesis profile of this session; also an ini value",
     )
     group.addoption("--rnn-findings", default=".rnn-harness", metavar="DIR", help="where failing cases are kept")
     parser.addini("rnn_profile", "Hypothesis profile of this project: dev, ci or nightly", default="")
@@ -41,8 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Load the session's profile."""
     profile = _profile(config)
-    if profile and profile not in PROFILES:
-        raise pytest.UsageError(f"rnn_profile={profile!r}: expected one of {', '.join(PROFILES)}")
+    if profile and profile not in EXAMPLES_OF_PROFILES:
+        raise pytest.UsageError(f"rnn_profile={profile!r}: expected one of {', '.join(EXAMPLES_OF_PROFILES)}")
     if profile:
         _load_profile(profile, seeded=config.getoption("hypothesis_seed", None) is not None)
 
@@ -87,7 +89,7 @@ def _load_profile(name: str, *, seeded: bool) -> None:
     same_each_time = name == "ci" and not seeded
     settings.register_profile(
         f"rnn-{name}",
-        max_examples=PROFILES[name],
+        max_examples=EXAMPLES_OF_PROFILES[name],
         deadline=None,
         phases=set(Phase) - {Phase.explain},
         derandomize=same_each_time,
@@ -109,7 +111,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
 def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     """Keep the case, and return the cause, the facts of the failure, and how to run it again."""
     from harness.diagnosis.investigate import Explanation
-    from harness.report.problems import problem_of
+    from harness.report.finding_entry import entry_of
     from harness.report.reported import reported
     from harness.search.search_record import Finding
     from harness.subjects.registry import spec_of
@@ -119,12 +121,12 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     diagnosis, trouble = _diagnosis(disagreement, finding)
     one = reported(finding, Explanation(diagnosis))
     kept, unkept = _kept(one, config)
-    problem = problem_of(replace(one, saved=kept))
-    said = [(fact.name, fact.text) for fact in problem.main_facts]
+    entry = entry_of(replace(one, saved=kept))
+    said = [(fact.name, fact.text) for fact in entry.main_facts]
     if kept is not None and spec is None:
         said[-1] = ("kept", f"{kept.folder}; a local function has no name: to replay it, name a subject with --subject")
     said += [("trouble", one) for one in (trouble, unkept) if one]
-    return "\n".join([f"{subject.name}: {problem.headline}", *(f"{name:<8}  {text}" for name, text in said)])
+    return "\n".join([f"{subject.name}: {entry.headline}", *(f"{name:<8}  {text}" for name, text in said)])
 
 
 def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis | None, str]:

@@ -10,9 +10,9 @@ import junitparser
 import pytest
 
 from harness.pipeline import run_pipeline
+from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions, run_record, subject_record
 from harness.report.junit import junit
-from harness.report.problems import Summary
 from harness.search.preparation import asked_scope
 from harness.search.search_options import Options
 from harness.search.shards import Shard

@@ -14,12 +14,12 @@ from harness.cli import all_subjects, codes
 from harness.cli.all_subjects import TIME, AvailableSubjects, Target, check_all
 from harness.cli.main import cli
 from harness.cli.outputs import Outputs
+from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions
 from harness.report.paper import Paper
-from harness.report.problems import Summary
-from harness.report.subjects_table import NOT_REACHED, SubjectRow
+from harness.report.results_table import NOT_REACHED, SubjectRow
 from harness.search.covering import covering
-from harness.search.examination import CASES, Examination
+from harness.search.examination import LEAST_CASES, Examination
 from harness.search.search_options import Options
 from harness.search.search_record import Stop
 from harness.space.coverage_counts import Coverage
@@ -143,7 +143,7 @@ def test_slow_subjects_come_last_with_few_cases_and_the_time_that_is_left(
     (first, all_cases, share), second, last = asked(AvailableSubjects(question, 60))
 
     assert [first, second[0], last[0]] == [RIGHT, WRONG, slow]
-    assert (all_cases, second[1], last[1]) == (None, None, CASES)
+    assert (all_cases, second[1], last[1]) == (None, None, LEAST_CASES)
     assert share == pytest.approx(TIME / 4, rel=0.01)  # nobody knows yet that one of the four is not here
     assert last[2] == pytest.approx(TIME, rel=0.01)  # the others left all of it
     assert asked(AvailableSubjects(partial(question, cases=7, seconds=3.0), 60)) == [

@@ -29,7 +29,7 @@ from harness.diagnosis import first_departure
 from harness.oracle.judge import Judgement, judge
 from harness.processes import ENDING, one_thread_a_process
 from harness.report.wording import judgement_line
-from harness.search.budget import CASES
+from harness.search.budget import USUAL_CASES
 from harness.search.preparation import asked_scope, workers_of
 from harness.search.search_record import Finding
 from harness.search.workers import Workers
@@ -470,7 +470,7 @@ def test_a_finding_is_kept_before_anything_else_can_go_wrong(run: Any, monkeypat
     def lost(*_: Any) -> Any:
         raise RuntimeError("the report cannot be made")
 
-    monkeypatch.setattr("harness.report.text.subject_report", lost)
+    monkeypatch.setattr("harness.report.terminal.subject_report", lost)
     monkeypatch.setattr("traceback.print_exc", lambda *_, **__: None)
 
     run("check", WRONG, "--examples", "50")
@@ -994,7 +994,7 @@ def test_help_has_a_whole_sentence_for_each_command(run: Any) -> None:
 
 
 def test_help_says_the_budget_that_is_taken(run: Any) -> None:
-    assert f"[default: {CASES}" in run("check", "--help").words
+    assert f"[default: {USUAL_CASES}" in run("check", "--help").words
 
 
 def test_coverage_that_cannot_be_read_or_written_is_misuse(run: Any) -> None:

@@ -17,11 +17,11 @@ import harness
 from harness.checks.result import Verdict
 from harness.cli import main
 from harness.diagnosis.investigate import Investigation
+from harness.report.finding_entry import entry_of
 from harness.report.paper import Paper
-from harness.report.problems import problem_of
 from harness.report.reported import reported
 from harness.report.saved_finding import SavedFinding
-from harness.report.text import finding_report
+from harness.report.terminal import finding_report
 from harness.space.case_json import from_json
 from harness.subjects.function import FunctionSubject
 from harness.subjects.registry import find_subject
@@ -77,7 +77,7 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
     further = int(re.findall(r"(\d+) more cases", shown)[0])
 
     paper = Paper(width=80, file=io.StringIO(), highlight=False)
-    paper.print(finding_report("1", problem_of(reported(record.finding, explanation, kept, further))))
+    paper.print(finding_report("1", entry_of(reported(record.finding, explanation, kept, further))))
 
     assert f"{further + 1} of " in shown.partition("\n")[0]
     assert paper.file.getvalue() in shown  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from torch import nn
 import harness
 from harness import RNNConfig, as_subject, draw
 from harness.cli import codes, main
-from harness.space import tensors
+from harness.space import safetensors_file
 from harness.space.errors import UsageError
 from harness.store import vector_files
 
@@ -126,7 +126,7 @@ def test_misuse_is_said_and_no_file_may_run_code(run: Any, rnn: nn.RNN, files: t
 def test_arrays_that_are_too_long_to_try_mistakes_on_are_compared(
     run: Any, rnn: nn.RNN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.diagnosis.explain_given_arrays.COST", 1000)  # they cost 5 * 8,192 and more
+    monkeypatch.setattr("harness.diagnosis.explain_given_arrays.MOST_COST", 1000)  # they cost 5 * 8,192 and more
 
     code, out, err = run("model.pt", "x.npy", "wrong.npy", "--hx", "h0.npy", "--batch-first")
 
@@ -237,7 +237,7 @@ def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch:
 
 def forms(arrays: dict[str, Any]) -> dict[str, str]:
     """Write arrays in each format, and return the files' names."""
-    tensors.write(Path("w.safetensors"), arrays)
+    safetensors_file.write(Path("w.safetensors"), arrays)
     np.savez("w.npz", **arrays)
     Path("w.json").write_text(json.dumps({name: one.tolist() for name, one in arrays.items()}))
     about = {
@@ -252,7 +252,7 @@ def test_files_of_every_format_are_read_alike(run: Any, rnn: nn.RNN) -> None:
     weights = dict(np.load("model.npz"))
     x, h0, wrong = (np.load(f"{name}.npy") for name in ("x", "h0", "wrong"))
     Path("x.json").write_text(json.dumps(x.tolist()))
-    tensors.write(Path("x.safetensors"), {"x": x, "h0": h0})
+    safetensors_file.write(Path("x.safetensors"), {"x": x, "h0": h0})
 
     said = [run(model, "x.npy", "wrong.npy", *options) for model in ("model.npz", *forms(weights).values())]
     said += [

@@ -94,7 +94,7 @@ def test_a_check_without_a_finding_shows_its_text(tmp_path: Path) -> None:
 def test_a_check_says_how_far_it_is_unless_it_is_to_be_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.report.progress.EVERY", 0.02)
+    monkeypatch.setattr("harness.report.progress.SECONDS_BETWEEN", 0.02)
 
     harness.check(identity, cases=20, findings=str(tmp_path), bias=False, quiet=True)
     assert capsys.readouterr() == ("", "")

@@ -15,7 +15,7 @@ from harness.checks.full_check import bits_of
 from harness.checks.result import Comparison, Result
 from harness.diagnosis.kernels import FailingStage
 from harness.pipeline import reported_dropout, run_pipeline, same_as_the_first_stage
-from harness.report.problems import Summary
+from harness.report.finding_entry import Summary
 from harness.report.reported import dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.plan import PlannedCase
@@ -87,10 +87,10 @@ def test_a_broken_relation_of_dropout_is_kept_with_its_stage_a_script_and_a_repl
     told = reported_dropout(subject, done, keeping)
     assert told is not None
     facts = dropout_facts(told)
-    (problem,) = Summary(replace(done, dropout_facts=facts)).problems
+    (entry,) = Summary(replace(done, dropout_facts=facts)).entries
     stored = load(facts["replay"].split()[2], tmp_path)
 
-    assert problem.title == "dropout does nothing in training"
+    assert entry.title == "dropout does nothing in training"
     assert facts["kernel"] == "passes in torch; fails from mine on"
     assert stored.of_dropout
     assert [replay(one, stored.case, of_dropout=True)[0] for one in (subject, right)] == [

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import torch
 
-from harness.checks.dropout import MASK_STEPS, SEQUENCES, UNITS
+from harness.checks.dropout import MASK_SEQUENCES, MASK_STEPS, MASK_UNITS
 from harness.cli import codes, main
 from harness.search.examination import DROPOUT_RUNS
 from harness.search.search_record import Stop
@@ -135,7 +135,12 @@ def test_equal_bits_and_a_broken_relation_of_dropout_are_told_as_by_one_run(
         subject.capabilities = replace(subject.capabilities, stages=("torch",))
         return subject
 
-    sizes = {"input_size": (1, UNITS + 1), "hidden_size": (1, UNITS), "T": (1, MASK_STEPS), "N": (1, SEQUENCES)}
+    sizes = {
+        "input_size": (1, MASK_UNITS + 1),
+        "hidden_size": (1, MASK_UNITS),
+        "T": (1, MASK_STEPS),
+        "N": (1, MASK_SEQUENCES),
+    }
     pins = {**sizes, "num_layers": (1, 2), "dtype": "float32", "loss": None, "preparation": "new"}
     both = Sharded.of(never, tmp_path, 2, cases=DROPOUT_RUNS, pins=pins)
 

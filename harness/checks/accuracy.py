@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, assess
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic_assumptions import FORMATS, FUNCTIONS, U64, Accepted, Arithmetic, function_tolerance
+from harness.oracle.arithmetic_assumptions import FORMATS, FUNCTIONS, U64, Arithmetic, UserTolerance, function_tolerance
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import np
@@ -42,14 +42,16 @@ from harness.space.scope import Scope, configure
 from harness.subjects.protocol import Subject, backend_of
 
 SWEPT_DTYPES: Final = ("float32", "float64")
-CLOSE: Final = 8.0  # the relative error of a tanh that agrees, in u; XLA's rational is off by 6.2 u in plain NumPy
+CLOSE_TANH: Final = 8.0  # the relative error of a tanh that agrees, in u; XLA's rational is off by 6.2 u in plain NumPy
 NEAR_ZERO: Final = 0.5  # the result below which errors may be as large in absolute terms as CLOSE allows at this result
 APPROXIMATE: Final = 2.0**14  # the largest relative error of a fast tanh, in u: twice that of NVIDIA's tanh.approx.f32
-MARGIN: Final = 1.5  # what is accepted over what is measured; on 12 million arguments, errors were up to 1.4 times it
+MEASURED_MARGIN: Final = (
+    1.5  # what is accepted over what is measured; on 12 million arguments, errors were up to 1.4 times it
+)
 ANOTHER: Final = 2.0**-8  # the error of another function; a tanh in bfloat16 has no larger one
 
 POINTS: Final = 2_000  # arguments of a run
-FEWER: Final = 64  # arguments for a subject that refuses that many
+FEWER_ARGUMENTS: Final = 64  # arguments for a subject that refuses that many
 SQUARES: Final[tuple[int, ...]] = (1, 2, 8, 16, 32)  # the layer sizes to try, if they are in the scope
 ZOOMED: Final = 12  # the worst arguments of a sweep by each of three measures, around which more are tried
 AROUND: Final = 24  # the arguments around each of them
@@ -79,10 +81,10 @@ VIEWS: Final = {
 }
 PLAIN_VIEW: Final = FunctionView("h", {}, "output")  # of nn.RNN, whose states are tanh(x)
 
-LEAST: Final = float(np.finfo(np.float32).tiny)  # a smaller result counts by its absolute error alone
+LEAST_RELATIVE: Final = float(np.finfo(np.float32).tiny)  # a smaller result counts by its absolute error alone
 FEW_BITS: Final = 8  # the bits of an argument that no rounding of operands changes: bfloat16's
-COARSE: Final = 2.0**-13  # a relative error that is half of what TF32 does to an argument
-FEWEST: Final = 4  # the number of correct bits below which an error is not a matter of precision
+COARSE_TANH: Final = 2.0**-13  # a relative error that is half of what TF32 does to an argument
+FEWEST_BITS: Final = 4  # the number of correct bits below which an error is not a matter of precision
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,17 @@ class Accuracy:
     @property
     def close(self) -> bool:
         """True if a function with these errors agrees."""
-        return self.assumed or (self.relative <= CLOSE and self.absolute <= NEAR_ZERO * CLOSE * self.u)
+        return self.assumed or (self.relative <= CLOSE_TANH and self.absolute <= NEAR_ZERO * CLOSE_TANH * self.u)
 
     @property
     def alone_at(self) -> float:
         """The argument that shows the error best."""
-        return self.at if self.relative > CLOSE or not self.absolute else self.absolute_at
+        return self.at if self.relative > CLOSE_TANH or not self.absolute else self.absolute_at
 
     @property
     def accepted(self) -> tuple[str, str, float, float]:
-        """The errors that a search accepts, in the form of ``Accepted.measured``."""
-        return self.dtype, self.function, MARGIN * self.relative, MARGIN * self.absolute
+        """The errors that a search accepts, in the form of ``UserTolerance.measured``."""
+        return self.dtype, self.function, MEASURED_MARGIN * self.relative, MEASURED_MARGIN * self.absolute
 
     @property
     def tolerance(self) -> str | None:
@@ -141,7 +143,7 @@ class Accuracy:
         return f"off by up to {said}"
 
 
-def measure(subject: Subject, scope: Scope, accepted: Accepted) -> Iterator[Accuracy]:
+def measure(subject: Subject, scope: Scope, accepted: UserTolerance) -> Iterator[Accuracy]:
     """Yield the accuracy of each function of a subject in each dtype that needs it, with at most three sweeps each."""
     device = next((device for device in scope.device if device != "meta"), None)
     if device is None or "tanh" not in scope.nonlinearity or len(scope.cell) > 1:
@@ -184,7 +186,7 @@ class _Errors(NamedTuple):
 
     @property
     def relative(self) -> Floats:
-        return np.divide(self.off, self.size, out=np.zeros_like(self.off), where=self.size > LEAST)
+        return np.divide(self.off, self.size, out=np.zeros_like(self.off), where=self.size > LEAST_RELATIVE)
 
     @property
     def size(self) -> Floats:
@@ -197,7 +199,7 @@ class _Sweep:
         subject: Subject,
         config: RNNConfig,
         scope: Scope,
-        accepted: Accepted,
+        accepted: UserTolerance,
         *,
         function: str,
         view: FunctionView,
@@ -242,8 +244,8 @@ class _Sweep:
 
     def _of_something_else(self, x: Floats, errors: _Errors) -> bool:
         """Return whether an argument is right only in some places, or all arguments of few bits are right."""
-        close = errors.off <= CLOSE * self._u * np.maximum(errors.size, NEAR_ZERO)
-        coarse = errors.relative.max() > COARSE
+        close = errors.off <= CLOSE_TANH * self._u * np.maximum(errors.size, NEAR_ZERO)
+        coarse = errors.relative.max() > COARSE_TANH
         few = np.isin(x, _rounded(x))
         return bool(np.isin(x[~close], x[close]).any() or (coarse and close[few].all()))
 
@@ -319,7 +321,7 @@ class _Sweep:
         scope = self._scope
         few = max(1, min(scope.N)) if config.batched else 1
         gated = config.gated  # then c_n has the results of the last step alone
-        for count in (POINTS, FEWER):
+        for count in (POINTS, FEWER_ARGUMENTS):
             for width, height in sizes or [(scope.input_size[0], scope.hidden_size[0])]:
                 rows = math.ceil(count / min(width, height))
                 shapes = [(1, rows), (min(scope.T), rows)] if config.batched else []
@@ -383,12 +385,12 @@ def arguments() -> Floats:
 def split(off: Floats, exact: Floats, u: float) -> tuple[float, float]:
     """Return r, in units of u, and a, such that every error is at most r u |tanh| + a."""
     size = np.abs(exact)
-    relative = float(np.divide(off, size, out=np.zeros_like(off), where=size > LEAST).max(initial=0)) / u
-    if relative <= CLOSE:
+    relative = float(np.divide(off, size, out=np.zeros_like(off), where=size > LEAST_RELATIVE).max(initial=0)) / u
+    if relative <= CLOSE_TANH:
         return relative, 0.0
     large = size >= NEAR_ZERO
     of_large = float((off[large] / size[large]).max(initial=0)) / u
-    if of_large > CLOSE and relative <= 2 * of_large:
+    if of_large > CLOSE_TANH and relative <= 2 * of_large:
         return relative, 0.0
     return of_large, max(0.0, float((off - of_large * u * size).max()))
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from harness.checks.result import PROBES, Comparison, RaisedError, Result, Verdict
 from harness.checks.vacuous import vacuous_mistakes
 from harness.oracle import probes
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import STRICT, Arithmetic, UserTolerance
+from harness.oracle.array_layout import layout, time_major
 from harness.oracle.bounded_array import WithError, to_float64
 from harness.oracle.compare import (
     Mismatch,
@@ -37,15 +38,14 @@ from harness.oracle.expectation import apart_from_prefixes, expect_local, single
 from harness.oracle.expected import Expected, or_nan
 from harness.oracle.gradient_expectation import expect_gradients, expect_whole_run
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import layout, time_major
 from harness.oracle.setting import Setting, reference_of
 from harness.oracle.unroll import Unroll
 from harness.space.case import Array, Case, as_plain
 from harness.space.config import PREACTIVATION, RNNConfig
-from harness.space.declared_arithmetic import UNKNOWN, Backend
+from harness.space.declared_arithmetic import LEAST_ASSUMED, DeclaredArithmetic
 from harness.space.errors import require_type
 from harness.space.factor_table import PLAIN, having
-from harness.space.outcome import LOST, Failure, Outcome
+from harness.space.outcome import PROCESS_LOST, Failure, Outcome
 from harness.subjects.protocol import Subject, backend_of, masks_of
 
 PROBED_COST: Final = 2**23
@@ -89,7 +89,9 @@ class Observation:
         return self.asked or self.case.config
 
 
-def check_agreement(subject: Subject, case: Case, *, accepted: Accepted = STRICT, with_probes: bool = True) -> Result:
+def check_agreement(
+    subject: Subject, case: Case, *, accepted: UserTolerance = STRICT, with_probes: bool = True
+) -> Result:
     """Run ``subject`` on ``case`` and compare everything that it returns.
 
     ``accepted`` is a tolerance looser than the dtype's own. Without probes, gradients are compared less sharply, in
@@ -106,7 +108,7 @@ def check_agreement(subject: Subject, case: Case, *, accepted: Accepted = STRICT
 _HOWEVER: Final = {name: PLAIN[name] for name in having("probed") if name != "lengths"}
 
 
-def observe(subject: Subject, case: Case, accepted: Accepted = STRICT, *, with_probes: bool = True) -> Observation:
+def observe(subject: Subject, case: Case, accepted: UserTolerance = STRICT, *, with_probes: bool = True) -> Observation:
     """Run ``subject`` on ``case``, on prefixes of its stack, and with the probes that a local comparison needs."""
     outcome, arithmetic = subject.run(case), arithmetic_of(subject, case, accepted)
     if (bad := unfit(case, outcome)) is not None:
@@ -141,13 +143,13 @@ def plain_outcome(config: RNNConfig, outcome: Outcome) -> Outcome:
         return replace(outcome, arrays={name: array.astype(config.plain.dtype) for name, array in arrays.items()})
 
 
-def arithmetic_of(subject: Subject, case: Case, accepted: Accepted = STRICT) -> Arithmetic:
+def arithmetic_of(subject: Subject, case: Case, accepted: UserTolerance = STRICT) -> Arithmetic:
     """Return the assumptions about the subject's arithmetic on a case."""
-    return _arithmetic(case.config.plain.dtype, backend_of(subject, case.config) or UNKNOWN, accepted)
+    return _arithmetic(case.config.plain.dtype, backend_of(subject, case.config) or LEAST_ASSUMED, accepted)
 
 
 @lru_cache(64)
-def _arithmetic(dtype: str, backend: Backend, accepted: Accepted) -> Arithmetic:
+def _arithmetic(dtype: str, backend: DeclaredArithmetic, accepted: UserTolerance) -> Arithmetic:
     return Arithmetic(dtype, backend, accepted.in_dtype(dtype))
 
 
@@ -467,7 +469,7 @@ def failure_of(outcome: Outcome) -> Result | None:
     """Return the result of an outcome that has no arrays at all, or ``None``."""
     if outcome.failure is Failure.UNSUPPORTED:
         return Result(Verdict.UNSUPPORTED, message=outcome.message)
-    if outcome.failure in {Failure.RAISED, *LOST}:
+    if outcome.failure in {Failure.RAISED, *PROCESS_LOST}:
         failure = None if outcome.failure is Failure.RAISED else outcome.failure
         raised = RaisedError.of(outcome.classes if failure is None else (outcome.message,), outcome.traceback)
         return Result(

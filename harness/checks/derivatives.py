@@ -12,16 +12,16 @@ from typing import Final
 
 from harness.checks.agreement import failure_of
 from harness.checks.result import DERIVATIVES, Result, Verdict
+from harness.oracle.array_layout import features, time_major
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import features, time_major
 from harness.oracle.setting import REFERENCE
 from harness.oracle.unroll import previous_states, step_weights
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject
 
-NUMBERS: Final = 256  # the most numbers of a case: differences are slow
+MOST_NUMBERS: Final = 256  # the most numbers of a case: differences are slow
 MOST_STATES: Final = 64  # and its most states
 LARGEST_NUMBER: Final = 4.0  # the largest absolute value of a number
 FAR_FROM_KINK: Final = 2.0**-10  # the least distance of a preactivation from relu's kink
@@ -55,7 +55,10 @@ def _asked(config: RNNConfig) -> bool:
     )
     whole = config.loss is not None and config.wrt == "all" and config.dtype == "float64" and config.device != "meta"
     return (
-        plainly and whole and config.states <= MOST_STATES and sum(one.size for one in config.given.values()) <= NUMBERS
+        plainly
+        and whole
+        and config.states <= MOST_STATES
+        and sum(one.size for one in config.given.values()) <= MOST_NUMBERS
     )
 
 

@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 
 from harness.checks.agreement import Observation, arithmetic_of, assess, unfit
 from harness.checks.result import Comparison, Result, Verdict
+from harness.oracle.array_layout import features, final_step, h_n_order, time_major, visited
 from harness.oracle.bounded_array import write_steps
 from harness.oracle.compare import Mismatch
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import features, final_step, h_n_order, time_major, visited
 from harness.oracle.unroll import keep_scale
 from harness.space.case import Array, Case, as_plain
 from harness.space.cells import CELLS
@@ -45,13 +45,15 @@ from harness.subjects.protocol import Subject, scope_of
 # The highest probability that a right subject fails a run of all tests; each test has an equal share.
 FALSE_ALARMS: Final = 1e-9
 
-CALLS: Final = 2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
+RUNS_OF_A_CONFIG: Final = (
+    2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
+)
 
 MASK_STEPS: Final = 8
-SEQUENCES: Final = 32
-UNITS: Final = 32
+MASK_SEQUENCES: Final = 32
+MASK_UNITS: Final = 32
 # Lengths that contain every length from 1 to 8, in no order.
-LENGTHS: Final = tuple(MASK_STEPS - 5 * n % MASK_STEPS for n in range(SEQUENCES))
+MASK_LENGTHS: Final = tuple(MASK_STEPS - 5 * n % MASK_STEPS for n in range(MASK_SEQUENCES))
 
 MASK_AXES: Final = ("call", "t", "n", "direction", "unit")  # the axes of masks as they are counted
 
@@ -64,7 +66,7 @@ _NEIGHBOURS: Final = {
 }
 
 RATE: Final = "dropout's rate"  # the rule that a share of the elements is kept
-NOTHING: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
+NOTHING_DROPPED: Final = "dropout does nothing in training"  # the words for that rule where every element is kept
 
 SATURATING_SUM: Final = 800.0  # a sum at which a sigmoid is 1, or 0, in every dtype
 
@@ -128,13 +130,13 @@ def _is_in(scope: Scope, config: RNNConfig) -> bool:
 def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cell: str = "RNN") -> Iterator[RNNConfig]:
     """Yield the configs: nets with nothing to drop, then all p and dtypes, then ways of calling, then gradients."""
     base = RNNConfig(
-        UNITS + 1,
-        UNITS,
+        MASK_UNITS + 1,
+        MASK_UNITS,
         2,
         nonlinearity,
         dropout=0.5,
         T=MASK_STEPS,
-        N=SEQUENCES,
+        N=MASK_SEQUENCES,
         dtype=dtypes[0],
         device=device,
         training=True,
@@ -152,18 +154,18 @@ def _configs(device: str, dtypes: Sequence[str], nonlinearity: str = "relu", cel
     yield from (base.replace(bidirectional=True), base.replace(num_layers=3), stacked)
     for way in (base, stacked):
         yield way.replace(batch_first=True)
-        yield way.replace(lengths=LENGTHS)
-        yield way.replace(batched=False, N=1, T=MASK_STEPS * SEQUENCES // 4)
+        yield way.replace(lengths=MASK_LENGTHS)
+        yield way.replace(batched=False, N=1, T=MASK_STEPS * MASK_SEQUENCES // 4)
     back = base.replace(dropout=0.5, loss="output")  # at this rate, sums of kept elements are exact
     for config in (back, back.replace(bidirectional=True)):
         yield config
-        yield config.replace(lengths=LENGTHS)
+        yield config.replace(lengths=MASK_LENGTHS)
 
 
 def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Result:
     calls: list[Masks] = []
     mismatches: tuple[Mismatch, ...] = ()
-    for call in range(CALLS):
+    for call in range(RUNS_OF_A_CONFIG):
         case = net(config, (seed, call))
         outcome = subject.run(case)
         if (bad := unfit(case, outcome)) is not None:
@@ -180,7 +182,7 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
         words = [f"dropout must act between layers only, not on the {place}: {words[0].partition(': ')[2]}"]
     elif calls:
         by_chance = _by_chance(config, np.stack(calls), level)
-        lost = any(one.startswith(NOTHING) for one in by_chance)  # the rest follows from that
+        lost = any(one.startswith(NOTHING_DROPPED) for one in by_chance)  # the rest follows from that
         words = by_chance if lost else words + by_chance
     if not words:
         return Result(Verdict.AGREES, method=Comparison.DROPOUT)
@@ -202,14 +204,14 @@ def net(config: RNNConfig, seed: tuple[int, int] = (0, 0)) -> Case:
     for layer in range(config.num_layers):
         for d in range(config.num_directions):
             w_ih, w_hh, b_ih, _ = (arrays[name] for name in weight_names(layer, d))
-            first = 2 * UNITS if config.gated else 0  # g, or n, is the third gate
+            first = 2 * MASK_UNITS if config.gated else 0  # g, or n, is the third gate
             if not config.hx:
-                w_ih[first : first + UNITS] = np.eye(UNITS, w_ih.shape[1], k=d * UNITS if layer else 0)
+                w_ih[first : first + MASK_UNITS] = np.eye(MASK_UNITS, w_ih.shape[1], k=d * MASK_UNITS if layer else 0)
             elif not config.gated:
-                w_hh[...] = np.eye(UNITS)
+                w_hh[...] = np.eye(MASK_UNITS)
             b_ih[...] = _lift(config) if layer == config.num_layers - 1 else 0
             if config.gated:
-                b_ih += np.repeat(_gates(config), UNITS)
+                b_ih += np.repeat(_gates(config), MASK_UNITS)
     x = np.ones(config.inputs["x"].shape)
     x[..., -1] = Generator(PCG64(seed)).integers(128, size=x.shape[:-1])  # numbers that every dtype has
     arrays |= {"x": x, **{name: np.ones(spec.shape) for name, spec in config.cotangents.items()}}
@@ -307,7 +309,7 @@ def _wrong_rate(config: RNNConfig, kept: Masks, there: Masks, level: float) -> l
     if not surprising(int(kept.sum()), int(there.sum()), expected, level):
         return []
     masks = "one mask" if config.num_layers == 2 else f"{config.num_layers - 1} independent masks"
-    rule = NOTHING if kept.sum() == there.sum() else RATE
+    rule = NOTHING_DROPPED if kept.sum() == there.sum() else RATE
     return [f"{rule}: {_share(kept, there)} are kept, expected {expected:.4g} with {masks}"]
 
 
@@ -355,7 +357,7 @@ def share_kept(config: RNNConfig) -> float:
 
 
 def _sizes(config: RNNConfig) -> tuple[int, ...]:
-    return (CALLS, config.T, config.N, config.num_directions, config.hidden_size)
+    return (RUNS_OF_A_CONFIG, config.T, config.N, config.num_directions, config.hidden_size)
 
 
 def _tests(config: RNNConfig) -> int:

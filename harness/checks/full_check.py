@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from harness.checks.agreement import Observation, assess, effects_of, observe
 from harness.checks.derivatives import check_derivatives
-from harness.checks.known_issues import OF_NUMPY, OF_TORCH, READ_ON, KnownCause, known_or_not, spared
+from harness.checks.known_issues import OF_NUMPY, READ_ON, TORCH_ISSUES, KnownCause, known_or_not, spared
 from harness.checks.relation_check import check_relations
 from harness.checks.relations import Relation
 from harness.checks.repeatability import check_twice
 from harness.checks.result import TWICE, Comparison, Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.oracle.compare import MismatchKind
 from harness.oracle.pinned_numpy import warn_if_replaced
 from harness.space.case import Array, Case
@@ -24,7 +24,7 @@ def check(
     subject: Subject,
     case: Case,
     *,
-    accepted: Accepted = STRICT,
+    accepted: UserTolerance = STRICT,
     with_probes: bool = True,
     relations: Iterable[Relation] | None = None,
     scope: Scope | None = None,
@@ -47,7 +47,7 @@ def check(
     if against(result):
         warn_if_replaced()
         libraries = OF_NUMPY if subject.capabilities.takes is not None else ()
-        return known_or_not(observation, result, (*OF_TORCH, *libraries, *known_causes))
+        return known_or_not(observation, result, (*TORCH_ISSUES, *libraries, *known_causes))
     if result.verdict is not Verdict.AGREES:
         return result
     if result.method is not Comparison.FORM:
@@ -83,7 +83,7 @@ class _Rest(NamedTuple):
     case: Case
     observation: Observation
     agreement: Result
-    accepted: Accepted
+    accepted: UserTolerance
     relations: Iterable[Relation] | None
     scope: Scope | None
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final, Protocol, runtime_checkable
 
 from harness.checks.agreement import Observation, assess
-from harness.checks.malformed import EVERY
+from harness.checks.malformed import MALFORMED_RULES
 from harness.checks.result import Result, Verdict
 from harness.oracle.balls import Balls
 from harness.oracle.bounded_array import Floats, WithError
@@ -27,7 +27,7 @@ from harness.oracle.unroll import StepWeights, Unroll
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.scope import factors_of
-from harness.subjects.torch_variants import LAYERS
+from harness.subjects.torch_variants import TORCH_LAYERS
 
 
 class KnownCause(Protocol):
@@ -258,7 +258,7 @@ _SKIPS: Final = tuple(_SkipsZeros(of_x=of_x, of_h=of_h) for of_x, of_h in ((True
 
 READ_ON: Final = "bfloat16 rows are read on"  # what it does to a sequence depends on the one behind
 
-OF_TORCH: Final = (
+TORCH_ISSUES: Final = (
     ValueIssue(
         "dropout multiplies by zero",
         "torch",
@@ -314,7 +314,7 @@ REPORTED: Final = (
         "torch",
         "the parameters of a deep copy of a scripted module are no leaves",
         "https://github.com/pytorch/pytorch/issues/44951",
-        subjects=tuple(f"{layer}:{mode}" for layer in LAYERS.values() for mode in ("script", "trace")),
+        subjects=tuple(f"{layer}:{mode}" for layer in TORCH_LAYERS.values() for mode in ("script", "trace")),
         where={"preparation": "deepcopy"},
         fails=r"\.grad: missing|leaf [Vv]ariable",
     ),
@@ -339,14 +339,14 @@ REPORTED: Final = (
 )
 
 KNOWN_ISSUES: Final[tuple[KnownIssue, ...]] = (
-    *OF_TORCH,
+    *TORCH_ISSUES,
     *OF_NUMPY,
-    *(KnownIssue(rule.name, "torch", rule.known) for rule in EVERY if rule.known),
+    *(KnownIssue(rule.name, "torch", rule.known) for rule in MALFORMED_RULES if rule.known),
     *REPORTED,
 )
 
 
-def known_or_not(observation: Observation, result: Result, known_causes: Iterable[KnownCause] = OF_TORCH) -> Result:
+def known_or_not(observation: Observation, result: Result, known_causes: Iterable[KnownCause] = TORCH_ISSUES) -> Result:
     """Return an agreement, by the name of the first cause that covers a result, or what none of them covers."""
     for known_cause in known_causes:
         if known_cause.covers(observation, result):
@@ -358,7 +358,7 @@ def known_or_not(observation: Observation, result: Result, known_causes: Iterabl
 
 def spared(case: Case) -> tuple[str, ...]:
     """Return the names of the issues of torch in numbers that could show on a case, in its plain form."""
-    return tuple(issue.name for issue in OF_TORCH if issue.could_show(case))
+    return tuple(issue.name for issue in TORCH_ISSUES if issue.could_show(case))
 
 
 def reported(subject: str, config: RNNConfig, result: Result) -> ReportedFailure | None:

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from harness.space.cells import CELLS
-from harness.space.outcome import LOST, Failure, Outcome, is_last
+from harness.space.outcome import PROCESS_LOST, Failure, Outcome, is_last
 
 
 class Call(NamedTuple):
@@ -197,7 +197,9 @@ def rules_of(cell: str) -> tuple[MalformedRule, ...]:
     return (*map(_in_pairs, shared), *(_of_c(rule) for rule in shared if rule.name.startswith("hx")), *_OF_LSTM)
 
 
-EVERY: Final = tuple({rule.name: rule for cell in CELLS for rule in rules_of(cell)}.values())  # one of each name
+MALFORMED_RULES: Final = tuple(
+    {rule.name: rule for cell in CELLS for rule in rules_of(cell)}.values()
+)  # one of each name
 
 
 class RefusalDefect(Enum):
@@ -276,7 +278,7 @@ def _is_broken(
         done.calls += 1
         if (lapse := _lapse(outcome, rule.raises)) is None:
             done.refused += 1
-        elif rule.known and outcome.failure not in LOST:
+        elif rule.known and outcome.failure not in PROCESS_LOST:
             done.known.append(rule.name)
         else:
             done.findings.append(NotRefused(rule.name, lapse, rule.raises, outcome.message or "no error", code))

@@ -53,7 +53,7 @@ from typing import Final
 from harness.checks.agreement import arithmetic_of, unfit
 from harness.checks.relations import RELATIONS, Arrays, Relation
 from harness.checks.result import Comparison, Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, U64, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, U64, UserTolerance
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import Mismatch, compare, same_numbers
 from harness.oracle.expected import Expected
@@ -67,7 +67,7 @@ from harness.space.scope import Scope, factors_of
 from harness.subjects.protocol import Subject, masks_of, scope_of
 
 # The suffix that marks the part of a relation about gradients, as in their names: ``batch first.grad``.
-GRADIENTS: Final = ".grad"
+GRADIENT_SUFFIX: Final = ".grad"
 
 
 def relations_for(case: Case) -> list[Relation]:
@@ -84,7 +84,7 @@ def relations_of(result: Result) -> tuple[Relation, ...]:
 def check_relations(
     subject: Subject,
     case: Case,
-    accepted: Accepted = STRICT,
+    accepted: UserTolerance = STRICT,
     *,
     relations: Iterable[Relation] | None = None,
     scope: Scope | None = None,
@@ -113,7 +113,7 @@ def check_relation(
     subject: Subject,
     case: Case,
     relation: Relation,
-    accepted: Accepted = STRICT,
+    accepted: UserTolerance = STRICT,
     *,
     scope: Scope | None = None,
     known: Outcome | None = None,
@@ -151,7 +151,7 @@ class _Application:
         subject: Subject,
         case: Case,
         relation: Relation,
-        accepted: Accepted,
+        accepted: UserTolerance,
         scope: Scope,
         *,
         known: Outcome | None = None,
@@ -236,12 +236,13 @@ class _Application:
             return dict.fromkeys(names, False)
         declared = declare(config)
         return {
-            n: not self._of_readout(n) and relation.name + GRADIENTS * n.endswith(GRADIENTS) in declared for n in names
+            n: not self._of_readout(n) and relation.name + GRADIENT_SUFFIX * n.endswith(GRADIENT_SUFFIX) in declared
+            for n in names
         }
 
     def _of_readout(self, name: str) -> bool:
         """Return whether an array went through the readout, for which no layer declares anything."""
-        return self._case.config.output_size is not None and (name.endswith(GRADIENTS) or name == "readout")
+        return self._case.config.output_size is not None and (name.endswith(GRADIENT_SUFFIX) or name == "readout")
 
     def _tolerances(self, case: Case) -> Arrays:
         """Return how far a correct subject's results may be from the exact result, in the shapes of the results."""

@@ -11,11 +11,11 @@ from harness.checks.result import Result, Verdict
 from harness.oracle.compare import Mismatch, MismatchKind, same_numbers
 from harness.oracle.pinned_numpy import np
 from harness.space.case import Array, Case
-from harness.space.outcome import LOST, Failure, Outcome, is_last
-from harness.space.scope import COST
+from harness.space.outcome import PROCESS_LOST, Failure, Outcome, is_last
+from harness.space.scope import HIGHEST_COST
 from harness.subjects.protocol import Subject, masks_of
 
-DEAREST: Final = COST
+DEAREST: Final = HIGHEST_COST
 """The highest cost of a case for which a further call is made, the same as for drawn configs. Of the cases that are
 asked twice, one in thirteen costs more, and would take two fifths of the time of further calls. Without them, further
 calls take some 2 % of torch's default search.
@@ -28,7 +28,7 @@ the same one in all of them.
 
 
 STEADY: Final = 3  # the deaths in a row that make one certain; those of one call in five come so once in 125
-RUNS: Final = 20
+FLAKY_RUNS: Final = 20
 """The number of runs in which the different answers of a flaky subject are counted. If one call in five differs, all of
 them are the same once in 70.
 """
@@ -50,7 +50,7 @@ def check_twice(subject: Subject, case: Case, first: Outcome) -> Result:
     """
     run_twice = subject.capabilities.run_twice if case.config.cost <= DEAREST else None
     second = (run_twice or subject.run)(case)
-    if second.failure in LOST and (lost := failure_of(second)) is not None:
+    if second.failure in PROCESS_LOST and (lost := failure_of(second)) is not None:
         return lost
     same = _same(case, first, second)
     if same.failed or not second.overwritten:
@@ -92,16 +92,16 @@ def confirmed(subject: Subject, case: Case, result: Result, check: Callable[[Cas
 
 def _deaths(subject: Subject, case: Case) -> int:
     """Run a case up to ``STEADY`` deaths in a row, or up to a run that differs from the first, and count the deaths."""
-    died = [subject.run(case).failure in LOST]
-    while len(set(died)) == 1 and len(died) < (STEADY if died[0] else RUNS):
-        died.append(subject.run(case).failure in LOST)
+    died = [subject.run(case).failure in PROCESS_LOST]
+    while len(set(died)) == 1 and len(died) < (STEADY if died[0] else FLAKY_RUNS):
+        died.append(subject.run(case).failure in PROCESS_LOST)
     return sum(died)
 
 
 def answers_of(subject: Subject, case: Case) -> int:
-    """Return how many different answers a subject gives in ``RUNS`` runs of a case."""
+    """Return how many different answers a subject gives in ``FLAKY_RUNS`` runs of a case."""
     different: list[Outcome] = []
-    for _ in range(RUNS):
+    for _ in range(FLAKY_RUNS):
         outcome = subject.run(case)
         if all(_same(case, other, outcome).failed for other in different):
             different.append(outcome)

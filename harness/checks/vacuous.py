@@ -17,18 +17,18 @@ STATES_AT_FIRST: Final = (
     64  # the number of states that are looked at first, because most cases are not vacuous, and those show it
 )
 
-ZERO: Final = "states of zero"
+ZERO_STATES: Final = "states of zero"
 SIGN: Final = "the sign in place of tanh"
 LINEAR: Final = "no nonlinearity"
-ORDER: Final = "units in another order"
+UNIT_ORDER: Final = "units in another order"
 NO_GRADIENT: Final = "gradients of zero"
 NO_RECURRENT: Final = "gradients of zero by weight_hh"
 
 MISTAKES: Final = {  # the mistakes that are tried, each with what all other cases have than those that could show it
-    ZERO: "the others have states within their tolerances of 0",
+    ZERO_STATES: "the others have states within their tolerances of 0",
     SIGN: "the others have saturated units only",
     LINEAR: "in the others tanh is linear, or relu cuts nothing",
-    ORDER: "the others have weights with equal numbers",
+    UNIT_ORDER: "the others have weights with equal numbers",
     NO_GRADIENT: "the others have none, or all are within their tolerances of 0",
     NO_RECURRENT: "the others have none, or all are within their tolerances of 0, as after one step from zeros",
 }
@@ -43,7 +43,7 @@ def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[s
     ``layers`` are what is expected of its layers' outputs, and ``expected`` holds its gradients, if it has any.
     """
     tanh = case.config.nonlinearity == "tanh"
-    mistaken: dict[str, Callable[[Floats], Floats]] = {ZERO: np.zeros_like}
+    mistaken: dict[str, Callable[[Floats], Floats]] = {ZERO_STATES: np.zeros_like}
     if case.config.gated:
         pass  # with gates, a state is no function of one sum
     elif tanh:
@@ -55,7 +55,7 @@ def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[s
     gradients = {name: one for name, one in expected.items() if name in case.config.gradients}
     recurrent = {name: one for name, one in gradients.items() if role_of(name) == "weight_hh"}
     by_gradients = dict(zip(BY_GRADIENTS, (gradients, recurrent), strict=True))
-    vacuous += [ORDER] if _alike(case) else []
+    vacuous += [UNIT_ORDER] if _alike(case) else []
     vacuous += [name for name, of in by_gradients.items() if all(_passes(one, np.zeros_like) for one in of.values())]
     return tuple(vacuous)
 

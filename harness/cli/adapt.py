@@ -32,7 +32,7 @@ def adapt(spec: str) -> int:
 
 def _text(spec: str) -> str:
     from harness.subjects import captured_output
-    from harness.subjects.adapter_file import adapter_of
+    from harness.subjects.adapter_template import adapter_of
     from harness.subjects.protocol import SubjectUnavailable
     from harness.subjects.registry import given_by
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.cli.codes import FINDING, INTERRUPTED, MISUSE
 from harness.cli.output import complain, print_summary
-from harness.report.subjects_table import NOT_REACHED, SubjectRow, row_of, table
-from harness.search.examination import CASES
+from harness.report.results_table import NOT_REACHED, SubjectRow, row_of, table
+from harness.search.examination import LEAST_CASES
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.registry import registered
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cli.outputs import Outputs
+    from harness.report.finding_entry import Summary
     from harness.report.json_record import RunOptions
-    from harness.report.problems import Summary
     from harness.search.search_options import Options
     from harness.space.scope import Scope
     from harness.subjects.protocol import Subject
@@ -32,7 +32,7 @@ TIME: Final = 1800.0
 take some 25 s each, so most of it is left to those that compile, where a case may take 15 s.
 """
 
-LEAST: Final = 1.0  # the seconds that one gets even if those before it have used up the time
+LEAST_SECONDS: Final = 1.0  # the seconds that one gets even if those before it have used up the time
 
 
 class Target(NamedTuple):
@@ -61,7 +61,7 @@ class AvailableSubjects:
         """Yield one after the other. Raise ``UsageError`` if there is none, with the reasons."""
         until, slow, waiting = time.perf_counter() + TIME, set[str](), list(self.names)
         while waiting:
-            share = max((until - time.perf_counter()) / len(waiting), LEAST)
+            share = max((until - time.perf_counter()) / len(waiting), LEAST_SECONDS)
             name = waiting.pop(0)
             try:
                 with IsolatedSubject(name, timeout=self._timeout) as subject:
@@ -71,7 +71,7 @@ class AvailableSubjects:
                         continue
                     target = self._ask(subject)
                     if target.options.cases is None and target.options.seconds is None:
-                        cases = CASES if name in slow else None
+                        cases = LEAST_CASES if name in slow else None
                         target = target._replace(options=replace(target.options, cases=cases, seconds=share))
                     yield target
             except UsageError as error:
@@ -95,7 +95,7 @@ def check_all(
     An interrupt ends it with what was done until then.
     """
     from harness.cli.check import exit_code
-    from harness.report import text
+    from harness.report import terminal
 
     every: list[Summary] = []
     took: list[float] = []
@@ -117,7 +117,7 @@ def check_all(
                 if quiet or verbose:
                     print_summary(console, done, quiet=quiet, verbose=verbose)
                 else:
-                    console.print(text.findings_report(done))
+                    console.print(terminal.findings_report(done))
                 if interrupted := done.examination.interrupted:
                     break
         except KeyboardInterrupt:  # between two searches

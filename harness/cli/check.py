@@ -16,7 +16,7 @@ import click
 
 from harness.cli.codes import AGREES, EXIT_CODES, FINDING, INTERRUPTED, MISUSE
 from harness.cli.options import (
-    FILE,
+    PATH_TYPE,
     WholeNumber,
     dtypes_option,
     findings_option,
@@ -29,8 +29,8 @@ from harness.cli.options import (
 from harness.cli.output import complain, print_summary
 from harness.cli.outputs import Outputs, output_options
 from harness.space.cells import CELLS, cell_named
+from harness.space.conformance_profile import KERNEL, PORT, PROFILE_WORDS
 from harness.space.errors import UsageError
-from harness.space.profile import KERNEL, PORT, PROFILES
 
 # The options that need the names of subjects, or gives them, by its parameter.
 _NAMED: Final = {"subjects": "a subject", "pythons": "--python", "scheduler": "--scheduler", "shard_text": "--shard"}
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from harness.checks.known_failures import KnownFailure
     from harness.cli.all_subjects import Target
     from harness.pipeline import Upgrading
+    from harness.report.finding_entry import Summary
     from harness.report.json_record import RunOptions
-    from harness.report.problems import Summary
     from harness.report.upgrade import Upgrade
     from harness.search.examination import Examination
     from harness.search.search_options import Options
@@ -70,7 +70,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 
 
 @click.command(epilog=EXIT_CODES, short_help="Search for a case on which a subject fails, and say why.")
-@click.argument("subjects", nargs=-1, type=FILE, metavar="[SUBJECT]...")
+@click.argument("subjects", nargs=-1, type=PATH_TYPE, metavar="[SUBJECT]...")
 @click.option(
     "--all",
     "all_here",
@@ -98,8 +98,9 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 )
 @click.option(
     "--profile",
-    type=click.Choice(list(PROFILES)),
-    help=f"port: {PROFILES[PORT]}; kernel: {PROFILES[KERNEL]}.  [default: kernel of torch, port of what is yours]",
+    type=click.Choice(list(PROFILE_WORDS)),
+    help=f"port: {PROFILE_WORDS[PORT]}; kernel: {PROFILE_WORDS[KERNEL]}.  "
+    "[default: kernel of torch, port of what is yours]",
 )
 @output_size_option
 @only_option
@@ -134,7 +135,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @click.option(
     "--weights",
     "weights_file",
-    type=FILE,
+    type=PATH_TYPE,
     metavar="FILE",
     help="Check on the weights of your model, and near them: .safetensors, .npz, .pt; sizes and layers are its own.",
 )
@@ -142,7 +143,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
 @click.option(
     "--known",
     "known_file",
-    type=FILE,
+    type=PATH_TYPE,
     metavar="FILE",
     help="A TOML file of failures that are known; the search counts their cases and goes on around them.",
 )
@@ -150,7 +151,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "--python",
     "pythons",
     multiple=True,
-    type=FILE,
+    type=PATH_TYPE,
     metavar="PATH",
     help="Run the subjects under another interpreter, such as ../old/bin/python, which needs NumPy; two are compared.",
 )
@@ -300,7 +301,7 @@ def _searched(
 ) -> Summary:
     """Search a subject, of an upgrade the old one (0) or the new one (1). The first has the time from ``began`` on."""
     from harness.pipeline import run_pipeline
-    from harness.search.guard import uninterrupted
+    from harness.search.deadline import uninterrupted
 
     name, options = target.subject.name, target.options
     observe = given.outputs.observing(name, options.seed)
@@ -439,10 +440,10 @@ def _require_compatible(given: _Given) -> None:
 def _own(file: str | None) -> tuple[KnownFailure, ...]:
     """Return the known failures of a file, and say which of them cover nothing."""
     from harness.checks.known_failures import parse
-    from harness.space.reading import WRITTEN
+    from harness.space.reading import MOST_WRITTEN
     from harness.store.document import read_text
 
-    own, idle = ([], []) if file is None else parse(read_text(Path(file), WRITTEN), file)
+    own, idle = ([], []) if file is None else parse(read_text(Path(file), MOST_WRITTEN), file)
     for said in idle:
         complain(f"Warning: {said}")
     return tuple(own)
@@ -458,14 +459,14 @@ def pinned_by(pins: Sequence[str], dtypes: tuple[str, ...], output_size: int | N
 
 
 def _pins(pins: Sequence[str]) -> dict[str, Any]:
-    from harness.space.scope import SWITCHES
+    from harness.space.scope import SCOPE_FLAGS
 
     pinned: dict[str, Any] = {}
     for pin in pins:
         name, equals, values = pin.partition("=")
         if not equals or not values:
             raise UsageError(f"--only {pin}: expected FACTOR=VALUE, such as num_layers=1 or T=5,6")
-        if name.strip() in SWITCHES:
+        if name.strip() in SCOPE_FLAGS:
             raise UsageError(f"--only {pin}: expected another factor, because {name.strip()} depend on the subject")
         values_of = pinned.setdefault(name.strip().replace("-", "_"), [])
         values_of += [_literal(value.strip()) for value in values.split(",")]

@@ -3,18 +3,18 @@
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_EXPLAIN, FINDING
-from harness.cli.options import FILE, Distance, json_option
+from harness.cli.options import PATH_TYPE, Distance, json_option
 from harness.cli.output import WHOLE_WORDS, console_for, write_json
 from harness.space.factor_table import NONLINEARITIES
 
 
 @click.command(epilog=EXIT_CODES_OF_EXPLAIN, short_help="Say whether arrays are what nn.RNN computes, or why not.")
-@click.argument("model", type=FILE)
-@click.argument("x", type=FILE)
-@click.argument("actual", type=FILE)
+@click.argument("model", type=PATH_TYPE)
+@click.argument("x", type=PATH_TYPE)
+@click.argument("actual", type=PATH_TYPE)
 @click.option(
     "--hx",
-    type=FILE,
+    type=PATH_TYPE,
     metavar="FILE",
     help="The initial hidden state, or hx and cx by name.  [default: the one in the file of X, or zeros]",
 )
@@ -51,12 +51,12 @@ def explain(
     from dataclasses import asdict
     from textwrap import fill
 
-    from harness.report import arrays
+    from harness.report import explain_report
     from harness.subjects.array_files import load_array, load_cotangents, load_model, load_returned, load_start
 
     console = console_for(json_to)
     start = load_start(x if hx is None else hx)
-    answer = arrays.explain(
+    answer = explain_report.explain(
         load_model(model),
         load_array(x, "x"),
         load_returned(actual),
@@ -67,6 +67,8 @@ def explain(
         atol=atol,
     )
     for said in answer.lines:
-        console.print(fill(said, console.width, subsequent_indent=" " * arrays.WIDTH, **WHOLE_WORDS), markup=False)
+        console.print(
+            fill(said, console.width, subsequent_indent=" " * explain_report.WORD_COLUMNS, **WHOLE_WORDS), markup=False
+        )
     write_json("explain", asdict(answer), json_to)
     return AGREES if answer.agrees else FINDING

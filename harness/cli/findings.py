@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @json_option
 def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: str | None, *, remove: bool) -> int:
     """List the findings that were kept; with an ID, show everything about it."""
-    from harness.report import json_record, text
+    from harness.report import json_record, terminal
     from harness.store.finding_folders import Store
 
     store, console = Store(folder), console_beside({"--json": json_to, "--report": report_to})
@@ -35,7 +35,7 @@ def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: 
             click.echo(f"removed {_removed(store, id_)}", err=json_to == "-")
         return AGREES
     stored = [store.open(id_) for id_ in ids] if ids else store.list()
-    console.print(text.stored_report(stored) if ids else text.findings_table(stored, folder))
+    console.print(terminal.stored_report(stored) if ids else terminal.findings_table(stored, folder))
     write_json("findings", {"findings": [json_record.stored_record(one) for one in stored]}, json_to)
     if report_to is not None:
         from harness.report.page import page_of_findings

@@ -14,7 +14,7 @@ from harness.space.errors import UsageError
 def known(name: str | None, json_to: str | None) -> int:
     """List the known issues of torch and of other libraries; with a NAME, print the report to send upstream."""
     from harness.checks.known_issues import KNOWN_ISSUES
-    from harness.report import text
+    from harness.report import terminal
 
     reports = {one.name: one.report() for one in KNOWN_ISSUES if one.report()}
     if name is not None:
@@ -27,7 +27,7 @@ def known(name: str | None, json_to: str | None) -> int:
         for one in KNOWN_ISSUES
     ]
     console = console_for(json_to)
-    console.print(text.known_table(rows))
+    console.print(terminal.known_table(rows))
     for one in reports:
         console.print(f'The report to send upstream: rnn-harness known "{one}"', highlight=False, markup=False)
     columns = ("name", "whose", "reason")

@@ -7,7 +7,7 @@ import click
 
 from harness.space.factor_table import DTYPES
 
-FILE: Final = click.Path(readable=False)  # a path as it was given; a shell completes it from the files there are
+PATH_TYPE: Final = click.Path(readable=False)  # a path as it was given; a shell completes it from the files there are
 
 
 class WholeNumber(click.IntRange):
@@ -61,7 +61,7 @@ timeout_option = click.option(
 
 
 json_option = click.option(
-    "--json", "json_to", type=FILE, metavar="FILE", help="Also write the report as JSON; - means standard output."
+    "--json", "json_to", type=PATH_TYPE, metavar="FILE", help="Also write the report as JSON; - means standard output."
 )
 
 
@@ -73,7 +73,7 @@ report_option = click.option(
 findings_option = click.option(
     "--findings",
     "folder",
-    type=FILE,
+    type=PATH_TYPE,
     default=".rnn-harness",
     show_default=True,
     metavar="DIR",

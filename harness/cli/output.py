@@ -19,7 +19,7 @@ from harness.cli.codes import FINDING, MISUSE, READER_GONE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.problems import Summary
+    from harness.report.finding_entry import Summary
 
 
 # The options of ``textwrap`` by which a line is broken between words only.
@@ -123,12 +123,12 @@ def console_beside(targets: Mapping[str, str | None]) -> Console:
 
 def print_summary(console: Console, summary: Summary, *, quiet: bool, verbose: bool) -> None:
     """Print what an examination of a subject found, the gravest first."""
-    from harness.report import text
+    from harness.report import terminal
 
     if quiet:
-        console.print(text.quiet_report(summary), soft_wrap=True)
+        console.print(terminal.quiet_report(summary), soft_wrap=True)
     else:
-        console.print(text.subject_report(summary, verbose=verbose))
+        console.print(terminal.subject_report(summary, verbose=verbose))
 
 
 def typed() -> str:

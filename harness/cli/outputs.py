@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from harness import __version__
-from harness.cli.options import FILE, json_option, report_option
+from harness.cli.options import PATH_TYPE, json_option, report_option
 from harness.cli.output import attempted, console_beside, put, typed, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.report.finding_entry import Summary
     from harness.report.json_record import RunOptions
-    from harness.report.problems import Summary
-    from harness.report.subjects_table import SubjectRow
+    from harness.report.results_table import SubjectRow
     from harness.report.upgrade import Upgrade
     from harness.search.checker import CheckedCase
 
@@ -54,7 +54,7 @@ class Outputs:
 
     def observing(self, subject: str, seed: int) -> Callable[[CheckedCase], object] | None:
         """Return a function that writes a line for each case of a subject's search, which begins now."""
-        from harness.report.suspicions import observation
+        from harness.report.observability import observation
 
         start = time.time()
         if self._write_line is None:
@@ -85,7 +85,7 @@ class Outputs:
         ``rows`` are those of the table of ``--all``.
         """
         from harness.report import github, json_record, junit, markdown, page
-        from harness.report.subjects_table import absent_markdown, rows_record
+        from harness.report.results_table import absent_markdown, rows_record
         from harness.report.upgrade import upgrade_markdown, upgrade_record
 
         with attempted(f"--observations {self.observations}"):
@@ -114,7 +114,11 @@ class Outputs:
 
 def _file_option(option: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
-        f"--{option}", f"{option}_to", type=FILE, metavar="FILE", help=f"Also write {what}; - means standard output."
+        f"--{option}",
+        f"{option}_to",
+        type=PATH_TYPE,
+        metavar="FILE",
+        help=f"Also write {what}; - means standard output.",
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.codes import AGREES, EXIT_CODES_OF_REPLAY, FINDING, MISUSE
-from harness.cli.options import FILE, findings_option, json_option, timeout_option
+from harness.cli.options import PATH_TYPE, findings_option, json_option, timeout_option
 from harness.cli.output import complain, console_for, write_json
 from harness.space.errors import UsageError
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=EXIT_CODES_OF_REPLAY, short_help="Run findings again: fixed, or do they still fail?")
-@click.argument("finding", type=FILE, required=False, metavar="[ID|FILE]")
+@click.argument("finding", type=PATH_TYPE, required=False, metavar="[ID|FILE]")
 @click.option("--all", "every", is_flag=True, help="Run every finding that was kept, one line each.")
 @click.option(
-    "--subject", "spec", type=FILE, metavar="SUBJECT", help="The subject to run.  [default: the one it was found on]"
+    "--subject",
+    "spec",
+    type=PATH_TYPE,
+    metavar="SUBJECT",
+    help="The subject to run.  [default: the one it was found on]",
 )
 @click.option("--tolerance", metavar="NAME|rtol=R,atol=A", help="What to accept.  [default: as when it was found]")
 @findings_option
@@ -45,14 +49,14 @@ def replay(
         raise UsageError("expected the ID of a finding, a FILE, or --all; `rnn-harness findings` lists them")
     if finding is None:
         return _all(spec, tolerance, folder, timeout, json_to)
-    from harness.report import text
+    from harness.report import terminal
     from harness.report.json_record import result_record
     from harness.store.finding_folders import load
 
     console, stored = console_for(json_to), load(finding, folder)
     done = _again(stored, spec, tolerance, timeout)
     assert done.result is not None
-    console.print(text.replay_report(done, done.result))
+    console.print(terminal.replay_report(done, done.result))
     about = {"finding": finding, "subject": done.subject, "fate": done.fate.value, "same_kind": done.again}
     write_json("replay", {**about, **result_record(done.result)}, json_to)
     return _code([done])

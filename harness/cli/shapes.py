@@ -30,12 +30,14 @@ from harness.space.factor_table import NONLINEARITIES
 @json_option
 def shapes(json_to: str | None, **fields: Any) -> int:
     """Show the shape of x, hx, every weight, output, h_n and readout, layer by layer, without running anything."""
-    from harness.report import text
-    from harness.space.scope import LAYERS
+    from harness.report import terminal
+    from harness.space.scope import MOST_LAYERS
 
     config = RNNConfig(**fields)
-    if config.num_layers > LAYERS:
-        raise UsageError(f"--num-layers {config.num_layers}: expected at most {LAYERS}, because every layer has rows")
-    console_for(json_to).print(text.shapes_table(config))
-    write_json("shapes", {"config": config.to_dict(), "arrays": text.shapes_rows(config)}, json_to)
+    if config.num_layers > MOST_LAYERS:
+        raise UsageError(
+            f"--num-layers {config.num_layers}: expected at most {MOST_LAYERS}, because every layer has rows"
+        )
+    console_for(json_to).print(terminal.shapes_table(config))
+    write_json("shapes", {"config": config.to_dict(), "arrays": terminal.shapes_rows(config)}, json_to)
     return AGREES

@@ -14,7 +14,7 @@ from harness.space.errors import UsageError
 @json_option
 def subjects(json_to: str | None) -> int:
     """List the subjects that have a name, the devices they run on here, and why they do not run on others."""
-    from harness.report import text
+    from harness.report import terminal
     from harness.space.cells import CELLS
     from harness.subjects.registry import find_subject, registered
     from harness.subjects.subject_names import cell_of, of_cell
@@ -34,7 +34,7 @@ def subjects(json_to: str | None) -> int:
         package = entry.dist.name if entry.dist else "rnn-harness"
         rows += [(one, devices, not_on, package) for one in others if one in offered]
     console = console_for(json_to)
-    console.print(text.subjects_list([row for row in rows if cell_of(row[0]) == "RNN"]))
+    console.print(terminal.subjects_list([row for row in rows if cell_of(row[0]) == "RNN"]))
     console.print(
         "For nn.GRU and nn.LSTM, too: torch:gru, torch:lstm:compile, onnx:gru:runtime, … (all but the cells).\n",
         highlight=False,

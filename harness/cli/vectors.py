@@ -7,7 +7,7 @@ import click
 from harness.cli.check import pinned_by
 from harness.cli.codes import AGREES, EXIT_CODES_OF_JUDGE, FINDING, MISUSE
 from harness.cli.options import (
-    FILE,
+    PATH_TYPE,
     WholeNumber,
     dtypes_option,
     json_option,
@@ -20,7 +20,7 @@ from harness.space.errors import UsageError
 
 
 @click.command(short_help="Write cases with their expected values as files.")
-@click.argument("folder", type=FILE, metavar="DIR")
+@click.argument("folder", type=PATH_TYPE, metavar="DIR")
 @dtypes_option
 @only_option
 @output_size_option
@@ -59,8 +59,8 @@ def vectors(
 
 
 @click.command(epilog=EXIT_CODES_OF_JUDGE, short_help="Judge and explain what came back of such files.")
-@click.argument("folder", type=FILE, metavar="DIR")
-@click.argument("results", type=FILE, metavar="RESULTS")
+@click.argument("folder", type=PATH_TYPE, metavar="DIR")
+@click.argument("results", type=PATH_TYPE, metavar="RESULTS")
 @click.option(
     "--tolerance",
     default="derived",

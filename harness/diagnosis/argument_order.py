@@ -17,7 +17,7 @@ from harness.space.refit import fitted
 from harness.subjects.protocol import Subject
 
 PASSES: Final = "the same case passes with the arguments by name"
-OTHERWISE: Final = "with the arguments by name, the same case fails in another way, or for what is known"
+BY_NAME_OTHERWISE: Final = "with the arguments by name, the same case fails in another way, or for what is known"
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ def other_order(asked: Question) -> ArgumentOrder | None:
     if against(by_name) and like(by_name) == like(asked.finding.result):
         return None
     passes = by_name.verdict is Verdict.AGREES and by_name.known_as is None
-    return ArgumentOrder(*differing, PASSES if passes else OTHERWISE)
+    return ArgumentOrder(*differing, PASSES if passes else BY_NAME_OTHERWISE)

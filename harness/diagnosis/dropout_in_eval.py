@@ -15,7 +15,9 @@ from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject
 
 DROPPING_SIZES: Final = {"T": 1, "N": 8, "input_size": 8, "hidden_size": 8, "num_layers": 2}
-CALLS: Final = 8  # in each of which some of 64 elements are dropped, and some kept, unless p is very small or large
+EVALUATION_CALLS: Final = (
+    8  # in each of which some of 64 elements are dropped, and some kept, unless p is very small or large
+)
 DIGITS: Final = 6  # of numbers that are the same but for roundings of float32
 
 
@@ -78,6 +80,6 @@ def _outputs(subject: Subject, config: RNNConfig) -> list[Floats]:
         elif name.startswith("weight_ih"):  # of each gate
             array[...] = np.resize(np.eye(config.hidden_size, array.shape[1]), array.shape)
     case = Case.from_arrays(config, arrays)
-    outcomes = [subject.run(case) for _ in range(CALLS)]
+    outcomes = [subject.run(case) for _ in range(EVALUATION_CALLS)]
     found = [np.asarray(one.arrays["output"], np.float64) for one in outcomes if "output" in one.arrays]
-    return [np.round(v, DIGITS) for v in found] if len(found) == CALLS else [np.zeros(0)]
+    return [np.round(v, DIGITS) for v in found] if len(found) == EVALUATION_CALLS else [np.zeros(0)]

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.checks.agreement import Observation, departures
+from harness.oracle.array_layout import h_n_order, time_major
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.compare import over_tolerance
 from harness.oracle.gradient_expectation import expect_whole_run
-from harness.oracle.places import h_n_order, time_major
 from harness.oracle.setting import Setting
 from harness.space.config import DIRECTIONS, RNNConfig
 
@@ -22,7 +22,7 @@ MAPS_SHOWN: Final = 4  # maps of one case
 MAP_SIDE: Final = 16  # columns, and rows, of a map; of more, those around the first wrong element
 
 
-class MapAxis(NamedTuple):
+class ErrorMapAxis(NamedTuple):
     """The columns, or the rows, of a map."""
 
     name: str
@@ -37,8 +37,8 @@ class ErrorMap(NamedTuple):
     layer: int | None
     direction: str | None
     sequence: int | None  # None if the array has none
-    columns: MapAxis
-    rows: MapAxis
+    columns: ErrorMapAxis
+    rows: ErrorMapAxis
     errors: Floats  # (columns, rows); NaN after the end of the sequence
     first: tuple[int, int]  # the first wrong element, in the order of computation
 
@@ -151,8 +151,8 @@ def _shown(wrong: _Wrong, config: RNNConfig) -> ErrorMap:
         wrong.layer,
         None if wrong.direction is None else DIRECTIONS[wrong.direction],
         n if wrong.columns in {"t", "layer"} else None,
-        MapAxis(wrong.columns, labels[left:right], len(errors)),
-        MapAxis(wrong.rows, tuple(map(str, range(low, high))), errors.shape[2]),
+        ErrorMapAxis(wrong.columns, labels[left:right], len(errors)),
+        ErrorMapAxis(wrong.rows, tuple(map(str, range(low, high))), errors.shape[2]),
         table[left:right, low:high],
         (column - left, row - low),
     )

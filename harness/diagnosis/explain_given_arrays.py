@@ -25,8 +25,8 @@ from harness.diagnosis.identify.cause import LEAST_FRESH
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.networks_fitting_arrays import (
-    COST,
     MOST_CHOICES,
+    MOST_COST,
     ArrayExplanation,
     case_apart,
     explanations,
@@ -310,7 +310,7 @@ def _searched(readings: Sequence[Interpretation], others: Sequence[Interpretatio
     Nothing is looked for if one run of each reading costs too much.
     """
     nearest = min(readings, key=_distance)
-    if nearest.config.proj_size or len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > COST:
+    if nearest.config.proj_size or len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > MOST_COST:
         return ArraysExplained(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
     causes = [ArrayCause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
     lost = 0 if causes else _lost(nearest)

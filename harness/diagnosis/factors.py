@@ -16,15 +16,15 @@ from typing import Any, Final
 from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import changed, fitting, flipped, infinite, stilled, wider
-from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.identify.model import RIGHT_NETWORK, Network
 from harness.diagnosis.threshold import NumbersNeeded, drawn, numbers_needed
 from harness.oracle.compare import OF_VALUE, MismatchKind
 from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.outcome import LOST
+from harness.space.outcome import PROCESS_LOST
 from harness.space.refit import fitted
-from harness.space.scope import COST, Scope, factors_of
+from harness.space.scope import HIGHEST_COST, Scope, factors_of
 from harness.space.values import draw
 
 SIZE_NAMES: Final = ("T", "N", "input_size", "hidden_size", "num_layers")  # The factors that are asked for as sizes
@@ -34,13 +34,13 @@ LARGER: Final = (1, 2, 3, 4, 7, 8, 15, 16)
 
 FAR_SIZES: Final = (32, 64, 128, 256)
 """Further steps up, where a failure shows at all of those: a band of sizes may end behind them. They are tried as long
-as a case costs no more than one of a search (``COST``)."""
+as a case costs no more than one of a search (``HIGHEST_COST``)."""
 
 # The widths of vectors and blocks by which a pattern is looked for: those of hardware first.
 WIDTHS: Final = (2, 4, 8, 16, *(width for width in range(3, 16) if width not in (4, 8)))
 
 # The orders in which two sizes may have to be.
-ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+SIZE_ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,
@@ -147,7 +147,7 @@ class Factors:
     independent: tuple[str, ...] = ()  # The factors of which every value fails
     sizes: Mapping[str, FailingSizes] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
-    """The pairs of sizes that must be in an order (a key of ``ORDERS``). ``sizes`` leaves out both, but
+    """The pairs of sizes that must be in an order (a key of ``SIZE_ORDERS``). ``sizes`` leaves out both, but
     for the second of an unequal pair, and for the second of an ordered pair where it has a threshold of its own."""
     # Needs of which one must be met: a factor's value, or a size that it has, or more.
     either: tuple[tuple[tuple[str, Any], ...], ...] = ()
@@ -162,7 +162,7 @@ class Factors:
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
             and all(any(_met(values[name], need) for name, need in needs) for needs in self.either)
-            and all(ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
+            and all(SIZE_ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
         )
 
 
@@ -189,7 +189,7 @@ def depends_on(
     shows: Callable[[Case], bool] | None = None,
     may_show: Callable[[Case], bool] | None = None,
     of_cause: Callable[[Case, Result], bool] = lambda _case, _result: False,
-    right: Network = RIGHT,
+    right: Network = RIGHT_NETWORK,
 ) -> Factors:
     """Return what the failure of a minimal case depends on, each factor changed alone within ``scope``.
 
@@ -404,7 +404,7 @@ class _Dependence:
         """
         result = self.finding.result
         finite = all(mismatch.sort is not MismatchKind.FINITENESS for mismatch in result.mismatches)
-        if result.failure in LOST or not finite or config.cost > COST:
+        if result.failure in PROCESS_LOST or not finite or config.cost > HIGHEST_COST:
             return None
         return numbers_needed(config, self.shows or self._fails_on, self.right)
 
@@ -497,7 +497,7 @@ def _beyond(
         return far
     for size in () if False in tried.values() else (fitting(name, own + step, scope) for step in FAR_SIZES):
         other = changed(config, {name: size})
-        if size > own and size not in tried and other != config and other.cost <= COST:
+        if size > own and size not in tried and other != config and other.cost <= HIGHEST_COST:
             far[size] = fails(other)
     every = {own: True, **tried, **far}
     passes = [size for size, failed in every.items() if failed is False]

@@ -15,10 +15,10 @@ from harness.checks.agreement import Departure, Observation, departures
 from harness.checks.result import Result
 from harness.diagnosis.fresh_cases import wider
 from harness.diagnosis.observations import Observations
+from harness.oracle.array_layout import time_major, time_order
 from harness.oracle.compare import MismatchKind, beyond
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.judge import Judgement, WrongSide, judge
-from harness.oracle.places import time_major, time_order
 from harness.oracle.setting import Setting
 from harness.space.case import Case
 from harness.space.config import DIRECTIONS, RNNConfig

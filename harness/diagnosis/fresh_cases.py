@@ -6,13 +6,13 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space.case import Array, Case
-from harness.space.config import MANY, RNNConfig
+from harness.space.config import LARGE_STATES, RNNConfig
 from harness.space.factor_table import SIZE_FACTORS, ConfigError
 from harness.space.scope import Scope, configure, factors_of
 from harness.space.values import draw
 
 # The values of the fresh cases: generic, so that no two different faults give equal results by chance.
-DISTRIBUTIONS: Final = ("normal", "default")
+FRESH_DISTRIBUTIONS: Final = ("normal", "default")
 
 RARE: Final = ("saturated", "sparse", "special")  # The values on which alone some mistakes show
 
@@ -28,7 +28,7 @@ mistake that is made once from one that is made again."""
 NEAR_SIZES: Final = (1, 2, 3, 8, 16, 32, 64)
 
 
-LENGTHS: Final = 2
+LENGTHS_SEED: Final = 2
 """The seed of the lengths of a packed batch. With it they differ, and rise somewhere where they may, at each T from 3
 to 29 and each N from 3 to 8. With a seed of 1, for example, all three of T=4 are 4."""
 
@@ -48,7 +48,7 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
             if other in seen:
                 continue
             seen.add(other)
-            for distribution in DISTRIBUTIONS:
+            for distribution in FRESH_DISTRIBUTIONS:
                 for seed in range(seeds):
                     yield draw(other, distribution, number + seed)
     for distribution in (distribution for distribution in RARE if distribution in scope.distributions):
@@ -92,7 +92,7 @@ def _with_infinities(array: Array) -> Array:
 
 def wider(config: RNNConfig, scope: Scope) -> RNNConfig:
     """Return the config with generic sizes, where they are larger than its own; itself, if it is very large already."""
-    if config.states > MANY:
+    if config.states > LARGE_STATES:
         return config
     longer = max(2 * config.T, GENERIC["T"]) + 1
     sizes = GENERIC | {"T": longer}
@@ -142,7 +142,7 @@ def changed(config: RNNConfig, changes: dict[str, Any]) -> RNNConfig:
     try:
         if config.lengths is not None and "lengths" not in changes and changes.get("batched", True):
             return config.replace(**changes)
-        made = configure(factors_of(config) | changes, LENGTHS)
+        made = configure(factors_of(config) | changes, LENGTHS_SEED)
         if made.proj_size != changes.get("proj_size", config.proj_size):
             return config
         return made.replace(dropout=0.0) if made.num_layers == 1 and config.num_layers > 1 else made

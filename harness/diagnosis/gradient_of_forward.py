@@ -9,21 +9,21 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.relation_check import GRADIENTS
+from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.oracle.bounded_array import Floats
 from harness.oracle.setting import reference_of
 from harness.space.case import Array, Case
 from harness.subjects.protocol import Subject
 
-STEP: Final = 2.0**-20
+DIFFERENCE_STEP: Final = 2.0**-20
 """The step of the differences. In float64 they are off by some 1e-10 of the loss: u / STEP by rounding, and STEP**2 by
 what is not linear."""
 
 # The relative distance at which two derivatives are the same, which is 10,000 times the error of the differences.
-CLOSE: Final = 1e-6
+SAME_DERIVATIVE: Final = 1e-6
 
 # The number of random directions. Two different gradients agree along one of them by chance alone.
-DIRECTIONS: Final = 2
+RANDOM_DIRECTIONS: Final = 2
 
 
 def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
@@ -44,15 +44,15 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
     with np.errstate(all="ignore"):
         right = reference_of(config).run(wide)
     differs = False
-    for seed in range(DIRECTIONS):
+    for seed in range(RANDOM_DIRECTIONS):
         generator = np.random.default_rng(seed)
         along = {name: generator.standard_normal(spec.shape) for name, spec in config.gradients.items()}
-        ends = [_loss(subject, _moved(wide, along, sign * STEP)) for sign in (1, -1)]
+        ends = [_loss(subject, _moved(wide, along, sign * DIFFERENCE_STEP)) for sign in (1, -1)]
         if ends[0] is None or ends[1] is None:
             return None
-        slope = (ends[0] - ends[1]) / (2 * STEP)
+        slope = (ends[0] - ends[1]) / (2 * DIFFERENCE_STEP)
         given, expected = (_along(along, gradients) for gradients in (returned, right))
-        close = CLOSE * (1 + abs(ends[0]) + abs(slope))
+        close = SAME_DERIVATIVE * (1 + abs(ends[0]) + abs(slope))
         if not abs(given - slope) <= close:
             return None
         differs = differs or abs(expected - slope) > close
@@ -69,7 +69,7 @@ def _moved(case: Case, along: Mapping[str, Floats], by: float) -> Case:
 
 
 def _of(gradient: str) -> str:
-    return gradient.removesuffix(GRADIENTS)
+    return gradient.removesuffix(GRADIENT_SUFFIX)
 
 
 def _loss(subject: Subject, case: Case) -> float | None:

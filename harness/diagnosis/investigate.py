@@ -27,6 +27,7 @@ from harness.diagnosis.dropout_in_eval import dropped_in_evaluation
 from harness.diagnosis.error_map import ErrorMaps, error_maps
 from harness.diagnosis.experiments import ByCheck, ByIdentified, ExperimentCause, Question
 from harness.diagnosis.factors import Factors, depends_on, like
+from harness.diagnosis.failure_signature import FailureSignature
 from harness.diagnosis.first_departure import FirstDeparture, judge_worst, locate
 from harness.diagnosis.fresh_cases import changed, wider
 from harness.diagnosis.gradient_of_forward import own_derivative
@@ -42,8 +43,8 @@ from harness.diagnosis.identify.cause import (
 )
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import Mistake
-from harness.diagnosis.identify.questions import LONG, Asker, SlowError
+from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.questions import LONG_TIMES, Asker, SubjectTooSlow
 from harness.diagnosis.identify.wiring_inquiry import shown_by
 from harness.diagnosis.kernels import NONE, ByKernel, Kernels, kernels_of
 from harness.diagnosis.nan_and_inf import special_of
@@ -52,7 +53,6 @@ from harness.diagnosis.own_line import SourceLine, own_line
 from harness.diagnosis.padding import padding_of
 from harness.diagnosis.precision import ShownPrecision, estimate, estimate_arrays
 from harness.diagnosis.roundings import roundings_of
-from harness.diagnosis.same_failure import SameRegionCause
 from harness.diagnosis.stale_state import (
     Accumulated,
     ByAccumulated,
@@ -64,10 +64,10 @@ from harness.diagnosis.stale_state import (
 from harness.diagnosis.swapped_axes import exchanged_of
 from harness.diagnosis.uninitialised_memory import unwritten_of
 from harness.diagnosis.wrong_conventions import instead_of
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.oracle.compare import MismatchKind
 from harness.oracle.judge import Judgement
-from harness.search.guard import GuardedSubject, Hang, TimeOver
+from harness.search.deadline import DeadlineSubject, Hang, TimeOver
 from harness.search.search import RecognisedCause
 from harness.search.search_record import Finding, SearchRecord
 from harness.space.case import Array, Case
@@ -115,7 +115,7 @@ class Explanation:
     # The judge's ruling on the worst element; ``None`` if there is no exact equation, or it does not decide.
     judgement: Judgement | None = None
     why_unknown: str = ""  # Why the cause was not looked for, if it was not
-    # The number of different answers that a flaky subject gave in ``RUNS`` runs of the case, if they were counted.
+    # The number of answers that a flaky subject gave in ``FLAKY_RUNS`` runs of the case, if they were counted.
     answers: int | None = None
     # The values of a factor with which a flaky subject gives one answer.
     deterministic: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Investigation:
     """The explanations of one search's findings as they come, each in the light of those before it."""
 
     subject: Subject
-    accepted: Accepted = STRICT
+    accepted: UserTolerance = STRICT
     explanations: dict[str, Explanation] = field(default_factory=dict)  # The explanations, by the finding's id
     _known_causes: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
@@ -208,18 +208,18 @@ class Investigation:
         cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tried = sum(isinstance(one, SameRegionCause) and one.name == earlier.id for one in self._known_causes)
+        tried = sum(isinstance(one, FailureSignature) and one.name == earlier.id for one in self._known_causes)
         explanation = explanation if explanation is None or not tried else _of_any_size(explanation)
         if explanation is None or explanation.factors is None or tried > 1:
             return RecognisedCause(None, earlier.id)
-        known_cause = SameRegionCause(earlier.id, earlier.result, explanation.factors, self._derived)
+        known_cause = FailureSignature(earlier.id, earlier.result, explanation.factors, self._derived)
         self._known_causes.append(known_cause)
         return RecognisedCause(known_cause, earlier.id)
 
     def _told_again(self, finding: Finding, explanation: Explanation, name: str) -> KnownCause | None:
         diagnosis, kernels = explanation.diagnosis, explanation.kernels
         if _of_derivatives(finding):
-            return SameRegionCause(name, finding.result, Factors())
+            return FailureSignature(name, finding.result, Factors())
         if diagnosis is not None and diagnosis.cause is not None:
             if isinstance(diagnosis.cause, IdentifiedCause):
                 return self._known_cause_of(name, diagnosis.cause)
@@ -233,7 +233,7 @@ class Investigation:
             return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
         identified = filter(None, self._identified.values())
         unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
-        return SameRegionCause(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
+        return FailureSignature(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
     def _known_cause_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
         """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
@@ -278,7 +278,7 @@ class Investigation:
 
     def _wavering(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said of a subject that gives two answers to one question."""
-        observations = Observations(GuardedSubject(self.subject, until), self._within(finding), nondeterministic=True)
+        observations = Observations(DeadlineSubject(self.subject, until), self._within(finding), nondeterministic=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
         if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
             if isinstance(found.cause, StaleState):
@@ -292,7 +292,7 @@ class Investigation:
 
     def _explained(self, finding: Finding, scope: Scope, until: float) -> Explanation:
         """Return what can be said until a moment, what matters most first."""
-        subject = GuardedSubject(self.subject, until)
+        subject = DeadlineSubject(self.subject, until)
         explanation, case = Explanation(why_unknown=TIME_OVER), nameable(finding)
         observations = Observations(subject, self._within(finding), nondeterministic=self._nondeterministic)
         with suppress(TimeOver):
@@ -334,7 +334,7 @@ class Investigation:
         cause = self._computed(observations, finding, scope)
         if cause is not None:
             line: SourceLine | None = None
-            with suppress(TimeOver, SlowError), _surviving("a line"):
+            with suppress(TimeOver, SubjectTooSlow), _surviving("a line"):
                 asker = Asker(observations, scope, finding.case.config.nonlinearity)
                 line = own_line(asker, cause.identified, cause.new[0])
             return Diagnosis(cause, cause.new[1:], line=line)
@@ -348,7 +348,7 @@ class Investigation:
         if not (tells or unequal) or result.nondeterministic:
             return None
         seen = seen_of(observations.subject, observations.of(finding.case), result)
-        long = LONG[-1] < finding.case.config.T  # then the cases of an identification may be too short to show it
+        long = LONG_TIMES[-1] < finding.case.config.T  # then the cases of an identification may be too short to show it
         tried: list[tuple[dict[str, Any], int]] = [({}, 1), *([({}, finding.case.config.T)] if long else [])]
         for pins, longest in chain(tried, ((pins, 1) for pins in self._pins(observations, finding, scope))):
             found = self._identification(observations, finding.case, scope, pins, longest)
@@ -398,7 +398,7 @@ class Investigation:
                     taken = scope.only(**{**self._deterministic, **pins})
                     before = known[-1] if known else None
                     found = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
-            except SlowError as slow:
+            except SubjectTooSlow as slow:
                 self._slow = str(slow)
             self._identified[shown] = None if found is None else replace(found, pins=pins)
         return self._identified[shown]
@@ -428,7 +428,7 @@ class Investigation:
         vague = {
             one.name
             for one in self._known_causes
-            if isinstance(one, SameRegionCause | ByKernel)
+            if isinstance(one, FailureSignature | ByKernel)
             or (isinstance(one, ByCheck) and isinstance(one.cause, StaleState) and one.cause.across_cases)
             or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
         }
@@ -441,7 +441,7 @@ class Investigation:
             check_everything, accepted=self._within(finding), relations=relations, with_probes=_probed(finding)
         )
 
-    def _within(self, finding: Finding) -> Accepted:
+    def _within(self, finding: Finding) -> UserTolerance:
         """Return the tolerance that a finding's subject is held to."""
         return self.accepted if finding.accepted is None else finding.accepted
 
@@ -468,7 +468,7 @@ def _surviving(what: str) -> Iterator[None]:
     """Warn of a mistake of this package in looking for something: it must not lose what was found."""
     try:
         yield
-    except SlowError:
+    except SubjectTooSlow:
         raise
     except Exception as error:  # noqa: BLE001
         *_, at = traceback.extract_tb(error.__traceback__)

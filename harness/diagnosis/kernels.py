@@ -15,12 +15,12 @@ from harness.checks.agreement import Observation
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import like
 from harness.diagnosis.first_departure import judge_worst
-from harness.search.guard import GuardedSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject
-from harness.subjects.torch_variants import SWITCHES
+from harness.subjects.torch_variants import KERNEL_SWITCHES
 
 SubjectCheck = Callable[[Subject, Case], Result]
 
@@ -55,13 +55,13 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
     if process is None or not process.switchable:
         return NONE if stage is None else Kernels(stage=stage)
     passes, fails = [], []
-    for name, switch in SWITCHES.items():
+    for name, switch in KERNEL_SWITCHES.items():
         if not switch.alone or switch.on != case.config.device.partition(":")[0]:
             continue
         with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
             switched = process.switched(name)
             try:
-                seen = check(GuardedSubject(switched), case)
+                seen = check(DeadlineSubject(switched), case)
             finally:
                 switched.close()
             if seen.verdict is Verdict.AGREES:
@@ -76,7 +76,7 @@ def failing_stage(subject: Subject, case: Case, result: Result, check: SubjectCh
     passes: dict[str, float | None] = {}
     for name in subject.capabilities.stages:
         with suppress(UsageError, Hang), IsolatedSubject(name) as stage:
-            seen = check(GuardedSubject(stage), case)
+            seen = check(DeadlineSubject(stage), case)
             if seen.verdict is Verdict.AGREES:
                 passes[name] = seen.margin
                 continue
@@ -109,5 +109,5 @@ class ByKernel:
         if result.mismatches[0].sort is not self._found.mismatches[0].sort:
             return False
         with suppress(Hang):
-            return self._check(GuardedSubject(self._switched), observation.case).verdict is Verdict.AGREES
+            return self._check(DeadlineSubject(self._switched), observation.case).verdict is Verdict.AGREES
         return False

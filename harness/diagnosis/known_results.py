@@ -10,9 +10,9 @@ from harness.checks.agreement import Observation, unfit
 from harness.checks.result import Result
 from harness.diagnosis.explain_given_arrays import ArraysExplained, Interpretation, found_in, results_of
 from harness.diagnosis.observations import forward_part, is_right
-from harness.oracle.arithmetic_assumptions import Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic, UserTolerance
 from harness.space.case import Array, Case, as_plain
-from harness.space.declared_arithmetic import UNKNOWN
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.outcome import Outcome
 
 TELLING: Final = 8
@@ -43,7 +43,7 @@ class JudgedCases:
         return self.found is not None and self.found.agrees and not self.unfit
 
 
-def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: Accepted) -> JudgedCases:
+def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], accepted: UserTolerance) -> JudgedCases:
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
     missing: list[str] = []
@@ -66,12 +66,12 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     return JudgedCases(found, whole, bad, tuple(missing), layer)
 
 
-def _observation(case: Case, arrays: Mapping[str, Array], accepted: Accepted) -> Observation:
+def _observation(case: Case, arrays: Mapping[str, Array], accepted: UserTolerance) -> Observation:
     config, plain = case.config, case.plain()
     with np.errstate(over="ignore", invalid="ignore"):
         own = {name: array.astype(config.dtype) for name, array in as_plain(config, arrays).items()}
     known = (config.num_layers == 1 and "output" in own) or (config.T == 1 and "h_n" in own)
-    arithmetic = Arithmetic(config.dtype, UNKNOWN, accepted.in_dtype(config.dtype))
+    arithmetic = Arithmetic(config.dtype, LEAST_ASSUMED, accepted.in_dtype(config.dtype))
     return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if known else None)
 
 

@@ -33,7 +33,7 @@ FAILING_FRESH: Final = 3  # the fresh cases that must fail, and be explained; as
 
 
 @dataclass(frozen=True)
-class SpecialNumbers:
+class NonFiniteMistake:
     """A reference that has a mistake with numbers that are not finite."""
 
     reference: Reference
@@ -50,7 +50,7 @@ class SpecialNumbers:
         return _agrees(observation, self.reference)
 
 
-def special_of(asked: Question) -> SpecialNumbers | None:
+def special_of(asked: Question) -> NonFiniteMistake | None:
     """Return what a subject makes of numbers that are not finite, if that is all that is wrong with it."""
     observations, finding = asked.observations, asked.finding
     config, result = finding.case.config, finding.result
@@ -65,7 +65,7 @@ def special_of(asked: Question) -> SpecialNumbers | None:
     failing = [one for one in seen if not _agrees(one, None)]
     for sentence, reference in _candidates(asked):
         if len(failing) > FAILING_FRESH and all(_agrees(one, reference) for one in seen):
-            return SpecialNumbers(reference, sentence, len(failing) - 1)
+            return NonFiniteMistake(reference, sentence, len(failing) - 1)
     return None
 
 

@@ -19,9 +19,17 @@ from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.inquiry import explains
-from harness.diagnosis.identify.mistakes import Mistake
 from harness.diagnosis.identify.model import ROLES, Network
-from harness.diagnosis.identify.quantities import BACK, FORWARD, SAME, Quantity, equal, one_like, quantities_of
+from harness.diagnosis.identify.model_differences import Mistake
+from harness.diagnosis.identify.quantities import (
+    BACKWARD_QUANTITIES,
+    FORWARD_QUANTITIES,
+    SAME,
+    Quantity,
+    equal,
+    one_like,
+    quantities_of,
+)
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
@@ -33,10 +41,17 @@ from harness.space.values import draw
 from harness.subjects.line_runs import CodeSite, LineRun, line_runs_of
 
 TRACED_STEPS: Final = (4, 7)
-UNITS: Final = 8
-SCALES: Final = (1.0, 10.0, 100.0)  # of gradients, for what is clipped
+LINE_UNITS: Final = 8
+CLIPPED_SCALES: Final = (1.0, 10.0, 100.0)  # of gradients, for what is clipped
 WEIGHT: Final = 0.3  # the scale of weights and biases, with which no tanh is nearly 1
-SEEN: Final = ("start", *FORWARD, *BACK, *ROLES, "limit", "norm")  # the keys of lines that make numbers of their own
+SEEN: Final = (
+    "start",
+    *FORWARD_QUANTITIES,
+    *BACKWARD_QUANTITIES,
+    *ROLES,
+    "limit",
+    "norm",
+)  # the keys of lines that make numbers of their own
 ENOUGH_NUMBERS: Final = 3  # numbers by which a quantity is known
 LONGEST_LINE: Final = 100  # characters of a line
 
@@ -55,7 +70,7 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
     place = {"above": (1, 0), "reverse": (0, 1)}.get(mistake.models[0], (0, 0))
     texts = [lines(one.of(*place), identified.nonlinearity) for one in (network, mended)]
     wrong = {key for text in texts for key in text if texts[0].get(key) != texts[1].get(key)}
-    forward = bool(wrong & {"start", *FORWARD})
+    forward = bool(wrong & {"start", *FORWARD_QUANTITIES})
     read = [set(re.findall(r"\b[Wb]_\w+", text["s"])) for text in texts]
     wired = network.wiring != OWN_WIRING or network.back is not None  # what is only moved is no number of its own
     wired |= isinstance(network.first, GatedModel)  # the lines of a step with gates make a name anew in each
@@ -84,10 +99,16 @@ def _cases(
 ) -> Iterator[Case]:
     """Yield a case on which a mistake makes a difference of each kind that a subject may refuse."""
     stacks: dict[str, dict[str, Any]] = {"above": {"num_layers": 2}, "reverse": {"bidirectional": True}}
-    for hx, features, N in product((True, False) if asker.has_hx else (False,), (UNITS - 1, UNITS), (1, 2)):
-        for scale, T, loss in product(SCALES, TRACED_STEPS, losses):
+    for hx, features, N in product((True, False) if asker.has_hx else (False,), (LINE_UNITS - 1, LINE_UNITS), (1, 2)):
+        for scale, T, loss in product(CLIPPED_SCALES, TRACED_STEPS, losses):
             config = asker.config(
-                T=T, N=N, input_size=features, hidden_size=UNITS, hx=hx, loss=loss, **stacks.get(mistake.models[0], {})
+                T=T,
+                N=N,
+                input_size=features,
+                hidden_size=LINE_UNITS,
+                hx=hx,
+                loss=loss,
+                **stacks.get(mistake.models[0], {}),
             )
             if config is None or config.lengths is not None:
                 continue
@@ -107,7 +128,7 @@ class _Search:
         self, network: Network, mended: Network, case: Case, nonlinearity: str, place: Place, wrong: set[str]
     ) -> None:
         flows, arrays = run_whole(network, case)
-        groups = [group for group in (FORWARD, BACK) if wrong & {*group}]
+        groups = [group for group in (FORWARD_QUANTITIES, BACKWARD_QUANTITIES) if wrong & {*group}]
         touched = wrong.union(*groups)
         every = quantities_of(lines(network.of(*place), nonlinearity), flows[place])
         own = {q: made for q, made in every.items() if q.key in touched}
@@ -153,7 +174,7 @@ class _Search:
 
     def _begins(self, quantities: set[Quantity]) -> bool:
         """Tell whether the recurrence is first wrong in these, and at one step; if not, its code is not seen."""
-        for group, order in ((FORWARD, min), (BACK, max)):
+        for group, order in ((FORWARD_QUANTITIES, min), (BACKWARD_QUANTITIES, max)):
             here = {q.t for q in quantities if q.key in group}
             begin = order((q.t for q in self._wrong.telling if q.key in group), default=0)
             once = {q.t for q in quantities if q.key in group and q.result and q.key != "slope"}
@@ -165,7 +186,7 @@ class _Search:
         """Tell whether a line may sum rightly what another one spoils."""
         if any(value.shared and self._wrong.of(value.array) for value in first.values):  # two sums are one array
             return True
-        if not any(q.key in BACK for some, _ in before for q in some):  # the way back is not seen
+        if not any(q.key in BACKWARD_QUANTITIES for some, _ in before for q in some):  # the way back is not seen
             return True
         for some, site in before:
             right = [q for q in some if q.key in keys and site == first.stack[0]]

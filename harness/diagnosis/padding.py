@@ -18,7 +18,7 @@ from harness.oracle.compare import MismatchKind
 from harness.space.case import Array, Case, padding
 from harness.subjects.protocol import Subject
 
-FILLED: Final = (0.5, 0.25)  # different, and small enough that tanh is not at its ends
+PADDING_FILLS: Final = (0.5, 0.25)  # different, and small enough that tanh is not at its ends
 FRESH_WITH_PADDING: Final = 3  # fresh cases on which it is seen, too
 MOST_PADDED: Final = 12  # that are tried at most
 
@@ -73,7 +73,7 @@ def _follows(subject: Subject, case: Case) -> bool | None:
     config = case.config
     if config.lengths is None or config.drops or not padding(config).any():
         return None
-    found = [subject.run(_filled(case, number)).arrays for number in FILLED]
+    found = [subject.run(_filled(case, number)).arrays for number in PADDING_FILLS]
     specs = config.returned
     if not all(found) or any(n not in specs or v.shape != specs[n].shape for of in found for n, v in of.items()):
         return None

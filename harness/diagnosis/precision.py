@@ -13,20 +13,20 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.checks.accuracy import FEWEST, VIEWS, bits_of, significant_bits, split
+from harness.checks.accuracy import FEWEST_BITS, VIEWS, bits_of, significant_bits, split
 from harness.checks.agreement import Observation, assess, holds_output
 from harness.checks.result import Verdict
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic_assumptions import (
     TOLERANCES,
     U64,
-    Accepted,
     Arithmetic,
+    UserTolerance,
     accepted as tolerance_of,
     function_tolerance,
 )
+from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats, to_float64
-from harness.oracle.places import time_major
 from harness.oracle.setting import REFERENCE, reference_of
 from harness.oracle.tolerance import REFERENCE_TANH_ERROR
 from harness.oracle.unroll import StepWeights, initial_states, step_weights
@@ -57,7 +57,7 @@ VARIANCE: Final = 1 / (8 * np.log(2))
 [1/2, 1) is off by at most u / 2, uniformly, so relatively by a mean square of (u / 2)**2 / 3 / M**2. Over M, whose
 logarithm is uniform, 1 / M**2 averages 3 / (2 log 2): v = 1 / (8 log 2)."""
 
-TINY: Final = float(np.finfo(np.float64).tiny)
+TINY_FLOAT64: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ShownPrecision:
 
         Zeros, or other plain numbers in the place of right ones, are no roundings of these.
         """
-        return FEWEST <= self.returned_bits < self.dtype_bits and self.returned_error < 2.0**-FEWEST
+        return FEWEST_BITS <= self.returned_bits < self.dtype_bits and self.returned_error < 2.0**-FEWEST_BITS
 
     @property
     def coarse_sums(self) -> bool:
@@ -104,7 +104,7 @@ class ShownPrecision:
 
         Its error must explain the failing case, too: a sum that is wrong now and then is off by much there.
         """
-        return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST and self.accepted_by is not None
+        return self.activation_units > 1 and self.activation_error < 2.0**-FEWEST_BITS and self.accepted_by is not None
 
 
 class _SingleStep(NamedTuple):
@@ -229,7 +229,7 @@ def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Obse
         difference = np.abs(seen.actual - seen.expected)
         off = max(off, float(difference.max()))
         assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected)
-        assumed += arithmetic.tanh_absolute + TINY
+        assumed += arithmetic.tanh_absolute + TINY_FLOAT64
         units = max(units, float((difference / assumed).max()))
     of_tanh = _tanh_profile(exact, arithmetic) if units > 1 else None
     observations = [found, *(seen.observation for seen in rounded)]
@@ -273,16 +273,16 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
     size = float(np.sqrt((z**2).mean())) if z.size else 0.0
     drift = STANDARD_ERRORS * size / np.sqrt(max(z.size, 1))
     like_noise = np.abs(z).max(initial=0) <= NOISE * size and max(abs(z.mean()), abs((z * sign).mean())) <= drift
-    if not 0 < size < 2.0**-FEWEST or not like_noise:
+    if not 0 < size < 2.0**-FEWEST_BITS or not like_noise:
         return None
     return float(-np.log2(size))
 
 
-def _passes(cases: list[_SingleStep], tolerance: Accepted) -> bool:
+def _passes(cases: list[_SingleStep], tolerance: UserTolerance) -> bool:
     return _all_agree([seen.observation for seen in cases], tolerance)
 
 
-def _all_agree(observations: list[Observation], tolerance: Accepted) -> bool:
+def _all_agree(observations: list[Observation], tolerance: UserTolerance) -> bool:
     for observation in observations:
         within = tolerance.in_dtype(observation.case.config.dtype)
         within = within.beside(observation.arithmetic.accepted)

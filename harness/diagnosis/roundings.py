@@ -37,7 +37,7 @@ ROUNDING_SEEDS: Final = 8  # the cases that are drawn of each config and dtype; 
 
 FRESH_BEYOND_ROUNDING: Final = 3  # the fresh cases on which it must be off by more than its operations can be
 
-MARGIN: Final = 4.0  # what is expected of other cases over what is measured: it is the largest of some 30 only
+EXPECTED_MARGIN: Final = 4.0  # what is expected of other cases over what is measured: it is the largest of some 30 only
 
 HINT: Final = (
     "such roundings are left by numbers that are changed and changed back (w -= d, later w += d), and by a small "
@@ -72,7 +72,7 @@ class Roundings:
             return False
         runs = [(observation.case, observation.outcome), *([] if observation.probed is None else [observation.probed])]
         largest = max(_largest({**case.arrays, **outcome.arrays}) for case, outcome in runs)
-        within = MARGIN * max(self.off.values()) * FORMATS[observation.case.config.dtype].u * largest
+        within = EXPECTED_MARGIN * max(self.off.values()) * FORMATS[observation.case.config.dtype].u * largest
         return all(site.difference <= within for mismatch in result.mismatches for site in mismatch.sites)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from harness.checks.agreement import Observation, assess, observe
-from harness.checks.relation_check import GRADIENTS
+from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.experiments import ByCheck, Question
 from harness.diagnosis.fresh_cases import fresh_cases
@@ -24,13 +24,13 @@ from harness.diagnosis.identify.identify import Identification
 from harness.diagnosis.identify.inquiry import explains
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.identify.wiring_words import listed, of_roles
+from harness.diagnosis.identify.wiring_differences import listed, of_roles
 from harness.diagnosis.observations import Observations, forward_part, nameable
 from harness.oracle.bounded_array import Floats
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
-from harness.search.guard import GuardedSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang
 from harness.space.case import Array, Case
 from harness.space.config import PARAMETERS, RNNConfig, role_of
 from harness.space.factor_table import OTHER
@@ -96,8 +96,8 @@ class StaleState:
         if first is None:
             with suppress(Hang):
                 forward, accepted = observation.case.forward(), observation.arithmetic.accepted
-                observation = observe(GuardedSubject(subject), forward, accepted, with_probes=False)
-        elif not first.array.endswith(GRADIENTS) and observation.unfit is None:
+                observation = observe(DeadlineSubject(subject), forward, accepted, with_probes=False)
+        elif not first.array.endswith(GRADIENT_SUFFIX) and observation.unfit is None:
             observation = forward_part(observation)
         parts = _parts(self.roles)[::-1] if self.roles != STATE else [STATE]
         return any(goes_on(observation, some, self.identified, one_bias=self.one_bias) for some in parts)
@@ -139,7 +139,7 @@ def _stale_beside(asked: Question, case: Case, identified: Identification | None
     return None
 
 
-class _Restarted(GuardedSubject):
+class _Restarted(DeadlineSubject):
     """A subject each of whose runs is the first one of a process."""
 
     def run(self, case: Case) -> Outcome:
@@ -189,7 +189,9 @@ class Accumulated:
     def left(self, result: Result) -> tuple[Mismatch, ...]:
         """Return the mismatches of other arrays."""
         return tuple(
-            one for one in result.mismatches if not (one.array.endswith(GRADIENTS) and role_of(one.array) in self.roles)
+            one
+            for one in result.mismatches
+            if not (one.array.endswith(GRADIENT_SUFFIX) and role_of(one.array) in self.roles)
         )
 
 
@@ -241,7 +243,7 @@ def _growing(calls: Sequence[Mapping[str, Array]]) -> tuple[str, ...] | None:
         if not any(apart):
             continue
         off = (np.abs(arrays[name] - times * array) for times, arrays in enumerate(later, start=2))
-        if not name.endswith(GRADIENTS) or any(one.max() >= np.abs(array).max() / 2 for one in off):
+        if not name.endswith(GRADIENT_SUFFIX) or any(one.max() >= np.abs(array).max() / 2 for one in off):
             return None
         grown.append(role_of(name))
     return tuple(dict.fromkeys(grown))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.model import RIGHT, Network
+from harness.diagnosis.identify.model import RIGHT_NETWORK, Network
 from harness.diagnosis.identify.run import flows_of, run
 from harness.oracle.bounded_array import Floats, to_float64
 from harness.oracle.pinned_numpy import np
@@ -27,18 +27,18 @@ THRESHOLD_DRAWS: Final = 24
 failing from 18 passing ones by chance once in 1,300 times; then the lines speak against it."""
 
 MOST_DRAWS: Final = 48  # the draws of another config
-FIRST: Final = 8  # the draws after which no more are made if all of them fail
-FEWEST: Final = 4  # the failing cases, and the passing ones, that a threshold must divide
-LINES: Final = 3  # the lines from a failing case to a passing one that are halved
+FIRST_DRAWS: Final = 8  # the draws after which no more are made if all of them fail
+FEWEST_CASES: Final = 4  # the failing cases, and the passing ones, that a threshold must divide
+HALVED_LINES: Final = 3  # the lines from a failing case to a passing one that are halved
 HALVINGS: Final = 20
 NARROW: Final = 2.0**-6  # the relative distance that the lines may leave between a failing and a passing quantity
 
-SCALES: Final = (1.0, 2.0**-8, 2.0**8)  # of a loss's gradients, which the way back only multiplies
+GRADIENT_SCALES: Final = (1.0, 2.0**-8, 2.0**8)  # of a loss's gradients, which the way back only multiplies
 INPUT_SCALES: Final = (1.0, 0.0625, 4.0)  # of x and hx; larger ones saturate tanh, and little shows
 WEIGHTS: Final = (1.0, 0.125, 3.0)  # of parameters
 SIGNS: Final = (0, 1, -1)  # of the numbers of an array: as they are drawn, or all of one sign
 
-STATISTICS: Final[Mapping[str, Callable[[Floats], float]]] = {
+CASE_STATISTICS: Final[Mapping[str, Callable[[Floats], float]]] = {
     "beyond": lambda v: float(np.abs(v).max(initial=0)),
     "norm": lambda v: float(np.sqrt(np.square(v).sum())),
     "least": lambda v: float(v.min(initial=np.inf)),
@@ -50,7 +50,7 @@ class Threshold(NamedTuple):
     """The threshold of a quantity that divides failing cases from passing ones."""
 
     quantity: str  # its numbers, in words
-    statistic: str  # a key of ``STATISTICS``
+    statistic: str  # a key of ``CASE_STATISTICS``
     above: bool  # True if it fails above the threshold
     value: float
 
@@ -117,7 +117,9 @@ class _Bracket(NamedTuple):
         return (value > self.high) == self.above
 
 
-def numbers_needed(config: RNNConfig, fails: Callable[[Case], bool | None], right: Network = RIGHT) -> NumbersNeeded:
+def numbers_needed(
+    config: RNNConfig, fails: Callable[[Case], bool | None], right: Network = RIGHT_NETWORK
+) -> NumbersNeeded:
     """Return which numbers a failure needs, of a config.
 
     ``fails`` says of a case whether it fails, ``None`` if that cannot be told. ``right`` is what a subject computes
@@ -126,14 +128,14 @@ def numbers_needed(config: RNNConfig, fails: Callable[[Case], bool | None], righ
     trials: list[_Trial] = []
     for number in range(THRESHOLD_DRAWS):
         trials += _tried(drawn(config, number), fails, right)
-        if len(trials) >= FIRST and all(trial.fails for trial in trials):
+        if len(trials) >= FIRST_DRAWS and all(trial.fails for trial in trials):
             break
     failing, passing = ([one for one in trials if one.fails is how] for how in (True, False))
     found = NumbersNeeded(len(failing), len(trials), failing=tuple(one.case for one in failing))
-    if min(len(failing), len(passing)) < FEWEST:
+    if min(len(failing), len(passing)) < FEWEST_CASES:
         return found
     dividing = [key for key in failing[0].of if _bracket(trials, key) is not None]
-    for one, other in list(zip(failing, passing, strict=False))[:LINES]:
+    for one, other in list(zip(failing, passing, strict=False))[:HALVED_LINES]:
         if not dividing:
             break
         trials += _halved(one, other, fails, right)
@@ -163,7 +165,7 @@ def drawn(config: RNNConfig, number: int) -> Case:
             arrays[name] = array * array.dtype.type(choice("weights", WEIGHTS))
             continue
         sign = choice(f"sign of {name}", SIGNS)
-        scale = choice("gradients", SCALES) if name.endswith(".grad") else choice(name, INPUT_SCALES)
+        scale = choice("gradients", GRADIENT_SCALES) if name.endswith(".grad") else choice(name, INPUT_SCALES)
         values = np.abs(array) * array.dtype.type(sign) if sign else array
         arrays[name] = values * array.dtype.type(scale)
     return Case.from_arrays(config, arrays)
@@ -244,7 +246,7 @@ def _quantities(right: Network, case: Case) -> dict[_Key, float]:
     }
     every = {name: np.concatenate(parts) for name, parts in found.items() if parts}
     known = {name: v[~np.isnan(v)] for name, v in every.items()}  # padding is NaN
-    return {(name, how): of(v) for name, v in known.items() for how, of in STATISTICS.items() if v.size}
+    return {(name, how): of(v) for name, v in known.items() for how, of in CASE_STATISTICS.items() if v.size}
 
 
 def _bracket(trials: Sequence[_Trial], key: _Key) -> _Bracket | None:
@@ -253,7 +255,7 @@ def _bracket(trials: Sequence[_Trial], key: _Key) -> _Bracket | None:
     Next to 0 "near" is measured by the usual size: it is the sign that decides there.
     """
     failing, passing = ([one.of[key] for one in trials if one.fails is how] for how in (True, False))
-    usual = float(np.median([abs(one.of[key]) for one in trials[:FIRST]]))
+    usual = float(np.median([abs(one.of[key]) for one in trials[:FIRST_DRAWS]]))
     for above, inner, outer in ((True, max(passing), min(failing)), (False, max(failing), min(passing))):
         size = max(abs(inner), abs(outer))
         signed = key[1] in {"least", "most"} and size <= NARROW * usual

@@ -16,7 +16,7 @@ from harness.space.case import Case
 from harness.subjects.protocol import Subject
 
 # Small ones where tanh is not at its ends; large ones of both signs where it is, or where 16 bits round them away.
-FILLED: Final = (0.5, 0.25, 1e3, -1e3)
+MEMORY_FILLS: Final = (0.5, 0.25, 1e3, -1e3)
 FRESH_WITH_FILL: Final = 3  # fresh cases on which it is seen, too
 MOST_FILLED: Final = 12  # that are tried at most
 
@@ -60,5 +60,5 @@ def follows_new_arrays(subject: Subject, case: Case) -> bool:
     def bits(number: float) -> dict[str, bytes]:
         return {name: array.tobytes() for name, array in run(case, number).arrays.items()}
 
-    first = bits(FILLED[0])
-    return bool(first) and first == bits(FILLED[0]) and any(bits(number) != first for number in FILLED[1:])
+    first = bits(MEMORY_FILLS[0])
+    return bool(first) and first == bits(MEMORY_FILLS[0]) and any(bits(number) != first for number in MEMORY_FILLS[1:])

@@ -14,9 +14,9 @@ from typing import Final
 from harness.checks.agreement import Observation, check_agreement
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.fresh_cases import fresh_cases
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.oracle.compare import same_numbers
-from harness.search.guard import GuardedSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang
 from harness.space.case import Case
 from harness.space.outcome import Outcome
 from harness.space.scope import Scope
@@ -103,7 +103,7 @@ class _As:
 
 
 def instead_of(
-    subject: Subject, case: Case, scope: Scope, accepted: Accepted = STRICT, until: float = math.inf
+    subject: Subject, case: Case, scope: Scope, accepted: UserTolerance = STRICT, until: float = math.inf
 ) -> WrongConventions | None:
     """Return the declaration with which a subject that fails on a case would agree; ``None`` if none or several would.
 
@@ -123,7 +123,7 @@ def instead_of(
                 other = own.switched(*names)
                 if other.batch_first and not _ignores_layout(subject, case, other):
                     continue
-                as_other = GuardedSubject(_as(subject, other), until)
+                as_other = DeadlineSubject(_as(subject, other), until)
                 if fresh := _fits(subject, as_other, other, cases, accepted):
                     found.append(WrongConventions(own, other, fresh))
             if found:
@@ -147,10 +147,12 @@ def _ignores_layout(subject: Subject, case: Case, conventions: Conventions) -> b
 
 
 def _as(subject: Subject, conventions: Conventions) -> Subject:
-    return GuardedSubject(_As(subject, conventions))
+    return DeadlineSubject(_As(subject, conventions))
 
 
-def _fits(subject: Subject, as_other: Subject, other: Conventions, cases: Iterable[Case], accepted: Accepted) -> int:
+def _fits(
+    subject: Subject, as_other: Subject, other: Conventions, cases: Iterable[Case], accepted: UserTolerance
+) -> int:
     """Return on how many fresh cases another declaration makes right what fails; 0 if it does not do so everywhere.
 
     The first of the ``cases`` is the failing one.

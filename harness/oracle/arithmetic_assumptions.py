@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Context
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from harness.space.declared_arithmetic import UNKNOWN, Backend
+from harness.space.declared_arithmetic import LEAST_ASSUMED, DeclaredArithmetic
 from harness.space.errors import UsageError
 
 
@@ -38,7 +38,7 @@ U32: Final = FORMATS["float32"].u
 U64: Final = FORMATS["float64"].u
 
 
-class Accepted(NamedTuple):
+class UserTolerance(NamedTuple):
     """A tolerance that is looser than the dtype's own. Only a user can choose it, except for ``measured``."""
 
     # The relative error of every operand of a product, as where matrix units round what they read.
@@ -65,7 +65,7 @@ class Accepted(NamedTuple):
         """
         return self._replace(measured=(), **dict.fromkeys(OF_FUNCTIONS, 0.0)) == STRICT
 
-    def in_dtype(self, dtype: str) -> Accepted:
+    def in_dtype(self, dtype: str) -> UserTolerance:
         """Return the tolerance for one dtype.
 
         Matrix units round the operands of float32 products, and of no others. The errors of functions are the larger of
@@ -81,7 +81,7 @@ class Accepted(NamedTuple):
             return alone._replace(operand_u=0.0, operand_underflow=0.0)
         return alone
 
-    def beside(self, other: Accepted) -> Accepted:
+    def beside(self, other: UserTolerance) -> UserTolerance:
         """Return the tolerance that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
         names = ("operand_u", "operand_underflow", "rtol", "atol", *OF_FUNCTIONS)
         return self._replace(**{name: max(getattr(self, name), getattr(other, name)) for name in names})
@@ -95,9 +95,13 @@ class Accepted(NamedTuple):
 FUNCTIONS: Final = ("tanh", "sigmoid")
 OF_FUNCTIONS: Final = (*FUNCTIONS, *(f"{name}_atol" for name in FUNCTIONS))  # the fields for their errors
 
-STRICT: Final = Accepted()
+STRICT: Final = UserTolerance()
 
-TOLERANCES: Final = {"derived": STRICT, "tf32": Accepted(2.0**-10, 2.0**-126), "bf16": Accepted(2.0**-7, 2.0**-126)}
+TOLERANCES: Final = {
+    "derived": STRICT,
+    "tf32": UserTolerance(2.0**-10, 2.0**-126),
+    "bf16": UserTolerance(2.0**-7, 2.0**-126),
+}
 """The tolerances that have a name, for float32. Operands keep 11 bits in TF32, and 8 in bfloat16. They may be cut off
 instead of rounded to nearest, which loses up to twice the unit roundoff. Sums stay in float32."""
 
@@ -107,8 +111,8 @@ class Arithmetic:
     """Everything that a tolerance must know about one subject in one dtype."""
 
     dtype: str
-    backend: Backend = UNKNOWN
-    accepted: Accepted = STRICT
+    backend: DeclaredArithmetic = LEAST_ASSUMED
+    accepted: UserTolerance = STRICT
 
     @cached_property
     def format(self) -> Format:
@@ -163,7 +167,7 @@ ULP: Final = "ulp"
 as 2 u."""
 
 
-def accepted(text: str) -> Accepted:
+def accepted(text: str) -> UserTolerance:
     """Return the tolerance that a user asks for.
 
     It is a name in ``TOLERANCES``, ``rtol=1e-4``, ``atol=1e-6``, ``tanh=8ulp``, or ``tanh_atol=2e-7``, the absolute
@@ -194,7 +198,7 @@ def accepted(text: str) -> Accepted:
     return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # only fields that are numbers are given
 
 
-def with_measured(tolerance: str, within: Accepted | None, dtype: str) -> str:
+def with_measured(tolerance: str, within: UserTolerance | None, dtype: str) -> str:
     """Return the tolerance that a user asked for, with the measured errors of the subject's functions in a dtype."""
     functions = [] if within is None else [function for of, function, *_ in within.measured if of == dtype]
     if within is None or not functions:

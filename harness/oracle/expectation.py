@@ -14,12 +14,12 @@ from typing import Final
 from numpy.random import PCG64, Generator
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
+from harness.oracle.array_layout import Place, features, final_step, h_n_order, layout, time_major, visited
 from harness.oracle.bounded_array import Floats, Steps, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.gated import Gated, GatedSteps
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import Place, features, final_step, h_n_order, layout, time_major, visited
 from harness.oracle.reference import BoundedSteps
 from harness.oracle.setting import Setting
 from harness.oracle.tolerance import (
@@ -58,7 +58,7 @@ size, and 1.4 ms without."""
 
 
 # The number of random runs that ``usually_apart`` takes a standard deviation of: it is then known to 18 %.
-RUNS: Final = 16
+RANDOM_RUNS: Final = 16
 
 # The number of roundings between a state and what dropout keeps of it, as ``between`` counts them.
 DROPOUT_ROUNDINGS: Final = 4
@@ -251,12 +251,12 @@ def usually_apart(setting: Setting, states: Sequence[WithError]) -> list[WithErr
     tolerance. They follow the states where small errors grow, as near a pole of tanh, and where they vanish.
     """
     random = Generator(PCG64(0))
-    exact, *runs = (_inexact_run(setting, len(states) - 1, of) for of in (None, *[random] * RUNS))
+    exact, *runs = (_inexact_run(setting, len(states) - 1, of) for of in (None, *[random] * RANDOM_RUNS))
     known: list[WithError] = []
     for own, values, *others in zip(states[:-1], exact, *runs, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):
             energy = sum(_distance(other.values, values.values) ** 2 for other in others)
-            known.append(WithError(own.values, LAMBDA * np.sqrt(energy / RUNS)))
+            known.append(WithError(own.values, LAMBDA * np.sqrt(energy / RANDOM_RUNS)))
     return [*known, states[-1]]
 
 

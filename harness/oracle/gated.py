@@ -16,10 +16,10 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
+from harness.oracle.array_layout import Place, features, final_step, first_step, h_n_order
 from harness.oracle.balls import Balls, Rows
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import Place, features, final_step, first_step, h_n_order
 from harness.oracle.sums import Matrix, Sum, flattened
 from harness.oracle.unroll import (
     LayerGradients,
@@ -41,7 +41,9 @@ Values = Mapping[str, WithError]  # What a step computes, by the letters of the 
 # The states beside h, (N, H) each, of a time step of (T, N, H), given the states before; of all there is for ``None``.
 Carry = Callable[[int | None, Sequence[WithError]], tuple[WithError, ...]]
 
-EXACT: Final = Arithmetic("float64")  # The arithmetic of the reference's own values, whose errors are not looked at
+EXACT_ARITHMETIC: Final = Arithmetic(
+    "float64"
+)  # The arithmetic of the reference's own values, whose errors are not looked at
 
 
 class GatedSteps(NamedTuple):
@@ -125,7 +127,9 @@ class Gated(Unroll):
         return h if w.hr is None else k.through(h, Matrix.of(w.hr.T))
 
     def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
-        return tuple(new.values for new in self._step(Balls(EXACT), WithError(x), [WithError(one) for one in held], w))
+        return tuple(
+            new.values for new in self._step(Balls(EXACT_ARITHMETIC), WithError(x), [WithError(one) for one in held], w)
+        )
 
     def _step(self, k: Balls, x: WithError, before: Sequence[WithError], w: StepWeights) -> tuple[WithError, ...]:
         h, *others = self.update(k, self.activations(k, x, before[0], w), before)
@@ -238,7 +242,13 @@ class Gated(Unroll):
         self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
     ) -> LayerGradients:
         walk = self._own_walk(case, at, x, own)
-        back = self.go_back(case, at, EXACT, walk, Sum(EXACT, 0, 0, soft=False).plain(WithError(given[0] + given[1])))
+        back = self.go_back(
+            case,
+            at,
+            EXACT_ARITHMETIC,
+            walk,
+            Sum(EXACT_ARITHMETIC, 0, 0, soft=False).plain(WithError(given[0] + given[1])),
+        )
         of_ih, of_hh = back.ih.values, back.hh.values
         weights = StepWeights(
             flattened(of_ih).T @ flattened(x),
@@ -250,11 +260,11 @@ class Gated(Unroll):
         return LayerGradients(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
 
     def _by_operand(self, of_hh: Floats, walk: GatedSteps) -> Iterator[tuple[Floats, WithError]]:
-        operands = self.operands(Balls(EXACT), walk)
+        operands = self.operands(Balls(EXACT_ARITHMETIC), walk)
         return zip(np.split(flattened(of_hh), len(operands), -1), operands, strict=True)
 
     def _own_walk(self, case: Case, at: Place, x: Floats, own: Floats) -> GatedSteps:
-        return self.walk(case, at, EXACT, WithError(x), WithError(previous_states(case, at, own)))
+        return self.walk(case, at, EXACT_ARITHMETIC, WithError(x), WithError(previous_states(case, at, own)))
 
 
 class GRU(Gated):

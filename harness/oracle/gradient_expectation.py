@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from harness.oracle.array_layout import Place, features, first_step, h_n_order, time_major, time_order
 from harness.oracle.balls import Balls
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.expectation import (
@@ -34,7 +35,6 @@ from harness.oracle.expectation import (
 from harness.oracle.expected import Expected
 from harness.oracle.gated import Gated
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import Place, features, first_step, h_n_order, time_major, time_order
 from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, slopes_at, through_slope, through_slope_growth
 from harness.oracle.sums import Matrix, Sum, flattened, last_column, without_last_column

@@ -34,9 +34,16 @@ PRECISIONS: Final = tuple(128 << doublings for doublings in range(8))
 """The precisions, in bits, that are tried in turn until both sides are decided. The last ones hold any sum of products
 of float64 numbers exactly."""
 
-TINY: Final = sys.float_info.min
-FUNCTIONS: Final[dict[str, Callable[[arb], arb]]] = {"identity": arb, "tanh": arb.tanh, "relu": lambda s: s.max(0)}
-SLOPES: Final[dict[str, Callable[[float], arb]]] = {"tanh": lambda h: 1 - arb(h) * h, "relu": lambda h: arb(int(h > 0))}
+LEAST_NORMAL: Final = sys.float_info.min
+EXACT_FUNCTIONS: Final[dict[str, Callable[[arb], arb]]] = {
+    "identity": arb,
+    "tanh": arb.tanh,
+    "relu": lambda s: s.max(0),
+}
+EXACT_SLOPES: Final[dict[str, Callable[[float], arb]]] = {
+    "tanh": lambda h: 1 - arb(h) * h,
+    "relu": lambda h: arb(int(h > 0)),
+}
 
 
 class WrongSide(Enum):
@@ -77,10 +84,10 @@ def judge(equation: Equation, actual: float, expected: float, tolerance: float) 
     before, flint.ctx.prec = flint.ctx.prec, PRECISIONS[-1]
     try:
         total, magnitude, operands = _sums(equation)
-        slope = arb(1) if equation.state is None else SLOPES[equation.nonlinearity](equation.state)
+        slope = arb(1) if equation.state is None else EXACT_SLOPES[equation.nonlinearity](equation.state)
         for bits in PRECISIONS:
             flint.ctx.prec = bits
-            y = FUNCTIONS[equation.function](total)
+            y = EXACT_FUNCTIONS[equation.function](total)
             bound = _reference_bound(equation, magnitude, operands, abs(y), abs(slope))
             subject, reference = _held(y * slope, actual, arb(tolerance)), _held(y * slope, expected, bound)
             if None not in {subject.wrong, reference.wrong}:
@@ -106,16 +113,16 @@ def _sums(equation: Equation) -> tuple[arb, arb, arb]:
 def _reference_bound(equation: Equation, magnitude: arb, operands: arb, y: arb, q: arb) -> arb:
     """Return the most that a correct float64 reference is off, given |y| and |q|; infinite where it may overflow."""
     m = len(equation.a)
-    e = gamma(m + 1, U64) * magnitude + TINY * (4 * m + operands)
+    e = gamma(m + 1, U64) * magnitude + LEAST_NORMAL * (4 * m + operands)
     kappa = REFERENCE_TANH_ERROR if equation.function == "tanh" else 0.0
-    bound = e + kappa * U64 * (y + e) + TINY
+    bound = e + kappa * U64 * (y + e) + LEAST_NORMAL
     reach = magnitude + e
     if equation.state is not None:
         square = arb(equation.state) * equation.state if equation.nonlinearity == "tanh" else arb(0)
-        p = U64 * square + TINY
+        p = U64 * square + LEAST_NORMAL
         d = p + U64 * (q + p)
         reach += square + p + (y + bound) * (q + d)
-        bound = bound * q + (y + bound) * (d + U64 * (q + d)) + TINY
+        bound = bound * q + (y + bound) * (d + U64 * (q + d)) + LEAST_NORMAL
     return bound.upper() if reach < sys.float_info.max else arb(math.inf)
 
 

@@ -32,13 +32,13 @@ _KNOWN: Final[tuple[tuple[str, tuple[Any, ...], float], ...]] = (
 )
 
 # The relative difference that rounding may make to a known value: twice what ``tolerance`` assumes of NumPy's tanh.
-CLOSE: Final = 2.0**-50
+SAME_VALUE: Final = 2.0**-50
 
 
 def require_known_values() -> None:
     """Raise ``UsageError`` unless NumPy's functions have their known values."""
     for name, arguments, value in _KNOWN:
-        if not math.isclose(given := float(getattr(_LIVE, name)(*arguments)), value, rel_tol=CLOSE):
+        if not math.isclose(given := float(getattr(_LIVE, name)(*arguments)), value, rel_tol=SAME_VALUE):
             said = f"numpy.{name}({', '.join(map(str, arguments))})={given!r}: expected {value!r}"
             raise UsageError(f"{said}; something replaced it before harness was imported, so import harness first")
 

@@ -23,17 +23,17 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
+from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats, WithError
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import time_major
 from harness.oracle.setting import Setting
 from harness.space.case import Array, Case
 from harness.space.config import PREACTIVATION, RNNConfig, weight_names
 
 # The factor c, by dtype. c**2 / 3 <= u / 8, which is far less than what tanh itself may be off by.
-SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "float16": 2.0**-7}
+PROBE_SCALE: Final = {"float64": 2.0**-28, "float32": 2.0**-13, "bfloat16": 2.0**-5, "float16": 2.0**-7}
 
 PILOT: Final = 2.0**-6  # The state of relu's carriers on the way down
 
@@ -92,7 +92,7 @@ def witness(setting: Setting, arrays: Mapping[str, Array]) -> ProbedStates | Non
                 elif given.nonlinearity == "relu" or not hops:
                     state[..., units] = top[..., units]
                 else:
-                    scale = SCALE[given.dtype] if j == layer else 1.0
+                    scale = PROBE_SCALE[given.dtype] if j == layer else 1.0
                     state[..., units] = top[..., units] / scale
                     error[..., units] = _carried_error(state[..., units], hops, scale, arithmetic)
                 if j >= layer:
@@ -152,7 +152,7 @@ def _connect(config: RNNConfig, weight: Floats, layer: int, d: int) -> None:
     H, D = config.hidden_size, config.num_directions
     for j in range(config.num_layers):
         below = (d * config.num_layers + j) * H if layer else config.input_size + (j * D + d) * H
-        scale = SCALE[config.dtype] if j == layer - 1 and config.nonlinearity == "tanh" else 1.0
+        scale = PROBE_SCALE[config.dtype] if j == layer - 1 and config.nonlinearity == "tanh" else 1.0
         if j >= layer or layer:
             weight[j * H + np.arange(H), below + np.arange(H)] = scale
 
@@ -175,7 +175,7 @@ def _carried_error(state: Floats, hops: int, scale: float, arithmetic: Arithmeti
     off by absolutely, are divided by c. The latter comes once a hop, and is taken twice to pay for what later hops make
     of it.
     """
-    a_hop = arithmetic.tanh_error + SCALE[arithmetic.dtype] ** 2 / 3
+    a_hop = arithmetic.tanh_error + PROBE_SCALE[arithmetic.dtype] ** 2 / 3
     relative = hops * a_hop / (1 - 2 * hops * a_hop)
     absolute = 4 * arithmetic.underflow + 2 * arithmetic.tanh_absolute
     return relative * np.abs(state) + hops * absolute / scale

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
+from harness.oracle.array_layout import Place, first_step
 from harness.oracle.bounded_array import Floats, WithError, at_steps
 from harness.oracle.equation import Equation
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import Place, first_step
 from harness.oracle.tolerance import ParameterSizes, StepBounds, StepOperands
 from harness.oracle.unroll import (
     LayerGradients,

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from harness.oracle.arithmetic_assumptions import U64, Arithmetic
+from harness.oracle.array_layout import Place, first_step
 from harness.oracle.bounded_array import Floats, WithError, write_steps
 from harness.oracle.equation import Equation
 from harness.oracle.expected import Expected, Index
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import Place, first_step
 from harness.oracle.reference import slope
 from harness.oracle.setting import Setting
 from harness.oracle.tolerance import gamma, loosened, row_sum, slope_error

@@ -8,9 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from harness.oracle.bounded_array import Floats, at_steps, to_float64, write_steps
-from harness.oracle.pinned_numpy import np
-from harness.oracle.places import (
+from harness.oracle.array_layout import (
     Place,
     Visited,
     features,
@@ -21,6 +19,8 @@ from harness.oracle.places import (
     time_major,
     time_order,
 )
+from harness.oracle.bounded_array import Floats, at_steps, to_float64, write_steps
+from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import PARAMETERS, PROJECTION, RNNConfig, role_of, weight_names
 

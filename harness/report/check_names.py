@@ -11,8 +11,8 @@ BESIDE_NAMES: Final = {
     PROBES: "gradients with probes",
     DERIVATIVES: "derivatives beyond gradients",
 }
-STATISTICS: Final = "the statistics of dropout"
-REFUSALS: Final = "malformed calls are refused"
+DROPOUT_STATISTICS: Final = "the statistics of dropout"
+MALFORMED_REFUSED: Final = "malformed calls are refused"
 SUPPORTED: Final = "each value is supported or refused"
 ACCURACY: Final = "the accuracy of its functions"
 
@@ -40,5 +40,5 @@ def failed_check(result: Result, dtype: str) -> str:
     if first is not None and first.probed:
         return BESIDE_NAMES[PROBES]
     if result.method is Comparison.DROPOUT:
-        return STATISTICS
+        return DROPOUT_STATISTICS
     return ACCURACY if result.inaccurate else agreement(dtype)

@@ -6,15 +6,15 @@ from typing import Any
 from harness.checks.result import Verdict
 from harness.report import wording
 from harness.report.facts import CODE
+from harness.report.finding_entry import Summary
 from harness.report.page import piece
 from harness.report.paper import printed
-from harness.report.problems import Summary
 from harness.report.reported import ReportedFinding
-from harness.report.text import headline, shapes_rows, subject_report
+from harness.report.terminal import headline, shapes_rows, subject_report
 from harness.search.examination import Examination
 
 # The columns of the printed report: JupyterLab with its side bar shows 110 of them in a window of 1300 pixels.
-WIDTH = 100
+REPORT_COLUMNS = 100
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,7 @@ class CheckReport:
         return bool(self.findings) and self.findings[0].certain
 
     def __str__(self) -> str:
-        return printed(subject_report(self.summary), WIDTH)
+        return printed(subject_report(self.summary), REPORT_COLUMNS)
 
     __repr__ = __str__
 

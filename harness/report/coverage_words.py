@@ -9,8 +9,8 @@ from rich.text import Text
 
 from harness.checks.result import TWICE
 from harness.report import wording
-from harness.report.facts import LINE
-from harness.space.searched_scope import AGREEMENT, STRENGTHS, SearchedScope
+from harness.report.facts import FACT_CHARACTERS
+from harness.space.searched_scope import AGREEMENT, STRENGTH_WORDS, SearchedScope
 
 
 def shares_record(searched: SearchedScope) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def of_whole(searched: SearchedScope) -> str | None:
     if not left:
         return said
     said = f"{said}; never varied: {left.pop(0)}"
-    while left and len(f"{said}, {left[0]}, …") <= 3 * LINE // 2:
+    while left and len(f"{said}, {left[0]}, …") <= 3 * FACT_CHARACTERS // 2:
         said += f", {left.pop(0)}"
     return f"{said}{', …' if left else ''}"
 
@@ -79,11 +79,11 @@ def _listed(names: Sequence[str]) -> str:
 def missing_lines(searched: SearchedScope, number: int) -> Iterator[Text]:
     """Yield at most ``number`` interactions that no case had, those of the fewest factors first."""
     left = number
-    for strength in (1, *STRENGTHS):
+    for strength in (1, *STRENGTH_WORDS):
         met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
         if met == of:
             continue
-        yield Text(f"not met: {of - met:,} of {of:,} {STRENGTHS.get(strength, 'values')}")
+        yield Text(f"not met: {of - met:,} of {of:,} {STRENGTH_WORDS.get(strength, 'values')}")
         for one in searched.checks[AGREEMENT].interactions(searched.scope, strength, met=False):
             if not left:
                 yield Text("  …")

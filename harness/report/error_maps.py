@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from harness.diagnosis.error_map import ErrorMap, ErrorMaps, MapAxis
+from harness.diagnosis.error_map import ErrorMap, ErrorMapAxis, ErrorMaps
 from harness.report.wording import counted
 from harness.space.config import PREACTIVATION, RNNConfig
 
@@ -15,7 +15,7 @@ class AxisRecord(TypedDict):
     size: int
 
 
-class MapRecord(TypedDict):
+class ErrorMapRecord(TypedDict):
     """A map of errors as data."""
 
     text: str
@@ -29,7 +29,7 @@ class MapsRecord(TypedDict):
     """The maps of a finding's errors as data."""
 
     text: str
-    maps: list[MapRecord]
+    maps: list[ErrorMapRecord]
 
 
 def maps_record(maps: ErrorMaps) -> MapsRecord:
@@ -43,7 +43,7 @@ def maps_record(maps: ErrorMaps) -> MapsRecord:
     return {"text": said, "maps": [_map(one, config) for one in maps.maps]}
 
 
-def _map(one: ErrorMap, config: RNNConfig) -> MapRecord:
+def _map(one: ErrorMap, config: RNNConfig) -> ErrorMapRecord:
     what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(one.array, one.array)
     parts = [what] + ([f"layer {one.layer}"] if one.layer is not None and config.num_layers > 1 else [])
     parts += [one.direction] if one.direction is not None else []
@@ -63,5 +63,5 @@ def _map(one: ErrorMap, config: RNNConfig) -> MapRecord:
     }
 
 
-def _axis(axis: MapAxis) -> AxisRecord:
+def _axis(axis: ErrorMapAxis) -> AxisRecord:
     return {"name": axis.name, "labels": [*axis.labels], "size": axis.size}

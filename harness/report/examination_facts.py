@@ -8,10 +8,10 @@ from harness.report import coverage_words, wording
 from harness.report.facts import case_words, failure_line, upstream_line
 from harness.report.refusals import refusals_facts
 from harness.report.reported import ReportedFinding, dropout_alone
-from harness.search.examination import CASES, Examination
+from harness.search.examination import LEAST_CASES, Examination
 from harness.search.search_record import SearchRecord
-from harness.space.product_edges import EDGE
-from harness.space.profile import KERNEL, PROFILES
+from harness.space.conformance_profile import KERNEL, PROFILE_WORDS
+from harness.space.size_product_edges import EDGE
 from harness.subjects.environment import line
 
 Facts: TypeAlias = Iterator[tuple[str, str]]
@@ -28,8 +28,8 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield from _dropout(done, findings)
         return
     if done.verdict is Verdict.NOT_ENOUGH:
-        longer = done.hunt.asked < CASES and not done.hunt.missing  # after more cases, what is lacking is refused
-        advice = f"; search longer: --examples {CASES} or more, or --time" * longer
+        longer = done.hunt.asked < LEAST_CASES and not done.hunt.missing  # after more cases, what is lacking is refused
+        advice = f"; search longer: --examples {LEAST_CASES} or more, or --time" * longer
         yield "seen", f"{', '.join(done.lacking)}{advice}"
     yield from _of_search(done.hunt, verbose=verbose)
     yield from _vacuous(done, findings)
@@ -38,7 +38,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     if done.equal is not None:
         yield "bits", wording.equal_line(done.equal)
     if done.profile != KERNEL:
-        yield "profile", f"{done.profile}: {PROFILES[done.profile]}; --profile {KERNEL} asks for more"
+        yield "profile", f"{done.profile}: {PROFILE_WORDS[done.profile]}; --profile {KERNEL} asks for more"
     yield from _dropout(done, findings)
     if done.refusals is not None and (verbose or done.refusals.findings):
         yield from refusals_facts(done.refusals)
@@ -167,7 +167,7 @@ def _vacuous(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
 def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
     met = [method for method in Comparison if hunt.checks[method]]
     if not verbose:
-        return "; ".join(f"{hunt.checks[one]:,} {wording.METHODS[one]}" for one in met)
+        return "; ".join(f"{hunt.checks[one]:,} {wording.COMPARISON_WORDS[one]}" for one in met)
     if len(met) == 1:
         return met[0].value
     return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)

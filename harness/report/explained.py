@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from harness.checks.repeatability import RUNS
+from harness.checks.repeatability import FLAKY_RUNS
 from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes
 from harness.diagnosis.first_departure import FirstDeparture
 from harness.diagnosis.identify.cause import IdentifiedCause
@@ -14,9 +14,9 @@ from harness.diagnosis.threshold import NumbersNeeded
 from harness.report.wording import CALLED, counted
 from harness.search.evidence import Certificate
 from harness.space.config import PREACTIVATION, RNNConfig
-from harness.subjects.torch_variants import SWITCHES
+from harness.subjects.torch_variants import KERNEL_SWITCHES
 
-NAMED: Final = 3  # kernels that are named
+NAMES_LISTED: Final = 3  # kernels that are named
 
 
 def code_lines(diagnosis: Diagnosis | None, config: RNNConfig) -> dict[str, str]:
@@ -86,7 +86,11 @@ def _numbers(numbers: NumbersNeeded) -> str:
 
 def answers_line(answers: int, deterministic: Mapping[str, tuple[Any, ...]]) -> str:
     """Return how often the answer of a flaky subject changes, and with what it does not."""
-    said = f"{counted(answers, 'different answer')} in {RUNS} runs" if answers > 1 else f"not again in {RUNS} runs"
+    said = (
+        f"{counted(answers, 'different answer')} in {FLAKY_RUNS} runs"
+        if answers > 1
+        else f"not again in {FLAKY_RUNS} runs"
+    )
     one = (f"{name} in ({_values(of)})" if len(of) > 1 else _named(name, of[0]) for name, of in deterministic.items())
     return "; ".join([said, *(f"one answer with {some}" for some in one)])
 
@@ -108,8 +112,10 @@ def kernels_line(kernels: Kernels) -> str | None:
         return _stage_line(kernels.stage)
     if not kernels.passes:
         return None
-    passes, fails = (", ".join(SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails))
-    parts = [f"passes with {passes}"] + ([f"oneDNN ran {', '.join(kernels.ran[:NAMED])}"] if kernels.ran else [])
+    passes, fails = (
+        ", ".join(KERNEL_SWITCHES[name].words for name in names) for names in (kernels.passes, kernels.fails)
+    )
+    parts = [f"passes with {passes}"] + ([f"oneDNN ran {', '.join(kernels.ran[:NAMES_LISTED])}"] if kernels.ran else [])
     return "; ".join(parts + ([f"fails with {fails}"] if fails else []))
 
 

@@ -16,16 +16,16 @@ from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.roundings import HINT, Roundings
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.report import explained, wording
-from harness.report.saved_finding import ISSUE, NOT_LOOKED_FOR, UNKNOWN, Fact, SavedFinding
+from harness.report.saved_finding import CAUSE_UNKNOWN, ISSUE, NOT_LOOKED_FOR, Fact, SavedFinding
 from harness.search.search_record import Finding
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.subjects.registry import registered
 
-LINE: Final = 64  # characters of a fact's line, on 80 columns
-LONGEST_CASE: Final = 3 * LINE  # characters of a case that is shown as code and not in words
+FACT_CHARACTERS: Final = 64  # characters of a fact's line, on 80 columns
+LONGEST_CASE: Final = 3 * FACT_CHARACTERS  # characters of a case that is shown as code and not in words
 CODE: Final = {"yours": "-", "nn.RNN": "+"}  # the facts that are a line of code, with the signs of a difference
-ARRAYS: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
+ARRAYS_SHOWN: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
 
 
 class _Explained(NamedTuple):
@@ -81,7 +81,7 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
         return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
     unproved = result.verdict is Verdict.SUSPECT
     plain = diagnosis is None and not any(one.sort is MismatchKind.VALUE for one in result.mismatches)
-    unknown = NOT_LOOKED_FOR if explanation.why_unknown else UNKNOWN
+    unknown = NOT_LOOKED_FOR if explanation.why_unknown else CAUSE_UNKNOWN
     return failure_line(result), "suspected" if unproved else "" if plain else unknown
 
 
@@ -112,17 +112,17 @@ def observed(result: Result, config: RNNConfig) -> Iterator[Fact]:
         yield Fact("message", result.message.rstrip(), detail=True)
     if result.traceback:
         yield Fact("traceback", result.traceback.rstrip(), detail=True)
-    for mismatch in result.mismatches[:ARRAYS]:
+    for mismatch in result.mismatches[:ARRAYS_SHOWN]:
         sites = (f"  {wording.place(site)}: {_values(site, config)}" for site in mismatch.sites)
         yield Fact("differs", "\n".join([wording.mismatch_line(mismatch), *sites]), detail=True)
-    if more := [mismatch.array for mismatch in result.mismatches[ARRAYS:]]:
+    if more := [mismatch.array for mismatch in result.mismatches[ARRAYS_SHOWN:]]:
         yield Fact("differs", f"also {', '.join(more)}", detail=True)
 
 
 def plain_finding(subject: str, config: RNNConfig, result: Result) -> str:
     """Return a failing result as plain text, for an exception's message."""
     lines = [fact.text for fact in observed(result, config) if fact.name != "traceback"]
-    lines += wording.hints(result.mismatches[:ARRAYS], config)
+    lines += wording.hints(result.mismatches[:ARRAYS_SHOWN], config)
     lines += [f"compared {result.method.value}"] if result.method is Comparison.END_TO_END else []
     return "\n".join([wording.headline(subject, result.verdict, config.layer), *lines])
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from harness.report.problems import Problem, Summary
+from harness.report.finding_entry import FindingEntry, Summary
 from harness.report.upgrade import DefectInterpreters, Upgrade
-from harness.space.reading import WRITTEN, read_bytes
+from harness.space.reading import MOST_WRITTEN, read_bytes
 
 # The variable that holds the folder of the checkout, to which the names of files are relative.
 _WORKSPACE: Final = "GITHUB_WORKSPACE"
@@ -20,7 +20,7 @@ _PROPERTY: Final = {**_DATA, ":": "%3A", ",": "%2C"}  # the escapes of workflow 
 
 def workflow_commands(summary: Summary) -> Iterator[str]:
     """Yield a line for each thing that is wrong with a subject, and one if too little was seen."""
-    return _commands(summary, lambda _problem: "error")
+    return _commands(summary, lambda _entry: "error")
 
 
 def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
@@ -29,29 +29,29 @@ def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
     What is in both is a warning, because the new one has it, and what the old one has is a notice.
     """
     both = {one.id for one in upgrade.of(DefectInterpreters.BOTH)}
-    before = {(one.title, one.kind) for one in upgrade.old.problems}
+    before = {(one.title, one.kind) for one in upgrade.old.entries}
 
-    def level(problem: Problem | None) -> str:
-        if problem is None:
+    def level(entry: FindingEntry | None) -> str:
+        if entry is None:
             return "error"
-        known = problem.id in both if problem.id else (problem.title, problem.kind) in before
+        known = entry.id in both if entry.id else (entry.title, entry.kind) in before
         return "warning" if known else "error"
 
-    yield from _commands(upgrade.old, lambda _problem: "notice")
+    yield from _commands(upgrade.old, lambda _entry: "notice")
     yield from _commands(upgrade.new, level)
 
 
-def _commands(summary: Summary, level: Callable[[Problem | None], str]) -> Iterator[str]:
-    for problem in summary.problems:
-        yield _command(level(problem), summary.headline, problem.text, _place(summary, problem))
+def _commands(summary: Summary, level: Callable[[FindingEntry | None], str]) -> Iterator[str]:
+    for entry in summary.entries:
+        yield _command(level(entry), summary.headline, entry.text, _place(summary, entry))
     if summary.shortfall:
         yield _command(level(None), summary.headline, summary.shortfall, _place(summary, None))
 
 
-def _place(summary: Summary, problem: Problem | None) -> dict[str, str]:
+def _place(summary: Summary, entry: FindingEntry | None) -> dict[str, str]:
     """Return the file and the line to which an annotation points: where an error was raised, or else the function."""
-    if problem is not None and problem.at is not None and (name := _relative(problem.at[0])) is not None:
-        return {"file": name, "line": str(problem.at[1])}
+    if entry is not None and entry.at is not None and (name := _relative(entry.at[0])) is not None:
+        return {"file": name, "line": str(entry.at[1])}
     if summary.place is None or (name := _relative(summary.place[0])) is None:
         return {}
     line = line_of(*summary.place)
@@ -61,7 +61,7 @@ def _place(summary: Summary, problem: Problem | None) -> dict[str, str]:
 def line_of(file: str, name: str) -> int | None:
     """Return the line on which a file defines a function or class, by its qualified name; ``None`` if it does not."""
     try:
-        body: Sequence[ast.AST] = ast.parse(read_bytes(file, WRITTEN)).body
+        body: Sequence[ast.AST] = ast.parse(read_bytes(file, MOST_WRITTEN)).body
     except (OSError, SyntaxError, ValueError):
         return None
     line = None

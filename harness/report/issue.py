@@ -10,21 +10,21 @@ from harness.oracle.arithmetic_assumptions import with_measured
 from harness.oracle.compare import MismatchKind
 from harness.report import wording
 from harness.report.facts import failure_line
+from harness.report.finding_entry import entry_of
 from harness.report.markdown import facts_in_markdown, fenced
-from harness.report.problems import problem_of
 from harness.report.reported import ReportedFinding
 from harness.report.saved_finding import Fact
 from harness.search.search_record import Finding
 from harness.space.case import Case
 
-LONG: Final = 4_000  # The number of characters beyond which a case that no seed gives is not written out
+LONG_CASE: Final = 4_000  # The number of characters beyond which a case that no seed gives is not written out
 
 
 def issue_of(one: ReportedFinding, script: str | None) -> str:
     """Return the bug report of an explained finding; ``script`` is the text of the one that was seen to fail."""
-    finding, problem = one.finding, problem_of(one)
-    facts = [fact for fact in problem.facts if fact.name != "upstream" and len(fact.text) <= LONG]
-    facts.insert(0, Fact("cause", problem.headline))
+    finding, entry = one.finding, entry_of(one)
+    facts = [fact for fact in entry.facts if fact.name != "upstream" and len(fact.text) <= LONG_CASE]
+    facts.insert(0, Fact("cause", entry.headline))
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.environment.items())
     parts = [
         f"# {title(finding)}",
@@ -105,7 +105,7 @@ def _expectation(result: Result, layer: str) -> str:
 
 
 def _long(case: Case) -> bool:
-    return case.origin is None and len(repr(case)) > LONG
+    return case.origin is None and len(repr(case)) > LONG_CASE
 
 
 def _imported(written: str, *names: str) -> str:

@@ -13,7 +13,7 @@ from harness.checks.vacuous import MISTAKES
 from harness.report import wording
 from harness.report.codec import encode
 from harness.report.coverage_words import shares_record
-from harness.report.problems import Summary
+from harness.report.finding_entry import Summary
 from harness.report.reported import ReportedFinding
 from harness.report.saved_finding import Stored
 from harness.search.evidence import Suspicion

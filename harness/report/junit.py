@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from harness.report import check_names, wording
-from harness.report.problems import Problem, Summary
+from harness.report.finding_entry import FindingEntry, Summary
 from harness.report.upgrade import DefectInterpreters, Upgrade, behaviour_line, equal_line
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
@@ -52,12 +52,12 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     facts |= {"cases": str(done.hunt.total), "seed": str(done.hunt.seed)}
     for name, value in {**facts, **done.hunt.environment}.items():
         suite.add_property(_xml(name), _xml(value))
-    failed: dict[str, list[Problem]] = {}
-    for problem in summary.problems:
-        failed.setdefault(problem.check, []).append(problem)
+    failed: dict[str, list[FindingEntry]] = {}
+    for entry in summary.entries:
+        failed.setdefault(entry.check, []).append(entry)
     for dtype in done.hunt.failing if failed else ():  # for the same causes as in the dtypes of the findings
-        of_values = [one for one in summary.problems if one.check.startswith(check_names.agreement(""))]
-        failed.setdefault(check_names.agreement(dtype), of_values or [summary.problems[0]])
+        of_values = [one for one in summary.entries if one.check.startswith(check_names.agreement(""))]
+        failed.setdefault(check_names.agreement(dtype), of_values or [summary.entries[0]])
     cases = _cases(done)
     each = done.hunt.seconds / max(1, sum(cases.values()))
     for name in [*failed, *(name for name in cases if name not in failed)]:
@@ -119,9 +119,9 @@ def _cases(done: Examination) -> dict[str, int]:
         name: hunt.beside[check].cases for check, name in check_names.BESIDE_NAMES.items() if check in hunt.beside
     }
     if done.dropout is not None:
-        cases[check_names.STATISTICS] = 1
+        cases[check_names.DROPOUT_STATISTICS] = 1
     if done.refusals is not None and done.refusals.calls:
-        cases[check_names.REFUSALS] = done.refusals.calls
+        cases[check_names.MALFORMED_REFUSED] = done.refusals.calls
     return cases
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from harness.report import wording
 from harness.report.facts import CODE
-from harness.report.problems import Problem, Summary, verdict_on_all
+from harness.report.finding_entry import FindingEntry, Summary, verdict_on_all
 from harness.report.saved_finding import Fact
 
 _MARKS: Final = re.compile(r"[!#$&*<>@\[\\\]^`{|}~]|_(?![^\W_])|:(?=\S)")
@@ -16,23 +16,23 @@ means something before no space. As numeric entities none of them means anything
 that; they do not agree on a backslash before a bar.
 """
 
-# The number of problems shown with all their facts; a job page is read at a glance, and its size is limited.
+# The number of entries shown with all their facts; a job page is read at a glance, and its size is limited.
 _FULL: Final = 5
 
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """Return the report: the verdict with the first cause, a table of subjects, and each thing that is wrong."""
-    wrong = [one for one in summaries if one.problems]
+    wrong = [one for one in summaries if one.entries]
     parts = [f"## rnn-harness: {_title(summaries)}"]
     if wrong:
-        first = wrong[0].problems[0]
+        first = wrong[0].entries[0]
         sure = f" ({first.sure})" if first.sure else ""
         parts.append(f"**{plain(first.title)}**{sure} in {code(wrong[0].subject)}")
     parts += ["\n".join(_table(summaries)), "\n".join(_left_out(summaries))]
     left = _FULL
     for one in wrong:
-        for number, problem in enumerate(one.problems, 1):
-            parts += _shown(number, one, problem, in_full=left > 0)
+        for number, entry in enumerate(one.entries, 1):
+            parts += _shown(number, one, entry, in_full=left > 0)
             left -= 1
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -51,7 +51,7 @@ def _table(summaries: Sequence[Summary]) -> Iterator[str]:
     for one in summaries:
         hunt, said = one.examination.hunt, one.shortfall or one.verdict
         share = wording.share(*hunt.searched.of_whole[1:])
-        counts = f"{share} | {len(one.problems)} | {hunt.total:,} | {hunt.seconds:.1f}"
+        counts = f"{share} | {len(one.entries)} | {hunt.total:,} | {hunt.seconds:.1f}"
         yield f"| {cell(one.subject)} | {plain(said)} | {counts} |"
 
 
@@ -60,15 +60,15 @@ def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
     for one in summaries:
         if missing := one.examination.hunt.missing:
             yield f"- {code(one.subject)}: {wording.missing_line(missing)}"
-        if not one.problems and (said := wording.unshown_line(one.examination)) is not None:
+        if not one.entries and (said := wording.unshown_line(one.examination)) is not None:
             yield f"- vacuous in {code(one.subject)}: {plain(said)}"
         for why, names in wording.left_out(one.examination.hunt.refused).items():
             yield f"- left out of {code(one.subject)}: {code(', '.join(names))}: {plain(why)}"
 
 
-def _shown(number: int, summary: Summary, problem: Problem, *, in_full: bool) -> Iterator[str]:
-    yield f"### {number}\\. {plain(problem.headline)}, in {code(summary.subject)}"
-    yield from facts_in_markdown([fact for fact in problem.main_facts if in_full or fact.name == "replay"])
+def _shown(number: int, summary: Summary, entry: FindingEntry, *, in_full: bool) -> Iterator[str]:
+    yield f"### {number}\\. {plain(entry.headline)}, in {code(summary.subject)}"
+    yield from facts_in_markdown([fact for fact in entry.main_facts if in_full or fact.name == "replay"])
 
 
 def facts_in_markdown(facts: Sequence[Fact]) -> Iterator[str]:

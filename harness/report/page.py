@@ -15,10 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from harness.report import wording
 from harness.report.examination_facts import examination_facts
 from harness.report.facts import CODE
-from harness.report.problems import Problem, Summary, problem_of_stored, verdict_on_all
+from harness.report.finding_entry import FindingEntry, Summary, entry_of_stored, verdict_on_all
+from harness.report.results_table import SubjectRow, table_data
 from harness.report.saved_finding import ISSUE, SCRIPT, Stored
-from harness.report.subjects_table import SubjectRow, table_data
-from harness.report.text import headline
+from harness.report.terminal import headline
 from harness.report.upgrade import Upgrade, upgrade_data
 from harness.space.errors import UsageError
 from harness.space.reading import read_bytes
@@ -26,7 +26,11 @@ from harness.space.reading import read_bytes
 FILES: Final = (SCRIPT, ISSUE)  # beside a finding, whose text is shown
 LONGEST_TEXT: Final = 2**17  # characters of such a text, so that a page stays small
 
-LEVELS: Final = ((10.0, "l1"), (1e3, "l2"), (math.inf, "l3"))  # CSS classes of wrong elements, by error over tolerance
+ERROR_LEVELS: Final = (
+    (10.0, "l1"),
+    (1e3, "l2"),
+    (math.inf, "l3"),
+)  # CSS classes of wrong elements, by error over tolerance
 
 
 def page_of_run(
@@ -50,7 +54,7 @@ def page_of_run(
         verdicts=verdicts if len(verdicts) > 1 else [],
         upgrade=between,
         table=None if rows is None else table_data(rows),
-        findings=[_finding(one.subject, problem) for one in summaries for problem in one.problems],
+        findings=[_finding(one.subject, entry) for one in summaries for entry in one.entries],
         checked={one.subject: [*examination_facts(one.examination, one.findings, verbose=True)] for one in summaries},
         command=command,
         version=version,
@@ -65,7 +69,7 @@ def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) ->
         verdicts=[],
         upgrade=None,
         table=None,
-        findings=[_finding(one.subject or "", problem_of_stored(one)) for one in stored],
+        findings=[_finding(one.subject or "", entry_of_stored(one)) for one in stored],
         checked={},
         command=command,
         version=version,
@@ -87,19 +91,19 @@ def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
     return next((tone for tone in ("bad", "warn") if tone in tones), "good")
 
 
-def _finding(subject: str, problem: Problem) -> dict[str, Any]:
-    said = [fact for fact in problem.facts if fact.name not in CODE]
+def _finding(subject: str, entry: FindingEntry) -> dict[str, Any]:
+    said = [fact for fact in entry.facts if fact.name not in CODE]
     return {
         "subject": subject,
-        "title": problem.title,
-        "sure": problem.sure,
-        "id": problem.id,
-        "code": {fact.name: fact.text for fact in problem.facts if fact.name in CODE},
+        "title": entry.title,
+        "sure": entry.sure,
+        "id": entry.id,
+        "code": {fact.name: fact.text for fact in entry.facts if fact.name in CODE},
         "facts": [(fact.name, fact.text) for fact in said if not fact.detail and not fact.language],
         "copied": [(fact.name, fact.text) for fact in said if not fact.detail and fact.language],
         "details": [(fact.name, fact.text) for fact in said if fact.detail],
-        "error_maps": problem.error_maps,
-        "texts": {} if problem.folder is None else _files(problem.folder),
+        "error_maps": entry.error_maps,
+        "texts": {} if entry.folder is None else _files(entry.folder),
     }
 
 
@@ -122,7 +126,7 @@ def _cell(error: float | str) -> tuple[str, str] | None:
     if error <= 1:
         return None
     said = "∞" if math.isinf(error) else f"{error:.2g}" if error < 99 else f"{error:.0e}".replace("e+0", "e")
-    return next(level for most, level in LEVELS if error <= most), said
+    return next(level for most, level in ERROR_LEVELS if error <= most), said
 
 
 @cache

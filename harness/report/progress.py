@@ -17,7 +17,9 @@ from harness.report import wording
 from harness.search.search_record import SearchRecord
 from harness.space.outcome import printable
 
-EVERY: Final = 10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.
+SECONDS_BETWEEN: Final = (
+    10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.
+)
 ENOUGH_CASES: Final = 50  # The cases before which nobody can say how long the rest will take
 SECOND: Final = 1.0  # The seconds between two states of a notebook's line, which counts them
 
@@ -42,7 +44,7 @@ def shown(name: str, console: Console) -> Iterator[Callable[[SearchRecord], None
 
 
 def _print_now_and_then(line: _Line, console: Console, ended: threading.Event) -> None:
-    while not ended.wait(EVERY):
+    while not ended.wait(SECONDS_BETWEEN):
         with suppress(OSError):  # nobody reads it any more
             console.print(line.text(), markup=False, emoji=False, highlight=False, soft_wrap=True)
 

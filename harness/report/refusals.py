@@ -12,7 +12,7 @@ from harness.checks.malformed import NotRefused, Refusals
 from harness.report import wording
 from harness.report.paper import fact_table
 
-LINE: Final = 140  # the characters of two lines on 80 columns, less some that words leave at their ends
+TWO_LINES: Final = 140  # the characters of two lines on 80 columns, less some that words leave at their ends
 
 
 def refusals_facts(refusals: Refusals) -> Iterator[tuple[str, str]]:
@@ -40,7 +40,7 @@ def refusals_findings(refusals: Refusals) -> RenderableType:
 def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
     """Return a line for each wrong way to answer a malformed call: the number of kinds of calls and their names."""
     lines = [
-        Padding(Text(f"{lapse} ({len(rules)}): {_some(rules, LINE - len(lapse))}"), (0, 0, 0, 2))
+        Padding(Text(f"{lapse} ({len(rules)}): {_some(rules, TWO_LINES - len(lapse))}"), (0, 0, 0, 2))
         for lapse, rules in by_lapse(refusals.findings).items()
     ]
     lines += [Padding(Text(f"run it: python {shlex.quote(refusals.script)}"), (0, 0, 0, 2))] if refusals.script else []

@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.checks.result import Result
 from harness.space.case import Case, CaseError
 
-UNKNOWN: Final = "cause unknown"
+CAUSE_UNKNOWN: Final = "cause unknown"
 NOT_LOOKED_FOR: Final = "cause not looked for"
 SCRIPT: Final = "reproduce.py"
 ISSUE: Final = "issue.md"  # a finding as a report to those who can mend it

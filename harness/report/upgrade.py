@@ -16,9 +16,9 @@ from rich.text import Text
 from harness.diagnosis.investigate import one_cause
 from harness.report import wording
 from harness.report.facts import failure_line
+from harness.report.finding_entry import Summary, entry_of
 from harness.report.markdown import code, plain
 from harness.report.paper import fact_table
-from harness.report.problems import Summary, problem_of
 from harness.report.reported import ReportedFinding
 from harness.search.common_scope import Behaviour
 from harness.search.search_record import Finding, SearchRecord
@@ -113,7 +113,7 @@ def _findings(
 
 
 def _defect(one: ReportedFinding, standing: DefectInterpreters) -> Defect:
-    return Defect(standing, f"{one.id}  {problem_of(one).headline}", one.finding.result.kind, one.id)
+    return Defect(standing, f"{one.id}  {entry_of(one).headline}", one.finding.result.kind, one.id)
 
 
 def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:

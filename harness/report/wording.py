@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
 
-from harness.checks.accuracy import CLOSE, Accuracy
+from harness.checks.accuracy import CLOSE_TANH, Accuracy
 from harness.checks.dropout import FALSE_ALARMS
 from harness.checks.known_failures import KnownFailure
 from harness.checks.known_issues import KNOWN_ISSUES, KnownIssue
@@ -125,7 +125,7 @@ def helpers_line(helpers: Helpers | None) -> str | None:
 
 
 # Short words for the sharpness of comparisons.
-METHODS: Final = {
+COMPARISON_WORDS: Final = {
     Comparison.LOCAL: "step by step",
     Comparison.CARRIED: "step by step, with gradients",
     Comparison.FORM: "in names, shapes and dtypes only",
@@ -290,7 +290,7 @@ def counted(number_of: int, what: str) -> str:
 
 def accuracy_line(accuracy: Accuracy) -> str:
     """Return the error of a function in a subject that agrees."""
-    return f"{accuracy.dtype} {accuracy.function} is {accuracy.error_line}; accepted up to {CLOSE / 2:g} ulp"
+    return f"{accuracy.dtype} {accuracy.function} is {accuracy.error_line}; accepted up to {CLOSE_TANH / 2:g} ulp"
 
 
 def equal_line(equal: EqualBits) -> str:

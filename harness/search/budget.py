@@ -7,7 +7,7 @@ from typing import Final
 from harness.search.search_record import SearchRecord, Stop
 from harness.space.errors import require_int, require_seconds
 
-CASES: Final = 1_650
+USUAL_CASES: Final = 1_650
 """The number of cases of a search without a budget, for which torch takes some 25 s of one processor. Covering torch's
 whole scope takes 984 configs; the configs drawn after that have two cases each.
 """
@@ -45,7 +45,7 @@ compared. A refusal takes a hundredth of the time of a comparison, so this costs
 class Budget:
     """The budget of one search, whose time begins now.
 
-    Without ``cases`` and ``seconds`` it is ``CASES`` cases, or ``BRIEF`` if the subject is ``slow``.
+    Without ``cases`` and ``seconds`` it is ``USUAL_CASES`` cases, or ``BRIEF`` if the subject is ``slow``.
     ``with_more`` says that a search is followed by more checks. Raises ``UsageError`` if it allows nothing.
     """
 
@@ -56,7 +56,7 @@ class Budget:
             require_int("cases", cases, 1)
         if seconds is not None:
             require_seconds("seconds", seconds)
-        usual = BRIEF if slow else CASES
+        usual = BRIEF if slow else USUAL_CASES
         self._given = usual if cases is None and seconds is None else cases
         self.cases = self._given  # the number of cases at which the search ends; ``None`` if only time ends it
         self._seconds = seconds

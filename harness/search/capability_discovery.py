@@ -1,4 +1,4 @@
-"""Narrowing: it leaves out of a scope what the subject does not support, so that a search is not spent on it.
+"""Capability discovery: it leaves out of a scope what the subject does not support, so that no search is spent on it.
 
 Values that raise an error, or return arrays of a wrong shape, even at the plainest sizes are not supported either. They
 are reported once, and left out, too.
@@ -14,11 +14,11 @@ from harness.checks.agreement import check_agreement, unfit
 from harness.checks.result import Result, Verdict
 from harness.space.case import Case
 from harness.space.config import RNNConfig
-from harness.space.constraints import Rule
+from harness.space.constraints import FactorRule
 from harness.space.factor_table import SIZE_FACTORS, having
 from harness.space.outcome import Failure, Outcome
-from harness.space.product_edges import product_edges
 from harness.space.scope import Scope, configure, factors_of
+from harness.space.size_product_edges import product_edges
 from harness.space.values import draw
 from harness.subjects.line_runs import lines_of
 from harness.subjects.protocol import Subject
@@ -34,7 +34,7 @@ FEATURE_FACTORS: Final = having("feature")
 such as a port of one layer that refuses nothing.
 """
 
-PLACES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}  # sizes at which mixed-up axes show
+UNEQUAL_SIZES: Final = {"T": 3, "N": 2, "input_size": 4, "hidden_size": 5}  # sizes at which mixed-up axes show
 FEW_LAYERS: Final = 3
 """The most layers of a slow subject, because each layer is one more call, and may be one more to compile. The second of
 three has a layer on either side.
@@ -44,7 +44,7 @@ three has a layer on either side.
 SLOW_SIZES: Final = {"input_size": 2, "hidden_size": 3, "T": 4, "N": 5}
 
 # The states, of one axis, by which it shows whether a subject computes each by lines of its own.
-MANY: Final = 64
+MANY_STATES: Final = 64
 
 # Factors with a value that may open what is refused beside another value, such as gradients in float64.
 OPENING: Final = ("dtype", *(name for name in having("opens") if name != "dtype"))
@@ -75,7 +75,7 @@ def narrow(
     """
     whole, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = _asked_for(scope)
-    base, done = _accepted(subject, scope, factors)
+    base, supported = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
         return DiscoveredScope(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
@@ -85,22 +85,22 @@ def narrow(
     sizes = {name: size for name, size in SLOW_SIZES.items() if scope.is_free(name)}
     if slow and sizes:  # if they are all pinned, they have been chosen with a view to that
         scope = scope.only(**{name: (size, 1) for name, size in sizes.items()}, preparation=scope.preparation[0])
-        base, done = configure({**factors_of(base), **sizes}), False
+        base, supported = configure({**factors_of(base), **sizes}), False
         quick = ("num_layers", "bidirectional", "lengths", "batched", "loss")  # these are usually refused, at once
         factors = {name: factors[name] for name in (*quick, *factors) if name in factors and name != "preparation"}
     refused: dict[str, str] = dict(unseen)
     undone: list[tuple[str, Case, Result]] = []
-    rules: list[Rule] = []
+    rules: list[FactorRule] = []
     for name, values in factors.items():
         kept: dict[Any, bool] = {}
-        opened: dict[str, Rule | None] = {}
+        opened: dict[str, FactorRule | None] = {}
         for value in values:
             if time.perf_counter() > until:
                 kept[value] = True
                 continue
             said = _refusal(subject, base, {name: value})
             if said is None:
-                asked = done and name in FEATURE_FACTORS and not refused_only
+                asked = supported and name in FEATURE_FACTORS and not refused_only
                 bad = _not_done(subject, base, {name: value}) if asked else None
                 kept[value] = bad is None
                 undone += [(f"{name}={value}", *bad)] if bad is not None else []
@@ -139,7 +139,7 @@ def _without_unseen(subject: Subject, scope: Scope) -> tuple[dict[str, str], Sco
     takes = subject.capabilities.takes
     if takes is None or "config" in takes or not factors:
         return {}, scope
-    sizes = {name: size for name, size in PLACES.items() if size in getattr(scope, name)}
+    sizes = {name: size for name, size in UNEQUAL_SIZES.items() if size in getattr(scope, name)}
     base = {**factors_of(plainest(scope)), **sizes}
     choices = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     best = max(choices, key=lambda chosen: _fits(subject, configure(base | chosen)))  # a tie goes to the plainest
@@ -187,7 +187,7 @@ def _accepted(subject: Subject, scope: Scope, factors: Mapping[str, tuple[Any, .
 
 def _fits_other_sizes(subject: Subject, config: RNNConfig) -> bool:
     """Tell if the shapes are right, or sizes refused, when all sizes differ."""
-    outcome = subject.run(case := draw(_placed(config)))
+    outcome = subject.run(case := draw(_with_unequal_sizes(config)))
     return outcome.failure is Failure.UNSUPPORTED or unfit(case, outcome) is None
 
 
@@ -199,12 +199,12 @@ def _is_by_state(subject: Subject, base: RNNConfig) -> bool:
         return min(lines_of(subject, case) for _ in range(2))  # the first call may make a module, which is kept
 
     few = lines()
-    return few > 0 and any(lines(**{name: MANY}) - few >= MANY - 1 for name in ("N", "hidden_size"))
+    return few > 0 and any(lines(**{name: MANY_STATES}) - few >= MANY_STATES - 1 for name in ("N", "hidden_size"))
 
 
-def _placed(config: RNNConfig) -> RNNConfig:
+def _with_unequal_sizes(config: RNNConfig) -> RNNConfig:
     """Return the config with sizes at which mixed-up axes show; a packed batch stays as it is."""
-    places = {name: size for name, size in PLACES.items() if name != "N" or config.batched}
+    places = {name: size for name, size in UNEQUAL_SIZES.items() if name != "N" or config.batched}
     return config.replace(**places) if config.lengths is None else config
 
 
@@ -222,14 +222,14 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
                     yield configure(factors_of(base) | dict(zip(names, values, strict=True)))
 
 
-def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> Rule | None:
+def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> FactorRule | None:
     """Return the rule by which another factor's values open a value that is refused at the plainest, or ``None``."""
     for other in OPENING:
         if other != name:
             values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
             opening = tuple(one for one in values if _opens(subject, base, {name: value, other: one}))
             if opening:
-                return Rule(name, value, other, opening)
+                return FactorRule(name, value, other, opening)
     return None
 
 
@@ -269,7 +269,7 @@ def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> 
     if plain == base:
         return None
     first: tuple[Case, Result] | None = None
-    for config in (_placed(plain), plain):
+    for config in (_with_unequal_sizes(plain), plain):
         case = draw(config, "normal")
         outcome = subject.run(case)
         if outcome.failure is Failure.UNSUPPORTED:

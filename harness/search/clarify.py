@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Final
 
-from harness.checks.relation_check import GRADIENTS, asked_by, relations_of
+from harness.checks.relation_check import GRADIENT_SUFFIX, asked_by, relations_of
 from harness.checks.result import Result
 from harness.oracle.compare import OF_EFFECT, OF_VALUE, MismatchKind
 from harness.space.case import Case
@@ -65,7 +65,7 @@ def in_the_forward_pass(case: Case, result: Result, check: Check, scope: Scope) 
     the given one is returned.
     """
     first = result.mismatches[0] if result.mismatches else None
-    if first is None or first.relation or not first.array.endswith(GRADIENTS) or None not in scope.loss:
+    if first is None or first.relation or not first.array.endswith(GRADIENT_SUFFIX) or None not in scope.loss:
         return case, result
     plain = {"loss": None, "autocast": scope.autocast[0], "dtype": scope.dtype[0]}
     there = configure(factors_of(case.config) | plain, 0 if case.origin is None else case.origin.seed)

@@ -6,9 +6,9 @@ from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
 from harness.search.capability_discovery import DiscoveredScope, narrow
-from harness.search.guard import GuardedSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang
 from harness.space.factor_table import SIZE_FACTORS
-from harness.space.scope import SWITCHES, Scope
+from harness.space.scope import SCOPE_FLAGS, Scope
 from harness.subjects.protocol import Subject
 
 SUPPORTS: Final = "supports it"
@@ -38,7 +38,7 @@ def joint_scope(
     ``slow`` and ``until`` are as in ``narrow``.
     """
     try:
-        one, other = (narrow(GuardedSubject(subject), scope, slow=slow, until=until) for subject, scope in (old, new))
+        one, other = (narrow(DeadlineSubject(subject), scope, slow=slow, until=until) for subject, scope in (old, new))
     except Hang:
         return JointScope(None, None)
     behaviour = tuple(_behaviour(one, other))
@@ -50,12 +50,12 @@ def joint_scope(
 
 def _of_both(old: Scope, new: Scope) -> Scope | None:
     """Return the scope of all that is in both; ``None`` if nothing is."""
-    names = [one.name for one in fields(Scope) if one.name not in {*SWITCHES, "rules"}]
+    names = [one.name for one in fields(Scope) if one.name not in {*SCOPE_FLAGS, "rules"}]
     kept: dict[str, Any] = {
         name: tuple(value for value in getattr(old, name) if value in getattr(new, name)) for name in names
     }
     rules = tuple(dict.fromkeys((*old.rules, *new.rules)))
-    switches = {name: getattr(old, name) and getattr(new, name) for name in SWITCHES}
+    switches = {name: getattr(old, name) and getattr(new, name) for name in SCOPE_FLAGS}
     scope = replace(old, rules=rules, **kept | switches)
     return scope if all(kept.values()) and scope.modes else None
 

@@ -1,4 +1,4 @@
-"""The pursuit of a failure: from the case on which it was seen to a confirmed finding, as small as it can be made."""
+"""confirm_and_shrink: the way from a case that fails to a confirmed finding, as small as it can be made."""
 
 import math
 import time
@@ -15,10 +15,10 @@ from harness.oracle.compare import OF_VALUE
 from harness.search.budget import Budget
 from harness.search.checker import Checker
 from harness.search.clarify import in_memory_of_their_own, in_the_forward_pass, with_tame_values, without_its_relation
+from harness.search.deadline import TimeOver, stop_at_hang
 from harness.search.evidence import Certificate, Suspicion, weigh
-from harness.search.guard import TimeOver, stop_at_hang
 from harness.search.search_record import Finding, SearchRecord
-from harness.search.shrink import ShrinkBudgetSpent, Shrinking
+from harness.search.shrink import CaseShrinker, ShrinkBudgetSpent
 from harness.space.case import Case
 from harness.space.outcome import Failure
 from harness.subjects.protocol import masks_of
@@ -34,7 +34,7 @@ class ShrinkingCutShort(BaseException):
 
 
 class FailureMinimiser:
-    """The pursuit of one failure of a search, which notes in the record what came of it."""
+    """The minimiser of one failure of a search, which notes in the record what came of it."""
 
     def __init__(self, checker: Checker, record: SearchRecord, budget: Budget) -> None:
         self.failing: tuple[Case, Result] | None = None
@@ -46,7 +46,7 @@ class FailureMinimiser:
         self._proved = False
         self._probing = True  # if it takes probes, or the checks made together with them, to see the failure
 
-    def of(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+    def minimise(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Weigh a suspicion, look for the case that shows most of a failure, and shrink it.
 
         Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``ShrinkingCutShort`` or
@@ -54,24 +54,24 @@ class FailureMinimiser:
         """
         given = case
         if result.verdict is Verdict.SUSPECT:
-            suspicion = self._weighed(case, result)
+            suspicion = self._weigh(case, result)
             if not suspicion.repeats:
                 return None
             case, result = suspicion.case, suspicion.result
-        self._show(case, result)  # an interrupt reports it as it is
-        case, result = self._noted(*with_tame_values(case, result, self._checker))
+        self._set_smallest(case, result)  # an interrupt reports it as it is
+        case, result = self._count_known(*with_tame_values(case, result, self._checker))
         if against(result):
             scope = self._record.scope
-            case, result = self._noted(*without_its_relation(case, result, self._checker, self._subject, scope))
+            case, result = self._count_known(*without_its_relation(case, result, self._checker, self._subject, scope))
         if against(result):
-            case, result = self._noted(*in_memory_of_their_own(case, result, self._checker, self._record.scope))
+            case, result = self._count_known(*in_memory_of_their_own(case, result, self._checker, self._record.scope))
         if not against(result):
-            self._end()
+            self._clear()
             return None
         case, result = in_the_forward_pass(case, result, self._checker, self._record.scope)
-        return self._taken(case, result, with_probes=with_probes or case is not given)
+        return self._confirm_and_shrink(case, result, with_probes=with_probes or case is not given)
 
-    def _weighed(self, case: Case, result: Result) -> Suspicion:
+    def _weigh(self, case: Case, result: Result) -> Suspicion:
         """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
         try:
             suspicion = weigh(case, result, self._checker)
@@ -82,33 +82,33 @@ class FailureMinimiser:
             self._record.suspicions.append(suspicion)
         return suspicion
 
-    def _noted(self, case: Case, result: Result) -> tuple[Case, Result]:
+    def _count_known(self, case: Case, result: Result) -> tuple[Case, Result]:
         self._record.known.update([result.known_as] if result.known_as else [])
         return case, result
 
-    def _taken(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+    def _confirm_and_shrink(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Shrink a failure and confirm it, unless it is nondeterministic."""
-        self._take(case, result)
+        self._set_target(case, result)
         if self._nondeterministic(with_probes=with_probes):
-            return self._wavering()
+            return self._report_nondeterministic()
         assert self.failing is not None
         if result.failure is Failure.CRASHED:
             self._until = time.perf_counter() + CRASHES
         given = self.failing[0]
-        certificate = self._shrunk()
+        certificate = self._shrink()
         if self._broken_by_a_part():  # which did not fail by itself before
-            certificate = self._shrunk()
+            certificate = self._shrink()
         if self.failing[0] is given and self._budget.too_late_to_shrink():  # it was confirmed a moment ago
-            return self._reported(certificate)
+            return self._report(certificate)
         if (process := self._subject.capabilities.process) is not None:
             process.restart()
         if self._nondeterministic():
-            return self._wavering()
-        return self._reported(replace(certificate, fresh_process=process is not None))
+            return self._report_nondeterministic()
+        return self._report(replace(certificate, fresh_process=process is not None))
 
-    def _take(self, case: Case, result: Result) -> None:
+    def _set_target(self, case: Case, result: Result) -> None:
         """Take a failure as the one to shrink, and note what it takes to see it."""
-        self._show(case, result)
+        self._set_smallest(case, result)
         self._relations, self._proved = relations_of(result), result.failed
         first = result.mismatches[0] if result.mismatches else None
         forward = first is not None and first.sort in OF_VALUE and first.array in case.config.outputs
@@ -123,7 +123,7 @@ class FailureMinimiser:
         part, alone = without_its_relation(case, result, self._checker, self._subject, self._record.scope)
         if part is case or not alone.failed:
             return False
-        self._take(part, alone)
+        self._set_target(part, alone)
         return True
 
     def _nondeterministic(self, **options: Any) -> bool:
@@ -134,34 +134,34 @@ class FailureMinimiser:
         self.failing = case, confirmed(self._subject, case, result, again)
         return self.failing[1].nondeterministic
 
-    def _wavering(self) -> Finding | None:
+    def _report_nondeterministic(self) -> Finding | None:
         """Report once that the subject is nondeterministic."""
         before = next((one for one in self._record.findings if one.result.nondeterministic), None)
         if before is None:
-            return self._reported(Certificate().but_for("not made smaller, because the subject is flaky"))
+            return self._report(Certificate().but_for("not made smaller, because the subject is flaky"))
         self._record.known[before.id] += 1
-        self._end()
+        self._clear()
         return None
 
-    def _reported(self, certificate: Certificate) -> Finding:
+    def _report(self, certificate: Certificate) -> Finding:
         assert self.failing is not None
         finding = self._record.report(*self.failing, certificate)
-        self._end()
+        self._clear()
         return finding
 
-    def _show(self, case: Case, result: Result) -> None:
+    def _set_smallest(self, case: Case, result: Result) -> None:
         """Take a failure as the plainest so far."""
         self.failing, self._record.smallest = (case, result), case.config
 
-    def _end(self) -> None:
+    def _clear(self) -> None:
         self.failing = self._record.smallest = None
 
-    def _shrunk(self) -> Certificate:
+    def _shrink(self) -> Certificate:
         """Shrink the failure as far as possible."""
         assert self.failing is not None
-        shrinking = Shrinking(*self.failing, self._record.scope, self._check)
+        shrinking = CaseShrinker(*self.failing, self._record.scope, self._check)
         for case, result in shrinking:
-            self._show(case, result)
+            self._set_smallest(case, result)
             self._proved |= result.failed
         return shrinking.certificate
 

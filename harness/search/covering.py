@@ -30,7 +30,7 @@ from harness.space.constraints import settled
 from harness.space.errors import UsageError
 from harness.space.factor_table import APART, SIZE_FACTORS
 from harness.space.interactions import Interactions, Ints, affords, interactions_of, projects
-from harness.space.scope import COST, Scope, exactly, smallest
+from harness.space.scope import HIGHEST_COST, Scope, exactly, smallest
 
 Floats = NDArray[np.float64]
 
@@ -40,10 +40,10 @@ DEMAND: Final = 0.1
 Of 0, 0.1, 0.4, 1 and 2, this value gives the fewest configs.
 """
 
-# The weight of ``COST``, relative to a size or a pair of boundaries that is met for the first time.
+# The weight of ``HIGHEST_COST``, relative to a size or a pair of boundaries that is met for the first time.
 CHEAPER: Final = 0.3
 
-NEVER: Final = -1e6  # the gain of a class that is not possible, below every sum of gains
+IMPOSSIBLE_GAIN: Final = -1e6  # the gain of a class that is not possible, below every sum of gains
 
 
 def covering(scope: Scope, strength: int = 3, seed: int = 0) -> list[RNNConfig]:
@@ -117,12 +117,12 @@ class _Rows:
         space, known = self._space, dict(fixed)
         self._begin()
         if fixed.get("T", 0) > smallest(space.scope)["T"] and "meta" in space.numbers["device"]:
-            self._gain[space.number("device", "meta")] = NEVER
+            self._gain[space.number("device", "meta")] = IMPOSSIBLE_GAIN
         for name, size in fixed.items():
             self._take(space.number(name, size))
         rest = [name for name in space.costly if name not in fixed]
         while rest:
-            can = {name: [n for n in space.least[name] if self._gain[n] > NEVER / 2] for name in rest}
+            can = {name: [n for n in space.least[name] if self._gain[n] > IMPOSSIBLE_GAIN / 2] for name in rest}
             cheapest = {name: min(space.least[name][n] for n in can[name]) for name in rest}
             paid = [
                 (self._gain[number], name, number)
@@ -147,7 +147,7 @@ class _Rows:
 
     def _forbid(self) -> None:
         """Exclude every class that fits no state."""
-        self._gain[np.bitwise_and.reduce(self._fits) == 0] = NEVER
+        self._gain[np.bitwise_and.reduce(self._fits) == 0] = IMPOSSIBLE_GAIN
 
     def _take(self, number: int) -> None:
         """Give a factor its class, and count what each other class would now complete."""
@@ -155,7 +155,7 @@ class _Rows:
             self._gain += np.add.reduce(self._left.take(lines, 0), 0, dtype=np.int16)
         self._gain += self._demand[number]
         self._chosen.append(number)
-        self._gain[~self._others[number]] = NEVER
+        self._gain[~self._others[number]] = IMPOSSIBLE_GAIN
         for group, (table, _start, step) in enumerate(self._space.tables):
             if moved := int(step[number]):
                 self._places[group] += moved
@@ -275,8 +275,10 @@ class _Sizes:
         grids = [self._sizes[name][slot] for name, slot in zip(SIZE_FACTORS, slots, strict=True)]
         grid = dict(zip(SIZE_FACTORS, np.ix_(*grids), strict=True))
         sized = factors | grid
-        gain = np.where(projects(sized), -CHEAPER * cost_of(sized) / COST, NEVER / 2)  # else the projection gives way
-        gain = np.where(affords(space.scope, sized), gain, NEVER)
+        gain = np.where(
+            projects(sized), -CHEAPER * cost_of(sized) / HIGHEST_COST, IMPOSSIBLE_GAIN / 2
+        )  # else the projection gives way
+        gain = np.where(affords(space.scope, sized), gain, IMPOSSIBLE_GAIN)
         for axis, (name, slot) in enumerate(zip(SIZE_FACTORS, slots, strict=True)):
             gain += self._new[name][slot].reshape([-1 if axis == i else 1 for i in range(4)])
         for (f, g), todo in self._todo.items():

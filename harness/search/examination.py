@@ -9,11 +9,11 @@ from harness.checks.dropout import check_dropout
 from harness.checks.malformed import RefusalDefect, Refusals, check_refusals
 from harness.checks.result import Comparison, Result, Verdict
 from harness.checks.vacuous import MISTAKES, NO_GRADIENT, NO_RECURRENT
-from harness.search.guard import GuardedSubject, Hang, TimeOver
+from harness.search.deadline import DeadlineSubject, Hang, TimeOver
 from harness.search.search_options import Options
 from harness.search.search_record import SearchRecord, Stop
+from harness.space.conformance_profile import KERNEL
 from harness.space.factor_table import SIZE_FACTORS
-from harness.space.profile import KERNEL
 from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, has_more
 
@@ -23,18 +23,18 @@ search of fewer cases leaves it out.
 """
 
 
-CASES: Final = 200
+LEAST_CASES: Final = 200
 """The number of cases that must agree before the subject is said to agree: a mistake that shows on one in 66 is met
 with a probability of 95 %.
 """
 
-GRADIENTS: Final = 50
+LEAST_WITH_GRADIENTS: Final = 50
 """The number of these cases that must have gradients, if gradients are offered: a mistake on one in 17 is met as
 surely.
 """
 
 # The share of all pairs of values that a subject offers, without sizes, that must have met in these cases.
-PAIRS: Final = 0.9
+LEAST_PAIRS: Final = 0.9
 
 
 class EqualBits(NamedTuple):
@@ -90,30 +90,30 @@ class Examination:
         lacking = [f"no shard {shard}" for shard in hunt.missing]
         if (times := hunt.unrepeated) > 0:
             lacking.append(f"its process died {'once' if times == 1 else f'{times:,} times'}, which was not seen again")
-        if hunt.total < CASES:
-            lacking.append(f"{hunt.total} of {CASES} cases")
+        if hunt.total < LEAST_CASES:
+            lacking.append(f"{hunt.total} of {LEAST_CASES} cases")
         losses = dict(hunt.coverage.factors.get("loss", {}))
-        if any(hunt.scope.loss) and (gradients := sum(n for loss, n in losses.items() if loss)) < GRADIENTS:
-            lacking.append(f"{gradients} of {GRADIENTS} cases with gradients")
+        if any(hunt.scope.loss) and (gradients := sum(n for loss, n in losses.items() if loss)) < LEAST_WITH_GRADIENTS:
+            lacking.append(f"{gradients} of {LEAST_WITH_GRADIENTS} cases with gradients")
         met, of = (_pairs(hunt, met=True), _pairs(hunt, met=False))
-        if met < PAIRS * (met + of):
+        if met < LEAST_PAIRS * (met + of):
             lacking.append(f"{met / (met + of):.0%} of pairs of values")
         return lacking
 
     @property
     def unshown(self) -> dict[str, int]:
-        """The mistakes that fewer than ``GRADIENTS`` cases could have shown, with the number of these cases.
+        """The mistakes that fewer than ``LEAST_WITH_GRADIENTS`` cases could have shown, with the number of these cases.
 
-        Where fewer than ``CASES`` were compared, or none by its numbers, that is said otherwise.
+        Where fewer than ``LEAST_CASES`` were compared, or none by its numbers, that is said otherwise.
         """
         compared = self.hunt.total - self.hunt.checks[Comparison.FORM]
-        if not compared or self.hunt.total < CASES:
+        if not compared or self.hunt.total < LEAST_CASES:
             return {}
         scope, asked = self.hunt.scope, dict.fromkeys(MISTAKES, True)
         asked[NO_GRADIENT] = any(scope.loss)
         asked[NO_RECURRENT] = any(scope.loss) and {*scope.wrt} != {"inputs"}
         shown = {mistake: compared - self.hunt.vacuous[mistake] for mistake in MISTAKES if asked[mistake]}
-        return {mistake: number for mistake, number in shown.items() if number < min(GRADIENTS, compared)}
+        return {mistake: number for mistake, number in shown.items() if number < min(LEAST_WITH_GRADIENTS, compared)}
 
     @property
     def interrupted(self) -> bool:
@@ -178,7 +178,7 @@ def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: flo
     results: list[Result] = []
     for device in dict.fromkeys(devices):
         try:
-            results.append(check_dropout(GuardedSubject(subject, until), device, done.seed, scope, until))
+            results.append(check_dropout(DeadlineSubject(subject, until), device, done.seed, scope, until))
         except Hang as hang:
             results.append(hang.result)
         except TimeOver:

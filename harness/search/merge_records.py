@@ -11,7 +11,7 @@ from typing import NamedTuple
 from harness.checks.result import Result, Verdict
 from harness.search.budget import Budget
 from harness.search.log import Event, LoggedCase, logged_cases
-from harness.search.search import DEATHS
+from harness.search.search import MOST_DEATHS
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.search.shards import Shard
 from harness.space.errors import UsageError
@@ -135,7 +135,7 @@ class _Count(NamedTuple):
             self.budget.extend(self.hunt.total)
 
     def _end(self) -> Stop | None:
-        return Stop.DEATHS if self.hunt.deaths >= DEATHS else self.budget.spent(self.hunt)
+        return Stop.DEATHS if self.hunt.deaths >= MOST_DEATHS else self.budget.spent(self.hunt)
 
 
 def _ended(part: SearchRecord, cases: int) -> bool:

@@ -20,9 +20,9 @@ from harness.search.covering import covering
 from harness.space.case import Case
 from harness.space.config import RNNConfig
 from harness.space.factor_table import PLAIN, SIZE_FACTORS, WAY, lacking
-from harness.space.product_edges import product_edges
 from harness.space.rare_factors import apart
 from harness.space.scope import Scope, factors_of
+from harness.space.size_product_edges import product_edges
 from harness.space.strata import Stratum, strata
 from harness.space.values import draw
 
@@ -32,7 +32,7 @@ values matter, too. Torch's arrays take 984 of the default 1,650 cases, a budget
 """
 
 # The strengths of covering arrays, in order of preference; the first one that the budget allows is used.
-STRENGTHS: Final = (3, 2)
+ARRAY_STRENGTHS: Final = (3, 2)
 
 # The number of cases per drawn config, each in another distribution of values; its module and its masks are made once.
 CASES_PER_CONFIG: Final = 2
@@ -152,7 +152,7 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
     """
     probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
     left, place = inf if cases is None else COVERED * cases, 0
-    for arrays in (small(scope), (covering(scope, strength) for strength in STRENGTHS)):
+    for arrays in (small(scope), (covering(scope, strength) for strength in ARRAY_STRENGTHS)):
         planned = next((array for array in arrays if len(array) <= left), [])
         yield from _planned(seed, probing, place, planned, scope)
         left, place = left - len(planned), place + len(planned)

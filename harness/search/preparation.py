@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.search.budget import CASES
+from harness.search.budget import USUAL_CASES
 from harness.search.plan import UNIT
 from harness.search.workers import Workers
 from harness.space.cells import KNOWN
 from harness.space.errors import UsageError
-from harness.space.scope import LAYERS, Scope, lost_pin, singular
+from harness.space.scope import MOST_LAYERS, Scope, lost_pin, singular
 from harness.subjects.isolated import TIMEOUT
 from harness.subjects.protocol import Subject, choose_devices, scope_of
 
@@ -58,8 +58,8 @@ def _require_feasible(scope: Scope) -> None:
     size = min(np.dtype(name).itemsize for name in scope.dtype)
     rows = H * len(KNOWN[scope.cell[0]].gates)
     size *= T * N * (I + H + O) + rows * (I + (2 * L - 1) * H) + O * H  # x, output, readout and the matrices
-    if L > LAYERS:
-        raise UsageError(f"num_layers={L}: expected at most {LAYERS:,}")
+    if L > MOST_LAYERS:
+        raise UsageError(f"num_layers={L}: expected at most {MOST_LAYERS:,}")
     if T * L > MOST_TIME_STEPS:
         raise UsageError(
             f"T={T} with num_layers={L}: expected at most {MOST_TIME_STEPS:,} steps of all layers together"
@@ -77,7 +77,7 @@ def workers_of(
     Without a ``number`` there is one worker a core, or none if the search would be over before they start. There are no
     more workers than units, because units are what they share. Those of a ``cluster`` are taken instead.
     """
-    most = ceil((cases or CASES) / UNIT / shards)
+    most = ceil((cases or USUAL_CASES) / UNIT / shards)
     if cluster is not None:
         return replace(cluster, number=min(cluster.number, most))
     if number is None:

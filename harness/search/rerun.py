@@ -9,7 +9,7 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.relations import RELATIONS
 from harness.checks.repeatability import confirmed
 from harness.checks.result import Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.space.case import Case
 from harness.subjects.protocol import Subject
 
@@ -26,7 +26,7 @@ _FATES: Final = {Verdict.UNSUPPORTED: RerunOutcome.ERROR, Verdict.AGREES: RerunO
 
 
 def replay(
-    subject: Subject, case: Case, accepted: Accepted = STRICT, *, of_dropout: bool = False
+    subject: Subject, case: Case, accepted: UserTolerance = STRICT, *, of_dropout: bool = False
 ) -> tuple[RerunOutcome, Result]:
     """Run the case once more, and return its fate (fixed, failed or suspect, or refused) and the result.
 

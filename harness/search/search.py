@@ -18,8 +18,8 @@ from harness.search.budget import EXPLAINING, MEASURING, NARROWING, Budget
 from harness.search.capability_discovery import narrow, plainest
 from harness.search.checker import CheckedCase, Checker
 from harness.search.confirm_and_shrink import FailureMinimiser, ShrinkingCutShort
+from harness.search.deadline import DeadlineSubject, Hang, TimeOver, noted_interrupts, stop_at_hang, uninterrupted
 from harness.search.evidence import Certificate
-from harness.search.guard import GuardedSubject, Hang, TimeOver, noted_interrupts, stop_at_hang, uninterrupted
 from harness.search.plan import units
 from harness.search.search_options import Options
 from harness.search.search_record import Finding, Helpers, SearchRecord, Stop
@@ -32,7 +32,7 @@ from harness.space.values import draw
 from harness.subjects.protocol import choose_devices, environment_of, has_more, scope_of, spoiled_by, unrepeated_of
 from harness.subjects.registry import as_subject
 
-DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
+MOST_DEATHS: Final = 20  # further deaths of a subject's process after which a search ends; each takes a second or two
 
 # What a search yields: each case of the plan as it is counted, and each finding as soon as it is confirmed.
 Event = CheckedCase | Finding
@@ -100,9 +100,9 @@ class Search:
             self._task = WorkerTask.of(subject, scope, options.accepted, options.weights, share=workers.share)
         self._note_limit()
         self._before = unrepeated_of(subject), spoiled_by(subject)  # in another search
-        guarded = GuardedSubject(subject, self._budget.searching_until)
+        guarded = DeadlineSubject(subject, self._budget.searching_until)
         self._checker = Checker(guarded, options.accepted, scope, [*self.record.own], options.weights)
-        self._pursuit: FailureMinimiser | None = None  # of the current failure
+        self._minimiser: FailureMinimiser | None = None  # of the current failure
         self._alone: Callable[[], Iterable[Case]] = tuple  # as ``RecognisedCause`` has it
         self._beyond = False  # True while it checks these
         self._events = self._run()
@@ -181,7 +181,7 @@ class Search:
 
     def _report_as_it_is(self, why: str, instead: tuple[Case, Result] | None = None) -> None:
         """Report the failure that is being pursued, which ``why`` ends, or else another one, if there is one."""
-        failing = (None if self._pursuit is None else self._pursuit.failing) or instead
+        failing = (None if self._minimiser is None else self._minimiser.failing) or instead
         if failing is not None:
             self.record.report(*failing, Certificate().but_for(why))
 
@@ -200,7 +200,7 @@ class Search:
                     continue
                 checked = self._taken(checked)
                 yield checked
-                if (finding := self._pursued(checked)) is None:
+                if (finding := self._minimised(checked)) is None:
                     continue
                 self.record.log.explained()
                 known = yield from self._reported(finding)
@@ -227,7 +227,7 @@ class Search:
     def _end(self) -> Stop | None:
         """Return why the search ends before the next case; ``None`` if it goes on."""
         self._checker.stop_if_interrupted()
-        if self.record.deaths >= DEATHS:
+        if self.record.deaths >= MOST_DEATHS:
             return Stop.DEATHS
         return self._budget.end(self.record) if self.record.shard is None else self._budget.late()
 
@@ -260,7 +260,7 @@ class Search:
         self.record.log.begin(self.record)
         return checked
 
-    def _pursued(self, checked: CheckedCase) -> Finding | None:
+    def _minimised(self, checked: CheckedCase) -> Finding | None:
         """Make a finding of a case that fails, if it is one."""
         if checked.case is None or not against(checked.result):
             return None
@@ -268,13 +268,13 @@ class Search:
 
     def _found(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Make a finding of a case that fails, if it is one. When the time is over, it is reported as it is then."""
-        self._pursuit = pursuit = FailureMinimiser(self._checker, self.record, self._budget)
+        self._minimiser = minimiser = FailureMinimiser(self._checker, self.record, self._budget)
         try:
-            return pursuit.of(case, result, with_probes=with_probes)
+            return minimiser.minimise(case, result, with_probes=with_probes)
         except TimeOver:
-            if pursuit.failing is None:
+            if minimiser.failing is None:
                 return None
-            return self.record.report(*pursuit.failing, Certificate().but_for("not confirmed: the time is over"))
+            return self.record.report(*minimiser.failing, Certificate().but_for("not confirmed: the time is over"))
 
     def _reported(self, finding: Finding) -> Generator[Finding, None, bool]:
         """Yield a finding, and return whether its reader knows now how to recognise its cause."""
@@ -301,7 +301,7 @@ class Search:
         They are accepted together: an error of one hides that of another in the case that shows it alone.
         """
         record, within = self.record, []
-        subject = GuardedSubject(self._given, self._budget.moment(MEASURING))
+        subject = DeadlineSubject(self._given, self._budget.moment(MEASURING))
         try:
             for accuracy in measure(subject, record.scope, record.accepted):
                 record.accuracy.append(accuracy)

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from harness.checks.known_failures import KnownFailure
-from harness.oracle.arithmetic_assumptions import Accepted, accepted
+from harness.oracle.arithmetic_assumptions import UserTolerance, accepted
 from harness.search.capability_discovery import DiscoveredScope
 from harness.search.own_weights import OwnWeights
 from harness.search.shards import Shard
 from harness.search.workers import Workers
+from harness.space.conformance_profile import KERNEL
 from harness.space.errors import require_int, require_seconds, require_type
-from harness.space.profile import KERNEL
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Options:
     The same options give the same search, but for ``seconds``; the number of ``workers`` changes nothing.
     """
 
-    cases: int | None = None  # compared at most; without these and ``seconds``, ``CASES`` or, if it is slow, ``BRIEF``
+    cases: int | None = None  # compared at most; without any limit ``USUAL_CASES`` or, if it is slow, ``BRIEF``
     seconds: float | None = None  # for everything, explanations included
     seed: int = 0  # chooses the cases
     profile: str = KERNEL  # the profile that the subject is held to
@@ -42,6 +42,6 @@ class Options:
         accepted(self.tolerance)
 
     @property
-    def accepted(self) -> Accepted:
+    def accepted(self) -> UserTolerance:
         """The differences that ``tolerance`` accepts."""
         return accepted(self.tolerance)

@@ -11,7 +11,7 @@ from typing import Final
 from harness.checks.accuracy import Accuracy
 from harness.checks.known_failures import KnownFailure
 from harness.checks.result import DERIVATIVES, PROBES, TWICE, Comparison, Result, Verdict
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.search.evidence import NOT_SHRUNK, Certificate, Suspicion
 from harness.search.log import Log, power
 from harness.search.plan import PlannedCase
@@ -24,10 +24,10 @@ from harness.space.scope import Scope
 from harness.space.searched_scope import AGREEMENT, SearchedScope
 from harness.subjects.interpreters import portable
 
-RELATIONS: Final = "relations"
+RELATIONS_COUNT: Final = "relations"
 
 BESIDE: Final = (
-    RELATIONS,
+    RELATIONS_COUNT,
     TWICE,
     PROBES,
     DERIVATIVES,
@@ -54,7 +54,7 @@ class Finding:
     case: Case
     result: Result
     certificate: Certificate = NOT_SHRUNK
-    accepted: Accepted | None = None  # the tolerance under which it was found, if that is known
+    accepted: UserTolerance | None = None  # the tolerance under which it was found, if that is known
 
     @property
     def minimal(self) -> bool:
@@ -101,13 +101,13 @@ class SearchRecord:
     """
     beyond: int = 0  # the findings on cases that are not of the plan
     weights: str = ""  # the file of the weights that all cases had, if they were not drawn
-    accepted: Accepted = (
+    accepted: UserTolerance = (
         STRICT  # the tolerance it was held to: what its user accepts, and what was measured of its functions
     )
     # The measured accuracy of its functions, by dtype, if it differs from what is assumed.
     accuracy: list[Accuracy] = field(default_factory=list)
     coverage: Coverage = field(default_factory=Coverage)  # the coverage of the cases that were compared
-    # The coverage of the checks in addition to agreement: ``RELATIONS``, ``TWICE``, ``PROBES``, ``DERIVATIVES``.
+    # The coverage of the checks in addition to agreement: ``RELATIONS_COUNT``, ``TWICE``, ``PROBES``, ``DERIVATIVES``.
     beside: dict[str, Coverage] = field(default_factory=dict)
     # Counts of how often the subject was held to each relation, and kept it.
     relations: Counter[str] = field(default_factory=Counter)
@@ -215,8 +215,8 @@ class SearchRecord:
         if result.margin is not None:
             self.margins.setdefault(asked.config.plain.dtype, Counter())[power(result.margin) or 0] += 1
         for what in result.also:
-            check = what if what in BESIDE else RELATIONS
-            self.relations.update([what] if check is RELATIONS else [])
+            check = what if what in BESIDE else RELATIONS_COUNT
+            self.relations.update([what] if check is RELATIONS_COUNT else [])
             if check not in self.beside:
                 self.beside[check] = Coverage()
             self.beside[check].add(asked.config, asked.distribution)

@@ -10,13 +10,13 @@ from harness.space.errors import UsageError
 
 MOST_SHARDS: Final = 1_000  # The most shards of a plan; GitHub's matrix has at most 256 jobs
 
-GRADIENTS: Final = 2
+GRADIENTS_COST: Final = 2
 """The cost of a case's gradients, in plain cases: torch takes 13 ms for a plain case, 26 ms more for its gradients, 14
 for probes, and 16 for a relation, each of which counts as one.
 """
 
 # The cost of all checks of a module besides its cases, in plain cases: 1.9 s for torch. The first shard makes them.
-ASIDE: Final = 150
+OTHER_CHECKS_COST: Final = 150
 
 
 class Shard(NamedTuple):
@@ -50,7 +50,7 @@ def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) 
     Each unit goes to the shard with the least predicted cost so far. So every shard knows the part of every other one,
     and no two differ by more than a unit. ``aside`` tells whether the first shard makes other checks, too.
     """
-    costs = [ASIDE if aside else 0, *[0] * (of - 1)]
+    costs = [OTHER_CHECKS_COST if aside else 0, *[0] * (of - 1)]
     left = math.inf if cases is None else cases
     for unit in planned:
         if left <= 0:
@@ -64,6 +64,6 @@ def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) 
 def cost(unit: Unit) -> int:
     """Return the predicted cost of a unit, in plain cases."""
     return sum(
-        1 + GRADIENTS * (asked.config.loss is not None) + asked.with_probes + asked.with_relation
+        1 + GRADIENTS_COST * (asked.config.loss is not None) + asked.with_probes + asked.with_relation
         for asked in unit.planned()
     )

@@ -10,9 +10,9 @@ import numpy as np
 from harness.checks.result import Result, Verdict
 from harness.oracle.compare import MismatchKind
 from harness.search.evidence import Certificate
-from harness.search.simplify import Check, Simpler, Simplifying, failure_of
+from harness.search.simplify import Check, Simpler, ValueSimplifier, failure_of
 from harness.space.case import Case
-from harness.space.config import MANY, RNNConfig, never_rise
+from harness.space.config import LARGE_STATES, RNNConfig, never_rise
 from harness.space.factor_table import FACTORS, SIZE_FACTORS, SIZES, ConfigError, having
 from harness.space.refit import fitted, without_one
 from harness.space.scope import Scope, configure, factors_of
@@ -24,7 +24,7 @@ FEW_VALUES: Final = 16
 tries.
 """
 
-FEWER: Final = ("dyadic", "normal")  # the distributions for those fewer tries
+FEWER_DISTRIBUTIONS: Final = ("dyadic", "normal")  # the distributions for those fewer tries
 NEAREST: Final = 4
 """The number of a size's plainest values that the first pass tries; of the others, it tries powers of two and the
 nearest. All of them would be 195 for a size of 196, and a failing size is met within a factor of two.
@@ -36,10 +36,10 @@ others that are tried are the nearest and powers of two.
 """
 
 # The factors that are shrunk as numbers, in the order of how expensive they make a case.
-NUMBERS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
+NUMERIC_FACTORS: Final = tuple(sorted(having("dear"), key=lambda name: FACTORS[name].dear))
 
 # The sizes that are made small all at once.
-LEAPT: Final = tuple(name for name in NUMBERS if name not in {"output_size", "proj_size"})
+LEAPT: Final = tuple(name for name in NUMERIC_FACTORS if name not in {"output_size", "proj_size"})
 LEAP: Final = 3
 """The largest size that counts as small there: at most 243 combinations of tiny cases, some 0.5 s. A mistake in packed
 batches, met with 65 sequences, took 477 checks to shrink with this, and 2,786 without.
@@ -59,7 +59,7 @@ matter.
 
 LIMIT: Final = 6_000
 """The number of cases that shrinking may check: some 20 s of a subject that takes 3 ms a case, comparison included. A
-large case counts for more, once for each ``MANY`` of its states.
+large case counts for more, once for each ``LARGE_STATES`` of its states.
 """
 
 _EACH_LENGTH: Final = "each length"  # the name for the single lengths, as opposed to ``lengths``, which is their kind
@@ -73,7 +73,7 @@ _TIED: Final = "sizes that are equal"  # the name for sizes that are equal, and 
 _T = TypeVar("_T")
 
 
-class Shrinking:
+class CaseShrinker:
     """The shrinking of a failing case: iterating gives ever plainer failing cases of the same kind.
 
     The last case is minimal. For each factor, no plainer value of the scope fails, with the other factors unchanged, in
@@ -125,7 +125,7 @@ class Shrinking:
                 while (found := search()) is not None:
                     yield self._take(found)
             if self._numbers:
-                numbers = Simplifying(self._case, self._kind, self._check)
+                numbers = ValueSimplifier(self._case, self._kind, self._check)
                 for found in numbers:
                     yield self._take(found)
                 plainest, otherwise = numbers.tried, numbers.otherwise
@@ -152,7 +152,7 @@ class Shrinking:
     def _check(self, case: Case) -> Result:
         if self._left <= 0:
             raise ShrinkBudgetSpent(f"{self._limit:,} cases were checked")
-        self._left -= max(1, case.config.states // MANY)
+        self._left -= max(1, case.config.states // LARGE_STATES)
         return self._unlimited(case)
 
     def _in_sequences(self) -> Simpler | None:
@@ -161,7 +161,7 @@ class Shrinking:
         Sequences cost least, and in one order of sizes two failures with one product have one case.
         """
         config = self._case.config
-        for name in LEAPT if config.states > MANY and self._scope.is_free("N") else ():
+        for name in LEAPT if config.states > LARGE_STATES and self._scope.is_free("N") else ():
             size = getattr(config, name)
             if name == "N" or size == 1 or 1 not in _plainer_values(name, size, self._scope):
                 continue
@@ -267,7 +267,7 @@ class Shrinking:
         if self._wild:
             return chain(cases_of(config, WILD_SEEDS if few else 1, (WILD,)), _filled(config) if few else ())
         distributions = self._scope.distributions
-        return cases_of(config, SEEDS_A_CONFIG, distributions) if few else cases_of(config, 1, FEWER)
+        return cases_of(config, SEEDS_A_CONFIG, distributions) if few else cases_of(config, 1, FEWER_DISTRIBUTIONS)
 
     def _cut(self) -> Simpler | None:
         """Return a failing case with the case's own values in a plainer config, or ``None``.
@@ -276,12 +276,12 @@ class Shrinking:
         """
         case = self._case
         for name in _factors(self._scope):
-            if name in NUMBERS:
+            if name in NUMERIC_FACTORS:
                 few = NEAREST if (getattr(case.config, name) or 0) > LARGEST_SIZE else None
                 for candidate in islice(without_one(case, name), few):
                     if self._in_scope(candidate.config, name) and (found := self._neighbour(candidate)) is not None:
                         return found
-            if name not in NUMBERS or None in getattr(self._scope, name):
+            if name not in NUMERIC_FACTORS or None in getattr(self._scope, name):
                 for config in _with_plainer(name, case.config, self._scope):
                     if (found := self._neighbour(fitted(case, config))) is not None:
                         return found
@@ -342,7 +342,7 @@ def _factors(scope: Scope) -> tuple[str, ...]:
 
     Preparations come first, because they may run the module at other sizes, too; then sizes; then the others.
     """
-    ordered = (_FIRST, "after", "preparation", _CALL_BEFORE, *NUMBERS)
+    ordered = (_FIRST, "after", "preparation", _CALL_BEFORE, *NUMERIC_FACTORS)
     return (*ordered, *(name for name in scope.values() if name not in ordered), _EACH_LENGTH, _TIED)
 
 
@@ -427,7 +427,7 @@ def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
         return [1] if 1 in allowed else []
     if scope.is_free(name):
         return range(1, value) if value <= LARGEST_SIZE else _spread(range(1, value))
-    if name in NUMBERS:
+    if name in NUMERIC_FACTORS:
         smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)
         return [None, *smaller] if None in allowed and value is not None else smaller
     ordered = list(dict.fromkeys(allowed))

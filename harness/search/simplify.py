@@ -29,7 +29,7 @@ expanded over an axis.
 """
 
 
-class Simplifying:
+class ValueSimplifier:
     """The simplification of a failing case's numbers; ``tried`` counts the plainer numbers of the last round."""
 
     def __init__(self, case: Case, kind: str, check: Check) -> None:

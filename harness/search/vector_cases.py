@@ -7,7 +7,7 @@ from harness.search.covering import covering
 from harness.search.plan import Planned, small
 from harness.search.preparation import asked_scope
 from harness.space.case import Case
-from harness.space.profile import PORT
+from harness.space.conformance_profile import PORT
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 

@@ -19,10 +19,10 @@ from queue import SimpleQueue
 from socket import gethostname
 from typing import Any, Final, NamedTuple, Self
 
-from harness.oracle.arithmetic_assumptions import Accepted
+from harness.oracle.arithmetic_assumptions import UserTolerance
 from harness.processes import GRACE, LONGEST_WAIT, Child, start_server
 from harness.search.checker import CheckedCase, Checker
-from harness.search.guard import GuardedSubject
+from harness.search.deadline import DeadlineSubject
 from harness.search.own_weights import OwnWeights
 from harness.search.plan import Unit
 from harness.search.search_record import Helpers
@@ -31,8 +31,8 @@ from harness.space.scope import Scope
 from harness.subjects.protocol import Subject, SubjectUnavailable
 
 AHEAD: Final = 4  # units per worker given out before their turn, so that none waits while a failure is shrunk
-FIRST: Final = 2  # units that the search does itself while the workers start
-DEATHS: Final = 3  # units lost in a row after which the search goes on alone
+FIRST_UNITS: Final = 2  # units that the search does itself while the workers start
+MOST_UNITS_LOST: Final = 3  # units lost in a row after which the search goes on alone
 HEARTBEAT: Final = 0.1  # seconds after which ``checked`` yields ``None`` if nothing has come
 
 
@@ -98,7 +98,7 @@ class WorkerTask(NamedTuple):
     subject: bytes  # pickled, or a pickled function that makes it in the worker's own process
     source: str  # the hash of the file that the subject is in, which a worker must have, too
     scope: Scope
-    accepted: Accepted
+    accepted: UserTolerance
     weights: OwnWeights | None = None
 
     @classmethod
@@ -106,7 +106,7 @@ class WorkerTask(NamedTuple):
         cls,
         subject: Subject,
         scope: Scope,
-        accepted: Accepted,
+        accepted: UserTolerance,
         weights: OwnWeights | None = None,
         *,
         share: bool = True,
@@ -158,9 +158,9 @@ class Workers:
         """
         executor = self.start(self.number)
         pending: deque[tuple[Unit, Future[WorkerAnswer]]] = deque()
-        lost, own = 0, list(islice(units, FIRST))
+        lost, own = 0, list(islice(units, FIRST_UNITS))
         try:
-            while lost < DEATHS:
+            while lost < MOST_UNITS_LOST:
                 for unit in islice(units, AHEAD * self.number - len(pending)):
                     pending.append((unit, _given(executor, task, unit)))
                 while own:
@@ -220,7 +220,7 @@ def answer(task: WorkerTask, unit: Unit, wanted: Callable[[], bool] = lambda: Tr
     """Go through a unit, in a worker, as long as it is wanted."""
     here = f"{gethostname()}/{os.getpid()}"
     try:
-        subject = GuardedSubject(_subject(task.subject, task.source))
+        subject = DeadlineSubject(_subject(task.subject, task.source))
         seen = []
         for one in Checker(subject, task.accepted, task.scope, weights=task.weights).unit(unit):
             seen.append(one)

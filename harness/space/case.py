@@ -23,7 +23,7 @@ from harness.space.reading import parsed, read_npz
 
 Array = NDArray[Any]
 
-FORMAT: Final = 2  # The version of the file format; a file with a higher one is refused
+CASE_FILE_VERSION: Final = 2  # The version of the file format; a file with a higher one is refused
 
 LARGE_CASE: Final = 2**20
 """The most numbers of a case that a script or a test writes out: 20 MB of text. A search meets more in wide layers: in
@@ -193,7 +193,7 @@ class Case:
 
     def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
         """Write the case to an ``.npz`` file, exactly and atomically; ``notes`` (plain data) go into its header."""
-        header = {"format": FORMAT, "config": self.config.to_dict(), "origin": self.origin, "notes": notes}
+        header = {"format": CASE_FILE_VERSION, "config": self.config.to_dict(), "origin": self.origin, "notes": notes}
         arrays = {name: _storable(array) for name, array in self.arrays.items()}
         with atomic_write(path) as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
@@ -308,8 +308,8 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
     except (KeyError, ValueError):
         raise CaseError(f"{path}: not a case file; expected one that Case.save wrote") from None
     found = header.get("format") if isinstance(header, dict) else None
-    if found not in range(1, FORMAT + 1):
-        raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {FORMAT}")
+    if found not in range(1, CASE_FILE_VERSION + 1):
+        raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {CASE_FILE_VERSION}")
     try:
         config = RNNConfig.from_dict(header["config"])
         if config.num_layers > max(len(arrays), 1):

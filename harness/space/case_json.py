@@ -15,10 +15,10 @@ from harness.space.config import ArraySpec, RNNConfig
 from harness.space.errors import UsageError
 from harness.space.factor_table import ConfigError
 from harness.space.reading import parsed, read_bytes
-from harness.space.scope import LAYERS
+from harness.space.scope import MOST_LAYERS
 from harness.space.values import draw
 
-FORMAT: Final = 1  # The version of the JSON form; a file with a higher one is refused
+CASE_JSON_VERSION: Final = 1  # The version of the JSON form; a file with a higher one is refused
 
 # The values that JSON has no numbers for, by the strings that stand for them.
 _NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -38,7 +38,7 @@ def to_json(case: Case, /, **notes: Any) -> str:
     return (
         _object(
             {
-                "format": _dumped(FORMAT),
+                "format": _dumped(CASE_JSON_VERSION),
                 "config": _object({name: _dumped(value) for name, value in case.config.to_dict().items()}, "  "),
                 "origin": _dumped(origin),
                 "arrays": _object({name: _laid_out(array) for name, array in case.arrays.items()}, "  "),
@@ -146,8 +146,8 @@ class _Reader:
             if name not in document:
                 self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(_KEYS))}")
         found = document["format"]
-        if type(found) is not int or not 1 <= found <= FORMAT:
-            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {FORMAT}")
+        if type(found) is not int or not 1 <= found <= CASE_JSON_VERSION:
+            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {CASE_JSON_VERSION}")
         if unknown := sorted(set(document) - _KEYS):
             self._refuse(f"unknown {', '.join(map(repr, unknown))}; expected some of {', '.join(sorted(_KEYS))}")
         return document
@@ -168,7 +168,7 @@ class _Reader:
             if not isinstance(value, dict):
                 self._refuse(f"{name}: {_shown(value)}, expected an object")
         layers = fields.get("num_layers")
-        if isinstance(layers, int) and layers > (len(arrays) or LAYERS):  # before so many shapes are derived
+        if isinstance(layers, int) and layers > (len(arrays) or MOST_LAYERS):  # before so many shapes are derived
             self._refuse(f"arrays: {len(arrays)} of them, too few for num_layers={layers}")
         try:
             return RNNConfig.from_dict(fields)

@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple, Protocol
 from harness.space.errors import UsageError
 
 FINITE: Final = sys.float_info.max  # the largest number of float64
-FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
+GATE_FUNCTIONS: Final = ("sigmoid", "tanh")  # of a gate's sum
 LONGEST_EQUATIONS: Final = 4096  # characters of equations; those of nn.LSTM are 250
 MOST_GATES: Final = 4  # ``gate_inquiry.LEVELS`` has so many sums to drive gates to
 TERMS: Final = ("W_i", "b_i", "W_h", "b_h")  # of a gate's sum, each followed by the gate's letter
 TAKEN: Final = "htx"  # letters that are no gate's; t is tanh(c) below
-READ: Final = "saved data"  # the place of a cell that no code defines here
+SAVED_DATA: Final = "saved data"  # the place of a cell that no code defines here
 NOTEBOOK: Final = "this session"  # that of one without a file
 
 Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # products of quantities, and what multiplies each
@@ -195,8 +195,8 @@ class _Equations:
         if len(self._gates) == MOST_GATES:
             raise self._error(f"expected at most {MOST_GATES} gates")
         function = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
-        if not isinstance(value, ast.Call) or function not in FUNCTIONS or len(value.args) != 1 or value.keywords:
-            raise self._error(f"expected {' or '.join(FUNCTIONS)} of a sum")
+        if not isinstance(value, ast.Call) or function not in GATE_FUNCTIONS or len(value.args) != 1 or value.keywords:
+            raise self._error(f"expected {' or '.join(GATE_FUNCTIONS)} of a sum")
         self._gates[name] = self._gate(name, function, value.args[0])
 
     # A gate.
@@ -300,7 +300,7 @@ def data_of(name: str) -> Any:
 
 def cell_of_data(data: Any) -> Any:
     """Return the name of a cell that ``data_of`` wrote, and make it known."""
-    return Cell(data.get("name", ""), data.get("equations", ""), READ).name if isinstance(data, Mapping) else data
+    return Cell(data.get("name", ""), data.get("equations", ""), SAVED_DATA).name if isinstance(data, Mapping) else data
 
 
 def make_known(name: str, equations: str, place: str) -> None:
@@ -332,9 +332,9 @@ def _register(cell: Cell) -> None:
     known = KNOWN.get(cell_named(cell.name))
     if known is not None:
         of_torch = known.name in CELLS
-        if cell.place == READ != known.place and (known == cell or not of_torch):
+        if cell.place == SAVED_DATA != known.place and (known == cell or not of_torch):
             return
-        if known != cell and (of_torch or known.place not in (READ, cell.place)):
+        if known != cell and (of_torch or known.place not in (SAVED_DATA, cell.place)):
             whose = layer_named(known.name) if of_torch else f"another cell, in {known.place}"
             raise UsageError(f"name={cell.name!r}: is the name of {whose}; give this one another name")
         del KNOWN[known.name]
@@ -362,7 +362,7 @@ Cell(
 )
 
 CELLS: Final = dict(KNOWN)  # those of torch's layers, nn.RNN, nn.GRU and nn.LSTM
-ORDERS: Final = {
+GATE_ORDERS: Final = {
     "iofg": ("ONNX",),
     "ifog": ("Core ML", "Caffe"),
     "igfo": ("TensorFlow 1",),

@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.cells import CELLS, KNOWN, CellForm, cell_of_data, data_of, layer_named, make_known
 from harness.space.factor_table import (
+    CONFIG_PARTS,
     FACTORS,
     IMPOSSIBLE,
-    PAIRS,
-    PARTS,
+    PREPARATION_PAIRS,
     REQUIRED,
     WAY,
     CallConfig,
@@ -35,7 +35,7 @@ from harness.space.factor_table import (
 AXIS_LETTERS: Final = {name: FACTORS[name].axis for name in having("axis")}
 
 # The name of a place on each of these axes: ``t=3, n=0, unit=1``.
-PLACES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "P": "unit", "O": "o"}
+PLACE_NAMES: Final = {"T": "t", "N": "n", "I": "feature", "H": "unit", "P": "unit", "O": "o"}
 
 DIRECTIONS: Final = ("forward", "reverse")
 # The axes of a layer's parameters, by role; ``rows`` are those of all gates, ``below`` is what the layer reads, and
@@ -73,7 +73,7 @@ class RNNConfig(
     """
 
     def __post_init__(self) -> None:
-        for part in PARTS:
+        for part in CONFIG_PARTS:
             part.__post_init__(self)
         if self.lengths is not None:
             object.__setattr__(self, "lengths", _lengths(self.lengths, self.T, self.N))
@@ -126,7 +126,7 @@ class RNNConfig(
         """
         if self.proj_size and "hidden_size" in changes:
             changes.setdefault("proj_size", fitted_projection(self.proj_size, changes["hidden_size"]))
-        if (self.after, changes.get("preparation", self.preparation)) not in PAIRS:
+        if (self.after, changes.get("preparation", self.preparation)) not in PREPARATION_PAIRS:
             changes.setdefault("after", None)
         if self.lengths is not None and "lengths" not in changes and not {"T", "N"}.isdisjoint(changes):
             T, N = changes.get("T", self.T), changes.get("N", self.N)
@@ -307,7 +307,7 @@ class RNNConfig(
             elif axis == "G*H":
                 place |= {"gate": self.form.gates[i // self.hidden_size], "unit": i % self.hidden_size}
             else:
-                place[PLACES[axis]] = i
+                place[PLACE_NAMES[axis]] = i
         return place
 
     def _direction(self, direction: int) -> dict[str, int | str]:
@@ -338,7 +338,7 @@ class RNNConfig(
 
 FIELDS: Final = tuple(field.name for field in dataclasses.fields(RNNConfig))  # The names of a config's fields
 
-MANY: Final = 2**14
+LARGE_STATES: Final = 2**14
 """The number of states from which they, and not the calls, take most of a case's time: torch and the comparison of so
 many take 3 ms.
 """

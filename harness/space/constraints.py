@@ -90,7 +90,7 @@ def excluded(factor: str, value: Any, values: Mapping[str, Sequence[Any]], const
     )
 
 
-class Rule(NamedTuple):
+class FactorRule(NamedTuple):
     """A value of one factor that a subject is asked for only beside some values of another.
 
     Gradients in float64 alone are an example.

@@ -26,7 +26,7 @@ for many and 1 ms for one.
 """
 
 # The number of pairs of two factors' sizes that are remembered; a scope of all usual sizes has 702 of each two.
-PAIRS: Final = 2**15
+MOST_SIZE_PAIRS: Final = 2**15
 
 
 class _Met:
@@ -126,7 +126,7 @@ class Coverage:
         for name in APART:
             self.factors.setdefault(name, Counter())[getattr(config, name)] += 1
         for (f, g), sizes in self._met.sizes.items():
-            if len(sizes) < PAIRS:
+            if len(sizes) < MOST_SIZE_PAIRS:
                 sizes.add((getattr(config, f), getattr(config, g)))
 
     def merge(self, other: Coverage) -> None:

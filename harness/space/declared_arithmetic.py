@@ -18,7 +18,7 @@ class Grids(NamedTuple):
     weights: Grid  # The grid of W_ih, and that of W_hh
 
 
-class Backend(NamedTuple):
+class DeclaredArithmetic(NamedTuple):
     """The arithmetic of a family of implementations."""
 
     # The bound kappa on the relative error of tanh, in units of u (of float32's u, where sums are wide).
@@ -40,7 +40,7 @@ class Backend(NamedTuple):
 
 
 # The least that is assumed of every subject (``subjects.figures`` has the figures that were measured).
-UNKNOWN: Final = Backend(
+LEAST_ASSUMED: Final = DeclaredArithmetic(
     2.0,
     wide_sums=False,
     stores_products=True,

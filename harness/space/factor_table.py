@@ -58,9 +58,9 @@ SIZES: Final = (*range(1, 17), *range(1, 17), *BOUNDARIES * 4, *LARGE_SIZES, *MU
 OTHER: Final = 0.5
 
 # The preparations that give a module its weights themselves, whichever it had before.
-SETTING: Final = ("replaced", "parametrize", "functional_call")
+WEIGHT_SETTING: Final = ("replaced", "parametrize", "functional_call")
 
-PAIRS: Final = frozenset(
+PREPARATION_PAIRS: Final = frozenset(
     (first, then)
     for first in PREPARATIONS[1:]
     for then in PREPARATIONS[1:]
@@ -272,7 +272,9 @@ class WayConfig:
                 Constraint(
                     {
                         "after": among(first),
-                        "preparation": among(*(then for then in PREPARATIONS[1:] if (first, then) not in PAIRS)),
+                        "preparation": among(
+                            *(then for then in PREPARATIONS[1:] if (first, then) not in PREPARATION_PAIRS)
+                        ),
                     },
                     ("after", None),
                 )
@@ -287,8 +289,8 @@ class WayConfig:
 
     def __post_init__(self) -> None:
         _require_flags_and_choices(self, WayConfig)
-        if self.after is not None and (self.after, self.preparation) not in PAIRS:
-            then = ", ".join(name for name in PREPARATIONS if (self.after, name) in PAIRS)
+        if self.after is not None and (self.after, self.preparation) not in PREPARATION_PAIRS:
+            then = ", ".join(name for name in PREPARATIONS if (self.after, name) in PREPARATION_PAIRS)
             raise ConfigError(f"after={self.after!r} with preparation={self.preparation!r}: expected one of {then}")
 
 
@@ -334,10 +336,10 @@ def offers_of(cell: str) -> dict[str, tuple[Any, ...]]:
 
 
 # The parts, in the order of their fields.
-PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig, CellConfig)
+CONFIG_PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig, CellConfig)
 
 # The rows of the table, by the factor's name, in the order of a config's fields.
-FACTORS: Final[dict[str, Factor]] = {one.name: one.metadata[ROW] for part in PARTS for one in fields(part)}
+FACTORS: Final[dict[str, Factor]] = {one.name: one.metadata[ROW] for part in CONFIG_PARTS for one in fields(part)}
 
 
 def having(column: str, names: Iterable[str] = tuple(FACTORS)) -> tuple[str, ...]:
@@ -362,7 +364,7 @@ REQUIRED: Final = tuple(one.name for one in fields(LayerConfig) if one.default i
 OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)  # The layer's fields with a default
 
 WAY: Final = _names(WayConfig)
-OF_TORCH: Final = having("modules_only")
+MODULE_FACTORS: Final = having("modules_only")
 SIZE_FACTORS: Final = having("size")  # The factors that are sizes of arrays and nothing else
 
 APART: Final = having("apart")
@@ -385,8 +387,8 @@ IMPOSSIBLE: Final = tuple(constraint for constraint in (*CONSTRAINTS, *OF_APART)
 
 def require_value(name: str, value: object) -> None:
     """Raise ``ConfigError`` if a field of no config has this value, whatever the other fields are."""
-    beside = {"preparation": next((then for first, then in sorted(PAIRS) if first == value), "new")}
-    for part in PARTS:
+    beside = {"preparation": next((then for first, then in sorted(PREPARATION_PAIRS) if first == value), "new")}
+    for part in CONFIG_PARTS:
         if name in _names(part):
             needed = beside if name == "after" else {one: 1 for one in REQUIRED if part is LayerConfig}
             part(**needed | {name: value})
@@ -394,7 +396,7 @@ def require_value(name: str, value: object) -> None:
 
 _EXPECTED: Final = {
     part: [(name, FACTORS[name].choices) for name in _names(part) if FACTORS[name].choices or FACTORS[name].is_flag]
-    for part in PARTS
+    for part in CONFIG_PARTS
 }
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from harness.space.config import cost_of
 from harness.space.constraints import Condition, Constraint
 from harness.space.factor_table import APART, BOUNDARIES, FACTORS, LARGE_SIZES, MULTIPLES, SIZE_FACTORS, having
-from harness.space.scope import COST, Scope, smallest
+from harness.space.scope import HIGHEST_COST, Scope, smallest
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
@@ -31,12 +31,12 @@ CLASSES: Final = ((1, "none"), (2, "one"), (8, "small"), (12, "about 8"), (24, "
 # Sizes that each deserve a config of their own, as does every pair of them as far as it is affordable.
 EDGES: Final = frozenset({*BOUNDARIES, *LARGE_SIZES})
 
-ALONE: Final = frozenset(MULTIPLES)  # Sizes that each deserve a config of their own, but not in every pair
+RARE_SIZES: Final = frozenset(MULTIPLES)  # Sizes that each deserve a config of their own, but not in every pair
 
 # The factors that a config's cost depends on, and the projection, which has to be smaller than one of them.
 COSTLY: Final = (*SIZE_FACTORS, "num_layers", "bidirectional", "proj_size")
 
-GROUPS: Final = tuple(
+EXCLUDING_GROUPS: Final = tuple(
     tuple(name for name in having("group") if FACTORS[name].group == group)
     for group in dict.fromkeys(FACTORS[name].group for name in having("group"))
 )
@@ -61,13 +61,13 @@ def class_of(factor: str, value: Any) -> Any:
 def affords(scope: Scope, factors: Mapping[str, Any]) -> Any:
     """Return whether these sizes, layers and directions can be drawn together.
 
-    They can if the cost is at most ``COST``, or if at most one size is not small. Sizes that ``affordable`` would leave
-    count as small: up to the smallest that the scope has, or up to ``SMALL``. On meta, T has to be small. Sizes may be
-    arrays; then the answer is an array.
+    They can if the cost is at most ``HIGHEST_COST``, or if at most one size is not small. Sizes that ``affordable``
+    would leave count as small: up to the smallest that the scope has, or up to ``SMALL``. On meta, T has to be small.
+    Sizes may be arrays; then the answer is an array.
     """
     few = smallest(scope)
     large = sum(1 * (factors[name] > few[name]) for name in SIZE_FACTORS)
-    fits = (large < 2) | (cost_of(factors) <= COST)
+    fits = (large < 2) | (cost_of(factors) <= HIGHEST_COST)
     return fits & (factors["T"] <= few["T"]) if factors.get("device") == "meta" else fits
 
 
@@ -216,7 +216,7 @@ class Interactions:
     @cached_property
     def _grouped(self) -> list[tuple[tuple[str, ...], list[Constraint]]]:
         """The groups with their constraints; a constraint is the group's that has the most of its factors."""
-        groups = [list(names) for names in GROUPS]
+        groups = [list(names) for names in EXCLUDING_GROUPS]
         of_group: list[list[Constraint]] = [[] for _ in groups]
         for constraint in self.scope.constraints:
             home = max(range(len(groups)), key=lambda i: len(constraint.excluded.keys() & groups[i]))
@@ -299,13 +299,13 @@ class Interactions:
     def boundaries(self) -> dict[str, tuple[int, ...]]:
         """The sizes of each factor that deserve a config of their own.
 
-        They are ``EDGES``, ``ALONE``, and the scope's smallest and largest, as far as some config has them: long
+        They are ``EDGES``, ``RARE_SIZES``, and the scope's smallest and largest, as far as some config has them: long
         sequences on meta, for example, have none.
         """
         found = {}
         for name in SIZE_FACTORS:
             sizes = set(getattr(self.scope, name))
-            edges = sorted(sizes & (EDGES | ALONE) | {min(sizes), max(sizes)})
+            edges = sorted(sizes & (EDGES | RARE_SIZES) | {min(sizes), max(sizes)})
             found[name] = tuple(size for size, met in zip(edges, self._meet({name: edges}), strict=True) if met)
         return found
 
@@ -314,7 +314,7 @@ class Interactions:
         """The boundaries of each factor that should meet those of the others."""
         ends = {name: {min(getattr(self.scope, name)), max(getattr(self.scope, name))} for name in SIZE_FACTORS}
         return {
-            name: tuple(size for size in sizes if size in ends[name] or size not in ALONE)
+            name: tuple(size for size in sizes if size in ends[name] or size not in RARE_SIZES)
             for name, sizes in self.boundaries.items()
         }
 

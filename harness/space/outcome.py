@@ -30,7 +30,9 @@ LONGEST_TEXTS: Final = {"message": 2_000, "traceback": 20_000}
 # The message of a crash that took the process along from which all others are forked.
 ORPHANED: Final = "its process lost its fork server"
 
-LOST: Final = frozenset({Failure.CRASHED, Failure.HUNG})  # Failures after which there is no process left to ask again
+PROCESS_LOST: Final = frozenset(
+    {Failure.CRASHED, Failure.HUNG}
+)  # Failures after which there is no process left to ask again
 
 
 def is_last(failure: Failure | None, message: str) -> bool:

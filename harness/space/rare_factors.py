@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Final
 
 from harness.space.config import RNNConfig
-from harness.space.factor_table import OPTIONS, PAIRS, PREPARATIONS, SIZE_FACTORS, having
+from harness.space.factor_table import OPTIONS, PREPARATION_PAIRS, PREPARATIONS, SIZE_FACTORS, having
 from harness.space.scope import Scope, assembled, factors_to_draw
 
 DISTINCT_SIZES: Final = (
@@ -22,7 +22,7 @@ POSITIONAL: Final = 6
 """The number of constructors by position, beside one with every argument at another value than its default. In each of
 them an argument has its default or another value, so any two arguments that are swapped differ in half of them."""
 
-TIED: Final = 6  # The number of pairs of modules that share their parameters, two for each loss
+TIED_PAIRS: Final = 6  # The number of pairs of modules that share their parameters, two for each loss
 
 _DRAWN: Final = tuple("mode" if name == "training" else name for name in having("beside_apart"))
 """The factors that are drawn, training with dropout as their mode. All others have their first value, or small sizes.
@@ -48,12 +48,12 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
         found = [made(one | {"positional": True}) for one in (others, *(drawn() for _ in range(POSITIONAL)))]
     losses = [loss for loss in dict.fromkeys(values["loss"]) if loss is not None]
     if losses and True in scope.tied:
-        found += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED)]
+        found += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED_PAIRS)]
     known = [name for name in PREPARATIONS if name in scope.preparation]
     firsts = [name for name in PREPARATIONS if name in scope.after]
     if len(firsts) > 1:  # a single one is asked for by a pin, or by a mode of torch that does not have it alone
         firsts = [name for name in firsts if name in known]
-    pairs = [(a, b) for a in firsts for b in known if (a, b) in PAIRS]
+    pairs = [(a, b) for a in firsts for b in known if (a, b) in PREPARATION_PAIRS]
     random.shuffle(pairs)
     return [*found, *(made(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
 

@@ -18,9 +18,9 @@ from harness.space.errors import UsageError
 
 Place = str | os.PathLike[str]
 
-ARRAYS: Final = 2**31  # the most bytes of the arrays in a file; those of T=500, N=64, H=1024 take a fifteenth
+MOST_ARRAY_BYTES: Final = 2**31  # the most bytes of the arrays in a file; those of T=500, N=64, H=1024 take a fifteenth
 TEXT: Final = 2**26  # the most bytes of a document; the report of the longest search has less than a hundredth
-WRITTEN: Final = 2**24  # the most bytes of what people write, such as the source of a subject
+MOST_WRITTEN: Final = 2**24  # the most bytes of what people write, such as the source of a subject
 
 MOST_UNPACKED: Final = 2**26  # the bytes to which any archive may unpack
 SHRUNK: Final = 16
@@ -33,7 +33,7 @@ MEMBERS: Final = 10_000
 are 8,000."""
 
 VALUES: Final = 2**22  # the most commas in JSON, each a float of 32 bytes; a case of a search has 1.7 million
-LISTS: Final = 2**20  # the most lists and objects in JSON, each of which takes 64 bytes at least
+MOST_LISTS: Final = 2**20  # the most lists and objects in JSON, each of which takes 64 bytes at least
 
 
 def require_path(name: str, value: object) -> None:
@@ -72,8 +72,8 @@ def parsed(text: str | bytes, **hooks: Any) -> Any:
     """Return what JSON says. Raise ``ValueError`` if it is none, too deep, or made to take much memory."""
     comma, *opened = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
     values, lists = text.count(comma), sum(map(text.count, opened))  # type: ignore[arg-type]
-    if values > VALUES or lists > LISTS:
-        raise ValueError(f"{values:,} commas and {lists:,} lists, expected at most {VALUES:,} and {LISTS:,}")
+    if values > VALUES or lists > MOST_LISTS:
+        raise ValueError(f"{values:,} commas and {lists:,} lists, expected at most {VALUES:,} and {MOST_LISTS:,}")
     try:
         return json.loads(text, **hooks)
     except RecursionError:
@@ -93,7 +93,7 @@ def read_npz(path: Place) -> dict[str, NDArray[Any]]:
 
 def require_archive(path: Place) -> None:
     """Raise ``UsageError`` for what is no archive, or one that is large when it is unpacked."""
-    size = size_of(path, ARRAYS)
+    size = size_of(path, MOST_ARRAY_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
@@ -101,6 +101,6 @@ def require_archive(path: Place) -> None:
         raise UsageError(f"{path}: expected what np.savez wrote ({' '.join(str(error).split())[:100]})") from None
     if len(parts) > MEMBERS:
         raise UsageError(f"{path}: holds {len(parts):,} arrays, expected at most {MEMBERS:,}")
-    unpacked, most = sum(part.file_size for part in parts), min(ARRAYS, max(MOST_UNPACKED, SHRUNK * size))
+    unpacked, most = sum(part.file_size for part in parts), min(MOST_ARRAY_BYTES, max(MOST_UNPACKED, SHRUNK * size))
     if unpacked > most:
         raise UsageError(f"{path}: holds {unpacked:,} bytes, expected at most {most:,}")

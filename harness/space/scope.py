@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.space.cells import cell_of_data, data_of
 from harness.space.config import PLAINEST, RNNConfig, cost_of, fitted_projection
-from harness.space.constraints import Constraint, Rule, above, among, below, excluded, on, settled
+from harness.space.constraints import Constraint, FactorRule, above, among, below, excluded, on, settled
 from harness.space.errors import UsageError, require_type
 from harness.space.factor_table import (
     APART,
@@ -21,7 +21,7 @@ from harness.space.factor_table import (
     FACTORS,
     OF_APART,
     PACKINGS,
-    PAIRS,
+    PREPARATION_PAIRS,
     SIZE_FACTORS,
     SIZES,
     ConfigError,
@@ -29,12 +29,12 @@ from harness.space.factor_table import (
 )
 from harness.space.values import DISTRIBUTIONS
 
-COST: Final = 2**20
+HIGHEST_COST: Final = 2**20
 """The highest cost (``RNNConfig.cost``) of a drawn config; above it, all sizes but the largest are made smaller. It
 corresponds to 8 to 11 ms of torch and comparison with gradients, without probes.
 """
 
-LAYERS: Final = 1_000
+MOST_LAYERS: Final = 1_000
 """The most layers that are asked for. In a table, to lay out the rows of a layer takes some 3 ms; in a search, to ask
 torch what it supports and for three cases takes 36 s with so many.
 """
@@ -42,9 +42,9 @@ torch what it supports and for three cases takes 36 s with so many.
 # A size up to this stays as it is if the others cost too much; at most one other size may then be larger.
 SMALL_SIZE: Final = 3
 
-SWITCHES: Final = ("masks", "products")  # The fields of a scope that are true or false, and that a subject decides
+SCOPE_FLAGS: Final = ("masks", "products")  # The fields of a scope that are true or false, and that a subject decides
 FIXED_BESIDE: Final = frozenset(
-    {*SWITCHES, "distributions", "rules"}
+    {*SCOPE_FLAGS, "distributions", "rules"}
 )  # The fields of a scope that are not factors of a config
 _MASKED: Final = Constraint({"dropout": on, "training": on})  # The constraint on a scope without masks
 
@@ -74,14 +74,14 @@ class Scope(_Values):
     Some fields are not fields of a config. ``lengths`` are kinds of packing (``PACKINGS``), from which ``configure``
     makes one length per sequence. ``masks`` says that dropout in training is in the scope; this is possible only for a
     subject whose masks can be read, because they are random and have to be replayed in the reference. ``products`` says
-    that products of sizes around 2**16 are asked for, too (``space.product_edges``). ``distributions`` are those of the
-    values. ``rules`` say which values are asked for only beside some values of another factor.
+    that products of sizes around 2**16 are asked for, too (``space.size_product_edges``). ``distributions`` are those
+    of the values. ``rules`` say which values are asked for only beside some values of another factor.
     """
 
     masks: bool = False
     products: bool = True
     distributions: tuple[str, ...] = tuple(DISTRIBUTIONS)
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[FactorRule, ...] = ()
 
     @classmethod
     def around(cls, config: RNNConfig) -> Scope:
@@ -99,7 +99,7 @@ class Scope(_Values):
         named = singular(pins)
         known = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
         if unknown := sorted(set(named) - set(known)):
-            names = [name for name in known if name not in SWITCHES]
+            names = [name for name in known if name not in SCOPE_FLAGS]
             close = [one for name in unknown for one in get_close_matches(name, names, n=1, cutoff=0.8)]
             forms = f"did you mean {', '.join(close)}?" if close else f"expected some of {', '.join(names)}"
             raise UsageError(f"unknown factor {', '.join(unknown)}: {forms}")
@@ -108,7 +108,7 @@ class Scope(_Values):
         }
         if "distributions" in named:
             pinned["distributions"] = _distributions(named["distributions"])
-        for name in SWITCHES:
+        for name in SCOPE_FLAGS:
             if not isinstance(named.get(name, False), bool):
                 raise UsageError(f"{name}={named[name]!r}: expected True or False")
             pinned |= {name: named[name]} if name in named else {}
@@ -120,7 +120,7 @@ class Scope(_Values):
             )
         return _without_excluded(scope)
 
-    def ruled(self, rules: Iterable[Rule]) -> Scope:
+    def ruled(self, rules: Iterable[FactorRule]) -> Scope:
         """Return this scope with ``rules`` added to those that it has."""
         return dataclasses.replace(self, rules=(*self.rules, *rules))
 
@@ -227,7 +227,7 @@ class Scope(_Values):
         }
         distributions = tuple(name for name in DISTRIBUTIONS if name in {*self.distributions, *other.distributions})
         rules = tuple(rule for rule in self.rules if rule in other.rules)
-        switches = {name: getattr(self, name) or getattr(other, name) for name in SWITCHES}
+        switches = {name: getattr(self, name) or getattr(other, name) for name in SCOPE_FLAGS}
         return dataclasses.replace(self, **switches, distributions=distributions, rules=rules, **both)
 
     def record(self) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class Scope(_Values):
         pins = {name: value for name, value in record.items() if name != "rules"}
         pins |= {"cell": [cell_of_data(one) for one in pins["cell"]]} if "cell" in pins else {}
         listed = record.get("rules", ())
-        rules = (Rule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in listed)
+        rules = (FactorRule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in listed)
         return cls().only(**pins).ruled(rules)
 
 
@@ -263,7 +263,7 @@ def configure(factors: Mapping[str, Any], seed: int = 0) -> RNNConfig:
     """
     named = settled({**_DEFAULTS, **factors}, CONSTRAINTS)
     named["proj_size"] = fitted_projection(named["proj_size"], named["hidden_size"])
-    if (named["after"], named["preparation"]) not in PAIRS:
+    if (named["after"], named["preparation"]) not in PREPARATION_PAIRS:
         named["after"] = None
     if (packing := named["lengths"]) is not None:
         named["lengths"] = lengths_of(packing, named["T"], named["N"], seed)
@@ -352,7 +352,7 @@ def smallest(scope: Scope) -> dict[str, int]:
     return {name: max(SMALL_SIZE, min(getattr(scope, name))) for name in SIZE_FACTORS}
 
 
-def affordable(factors: Mapping[str, Any], cost: int = COST, scope: Scope | None = None) -> dict[str, Any]:
+def affordable(factors: Mapping[str, Any], cost: int = HIGHEST_COST, scope: Scope | None = None) -> dict[str, Any]:
     """Return the factors with all sizes but the largest made small, until the config costs no more than ``cost``.
 
     No size leaves the scope: if the scope has no size that small, its smallest is taken.
@@ -401,8 +401,8 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
 
 
 # The values that torch's layer is asked for, of the factors of which a scope usually has fewer.
-OFFERS: Final = {name: row.torch for name, row in FACTORS.items() if row.torch != row.usual}
+TORCH_VALUES: Final = {name: row.torch for name, row in FACTORS.items() if row.torch != row.usual}
 
-WHOLE: Final = Scope().only(**OFFERS, masks=True)
+WHOLE: Final = Scope().only(**TORCH_VALUES, masks=True)
 """Everything that can be asked of a layer on a CPU, without a readout, which is no part of nn.RNN. Of it, a subject's
 share is told."""

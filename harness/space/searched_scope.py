@@ -10,7 +10,7 @@ from harness.space.coverage_counts import Coverage
 from harness.space.scope import WHOLE, Scope
 
 AGREEMENT: Final = "agreement"  # The check that is made on every case
-STRENGTHS: Final = {2: "pairs", 3: "triples"}  # The words for interactions, by the number of factors
+STRENGTH_WORDS: Final = {2: "pairs", 3: "triples"}  # The words for interactions, by the number of factors
 
 
 class Share(NamedTuple):
@@ -66,7 +66,7 @@ class SearchedScope:
         met, of = (sum(counts) for counts in zip(*coverage.met(self.scope).values(), strict=True))
         return [
             Share("values", met, of),
-            *(Share(name, *coverage.share(self.scope, few)) for few, name in STRENGTHS.items()),
+            *(Share(name, *coverage.share(self.scope, few)) for few, name in STRENGTH_WORDS.items()),
             Share("edges", sum(met for met, _ in boundaries), sum(of for _, of in boundaries)),
             Share("edge pairs", *coverage.boundary_pairs(self.scope)),
         ]

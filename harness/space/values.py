@@ -20,7 +20,9 @@ from harness.space.errors import UsageError, require_int, require_type
 from harness.space.factor_table import OTHER
 
 Floats = NDArray[np.float64]
-AT_ONCE: Final = 2**20  # The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has
+NORMALS_AT_ONCE: Final = (
+    2**20
+)  # The count of normal numbers that are drawn at once: 8 MiB of float64, however many a case has
 
 # A function that scales, in place, arrays that were filled with N(0, 1).
 Filler = Callable[[Generator, RNNConfig, dict[str, Floats]], None]
@@ -38,7 +40,7 @@ def draw(config: RNNConfig, distribution: str = "default", seed: int = 0) -> Cas
     if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
         raise UsageError(f"distribution={distribution!r}: expected one of {', '.join(DISTRIBUTIONS)}")
     rng = Generator(PCG64(seed))
-    many = sum(spec.size for spec in config.given.values()) > AT_ONCE
+    many = sum(spec.size for spec in config.given.values()) > NORMALS_AT_ONCE
     if many and distribution == "normal":
         cast = _normal_numbers(rng, config)
         prescribe(config, cast)
@@ -88,8 +90,8 @@ def _normal_numbers(rng: Generator, config: RNNConfig) -> dict[str, Array]:
     for name, spec in config.given.items():
         arrays[name] = np.empty(spec.shape, config.dtype)
         flat = arrays[name].reshape(-1)
-        for start in range(0, spec.size, AT_ONCE):
-            some = flat[start : start + AT_ONCE]
+        for start in range(0, spec.size, NORMALS_AT_ONCE):
+            some = flat[start : start + NORMALS_AT_ONCE]
             some[...] = rng.standard_normal(some.size)
     return arrays
 

@@ -17,12 +17,12 @@ from harness.space.reading import TEXT, parsed, read_bytes
 
 T = TypeVar("T")
 
-VERSION: Final = 4  # of all JSON documents; it rises when a field goes, or changes its meaning
+DOCUMENT_VERSION: Final = 4  # of all JSON documents; it rises when a field goes, or changes its meaning
 
 
 def heading(name: str) -> dict[str, Any]:
     """Return the fields with which a document of this kind begins."""
-    return {"version": VERSION, "document": name}
+    return {"version": DOCUMENT_VERSION, "document": name}
 
 
 def read_text(path: Path, most: int = TEXT) -> str:

@@ -10,15 +10,15 @@ from harness.checks.malformed import Refusals
 from harness.checks.result import Result
 from harness.diagnosis.investigate import one_cause
 from harness.report.codec import decode
+from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions
-from harness.report.problems import Summary
 from harness.report.reported import ReportedFinding, dropout_facts
 from harness.search.examination import Examination, equal_of
 from harness.search.log import logged_cases
 from harness.search.merge_records import merged
 from harness.search.search_record import Finding, SearchRecord
+from harness.space.conformance_profile import PROFILE_WORDS
 from harness.space.errors import UsageError
-from harness.space.profile import PROFILES
 from harness.space.searched_scope import SearchedScope
 from harness.store.document import read
 from harness.store.finding_folders import Store
@@ -78,8 +78,8 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
     findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
     search.findings += [one.finding for one in findings]
     rest = decode(record, _Rest)
-    if rest.profile not in PROFILES:
-        raise UsageError(f"profile={rest.profile!r}: expected one of {', '.join(PROFILES)}")
+    if rest.profile not in PROFILE_WORDS:
+        raise UsageError(f"profile={rest.profile!r}: expected one of {', '.join(PROFILE_WORDS)}")
     for facts in filter(None, (search.environment, *(one.environment for one in findings))):
         try:
             line(dict(facts))

@@ -12,18 +12,18 @@ from typing import Final
 from harness.checks.malformed import Refusals
 from harness.checks.result import Comparison
 from harness.diagnosis.investigate import Explanation
-from harness.diagnosis.script.make import FILE, NAME, script_of_refusals
+from harness.diagnosis.script.make import ARRAYS_FILE, NAME, script_of_refusals
 from harness.diagnosis.script.user import NoScript
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted, with_measured
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance, with_measured
 from harness.report.issue import issue_of, regression_test
 from harness.report.json_record import finding_record
 from harness.report.reported import reported
 from harness.report.saved_finding import ISSUE, SavedFinding
-from harness.search.guard import GuardedSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang
 from harness.search.search_record import Finding
 from harness.space.atomic import write_text
 from harness.store.finding_folders import Store
-from harness.store.scripts import PATIENCE, offer
+from harness.store.scripts import SCRIPT_SECONDS, offer
 from harness.subjects.protocol import Subject
 
 TEST: Final = "test_regression.py"
@@ -35,7 +35,7 @@ def keep(
     subject: Subject,
     directory: str | Path,
     *,
-    accepted: Accepted = STRICT,
+    accepted: UserTolerance = STRICT,
     tolerance: str = "derived",
     with_script: bool = True,
     until: float = math.inf,
@@ -53,14 +53,14 @@ def keep(
                     accepted=accepted,
                     tolerance=tolerance,
                     outcome=explanation.outcome,
-                    timeout=min(left, PATIENCE),
+                    timeout=min(left, SCRIPT_SECONDS),
                 )
                 reason = offered.reason
             elif with_script:
                 reason = "the time was over before it was run"
         except Hang:
             reason = "it hangs, and a script would hang, too"
-        files = {name: (folder / name).read_bytes() for name in (NAME, FILE) if (folder / name).exists()}
+        files = {name: (folder / name).read_bytes() for name in (NAME, ARRAYS_FILE) if (folder / name).exists()}
     script = files.get(NAME)
     one = reported(finding, explanation)
     said = issue_of(one, None if script is None else script.decode())
@@ -79,7 +79,7 @@ class FindingKeeper:
 
     subject: Subject
     folder: str
-    accepted: Accepted  # The tolerance of the search; a finding may have been found under a looser one
+    accepted: UserTolerance  # The tolerance of the search; a finding may have been found under a looser one
     tolerance: str  # The tolerance as its user wrote it
     warn: Callable[[str], None]  # The function that hears of a finding that could not be kept
     until: float = math.inf  # The moment up to which scripts may run, by ``time.perf_counter``
@@ -88,7 +88,7 @@ class FindingKeeper:
 
     def __call__(self, finding: Finding, explanation: Explanation, *, with_script: bool = True) -> None:
         """Keep a finding; a folder that cannot be written to costs a warning, not the report."""
-        subject = GuardedSubject(self.subject)
+        subject = DeadlineSubject(self.subject)
         within = self.accepted if finding.accepted is None else finding.accepted
         tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
         try:

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import numpy as np
 
 from harness.checks.result import Comparison
-from harness.diagnosis.script.make import FILE, NAME, Script, script, script_with_harness
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.diagnosis.script.make import ARRAYS_FILE, NAME, Script, script, script_with_harness
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.search.rerun import RerunOutcome
 from harness.search.search_record import Finding
 from harness.space.atomic import atomic_write, write_text
@@ -24,7 +24,7 @@ from harness.space.outcome import Outcome
 from harness.store.finding_folders import CASE
 from harness.subjects.protocol import Subject
 
-PATIENCE: Final = 120.0  # The seconds that a script may take: it imports torch, and runs one case
+SCRIPT_SECONDS: Final = 120.0  # The seconds that a script may take: it imports torch, and runs one case
 
 
 class ScriptRun(NamedTuple):
@@ -48,10 +48,10 @@ def offer(
     subject: Subject,
     folder: Path,
     *,
-    accepted: Accepted = STRICT,
+    accepted: UserTolerance = STRICT,
     tolerance: str = "derived",
     outcome: Outcome | None = None,
-    timeout: float = PATIENCE,
+    timeout: float = SCRIPT_SECONDS,
 ) -> Offer:
     """Write the script of a finding into ``folder``, run it, and keep it if it says FAILED.
 
@@ -83,7 +83,7 @@ def _tried(made: Script, folder: Path, timeout: float) -> str:
     finally:
         if run.fate is not RerunOutcome.FAILED:
             path.unlink(missing_ok=True)
-            (folder / FILE).unlink(missing_ok=True)
+            (folder / ARRAYS_FILE).unlink(missing_ok=True)
     if run.fate is RerunOutcome.FAILED:
         return ""
     if run.fate is RerunOutcome.FIXED:
@@ -96,13 +96,13 @@ def write(made: Script, folder: Path) -> Path:
     """Write a script, and the arrays that it reads, into a folder, and return its path. Raise ``OSError`` as needed."""
     assert made.text is not None
     if made.arrays:
-        with atomic_write(folder / FILE) as file:
+        with atomic_write(folder / ARRAYS_FILE) as file:
             np.savez(file, **made.arrays)  # type: ignore[arg-type]
     write_text(folder / NAME, made.text)
     return folder / NAME
 
 
-def run_alone(path: Path, timeout: float = PATIENCE, cwd: Path | None = None) -> ScriptRun:
+def run_alone(path: Path, timeout: float = SCRIPT_SECONDS, cwd: Path | None = None) -> ScriptRun:
     """Run a script in a fresh process, as a user would, on one thread."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     with TemporaryDirectory(prefix="rnn-reproduce-") as own, (Path(own) / "output").open("w+b") as output:

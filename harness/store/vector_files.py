@@ -16,7 +16,7 @@ import numpy as np
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
-from harness.space import tensors
+from harness.space import safetensors_file
 from harness.space.atomic import atomic_write
 from harness.space.case import Array, Case, CaseError
 from harness.space.cells import CELLS
@@ -26,7 +26,7 @@ from harness.space.reading import read_npz
 from harness.store.document import read as read_document
 
 INDEX: Final = "index.json"
-FORMAT: Final = 1  # The version of the index; a folder with a higher one is refused
+INDEX_VERSION: Final = 1  # The version of the index; a folder with a higher one is refused
 TOLERANCE: Final = ".tolerance"  # The suffix in the name of an array's tolerances
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*\.safetensors")
@@ -50,11 +50,11 @@ def write(folder: Path, cases: Iterable[Case]) -> list[dict[str, Any]]:
     listed = []
     for number, case in enumerate(cases, 1):
         name = f"{number:03}.safetensors"
-        tensors.write(folder / name, _arrays(case))
+        safetensors_file.write(folder / name, _arrays(case))
         listed.append({"file": name, "cell": case.config.cell.lower(), "config": case.config.to_dict()})
     lines = ",\n  ".join(map(json.dumps, listed))
     with atomic_write(folder / INDEX) as file:
-        file.write(f'{{"format": {FORMAT}, "cases": [\n  {lines}\n]}}\n'.encode())
+        file.write(f'{{"format": {INDEX_VERSION}, "cases": [\n  {lines}\n]}}\n'.encode())
     return listed
 
 
@@ -77,8 +77,8 @@ def read(folder: Path) -> list[Vector]:
     """Return the cases in a folder. Raise ``UsageError`` in one line if it has none, or names files outside."""
     index = folder / INDEX
     document = read_document(index)
-    if document.get("format") != FORMAT:
-        raise UsageError(f"{index}: format={document.get('format')!r}: expected {FORMAT}")
+    if document.get("format") != INDEX_VERSION:
+        raise UsageError(f"{index}: format={document.get('format')!r}: expected {INDEX_VERSION}")
     listed = document.get("cases")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise UsageError(f"{index}: expected a list of cases, as `rnn-harness vectors` writes it")
@@ -95,7 +95,7 @@ def _read(folder: Path, about: dict[str, Any]) -> Vector:
     cells = [cell.lower() for cell in CELLS]
     if about.get("cell") not in cells or not isinstance(about.get("config"), dict):
         raise UsageError(f"{index}: {name}: expected a cell, {', '.join(cells)}, and a config")
-    arrays = tensors.read(path)
+    arrays = safetensors_file.read(path)
     layers = about["config"].get("num_layers", 1)
     if isinstance(layers, int) and layers > len(arrays):  # before so many shapes are derived
         raise UsageError(f"{path}: {len(arrays)} arrays, too few for num_layers={layers}")
@@ -126,7 +126,7 @@ def results(folder: Path, vectors: Iterable[Vector]) -> Iterator[tuple[Vector, d
 
 def _returned(path: Path, config: RNNConfig) -> dict[str, Array]:
     """Return the arrays of a result that a layer of this config has."""
-    arrays = tensors.read(path) if path.suffix == ".safetensors" else read_npz(path)
+    arrays = safetensors_file.read(path) if path.suffix == ".safetensors" else read_npz(path)
     own = {name: array for name, array in arrays.items() if name in config.returned}
     if not own:
         held = ", ".join(list(arrays)[:10]) or "nothing"

@@ -21,17 +21,17 @@ from harness.subjects.run_user_code import place_of
 
 MARK: Final = "# left by adapt to fill in:"  # what the command writes behind what it could not find out
 
-KEPT: Final = "kept"  # the word for a parameter that keeps the value with which it was built
-ZERO: Final = "0"
+KEPT_WORD: Final = "kept"  # the word for a parameter that keeps the value with which it was built
+ZERO_WORD: Final = "0"
 
 # The places of a number in the name of a parameter: what it counts, and the number of the first.
-NUMBERS: Final = {"{layer}": (LAYERS, 0), "{layer+1}": (LAYERS, 1), "{index}": (BOTH, 0), "{index+1}": (BOTH, 1)}
+NUMBER_PLACES: Final = {"{layer}": (LAYERS, 0), "{layer+1}": (LAYERS, 1), "{index}": (BOTH, 0), "{index+1}": (BOTH, 1)}
 
 _TERM: Final = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)(_reverse)?(?:\[([a-z]+)\])?(\.T)?")
 _TERMS: Final = (
     "expected weight_ih, weight_hh, bias_ih or bias_hh; with _reverse for the other direction, [rz] for the rows of "
     "some gates, .T for a matrix turned round; 'weight_ih, weight_hh' for two side by side; 'bias_ih + bias_hh' for a "
-    f"sum; or {KEPT!r} or {ZERO!r}"
+    f"sum; or {KEPT_WORD!r} or {ZERO_WORD!r}"
 )
 
 
@@ -187,7 +187,7 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
         yield BuiltClass(adapter)
         return
     from harness.subjects.axes import INPUT_ORDERS
-    from harness.subjects.numpy_module import METHODS, methods_of, parameters_held
+    from harness.subjects.numpy_module import CALL_METHODS, methods_of, parameters_held
 
     if not parameters_held(made):
         raise SubjectUnavailable(
@@ -199,7 +199,7 @@ def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
         yield from (BuiltClass(adapter, axes, method, in_numpy=True) for axes, method in product(INPUT_ORDERS, methods))
     else:
         raise SubjectUnavailable(
-            f"build returned {type(made).__name__}: expected a call, or a method {', '.join(METHODS)}"
+            f"build returned {type(made).__name__}: expected a call, or a method {', '.join(CALL_METHODS)}"
         )
 
 
@@ -216,15 +216,15 @@ def form_of_weights(
 
     Raises ``SubjectUnavailable`` for a text that says nothing, and for parameters that are missing or are not named.
     """
-    said = {own: _terms(own, text) for own, text in weights.items() if text not in (KEPT, ZERO)}
+    said = {own: _terms(own, text) for own, text in weights.items() if text not in (KEPT_WORD, ZERO_WORD)}
     names, numbers = {}, set()
     for own in weights:
-        number = next((one for one in NUMBERS if one in own), "")
+        number = next((one for one in NUMBER_PLACES if one in own), "")
         numbers |= {number} - {""}
         names[own] = own.replace(number, "{}") if number else own
     if len(numbers) > 1:
         raise SubjectUnavailable(f"weights: {' and '.join(sorted(numbers))}: expected one of them")
-    places, first = NUMBERS[numbers.pop()] if numbers else (LAYERS, 0)
+    places, first = NUMBER_PLACES[numbers.pop()] if numbers else (LAYERS, 0)
     there = {name.replace("{}", str(first)): own for own, name in names.items()}
     if unknown := [own for name, own in there.items() if name not in shapes and "_reverse" not in weights[own]]:
         raise SubjectUnavailable(
@@ -254,9 +254,9 @@ def form_of_weights(
         first=first,
         places=places,
         joined={"weight_ih": X_FIRST, "weight_hh": H_FIRST}.get(left, ""),
-        zeros=tuple(own for own, text in weights.items() if text == ZERO),
-        kept=tuple(own for own, text in weights.items() if text == KEPT),
-        beside=", ".join(own for own, text in weights.items() if text == KEPT),
+        zeros=tuple(own for own, text in weights.items() if text == ZERO_WORD),
+        kept=tuple(own for own, text in weights.items() if text == KEPT_WORD),
+        beside=", ".join(own for own, text in weights.items() if text == KEPT_WORD),
         bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
         conventions=Conventions(
             one_bias=one_bias, transposed=any(turned for terms in said.values() for *_, turned in terms), cell=cell

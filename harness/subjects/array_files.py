@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.space import tensors
+from harness.space import safetensors_file
 from harness.space.errors import UsageError
-from harness.space.reading import ARRAYS, WRITTEN, parsed, read_bytes, read_npz, require_archive, size_of
+from harness.space.reading import MOST_ARRAY_BYTES, MOST_WRITTEN, parsed, read_bytes, read_npz, require_archive, size_of
 from harness.subjects.weight_schemes import DEEPEST
 
 RETURNED_NAMES: Final = (
@@ -91,7 +91,8 @@ def load(path: str) -> Any:
     Its suffix tells its format: ``.npy``, ``.npz``, ``.safetensors`` or ``.json``. Any other is what ``torch.save``
     wrote.
 
-    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``ARRAYS`` when unpacked.
+    Raises ``UsageError`` if nothing can be read. No file can run code, or be larger than ``MOST_ARRAY_BYTES`` when
+    unpacked.
     """
     try:
         return _loaded(path)
@@ -115,9 +116,9 @@ def load(path: str) -> Any:
 
 def _loaded(path: str) -> Any:
     """Load a file. Raise whatever NumPy and torch raise, or ``UsageError`` for what they are not to be asked."""
-    size_of(path, ARRAYS)
+    size_of(path, MOST_ARRAY_BYTES)
     if Path(path).suffix == ".safetensors":
-        return tensors.read(Path(path))
+        return safetensors_file.read(Path(path))
     if Path(path).suffix == ".json":
         return _of_json(Path(path))
     of_numpy = Path(path).suffix in {".npy", ".npz"}
@@ -151,14 +152,14 @@ def _require_tensors(path: str, held: Any) -> None:
     if any(isinstance(value, list | tuple | Mapping) for value in values):
         raise UsageError(f"{path}: expected a tensor, or several by name")
     size = sum(math.prod(value.shape) * value.element_size() for value in values if hasattr(value, "element_size"))
-    if size > ARRAYS:
-        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {ARRAYS:,}")
+    if size > MOST_ARRAY_BYTES:
+        raise UsageError(f"{path}: holds {size:,} bytes, expected at most {MOST_ARRAY_BYTES:,}")
 
 
 def _of_json(path: Path) -> Any:
     """Return nested lists of numbers, or an array of ``{"dtype", "shape", "data"}``, or several of these by name."""
     try:
-        held = parsed(read_bytes(path, WRITTEN))
+        held = parsed(read_bytes(path, MOST_WRITTEN))
     except UsageError:
         raise
     except ValueError as error:

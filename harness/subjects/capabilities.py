@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.space.declared_arithmetic import Backend
+from harness.space.conformance_profile import KERNEL
+from harness.space.declared_arithmetic import DeclaredArithmetic
 from harness.space.errors import UsageError
 from harness.space.outcome import Outcome
-from harness.space.profile import KERNEL
-from harness.space.reading import WRITTEN, read_bytes
+from harness.space.reading import MOST_WRITTEN, read_bytes
 from harness.subjects.class_form import ClassForm
 from harness.subjects.conventions import Conventions
 
@@ -114,9 +114,9 @@ class Capabilities:
 
     # The values that it is asked for, in place of the usual ones, by factor: ``{"dtype": ("float32", "float64")}``.
     offers: Mapping[str, Any] = field(default_factory=dict)
-    profile: str = KERNEL  # the profile that it is held to unless another is asked for (``space.profile``)
+    profile: str = KERNEL  # the profile that it is held to unless another is asked for (``space.conformance_profile``)
     slow: bool = False  # each new shape takes it long, as where it compiles, so that it is asked for few (``narrow``)
-    arithmetic: Mapping[str, Backend] = field(default_factory=dict)
+    arithmetic: Mapping[str, DeclaredArithmetic] = field(default_factory=dict)
     """The figures that are known of its arithmetic, by the kind of device, such as ``cpu``. Where nothing is known, its
     tanh is measured."""
     is_torch: bool = False  # it is a layer of torch's own, which may deviate as torch is known to
@@ -162,7 +162,7 @@ class Capabilities:
     def source(self) -> str:
         """The hash of the file that it is in, or nothing if it is in none that can be read."""
         try:
-            return "" if self.place is None else sha256(read_bytes(self.place[0], WRITTEN)).hexdigest()
+            return "" if self.place is None else sha256(read_bytes(self.place[0], MOST_WRITTEN)).hexdigest()
         except UsageError:
             return ""
 

@@ -10,7 +10,7 @@ from harness.space.cells import KNOWN, CellForm, layer_named
 from harness.space.config import RNNConfig, role_of
 from harness.space.factor_table import PLAIN
 from harness.subjects.conventions import Conventions
-from harness.subjects.state_axes import ROWS, from_axes, said_axes
+from harness.subjects.state_axes import TORCH_AXES, from_axes, said_axes
 
 T = TypeVar("T")
 
@@ -139,8 +139,8 @@ class ClassForm:
     unbatched: bool = False  # a call takes one sequence, without an axis for the batch
     layered: bool = False  # each of its states is a list of (N, H), one for each layer
     listed: bool = False  # its output is a list of steps
-    state_axes: str = ROWS  # the axes of the states that it takes (``state_axes``), if they are not flat
-    final_axes: str = ROWS  # and of those that it returns
+    state_axes: str = TORCH_AXES  # the axes of the states that it takes (``state_axes``), if they are not flat
+    final_axes: str = TORCH_AXES  # and of those that it returns
     axes: str = ""  # the order of the axes of x, T, N and I, if it is neither (T, N, I) nor (N, T, I)
     always_given: str = ""  # what a call on x alone does, if its states may be left out by the signature alone
     stateless: bool = False  # its call takes an argument for states, but succeeds with no kind of them
@@ -215,7 +215,9 @@ class ClassForm:
         words += "; takes one sequence: called once for each" * self.unbatched
         words += "; its states are a list of (N, H), one for each layer" * self.layered
         for does, axes in (("takes", self.state_axes), ("returns", self.final_axes)):
-            words += f"; {does} states {said_axes(axes)}" * (axes != ROWS and not (self.stateless and does == "takes"))
+            words += f"; {does} states {said_axes(axes)}" * (
+                axes != TORCH_AXES and not (self.stateless and does == "takes")
+            )
         axes = self.axes or "NTI" * self.conventions.batch_first
         words += f"; reads ({', '.join(axes).replace('I', 'input_size')})" * bool(axes)
         words += f"; its {self.loader} is given the weights" * bool(self.loader)

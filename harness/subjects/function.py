@@ -12,9 +12,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig, role_of
-from harness.space.factor_table import FACTORS, OF_TORCH, having, offers_of
+from harness.space.conformance_profile import PORT
+from harness.space.factor_table import FACTORS, MODULE_FACTORS, having, offers_of
 from harness.space.outcome import Outcome
-from harness.space.profile import PORT
 from harness.space.values import earlier_case, with_other_inputs
 from harness.subjects.capabilities import Capabilities, Recipe
 from harness.subjects.conventions import Conventions, declared_by
@@ -34,9 +34,9 @@ OPENS: Final[dict[str, dict[str, Any]]] = {
     "c0": offers_of("LSTM"),
 }
 
-ARRAYS: Final = ("x", "h0", "c0")
+ARRAY_ARGUMENTS: Final = ("x", "h0", "c0")
 # The arguments that every function may take, in their documented order.
-ALWAYS: Final = tuple(name for name in FUNCTION_ARGUMENTS if name not in OPENS)
+USUAL_ARGUMENTS: Final = tuple(name for name in FUNCTION_ARGUMENTS if name not in OPENS)
 
 SIGNATURES: Final = f"""\
 expected def rnn(x, h0, weights, config): ... -> (output, h_n), with some of these arguments by name:
@@ -198,7 +198,7 @@ class FunctionSubject:
             if needs and name not in self._takes:
                 what = {"cotangents": "gradients", "lengths": "packed sequences", "masks": "dropout in training"}[name]
                 raise NotImplementedError(f"no {what}: it does not take {name}")
-        if any(getattr(config, name) not in (FACTORS[name].function or FACTORS[name].usual) for name in OF_TORCH):
+        if any(getattr(config, name) not in (FACTORS[name].function or FACTORS[name].usual) for name in MODULE_FACTORS):
             raise NotImplementedError("autocast, grad modes and preparations of a module exist in torch only")
 
     def _given_masks(self, case: Case) -> list[Array]:
@@ -275,20 +275,21 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
         return called
     only = [p for p in leading if p.kind is p.POSITIONAL_ONLY]
     every = [LAYERS_NAMES.get(p.name, p.name) for p in leading]
-    ahead = list(takewhile(lambda name: name not in {*FUNCTION_ARGUMENTS} - {*ARRAYS}, every))
+    ahead = list(takewhile(lambda name: name not in {*FUNCTION_ARGUMENTS} - {*ARRAY_ARGUMENTS}, every))
     # Before the states, whose names are known, comes x; an unknown name behind x might be anything.
-    states = 1 < len(ahead) < len(leading) and tuple(ahead[1:]) == ARRAYS[1 : len(ahead)]
+    states = 1 < len(ahead) < len(leading) and tuple(ahead[1:]) == ARRAY_ARGUMENTS[1 : len(ahead)]
     if states and not only and ahead[0] not in FUNCTION_ARGUMENTS:
-        return ARRAYS[: len(ahead)]
+        return ARRAY_ARGUMENTS[: len(ahead)]
     names = tuple(p.name for p in only)
     if set(names) <= set(FUNCTION_ARGUMENTS):
         return names
     required = tuple(p.name for p in only if p.default is p.empty)
-    if len(required) == len(ALWAYS) and all(
-        one == ALWAYS[i] or one not in FUNCTION_ARGUMENTS for i, one in enumerate(required)
+    if len(required) == len(USUAL_ARGUMENTS) and all(
+        one == USUAL_ARGUMENTS[i] or one not in FUNCTION_ARGUMENTS for i, one in enumerate(required)
     ):
-        return ALWAYS
-    what = f"takes {', '.join(names)} by position only: expected {', '.join(ALWAYS)}, in this order, or these names"
+        return USUAL_ARGUMENTS
+    usual = ", ".join(USUAL_ARGUMENTS)
+    what = f"takes {', '.join(names)} by position only: expected {usual}, in this order, or these names"
     raise SubjectUnavailable(f"{name}{inspect.signature(function)}: {what}\n{SIGNATURES}")
 
 

@@ -26,14 +26,14 @@ from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import STATE_WORDS, STATES_OF_C
 
 # The words in the names of arguments that are x, weights in one argument, and a size.
-X: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
+X_WORDS: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
 HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
 CONFIG: Final = "config"  # no array has this name: who takes it takes our arguments
 SIZE: Final = {"size", "dim", "units", "n"}
 
-NAMED: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+NAMED_KINDS: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 OUTPUTS: Final = 7  # of an output layer
-NOTHING: Final[Mapping[str, Any]] = {}
+NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 
 _WORD: Final = re.compile(r"[A-Za-z]+\d*")
 # The most weights whose shapes are tried one by one: those of a layer with an output layer, as W, U, V, b and c. There
@@ -203,8 +203,8 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
     except (TypeError, ValueError):
         return None
     words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED]
-    x = next((name for name in needed if words[name] & X), "")
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED_KINDS]
+    x = next((name for name in needed if words[name] & X_WORDS), "")
     states = [one.name for one in parameters if words[one.name] & (STATE_WORDS | STATES_OF_C) and one.name != x]
     states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]
     left = [name for name in needed if name not in {x, *states}]
@@ -289,7 +289,7 @@ def _module_of(
             _, returned = self.run(mapped(given, lambda one: in_order(one, order)), own, more)
             return mapped(returned, lambda one: in_order(one, order, back=True))
 
-        def run(self, given: Any, own: dict[str, Any], more: Mapping[str, Any] = NOTHING) -> tuple[Any, Any]:
+        def run(self, given: Any, own: dict[str, Any], more: Mapping[str, Any] = NO_ARGUMENTS) -> tuple[Any, Any]:
             """Return the object that is called, if there is one, and what a call returns."""
             named = own
             if signature.held:
@@ -311,7 +311,7 @@ def _module_of(
     beside = [
         one.replace(kind=one.KEYWORD_ONLY)
         for one in parameters.values()
-        if one.name not in known and one.kind in NAMED and one.default is not one.empty
+        if one.name not in known and one.kind in NAMED_KINDS and one.default is not one.empty
     ]
     taken = [parameters[name] for name in (signature.x, *signature.states)]
     self_ = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

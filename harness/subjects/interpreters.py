@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.space.cells import CELL_OF
 from harness.space.factor_table import OPTIONS, PLAIN
-from harness.space.reading import WRITTEN, read_bytes
+from harness.space.reading import MOST_WRITTEN, read_bytes
 from harness.subjects.conventions import named_conventions
 from harness.subjects.function import LAYERS_NAMES, FunctionSubject
 from harness.subjects.programs import subject_of
@@ -23,7 +23,7 @@ from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.wire import UNSENT
 
 # The variable of a file that names the interpreter for what is in it, by the path from the file.
-SETTING: Final = "RNN_HARNESS_PYTHON"
+INTERPRETER_VARIABLE: Final = "RNN_HARNESS_PYTHON"
 
 WORKER: Final = Path(__file__).with_name("worker.py")
 
@@ -62,12 +62,12 @@ def own_interpreter(spec: str) -> str | None:
     """Return the interpreter that the file of a subject names for itself, if it names one; it is not run for that."""
     path = Path(spec.rpartition(":")[0])
     try:
-        body = ast.parse(read_bytes(path, WRITTEN)).body if path.suffix == ".py" else []
+        body = ast.parse(read_bytes(path, MOST_WRITTEN)).body if path.suffix == ".py" else []
     except (OSError, SyntaxError, ValueError):
         return None
     for node in body:
         named = isinstance(node, ast.Assign) and [one.id for one in node.targets if isinstance(one, ast.Name)]
-        if named == [SETTING] and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+        if named == [INTERPRETER_VARIABLE] and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             return os.path.join(path.parent, str(node.value.value))  # noqa: PTH118 - an absolute one stays
     return None
 

@@ -28,7 +28,7 @@ from harness.processes import UNTOLD, Child, FaultError, LostError, start_server
 from harness.space.case import Case
 from harness.space.errors import UsageError
 from harness.space.outcome import ORPHANED, Failure, Outcome
-from harness.space.reading import WRITTEN, read_bytes
+from harness.space.reading import MOST_WRITTEN, read_bytes
 from harness.subjects import captured_output
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.environment import environment, heard, machine, speak
@@ -43,13 +43,15 @@ from harness.subjects.wire import GREETING
 
 TIMEOUT: Final = 60.0  # seconds for one case by default; a loop in Python takes about one for the largest usual case
 STARTING: Final = 60.0  # the least number of seconds for a subject to be imported
-PATIENCE: Final = 5.0  # seconds for a call in a worker's own process; a longer one is made in a process of its own
+SHARED_CALL_SECONDS: Final = (
+    5.0  # seconds for a call in a worker's own process; a longer one is made in a process of its own
+)
 REMEMBERED: Final = 64
 """The last calls of a process that are made again where it may have been ended from outside: those of some 18 cases, at
 the 5,700 calls that a search of 1,650 cases makes.
 """
 
-ALONE: Final = 3
+REPEATED_ENDS: Final = 3
 """The times that a call must end its process again, alone, where that may come from outside. Kills one second apart hit
 a call of 20 ms and the start of its process once in twenty, and three in a row once in 8,000.
 """
@@ -57,7 +59,7 @@ a call of 20 ms and the start of its process once in twenty, and three in a row 
 PAUSE: Final = 1.0  # the most seconds before it is made again: who ends processes at regular times would meet it again
 
 
-STARTS: Final = 16
+MOST_STARTS: Final = 16
 """The times that a process must lose its fork server in a call, or end while it starts, before that is the subject's
 doing. A server takes up to a second to start on a busy machine: kills one second apart end two of three starts, and 16
 in a row once in 600.
@@ -98,8 +100,8 @@ class IsolatedSubject:
     *hung*. The next case gets a fresh process. A death that may have come from outside counts only if a fresh process
     dies of the same call, or of the same last calls at the same one; if not, it is counted in ``unrepeated``. Raises
     what ``find_subject`` raises. The process ends with ``close``, at the end of a ``with`` block, and with this
-    process. ``switches`` are names of ``SWITCHES``, which are set in the process. ``digest`` is that of its file; by
-    default, as the file is now. A later process with another one is an error.
+    process. ``switches`` are names of ``KERNEL_SWITCHES``, which are set in the process. ``digest`` is that of its
+    file; by default, as the file is now. A later process with another one is an error.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class IsolatedSubject:
         self._child: Child | None = None
         self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REMEMBERED)  # those of the process that is there
         self.unrepeated = 0  # deaths of its process that were not seen again
-        self._ends_its_server = False  # true once it has done so ``STARTS`` times in a row
+        self._ends_its_server = False  # true once it has done so ``MOST_STARTS`` times in a row
         self.spoiled = ""  # the error of the harness in a process that the subject had changed, if there was one
         ahead([spec])
         about = self._start()
@@ -197,7 +199,7 @@ class IsolatedSubject:
         """Use a fresh process for the next call, without memory of earlier calls."""
         self.close()
 
-    def _start(self, *, times: int = STARTS) -> _About:
+    def _start(self, *, times: int = MOST_STARTS) -> _About:
         if (found := _digest(self._spec)) != self._digest:
             what = "changed" if found else "deleted"
             raise ChangedError(f"{self._spec}: its file was {what} while it was checked; start again")
@@ -295,8 +297,8 @@ class IsolatedSubject:
     ) -> Any:
         """Make a call again, alone, then after those before. Raise ``LostError`` if the process dies of it then, too.
 
-        Alone it dies ``ALONE`` times if it is the cause: who ends processes from outside may end another one. Of its
-        fork server, that is ``STARTS`` times.
+        Alone it dies ``REPEATED_ENDS`` times if it is the cause: who ends processes from outside may end another one.
+        Of its fork server, that is ``MOST_STARTS`` times.
         """
         died = orphaned = 0
         while True:
@@ -306,8 +308,8 @@ class IsolatedSubject:
                 break
             except LostError as again:
                 died, orphaned = died + (not again.orphaned), orphaned + again.orphaned
-                self._ends_its_server |= orphaned == STARTS
-                if died == ALONE or self._ends_its_server:
+                self._ends_its_server |= orphaned == MOST_STARTS
+                if died == REPEATED_ENDS or self._ends_its_server:
                     raise
         if before:
             answer = self._asked_after(before, answer, method, *arguments)
@@ -320,11 +322,11 @@ class IsolatedSubject:
     ) -> Any:
         """Make a call after others, up to the time that a call may take, and return ``alone`` if one of those ends it.
 
-        Raise ``LostError`` if the process dies of the call itself ``ALONE`` times.
+        Raise ``LostError`` if the process dies of the call itself ``REPEATED_ENDS`` times.
         """
-        for left in reversed(range(ALONE)):
+        for left in reversed(range(REPEATED_ENDS)):
             self.restart()
-            time.sleep(random.uniform(0, PAUSE) if left < ALONE - 1 else 0)
+            time.sleep(random.uniform(0, PAUSE) if left < REPEATED_ENDS - 1 else 0)
             until = time.monotonic() + self._timeout
             try:
                 for one, given in before:
@@ -421,12 +423,12 @@ def _in_the_child() -> NoReturn:
 
 
 class InProcessSubject:
-    """The subject that ``spec`` names, in this process, which ends if a call takes ``timeout`` or ``PATIENCE``."""
+    """The subject that ``spec`` names, in this process. It ends if a call takes ``timeout`` seconds."""
 
     def __init__(self, spec: str, timeout: float) -> None:
         captured_output.redirect(spec)
         self._subject = find_subject(spec)
-        self._patience = min(timeout, PATIENCE)
+        self._patience = min(timeout, SHARED_CALL_SECONDS)
         self.name = self._subject.name
         self.devices = self._subject.devices
         self.run = self._within("run", self._subject.run)
@@ -494,6 +496,6 @@ def _source(spec: str) -> str:
 def _content(spec: str) -> bytes:
     path = Path(parted(spec)[1].rpartition(":")[0])
     try:
-        return read_bytes(path, WRITTEN)
+        return read_bytes(path, MOST_WRITTEN)
     except UsageError:
         return b""

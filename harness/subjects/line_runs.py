@@ -16,10 +16,10 @@ import numpy as np
 from harness.space.case import Array, Case
 from harness.subjects.protocol import Subject
 
-LINES: Final = 20_000  # lines of a run that are watched; of a longer one nothing is known
+LINES_WATCHED: Final = 20_000  # lines of a run that are watched; of a longer one nothing is known
 SECONDS: Final = 3.0  # and the time that they may take
-DEPTH: Final = 3  # containers within each other in which arrays are looked for
-WIDTH: Final = 200  # entries of each
+NESTED_CONTAINERS: Final = 3  # containers within each other in which arrays are looked for
+ENTRIES_WATCHED: Final = 200  # entries of each
 
 _HARNESS: Final = Path(__file__).parents[1]
 _INSTALLED: Final = {"site-packages", "dist-packages"}
@@ -124,7 +124,7 @@ class _Watch:
     def add(self, stack: tuple[CodeSite, ...], values: tuple[SourceLineArray, ...]) -> None:
         """Note a run of a line. After too many, nothing is watched any more."""
         self._lines += 1
-        if self._lines > LINES or time.perf_counter() > self._until:
+        if self._lines > LINES_WATCHED or time.perf_counter() > self._until:
             sys.settrace(None)
         elif values:
             self.runs.append(LineRun(stack, values))
@@ -133,7 +133,7 @@ class _Watch:
         """Return the arrays that a frame sees and that are new, or not what they were."""
         changed: dict[int, SourceLineArray] = {}
         try:
-            found = list(_arrays([*frame.f_locals.values(), *returned], DEPTH, set()))
+            found = list(_arrays([*frame.f_locals.values(), *returned], NESTED_CONTAINERS, set()))
         except Exception:  # noqa: BLE001 - whatever an object of the user's raises where it is looked at
             sys.settrace(None)
             return ()
@@ -200,7 +200,7 @@ def _array(value: Any) -> Array | None:
     if isinstance(value, np.ndarray | np.floating | float):
         found = np.asarray(value)
         return found if found.dtype.kind == "f" else None
-    if isinstance(value, list) and 0 < len(value) <= WIDTH and all(isinstance(one, float) for one in value):
+    if isinstance(value, list) and 0 < len(value) <= ENTRIES_WATCHED and all(isinstance(one, float) for one in value):
         return np.array(value)
     return None
 
@@ -209,8 +209,8 @@ def _entries(value: Any) -> list[Any]:
     """Return what a container holds, or the attributes of an object."""
     with suppress(Exception):  # whatever a class of the user's raises
         if isinstance(value, dict):
-            return list(value.values())[:WIDTH]
+            return list(value.values())[:ENTRIES_WATCHED]
         if isinstance(value, list | tuple | deque):
-            return list(value)[:WIDTH]
-        return list(vars(value).values())[:WIDTH]
+            return list(value)[:ENTRIES_WATCHED]
+        return list(vars(value).values())[:ENTRIES_WATCHED]
     return []

@@ -25,9 +25,9 @@ from harness.subjects.axes import mapped
 from harness.subjects.numpy_arrays import arrays_of, to_numpy, to_torch
 
 # The names of methods that go back.
-METHODS: Final = ("backward", "bprop", "backprop", "backward_pass", "bptt", "bwd")
+BACKWARD_METHODS: Final = ("backward", "bprop", "backprop", "backward_pass", "bptt", "bwd")
 # A function that goes forward has a word in its name, and the one that goes back another.
-WORDS: Final = {"forward": "backward", "fwd": "bwd", "fprop": "bprop"}
+FORWARD_WORDS: Final = {"forward": "backward", "fwd": "bwd", "fprop": "bprop"}
 
 _SAVED: Final = re.compile("(?i)cache|ctx|tape|saved|history|memory|trace")
 _MARK: Final = re.compile(r"(?i)^(grads?|gradients?|delta|d|g)_?(?=.)|_?(grads?|gradients?|d)$")
@@ -41,7 +41,7 @@ OF_STATES: Final = (
 )
 
 RETURNED_PATH: Final = "returned"  # the first part of the path of what is returned
-X: Final = "0"  # the number of x among the arguments
+X_NUMBER: Final = "0"  # the number of x among the arguments
 
 Path = tuple[str, ...]
 
@@ -56,7 +56,7 @@ class NumpyCall(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BackwardCall:
+class BackwardFunction:
     """A method of an object, or a function, that may go back."""
 
     name: str
@@ -119,7 +119,7 @@ class GradientPlaces(NamedTuple):
 class NumpyBackward:
     """The way back of a class or function."""
 
-    call: BackwardCall
+    call: BackwardFunction
     place: int  # of the array, among those that a call returned, whose gradient it takes
     of_last: bool  # that array is the last state alone
     given: Mapping[tuple[Stack, bool], GradientPlaces]  # by the stack, and whether it is given states
@@ -135,7 +135,7 @@ class NumpyBackward:
         if (given := self.given.get((stack, config.hx))) is None:
             what = ("num_layers", "bidirectional", "hx")
             return f"anything where {', '.join(f'{name}={getattr(config, name)}' for name in what)}"
-        lacking = [("x", config.wrt != "weights" and X not in given.sources)]
+        lacking = [("x", config.wrt != "weights" and X_NUMBER not in given.sources)]
         lacking.append(("hx", config.wrt != "weights" and config.hx and not given.of_states))
         lacking.append(("the weights", config.wrt != "inputs" and not given.of_weights))
         return " and ".join(name for name, does in lacking if does)
@@ -232,9 +232,9 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
                 of_output = 0.01 * np.random.default_rng(0).normal(size=shape).astype(x.dtype)
                 targets = _targets(run)
                 sources = _sources(targets, _linear(call, run, of_output))
-                states = {name for name in targets if name.isdigit()} - {X}
+                states = {name for name in targets if name.isdigit()} - {X_NUMBER}
                 found = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
-                if found.of_weights or X in sources:
+                if found.of_weights or X_NUMBER in sources:
                     given[stack, bool(states)] = found
             if not given:
                 break  # what is not known of a plain layer is not known of a stack
@@ -243,15 +243,15 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
     return None
 
 
-def calls_back(holder: Any, function: Any = None) -> Iterator[BackwardCall]:
+def calls_back(holder: Any, function: Any = None) -> Iterator[BackwardFunction]:
     """Yield what may go back: methods of an object, or functions beside the one that goes forward."""
-    for name in METHODS:
+    for name in BACKWARD_METHODS:
         if callable(method := getattr(holder, name, None)):
-            yield BackwardCall(name, method.__func__ if inspect.ismethod(method) else method, True)
+            yield BackwardFunction(name, method.__func__ if inspect.ismethod(method) else method, True)
     beside, own = getattr(function, "__globals__", {}), getattr(function, "__name__", "")
-    for word, other in WORDS.items():
+    for word, other in FORWARD_WORDS.items():
         if word in own and callable(back := beside.get(name := own.replace(word, other))):
-            yield BackwardCall(name, back, False)
+            yield BackwardFunction(name, back, False)
 
 
 def _targets(run: NumpyCall) -> dict[str, Array]:
@@ -259,7 +259,7 @@ def _targets(run: NumpyCall) -> dict[str, Array]:
     return {**run.parameters, **{str(i): array for i, array in enumerate(_arrays(run.given))}}
 
 
-def _linear(call: BackwardCall, run: NumpyCall, of_output: Array) -> dict[Path, Array]:
+def _linear(call: BackwardFunction, run: NumpyCall, of_output: Array) -> dict[Path, Array]:
     """Return what a way back returns or changes that is linear in what it is given, by its paths."""
     made, twice = (_made(call, run, factor * of_output) for factor in (1, 2))
     # Ten times what sums over 4 steps of fewer than 40 terms each may be off by in float32, some 160 u.
@@ -271,7 +271,7 @@ def _linear(call: BackwardCall, run: NumpyCall, of_output: Array) -> dict[Path, 
     }
 
 
-def _made(call: BackwardCall, run: NumpyCall, of_output: Array) -> dict[Path, Array]:
+def _made(call: BackwardFunction, run: NumpyCall, of_output: Array) -> dict[Path, Array]:
     """Return the arrays that a way back returns, and those that it changes in the object, by their paths."""
     run, before = deepcopy(run), arrays_of(run.holder)  # the copy is what changes
     returned = arrays_of({RETURNED_PATH: call(run, of_output)})
@@ -290,7 +290,7 @@ def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[s
         of_layers = {name: [path for path in paths if _same_numbers(name, path)] for name, paths in alike.items()}
         more = {name: path for name, paths in of_layers.items() if (path := _named(name, paths)) is not None}
         found = {**more, **found}
-    found |= _in_lists([name for name in targets if name.isdigit() and name != X and name not in found], alike)
+    found |= _in_lists([name for name in targets if name.isdigit() and name != X_NUMBER and name not in found], alike)
     for name, array in targets.items():
         same = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
         free = [path for path in alike[name] if path not in found.values()]
@@ -319,7 +319,7 @@ def _named(name: str, paths: Sequence[Path]) -> Path | None:
     """Return the path whose last part is a name with a mark of gradients, what is returned first, else the shortest."""
     own = {_plain(name.rpartition(".")[2])}
     if name.isdigit():
-        own = OF_X if name == X else dict(enumerate(OF_STATES, 1)).get(int(name), set())
+        own = OF_X if name == X_NUMBER else dict(enumerate(OF_STATES, 1)).get(int(name), set())
     fits = [path for path in paths if {_plain(_MARK.sub("", path[-1])), _plain(path[-1])} & own]
     fits.sort(key=lambda path: (path[0] != RETURNED_PATH, len(path)))
     first = [

@@ -21,7 +21,7 @@ from harness.subjects.numpy_back import NumpyBackward, called
 from harness.subjects.signature import STATE_WORDS, STATES_OF_C, by_state_names, states_by_name
 
 # The methods that may be the call of a layer, or one step of a cell, the likeliest first.
-METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
+CALL_METHODS: Final = ("forward", "__call__", "call", "run", "predict", "forward_pass", "fprop", "step", "forward_step")
 
 # The names of methods that take the weights of another layer.
 _LOADS: Final = re.compile("(?i)(load|set|import|assign|copy|from)_?\\w*(weight|param|state|torch|dict)")
@@ -74,8 +74,10 @@ def _call_of(
 def methods_of(factory: Any) -> list[str]:
     """Return the names of methods that may be the call, in any capitals, or begin so, the likeliest first."""
     own = dict.fromkeys(name for base in factory.__mro__ for name, one in vars(base).items() if callable(one))
-    exact = [name for one in METHODS for name in own if name.lower() == one]
-    return exact + [name for one in METHODS for name in own if name.lower().startswith(f"{one}_") and name not in exact]
+    exact = [name for one in CALL_METHODS for name in own if name.lower() == one]
+    return exact + [
+        name for one in CALL_METHODS for name in own if name.lower().startswith(f"{one}_") and name not in exact
+    ]
 
 
 class NumpyModule(torch.nn.Module):

@@ -29,7 +29,7 @@ two of them are equal, and neither are a size and a sum of two."""
 
 # The words in names that mean a gate, by the gate of each cell with gates. Papers and textbooks have several for one.
 _CANDIDATE: Final = ("n", "new", "g", "c", "cell", "cand", "candidate", "tilde", "a", "memory", "mem", "node")
-WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+ROLE_WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "GRU": {"r": ("r", "reset"), "z": ("z", "u", "update"), "n": (*_CANDIDATE, "h", "hidden", "hat", "state")},
     "LSTM": {
         "i": ("i", "in", "input", "u", "update", "add"),
@@ -313,7 +313,7 @@ class _Reading:
     def _gate_in(self, name: str) -> str:
         """Return the gate that a word in a name means; nothing if there is none, or several."""
         words = {word.lower() for word in _WORD.findall(name)}
-        found = [gate for gate, own in WORDS.get(self._cell, {}).items() if words & {*own}]
+        found = [gate for gate, own in ROLE_WORDS.get(self._cell, {}).items() if words & {*own}]
         return found[0] if len(found) == 1 else ""
 
     def _names_of(self, first: Gates, second: Gates) -> dict[str, Gates]:
@@ -364,7 +364,7 @@ class _Reading:
 
 def _by_words(names: Sequence[str], gates: Sequence[str], cell: str) -> Gates | None:
     """Return the gate of each name, by the words in it that not all names have; ``None`` if these do not tell."""
-    words_of = WORDS.get(cell, {gate: (gate,) for gate in gates})
+    words_of = ROLE_WORDS.get(cell, {gate: (gate,) for gate in gates})
     if cell == "RNN" or not names:
         return None
     words = [{word.lower() for word in _WORD.findall(name)} for name in names]

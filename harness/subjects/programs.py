@@ -23,13 +23,13 @@ from harness.space.outcome import Failure, Outcome
 from harness.subjects import wire
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
-from harness.subjects.function import ALWAYS, FunctionSubject
+from harness.subjects.function import USUAL_ARGUMENTS, FunctionSubject
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.run_user_code import Failed, Malformed
 
 EXEC: Final = "exec:"  # The start of the name of a program as a subject; its command follows
 
-AT_ONCE: Final = 4096
+BYTES_AT_ONCE: Final = 4096
 """The most bytes that are written without another thread: an empty pipe holds so many on every system, and a program
 that answers before it has read everything would otherwise wait for us, and we for it."""
 
@@ -134,7 +134,7 @@ class Program:
         self.offers = {"strides": ("contiguous",), **self.greeting.offers}
         self.profile = self.greeting.profile
         self.conventions = self.greeting.conventions
-        self.takes = (*ALWAYS, *(name for name in self.greeting.takes if name not in ALWAYS))
+        self.takes = (*USUAL_ARGUMENTS, *(name for name in self.greeting.takes if name not in USUAL_ARGUMENTS))
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 
     def __call__(self, **given: Any) -> Any:
@@ -221,7 +221,7 @@ class _Running:
         return header.arrays(raw)
 
     def _send(self, data: bytes) -> threading.Thread | None:
-        if len(data) <= AT_ONCE:
+        if len(data) <= BYTES_AT_ONCE:
             self._write(data)
             return None
         thread = threading.Thread(target=self._write, args=(data,), daemon=True)

@@ -7,10 +7,10 @@ from typing import Protocol, runtime_checkable
 
 from harness.space.case import Array, Case
 from harness.space.config import RNNConfig
-from harness.space.declared_arithmetic import Backend
+from harness.space.conformance_profile import under
+from harness.space.declared_arithmetic import DeclaredArithmetic
 from harness.space.errors import UsageError, require_type
 from harness.space.outcome import Outcome
-from harness.space.profile import under
 from harness.space.scope import Scope
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.environment import environment
@@ -38,7 +38,7 @@ def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
     return chosen or tuple(device for device in here for _ in range(1 if device == "meta" else 15))
 
 
-def backend_of(subject: Subject, config: RNNConfig) -> Backend | None:
+def backend_of(subject: Subject, config: RNNConfig) -> DeclaredArithmetic | None:
     """Return what is known of the subject's arithmetic on a config's device; ``None`` if nothing is."""
     return subject.capabilities.arithmetic.get(config.device.partition(":")[0])
 

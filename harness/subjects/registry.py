@@ -20,7 +20,7 @@ from typing import Any, Final, TypeGuard
 
 from harness.space.cells import CELLS
 from harness.space.errors import UsageError, require_type
-from harness.space.reading import WRITTEN, read_bytes, size_of
+from harness.space.reading import MOST_WRITTEN, read_bytes, size_of
 from harness.subjects.adapter import Adapter, BuiltClass, built_by, require_filled
 from harness.subjects.capabilities import Capabilities
 from harness.subjects.config_object import by_fields
@@ -59,7 +59,7 @@ def registered() -> dict[str, EntryPoint]:
     own = {
         "torch": "harness.subjects.torch_module:TorchSubject",
         **{spec: f"harness.subjects.torch_switched:{attribute_of(spec)}" for spec in SWITCHED},
-        **{spec: f"harness.subjects.torch_transformed:{attribute_of(spec)}" for spec in TRANSFORMED},
+        **{spec: f"harness.subjects.torch_compiled:{attribute_of(spec)}" for spec in TRANSFORMED},
         "torch:gru": "harness.subjects.torch_module:gru",
         "torch:lstm": "harness.subjects.torch_module:lstm",
         "torch:cell": "harness.subjects.torch_cell:CellSubject",
@@ -161,7 +161,7 @@ def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
 def _named_in(path: str) -> str:
     """Name the functions and classes of a file as subjects, without running it."""
     try:
-        body = ast.parse(read_bytes(path, WRITTEN)).body
+        body = ast.parse(read_bytes(path, MOST_WRITTEN)).body
     except (OSError, SyntaxError, ValueError):
         body = []
     kinds = (ast.FunctionDef, ast.ClassDef)
@@ -222,9 +222,9 @@ def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
         return _of_modules(given, name, conventions, built_by(given), SubjectUnavailable(f"{name}: cannot be read"))
     if inspect.isclass(given) and not hasattr(given, "named_parameters"):
         from harness.subjects.function_module import modules_of_function
-        from harness.subjects.numpy_module import METHODS, calls_of, modules_of
+        from harness.subjects.numpy_module import CALL_METHODS, calls_of, modules_of
 
-        methods = ", ".join(METHODS)
+        methods = ", ".join(CALL_METHODS)
         what = f"a class must be a torch.nn.Module, or a NumPy class with one of the methods {methods}"
         modules = chain(modules_of(given), *map(modules_of_function, calls_of(given)))
         return _of_modules(given, name, conventions, modules, SubjectUnavailable(f"{name}: {what}"))
@@ -325,7 +325,7 @@ def _is_subject(given: object) -> TypeGuard[Subject]:
 
 def _require_source(path: Path) -> None:
     try:
-        size_of(path, WRITTEN)
+        size_of(path, MOST_WRITTEN)
     except UsageError as error:
         raise SubjectUnavailable(str(error)) from None
 

@@ -24,9 +24,9 @@ OUTPUT: Final = {
 }
 
 # The meanings that an argument of a constructor may have.
-MEANINGS: Final = ("input_size", "hidden_size", "output", "num_layers", "nonlinearity")
+ARGUMENT_MEANINGS: Final = ("input_size", "hidden_size", "output", "num_layers", "nonlinearity")
 # Those of an argument that is a list of sizes, with what these say.
-LISTS: Final = {
+LIST_MEANINGS: Final = {
     "hidden_sizes": {"hidden_size", "num_layers"},
     "layer_sizes": {"input_size", "hidden_size", "num_layers"},
 }
@@ -131,10 +131,10 @@ def trials(factory: Any, form: ClassForm) -> Iterator[ClassForm]:
     needed = [name for name in required if name not in of_calls]
     whole = spare(factory, form, int)
     last = list[tuple[int, ClassForm]]()
-    for used in chain.from_iterable(combinations(whole, k) for k in range(len(MEANINGS) - len(needed) + 1)):
+    for used in chain.from_iterable(combinations(whole, k) for k in range(len(ARGUMENT_MEANINGS) - len(needed) + 1)):
         for meant in _meant((*needed, *used)):
             options = {of: one for one, of in meant.items() if of in OPTIONS}
-            options |= dict.fromkeys(["num_layers"] * (not LISTS.keys().isdisjoint(meant.values())), "")
+            options |= dict.fromkeys(["num_layers"] * (not LIST_MEANINGS.keys().isdisjoint(meant.values())), "")
             sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
             tried = replace(form, sizes=(), by_name=of_calls | sizes, takes={**form.takes, **options})
             # With a number for its nonlinearity, a layer may take the one that it takes for any other name.
@@ -149,11 +149,11 @@ def trials(factory: Any, form: ClassForm) -> Iterator[ClassForm]:
 def _meant(names: Sequence[str]) -> Iterator[dict[str, str]]:
     """Yield what arguments may mean that say both sizes: each one thing, and those that have the names of lists."""
     lists = [name for name in names if _LIST.search(name)]
-    for kinds in product(("", *LISTS), repeat=len(lists)):
+    for kinds in product(("", *LIST_MEANINGS), repeat=len(lists)):
         of_lists = {name: kind for name, kind in zip(lists, kinds, strict=True) if kind}
-        said = set[str]().union(*(LISTS[kind] for kind in of_lists.values()))
+        said = set[str]().union(*(LIST_MEANINGS[kind] for kind in of_lists.values()))
         others = [name for name in names if name not in of_lists]
-        for meanings in permutations([one for one in MEANINGS if one not in said], len(others)):
+        for meanings in permutations([one for one in ARGUMENT_MEANINGS if one not in said], len(others)):
             if {"input_size", "hidden_size"} <= {*meanings} | said:
                 yield of_lists | dict(zip(others, meanings, strict=True))
 

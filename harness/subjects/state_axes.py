@@ -5,7 +5,7 @@ In an order, L stands for layers, D for directions, N and H for theirs; R is L a
 
 from typing import Any, Final
 
-ROWS: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
+TORCH_AXES: Final = "RNH"  # that of torch's layer: (layers * directions, N, H)
 OTHER_ORDERS: Final = ("NRH", "LDNH", "LNDH", "NLDH", "DLNH", "DNLH", "NDLH")
 JOINED: Final = ("LNB", "NLB")  # both directions of a layer side by side
 
@@ -15,7 +15,7 @@ _WORDS: Final = {"L": "layers", "D": "directions", "R": "layers * directions", "
 
 def all_axes(directions: int) -> tuple[str, ...]:
     """Return the orders that are tried, torch's first."""
-    return (ROWS, *OTHER_ORDERS, *JOINED[: len(JOINED) * (directions - 1)])
+    return (TORCH_AXES, *OTHER_ORDERS, *JOINED[: len(JOINED) * (directions - 1)])
 
 
 def said_axes(axes: str) -> str:
@@ -31,7 +31,7 @@ def shape_of(axes: str, layers: int, directions: int, N: int, H: int) -> tuple[i
 
 def to_axes(state: Any, axes: str, directions: int) -> Any:
     """Return a state (layers * directions, N, H) in an order of axes."""
-    if axes == ROWS:
+    if axes == TORCH_AXES:
         return state
     layers, (_, N, H) = state.shape[0] // directions, state.shape
     apart = state.reshape(layers, directions, N, H).permute([_APART.index(axis) for axis in _split(axes)])
@@ -41,7 +41,7 @@ def to_axes(state: Any, axes: str, directions: int) -> Any:
 def from_axes(state: Any, axes: str) -> Any:
     """Return a state in an order of axes as (layers * directions, N, H), or unchanged if it has other axes."""
     odd = "B" in axes and state.shape[-1] % 2
-    if axes == ROWS or len(state.shape) != len(axes) or odd:
+    if axes == TORCH_AXES or len(state.shape) != len(axes) or odd:
         return state
     sizes: list[int] = []
     for axis, size in zip(axes, state.shape, strict=True):
@@ -58,7 +58,9 @@ def to_axes_in_code(state: str, axes: str, directions: int) -> str:
     order = ", ".join(str(_APART.index(axis)) for axis in _split(axes))
     turned = "" if axes == _APART else f".permute({order})"
     return (
-        f"{state}.unflatten(0, (-1, {directions})){turned}{'.flatten(-2)' * ('B' in axes)}" if axes != ROWS else state
+        f"{state}.unflatten(0, (-1, {directions})){turned}{'.flatten(-2)' * ('B' in axes)}"
+        if axes != TORCH_AXES
+        else state
     )
 
 
@@ -69,7 +71,7 @@ def from_axes_in_code(state: str, axes: str, directions: int) -> str:
     order = ", ".join(str(_split(axes).index(axis)) for axis in _APART)
     turned = "" if axes == _APART else f".permute({order})"
     apart = f".unflatten(-1, ({directions}, -1))" * ("B" in axes)
-    return f"{state}{apart}{turned}.flatten(0, 1)" if axes != ROWS else state
+    return f"{state}{apart}{turned}.flatten(0, 1)" if axes != TORCH_AXES else state
 
 
 def _split(axes: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from harness.space.declared_arithmetic import Backend
+from harness.space.declared_arithmetic import DeclaredArithmetic
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,13 @@ def facts_of(factory: Callable[..., torch.nn.Module]) -> ClassFacts:
 
 
 _ONEDNN: Final = "oneDNN's, which nn.LSTM calls for some dtypes and lengths, is within 4.7 u, but 0 below -36"
-_LIKE_CUDA: Final = Backend(4.0, wide_sums=True, stores_products=True, source="not measured: taken to be like CUDA")
+_LIKE_CUDA: Final = DeclaredArithmetic(
+    4.0, wide_sums=True, stores_products=True, source="not measured: taken to be like CUDA"
+)
 
 # The arithmetic of torch's own operations.
 TORCH: Final = {
-    "cpu": Backend(
+    "cpu": DeclaredArithmetic(
         2.0,
         wide_sums=True,
         stores_products=True,
@@ -90,7 +92,7 @@ TORCH: Final = {
         sigmoid_error=6.0,
         sigmoid_absolute=2.0**-27,
     ),
-    "cuda": Backend(
+    "cuda": DeclaredArithmetic(
         4.0,
         wide_sums=True,
         stores_products=True,

@@ -35,6 +35,7 @@ from harness.subjects.class_form import (
     stacked,
 )
 from harness.subjects.conventions import Conventions
+from harness.subjects.length_argument import LengthTrial, valid_steps_of
 from harness.subjects.numpy_arrays import arrays_of, to_numpy
 from harness.subjects.numpy_back import BackwardRequest, NumpyCall, calls_back, way_back_of
 from harness.subjects.parameters_by_shape import (
@@ -58,10 +59,9 @@ from harness.subjects.signature import (
     states_taken,
     trials,
 )
-from harness.subjects.state_axes import ROWS, all_axes, shape_of, to_axes
+from harness.subjects.state_axes import TORCH_AXES, all_axes, shape_of, to_axes
 from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_tensors import near
-from harness.subjects.valid_steps import LengthTrial, valid_steps_of
 
 # The default of each of nn.RNN's options. A constructor that does not take the option is asked for nothing else.
 DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {name: (PLAIN[name],) for name in OPTIONS}
@@ -95,8 +95,8 @@ class _Returned(NamedTuple):
     given: Given = ()  # the arguments of a call that answered so
     layered: bool = False  # its states are lists of (N, H)
     listed: bool = False  # its output is a list of steps
-    state_axes: str = ROWS  # the axes of the states that it takes, if they are not flat
-    final_axes: str = ROWS  # and of those that it returns
+    state_axes: str = TORCH_AXES  # the axes of the states that it takes, if they are not flat
+    final_axes: str = TORCH_AXES  # and of those that it returns
     # The axes of x along which later outputs depend on earlier inputs: that of time, in a class that is right.
     axes: tuple[int, ...] = ()
     batches: frozenset[int] = frozenset()  # the numbers of sequences of the states that the call was given and returned
@@ -966,7 +966,7 @@ class _Reader:
             state.shape[(axes or "NH").index("N")]
             for axes, state in zip((*taken, *found), (*_tensors(given[1:]), *finals), strict=True)
         )
-        state_axes, final_axes = (next(filter(None, of), ROWS) for of in (taken, found))
+        state_axes, final_axes = (next(filter(None, of), TORCH_AXES) for of in (taken, found))
         layered = any(map(_is_layered, (*given[1:], returned)))
         listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
         return _Returned(

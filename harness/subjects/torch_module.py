@@ -13,10 +13,10 @@ from torch.nn.utils.rnn import pad_packed_sequence
 from harness.space.case import Array, Case
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig
-from harness.space.factor_table import LAYER, OPTIONS, PROJECTIONS, SETTING, offers_of
+from harness.space.conformance_profile import KERNEL, PORT
+from harness.space.factor_table import LAYER, OPTIONS, PROJECTIONS, WEIGHT_SETTING, offers_of
 from harness.space.outcome import Failure, Outcome
-from harness.space.profile import KERNEL, PORT
-from harness.space.scope import OFFERS
+from harness.space.scope import TORCH_VALUES
 from harness.space.values import with_other_inputs
 from harness.subjects import torch_facts
 from harness.subjects.capabilities import Capabilities, Recipe
@@ -54,12 +54,12 @@ from harness.subjects.torch_variants import RECIPES
 
 # The relations that nn.RNN keeps to the bit on a CPU, for outputs and gradients, as measured by
 # ``benchmarks/relations.py``.
-EXACT: Final = frozenset(
+EXACT_RELATIONS: Final = frozenset(
     name + part for name in ("loss scale", "padding unread", "training", "zero hx") for part in ("", ".grad")
 )
 
 # The relations that it keeps to the bit if its operands lie in order (``in_order``), measured in the same way.
-EXACT_IN_ORDER: Final = EXACT | {
+EXACT_IN_ORDER: Final = EXACT_RELATIONS | {
     "grad mode",
     *(name + part for name in ("preparation", "unbatched", "wrt") for part in ("", ".grad")),
 }
@@ -119,8 +119,8 @@ class TorchSubject:
         self._module = self._keeping()
         self.capabilities = Capabilities(
             offers={
-                **OFFERS,
-                **self._conventions.narrowed(OFFERS, name),
+                **TORCH_VALUES,
+                **self._conventions.narrowed(TORCH_VALUES, name),
                 **({"positional": (False,)} if is_cell(factory) else {}),  # whose constructor is another
                 **of_cell(cell),
                 **({"proj_size": PROJECTIONS} if cell == "LSTM" and takes(factory, "proj_size") else {}),
@@ -236,7 +236,7 @@ class TorchSubject:
             module = prepared_in_place(module, config.replace(preparation=config.after), first, self.build)
         if config.preparation == "used":
             self._use(in_mode(module, config), config)
-        if first is not own and config.preparation not in SETTING:
+        if first is not own and config.preparation not in WEIGHT_SETTING:
             renew(module, own)
         return in_mode(prepared_in_place(module, config, own, self.build), config)
 
@@ -283,7 +283,7 @@ class TorchSubject:
         """
         if not self._facts.exact or config.device != "cpu" or config.gated:
             return frozenset()
-        return EXACT_IN_ORDER if in_order(config) else EXACT
+        return EXACT_IN_ORDER if in_order(config) else EXACT_RELATIONS
 
     def masks(self, case: Case) -> list[Array] | None:
         """Return what dropout keeps of each inner layer's output in ``run``, time first, (T, N, D*H), as booleans.

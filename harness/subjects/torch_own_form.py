@@ -15,15 +15,16 @@ import torch
 from harness.space.case import Case
 from harness.space.cells import CELLS
 from harness.space.config import RNNConfig, role_of
+from harness.space.conformance_profile import PORT
 from harness.space.factor_table import OPTIONS, PLAIN, having
 from harness.space.outcome import Failure
-from harness.space.profile import PORT
 from harness.space.scope import factors_of
 from harness.space.values import draw
 from harness.subjects.adapter import BuiltClass
 from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
+from harness.subjects.length_argument import filled, given, inside
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectUnavailable
@@ -33,9 +34,8 @@ from harness.subjects.torch_autograd import seeded
 from harness.subjects.torch_form import each_sequence, without
 from harness.subjects.torch_module import ForwardPass, Tensors, TorchSubject
 from harness.subjects.torch_preparation import structure
-from harness.subjects.valid_steps import filled, given, inside
 
-ASIDE: Final = {name: (PLAIN[name],) for name in having("drop_in")}
+NO_DROP_IN: Final = {name: (PLAIN[name],) for name in having("drop_in")}
 """The values of the factors that such a class need not have: it is no drop-in replacement. Its attribute ``offers`` may
 name more, as a function's does."""
 
@@ -65,7 +65,7 @@ class OwnFormSubject(TorchSubject):
         # A module of fixed T or N is not used at others before.
         aside = (*SINGLY, *["used"] * bool(self.built_for))
         offers = {"preparation": tuple(one for one in usual["preparation"] if one not in aside)}
-        more = {**ASIDE, **form.offers, **getattr(factory, "offers", {})}
+        more = {**NO_DROP_IN, **form.offers, **getattr(factory, "offers", {})}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
         offers |= {"loss": form.offers["loss"]} if "loss" in form.offers else {}
         self.capabilities = replace(

@@ -13,7 +13,7 @@ from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import Subject, SubjectUnavailable
 from harness.subjects.torch_facts import FACTS
 from harness.subjects.torch_module import TorchSubject
-from harness.subjects.torch_variants import SWITCHED, SWITCHES, attribute_of, is_applied
+from harness.subjects.torch_variants import KERNEL_SWITCHES, SWITCHED, attribute_of, is_applied
 
 
 class SwitchedSubject(TorchSubject):
@@ -33,7 +33,7 @@ class SwitchedSubject(TorchSubject):
 
 def devices_of(spec: str) -> tuple[str, ...]:
     """Return the devices that a subject's switch affects. Raise ``SubjectUnavailable`` if there are none."""
-    kind = SWITCHES[SWITCHED[spec][1]].on
+    kind = KERNEL_SWITCHES[SWITCHED[spec][1]].on
     found = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
     if not found:
         raise SubjectUnavailable(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")

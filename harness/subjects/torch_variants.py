@@ -30,9 +30,10 @@ def _variable(name: str, value: str) -> Switch:
     return Switch(f"{name}={value}", {name: value})
 
 
-LAYERS: Final = {cell: of_cell("torch", cell) for cell in CELLS}  # torch's own layers as subjects
+TORCH_LAYERS: Final = {cell: of_cell("torch", cell) for cell in CELLS}  # torch's own layers as subjects
 
-SWITCHES: Final = {  # by the last part of the name of the subject that uses each: ``torch:avx2``, ``torch:gru:avx2``
+# by the last part of the name of the subject that uses each: ``torch:avx2``, ``torch:gru:avx2``
+KERNEL_SWITCHES: Final = {
     "no-mkldnn": Switch("mkldnn off", call="torch.backends.mkldnn.set_flags(False)"),
     "onednn-avx2": _variable("ONEDNN_MAX_CPU_ISA", "AVX2"),
     "onednn-avx512": _variable("ONEDNN_MAX_CPU_ISA", "AVX512_CORE"),
@@ -69,7 +70,7 @@ def switch_of(spec: str) -> str | None:
 
 def apply(name: str) -> None:
     """Set a switch in this process, permanently. Raise ``ImportError`` if it needs torch and torch is not installed."""
-    switch = SWITCHES[name]
+    switch = KERNEL_SWITCHES[name]
     os.environ.update(switch.environ)
     if switch.call:
         import torch  # imported only for a switch that needs it
@@ -191,7 +192,7 @@ def _layer(name: str) -> Recipe:
 
 
 def _switched(cell: str, name: str) -> Recipe:
-    switch, plain = SWITCHES[name], _layer(cell)
+    switch, plain = KERNEL_SWITCHES[name], _layer(cell)
     lines = (switch.call,) if switch.call else ()
     return replace(plain, title=f"{plain.title} with {switch.words}", lines=lines, environ=switch.environ)
 
@@ -201,13 +202,13 @@ def _transformed(cell: str, name: str) -> Recipe:
     return Recipe(expression=cell, lines=mode.lines(cell), own=True, title=f"torch.nn.{cell} by {mode.words}")
 
 
-SWITCHED: Final = variants(SWITCHES)
+SWITCHED: Final = variants(KERNEL_SWITCHES)
 TRANSFORMED: Final = variants(MODES)
 
 
 # They are known by name, because a finding is told of where no such subject can be made.
 RECIPES: Final = {
-    **{spec: _layer(cell) for cell, spec in LAYERS.items()},
+    **{spec: _layer(cell) for cell, spec in TORCH_LAYERS.items()},
     "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
     **{spec: _switched(*of) for spec, of in SWITCHED.items()},
     **{spec: _transformed(*of) for spec, of in TRANSFORMED.items()},

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from harness.space.case import Array
-from harness.space.cells import CELL_OF, CELLS, ORDERS
+from harness.space.cells import CELL_OF, CELLS, GATE_ORDERS
 from harness.space.config import weight_names
 from harness.space.errors import UsageError
 
@@ -109,7 +109,7 @@ def _in_order(named: dict[str, Array], framework: str) -> tuple[dict[str, Array]
     """Return weights with the gates' rows in torch's order, and the framework's order if that is another."""
     rows, size = [*named["weight_hh_l0"].shape, 0][:2]
     cell = CELL_OF.get(rows // size, "") if size and rows % size == 0 else ""
-    of_cell = (one for one, several in ORDERS.items() if framework in several and CELL_OF[len(one)] == cell)
+    of_cell = (one for one, several in GATE_ORDERS.items() if framework in several and CELL_OF[len(one)] == cell)
     if (order := next(of_cell, "")) == "":
         return named, ""
     places = [order.index(gate) for gate in CELLS[cell].gates]

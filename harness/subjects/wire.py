@@ -19,21 +19,21 @@ import numpy as np
 
 from harness.space.case import Array
 from harness.space.config import RNNConfig
+from harness.space.conformance_profile import PORT, PROFILE_WORDS
 from harness.space.errors import UsageError
 from harness.space.factor_table import DTYPES, lacking
 from harness.space.outcome import Failure, Outcome, legible
-from harness.space.profile import PORT, PROFILES
 from harness.space.scope import Scope
 from harness.subjects.conventions import Conventions
-from harness.subjects.function import ALWAYS, FUNCTION_ARGUMENTS, OPENS
+from harness.subjects.function import FUNCTION_ARGUMENTS, OPENS, USUAL_ARGUMENTS
 from harness.subjects.run_user_code import Failed, Malformed
 
-VERSION: Final = 1  # The version of the protocol, which a greeting names
+PROTOCOL_VERSION: Final = 1  # The version of the protocol, which a greeting names
 
 # The most bytes of a header. One that names all gradients of five layers in two directions has 3,000.
 LONGEST_HEADER: Final = 2**20
 
-ROOM: Final = 16
+ANSWER_ROOM: Final = 16
 """The number of times the expected bytes that an answer may have, so that a wrong shape or dtype can be told of, which
 takes up to 8 times as many in complex128 instead of float16. What is larger is refused before it is read."""
 
@@ -41,7 +41,7 @@ UNSENT: Final = lacking("sent")  # The fields of a config that mean nothing to a
 _SHOWN: Final = 80  # The number of characters of a wrong text that an error repeats
 
 # The first line that a program writes, in words.
-GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {VERSION}}}'
+GREETING: Final = f'a greeting, one line of JSON such as {{"protocol": {PROTOCOL_VERSION}}}'
 
 _ANSWER: Final = (
     'one line of JSON: {"arrays": {"output": [...], "h_n": [...]}} with the shapes, {"unsupported": "why"} or'
@@ -54,7 +54,7 @@ class Greeting:
     """The line that a program writes when it starts: what it takes and offers."""
 
     # The arguments that a function would take, by which the space that is asked for is chosen.
-    takes: tuple[str, ...] = ALWAYS
+    takes: tuple[str, ...] = USUAL_ARGUMENTS
     offers: Mapping[str, Any] = field(default_factory=dict)
     profile: str = PORT
     conventions: Conventions = field(default_factory=Conventions)
@@ -68,14 +68,14 @@ class Greeting:
             raise UsageError(f"said {_told(line)}, expected {GREETING}")
         if "error" in said:
             raise UsageError(" ".join(str(said["error"]).split()))
-        if said.get("protocol") != VERSION:
-            raise UsageError(f"protocol={said.get('protocol')!r}: expected {VERSION}, in {GREETING}")
+        if said.get("protocol") != PROTOCOL_VERSION:
+            raise UsageError(f"protocol={said.get('protocol')!r}: expected {PROTOCOL_VERSION}, in {GREETING}")
         takes, offers = said.get("takes", []), said.get("offers", {})
         if not isinstance(takes, list) or not all(isinstance(one, str) and one in FUNCTION_ARGUMENTS for one in takes):
             raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")
         profile, software = said.get("profile", PORT), said.get("software", "")
-        if profile not in PROFILES:
-            raise UsageError(f"profile={profile!r}: expected {' or '.join(PROFILES)}")
+        if profile not in PROFILE_WORDS:
+            raise UsageError(f"profile={profile!r}: expected {' or '.join(PROFILE_WORDS)}")
         if not isinstance(software, str):
             raise UsageError(f"software={software!r}: expected text, such as a name and a version")
         if not isinstance(offers, dict):
@@ -86,7 +86,7 @@ class Greeting:
         if len(conventions.form.hidden) > 1 and set(takes) <= OPENS.keys():  # its states are h0 and c0
             takes = [*takes, *["c0"] * ("c0" not in takes)]
         if set(takes) <= OPENS.keys():  # only the worker names the others, of a function that does not take them all
-            takes = [*ALWAYS, *takes]
+            takes = [*USUAL_ARGUMENTS, *takes]
         return cls(tuple(takes), values, profile, conventions, legible(software, 200))
 
 
@@ -138,9 +138,9 @@ class Header:
         dtypes = {name: _dtype(dtype.get(name) if isinstance(dtype, dict) else dtype) for name in shapes}
         found = cls({name: tuple(shape) for name, shape in shapes.items()}, dtypes)
         every = config.returned.values()
-        most = ROOM * max(sum(spec.size for spec in every), 1) * dtype_named(config.dtype).itemsize
+        most = ANSWER_ROOM * max(sum(spec.size for spec in every), 1) * dtype_named(config.dtype).itemsize
         if found.size > most:
-            _refuse(f"{found.size:,} bytes", f"about {most // ROOM:,}")
+            _refuse(f"{found.size:,} bytes", f"about {most // ANSWER_ROOM:,}")
         return found
 
     @property

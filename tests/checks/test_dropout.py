@@ -20,7 +20,7 @@ from harness.checks import dropout
 from harness.checks.dropout import FALSE_ALARMS, applies, check_dropout, surprising
 from harness.checks.result import Comparison, Result
 from harness.report.facts import plain_finding
-from harness.space.scope import OFFERS
+from harness.space.scope import TORCH_VALUES
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 
@@ -432,7 +432,7 @@ def test_every_way_of_calling_shows_its_masks() -> None:
     }
     assert {c.packing for c in configs} == {None, "any"}
     assert {c.batch_first for c in configs} == {c.batched for c in configs} == {True, False}
-    assert set(Counter(configs).values()) == {dropout.CALLS}
+    assert set(Counter(configs).values()) == {dropout.RUNS_OF_A_CONFIG}
     assert len({(case.config, case.seed) for case in subject.ran}) == len(configs)
 
 
@@ -461,7 +461,7 @@ def test_what_cannot_be_is_surprising_at_any_level_and_nothing_is_not() -> None:
 
 @pytest.mark.parametrize(("total", "off"), [(16_384, 0.04), (2_048, 0.12), (512, 0.23)])
 def test_a_rate_that_is_off_is_found_as_the_module_says(total: int, off: float) -> None:
-    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", OFFERS["dtype"]))
+    level = FALSE_ALARMS / sum(dropout._tests(config) for config in dropout._configs("cpu", TORCH_VALUES["dtype"]))
     for p in (0.1, 0.5, 0.9):
         for rate in {p - off, p + off}:
             if not 0 < rate < 1:

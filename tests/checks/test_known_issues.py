@@ -12,7 +12,7 @@ import torch
 from harness import Case, Outcome, RNNConfig, Verdict, as_subject, draw
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.full_check import check
-from harness.checks.known_issues import KNOWN_ISSUES, OF_TORCH, known_or_not, reported
+from harness.checks.known_issues import KNOWN_ISSUES, TORCH_ISSUES, known_or_not, reported
 from harness.checks.result import Comparison, Result
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.subjects.isolated import IsolatedSubject
@@ -247,7 +247,7 @@ def test_nan_of_the_next_row_reaches_a_readout_and_the_rows_before_in_gradients(
     arrays = dict(draw(config, "normal", 0).arrays)
     arrays["x"] = arrays["x"].copy()
     arrays["x"][:, 2] = np.nan
-    issue = next(one for one in OF_TORCH if one.name == READ_ON)
+    issue = next(one for one in TORCH_ISSUES if one.name == READ_ON)
 
     with np.errstate(invalid="ignore"):
         reads_on = issue.references(config)[0].run(Case.from_arrays(config, arrays))

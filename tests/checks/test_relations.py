@@ -16,7 +16,7 @@ from harness.checks.relations import RELATIONS
 from harness.checks.result import Comparison
 from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import MismatchKind
-from harness.search.shrink import Shrinking
+from harness.search.shrink import CaseShrinker
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -364,7 +364,7 @@ def test_a_case_is_made_small_by_the_relation_that_it_breaks(subject: Any, name:
     found = check_relations(subject, case, relations=[RELATIONS[name]])
     relations = relations_of(found)
 
-    *_, (last, result) = Shrinking(
+    *_, (last, result) = CaseShrinker(
         case, found, Scope(), lambda smaller: check_relations(subject, smaller, relations=relations)
     )
 

@@ -11,12 +11,12 @@ import pytest
 from harness import Case, RNNConfig, Scope, as_subject, draw, hunt
 from harness.checks.agreement import assess, check_agreement, observe
 from harness.checks.result import Verdict
-from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, ORDER, SIGN, ZERO
+from harness.checks.vacuous import BY_GRADIENTS, LINEAR, NO_GRADIENT, NO_RECURRENT, SIGN, UNIT_ORDER, ZERO_STATES
+from harness.report.finding_entry import Summary
 from harness.report.markdown import markdown
-from harness.report.problems import Summary
-from harness.report.text import subject_report
+from harness.report.terminal import subject_report
 from harness.report.wording import unshown_line
-from harness.search.examination import GRADIENTS, Examination
+from harness.search.examination import LEAST_WITH_GRADIENTS, Examination
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
 from tests.report.test_wording import rendered
@@ -50,10 +50,10 @@ def scaled(case: Case, factor: float, shift: float = 0.0) -> Case:
 @pytest.mark.parametrize(
     ("nonlinearity", "mistake", "phi"),
     [
-        ("tanh", ZERO, np.zeros_like),
+        ("tanh", ZERO_STATES, np.zeros_like),
         ("tanh", SIGN, np.sign),
         ("tanh", LINEAR, lambda s: s),
-        ("relu", ZERO, np.zeros_like),
+        ("relu", ZERO_STATES, np.zeros_like),
         ("relu", LINEAR, lambda s: s),
     ],
 )
@@ -110,16 +110,16 @@ def test_an_order_of_units_does_not_show_where_all_numbers_are_equal() -> None:
     case = draw(RNNConfig(3, 4, T=3, N=2), "normal")
     equal = Case.from_arrays(case.config, case.arrays | {n: np.full_like(a, 0.25) for n, a in case.weights.items()})
 
-    assert vacuous(equal) == (ORDER,)
+    assert vacuous(equal) == (UNIT_ORDER,)
     assert vacuous(case) == ()
-    assert ORDER not in vacuous(draw(RNNConfig(1, 1), "normal"))  # one unit has no order
+    assert UNIT_ORDER not in vacuous(draw(RNNConfig(1, 1), "normal"))  # one unit has no order
 
 
 def test_inner_layers_count() -> None:
     case = draw(RNNConfig(3, 4, num_layers=2, nonlinearity="relu", T=3, N=4), "normal")
     dead = {name: array - 100 if name == "bias_ih_l1" else array for name, array in case.arrays.items()}
 
-    assert ZERO not in vacuous(Case.from_arrays(case.config, dead))  # the first layer lives
+    assert ZERO_STATES not in vacuous(Case.from_arrays(case.config, dead))  # the first layer lives
 
 
 def test_one_living_unit_after_many_dead_ones_is_seen() -> None:
@@ -129,25 +129,25 @@ def test_one_living_unit_after_many_dead_ones_is_seen() -> None:
     bias[-1] = 100
     living = Case.from_arrays(case.config, case.arrays | {"bias_ih_l0": bias})
 
-    assert ZERO in vacuous(dead)
-    assert ZERO not in vacuous(living)
+    assert ZERO_STATES in vacuous(dead)
+    assert ZERO_STATES not in vacuous(living)
 
 
 SMALL = Scope().only(T=[1, 2], N=[1, 2], input_size=[1, 2, 3], hidden_size=[1, 2, 3], num_layers=1, dtype="float64")
 
 
-@pytest.mark.parametrize(("tolerance", "low"), [("derived", set()), ("rtol=0,atol=2", {ZERO, SIGN})])
+@pytest.mark.parametrize(("tolerance", "low"), [("derived", set()), ("rtol=0,atol=2", {ZERO_STATES, SIGN})])
 def test_a_run_that_could_show_little_says_so_and_what_to_do(tolerance: str, low: set[str]) -> None:
     done = Examination(hunt(RIGHT, SMALL.only(nonlinearity="tanh"), cases=200, tolerance=tolerance))
 
     assert done.verdict is Verdict.AGREES
     assert done.unshown.keys() == low
-    assert all(number < GRADIENTS for number in done.unshown.values())
+    assert all(number < LEAST_WITH_GRADIENTS for number in done.unshown.values())
     said = unshown_line(done)
     assert ("- vacuous in" in markdown([Summary(done)])) == bool(low)
     assert ("  vacuous" in rendered(subject_report(Summary(done)))) == bool(low)
     assert (said is not None) == bool(low)
     assert said is None or said.startswith("few of 200 cases could have shown states of zero (")
     assert said is None or (SIGN in said and said.endswith("check with fewer pins, or without --tolerance"))
-    assert 0 < done.hunt.vacuous[ORDER] < 100
+    assert 0 < done.hunt.vacuous[UNIT_ORDER] < 100
     assert unshown_line(replace(done, hunt=replace(done.hunt, checks=Counter()))) is None

@@ -8,7 +8,7 @@ import torch
 
 from harness import Scope, as_subject, draw, scope_of
 from harness.checks.result import Result, Verdict
-from harness.diagnosis.argument_order import OTHERWISE, PASSES, other_order
+from harness.diagnosis.argument_order import BY_NAME_OTHERWISE, PASSES, other_order
 from harness.diagnosis.experiments import Question
 from harness.diagnosis.investigate import Investigation
 from harness.diagnosis.observations import Observations
@@ -165,7 +165,7 @@ def test_the_order_is_the_cause_only_where_the_same_case_does_not_fail_so_by_nam
         found = other_order(Question(observations, finding, scope_of(observations.subject), lambda _case: named))
         return None if found is None else found.evidence
 
-    assert [asked(named) for named in by_name] == [None, PASSES, OTHERWISE, OTHERWISE]
+    assert [asked(named) for named in by_name] == [None, PASSES, BY_NAME_OTHERWISE, BY_NAME_OTHERWISE]
 
 
 def test_another_order_that_no_signature_shows_is_found_and_told_by_what_it_needs() -> None:

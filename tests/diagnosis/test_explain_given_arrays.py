@@ -161,7 +161,7 @@ def test_a_mistake_is_named_in_stacks_directions_and_relu(
 def test_what_is_certain_is_never_another_mistake(config: RNNConfig, each: int) -> None:
     """Two of the mistakes that are tried are made at once; what is called certain gives their output on another x."""
     case, every, right = of(config), choices(config, {}), right_of(config)
-    several = [one.made(other.made(right)) for one, other in zip(every[::each], every[3::each], strict=False)]
+    several = [one.apply(other.apply(right)) for one, other in zip(every[::each], every[3::each], strict=False)]
     certain = 0
 
     for network in several:

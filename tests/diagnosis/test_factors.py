@@ -12,7 +12,7 @@ from harness import Case, RNNConfig, Scope, Verdict, as_subject, draw
 from harness.checks.agreement import Observation, failure_of, observe
 from harness.checks.result import RaisedError, Result
 from harness.diagnosis.factors import IRREGULAR, Factors, FailingSizes, depends_on
-from harness.diagnosis.same_failure import SameRegionCause
+from harness.diagnosis.failure_signature import FailureSignature
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.explained import fails_line
@@ -332,7 +332,7 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
     value = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
     other = Result(Verdict.DISAGREES, (Mismatch("h_n", MismatchKind.FINITENESS),))
     gradient = Result(Verdict.DISAGREES, (Mismatch("x.grad", MismatchKind.VALUE),))
-    known = SameRegionCause(
+    known = FailureSignature(
         "3f9c2a11", value, Factors({"bidirectional": True}, sizes={"hidden_size": FailingSizes(17, (18, 24), (32,))})
     )
 
@@ -347,7 +347,7 @@ def test_a_region_excuses_what_is_alike_within_it() -> None:
 
 def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> None:
     output, h_n = (Result(Verdict.DISAGREES, (Mismatch(name, MismatchKind.VALUE),)) for name in ("output", "h_n"))
-    known = SameRegionCause("3f9c2a11", h_n, Factors(), arrays=("h_n",))
+    known = FailureSignature("3f9c2a11", h_n, Factors(), arrays=("h_n",))
 
     assert known.covers(observation(RNNConfig(1, 1)), h_n)
     assert not known.covers(observation(RNNConfig(1, 1)), output)
@@ -355,7 +355,7 @@ def test_a_region_of_one_array_that_is_unknown_excuses_that_array_alone() -> Non
 
 def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compared_in_the_plain_form() -> None:
     value = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
-    known = SameRegionCause("3f9c2a11", value, Factors({"preparation": "assign"}))
+    known = FailureSignature("3f9c2a11", value, Factors({"preparation": "assign"}))
 
     for preparation, met in (("assign", True), ("state_dict", False)):
         case = draw(RNNConfig(2, 3, preparation=preparation))
@@ -365,7 +365,7 @@ def test_a_region_that_needs_a_way_of_calling_is_met_again_although_it_is_compar
 @pytest.mark.parametrize("sort", [MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MISSING, MismatchKind.CHANGED])
 def test_what_is_wrong_in_form_is_said_once_wherever_it_shows(sort: MismatchKind) -> None:
     result = Result(Verdict.DISAGREES, (Mismatch("h_n", sort),))
-    known = SameRegionCause("3f9c2a11", result, Factors({"bidirectional": True}))
+    known = FailureSignature("3f9c2a11", result, Factors({"bidirectional": True}))
 
     assert known.covers(observation(RNNConfig(1, 1)), result)
     assert not known.covers(observation(RNNConfig(1, 1)), Result(Verdict.DISAGREES, (Mismatch("output", sort),)))
@@ -384,10 +384,10 @@ def test_a_relation_whose_other_run_fails_as_was_found_is_no_other_failure() -> 
     elsewhere = replace(relation_raised, raised=RaisedError.of(("E",), line.replace("3", "4")))
     here, needs = observation(RNNConfig(1, 1)), Factors({"bidirectional": True})
 
-    assert SameRegionCause("3f9c2a11", plain, needs).covers(here, by_relation)
-    assert not SameRegionCause("3f9c2a11", plain, needs).covers(here, of_output)
-    assert SameRegionCause("3f9c2a11", raised, needs).covers(here, relation_raised)
-    assert not SameRegionCause("3f9c2a11", raised, needs).covers(here, elsewhere)
+    assert FailureSignature("3f9c2a11", plain, needs).covers(here, by_relation)
+    assert not FailureSignature("3f9c2a11", plain, needs).covers(here, of_output)
+    assert FailureSignature("3f9c2a11", raised, needs).covers(here, relation_raised)
+    assert not FailureSignature("3f9c2a11", raised, needs).covers(here, elsewhere)
 
 
 SEGV = "its process died of SIGSEGV"
@@ -413,14 +413,14 @@ def test_what_ends_a_process_at_one_line_is_one_finding(found: Any, met: Any, *,
         assert result is not None
         return result
 
-    known = SameRegionCause("3f9c2a11", ended(*found), Factors({"bidirectional": True}))
+    known = FailureSignature("3f9c2a11", ended(*found), Factors({"bidirectional": True}))
 
     assert known.covers(observation(RNNConfig(1, 1)), ended(*met)) is anywhere
     assert known.covers(observation(RNNConfig(1, 1, bidirectional=True)), ended(*met)) is within
 
 
 def test_a_used_module_raises_as_its_call_before_does() -> None:
-    known = SameRegionCause("3f9c2a11", FAILS, Factors(sizes={"T": FailingSizes(2, (3, 4), ())}))
+    known = FailureSignature("3f9c2a11", FAILS, Factors(sizes={"T": FailingSizes(2, (3, 4), ())}))
 
     assert known.covers(observation(RNNConfig(1, 1, preparation="used")), FAILS)
     assert not known.covers(observation(RNNConfig(1, 1)), FAILS)

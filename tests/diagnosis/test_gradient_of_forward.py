@@ -11,8 +11,8 @@ from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, as_subject, draw
 from harness.checks.agreement import assess, observe
 from harness.diagnosis.factors import Factors, FailingSizes
+from harness.diagnosis.failure_signature import FailureSignature
 from harness.diagnosis.gradient_of_forward import own_derivative
-from harness.diagnosis.same_failure import SameRegionCause
 from harness.oracle.compare import MismatchKind
 from tests.diagnosis.halved_back import halved_back
 
@@ -107,7 +107,7 @@ def test_they_are_known_again_and_gradients_that_are_wrong_by_themselves_are_not
     def derived(one: Case) -> Any:
         return own_derivative(subject, one)
 
-    assert SameRegionCause("3f9c2a11", shown, ABOVE, derived).covers(observation, result) is known
+    assert FailureSignature("3f9c2a11", shown, ABOVE, derived).covers(observation, result) is known
 
 
 def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_shows() -> None:
@@ -121,5 +121,5 @@ def test_a_missing_gradient_of_a_wrong_forward_pass_is_known_again_where_that_sh
 
     elsewhere = Factors(sizes={"num_layers": FailingSizes(3, (4,), ())})
     assert result.mismatches[0].sort is MismatchKind.MISSING
-    assert SameRegionCause("3f9c2a11", shown, ABOVE, derived).covers(observation, result)
-    assert not SameRegionCause("3f9c2a11", shown, elsewhere, derived).covers(observation, result)
+    assert FailureSignature("3f9c2a11", shown, ABOVE, derived).covers(observation, result)
+    assert not FailureSignature("3f9c2a11", shown, elsewhere, derived).covers(observation, result)

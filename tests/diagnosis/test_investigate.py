@@ -14,8 +14,8 @@ from benchmarks.layers.torch_base import ByHand
 from harness import Case, RNNConfig, Scope, Verdict, as_subject, check, draw, hunt
 from harness.checks import full_check
 from harness.checks.agreement import check_agreement
-from harness.checks.known_issues import OF_TORCH
-from harness.checks.repeatability import RUNS
+from harness.checks.known_issues import TORCH_ISSUES
+from harness.checks.repeatability import FLAKY_RUNS
 from harness.diagnosis.factors import Factors
 from harness.diagnosis.first_departure import judge_worst
 from harness.diagnosis.identify import questions
@@ -277,7 +277,7 @@ def test_what_wavers_is_told_once_with_the_number_of_its_answers() -> None:
 
     assert (done.stop, len(done.findings)) == (Stop.AFTER, 1)
     [explanation] = investigation.explanations.values()
-    assert (explanation.diagnosis, explanation.factors, explanation.answers) == (None, None, RUNS)
+    assert (explanation.diagnosis, explanation.factors, explanation.answers) == (None, None, FLAKY_RUNS)
 
 
 def test_beside_what_wavers_and_what_dies_others_are_found() -> None:
@@ -491,7 +491,7 @@ def test_a_mistake_of_one_path_alone_is_told_with_the_factor_that_takes_it(needs
 def test_a_layer_that_loses_infinities_is_one_finding_and_no_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = as_subject(FillsUpPairs)
     investigation = Investigation(subject)
-    monkeypatch.setattr(full_check, "OF_TORCH", tuple(one for one in OF_TORCH if "bfloat16" not in one.name))
+    monkeypatch.setattr(full_check, "TORCH_ISSUES", tuple(one for one in TORCH_ISSUES if "bfloat16" not in one.name))
     scope = scope_of(subject).only(dtype="bfloat16", device="cpu", loss=None, lengths=None, batched=True)
 
     [finding] = explained(investigation, scope, cases=600).findings
@@ -519,7 +519,7 @@ def test_where_a_subject_is_too_slow_to_be_asked_a_missing_declaration_is_no_cau
     subject = as_subject(implementations.without_b_hh)
     finding, scope = hunt(subject).finding, scope_of(subject).only(T=1, N=1, input_size=1, hidden_size=1)
     assert finding is not None
-    monkeypatch.setattr(questions, "PATIENCE", 0.0)
+    monkeypatch.setattr(questions, "QUESTION_SECONDS", 0.0)
 
     told = reported(finding, Investigation(subject).explain(finding, scope))
 

@@ -8,9 +8,9 @@ import pytest
 
 from harness import as_subject
 from harness.diagnosis.investigate import Investigation
-from harness.diagnosis.nan_and_inf import SpecialNumbers
+from harness.diagnosis.nan_and_inf import NonFiniteMistake
 from harness.search.search import hunt
-from harness.space.profile import KERNEL
+from harness.space.conformance_profile import KERNEL
 from harness.subjects.protocol import scope_of
 
 Activation = Callable[[Any], Any]
@@ -51,7 +51,7 @@ def cause_of(activation: Activation, nonlinearity: str = "relu") -> Any:
 def test_what_is_made_of_a_special_sum_is_told(activation: Activation, nonlinearity: str, sentence: str) -> None:
     cause = cause_of(activation, nonlinearity)
 
-    assert isinstance(cause, SpecialNumbers)
+    assert isinstance(cause, NonFiniteMistake)
     assert cause.sentence.startswith(sentence)
 
 

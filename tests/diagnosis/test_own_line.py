@@ -7,8 +7,8 @@ import pytest
 
 from harness import as_subject
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.observations import Observations
@@ -26,7 +26,7 @@ FORWARD = Network(
 PORT = Network(
     LayerModel(
         links=(StateGradientTerm("da[t+1] @ W_hh.T", sloped=True),),
-        readouts={
+        gradient_sums={
             "weight_hh": (("da[t] . h[t]", Coef()),),
             "bias_ih": (("da[t] . 1", Coef(2.0)),),
             "bias_hh": (("da[t] . 1", Coef(2.0)),),

@@ -7,8 +7,8 @@ import ml_dtypes
 import pytest
 from hypothesis import given, strategies as st
 
-from harness.oracle.arithmetic_assumptions import FORMATS, STRICT, TOLERANCES, Accepted, Arithmetic, accepted
-from harness.space.declared_arithmetic import UNKNOWN
+from harness.oracle.arithmetic_assumptions import FORMATS, STRICT, TOLERANCES, Arithmetic, UserTolerance, accepted
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.errors import UsageError
 from harness.space.factor_table import DTYPES
 from harness.subjects.torch_facts import TORCH
@@ -25,9 +25,9 @@ def test_every_dtype_has_its_format(dtype: str) -> None:
 
 
 def test_every_backend_says_where_its_figures_are_from() -> None:
-    assert all(backend.source and backend.tanh_error >= 1 for backend in (UNKNOWN, *TORCH.values()))
-    assert not UNKNOWN.wide_sums
-    assert UNKNOWN.stores_products
+    assert all(backend.source and backend.tanh_error >= 1 for backend in (LEAST_ASSUMED, *TORCH.values()))
+    assert not LEAST_ASSUMED.wide_sums
+    assert LEAST_ASSUMED.stores_products
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_a_tolerance_is_accepted_by_its_name(name: str) -> None:
 
 @given(rtol=st.floats(0, 1e300), atol=st.floats(0, 1e300))
 def test_tolerances_are_accepted_together_alone_and_in_any_order(rtol: float, atol: float) -> None:
-    assert accepted(f"rtol={rtol!r},atol={atol!r}") == Accepted(rtol=rtol, atol=atol)
-    assert accepted(f" atol = {atol!r} , rtol={rtol!r}") == Accepted(rtol=rtol, atol=atol)
-    assert accepted(f"rtol={rtol!r}") == Accepted(rtol=rtol)
-    assert accepted(f"atol={atol!r}") == Accepted(atol=atol)
+    assert accepted(f"rtol={rtol!r},atol={atol!r}") == UserTolerance(rtol=rtol, atol=atol)
+    assert accepted(f" atol = {atol!r} , rtol={rtol!r}") == UserTolerance(rtol=rtol, atol=atol)
+    assert accepted(f"rtol={rtol!r}") == UserTolerance(rtol=rtol)
+    assert accepted(f"atol={atol!r}") == UserTolerance(atol=atol)
 
 
 def test_only_the_dtype_s_own_roundings_are_derived() -> None:

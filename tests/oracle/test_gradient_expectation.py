@@ -9,17 +9,17 @@ from hypothesis import given, settings, strategies as st
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle.arithmetic_assumptions import TOLERANCES, Arithmetic, accepted
+from harness.oracle.array_layout import time_order, visited
 from harness.oracle.bounded_array import WithError
 from harness.oracle.expectation import end_to_end_states
 from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import Gradients, _Backward, expect_gradients
-from harness.oracle.places import time_order, visited
 from harness.oracle.setting import Setting
 from harness.oracle.slopes import Slopes, through_slope
 from harness.oracle.sums import Matrix, Sum
 from harness.oracle.unroll import step_weights
 from harness.space.config import PREACTIVATION
-from harness.space.declared_arithmetic import UNKNOWN
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.space.factor_table import DTYPES, PACKINGS
 from harness.space.values import DISTRIBUTIONS
 from harness.subjects.torch_facts import TORCH
@@ -262,7 +262,7 @@ def test_operands_that_were_rounded_are_allowed_by_the_tolerance_that_says_so() 
     run = run_by_hand(case, rounded)
 
     assert beyond(local(case, run), run)
-    assert not beyond(local(case, run, Arithmetic("float32", UNKNOWN, TOLERANCES["bf16"])), run)
+    assert not beyond(local(case, run, Arithmetic("float32", LEAST_ASSUMED, TOLERANCES["bf16"])), run)
 
 
 def at_step(whole: Sum, t: int) -> Sum:

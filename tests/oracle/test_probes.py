@@ -9,14 +9,14 @@ from hypothesis import given, settings, strategies as st
 
 from harness import Case, RNNConfig, cases, draw
 from harness.oracle import probes
-from harness.oracle.arithmetic_assumptions import Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import Arithmetic, UserTolerance
 from harness.oracle.equation import Equation
 from harness.oracle.expectation import end_to_end_states, expect_end_to_end
 from harness.oracle.expected import Expected
 from harness.oracle.gradient_expectation import expect_gradients
 from harness.oracle.setting import REFERENCE, Setting
 from harness.space.config import PREACTIVATION
-from harness.space.declared_arithmetic import UNKNOWN
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.subjects.torch_facts import TORCH
 from tests.oracle.by_hand import PRODUCTS, Run, run_by_hand
 
@@ -123,7 +123,7 @@ def test_tanh_carries_every_da_bit_for_bit_and_every_state_to_within_what_is_sta
 ) -> None:
     case = data.draw(cases(**SMALL, distributions=FINITE, dtypes=[dtype], nonlinearity="tanh"))
     run = run_by_hand(probes.probed(case), PRODUCTS[order], work=work, stored=work is not None)
-    arithmetic = Arithmetic(dtype, TORCH["cpu"] if work else UNKNOWN)
+    arithmetic = Arithmetic(dtype, TORCH["cpu"] if work else LEAST_ASSUMED)
 
     seen = shown(case, run, arithmetic)
 
@@ -225,7 +225,7 @@ def test_a_selection_finds_again_what_was_put_there(case: Case) -> None:
 @given(cases(**SMALL, distributions=["normal"], num_layers=[1, 2, 3]))
 def test_all_else_is_a_matrix_of_units_or_nothing(case: Case) -> None:
     wider = probes.probed(case)
-    allowed = {0.0, 1.0, probes.SCALE[case.config.dtype], probes.PILOT}
+    allowed = {0.0, 1.0, probes.PROBE_SCALE[case.config.dtype], probes.PILOT}
 
     for name, array in wider.arrays.items():
         rest = array.astype(float).copy()
@@ -271,9 +271,9 @@ def test_where_what_shows_the_inside_is_not_finite_nothing_is_said(name: str, va
     assert probes.witness(setting(case), arrays) is None
 
 
-@pytest.mark.parametrize("dtype", list(probes.SCALE))
+@pytest.mark.parametrize("dtype", list(probes.PROBE_SCALE))
 def test_the_scale_costs_less_than_tanh_itself(dtype: str) -> None:
-    a = probes.SCALE[dtype]  # tanh(a) is a - a**3/3 + ...
+    a = probes.PROBE_SCALE[dtype]  # tanh(a) is a - a**3/3 + ...
 
     assert a**2 / 3 <= Arithmetic(dtype).format.u / 2**0.5
     assert float(np.asarray(a).astype(dtype)) == a
@@ -281,8 +281,8 @@ def test_the_scale_costs_less_than_tanh_itself(dtype: str) -> None:
 
 @pytest.mark.parametrize("hops", [1, 4])
 def test_what_tanh_may_be_off_absolutely_is_paid_for_at_every_hop(hops: int) -> None:
-    within = Arithmetic("float64", accepted=Accepted(tanh_atol=1e-12))
-    state, scale = np.array([1e-3, 0.5, 1.0]), probes.SCALE["float64"]
+    within = Arithmetic("float64", accepted=UserTolerance(tanh_atol=1e-12))
+    state, scale = np.array([1e-3, 0.5, 1.0]), probes.PROBE_SCALE["float64"]
 
     carried = state * scale
     for _ in range(hops):

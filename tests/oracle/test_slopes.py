@@ -5,7 +5,7 @@ import pytest
 
 from harness.oracle.arithmetic_assumptions import Arithmetic
 from harness.oracle.tolerance import slope_error
-from harness.space.declared_arithmetic import UNKNOWN, Backend
+from harness.space.declared_arithmetic import LEAST_ASSUMED, DeclaredArithmetic
 from harness.subjects.torch_facts import TORCH
 
 S = np.concatenate([np.linspace(-9, 9, 40_001), np.random.default_rng(0).normal(0, 2, 40_000)]).astype(np.float32)
@@ -27,7 +27,7 @@ def of_preactivation() -> np.ndarray:
     return np.asarray(1 / np.cosh(S) ** 2)
 
 
-def used(slope: np.ndarray, backend: Backend) -> float:
+def used(slope: np.ndarray, backend: DeclaredArithmetic) -> float:
     """Return the largest share of the tolerance that a slope and its product with 1 use."""
     allowed = slope_error(H.astype(np.float64), EXACT, Arithmetic("float32", backend)) * U
     return float((np.abs(slope.astype(np.float64) - EXACT) / allowed).max())
@@ -36,7 +36,7 @@ def used(slope: np.ndarray, backend: Backend) -> float:
 @pytest.mark.parametrize("slope", [of_state, of_factors, of_preactivation])
 def test_it_holds_where_nothing_is_known(slope: object) -> None:
     assert callable(slope)
-    assert used(slope(), UNKNOWN) <= 1
+    assert used(slope(), LEAST_ASSUMED) <= 1
 
 
 def test_a_backend_that_takes_it_from_the_state_is_held_to_that() -> None:

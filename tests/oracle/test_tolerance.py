@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, U64, Accepted, Arithmetic
+from harness.oracle.arithmetic_assumptions import FORMATS, TOLERANCES, U64, Arithmetic, UserTolerance
 from harness.oracle.tolerance import (
     Products,
     StepOperands,
@@ -19,13 +19,13 @@ from harness.oracle.tolerance import (
     step_tolerance,
     sum_tolerance,
 )
-from harness.space.declared_arithmetic import UNKNOWN, Grid, Grids
+from harness.space.declared_arithmetic import LEAST_ASSUMED, Grid, Grids
 from harness.space.strategies import seeds
 from harness.subjects.torch_facts import TORCH
 
 F = np.float32
 FLOAT32, FLOAT64 = Arithmetic("float32"), Arithmetic("float64")
-KAPPA = UNKNOWN.tanh_error
+KAPPA = LEAST_ASSUMED.tanh_error
 
 
 def one_unit(
@@ -208,7 +208,7 @@ def test_the_tanh_of_numpy_and_torch_is_as_accurate_as_stated(library: str, dtyp
 
     error = np.abs(y.astype(wide) - np.tanh(x.astype(wide))) / np.tanh(x.astype(wide))
 
-    backend = TORCH["cpu"] if library == "torch" else UNKNOWN
+    backend = TORCH["cpu"] if library == "torch" else LEAST_ASSUMED
     assert float(error.max()) <= backend.tanh_error * FORMATS[dtype].u
 
 
@@ -471,7 +471,7 @@ def test_a_tolerance_that_the_user_accepts_comes_on_top_of_the_derived_one(rtol:
     step = one_unit([0.5], [0.25], [0.3], [-0.2], (0.7, 0.1))
     y, derived = tolerance_of(step, "tanh")
 
-    tolerance = tolerance_of(step, "tanh", Arithmetic("float32", accepted=Accepted(rtol=rtol, atol=atol)))[1]
+    tolerance = tolerance_of(step, "tanh", Arithmetic("float32", accepted=UserTolerance(rtol=rtol, atol=atol)))[1]
 
     assert derived + atol + rtol * abs(y) <= tolerance <= (derived + atol + rtol * abs(y)) * (1 + rtol + 4 * U64)
 
@@ -533,7 +533,7 @@ def test_nothing_is_known_of_a_number_beside_an_infinity(number: float) -> None:
 
 def test_a_step_allows_for_the_grids_of_all_that_it_multiplies() -> None:
     """By hand: x = 127 with steps of 1 may be off by 1/2, and W = 1 with 255 steps from -1 to 1 by 1/255."""
-    grids = Arithmetic("float32", UNKNOWN._replace(grids=Grids(STATES, WEIGHTS)))
+    grids = Arithmetic("float32", LEAST_ASSUMED._replace(grids=Grids(STATES, WEIGHTS)))
     step = one_unit([127.0], [0.0], [1.0], [0.0], (0.0, 0.0))
     s = np.array([[127.0]])
 

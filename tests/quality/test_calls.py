@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from harness import RNNConfig, Subject, Verdict, as_subject, hunt
 from harness.search.preparation import asked_scope
-from harness.space.profile import KERNEL
+from harness.space.conformance_profile import KERNEL
 from harness.subjects.torch_cell import CellLoop
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations

@@ -20,7 +20,7 @@ from harness.oracle.arithmetic_assumptions import STRICT
 from harness.search.capability_discovery import narrow
 from harness.search.checker import Checker
 from harness.search.cluster import Cluster
-from harness.search.guard import GuardedSubject
+from harness.search.deadline import DeadlineSubject
 from harness.search.plan import units
 from harness.search.search_record import Helpers
 from harness.search.workers import WorkerTask
@@ -153,7 +153,7 @@ def shared(
     ):
         scope = scope_for(here)
 
-        class Slowed(GuardedSubject):
+        class Slowed(DeadlineSubject):
             def run(self, case: Case) -> Outcome:
                 time.sleep(slowly)
                 return super().run(case)

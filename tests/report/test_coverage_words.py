@@ -8,11 +8,11 @@ import pytest
 
 from harness import Scope, as_subject, hunt
 from harness.report.coverage_words import missing_lines, shares_record, table
+from harness.report.finding_entry import Summary
 from harness.report.json_record import RunOptions, run_record, subject_record
-from harness.report.problems import Summary
 from harness.search.examination import Examination
 from harness.search.search_record import SearchRecord
-from harness.space.constraints import Rule
+from harness.space.constraints import FactorRule
 from harness.space.errors import UsageError
 from harness.space.searched_scope import AGREEMENT
 from harness.store.document import as_json, write
@@ -57,7 +57,7 @@ def test_what_two_runs_met_is_what_both_met(tmp_path: Path) -> None:
 
 
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
-    rule = Rule("loss", "output", "dtype", ("float64",))
+    rule = FactorRule("loss", "output", "dtype", ("float64",))
     run = searched(3, SCOPE.ruled([rule]))
     one = run.searched
 

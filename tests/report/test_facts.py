@@ -14,16 +14,16 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.oracle.compare import Mismatch, MismatchKind
+from harness.report.finding_entry import FindingEntry, Summary, entry_of, entry_of_stored
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
 from harness.report.json_record import finding_record, subject_record
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.page import page_of_run
-from harness.report.problems import Problem, Summary, problem_of, problem_of_stored
 from harness.report.reported import ReportedFinding, reported
 from harness.report.saved_finding import Fact, SavedFinding
-from harness.report.text import finding_report, stored_report
+from harness.report.terminal import finding_report, stored_report
 from harness.search.evidence import NOT_SHRUNK
 from harness.search.examination import Examination
 from harness.store.finding_folders import Store
@@ -162,13 +162,13 @@ DONE = Examination(disagreement())
 SUMMARY = Summary(DONE, (EXTRA,))
 
 REPORTS: dict[str, Callable[[], str]] = {
-    "terminal": lambda: rendered(finding_report("1", problem_of(EXTRA)), 1_000),
+    "terminal": lambda: rendered(finding_report("1", entry_of(EXTRA)), 1_000),
     "JUnit": lambda: unescape(junit([SUMMARY])),
     "Markdown": lambda: markdown([SUMMARY]),
     "annotations": lambda: "\n".join(workflow_commands(SUMMARY)).replace("%0A", "\n"),
 }
 FULL_REPORTS: dict[str, Callable[[], str]] = {
-    "-v": lambda: rendered(finding_report("1", problem_of(EXTRA), verbose=True), 1_000),
+    "-v": lambda: rendered(finding_report("1", entry_of(EXTRA), verbose=True), 1_000),
     "page": lambda: unescape(page_of_run([SUMMARY], command="", version="1")),
 }
 
@@ -216,19 +216,17 @@ def test_a_kept_finding_has_the_same_facts(tmp_path: Path) -> None:
     store.save(FINDING, finding_record(EXTRA), {"reproduce.py": ""})
     (stored,) = store.list()
 
-    problem = problem_of_stored(stored)
+    entry = entry_of_stored(stored)
 
-    own = [
-        fact for fact in problem_of(replace(EXTRA, further=0)).facts if fact.name not in {"run it", "replay", "kept"}
-    ]
-    assert [fact for fact in problem.facts if fact.name not in {"run it", "replay", "kept"}] == own
-    assert (problem.title, problem.sure) == (problem_of(EXTRA).title, "certain")
-    assert f"python {stored.path / 'reproduce.py'}" in [fact.text for fact in problem.facts]
+    own = [fact for fact in entry_of(replace(EXTRA, further=0)).facts if fact.name not in {"run it", "replay", "kept"}]
+    assert [fact for fact in entry.facts if fact.name not in {"run it", "replay", "kept"}] == own
+    assert (entry.title, entry.sure) == (entry_of(EXTRA).title, "certain")
+    assert f"python {stored.path / 'reproduce.py'}" in [fact.text for fact in entry.facts]
     assert "evidence" in rendered(stored_report([stored]))
 
 
 def test_a_problem_in_plain_text_begins_with_its_cause() -> None:
-    made: Any = Problem("it is wrong", "value", (Fact("wrong", "1"), Fact("judge", "2", detail=True)), "certain")
+    made: Any = FindingEntry("it is wrong", "value", (Fact("wrong", "1"), Fact("judge", "2", detail=True)), "certain")
 
     assert made.text == "it is wrong (certain)\nwrong: 1"
 

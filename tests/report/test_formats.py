@@ -20,14 +20,14 @@ from harness.checks.malformed import NotRefused, RefusalDefect, Refusals
 from harness.checks.result import Comparison, Result, Verdict
 from harness.diagnosis.investigate import Explanation
 from harness.diagnosis.own_line import SourceLine
+from harness.report.finding_entry import FindingEntry, Summary, entry_of
 from harness.report.github import line_of, upgrade_commands, workflow_commands
 from harness.report.json_record import finding_record
 from harness.report.junit import junit
 from harness.report.markdown import cell, code, fenced, markdown, plain
-from harness.report.problems import Problem, Summary, problem_of
+from harness.report.observability import observation
 from harness.report.reported import ReportedFinding, reported
 from harness.report.saved_finding import Fact
-from harness.report.suspicions import observation
 from harness.report.upgrade import Defect, DefectInterpreters, Upgrade
 from harness.search.checker import CheckedCase
 from harness.search.examination import Examination
@@ -68,10 +68,10 @@ def disagreeing() -> Summary:
     return Summary(done, tuple(SEVERAL))
 
 
-def complaining(problem: Problem, hunt: SearchRecord, place: tuple[str, str]) -> Summary:
+def complaining(entry: FindingEntry, hunt: SearchRecord, place: tuple[str, str]) -> Summary:
     """Return a summary in which one thing is wrong."""
     made = Summary(Examination(hunt), (), place)
-    vars(made)["problems"] = (problem,)
+    vars(made)["entries"] = (entry,)
     return made
 
 
@@ -80,8 +80,8 @@ def said_by(text: str) -> Summary:
     hunt = replace(agreement(), subject=text, refused={text: text}, known=Counter({text: 1}), environment={"cpu": text})
     names = {"yours": "python", "nn.RNN": "python", "wrong": "", "case": "python", "replay": "sh"}
     facts = tuple(Fact(name, text, language=language) for name, language in names.items())
-    problem = Problem(text, text, facts, "certain")
-    return complaining(problem, hunt, ("mine.py", "rnn"))
+    entry = FindingEntry(text, text, facts, "certain")
+    return complaining(entry, hunt, ("mine.py", "rnn"))
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_values_that_fail_and_are_not_refused_are_a_problem() -> None:
     hunt = agreement()
     hunt.undone = {f"num_layers={n}": (CASE, Result(Verdict.DISAGREES, (DIFFERS,))) for n in (2, 3)}
 
-    (problem,) = Summary(Examination(hunt)).problems
+    (entry,) = Summary(Examination(hunt)).entries
 
-    assert problem.title == "fails at num_layers=2-3: output differs in 1 of 1 elements (100 %)"
+    assert entry.title == "fails at num_layers=2-3: output differs in 1 of 1 elements (100 %)"
 
 
 @pytest.mark.parametrize(("told", "said"), [([], ["drops twice"]), ([TOLD], [])])
 def test_dropout_is_a_problem_where_nothing_else_explains_it(told: list[ReportedFinding], said: list[str]) -> None:
     done = Examination(agreement(), dropout=Result(Verdict.DISAGREES, message="drops twice"))
 
-    assert [one.title for one in Summary(done, tuple(told)).problems][len(told) :] == said
+    assert [one.title for one in Summary(done, tuple(told)).entries][len(told) :] == said
 
 
 # JUnit
@@ -158,7 +158,7 @@ def test_too_little_to_agree_is_an_error() -> None:
 def test_a_check_that_fails_has_the_name_under_which_it_passes_and_holds_its_findings() -> None:
     suite, found = cases(disagreeing())
 
-    assert set(found["failure"]) == {one.check for one in disagreeing().problems}
+    assert set(found["failure"]) == {one.check for one in disagreeing().entries}
     assert len(found["failure"]) == int(suite.attrib["failures"])
     assert not {*found["failure"]} & {*found["passed"]}
     first = next(suite.iter("failure"))
@@ -307,9 +307,9 @@ def test_an_annotation_points_to_the_function(checkout: Path) -> None:
 
 def test_an_annotation_points_to_the_line_that_raised(checkout: Path) -> None:
     file = checkout / "sub" / "mine.py"
-    problem = Problem("raises", "broken", at=(str(file), 5))
+    entry = FindingEntry("raises", "broken", at=(str(file), 5))
 
-    (line,) = workflow_commands(complaining(problem, agreement(), (str(file), "rnn")))
+    (line,) = workflow_commands(complaining(entry, agreement(), (str(file), "rnn")))
 
     assert parsed(line)[0].items() >= {"file": "sub/mine.py", "line": "5"}.items()
 
@@ -319,7 +319,7 @@ def test_the_line_that_makes_a_mistake_is_a_fact_and_where_the_annotation_points
     line = SourceLine(str(file), 5, "h = x")
     told = reported(FINDING, Explanation(replace(WITHOUT_B_HH, line=line)))
 
-    (annotation,) = workflow_commands(complaining(problem_of(told), agreement(), (str(file), "rnn")))
+    (annotation,) = workflow_commands(complaining(entry_of(told), agreement(), (str(file), "rnn")))
 
     assert [fact.text for fact in told.facts if fact.name == "line"] == [f"{file}:5: h = x"]
     assert parsed(annotation)[0].items() >= {"file": "sub/mine.py", "line": "5"}.items()
@@ -341,17 +341,17 @@ def test_too_little_to_agree_is_an_annotation_too(checkout: Path) -> None:
 
 def test_only_what_an_upgrade_brings_is_an_error() -> None:
     old, new = disagreeing(), disagreeing()
-    known, other = new.problems[0], replace(new.problems[0], id="0123abcd")
-    vars(new)["problems"] = (known, other, *[one for one in new.problems if not one.id])
+    known, other = new.entries[0], replace(new.entries[0], id="0123abcd")
+    vars(new)["entries"] = (known, other, *[one for one in new.entries if not one.id])
     upgrade = Upgrade(
         old, new, (Defect(DefectInterpreters.BOTH, "", "", known.id), Defect(DefectInterpreters.NEW, "", "")), (), 0, 0
     )
 
     levels = [line.partition(" ")[0] for line in upgrade_commands(upgrade)]
 
-    assert levels[: len(old.problems)] == ["::notice"] * len(old.problems)
-    assert levels[len(old.problems) :][:2] == ["::warning", "::error"]
-    assert set(levels[len(old.problems) + 2 :]) == {"::warning"}  # refusals and dropout, as they were before
+    assert levels[: len(old.entries)] == ["::notice"] * len(old.entries)
+    assert levels[len(old.entries) :][:2] == ["::warning", "::error"]
+    assert set(levels[len(old.entries) + 2 :]) == {"::warning"}  # refusals and dropout, as they were before
 
 
 @given(text=st.text())

@@ -15,11 +15,11 @@ from benchmarks.planted import named
 from benchmarks.planted.subject import PlantedSubject
 from harness.cli import main
 from harness.pipeline import run_pipeline
+from harness.report.finding_entry import Summary
 from harness.report.page import page_of_findings, page_of_run
 from harness.report.paper import printed
-from harness.report.problems import Summary
-from harness.report.subjects_table import SubjectRow
-from harness.report.text import subject_report
+from harness.report.results_table import SubjectRow
+from harness.report.terminal import subject_report
 from harness.search.search_options import Options
 from harness.space.searched_scope import Share
 from harness.store.finding_folders import Store

@@ -118,7 +118,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(color: str, monkeypa
     often, never = (Console(file=io.StringIO(), width=20, color_system=None) for _ in range(2))
 
     assert shown(never) == ""
-    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.05)
     lines = shown(often, 0.5).splitlines()
 
     assert len(lines) > 1

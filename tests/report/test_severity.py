@@ -11,10 +11,10 @@ from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.facts import cause_of
-from harness.report.problems import Summary
+from harness.report.finding_entry import Summary
 from harness.report.reported import in_order, reported
 from harness.report.severity import Severity, has_special_values, severity
-from harness.report.text import _one_line_each, subject_report
+from harness.report.terminal import _one_line_each, subject_report
 from harness.search.examination import Examination
 from harness.search.search_record import Finding
 from tests.causes import WITHOUT_B_HH

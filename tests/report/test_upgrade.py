@@ -12,8 +12,8 @@ from harness import as_subject, scope_of
 from harness.cli.check import exit_code
 from harness.cli.codes import AGREES, FINDING
 from harness.pipeline import Upgrading, run_pipeline
+from harness.report.finding_entry import Summary
 from harness.report.junit import junit
-from harness.report.problems import Summary
 from harness.report.upgrade import DefectInterpreters, Upgrade, compared, upgrade_record, upgrade_report
 from harness.search.search_options import Options
 from tests import implementations

@@ -21,10 +21,10 @@ from harness.diagnosis.precision import ShownPrecision
 from harness.oracle.arithmetic_assumptions import STRICT
 from harness.oracle.compare import Mismatch, MismatchKind, Site
 from harness.oracle.equation import Equation
-from harness.report import text, wording
+from harness.report import terminal, wording
 from harness.report.facts import plain_finding
+from harness.report.finding_entry import Summary, entry_of
 from harness.report.paper import Paper
-from harness.report.problems import Summary, problem_of
 from harness.report.reported import ReportedFinding, reported
 from harness.report.saved_finding import SavedFinding
 from harness.search.evidence import Certificate, Suspicion
@@ -146,15 +146,15 @@ def disagreement() -> SearchRecord:
 
 
 def finding_report(number: int, told: ReportedFinding, *, verbose: bool = False) -> RenderableType:
-    return text.finding_report(str(number), problem_of(told), verbose=verbose)
+    return terminal.finding_report(str(number), entry_of(told), verbose=verbose)
 
 
 SHOWN: dict[str, Any] = {
     "finding": lambda: finding_report(1, TOLD, verbose=True),
     "finding_in_short": lambda: finding_report(1, TOLD),
-    "agreement": lambda: text.subject_report(Summary(Examination(agreement())), verbose=True),
-    "agreement_in_short": lambda: text.subject_report(Summary(Examination(unrepeated()))),
-    "disagreement": lambda: text.subject_report(Summary(Examination(disagreement()), tuple(SEVERAL))),
+    "agreement": lambda: terminal.subject_report(Summary(Examination(agreement())), verbose=True),
+    "agreement_in_short": lambda: terminal.subject_report(Summary(Examination(unrepeated()))),
+    "disagreement": lambda: terminal.subject_report(Summary(Examination(disagreement()), tuple(SEVERAL))),
 }
 
 
@@ -166,9 +166,13 @@ def test_reports(name: str) -> None:
 def test_one_case_fails_and_several_fail() -> None:
     hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
 
-    assert text.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
+    assert (
+        terminal.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 1 of 1 case fails"
+    )
     hunt.known[FINDING.id] = 1
-    assert text.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
+    assert (
+        terminal.headline(Summary(Examination(hunt), (TOLD,))) == "mine disagrees with nn.RNN: 1 bug; 2 of 2 cases fail"
+    )
 
 
 def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() -> None:
@@ -179,11 +183,11 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
     hunt = SearchRecord("mine", 0, Scope(), findings=[finding], accuracy=[off])
     hunt.checks[Comparison.LOCAL], hunt.known[finding.id] = 60, 5
 
-    assert text.headline(Summary(Examination(hunt), (TOLD,))).endswith(
+    assert terminal.headline(Summary(Examination(hunt), (TOLD,))).endswith(
         ": 1 bug; 5 of 60 cases fail"
     )  # NaN is not allowed for
     hunt.accepted, hunt.known = STRICT._replace(measured=(off.accepted,)), Counter()
-    assert text.headline(Summary(Examination(hunt), (TOLD,))).endswith(
+    assert terminal.headline(Summary(Examination(hunt), (TOLD,))).endswith(
         "; 0 of 60 cases fail beyond the error of its tanh"
     )
 
@@ -191,9 +195,9 @@ def test_a_sweep_of_tanh_is_none_of_the_cases_and_these_fail_beyond_its_error() 
 def test_what_is_cut_ends_with_a_whole_part() -> None:
     needs = "with hx=True, loss in (output, both), wrt in (all, weights), hidden_size from 2 on"
 
-    assert text.cut(needs, 79) == "with hx=True, loss in (output, both), wrt in (all, weights), …"
-    assert text.cut(needs, 66) == "with hx=True, loss in (output, both), …"
-    assert text.cut("one two three four five", 20) == "one two three …"
+    assert terminal.cut(needs, 79) == "with hx=True, loss in (output, both), wrt in (all, weights), …"
+    assert terminal.cut(needs, 66) == "with hx=True, loss in (output, both), …"
+    assert terminal.cut("one two three four five", 20) == "one two three …"
 
 
 BROKEN_STATISTICS = Result(
@@ -202,9 +206,9 @@ BROKEN_STATISTICS = Result(
 
 
 def test_dropout_that_breaks_its_relation_comes_first_where_nothing_else_explains_it() -> None:
-    alone = rendered(text.subject_report(Summary(Examination(agreement(), dropout=BROKEN_STATISTICS)))).splitlines()
+    alone = rendered(terminal.subject_report(Summary(Examination(agreement(), dropout=BROKEN_STATISTICS)))).splitlines()
     follows = rendered(
-        text.subject_report(Summary(Examination(disagreement(), dropout=BROKEN_STATISTICS), tuple(SEVERAL)))
+        terminal.subject_report(Summary(Examination(disagreement(), dropout=BROKEN_STATISTICS), tuple(SEVERAL)))
     )
 
     assert alone[0] == "torch disagrees with nn.RNN: dropout breaks its statistics"
@@ -231,7 +235,7 @@ def test_what_is_neither_done_nor_refused_is_told_in_a_line_a_reason() -> None:
     ):
         hunt.undone[what] = (CASE, Result(Verdict.DISAGREES, (one,)))
 
-    shown = rendered(text.subject_report(Summary(Examination(hunt))), 200)
+    shown = rendered(terminal.subject_report(Summary(Examination(hunt))), 200)
 
     what = "some values of bidirectional, autocast fail and are not refused; the rest agrees"
     assert shown.startswith(f"torch disagrees with nn.RNN: {what}\n")
@@ -302,7 +306,7 @@ def test_refused_cases_are_told_with_their_reasons_the_most_frequent_first() -> 
     hunt = agreement()
     hunt.unsupported.update({"no hx": 2, "1 layer, not 2": 1, "1 layer, not 3": 2})
 
-    for shown in (text.subject_report(Summary(Examination(hunt)), verbose=v) for v in (False, True)):
+    for shown in (terminal.subject_report(Summary(Examination(hunt)), verbose=v) for v in (False, True)):
         said = [line.split("refused", 1)[1].strip() for line in rendered(shown).splitlines() if " refused " in line]
         assert said == ["3 cases: 1 layer, not 2", "2 cases: no hx"]
 
@@ -311,6 +315,6 @@ def test_one_finding_whose_cause_is_unknown_may_be_several_bugs() -> None:
     hunt = SearchRecord("mine", 0, Scope(), findings=[FINDING])
     unknown = reported(FINDING, Explanation(Diagnosis()))
 
-    assert text.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
+    assert terminal.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
     other = replace(unknown, finding=replace(FINDING, case=draw(CONFIG)))
-    assert "at least 1 bug in 2 findings;" in text.headline(Summary(Examination(hunt), (TOLD, other)))
+    assert "at least 1 bug in 2 findings;" in terminal.headline(Summary(Examination(hunt), (TOLD, other)))

@@ -7,8 +7,8 @@ import pytest
 from harness import Scope, as_subject
 from harness.checks.result import Result, Verdict
 from harness.search.common_scope import Behaviour, joint_scope
-from harness.search.guard import Hang
-from harness.space.constraints import Rule
+from harness.search.deadline import Hang
+from harness.space.constraints import FactorRule
 from harness.subjects.protocol import Subject
 from tests import implementations
 
@@ -28,7 +28,7 @@ def refusing(*refuses: Any) -> Subject:
 
 def test_what_one_supports_beside_another_factor_only_is_asked_of_both_there_only() -> None:
     everything, ruled = refusing(), refusing(lambda config: config.bidirectional and config.dtype == "float32")
-    rule = Rule("bidirectional", True, "dtype", ("float64",))
+    rule = FactorRule("bidirectional", True, "dtype", ("float64",))
 
     found = joint_scope((everything, SCOPE), (ruled, SCOPE))
 

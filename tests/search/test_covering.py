@@ -14,7 +14,7 @@ from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.factor_table import LOSSES, PACKINGS, SIZE_FACTORS, STRIDES
 from harness.space.interactions import affords, class_of, interactions_of
-from harness.space.scope import COST, configure, factors_of
+from harness.space.scope import HIGHEST_COST, configure, factors_of
 from tests.space.test_coverage_counts import SMALL, TORCH, allowed, interactions, small
 
 
@@ -64,7 +64,7 @@ def test_every_config_is_of_the_scope_as_configure_leaves_it_and_can_be_paid() -
         assert all(factors[name] in values[name] for name in values), config
         assert factors_of(configure(factors)) | {"lengths": None} == factors | {"lengths": None}
         assert affords(scope, factors)
-        assert config.cost <= COST or sum(factors[name] > 3 for name in SIZE_FACTORS) == 1
+        assert config.cost <= HIGHEST_COST or sum(factors[name] > 3 for name in SIZE_FACTORS) == 1
         assert not (config.device == "meta" and config.T > 3)
         assert not (config.dropout and config.num_layers == 1)
     assert all(

@@ -12,9 +12,9 @@ from harness.checks.dropout import check_dropout
 from harness.checks.malformed import NotRefused, RefusalDefect, Refusals
 from harness.checks.result import Comparison, Result
 from harness.search import examination
+from harness.search.deadline import Hang
 from harness.search.evidence import Certificate
 from harness.search.examination import DROPOUT_RUNS, Examination, examine
-from harness.search.guard import Hang
 from harness.search.search_options import Options
 from harness.search.search_record import Finding, SearchRecord, Stop
 from harness.subjects.protocol import scope_of

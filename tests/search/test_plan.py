@@ -9,10 +9,10 @@ import pytest
 from harness import RNNConfig, Scope, scope_of
 from harness.search.covering import covering
 from harness.search.plan import CASES_PER_CONFIG, DIFFERENTIATED, UNIT, Planned, Sampled, differentiated, units
-from harness.space.constraints import Rule
-from harness.space.product_edges import product_edges
+from harness.space.constraints import FactorRule
 from harness.space.rare_factors import apart
 from harness.space.scope import factors_of
+from harness.space.size_product_edges import product_edges
 from harness.space.strata import strata
 from harness.subjects.torch_module import TorchSubject
 
@@ -146,7 +146,7 @@ def test_every_case_has_the_values_that_are_pinned(pins: dict[str, Any]) -> None
 
 
 def test_a_rule_takes_no_pinned_value_away() -> None:
-    rules = [Rule("loss", loss, "dtype", ("float64",)) for loss in ("both", "h_n")]
+    rules = [FactorRule("loss", loss, "dtype", ("float64",)) for loss in ("both", "h_n")]
     scope = Scope().only(loss=["both", "h_n"]).ruled(rules)
     configs = [asked.config for unit in islice(units(scope, 0, 200), 16) for asked in unit.planned()]
 

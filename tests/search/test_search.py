@@ -31,7 +31,7 @@ from harness.search.plan import COVERED
 from harness.search.search import RecognisedCause, Search
 from harness.search.search_options import Options
 from harness.search.search_record import Finding, Stop
-from harness.search.shrink import Shrinking
+from harness.search.shrink import CaseShrinker
 from harness.space.errors import UsageError
 from harness.space.factor_table import SIZES
 from harness.space.outcome import Failure, Outcome
@@ -372,7 +372,7 @@ def test_a_budget_that_allows_nothing_is_refused(budget: dict[str, Any]) -> None
 def shrunk(function: Any, case: Case, scope: Scope) -> Case:
     subject = as_subject(function)
     result = check_agreement(subject, case)
-    plainer = [case, *(found for found, _ in Shrinking(case, result, scope, lambda c: check_agreement(subject, c)))]
+    plainer = [case, *(found for found, _ in CaseShrinker(case, result, scope, lambda c: check_agreement(subject, c)))]
     return plainer[-1]
 
 
@@ -408,7 +408,7 @@ def test_shrinking_never_turns_dropout_and_training_on_together() -> None:
         seen.append(candidate.config)
         return check_agreement(as_subject(implementations.without_b_hh), candidate)
 
-    list(Shrinking(case, check(case), Scope().only(num_layers=2, training=[True, False], dropout=[0.5, 0.0]), check))
+    list(CaseShrinker(case, check(case), Scope().only(num_layers=2, training=[True, False], dropout=[0.5, 0.0]), check))
 
     assert not any(config.dropout and config.training for config in seen)
 
@@ -428,7 +428,7 @@ def test_shrinking_ends_where_every_plainer_neighbour_passes() -> None:
     def check(case: Case) -> Any:
         return check_agreement(subject, case)
 
-    *_, (smallest, result) = Shrinking(case, check(case), Scope(), check)
+    *_, (smallest, result) = CaseShrinker(case, check(case), Scope(), check)
 
     config = smallest.config
     assert result.failed

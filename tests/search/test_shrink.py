@@ -11,7 +11,7 @@ import pytest
 from harness import RNNConfig, Scope, Verdict, draw
 from harness.checks.result import Result
 from harness.oracle.compare import Mismatch, MismatchKind, Site
-from harness.search.shrink import LEAP, Shrinking
+from harness.search.shrink import LEAP, CaseShrinker
 from harness.space.case import Case
 from harness.space.config import PREACTIVATION
 from harness.space.factor_table import AUTOCASTS, DTYPES, GRAD_MODES, PACKINGS, PREPARATIONS, STRIDES, WRT
@@ -37,7 +37,7 @@ def smallest(config: RNNConfig, fails: Callable[[RNNConfig], bool], scope: Scope
         return Result(Verdict.BROKEN, message="Error: no") if fails(case.config) else Result(Verdict.AGREES)
 
     case = draw(config, "normal", 3)
-    steps = [case.config, *(found.config for found, _ in islice(Shrinking(case, check(case), scope, check), ENOUGH))]
+    steps = [case.config, *(found.config for found, _ in islice(CaseShrinker(case, check(case), scope, check), ENOUGH))]
 
     assert len(steps) < ENOUGH, steps[-4:]
     assert all(fails(step) for step in steps)
@@ -52,7 +52,7 @@ def test_plainer_neighbours_that_fail_for_another_reason_are_named() -> None:
 
     plain = draw(RNNConfig(1, 1, T=1, N=1, bias=False), "normal", 3)
     zero = Case.from_arrays(RNNConfig(1, 1, T=1, N=1), {n: a * 0 for n, a in draw(RNNConfig(1, 1)).arrays.items()})
-    by_config, by_number = (Shrinking(case, check(case), Scope(), check) for case in (plain, zero))
+    by_config, by_number = (CaseShrinker(case, check(case), Scope(), check) for case in (plain, zero))
     for shrinking in (by_config, by_number):
         list(shrinking)
 
@@ -275,7 +275,7 @@ def test_a_number_that_matters_wherever_it_stands_stays_while_what_is_before_it_
     x[-1, -1, -1] = 0.123
     case = Case.from_arrays(case.config, {**case.arrays, "x": x})
 
-    *_, (smallest, _) = Shrinking(case, check(case), Scope(), check)
+    *_, (smallest, _) = CaseShrinker(case, check(case), Scope(), check)
 
     assert smallest.config == RNNConfig(1, 1)
 
@@ -288,7 +288,7 @@ def test_a_suspicion_that_a_plainer_case_proves_has_its_numbers_made_plain() -> 
         return Result(verdict, (Mismatch("output", sort, sites=SITES),))
 
     case = draw(RNNConfig(1, 1, N=2), "normal", 3)
-    *_, (smallest, found) = Shrinking(case, check(case), Scope(), check)
+    *_, (smallest, found) = CaseShrinker(case, check(case), Scope(), check)
 
     assert found.failed
     assert not any(array.any() for array in smallest.arrays.values())
@@ -297,7 +297,7 @@ def test_a_suspicion_that_a_plainer_case_proves_has_its_numbers_made_plain() -> 
 def test_a_suspicion_alone_keeps_its_numbers() -> None:
     suspicion = Result(Verdict.SUSPECT, (Mismatch("output", MismatchKind.SUSPICIOUS, sites=SITES),))
     case = draw(RNNConfig(1, 1, N=2), "normal", 3)
-    *_, (smallest, _) = Shrinking(case, suspicion, Scope(), lambda _case: suspicion)
+    *_, (smallest, _) = CaseShrinker(case, suspicion, Scope(), lambda _case: suspicion)
 
     assert smallest.config == RNNConfig(1, 1)
     assert any(array.any() for array in smallest.arrays.values())
@@ -312,7 +312,7 @@ def test_an_overflow_gives_way_to_wrong_finite_numbers_unless_it_needs_infinitie
         return Result(Verdict.DISAGREES, (Mismatch("output", sort, sites=SITES),))
 
     case = draw(RNNConfig(1, 1, T=5), distribution, 3)
-    *_, (smallest, found) = Shrinking(case, check(case), Scope(), check)
+    *_, (smallest, found) = CaseShrinker(case, check(case), Scope(), check)
 
     assert smallest.config == RNNConfig(1, 1, T=least)
     assert found.kind == ("output: value" if least == 1 else "output: finiteness")
@@ -328,7 +328,7 @@ def test_a_wrong_gradient_may_show_in_another_once_the_case_is_smaller(first: st
         return Result(Verdict.DISAGREES, (Mismatch(array, MismatchKind.VALUE, sites=SITES),))
 
     case = draw(RNNConfig(1, 1, num_layers=2, hx=True, loss="both"), "normal", 3)
-    *_, (smallest, _) = Shrinking(case, check(case), WIDE, check)
+    *_, (smallest, _) = CaseShrinker(case, check(case), WIDE, check)
 
     assert smallest.config == RNNConfig(1, 1, loss="output")
 
@@ -361,7 +361,7 @@ def test_a_wrong_gradient_is_no_other_failure() -> None:
 def test_shrinking_that_spends_its_checks_says_so_and_keeps_what_it_has() -> None:
     case = draw(LONG, "normal", 3)
     failed = Result(Verdict.BROKEN, message="Error: no")
-    shrinking = Shrinking(case, failed, WIDE, lambda _case: failed, limit=5)
+    shrinking = CaseShrinker(case, failed, WIDE, lambda _case: failed, limit=5)
 
     steps = list(shrinking)
 
@@ -380,7 +380,7 @@ def test_what_takes_a_nan_is_made_small_where_another_way_to_it_was_found() -> N
     infinities = np.array([np.inf, -np.inf], np.float32)  # whose sum is NaN: without either, there is none
     wild = replace(draw(RNNConfig(2, 1, T=3, N=1), "special", 0), x=np.broadcast_to(infinities, (3, 1, 2)).copy())
 
-    *_, (smaller, _) = Shrinking(wild, check(wild), WIDE, check)
+    *_, (smaller, _) = CaseShrinker(wild, check(wild), WIDE, check)
 
     assert smaller.config == RNNConfig(1, 1, T=3, N=1)
 
@@ -402,7 +402,7 @@ def test_a_very_large_size_is_halved_to_its_threshold_and_the_certificate_says_s
         tried.add(case.config.T)
         return check(case)
 
-    shrinking = Shrinking(case := draw(RNNConfig(1, 1, T=65_537)), check(case), Scope(), noted)
+    shrinking = CaseShrinker(case := draw(RNNConfig(1, 1, T=65_537)), check(case), Scope(), noted)
 
     assert [found.config for found, _ in shrinking][-1] == RNNConfig(1, 1, T=40_001)
     assert len(tried) < 100

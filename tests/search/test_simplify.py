@@ -8,16 +8,16 @@ import numpy as np
 
 from harness import Case, RNNConfig, Verdict, draw
 from harness.checks.result import Result
-from harness.search.simplify import PLAIN_NUMBERS, Simplifying, cells, plainer
+from harness.search.simplify import PLAIN_NUMBERS, ValueSimplifier, cells, plainer
 
 FAILS = Result(Verdict.BROKEN, message="Error: no")
 
 
-def simplest(case: Case, fails: Callable[[Case], bool]) -> tuple[Case, Simplifying]:
+def simplest(case: Case, fails: Callable[[Case], bool]) -> tuple[Case, ValueSimplifier]:
     def check(candidate: Case) -> Result:
         return FAILS if fails(candidate) else Result(Verdict.AGREES)
 
-    steps = Simplifying(case, FAILS.kind, check)
+    steps = ValueSimplifier(case, FAILS.kind, check)
     last = case
     for smaller, _ in steps:
         last = smaller

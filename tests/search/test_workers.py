@@ -16,7 +16,7 @@ from harness import Capabilities, Case, Failure, Outcome, RNNConfig, Scope, Verd
 from harness.diagnosis.investigate import Investigation
 from harness.search.search_record import SearchRecord, Stop
 from harness.search.shards import Shard
-from harness.search.workers import AHEAD, DEATHS, Workers, pickled
+from harness.search.workers import AHEAD, MOST_UNITS_LOST, Workers, pickled
 from harness.space.errors import UsageError
 from harness.subjects.isolated import IsolatedSubject
 from tests import implementations
@@ -170,7 +170,7 @@ def test_where_workers_keep_dying_the_search_goes_through_the_units_itself() -> 
 
     assert told(alone) == told(shared)
     assert shared.helpers is not None
-    assert DEATHS <= shared.helpers.lost <= DEATHS + 2 * AHEAD
+    assert MOST_UNITS_LOST <= shared.helpers.lost <= MOST_UNITS_LOST + 2 * AHEAD
     assert shared.helpers.alone == "they died"
     assert len(shared.helpers.heard) == 1  # what was done when they died is not done again
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import Cell, RNNConfig, Scope
-from harness.diagnosis.identify.gate_inquiry import LEVELS
+from harness.diagnosis.identify.gate_inquiry import STATE_LEVELS
 from harness.space.cells import KNOWN, MOST_GATES, Gate, local_cells
 from harness.space.errors import UsageError
 
@@ -75,7 +75,7 @@ def test_what_are_no_equations_is_refused_in_one_line(equations: Any, said: str)
 
 
 def test_causes_are_sought_for_as_many_gates_as_a_cell_may_have() -> None:
-    assert len(LEVELS) == MOST_GATES
+    assert len(STATE_LEVELS) == MOST_GATES
 
 
 @pytest.mark.parametrize("name", ["gru", "LSTM", "rnn", "a b", "", None])

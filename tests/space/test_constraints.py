@@ -11,7 +11,7 @@ from harness import Scope, configs
 from harness.space.config import PLAINEST, RNNConfig
 from harness.space.constraints import Constraint, below, given, off, on, settled
 from harness.space.factor_table import CONSTRAINTS, IMPOSSIBLE, ConfigError
-from harness.space.interactions import GROUPS, Interactions
+from harness.space.interactions import EXCLUDING_GROUPS, Interactions
 from harness.space.scope import configure, factors_of
 from harness.space.strategies import seeds
 from harness.subjects.protocol import scope_of
@@ -104,7 +104,7 @@ def test_what_a_further_constraint_excludes_cannot_meet(excluded: dict[str, Any]
 
 
 def test_groups_share_no_factor() -> None:
-    grouped = [name for group in GROUPS for name in group]
+    grouped = [name for group in EXCLUDING_GROUPS for name in group]
 
     assert len(grouped) == len(set(grouped))
     assert set(grouped) < set(Scope().values())

@@ -22,8 +22,8 @@ from harness.space.factor_table import (
     STRIDES,
     WRT,
 )
-from harness.space.interactions import ALONE, CLASSES, EDGES, affords, class_of, interactions_of
-from harness.space.scope import COST, affordable, configure, factors_of
+from harness.space.interactions import CLASSES, EDGES, RARE_SIZES, affords, class_of, interactions_of
+from harness.space.scope import HIGHEST_COST, affordable, configure, factors_of
 from harness.subjects.protocol import scope_of
 from harness.subjects.torch_module import TorchSubject
 
@@ -160,7 +160,7 @@ def test_boundaries_can_meet_where_some_config_has_both(name: str) -> None:
     for factor in SIZE_FACTORS:
         sizes = {getattr(config, factor) for config in configs}
         ends = {min(getattr(scope, factor)), max(getattr(scope, factor))}
-        assert set(space.boundaries[factor]) == sizes & ((EDGES | ALONE) & set(getattr(scope, factor)) | ends)
+        assert set(space.boundaries[factor]) == sizes & ((EDGES | RARE_SIZES) & set(getattr(scope, factor)) | ends)
         assert set(space.paired[factor]) == sizes & (EDGES & set(getattr(scope, factor)) | ends)
     both = {
         (f, getattr(config, f), g, getattr(config, g)) for config in configs for f, g in combinations(SIZE_FACTORS, 2)
@@ -270,7 +270,7 @@ def test_interactions_of_other_strengths_are_not_counted() -> None:
 
 def test_dtypes_and_cost_are_those_of_the_space() -> None:
     assert set(interactions_of(TORCH).values["dtype"]) == set(DTYPES)
-    assert COST == 2**20
+    assert HIGHEST_COST == 2**20
 
 
 def test_pairs_add_up_to_their_share() -> None:

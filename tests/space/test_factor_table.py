@@ -10,7 +10,7 @@ import pytest
 from harness.space.config import RNNConfig
 from harness.space.factor_table import (
     LAYER,
-    OF_TORCH,
+    MODULE_FACTORS,
     OPTIONS,
     REQUIRED,
     WAY,
@@ -77,5 +77,5 @@ def test_a_part_refuses_an_impossible_value_of_its_own(part: type[Any], field: s
 
 
 def test_the_way_is_about_the_arrays_or_about_torch() -> None:
-    assert OF_TORCH == ("autocast", "grad_mode", "preparation", "after", "positional", "tied")
-    assert set(OF_TORCH) < set(WAY)
+    assert MODULE_FACTORS == ("autocast", "grad_mode", "preparation", "after", "positional", "tied")
+    assert set(MODULE_FACTORS) < set(WAY)

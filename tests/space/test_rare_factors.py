@@ -3,8 +3,8 @@
 import pytest
 
 from harness.space.config import RNNConfig
-from harness.space.factor_table import OPTIONS, PAIRS, PREPARATIONS, ConfigError
-from harness.space.rare_factors import POSITIONAL, TIED, apart
+from harness.space.factor_table import OPTIONS, PREPARATION_PAIRS, PREPARATIONS, ConfigError
+from harness.space.rare_factors import POSITIONAL, TIED_PAIRS, apart
 from harness.space.scope import WHOLE, Scope, configure, factors_of
 
 
@@ -12,8 +12,8 @@ def test_every_pair_of_preparations_has_one_config_and_every_option_another_valu
     configs = apart(WHOLE, 0)
 
     by_position, rest = configs[: POSITIONAL + 1], configs[POSITIONAL + 1 :]
-    tied, pairs = rest[:TIED], rest[TIED:]
-    assert sorted((config.after or "", config.preparation) for config in pairs) == sorted(PAIRS)
+    tied, pairs = rest[:TIED_PAIRS], rest[TIED_PAIRS:]
+    assert sorted((config.after or "", config.preparation) for config in pairs) == sorted(PREPARATION_PAIRS)
     assert all(config.positional and config.after is None for config in by_position)
     assert not any(config.positional for config in pairs)
     assert all(config.tied and config.after is None and not config.positional for config in tied)
@@ -64,4 +64,4 @@ def test_what_cannot_come_before_a_preparation_is_refused_and_gives_way_to_a_cha
     assert pair.replace(preparation="pickle").after == "used"
     assert configure({"after": "used", "preparation": "used"}) == RNNConfig(1, 1, preparation="used")
     assert WHOLE.only(after="used").after == ("used",)
-    assert len(PAIRS) == (len(PREPARATIONS) - 1) * (len(PREPARATIONS) - 2) - 3
+    assert len(PREPARATION_PAIRS) == (len(PREPARATIONS) - 1) * (len(PREPARATIONS) - 2) - 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 
 from harness import Case, RNNConfig, Scope, cases, configs
-from harness.space.constraints import Rule
+from harness.space.constraints import FactorRule
 from harness.space.coverage_counts import Coverage
 from harness.space.errors import UsageError
 from harness.space.factor_table import BOUNDARIES, SIZES, ConfigError
@@ -125,7 +125,7 @@ def test_unknown_distributions_are_refused() -> None:
 
 
 def test_a_joined_scope_keeps_the_rules_of_both_and_drops_those_of_one() -> None:
-    shared, own = Rule("loss", "output", "dtype", ("float64",)), Rule("hx", True, "bias", (True,))
+    shared, own = FactorRule("loss", "output", "dtype", ("float64",)), FactorRule("hx", True, "bias", (True,))
 
     both = Scope().ruled([shared, own]).joined(Scope().ruled([shared]))
 

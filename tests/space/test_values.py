@@ -119,7 +119,7 @@ def test_normal_numbers_are_the_same_however_many_are_drawn_at_once(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = RNNConfig(2, 3, T=5, N=7, dtype=dtype, loss="output")
-    monkeypatch.setattr("harness.space.values.AT_ONCE", 11)
+    monkeypatch.setattr("harness.space.values.NORMALS_AT_ONCE", 11)
     stream = np.random.Generator(np.random.PCG64(3)).standard_normal(sum(one.size for one in config.given.values()))
     case = draw(config, "normal", 3)
 

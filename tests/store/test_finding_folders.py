@@ -16,7 +16,7 @@ from harness.search.search_record import Finding
 from harness.space.case import CaseError
 from harness.space.errors import UsageError
 from harness.store import finding_folders
-from harness.store.document import VERSION
+from harness.store.document import DOCUMENT_VERSION
 from harness.store.finding_folders import Store
 from tests import implementations
 
@@ -215,7 +215,7 @@ def test_findings_are_listed_the_newest_first(store: Store) -> None:
         ({"facts": [{}]}, "required field missing @ $.facts[0].name"),
         ({"facts": 3}, "invalid value for type, expected tuple @ $.facts"),
         ({"error_maps": {"text": "", "maps": [{}]}}, "required field missing @ $.error_maps.maps[0]"),
-        ({"version": 1}, f"version=1: expected {VERSION}"),
+        ({"version": 1}, f"version=1: expected {DOCUMENT_VERSION}"),
     ],
 )
 def test_a_record_of_wrong_types_is_none(store: Store, wrong: dict[str, Any], words: str) -> None:

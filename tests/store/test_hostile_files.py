@@ -17,7 +17,7 @@ import pytest
 from harness import RNNConfig, draw
 from harness.cli import codes
 from harness.cli.main import cli, main
-from harness.report import coverage_words, text
+from harness.report import coverage_words, terminal
 from harness.report.json_record import subject_record
 from harness.report.paper import printed
 from harness.report.saved_finding import DIRECTORY
@@ -139,7 +139,7 @@ HOSTILE: dict[str, str | bytes | Callable[[Path], object]] = {
     "version.json": json.dumps(CASE | {"format": 99}),
     "huge.json": json.dumps(CASE | {"config": CONFIG | {"hidden_size": 10**9}}),
     "layers.json": json.dumps(CASE | {"config": CONFIG | {"num_layers": 10**8}}),
-    "text.json": json.dumps(CASE | {"config": CONFIG | {"T": "1"}}),
+    "terminal.json": json.dumps(CASE | {"config": CONFIG | {"T": "1"}}),
     "path.json": json.dumps(CASE | {"arrays": CASE["arrays"] | {"../../x": [1.0]}}),
     "notes.json": json.dumps(CASE | {"notes": {"tolerance": {}, "subject": "mine.py:rnn"}}),
     "deep.json": json.dumps(CASE).replace("[[", "[" * 5000, 1),
@@ -166,7 +166,7 @@ def test_a_case_that_is_none_is_refused_in_a_line(
     elif content is not None:
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     (tmp_path / "mine.py").write_text(SOURCE)
-    monkeypatch.setattr("harness.space.reading.ARRAYS", LARGEST)
+    monkeypatch.setattr("harness.space.reading.MOST_ARRAY_BYTES", LARGEST)
 
     with peak_of_memory() as peak:
         code, said = run("replay", name, "--subject", "mine.py:rnn")
@@ -244,7 +244,7 @@ def test_no_damage_to_a_report_is_a_fault_of_ours(kept: Path, tmp_path: Path) ->
                 coverage_words.table(searched)
         with suppress(UsageError):
             for summary in add_up(read_shards([tmp_path / "report.json"]), str(tmp_path / "findings"), lambda _: None):
-                printed(text.subject_report(summary, verbose=True))
+                printed(terminal.subject_report(summary, verbose=True))
                 subject_record(summary)
 
 
@@ -258,8 +258,8 @@ def test_no_damage_to_the_record_of_a_finding_is_a_fault_of_ours(kept: Path) -> 
         (one,) = Store(kept / DIRECTORY).list()
         refused += bool(one.damage)
         assert len(one.damage.splitlines()) <= 1
-        text.stored_report([one])
-        text.findings_table([one], DIRECTORY)
+        terminal.stored_report([one])
+        terminal.findings_table([one], DIRECTORY)
     file.write_text(whole)
     assert refused > 10
     assert not Store(kept / DIRECTORY).list()[0].damage

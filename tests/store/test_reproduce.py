@@ -14,12 +14,12 @@ import pytest
 
 from harness import Case, Failure, Outcome, Result, RNNConfig, Verdict, check_agreement, draw
 from harness.checks.derivatives import check_derivatives
-from harness.checks.dropout import NOTHING, net
+from harness.checks.dropout import NOTHING_DROPPED, net
 from harness.checks.full_check import check
 from harness.checks.repeatability import check_repeatability
 from harness.checks.result import Comparison
 from harness.diagnosis.script.make import Script, script
-from harness.diagnosis.script.module_call import PREPARATIONS
+from harness.diagnosis.script.module_call import WRITTEN_PREPARATIONS
 from harness.oracle.arithmetic_assumptions import accepted
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.search.plan import DIFFERENTIATED
@@ -399,7 +399,7 @@ def test_what_a_module_keeps_of_other_weights_is_in_the_script(training: bool, t
 
 
 WAYS = [
-    *(TWO.replace(preparation=preparation, loss="both") for preparation in PREPARATIONS),
+    *(TWO.replace(preparation=preparation, loss="both") for preparation in WRITTEN_PREPARATIONS),
     *(TWO.replace(strides=strides, loss="both", output_size=2) for strides in STRIDES),
     TWO.replace(dropout=0.5, training=True, loss="both"),
     TWO.replace(dropout=0.25, training=True, lengths=(1, 3), batch_first=True),
@@ -812,7 +812,9 @@ def rnn(x, h0, weights, config):
 def test_a_function_that_drops_nothing_is_counted(tmp_path: Path) -> None:
     path = saved(tmp_path, "mine.py", DROPPING + "RATE = 0")
     config = RNNConfig(33, 32, num_layers=2, nonlinearity="relu", dropout=0.5, training=True, T=8, N=32)
-    result = Result(Verdict.DISAGREES, message=f"{NOTHING}: all are kept", method=Comparison.DROPOUT, net=config)
+    result = Result(
+        Verdict.DISAGREES, message=f"{NOTHING_DROPPED}: all are kept", method=Comparison.DROPOUT, net=config
+    )
 
     made = script(Finding(f"{path}:rnn", net(config), result), find_subject(f"{path}:rnn"))
 

@@ -14,7 +14,7 @@ import pytest
 from harness import RNNConfig, as_subject, draw
 from harness.cli.main import cli
 from harness.search.vector_cases import cases_of
-from harness.space import tensors
+from harness.space import safetensors_file
 from harness.space.case import Array, Case
 from harness.space.errors import UsageError
 from harness.store import vector_files
@@ -48,7 +48,7 @@ def written(folder: Path, *options: str) -> list[vector_files.Vector]:
 def answered(folder: Path, every: list[vector_files.Vector], answer: Answer) -> None:
     folder.mkdir()
     for vector in every:
-        tensors.write(folder / f"{vector.name}.safetensors", answer(vector.case))
+        safetensors_file.write(folder / f"{vector.name}.safetensors", answer(vector.case))
 
 
 def test_the_cases_are_a_covering_array_smallest_first(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_cases_are_a_covering_array_smallest_first(tmp_path: Path) -> None:
 def test_the_tolerances_of_a_file_tell_right_from_wrong(options: tuple[str, ...], tmp_path: Path) -> None:
     wrong = 0
     for vector in written(tmp_path / "vectors", *options):
-        stored = tensors.read(tmp_path / "vectors" / f"{vector.name}.safetensors")
+        stored = safetensors_file.read(tmp_path / "vectors" / f"{vector.name}.safetensors")
         padded = {} if vector.case.config.lengths is None else {"output", "readout"}
         for name in set(vector.case.config.returned) - set(padded):
             expected, tolerance = stored[name], stored[f"{name}.tolerance"]
@@ -254,18 +254,18 @@ def test_a_file_that_holds_no_arrays_is_refused_in_one_line(content: bytes, word
     path.write_bytes(content)
 
     with pytest.raises(UsageError) as caught:
-        tensors.read(path)
+        safetensors_file.read(path)
 
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensors, "ARRAYS", 100)
-    tensors.write(tmp_path / "big.safetensors", {"x": np.zeros(100)})
+    monkeypatch.setattr(safetensors_file, "MOST_ARRAY_BYTES", 100)
+    safetensors_file.write(tmp_path / "big.safetensors", {"x": np.zeros(100)})
 
     with pytest.raises(UsageError, match=r"holds \d+ bytes, expected at most 100"):
-        tensors.read(tmp_path / "big.safetensors")
+        safetensors_file.read(tmp_path / "big.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_an_index_that_leads_elsewhere_or_lies_is_refused_in_one_line(
 ) -> None:
     folder = tmp_path / "vectors"
     vector_files.write(folder, [draw(RNNConfig(2, 3, 1, T=2, N=1), "normal", 0)] * 1)
-    tensors.write(tmp_path / "outside.safetensors", {"x": np.zeros(1)})
+    safetensors_file.write(tmp_path / "outside.safetensors", {"x": np.zeros(1)})
     (folder / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
     index = json.loads((folder / "index.json").read_text())
     index["cases"][0] |= change
@@ -313,7 +313,7 @@ def test_results_that_hold_no_arrays_are_refused_in_one_line(content: bytes, tmp
 
 
 def test_the_reader_in_cpp_is_short_and_reads_what_is_written(tmp_path: Path) -> None:
-    reader, compiler = LANGUAGES / "tensors.hpp", shutil.which("c++")
+    reader, compiler = LANGUAGES / "safetensors_file.hpp", shutil.which("c++")
     assert len(reader.read_text().splitlines()) <= 30
     if compiler is None:
         pytest.skip("there is no C++ compiler")
@@ -325,7 +325,7 @@ def test_the_reader_in_cpp_is_short_and_reads_what_is_written(tmp_path: Path) ->
     subprocess.run([compiler, "-std=c++17", str(tmp_path / "main.cpp"), "-o", str(tmp_path / "main")], check=True)
     for vector in written(tmp_path / "vectors", "--examples", "3"):
         path = tmp_path / "vectors" / f"{vector.name}.safetensors"
-        arrays = tensors.read(path)
+        arrays = safetensors_file.read(path)
 
         said = subprocess.run([str(tmp_path / "main"), str(path)], check=True, capture_output=True, text=True).stdout
 

@@ -14,7 +14,7 @@ from harness import RNNConfig, Verdict, adapt, as_subject, draw
 from harness.checks.agreement import check_agreement
 from harness.space.errors import UsageError
 from harness.subjects.adapter import MARK
-from harness.subjects.adapter_file import adapter_of
+from harness.subjects.adapter_template import adapter_of
 from harness.subjects.protocol import SubjectUnavailable, scope_of
 
 FORWARD = RNNConfig(4, 3, T=4, N=2)

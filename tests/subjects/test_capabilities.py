@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from harness import Capabilities, Case, Outcome, RNNConfig, Scope, as_subject, check_agreement, draw, scope_of
-from harness.space.declared_arithmetic import UNKNOWN
-from harness.space.profile import KERNEL, PORT, under
+from harness.space.conformance_profile import KERNEL, PORT, under
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.subjects.capabilities import Recipe
 from harness.subjects.environment import environment
 from harness.subjects.protocol import Subject, SubjectUnavailable, backend_of, environment_of, masks_of
@@ -61,9 +61,9 @@ def test_offers_and_the_profile_are_what_is_asked() -> None:
 
 
 def test_the_arithmetic_is_that_of_the_kind_of_device() -> None:
-    subject = Plain(Capabilities(arithmetic={"cuda": UNKNOWN}))
+    subject = Plain(Capabilities(arithmetic={"cuda": LEAST_ASSUMED}))
 
-    assert backend_of(subject, RNNConfig(1, 1, device="cuda:1")) is UNKNOWN
+    assert backend_of(subject, RNNConfig(1, 1, device="cuda:1")) is LEAST_ASSUMED
     assert backend_of(subject, RNNConfig(1, 1)) is None
 
 

@@ -97,7 +97,7 @@ def test_tracing_ends_with_the_call_and_a_subject_that_traces_itself_is_left_alo
 
 
 def test_nothing_is_known_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_runs, "LINES", 5)
+    monkeypatch.setattr(line_runs, "LINES_WATCHED", 5)
 
     assert watched(in_place, HERE) == []
 

@@ -12,7 +12,7 @@ from harness.checks.accuracy import measure
 from harness.checks.agreement import check_agreement
 from harness.diagnosis.script.make import script
 from harness.oracle.arithmetic_assumptions import STRICT
-from harness.report.text import subjects_list
+from harness.report.terminal import subjects_list
 from harness.search.search import hunt
 from harness.space.cells import CELLS
 from harness.space.outcome import Failure

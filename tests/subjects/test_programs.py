@@ -21,7 +21,7 @@ from harness.store.scripts import offer
 from harness.subjects import wire
 from harness.subjects.function import FUNCTION_ARGUMENTS
 from harness.subjects.isolated import IsolatedSubject
-from harness.subjects.programs import AT_ONCE, HEARD
+from harness.subjects.programs import BYTES_AT_ONCE, HEARD
 from harness.subjects.protocol import SubjectUnavailable, environment_of, scope_of
 from harness.subjects.registry import find_subject
 from tests.causes import has_cause_of
@@ -219,7 +219,7 @@ def test_a_program_that_answers_before_it_has_read_everything_is_no_hang(program
     case = draw(RNNConfig(40, 40, T=60, N=60, dtype="float64"))
     subject = find_subject(program("say(right, zeros); answered = True"))
 
-    assert len(wire.request({"x": case.x, "h0": case.x, "weights": {}, "config": case.config})) > AT_ONCE
+    assert len(wire.request({"x": case.x, "h0": case.x, "weights": {}, "config": case.config})) > BYTES_AT_ONCE
     assert subject.run(case).arrays["output"].shape == (60, 60, 40)
 
 

@@ -12,7 +12,7 @@ import pytest
 from harness import RNNConfig, Scope, draw, hunt
 from harness.search.search_record import SearchRecord, Stop
 from harness.search.workers import Workers
-from harness.space.declared_arithmetic import UNKNOWN
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from harness.subjects.isolated import InProcessSubject, IsolatedSubject
 from harness.subjects.protocol import backend_of
 from tests.long import few
@@ -83,7 +83,7 @@ def test_it_runs_in_the_process_of_who_asks(tmp_path: Path) -> None:
     inside, apart = (int(line.split()[0]) for line in (tmp_path / "pids").read_text().splitlines())
     assert inside == os.getpid() != apart
     assert isinstance(copy, InProcessSubject)
-    assert (copy.name, copy.devices(), backend_of(copy, RNNConfig(1, 1))) == ("deadly", ("cpu",), UNKNOWN)
+    assert (copy.name, copy.devices(), backend_of(copy, RNNConfig(1, 1))) == ("deadly", ("cpu",), LEAST_ASSUMED)
     assert copy.capabilities.masks is None
 
 

@@ -14,12 +14,12 @@ from harness.subjects.environment import environment, heard, line
 from harness.subjects.isolated import IsolatedSubject
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.registry import registered
-from harness.subjects.torch_variants import SWITCHED, SWITCHES, switch_of
+from harness.subjects.torch_variants import KERNEL_SWITCHES, SWITCHED, switch_of
 from tests.long import few
 
 CONFIG = RNNConfig(17, 9, T=3, N=27, dtype="bfloat16")
 
-CPU = [spec for spec, (_, name) in SWITCHED.items() if SWITCHES[name].on == "cpu"]
+CPU = [spec for spec, (_, name) in SWITCHED.items() if KERNEL_SWITCHES[name].on == "cpu"]
 CUDA = [spec for spec in SWITCHED if spec not in CPU]
 
 
@@ -45,9 +45,8 @@ def test_without_cuda_its_switches_are_not_here(name: str) -> None:
     ("name", "enabled", "tf32"), [("no-cudnn", False, None), ("tf32", True, True), ("ieee", True, False)]
 )
 def test_the_flags_of_cudnn_are_set_by_its_switches(name: str, enabled: bool, tf32: bool | None) -> None:
-    script = (
-        f"import torch\n{SWITCHES[name].call}\nprint(torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32)"
-    )
+    flags = "torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32"
+    script = f"import torch\n{KERNEL_SWITCHES[name].call}\nprint({flags})"
 
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
 
@@ -105,7 +104,7 @@ def test_a_switch_that_is_none_is_an_unknown_subject() -> None:
 
 
 def test_every_switch_says_how_it_is_set() -> None:
-    for switch in SWITCHES.values():
+    for switch in KERNEL_SWITCHES.values():
         assert switch.words
         assert switch.environ or switch.call
 

@@ -13,8 +13,8 @@ from harness.diagnosis.investigate import Investigation
 from harness.search.examination import examine
 from harness.search.search_record import SearchRecord
 from harness.space.config import PARAMETERS
+from harness.space.conformance_profile import PORT
 from harness.space.outcome import Failure
-from harness.space.profile import PORT
 from harness.subjects.protocol import SubjectUnavailable, scope_of
 from harness.subjects.torch_module import TorchSubject
 from tests.causes import has_cause_of

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from harness import Case, Failure, RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.checks.result import Comparison
-from harness.space.factor_table import DTYPES, PAIRS, PREPARATIONS, SETTING
+from harness.space.factor_table import DTYPES, PREPARATION_PAIRS, PREPARATIONS, WEIGHT_SETTING
 from harness.subjects import torch_facts
 from harness.subjects.torch_module import TorchSubject
 from tests.rounding import assert_same_but_for_rounding
@@ -343,7 +343,7 @@ DONE: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize(("after", "preparation"), [*((None, name) for name in DONE), *sorted(PAIRS)])
+@pytest.mark.parametrize(("after", "preparation"), [*((None, name) for name in DONE), *sorted(PREPARATION_PAIRS)])
 def test_each_preparation_does_what_its_name_says(
     monkeypatch: pytest.MonkeyPatch, after: str | None, preparation: str
 ) -> None:
@@ -360,7 +360,7 @@ def test_each_preparation_does_what_its_name_says(
     seen = given(CONFIG.replace(preparation=preparation, after=after))
 
     # What gives a module its weights itself needs no other step for that.
-    first = [] if after == "used" and preparation in SETTING else DONE[after or "new"]
+    first = [] if after == "used" and preparation in WEIGHT_SETTING else DONE[after or "new"]
     several = [(name, len([*each])) for name, each in groupby(Spy.done)]  # calls before are two in a row
     assert [name for name, n in several for _ in range(1 if name == "functional_call" else n)] == first + DONE[
         preparation
@@ -368,7 +368,7 @@ def test_each_preparation_does_what_its_name_says(
     assert seen["parametrized"] == ("parametrize" in {after, preparation})
 
 
-@pytest.mark.parametrize(("after", "preparation"), sorted(PAIRS))
+@pytest.mark.parametrize(("after", "preparation"), sorted(PREPARATION_PAIRS))
 def test_after_two_preparations_a_module_computes_what_it_did_there_and_back(after: str, preparation: str) -> None:
     config = CONFIG.replace(
         num_layers=2, bidirectional=True, hx=True, loss="both", preparation=preparation, after=after

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from harness.diagnosis.identify.coefficient_patterns import named
 from harness.diagnosis.identify.fit import fewest, plainest, solve
-from harness.diagnosis.identify.inquiry import SHORT
+from harness.diagnosis.identify.inquiry import SHORT_TIME
 from harness.diagnosis.identify.layer import gradient, slopes
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, StateGradientTerm
 from harness.diagnosis.identify.questions import Response
@@ -188,7 +188,7 @@ class ChainInquiry(StepInquiry):
             return None
         for role in (role for role in self.roles() if role != "hx"):
             seen = []
-            for T in (SHORT, 7):
+            for T in (SHORT_TIME, 7):
                 asked = self._back(T, 6)  # of H numbers each at least: twice as many as there are steps
                 self._chained(model, asked)
                 zeros = {f: dict.fromkeys(range(f.T), np.zeros((f.N, f.H))) for _, f in asked}

@@ -18,12 +18,12 @@ from harness.diagnosis.identify.gates import layer_of, right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import differing, states_of
-from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import LayerModel, Network, needs_square
+from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
 from harness.diagnosis.identify.questions import Asker, Response, rounding_of
 from harness.diagnosis.identify.recurrence import recurrence, step_lines
 from harness.diagnosis.identify.run import derived_flow, run, run_whole
-from harness.diagnosis.identify.terms import LINK, STEP, Flow
+from harness.diagnosis.identify.terms import LINK, STEP_TERMS, Flow
 from harness.diagnosis.identify.wiring import Place
 from harness.diagnosis.observations import Observations, forward_part
 from harness.oracle.arithmetic_assumptions import FORMATS, U64
@@ -503,7 +503,7 @@ def identified_of(
         return None
     try:
         asker = Asker(observations, scope, case.config.nonlinearity)
-        asker.hidden = hidden
+        asker.excluded = hidden
         asker.choose_dtype()
         asker.lengthen(longest)
         found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
@@ -518,10 +518,13 @@ def _narrow(network: Network) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for model in (network.first, network.above, network.reverse):
         if isinstance(model, LayerModel):
-            found |= {("step", name) for name, _ in model.step if STEP[name].square}
+            found |= {("step", name) for name, _ in model.step if STEP_TERMS[name].square}
             found |= {("link", link.term) for link in model.links if LINK[link.term].square}
             found |= {
-                (role, name) for role, terms in model.readouts.items() for name, _ in terms if needs_square(role, name)
+                (role, name)
+                for role, terms in model.gradient_sums.items()
+                for name, _ in terms
+                if needs_square(role, name)
             }
     return found
 

@@ -12,11 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.gate_choices import gate_choices
-from harness.diagnosis.identify.layer import FINAL
-from harness.diagnosis.identify.mistakes import PARTS
+from harness.diagnosis.identify.layer import FINAL_STATES
 from harness.diagnosis.identify.model import (
     ONE,
-    RIGHT_READOUT,
+    RIGHT_GRADIENT_SUMS,
     BlankStep,
     Coef,
     Entry,
@@ -26,22 +25,23 @@ from harness.diagnosis.identify.model import (
     StateGradientTerm,
     Sum,
 )
+from harness.diagnosis.identify.model_differences import SUM_PARTS
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import (
-    ARRANGED,
+    ARRANGED_TERMS,
     AT,
     GENERAL,
     INPUT,
     LEFT,
     LINK,
     OF_INPUT,
-    RIGHT as OPERANDS,
     RIGHT_SLOPE,
+    RIGHT_TERMS as OPERANDS,
+    SEQUENCE_STARTS,
     SLOPES,
     START,
-    STARTS,
-    STEP,
-    WRITTEN,
+    STATES_RETURNED,
+    STEP_TERMS,
 )
 from harness.oracle.bounded_array import Floats
 from harness.space.config import RNNConfig
@@ -67,7 +67,7 @@ class Choice(NamedTuple):
 
     back: bool
     plain: bool
-    made: Callable[[Network], Network]
+    apply: Callable[[Network], Network]
 
 
 def choices(config: RNNConfig, given: Mapping[str, Floats]) -> list[Choice]:
@@ -133,7 +133,7 @@ def _fits(name: str, table: Mapping[str, Any], config: RNNConfig) -> bool:
 
 
 def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
-    for start in STARTS:
+    for start in SEQUENCE_STARTS:
         if start != "hx" and (config.hx or start.startswith("h_")) and _started(start, config):
             yield start == "0 * hx", _setting("start", start)
     yield from _sums(config)
@@ -145,7 +145,7 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
             yield False, _setting("otherwise", ((ACTIVATIONS[kind], when),))
     yield from ((False, _setting("inside", factor)) for factor in TERM_SCALES)
     for count in range(1, 4):
-        for some in combinations([right for right, _ in PARTS if right], count):
+        for some in combinations([right for right, _ in SUM_PARTS if right], count):
             yield count == 1, _outside(some)
     for share in SHARES:
         for factor in (1 - share, 1.0):
@@ -160,8 +160,8 @@ def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
 
 def _returned(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     """Yield which steps may be computed, and what may be returned of each."""
-    yield from ((True, _setting("final", final)) for final in FINAL if final != "h[T-1]")
-    for written in WRITTEN:
+    yield from ((True, _setting("final", final)) for final in FINAL_STATES if final != "h[T-1]")
+    for written in STATES_RETURNED:
         far = any(int(k) >= config.T - 1 for k in re.findall(r"\(t, (?:T-)?(\d+)\)", written))
         if written not in {"h[t]", "h[T-1-t]"} and not far:
             yield written == "s[t]", _setting("written", written)
@@ -172,9 +172,9 @@ def _returned(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
 
 def _sums(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     """Yield what each part of the step's sum may be."""
-    for right, belongs in PARTS:
-        terms = (*GENERAL, *ARRANGED)  # in a short case, another step that is read may be any of many
-        others = [name for name in terms if name != right and belongs.search(name) and _fits(name, STEP, config)]
+    for right, belongs in SUM_PARTS:
+        terms = (*GENERAL, *ARRANGED_TERMS)  # in a short case, another step that is read may be any of many
+        others = [name for name in terms if name != right and belongs.search(name) and _fits(name, STEP_TERMS, config)]
         if right:
             yield True, _parted(belongs, ())
             for plain, coef in _coefs(config.T, _SCALES.get(right, ())):
@@ -197,7 +197,7 @@ def _parted(belongs: Any, terms: Sum) -> Change:
     """Return what gives one part of the step's sum other terms."""
 
     def part(name: str) -> int:
-        return next((i for i, (_, of) in enumerate(PARTS) if of.search(name)), len(PARTS))
+        return next((i for i, (_, of) in enumerate(SUM_PARTS) if of.search(name)), len(SUM_PARTS))
 
     def made(model: LayerModel) -> LayerModel:
         rest = [one for one in model.step if not belongs.search(one[0])]
@@ -240,7 +240,9 @@ def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool
         for how, when in (("g", TermSteps()), ("g", TermSteps("only", 0)), ("instead", TermSteps("last", 1))):
             yield False, _setting("entry", (Entry(how, Coef(when=when)),))
         yield False, _setting("entry", ())
-    roles = [role for role in RIGHT_READOUT if any(name.startswith(role) and name.endswith(".grad") for name in given)]
+    roles = [
+        role for role in RIGHT_GRADIENT_SUMS if any(name.startswith(role) and name.endswith(".grad") for name in given)
+    ]
     for some in (("bias_ih", "bias_hh"), *((role,) for role in roles)):
         if set(some) <= set(roles):
             yield from _readouts(some, config)
@@ -260,7 +262,7 @@ def _slopes(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
 
 def _readouts(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, Change]]:
     """Yield the sums that the gradients of some roles may be."""
-    [(right, _)] = RIGHT_READOUT[roles[0]]
+    [(right, _)] = RIGHT_GRADIENT_SUMS[roles[0]]
     sums: list[tuple[bool, Sum]] = [(True, ())]
     sums += [(plain, ((right, coef),)) for plain, coef in _coefs(config.T, ("N", "T", "N * T", "H", "N * H"))]
     square = config.input_size == config.hidden_size
@@ -284,7 +286,7 @@ def _readouts(roles: Sequence[str], config: RNNConfig) -> Iterator[tuple[bool, C
 
 
 def _reading(roles: Sequence[str], terms: Sum) -> Change:
-    return lambda model: replace(model, readouts={**model.readouts, **dict.fromkeys(roles, terms)})
+    return lambda model: replace(model, gradient_sums={**model.gradient_sums, **dict.fromkeys(roles, terms)})
 
 
 def _limits(given: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tuple[bool, Change]]:

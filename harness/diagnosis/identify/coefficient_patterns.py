@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness.diagnosis.identify.fit import accuracy, plainest, solve, unsure
-from harness.diagnosis.identify.model import PROGRESS, SCALES, Coef, Sum, scale_of
+from harness.diagnosis.identify.model import LOSS_SCALES, PROGRESS, Coef, Sum, scale_of
 from harness.diagnosis.identify.step_patterns import TermSteps, patterns
 from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bounded_array import Floats
@@ -14,7 +14,7 @@ from harness.oracle.pinned_numpy import np
 Vector = dict[int, float]  # a coefficient by step
 
 
-class System(NamedTuple):
+class LinearSystem(NamedTuple):
     """Linear equations: the columns of each step's terms, and what they add up to, at each step or over all of them."""
 
     columns: Mapping[int, Mapping[str, Floats]]
@@ -56,10 +56,10 @@ def named(
     """
     steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in seen]
     longest = max((f.T for f, _ in seen), default=1)
-    for scale, divides in ((scale, divides) for scale in SCALES for divides in (True, False)):
+    for scale, divides in ((scale, divides) for scale in LOSS_SCALES for divides in (True, False)):
         scaled = [
             (f.T, {t: plainest(c * of(f, t) if divides else c / of(f, t), noise) for t, c in by.items()})
-            for of in (SCALES[scale],)
+            for of in (LOSS_SCALES[scale],)
             for f, by in steps
         ]
         values = {round(c, 9): c for _, by in scaled for c in by.values() if c}

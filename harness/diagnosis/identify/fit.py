@@ -15,10 +15,10 @@ ENOUGH_EQUATIONS: Final = 4  # equations that two columns do not fit by chance
 FAR_FROM_NOISE: Final = (
     1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
 )
-ROOM: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
+EQUATIONS_AN_UNKNOWN: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
 
 
-class Columns(Mapping[Name, Floats]):
+class TermColumns(Mapping[Name, Floats]):
     """The columns of terms by name, each made when it is first read: few are, if the likely ones explain all."""
 
     def __init__(self, names: Iterable[Name], made: Callable[[Name], Floats]) -> None:
@@ -51,7 +51,9 @@ def solve(
     for some in likely:
         if (found := solve({n: columns[n] for n in columns if n in some}, y, noise)) is not None:
             return found
-    if accuracy(noise) >= 1 or (len(columns) * ROOM <= y.size and not _reach(list(columns.values()), y, noise)):
+    if accuracy(noise) >= 1 or (
+        len(columns) * EQUATIONS_AN_UNKNOWN <= y.size and not _reach(list(columns.values()), y, noise)
+    ):
         return None  # of 16 bits, no coefficient can be told from 0
     names: list[Name] = []
     kept: list[Floats] = []
@@ -72,7 +74,7 @@ def solve(
         kept.append(column)
     if not names:
         return None
-    if len(names) * ROOM > y.size:
+    if len(names) * EQUATIONS_AN_UNKNOWN > y.size:
         return sparsest(dict(zip(names, kept, strict=True)), y, noise)
     return settled(names, kept, y, noise)
 

@@ -13,12 +13,12 @@ from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.gates import COMPLEMENT, CUT, OWN, Edge, GatedModel, GateFunction, Part
+from harness.diagnosis.identify.gates import COMPLEMENT, CUT_EDGE, OWN_TERMS, Edge, GatedModel, GateFunction, Part
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, matched, states_of
 from harness.diagnosis.identify.model import Limit, Network
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
-from harness.diagnosis.identify.run import SCALE, run
+from harness.diagnosis.identify.run import GRADIENT_SCALE, run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import TIMES
 from harness.oracle.pinned_numpy import np
@@ -40,11 +40,11 @@ _SLOPES: Final = (
     (("h", 1.0), ("h**2", 1.0)),
     (("1", 1.0), ("h**2", 1.0)),
 )
-SLOPES: Final = tuple(tuple((name, sign * c) for name, c in slope) for sign in (1.0, -1.0) for slope in _SLOPES)
-ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
-DEPTH: Final = 6  # choices that are made one after the other
+GATE_SLOPES: Final = tuple(tuple((name, sign * c) for name, c in slope) for sign in (1.0, -1.0) for slope in _SLOPES)
+GATED_ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
+CHOICES_IN_A_ROW: Final = 6  # choices that are made one after the other
 LARGE_GRADIENT: Final = 1e4
-LONG: Final = 13  # steps, which show a cut that is made again after up to ten
+CUT_STEPS: Final = 13  # steps, which show a cut that is made again after up to ten
 
 
 def moves_of(model: GatedModel) -> Iterator[Move]:
@@ -53,18 +53,18 @@ def moves_of(model: GatedModel) -> Iterator[Move]:
     letters = ("h", "c")[: len(model.starts)]
     # Of what gives the same in a single step, the simpler first: a whole state is cut, and not each of its terms.
     for kind in ("start", "carry"):
-        yield tuple(((kind, name), CUT) for name in letters)
+        yield tuple(((kind, name), CUT_EDGE) for name in letters)
     for k, name in enumerate(letters):
-        yield from (((edge, CUT),) for edge in (("final", k), ("start", name), ("carry", name)))
+        yield from (((edge, CUT_EDGE),) for edge in (("final", k), ("start", name), ("carry", name)))
     yield from _product_moves(model)
     for name in (*gates, *(["t"] if model.memory else [])):
-        yield from (((("slope", name), slope),) for slope in SLOPES)
+        yield from (((("slope", name), slope),) for slope in GATE_SLOPES)
     yield from _sum_moves(gates)
     yield from [((("through", "t"), True),)] * bool(model.memory)
     yield from (((("steps",), TermSteps(kind, k)),) for kind, k in product(("from", "but last", "last"), (1, 2)))
-    for role, kind, k in product(ROLES[:4], ("from", "but last", "first", "last"), (1, 2)):
+    for role, kind, k in product(GATED_ROLES[:4], ("from", "but last", "first", "last"), (1, 2)):
         yield ((("counted", role), TermSteps(kind, k)),)
-    for roles, how in product([*((role,) for role in ROLES), ROLES[:4]], SCALE):
+    for roles, how in product([*((role,) for role in GATED_ROLES), GATED_ROLES[:4]], GRADIENT_SCALE):
         yield tuple((("scale", role), how) for role in roles)
 
 
@@ -79,14 +79,14 @@ def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[Move]:
                 yield tuple((("sum", letter, part.name, to), choice) for letter, part, to in both if to in tos)
 
     every = [(letter, part) for letter, gate in gates.items() for part in gate.parts if part.name != "1"]
-    recurrent = [one for one in every if one[1].name == OWN[2]]
+    recurrent = [one for one in every if one[1].name == OWN_TERMS[2]]
     reset = [one for one in every if one[1].factor]
     for one in every:
-        yield from moves([one], (CUT, "open") if one[1].factor else (CUT,))
+        yield from moves([one], (CUT_EDGE, "open") if one[1].factor else (CUT_EDGE,))
     for several in (reset, *([one] for one in reset)):
         yield from moves(several, ("open",) if len(several) > 1 else ())
-        yield tuple((("sum", letter, part.name, "factor"), CUT) for letter, part in several)
-    yield tuple((("sum", letter, part.name, "operand"), CUT) for letter, part in recurrent)
+        yield tuple((("sum", letter, part.name, "factor"), CUT_EDGE) for letter, part in several)
+    yield tuple((("sum", letter, part.name, "operand"), CUT_EDGE) for letter, part in recurrent)
     for state in ("h'", "h_n"):
         yield tuple((("sum", letter, part.name, "parameter"), state) for letter, part in recurrent)
 
@@ -102,7 +102,7 @@ def _product_moves(model: GatedModel) -> Iterator[Move]:
             others = [tuple(one for one in left if one != out) for out in left]
             others += [tuple(new if one == old else one for one in left) for old, new in exchanged if old in left]
             edge = ("by", state, names, name)
-            yield from (((edge, choice),) for choice in (CUT, *dict.fromkeys(others)))
+            yield from (((edge, choice),) for choice in (CUT_EDGE, *dict.fromkeys(others)))
 
 
 def find_back(asker: Asker, network: Network) -> Network:
@@ -147,7 +147,7 @@ def _without(model: Any, edge: Edge) -> Any:
 def _cut(asker: Asker, network: Network) -> Network:
     """Return a network with the pattern of steps between which no gradient goes, if that explains more."""
     long = _long(asker)
-    ways = (TermSteps(), TermSteps("never"), *(TermSteps("but every", k) for k in range(2, LONG)))
+    ways = (TermSteps(), TermSteps("never"), *(TermSteps("but every", k) for k in range(2, CUT_STEPS)))
     cut = [replace(network, first=replace(network.first, passes=when)) for when in ways]
     return max(cut, key=lambda one: sum(_matched(asker, one, a) for a in long))
 
@@ -162,7 +162,7 @@ def _uncut(asker: Asker, network: Network) -> Network:
 
 
 def _long(asker: Asker) -> list[Response]:
-    return [a for loss in asker.losses for a in _answers(asker, (CaseSizes(LONG, 2, 3, 2),), loss)]
+    return [a for loss in asker.losses for a in _answers(asker, (CaseSizes(CUT_STEPS, 2, 3, 2),), loss)]
 
 
 def _answers(asker: Asker, sizes: Sequence[CaseSizes], loss: str, scale: float = 1.0) -> list[Response]:
@@ -176,7 +176,7 @@ def _search(asker: Asker, network: Network, answers: Sequence[Response], longer:
 
     Of choices that do so alike, the one is made that brings more numbers of ``longer`` cases out right.
     """
-    for _ in range(DEPTH):
+    for _ in range(CHOICES_IN_A_ROW):
         wrong = [a for a in answers if departing(network, a, asker.rounding)]
         model = network.first
         if not wrong or not isinstance(model, GatedModel):

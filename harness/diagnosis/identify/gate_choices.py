@@ -11,9 +11,18 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.gate_back import moves_of
-from harness.diagnosis.identify.gates import OWN, SIGMOID, X_STEPS, GatedModel, GateFunction, Part, complements, step_of
+from harness.diagnosis.identify.gates import (
+    OWN_TERMS,
+    SIGMOID,
+    X_STEPS,
+    GatedModel,
+    GateFunction,
+    Part,
+    complements,
+    step_of,
+)
 from harness.diagnosis.identify.terms import INDICES
-from harness.space.cells import ORDERS, Polynomial
+from harness.space.cells import GATE_ORDERS, Polynomial
 from harness.space.config import RNNConfig
 
 Change = Callable[[GatedModel], GatedModel]
@@ -23,7 +32,14 @@ HARD: Final = tuple(Activation("hard sigmoid", parameters) for parameters in ((0
 PLAIN_FUNCTIONS: Final = ("sigmoid", "tanh", "relu", "identity")
 
 # The parameters whose rows may be others together: all, the matrices, the biases, those of x and of h, and each.
-GROUPS: Final = (OWN, OWN[::2], OWN[1::2], OWN[:2], OWN[2:], *((name,) for name in OWN))
+ROW_GROUPS: Final = (
+    OWN_TERMS,
+    OWN_TERMS[::2],
+    OWN_TERMS[1::2],
+    OWN_TERMS[:2],
+    OWN_TERMS[2:],
+    *((name,) for name in OWN_TERMS),
+)
 
 
 def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool, Change]]:
@@ -62,9 +78,9 @@ def _rows(right: GatedModel) -> Iterator[tuple[bool, Change]]:
     letters = [letter for letter, _ in right.gates]
     for order in permutations(range(len(letters))):
         if order != tuple(range(len(letters))):
-            known = "".join(letters[order.index(k)] for k in range(len(letters))) in ORDERS
-            yield from ((known and names == OWN, _ordered(letters, order, names)) for names in GROUPS)
-    for (k, letter), other, names in product(enumerate(letters), range(len(letters)), GROUPS):
+            known = "".join(letters[order.index(k)] for k in range(len(letters))) in GATE_ORDERS
+            yield from ((known and names == OWN_TERMS, _ordered(letters, order, names)) for names in ROW_GROUPS)
+    for (k, letter), other, names in product(enumerate(letters), range(len(letters)), ROW_GROUPS):
         if other != k:  # one gate alone reads those of another one
             yield False, _parted_in((letter,), names, block=other)
 
@@ -89,10 +105,10 @@ def _functions(right: GatedModel) -> Iterator[tuple[bool, Change]]:
 
 
 def _sums(right: GatedModel) -> Iterator[tuple[bool, Change]]:
-    for letters, name in product(_groups(right), OWN):
+    for letters, name in product(_groups(right), OWN_TERMS):
         yield True, _parted(letters, name)
         yield from ((False, _parted(letters, name, coef=coef)) for coef in GATE_SCALES)
-    _, _, h, b_hh = OWN
+    _, _, h, b_hh = OWN_TERMS
     for letters in _groups(right):
         yield True, _parted(letters, h, name="h[t-1] @ W_hh")
         if right.memory:
@@ -102,7 +118,7 @@ def _sums(right: GatedModel) -> Iterator[tuple[bool, Change]]:
             more = (*gate.parts, Part("1", k, coef=coef))
             yield bool(right.memory), _changing((letter,), partial(_gate_with, parts=more))
         reset = next((p.factor for p in gate.parts if p.factor), "")
-        for names in (some for count in range(5) for some in combinations(OWN, count)) if reset else ():
+        for names in (some for count in range(5) for some in combinations(OWN_TERMS, count)) if reset else ():
             yield len(names) in {0, 1, 4}, _reset((letter,), names, reset)
         for factor in ("", reset) if reset else ():  # h is multiplied before W_hh
             before = _with_parts(gate, h, factor="", operand=f"{reset} * h")

@@ -17,7 +17,7 @@ from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.one_direction import one_way, with_exchanged_states
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.step_patterns import TermSteps, patterns
-from harness.diagnosis.identify.terms import WRITTEN
+from harness.diagnosis.identify.terms import STATES_RETURNED
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, views_of
 from harness.oracle.pinned_numpy import np
@@ -25,7 +25,9 @@ from harness.space.cells import KNOWN
 from harness.space.config import RNNConfig, role_of
 
 STATE_TERMS: Final = ("h'", "c'", "t", "h", "c", "tanh(c)", "zero")  # what may be taken for a state that goes on
-STEPS_WRITTEN: Final = tuple(name for name in WRITTEN if name.startswith("h[") and name not in ("h[t]", "h[t-1]"))
+STEPS_WRITTEN: Final = tuple(
+    name for name in STATES_RETURNED if name.startswith("h[") and name not in ("h[t]", "h[t-1]")
+)
 LARGE_STATE: Final = 100.0
 ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may have a step of their own
 
@@ -124,7 +126,7 @@ def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) ->
             alike.setdefault(hits, []).append(when)
     others = product(*((s, f"{s}x", "zero") for s in "hc"[: len(model.starts)]))
     every = [replace(model, reads=names) for names in islice(others, 1, None)]
-    every += [choice.made(known).first for choice in choices(config, {}) if not choice.back]
+    every += [choice.apply(known).first for choice in choices(config, {}) if not choice.back]
     moves = ("starts", "carried", "returned")
     there = [one for one in every if one != model and all(getattr(one, n) == getattr(model, n) for n in moves)]
     for whens, one in product(alike.values(), there):
@@ -136,7 +138,7 @@ def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) ->
 def _one_choice_away(known: Iterable[Network], generic: Sequence[Response], asker: Asker) -> Iterator[Network]:
     """Yield networks that give some answers, and differ in one choice from what is known."""
     config = generic[0].case.config
-    made = (choice.made(one) for one in known for choice in choices(config, {}) if not choice.back)
+    made = (choice.apply(one) for one in known for choice in choices(config, {}) if not choice.back)
     return (one for one in made if _all(one, generic, asker))
 
 
@@ -148,7 +150,7 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
     config = inquiry.forward[0].case.config
     right = step_of(config.cell)
     layers = inquiry.view.name == "layers"
-    made = [choice.made(network) for choice in choices(config, {}) if not choice.back]
+    made = [choice.apply(network) for choice in choices(config, {}) if not choice.back]
 
     def found() -> Iterator[Network]:
         where = "above" if layers else "reverse"
@@ -188,8 +190,8 @@ def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
     both = [later, *([start] if asker.allows("hx", True) else [])]
     for settings in [both, both[::-1], [StepToRead(2, hx=True)] if len(both) > 1 else []][:ways]:
         inquiry = GateInquiry(asker, cell, settings)
-        inquiry.find_sights()
-        if inquiry.sights and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
+        inquiry.find_observations()
+        if inquiry.observations and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
             moved, whole = _moved(asker, step)
             if not whole and (limited := _limited(inquiry, moved)) != moved:  # what is cut off hides where it moves
                 moved, whole = _moved(asker, limited)

@@ -15,15 +15,15 @@ from itertools import combinations, islice, permutations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
-from harness.diagnosis.identify.fit import ROOM, plainest, solve
+from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, plainest, solve
 from harness.diagnosis.identify.gates import (
-    OWN,
-    PARAMETERS,
+    OWN_TERMS,
+    PARAMETER_ROLES,
     SIGMOID,
     GatedModel,
     GateFunction,
-    GateStep,
     Part,
+    StepEvaluation,
     blocks_of,
     step_of,
 )
@@ -40,18 +40,18 @@ SATURATING_DRIVE: Final = (
 )
 VERY_FAR: Final = 1e9  # such a sum for softsign and arctan, which rise as 1 - 1/s
 BOUND: Final = 10.0  # the largest modulus of a bounded function
-UNITS: Final = 3
+GATE_UNITS: Final = 3
 FREE_FEATURES: Final = 4  # of x, beside those that drive the gates
 # Sums at which gates are between their ends, and differ. With one gate at its end, and an initial c up to
 # ``SMALL_DRIVE``, c is within 0.4, so that no usual limit cuts it off.
-LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
+STATE_LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
 SMALL_DRIVE: Final = 0.3
-SEQUENCES: Final = 8
+GATE_SEQUENCES: Final = 8
 GATE_SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
-TABLE: Final = np.array(
+SUM_TABLE: Final = np.array(
     [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3]
 )
-TERM_NAMES: Final = (*OWN, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
+TERM_NAMES: Final = (*OWN_TERMS, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
 GROWING: Final = 40  # steps after which a c that only grows is beyond any usual limit
 ROUNDED: Final = 2.0**-48  # of a quotient of plain numbers
 WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is seen of it
@@ -79,7 +79,7 @@ class StepToRead(NamedTuple):
     by_h: int | None = None  # the block whose gate is driven through h, by further units, and not through x
 
 
-class GateView(NamedTuple):
+class GateObservation(NamedTuple):
     """The array that shows a gate, the function that is undone of it, and the sums to which other gates are driven."""
 
     setting: StepToRead
@@ -128,16 +128,16 @@ class GateInquiry:
         self.asker, self.right, self.noise = asker, step_of(cell), asker.noise
         self.G = len(self.right.gates)
         self.settings = [s for s in settings if self._config(s.T, 1, s.hx) is not None]
-        self.N = SEQUENCES if self.settings and self._config(1, SEQUENCES, self.settings[0].hx) else 1
-        self.sights: dict[int, GateView] = {}
+        self.N = GATE_SEQUENCES if self.settings and self._config(1, GATE_SEQUENCES, self.settings[0].hx) else 1
+        self.observations: dict[int, GateObservation] = {}
         self.gates: dict[int, GateFunction] = {}
         self._looks: dict[tuple[int, StepToRead, tuple[float, ...]], ObservedSteps | None] = {}
-        self._through: dict[tuple[int, int, bool, StepToRead], GateView | None] = {}
+        self._through: dict[tuple[int, int, bool, StepToRead], GateObservation | None] = {}
         self._driven_so: dict[tuple[StepToRead, tuple[float, ...]], list[ObservedSteps | None]] = {}
-        self._sums: dict[tuple[int, GateView], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
-        self.right = replace(self.right, arranged=tuple(role for role in PARAMETERS if self._is_arranged(role)))
+        self._sums: dict[tuple[int, GateObservation], list[tuple[ObservedSteps, Floats, Floats]] | None] = {}
+        self.right = replace(self.right, arranged=tuple(role for role in PARAMETER_ROLES if self._is_arranged(role)))
 
-    def _config(self, T: int, N: int, hx: bool, units: int = UNITS) -> RNNConfig | None:
+    def _config(self, T: int, N: int, hx: bool, units: int = GATE_UNITS) -> RNNConfig | None:
         sizes = CaseSizes(T, N, self.G + FREE_FEATURES, units)
         config = self.asker.config(**sizes._asdict(), hx=hx, loss=None)
         fits = config is not None and (config.T, config.N, config.input_size) == (T, N, self.G + FREE_FEATURES)
@@ -157,7 +157,7 @@ class GateInquiry:
         return ObservedSteps(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
 
     def _asked(self, setting: StepToRead, seed: int, drives: Floats, first: int, of: Weights) -> ObservedSteps | None:
-        N, G, T, H = len(drives), self.G, setting.T, UNITS + (setting.by_h is not None)
+        N, G, T, H = len(drives), self.G, setting.T, GATE_UNITS + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
         if config is None:
             return None
@@ -174,14 +174,14 @@ class GateInquiry:
         if setting.by_h is not None:
             ih[:, setting.by_h] = 0
             by_block = hh.reshape(G, H, H)  # by the last column, or by the last row if it is read the other way round
-            by_block[:, :, UNITS], by_block[:, UNITS, :] = 0, 0
+            by_block[:, :, GATE_UNITS], by_block[:, GATE_UNITS, :] = 0, 0
             by_block[setting.by_h] *= of.quiet is None
-            by_block[setting.by_h, :, UNITS], by_block[setting.by_h, UNITS, :] = 1, 1
+            by_block[setting.by_h, :, GATE_UNITS], by_block[setting.by_h, GATE_UNITS, :] = 1, 1
         rows = (first + np.arange(N)) // of.each  # where these are equal, sequences are the same but for their drives
         own = [np.random.default_rng([seed, int(row)]) for row in rows]
         x = np.stack([r.uniform(-1, 1, (T, G + FREE_FEATURES)) for r in own], 1)
         x = x if of.quiet is None else 0 * x
-        x[:-1, :, :G] = LEVELS[:G]
+        x[:-1, :, :G] = STATE_LEVELS[:G]
         x[-1, :, :G] = drives
         hidden = config.form.hidden
         starts = {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in hidden}
@@ -189,7 +189,7 @@ class GateInquiry:
             starts = {name: np.full((N, H), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
         starts |= {name: v * SMALL_DRIVE for name, v in starts.items() if name == "cx"}
         if setting.by_h is not None:
-            starts["hx"][:, UNITS] = drives[:, setting.by_h]
+            starts["hx"][:, GATE_UNITS] = drives[:, setting.by_h]
         weights = {"weight_ih_l0": ih, "weight_hh_l0": hh, "bias_ih_l0": biases[0], "bias_hh_l0": biases[1]}
         case, a = self._answer(config, x, starts, weights)
         if a is None or not arrays_of(a):
@@ -237,8 +237,8 @@ class GateInquiry:
             bumped[1] += more
             _, a = self._answer(config, numbers["x"], starts, weights | {f"{role}_l0": bumped})
             returned.append({} if a is None else arrays_of(a))
-        moved = [(returned[0][name] != returned[1].get(name)).reshape(-1, UNITS).any(0) for name in returned[0]]
-        return bool(moved) and list(np.any(moved, 0)) == [True, *[False] * (UNITS - 1)]
+        moved = [(returned[0][name] != returned[1].get(name)).reshape(-1, GATE_UNITS).any(0) for name in returned[0]]
+        return bool(moved) and list(np.any(moved, 0)) == [True, *[False] * (GATE_UNITS - 1)]
 
     def _state(self, a: Response, k: int) -> Floats:
         """Return the state after an answer's last step, as far as it is known how that is returned."""
@@ -252,14 +252,14 @@ class GateInquiry:
     def _shows_h(self) -> str:
         # Beside c, which all gates but one add up to, h shows one gate alone.
         one = len(self.right.starts) == 1
-        arrays = Counter(s.array for s in self.sights.values() if one or s.outer == IDENTITY)
+        arrays = Counter(s.array for s in self.observations.values() if one or s.outer == IDENTITY)
         return min(("output", "h_n"), key=lambda name: arrays.get(name, math.inf))
 
     @property
     def carries(self) -> tuple[str, Activation]:
         """The array that shows c, and the function of c that it is."""
-        sights = [s for s in self.sights.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
-        return (sights[0].array, sights[0].outer) if sights else ("c_n", IDENTITY)
+        observations = [s for s in self.observations.values() if (s.array, s.outer) != (self._shows_h, IDENTITY)]
+        return (observations[0].array, observations[0].outer) if observations else ("c_n", IDENTITY)
 
     def grown(self, start: float, sum_: float = SATURATING_DRIVE) -> Response | None:
         """Return what is given where all gates have a sum, and the initial state is large or there are many steps."""
@@ -269,19 +269,21 @@ class GateInquiry:
             return None
         x = np.zeros((T, 1, self.G + FREE_FEATURES))
         x[..., : self.G] = sum_
-        eye = np.zeros((self.G * UNITS, self.G + FREE_FEATURES))
-        eye[:, : self.G] = np.repeat(np.eye(self.G), UNITS, 0) * (math.copysign(1, start) if T > 1 else 1)
-        return self._answer(config, x, {self.right.starts[-1]: np.full((1, UNITS), start)}, {"weight_ih_l0": eye})[1]
+        eye = np.zeros((self.G * GATE_UNITS, self.G + FREE_FEATURES))
+        eye[:, : self.G] = np.repeat(np.eye(self.G), GATE_UNITS, 0) * (math.copysign(1, start) if T > 1 else 1)
+        return self._answer(config, x, {self.right.starts[-1]: np.full((1, GATE_UNITS), start)}, {"weight_ih_l0": eye})[
+            1
+        ]
 
     # Which gate is seen where.
 
-    def find_sights(self) -> None:
+    def find_observations(self) -> None:
         """Find where the gate that reads each block shows, and its function."""
         two = len(self.right.starts) > 1
         outers = tuple(dict.fromkeys((TANH, *OUTERS)))
         names = ("c_n", "h_n", "output") if two else ("output", "h_n")
         views = [(name, outer) for outer in (IDENTITY, *outers) for name in names]
-        seen = self._steps(self.settings[0], 1, np.asarray([LEVELS[: self.G]])) if self.settings else None
+        seen = self._steps(self.settings[0], 1, np.asarray([STATE_LEVELS[: self.G]])) if self.settings else None
         if seen is not None:  # an array that is the same as another one shows nothing more
             known = [name for name in ("output", "c_n", "h_n") if name in seen.after]
             same = {b for a, b in combinations(known, 2) if np.array_equal(seen.after[a], seen.after[b])}
@@ -289,33 +291,33 @@ class GateInquiry:
         for plain in (True, False):
             for setting, (array, outer) in product(self.settings, views):
                 for k in range(self.G):
-                    if k not in self.sights:
+                    if k not in self.observations:
                         self._look(k, setting, array, outer, plain=plain)
         for k, (array, outer) in product(range(self.G), views if self.asker.allows("hx", True) else ()):
-            if k not in self.sights:
+            if k not in self.observations:
                 self._look(k, StepToRead(1, True, k), array, outer, plain=True)
 
-    def _sights_of(self, k: int, *, held: bool) -> Iterator[GateView]:
+    def _observations_of(self, k: int, *, held: bool) -> Iterator[GateObservation]:
         """Yield how a gate is seen: of itself, or in the sum of another one; ``held``, with the others at their ends.
 
         There what reads the gate does not change with it; but of a gate that reads another one, not all is seen.
         """
         if held:
-            backgrounds = islice(self._backgrounds(k), 1, None) if k in self.sights else ()
-            yield from (self.sights[k]._replace(others=others, held=True) for others in backgrounds)
+            backgrounds = islice(self._backgrounds(k), 1, None) if k in self.observations else ()
+            yield from (self.observations[k]._replace(others=others, held=True) for others in backgrounds)
             return
-        if k in self.sights:
-            yield self.sights[k]
-        for m, opened, setting in product(self.sights, (False, True), self.settings):
-            if k != m and self.sights[m].activation.name != "identity":
+        if k in self.observations:
+            yield self.observations[k]
+        for m, opened, setting in product(self.observations, (False, True), self.settings):
+            if k != m and self.observations[m].activation.name != "identity":
                 if (k, m, opened, setting) not in self._through:
                     self._through[k, m, opened, setting] = self._look_through(k, m, setting, opened=opened)
-                if (sight := self._through[k, m, opened, setting]) is not None:
-                    yield sight
-                    yield sight._replace(diagonal=True)
+                if (observation := self._through[k, m, opened, setting]) is not None:
+                    yield observation
+                    yield observation._replace(diagonal=True)
 
     def _backgrounds(self, k: int) -> Iterator[tuple[float, ...]]:
-        level = LEVELS[: self.G]
+        level = STATE_LEVELS[: self.G]
         others = [j for j in range(self.G) if j != k]
         yield level
         for far in others:
@@ -328,7 +330,7 @@ class GateInquiry:
         return drives
 
     def _look(self, k: int, setting: StepToRead, array: str, outer: Activation, *, plain: bool) -> None:
-        s = np.concatenate([TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]])
+        s = np.concatenate([SUM_TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]])
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
                 weights = Weights(0.0 if setting.by_h is None else 0.5)
@@ -338,17 +340,21 @@ class GateInquiry:
                 continue
             found = self._function(s, undone(outer, seen.after[array][:, 0]))
             if found is not None and (not plain or found[1] in ARGUMENTS):
-                self.sights[k] = GateView(setting, array, outer, others, activation=found[0], inside=found[1])
+                self.observations[k] = GateObservation(
+                    setting, array, outer, others, activation=found[0], inside=found[1]
+                )
                 return
 
-    def _look_through(self, k: int, m: int, setting: StepToRead, *, opened: bool) -> GateView | None:
+    def _look_through(self, k: int, m: int, setting: StepToRead, *, opened: bool) -> GateObservation | None:
         """Look for a gate in the sum of another one, whose ends are known."""
-        s, sight = (
-            np.concatenate([TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]]),
-            self.sights[m]._replace(setting=setting),
+        s, observation = (
+            np.concatenate([SUM_TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]]),
+            self.observations[m]._replace(setting=setting),
         )
-        drives = np.repeat(self._driven(k, sight.others, s), 3, 0)
-        drives[:, m] = np.tile([LEVELS[m] / max(1.0, abs(sight.inside)), SATURATING_DRIVE, -SATURATING_DRIVE], len(s))
+        drives = np.repeat(self._driven(k, observation.others, s), 3, 0)
+        drives[:, m] = np.tile(
+            [STATE_LEVELS[m] / max(1.0, abs(observation.inside)), SATURATING_DRIVE, -SATURATING_DRIVE], len(s)
+        )
         drives[np.arange(len(drives)) % 3 > 0, k] = (
             SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
         )
@@ -356,10 +362,10 @@ class GateInquiry:
             seen = self._steps(setting, 1, drives, Weights(quiet=quiet))
             if seen is None:
                 continue
-            found = self._function(s, self._undone(sight, seen)[0][:, 0])
+            found = self._function(s, self._undone(observation, seen)[0][:, 0])
             if found is not None:
                 activation, inside = found
-                return sight._replace(through=m, open=opened, activation=activation, inside=inside)
+                return observation._replace(through=m, open=opened, activation=activation, inside=inside)
         return None
 
     def _ends(self, activation: Activation) -> bool:
@@ -393,27 +399,29 @@ class GateInquiry:
                 return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
         return None
 
-    def _undone(self, sight: GateView, seen: ObservedSteps) -> tuple[Floats, Floats]:
+    def _undone(self, observation: GateObservation, seen: ObservedSteps) -> tuple[Floats, Floats]:
         """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
-        return self._from_ends(sight, undone(sight.outer, seen.after[sight.array][:, :UNITS]))
+        return self._from_ends(observation, undone(observation.outer, seen.after[observation.array][:, :GATE_UNITS]))
 
-    def _from_ends(self, sight: GateView, v: Floats) -> tuple[Floats, Floats]:
+    def _from_ends(self, observation: GateObservation, v: Floats) -> tuple[Floats, Floats]:
         main, high, low = v[0::3], v[1::3], v[2::3]
-        kind = sight.activation
+        kind = observation.activation
         far = far_of(kind)
-        top, bottom = (float(kind.value(np.array(end))) for end in (far * sight.inside, -far * sight.inside))
+        top, bottom = (
+            float(kind.value(np.array(end))) for end in (far * observation.inside, -far * observation.inside)
+        )
         reach = high - low
         if kind.name == "identity":  # up to what others add
             weight = reach / (2 * SATURATING_DRIVE)
-            return main / np.where(weight == 0, 1.0, weight) / sight.inside, weight
+            return main / np.where(weight == 0, 1.0, weight) / observation.inside, weight
         if not self._ends(kind):  # it is 0 at its lower end, and at its upper one its sum
             share = (main - low) / np.where(reach == 0, 1.0, reach)
-            y = SATURATING_DRIVE * sight.inside * share / (1 - share)
+            y = SATURATING_DRIVE * observation.inside * share / (1 - share)
         else:
             y = bottom + (top - bottom) * (main - low) / np.where(reach == 0, 1.0, reach)
         s, known = kind.inverse(y)
         weight = np.where(known & (np.abs(reach) > WEAK * np.abs(reach).max()), np.abs(reach * kind.slope(s)), 0.0)
-        return s / sight.inside, np.where(np.isfinite(weight), weight, 0.0)
+        return s / observation.inside, np.where(np.isfinite(weight), weight, 0.0)
 
     # What a gate's sum is made of.
 
@@ -421,20 +429,22 @@ class GateInquiry:
         """Find the sum of each gate that is seen; tell whether all of these are known."""
         while self._find_sum(held=False) or self._find_sum(held=True):
             pass
-        seen = {*self.sights, *(k for (k, *_), sight in self._through.items() if sight is not None)}
+        seen = {*self.observations, *(k for (k, *_), observation in self._through.items() if observation is not None)}
         return seen <= {*self.gates}
 
     def _find_sum(self, *, held: bool) -> bool:
         """Find the sums of further gates, by what is known of others; tell whether there is one."""
         known = len(self.gates)
         # What W_hh drives may be a gate whose rows of W_ih are other ones, which x drives.
-        order = sorted(range(self.G), key=lambda k: k in self.sights and self.sights[k].setting.by_h is not None)
+        order = sorted(
+            range(self.G), key=lambda k: k in self.observations and self.observations[k].setting.by_h is not None
+        )
         for last, k in product((False, True), order):  # to those of the last kind others may add
-            identity = k in self.sights and self.sights[k].activation.name == "identity"
+            identity = k in self.observations and self.observations[k].activation.name == "identity"
             if identity != last or k in self.gates:
                 continue
-            sights = self._sights_of(k, held=held)
-            gates = (self._sum(k, sight) for sight in sights)
+            observations = self._observations_of(k, held=held)
+            gates = (self._sum(k, observation) for observation in observations)
             gate = next((one for one in gates if one is not None and one not in self.gates.values()), None)
             if gate is not None:
                 self.gates[k] = gate
@@ -442,42 +452,42 @@ class GateInquiry:
                     break
         return len(self.gates) > known
 
-    def _observed(self, k: int, sight: GateView) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
+    def _observed(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
         """Return steps, and the sum of a gate in each and how well it is known."""
-        if (k, sight) not in self._sums:
-            self._sums[k, sight] = self._observe(k, sight)
-        return self._sums[k, sight]
+        if (k, observation) not in self._sums:
+            self._sums[k, observation] = self._observe(k, observation)
+        return self._sums[k, observation]
 
-    def _observe(self, k: int, sight: GateView) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
-        found, number, m = [], self.N if self.N > 1 else SEQUENCES, sight.through
-        held = sight.held or (sight.array, sight.outer) == ("output", TANH)
-        others = sight.others if held else LEVELS[: self.G]
+    def _observe(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
+        found, number, m = [], self.N if self.N > 1 else GATE_SEQUENCES, observation.through
+        held = observation.held or (observation.array, observation.outer) == ("output", TANH)
+        others = observation.others if held else STATE_LEVELS[: self.G]
         each = 3 if m < 0 else 9
         drives = np.repeat(self._driven(k, others, np.zeros(number)), each, 0)
-        far = far_of(sight.activation)
+        far = far_of(observation.activation)
         drives[:, k] = np.tile(np.repeat([0.0, far, -far], each // 3), number)
         if m >= 0:
-            end = far_of(self.sights[m].activation)
-            level = LEVELS[m] / max(1.0, abs(self.sights[m].inside))
+            end = far_of(self.observations[m].activation)
+            level = STATE_LEVELS[m] / max(1.0, abs(self.observations[m].inside))
             drives[:, m] = np.tile([level, end, -end], 3 * number)
             ends = np.arange(len(drives)) % 3 > 0
-            drives[ends, k] = far if sight.open else drives[ends, k]
+            drives[ends, k] = far if observation.open else drives[ends, k]
         for seed in range(GATE_SEEDS):
-            diagonal = m if sight.diagonal else None
-            seen = self._steps(sight.setting, seed, drives, Weights(each=each, diagonal=diagonal))
+            diagonal = m if observation.diagonal else None
+            seen = self._steps(observation.setting, seed, drives, Weights(each=each, diagonal=diagonal))
             if seen is None:
                 return None
             if m < 0:
-                s, weight = self._undone(sight, seen)
+                s, weight = self._undone(observation, seen)
             else:
-                inner, sure = self._undone(self.sights[m], seen)
-                s, weight = self._from_ends(sight, inner)
+                inner, sure = self._undone(self.observations[m], seen)
+                s, weight = self._from_ends(observation, inner)
                 weight = weight * np.minimum.reduce([np.abs(sure[j::3]) for j in range(3)])
             found.append((_every(seen, each), s, weight))
         return found
 
-    def _sum(self, k: int, sight: GateView) -> GateFunction | None:
-        observed = self._observed(k, sight)
+    def _sum(self, k: int, observation: GateObservation) -> GateFunction | None:
+        observed = self._observed(k, observation)
         if observed is None:
             return None
         y = np.concatenate([(s * w).ravel() for _, s, w in observed])
@@ -485,15 +495,15 @@ class GateInquiry:
         rows = weight != 0
         if rows.sum() < weight.size / 4 or not np.isfinite(y).all():
             return None
-        beside = {} if sight.activation.name != "identity" else self._beside(observed, rows)
-        for parts in self._parts(k, sight):
+        beside = {} if observation.activation.name != "identity" else self._beside(observed, rows)
+        for parts in self._parts(k, observation):
             columns: dict[Any, Floats] = {part: self._column(part, observed)[rows] for part in parts}
             columns = {part: c * weight[rows] for part, c in columns.items()} | beside
-            own = [part for part in parts if part.block == k and not part.factor and part.name in OWN]
+            own = [part for part in parts if part.block == k and not part.factor and part.name in OWN_TERMS]
             found = solve(columns, y[rows], self.noise, own)
             if found is not None:
                 kept = [p._replace(coef=plainest(c, self.noise)) for p, c in found.items() if p in parts]
-                return GateFunction(sight.activation, tuple(p for p in kept if p.coef), sight.inside)
+                return GateFunction(observation.activation, tuple(p for p in kept if p.coef), observation.inside)
         return None
 
     def _beside(self, observed: Sequence[tuple[ObservedSteps, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
@@ -507,14 +517,14 @@ class GateInquiry:
             for names in some
         }
 
-    def _parts(self, k: int, sight: GateView) -> Iterator[list[Part]]:
+    def _parts(self, k: int, observation: GateObservation) -> Iterator[list[Part]]:
         """Yield what a sum may be made of, ever more."""
         blocks = [k, *(j for j in range(self.G) if j != k)]
         states = ["h", "c"][: len(self.right.starts)]
-        own = [Part(name, j) for name in OWN for j in blocks]
+        own = [Part(name, j) for name in OWN_TERMS for j in blocks]
         plain = [Part("1", k)]
         yield [*own, *plain]
-        read = [*states, "c'"] if len(states) > 1 and sight[1:3] == ("output", IDENTITY) else states
+        read = [*states, "c'"] if len(states) > 1 and observation[1:3] == ("output", IDENTITY) else states
         odd = [
             Part(name, j, operand) for operand in read for name in TERM_NAMES if name.startswith("h") for j in blocks
         ]
@@ -536,9 +546,9 @@ class GateInquiry:
 
     def _unit_rows(self, seen: ObservedSteps, v: Any) -> Floats:
         """Return a quantity of steps, of the units that drive nothing."""
-        return np.broadcast_to(v, seen.before["h"].shape)[:, :UNITS].ravel()
+        return np.broadcast_to(v, seen.before["h"].shape)[:, :GATE_UNITS].ravel()
 
-    def _step(self, seen: ObservedSteps, model: GatedModel | None = None, *, known: bool = True) -> GateStep:
+    def _step(self, seen: ObservedSteps, model: GatedModel | None = None, *, known: bool = True) -> StepEvaluation:
         """Return the quantities of steps, as far as gates are known, by their blocks, c' as it is seen if ``known``."""
         weights = [np.asarray(v, np.float64) for v in seen.case.weights.values()]
         if len(weights) < 4 or weights[2].ndim != 1:
@@ -549,7 +559,9 @@ class GateInquiry:
             after = seen.after.get(name, np.zeros_like(states["h"]))
             states["c'"] = undone(outer, after)
         gates = tuple((str(k), gate) for k, gate in self.gates.items())
-        return GateStep(replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states)
+        return StepEvaluation(
+            replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states
+        )
 
     # What the states are made of.
 
@@ -559,7 +571,9 @@ class GateInquiry:
         some = [names for n in range(3 if two else 4) for names in combinations(gates, n)]
         begun, model = [(name,) for name in self.right.starts], self.right
         if two:
-            others = next((s.others for s in self.sights.values() if (s.array, s.outer) == self.carries), LEVELS)
+            others = next(
+                (s.others for s in self.observations.values() if (s.array, s.outer) == self.carries), STATE_LEVELS
+            )
             columns = [(*names, *state) for names in some for state in ((), ("c",), ("h",), ("tanh(c)",))]
             odd = [(*names, *state) for names in some for state in begun]
             wide = [(*names, *state) for names in combinations(gates, 3) for state in ((), ("c",))]
@@ -578,7 +592,7 @@ class GateInquiry:
             ]
             odd = [(*names, *state) for names in some for state in begun] if outer == IDENTITY and kind in plain else []
             several = ([*columns, *beside] for beside in ((), odd)[: 1 + bool(odd)])
-            mix = next(filter(None, (self._polynomial(one, LEVELS, "h'", model) for one in several)), None)
+            mix = next(filter(None, (self._polynomial(one, STATE_LEVELS, "h'", model) for one in several)), None)
             if mix is not None:
                 read = kind if any("t" in names for names, _ in mix) else TANH  # what is not used is not wrong
                 return self._named(replace(model, read=read, mix=mix))
@@ -588,11 +602,11 @@ class GateInquiry:
         self, columns: Sequence[tuple[str, ...]], others: Sequence[float], name: str, model: GatedModel
     ) -> Polynomial | None:
         """Return what a state is made of, in all settings or else in the first."""
-        steps: list[list[tuple[ObservedSteps, GateStep]]] = []
+        steps: list[list[tuple[ObservedSteps, StepEvaluation]]] = []
         for setting in self.settings:
             # Each gate at two sums, between which also one that is cut off moves; states of both signs.
             turned = [-sum_ if abs(sum_) < SATURATING_DRIVE else sum_ for sum_ in others[: self.G]]
-            drives = np.tile([others[: self.G], turned], (SEQUENCES // 2, 1))
+            drives = np.tile([others[: self.G], turned], (GATE_SEQUENCES // 2, 1))
             if (setting, (*others,)) not in self._driven_so:
                 self._driven_so[setting, (*others,)] = [
                     self._steps(setting, 100 + k, drives) for k in range(GATE_SEEDS)
@@ -603,13 +617,13 @@ class GateInquiry:
             pairs = [pair for one in steps[:some] for pair in one]
             if not pairs:
                 return None
-            shape = (len(pairs[0][0].before["h"]), UNITS)
+            shape = (len(pairs[0][0].before["h"]), GATE_UNITS)
             shown = self._shows_h
             if name == "h'" and not all(shown in seen.after for seen, _ in pairs):  # no array that is returned shows h
                 return None
             y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
             y, known = (y, np.full(y.shape, True)) if name == "c'" else model.outer.inverse(y)
-            if known.sum() < ROOM * len(columns):
+            if known.sum() < EQUATIONS_AN_UNKNOWN * len(columns):
                 continue
             values = {
                 names: np.concatenate([np.broadcast_to(step.monomial(names), shape).ravel() for _, step in pairs])

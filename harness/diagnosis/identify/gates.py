@@ -15,9 +15,9 @@ from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, N
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import concatenated, value_of
-from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
-from harness.diagnosis.identify.step_patterns import NEVER, TermSteps
-from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STEP, WRITTEN, Flow, clipped
+from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
+from harness.diagnosis.identify.step_patterns import NO_STEP, TermSteps
+from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STATES_RETURNED, STEP_TERMS, Flow, clipped
 from harness.oracle.pinned_numpy import np
 from harness.space.cells import KNOWN, Polynomial, layer_named
 from harness.space.config import RNNConfig
@@ -28,7 +28,7 @@ SIGMOID: Final = Activation("sigmoid")
 class Part(NamedTuple):
     """A term of a gate's sum."""
 
-    name: str  # of ``STEP``, where ``h[t-1]`` stands for the operand
+    name: str  # of ``STEP_TERMS``, where ``h[t-1]`` stands for the operand
     block: int  # the block of rows of its parameter
     operand: str = "h"  # the quantity that is read in the place of h
     factor: str = ""  # the gate that multiplies it
@@ -46,7 +46,7 @@ class GateFunction(NamedTuple):
 Edge = tuple[Any, ...]  # what a gradient goes along: a word for its kind, and of what
 Slope = tuple[tuple[str, float], ...]  # the terms of ``SLOPES``, and what multiplies each
 HALF: Final = 0.5
-CUT: Final = "cut"  # of an edge along which nothing goes
+CUT_EDGE: Final = "cut"  # of an edge along which nothing goes
 
 # The steps of x that may be read; a list counts from its end, but not beyond it.
 X_STEPS: Final = {name: of for name, of in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
@@ -89,7 +89,7 @@ class GatedModel(LayerModel):
     input: str = "t"  # the step of x that a step reads
     reads: tuple[str, ...] = ("h", "c")  # what a step reads as its states: those before it, of the start, or "zero"
     there: "GatedModel | None" = None  # what some steps are made by instead
-    when: TermSteps = NEVER  # those steps
+    when: TermSteps = NO_STEP  # those steps
 
     @property
     def kept(self) -> str:
@@ -101,8 +101,8 @@ class GatedModel(LayerModel):
         return self if self.there is None or not self.when.at(t, T) else replace(self.there, back=self.back)
 
 
-PARAMETERS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-OWN: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
+PARAMETER_ROLES: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+OWN_TERMS: Final = ("x[t] @ W_ih.T", "b_ih", "h[t-1] @ W_hh.T", "b_hh")
 
 
 def step_of(cell: str) -> GatedModel:
@@ -113,7 +113,7 @@ def step_of(cell: str) -> GatedModel:
 @cache
 def _step(own: Any) -> GatedModel:
     functions = {"sigmoid": SIGMOID, "tanh": TANH}
-    x, b_ih, h, b_hh = OWN
+    x, b_ih, h, b_hh = OWN_TERMS
 
     def parts(block: int, operand: str, factor: str) -> tuple[Part, ...]:
         return Part(x, block), Part(b_ih, block), Part(h, block, operand, factor), Part(b_hh, block, factor=factor)
@@ -152,7 +152,7 @@ def complements(terms: Polynomial, gates: Iterable[str]) -> Iterator[tuple[str, 
 
 def right_of(config: RNNConfig) -> Network:
     """Return the network that torch's layer is."""
-    return Network(step_of(config.cell), derived=True) if config.gated else RIGHT
+    return Network(step_of(config.cell), derived=True) if config.gated else RIGHT_NETWORK
 
 
 def layer_of(network: Network) -> str:
@@ -161,7 +161,7 @@ def layer_of(network: Network) -> str:
     return layer_named(cell)
 
 
-class GateStep:
+class StepEvaluation:
     """The quantities of one step, computed when they are asked for."""
 
     def __init__(self, model: GatedModel, blocks: list[tuple[Any, ...]], x: Any, states: Mapping[str, Any]) -> None:
@@ -211,7 +211,7 @@ class GateStep:
         at = part.block, part.operand
         if at not in self._flows:
             self._flows[at] = Flow([self._x], self.of(part.operand), *self._blocks[part.block])
-        value = STEP[part.name].value(self._flows[at], 0)
+        value = STEP_TERMS[part.name].value(self._flows[at], 0)
         return value * self.of(part.factor) if part.factor else value
 
     def _gate(self, name: str, gate: GateFunction) -> Numbers:
@@ -232,12 +232,12 @@ class GateStep:
         held = [Var(v.value) if isinstance(v, Var) else v for v in (self._x, operand, *blocks)]
         flows = {"parameter": Flow(held[:1], held[1], *blocks), "operand": Flow([self._x], operand, *held[2:])}
         for to, flow in flows.items():
-            inner, by = STEP[part.name].value(flow, 0), "" if choices[to] == "open" else part.factor
-            if choices[to] not in (None, CUT, "open"):
+            inner, by = STEP_TERMS[part.name].value(flow, 0), "" if choices[to] == "open" else part.factor
+            if choices[to] not in (None, CUT_EDGE, "open"):
                 yield blocks[1], lambda g: self._times(g, part.factor).T @ self.of(choices["parameter"]).value
-            elif choices[to] != CUT and isinstance(inner, Var):  # a bias that is not there is a number
+            elif choices[to] != CUT_EDGE and isinstance(inner, Var):  # a bias that is not there is a number
                 yield inner, lambda g, by=by: self._times(g, by)  # type: ignore[misc]
-        if part.factor and choices["factor"] != CUT:
+        if part.factor and choices["factor"] != CUT_EDGE:
             yield self.of(part.factor), lambda g: g * value_of(self.part(part._replace(factor="")))
 
     def _times(self, g: Any, factor: str) -> Any:
@@ -261,7 +261,7 @@ class GateStep:
             by: Any = left if others[name] is None else others[name]
             return lambda g: reduce(mul, [self.of(one).value for one in by], g * coef)  # c' itself is not made yet
 
-        made = tuple((self.of(name), along(name)) for name in names if others[name] != CUT)
+        made = tuple((self.of(name), along(name)) for name in names if others[name] != CUT_EDGE)
         return Var(self.monomial(names, coef).value, made)
 
     def _sum(self, terms: list[Numbers]) -> Numbers:
@@ -300,7 +300,7 @@ def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
     """Return the rows of each gate, of each parameter."""
     G = len(KNOWN[model.cell].gates)
     H = parameters[0].shape[0] // G
-    by_unit = [role in model.arranged for role in PARAMETERS]
+    by_unit = [role in model.arranged for role in PARAMETER_ROLES]
     return [
         tuple(v[k::G] if some else v[k * H : (k + 1) * H] for v, some in zip(parameters, by_unit, strict=True))
         for k in range(G)
@@ -331,7 +331,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     found, ends, last = [], list[Any](), dict[str, Any]()
     for t in range(f.T):
         here = model.at_step(t, f.T)
-        if t and not f.passes(t - 1):
+        if t and not f.continues_tape(t - 1):
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
         uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, f.T)}
@@ -340,7 +340,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
             letter: known.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
         }
         x = f.x[X_STEPS[here.input](t, f.T)]
-        step, before = GateStep(here, _detached(blocks, uncounted), x, {**begun, **read}), states
+        step, before = StepEvaluation(here, _detached(blocks, uncounted), x, {**begun, **read}), states
         output, new, ends = (
             [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
             for of in (here.returned[:1], here.carried, here.returned[1:])
@@ -355,7 +355,7 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         states = dict(zip(letters, new, strict=True))
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
         found.append(joined([*output, *new[1:]]))
-    found = [found[WRITTEN[model.written](t, f.T)] for t in range(f.T)]
+    found = [found[STATES_RETURNED[model.written](t, f.T)] for t in range(f.T)]
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     last |= states
     f.ends = states
@@ -368,10 +368,10 @@ def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tup
     def of_role(role: str, v: Any) -> Any:
         return Var(v.value) if role in roles and isinstance(v, Var) else v
 
-    return [tuple(map(of_role, PARAMETERS, of)) for of in blocks] if roles else blocks
+    return [tuple(map(of_role, PARAMETER_ROLES, of)) for of in blocks] if roles else blocks
 
 
-def _placed(step: GateStep, name: str, W_hr: Any) -> Any:
+def _placed(step: StepEvaluation, name: str, W_hr: Any) -> Any:
     """Return a quantity in the place of a state: in that of h by W_hr, unless it has the units of a projected h."""
     v = step.outward(name)
     return v if W_hr is None or name in UNPROJECTED else v @ W_hr.T

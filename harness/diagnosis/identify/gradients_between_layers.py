@@ -10,10 +10,10 @@ from itertools import product
 from typing import Any, Final
 
 from harness.diagnosis.identify.coefficient_patterns import gathered_at_start
-from harness.diagnosis.identify.fit import Columns, solve
+from harness.diagnosis.identify.fit import TermColumns, solve
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import departing, fresh_answers
-from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_READOUT, ROLES, Network, Sum
+from harness.diagnosis.identify.model import DERIVATIVE, ONE, RIGHT_GRADIENT_SUMS, ROLES, Network, Sum
 from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.readouts import terms_of_da
 from harness.diagnosis.identify.run import flows_of, place_of, run
@@ -22,7 +22,7 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
-LAYERS: Final = 2
+STACKED_LAYERS: Final = 2
 
 
 def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Network | None:
@@ -32,7 +32,7 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
     """
     if network.above is not None or network.reverse is not None or (network.derived and not layers):
         return None
-    stack: dict[str, Any] = {"num_layers": LAYERS} if layers else {"bidirectional": True}
+    stack: dict[str, Any] = {"num_layers": STACKED_LAYERS} if layers else {"bidirectional": True}
     every = [a for a in fresh_answers(asker, asker.losses[:1], **stack) if a.case.config.loss is not None]
     wrong = sorted({name for a in every for name in departing(network, a, asker.rounding)})
     if not wrong or not all(name.endswith(".grad") for name in wrong):
@@ -45,7 +45,7 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
 
     if layers:
         names = [name for name in every[0].arrays if name.endswith(".grad") and name != "hx.grad"]  # its rows may move
-        below = [name for name in names if place_of(name)[0] < LAYERS - 1]
+        below = [name for name in names if place_of(name)[0] < STACKED_LAYERS - 1]
         passed = solved(network, "l > 0", "x", below) if {*wrong} <= {*below, "hx.grad"} else None
         if passed is not None:
             return _with_sum(network, "l > 0", "x", passed)
@@ -63,7 +63,7 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
 def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
     """Return a network with another sum of a gradient in some layers, or in one direction."""
     of = {"d == 0": network.first, "d == 1": network.reverse}.get(where, network.above) or network.first
-    model = replace(of, readouts={**of.readouts, role: terms})
+    model = replace(of, gradient_sums={**of.gradient_sums, role: terms})
     if where == "d == 0":
         return replace(network, first=model, reverse=network.reverse or network.first)
     if where == "d == 1":
@@ -82,10 +82,10 @@ def _solved(
         arrays = run(_with_sum(network, where, role, terms), a.case)
         return np.concatenate([np.ravel(values_of(arrays[name])) for name in names])
 
-    nothing, own = made(()), DERIVATIVE if network.derived else RIGHT_READOUT[role][0][0]
+    nothing, own = made(()), DERIVATIVE if network.derived else RIGHT_GRADIENT_SUMS[role][0][0]
     flow = flows_of(network, a.case)[-1 if where in ("l > 0", "d == 1") else 0]
     others = () if network.derived else terms_of_da(role, flow)
     y = np.concatenate([np.ravel(a.arrays[name]) for name in names]) - nothing
-    columns = Columns(dict.fromkeys([own, *others]), lambda name: made(((name, ONE),)) - nothing)
+    columns = TermColumns(dict.fromkeys([own, *others]), lambda name: made(((name, ONE),)) - nothing)
     by = solve(columns, y, asker.noise, [own])
     return None if by is None else (flow, {0: by})

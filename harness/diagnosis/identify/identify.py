@@ -15,20 +15,28 @@ from typing import Any, Final
 
 from harness.diagnosis.identify.fit import accuracy
 from harness.diagnosis.identify.gradients_between_layers import otherwise_in_stack
-from harness.diagnosis.identify.inquiry import SHORT, SQUARE, PlaceResult, departing, explains, fresh_answers, nearly
+from harness.diagnosis.identify.inquiry import (
+    SHORT_TIME,
+    SQUARE,
+    PlaceResult,
+    departing,
+    explains,
+    fresh_answers,
+    nearly,
+)
 from harness.diagnosis.identify.limits import LimitInquiry
-from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import ONE, RIGHT_READOUT, LayerModel, Network, in_order
-from harness.diagnosis.identify.questions import LONG, Asker, Response
+from harness.diagnosis.identify.model import ONE, RIGHT_GRADIENT_SUMS, LayerModel, Network, in_order
+from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.questions import LONG_TIMES, Asker, Response
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.transform_inquiry import transformable, with_transform
 from harness.diagnosis.identify.wiring import Place
-from harness.diagnosis.identify.wiring_inquiry import WiringInquiry, WiringView, own_view, views_of
+from harness.diagnosis.identify.wiring_inquiry import WiringCases, WiringInquiry, own_view, views_of
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 
-FORWARD: Final = (
+FORWARD_PARTS: Final = (
     "activation",
     "inside",
     "otherwise",
@@ -81,13 +89,13 @@ class LayerInquiry(LimitInquiry):
         asked = [
             a
             for loss in self.asker.losses
-            for T in (1, SHORT, self.asker.long[-1])
+            for T in (1, SHORT_TIME, self.asker.long[-1])
             for blank in (False, self.model.at_zero is not None)
             for a in self.answers(T, 1, loss=loss, scale=1.0, blank=blank)
         ]
-        periods = (TermSteps("but every", k) for k in (*range(2, LONG[-1]), *self.asker.periods))
+        periods = (TermSteps("but every", k) for k in (*range(2, LONG_TIMES[-1]), *self.asker.periods))
         for when in (TermSteps(), TermSteps("never"), TermSteps("never", 1), *periods):
-            model = replace(self.model, passes=when, readouts={})
+            model = replace(self.model, passes=when, gradient_sums={})
             network = replace(self._with(model), derived=True)
             if asked and all(explains(network, a, self.asker.rounding) for a in asked):
                 self.model, self.derived = model, True
@@ -95,14 +103,14 @@ class LayerInquiry(LimitInquiry):
         return False
 
     def _steps_right(self) -> bool:
-        return all(getattr(self.model, name) == getattr(LayerModel(), name) for name in FORWARD)
+        return all(getattr(self.model, name) == getattr(LayerModel(), name) for name in FORWARD_PARTS)
 
     def _derive_in_part(self) -> bool:
         """Find the gradients that are not the derivative of a wrong way forward, where others are; tell whether all."""
         before = self.model, self.network, self.derived, self.found.unknown
         self.model, self.network, self.derived = _known_part(self.model, ()), replace(self.network, derived=True), True
         self.found.unknown = []
-        asked = [pair for T in (1, SHORT, self.asker.long[-1]) for pair in self._back(T, 1)]
+        asked = [pair for T in (1, SHORT_TIME, self.asker.long[-1]) for pair in self._back(T, 1)]
         wrong = self._differing(self.model, asked)
         if {*self.roles()} - {*wrong, "hx"}:
             self.model, self.found.unknown = self._readouts(self.model, len(wrong), wrong)
@@ -141,7 +149,7 @@ class LayerInquiry(LimitInquiry):
 
     def _is_coarse_back(self) -> bool:
         """Tell whether short cases have nn.RNN's gradients but for some roundings of the coarsest dtype."""
-        answers = [a for T in (1, SHORT) for a in self.answers(T, 1, loss=self.loss, scale=1.0)]
+        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1, loss=self.loss, scale=1.0)]
         network = self._with(self.model)
         if self.place != (0, 0) or all(explains(network, a, self.asker.rounding) for a in answers):
             return False
@@ -152,7 +160,7 @@ class LayerInquiry(LimitInquiry):
         best: tuple[tuple[int, int], LayerModel, list[str]] | None = None
         right = [self.model] if self._is_right_chain() else []  # nn.RNN's own is tried without a search
         for model in islice(chain(right, self._chains()), most):
-            solved, unknown = self._readouts(model, len(RIGHT_READOUT) if best is None else len(best[2]))
+            solved, unknown = self._readouts(model, len(RIGHT_GRADIENT_SUMS) if best is None else len(best[2]))
             if unknown and (weighed := self._weighed(model)) is not None:
                 other, left = self._readouts(weighed, len(unknown))
                 solved, unknown = (other, left) if len(left) < len(unknown) else (solved, unknown)
@@ -171,7 +179,7 @@ def oddness(model: LayerModel) -> int:
     """Return how many fields of a model are not nn.RNN's."""
     right = LayerModel()
     names = ("slope", "at", "own", "links", "reached", "passes", "sloped")
-    return len([name for name in names if getattr(model, name) != getattr(right, name)]) + len(model.readouts)
+    return len([name for name in names if getattr(model, name) != getattr(right, name)]) + len(model.gradient_sums)
 
 
 @dataclass(frozen=True)
@@ -316,7 +324,7 @@ Elsewhere = Callable[[Network, WiringInquiry], Network]  # finds the steps of ot
 
 
 def seen_in(
-    asker: Asker, view: WiringView, network: Network, elsewhere: Elsewhere | None = None
+    asker: Asker, view: WiringCases, network: Network, elsewhere: Elsewhere | None = None
 ) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
@@ -382,9 +390,9 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     if not found.forward:
         return network
     # its way back may be that of the first layer, as a whole or in what is not returned alone, the gradient by x
-    passed = {role: terms for role, terms in network.first.readouts.items() if role == "x"}
-    of_first = replace(network.first, **{name: getattr(found.model, name) for name in FORWARD})
-    models = [replace(found.model, readouts={**found.model.readouts, **more}) for more in ({}, passed)]
+    passed = {role: terms for role, terms in network.first.gradient_sums.items() if role == "x"}
+    of_first = replace(network.first, **{name: getattr(found.model, name) for name in FORWARD_PARTS})
+    models = [replace(found.model, gradient_sums={**found.model.gradient_sums, **more}) for more in ({}, passed)]
     tried = [(model, found.derived) for model in models if not found.unknown] + [(of_first, network.derived)]
     parts: list[dict[str, Any]] = [
         {"above" if place[0] else "reverse": model, "derived": derived} for model, derived in tried
@@ -400,7 +408,7 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
 def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
     """Return a model without what is not proved: other gradients, and all of the way back if none is known."""
     if not known:
-        return replace(LayerModel(), **{name: getattr(model, name) for name in FORWARD})
+        return replace(LayerModel(), **{name: getattr(model, name) for name in FORWARD_PARTS})
     parts: dict[str, Any] = {
         name: {role: value for role, value in getattr(model, name).items() if role in known}
         for name in ("readouts", "limits")

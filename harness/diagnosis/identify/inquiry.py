@@ -8,22 +8,22 @@ from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.layer import backward, by_states, cut_off, forward, slopes
-from harness.diagnosis.identify.model import RIGHT as RIGHT_NETWORK, RIGHT_READOUT, LayerModel, Network
-from harness.diagnosis.identify.questions import LONG, Asker, CaseSizes, Response
+from harness.diagnosis.identify.model import RIGHT_GRADIENT_SUMS, RIGHT_NETWORK, LayerModel, Network
+from harness.diagnosis.identify.questions import LONG_TIMES, Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import derived_flow, lone_flow, run
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.terms import WRITTEN, Flow
+from harness.diagnosis.identify.terms import STATES_RETURNED, Flow
 from harness.diagnosis.identify.wiring import OWN_WIRING, Place
 from harness.oracle.arithmetic_assumptions import FORMATS
+from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import time_major
 from harness.space.case import Case
 from harness.space.config import role_of
 from harness.space.values import draw
 
 SQUARE: Final = 4  # input_size and hidden_size of most cases: equal, so that what was exchanged shows
-SHORT: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
+SHORT_TIME: Final = 4  # the T of most cases: no step stands as far from one end as another from the other
 LARGE_WEIGHTS: Final = 4.0  # times the weights of most cases, with which a product of four is as large as its operand
 RETURN_FIELDS: Final = (
     "written",
@@ -32,7 +32,7 @@ RETURN_FIELDS: Final = (
     "visited",
     "at_zero",
 )  # the fields of what is returned of the states
-COARSE: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
+COARSE_ERROR: Final = 4 * FORMATS["bfloat16"].u  # as many roundings as a step has
 OVERFLOWS: Final = 2.0**-10  # the share of the largest number from which what is summed may overflow on the way
 
 # CaseSizes (T, N, input_size, hidden_size) and the scale of the gradients of cases that were not asked before: one of
@@ -42,9 +42,9 @@ FRESH_KINDS: Final = (
     (2, 2, 3, 2, 1.0),
     (5, 2, SQUARE, SQUARE, 1e-2),
     (7, 3, 2, 5, 30.0),
-    (LONG[-1] + 2, 1, 3, 3, 1.0),
+    (LONG_TIMES[-1] + 2, 1, 3, 3, 1.0),
 )
-SEED: Final = 101  # of their numbers
+FRESH_SEED: Final = 101  # of their numbers
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Inquiry:
         for N in range(sequences, 0, -1):
             for hx in (True, False) if self.asker.has_hx else (False,):
                 if (
-                    self.asker.ask(CaseSizes(SHORT, N, self._input_size, SQUARE), hx=hx, loss=None, **self._stack)
+                    self.asker.ask(CaseSizes(SHORT_TIME, N, self._input_size, SQUARE), hx=hx, loss=None, **self._stack)
                     is not None
                 ):
                     return {"N": N, "hx": hx}
@@ -138,7 +138,7 @@ class Inquiry:
                 f.raw = list(states)
                 f.out = dict(enumerate(states))
                 f.h = dict(f.out)
-            f.given = f.hx
+            f.given_hx = f.hx
             cut_off(self.model, f)
             flows.append(f)
         return flows
@@ -150,7 +150,7 @@ class Inquiry:
         return layer * (2 if self._stack["bidirectional"] else 1) + direction
 
     def _states_known(self) -> bool:
-        answers = self.answers(SHORT, 1)
+        answers = self.answers(SHORT_TIME, 1)
         return self.found.forward or bool(answers and answers[0].steps is not None)
 
     def _back(self, T: int, number: int, at: int | None = None, **factors: Any) -> list[tuple[Response, Flow]]:
@@ -161,7 +161,7 @@ class Inquiry:
             return self._pairs(self.answers(T, number, loss=loss, **factors))
         if loss == "h_n":
             return self._pairs(self.answers(T, number, loss=loss, **factors)) if at == T - 1 else []
-        model, of = self.model, WRITTEN[self.model.written]
+        model, of = self.model, STATES_RETURNED[self.model.written]
         steps = [t for t in range(T) if of(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
         times = tuple(T - 1 - t if self.place[1] else t for t in steps)
         answers = self.answers(T, number, loss=loss, at=times, **factors) if times else []
@@ -171,7 +171,9 @@ class Inquiry:
     def loss(self) -> str:
         """The loss of most questions: of h_n alone if the gradient of a single step's output does not count."""
         losses, model = self.asker.losses, self.model
-        counts = model.counted != TermSteps("never") and model.shown.at(0, 1) and WRITTEN[model.written](0, 1) == 0
+        counts = (
+            model.counted != TermSteps("never") and model.shown.at(0, 1) and STATES_RETURNED[model.written](0, 1) == 0
+        )
         return losses[0] if counts or "h_n" not in losses else "h_n"
 
     @property
@@ -213,10 +215,10 @@ class Inquiry:
 
     def roles(self) -> list[str]:
         """Return the roles of the gradients that the subject returns of this layer and direction."""
-        if not self.asker.losses or self._base is None or not (asked := self._back(SHORT, 1)):
+        if not self.asker.losses or self._base is None or not (asked := self._back(SHORT_TIME, 1)):
             return []
         returned = asked[0][0].arrays
-        return [r for r in RIGHT_READOUT if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
+        return [r for r in RIGHT_GRADIENT_SUMS if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
 
     def _vector(self, role: str, a: Response) -> Floats:
         array = a.arrays[self._name(role)]
@@ -276,7 +278,7 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
 def nearly(network: Network, answers: Iterable[Response]) -> bool:
     """Tell whether a network gives some answers but for some roundings of the coarsest dtype."""
     return all(
-        np.abs(a.arrays[name] - values_of(v)).max(initial=0) <= COARSE * np.abs(values_of(v)).max(initial=0)
+        np.abs(a.arrays[name] - values_of(v)).max(initial=0) <= COARSE_ERROR * np.abs(values_of(v)).max(initial=0)
         for a in answers
         for name, v in run(network, a.case).items()
         if name in a.arrays
@@ -332,20 +334,22 @@ def fresh_answers(asker: Asker, losses: Sequence[str | None] | None = None, **st
     """Yield answers on cases that were not asked before, with every loss, of small and of large gradients."""
     for loss in (None, *asker.losses) if losses is None else losses:
         for T, *sizes, scale in FRESH_KINDS:
-            T = T if LONG[-1] > T else asker.long[-1] + 2
+            T = T if LONG_TIMES[-1] > T else asker.long[-1] + 2
             for hx in (True, False) if asker.has_hx else (False,):
-                if (a := asker.ask(CaseSizes(T, *sizes), SEED, hx=hx, loss=loss, scale=scale, **stack)) is not None:
+                if (
+                    a := asker.ask(CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, **stack)
+                ) is not None:
                     yield a
                     if asker.nonlinearity == "relu":  # of which much is 0 elsewhere
                         plain = asker.ask(
-                            CaseSizes(T, *sizes), SEED, hx=hx, loss=loss, scale=scale, positive=True, **stack
+                            CaseSizes(T, *sizes), FRESH_SEED, hx=hx, loss=loss, scale=scale, positive=True, **stack
                         )
                         yield from filter(None, [plain])
                     # and large numbers, which leave the range where an activation is nearly linear
-                    large = draw(a.case.config, "normal", SEED)
+                    large = draw(a.case.config, "normal", FRESH_SEED)
                     grads = {
                         name: v * v.dtype.type(scale) for name, v in large.arrays.items() if name.endswith(".grad")
                     }
                     large = Case.from_arrays(large.config, {**large.arrays, **grads})
                     yield from filter(None, [asker.of(large)])
-    yield from filter(None, [asker.ask(CaseSizes(SHORT, 2, 3, 3), SEED, blank=True, **stack)])
+    yield from filter(None, [asker.ask(CaseSizes(SHORT_TIME, 2, 3, 3), FRESH_SEED, blank=True, **stack)])

@@ -9,23 +9,23 @@ from harness.diagnosis.identify.activations import Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.gather import together
-from harness.diagnosis.identify.model import RIGHT_READOUT, BlankStep, Coef, LayerModel, Limit, Sum, needs_square
+from harness.diagnosis.identify.model import RIGHT_GRADIENT_SUMS, BlankStep, Coef, LayerModel, Limit, Sum, needs_square
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
     ELEMENTWISE,
+    GRADIENT_MASKS,
     INPUT,
     LEFT,
     LINK,
-    MASKS,
     OF_GRADIENT,
     OF_INPUT,
-    RIGHT as OPERANDS,
     RIGHT_SLOPE,
+    RIGHT_TERMS as OPERANDS,
+    SEQUENCE_STARTS,
     START,
-    STARTS,
-    STEP,
-    WRITTEN,
+    STATES_RETURNED,
+    STEP_TERMS,
     Flow,
     clipped,
     mapped,
@@ -45,7 +45,7 @@ def product(name: str, f: Flow, *steps: int) -> Numbers:
         return added([_of_step(name, f, t) for t in steps])
     if name.startswith("masked "):
         of, _, rest = name.removeprefix("masked ").partition(": ")
-        return product(rest, f, *steps) * MASKS[of](f.H)
+        return product(rest, f, *steps) * GRADIENT_MASKS[of](f.H)
     if name.startswith("transposed "):
         return product(name.removeprefix("transposed "), f, *steps).T
     if name.startswith("summed over units "):
@@ -106,7 +106,7 @@ def cut_off(model: LayerModel, f: Flow) -> None:
             f.W_hh = f.W_hh * extent.mask(f.H)
         else:
             mask = extent.mask(f.H) if extent.axis == "units" else extent.mask(f.N)[:, None]
-            f.counts = mask + np.zeros((f.N, f.H)) if f.counts is None else f.counts * mask
+            f.update_mask = mask + np.zeros((f.N, f.H)) if f.update_mask is None else f.update_mask * mask
 
 
 def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -> None:
@@ -117,27 +117,29 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     activation = model.activation or Activation(nonlinearity)
     zeros = np.zeros((f.N, f.H))
     cut_off(model, f)
-    f.given = f.hx
-    f.hx = STARTS[model.start](f)
+    f.given_hx = f.hx
+    f.hx = SEQUENCE_STARTS[model.start](f)
     given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
     f.h = dict(enumerate(given))
-    step = model.step if all(STEP[name].fits(f) for name, _ in model.step) else LayerModel().step
+    step = model.step if all(STEP_TERMS[name].fits(f) for name, _ in model.step) else LayerModel().step
     added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
-    plain = model.inside == model.activated == 1 and model.written == "h[t]" and not added_here and f.counts is None
+    plain = (
+        model.inside == model.activated == 1 and model.written == "h[t]" and not added_here and f.update_mask is None
+    )
     parameters = f.W_ih, f.W_hh, f.b_ih, f.b_hh
     for t in range(f.T):
         if f.reads is not None:
             f.W_ih, f.W_hh, f.b_ih, f.b_hh = f.reads(t, parameters)
         other = next((kind for kind, when in model.otherwise if when.at(t, f.T)), activation)
         if not model.visited.at(t, f.T):
-            f.s[t], f.h[t], f.made[t] = zeros, f.state(t - 1), f.state(t - 1)
-            f.left.add(t)
+            f.s[t], f.h[t], f.step_output[t] = zeros, f.state(t - 1), f.state(t - 1)
+            f.skipped.add(t)
             continue
         if in_place and states is None:
             f.h[t] = zeros
         for _ in range(f.H if in_place and states is None else 1):
-            s = total(step, STEP, f, t)
+            s = total(step, STEP_TERMS, f, t)
             f.s[t] = zeros if s is None else s
             h = other.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
             if states is not None and isinstance(h, Var) and plain and other.name in SLOPE_AT:
@@ -145,12 +147,12 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
             h = h if model.activated == 1 else h * model.activated
             added = total(added_here, ADDED, f, t)
             h = h if added is None else h + added
-            h = h if f.counts is None else h * f.counts
-            f.made[t] = h if model.at_zero is None else at_blank(model.at_zero, f, t, h)
+            h = h if f.update_mask is None else h * f.update_mask
+            f.step_output[t] = h if model.at_zero is None else at_blank(model.at_zero, f, t, h)
             if states is None:
-                f.h[t] = f.made[t]
-            elif isinstance(f.made[t], Var):
-                f.h[t] = _in_place_of(f.made[t], f.h[t])
+                f.h[t] = f.step_output[t]
+            elif isinstance(f.step_output[t], Var):
+                f.h[t] = _in_place_of(f.step_output[t], f.h[t])
 
 
 # The slopes of functions by what they return.
@@ -245,7 +247,7 @@ def by_source(model: LayerModel, f: Flow) -> dict[int, dict[int, Numbers]]:
     found: dict[int, dict[int, Numbers]] = {}
     for source in range(f.T):
         one = copy(f)
-        one.da, one.dh, one.next, one.passed, one.slope = {}, {}, {}, {}, dict(f.slope)
+        one.da, one.dh, one.from_next, one.h_n_gradient, one.slope = {}, {}, {}, {}, dict(f.slope)
         one.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
         first = max(0, source - model.horizon) if model.horizon else 0
         go_back(model, one, range(first, source + 1))
@@ -268,17 +270,17 @@ def go_back(model: LayerModel, f: Flow, steps: range) -> None:
             if c:
                 own = f.g[t] * c
                 dh, da = dh + own, da + (own * slope if sloped else own)
-        f.next[t] = zeros
+        f.from_next[t] = zeros
         if t + 1 in f.da and model.reached.at(t + 1, f.T) and model.passes.at(t, f.T):
             for term, sloped, coef in links:
                 passed = LINK[term].value(f, t) * coef.of(f, t)
                 passed = limited(passed, limit) if where == "dh_next" else passed
                 dh, da = dh + passed, da + (passed * slope if sloped else passed)
-                f.next[t] = f.next[t] + passed
-        if t in f.passed:
+                f.from_next[t] = f.from_next[t] + passed
+        if t in f.h_n_gradient:
             sloped = not model.links or model.links[0].sloped
-            f.next[t] = f.next[t] + f.passed[t]
-            dh, da = dh + f.passed[t], da + (f.passed[t] * slope if sloped else f.passed[t])
+            f.from_next[t] = f.from_next[t] + f.h_n_gradient[t]
+            dh, da = dh + f.h_n_gradient[t], da + (f.h_n_gradient[t] * slope if sloped else f.h_n_gradient[t])
         dh = limited(dh, limit) if where == "dh" else dh
         if where == "dh" or f.slope_by is not None:
             da = f.sloped(t, dh)
@@ -295,15 +297,15 @@ def enter(model: LayerModel, f: Flow, g: Numbers) -> None:
                 f.g[t] = (f.g[t] if how == "g" else f.g[t] * 0.0) + g * c
                 continue
             to = next((k for k in range(t, -1, -1) if model.reached.at(k, f.T)), -1)
-            f.passed[to] = f.passed.get(to, np.zeros(g.shape)) + g * c
+            f.h_n_gradient[to] = f.h_n_gradient.get(to, np.zeros(g.shape)) + g * c
 
 
 def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:
     """Return what is returned of each step, in the order of the steps."""
     found: list[Numbers] = []
     for t in range(f.T):
-        k = WRITTEN[model.written](t, f.T)
-        of_step = f.s[t] if model.written == "s[t]" else f.made[k] if k >= 0 else f.hx
+        k = STATES_RETURNED[model.written](t, f.T)
+        of_step = f.s[t] if model.written == "s[t]" else f.step_output[k] if k >= 0 else f.hx
         if model.written == "phi(h[t])":
             of_step = (model.activation or Activation(nonlinearity)).of(of_step)
         if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
@@ -320,7 +322,7 @@ def by_states(model: LayerModel, f: Flow, g: Mapping[int, Numbers]) -> dict[int,
     """Return the gradient by each state, given that by what is returned of each step."""
     found = {t: v * 0.0 for t, v in g.items()}
     for t, v in g.items():
-        k = WRITTEN[model.written](t, len(g))
+        k = STATES_RETURNED[model.written](t, len(g))
         if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
             v = v * (1 - f.blank[t])
         if k >= 0 and _writes(model, t, len(g)) and model.counted.at(t, len(g)):
@@ -332,14 +334,14 @@ def gradient(model: LayerModel, role: str, f: Flow) -> Any:
     """Return one gradient of a flow: an array; by x a list of steps."""
     terms = model.readout(role)
     if not f.square and any(needs_square(role, name) for name, _ in terms):
-        terms = RIGHT_READOUT[role]
+        terms = RIGHT_GRADIENT_SUMS[role]
     if role == "x":
         zeros = np.zeros((f.N, f.F))
         return [found if (found := total(terms, INPUT, f, t)) is not None else zeros for t in range(f.T)]
     if role == "hx":
         found = total(terms, START, f, 0)
         found = np.zeros((f.N, f.H)) if found is None else found
-        return found + f.passed[-1] if -1 in f.passed else found
+        return found + f.h_n_gradient[-1] if -1 in f.h_n_gradient else found
     shape = {"weight_ih": (f.H, f.F), "weight_hh": (f.H, f.H)}.get(role, (f.H,))
     whole: Numbers = np.zeros(shape)
     limit = model.limits.get(role)
@@ -363,21 +365,21 @@ def _by_coefficient(coef: Coef, f: Flow, steps: Sequence[int]) -> Iterator[tuple
 
 
 def _mapped_last(function: Any, slope: Any) -> Callable[[Flow], Numbers]:
-    return lambda f: mapped(f.made[f.T - 1], function, 1.0, slope)
+    return lambda f: mapped(f.step_output[f.T - 1], function, 1.0, slope)
 
 
 def _summed(f: Flow) -> Numbers:
-    total = f.made[0]
+    total = f.step_output[0]
     for t in range(1, f.T):
-        total = total + f.made[t]
+        total = total + f.step_output[t]
     return total
 
 
-FINAL: Final[dict[str, Callable[[Flow], Numbers]]] = {
-    "h[T-1]": lambda f: f.made[f.T - 1],
-    "h[0]": lambda f: f.made[0],
+FINAL_STATES: Final[dict[str, Callable[[Flow], Numbers]]] = {
+    "h[T-1]": lambda f: f.step_output[f.T - 1],
+    "h[0]": lambda f: f.step_output[0],
     "s[T-1]": lambda f: f.s[f.T - 1],
-    "h[T-2]": lambda f: f.made[f.T - 2] if f.T > 1 else f.hx,
+    "h[T-2]": lambda f: f.step_output[f.T - 2] if f.T > 1 else f.hx,
     "hx": lambda f: f.hx,
     "output[T-1]": lambda f: f.kept(f.T - 1),
     "output[max(T-2, 0)]": lambda f: f.kept(max(f.T - 2, 0)),

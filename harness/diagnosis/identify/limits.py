@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Final
 
 from harness.diagnosis.identify.fit import plainest
-from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT
+from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT_TIME
 from harness.diagnosis.identify.model import LayerModel, Limit
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.readouts import ReadoutInquiry
@@ -32,7 +32,7 @@ class LimitInquiry(ReadoutInquiry):
             (1e4, LARGE_WEIGHTS),
             (1e4, LARGE_WEIGHTS**2),
         )
-        asked = [pair for scale, weights in scales for pair in self._back(SHORT, 4, scale=scale, weights=weights)]
+        asked = [pair for scale, weights in scales for pair in self._back(SHORT_TIME, 4, scale=scale, weights=weights)]
         asked += self._back(1, 2, scale=1e4)  # where the way back does not go far, hx has a gradient here alone
         asked = [(a, f) for a, f in asked if all(np.isfinite(array).all() for array in a.arrays.values())]
         if not asked:

@@ -10,14 +10,14 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.diagnosis.identify.activations import Activation
-from harness.diagnosis.identify.step_patterns import ALWAYS, TermSteps
+from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
 from harness.diagnosis.identify.terms import INPUT, START, Flow
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import OWN_WIRING, TWO_BY_TWO, WHERE, StackSizes, Wiring
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-SCALES: Final[dict[str, Callable[[Flow, int], float]]] = {
+LOSS_SCALES: Final[dict[str, Callable[[Flow, int], float]]] = {
     "": lambda f, t: 1.0,
     "N": lambda f, t: f.N,
     "T": lambda f, t: f.T,
@@ -44,12 +44,12 @@ _POWER, _LINE = re.compile(r"(\S+)\*\*t"), re.compile(r"\(1 ([+-]) (\S+) \* (t.*
 
 @cache
 def scale_of(name: str) -> Callable[[Flow, int], float]:
-    """Return what a scale is at a step: one of ``SCALES``, a power of t, or a straight line over the steps."""
+    """Return what a scale is at a step: one of ``LOSS_SCALES``, a power of t, or a straight line over the steps."""
     if (power := _POWER.fullmatch(name)) is not None:
         return lambda f, t: float(power[1]) ** t
     if (line := _LINE.fullmatch(name)) is not None:
         return lambda f, t: 1 + float(line[1] + line[2]) * PROGRESS[line[3]](t, f.T)
-    return SCALES[name]
+    return LOSS_SCALES[name]
 
 
 class Coef(NamedTuple):
@@ -108,10 +108,10 @@ class BlankStep(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """The part of an axis that counts, one of ``KINDS``, by a number k. The rest is as if 0."""
+    """The part of an axis that counts, one of ``COUNT_KINDS``, by a number k. The rest is as if 0."""
 
     axis: str  # "units", "inputs", "states", "sequences"
-    kind: str  # of ``KINDS``
+    kind: str  # of ``COUNT_KINDS``
     k: int
 
     @property
@@ -121,11 +121,11 @@ class Extent(NamedTuple):
 
     def mask(self, size: int) -> Floats:
         """Return 1 for those that count, and 0 for others."""
-        return np.where(KINDS[self.kind](np.arange(size), size, self.k), 1.0, 0.0)
+        return np.where(COUNT_KINDS[self.kind](np.arange(size), size, self.k), 1.0, 0.0)
 
 
 # Which counts of some: the first k, those after them, the last k, those before them, and whole blocks of k.
-KINDS: Final[dict[str, Callable[[Any, int, int], Any]]] = {
+COUNT_KINDS: Final[dict[str, Callable[[Any, int, int], Any]]] = {
     "first": lambda i, size, k: i < k,
     "but first": lambda i, size, k: i >= k,
     "last": lambda i, size, k: i >= size - k,
@@ -145,36 +145,38 @@ class LayerModel:
     activated: float = 1.0  # what multiplies the activation
     added: Sum = ()
     extents: tuple[Extent, ...] = ()  # of the axes that do not count whole
-    start: str = "hx"  # what a sequence starts at, of ``STARTS``
+    start: str = "hx"  # what a sequence starts at, of ``SEQUENCE_STARTS``
     final: str = "h[T-1]"
-    visited: TermSteps = ALWAYS  # the steps that are computed; at others the state stays, and the output is 0
+    visited: TermSteps = EVERY_STEP  # the steps that are computed; at others the state stays, and the output is 0
     at_zero: BlankStep | None = None  # what is done at a step at which x is all zeros
-    written: str = "h[t]"  # what is returned of each step, of ``WRITTEN``
-    shown: TermSteps = ALWAYS  # the steps whose output is written; others are 0
+    written: str = "h[t]"  # what is returned of each step, of ``STATES_RETURNED``
+    shown: TermSteps = EVERY_STEP  # the steps whose output is written; others are 0
     slope: tuple[tuple[str, float], ...] | None = None
     at: str = "t"
-    sloped: TermSteps = ALWAYS  # the steps whose slope is taken; at others it is 1
+    sloped: TermSteps = EVERY_STEP  # the steps whose slope is taken; at others it is 1
     at_kink: float = 0.0  # the slope of relu where the sum is 0
-    counted: TermSteps = ALWAYS  # the steps whose output's gradient counts
+    counted: TermSteps = EVERY_STEP  # the steps whose output's gradient counts
     own: tuple[tuple[bool, Coef], ...] = ((True, ONE),)  # the terms of da by g[t]: with the slope, or without
     links: tuple[StateGradientTerm, ...] = (StateGradientTerm("da[t+1] @ W_hh", True),)
     entry: tuple[Entry, ...] = (Entry("g", Coef(when=TermSteps("last", 1))),)  # of h_n's gradient
-    reached: TermSteps = ALWAYS  # the steps that the way back reaches
-    passes: TermSteps = ALWAYS  # the steps that are passed something by the step after them
+    reached: TermSteps = EVERY_STEP  # the steps that the way back reaches
+    passes: TermSteps = EVERY_STEP  # the steps that are passed something by the step after them
     horizon: int = 0  # the steps that the gradient of a step's output goes back, if that is limited
     step_limit: tuple[str, Limit] | None = None  # a clip at each step, of "da", "dh" or "dh_next"
-    readouts: Mapping[str, Sum] = field(default_factory=dict)  # of returned gradients, by role; others are nn.RNN's
+    gradient_sums: Mapping[str, Sum] = field(
+        default_factory=dict
+    )  # of returned gradients, by role; others are nn.RNN's
     limits: Mapping[str, Limit] = field(default_factory=dict)  # by role
 
     def readout(self, role: str) -> Sum:
         """Return the terms of a gradient that is returned."""
-        if role == "hx" and role not in self.readouts:
+        if role == "hx" and role not in self.gradient_sums:
             terms = tuple(
                 (link.term.replace("[t+1]", "[0]"), link.coef._replace(when=TermSteps())) for link in self.links
             )
             if terms and all(name in START for name, _ in terms):  # what a step passes to the one before, hx is passed
                 return terms
-        return self.readouts.get(role, RIGHT_READOUT[role])
+        return self.gradient_sums.get(role, RIGHT_GRADIENT_SUMS[role])
 
 
 @dataclass(frozen=True)
@@ -211,10 +213,10 @@ class Network:
         return replace(self, first=change(self.first), above=above, reverse=reverse)
 
 
-RIGHT: Final = Network()
+RIGHT_NETWORK: Final = Network()
 
 
-RIGHT_READOUT: Final[dict[str, Sum]] = {
+RIGHT_GRADIENT_SUMS: Final[dict[str, Sum]] = {
     "weight_ih": (("da[t] . x[t]", ONE),),
     "weight_hh": (("da[t] . h[t-1]", ONE),),
     "bias_ih": (("da[t] . 1", ONE),),
@@ -224,7 +226,7 @@ RIGHT_READOUT: Final[dict[str, Sum]] = {
 }
 
 
-ROLES: Final = tuple(RIGHT_READOUT)
+ROLES: Final = tuple(RIGHT_GRADIENT_SUMS)
 
 
 def is_of_x(name: str) -> bool:

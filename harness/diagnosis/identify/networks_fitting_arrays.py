@@ -19,8 +19,8 @@ from harness.diagnosis.identify.choices import Choice, choices
 from harness.diagnosis.identify.gates import right_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.inquiry import explains, states_of
-from harness.diagnosis.identify.mistakes import Mistake, mistakes_of
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.model_differences import Mistake, mistakes_of
 from harness.diagnosis.identify.questions import Response, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.oracle.arithmetic_assumptions import FORMATS
@@ -32,17 +32,24 @@ from harness.space.factor_table import ConfigError
 from harness.space.values import draw
 
 MOST_CHOICES: Final = 5  # choices of one network
-BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
+NETWORK_BEAM: Final = 8  # networks that explain a part of the arrays, from which the search goes on
 EXPLAINED: Final = 30  # networks that are held against each other, at most
-COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
+MOST_COST: Final = 2**29  # of all runs of a search, in units of ``RNNConfig.cost``
 GATED_RUNS: Final = 2**13  # of one layer with gates, at most, whose pairs of choices are many
-RUNS: Final = 2000  # of a case; a longer one is shortened
-SHORT: Final = (12, 3)  # T and N of a case that is shortened
+MOST_RUNS: Final = 2000  # of a case; a longer one is shortened
+SHORTENED_SIZES: Final = (12, 3)  # T and N of a case that is shortened
 SLACK: Final = 64.0  # ``likeness.SLACK``: by how much faster than in a right run errors may grow
 Bits = NDArray[np.bool_]
 Runs = Callable[[Case], Mapping[str, Any]]  # what a layer gives on a case
 
-BACK: Final = ("bias_ih", "bias_hh", "weight_ih", "x", "weight_hh", "hx")  # gradients, those of fewest choices first
+GRADIENT_ORDER: Final = (
+    "bias_ih",
+    "bias_hh",
+    "weight_ih",
+    "x",
+    "weight_hh",
+    "hx",
+)  # gradients, those of fewest choices first
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class _Found(NamedTuple):
     """A network on the way, its choices, and how many of the views it explains."""
 
     network: Network
-    made: tuple[Choice, ...]
+    choices: tuple[Choice, ...]
     views: int
 
 
@@ -84,11 +91,11 @@ def explanations(
 def _shortened(a: Response) -> Response:
     """Return the first steps and sequences of a long case, if they can be told without the others."""
     config = a.case.config
-    if config.cost * RUNS <= COST or config.loss is not None or config.lengths is not None or a.case.masks:
+    if config.cost * MOST_RUNS <= MOST_COST or config.loss is not None or config.lengths is not None or a.case.masks:
         return a
     of_steps = {name: array for name, array in a.arrays.items() if name not in config.form.final}
-    T = SHORT[0] if of_steps and not config.bidirectional else config.T
-    N = SHORT[1] if config.batched else config.N
+    T = SHORTENED_SIZES[0] if of_steps and not config.bidirectional else config.T
+    N = SHORTENED_SIZES[1] if config.batched else config.N
     short = config.replace(T=min(T, config.T), N=min(N, config.N))
     arrays = of_steps if short.T < config.T else a.arrays
 
@@ -119,7 +126,7 @@ class _Search:
         self._views, self._forward = self._in_order()
         self._gradients = len(self._views) > self._forward
         self._choices = choices(config, {name: v for a in responses for name, v in a.arrays.items()})
-        self._runs = COST // (len(first.form.gates) * sum(a.case.config.cost for a in responses))
+        self._runs = MOST_COST // (len(first.form.gates) * sum(a.case.config.cost for a in responses))
         if first.gated:  # a run of a short case takes some 1 ms for each layer and direction, and back 4 times as long
             layers = first.num_layers * first.num_directions * (1 if config.loss is None else 4)
             self._runs = min(self._runs, GATED_RUNS // layers)
@@ -141,7 +148,7 @@ class _Search:
                 index = np.indices(a.arrays[name].shape)
                 zeros = np.zeros(a.arrays[name].shape, int)
                 if name.endswith(".grad"):
-                    of = (BACK.index(role_of(name)) if role_of(name) in BACK else -1) + zeros
+                    of = (GRADIENT_ORDER.index(role_of(name)) if role_of(name) in GRADIENT_ORDER else -1) + zeros
                     layer = int("".join(filter(str.isdigit, name.rpartition("_l")[2])) or -1)
                     key = [2 + zeros, -layer + zeros, of]
                 elif name in config.form.final:
@@ -181,7 +188,7 @@ class _Search:
 
     def found(self, most: int) -> list[ArrayExplanation]:
         """Return the networks with fewest choices that explain everything, and those of as few mistakes."""
-        frontier, pending = [self._made(self._right, ()) or _Found(self._right, (), 0)], list[_Found]()
+        frontier, pending = [self._scored(self._right, ()) or _Found(self._right, (), 0)], list[_Found]()
         if frontier[0].views == len(self._views):
             return []
         explained: list[ArrayExplanation] = []
@@ -200,7 +207,7 @@ class _Search:
             reached = [one for one in reached if one.views < len(self._views)]
             if count < most and (not explained or count < min(len(one.mistakes) for one in explained)):
                 pending = [pair for base in stuck for pair in self._by_pairs(base)]
-            frontier = sorted(reached, key=lambda one: -one.views)[:BEAM]
+            frontier = sorted(reached, key=lambda one: -one.views)[:NETWORK_BEAM]
         return explained
 
     def _explanation(self, network: Network) -> ArrayExplanation:
@@ -209,14 +216,14 @@ class _Search:
 
     def _derived(self, found: _Found) -> _Found:
         """Return a network whose gradients are the derivative of its way forward."""
-        return self._made(replace(found.network, derived=True), found.made) or found
+        return self._scored(replace(found.network, derived=True), found.choices) or found
 
-    def _made(self, network: Network, made: tuple[Choice, ...], base: _Found | None = None) -> _Found | None:
+    def _scored(self, network: Network, chosen: tuple[Choice, ...], base: _Found | None = None) -> _Found | None:
         """Return a network with the views that it explains, if these are more than a base explains."""
         row = self._run(network) if self._runs > 0 else None
         if row is None or (views := self._views_of(row)) <= (0 if base is None else base.views):
             return None
-        return _Found(network, made, views)
+        return _Found(network, chosen, views)
 
     def _choices_of(self, base: _Found) -> list[Choice]:
         """Return the choices that may show in the first view that is not explained."""
@@ -226,7 +233,7 @@ class _Search:
 
     def _extended(self, base: _Found) -> list[_Found]:
         """Return what explains more views with one choice more."""
-        tried = (self._made(one.made(base.network), (*base.made, one), base) for one in self._choices_of(base))
+        tried = (self._scored(one.apply(base.network), (*base.choices, one), base) for one in self._choices_of(base))
         return [one for one in tried if one is not None]
 
     def _by_pairs(self, base: _Found) -> list[_Found]:
@@ -239,7 +246,7 @@ class _Search:
         view, classes = self._views[base.views], dict[bytes, list[Choice]]()
         size = 1e-300 + np.abs(self._actual[view]).max()
         for choice in self._choices_of(base):
-            if (row := self._run(choice.made(base.network))) is not None and not (row == before)[view].all():
+            if (row := self._run(choice.apply(base.network))) is not None and not (row == before)[view].all():
                 classes.setdefault(np.round(row[view] / size, 9).tobytes(), []).append(choice)
         found: list[_Found] = []
         plain = [sum(choice.plain for choice in choices) > 0 for choices in classes.values()]
@@ -248,11 +255,11 @@ class _Search:
         ]
         for how in (2, 1):  # one of the two is plain
             for _, one, other in () if found else [pair for pair in pairs if pair[0] == how]:
-                row = self._run(other[0].made(one[0].made(base.network))) if self._runs > 0 else None
+                row = self._run(other[0].apply(one[0].apply(base.network))) if self._runs > 0 else None
                 if row is None or not self._near(row)[view].all():
                     continue
                 tried = (
-                    self._made(second.made(first.made(base.network)), (*base.made, first, second), base)
+                    self._scored(second.apply(first.apply(base.network)), (*base.choices, first, second), base)
                     for first, second in product(one, other)
                 )
                 found += [each for each in tried if each is not None]
@@ -261,14 +268,14 @@ class _Search:
     def _exchanged(self, whole: Sequence[_Found]) -> Iterator[_Found]:
         """Yield networks that explain everything, and those which do with one of their choices exchanged."""
         yield from whole
-        for one in whole[:BEAM]:
-            for i in range(len(one.made) if len(one.made) > 1 else 0):
+        for one in whole[:NETWORK_BEAM]:
+            for i in range(len(one.choices) if len(one.choices) > 1 else 0):
                 for choice in self._choices:
-                    made = (*one.made[:i], choice, *one.made[i + 1 :])
+                    chosen = (*one.choices[:i], choice, *one.choices[i + 1 :])
                     network = replace(self._right, derived=one.network.derived)
-                    for each in made:
-                        network = each.made(network)
-                    found = self._made(network, made)
+                    for each in chosen:
+                        network = each.apply(network)
+                    found = self._scored(network, chosen)
                     if found is not None and found.views == len(self._views) and self._explains(network):
                         yield found
 

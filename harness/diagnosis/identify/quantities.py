@@ -12,8 +12,8 @@ from harness.diagnosis.identify.terms import Flow
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
-FORWARD: Final = ("s", "h")
-BACK: Final = ("slope", "next", "dh", "da")
+FORWARD_QUANTITIES: Final = ("s", "h")
+BACKWARD_QUANTITIES: Final = ("slope", "next", "dh", "da")
 SUMS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # the gradients that are summed over the steps
 MOST_TERMS: Final = 7  # terms of a sum whose partial sums are made, 2**7
 SAME: Final = 1e-10  # the relative difference of two float64 numbers that are taken for one: some 1e6 roundings
@@ -70,7 +70,10 @@ def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Float
             made.setdefault(Quantity(key, t, result=True), []).append(value)
 
     for t in range(f.T):
-        for group in (FORWARD, *((BACK, *((role,) for role in ROLES if role != "hx" or t == 0)) if f.da else ())):
+        for group in (
+            FORWARD_QUANTITIES,
+            *((BACKWARD_QUANTITIES, *((role,) for role in ROLES if role != "hx" or t == 0)) if f.da else ()),
+        ):
             names = _names(f, t)
             for key in group:
                 for statement in _statements(text[key])[: 1 if key in ROLES else None]:
@@ -78,7 +81,7 @@ def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Float
                     if key not in ROLES:
                         exec(compile(ast.Module([statement], []), key, "exec"), names)  # noqa: S102 - our own line
     for statement in _statements(text["start"]):
-        keep("start", 0, statement.value, _names(f, 0) | {"hx": f.given})
+        keep("start", 0, statement.value, _names(f, 0) | {"hx": f.given_hx})
     for role in SUMS if f.da else ():
         terms = [made[Quantity(role, t, result=True)][-1] for t in range(f.T)]
         for t in range(f.T):  # the sums of a loop in either order
@@ -100,12 +103,20 @@ def one_like(array: Floats) -> Any:
 def _names(f: Flow, t: int) -> dict[str, Any]:
     found: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
     found |= {"x": Steps(f.T, f.input), "h": Steps(f.T, f.state), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
-    by_step = {"s": f.s, "g": f.g, "dh": f.dh, "da": f.da, "dh_next": f.next, "slope": f.slope, "passed": f.passed}
+    by_step = {
+        "s": f.s,
+        "g": f.g,
+        "dh": f.dh,
+        "da": f.da,
+        "dh_next": f.from_next,
+        "slope": f.slope,
+        "passed": f.h_n_gradient,
+    }
     found |= {name: Steps(f.T, lambda t, of=of: f.back(of, t)) for name, of in by_step.items()}
     for end, of in (("", f), ("_below", f.below), ("_beside", f.beside)):
         found |= {f"{name}{end}": getattr(of, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
         if end and of is not None:
-            found |= {f"h{end}": Steps(f.T, of.state), f"hx{end}": of.given}
+            found |= {f"h{end}": Steps(f.T, of.state), f"hx{end}": of.given_hx}
     return found
 
 

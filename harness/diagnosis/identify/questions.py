@@ -93,16 +93,16 @@ def rounding_of(dtype: str) -> Rounding:
 
 
 # The T of cases that show what depends on the step: more than ten steps, and twice some.
-LONG: Final[tuple[int, ...]] = (8, 13)
+LONG_TIMES: Final[tuple[int, ...]] = (8, 13)
 # The largest T of a failing case for which longer ones are asked: a way back is commonly cut to fewer steps. Measured
 # at 65: 7 s for a cut, 15 s where nothing explains the long cases.
 MOST_STEPS: Final = 65
 
-PATIENCE: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
+QUESTION_SECONDS: Final = 0.1  # seconds of a question, of some 300, from which the answer is not worth the wait
 ENOUGH_QUESTIONS: Final = 10  # questions that tell how long one takes
 
 
-class SlowError(Exception):
+class SubjectTooSlow(Exception):
     """Raised where a subject takes too long to be asked some hundred questions; it says so."""
 
 
@@ -116,10 +116,10 @@ class Asker:
         self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
-        self.long: tuple[int, ...] = LONG
+        self.long: tuple[int, ...] = LONG_TIMES
         # Numbers of steps after which something may repeat that only the longest cases show.
         self.periods: tuple[int, ...] = ()
-        self.hidden: frozenset[str] = frozenset()  # arrays, gradients by role, that are left out of every answer
+        self.excluded: frozenset[str] = frozenset()  # arrays, gradients by role, that are left out of every answer
         self.shorter = ""  # "h_n" or "output" if the states are those that shorter runs end with, by that array
         self.questions, self._seconds = 0, list[float]()
         self._answers: dict[Any, Response | None] = {}
@@ -135,14 +135,14 @@ class Asker:
 
     def lengthen(self, T: int) -> None:
         """Ask of longer cases, too, that show twice what first shows in cases of T steps."""
-        if LONG[-1] < T <= MOST_STEPS:
-            self.long = (*LONG, 2 * T + 1)
+        if LONG_TIMES[-1] < T <= MOST_STEPS:
+            self.long = (*LONG_TIMES, 2 * T + 1)
             self.periods = (T - 1, T, T - 2)  # after T - 1 steps, step T is the first that differs
 
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
         other = Asker(self._observations, self.scope, self.nonlinearity)
-        other.hidden, other.long, other.periods = self.hidden | {name}, self.long, self.periods
+        other.excluded, other.long, other.periods = self.excluded | {name}, self.long, self.periods
         other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
         return other
 
@@ -320,12 +320,14 @@ class Asker:
         start = time.perf_counter()
         seen = self._observations.of(case, with_probes=False)
         self._seconds.append(time.perf_counter() - start)
-        if self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > PATIENCE:  # a busy machine delays some
-            raise SlowError("that takes hundreds of calls, and each takes long")
+        if (
+            self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > QUESTION_SECONDS
+        ):  # a busy machine delays some
+            raise SubjectTooSlow("that takes hundreds of calls, and each takes long")
         arrays = {
             n: np.asarray(array, np.float64)
             for n, array in seen.outcome.arrays.items()
-            if role_of(n) not in self.hidden
+            if role_of(n) not in self.excluded
         }
         if seen.outcome.failure is not None or seen.unfit is not None:
             wrong = () if seen.unfit is None else seen.unfit.mismatches

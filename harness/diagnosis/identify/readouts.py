@@ -8,14 +8,14 @@ from itertools import combinations, product as product_of
 from typing import Any, Final
 
 from harness.diagnosis.identify.backward_step import ChainInquiry
-from harness.diagnosis.identify.coefficient_patterns import System, gathered, gathered_at_start, used
-from harness.diagnosis.identify.fit import Columns, solve
-from harness.diagnosis.identify.inquiry import SHORT, explains
+from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, gathered_at_start, used
+from harness.diagnosis.identify.fit import TermColumns, solve
+from harness.diagnosis.identify.inquiry import SHORT_TIME, explains
 from harness.diagnosis.identify.layer import product
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
     ONE,
-    RIGHT_READOUT,
+    RIGHT_GRADIENT_SUMS,
     Coef,
     Entry,
     LayerModel,
@@ -23,12 +23,22 @@ from harness.diagnosis.identify.model import (
     is_of_x,
     needs_square,
 )
-from harness.diagnosis.identify.questions import LONG, Response
+from harness.diagnosis.identify.questions import LONG_TIMES, Response
 from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps, fitting_pattern
-from harness.diagnosis.identify.terms import ARRANGED_BACK, INDICES, INPUT, LEFT, MASKS, QUANTITIES, RIGHT, START, Flow
+from harness.diagnosis.identify.terms import (
+    ARRANGED_BACK,
+    GRADIENT_MASKS,
+    INDICES,
+    INPUT,
+    LEFT,
+    QUANTITIES,
+    RIGHT_TERMS,
+    START,
+    Flow,
+)
+from harness.oracle.array_layout import time_major
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
-from harness.oracle.places import time_major
 from harness.space.config import role_of
 
 Seen = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
@@ -49,7 +59,7 @@ class ReadoutInquiry(ChainInquiry):
 
     def _own_term(self, role: str) -> str:
         """Return the term that a gradient is made of if nothing is wrong with it."""
-        return DERIVATIVE if self.derived else RIGHT_READOUT[role][0][0]
+        return DERIVATIVE if self.derived else RIGHT_GRADIENT_SUMS[role][0][0]
 
     def _columns(self, role: str, f: Flow, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the terms of a role's gradient that a flow can have."""
@@ -77,7 +87,11 @@ class ReadoutInquiry(ChainInquiry):
         for one in sorted(columns, key=lambda name: name != own):
             if (by := fits([one])) is not None:
                 return by
-        masked = [f"masked {mask}: {RIGHT_READOUT[role][0][0]}" for mask in MASKS] if role == "weight_hh" else []
+        masked = (
+            [f"masked {mask}: {RIGHT_GRADIENT_SUMS[role][0][0]}" for mask in GRADIENT_MASKS]
+            if role == "weight_hh"
+            else []
+        )
         for one in (*masked, *ARRANGED_BACK.get(role, ())):
             if (by := self._system_back(role, asked, [one]).solved([one], self.noise)) is not None:
                 return by
@@ -101,43 +115,43 @@ class ReadoutInquiry(ChainInquiry):
             return np.concatenate([np.ravel(f.back(f.da, pair[0]).T @ value(f, pair[1])) for _, f in asked])
 
         y = np.concatenate([self._vector(role, a) for a, _ in asked])
-        found = solve(Columns(dict.fromkeys(pairs), column), y, self.noise)
+        found = solve(TermColumns(dict.fromkeys(pairs), column), y, self.noise)
         fits = [{t for t, k in found or () if index(t, T) == k} for index in indices.values()]
         named = [{f"da[t] . {name}" for name in some} for n in (1, 2) for some in combinations(indices, n)]
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
         return next((some for some, at in zip(named, steps, strict=True) if found and at == {*range(T)}), set())
 
-    def _system_back(self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> System:
+    def _system_back(self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> LinearSystem:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
         steps = range(1 if role == "hx" else asked[0][1].T)
 
         @cache
         def operands(side: str, name: str, t: int) -> Floats:
-            value = {"left": LEFT, "right": RIGHT}[side][name].value
+            value = {"left": LEFT, "right": RIGHT_TERMS}[side][name].value
             return np.stack([value(f, t) for _, f in asked])
 
         def column(t: int, name: str) -> Floats:
             if name == DERIVATIVE:
                 return np.concatenate([np.ravel(f.derivative[role][t]) for _, f in asked])
             left, _, right = name.partition(" . ")
-            if left in LEFT and (right == "1" or right in RIGHT):  # one product for all cases
+            if left in LEFT and (right == "1" or right in RIGHT_TERMS):  # one product for all cases
                 row = operands("left", left, t)
                 products = row.sum(1) if right == "1" else row.swapaxes(1, 2) @ operands("right", right, t)
                 return np.ravel(products)
             value = partial(product, name) if role not in ("x", "hx") else (INPUT if role == "x" else START)[name].value
             return np.concatenate([np.ravel(value(f, t)) for _, f in asked])
 
-        columns = {t: Columns(names, partial(column, t)) for t in steps}
+        columns = {t: TermColumns(names, partial(column, t)) for t in steps}
         if role == "x":
             given = [time_major(a.arrays["x.grad"], a.case.config) for a, _ in asked]
-            return System(columns, {t: np.concatenate([g[t].ravel() for g in given]) for t in steps})
+            return LinearSystem(columns, {t: np.concatenate([g[t].ravel() for g in given]) for t in steps})
         y = np.concatenate([self._vector(role, a) for a, _ in asked])
-        return System(columns, {0: y} if role == "hx" else y)
+        return LinearSystem(columns, {0: y} if role == "hx" else y)
 
     def _is_right_chain(self) -> bool:
-        asked = self._back(SHORT, 26)
+        asked = self._back(SHORT_TIME, 26)
         self._chained(self.model, asked)
-        own = ((role, [RIGHT_READOUT[role][0][0]]) for role in self.roles() if role != "hx" and asked)
+        own = ((role, [RIGHT_GRADIENT_SUMS[role][0][0]]) for role in self.roles() if role != "hx" and asked)
         return any((by := self._solved(role, asked, names)) is not None and all(by.values()) for role, names in own)
 
     def _readouts(self, model: LayerModel, most: int, roles: Sequence[str] = ()) -> tuple[LayerModel, list[str]]:
@@ -151,9 +165,9 @@ class ReadoutInquiry(ChainInquiry):
         seen: dict[str, list[Seen]] = {role: [] for role in roles}
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
-            (SHORT, {}),
-            *((T, {}) for T in LONG),
-            (SHORT + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
+            (SHORT_TIME, {}),
+            *((T, {}) for T in LONG_TIMES),
+            (SHORT_TIME + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
         ]
         for i, (T, sizes) in enumerate(cases):
             asked = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
@@ -228,9 +242,9 @@ class ReadoutInquiry(ChainInquiry):
             terms = gathered_at_start(steps, self.noise) if role == "hx" else gathered(of_steps, self.noise)
             if terms is None:
                 unknown.append(role)
-            elif self.derived or terms != replace(model, readouts={}).readout(role):
+            elif self.derived or terms != replace(model, gradient_sums={}).readout(role):
                 readouts[role] = terms
-        model = replace(model, readouts=readouts)
+        model = replace(model, gradient_sums=readouts)
         if self.derived:
             return model, unknown
         # in long sequences, the first step is not reached, or does not pass anything on
@@ -238,8 +252,8 @@ class ReadoutInquiry(ChainInquiry):
         for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
             if readouts.get("hx") != () and "hx" not in unknown:
                 break
-            other = replace(model, readouts=readouts | {"hx": ((term, Coef()),)})
-            asked = [pair for T in (1, 2, SHORT, *LONG) for pair in self._back(T, 1)]
+            other = replace(model, gradient_sums=readouts | {"hx": ((term, Coef()),)})
+            asked = [pair for T in (1, 2, SHORT_TIME, *LONG_TIMES) for pair in self._back(T, 1)]
             if "hx" not in self._differing(other, asked):
                 model, unknown = other, [role for role in unknown if role != "hx"]
                 break
@@ -260,14 +274,14 @@ class ReadoutInquiry(ChainInquiry):
         if self.derived or not model.links or not names or explained(model, asked[-1]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
-        cut = [replace(model, passes=TermSteps("but every", k)) for k in range(2, LONG[-1])]
+        cut = [replace(model, passes=TermSteps("but every", k)) for k in range(2, LONG_TIMES[-1])]
         cut += [
             replace(model, passes=TermSteps(kind, k))
-            for k in range(1, LONG[-1])
+            for k in range(1, LONG_TIMES[-1])
             for kind in kinds[1:]
             if self.cut_short and (k > 1 or "ev" not in kind)
         ]
-        cut += [replace(model, horizon=k) for k in range(1, LONG[-1])]  # of which each takes T times as long
+        cut += [replace(model, horizon=k) for k in range(1, LONG_TIMES[-1])]  # of which each takes T times as long
         return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
 
     def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:
@@ -289,10 +303,12 @@ class ReadoutInquiry(ChainInquiry):
     def _counted(self) -> TermSteps:
         """Return the steps whose output's gradient counts, as each alone shows."""
         hits = []
-        for T in (SHORT, 7) if self.asker.losses[0] != "h_n" else ():
+        for T in (SHORT_TIME, 7) if self.asker.losses[0] != "h_n" else ():
             for t in range(T):
                 asked = self.answers(T, 1, loss=self.asker.losses[0], at=(t,), **self.alone)
-                arrays = [array for a in asked for name, array in a.arrays.items() if role_of(name) in RIGHT_READOUT]
+                arrays = [
+                    array for a in asked for name, array in a.arrays.items() if role_of(name) in RIGHT_GRADIENT_SUMS
+                ]
                 hits.append((T, t, any(array.any() for array in arrays)))
         if hits and not any(hit for *_, hit in hits):
             return TermSteps("never")
@@ -318,8 +334,8 @@ class ReadoutInquiry(ChainInquiry):
         known = [role for role in self.roles() if role not in unknown]
         if loss["loss"] not in self.asker.losses or not known:
             return model, unknown
-        asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT, self.asker.long[0], 1, 2)]
-        asked += [self._pairs(self.answers(SHORT, 2, loss="both"))] if "both" in self.asker.losses else []
+        asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT_TIME, self.asker.long[0], 1, 2)]
+        asked += [self._pairs(self.answers(SHORT_TIME, 2, loss="both"))] if "both" in self.asker.losses else []
         asked = [pairs for pairs in asked if pairs]
         simple = [(Entry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")]
         for entry in (*simple, self._entry(model, asked[:2])):
@@ -333,10 +349,10 @@ class ReadoutInquiry(ChainInquiry):
         asked = self._back(2, 1, input_size=WIDE, hidden_size=WIDE)
         if not (wrong := self._differing(self.model, asked)):
             return
-        own = RIGHT_READOUT["weight_hh"][0][0]
-        for mask in MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
+        own = RIGHT_GRADIENT_SUMS["weight_hh"][0][0]
+        for mask in GRADIENT_MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
             model = replace(
-                self.model, readouts={**self.model.readouts, "weight_hh": ((f"masked {mask}: {own}", ONE),)}
+                self.model, gradient_sums={**self.model.gradient_sums, "weight_hh": ((f"masked {mask}: {own}", ONE),)}
             )
             if not self._differing(model, asked):
                 self.model = model
@@ -353,7 +369,7 @@ class ReadoutInquiry(ChainInquiry):
 
     def _periodic(self) -> Iterator[LayerModel]:
         """Yield the model with what is left out after so many steps as only long cases have."""
-        model, hx = self.model, self.model.readouts.get("hx")
+        model, hx = self.model, self.model.gradient_sums.get("hx")
         for k, kind in product_of(self.asker.periods, PATTERNS):
             when = TermSteps(kind, k)
             for name in ("passes", "reached"):
@@ -363,10 +379,10 @@ class ReadoutInquiry(ChainInquiry):
                     yield one
                     for how in ("reached", "passed") if hx is None else ():
                         term = (f"da[0] @ W_hh, if {how}", ONE)
-                        yield replace(one, readouts={**model.readouts, "hx": (term,)})
+                        yield replace(one, gradient_sums={**model.gradient_sums, "hx": (term,)})
             for role in self.roles():
                 terms = tuple((name, coef._replace(when=when)) for name, coef in model.readout(role))
-                yield replace(model, readouts={**model.readouts, role: terms})
+                yield replace(model, gradient_sums={**model.gradient_sums, role: terms})
         yield from (replace(model, horizon=k) for k in self.asker.periods)
 
     def _entry(self, model: LayerModel, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
@@ -378,7 +394,7 @@ class ReadoutInquiry(ChainInquiry):
             for how, t in product_of(("g", "passed"), range(T)):
                 one = replace(model, entry=(Entry(how, Coef(when=TermSteps("only", t))),))
                 columns[t][how] = self._all([self._expected(one, a) for a, _ in pairs])
-            system = System(columns, self._all([a.arrays for a, _ in pairs]))
+            system = LinearSystem(columns, self._all([a.arrays for a, _ in pairs]))
             if (by := system.solved(("g", "passed"), self.noise)) is None:
                 return None
             seen.append((pairs[0][1], by))
@@ -412,9 +428,9 @@ def terms_of_da(role: str, f: Flow) -> list[str]:
         every = [f"{left} . 1" for left in LEFT] + [f"summed over units {left} . 1" for left in ("da[t]", "g[t]")]
         every += [f"sequence {n}: da[t] . 1" for n in ("first", "last")] if f.N > 1 else []
         return [*every, "b_ih" if role == "bias_ih" else "b_hh"]
-    own = RIGHT_READOUT[role][0][0].partition(" . ")[2]
-    of_x = [name for name in RIGHT if is_of_x(name) and "hx" not in name]
-    wide = [name for name in RIGHT if name not in of_x and name != "1"]
+    own = RIGHT_GRADIENT_SUMS[role][0][0].partition(" . ")[2]
+    of_x = [name for name in RIGHT_TERMS if is_of_x(name) and "hx" not in name]
+    wide = [name for name in RIGHT_TERMS if name not in of_x and name != "1"]
     fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
     rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))
     found = [f"da[t] . {right}" for right in rights]

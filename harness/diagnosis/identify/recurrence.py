@@ -5,13 +5,13 @@ from collections.abc import Collection
 from typing import Final
 
 from harness.diagnosis.identify.activations import Activation, in_product, number, times
-from harness.diagnosis.identify.gate_words import lines as gate_lines, right_lines
+from harness.diagnosis.identify.gate_differences import lines as gate_lines, right_lines
 from harness.diagnosis.identify.gates import GatedModel
 from harness.diagnosis.identify.model import DERIVATIVE, Coef, LayerModel, Limit, Network, Sum
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE
 from harness.diagnosis.identify.transform import Transform
-from harness.diagnosis.identify.wiring_words import differences
+from harness.diagnosis.identify.wiring_differences import differences
 
 LINE_NAMES: Final = {
     "weight_ih": "dW_ih",
@@ -21,7 +21,7 @@ LINE_NAMES: Final = {
     "x": "dx[t]",
     "hx": "dhx",
 }
-UNKNOWN: Final = "...  # not known"
+UNKNOWN_LINE: Final = "...  # not known"
 
 
 def term(name: str, coef: Coef) -> str:
@@ -266,7 +266,7 @@ def recurrence(
     """
     wired = [(yours, right) for _, yours, right, _ in differences(network) if yours]
     outer = [
-        (f"{name} = {UNKNOWN if way == Transform() else way.line(name)}", "")
+        (f"{name} = {UNKNOWN_LINE if way == Transform() else way.line(name)}", "")
         for name, way in network.transforms.items()
     ]
     if isinstance(network.first, GatedModel):
@@ -274,9 +274,9 @@ def recurrence(
         return wired + [(own.get(key, ""), right.get(key, "")) for key in dict.fromkeys([*own, *right])] + outer
     back = not network.derived and not {*roles} <= {*unknown}
     own, right = (lines(model, nonlinearity, back=back) for model in (network.first, LayerModel()))
-    own |= {role: f"    {LINE_NAMES[role]} = {UNKNOWN}" for role in roles if role in unknown} if back else {}
+    own |= {role: f"    {LINE_NAMES[role]} = {UNKNOWN_LINE}" for role in roles if role in unknown} if back else {}
     if network.derived:
-        own |= {role: readout_line(network.first, role) for role in network.first.readouts}
+        own |= {role: readout_line(network.first, role) for role in network.first.gradient_sums}
     keys = list(dict.fromkeys([*own, *right]))
     at = keys.index("h_n") + 1  # what is done to what is returned
     pairs = [(own.get(key, ""), right.get(key, "")) for key in keys]

@@ -16,7 +16,7 @@ from harness.diagnosis.identify.ball import Ball, Rounding
 from harness.diagnosis.identify.gates import GatedModel, rows_of
 from harness.diagnosis.identify.gather import Gather, columns, concatenated, each, rows, stack, stacked, value_of
 from harness.diagnosis.identify.layer import (
-    FINAL,
+    FINAL_STATES,
     backward,
     by_states,
     enter,
@@ -32,18 +32,18 @@ from harness.diagnosis.identify.model import DERIVATIVE, ROLES, LayerModel, Limi
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import RIGHT_SLOPE, Flow
 from harness.diagnosis.identify.wiring import (
+    DROPOUT_MASKS,
     DROPOUT_SCALES,
     EVALUATION,
     FEATURE_ORDERS,
     FINALS,
     FROM_HX,
     LAYOUTS,
-    MASKS,
     MATRICES,
-    PLACES,
+    MOVED_PLACES,
     READ_STEPS,
-    ROWS,
-    SEQUENCES,
+    SEQUENCE_ORDERS,
+    STATE_ROWS,
     STEP_ORDERS,
     TIMES,
     WHERE,
@@ -60,11 +60,11 @@ from harness.space.config import PROJECTION, role_of, weight_names
 
 # A sum of products may be arranged in another way, (1 - z) n + z h as n + z (h - n): its partial results are at most
 # twice as large, and each takes at most twice the roundings.
-ARRANGED: Final = 4
+ARRANGED_ROUNDINGS: Final = 4
 
 
 # What a returned gradient of a layer with gates may be multiplied by: a number, over powers of N and T.
-SCALE: Final = {
+GRADIENT_SCALE: Final = {
     "0": (0.0, 0, 0),
     "1 / N": (1.0, 1, 0),
     "1 / T": (1.0, 0, 1),
@@ -107,16 +107,16 @@ class NetworkRun:
         """
         config = self.config = case.config
         if config.gated and rounding is not None:
-            rounding = rounding._replace(u=ARRANGED * rounding.u)
+            rounding = rounding._replace(u=ARRANGED_ROUNDINGS * rounding.u)
         self.network, self.case, self.rounding = network, case, rounding
         self.derived = (network.derived and config.loss is not None) or config.gated  # else there is no way back
         # The width of all states side by side.
         self.width = config.h_size + config.hidden_size * (len(config.form.hidden) - 1)
         self._states = states or {}
-        self.forth = network.wiring
-        self.back = network.back or network.wiring
+        self.forward_wiring = network.wiring
+        self.backward_wiring = network.back or network.wiring
         self.lengths = lengths_of(config)
-        self.of = StackSizes(config.num_layers, config.num_directions)
+        self.stack = StackSizes(config.num_layers, config.num_directions)
         self.leaves: dict[str, Var] = {}
         self.flows: dict[tuple[int, int, int], Flow] = {}  # by layer, direction and group
         self._by_step = by_step
@@ -125,8 +125,8 @@ class NetworkRun:
         self.of_parts: dict[tuple[str, tuple[int, int, int], int], Numbers] = {}  # the gradients by these
         self.nodes: list[Var] = []  # what the flows give
         self._finals: dict[Place, Var] = {}
-        sizes = (*self.of, config.T, config.N, config.h_size, self.width, config.batch_first, config.lengths)
-        self._gathers = _gathers(self.forth, self.back, sizes)
+        sizes = (*self.stack, config.T, config.N, config.h_size, self.width, config.batch_first, config.lengths)
+        self._gathers = _gathers(self.forward_wiring, self.backward_wiring, sizes)
         self.fed = rows(self._leaf("x"), self._gather("x", lambda wiring: self._laid_out(wiring, "x_layout")))
 
     def _number(self, array: Any) -> Numbers:
@@ -141,7 +141,7 @@ class NetworkRun:
 
     def _gather(self, what: Any, index: Callable[[Wiring], Ints]) -> Gather:
         if what not in self._gathers:
-            self._gathers[what] = Gather(index(self.forth), index(self.back))
+            self._gathers[what] = Gather(index(self.forward_wiring), index(self.backward_wiring))
         found: Gather = self._gathers[what]
         return found
 
@@ -156,7 +156,7 @@ class NetworkRun:
 
     def _row_laid_out(self, wiring: Wiring, slot: str, row: Any, n: Any) -> Ints:
         """Return where a row and sequence lies in hx or h_n."""
-        R, N = self.of.L * self.of.D, self.config.N
+        R, N = self.stack.L * self.stack.D, self.config.N
         turned = bool(LAYOUTS[wiring.at((slot,))](self.config))
         return np.asarray(n * R + row if turned else row * N + n, np.intp)
 
@@ -171,15 +171,15 @@ class NetworkRun:
         way, T, N = wiring.way(d), self.config.T, self.config.N
         steps = self._steps(wiring, d)[group.sequences]
         t = TIMES[way.reads](np.arange(group.steps)[:, None], steps, T)
-        n = SEQUENCES[way.x_of](self.lengths)[group.sequences]
+        n = SEQUENCE_ORDERS[way.x_of](self.lengths)[group.sequences]
         return np.where((t >= 0) & (t < T), t * N + n, -1)
 
     def _start(self, wiring: Wiring, name: str, at: Place, sequences: Ints) -> Ints:
         """Return where the initial state of some sequences lies in hx, or cx."""
         row = (wiring.cx_row if name == "cx" else "") or wiring.hx_row
         way = wiring.way(at[1])
-        n = SEQUENCES[way.hx_of](self.lengths)[sequences]
-        index = self._row_laid_out(wiring, "hx_layout", ROWS[row](at, self.of), n)
+        n = SEQUENCE_ORDERS[way.hx_of](self.lengths)[sequences]
+        index = self._row_laid_out(wiring, "hx_layout", STATE_ROWS[row](at, self.stack), n)
         return np.where(FROM_HX[way.started](self.lengths)[sequences], index, -1)
 
     def _written(self, wiring: Wiring, d: int, groups: list[Group]) -> Ints:
@@ -195,7 +195,7 @@ class NetworkRun:
             there = (t >= 0) & (t < T)
             index[t[there], n[there]] = own[there]
             start += group.steps * len(group.sequences)
-        return index[:, SEQUENCES[way.output_of](self.lengths)]
+        return index[:, SEQUENCE_ORDERS[way.output_of](self.lengths)]
 
     def _final(self, wiring: Wiring, d: int) -> Ints:
         """Return where h_n of each sequence lies among (t, n)."""
@@ -205,19 +205,19 @@ class NetworkRun:
 
     def _of_last(self, name: str, wiring: Wiring) -> Ints:
         """Return where each row and sequence of h_n, or c_n, lies among the last states by place."""
-        L, D, N = *self.of, self.config.N
+        L, D, N = *self.stack, self.config.N
         row, place, where = (wiring.last(name, slot) for slot in ("row", "place", "where"))
         index = np.full((L * D, N), -1)
         for at in ((layer, d) for layer in range(L) for d in range(D)):
-            if WHERE[where](at, self.of):
-                layer, d = PLACES[place](at, self.of)
-                n = SEQUENCES[wiring.way(d).h_n_of](self.lengths)
-                index[ROWS[row](at, self.of)] = (layer * D + d) * N + n
+            if WHERE[where](at, self.stack):
+                layer, d = MOVED_PLACES[place](at, self.stack)
+                n = SEQUENCE_ORDERS[wiring.way(d).h_n_of](self.lengths)
+                index[STATE_ROWS[row](at, self.stack)] = (layer * D + d) * N + n
         return index
 
     def _features(self, slot: str, d: int = 0) -> Gather:
         return self._gather(
-            (slot, d), lambda wiring: FEATURE_ORDERS[wiring.at((slot,))](self.config.h_size, self.of.D, d)
+            (slot, d), lambda wiring: FEATURE_ORDERS[wiring.at((slot,))](self.config.h_size, self.stack.D, d)
         )
 
     def _columns(self, start: int, end: int) -> Gather:
@@ -228,9 +228,9 @@ class NetworkRun:
     def groups(self, d: int) -> list[Group]:
         """Return the sequences of a direction, by what takes its steps together."""
         if ("groups", d) not in self._gathers:
-            steps = self._steps(self.forth, d)
+            steps = self._steps(self.forward_wiring, d)
             every = np.arange(self.config.N)
-            if self.forth.carries:
+            if self.forward_wiring.carries:
                 groups = [Group(every[n : n + 1], int(steps[n])) for n in every]
             else:
                 groups = [Group(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)]
@@ -258,8 +258,8 @@ class NetworkRun:
         layer, d = at
         N, R = len(group.sequences), self.config.weights[weight_names(*at)[0]].shape[0]
         start = self._initial(at, g, group.sequences) if start is None else start
-        lost = self.back.lost
-        cuts = {"from the reverse direction": d == 1, "from the forward direction": d == 0 < self.of.D - 1}
+        lost = self.backward_wiring.lost
+        cuts = {"from the reverse direction": d == 1, "from the forward direction": d == 0 < self.stack.D - 1}
         cut = cuts.get(lost, False)
         x = Var(x.value) if cut or (lost == "from layer to layer" and layer > 0) else x
         key = (d, g, group.steps, N)  # the same group, if it has as many sequences
@@ -271,7 +271,7 @@ class NetworkRun:
         parameters = [given.get(role, np.zeros(R)) for role in ROLES[:4]]
         f = Flow([given["x"][k] for k in range(group.steps)], given["hx"], *parameters)
         f.W_hr = given.get(PROJECTION)
-        if self.derived and not self.config.gated and (self._by_step or self._model(at)[0].readouts):
+        if self.derived and not self.config.gated and (self._by_step or self._model(at)[0].gradient_sums):
             self.taped[layer, d, g] = taped
             f.x = [self._part((layer, d, g), "x", t, v) for t, v in enumerate(f.x)]
             f.hx = self._part((layer, d, g), "hx", 0, f.hx)
@@ -295,22 +295,24 @@ class NetworkRun:
 
     def _sum_of(self, key: tuple[int, int, int], role: str) -> Sum | None:
         """Return the sum of a gradient that a derived network returns; ``None`` if that is the derivative."""
-        return self._model(key[:2])[0].readouts.get(role)
+        return self._model(key[:2])[0].gradient_sums.get(role)
 
     def _weights(self, at: Place) -> dict[str, Var]:
         """Return the parameters of a layer and direction on the tape, by role."""
         found: dict[str, Var] = {}
         for role, own in zip(ROLES, weight_names(*at, bias=self.config.bias), strict=False):
-            read, back = (self._leaf(self._other(wiring.weights, own)) for wiring in (self.forth, self.back))
+            read, back = (
+                self._leaf(self._other(wiring.weights, own)) for wiring in (self.forward_wiring, self.backward_wiring)
+            )
             found[role] = read if read is back else Var(read.value, ((back, lambda g: g),))
         if self.config.proj_size:
             found[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
-        if self.forth.matrices != "W_ih, W_hh":
+        if self.forward_wiring.matrices != "W_ih, W_hh":
             ih, hh = found["weight_ih"], found["weight_hh"]
             first = np.arange(int(np.prod(ih.shape))).reshape(ih.shape)
             second = first.size + np.arange(int(np.prod(hh.shape))).reshape(hh.shape)
             both = concatenated([flat(ih), flat(hh)], 0)
-            for role, index in zip(ROLES, MATRICES[self.forth.matrices](first, second), strict=False):
+            for role, index in zip(ROLES, MATRICES[self.forward_wiring.matrices](first, second), strict=False):
                 found[role] = rows(both, Gather(index), lead=1)
         return found
 
@@ -319,44 +321,44 @@ class NetworkRun:
         of = dict(places)
         if (role := role_of(own)) not in of:
             return own
-        name = weight_names(*PLACES[of[role]](place_of(own), self.of), bias=True)[ROLES.index(role)]
+        name = weight_names(*MOVED_PLACES[of[role]](place_of(own), self.stack), bias=True)[ROLES.index(role)]
         return name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
 
     def advance(self, layers: int | None = None) -> Var:
         """Go forward through all layers, or through some, and return what the last one passes on (T, N, D*H)."""
         x = self.fed
-        last = {"L": self.of.L, "1": 1, "L - 1": max(self.of.L - 1, 1)}[self.forth.layers]
+        last = {"L": self.stack.L, "1": 1, "L - 1": max(self.stack.L - 1, 1)}[self.forward_wiring.layers]
         for layer in range(last if layers is None else layers):
             read = self._input(layer, x)
-            output = self._layer(layer, read, layer == self.of.L - 1)
-            x = self._dropped(layer, output) if layer < self.of.L - 1 else output
+            output = self._layer(layer, read, layer == self.stack.L - 1)
+            x = self._dropped(layer, output) if layer < self.stack.L - 1 else output
         return x
 
     def _input(self, layer: int, x: Var) -> Var:
         fits = layer > 0 and self.fed.shape == x.shape
         return {"below": x, "x": self.fed, "below + x": x + self.fed if fits else x}[
-            self.forth.input if fits else "below"
+            self.forward_wiring.input if fits else "below"
         ]
 
     def _layer(self, layer: int, x: Var, top: bool) -> Var:
         config, parts = self.config, list[Var]()
-        for d in range(self.of.D):
-            if d and self.forth.directions == "1":
+        for d in range(self.stack.D):
+            if d and self.forward_wiring.directions == "1":
                 zeros = Var(self._number(np.zeros((config.T, config.N, config.h_size))))
                 parts.append(zeros)
                 self._finals[layer, d] = Var(self._number(np.zeros((config.N, self.width))))
                 continue
             read = columns(x, self._features("inner", d)) if layer else x
             parts.append(self._direction((layer, d), read))
-        if self.forth.inner_reverse != "t" and not top and self.of.D > 1:
+        if self.forward_wiring.inner_reverse != "t" and not top and self.stack.D > 1:
             T, N = config.T, config.N
             turned = self._gather("turned", lambda _wiring: np.arange(T * N).reshape(T, N)[::-1])
             parts[1] = rows(parts[1], turned)
         output = columns(concatenated(parts, -1), self._features("joined"))
-        if self.forth.padding == "0" and config.lengths is not None:
+        if self.forward_wiring.padding == "0" and config.lengths is not None:
             output = output * (np.arange(config.T)[:, None] < self.lengths)[..., None].astype(np.float64)
-        skip = {"": False, "x": top, "above the first": layer > 0, "every layer": True}[self.forth.skip]
-        beside = self.fed if self.forth.skip == "x" else x
+        skip = {"": False, "x": top, "above the first": layer > 0, "every layer": True}[self.forward_wiring.skip]
+        beside = self.fed if self.forward_wiring.skip == "x" else x
         return output + beside if skip and beside.shape == output.shape else output
 
     def _direction(self, at: Place, x: Var) -> Var:
@@ -372,7 +374,7 @@ class NetworkRun:
             node = self._node(at, g, group, x, start)
             steps.append(flat(columns(node[: group.steps], self._columns(0, H)), 2))
             finals.append(node[group.steps])
-            start = finals[-1] if self.forth.carries else None
+            start = finals[-1] if self.forward_wiring.carries else None
         wrote = concatenated(steps, 0) if steps else Var(self._number(np.zeros((0, H))))
         output = rows(wrote, self._gather(("written", d), lambda wiring: self._written(wiring, d, groups)), 1)
 
@@ -380,23 +382,25 @@ class NetworkRun:
             return np.argsort(np.concatenate([group.sequences for group in groups]), kind="stable")
 
         final = rows(concatenated(finals, 0), self._gather(("in turn", d), in_turn), lead=1)
-        if self.forth.padding == "held" and config.lengths is not None:
-            beyond = (np.arange(config.T)[:, None] >= self._steps(self.forth, d))[..., None].astype(np.float64)
+        if self.forward_wiring.padding == "held" and config.lengths is not None:
+            beyond = (np.arange(config.T)[:, None] >= self._steps(self.forward_wiring, d))[..., None].astype(np.float64)
             held = columns(final if d == 0 else self._initial(at, -1, np.arange(config.N)), self._columns(0, H))
             output = output * (1 - beyond) + held * beyond
-        if self.forth.way(d).final or self.back.way(d).final:
-            others = [rows(output, Gather(self._final(wiring, d))) for wiring in (self.forth, self.back)]
+        if self.forward_wiring.way(d).final or self.backward_wiring.way(d).final:
+            others = [
+                rows(output, Gather(self._final(wiring, d))) for wiring in (self.forward_wiring, self.backward_wiring)
+            ]
             forth, goes = (
                 other if wiring.way(d).final else columns(final, self._columns(0, H))
-                for wiring, other in zip((self.forth, self.back), others, strict=True)
+                for wiring, other in zip((self.forward_wiring, self.backward_wiring), others, strict=True)
             )
             of_h = Var(forth.value, ((goes, lambda g: g),))
             final = concatenated([of_h, columns(final, self._columns(H, self.width))], -1) if self.width > H else of_h
-        if self.forth.drops_last and (factor := self._factor(self.forth, layer)) is not None:
+        if self.forward_wiring.drops_last and (factor := self._factor(self.forward_wiring, layer)) is not None:
             t = self.lengths - 1 if d == 0 else 0 * self.lengths
             kept = factor[t, np.arange(config.N), d * H : (d + 1) * H]
             ones = np.ones_like(kept)
-            of_each = [kept if name in self.forth.drops_last else ones for name in config.form.final]
+            of_each = [kept if name in self.forward_wiring.drops_last else ones for name in config.form.final]
             final = final * np.concatenate(of_each[: self.width // H], -1)
         self._finals[at] = final
         return output
@@ -412,24 +416,24 @@ class NetworkRun:
         own = None if own is None else own[: group.steps, group.sequences]
         own = own if own is None or self.rounding is None else [Ball(h, 0.0, self.rounding) for h in own]
         if isinstance(model, GatedModel):
-            f.passes = partial(goes_on, model.passes, f.T)
+            f.continues_tape = partial(goes_on, model.passes, f.T)
             return stack(rows_of(model, f, own))
         if self.derived:
-            f.passes = partial(goes_on, model.passes, f.T)
+            f.continues_tape = partial(goes_on, model.passes, f.T)
             forward(model, f, nonlinearity, own)
-            return stack([*written_of(model, f, nonlinearity), FINAL[model.final](f)])
+            return stack([*written_of(model, f, nonlinearity), FINAL_STATES[model.final](f)])
         forward(model, f, nonlinearity, own)
-        back = FlowGradients(model, f, slope, enters="h_n.grad" in self.case.cotangents)
+        back = FlowBackward(model, f, slope, enters="h_n.grad" in self.case.cotangents)
         made = tuple((taped[role], partial(back.by, role)) for role in ROLES if role in taped)
-        self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL[model.final](f)]), made))
+        self.nodes.append(Var(stacked([*written_of(model, f, nonlinearity), FINAL_STATES[model.final](f)]), made))
         return self.nodes[-1]
 
     def _model(self, at: Place) -> tuple[LayerModel, str, str]:
         """Return the model of a layer and direction, its nonlinearity, and that whose slope is taken."""
-        model = self.network.of(*at, self.of)
+        model = self.network.of(*at, self.stack)
         kind, slope = (
-            wiring.activation if WHERE[wiring.activation_where](at, self.of) else ""
-            for wiring in (self.forth, self.back)
+            wiring.activation if WHERE[wiring.activation_where](at, self.stack) else ""
+            for wiring in (self.forward_wiring, self.backward_wiring)
         )
         if kind not in ("", *RIGHT_SLOPE):
             model, kind = replace(model, activation=Activation(kind)), ""
@@ -441,8 +445,8 @@ class NetworkRun:
         layer, d = at
         f.below, f.beside = self.flows.get((layer - 1, d, g)), self.flows.get((layer, d - 1, g))
         key = ("fed", d, g, group.steps, len(group.sequences))
-        fed = rows(self.fed, self._gather(key, lambda _wiring: self._read(self.forth, d, group)))
-        f.fed = [(fed if self.derived else fed.value)[k] for k in range(group.steps)]
+        fed = rows(self.fed, self._gather(key, lambda _wiring: self._read(self.forward_wiring, d, group)))
+        f.network_input = [(fed if self.derived else fed.value)[k] for k in range(group.steps)]
 
     def alone(self, at: Place) -> Flow:
         """Return the flow of a layer and direction before its first step; those below it and beside it are computed."""
@@ -458,16 +462,16 @@ class NetworkRun:
     def _factor(self, wiring: Wiring, layer: int) -> Floats | None:
         """Return what dropout multiplies a layer's output by; ``None`` where it does nothing."""
         masks = {at: np.asarray(mask, np.float64) for at, mask in self.case.masks.items()}
-        if not masks and layer < self.of.L - 1 and wiring.evaluation != "1":
+        if not masks and layer < self.stack.L - 1 and wiring.evaluation != "1":
             return np.asarray(EVALUATION[wiring.evaluation](self.config.dropout))
-        if layer not in masks or layer >= self.of.L - 1:
+        if layer not in masks or layer >= self.stack.L - 1:
             return None
-        mask = MASKS[wiring.mask](masks[layer], masks, self.config.h_size)
+        mask = DROPOUT_MASKS[wiring.mask](masks[layer], masks, self.config.h_size)
         factor: Floats = DROPOUT_SCALES[wiring.factor](mask, self.config.dropout) + np.zeros(masks[layer].shape)
         return factor
 
     def _dropped(self, layer: int, output: Var) -> Var:
-        factors = [self._factor(wiring, layer) for wiring in (self.forth, self.back)]
+        factors = [self._factor(wiring, layer) for wiring in (self.forward_wiring, self.backward_wiring)]
         if all(one is None for one in factors):
             return output
         factor, back = (1.0 if one is None else one for one in factors)
@@ -480,7 +484,7 @@ class NetworkRun:
         """Return the arrays that the network gives."""
         config, case = self.config, self.case
         x = self.advance()
-        L, D = self.of
+        L, D = self.stack
         top = max(layer for layer, _ in self._finals)
         finals = [self._finals[min(layer, top), d] for layer in range(L) for d in range(D)]
         last = stack(finals)
@@ -509,21 +513,21 @@ class NetworkRun:
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = self._differentiated(seeds)
-        by |= {name: by[self._other(self.back.gradients_of, name)] for name in case.weights}
+        by |= {name: by[self._other(self.backward_wiring.gradients_of, name)] for name in case.weights}
         found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
         for (kind, *of), how in getattr(self.network.first, "back", ()):
             if kind == "scale":
                 names_of = [name for name in found if name.endswith(".grad") and role_of(name) == of[0]]
-                number, n, t = SCALE[how]
+                number, n, t = GRADIENT_SCALE[how]
                 found |= {name: found[name] * (number / (config.N**n * config.T**t)) for name in names_of}
-        return within_limits(self.network, found, self.of)
+        return within_limits(self.network, found, self.stack)
 
     def _differentiated(self, seeds: Mapping[Var, Any]) -> dict[str, Numbers]:
         """Return the gradients by what the network is given, also where those of a derived one are sums of da."""
         leaves = self.leaves | {name: self._leaf(name) for name in self.case.weights}
         for key in self.taped:
             f = self.flows[key]
-            of_steps = [("da", f.s), ("dh", f.made)]
+            of_steps = [("da", f.s), ("dh", f.step_output)]
             self.parts |= {(what, key, t): v for what, of in of_steps for t, v in of.items() if isinstance(v, Var)}
         found = differentiate(seeds, {**leaves, **self.parts})
         self.of_parts = {key: found[key] for key in self.parts}
@@ -532,7 +536,7 @@ class NetworkRun:
             for role in taped:
                 rest = tuple(one for one in self._sum_of(key, role) or () if one[0] != DERIVATIVE)
                 if rest:
-                    made = gradient(replace(LayerModel(), readouts={role: rest}), role, self.numbers(key))
+                    made = gradient(replace(LayerModel(), gradient_sums={role: rest}), role, self.numbers(key))
                     sums[taped[role]] = stacked(made) if role == "x" else made
         others = differentiate(sums, leaves) if sums else {}
         return {name: found[name] + others[name] if others else found[name] for name in leaves}
@@ -557,7 +561,7 @@ class NetworkRun:
         return index.reshape((N, T) if self.config.batch_first else (T, N))
 
     def _in_rows(self, h_n: Var) -> Var:
-        R, N = self.of.L * self.of.D, self.config.N
+        R, N = self.stack.L * self.stack.D, self.config.N
 
         def index(wiring: Wiring) -> Ints:
             found = np.empty(R * N, np.intp)
@@ -581,15 +585,15 @@ class NetworkRun:
         read = columns(rows(x, self._gather("step read out", read_of)), self._features("readout"))
         operand, W = flat(read), self._leaf("readout.weight")
         beside = operand.value
-        if (0, 0) in self._states and self.of == StackSizes(1, 1):  # the states that the subject read out itself
+        if (0, 0) in self._states and self.stack == StackSizes(1, 1):  # the states that the subject read out itself
             beside = self._number(self._states[0, 0].reshape(beside.shape))
         made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
         whole = Var(operand.value @ W.value.T, made)
-        whole = whole + self._leaf("readout.bias") if self.forth.readout_bias else whole
+        whole = whole + self._leaf("readout.bias") if self.forward_wiring.readout_bias else whole
         return rows(whole, self._gather("step of readout", written_by), 1)
 
 
-class FlowGradients:
+class FlowBackward:
     """The way back of one flow: the gradients by what it reads, given those by its results."""
 
     def __init__(self, model: LayerModel, f: Flow, nonlinearity: str, *, enters: bool) -> None:
@@ -601,7 +605,7 @@ class FlowGradients:
         f, model = self._flow, self._model
         if g is not self._given:
             self._given = g
-            f.da, f.dh, f.next, f.passed, f.slope = {}, {}, {}, {}, {}
+            f.da, f.dh, f.from_next, f.h_n_gradient, f.slope = {}, {}, {}, {}, {}
             f.g = by_states(model, f, {t: g[t] for t in range(f.T)})
             if self._enters:
                 enter(model, f, g[f.T])

@@ -10,15 +10,22 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
-from harness.diagnosis.identify.coefficient_patterns import System, gathered, used
-from harness.diagnosis.identify.fit import ROOM, Columns, plainest, solve
-from harness.diagnosis.identify.inquiry import LARGE_WEIGHTS, SHORT, SQUARE, Inquiry, explains, fresh_answers, nearly
-from harness.diagnosis.identify.layer import FINAL, forward, total
-from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.coefficient_patterns import LinearSystem, gathered, used
+from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, TermColumns, plainest, solve
+from harness.diagnosis.identify.inquiry import (
+    LARGE_WEIGHTS,
+    SHORT_TIME,
+    SQUARE,
+    Inquiry,
+    explains,
+    fresh_answers,
+    nearly,
+)
+from harness.diagnosis.identify.layer import FINAL_STATES, forward, total
 from harness.diagnosis.identify.model import (
-    KINDS,
+    COUNT_KINDS,
     ONE,
-    RIGHT,
+    RIGHT_NETWORK,
     BlankStep,
     Coef,
     Extent,
@@ -27,20 +34,21 @@ from harness.diagnosis.identify.model import (
     Sum,
     in_order,
 )
-from harness.diagnosis.identify.questions import LONG
+from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.questions import LONG_TIMES
 from harness.diagnosis.identify.step_patterns import TermSteps, fitting_pattern
 from harness.diagnosis.identify.terms import (
     ADDED,
     ADDED_TERMS,
-    ARRANGED,
+    ARRANGED_TERMS,
     GENERAL,
     NUMBERED,
     OTHER_STEPS,
     OVER_TIME,
-    STARTS,
-    STEP,
-    TIED,
-    WRITTEN,
+    SEQUENCE_STARTS,
+    STATES_RETURNED,
+    STEP_TERMS,
+    WHERE_N_IS_H,
     Flow,
     read_of,
     step_read,
@@ -53,7 +61,7 @@ SHARE: Final = 0.5  # of the equations of a sum that relu leaves
 
 
 # Sums at which an activation is measured: ordinary and large ones first, which tell whether it is nn.RNN's.
-TABLE: Final = (
+ACTIVATION_SUMS: Final = (
     np.array([0.31, -0.43, 0.87, -0.79, 1.3, -1.7, 2.9, -3.1, 5.3, -4.7, 11.0, -13.0, 43.0, -37.0, 210.0, -190.0]),
     np.linspace(-0.97, 0.99, 16),
     np.linspace(-0.92, 0.93, 16),
@@ -63,7 +71,7 @@ TABLE: Final = (
 SMALL_SUMS: Final = np.geomspace(2.0**-12, 2.0**-3, 16)  # whose states may be set to 0; in float16, they are normal
 USUAL_SUMS: Final = np.linspace(-0.4, 0.4, 9)  # sums of most cases: where an activation is constant, they show nothing
 SUM_SIZES: Final = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67)  # around the usual blocks
-OTHERWISE: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
+OTHER_FUNCTIONS: Final = tuple(ACTIVATIONS[name] for name in ("identity", "tanh", "relu"))  # of single steps
 FEW_MISTAKES: Final = 2  # mistakes of a form, with which no plainer one is looked for
 MIDDLE: Final = 7  # another T: with the others, two at least have a rest of blocks of 3 to 8 steps, and not the same
 MOST_COMMON_TERMS: Final = 3  # the terms that one factor has in common if it is the sum's
@@ -97,13 +105,13 @@ class StepInquiry(Inquiry):
             return False
         self.weights = 1.0 if np.ptp(kinds[0][0].value(USUAL_SUMS)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
-        several = math.ceil(len(terms) * ROOM / SHARE / (self._base["N"] * SQUARE)) + 2
+        several = math.ceil(len(terms) * EQUATIONS_AN_UNKNOWN / SHARE / (self._base["N"] * SQUARE)) + 2
         seen: dict[tuple[bool, str], list[list[Flow]]] = {}
 
         def of(*, positive: bool = False) -> list[list[Flow]]:
             if (positive, self.asker.shorter) not in seen:
-                every = [self._observed(T, several, positive=positive) for T in (SHORT, MIDDLE, *self.asker.long)]
-                wide = self._observed(SHORT, several, **self._wide, positive=positive)
+                every = [self._observed(T, several, positive=positive) for T in (SHORT_TIME, MIDDLE, *self.asker.long)]
+                wide = self._observed(SHORT_TIME, several, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
                 seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
             return seen[positive, self.asker.shorter]
@@ -139,19 +147,19 @@ class StepInquiry(Inquiry):
 
         An activation that is another one by a formula, as an approximation of nn.RNN's is, was found before.
         """
-        s, h = self._table(TABLE[:1], "x")
+        s, h = self._table(ACTIVATION_SUMS[:1], "x")
         if self.place != (0, 0) or _is(self._nonlinearity, s, h, self.noise):
             return False
-        answers = [a for T in (1, SHORT) for a in self.answers(T, 1)]
-        if all(explains(RIGHT, a, self.asker.rounding) for a in answers):
+        answers = [a for T in (1, SHORT_TIME) for a in self.answers(T, 1)]
+        if all(explains(RIGHT_NETWORK, a, self.asker.rounding) for a in answers):
             return False
-        return nearly(RIGHT, answers)
+        return nearly(RIGHT_NETWORK, answers)
 
     def _shown_by(self) -> float:
         """Return the least weights with which so many states are not 0 as the equations of a sum are counted on."""
 
         def share(weights: float) -> float:
-            states = [a.steps for a in self.answers(SHORT, 4, weights=weights) if a.steps is not None]
+            states = [a.steps for a in self.answers(SHORT_TIME, 4, weights=weights) if a.steps is not None]
             return float(np.mean(np.stack(states) != 0)) if states else 0.0
 
         return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE_WEIGHTS)
@@ -184,7 +192,7 @@ class StepInquiry(Inquiry):
         self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]
     ) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
-        if all((np.asarray(f.raw[0]) == f.given).all() for flows in seen for f in flows):
+        if all((np.asarray(f.raw[0]) == f.given_hx).all() for flows in seen for f in flows):
             yield from (StepForm(kind, factor, written="h[t-1]") for kind, factor in self._kinds_by("h_n"))
         plain = [StepForm(kind, factor) for kind, factor in kinds]
         sums = [StepForm(kind, written="s[t]") for kind in self._kinds_of_sums(kinds)]
@@ -228,7 +236,7 @@ class StepInquiry(Inquiry):
                 return other
         for right in ("x[t] @ W_ih.T", "h[t-1] @ W_hh.T"):
             rest = tuple(one for one in model.step if not _of_part(right, one[0]))
-            for name in ARRANGED if len(model.step) - len(rest) > 1 else ():
+            for name in ARRANGED_TERMS if len(model.step) - len(rest) > 1 else ():
                 other = replace(model, step=in_order((*rest, (name, ONE))))
                 if _of_part(right, name) and self._holds(other):
                     return other
@@ -236,7 +244,7 @@ class StepInquiry(Inquiry):
 
     def _holds(self, model: LayerModel) -> bool:
         """Tell whether a model gives what is returned where no two sizes are equal, and in a long case."""
-        answers = [*self.answers(SHORT, 1, **self._wide), *self.answers(self.asker.long[-1], 1)]
+        answers = [*self.answers(SHORT_TIME, 1, **self._wide), *self.answers(self.asker.long[-1], 1)]
         return all(explains(self._with(model), a, self.asker.rounding) for a in answers)
 
     def _holds_beyond(self, model: LayerModel, shorter: str) -> bool:
@@ -260,7 +268,7 @@ class StepInquiry(Inquiry):
             if not flows or not flows[0].out or (part == "h" and not (self._base or {}).get("hx")):
                 continue
             self._read(flows, form)
-            names = {n: None for n in (*GENERAL, *ARRANGED) if STEP[n].fits(flows[0]) and n != "1"}
+            names = {n: None for n in (*GENERAL, *ARRANGED_TERMS) if STEP_TERMS[n].fits(flows[0]) and n != "1"}
             own = [name for name, _ in LayerModel().step if name.startswith(part)]
             system = self._system(flows, form, names, 0)
             some = [own, *([name] for name in names if part != "b"), [name for name in names if name.startswith("b_")]]
@@ -282,7 +290,7 @@ class StepInquiry(Inquiry):
             if (axis == "units" and not found) or len({*(mask := way(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
                 continue
             masks = [mask, *(way(size) for size in SUM_SIZES[:-1])]
-            several = (Extent(axis, kind, k) for k in range(1, SUM_SIZES[-1]) for kind in KINDS)
+            several = (Extent(axis, kind, k) for k in range(1, SUM_SIZES[-1]) for kind in COUNT_KINDS)
             fits = (one for one in several if all(np.array_equal(one.mask(len(mask)), mask) for mask in masks))
             if (extent := next(fits, None)) is not None:
                 found[axis] = extent
@@ -314,11 +322,11 @@ class StepInquiry(Inquiry):
             return
         self.asker.shorter = by
         found: list[tuple[int, int, list[int]]] = []  # T, t, and the steps with that state; none if all is 0
-        for a in [a for T in (SHORT, *self.asker.long) for a in self.answers(T, 1)]:
+        for a in [a for T in (SHORT_TIME, *self.asker.long) for a in self.answers(T, 1)]:
             if a.returned is None or a.shorter is None:
                 return
             [f] = self._flows([a])
-            states = {-1: f.given, **dict(enumerate(a.shorter))}
+            states = {-1: f.given_hx, **dict(enumerate(a.shorter))}
             for t, o in enumerate(a.returned):
                 alike = [k for k, h in states.items() if np.abs(h - o).max() <= 64 * self.noise]
                 if o.any() and not alike:
@@ -328,7 +336,7 @@ class StepInquiry(Inquiry):
         if shown is None or not any(len(alike) == 1 for T, _, alike in found if T > 1):  # all states may be the same
             return
         ways: dict[tuple[int, ...], str] = {}  # by the steps, of which several may be the same in short sequences
-        for written, of in WRITTEN.items():
+        for written, of in STATES_RETURNED.items():
             if written not in ("s[t]", "phi(h[t])") and all(of(t, T) in alike for T, t, alike in found if alike):
                 ways.setdefault(tuple(of(t, T) for T, t, alike in found if alike), written)
         yield from ((written, shown) for written in ways.values() if (written, shown) != ("h[t]", TermSteps()))
@@ -345,11 +353,11 @@ class StepInquiry(Inquiry):
         """
         own = self.network.first.activation or self._nonlinearity
         for through in ("hx",) if self.place[0] else ("x", "hx"):  # what a layer above reads is not free
-            s, h = self._table(TABLE[:1], through)
+            s, h = self._table(ACTIVATION_SUMS[:1], through)
             if s.size and np.ptp(h):
                 if _is(own, s, h, self.noise):
                     return [(own._replace(dead_zone=self._dead_zone(own, through)), 1.0)]
-                if found := recognised(*self._table(TABLE, through), self.noise):
+                if found := recognised(*self._table(ACTIVATION_SUMS, through), self.noise):
                     return [*found, (own, 1.0)]
         return [(own, 1.0)]
 
@@ -379,14 +387,14 @@ class StepInquiry(Inquiry):
     def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: Steps = []
-        all_terms: dict[str, Any] = {name: STEP[name] for name in form.terms} or dict(GENERAL)
+        all_terms: dict[str, Any] = {name: STEP_TERMS[name] for name in form.terms} or dict(GENERAL)
         terms = all_terms
         for flows in seen:
             if form.written == "h[t-1]" and not self.asker.shorter:
                 flows = [_ended_before(f) for f in flows if f.T > 1]
             self._read(flows, form)
             # a step that no case has had so far may have others
-            others = [all_terms] if every and LONG[-1] < flows[0].T else []
+            others = [all_terms] if every and LONG_TIMES[-1] < flows[0].T else []
             for some, numbered in ((terms, False), *((one, False) for one in others), (terms, True)):
                 fits = {name: term for name, term in some.items() if term.fits(flows[0])}
                 if (by := self._steps(flows, form, fits, numbered=numbered)) is not None:
@@ -397,7 +405,7 @@ class StepInquiry(Inquiry):
                 every.append((flows[0], by))
                 terms = {name: term for name, term in terms.items() if name in used(every)}
         every = _indexed(every)
-        if not {*used(every)} <= STEP.keys():  # other steps that follow no index
+        if not {*used(every)} <= STEP_TERMS.keys():  # other steps that follow no index
             return None
         step, other = gathered(every, self.noise), self._otherwise(every)
         if step is None or other is None:
@@ -411,7 +419,7 @@ class StepInquiry(Inquiry):
     def _read(self, flows: Sequence[Flow], form: StepForm) -> None:
         """Give flows the states that a form says were returned."""
         for f in flows:
-            f.hx = f.given
+            f.hx = f.given_hx
             turned = form.written == "h[T-1-t]" and not self.asker.shorter
             f.out = dict(enumerate(reversed(f.raw) if turned else f.raw))
             if form.written == "phi(h[t])":
@@ -461,7 +469,7 @@ class StepInquiry(Inquiry):
         """Yield what may stand outside of the activation: its factor, and what is added to it."""
         yield 1.0, ()
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        flows = self._observed(SHORT, 8, zero=own)
+        flows = self._observed(SHORT_TIME, 8, zero=own)
         found: dict[str, float] | None = {}
         if flows and flows[0].out:
             rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
@@ -489,14 +497,14 @@ class StepInquiry(Inquiry):
         """
         kind = form.kind
         found: dict[int, dict[str, float]] = {}
-        systems: dict[int, tuple[Columns[str], Floats]] = {}
+        systems: dict[int, tuple[TermColumns[str], Floats]] = {}
         flows[0].kinds, flows[0].start = {}, "hx"
         own = [name for name, _ in LayerModel().step]
         likely = own, [*own, *OVER_TIME]
         steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
         ends = (0, flows[0].T - 1)
         for t in sorted(steps, key=lambda t: (t in ends, -t)):  # those that rule most out first
-            others = [one for one in OTHERWISE if one != kind and t in ends]
+            others = [one for one in OTHER_FUNCTIONS if one != kind and t in ends]
             for one in (kind, *others):
                 system = self._system(flows, form._replace(kind=one), terms, t)
                 by = None if system is None else solve(*system, self.noise, *likely)
@@ -517,7 +525,7 @@ class StepInquiry(Inquiry):
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
         if only_there and len(steps) > 1 and not self._alike(found.get(start_at), later, systems.get(start_at)):
             # what it starts at shows where states are read
-            starts = STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
+            starts = SEQUENCE_STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
             made = partial(self._system, flows, form, terms, start_at)
             started = self._started(flows, made, later, likely, starts)
             if started is not None:
@@ -527,7 +535,7 @@ class StepInquiry(Inquiry):
             return None
         found = dict(sorted(found.items()))
         return self._in_few_words(
-            System({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), found
+            LinearSystem({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), found
         )
 
     def _started(
@@ -543,7 +551,7 @@ class StepInquiry(Inquiry):
         for start in starts:
             for f, hx in zip(flows, given, strict=True):
                 f.hx = hx
-                f.hx = STARTS[start](f)
+                f.hx = SEQUENCE_STARTS[start](f)
             system = made()
             columns, y = system or ({}, np.zeros(0))
             by = None if system is None else solve(columns, y, self.noise, *likely)
@@ -569,7 +577,7 @@ class StepInquiry(Inquiry):
                 return by
         return None
 
-    def _in_few_words(self, system: System, found: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+    def _in_few_words(self, system: LinearSystem, found: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
         """Return the coefficients of as few terms as will do: nn.RNN's own, with one or two exchanged, or one more.
 
         At the ends of a sequence, and in short ones, several terms are the same.
@@ -599,7 +607,7 @@ class StepInquiry(Inquiry):
 
     def _system(
         self, flows: Sequence[Flow], form: StepForm, terms: Collection[str], t: int
-    ) -> tuple[Columns[str], Floats] | None:
+    ) -> tuple[TermColumns[str], Floats] | None:
         """Return the columns and the right side of a step's sum, as far as the activation can be undone."""
         activation = form.kind
         out = np.concatenate([f.out[t].ravel() for f in flows])
@@ -615,19 +623,19 @@ class StepInquiry(Inquiry):
             ):  # no value of it
                 return None
             weight = np.where(known, activation.slope(s), 0.0)
-        if flows[0].counts is not None:
-            weight = weight * np.concatenate([f.counts.ravel() for f in flows if f.counts is not None])
+        if flows[0].update_mask is not None:
+            weight = weight * np.concatenate([f.update_mask.ravel() for f in flows if f.update_mask is not None])
         y = s * weight
         rows = y != 0
         if rows.sum() < y.size / 4:
             return None
-        return Columns(terms, lambda name: (self._column(flows, name, t) * weight)[rows]), y[rows]
+        return TermColumns(terms, lambda name: (self._column(flows, name, t) * weight)[rows]), y[rows]
 
     def _column(self, flows: Sequence[Flow], name: str, t: int) -> Floats:
         """Return the values of a term at a step of some flows, which many forms have in common."""
         key = (id(flows[0]), id(flows[0].hx), id(flows[0].h.get(0)), name, t)
         if key not in self._values:
-            term = STEP.get(name) or step_read(name)
+            term = STEP_TERMS.get(name) or step_read(name)
             parts = [_filled(term.value(f, t), f) for f in flows]
             self._values[key] = flows, flows[0].hx, flows[0].h.get(0), np.concatenate(parts)  # what has an id is kept
         column: Floats = self._values[key][-1]
@@ -640,7 +648,9 @@ class StepInquiry(Inquiry):
             return
         if all(explains(self._with(self.model), a, self.asker.rounding) for a in answers[:1]):
             return
-        names = [name for name, _ in LayerModel().step] + [name for name, term in STEP.items() if term.other == TIED]
+        names = [name for name, _ in LayerModel().step] + [
+            name for name, term in STEP_TERMS.items() if term.other == WHERE_N_IS_H
+        ]
         flows = self._flows(answers)
         system = self._system(flows, StepForm(self.model.activation or self._nonlinearity), dict.fromkeys(names), 0)
         by = None if system is None else solve(*system, self.noise, names[:4])
@@ -650,7 +660,7 @@ class StepInquiry(Inquiry):
 
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
-        answers = self.answers(SHORT, 1, blank=True) if self.place == (0, 0) else []
+        answers = self.answers(SHORT_TIME, 1, blank=True) if self.place == (0, 0) else []
         for blank in (None, *(BlankStep(*one) for one in product(("h[t-1]", "0"), (False, True), (False, True)))):
             model = replace(self.model, at_zero=blank)
             if all(explains(self._with(model), a._replace(shorter=None), self.asker.rounding) for a in answers):
@@ -659,13 +669,13 @@ class StepInquiry(Inquiry):
 
     def _final(self, model: LayerModel) -> str | None:
         """Return which state h_n is; ``None`` if it is none, and the right one if it is not returned."""
-        answers = [a for T in (SHORT, 2, 1) for a in self.answers(T, 1)]
+        answers = [a for T in (SHORT_TIME, 2, 1) for a in self.answers(T, 1)]
         if not answers or "h_n" not in answers[0].arrays:
             return LayerModel().final
-        fits = [*FINAL]
+        fits = [*FINAL_STATES]
         for a, f in zip(answers, self._flows(answers), strict=True):
             forward(model, f, self.asker.nonlinearity, self._steps_of(a, model))
-            fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL[n](f)).max() <= 64 * self.noise]
+            fits = [n for n in fits if np.abs(a.arrays["h_n"][self._row] - FINAL_STATES[n](f)).max() <= 64 * self.noise]
         return next(iter(fits), None)
 
 
@@ -679,12 +689,12 @@ def _indexed(every: Steps) -> Steps:
                 known = {n: of(t, f.T) % f.T for n, of in NUMBERED[operand].items()} | numbers
                 read += [(f.T, t, name, known[name]) for name in terms if name in known]
         others = {name for *_, name, _ in read}
-        if others <= STEP.keys():
+        if others <= STEP_TERMS.keys():
             continue
         own = {"x": "x[t] @ W_ih.T", "h": "h[t-1] @ W_hh.T"}[operand]
         right = [(f.T, t, own, t) for f, by in every for t, terms in by.items() if own in terms]
         for some, (index, of) in product(([*read, *right], read), OTHER_STEPS.items()):
-            if read_of(operand, index) in STEP and all(of(t, T) == k for T, t, _, k in some):
+            if read_of(operand, index) in STEP_TERMS and all(of(t, T) == k for T, t, _, k in some):
                 new = read_of(operand, index)
                 said = {name: new for *_, name, _ in some}
                 every = [

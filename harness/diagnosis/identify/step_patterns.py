@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from harness.diagnosis.identify.questions import LONG
+from harness.diagnosis.identify.questions import LONG_TIMES
 
 
 class TermSteps(NamedTuple):
@@ -37,8 +37,8 @@ class TermSteps(NamedTuple):
         return None if pairs is None else self._replace(kind=pairs[pairs[0] == self.kind])
 
 
-ALWAYS: Final = TermSteps()
-NEVER: Final = TermSteps("never")
+EVERY_STEP: Final = TermSteps()
+NO_STEP: Final = TermSteps("never")
 
 
 class Pattern(NamedTuple):
@@ -98,7 +98,7 @@ _PLAINER: Final = {
 
 def patterns(T: int) -> Iterator[TermSteps]:
     """Yield the patterns of up to T steps, the plainest first."""
-    most = max(LONG[-1], T // 2 + 1)  # less one, the steps that are counted: those that T shows twice
+    most = max(LONG_TIMES[-1], T // 2 + 1)  # less one, the steps that are counted: those that T shows twice
     yield TermSteps()
     yield TermSteps("only", 0)
     for k in range(1, most):

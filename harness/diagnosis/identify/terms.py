@@ -127,7 +127,7 @@ class Flow:
         self.x, self.hx = x, hx
         self.below: Flow | None = None  # the layer below, in the same direction
         self.beside: Flow | None = None  # of a reverse direction, the forward one
-        self.fed: Any = x  # what the network is given
+        self.network_input: Any = x  # what the network is given
         self.W_ih, self.W_hh, self.b_ih, self.b_hh = W_ih, W_hh, b_ih, b_hh
         self.W_hr: Any = None  # of an LSTM whose h is projected
         self.T: int = len(x)
@@ -137,13 +137,13 @@ class Flow:
         self.h: dict[int, Numbers] = {}
         self.out: dict[int, Numbers] = {}  # what is returned of each step
         self.raw: list[Numbers] = []  # the same, as it was returned
-        self.given = hx  # before anything was made of it
-        self.made: dict[int, Numbers] = {}  # what each step makes of the state that it reads
+        self.given_hx = hx  # before anything was made of it
+        self.step_output: dict[int, Numbers] = {}  # what each step makes of the state that it reads
         self.s: dict[int, Numbers] = {}
         self.g: dict[int, Numbers] = {}
         self.dh: dict[int, Numbers] = {}
         self.da: dict[int, Numbers] = {}
-        self.next: dict[int, Numbers] = {}  # what each step was passed by the one after it
+        self.from_next: dict[int, Numbers] = {}  # what each step was passed by the one after it
         self.slope: dict[int, Numbers] = {}
         self.slope_by: Callable[[int, Numbers], Numbers] | None = None  # the slope of a step, if its dh decides it
         self.start = "hx"  # what the first step reads, as it was found
@@ -152,12 +152,12 @@ class Flow:
         self.first = 0
         self.passes_to_hx = True  # False if the step before the first is one to which nothing is passed
         self.blank: dict[int, Floats] = {}  # by step, 1 for each sequence (N, 1) whose x is all zeros there
-        self.counts: Floats | None = None  # (N, H), 0 for the units and sequences whose state is not computed
-        self.left: set[int] = set()  # the steps that are not computed
-        self.passes: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
+        self.update_mask: Floats | None = None  # (N, H), 0 for the units and sequences whose state is not computed
+        self.skipped: set[int] = set()  # the steps that are not computed
+        self.continues_tape: Callable[[int], bool] = lambda t: True  # whether a tape goes on from the state of a step
         self.reads: Callable[[int, Sequence[Any]], Sequence[Any]] | None = None  # the parameters, as a step reads them
         self.derivative: Mapping[str, Mapping[int, Numbers]] = {}  # each step's part of the derivative, by role
-        self.passed: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
+        self.h_n_gradient: dict[int, Numbers] = {}  # what of h_n's gradient is passed to a step, or to hx at -1
         self.ends: Mapping[str, Any] = {}  # the states after the last step, of a layer with gates
 
     @property
@@ -168,11 +168,11 @@ class Flow:
     def state(self, t: int) -> Numbers:
         """Return h after a step; before the first it is hx."""
         h = self.hx if t < 0 else self.h[min(t, self.T - 1)]
-        return Var(h.value) if isinstance(h, Var) and not self.passes(t) else h
+        return Var(h.value) if isinstance(h, Var) and not self.continues_tape(t) else h
 
     def kept(self, t: int) -> Numbers:
         """Return what a step makes; 0 where it is left out."""
-        return np.zeros((self.N, self.H)) if t in self.left else self.made[t]
+        return np.zeros((self.N, self.H)) if t in self.skipped else self.step_output[t]
 
     def input(self, t: int) -> Numbers:
         """Return x at a step, counted as Python counts."""
@@ -189,7 +189,7 @@ class Flow:
         return of.get(t, np.zeros((self.N, self.H)))
 
 
-TIED: Final = "N = H"  # of a term that can be where these are equal alone
+WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alone
 
 
 class Term(NamedTuple):
@@ -205,10 +205,10 @@ class Term(NamedTuple):
             return False
         if not self.other:
             return True
-        if self.other == TIED:
+        if self.other == WHERE_N_IS_H:
             return f.N == f.H
         if self.other == "fed":
-            return f.below is not None and bool(f.fed[0].shape[-1] == f.F)
+            return f.below is not None and bool(f.network_input[0].shape[-1] == f.F)
         which, _, read = self.other.partition(" ")
         other: Flow | None = getattr(f, which)
         width = None if other is None else {"x": other.F, "h": other.H}.get(read, f.F)
@@ -300,7 +300,7 @@ def _side_by_side(parts: Sequence[tuple[Numbers, Numbers]], f: Flow) -> Numbers:
 
 
 # How the transpose of a matrix may be read otherwise, each with how that is written.
-READ: Final[dict[str, Callable[[Any], Any]]] = {
+MATRIX_READINGS: Final[dict[str, Callable[[Any], Any]]] = {
     "{}[::-1].T": lambda W: W[::-1],
     "{}[:, ::-1].T": lambda W: W[:, ::-1],
     "{}[::-1, ::-1].T": lambda W: W[::-1, ::-1],
@@ -329,11 +329,11 @@ def _along_batch(name: str) -> Callable[[Flow, int], Numbers]:
 
 
 # Terms of a step that are tried one by one, each with the step's own part: whose matrix is read otherwise.
-ARRANGED: Final = {
+ARRANGED_TERMS: Final = {
     **{
         f"{operand} @ {line.format(W)}": Term(_arranged(read, operand, W))
         for operand, W in (("x[t]", "W_ih"), ("h[t-1]", "W_hh"))
-        for line, read in READ.items()
+        for line, read in MATRIX_READINGS.items()
     },
     **{
         f"{in_product(mixed.line.format(operand, axis))} @ {W}.T": Term(_mixed(mixed.of, axis, operand, W))
@@ -350,8 +350,8 @@ ARRANGED: Final = {
     ),
     "b_ih[::-1]": Term(lambda f, t: f.b_ih[::-1] + np.zeros((f.N, 1))),
     "b_hh[::-1]": Term(lambda f, t: f.b_hh[::-1] + np.zeros((f.N, 1))),
-    "b_ih[:, None]": Term(_along_batch("b_ih"), other=TIED),
-    "b_hh[:, None]": Term(_along_batch("b_hh"), other=TIED),
+    "b_ih[:, None]": Term(_along_batch("b_ih"), other=WHERE_N_IS_H),
+    "b_hh[:, None]": Term(_along_batch("b_hh"), other=WHERE_N_IS_H),
 }
 
 # The preactivation s of a step, by how each term is written.
@@ -405,7 +405,7 @@ GENERAL: Final = {
         for name in ("x[t] @ W_ih.T", "x[t] @ W_ih.T + b_ih", "h[t-1] @ W_hh.T", "h[t-1] @ W_hh.T + b_hh")
     },
     "1": Term(lambda f, t: np.ones((f.N, f.H))),
-    "x_fed[t] @ W_ih.T": Term(lambda f, t: f.fed[t] @ f.W_ih.T, other="fed"),
+    "x_fed[t] @ W_ih.T": Term(lambda f, t: f.network_input[t] @ f.W_ih.T, other="fed"),
     **_of_other("below"),
     **_of_other("beside"),
 }
@@ -483,9 +483,9 @@ def step_read(name: str) -> Term:
 
 # Terms that in few steps are sums of those of single steps.
 OVER_TIME: Final = ("x.mean(0) @ W_ih.T", "x[:t+1].sum(0) @ W_ih.T")
-STEP: Final = (
+STEP_TERMS: Final = (
     GENERAL
-    | ARRANGED
+    | ARRANGED_TERMS
     | {read_of("x", name): _input_read(index) for name, index in OTHER_STEPS.items()}
     | {read_of("h", name): _state_read(index) for name, index in OTHER_STEPS.items() if _is_past(index)}
 )
@@ -503,10 +503,10 @@ ADDED_TERMS: Final = {
     "h[0]": Term(lambda f, t: f.state(min(0, t - 1))),
     "hx": Term(lambda f, t: f.hx + np.zeros((f.N, f.H))),
     **{f"x[{index}]": Term(partial(_input_at, INDICES[index]), True) for index in INDICES if index != "t"},
-    "x_fed[t]": Term(lambda f, t: f.fed[t], True, other="fed"),
-    "1": STEP["1"],
+    "x_fed[t]": Term(lambda f, t: f.network_input[t], True, other="fed"),
+    "1": STEP_TERMS["1"],
 }
-ADDED: Final = ADDED_TERMS | {name: STEP[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")}
+ADDED: Final = ADDED_TERMS | {name: STEP_TERMS[name] for name in ("b_ih", "b_hh", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T")}
 
 # Steps of the way back, by how the gradient there is written.
 DA: Final[dict[str, Callable[[Flow, int], Numbers]]] = {
@@ -522,7 +522,7 @@ def _arranged_back(da: str, W: str) -> dict[str, Term]:
     def term(read: Callable[[Any], Any]) -> Term:
         return Term(lambda f, t: DA[da](f, t) @ read(getattr(f, W)))
 
-    lines = {line.format(W): read for line, read in READ.items()}
+    lines = {line.format(W): read for line, read in MATRIX_READINGS.items()}
     turned = {line.removesuffix(".T") if line.endswith(".T") else f"{line}.T": read for line, read in lines.items()}
     return {f"{da} @ {line}": term(read) for line, read in turned.items()}
 
@@ -542,7 +542,7 @@ LINK: Final = {
     "dh[t+1] @ W_hh": Term(lambda f, t: f.dh[t + 1] @ f.W_hh),
     "dh[t+1] @ W_hh.T": Term(lambda f, t: f.dh[t + 1] @ f.W_hh.T),
     "dh[t+1]": Term(lambda f, t: f.dh[t + 1]),
-    "dh_next[t+1]": Term(lambda f, t: f.back(f.next, t + 1)),
+    "dh_next[t+1]": Term(lambda f, t: f.back(f.from_next, t + 1)),
     "g[t+1]": Term(lambda f, t: f.g[t + 1]),
     "g[t+1] @ W_hh": Term(lambda f, t: f.g[t + 1] @ f.W_hh),
     "(da[t+1] * slope[t+1]) @ W_hh": Term(lambda f, t: (f.da[t + 1] * f.slope[t + 1]) @ f.W_hh),
@@ -605,7 +605,7 @@ def _of_rows(quantity: str, f: Flow, t: int, *, turned: bool) -> Numbers:
     return together([read[k][n : n + 1] for k, n in zip(times.tolist(), sequences.tolist(), strict=True)])
 
 
-RIGHT: Final = {
+RIGHT_TERMS: Final = {
     "x[t]": _operand("x", "t"),
     "h[t-1]": _operand("h", "t-1"),
     "h[t]": _operand("h", "t"),
@@ -627,7 +627,7 @@ def _blocks(k: int, H: int) -> Floats:
 
 
 # What weight_hh's gradient may be multiplied by, by how that is written.
-MASKS: Final[dict[str, Callable[[int], Floats]]] = {
+GRADIENT_MASKS: Final[dict[str, Callable[[int], Floats]]] = {
     "np.eye(H)": np.eye,
     "np.tri(H)": np.tri,
     "np.tri(H).T": lambda H: np.tri(H).T,
@@ -675,7 +675,7 @@ START: Final = {
     "da[0] @ W_hh": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh),
     "da[0] @ W_hh, if reached": Term(lambda f, t: f.back(f.da, 0) @ f.W_hh),
     "da[0] @ W_hh, if passed": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh * float(f.passes_to_hx)),
-    "dh_next[0]": Term(lambda f, t: f.back(f.next, f.first)),
+    "dh_next[0]": Term(lambda f, t: f.back(f.from_next, f.first)),
     "dh[0]": Term(lambda f, t: f.back(f.dh, f.first)),
     "da[0]": Term(lambda f, t: f.back(f.da, f.first)),
     "da[0] @ W_hh.T": Term(lambda f, t: f.back(f.da, f.first) @ f.W_hh.T),
@@ -712,7 +712,7 @@ def _placed(v: Numbers, index: Any) -> Numbers:
 
 
 # What a sequence may start at; ``f.hx`` is what it should.
-STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
+SEQUENCE_STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "hx": lambda f: f.hx,
     "0 * hx": lambda f: f.hx * 0.0,
     "np.tanh(hx)": lambda f: mapped(f.hx, np.tanh, 1.0, ELEMENTWISE[0][2]),
@@ -725,9 +725,9 @@ STARTS: Final[dict[str, Callable[[Flow], Numbers]]] = {
     "hx[::-1]": lambda f: f.hx[::-1],
     "hx.reshape(H, N).T": lambda f: _placed(f.hx, np.arange(f.N * f.H).reshape(f.H, f.N).T),
     "hx.T.reshape(N, H)": lambda f: _placed(f.hx, np.arange(f.N * f.H).reshape(f.N, f.H).T.reshape(f.N, f.H)),
-    "hx_below": lambda f: f.hx if f.below is None else f.below.given,
+    "hx_below": lambda f: f.hx if f.below is None else f.below.given_hx,
     "h_below[T-1]": lambda f: f.hx if f.below is None else f.below.state(f.T - 1),
-    "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given,
+    "hx_beside": lambda f: f.hx if f.beside is None else f.beside.given_hx,
     "h_beside[T-1]": lambda f: f.hx if f.beside is None else f.beside.state(f.T - 1),
 }
 
@@ -746,7 +746,7 @@ def _last_of_buffer(k: int, t: int, T: int) -> int:
 
 
 # What is returned of each step: the step whose state it is, hx at -1. Of two, it is a function of that state.
-WRITTEN: Final[dict[str, Callable[[int, int], int]]] = {
+STATES_RETURNED: Final[dict[str, Callable[[int, int], int]]] = {
     "h[t]": lambda t, T: t,
     "s[t]": lambda t, T: t,
     "phi(h[t])": lambda t, T: t,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from harness.diagnosis.identify.activations import IDENTITY, Activation, Numbers, in_product, times
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.gather import chosen, each
-from harness.diagnosis.identify.step_patterns import ALWAYS, TermSteps
+from harness.diagnosis.identify.step_patterns import EVERY_STEP, TermSteps
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 
@@ -66,11 +66,11 @@ class Transform(NamedTuple):
     matrix: str = ""  # of ``AXIS_MATRICES``
     axis: int = 0
     derived: bool = True  # whether the way back goes through it, too
-    when: TermSteps = ALWAYS  # the places along the axis that have it; the others stay as they are
+    when: TermSteps = EVERY_STEP  # the places along the axis that have it; the others stay as they are
 
     def line(self, name: str) -> str:
         """Return it as an expression of NumPy, of an array by its name."""
-        if self.when == ALWAYS:
+        if self.when == EVERY_STEP:
             return self._whole(name)
         place, _, part, _ = TRANSFORM_AXES[self.axis]
         part, size = part.format(name), "T" if place == "t" else f"{name}.shape[{self.axis}]"
@@ -92,7 +92,7 @@ class Transform(NamedTuple):
         turned = self._turned(v) if self.matrix else v
         made = turned if self.function == IDENTITY else self.function.of(turned)
         made = made if self.factor == 1 else made * self.factor
-        if self.when != ALWAYS:
+        if self.when != EVERY_STEP:
             made = chosen(self._places(v.shape), made, v)
         return made if self.derived else Var(made.value, ((v, lambda g: g),))
 

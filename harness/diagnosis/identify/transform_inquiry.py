@@ -12,7 +12,7 @@ from harness.diagnosis.identify.inquiry import departing, explains, fresh_answer
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.questions import Asker, Response
 from harness.diagnosis.identify.run import run
-from harness.diagnosis.identify.step_patterns import ALWAYS, fitting_pattern
+from harness.diagnosis.identify.step_patterns import EVERY_STEP, fitting_pattern
 from harness.diagnosis.identify.transform import AXIS_MATRICES, TRANSFORM_AXES, Transform
 from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
@@ -92,7 +92,7 @@ def _in_places(pairs: Pairs, noise: float, axis: int) -> Transform | None:
         if _equal(v, given, noise) != _equal(way.factor * way.function.value(v), given, noise)
     ]
     when = fitting_pattern(hits)
-    return None if when is None or when == ALWAYS else way._replace(axis=axis, when=when)
+    return None if when is None or when == EVERY_STEP else way._replace(axis=axis, when=when)
 
 
 def _equal(one: Floats, other: Floats, noise: float) -> bool:

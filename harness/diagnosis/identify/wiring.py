@@ -58,7 +58,7 @@ def _place(of_layer: str, of_direction: str) -> Callable[[Place, StackSizes], Pl
 
 # A layer and direction, as an expression of another one.
 OWN_PLACE: Final = "l, d"
-PLACES: Final[dict[str, Callable[[Place, StackSizes], Place]]] = {
+MOVED_PLACES: Final[dict[str, Callable[[Place, StackSizes], Place]]] = {
     f"{of_layer}, {of_direction}": _place(of_layer, of_direction)
     for of_layer, of_direction in product(_LAYERS, _DIRECTIONS)
 }
@@ -90,7 +90,7 @@ def _rows() -> Iterator[tuple[str, Callable[[Place, StackSizes], int]]]:
 
 
 # A row of hx or h_n.
-ROWS: Final[dict[str, Callable[[Place, StackSizes], int]]] = dict(_rows())
+STATE_ROWS: Final[dict[str, Callable[[Place, StackSizes], int]]] = dict(_rows())
 # Layers and directions.
 WHERE: Final[dict[str, Callable[[Place, StackSizes], bool]]] = {
     "True": lambda at, of: True,
@@ -119,7 +119,7 @@ def back_of(order: Ints) -> Ints:
 
 
 # A sequence, as an expression of another one.
-SEQUENCES: Final[dict[str, Callable[[Ints], Ints]]] = {
+SEQUENCE_ORDERS: Final[dict[str, Callable[[Ints], Ints]]] = {
     "n": lambda lengths: np.arange(len(lengths)),
     "order[n]": order_of,
     "np.argsort(order)[n]": lambda lengths: back_of(order_of(lengths)),
@@ -151,7 +151,7 @@ def _at(lengths: Ints, which: Callable[[Ints], Any]) -> Ints:
 
 
 def _length_of(sequence: str) -> Callable[[Ints, int], Ints]:
-    return lambda lengths, T: lengths[SEQUENCES[sequence](lengths)]
+    return lambda lengths, T: lengths[SEQUENCE_ORDERS[sequence](lengths)]
 
 
 # The steps of each sequence.
@@ -162,7 +162,7 @@ STEP_ORDERS: Final[dict[str, Callable[[Ints, int], Ints]]] = {
     "lengths[n] - 1": lambda lengths, T: lengths - 1,
     "min(lengths[n] + 1, T)": lambda lengths, T: np.minimum(lengths + 1, T),
     "min(lengths)": lambda lengths, T: np.full(len(lengths), lengths.min(initial=T)),
-    **{f"lengths[{one}]": _length_of(one) for one in SEQUENCES if one != "n"},
+    **{f"lengths[{one}]": _length_of(one) for one in SEQUENCE_ORDERS if one != "n"},
     "lengths[n] if n == 0 else 0": lambda lengths, T: _at(lengths, lambda n: n == 0),
     "lengths[n] if n == N - 1 else 0": lambda lengths, T: _at(lengths, lambda n: n == len(lengths) - 1),
     "lengths[n] if n < N - 1 else 0": lambda lengths, T: _at(lengths, lambda n: n < len(lengths) - 1),
@@ -235,7 +235,7 @@ LAYOUTS: Final[
 }
 INPUTS: Final = ("below", "x", "below + x")  # what a layer above the first reads
 SKIPS: Final = ("", "above the first", "every layer", "x")  # what is added to a layer's output: its input, or x on top
-MASKS: Final[dict[str, Callable[[Any, Mapping[int, Any], int], Any]]] = {  # masks (T, N, D*H) by layer
+DROPOUT_MASKS: Final[dict[str, Callable[[Any, Mapping[int, Any], int], Any]]] = {  # masks (T, N, D*H) by layer
     "mask": lambda mask, masks, H: mask,
     "mask[:1]": lambda mask, masks, H: mask[:1],
     "mask[:, :1]": lambda mask, masks, H: mask[:, :1],
@@ -288,7 +288,12 @@ MATRICES: Final[dict[str, Callable[[Ints, Ints], tuple[Ints, Ints]]]] = {
     **{flip.format(W): _flipped(W, of) for flip, of in _FLIPS.items() for W in ("W_ih", "W_hh")},
     **{f"{flip.format('W_ih')}, {flip.format('W_hh')}": _flipped("both", of) for flip, of in _FLIPS.items()},
 }
-LOST: Final = ("from layer to layer", "from the reverse direction", "from the forward direction", "through reverse")
+GRADIENT_LOSSES: Final = (
+    "from layer to layer",
+    "from the reverse direction",
+    "from the forward direction",
+    "through reverse",
+)
 
 
 @dataclass(frozen=True)

@@ -12,30 +12,30 @@ from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS
-from harness.diagnosis.identify.gates import PARAMETERS
+from harness.diagnosis.identify.gates import PARAMETER_ROLES
 from harness.diagnosis.identify.inquiry import explains, matched
 from harness.diagnosis.identify.model import Network
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.wiring import (
+    DROPOUT_MASKS,
     DROPOUT_SCALES,
     EVALUATION,
     FEATURE_ORDERS,
     FINALS,
     FLIPS,
     FROM_HX,
+    GRADIENT_LOSSES,
     INPUTS,
     LAYOUTS,
-    LOST,
-    MASKS,
     MATRICES,
+    MOVED_PLACES,
     OWN_PLACE,
     OWN_WIRING,
-    PLACES,
     READ_STEPS,
-    ROWS,
-    SEQUENCES,
+    SEQUENCE_ORDERS,
     SKIPS,
+    STATE_ROWS,
     STEP_ORDERS,
     TIMES,
     WHERE,
@@ -49,19 +49,24 @@ Slot = tuple[str, ...]
 Move = tuple[tuple[Slot, Any], ...]  # choices that are made together
 
 # The parameters that may be those of another place together.
-ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinations(PARAMETERS, count))
+ROLES_SHARED: Final = tuple(some for count in (4, 3, 2, 1) for some in combinations(PARAMETER_ROLES, count))
 OTHER_PLACES: Final = tuple(
-    tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in PLACES if place != OWN_PLACE
+    tuple((role, place) for role in roles) for roles in ROLES_SHARED for place in MOVED_PLACES if place != OWN_PLACE
 )
 DROPS: Final = (("h_n",), ("c_n",), ("h_n", "c_n"))
-OF_C: Final[dict[str, Any]] = {"cx_row": ROWS, "c_n_row": ROWS, "c_n_place": PLACES, "c_n_where": WHERE}
-DEPTH: Final = 4  # slots that are wrong at once in one view, at most
-BEAM: Final = 3  # wirings from which the search goes on
+OF_C: Final[dict[str, Any]] = {
+    "cx_row": STATE_ROWS,
+    "c_n_row": STATE_ROWS,
+    "c_n_place": MOVED_PLACES,
+    "c_n_where": WHERE,
+}
+SLOTS_AT_ONCE: Final = 4  # slots that are wrong at once in one view, at most
+WIRING_BEAM: Final = 3  # wirings from which the search goes on
 # The most wirings that are tried on one answer, some two seconds; after them, each choice that brought more numbers out
 # right before.
 MOST_CANDIDATES: Final = 800
-LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its square are all different
-SEED: Final = 31
+UNSORTED_LENGTHS: Final = (3, 1, 4, 2, 2)  # their order, its inverse and its square are all different
+WIRING_SEED: Final = 31
 
 
 class Probe(NamedTuple):
@@ -72,7 +77,7 @@ class Probe(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WiringView:
+class WiringCases:
     """The cases that show some slots, and the choices of these."""
 
     name: str
@@ -95,7 +100,7 @@ def both(slot: str, choices: Iterable[str]) -> Iterator[Move]:
 
 
 def _sequences(*, packed: bool) -> list[str]:
-    return [name for name in SEQUENCES if name != "n" and packed == ("order" in name or "lengths" in name)]
+    return [name for name in SEQUENCE_ORDERS if name != "n" and packed == ("order" in name or "lengths" in name)]
 
 
 def _batch_moves() -> Iterator[Move]:
@@ -128,12 +133,12 @@ def _own_moves() -> Iterator[Move]:
 
 def _row_moves() -> Iterator[Move]:
     yield from one("h_n_where", WHERE)
-    yield from one("h_n_place", PLACES)
-    yield from one("h_n_row", ROWS)
-    yield from one("hx_row", ROWS)
+    yield from one("h_n_place", MOVED_PLACES)
+    yield from one("h_n_row", STATE_ROWS)
+    yield from one("hx_row", STATE_ROWS)
     yield from (move for slot in ("hx_layout", "h_n_layout") for move in one(slot, ("always the other",)))
     yield from (move for slot, choices in OF_C.items() for move in one(slot, choices))
-    yield from (((("hx_row",), row), (("h_n_row",), row)) for row in ROWS)
+    yield from (((("hx_row",), row), (("h_n_row",), row)) for row in STATE_ROWS)
     yield from one("weights", (OWN_WIRING.weights, *OTHER_PLACES))
     yield from one("above", WHERE)
     yield from one("turned", WHERE)
@@ -174,7 +179,7 @@ def _length_moves() -> Iterator[Move]:
 
 
 def _lost_moves() -> Iterator[Move]:
-    yield from one("lost", LOST)
+    yield from one("lost", GRADIENT_LOSSES)
     yield from one("h_n_where", WHERE)
     yield from one("gradients_of", OTHER_PLACES)
 
@@ -190,7 +195,7 @@ MOVES: Final = {
     "layers": tuple(_layer_moves()),
     "directions": tuple(_direction_moves()),
     "lengths": tuple(_length_moves()),
-    "dropout": (*one("factor", DROPOUT_SCALES), *one("mask", MASKS), *one("drops_last", DROPS)),
+    "dropout": (*one("factor", DROPOUT_SCALES), *one("mask", DROPOUT_MASKS), *one("drops_last", DROPS)),
     "evaluation": tuple(one("evaluation", EVALUATION)),
     "readout": (
         *one("readout", FEATURE_ORDERS),
@@ -199,17 +204,17 @@ MOVES: Final = {
         *one("readout_bias", (False,)),
     ),
 }
-LOSSES: Final = tuple(_lost_moves())
+LOST_MOVES: Final = tuple(_lost_moves())
 
 
-def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringView]:
+def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringCases]:
     """Yield the views that show what may be wrong in a case, from the plainest outwards."""
     L, D = min(config.num_layers, 2), config.bidirectional
     stacks = [{"num_layers": L, "bidirectional": D}]
     deeper = [{"num_layers": 3, "bidirectional": D}] if L > 1 else []
     others = [{"num_layers": 2, "bidirectional": True}]
 
-    def view(name: str, sizes: Sequence[tuple[int, int]], stacks: Any, wider: Any = (), **factors: Any) -> WiringView:
+    def view(name: str, sizes: Sequence[tuple[int, int]], stacks: Any, wider: Any = (), **factors: Any) -> WiringCases:
         def probes(stacks: Any) -> tuple[Probe, ...]:
             return tuple(
                 Probe(CaseSizes(T, N, width, 2), stack | factors | {"hx": hx})
@@ -221,7 +226,7 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringView]:
 
         single = Probe(CaseSizes(3, 2, 3, 2), {"hx": False})  # what is right there stays so
         moves = tuple(move for move in MOVES[name] if "cx" in config.form.hidden or not _of_c(*move[0]))
-        return WiringView(name, (*probes(stacks), single), probes(wider), moves)
+        return WiringCases(name, (*probes(stacks), single), probes(wider), moves)
 
     if config.N > 1:
         yield view("batch", [(2, 3)], [{}])
@@ -235,7 +240,7 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringView]:
         if config.num_layers > 1:
             yield view("directions", [(3, 2)], [*stacks, *deeper])
     if config.lengths is not None:
-        yield view("lengths", [(4, 5), (4, 1)], stacks, [*others, {"bidirectional": True}], lengths=LENGTHS)
+        yield view("lengths", [(4, 5), (4, 1)], stacks, [*others, {"bidirectional": True}], lengths=UNSORTED_LENGTHS)
     if config.drops and (p := _dropout(asker)):
         yield view("dropout", [(3, 3)], [*stacks, *deeper], others, dropout=p, training=True)
     elif config.dropout and config.num_layers > 1 and (p := _dropout(asker)):
@@ -244,12 +249,12 @@ def views_of(config: RNNConfig, asker: Asker) -> Iterator[WiringView]:
         yield view("readout", [(3, 2)], stacks, [{"bidirectional": True}], output_size=config.output_size)
 
 
-def own_view(asker: Asker, *, readout: bool) -> WiringView:
+def own_view(asker: Asker, *, readout: bool) -> WiringCases:
     """Return the view of a single layer and sequence, of a batch, and of a readout that is always there."""
     sizes = ((3, 1, 4, 4), (3, 3, 3, 4))
     starts = (False, True) if asker.has_hx else (False,)
     probes = tuple(Probe(CaseSizes(*of), {"hx": hx}) for of in sizes for hx in starts)
-    return WiringView("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
+    return WiringCases("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
 
 
 def shown_by(config: RNNConfig) -> tuple[Any, ...]:
@@ -268,7 +273,9 @@ def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Re
     """Return what a subject gives on some cases; of relu, whose stacks soon give 0, on positive ones, too."""
     ways = (False, True) if asker.nonlinearity == "relu" else (False,)
     found = (
-        asker.ask(sizes, SEED, scale=1.0, positive=way, plain_readout=False, **({"loss": None} | other | factors))
+        asker.ask(
+            sizes, WIRING_SEED, scale=1.0, positive=way, plain_readout=False, **({"loss": None} | other | factors)
+        )
         for (sizes, other), way in product(probes, ways)
     )
     return [a for a in found if a is not None]
@@ -277,7 +284,7 @@ def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Re
 class WiringInquiry:
     """The questions about a subject's wiring in one view."""
 
-    def __init__(self, asker: Asker, view: WiringView) -> None:
+    def __init__(self, asker: Asker, view: WiringCases) -> None:
         self._asker, self.view = asker, view
         self.nearest: list[Network] = []  # with the choice by which most numbers of the way forward are right
         self.forward = answers_of(asker, view.probes)
@@ -288,14 +295,14 @@ class WiringInquiry:
         """Tell whether a network gives every number of some answers."""
         return all(explains(network, a, self._asker.rounding) for a in answers)
 
-    def forth(self, network: Network, depth: int = DEPTH) -> Network | None:
+    def forth(self, network: Network, depth: int = SLOTS_AT_ONCE) -> Network | None:
         """Return the network with a wiring that explains the way forward, if there is one."""
         candidates = self._search(network, self.forward, self.view.moves, depth, back=False)
         return self._widest(candidates, self._wider)
 
     def back(self, network: Network) -> Network | None:
         """Return the network with a wiring of the way back that explains the gradients."""
-        moves = (*LOSSES, *self.view.moves)
+        moves = (*LOST_MOVES, *self.view.moves)
         for start in dict.fromkeys(filter(None, (network.back, network.wiring, Wiring()))):
             begun = replace(network, back=start)
             found = self._search(begun, self.backward, moves, 2, back=True)
@@ -341,10 +348,10 @@ class WiringInquiry:
             if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:
                 return whole
             if not (back or self.nearest):
-                self.nearest = [changed[0] for changed in best][:BEAM]
-            scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * BEAM]]
+                self.nearest = [changed[0] for changed in best][:WIRING_BEAM]
+            scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * WIRING_BEAM]]
             highest = max((score for score, _ in scores), default=0)
-            beam = [one for score, one in scores if score == highest][:BEAM]
+            beam = [one for score, one in scores if score == highest][:WIRING_BEAM]
         return []
 
     def _all_matched(self, network: Network, answers: Sequence[Response]) -> int:
@@ -368,10 +375,10 @@ def _all_batch_first(wiring: Wiring) -> bool:
 
 # Slots whose choices are expressions of a layer and direction.
 _OF_PLACES: Final[dict[str, Any]] = {
-    "hx_row": ROWS,
+    "hx_row": STATE_ROWS,
     **OF_C,
-    "h_n_row": ROWS,
-    "h_n_place": PLACES,
+    "h_n_row": STATE_ROWS,
+    "h_n_place": MOVED_PLACES,
     "h_n_where": WHERE,
     "above": WHERE,
     "turned": WHERE,
@@ -392,7 +399,7 @@ def _effect(slot: Slot, choice: Any, sizes: Iterable[StackSizes]) -> Any:
         return tuple(of(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 
     if slot in (("weights",), ("gradients_of",)):
-        return slot, tuple((role, values(PLACES[place])) for role, place in choice)
+        return slot, tuple((role, values(MOVED_PLACES[place])) for role, place in choice)
     return slot, values(_OF_PLACES[slot[-1]][choice]) if slot[-1] in _OF_PLACES else choice
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.checks.agreement import arithmetic_of
 from harness.diagnosis.script.user import NoScript, UserSubject, own_parameters
-from harness.oracle.arithmetic_assumptions import Accepted
+from harness.oracle.arithmetic_assumptions import UserTolerance
 from harness.oracle.bounded_array import to_float64
 from harness.oracle.gradient_expectation import expect_whole_run
 from harness.oracle.setting import Setting
@@ -45,7 +45,9 @@ class ExpectedArrays(NamedTuple):
         return {**self.tolerance, **{name: most[name] for name in simple}}
 
 
-def wanted(case: Case, user: UserSubject, subject: Subject, outcome: Outcome, accepted: Accepted) -> ExpectedArrays:
+def wanted(
+    case: Case, user: UserSubject, subject: Subject, outcome: Outcome, accepted: UserTolerance
+) -> ExpectedArrays:
     """Return what must come back of a case, by nn.RNN's names. Raise ``NoScript`` if it is not known."""
     config, masks = case.config, masks_of(subject, case)
     if masks is None:

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.checks.dropout import CALLS, FALSE_ALARMS, NOTHING, RATE, share_kept
+from harness.checks.dropout import FALSE_ALARMS, NOTHING_DROPPED, RATE, RUNS_OF_A_CONFIG, share_kept
 from harness.checks.malformed import Refusals
-from harness.checks.repeatability import RUNS
+from harness.checks.repeatability import FLAKY_RUNS
 from harness.checks.result import Comparison
 from harness.diagnosis.script.expected_arrays import in_own_names, wanted
 from harness.diagnosis.script.function_call import Code, function_call
 from harness.diagnosis.script.module_call import module_call
 from harness.diagnosis.script.user import NoScript, UserSubject, quoted, user_named, wrapped
-from harness.oracle.arithmetic_assumptions import STRICT, Accepted
+from harness.oracle.arithmetic_assumptions import STRICT, UserTolerance
 from harness.oracle.compare import OF_VALUE, MismatchKind
 from harness.search.search_record import Finding
 from harness.space.case import Array, code_of
@@ -27,14 +27,14 @@ from harness.subjects.protocol import Subject
 from harness.subjects.torch_variants import RECIPES
 
 NAME: Final = "reproduce.py"
-FILE: Final = "arrays.npz"
+ARRAYS_FILE: Final = "arrays.npz"
 
 LONGEST_ARRAYS: Final = (
     4_000  # characters of all arrays in a script; where there are more, the larger arrays go to the file
 )
-SHORT: Final = 300  # characters of an array that is written out in any case
+SHORT_ARRAY: Final = 300  # characters of an array that is written out in any case
 
-OF_FORM: Final = {
+SCRIPT_OF_FORM: Final = {
     MismatchKind.MALFORMED,
     MismatchKind.MISSING,
     MismatchKind.UNEXPECTED,
@@ -77,7 +77,7 @@ class Script:
 
 
 def script(
-    finding: Finding, subject: Subject, *, accepted: Accepted = STRICT, outcome: Outcome | None = None
+    finding: Finding, subject: Subject, *, accepted: UserTolerance = STRICT, outcome: Outcome | None = None
 ) -> Script:
     """Return the script that shows a finding without this package.
 
@@ -133,7 +133,7 @@ class _Maker:
     subject: Subject
     user: UserSubject
     outcome: Outcome
-    accepted: Accepted
+    accepted: UserTolerance
     stored: dict[str, Array] = field(default_factory=dict)
     length: int = 0  # characters of the arrays so far
     sparse: bool = False  # True if an array is written by its entries
@@ -150,7 +150,9 @@ class _Maker:
     def _text(self, says: Mapping[str, Any]) -> str:
         recipe, own = self.user.recipe, "\n".join(self.user.recipe.lines)
         imported = "\n\n".join(filter(None, ["\n".join(self.user.lines), own]))
-        body = _template(NAME).render(says, imported=imported, file=FILE, in_file=self.stored, sparse=self.sparse)
+        body = _template(NAME).render(
+            says, imported=imported, file=ARRAYS_FILE, in_file=self.stored, sparse=self.sparse
+        )
         environ = "\n".join(f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in recipe.environ.items())
         said = f"{body.replace(own, '')}\n{environ}"  # the lines of a recipe import what they need
         standard = "\n".join(f"import {name}" for name in STANDARD if re.search(rf"\b{name}\.", said))
@@ -183,7 +185,7 @@ class _Maker:
         """Return the code of an array, in the library of the call; or in NumPy and float64, as it is compared."""
         text = code_of(array.astype(np.int8) if array.dtype == bool else array) if array.size < LONGEST_ARRAYS else ""
         self.length += len(text) or LONGEST_ARRAYS
-        if with_file and not 0 < len(text) <= SHORT:
+        if with_file and not 0 < len(text) <= SHORT_ARRAY:
             self.stored[name] = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
             text = f'arrays["{name}"]'
         self.sparse |= text.startswith("sparse(")
@@ -202,7 +204,7 @@ class _Maker:
         sorts = {mismatch.sort for mismatch in result.mismatches}
         if result.method is Comparison.DROPOUT:
             return self._end_of_dropout()
-        if sorts & OF_FORM:
+        if sorts & SCRIPT_OF_FORM:
             return self._end_of_form()
         if sorts and sorts <= OF_VALUE:
             return self._end_of_values(partial(code, in_float64=True))
@@ -224,7 +226,7 @@ class _Maker:
             "error": error,
             "pairs": pairs,
             "names": [name for name, _ in pairs],
-            "runs": RUNS,
+            "runs": FLAKY_RUNS,
         }
 
     def _end_of_values(self, code: Code) -> dict[str, Any]:
@@ -281,12 +283,12 @@ class _Maker:
         result, net = self.finding.result, self.finding.result.net
         if net is None or net.loss is not None or "masks" in self.user.takes:
             raise NoScript("a script shows no dropout backwards, and none of masks that are given")
-        if not result.message.startswith((RATE, NOTHING)):
+        if not result.message.startswith((RATE, NOTHING_DROPPED)):
             raise NoScript("a script counts what is kept, and this is about something else")
         return {
             "ending": "dropout",
             "headline": "breaks the statistics of dropout",
-            "runs": CALLS,
+            "runs": RUNS_OF_A_CONFIG,
             "share": share_kept(net),
             "alarms": f"{1 / FALSE_ALARMS:.0e}",
             "seed": None,

@@ -6,16 +6,16 @@ from harness.diagnosis.script.function_call import FLAT, Code
 from harness.diagnosis.script.user import NoScript, UserSubject, dict_of, own_parameters, wrapped
 from harness.space.case import Case
 from harness.space.config import PLAINEST, RNNConfig
-from harness.space.factor_table import OF_TORCH, OPTIONS, OTHER, PLAIN
+from harness.space.factor_table import MODULE_FACTORS, OPTIONS, OTHER, PLAIN
 from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import ClassForm, ModuleSizes
-from harness.subjects.state_axes import ROWS
+from harness.subjects.state_axes import TORCH_AXES
 
 # The preparations of a module that the template has.
-PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
+WRITTEN_PREPARATIONS: Final = ("new", "used", "deepcopy", "pickle", "state_dict", "assign", "to_dtype", "replaced")
 
 # The ways of calling torch that are written, or refused below with a reason of their own.
-WRITTEN: Final = frozenset({"autocast", "grad_mode", "preparation", "after", "positional", "tied"})
+WRITTEN_WAYS: Final = frozenset({"autocast", "grad_mode", "preparation", "after", "positional", "tied"})
 
 
 def module_call(case: Case, user: UserSubject, code: Code) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def module_call(case: Case, user: UserSubject, code: Code) -> dict[str, Any]:
     dicts = {"weights": own_parameters(user, config, case.weights), "head": head, "cotangents": case.cotangents}
     final = config.form.final
     returns = ("output", *final) if form is None else form.returns
-    if form is not None and (form.by_layer or form.layered or {form.state_axes, form.final_axes} != {ROWS}):
+    if form is not None and (form.by_layer or form.layered or {form.state_axes, form.final_axes} != {TORCH_AXES}):
         raise NoScript("only this package puts the states of each layer as it takes them")
     if form is not None and form.valid[0] and config.lengths is not None:
         raise NoScript("only this package gives it lengths")
@@ -78,10 +78,10 @@ def module_call(case: Case, user: UserSubject, code: Code) -> dict[str, Any]:
 
 def _require_plain(config: RNNConfig) -> None:
     """Raise ``NoScript`` for the ways of calling that the template does not have."""
-    for name in OF_TORCH:
-        if name not in WRITTEN and getattr(config, name) != PLAIN[name]:
+    for name in MODULE_FACTORS:
+        if name not in WRITTEN_WAYS and getattr(config, name) != PLAIN[name]:
             raise NoScript(f"only this package calls a module with {name}={getattr(config, name)}")
-    if config.preparation not in PREPARATIONS or config.after is not None:
+    if config.preparation not in WRITTEN_PREPARATIONS or config.after is not None:
         prepared = " and ".join(filter(None, [config.after, config.preparation]))
         raise NoScript(f"only this package prepares a module by {prepared}")
     if config.tied or config.grad_mode == "accumulate":

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from harness.space.profile import PORT
+from harness.space.conformance_profile import PORT
 from harness.subjects.capabilities import Recipe
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
@@ -17,7 +17,7 @@ from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.subject_names import of_cell
 
 # The plain way of calling: a library copies what it is given, and keeps nothing of a call.
-OFFERS: Final[dict[str, Any]] = {"strides": ("contiguous",), "preparation": ("new",)}
+LIBRARY_OFFERS: Final[dict[str, Any]] = {"strides": ("contiguous",), "preparation": ("new",)}
 
 
 def installed(name: str, *packages: str, extra: str) -> str:
@@ -52,7 +52,7 @@ def subject_of(
     name = of_cell(name, cell)
     software = installed(name, *packages, extra=extra)
     run: Any = functions[-1]
-    run.profile, run.offers, run.slow = PORT, {**OFFERS, **offers}, slow
+    run.profile, run.offers, run.slow = PORT, {**LIBRARY_OFFERS, **offers}, slow
     recipe = replace(recipe_of(run.__name__, *functions), paired=cell == "LSTM")
     subject = FunctionSubject(run, name, recipe, Conventions(cell=cell))
     subject.capabilities = replace(subject.capabilities, environment={"software": software})
@@ -88,7 +88,7 @@ def with_zeros(x: Any, lengths: Any, batch_first: Any) -> Any:
 # The variable that names the folder; one that the user has set stays as it is.
 FOLDER: Final = "JAX_COMPILATION_CACHE_DIR"
 
-LEAST: Final = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+CACHE_VARIABLE: Final = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 """The variable that says from how many seconds on a compilation is kept. A step of an RNN takes less than the usual 1.
 """
 
@@ -100,4 +100,4 @@ def keep_compiled() -> None:
     if FOLDER not in os.environ:
         _FOLDERS.append(TemporaryDirectory(prefix="rnn-harness-jax-"))
         os.environ[FOLDER] = _FOLDERS[0].name
-        os.environ.setdefault(LEAST, "0")
+        os.environ.setdefault(CACHE_VARIABLE, "0")

@@ -17,19 +17,19 @@ from typing import Any, Final
 import numpy as np
 
 from harness.space.config import RNNConfig
-from harness.space.profile import PORT
+from harness.space.conformance_profile import PORT
 from harness.subjects.capabilities import FEW_SIZES
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
-from harness.subjects.runtimes.library import OFFERS, installed, of_each, recipe_of
+from harness.subjects.runtimes.library import LIBRARY_OFFERS, installed, of_each, recipe_of
 from harness.subjects.runtimes.onnx_runtimes import TAKES, by_onnxruntime, onnxruntime_session, refusing
 from harness.subjects.subject_names import of_cell
 
-KEPT: Final = 256  # the number of models of torch.export's exporter that are kept, because each takes a second
+MODELS_KEPT: Final = 256  # the number of models of torch.export's exporter that are kept, because each takes a second
 
 # Exported models are asked for these; the older exporter refuses dropout in training, and the other one is slow.
-EXPORTED: Final = OFFERS | {
+EXPORTED: Final = LIBRARY_OFFERS | {
     "dtype": ("float32", "float32", "float64", "float16"),
     "preparation": ("new", "new", "used"),
     "batched": (*[True] * 7, False),
@@ -143,7 +143,7 @@ class ExportedSubject(FunctionSubject):
     def __init__(self, name: str, offers: Mapping[str, Any], cell: str = "RNN", *, dynamo: bool) -> None:
         name = of_cell(name, cell)
         software = installed(name, "torch", "onnxscript", "onnx", "onnxruntime", extra="onnx")
-        self._dynamo, self._of_zeros = dynamo, lru_cache(KEPT)(self._with_zeros)
+        self._dynamo, self._of_zeros = dynamo, lru_cache(MODELS_KEPT)(self._with_zeros)
         text = _SCRIPT.format(dynamo=dynamo, inputs="weights" if dynamo else "{}")
         functions = (layer_of, example_of, exported, fed_to, onnxruntime_session, by_onnxruntime)
         recipe = recipe_of("rnn", *functions, text=text, takes=TAKES)

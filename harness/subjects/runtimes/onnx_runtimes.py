@@ -9,15 +9,15 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from harness.space.profile import PORT
+from harness.space.conformance_profile import PORT
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import Unsupported
-from harness.subjects.runtimes.library import OFFERS, installed, of_each, recipe_of
+from harness.subjects.runtimes.library import LIBRARY_OFFERS, installed, of_each, recipe_of
 from harness.subjects.runtimes.onnx_graph import fed, model_of
 from harness.subjects.subject_names import of_cell
 
-REFUSALS: Final = ("NOT_IMPLEMENTED", "not support", "Unknown activation function")  # a runtime's words
+REFUSAL_WORDS: Final = ("NOT_IMPLEMENTED", "not support", "Unknown activation function")  # a runtime's words
 TAKES: Final = ("x", "h0", "weights", "config", "lengths")
 
 _SCRIPT: Final = """
@@ -77,7 +77,7 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if any(words in str(error) for words in REFUSALS):
+        if any(words in str(error) for words in REFUSAL_WORDS):
             raise Unsupported(f"{type(error).__name__}: {str(error).strip()}") from None
         raise
 
@@ -107,7 +107,7 @@ def subject_by(
 
     software = installed(name, *packages, extra=extra)
     declared: Any = rnn
-    declared.profile, declared.offers, declared.slow = PORT, OFFERS | {"dtype": dtypes}, slow
+    declared.profile, declared.offers, declared.slow = PORT, LIBRARY_OFFERS | {"dtype": dtypes}, slow
     text = _SCRIPT.format(run=run.__name__)
     recipe = recipe_of("rnn", model_of, fed, made, run, text=text, takes=TAKES)
     subject = FunctionSubject(rnn, name, replace(recipe, paired=cell == "LSTM"), Conventions(cell=cell))

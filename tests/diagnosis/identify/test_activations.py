@@ -13,10 +13,10 @@ from harness import as_subject
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation, recognised
 from harness.diagnosis.identify.ball import Ball
 from harness.diagnosis.identify.identify import identify
-from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import LayerModel
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, rounding_of
-from harness.diagnosis.identify.step import TABLE
+from harness.diagnosis.identify.step import ACTIVATION_SUMS
 from harness.diagnosis.observations import Observations
 from harness.oracle.arithmetic_assumptions import U64
 from harness.space.scope import Scope
@@ -55,7 +55,7 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Activation, f
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_an_activation_is_recognised_by_its_values(name: str) -> None:
     function, activation, factor = FUNCTIONS[name]
-    s = np.concatenate(TABLE)
+    s = np.concatenate(ACTIVATION_SUMS)
 
     found = recognised(s, function(torch.tensor(s)).numpy(), 32 * U64)
 
@@ -113,7 +113,7 @@ def test_small_states_that_are_set_to_0_are_found_beside_wrong_sums(kind: str) -
 
 
 def test_another_function_is_none_of_the_set() -> None:
-    s = np.concatenate(TABLE)
+    s = np.concatenate(ACTIVATION_SUMS)
 
     assert recognised(s, np.tanh(s) + 0.1 * np.cos(s), 32 * U64) == []
     assert recognised(s, np.ones_like(s), 32 * U64) == []

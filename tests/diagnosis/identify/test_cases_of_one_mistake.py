@@ -10,13 +10,13 @@ from harness.diagnosis.identify.cause import shows
 from harness.diagnosis.identify.gates import step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, LayerModel, Network
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Response
 from harness.diagnosis.identify.run import run
 
 ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "hx", "cx")
-LATE = LayerModel(slope=(("1", 1.0), ("np.tanh(h)**2", -1.0)), readouts={"weight_hh": (("da[t] . h[t]", ONE),)})
+LATE = LayerModel(slope=(("1", 1.0), ("np.tanh(h)**2", -1.0)), gradient_sums={"weight_hh": (("da[t] . h[t]", ONE),)})
 START = replace(step_of("LSTM"), starts=("cx", "hx"), memory=((("c", "f"), 1.0), (("g",), 1.0)))
 
 

@@ -20,8 +20,8 @@ from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.identify import Identification
-from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import Network
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps

@@ -19,10 +19,10 @@ from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
 from harness.diagnosis.identify.cause import answers_of, cause_of, identified_of, reproduced, seen_of
 from harness.diagnosis.identify.identify import Identification, identify
 from harness.diagnosis.identify.inquiry import explains, states_of
-from harness.diagnosis.identify.layer import FINAL
-from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.layer import FINAL_STATES
 from harness.diagnosis.identify.model import Coef, LayerModel, Limit, Network, StateGradientTerm, Sum, in_order
-from harness.diagnosis.identify.questions import Asker, Response, SlowError, rounding_of
+from harness.diagnosis.identify.model_differences import mistakes_of
+from harness.diagnosis.identify.questions import Asker, Response, SubjectTooSlow, rounding_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.terms import OVER_TIME
@@ -168,7 +168,7 @@ def test_mistakes_that_hide_each_other_are_named(changes: dict[str, Any]) -> Non
         Network(above=LayerModel(activation=Activation("softshrink", (0.5,)))),
         Network(LayerModel(passes=TermSteps("but every", 2)), above=LayerModel()),
         Network(reverse=LayerModel(slope=(("h", 1.0), ("h**2", -1.0)))),
-        Network(LayerModel(readouts=PASSED), reverse=LayerModel(readouts=PASSED, links=())),
+        Network(LayerModel(gradient_sums=PASSED), reverse=LayerModel(gradient_sums=PASSED, links=())),
     ],
     ids=["above", "first", "reverse", "both"],
 )
@@ -411,7 +411,7 @@ def test_a_subject_that_takes_long_is_not_asked_hundreds_of_questions() -> None:
 
     subject = as_subject(slow)
 
-    with pytest.raises(SlowError):
+    with pytest.raises(SubjectTooSlow):
         identified_of(Observations(subject), SCOPE.only(loss=None), draw(RNNConfig(1, 1), "normal", 0))
     assert len(calls) < 20
 
@@ -471,7 +471,7 @@ def test_what_small_numbers_cannot_tell_is_not_said() -> None:
 def test_a_gradient_that_follows_from_a_mistake_on_the_way_forward_is_none_of_its_own() -> None:
     late = Coef(when=TermSteps("from", 1))
     step = tuple((name, late if name == "b_hh" else coef) for name, coef in LayerModel().step)
-    model = LayerModel(step=step, readouts={"bias_hh": (("da[t] . 1", late),), "hx": ()})
+    model = LayerModel(step=step, gradient_sums={"bias_hh": (("da[t] . 1", late),), "hx": ()})
 
     first, second = mistakes_of(Network(model), "tanh")
 
@@ -513,7 +513,7 @@ def test_a_layer_that_returns_the_states_before_its_steps_may_end_a_step_early()
     assert found.network.first == model
 
 
-@pytest.mark.parametrize("final", FINAL)
+@pytest.mark.parametrize("final", FINAL_STATES)
 def test_what_h_n_is_made_of_is_identified_from_a_program_that_makes_it(final: str) -> None:
     subject = as_subject(subject_of(LayerModel(final=final)))
 

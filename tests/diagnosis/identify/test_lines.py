@@ -9,12 +9,11 @@ import pytest
 from benchmarks.composed import executed
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, Activation
-from harness.diagnosis.identify.layer import FINAL
-from harness.diagnosis.identify.mistakes import PARTS
+from harness.diagnosis.identify.layer import FINAL_STATES
 from harness.diagnosis.identify.model import (
+    LOSS_SCALES,
     ONE,
     PROGRESS,
-    SCALES,
     Coef,
     Entry,
     LayerModel,
@@ -23,6 +22,7 @@ from harness.diagnosis.identify.model import (
     StateGradientTerm,
     Sum,
 )
+from harness.diagnosis.identify.model_differences import SUM_PARTS
 from harness.diagnosis.identify.quantities import Quantity, quantities_of
 from harness.diagnosis.identify.recurrence import lines
 from harness.diagnosis.identify.run import run, run_whole
@@ -30,16 +30,16 @@ from harness.diagnosis.identify.step_patterns import PATTERNS, TermSteps
 from harness.diagnosis.identify.terms import (
     ADDED,
     AT,
+    GRADIENT_MASKS,
     INPUT,
     LEFT,
     LINK,
-    MASKS,
-    RIGHT,
+    RIGHT_TERMS,
+    SEQUENCE_STARTS,
     SLOPES,
     START,
-    STARTS,
-    STEP,
-    WRITTEN,
+    STATES_RETURNED,
+    STEP_TERMS,
 )
 
 GENERIC = RNNConfig(4, 4, T=5, N=3, dtype="float64", hx=True, loss="both")
@@ -48,12 +48,12 @@ IN_PLACE = "h[t] @ np.tril(W_hh, -1).T"  # the state that it makes, unit by unit
 ROLES = {"weight_ih": "x[t]", "weight_hh": "h[t-1]", "bias_ih": "1", "bias_hh": "1"}
 
 
-@pytest.mark.parametrize("name", [name for name in STEP if "hstack" not in name])
+@pytest.mark.parametrize("name", [name for name in STEP_TERMS if "hstack" not in name])
 def test_each_term_of_a_step_belongs_to_a_part_of_which_something_is_said(name: str) -> None:
-    assert any(belongs.search(name) for _, belongs in PARTS)
+    assert any(belongs.search(name) for _, belongs in SUM_PARTS)
 
 
-@pytest.mark.parametrize("name", [name for name in STEP if not STEP[name].other])
+@pytest.mark.parametrize("name", [name for name in STEP_TERMS if not STEP_TERMS[name].other])
 def test_the_line_of_each_term_of_a_step_is_evaluated_where_the_line_of_a_subject_is_looked_for(name: str) -> None:
     model = LayerModel(step=with_term(name))
     flows, _ = run_whole(Network(model), draw(GENERIC.replace(loss=None), "normal", 1))
@@ -65,23 +65,25 @@ def test_the_line_of_each_term_of_a_step_is_evaluated_where_the_line_of_a_subjec
 
 def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
     """Yield a layer for each choice of each slot."""
-    steps = [name for name, term in STEP.items() if not term.other and name != IN_PLACE]
+    steps = [name for name, term in STEP_TERMS.items() if not term.other and name != IN_PLACE]
     yield from ((f"step {name}", LayerModel(step=with_term(name))) for name in steps)
     yield from ((f"added {name}", LayerModel(added=((name, ONE),))) for name in ADDED if not ADDED[name].other)
     for when in (TermSteps(kind, 2) for kind in PATTERNS if kind != "all"):
         late = Coef(when=when)
         yield f"when {when}", LayerModel(step=(*STEP_SUM[:3], ("b_hh", late)))
-    for scale in SCALES:
+    for scale in LOSS_SCALES:
         for divides in (True, False):
             coef = Coef(scale=scale, divides=divides)
             yield f"scale {scale} {divides}", LayerModel(step=(("x[t] @ W_ih.T", coef), *STEP_SUM[1:]))
     for scale in ("0.5**t", *(f"(1 - 0.25 * {over})" for over in PROGRESS)):
         course = Coef(scale=scale, divides=False)
         yield f"scale {scale}", LayerModel(step=(("x[t] @ W_ih.T", course), *STEP_SUM[1:]))
-    starts = [name for name in STARTS if "below" not in name and "beside" not in name]  # which a single layer lacks
+    starts = [
+        name for name in SEQUENCE_STARTS if "below" not in name and "beside" not in name
+    ]  # which a single layer lacks
     yield from ((f"start {name}", LayerModel(start=name)) for name in starts)
-    yield from ((f"final {name}", LayerModel(final=name)) for name in FINAL)
-    yield from ((f"written {name}", LayerModel(written=name)) for name in WRITTEN)
+    yield from ((f"final {name}", LayerModel(final=name)) for name in FINAL_STATES)
+    yield from ((f"written {name}", LayerModel(written=name)) for name in STATES_RETURNED)
     yield from ((f"activation {name}", LayerModel(activation=one)) for name, one in ACTIVATIONS.items())
     yield "small states set to 0", LayerModel(activation=Activation("tanh", dead_zone=0.25))
     yield "a factor of a difference", LayerModel(activation=ACTIVATIONS["tanhshrink"], activated=2.0)
@@ -90,9 +92,9 @@ def on_the_way_forward() -> Iterator[tuple[str, LayerModel]]:
 def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
     """Yield a layer for each choice of each slot."""
     yield from ((f"reached {kind}", LayerModel(reached=TermSteps(kind, 2))) for kind in PATTERNS if kind != "all")
-    for scale in SCALES:
+    for scale in LOSS_SCALES:
         one = "da[t] . h[t-1]", Coef(scale=scale)
-        yield f"scale of a gradient {scale}", LayerModel(readouts={"weight_hh": (one,)})
+        yield f"scale of a gradient {scale}", LayerModel(gradient_sums={"weight_hh": (one,)})
     yield from ((f"slope {name}", LayerModel(slope=((name, 1.0),))) for name in SLOPES)
     yield from ((f"at {name}", LayerModel(at=name)) for name in AT)
     for name in LINK:
@@ -104,12 +106,12 @@ def on_the_way_back() -> Iterator[tuple[str, LayerModel]]:
             yield f"{role} {left}", readout(role, f"{left} . {right}")
             if left in ("da[t]", "g[t]") and right == "1":
                 yield f"{role} over units {left}", readout(role, f"summed over units {left} . {right}")
-        for other in RIGHT if right != "1" else ():
+        for other in RIGHT_TERMS if right != "1" else ():
             yield f"{role} {other}", readout(role, f"da[t] . {other}")
             yield f"{role} {other} transposed", readout(role, f"transposed da[t] . {other}")
         for sequence in ("first", "last"):
             yield f"{role} {sequence}", readout(role, f"sequence {sequence}: da[t] . {right}")
-    yield from ((f"mask {mask}", readout("weight_hh", f"masked {mask}: da[t] . h[t-1]")) for mask in MASKS)
+    yield from ((f"mask {mask}", readout("weight_hh", f"masked {mask}: da[t] . h[t-1]")) for mask in GRADIENT_MASKS)
     yield from ((f"x {name}", readout("x", name)) for name in INPUT)
     yield from ((f"hx {name}", readout("hx", name)) for name in START)
     for how in ("g", "instead", "passed"):
@@ -128,7 +130,7 @@ def with_term(name: str) -> Sum:
 
 def readout(role: str, name: str) -> LayerModel:
     """Return a layer with a gradient of one term."""
-    return LayerModel(readouts={role: ((name, ONE),)})
+    return LayerModel(gradient_sums={role: ((name, ONE),)})
 
 
 MODELS = dict([*on_the_way_forward(), *on_the_way_back()])

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.composed import STACKS, drawn, drawn_network, executed, stacked
 from harness import RNNConfig, draw
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.mistakes import mistakes_of
-from harness.diagnosis.identify.model import RIGHT, LayerModel, Network
+from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import rounding_of
 from harness.diagnosis.identify.run import run
 from harness.oracle.reference import Reference
@@ -81,4 +81,4 @@ def test_each_mistake_mends_alone_and_all_of_them_give_nn_rnn(seed: int) -> None
 
     assert not mistakes_of(mended, "tanh")
     assert mended.first.step == LayerModel().step
-    assert mended.above is RIGHT.above
+    assert mended.above is RIGHT_NETWORK.above

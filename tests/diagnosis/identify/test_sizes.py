@@ -8,7 +8,7 @@ import pytest
 
 from harness import as_subject
 from harness.diagnosis.identify.identify import identify
-from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.observations import Observations
 from tests.diagnosis.identify.test_steps import SCOPE

@@ -10,7 +10,7 @@ import torch
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.identify import identify
-from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.observations import Observations
 from harness.space.scope import Scope

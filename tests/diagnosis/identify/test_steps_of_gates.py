@@ -12,7 +12,7 @@ from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.activations import ACTIVATIONS, TANH, Activation
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gates import SIGMOID, step_of
-from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.observations import Observations
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject

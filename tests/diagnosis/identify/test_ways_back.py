@@ -11,7 +11,7 @@ from benchmarks.layers import fourth_ports
 from harness import RNNConfig, as_subject, draw
 from harness.diagnosis.identify.cause import identified_of
 from harness.diagnosis.identify.gather import values_of
-from harness.diagnosis.identify.mistakes import mistakes_of
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.observations import Observations
 from harness.subjects.protocol import scope_of

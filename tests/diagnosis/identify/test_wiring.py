@@ -16,8 +16,8 @@ from benchmarks.planted.subject import PlantedSubject
 from harness import RNNConfig, Verdict, as_subject, check_agreement, draw
 from harness.diagnosis.identify.cause import cause_of, identified_of, seen_of
 from harness.diagnosis.identify.identify import Identification, LayerInquiry, identify
-from harness.diagnosis.identify.mistakes import mistakes_of
 from harness.diagnosis.identify.model import ONE, Coef, LayerModel, Network
+from harness.diagnosis.identify.model_differences import mistakes_of
 from harness.diagnosis.identify.questions import Asker
 from harness.diagnosis.identify.step_patterns import TermSteps
 from harness.diagnosis.identify.wiring import REVERSE, Wiring

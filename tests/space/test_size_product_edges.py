@@ -3,7 +3,7 @@
 import pytest
 
 from harness import RNNConfig, Scope, scope_of
-from harness.space.product_edges import EDGE, product_edges
+from harness.space.size_product_edges import EDGE, product_edges
 from harness.subjects.torch_module import TorchSubject
 
 WHOLE = scope_of(TorchSubject())

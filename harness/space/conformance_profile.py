@@ -13,7 +13,7 @@ PORT: Final = "port"
 KERNEL: Final = "kernel"
 
 # One line per profile on what it asks.
-PROFILES: Final = {
+PROFILE_WORDS: Final = {
     PORT: "finite numbers, one sequence or more, plain arrays",
     KERNEL: "all that nn.RNN promises: infinities and NaN, empty batches, any strides, malformed calls",
 }
@@ -21,8 +21,8 @@ PROFILES: Final = {
 
 def under(scope: Scope, profile: str) -> Scope:
     """Return the part of a scope that a profile asks for. Raise ``UsageError`` for an unknown profile."""
-    if not isinstance(profile, str) or profile not in PROFILES:
-        raise UsageError(f"profile={profile!r}: expected {' or '.join(PROFILES)}")
+    if not isinstance(profile, str) or profile not in PROFILE_WORDS:
+        raise UsageError(f"profile={profile!r}: expected {' or '.join(PROFILE_WORDS)}")
     if profile == KERNEL:
         return scope
     return scope.only(

@@ -1,4 +1,4 @@
-"""adapter_file: the file that makes an adapter of a class of modules, filled with all that is known of it."""
+"""adapter_template: the file that makes an adapter of a class of modules, filled with all that is known of it."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.space.factor_table import OPTIONS
-from harness.subjects.adapter import KEPT, MARK, NUMBERS, ZERO
+from harness.subjects.adapter import KEPT_WORD, MARK, NUMBER_PLACES, ZERO_WORD
 from harness.subjects.class_form import H_FIRST, LAYERS, ClassForm, is_layered
 from harness.subjects.config_object import by_fields
-from harness.subjects.function_module import X
-from harness.subjects.numpy_module import METHODS, methods_of, modules_of
+from harness.subjects.function_module import X_WORDS
+from harness.subjects.numpy_module import CALL_METHODS, methods_of, modules_of
 from harness.subjects.parameters_by_shape import Shapes, layers_of
 from harness.subjects.protocol import SubjectUnavailable
 from harness.subjects.signature import constructor
-from harness.subjects.state_axes import ROWS, from_axes_in_code, to_axes_in_code
+from harness.subjects.state_axes import TORCH_AXES, from_axes_in_code, to_axes_in_code
 from harness.subjects.torch_form import constructed, form_of, may_be_unknown, parameters_of_plain, returned_by
 from harness.subjects.torch_own_form import OwnFormSubject, completed
 
@@ -84,7 +84,7 @@ def _function(given: Any, name: str) -> Iterator[str]:
     known = {"x": "x", "h0": "h0", "hidden_size": "config.hidden_size", "input_size": "config.input_size"}
     yield f"    returned = {name}("
     for own in needed:
-        text = known.get(own, "x" if own in X else "...")
+        text = known.get(own, "x" if own in X_WORDS else "...")
         yield f"        {own}={text}," + f"  {MARK} of x, h0, weights" * (text == "...")
     yield "    )"
     yield f"    output, h_n = returned  {MARK} output (T, N, hidden_size), h_n (layers * directions, N, hidden_size)"
@@ -95,7 +95,7 @@ def _drawn_in_numpy(given: Any, spec: str) -> tuple[_Drawn, str]:
     """Return what is known of a NumPy class, and its method that is likeliest the call."""
     methods = methods_of(given)
     if not methods:
-        raise SubjectUnavailable(f"{spec}: expected a class with one of the methods {', '.join(METHODS)}")
+        raise SubjectUnavailable(f"{spec}: expected a class with one of the methods {', '.join(CALL_METHODS)}")
     found = [_drawn(factory, spec) for factory in modules_of(given)]
     return next((one for one in found if one.returned is not None), found[0]), methods[0]
 
@@ -172,7 +172,7 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
         if own in known or own.startswith(gone or "?"):
             continue
         if drawn.returned is not None:
-            yield f'    "{own}": "{KEPT}",'
+            yield f'    "{own}": "{KEPT_WORD}",'
         else:
             yield f'    "{own}": "",  {MARK} {shape} of input_size=5, hidden_size=3'
     yield from (f'    "{own}": "{text}",' for own, text in texts.items())
@@ -183,7 +183,7 @@ def _names_at_once(form: ClassForm, texts: Mapping[str, str]) -> set[str]:
     """Return the names of the parameters of the first layer that the texts are about."""
     found = set()
     for own in texts:
-        number = next((one for one in NUMBERS if one in own), "")
+        number = next((one for one in NUMBER_PLACES if one in own), "")
         found.add(own.replace(number, str(form.first)) if number else own)
     return found
 
@@ -191,7 +191,7 @@ def _names_at_once(form: ClassForm, texts: Mapping[str, str]) -> set[str]:
 def weights_of(form: ClassForm) -> dict[str, str]:
     """Return the texts of ``adapt``'s weights for a form."""
     places = form.places if "bidirectional" in form.takes else LAYERS
-    number = next(one for one, at in NUMBERS.items() if at == (places, form.first))
+    number = next(one for one, at in NUMBER_PLACES.items() if at == (places, form.first))
     turn = ".T" * form.conventions.transposed
     texts: dict[str, list[str]] = {}
     for role, blocks in form.names.items():
@@ -207,7 +207,7 @@ def weights_of(form: ClassForm) -> dict[str, str]:
         if form.joined == H_FIRST and len(terms) > 1 and terms[0].startswith("weight"):
             terms.reverse()
     said = {own: (", " if of[0].startswith("weight") else " + ").join(of) for own, of in texts.items()}
-    return {**said, **dict.fromkeys(form.zeros, ZERO), **dict.fromkeys(form.kept, KEPT)}
+    return {**said, **dict.fromkeys(form.zeros, ZERO_WORD), **dict.fromkeys(form.kept, KEPT_WORD)}
 
 
 def _call(drawn: _Drawn, method: str) -> Iterator[str]:
@@ -248,7 +248,7 @@ def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
 
 def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterator[str]:
     form = drawn.form
-    if states and optional and (form.flat or len(states) > 1 or form.state_axes != ROWS):
+    if states and optional and (form.flat or len(states) > 1 or form.state_axes != TORCH_AXES):
         yield f"    if {states[0]} is None:"
         yield from (f"    {line}" for line in _answer(drawn, []))
     yield from _answer(drawn, states)
@@ -310,7 +310,7 @@ def _targets(returned: Any, names: Iterator[str], form: ClassForm) -> str:
 def _offers(form: ClassForm) -> str:
     more = {name: form.offers[name] for name in ("nonlinearity", "input_size", "hidden_size") if _narrow(form, name)}
     more |= {"batched": (False,)} if form.unbatched else {}
-    if "bidirectional" not in form.offers and {form.state_axes, form.final_axes} - {ROWS, "NRH"}:
+    if "bidirectional" not in form.offers and {form.state_axes, form.final_axes} - {TORCH_AXES, "NRH"}:
         more["bidirectional"] = (False,)  # what ``call`` makes of the states is that of one number of directions
     return f", offers={more}" if more else ""
 

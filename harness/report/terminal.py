@@ -13,9 +13,9 @@ from rich.text import Text
 from harness.checks.result import Result, Verdict
 from harness.report import coverage_words, wording
 from harness.report.examination_facts import examination_facts, gaps, undone_factors
-from harness.report.facts import LINE, named, observed
+from harness.report.facts import FACT_CHARACTERS, named, observed
+from harness.report.finding_entry import FindingEntry, Summary, dropout_problem, entry_of, entry_of_stored
 from harness.report.paper import fact_table
-from harness.report.problems import Problem, Summary, dropout_problem, problem_of, problem_of_stored
 from harness.report.refusals import refusals_findings, refusals_findings_in_short
 from harness.report.replays import STYLES, Replayed
 from harness.report.reported import ReportedFinding, dropout_alone
@@ -35,7 +35,7 @@ _STYLES = {
     Verdict.BROKEN: "bold magenta",
 }
 LISTED: Final = 8  # findings beside the first that a summary lists
-MEANINGS: Final = {
+VERDICT_MEANINGS: Final = {
     "x": "the input",
     "hx": "the initial state of every layer and direction",
     "cx": "the initial c of every layer and direction",
@@ -63,7 +63,7 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
     for number, one in enumerate(findings if verbose else findings[:1], 1):
-        shown.append(finding_report(str(number), problem_of(one), verbose=verbose))
+        shown.append(finding_report(str(number), entry_of(one), verbose=verbose))
     if not verbose and len(findings) > 1:
         shown += ["", _one_line_each(findings[1 : LISTED + 1], first=2)]
         if (more := len(findings) - 1 - LISTED) > 0:
@@ -87,7 +87,7 @@ def findings_report(summary: Summary) -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
-    shown += [finding_report(str(number), problem_of(one)) for number, one in enumerate(findings, 1)]
+    shown += [finding_report(str(number), entry_of(one)) for number, one in enumerate(findings, 1)]
     if done.refusals is not None:
         shown.append(refusals_findings(done.refusals))
     facts = list(gaps(done, findings))
@@ -95,22 +95,22 @@ def findings_report(summary: Summary) -> RenderableType:
     return Group(_head(summary), *shown, *([""] if shown else []))
 
 
-def finding_report(sign: str, problem: Problem, *, verbose: bool = False) -> RenderableType:
+def finding_report(sign: str, entry: FindingEntry, *, verbose: bool = False) -> RenderableType:
     """Show a finding: its cause and how certain that is, then what a reader needs, or all that is known."""
     head = Table.grid(padding=(0, 2), expand=True)
     head.add_column(no_wrap=True)
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
-    head.add_row(Text(sign, "bold"), Text(problem.title, "bold red"), Text(problem.sure, "dim"))
-    facts = problem.facts if verbose else problem.main_facts
+    head.add_row(Text(sign, "bold"), Text(entry.title, "bold red"), Text(entry.sure, "dim"))
+    facts = entry.facts if verbose else entry.main_facts
     # A case is as short as it is told already (``facts.case_words``).
     whole = (verbose or fact.language or fact.name in {"smallest", "case"} for fact in facts)
     rows = ((fact.name, fact.text if one else cut(fact.text)) for fact, one in zip(facts, whole, strict=True))
     # The head is no wider than the facts, so that the words stay near each other.
-    return Group("", Constrain(head, 2 * LINE), Padding(fact_table(rows), (0, 0, 0, 3)))
+    return Group("", Constrain(head, 2 * FACT_CHARACTERS), Padding(fact_table(rows), (0, 0, 0, 3)))
 
 
-def cut(text: str, length: int = 2 * LINE) -> str:
+def cut(text: str, length: int = 2 * FACT_CHARACTERS) -> str:
     """Return the text, or as much of it as fits: whole parts between commas if these are half of it, or else words."""
     if len(text) <= length:
         return text
@@ -173,8 +173,8 @@ def _failing(done: Examination) -> str:
 
 def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[RenderableType]:
     """Show what is wrong with a subject's dropout, which only many runs together show."""
-    problem = dropout_problem(done, findings)
-    return [] if problem is None else [finding_report("!", problem)]
+    entry = dropout_problem(done, findings)
+    return [] if entry is None else [finding_report("!", entry)]
 
 
 def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
@@ -226,7 +226,7 @@ def shapes_table(config: RNNConfig) -> RenderableType:
 
 
 def _meaning(name: str) -> str:
-    return next(text for role, text in MEANINGS.items() if name.startswith(role))
+    return next(text for role, text in VERDICT_MEANINGS.items() if name.startswith(role))
 
 
 def subjects_list(rows: list[tuple[str, ...]]) -> RenderableType:
@@ -277,4 +277,4 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
     """Return everything that is known about findings that were kept."""
-    return Group(*(finding_report(one.name, problem_of_stored(one), verbose=True) for one in stored))
+    return Group(*(finding_report(one.name, entry_of_stored(one), verbose=True) for one in stored))

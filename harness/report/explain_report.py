@@ -22,28 +22,28 @@ from harness.diagnosis.first_departure import first_departure
 from harness.diagnosis.identify.recurrence import step_lines
 from harness.oracle.compare import Mismatch, MismatchKind
 from harness.report.error_maps import maps_record
-from harness.report.explained import NAMED
+from harness.report.explained import NAMES_LISTED
 from harness.report.json_record import as_json
 from harness.report.page import piece
-from harness.report.text import shapes_rows
+from harness.report.terminal import shapes_rows
 from harness.report.wording import counted, number, place
 from harness.space.errors import UsageError, require_type
 from harness.space.factor_table import NONLINEARITIES
 from harness.subjects.explain_inputs import WeightsToExplain, models
 from harness.subjects.run_user_code import a_or_an
 
-WIDTH: Final = 8  # The width of the words that begin the lines, with a space
+WORD_COLUMNS: Final = 8  # The width of the words that begin the lines, with a space
 
 
 # The words for arrays of zeros alone, of which no single mistake can be told.
 ALL_ZEROS: Final = "all of the numbers are zeros"
 
 
-ROLES: Final = {"weight_ih": "W_ih", "bias_ih": "b_ih", "weight_hh": "W_hh", "bias_hh": "b_hh"}
+ROLE_LETTERS: Final = {"weight_ih": "W_ih", "bias_ih": "b_ih", "weight_hh": "W_hh", "bias_hh": "b_hh"}
 
 
 # The words for a reading in which all is right, by what is not as the user said.
-OTHERWISE: Final = {
+READ_OTHERWISE: Final = {
     "dtype": "rounds to float32 somewhere: to that precision, everything is right",
     "time": "returns the output with its last time step first: turned, everything is right",
     "sequences": "returns the sequences of the batch in another order: put in order, everything is right",
@@ -163,7 +163,7 @@ def _pieces(found: ArraysExplained) -> dict[str, Any]:
 
 def line(word: str, said: str) -> str:
     """Return a line of the report, which begins with a word."""
-    return f"{word:<{WIDTH}}{said}"
+    return f"{word:<{WORD_COLUMNS}}{said}"
 
 
 def numbers(reading: Interpretation) -> int:
@@ -198,9 +198,9 @@ def why(found: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
         yield line("cause", causes[0])
         yield from (line(*pair) for pair in _code(found.causes[0]))
         yield line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
-        yield from (line("", f"or {said}") for said in causes[1:NAMED])
-        if len(causes) > NAMED:
-            yield line("", f"or one of {len(causes) - NAMED} more")
+        yield from (line("", f"or {said}") for said in causes[1:NAMES_LISTED])
+        if len(causes) > NAMES_LISTED:
+            yield line("", f"or one of {len(causes) - NAMES_LISTED} more")
         if found.shared:
             yield line("certain", f"{'; and '.join(found.shared)}, whichever it is")
     elif reading.only_zeros:
@@ -239,8 +239,8 @@ def _sure(found: ArraysExplained, reproduces: str) -> str:
 def sentence(cause: ArrayCause) -> str:
     """Return the mistakes, their parameters, and the reading of the arrays if that is not the one that was given."""
     config = cause.reading.config
-    if cause.reading.other in OTHERWISE:
-        return OTHERWISE[cause.reading.other]
+    if cause.reading.other in READ_OTHERWISE:
+        return READ_OTHERWISE[cause.reading.other]
     if cause.explanation is not None:
         return "; and ".join(cause.mistakes)
     return f"takes the other axis for time: it computes what {config.layer} does with batch_first={config.batch_first}"

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from harness.space.atomic import atomic_write
 from harness.space.case import Array
 from harness.space.errors import UsageError
-from harness.space.reading import ARRAYS, read_bytes
+from harness.space.reading import MOST_ARRAY_BYTES, read_bytes
 
 LONGEST_NAMES: Final = 2**20  # the most bytes of the header, which names the arrays; that of 1,000 layers has 800,000
 
@@ -33,9 +33,9 @@ def write(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def read(path: Path) -> dict[str, Array]:
-    """Return the arrays in a file. Raise ``UsageError`` if it holds none, or more than ``ARRAYS`` bytes."""
+    """Return the arrays in a file. Raise ``UsageError`` if it holds none, or more than ``MOST_ARRAY_BYTES`` bytes."""
     try:
-        content = read_bytes(path, ARRAYS)
+        content = read_bytes(path, MOST_ARRAY_BYTES)
         if (names := int.from_bytes(content[:8], "little")) > LONGEST_NAMES:
             said = f"its header has {names:,} bytes, expected at most {LONGEST_NAMES:,}"
             raise UsageError(f"{path}: expected a file of safetensors ({said})")

@@ -1,4 +1,4 @@
-"""mistakes: where an identified layer is not nn.RNN's: each in a sentence, as a line of NumPy, and what mends it."""
+"""model_differences: where an identified layer is not nn.RNN's: a sentence, a line of NumPy, the mend."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import Activation, number
-from harness.diagnosis.identify.gate_back_words import differences as back_differences
-from harness.diagnosis.identify.gate_words import differences as gate_differences, lines as gate_lines, right_lines
+from harness.diagnosis.identify.gate_back_differences import differences as back_differences
+from harness.diagnosis.identify.gate_differences import (
+    differences as gate_differences,
+    lines as gate_lines,
+    right_lines,
+)
 from harness.diagnosis.identify.gates import GatedModel, layer_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import (
     DERIVATIVE,
     ONE,
-    RIGHT_READOUT,
+    RIGHT_GRADIENT_SUMS,
     Coef,
     Entry,
     Extent,
@@ -30,10 +34,10 @@ from harness.diagnosis.identify.model import (
 from harness.diagnosis.identify.recurrence import lines, slope_of, term
 from harness.diagnosis.identify.run import run
 from harness.diagnosis.identify.step_patterns import TermSteps
-from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP, TIED
+from harness.diagnosis.identify.terms import RIGHT_SLOPE, STEP_TERMS, WHERE_N_IS_H
 from harness.diagnosis.identify.transform import Transform
 from harness.diagnosis.identify.wiring import Wiring
-from harness.diagnosis.identify.wiring_words import WHERE_WORDS, differences, of_roles
+from harness.diagnosis.identify.wiring_differences import WHERE_WORDS, differences, of_roles
 from harness.oracle.pinned_numpy import np
 from harness.space.config import RNNConfig, role_of
 from harness.space.values import draw
@@ -143,13 +147,13 @@ def _of_model(model: LayerModel, nonlinearity: str, *, derived: bool) -> Iterato
 @np.errstate(all="ignore")
 def _derivatives(model: LayerModel, nonlinearity: str) -> frozenset[str]:
     """Return the roles whose gradients are the derivative of what a wrong way forward gives, and so are no mistake."""
-    if any(STEP[name].other for name, _ in model.step) or {model.start, model.final} & STARTED.keys():
+    if any(STEP_TERMS[name].other for name, _ in model.step) or {model.start, model.final} & STARTED.keys():
         return frozenset()  # it cannot be run alone
     config = RNNConfig(3, 3, nonlinearity=nonlinearity, T=5, N=3, hx=True, loss="both", dtype="float64")
     case = draw(config, "normal", 1)
     right = LayerModel()
     entered = replace(model, **{name: getattr(right, name) for name in WAY_IN})  # whatever is wrong with the way in
-    own, derived = run(Network(entered), case), run(Network(replace(model, readouts={}), derived=True), case)
+    own, derived = run(Network(entered), case), run(Network(replace(model, gradient_sums={}), derived=True), case)
     same = {n: np.allclose(values_of(own[n]), values_of(derived[n]), 1e-9, 1e-12) for n in config.gradients}
     return frozenset(role_of(n) for n, equal in same.items() if equal)
 
@@ -187,7 +191,7 @@ STARTED: Final = {
     "h_beside[T-1]": "the forward direction's last state",
 }
 # The parts of the step's sum: nn.RNN's term, and what tells a term of this part.
-PARTS: Final = (
+SUM_PARTS: Final = (
     ("x[t] @ W_ih.T", re.compile(r"\bx(_fed)?[\[.]|^h_\w+\[t-1\] @ W_ih\.T")),
     ("b_ih", re.compile(r"^b_ih(_below|_beside)?(\[.*\])?$")),
     ("h[t-1] @ W_hh.T", re.compile(r"\bh\[|^h_\w+\[.* W_hh|\bhx\b")),
@@ -267,11 +271,13 @@ def _sum(model: LayerModel) -> Iterator[Difference]:
         roles = ("bias_ih", "bias_hh") if twice == "b_ih" else ("bias_hh", "bias_ih")
         yield Difference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
     neither = not twice and not any(
-        b in moved or belongs.search(n) for b, belongs in PARTS if b in BIASES for n in names
+        b in moved or belongs.search(n) for b, belongs in SUM_PARTS if b in BIASES for n in names
     )
     if neither:  # most people add them together, in one line
         yield Difference("s", "ignores both biases: neither is ever added", _mended_biases)
-    parts = [(right, belongs, tuple(one for one in model.step if belongs.search(one[0]))) for right, belongs in PARTS]
+    parts = [
+        (right, belongs, tuple(one for one in model.step if belongs.search(one[0]))) for right, belongs in SUM_PARTS
+    ]
     alike = [tuple((name.replace(right, "b"), coef) for name, coef in of) for right, _, of in parts if right in BIASES]
     both = alike[0] == alike[1] != (("b", ONE),)
     for right, belongs, terms in parts:
@@ -360,8 +366,8 @@ def _step_sentence(terms: Sum, right: str) -> str:
     if not terms:
         role = {"b_ih": "bias_ih", "b_hh": "bias_hh"}.get(right)
         return f"leaves {right} out of its step" if role is None else f"ignores {role}: {right} is never added"
-    where = ", where input_size = hidden_size" if any(STEP[name].square for name, _ in terms) else ""
-    where = f", where {TIED}" if any(STEP[name].other == TIED for name, _ in terms) else where
+    where = ", where input_size = hidden_size" if any(STEP_TERMS[name].square for name, _ in terms) else ""
+    where = f", where {WHERE_N_IS_H}" if any(STEP_TERMS[name].other == WHERE_N_IS_H for name, _ in terms) else where
     if {name: coef.value for name, coef in terms} == IN_PLACE:
         return "updates the state in place: each unit reads the new states of the units before it"
     if not right:
@@ -513,25 +519,27 @@ def _reached_sentence(when: TermSteps) -> str:
 
 def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[Difference]:
     groups: dict[tuple[str, object], list[str]] = {}
-    for role, terms in model.readouts.items():
-        if role in derived or terms == RIGHT_READOUT[role]:
+    for role, terms in model.gradient_sums.items():
+        if role in derived or terms == RIGHT_GRADIENT_SUMS[role]:
             continue
         if not terms and role.startswith("bias") and f"b_{role[5:]}" not in {name for name, _ in model.step}:
             continue  # what is not read has no gradient
         if len(terms) == 1 and terms[0][0].endswith((", if reached", ", if passed")):
             continue  # nor has what the way back does not reach
-        right = RIGHT_READOUT[role][0][0]
+        right = RIGHT_GRADIENT_SUMS[role][0][0]
         factor = [name for name, _ in terms] in ([right], [DERIVATIVE])
         alike = "factor" if factor else "zero" if not terms else "biases" if "bias" in role else role
         groups.setdefault((alike, terms[0][1] if factor else terms), []).append(role)
     for (kind, _), roles in groups.items():
-        terms = model.readouts[roles[0]]
+        terms = model.gradient_sums[roles[0]]
         said = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
         yield Difference(roles[0], said, partial(_mended_readouts, roles=tuple(roles)))
 
 
 def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
-    return replace(model, readouts={role: terms for role, terms in model.readouts.items() if role not in roles})
+    return replace(
+        model, gradient_sums={role: terms for role, terms in model.gradient_sums.items() if role not in roles}
+    )
 
 
 def _factor_sentence(whose: str, coef: Coef) -> str:
@@ -544,7 +552,7 @@ def _factor_sentence(whose: str, coef: Coef) -> str:
 
 
 def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
-    whose, right = of_roles(roles), RIGHT_READOUT[roles[0]]
+    whose, right = of_roles(roles), RIGHT_GRADIENT_SUMS[roles[0]]
     if not terms:
         return f"returns 0 as the gradient by {whose}"
     if terms[0][0].startswith("masked "):

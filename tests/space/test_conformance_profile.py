@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from harness import Scope, as_subject, scope_of
+from harness.space.conformance_profile import KERNEL, PORT, PROFILE_WORDS, under
 from harness.space.errors import UsageError
-from harness.space.profile import KERNEL, PORT, PROFILES, under
 from harness.space.values import DISTRIBUTIONS
 from harness.subjects.torch_module import TorchSubject
 from tests import implementations
@@ -38,5 +38,5 @@ def test_functions_are_ports_and_classes_are_kernels_unless_they_say_otherwise()
 
 
 def test_an_unknown_profile_is_said_to_be() -> None:
-    with pytest.raises(UsageError, match=f"profile='lax': expected {' or '.join(PROFILES)}"):
+    with pytest.raises(UsageError, match=f"profile='lax': expected {' or '.join(PROFILE_WORDS)}"):
         under(Scope(), "lax")

@@ -1,4 +1,4 @@
-"""wiring_words: where an identified wiring is not nn.RNN's: each slot in a sentence, as a line of NumPy, and mended."""
+"""wiring_differences: where an identified wiring is not nn.RNN's: a sentence, a line of NumPy, the mend."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ _FEATURES: Final = {
     "in turns": "the units of the two directions in turns",
     "out of turns": "every other unit first, as if those of the two directions lay in turns",
 }
-ORDER: Final = "  # order = np.argsort(-lengths)"
+ORDER_COMMENT: Final = "  # order = np.argsort(-lengths)"
 
 
 def differences(network: Network) -> Iterator[WiringDifference]:
@@ -170,7 +170,7 @@ def _words(slots: tuple[Slot, ...], wiring: Wiring) -> tuple[str, str, str]:
 
 
 def _ordered(line: str) -> str:
-    return f"{line}{ORDER}" if "order" in line else line
+    return f"{line}{ORDER_COMMENT}" if "order" in line else line
 
 
 def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:

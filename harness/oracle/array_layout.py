@@ -1,4 +1,4 @@
-"""places: where the numbers of a case stand: in which layout, order of time, features and rows of h_n."""
+"""array_layout: where the numbers of a case stand: in which layout, order of time, features and rows of h_n."""
 
 from collections.abc import Sequence
 

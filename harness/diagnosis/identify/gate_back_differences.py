@@ -1,4 +1,4 @@
-"""gate_back_words: where the way back of a step with gates is not torch's: in a sentence, as a line, and mended."""
+"""gate_back_differences: where the way back of a step with gates is not torch's: a sentence, a line, the mend."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 from harness.diagnosis.identify.activations import TANH, in_product
-from harness.diagnosis.identify.gate_back import ROLES
-from harness.diagnosis.identify.gate_words import final_names, joined, letters_of, part_text
-from harness.diagnosis.identify.gates import CUT, Edge, GatedModel, Part, step_of
-from harness.diagnosis.identify.wiring_words import listed
+from harness.diagnosis.identify.gate_back import GATED_ROLES
+from harness.diagnosis.identify.gate_differences import final_names, joined, letters_of, part_text
+from harness.diagnosis.identify.gates import CUT_EDGE, Edge, GatedModel, Part, step_of
+from harness.diagnosis.identify.wiring_differences import listed
 
 BEFORE: Final = {
     "h": "h[t-1]",
@@ -36,14 +36,14 @@ def differences(model: GatedModel) -> Iterator[tuple[str, str, str, Callable[[An
         if edge[0] == "sum":
             ends = {other[3] for other, same in model.back if other[:3] == edge[:3] and same == choice}
             of_all = len(ends) > 1 or (edge[2].startswith("b_") and edge[3] != "factor")
-            key = edge[0], choice if choice not in (CUT, "open") else edge[1], choice, of_all or edge[3]
+            key = edge[0], choice if choice not in (CUT_EDGE, "open") else edge[1], choice, of_all or edge[3]
         key = (edge[0], choice) if edge[0] in ("scale", "carry", "start", "limit") else key
         groups.setdefault(key, []).append((edge, choice))
     for several in groups.values():
         said, yours, right = _back_words(model, several)
         yield said, yours, right, partial(_restored, edges=[edge for edge, _ in several])
     for limit in dict.fromkeys(model.limits.values()):
-        roles = [role for role in ROLES if model.limits.get(role) == limit]
+        roles = [role for role in GATED_ROLES if model.limits.get(role) == limit]
         most = f"{limit.most:.6g}"
         yours = f"d{roles[0]} = np.clip(d{roles[0]}, -{most}, {most})"
         yield (
@@ -96,7 +96,7 @@ def _sum_words(model: GatedModel, gate: str, parts: Sequence[Part], choice: str,
     """Return what is said of the gradient of some terms of a gate's sum, to what it goes ``to``."""
     texts = [part_text(model, p).replace("c_after", "c") for p in parts]
     what, factor = listed(texts), parts[0].factor
-    if choice not in (CUT, "open"):
+    if choice not in (CUT_EDGE, "open"):
         yours, right = (f"dweight_hh += ds.T @ {BEFORE[one]}" for one in (choice, parts[0].operand))
         return f"takes {BEFORE[choice]} in the gradient of weight_hh, not {BEFORE[parts[0].operand]}", yours, right
     if to == {"factor"}:
@@ -106,7 +106,7 @@ def _sum_words(model: GatedModel, gate: str, parts: Sequence[Part], choice: str,
         what = f"{BEFORE.get(parts[0].operand, parts[0].operand) if of_h else 'x[t]'} through {what}"
     elif to == {"parameter"}:
         what = listed([re.findall(r"[Wb]_\w+", text)[0] for text in texts])
-    if choice == CUT:
+    if choice == CUT_EDGE:
         said = {"operand": f"passes no gradient back to {what}", "parameter": f"returns no gradient of {what}"}
         of_all = f"passes no gradient back through {what} in the sum of {gate}"
         return of_all if len(to) > 1 or "b_" in what else said[min(to)], "", ""
@@ -141,11 +141,11 @@ def _product_words(model: GatedModel, of: Sequence[Any], choice: Any) -> tuple[s
     d, to = f"d{BEFORE[state]}", f"d{BEFORE.get(name, name)}"
     texts = [
         " * ".join(["-" * (coef < 0) + d, *(BEFORE.get(one, in_product(one)) for one in some)])
-        for some in ([one for one in names if one != name], [] if choice == CUT else choice)
+        for some in ([one for one in names if one != name], [] if choice == CUT_EDGE else choice)
     ]
     right, yours = (f"{to} += {text}" for text in texts)
     product_text = " * ".join(BEFORE.get(one, one) for one in names)
-    if choice == CUT:
+    if choice == CUT_EDGE:
         return f"passes no gradient to {BEFORE.get(name, name)} through {product_text}", f"{to} += 0", right
     instead, wanted = (text.removeprefix("-" * (coef < 0) + d).removeprefix(" * ") or "1" for text in texts[::-1])
     said = f"multiplies the gradient of {BEFORE[state]} by {instead} for that of {BEFORE.get(name, name)}"

@@ -1,4 +1,4 @@
-"""same_failure: the known cause by which a search recognises a failure of unknown cause again: by where it shows."""
+"""failure_signature: the known cause by which a search recognises a failure of unknown cause: by where it shows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from harness.checks.agreement import Observation
-from harness.checks.relation_check import GRADIENTS
+from harness.checks.relation_check import GRADIENT_SUFFIX
 from harness.checks.result import Result, Verdict
 from harness.diagnosis.factors import Factors, like
 from harness.oracle.arithmetic_assumptions import Arithmetic
@@ -35,7 +35,7 @@ def _follows(observation: Observation, first: Mismatch, factors: Factors, derive
     A gradient that is missing is missing whatever the numbers, so it is asked about on numbers that are drawn.
     """
     config = observation.case.config
-    if not first.array.endswith(GRADIENTS) or first.relation or not factors.covers(config):
+    if not first.array.endswith(GRADIENT_SUFFIX) or first.relation or not factors.covers(config):
         return False
     if first.sort is MismatchKind.MISSING:
         drawn = (draw(config, "default", seed) for seed in range(GRADIENT_DRAWS))
@@ -63,7 +63,7 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
 
 
 @dataclass(frozen=True)
-class SameRegionCause:
+class FailureSignature:
     """A known cause for failures like a finding of unknown cause, on configs where that finding shows.
 
     An error of one line, or one end of the process, passes wherever it shows. If the finding is wrong in the
@@ -79,7 +79,7 @@ class SameRegionCause:
 
     def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
-        wrong = [one.array for one in result.mismatches if not one.array.endswith(GRADIENTS)]
+        wrong = [one.array for one in result.mismatches if not one.array.endswith(GRADIENT_SUFFIX)]
         if self.arrays and not set(wrong) <= set(self.arrays):
             return False
         if _told_by_relation(result, self.found) or (result.error is not None and result.error == self.found.error):
@@ -116,10 +116,10 @@ def _told_by_relation(result: Result, found: Result) -> bool:
 
 def is_of_form(result: Result) -> bool:
     """Tell whether something other than values is wrong; for such a kind, one finding says it all."""
-    return bool(result.mismatches) and result.mismatches[0].sort in OF_FORM
+    return bool(result.mismatches) and result.mismatches[0].sort in REGION_OF_FORM
 
 
-OF_FORM: Final = {
+REGION_OF_FORM: Final = {
     *(MismatchKind.MISSING, MismatchKind.UNEXPECTED, MismatchKind.SHAPE, MismatchKind.DTYPE, MismatchKind.MALFORMED),
     *(MismatchKind.CHANGED, MismatchKind.ALIASED, MismatchKind.OVERWRITTEN, MismatchKind.DERIVATIVE),
 }

@@ -1,4 +1,4 @@
-"""gate_words: a step with gates as lines of NumPy, and where it is not torch's: each in a sentence, and mended."""
+"""gate_differences: a step with gates as lines of NumPy, and where it is not torch's: a sentence, the mend."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,13 +7,21 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import IDENTITY, Activation, number
-from harness.diagnosis.identify.gates import OWN, PARAMETERS, GatedModel, GateFunction, Part, complements, step_of
+from harness.diagnosis.identify.gates import (
+    OWN_TERMS,
+    PARAMETER_ROLES,
+    GatedModel,
+    GateFunction,
+    Part,
+    complements,
+    step_of,
+)
 from harness.diagnosis.identify.model import LayerModel
-from harness.diagnosis.identify.step_patterns import NEVER
-from harness.diagnosis.identify.wiring_words import listed
-from harness.space.cells import ORDERS, Polynomial
+from harness.diagnosis.identify.step_patterns import NO_STEP
+from harness.diagnosis.identify.wiring_differences import listed
+from harness.space.cells import GATE_ORDERS, Polynomial
 
-PARAMETER_OF: Final = dict(zip(OWN, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
+PARAMETER_OF: Final = dict(zip(OWN_TERMS, ("weight_ih", "bias_ih", "weight_hh", "bias_hh"), strict=True))
 SHORT_FUNCTIONS: Final = ("sigmoid", "tanh")  # functions whose name is enough of a line
 LAST_STATES: Final = {
     f"{letter}_{name}": f"the last {letter} of {words}"
@@ -112,7 +120,7 @@ def _within(model: GatedModel, state: str, text: str) -> str:
 def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
     """Return lines for the rows of each gate, of the parameters that have them unit by unit."""
     letters, found = [name for name, _ in step_of(model.cell).gates], {}
-    for role, of in zip(PARAMETERS, ("W_i", "W_h", "b_i", "b_h"), strict=True):
+    for role, of in zip(PARAMETER_ROLES, ("W_i", "W_h", "b_i", "b_h"), strict=True):
         if role in model.arranged:
             found[role] = f"{', '.join(of + letter for letter in letters)} = {rows.format(role=role, G=len(letters))}"
     return found
@@ -262,7 +270,7 @@ def differences(model: GatedModel) -> Iterator[GateDifference]:
 
 def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m) -> GatedModel:
     """Return a model that is mended at some of its steps, or at all; where all are alike then, it has no others."""
-    plain: GatedModel = own(replace(model, there=None, when=NEVER))
+    plain: GatedModel = own(replace(model, there=None, when=NO_STEP))
     other: GatedModel = replace(there(model.there), back=plain.back)
     return plain if plain == other else replace(plain, there=other, when=model.when)
 
@@ -340,7 +348,7 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     """Yield the parameters whose rows are read in another order."""
     letters = [name for name, _ in right.gates]
     orders: dict[str, list[str]] = {}
-    for name in OWN:
+    for name in OWN_TERMS:
         blocks = [{p.block for p in gate.parts if _of_parameter(p, [name])} for _, gate in model.gates]
         known = [next(iter(one)) if len(one) == 1 else -1 for one in blocks]
         rest = [k for k in range(len(letters)) if k not in known]
@@ -350,10 +358,10 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
             order = "".join(letters[known.index(k)] for k in range(len(letters)))
             orders.setdefault(order, []).append(name)
     for order, names in orders.items():
-        absent = [name for name in OWN if name not in names and _reads(model, name)]
+        absent = [name for name in OWN_TERMS if name not in names and _reads(model, name)]
         of = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
         said = f"reads {of} in the order {', '.join(order)}"
-        said += f", {_whose(ORDERS[order])}" if order in ORDERS else f", not {', '.join(letters)}"
+        said += f", {_whose(GATE_ORDERS[order])}" if order in GATE_ORDERS else f", not {', '.join(letters)}"
         yield GateDifference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
 
 
@@ -489,7 +497,7 @@ def _sum_sentence(model: GatedModel, letter: str, more: Sequence[Part], less: Se
 
 def _reset_sentence(letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
     """Return what is multiplied by a gate, and what is not, if no more than that is wrong."""
-    x, b_ih, h, b_hh = OWN
+    x, b_ih, h, b_hh = OWN_TERMS
     texts = {x: f"x @ W_i{letter}.T", b_ih: f"b_i{letter}", h: f"h @ W_h{letter}.T", b_hh: f"b_h{letter}"}
     gate = next((p.factor for p in (*more, *less) if p.factor), "")
     reads = {(p.name, p.operand) for p in more}, {(p.name, p.operand) for p in less}

@@ -48,7 +48,7 @@ def stop_at_hang(case: Case, result: Result) -> None:
         raise Hang(case, result)
 
 
-class GuardedSubject:
+class DeadlineSubject:
     """A subject with a ``run`` that raises ``Hang``, and ``TimeOver`` from a moment of ``time.perf_counter`` on.
 
     The case of a hang may be a prefix of the one that was asked.

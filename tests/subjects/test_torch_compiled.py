@@ -15,7 +15,7 @@ from harness.search.search_record import Finding, SearchRecord
 from harness.space.outcome import Failure
 from harness.store.scripts import offer
 from harness.subjects.protocol import scope_of
-from harness.subjects.torch_transformed import TransformedSubject
+from harness.subjects.torch_compiled import CompiledSubject
 from harness.subjects.torch_variants import MODES, TRANSFORMED, Mode
 from tests.long import few
 
@@ -63,15 +63,15 @@ def test_every_mode_computes_what_its_layer_computes(spec: str) -> None:
 
 
 @pytest.fixture
-def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TransformedSubject:
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CompiledSubject:
     """Return a subject in a mode of its own."""
     monkeypatch.setitem(MODES, "mine", request.param)
     monkeypatch.setitem(TRANSFORMED, "torch:mine", ("RNN", "mine"))
-    return TransformedSubject("torch:mine")
+    return CompiledSubject("torch:mine")
 
 
 @pytest.mark.parametrize("made", [Mode("frozen", "lambda *_, first=plain(*arguments): first")], indirect=True)
-def test_what_is_frozen_at_the_first_call_shows_at_other_sizes(made: TransformedSubject) -> None:
+def test_what_is_frozen_at_the_first_call_shows_at_other_sizes(made: CompiledSubject) -> None:
     assert check_agreement(made, draw(PLAIN)).verdict is Verdict.AGREES
     assert check_agreement(made, draw(PLAIN.replace(preparation="used"))).kind == "output: shape"
 
@@ -79,7 +79,7 @@ def test_what_is_frozen_at_the_first_call_shows_at_other_sizes(made: Transformed
 @pytest.mark.parametrize(
     "made", [Mode("stale", "lambda *given, old=copy.deepcopy(plain): old(*given)", COPY)], indirect=True
 )
-def test_a_module_that_is_made_once_gets_the_weights_of_the_next_case(made: TransformedSubject) -> None:
+def test_a_module_that_is_made_once_gets_the_weights_of_the_next_case(made: CompiledSubject) -> None:
     first, second = (check_agreement(made, draw(PLAIN, "normal", seed)) for seed in (0, 1))
 
     assert (first.verdict, second.verdict) == (Verdict.AGREES, Verdict.DISAGREES)
@@ -89,14 +89,14 @@ CHANGED = [PLAIN.replace(preparation=preparation) for preparation in MODES["scri
 
 
 @pytest.mark.parametrize("made", [Mode("the module itself", "plain")], indirect=True)
-def test_a_module_that_follows_every_change_agrees(made: TransformedSubject) -> None:
+def test_a_module_that_follows_every_change_agrees(made: CompiledSubject) -> None:
     for config in CHANGED:
         for case in (draw(config), draw(config.replace(hx=True, loss="both", wrt="inputs"))):
             assert check_agreement(made, case).verdict is Verdict.AGREES, config
 
 
 @pytest.mark.parametrize("made", [Mode("weights kept", "Kept(plain)", (*COPY, KEPT))], indirect=True)
-def test_a_module_that_keeps_the_weights_it_was_made_with_is_found_in_every_change(made: TransformedSubject) -> None:
+def test_a_module_that_keeps_the_weights_it_was_made_with_is_found_in_every_change(made: CompiledSubject) -> None:
     for config in CHANGED:
         assert check_agreement(made, draw(config)).verdict is Verdict.DISAGREES, config
 
@@ -126,7 +126,7 @@ def test_torch_scripts_an_nn_rnn_with_the_weights_of_an_earlier_functional_call(
 
 
 @pytest.mark.parametrize("made", [Mode("without dropout", "copy.copy(plain).eval()", COPY)], indirect=True)
-def test_a_mode_that_loses_dropout_breaks_its_relation(made: TransformedSubject) -> None:
+def test_a_mode_that_loses_dropout_breaks_its_relation(made: CompiledSubject) -> None:
     scope = scope_of(made)
     done = examine(made, SearchRecord("mine", 0, scope.only(dtype="float32")))
 
@@ -136,7 +136,7 @@ def test_a_mode_that_loses_dropout_breaks_its_relation(made: TransformedSubject)
 
 
 @pytest.mark.parametrize("made", [Mode("broken", BROKEN)], indirect=True)
-def test_what_dynamo_does_not_support_is_no_mistake(made: TransformedSubject) -> None:
+def test_what_dynamo_does_not_support_is_no_mistake(made: CompiledSubject) -> None:
     outcome = made.run(draw(PLAIN))
 
     assert outcome.failure is Failure.UNSUPPORTED
@@ -151,4 +151,4 @@ def test_a_scripted_and_a_traced_module_drop_in_training() -> None:
 
 
 def test_a_call_before_has_the_sizes_that_may_change() -> None:
-    assert [TransformedSubject(f"torch:{name}").calls_before(PLAIN)[0].T for name in ("export", "trace")] == [2, 3]
+    assert [CompiledSubject(f"torch:{name}").calls_before(PLAIN)[0].T for name in ("export", "trace")] == [2, 3]

@@ -12,7 +12,7 @@ from harness.checks.full_check import check as check_everything
 from harness.checks.repeatability import STEADY
 from harness.diagnosis.script.make import script
 from harness.search import confirm_and_shrink
-from harness.search.guard import GuardedSubject, Hang
+from harness.search.deadline import DeadlineSubject, Hang
 from harness.search.rerun import RerunOutcome, replay
 from harness.search.search_record import Stop
 from harness.space.factor_table import LOSSES
@@ -116,13 +116,13 @@ def test_derivatives_that_hang_are_reported_at_once() -> None:
 
 def test_a_watched_subject_has_no_more_than_its_own() -> None:
     own = TorchSubject()
-    watched = GuardedSubject(own)
+    watched = DeadlineSubject(own)
 
     assert isinstance(watched, Subject)
     assert watched.capabilities.check_derivatives == own.check_derivatives
-    assert GuardedSubject(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
+    assert DeadlineSubject(as_subject(implementations.vectorised)).capabilities.check_derivatives is None
     with pytest.raises(Hang, match="its process did that"):
-        GuardedSubject(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
+        DeadlineSubject(Isolated(lambda _: Failure.HUNG)).run(draw(RNNConfig(1, 1)))
 
 
 def test_a_crash_shrinks_to_its_smallest_case() -> None:

@@ -10,7 +10,7 @@ from harness.checks.full_check import against
 from harness.checks.result import Result, Verdict, is_id
 from harness.report.facts import failure_line
 from harness.report.json_record import as_json
-from harness.report.wording import METHODS
+from harness.report.wording import COMPARISON_WORDS
 from harness.search.checker import CheckedCase
 from harness.space.scope import factors_of
 
@@ -53,4 +53,4 @@ def _seen(result: Result) -> dict[str, Any]:
     if result.verdict is Verdict.UNSUPPORTED:
         return {}
     known = {} if result.known_as is None or is_id(result.known_as) else {"known issue": result.known_as}
-    return {"compared": METHODS[result.method], **{f"also: {one}": True for one in result.also}, **known}
+    return {"compared": COMPARISON_WORDS[result.method], **{f"also: {one}": True for one in result.also}, **known}

@@ -1,4 +1,4 @@
-"""problems: all that is wrong with a subject, an entry for each cause, as the formats for CI show it."""
+"""finding_entry: all that is wrong with a subject, an entry for each cause, as the formats for CI show it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from harness.report.examination_facts import undone_by_failure
 from harness.report.facts import next_steps
 from harness.report.refusals import by_lapse
 from harness.report.reported import ReportedFinding, dropout_alone, in_order
-from harness.report.saved_finding import SCRIPT, UNKNOWN, Fact, SavedFinding, Stored
+from harness.report.saved_finding import CAUSE_UNKNOWN, SCRIPT, Fact, SavedFinding, Stored
 from harness.search.examination import Examination
 from harness.space.cells import layer_named
 
@@ -20,7 +20,7 @@ _COMMANDS: Final = {"run it", "replay"}
 
 
 @dataclass(frozen=True)
-class Problem:
+class FindingEntry:
     """One thing that is wrong with a subject."""
 
     title: str  # the cause, or else what is wrong, in a sentence
@@ -66,7 +66,7 @@ class Summary:
         return tuple(in_order(self.found))
 
     @cached_property
-    def problems(self) -> tuple[Problem, ...]:
+    def entries(self) -> tuple[FindingEntry, ...]:
         """All that is wrong."""
         return tuple(_problems(self.examination, self.findings))
 
@@ -90,7 +90,7 @@ class Summary:
     def shortfall(self) -> str:
         """The reason why the subject cannot be said to agree, though nothing is wrong; empty if there is none."""
         done = self.examination
-        if self.problems:
+        if self.entries:
             return ""
         if done.interrupted:
             return f"{self.verdict}: interrupted before the end of the search"
@@ -101,29 +101,29 @@ class Summary:
 
 def verdict_on_all(summaries: Sequence[Summary]) -> str:
     """Return how many of several subjects agree."""
-    right = sum(not one.problems and not one.shortfall for one in summaries)
+    right = sum(not one.entries and not one.shortfall for one in summaries)
     layers = " or ".join(sorted({layer_named(cell) for one in summaries for cell in one.examination.hunt.scope.cell}))
     return f"{right} of {wording.counted(len(summaries), 'subject')} agree with {layers}"
 
 
-def problem_of(one: ReportedFinding) -> Problem:
+def entry_of(one: ReportedFinding) -> FindingEntry:
     """Return a finding with its facts."""
     at, kept = one.finding.result.raised_at or one.line, one.saved
     place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
     folder = None if kept is None else kept.folder
     kind, facts = one.finding.result.kind, tuple(one.all_facts)
     check = check_names.failed_check(one.finding.result, one.finding.case.config.dtype)
-    return Problem(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder, check)
+    return FindingEntry(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder, check)
 
 
-def problem_of_stored(stored: Stored) -> Problem:
+def entry_of_stored(stored: Stored) -> FindingEntry:
     """Return a finding that was kept earlier."""
     files = tuple(sorted(path.name for path in stored.path.iterdir())) if stored.path.is_dir() else ()
     kept = SavedFinding(stored.path, files, SCRIPT if SCRIPT in files else None)
     every = [*stored.facts, *next_steps(stored.name, kept, stored.found)]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
-    title = stored.cause or stored.kind or UNKNOWN
-    return Problem(
+    title = stored.cause or stored.kind or CAUSE_UNKNOWN
+    return FindingEntry(
         title,
         stored.kind or "",
         tuple(every),
@@ -134,26 +134,28 @@ def problem_of_stored(stored: Stored) -> Problem:
     )
 
 
-def dropout_problem(done: Examination, findings: Sequence[ReportedFinding]) -> Problem | None:
+def dropout_problem(done: Examination, findings: Sequence[ReportedFinding]) -> FindingEntry | None:
     """Return how dropout breaks its statistics, if it does and no finding explains that."""
     if done.dropout is None or not dropout_alone(done, findings):
         return None
     cause, wrong = wording.dropout_told(done.dropout)
     rows = {**wrong, **done.dropout_facts}
     every = (Fact(name, said, language="sh" if name in _COMMANDS else "") for name, said in rows.items())
-    return Problem(cause, done.dropout.kind, tuple(every), check=check_names.STATISTICS)
+    return FindingEntry(cause, done.dropout.kind, tuple(every), check=check_names.DROPOUT_STATISTICS)
 
 
-def _problems(done: Examination, findings: Sequence[ReportedFinding]) -> Iterator[Problem]:
-    yield from map(problem_of, findings)
+def _problems(done: Examination, findings: Sequence[ReportedFinding]) -> Iterator[FindingEntry]:
+    yield from map(entry_of, findings)
     if (dropout := dropout_problem(done, findings)) is not None:
         yield dropout
     for said, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
         title = f"fails at {', '.join(names)}: {said}"
         facts = (Fact("advice", advice),)
-        yield Problem(title, "not supported and not refused", facts, check=check_names.SUPPORTED)
+        yield FindingEntry(title, "not supported and not refused", facts, check=check_names.SUPPORTED)
     if done.refusals is not None:
         for lapse, rules in by_lapse(done.refusals.findings).items():
             said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
-            yield Problem(f"malformed calls {lapse}", lapse, (Fact("calls", said),), check=check_names.REFUSALS)
+            yield FindingEntry(
+                f"malformed calls {lapse}", lapse, (Fact("calls", said),), check=check_names.MALFORMED_REFUSED
+            )

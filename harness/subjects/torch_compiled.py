@@ -25,7 +25,7 @@ _OFFERS: Final[dict[str, Any]] = {"lengths": (None,), "autocast": (None,), **FEW
 _UNROLLED: Final[dict[str, Any]] = {"num_layers": (1, 2), "grad_mode": (None,)}
 
 
-class TransformedSubject(TorchSubject):
+class CompiledSubject(TorchSubject):
     """A layer, called by what torch makes of it at the first call of each config.
 
     A config whose ``preparation`` is ``used`` calls it at other sizes first. One whose ``preparation`` is a change of
@@ -154,4 +154,4 @@ def _class_of(mode: Mode, cell: str) -> type[torch.nn.Module]:
     return made
 
 
-globals().update({attribute_of(spec): partial(TransformedSubject, spec) for spec in TRANSFORMED})
+globals().update({attribute_of(spec): partial(CompiledSubject, spec) for spec in TRANSFORMED})

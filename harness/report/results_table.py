@@ -11,8 +11,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from harness.report import wording
+from harness.report.finding_entry import Summary
 from harness.report.markdown import code, plain
-from harness.report.problems import Summary
 from harness.space.searched_scope import Share
 
 LONGEST_SUBJECT: Final = 36  # characters of a name that is kept in one line of 80; the other columns take 44
@@ -39,7 +39,7 @@ def row_of(summary: Summary, seconds: float) -> SubjectRow:
     """Return the row of a subject that was checked."""
     hunt, said = summary.examination.hunt, summary.verdict
     why = summary.shortfall.removeprefix(f"{hunt.subject} ").removeprefix(f"{said}: ")
-    return SubjectRow(hunt.subject, said, hunt.searched.of_whole, len(summary.problems), seconds, why)
+    return SubjectRow(hunt.subject, said, hunt.searched.of_whole, len(summary.entries), seconds, why)
 
 
 def table(rows: Sequence[SubjectRow]) -> RenderableType:

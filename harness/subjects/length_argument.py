@@ -1,4 +1,4 @@
-"""valid_steps: the argument of a call that says how many steps of each sequence count: lengths, or a mask."""
+"""length_argument: the argument of a call that says how many steps of each sequence count: lengths, or a mask."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +11,7 @@ import torch
 
 from harness.subjects.torch_tensors import near
 
-CUT: Final = 2  # the steps by which a sequence is made shorter
+STEPS_LESS: Final = 2  # the steps by which a sequence is made shorter
 
 
 class ValidStepsArgument(NamedTuple):
@@ -44,7 +44,7 @@ def _kinds() -> Iterator[tuple[str, Callable[..., Any]]]:
         yield f"a mask ({', '.join(axes)}), {one} {where}", partial(_mask, axes=axes, counts=counts, as_bool=as_bool)
 
 
-KINDS: Final = dict(_kinds())
+LENGTH_KINDS: Final = dict(_kinds())
 
 
 Call = Callable[..., Sequence[torch.Tensor | None]]
@@ -54,7 +54,7 @@ Call = Callable[..., Sequence[torch.Tensor | None]]
 
 def valid_steps_of(names: Sequence[str], trial: "LengthTrial") -> ValidStepsArgument | None:
     """Return the first argument, of some names, by which the last sequence can be made shorter."""
-    for name, kind in product(names, KINDS):
+    for name, kind in product(names, LENGTH_KINDS):
         if trial.cuts((name, kind), trial.N - 1):
             return ValidStepsArgument(name, kind, trial.cuts((name, kind), 0))
     return None
@@ -77,7 +77,7 @@ class LengthTrial:
     @cached_property
     def shorter(self) -> Sequence[torch.Tensor | None]:
         """The same, on the first steps alone."""
-        return self.call(self.T - CUT)
+        return self.call(self.T - STEPS_LESS)
 
     def cuts(self, valid: tuple[str, str], n: int) -> bool:
         """Tell whether an argument makes a sequence shorter.
@@ -89,7 +89,7 @@ class LengthTrial:
         with suppress(Exception):  # whatever the user's code raises for what it does not take
             if not all(map(_same, self.plain, self._given(valid, [self.T] * self.N))):
                 return False
-            found = self._given(valid, [self.T - CUT if one == n else self.T for one in range(self.N)])
+            found = self._given(valid, [self.T - STEPS_LESS if one == n else self.T for one in range(self.N)])
             ends = False
             for place, (a, b, end) in enumerate(zip(self.plain, found, self.shorter, strict=True)):
                 if a is None or b is None or end is None:
@@ -116,7 +116,7 @@ def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
 def given(valid: tuple[str, str], lengths: Sequence[int], T: int, x: torch.Tensor) -> dict[str, Any]:
     """Return what a call on x is given by name, of an argument's name and kind."""
     name, kind = valid
-    return {name: KINDS[kind](lengths, T, x)}
+    return {name: LENGTH_KINDS[kind](lengths, T, x)}
 
 
 def inside(lengths: Sequence[int], T: int, *, batch_first: bool) -> torch.Tensor:
