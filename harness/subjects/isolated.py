@@ -115,7 +115,8 @@ class IsolatedSubject:
         self._child: Child | None = None
         self._calls: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=REMEMBERED)  # those of the process that is there
         self.unrepeated = 0  # deaths of its process that were not seen again
-        self._ends_its_server = False  # true once it has done so ``MOST_STARTS`` times in a row
+        self._made = self._orphaned = 0  # calls, and those of them in which its process lost its fork server
+        self._ends_its_server = False  # true once it has done so ``MOST_STARTS`` times, in a row or in most calls
         self.spoiled = ""  # the error of the harness in a process that the subject had changed, if there was one
         ahead([spec])
         about = self._start()
@@ -237,6 +238,7 @@ class IsolatedSubject:
         return lru_cache(256)(ask) if name == "exact_relations" else ask
 
     def _ask(self, method: str, *arguments: Any) -> Any:
+        self._made += 1
         try:
             try:
                 try:
@@ -301,6 +303,9 @@ class IsolatedSubject:
         Of its fork server, that is ``MOST_STARTS`` times.
         """
         died = orphaned = 0
+        self._orphaned += lost.orphaned
+        # An answer may come before the loss shows. Who ends a server a second ends that of few calls.
+        self._ends_its_server |= self._orphaned >= MOST_STARTS and 2 * self._orphaned > self._made
         while True:
             time.sleep(random.uniform(0, PAUSE) if died else 0)
             try:
