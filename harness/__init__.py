@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ExplainReport": "report.arrays",
+    "ExplainReport": "report.explain_report",
     "Capabilities": "subjects.capabilities",
     "Case": "space.case",
     "Cell": "space.cells",
@@ -62,7 +62,7 @@ _HOMES = {
     "configs": "space.strategies",
     "conventions": "subjects.conventions",
     "draw": "space.values",
-    "explain": "report.arrays",
+    "explain": "report.explain_report",
     "hunt": "search.search",
     "offered": "assertions",
     "scope_of": "subjects.protocol",

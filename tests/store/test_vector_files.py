@@ -313,7 +313,7 @@ def test_results_that_hold_no_arrays_are_refused_in_one_line(content: bytes, tmp
 
 
 def test_the_reader_in_cpp_is_short_and_reads_what_is_written(tmp_path: Path) -> None:
-    reader, compiler = LANGUAGES / "safetensors_file.hpp", shutil.which("c++")
+    reader, compiler = LANGUAGES / "tensors.hpp", shutil.which("c++")
     assert len(reader.read_text().splitlines()) <= 30
     if compiler is None:
         pytest.skip("there is no C++ compiler")

@@ -411,6 +411,6 @@ def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
         return replace(LayerModel(), **{name: getattr(model, name) for name in FORWARD_PARTS})
     parts: dict[str, Any] = {
         name: {role: value for role, value in getattr(model, name).items() if role in known}
-        for name in ("readouts", "limits")
+        for name in ("gradient_sums", "limits")
     }
     return replace(model, **parts)

@@ -68,15 +68,15 @@ def test_mistakes_at_once_are_named_each_for_itself(seed: int) -> None:
             "passes da[t+1] @ np.tril(W_hh) from step t+1 back to step t, not da[t+1] @ W_hh",
         ),
         (
-            {"readouts": {"x": (("da[t] @ W_ih[::-1]", Coef()),)}},
+            {"gradient_sums": {"x": (("da[t] @ W_ih[::-1]", Coef()),)}},
             "makes the gradient by x of da[t] @ W_ih[::-1], not of da[t] @ W_ih",
         ),
         (
-            {"readouts": {"hx": (("da[0] @ np.abs(W_hh)", Coef()),)}},
+            {"gradient_sums": {"hx": (("da[0] @ np.abs(W_hh)", Coef()),)}},
             "makes the gradient by hx of da[0] @ np.abs(W_hh), not of da[0] @ W_hh",
         ),
         (
-            {"readouts": {"weight_hh": (("masked np.tri(H): da[t] . h[t-1]", Coef()),)}},
+            {"gradient_sums": {"weight_hh": (("masked np.tri(H): da[t] . h[t-1]", Coef()),)}},
             "multiplies the gradient by weight_hh by np.tri(H): other elements are 0",
         ),
     ],
@@ -139,7 +139,7 @@ def in_step(**terms: tuple[str, Coef]) -> Sum:
                 "written": "h[max(t, T-5)]",
                 "passes": TermSteps("but every from the end", 3),
             },
-            {"passes": TermSteps("but every", 2), "readouts": {"bias_ih": (("dh[t] . 1", Coef()),)}},
+            {"passes": TermSteps("but every", 2), "gradient_sums": {"bias_ih": (("dh[t] . 1", Coef()),)}},
             {"activation": Activation("softshrink", (0.5,)), "step": (in_step()[0], *in_step()[2:])},
             # the words are those of the one mistake
             {"written": "s[t]"},
