@@ -213,7 +213,7 @@ def safetensors(arrays: dict[str, tuple[str, list[float], int, int]]) -> bytes:
 
 @pytest.mark.parametrize("name", [*HOSTILE, "/dev/zero", "x" * 300, "pipe.npy"])
 def test_a_hostile_file_is_refused_in_a_line(run: Any, rnn: nn.RNN, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    for place in ("space.reading", "subjects.array_files", "space.tensors"):
+    for place in ("space.reading", "subjects.array_files", "space.safetensors_file"):
         monkeypatch.setattr(f"harness.{place}.MOST_ARRAY_BYTES", LARGEST)
     monkeypatch.setattr("harness.space.reading.MEMBERS", 10)
     if name == "pipe.npy":
