@@ -204,7 +204,8 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
         return None
     words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
     needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED_KINDS]
-    x = next((name for name in needed if words[name] & X_WORDS), "")
+    first = [name for name in needed if not words[name] & (STATE_WORDS | STATES_OF_C)][:1]
+    x = next((name for name in needed if words[name] & X_WORDS), *first) if first else ""
     states = [one.name for one in parameters if words[one.name] & (STATE_WORDS | STATES_OF_C) and one.name != x]
     states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]
     left = [name for name in needed if name not in {x, *states}]

@@ -469,6 +469,20 @@ def test_its_gradients_and_states_are_no_parameters() -> None:
     assert as_subject(Rows).capabilities.read_as.startswith("Wx as weight_ih.T, Wh as weight_hh.T, b as bias_ih + ")
 
 
+def test_x_is_the_first_argument_of_a_function_whatever_its_name() -> None:
+    def recurrence(frames: Any, U: Any, W: Any, b: Any, h0: Any) -> Any:
+        output = []
+        for frame in frames:
+            h0 = np.tanh(frame @ U + h0 @ W + b)
+            output.append(h0)
+        return np.stack(output)
+
+    subject = as_subject(recurrence)
+
+    assert check_agreement(subject, draw(PLAIN.replace(hx=True))).verdict is Verdict.AGREES
+    assert "U as weight_ih.T, W as weight_hh.T, b as bias_ih + bias_hh" in subject.capabilities.read_as
+
+
 def test_a_function_that_calls_nothing_like_a_layer_is_refused_as_before() -> None:
     def other(x: Any, table: Any) -> Any:
         return x @ table
