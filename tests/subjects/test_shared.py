@@ -23,12 +23,12 @@ DEADLY = """
 import multiprocessing, os, signal, time
 from pathlib import Path
 from harness import Capabilities, as_subject
-from harness.space.declared_arithmetic import UNKNOWN
+from harness.space.declared_arithmetic import LEAST_ASSUMED
 from tests import implementations
 
 class Deadly:
     name = "deadly"
-    capabilities = Capabilities(shares_process=True, arithmetic={"cpu": UNKNOWN})
+    capabilities = Capabilities(shares_process=True, arithmetic={"cpu": LEAST_ASSUMED})
     right = as_subject(implementations.vectorised)
 
     def devices(self):
