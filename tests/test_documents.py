@@ -87,9 +87,11 @@ def test_the_finding_in_the_readme_is_what_the_command_prints(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("page", [page for page, text in DOCUMENTS.items() if blocks(text, "python")])
-def test_the_python_examples_parse(page: str) -> None:
+def test_the_python_examples_parse_and_import_what_there_is(page: str) -> None:
     for block in blocks(DOCUMENTS[page], "python"):
-        ast.parse(block)
+        for statement in ast.walk(ast.parse(block)):
+            if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("harness"):
+                exec(ast.unparse(statement))  # noqa: S102
 
 
 @pytest.mark.parametrize("page", [page for page, text in DOCUMENTS.items() if blocks(text, "pycon")])
