@@ -21,8 +21,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     """Yield the facts of a whole examination, or of one with findings what bears on these, unless ``verbose``."""
     if findings and not verbose:
         yield "checked", _in_a_line(done.hunt)
-        if "never given" in done.read_as:
-            yield "read", "; ".join(one for one in done.read_as.split("; ") if "never given" in one)
+        yield from _never_given(done)
         yield from _undone(done.hunt)
         yield from _unfinished(done.hunt)
         yield from _dropout(done, findings)
@@ -33,6 +32,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
         yield "seen", f"{', '.join(done.lacking)}{advice}"
     yield from _of_search(done.hunt, verbose=verbose)
     yield from _vacuous(done, findings)
+    yield from _never_given(done)
     if done.read_as:
         yield "read", done.read_as
     if done.equal is not None:
@@ -129,6 +129,12 @@ def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
         f"{cases} beyond usual roundings, {worst.strength:.2g} times at most, not repeated often enough: the worst on "
         f"{worst.again} of {worst.tried} other seeds\n{worst.case!r}"
     )
+
+
+def _never_given(done: Examination) -> Facts:
+    given = [one for one in done.read_as.split("; ") if "never given" in one]
+    if given:
+        yield "unchecked", "; ".join(given)
 
 
 def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:

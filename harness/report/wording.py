@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any, Final
@@ -43,10 +43,18 @@ def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> st
     known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
     layer = PLAINEST.replace(cell=hunt.scope.cell[0]).layer
     part = of_scope(hunt.scope) if verdict is Verdict.AGREES else ""
-    if verdict is Verdict.AGREES and (finals := [name for name in ("h_n", "c_n") if hunt.not_compared[name]]):
-        part += f"{',' if part else ':'} without {' and '.join(finals)}"
+    if verdict is Verdict.AGREES and (missing := [*_missing(hunt)]):
+        part += f"{',' if part else ':'} without {' and '.join(missing)}"
     part += f", with the weights of {hunt.weights}" * bool(part and hunt.weights)
     return headline(hunt.subject, verdict, layer) + end + part + (", but for known failures" if known else "")
+
+
+def _missing(hunt: SearchRecord) -> Iterator[str]:
+    """Yield what of a subject's results was never compared, in words."""
+    yield from (name for name in ("h_n", "c_n") if hunt.not_compared[name])
+    states = [name for name in ("hx", "cx") if hunt.not_compared[name]]
+    if states:
+        yield f"the gradient{'s' * (len(states) > 1)} of {' and '.join(states)}"
 
 
 def of_scope(scope: Scope) -> str:

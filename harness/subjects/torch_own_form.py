@@ -152,7 +152,9 @@ class OwnFormSubject(TorchSubject):
             if factors_of(config)[name] not in values and (name not in self._conventions.offers or name == "loss"):
                 raise NotImplementedError(f"{name}={getattr(config, name)!r}: {self._form.refusal(name)}")
         if config.loss is not None and self._back is not None and (lacking := self._back.lacks(config)):
-            raise NotImplementedError(f"wrt={config.wrt!r}: its {self._form.back} gives no gradient by {lacking}")
+            raise NotImplementedError(
+                f"wrt={config.wrt!r}: its {self._form.back} returns nothing known to be the gradient by {lacking}"
+            )
         return super().prepare(config, weights)
 
     def renamed(self, module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -469,6 +469,19 @@ def test_its_gradients_and_states_are_no_parameters() -> None:
     assert as_subject(Rows).capabilities.read_as.startswith("Wx as weight_ih.T, Wh as weight_hh.T, b as bias_ih + ")
 
 
+def test_the_order_of_rows_is_told_where_a_state_is_ignored_or_a_gate_is_wrong() -> None:
+    def lstm(x: Any, Wx: Any, Wh: Any, bias: Any, h0: Any, c0: Any) -> Any:
+        h, c, output = h0, c0 * 0, []
+        for frame in x:
+            i, f, o, g = np.split(sigmoid(frame @ Wx + h @ Wh + bias), 4, axis=1)  # g is a tanh in nn.LSTM
+            c = f * c + i * g
+            h = o * np.tanh(c)
+            output.append(h)
+        return np.stack(output), (h, c)
+
+    assert "rows in the order i, f, o, g, as runs tell" in as_subject(lstm).capabilities.read_as
+
+
 def test_x_is_the_first_argument_of_a_function_whatever_its_name() -> None:
     def recurrence(frames: Any, U: Any, W: Any, b: Any, h0: Any) -> Any:
         output = []

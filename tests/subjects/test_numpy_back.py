@@ -149,7 +149,7 @@ def test_what_has_no_gradient_by_its_state_is_asked_for_the_others() -> None:
     result = check_agreement(subject, draw(PLAIN.replace(hx=True), "normal", 1))
 
     assert result.verdict is Verdict.UNSUPPORTED
-    assert "its backward gives no gradient by hx" in result.message
+    assert "its backward returns nothing known to be the gradient by hx" in result.message
     assert {*scope_of(subject).loss} == {None, "output"}
     assert "gradients are those of its backward" in subject.capabilities.read_as
 
@@ -213,7 +213,7 @@ def test_where_the_layers_of_gradients_are_in_another_order_they_are_not_compare
     result = check_agreement(as_subject(TopFirst), case)
 
     assert result.verdict is Verdict.UNSUPPORTED
-    assert "its backward gives no gradient by the weights" in result.message
+    assert "its backward returns nothing known to be the gradient by the weights" in result.message
 
 
 class Unclear(Layer):
