@@ -370,7 +370,9 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
     every = [*_orders(form)]
     for sizes in TELLING_SIZES:
         left = every
-        for gate, (zero, T) in product((None, *range(len(form.cell.gates))), SIMPLER):
+        # In a GRU, whose state is made of r, z and n alone, one that is 1 lets another stand for a third.
+        gates = range(len(form.cell.gates)) if "cx" in form.cell.hidden else ()
+        for gate, (zero, T) in product((None, *gates), SIMPLER):
             drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
             arrays = {name: one * (not name.startswith(zero)) for name, one in drawn.arrays.items()}
             if gate is not None:
