@@ -45,9 +45,8 @@ SWEPT_DTYPES: Final = ("float32", "float64")
 CLOSE_TANH: Final = 8.0  # the relative error of a tanh that agrees, in u; XLA's rational is off by 6.2 u in plain NumPy
 NEAR_ZERO: Final = 0.5  # the result below which errors may be as large in absolute terms as CLOSE allows at this result
 APPROXIMATE: Final = 2.0**14  # the largest relative error of a fast tanh, in u: twice that of NVIDIA's tanh.approx.f32
-MEASURED_MARGIN: Final = (
-    1.5  # what is accepted over what is measured; on 12 million arguments, errors were up to 1.4 times it
-)
+# what is accepted over what is measured; on 12 million arguments, errors were up to 1.4 times it
+MEASURED_MARGIN: Final = 1.5
 ANOTHER: Final = 2.0**-8  # the error of another function; a tanh in bfloat16 has no larger one
 
 POINTS: Final = 2_000  # arguments of a run

@@ -45,9 +45,8 @@ from harness.subjects.protocol import Subject, scope_of
 # The highest probability that a right subject fails a run of all tests; each test has an equal share.
 FALSE_ALARMS: Final = 1e-9
 
-RUNS_OF_A_CONFIG: Final = (
-    2  # the number of runs of each config, each with an x of its own, from which torch's generator is seeded
-)
+# the number of runs of each config, each with an x of its own, from which torch's generator is seeded
+RUNS_OF_A_CONFIG: Final = 2
 
 MASK_STEPS: Final = 8
 MASK_SEQUENCES: Final = 32

@@ -13,9 +13,8 @@ from harness.oracle.pinned_numpy import np
 from harness.space.case import Case
 from harness.space.config import role_of
 
-STATES_AT_FIRST: Final = (
-    64  # the number of states that are looked at first, because most cases are not vacuous, and those show it
-)
+# the number of states that are looked at first, because most cases are not vacuous, and those show it
+STATES_AT_FIRST: Final = 64
 
 ZERO_STATES: Final = "states of zero"
 SIGN: Final = "the sign in place of tanh"

@@ -15,9 +15,8 @@ from harness.space.config import RNNConfig
 from harness.subjects.protocol import Subject
 
 DROPPING_SIZES: Final = {"T": 1, "N": 8, "input_size": 8, "hidden_size": 8, "num_layers": 2}
-EVALUATION_CALLS: Final = (
-    8  # in each of which some of 64 elements are dropped, and some kept, unless p is very small or large
-)
+# in each of which some of 64 elements are dropped, and some kept, unless p is very small or large
+EVALUATION_CALLS: Final = 8
 DIGITS: Final = 6  # of numbers that are the same but for roundings of float32
 
 

@@ -57,9 +57,8 @@ FURTHER: Final = range(6, 30)
 """Seeds of values that are drawn until a known cause would show on them. One that shows on one set in eight, as with
 relu and dropout in a small case, is met with them and the above in 99 of 100; one that never shows needs the factor."""
 
-KNOWN_CASES: Final = (
-    2  # the cases on which a known cause would show that a subject is asked for, of each changed config
-)
+# the cases on which a known cause would show that a subject is asked for, of each changed config
+KNOWN_CASES: Final = 2
 
 LOUD: Final = 256
 """The factor by which the gradients of a loss are larger in further sets. A mistake that cuts off large gradients shows

@@ -39,9 +39,8 @@ from harness.space.scope import Scope
 from harness.space.values import earlier_case
 from harness.subjects.protocol import Subject
 
-FRESH_WITH_STALE: Final = (
-    3  # The number of fresh cases on which a subject must compute with the weights of its first call
-)
+# The number of fresh cases on which a subject must compute with the weights of its first call
+FRESH_WITH_STALE: Final = 3
 
 # The number of fresh cases that are tried at most; the first ones are generic, and tell all parameters apart.
 MOST_STALE: Final = 24

@@ -1,7 +1,7 @@
 """The facts of a check of a subject: what it covered, and what a pass does not cover."""
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from harness.checks.result import Comparison, Verdict
 from harness.report import coverage_words, wording
@@ -13,6 +13,8 @@ from harness.search.search_record import SearchRecord
 from harness.space.conformance_profile import KERNEL, PROFILE_WORDS
 from harness.space.size_product_edges import EDGE
 from harness.subjects.environment import line
+
+NEVER_GIVEN: Final = "never given"  # the words of ``ClassForm.words`` for arguments of a call
 
 Facts: TypeAlias = Iterator[tuple[str, str]]
 
@@ -33,8 +35,8 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     yield from _of_search(done.hunt, verbose=verbose)
     yield from _vacuous(done, findings)
     yield from _never_given(done)
-    if done.read_as:
-        yield "read", done.read_as
+    if read := [one for one in done.read_as.split("; ") if one and NEVER_GIVEN not in one]:
+        yield "read", "; ".join(read)
     if done.equal is not None:
         yield "bits", wording.equal_line(done.equal)
     if done.profile != KERNEL:
@@ -132,9 +134,8 @@ def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
 
 
 def _never_given(done: Examination) -> Facts:
-    given = [one for one in done.read_as.split("; ") if "never given" in one]
-    if given:
-        yield "unchecked", "; ".join(given)
+    if missing := [one for one in done.read_as.split("; ") if NEVER_GIVEN in one]:
+        yield "unchecked", "; ".join(missing)
 
 
 def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:

@@ -17,9 +17,8 @@ from harness.report import wording
 from harness.search.search_record import SearchRecord
 from harness.space.outcome import printable
 
-SECONDS_BETWEEN: Final = (
-    10.0  # The seconds between two plain lines. A search that ends before the first of them prints none.
-)
+# The seconds between two plain lines. A search that ends before the first of them prints none.
+SECONDS_BETWEEN: Final = 10.0
 ENOUGH_CASES: Final = 50  # The cases before which nobody can say how long the rest will take
 SECOND: Final = 1.0  # The seconds between two states of a notebook's line, which counts them
 

@@ -50,7 +50,7 @@ def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> st
 
 
 def _missing(hunt: SearchRecord) -> Iterator[str]:
-    """Yield what of a subject's results was never compared, in words."""
+    """Yield what of a subject's results was not compared wherever it was asked for, in words."""
     yield from (name for name in ("h_n", "c_n") if hunt.not_compared[name])
     states = [name for name in ("hx", "cx") if hunt.not_compared[name]]
     if states:

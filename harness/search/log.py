@@ -32,9 +32,8 @@ COUNTED: Final = (
     "vacuous",
 )
 
-CASES_A_LOG: Final = (
-    10_000  # The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
-)
+# The number of cases of a plan for each one that is logged: a plan has at most a thousand shards
+CASES_A_LOG: Final = 10_000
 
 
 class LoggedOutcome(NamedTuple):

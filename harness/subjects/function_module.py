@@ -10,8 +10,9 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
-from itertools import count, islice, product
+from itertools import product, tee
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from harness.subjects.signature import STATE_WORDS, STATES_OF_C
 # The words in the names of arguments that are x, weights in one argument, and a size.
 X_WORDS: Final = {"x", "xs", "input", "inputs", "seq", "sequence", "data", "inp", "xt", "batch"}
 HELD: Final = {"params", "parameters", "weights", "param", "w", "p", "theta"}
-CONFIG: Final = "config"  # no array has this name: who takes it takes our arguments
+CONFIG: Final = "config"  # a function that takes it takes our arguments: no array has this name
 SIZE: Final = {"size", "dim", "units", "n"}
 
 NAMED_KINDS: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -89,26 +90,11 @@ class _Signature(NamedTuple):
     batch: int = 1  # the axis of x along which these zeros are as long
 
 
-class _Repeated:
-    """What an iterator yields, which is asked for no further than anyone reads, and can be read again."""
-
-    def __init__(self, source: Iterator[Any]) -> None:
-        self._source, self._known = source, list[Any]()
-
-    def __iter__(self) -> Iterator[Any]:
-        for place in count():
-            if place == len(self._known):
-                self._known += islice(self._source, 1)
-            if place == len(self._known):
-                return
-            yield self._known[place]
-
-
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
-    ways = [(signature, _Repeated(_readable(signature))) for signature in _signatures(function)]
+    ways = [(signature, tee(_readable(signature), 1)[0]) for signature in _signatures(function)]
     for axes, (signature, found), numpy in product(INPUT_ORDERS, ways, (True, False)):
-        for shapes, gates in found:
+        for shapes, gates in copy(found):  # from its begin, and no further than anybody reads
             module = _module_of(function, signature, shapes, gates, axes, numpy=numpy)
             if _can_be_called(module, len(signature.states)):
                 yield module
@@ -204,8 +190,8 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
         return None
     words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
     needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED_KINDS]
-    first = [name for name in needed if not words[name] & (STATE_WORDS | STATES_OF_C)][:1]
-    x = next((name for name in needed if words[name] & X_WORDS), *first) if first else ""
+    first = next((name for name in needed if not words[name] & (STATE_WORDS | STATES_OF_C)), "")
+    x = next((name for name in needed if words[name] & X_WORDS), first)
     states = [one.name for one in parameters if words[one.name] & (STATE_WORDS | STATES_OF_C) and one.name != x]
     states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]
     left = [name for name in needed if name not in {x, *states}]

@@ -43,9 +43,8 @@ from harness.subjects.wire import GREETING
 
 TIMEOUT: Final = 60.0  # seconds for one case by default; a loop in Python takes about one for the largest usual case
 STARTING: Final = 60.0  # the least number of seconds for a subject to be imported
-SHARED_CALL_SECONDS: Final = (
-    5.0  # seconds for a call in a worker's own process; a longer one is made in a process of its own
-)
+# seconds for a call in a worker's own process; a longer one is made in a process of its own
+SHARED_CALL_SECONDS: Final = 5.0
 REMEMBERED: Final = 64
 """The last calls of a process that are made again where it may have been ended from outside: those of some 18 cases, at
 the 5,700 calls that a search of 1,650 cases makes.
@@ -306,6 +305,8 @@ class IsolatedSubject:
         self._orphaned += lost.orphaned
         # An answer may come before the loss shows. Who ends a server a second ends that of few calls.
         self._ends_its_server |= self._orphaned >= MOST_STARTS and 2 * self._orphaned > self._made
+        if lost.orphaned and self._ends_its_server:
+            raise lost
         while True:
             time.sleep(random.uniform(0, PAUSE) if died else 0)
             try:
@@ -428,7 +429,10 @@ def _in_the_child() -> NoReturn:
 
 
 class InProcessSubject:
-    """The subject that ``spec`` names, in this process. It ends if a call takes ``timeout`` seconds."""
+    """The subject that ``spec`` names, in this process, which a call ends that takes too long.
+
+    That is more than ``timeout`` seconds, or than ``SHARED_CALL_SECONDS`` if these are fewer.
+    """
 
     def __init__(self, spec: str, timeout: float) -> None:
         captured_output.redirect(spec)

@@ -44,7 +44,7 @@ _DIRECTIONS: Final = "_rnn_harness_directions"  # the attribute of a module with
 # What the names of arrays begin with that are zero in simpler and simpler cases, and T. In one step from zeros without
 # biases, gates stand for others: (1 - r) n is what an nn.GRU makes of n whose r and z are exchanged.
 SIMPLER: Final = ((), 3), ((), 1), (("bias",), 3), (("cx",), 1)
-OPEN: Final = 32.0  # the bias of a gate, or of the candidate, that is 1 in float64, whatever its function
+OPEN: Final = 32.0  # the bias of a gate that is 1: a sigmoid is off by 2e-14, a tanh by less; ``_alike`` sees 1e-3
 
 # The preparations that set one parameter after the other on the module itself, where a part of it may have them.
 SINGLY: Final = ("replaced", "parametrize")
@@ -390,7 +390,7 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
 
 
 def _with_open_gate(arrays: Mapping[str, Array], gate: int, H: int) -> dict[str, Array]:
-    """Return the arrays of a case with a gate that is 1, by its rows in torch's order."""
+    """Return the arrays of a case with a gate that is 1, or constant without biases, by its rows in torch's order."""
     found = {name: one.copy() for name, one in arrays.items()}
     for name, one in found.items():
         if name.startswith(("weight", "bias")):

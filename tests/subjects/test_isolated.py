@@ -11,18 +11,20 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import Failure, RNNConfig, draw, processes
+from harness.processes import UNTOLD, LostError
 from harness.search.plan import DIFFERENTIATED
 from harness.search.search import hunt
 from harness.space.scope import Scope
 from harness.subjects import captured_output, isolated
 from harness.subjects.capabilities import Capabilities
-from harness.subjects.isolated import IF_LOST, IsolatedSubject, _own_lines
+from harness.subjects.isolated import IF_LOST, MOST_STARTS, IsolatedSubject, _own_lines
 from harness.subjects.protocol import Subject, SubjectUnavailable, backend_of, scope_of
 from harness.subjects.registry import as_subject, find_subject
 from harness.subjects.torch_facts import TORCH
@@ -582,3 +584,23 @@ def test_a_process_that_tells_of_its_kernels_shows_nothing_that_the_subject_prin
     done = subprocess.run([sys.executable, tmp_path / "main.py"], check=False, capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("every", "lost"), [(1, True), (3, False)])
+def test_a_process_that_loses_its_server_in_most_calls_is_the_cause_even_if_the_next_one_answers(
+    every: int, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, calls = draw(RNNConfig(2, 3)), count()
+    with IsolatedSubject("torch") as subject:
+        answer = subject.run(case)
+        subject._calls.clear()
+
+        def asked(*_: Any) -> Any:
+            if next(calls) % (every + 1) == 0:
+                raise LostError("", code=UNTOLD, orphaned=True)
+            return answer
+
+        monkeypatch.setattr(subject, "_asked", asked)
+        outcomes = [subject.run(case) for _ in range(2 * MOST_STARTS * every)]
+
+    assert any(outcome.failure is Failure.CRASHED for outcome in outcomes) is lost

@@ -12,9 +12,8 @@ from harness.oracle.pinned_numpy import np
 Name = TypeVar("Name")  # of a term: what tells it from others
 
 ENOUGH_EQUATIONS: Final = 4  # equations that two columns do not fit by chance
-FAR_FROM_NOISE: Final = (
-    1e6  # what is further off in units of the noise is no sum of the columns, however much these cancel
-)
+# what is further off in units of the noise is no sum of the columns, however much these cancel
+FAR_FROM_NOISE: Final = 1e6
 EQUATIONS_AN_UNKNOWN: Final = 1.5  # The equations for each unknown: with fewer, a wrong sum may fit by chance
 
 

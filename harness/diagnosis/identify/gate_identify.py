@@ -41,9 +41,8 @@ def identify_gated(asker: Asker, config: RNNConfig, before: Identification | Non
         fresh, at_first = list(fresh_answers(asker)), known
         each = [departing(known, a, asker.rounding) for a in fresh]
         alone = asker.allows("bidirectional", False)
-        forward = (
-            _left(fresh, each) <= known.transforms.keys() or not alone
-        )  # of two directions, the wiring may be wrong
+        # of two directions at once, their wiring may be wrong
+        forward = _left(fresh, each) <= known.transforms.keys() or not alone
         if forward and alone and any(each):
             known = find_back(asker, known)
         if forward:

@@ -35,9 +35,8 @@ from harness.space.case import Case
 from harness.space.cells import Polynomial
 from harness.space.config import RNNConfig
 
-SATURATING_DRIVE: Final = (
-    200.0  # a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
-)
+# a sum at which a gate is at its end: all bounded functions are flat there but softsign and arctan
+SATURATING_DRIVE: Final = 200.0
 VERY_FAR: Final = 1e9  # such a sum for softsign and arctan, which rise as 1 - 1/s
 BOUND: Final = 10.0  # the largest modulus of a bounded function
 GATE_UNITS: Final = 3

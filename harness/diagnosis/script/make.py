@@ -29,9 +29,8 @@ from harness.subjects.torch_variants import RECIPES
 NAME: Final = "reproduce.py"
 ARRAYS_FILE: Final = "arrays.npz"
 
-LONGEST_ARRAYS: Final = (
-    4_000  # characters of all arrays in a script; where there are more, the larger arrays go to the file
-)
+# characters of all arrays in a script; where there are more, the larger arrays go to the file
+LONGEST_ARRAYS: Final = 4_000
 SHORT_ARRAY: Final = 300  # characters of an array that is written out in any case
 
 SCRIPT_OF_FORM: Final = {
