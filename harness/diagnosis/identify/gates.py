@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from harness.diagnosis.identify.activations import IDENTITY, TANH, Activation, Numbers
 from harness.diagnosis.identify.autodiff import Var
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.gather import concatenated, value_of
+from harness.diagnosis.identify.gather import concatenated, each, stack, together, value_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
 from harness.diagnosis.identify.step_patterns import NO_STEP, TermSteps
 from harness.diagnosis.identify.terms import INDICES, OTHER_STEPS, SLOPES, STATES_RETURNED, STEP_TERMS, Flow, clipped
@@ -307,7 +307,7 @@ def blocks_of(model: GatedModel, *parameters: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
+def rows_of(model: GatedModel, f: Flow, own: Any = None, *, forward_only: bool = False) -> Var:
     """Return what a flow gives: of each step (N, S*H) what is returned beside c', and at last the final states.
 
     With ``own`` states h, each step reads those, as far as they are what it returns.
@@ -324,6 +324,8 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
         letter: (given | ended).get(name, own_start * (name != "zero"))
         for letter, name, own_start in zip(letters, model.starts, given.values(), strict=True)
     }
+    if forward_only and own is not None and f.W_hr is None and steps_are_apart(model):
+        return _steps_at_once(replace(model, back=()), f, [tuple(map(value_of, of)) for of in blocks], states, own)
     back = dict(model.back)
     reached: TermSteps = back.get(("steps",), TermSteps())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
@@ -359,7 +361,56 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None) -> list[Var]:
     found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     last |= states
     f.ends = states
-    return found
+    return stack(found)
+
+
+def steps_are_apart(model: GatedModel) -> bool:
+    """Tell whether the gates of a step read x and h alone, so that given states h make all steps independent."""
+    ordered, own = [letter for letter, _ in model.gates], {"h"}
+    for _ in ordered:
+        own |= {
+            letter
+            for letter, gate in model.gates
+            if all(part.name in OWN_TERMS and own >= _factors(part.operand, part.factor) for part in gate.parts)
+        }
+    letters = ("h", "c")[: len(model.starts)]
+    states = tuple(f"{letter}'" for letter in letters)
+    mixed = set[str]().union(*(_factors(*names) for names, _ in model.mix))
+    return (
+        own.issuperset(ordered)
+        and mixed <= {*own, "c", "c'", "t", "tanh(c)"}
+        and (model.carried, model.returned, model.reads[: len(letters)]) == (states, ("h'", *states), letters)
+        and model.there is None
+    )
+
+
+def _factors(*names: str) -> set[str]:
+    return {factor.removeprefix(COMPLEMENT) for name in names if name for factor in name.split(" * ")}
+
+
+def _steps_at_once(
+    model: GatedModel, f: Flow, blocks: list[tuple[Any, ...]], states: Mapping[str, Var], own: Any
+) -> Var:
+    """Return what ``rows_of`` does, off the tape; only c is computed step by step."""
+    start, T, N = {name: v.value for name, v in states.items()}, f.T, f.N
+
+    def at(v: Any, t: int) -> Any:
+        return v[t * N : (t + 1) * N]
+
+    x = together([value_of(f.x[X_STEPS[model.input](t, T)]) for t in range(T)])
+    steps = {"h": together([start["h"], *list(own)[:-1]])}
+    gates = StepEvaluation(model, blocks, x, {**steps, "hx": start["h"]})
+    steps |= {letter: gates.of(letter) for letter, _ in model.gates}
+    if model.memory:
+        c = [start["c"]]
+        for t in range(T):
+            step = {name: at(v, t) for name, v in steps.items()}
+            c.append(StepEvaluation(model, blocks, None, {**step, "c": c[-1], "cx": c[0], "hx": start["h"]}).of("c'"))
+        steps |= {"c": together(c[:-1]), "c'": together(c[1:])}
+    whole = StepEvaluation(model, blocks, x, steps)
+    found = together([whole.of(name) for name in model.carried], lambda parts: np.concatenate(parts, -1))
+    f.ends = {"h": Var(own[T - 1])} | ({"c": Var(at(steps["c'"], T - 1))} if model.memory else {})
+    return Var(each(together([found, at(found, T - 1)]), lambda array: array.reshape(T + 1, N, -1)))
 
 
 def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tuple[Any, ...]]:

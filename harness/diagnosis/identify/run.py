@@ -417,7 +417,7 @@ class NetworkRun:
         own = own if own is None or self.rounding is None else [Ball(h, 0.0, self.rounding) for h in own]
         if isinstance(model, GatedModel):
             f.continues_tape = partial(goes_on, model.passes, f.T)
-            return stack(rows_of(model, f, own))
+            return rows_of(model, f, own, forward_only=self.config.loss is None)
         if self.derived:
             f.continues_tape = partial(goes_on, model.passes, f.T)
             forward(model, f, nonlinearity, own)

@@ -12,10 +12,11 @@ from benchmarks import composed_gates
 from benchmarks.composed import differing
 from benchmarks.layers.gated_ports import MISTAKES, WAYS_BACK, one_gate, port, sigmoid, with_back
 from harness import Case, LSTMConfig, Scope, Subject, as_subject, check_agreement
+from harness.diagnosis.identify import gates
 from harness.diagnosis.identify.activations import ACTIVATIONS
 from harness.diagnosis.identify.autodiff import Var, backward
 from harness.diagnosis.identify.ball import Ball
-from harness.diagnosis.identify.cause import IdentifiedCause, identified_of
+from harness.diagnosis.identify.cause import IdentifiedCause, error_of, identified_of
 from harness.diagnosis.identify.gate_identify import identify_gated
 from harness.diagnosis.identify.gates import GatedModel, limited, right_of, step_of
 from harness.diagnosis.identify.gather import values_of
@@ -692,3 +693,25 @@ def test_three_mistakes_of_a_layer_that_always_has_two_directions_are_told() -> 
         "exchanges h_n and c_n",
         "makes a layer's output of [reverse, forward], not of [forward, reverse]",
     ]
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM", "MGU"])
+@pytest.mark.parametrize("rounding", [None, rounding_of("float64")])
+def test_steps_from_given_states_are_those_made_one_by_one(
+    cell: str, rounding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = 0
+    for seed in range(12):
+        model, _ = composed_gates.drawn(f"{seed}", cell)
+        case = draw(RNNConfig(3, 4, T=4, N=3, cell=cell, hx=True, dtype="float64"), "normal", seed)
+        states = {(0, 0): np.random.default_rng(seed).normal(size=(4, 3, 4))}
+        network = Network(model, derived=True)
+        at_once = run(network, case, rounding, states)
+        apart += gates.steps_are_apart(model)
+        with monkeypatch.context() as patched:
+            patched.setattr(gates, "steps_are_apart", lambda _: False)
+            one_by_one = run(network, case, rounding, states)
+        for name, array in one_by_one.items():
+            for of in (values_of, error_of):
+                np.testing.assert_allclose(of(at_once[name]), of(array), rtol=1e-9, atol=1e-12, err_msg=name)
+    assert apart >= 3
