@@ -78,42 +78,42 @@ def constructor(factory: Any) -> tuple[ClassForm, tuple[str, ...]] | None:
         parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
         return None
-    if len(parameters) < 2 and any(one.kind is one.VAR_POSITIONAL for one in parameters) and _is_of_torch(factory):
+    if len(parameters) < 2 and any(arg.kind is arg.VAR_POSITIONAL for arg in parameters) and _is_of_torch(factory):
         return None
-    known = (*OPTIONS, "device", "dtype")
-    accepted = {_plain(name) for name in (*known, *chain(*OTHER_NAMES.values()))}
-    named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    options = (*OPTIONS, "device", "dtype")
+    accepted = {_plain(name) for name in (*options, *chain(*OTHER_NAMES.values()))}
+    named = [arg for arg in parameters if arg.kind not in {arg.VAR_POSITIONAL, arg.VAR_KEYWORD}]
     named = [
-        one for one in named if one.name != "nonlinearity" or not callable(one.default) or one.default is one.empty
+        arg for arg in named if arg.name != "nonlinearity" or not callable(arg.default) or arg.default is arg.empty
     ]
-    own = [one for one in named if _plain(one.name) not in accepted]
-    of_calls = {one.name: of for one in own if one.default is one.empty and (of := _of_calls(one.name))}
-    outputs = [one for one in own if _is_output(one) and one.name not in of_calls]
-    sizes = [one for one in own if one not in outputs and one.name not in of_calls]
-    by_their_names = [one for one in sizes if one.name in ("input_size", "hidden_size")]
+    own = [arg for arg in named if _plain(arg.name) not in accepted]
+    of_calls = {arg.name: size for arg in own if arg.default is arg.empty and (size := _of_calls(arg.name))}
+    outputs = [arg for arg in own if _is_output(arg) and arg.name not in of_calls]
+    sizes = [arg for arg in own if arg not in outputs and arg.name not in of_calls]
+    by_their_names = [arg for arg in sizes if arg.name in ("input_size", "hidden_size")]
     sizes = by_their_names if len(by_their_names) == 2 else sizes[:2]
     if len(sizes) == 2 and "hidden" in sizes[0].name and "hidden" not in sizes[1].name:
         sizes.reverse()
     while len(sizes) < 2 and outputs:  # one argument may be the size of both the input and the output
         sizes.insert(0, outputs.pop(0))
-    unknown = tuple(one.name for one in own if one.default is one.empty and one not in [*sizes, *outputs])
+    unknown = tuple(arg.name for arg in own if arg.default is arg.empty and arg not in [*sizes, *outputs])
     unknown = tuple(name for name in unknown if name not in of_calls)
-    meant = {one.name: "output" for one in outputs} | of_calls
-    meant |= dict(zip((one.name for one in sizes), ("input_size", "hidden_size"), strict=False))
+    meant = {arg.name: "output" for arg in outputs} | of_calls
+    meant |= dict(zip((arg.name for arg in sizes), ("input_size", "hidden_size"), strict=False))
     first: list[str] = []
-    for one in parameters:
-        if one.name not in meant or one.kind is one.KEYWORD_ONLY:
+    for arg in parameters:
+        if arg.name not in meant or arg.kind is arg.KEYWORD_ONLY:
             break
-        first.append(meant.pop(one.name))
-    names = {_plain(one.name): one.name for one in named}
-    anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    if anything and not own and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        first.append(meant.pop(arg.name))
+    names = {_plain(arg.name): arg.name for arg in named}
+    anything = any(arg.kind is arg.VAR_KEYWORD for arg in parameters)
+    if anything and not own and not any(arg.kind is arg.VAR_POSITIONAL for arg in parameters):
         meant = {"input_size": "input_size", "hidden_size": "hidden_size"}
     called = {
-        one: next((names[own] for own in map(_plain, (one, *OTHER_NAMES.get(one, ()))) if own in names), "")
-        for one in known
+        option: next((names[own] for own in map(_plain, (option, *OTHER_NAMES.get(option, ()))) if own in names), "")
+        for option in options
     }
-    takes = {one: own or one for one, own in called.items() if own or anything}
+    takes = {option: own or option for option, own in called.items() if own or anything}
     return ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=tuple(first), by_name=meant), unknown
 
 
@@ -123,27 +123,27 @@ def trials(factory: Any, form: ClassForm) -> Iterator[ClassForm]:
     Each argument that is no option of nn.RNN's may be a size, the number of layers or the nonlinearity. One that has a
     whole number for a default may stay as it is.
     """
-    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(factory).parameters.values()):
+    if any(arg.kind is arg.VAR_POSITIONAL for arg in inspect.signature(factory).parameters.values()):
         takes = {**form.takes, "num_layers": form.takes.get("num_layers", "")}
         yield replace(form, sizes=("*layer_sizes",), by_name={}, takes=takes)
     required = spare(factory, form, None)
-    of_calls = {name: of for name in required if (of := _of_calls(name))}
+    of_calls = {name: size for name in required if (size := _of_calls(name))}
     needed = [name for name in required if name not in of_calls]
-    whole = spare(factory, form, int)
+    numbers = spare(factory, form, int)
     last = list[tuple[int, ClassForm]]()
-    for used in chain.from_iterable(combinations(whole, k) for k in range(len(ARGUMENT_MEANINGS) - len(needed) + 1)):
+    for used in chain.from_iterable(combinations(numbers, k) for k in range(len(ARGUMENT_MEANINGS) - len(needed) + 1)):
         for meant in _meant((*needed, *used)):
-            options = {of: one for one, of in meant.items() if of in OPTIONS}
+            options = {meaning: name for name, meaning in meant.items() if meaning in OPTIONS}
             options |= dict.fromkeys(["num_layers"] * (not LIST_MEANINGS.keys().isdisjoint(meant.values())), "")
-            sizes = {one: of for one, of in meant.items() if of not in OPTIONS}
-            tried = replace(form, sizes=(), by_name=of_calls | sizes, takes={**form.takes, **options})
+            sizes = {name: meaning for name, meaning in meant.items() if meaning not in OPTIONS}
+            candidate = replace(form, sizes=(), by_name=of_calls | sizes, takes={**form.takes, **options})
             # With a number for its nonlinearity, a layer may take the one that it takes for any other name.
-            odd = sum(bool(_FUNCTION.search(one)) and of != "nonlinearity" for one, of in meant.items())
+            odd = sum(bool(_FUNCTION.search(name)) and meaning != "nonlinearity" for name, meaning in meant.items())
             if odd:
-                last.append((odd, tried))
+                last.append((odd, candidate))
             else:
-                yield tried
-    yield from (tried for _, tried in sorted(last, key=lambda one: one[0]))
+                yield candidate
+    yield from (candidate for _, candidate in sorted(last, key=lambda pair: pair[0]))
 
 
 def _meant(names: Sequence[str]) -> Iterator[dict[str, str]]:
@@ -151,18 +151,18 @@ def _meant(names: Sequence[str]) -> Iterator[dict[str, str]]:
     lists = [name for name in names if _LIST.search(name)]
     for kinds in product(("", *LIST_MEANINGS), repeat=len(lists)):
         of_lists = {name: kind for name, kind in zip(lists, kinds, strict=True) if kind}
-        said = set[str]().union(*(LIST_MEANINGS[kind] for kind in of_lists.values()))
-        others = [name for name in names if name not in of_lists]
-        for meanings in permutations([one for one in ARGUMENT_MEANINGS if one not in said], len(others)):
-            if {"input_size", "hidden_size"} <= {*meanings} | said:
-                yield of_lists | dict(zip(others, meanings, strict=True))
+        covered = set[str]().union(*(LIST_MEANINGS[kind] for kind in of_lists.values()))
+        rest = [name for name in names if name not in of_lists]
+        for meanings in permutations([meaning for meaning in ARGUMENT_MEANINGS if meaning not in covered], len(rest)):
+            if {"input_size", "hidden_size"} <= {*meanings} | covered:
+                yield of_lists | dict(zip(rest, meanings, strict=True))
 
 
 def spare(factory: Any, form: ClassForm, kind: type | None) -> list[str]:
     """Return the names of a constructor's arguments that are no option, with a default of a kind, or without one."""
-    named = [one for one in inspect.signature(factory).parameters.values() if one.name not in form.takes.values()]
-    named = [one for one in named if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
-    return [one.name for one in named if (None if one.default is one.empty else type(one.default)) is kind]
+    named = [arg for arg in inspect.signature(factory).parameters.values() if arg.name not in form.takes.values()]
+    named = [arg for arg in named if arg.kind in {arg.POSITIONAL_OR_KEYWORD, arg.KEYWORD_ONLY}]
+    return [arg.name for arg in named if (None if arg.default is arg.empty else type(arg.default)) is kind]
 
 
 def _is_of_torch(factory: Any) -> bool:
@@ -178,9 +178,9 @@ def _of_calls(name: str) -> str:
     return "N" if words & BATCH else "T" if words & STEP_WORDS or name == "T" else ""
 
 
-def _is_output(one: inspect.Parameter) -> bool:
-    words = {word.lower() for word in _WORD.findall(one.name)}
-    return bool(words & OUTPUT) and (one.default is one.empty or type(one.default) is int)
+def _is_output(arg: inspect.Parameter) -> bool:
+    words = {word.lower() for word in _WORD.findall(arg.name)}
+    return bool(words & OUTPUT) and (arg.default is arg.empty or type(arg.default) is int)
 
 
 def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
@@ -197,7 +197,7 @@ def states_taken(factory: Any, name: str, states: int = 1) -> tuple[bool, ...]:
         with suppress(TypeError):
             bound = signature.bind("module", "x", *["state"] * number)
             named = list(bound.arguments)[2:]
-            if all(_may_be_state(signature.parameters[one]) for one in named) and bool(number) not in taken:
+            if all(_may_be_state(signature.parameters[own]) for own in named) and bool(number) not in taken:
                 taken.append(bool(number))
     if not taken:
         raise SubjectUnavailable(
@@ -216,9 +216,9 @@ def states_by_name(call: Callable[..., Any]) -> tuple[str, ...]:
         _, others = _parted(call)
     except (TypeError, ValueError):
         return ()
-    may_be = [one for one in others if _may_be_state(one) and one.default is not one.empty]
-    named = [one.name for names in (STATE_WORDS, STATES_OF_C) for one in may_be if one.name.lower() in names]
-    by_place = others[:1] == may_be[:1] and all(one.kind is not one.KEYWORD_ONLY for one in may_be[:1])
+    may_be = [arg for arg in others if _may_be_state(arg) and arg.default is not arg.empty]
+    named = [arg.name for names in (STATE_WORDS, STATES_OF_C) for arg in may_be if arg.name.lower() in names]
+    by_place = others[:1] == may_be[:1] and all(arg.kind is not arg.KEYWORD_ONLY for arg in may_be[:1])
     return () if by_place or len(named) < len(may_be) else tuple(named)
 
 
@@ -226,7 +226,7 @@ def may_be_states(call: Callable[..., Any], states: int) -> Iterator[tuple[str, 
     """Yield the names of arguments of a call after x that may be left out and may be its states: one, or so many."""
     with suppress(TypeError, ValueError):
         _, others = _parted(call)
-        names = [one.name for one in others if _may_be_state(one) and one.default is not one.empty]
+        names = [arg.name for arg in others if _may_be_state(arg) and arg.default is not arg.empty]
         for number in sorted({1, states}):
             yield from permutations(names, number)
 
@@ -237,7 +237,7 @@ def never_given(call: Callable[..., Any], by_place: int, by_name: Collection[str
         _, others = _parted(call)
     except (TypeError, ValueError):
         return ()
-    return tuple(one.name for one in others[0 if by_name else by_place :] if one.name not in by_name)
+    return tuple(arg.name for arg in others[0 if by_name else by_place :] if arg.name not in by_name)
 
 
 def by_state_names(call: Callable[..., Any], names: Sequence[str], x: Any, *states: Any, **named: Any) -> Any:
@@ -250,13 +250,13 @@ def by_state_names(call: Callable[..., Any], names: Sequence[str], x: Any, *stat
 def _parted(call: Callable[..., Any]) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:
     """Return the parameters of a method up to x, and those after it."""
     every = [
-        one
-        for one in inspect.signature(call).parameters.values()
-        if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+        arg
+        for arg in inspect.signature(call).parameters.values()
+        if arg.kind not in {arg.VAR_POSITIONAL, arg.VAR_KEYWORD}
     ]
     return every[:2], every[2:]
 
 
-def _may_be_state(one: inspect.Parameter) -> bool:
+def _may_be_state(arg: inspect.Parameter) -> bool:
     """Tell whether an argument may be a state: neither its name nor the type of its default says something else."""
-    return not _NO_STATE.search(one.name) and not isinstance(one.default, int | float | str)
+    return not _NO_STATE.search(arg.name) and not isinstance(arg.default, int | float | str)

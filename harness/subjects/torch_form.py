@@ -122,9 +122,9 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     A ``cell`` is that which it is declared to be. Raises ``SubjectUnavailable`` for a constructor that takes something
     else, and for what cannot be told.
     """
-    if issubclass(factory, torch.nn.RNNCell) or (found := constructor(factory)) is None:
+    if issubclass(factory, torch.nn.RNNCell) or (reading := constructor(factory)) is None:
         return None
-    form, unknown = found
+    form, unknown = reading
     same = {*OPTIONS, "device", "dtype"} - {"nonlinearity"} <= {*form.takes}
     if same and issubclass(factory, torch.nn.RNNBase):
         return None
@@ -135,8 +135,8 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     except Exception as error:
         if same:
             return None
-        said = f"{type(error).__name__}: {error}"
-        raise SubjectUnavailable(f"{name}: cannot be made with {_said(TELLING_SIZES[-1], form)}: {said}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise SubjectUnavailable(f"{name}: cannot be made with {_worded(TELLING_SIZES[-1], form)}: {reason}") from error
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
@@ -162,13 +162,13 @@ def _read(plain: "_Reader", shapes: Shapes) -> ClassForm:
     for names in () if by_place and not read.stateless else every:  # another argument may be the state
         with suppress(SubjectUnavailable):
             named = replace(plain, form=replace(plain.form, state_names=names))
-            other, apart = _either_way(named, parameters_of_plain(plain.factory, plain.form)[1])
-            if apart or (read.stateless and True in other.offers["hx"]):
-                read = replace(other, states=read.states)
+            candidate, apart = _either_way(named, parameters_of_plain(plain.factory, plain.form)[1])
+            if apart or (read.stateless and True in candidate.offers["hx"]):
+                read = replace(candidate, states=read.states)
                 break
     number = len(read.passed([*read.cell.final])) * (True in read.offers["hx"])
-    left = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
-    return _with_valid_steps(plain, _with_axes_of_a_stack(plain, replace(read, never_given=left)))
+    unused = () if read.stateless else never_given(plain.factory.forward, number, read.state_names[:number])
+    return _with_valid_steps(plain, _with_axes_of_a_stack(plain, replace(read, never_given=unused)))
 
 
 def _with_axes_of_a_stack(plain: "_Reader", form: ClassForm) -> ClassForm:
@@ -182,12 +182,12 @@ def _with_axes_of_a_stack(plain: "_Reader", form: ClassForm) -> ClassForm:
 
     def returned(taken: str) -> str:
         """Return the axes of what is returned for states of some axes; nothing if that fails, or has none."""
-        tried = replace(form, state_axes=taken)
+        candidate = replace(form, state_axes=taken)
         with seeded(0), torch.no_grad(), suppress(Exception):
             module = _built(plain.factory, form, plain.sizes, options)
             hx = True in form.offers["hx"]
-            given = _arguments(tried, plain.sizes, torch.randn, hx=hx, stack=(layers, directions))
-            named = zip(form.returns, form.parts(module(*given)), strict=True)
+            arguments = _arguments(candidate, plain.sizes, torch.randn, hx=hx, stack=(layers, directions))
+            named = zip(form.returns, form.parts(module(*arguments)), strict=True)
             shapes = {tuple(part.shape) for name, part in named if name in form.cell.final}
             sizes = layers, directions, SEQUENCES, plain.sizes.hidden_size
             fits = [axes for axes in dict.fromkeys((form.final_axes, *every)) if shapes == {shape_of(axes, *sizes)}]
@@ -195,9 +195,9 @@ def _with_axes_of_a_stack(plain: "_Reader", form: ClassForm) -> ClassForm:
         return ""
 
     for taken in dict.fromkeys((form.state_axes, *every)):
-        if found := returned(taken):
-            same = sorted(found) == sorted(taken) and returned(found) == found  # what is returned is taken again
-            return replace(form, state_axes=found if same else taken, final_axes=found)
+        if final := returned(taken):
+            same = sorted(final) == sorted(taken) and returned(final) == final  # what is returned is taken again
+            return replace(form, state_axes=final if same else taken, final_axes=final)
     return form
 
 
@@ -217,23 +217,23 @@ def _with_valid_steps(plain: "_Reader", form: ClassForm) -> ClassForm:
                 own.normal_(0, 0.5)
 
             def call(steps: int, **named: Any) -> list[torch.Tensor | None]:
-                given = x.narrow(int(turned), 0, steps)
-                made = module(given, *states, **named)
-                output, *finals = form.arranged(made, tuple(given.shape[:2]), torch.stack, batch_first=turned)
+                part = x.narrow(int(turned), 0, steps)
+                made = module(part, *states, **named)
+                output, *finals = form.arranged(made, tuple(part.shape[:2]), torch.stack, batch_first=turned)
                 return [output.transpose(0, 1) if turned and output is not None else output, *finals]
 
             return LengthTrial(call, x, STEPS, SEQUENCES)
 
-        found = valid_steps_of(form.never_given, on(x, turned=turned))
+        argument = valid_steps_of(form.never_given, on(x, turned=turned))
         either = "batch_first" not in form.takes or "batch_first" in form.offers
-        if found is not None and not either:  # a mask may be laid out as x is
-            other = on(x.transpose(0, 1), turned=True, batch_first=True)
-            found = found if other.cuts(found[:2], SEQUENCES - 1) else None
-        if found is not None:
-            kinds = (None, None, None, *PACKINGS[1 : 4 if found.any_order else 3])
-            left = tuple(name for name in form.never_given if name != found.name)
+        if argument is not None and not either:  # a mask may be laid out as x is
+            trial = on(x.transpose(0, 1), turned=True, batch_first=True)
+            argument = argument if trial.cuts(argument[:2], SEQUENCES - 1) else None
+        if argument is not None:
+            kinds = (None, None, None, *PACKINGS[1 : 4 if argument.any_order else 3])
+            unused = tuple(name for name in form.never_given if name != argument.name)
             offers = {**form.offers, "lengths": kinds}
-            return replace(form, valid=(found.name, found.kind), never_given=left, offers=offers)
+            return replace(form, valid=(argument.name, argument.kind), never_given=unused, offers=offers)
     return form
 
 
@@ -263,15 +263,15 @@ def constructed(factory: Any, name: str, cell: str = "") -> ClassForm:
     if form is None:
         raise SubjectUnavailable(f"{name}: its constructor's arguments cannot be read")
     several, named = None, False
-    for one in chain([] if unknown else [form], trials(factory, form)):
+    for trial in chain([] if unknown else [form], trials(factory, form)):
         with suppress(Exception):
-            sizes, shapes = parameters_of_plain(factory, one)
-            found = layers_of(shapes, sizes, name, cell)
-            if found.number > 1:  # one of its arguments may be that number
-                same = {*_shapes_of(_built(factory, one, sizes._replace(output_size=8, T=6, N=5), {}))} == {*shapes}
-                several = several or (one if same else None)
-            elif one is form or not _names_a_size(factory, one, shapes):
-                return _with_growth(factory, one, sizes)
+            sizes, shapes = parameters_of_plain(factory, trial)
+            layers = layers_of(shapes, sizes, name, cell)
+            if layers.number > 1:  # one of its arguments may be that number
+                same = {*_shapes_of(_built(factory, trial, sizes._replace(output_size=8, T=6, N=5), {}))} == {*shapes}
+                several = several or (trial if same else None)
+            elif trial is form or not _names_a_size(factory, trial, shapes):
+                return _with_growth(factory, trial, sizes)
             else:
                 named = True
     if several is not None:
@@ -292,13 +292,13 @@ def constructed(factory: Any, name: str, cell: str = "") -> ClassForm:
 
 def may_be_unknown(factory: Any, form: ClassForm) -> list[str]:
     """Return the arguments that a constructor needs and whose names say nothing certain."""
-    return [one for one in spare(factory, form, None) if one not in (*form.sizes, "input_size", "hidden_size")]
+    return [name for name in spare(factory, form, None) if name not in (*form.sizes, "input_size", "hidden_size")]
 
 
 def _names_a_size(factory: Any, form: ClassForm, shapes: Shapes) -> bool:
     """Tell whether the names of parameters are others with other sizes or options: one of these is a name."""
-    others: list[dict[str, Any]] = [{}, {"num_layers": 2}, {"nonlinearity": "relu"}]
-    for sizes, options in zip((TELLING_SIZES[-1], TELLING_SIZES[0], TELLING_SIZES[0]), others, strict=True):
+    choices: list[dict[str, Any]] = [{}, {"num_layers": 2}, {"nonlinearity": "relu"}]
+    for sizes, options in zip((TELLING_SIZES[-1], TELLING_SIZES[0], TELLING_SIZES[0]), choices, strict=True):
         with suppress(Exception):
             if not {*shapes} <= {*_shapes_of(_built(factory, form, sizes, options))}:
                 return True
@@ -310,11 +310,11 @@ def _with_growth(factory: Any, form: ClassForm, sizes: ModuleSizes) -> ClassForm
     for option, more in (("num_layers", 2), ("bidirectional", True)):
         [plain] = DEFAULTS[option]
         for own in spare(factory, form, type(more)) if option not in form.takes else ():
-            tried = replace(form, takes={**form.takes, option: own})
+            candidate = replace(form, takes={**form.takes, option: own})
             with suppress(Exception):
-                few, many = (_shapes_of(_built(factory, tried, sizes, {option: value})) for value in (plain, more))
+                few, many = (_shapes_of(_built(factory, candidate, sizes, {option: value})) for value in (plain, more))
                 if few.items() < many.items():
-                    form = tried
+                    form = candidate
                     break
     return form
 
@@ -324,10 +324,10 @@ def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
     try:
         reads = built.adapter.reads
         takes = {option: option for option in OPTIONS if option in reads}
-        by_name: dict[str, str] = {one: one for one in (*_SIZES, "T", "N") if one in _SIZES or one in reads}
+        by_name: dict[str, str] = {size: size for size in (*_SIZES, "T", "N") if size in _SIZES or size in reads}
         form = ClassForm(takes, {}, 0, LAYERS, Conventions(), {}, sizes=(), by_name=by_name)
-        fixed = {one: values[0] for one, values in built.offers.items() if one in _SIZES}
-        sizes, shapes = _made(built, form, [one._replace(**fixed) for one in TELLING_SIZES])
+        fixed = {size: values[0] for size, values in built.offers.items() if size in _SIZES}
+        sizes, shapes = _made(built, form, [choice._replace(**fixed) for choice in TELLING_SIZES])
     except SubjectUnavailable as error:
         raise SubjectUnavailable(f"{name}: {error}") from None
     except Exception as error:
@@ -360,14 +360,14 @@ def with_way_back(factory: Any, form: ClassForm) -> ClassForm:
         isinstance(factory, BuiltClass) and factory.adapter.call is not None
     )  # its own arrays are laid out otherwise
     runs = [*_numpy_runs(factory, form, sizes)]
-    known = runs and not several and not by_hand
-    back = way_back_of(runs, sizes[:2], factory.function) if known else None
-    if back is not None and form.is_cell and not all(one.of_states for one in back.given.values()):
+    readable = runs and not several and not by_hand
+    back = way_back_of(runs, sizes[:2], factory.function) if readable else None
+    if back is not None and form.is_cell and not all(place.of_states for place in back.given.values()):
         back = None  # steps would not hang together
     factory.back = back
     if back is None:
         holder = runs[0].call.holder if runs else None
-        unread = next((one.name for one in calls_back(holder, factory.function)), "")
+        unread = next((call.name for call in calls_back(holder, factory.function)), "")
         why = "call is given" if by_hand else "names and shapes do not tell what it takes or gives"
         unread = f"{unread} is not compared: {why}" if unread else ""
         return replace(form, offers={**form.offers, "loss": (None,)}, unread_back=unread)
@@ -393,18 +393,18 @@ def _loads(factory: Any, form: ClassForm, sizes: ModuleSizes, loader: str, stack
     config = RNNConfig(*sizes[:2], **stack, cell=form.conventions.cell)
     weights = {name: torch.randn(spec.shape) for name, spec in config.weights.items()}
 
-    def held(given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+    def held(state: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         module: Any = _built(factory, form, sizes, stack)
-        if given:
-            module.load_by(loader, given)
-        return [one.detach().clone() for one in module.parameters()]
+        if state:
+            module.load_by(loader, state)
+        return [parameter.detach().clone() for parameter in module.parameters()]
 
     before, after = held({}), held(weights)
     in_other_order = held(dict(reversed(weights.items())))
     matrices = [name for name in weights if name.startswith("weight")]
     without_one = (held({**weights, name: torch.zeros_like(weights[name])}) for name in matrices)
     every = not any(map(torch.equal, before, after))
-    return every and _same(after, in_other_order) and not any(_same(after, other) for other in without_one)
+    return every and _same(after, in_other_order) and not any(_same(after, parameters) for parameters in without_one)
 
 
 def _stacks(form: ClassForm) -> Iterator[tuple[int, bool]]:
@@ -425,10 +425,10 @@ def _numpy_runs(factory: Any, form: ClassForm, sizes: ModuleSizes) -> Iterator[B
                 for parameter in module.parameters():
                     parameter.normal_(0, SPREAD)
                 own = to_numpy(dict(module.named_parameters()))
-                given = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, stack=stack), factory.axes)
-                holder, returned = module.run(given, own)
+                arguments = to_numpy(_arguments(form, sizes, torch.randn, hx=hx, stack=stack), factory.axes)
+                holder, returned = module.run(arguments, own)
                 needed = {block.own for name in of_layers for block in form.blocks(name, stack[1])}
-                yield BackwardRequest(NumpyCall(holder, given, own, returned), stack, frozenset(needed))
+                yield BackwardRequest(NumpyCall(holder, arguments, own, returned), stack, frozenset(needed))
 
 
 def _arguments(
@@ -461,7 +461,7 @@ def reads_each_gate(factory: Any, form: ClassForm) -> bool:
 
     def answer() -> list[torch.Tensor]:
         parts = parts_of(stacked(returned_by(factory, form, sizes, module), torch.stack))
-        return [one for one in parts if isinstance(one, torch.Tensor)]
+        return [part for part in parts if isinstance(part, torch.Tensor)]
 
     with torch.no_grad(), suppress(Exception):
         for parameter in module.parameters():
@@ -594,28 +594,28 @@ class _Reader:
         """Leave out the options that a constructor takes as it takes anything by name, and that change nothing."""
         named = {*inspect.signature(self.factory).parameters}
         taken = {option for option, own in self.form.takes.items() if own not in named}
-        other = {"batch_first": True, "nonlinearity": "relu", "bias": False, "num_layers": 2, "bidirectional": True}
+        changes = {"batch_first": True, "nonlinearity": "relu", "bias": False, "num_layers": 2, "bidirectional": True}
         unread = {
             option
-            for option, value in other.items()
+            for option, value in changes.items()
             if option in taken and self._is_same_with(returned, **{option: value})
         }
         alone = returned._replace(given=returned.given[:1])  # more layers have more states
         if "dropout" in taken and not self._drops(alone, dropout=0.5, num_layers=2):
             unread.add("dropout")
-        self.form = replace(self.form, takes={of: own for of, own in self.form.takes.items() if of not in unread})
+        self.form = replace(self.form, takes={name: own for name, own in self.form.takes.items() if name not in unread})
         self.offers |= {name: DEFAULTS[name] for name in unread}
 
     def _is_same_with(self, returned: _Returned, **options: Any) -> bool:
         """Tell whether a layer with other options has the same parameters, and gives the same results."""
         try:
             with torch.no_grad(), seeded(0):
-                other = self._module(**options)
+                module = self._module(**options)
             with torch.no_grad(), seeded(0):
                 plain = self._module()
-            if _shapes_of(other) != _shapes_of(plain):
+            if _shapes_of(module) != _shapes_of(plain):
                 return False
-            return _same(_parts(plain(*returned.given)), _parts(other(*returned.given)))
+            return _same(_parts(plain(*returned.given)), _parts(module(*returned.given)))
         except Exception:  # noqa: BLE001 - whatever the user's code raises
             return False
 
@@ -638,7 +638,7 @@ class _Reader:
             flat_h_n=returned.flat_h_n,
             rows=returned.rows,
             apart=len(returned.given) > 2,
-            by_layer=any(isinstance(one, list) and not is_layered(one) for one in returned.given),
+            by_layer=any(isinstance(argument, list) and not is_layered(argument) for argument in returned.given),
             layered=returned.layered,
             listed=returned.listed,
             state_axes=returned.state_axes,
@@ -691,12 +691,12 @@ class _Reader:
             for directions in ((1, 2) if self.directions == 1 else (2,))
         }
         aside = {*roles.rest, *roles.zeros}
-        built = {of: {own: one for own, one in made.items() if own not in aside} for of, made in built.items()}
+        built = {key: {own: shape for own, shape in made.items() if own not in aside} for key, made in built.items()}
         reverse = {role: own for role, own in self.form.names.items() if self.directions == 2}
         with suppress(SubjectUnavailable):
-            others = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
+            added = {own: shape for own, shape in built[1, 2].items() if own not in shapes}
             reverse = {
-                f"{role}_reverse": own for role, own in roles_of(others, self.sizes, self.name, self.cell).names.items()
+                f"{role}_reverse": own for role, own in roles_of(added, self.sizes, self.name, self.cell).names.items()
             }
         forms = [self.form] * self._is_named or [
             replace(self.form, names=names, first=first, places=places)
@@ -704,14 +704,14 @@ class _Reader:
             for names, first, places in numbered(named)
         ]
         self.form = max(
-            forms, key=lambda one: len(told_of(one, self.sizes, built))
+            forms, key=lambda form: len(told_of(form, self.sizes, built))
         )  # the first of those that tell most
-        told = told_of(self.form, self.sizes, built)
-        if (2, self.directions) not in told:
+        stacks = told_of(self.form, self.sizes, built)
+        if (2, self.directions) not in stacks:
             self.offers["num_layers"] = (1,)
         if self.directions == 2:
             self.offers["bidirectional"] = (True,)
-        elif (1, 2) not in told or ((2, 1) in told and (2, 2) not in told):
+        elif (1, 2) not in stacks or ((2, 1) in stacks and (2, 2) not in stacks):
             self.offers["bidirectional"] = (False,)
 
     def _read_all_names(self, shapes: Shapes) -> None:
@@ -721,7 +721,7 @@ class _Reader:
             replace(self.form, names=names, first=first, places=places)
             for names, first, places in numbered(self.form.names)
         ]
-        self.form = next((one for one in forms if told_of(one, self.sizes, built)), self.form)
+        self.form = next((form for form in forms if told_of(form, self.sizes, built)), self.form)
         if not told_of(self.form, self.sizes, built):
             raise unread(shapes, self.sizes, self.name, "its parameters are not those of layers upon each other")
         self.offers |= {"num_layers": (self.layers,), "bidirectional": (self.directions == 2,)}
@@ -749,12 +749,12 @@ class _Reader:
 
     def changed(self) -> set[str]:
         """Return the names of the arrays of a NumPy object that the first call that succeeds changes."""
-        for given in self._given():
+        for arguments in self._candidate_arguments():
             with suppress(Exception), torch.no_grad(), seeded(0):
                 module: Any = self._module()
                 own = to_numpy(dict(module.named_parameters()))
                 before = deepcopy(own)
-                holder, _ = module.run(to_numpy(given, self.factory.axes), own)
+                holder, _ = module.run(to_numpy(arguments, self.factory.axes), own)
                 after = {".".join(path): array for path, array in arrays_of(holder).items()}
                 return {name for name, array in before.items() if not np.array_equal(array, after.get(name, ()))}
         return set()
@@ -807,7 +807,7 @@ class _Reader:
             lists = [list(state) for state in states]
             yield x, lists[0] if len(lists) == 1 else tuple(lists)
 
-    def _given(self) -> Iterator[Given]:
+    def _candidate_arguments(self) -> Iterator[Given]:
         """Yield what a layer may take: x, and with it states of the shapes that there may be."""
         hidden_size = self.sizes.hidden_size
         taken = self._taken()
@@ -839,29 +839,29 @@ class _Reader:
 
         If there are other parameters than nn.RNN's, it is told of the state alone, on which they must have no effect.
         """
-        found: list[_Returned] = []
+        answers: list[_Returned] = []
         with seeded(0), torch.no_grad():
-            for given in self._given():
+            for arguments in self._candidate_arguments():
                 with suppress(Exception):
-                    if (answer := self._answered(given, rest)) is not None:
-                        found.append(answer)
-        if not found:
+                    if (answered := self._answered(arguments, rest)) is not None:
+                        answers.append(answered)
+        if not answers:
             return None
-        first, *others = found
+        first, *others = answers
         form = (first.names, first.flat_h_n)  # a state of the wrong axes changes it, where it is not refused
-        stated = [one for one in (first, *others) if len(one.given) > 1 and self._are_states(one)]
-        stated.sort(key=lambda one: (not self._keeps_apart(one), (one.names, one.flat_h_n) != form))
+        stated = [answer for answer in (first, *others) if len(answer.given) > 1 and self._are_states(answer)]
+        stated.sort(key=lambda answer: (not self._keeps_apart(answer), (answer.names, answer.flat_h_n) != form))
         self.apart = bool(stated) and self._keeps_apart(stated[0])
-        for one in [self._as_flat(one, rest) for one in stated[:1]]:
-            base = first if len(first.given) == 1 else one  # an answer without states is told by itself
-            flat_h_n = base.flat_h_n if "h_n" in base.names else one.flat
+        for best in [self._as_flat(answer, rest) for answer in stated[:1]]:
+            base = first if len(first.given) == 1 else best  # an answer without states is told by itself
+            flat_h_n = base.flat_h_n if "h_n" in base.names else best.flat
             return base._replace(
-                flat=one.flat,
+                flat=best.flat,
                 flat_h_n=flat_h_n,
-                given=one.given,
-                layered=one.layered,
-                state_axes=one.state_axes,
-                batches=first.batches | one.batches,
+                given=best.given,
+                layered=best.layered,
+                state_axes=best.state_axes,
+                batches=first.batches | best.batches,
             )
         return first._replace(flat=first.flat_h_n)
 
@@ -890,18 +890,18 @@ class _Reader:
     def _keeps_apart(self, answer: _Returned) -> bool:
         """Tell whether the state of the last sequence counts for its own output, and for no other one's."""
         x, *states = answer.given
-        if "output" not in answer.names or answer.rows or any(isinstance(one, list) for one in states):
+        if "output" not in answer.names or answer.rows or any(isinstance(state, list) for state in states):
             return False
         place, axis = answer.names.index("output"), int(not answer.batch_first)
 
-        def other(state: torch.Tensor) -> torch.Tensor:
+        def change(state: torch.Tensor) -> torch.Tensor:
             changed = state.clone()
             changed.select((self._axes_of(state) or "NH").index("N"), -1).add_(1)
             return changed
 
         with suppress(Exception), torch.no_grad(), seeded(0):
             module = self._module()
-            before, after = (_parts(module(x, *given))[place] for given in (states, _map(tuple(states), other)))
+            before, after = (_parts(module(x, *hx))[place] for hx in (states, _map(tuple(states), change)))
             same = [near(a, b) for a, b in zip(before.unbind(axis), after.unbind(axis), strict=True)]
             return all(same[:-1]) and not same[-1]
         return False
@@ -909,32 +909,32 @@ class _Reader:
     def _as_flat(self, answer: _Returned, rest: Sequence[str]) -> _Returned:
         """Return an answer to states (N, H), if it is the same: one that reads (1, N, H) would take the first row."""
         x, *states = answer.given
-        if answer.flat or self._rows > 1 or any(isinstance(one, list) for one in states):
+        if answer.flat or self._rows > 1 or any(isinstance(state, list) for state in states):
             return answer
-        given = (x, *_map(tuple(states), lambda state: state[0]))
+        flat = (x, *_map(tuple(states), lambda state: state[0]))
         with suppress(Exception), torch.no_grad(), seeded(0):
             module = self._module()
-            first, other = (
-                [part for name, part in zip(answer.names, _parts(module(*one)), strict=True) if name == "output"]
-                for one in (answer.given, given)
+            first, second = (
+                [part for name, part in zip(answer.names, _parts(module(*arguments)), strict=True) if name == "output"]
+                for arguments in (answer.given, flat)
             )
-            if all(map(near, first, other)) and first:
-                return self._answered(given, rest) or answer
+            if all(map(near, first, second)) and first:
+                return self._answered(flat, rest) or answer
         return answer
 
     def _answered_by_adapter(self) -> _Returned:
         """Return how an adapter's own call answers. Raise ``SubjectUnavailable`` if it raises, or returns too much."""
         names, taken = ("output", *self._finals), self._taken()
         batch = [SEQUENCES] * (True in self.factory.offers.get("batched", (True,)))
-        given: Given = (torch.randn(STEPS, *batch, self.sizes.input_size),)
+        arguments: Given = (torch.randn(STEPS, *batch, self.sizes.input_size),)
         if True in taken:
             shape = (self._rows, *batch, self.sizes.hidden_size)
-            given += tuple(torch.randn(shape) for _ in self._finals)
+            arguments += tuple(torch.randn(shape) for _ in self._finals)
         try:
             with seeded(0), torch.no_grad():
-                returned = self.factory.call(self._module(), *given)
+                returned = self.factory.call(self._module(), *arguments)
         except Exception as error:
-            shapes = ", ".join(str(tuple(one.shape)) for one in given)
+            shapes = ", ".join(str(tuple(argument.shape)) for argument in arguments)
             raise SubjectUnavailable(
                 f"{self.name}: call(module, …) on {shapes} raises {type(error).__name__}: {error}"
             ) from error
@@ -944,36 +944,36 @@ class _Reader:
                 f"{self.name}: call returns {len(parts)} things: expected {', '.join(names)}, None for one it has not"
             )
         there = tuple(name for name, part in zip(names, parts, strict=False) if part is not None)
-        return _Returned(there, given=given, axes=(0,))
+        return _Returned(there, given=arguments, axes=(0,))
 
-    def _answered(self, given: Given, rest: Sequence[str]) -> _Returned | None:
+    def _answered(self, arguments: Given, rest: Sequence[str]) -> _Returned | None:
         module = self._module()
-        returned = module(*given)
+        returned = module(*arguments)
         parts = _parts(returned)
-        kinds = self._kinds(module, given, parts, rest)
+        kinds = self._kinds(module, arguments, parts, rest)
         plain = self._named([{"flat": "h_n", "rows": "output"}.get(kind, kind) for kind in kinds])
         if not plain or None in plain:
             return None
-        flat, flat_h_n = any(state.dim() == 2 for state in _tensors(given[1:])), "flat" in kinds
+        flat, flat_h_n = any(state.dim() == 2 for state in _tensors(arguments[1:])), "flat" in kinds
         outputs = [place for place, name in enumerate(plain) if name == "output"]
         if not outputs:
-            return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=given), rest)
+            return self._answered_last(module, _Returned(plain, flat, flat_h_n, given=arguments), rest)
         [place] = outputs
-        axes = tuple(axis for axis in (0, 1) if self._flows(module, given, place, axis))
+        axes = tuple(axis for axis in (0, 1) if self._flows(module, arguments, place, axis))
         finals = [part for part, name in zip(parts, plain, strict=True) if name in self._finals]
-        taken, found = ([self._axes_of(state) for state in of] for of in (_tensors(given[1:]), finals))
+        taken, final = ([self._axes_of(state) for state in states] for states in (_tensors(arguments[1:]), finals))
         batches = frozenset(
             state.shape[(axes or "NH").index("N")]
-            for axes, state in zip((*taken, *found), (*_tensors(given[1:]), *finals), strict=True)
+            for axes, state in zip((*taken, *final), (*_tensors(arguments[1:]), *finals), strict=True)
         )
-        state_axes, final_axes = (next(filter(None, of), TORCH_AXES) for of in (taken, found))
-        layered = any(map(_is_layered, (*given[1:], returned)))
+        state_axes, final_axes = (next(filter(None, orders), TORCH_AXES) for orders in (taken, final))
+        layered = any(map(_is_layered, (*arguments[1:], returned)))
         listed = is_steps(returned) or (isinstance(returned, tuple | list) and any(map(is_steps, returned)))
         return _Returned(
-            plain, flat, flat_h_n, "rows" in kinds, given, layered, listed, state_axes, final_axes, axes, batches
+            plain, flat, flat_h_n, "rows" in kinds, arguments, layered, listed, state_axes, final_axes, axes, batches
         )
 
-    def _kinds(self, module: torch.nn.Module, given: Given, parts: Tensors, rest: Sequence[str]) -> list[str]:
+    def _kinds(self, module: torch.nn.Module, arguments: Given, parts: Tensors, rest: Sequence[str]) -> list[str]:
         """Return what each part of an answer is by its shape, nothing for no result; no list if that is unclear."""
         hidden_size = self.sizes.hidden_size
         of_states = {shape: "h_n" for _, shape in self._shapes_of_states()}
@@ -984,17 +984,17 @@ class _Reader:
         if self.form.heads:
             of_output[STEPS * SEQUENCES, features] = "rows"
         shapes = [tuple(part.shape) for part in parts]
-        flat = any(state.dim() == 2 for state in _tensors(given[1:]))
+        flat = any(state.dim() == 2 for state in _tensors(arguments[1:]))
         kinds = [(of_states | of_output).get(shape, "") for shape in shapes]
         if rest:  # what depends on parameters that torch's layer does not have is none of its results
-            other = deepcopy(module)
+            changed = deepcopy(module)
             for own in rest:
-                other.get_parameter(own).add_(1)
+                changed.get_parameter(own).add_(1)
             kinds = [
                 kind * torch.equal(part, after)
-                for kind, part, after in zip(kinds, parts, _parts(other(*given)), strict=True)
+                for kind, part, after in zip(kinds, parts, _parts(changed(*arguments)), strict=True)
             ]
-            several = next((one for one in (("flat", "h_n") if flat else ("h_n", "flat")) if one in kinds), "")
+            several = next((kind for kind in (("flat", "h_n") if flat else ("h_n", "flat")) if kind in kinds), "")
             kinds = [kind if kind in {several, *of_output.values()} else "" for kind in kinds]
         elif "" in kinds and not {"output", "rows"} & {*kinds}:  # beside the output, others may be its own
             return []
@@ -1004,8 +1004,8 @@ class _Reader:
         outputs = outputs[:1] + outputs[len(self._finals) :]
         if not outputs and kinds.count("flat") == 1 and not rest:
             kinds[kinds.index("flat")] = "last"
-        told = 0 < sum(map(bool, kinds)) <= 1 + len(self._finals) and len(outputs) < 2
-        return kinds if told and not ("flat" in kinds and ("h_n" in kinds or self.layers > 1)) else []
+        clear = 0 < sum(map(bool, kinds)) <= 1 + len(self._finals) and len(outputs) < 2
+        return kinds if clear and not ("flat" in kinds and ("h_n" in kinds or self.layers > 1)) else []
 
     def _named(self, kinds: Sequence[str]) -> tuple[Any, ...]:
         """Return the names of parts that a call returned, each state by its own; ``None`` for a state too many."""
@@ -1014,13 +1014,13 @@ class _Reader:
 
     def _answered_last(self, module: torch.nn.Module, answer: _Returned, rest: Sequence[str]) -> _Returned | None:
         """Complete an answer that has the last state, but not every output; ``None`` if it is not that."""
-        names, given = answer.names, answer.given
+        names, arguments = answer.names, answer.given
 
         def states(x: torch.Tensor) -> list[torch.Tensor]:
-            return [part for part, name in zip(_parts(module(x, *given[1:])), names, strict=True) if name]
+            return [part for part, name in zip(_parts(module(x, *arguments[1:])), names, strict=True) if name]
 
-        x, plain = given[0], states(given[0])
-        sequences = {part.shape[-2] for part in (*plain, *_tensors(given[1:]))}
+        x, plain = arguments[0], states(arguments[0])
+        sequences = {part.shape[-2] for part in (*plain, *_tensors(arguments[1:]))}
         if len(sequences) != 1:
             return None
         axis = 0 if sequences == {SEQUENCES} else 1
@@ -1034,17 +1034,17 @@ class _Reader:
             return None
         return answer._replace(axes=(axis,))
 
-    def _flows(self, module: torch.nn.Module, given: Given, place: int, axis: int) -> bool:
+    def _flows(self, module: torch.nn.Module, arguments: Given, place: int, axis: int) -> bool:
         """Tell whether the later outputs along an axis of x depend on the first x there."""
-        x, *states = given
+        x, *states = arguments
         changed = x.clone()
         changed.select(axis, 0).add_(1)
         before, after = (
             # Each on a copy, which starts from the same state, where a module keeps the one in which a call ended.
-            _parts(deepcopy(module)(one, *states))[place]
+            _parts(deepcopy(module)(inputs, *states))[place]
             .reshape(STEPS, SEQUENCES, -1)
             .narrow(axis, 1, x.shape[axis] - 1)
-            for one in (x, changed)
+            for inputs in (x, changed)
         )
         return not torch.equal(before, after)
 
@@ -1059,27 +1059,27 @@ class _Reader:
             return None
         half = MANY // 2
         x = torch.randn(MANY, self.sizes.input_size)
-        for given in self._with_states(x, MANY, self.sizes.hidden_size):
+        for arguments in self._with_states(x, MANY, self.sizes.hidden_size):
             with suppress(Exception), torch.no_grad(), seeded(0):
-                module, states = self._module(), _tensors(given[1:])
-                parts = _parts(module(*given))
-                other = torch.cat([torch.zeros(half, 1), torch.ones(half, 1)])
-                alike = [_parts(module(x + other, *given[1:])), _parts(module(x, *_map(given[1:], other.add)))]
-                first = [[part[:half] for part in of] for of in (parts, *alike)]
+                module, states = self._module(), _tensors(arguments[1:])
+                parts = _parts(module(*arguments))
+                shift = torch.cat([torch.zeros(half, 1), torch.ones(half, 1)])
+                alike = [_parts(module(x + shift, *arguments[1:])), _parts(module(x, *_map(arguments[1:], shift.add)))]
+                first = [[part[:half] for part in answer] for answer in (parts, *alike)]
                 places: list[int] = []
                 for place, part in enumerate(parts):
-                    if part.shape == states[0].shape and not any(torch.equal(part, parts[one]) for one in places):
+                    if part.shape == states[0].shape and not any(torch.equal(part, parts[k]) for k in places):
                         places.append(place)
                 for own in rest:
                     module.get_parameter(own).add_(1)
-                after = _parts(module(*given))
+                after = _parts(module(*arguments))
                 if (
                     len(places) == len(self._finals)
                     and _same([parts[place] for place in places], [after[place] for place in places])
-                    and all(_same(first[0], of) for of in first[1:])
+                    and all(_same(first[0], answer) for answer in first[1:])
                 ):
                     named = dict(zip(places, self._finals, strict=True))
-                    return tuple(named.get(place, "") for place in range(len(parts))), len(given) > 2
+                    return tuple(named.get(place, "") for place in range(len(parts))), len(arguments) > 2
         return None
 
     def _hidden(self, returned: _Returned | None) -> str:
@@ -1088,29 +1088,29 @@ class _Reader:
         if returned is None:
             return (
                 f"without its output layer {head}, a call on x {_X.format(self.sizes.input_size)} with "
-                f"{_said(self.sizes, self.form)} {self._outcome()}\n"
+                f"{_worded(self.sizes, self.form)} {self._outcome()}\n"
                 f"expected the output of every step, or of the last one, or h_n"
             )
-        seen: list[torch.Tensor] = []
+        inputs: list[torch.Tensor] = []
         states: list[torch.Tensor] = []
         with seeded(0), torch.no_grad():
             module = self._module()
-            module.get_submodule(head).register_forward_hook(lambda _module, given, _result: seen.append(given[0]))
-            for one in module.modules():
-                if isinstance(one, torch.nn.RNNBase) and self.directions == 1:
-                    one.register_forward_hook(lambda _module, _given, result: states.append(result[0]))
-            given = returned.given
-            parts = dict(zip(returned.names, _parts(module(*given)), strict=True))
+            module.get_submodule(head).register_forward_hook(lambda _module, args, _result: inputs.append(args[0]))
+            for submodule in module.modules():
+                if isinstance(submodule, torch.nn.RNNBase) and self.directions == 1:
+                    submodule.register_forward_hook(lambda _module, _args, result: states.append(result[0]))
+            arguments = returned.given
+            parts = dict(zip(returned.names, _parts(module(*arguments)), strict=True))
         states += [part for name, part in parts.items() if name == "h_n" and self.directions == 1]
         output = _rows([part for name, part in parts.items() if name not in self._finals], size)
-        passed, held = _rows(seen, size), _rows(states, size) if states else output
+        passed, held = _rows(inputs, size), _rows(states, size) if states else output
         every = "output" in parts  # otherwise the last one is enough
         if not (output == passed if every else _among(output, passed)):
             return (
                 f"what follows its output layer {head} changes the numbers, as a softmax does\n"
                 f"expected a call to return h_n as well, or what {head} gives"
             )
-        began = _rows(_tensors(given[1:])[:1], size)
+        began = _rows(_tensors(arguments[1:])[:1], size)
         late = any(row in output for row in began)  # it is given the states, each one step late
         if not (_among(held, output) if every else _among(output, held)) and not late:
             return (
@@ -1121,15 +1121,15 @@ class _Reader:
 
     def _require_embedded(self) -> None:
         """Raise ``SubjectUnavailable`` unless x itself is what the Embedding is given, as far as calls tell."""
-        part, seen = self.form.embedding, list[torch.Tensor]()
-        for given in self._given():
+        part, inputs = self.form.embedding, list[torch.Tensor]()
+        for arguments in self._candidate_arguments():
             module = self._module()
-            seen.clear()
-            module.get_submodule(part).register_forward_hook(lambda _module, taken, _result: seen.append(taken[0]))
+            inputs.clear()
+            module.get_submodule(part).register_forward_hook(lambda _module, taken, _result: inputs.append(taken[0]))
             with suppress(Exception), torch.no_grad():
-                module(*given)
+                module(*arguments)
                 break
-        if seen and _rows(seen, 1) != _rows(given[:1], 1):
+        if inputs and _rows(inputs, 1) != _rows(arguments[:1], 1):
             raise SubjectUnavailable(
                 f"{self.name}: its Embedding {part} is given something else than x\n"
                 f"expected the Embedding of x alone, in whose place x can be given"
@@ -1145,15 +1145,15 @@ class _Reader:
 
     def _outcome(self) -> str:
         """Say what a call on a sequence gives where the shapes tell nothing; the first error, if each call has one."""
-        said = []
+        errors = []
         with seeded(0), torch.no_grad():
-            for given in self._given():
+            for arguments in self._candidate_arguments():
                 try:
-                    parts = _parts(self._module()(*given))
+                    parts = _parts(self._module()(*arguments))
                     return f"returns {', '.join(str(tuple(part.shape)) for part in parts)}"
                 except Exception as error:  # noqa: BLE001 - whatever the user's code raises
-                    said.append(f"raises {type(error).__name__}: {error}")
-        return said[0]
+                    errors.append(f"raises {type(error).__name__}: {error}")
+        return errors[0]
 
     def _order(self) -> str:
         """Return the order of the two halves of a joined matrix: x first, unless one step shows that it is the other.
@@ -1172,29 +1172,29 @@ class _Reader:
         if form.is_cell or False not in self._taken():
             states = [torch.zeros(1, 1, self.sizes.hidden_size) for _ in self._finals]
         if form.is_cell or form.flat:
-            states = [one[0] for one in states]
-        given = [x[0] if form.is_cell else x, *form.passed(states)]
+            states = [state[0] for state in states]
+        arguments = [x[0] if form.is_cell else x, *form.passed(states)]
         for parameter in module.parameters():
             parameter.zero_()
-        before = _parts(module(*given))
+        before = _parts(module(*arguments))
         for block in form.blocks("weight_ih_l0", 1):
             matrix = module.get_parameter(block.own)
             matrix.select(0 if form.conventions.transposed else 1, column).fill_(1)
-        return not _same(before, _parts(module(*given)))
+        return not _same(before, _parts(module(*arguments)))
 
     def _is_relu(self, returned: _Returned | None) -> bool:
         """Tell whether no state is negative, some are zero, and some above 1, where no tanh is."""
         with suppress(Exception), torch.no_grad(), seeded(0):
             if self.form.is_cell:
                 x = torch.randn(MANY, self.sizes.input_size)
-                given = next(self._with_states(x, MANY, self.sizes.hidden_size))
-                given = (x, *self.form.passed(_tensors(given[1:])))
+                arguments = next(self._with_states(x, MANY, self.sizes.hidden_size))
+                arguments = (x, *self.form.passed(_tensors(arguments[1:])))
             else:
-                given = () if returned is None else returned.given
+                arguments = () if returned is None else returned.given
             module = self._module()
             for parameter in module.parameters():
                 parameter.mul_(10)
-            parts = zip(self.form.returns, _parts(module(*given)), strict=True)
+            parts = zip(self.form.returns, _parts(module(*arguments)), strict=True)
             states = torch.cat([part.flatten() for name, part in parts if name])
             return bool((states >= 0).all() and (states == 0).any() and (states > 1).any())
         return False
@@ -1204,11 +1204,11 @@ class _Reader:
         with suppress(Exception), torch.no_grad(), seeded(0), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             module = self._module(**options).train()
-            one, other = (
+            first, second = (
                 [part for part, name in zip(_parts(module(*returned.given)), returned.names, strict=True) if name]
                 for _ in range(2)
             )
-            return not _same(one, other)
+            return not _same(first, second)
         return False
 
 
@@ -1222,16 +1222,16 @@ def parameters_of_plain(factory: Any, form: ClassForm) -> tuple[ModuleSizes, Sha
         return sizes, shapes
     there = dict.fromkeys(size for shape in shapes.values() for size in shape)
     for I, H in permutations(there, 2):  # noqa: E741 - as in the equations
-        one = ModuleSizes(I, H, 0)
+        candidate = ModuleSizes(I, H, 0)
         with suppress(SubjectUnavailable):
-            layers_of(shapes, one, "")
-            return one, shapes
+            layers_of(shapes, candidate, "")
+            return candidate, shapes
     return sizes, shapes
 
 
-def _made(factory: Any, form: ClassForm, tried: Sequence[ModuleSizes] = TELLING_SIZES) -> tuple[ModuleSizes, Shapes]:
+def _made(factory: Any, form: ClassForm, choices: Sequence[ModuleSizes] = TELLING_SIZES) -> tuple[ModuleSizes, Shapes]:
     """Return the sizes with which a module of one plain layer can be made, and its parameters' shapes."""
-    *others, last = tried
+    *others, last = choices
     for sizes in others:
         with suppress(Exception):
             return sizes, _shapes_of(_built(factory, form, sizes, {}))
@@ -1253,14 +1253,14 @@ def _shapes_of(module: torch.nn.Module) -> Shapes:
     return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
 
 
-def _said(sizes: ModuleSizes, form: ClassForm) -> str:
-    said = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
-    return said + f" and an output of {sizes.output_size}" * ("output" in {*form.sizes, *form.by_name.values()})
+def _worded(sizes: ModuleSizes, form: ClassForm) -> str:
+    words = f"input_size={sizes.input_size} and hidden_size={sizes.hidden_size}"
+    return words + f" and an output of {sizes.output_size}" * ("output" in {*form.sizes, *form.by_name.values()})
 
 
 def _embedding(module: torch.nn.Module) -> str:
-    found = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Embedding) and name]
-    return found[0] if len(found) == 1 else ""
+    names = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Embedding) and name]
+    return names[0] if len(names) == 1 else ""
 
 
 def _heads(module: torch.nn.Module, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -1281,10 +1281,10 @@ def _parts(returned: Any) -> list[torch.Tensor]:
     for part in [returned] if is_steps(returned) else parts_of(returned):
         if is_layered(part) and len(part) == 1:
             parts.append(torch.stack(part))
-        elif isinstance(part, tuple) and part and all(is_layered(one) and len(one) == 1 for one in part):
+        elif isinstance(part, tuple) and part and all(is_layered(state) and len(state) == 1 for state in part):
             parts += map(torch.stack, part)
         elif is_by_layer(part) and len(part) == 1:
-            parts += [torch.stack(of) for of in zip(*part, strict=True)]
+            parts += [torch.stack(states) for states in zip(*part, strict=True)]
         elif is_steps(part):
             parts.append(torch.stack(part))
         else:
@@ -1294,7 +1294,7 @@ def _parts(returned: Any) -> list[torch.Tensor]:
 
 def is_steps(part: Any) -> bool:
     """Tell whether a part of what a call returned is a list of a tensor (N, H), or (H,), for each step."""
-    return isinstance(part, list) and len(part) == STEPS and all(getattr(one, "ndim", 0) in {1, 2} for one in part)
+    return isinstance(part, list) and len(part) == STEPS and all(getattr(step, "ndim", 0) in {1, 2} for step in part)
 
 
 def _is_layered(part: Any) -> bool:
@@ -1319,29 +1319,29 @@ def _beside(returned: list[Any]) -> Any:
     if isinstance(first, torch.Tensor):
         return torch.stack(returned, -2)
     if isinstance(first, Mapping):
-        return {name: _beside([one[name] for one in returned]) for name in first}
-    return type(first)(_beside(list(of)) for of in zip(*returned, strict=True))
+        return {name: _beside([answer[name] for answer in returned]) for name in first}
+    return type(first)(_beside(list(parts)) for parts in zip(*returned, strict=True))
 
 
 def _tensors(states: Given) -> list[torch.Tensor]:
     states = tuple(stacked(part, torch.stack) for part in states)
     parts = [zip(*part, strict=True) if isinstance(part, list) else [part] for part in states]
-    found = [one for part in parts for state in part for one in (state if isinstance(state, tuple) else (state,))]
-    return [one[None] if any(isinstance(part, list) for part in states) else one for one in found]
+    flat = [tensor for part in parts for state in part for tensor in (state if isinstance(state, tuple) else (state,))]
+    return [tensor[None] if any(isinstance(part, list) for part in states) else tensor for tensor in flat]
 
 
-def _map(given: Given, change: Callable[[torch.Tensor], torch.Tensor]) -> Given:
+def _map(args: Given, change: Callable[[torch.Tensor], torch.Tensor]) -> Given:
     """Return the same arguments, of changed tensors."""
-    return tuple(change(one) if isinstance(one, torch.Tensor) else type(one)(_map(tuple(one), change)) for one in given)
+    return tuple(change(arg) if isinstance(arg, torch.Tensor) else type(arg)(_map(tuple(arg), change)) for arg in args)
 
 
-def _same(ones: Tensors, others: Tensors) -> bool:
-    return len(ones) == len(others) and all(map(torch.equal, ones, others))
+def _same(first: Tensors, second: Tensors) -> bool:
+    return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
 def _rows(tensors: Tensors, size: int) -> Rows:
     return sorted(row for tensor in tensors for row in tensor.reshape(-1, size).tolist())
 
 
-def _among(ones: Rows, others: Rows) -> bool:
-    return all(one in others for one in ones)
+def _among(rows: Rows, others: Rows) -> bool:
+    return all(row in others for row in rows)
