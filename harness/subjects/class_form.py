@@ -57,14 +57,14 @@ def is_by_layer(part: Any) -> bool:
     """Tell whether a part of what a call returned is a list of several states for each layer."""
     if not isinstance(part, list | tuple) or not part:
         return False
-    if not all(isinstance(one, tuple | list) and len(one) == len(part[0]) > 1 for one in part):
+    if not all(isinstance(states, tuple | list) and len(states) == len(part[0]) > 1 for states in part):
         return False
-    return all(hasattr(state, "shape") for one in part for state in one)
+    return all(hasattr(state, "shape") for states in part for state in states)
 
 
 def is_layered(part: Any) -> bool:
     """Tell whether a part of what a call returned is a list of a state (N, H) for each layer."""
-    return isinstance(part, list) and bool(part) and all(len(getattr(one, "shape", ())) == 2 for one in part)
+    return isinstance(part, list) and bool(part) and all(len(getattr(state, "shape", ())) == 2 for state in part)
 
 
 def parts_of(returned: Any, *, lists: bool = True) -> list[Any]:
@@ -73,7 +73,7 @@ def parts_of(returned: Any, *, lists: bool = True) -> list[Any]:
     parts: list[Any] = []
     for part in returned if isinstance(returned, tuple | list) else [returned]:
         few = (isinstance(part, tuple) and 0 < len(part) < 3) or (lists and isinstance(part, list) and len(part) == 2)
-        parts += part if few and all(hasattr(one, "shape") for one in part) else [part]
+        parts += part if few and all(hasattr(state, "shape") for state in part) else [part]
     return parts
 
 
@@ -83,9 +83,9 @@ def stacked(returned: Any, stack: Callable[[Any], Any]) -> Any:
         return stack(returned)
     if isinstance(returned, tuple | list):
         return (
-            [stacked(one, stack) for one in returned]
+            [stacked(part, stack) for part in returned]
             if isinstance(returned, list)
-            else tuple(stacked(one, stack) for one in returned)
+            else tuple(stacked(part, stack) for part in returned)
         )
     return returned
 
@@ -163,22 +163,22 @@ class ClassForm:
     def words(self) -> str:
         """Its own names and what they are read as, in a line."""
         turn = ".T" * self.conventions.transposed
-        said = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
+        texts = {name: f"{name}{turn if name.startswith('weight') else ''}" for name in self.names}
         if self.conventions.one_bias:
-            said |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in said if name.startswith("bias")}
+            texts |= {name: f"{name} + {name.replace('_ih', '_hh')}" for name in texts if name.startswith("bias")}
         if self.joined:
-            for name in [name for name in said if name.startswith("weight_ih")]:
-                other = name.replace("_ih", "_hh")
-                if self.names[name] == self.names[other]:
-                    parts = [said[name], said.pop(other)][:: -1 if self.joined == H_FIRST else 1]
-                    said[name] = f"{' and '.join(parts)} side by side"
-        named = {name: self._named(name) for name in said}
+            for name in [name for name in texts if name.startswith("weight_ih")]:
+                twin = name.replace("_ih", "_hh")
+                if self.names[name] == self.names[twin]:
+                    parts = [texts[name], texts.pop(twin)][:: -1 if self.joined == H_FIRST else 1]
+                    texts[name] = f"{' and '.join(parts)} side by side"
+        named = {name: self._named(name) for name in texts}
         own = [
             name
-            for name in said
-            if said[name] == name and named[name] in {in_first_layer(name), in_first_layer(name, "*")}
+            for name in texts
+            if texts[name] == name and named[name] in {in_first_layer(name), in_first_layer(name, "*")}
         ]
-        words = "" if own == [*said] else ", ".join(f"{named[name]} as {what}" for name, what in said.items())
+        words = "" if own == [*texts] else ", ".join(f"{named[name]} as {what}" for name, what in texts.items())
         if self.order:
             words += f"; rows in the order {', '.join(self.order)}, as runs tell"
         elif self.taken and not self.loader:
@@ -256,8 +256,8 @@ class ClassForm:
     @property
     def h_n_is_last(self) -> bool:
         """True if h_n is not returned, and is the last step of the output: of one layer and one direction."""
-        one = all(self.offers.get(name) == (PLAIN[name],) for name in ("num_layers", "bidirectional"))
-        return "h_n" not in self.returns and one
+        plain = all(self.offers.get(name) == (PLAIN[name],) for name in ("num_layers", "bidirectional"))
+        return "h_n" not in self.returns and plain
 
     @property
     def roles(self) -> frozenset[str]:
@@ -290,7 +290,7 @@ class ClassForm:
         sizes = {own: values[name] for own, name in self.by_name.items()}
         options = {own: values[name] for name, own in self.takes.items() if own and name in values}
         first = [[values[name]] if name in values else values[name.removeprefix("*")] for name in self.sizes]
-        return [one for several in first for one in several], {**sizes, **options}
+        return [value for several in first for value in several], {**sizes, **options}
 
     def shapes(self, shapes: Mapping[str, tuple[int, ...]], directions: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of its own parameters, by its names, for those of torch's layer."""
@@ -344,14 +344,14 @@ class ClassForm:
                 if (twin := name.replace("_hh_", "_ih_")) in parted:
                     parted[name] = parted[twin]
                 continue
-            found: dict[str, Any] = {}
+            blocks: dict[str, Any] = {}
             for block in self.blocks(name, directions):
                 if (gradient := gradients.get(block.own)) is not None:
-                    found |= self._each(self._columns(gradient, name, block, directions), block.gates)
-            if found:
-                some = next(iter(found.values()))
-                whole = [found[gate] if gate in found else some * 0 for gate in self.cell.gates]
-                parted[name] = beside(whole, 0) if len(whole) > 1 else some
+                    blocks |= self._each(self._columns(gradient, name, block, directions), block.gates)
+            if blocks:
+                some = next(iter(blocks.values()))
+                ordered = [blocks[gate] if gate in blocks else some * 0 for gate in self.cell.gates]
+                parted[name] = beside(ordered, 0) if len(ordered) > 1 else some
         return parted
 
     def _columns(self, gradient: Any, name: str, block: Block, directions: int) -> Any:
@@ -359,8 +359,8 @@ class ClassForm:
         if not name.startswith("weight"):
             return gradient[int("_hh" in name)] if self._both_in_one else gradient.reshape(-1)
         gradient = gradient.T if self.conventions.transposed else gradient
-        other = name.replace("_ih_", "_hh_") if "_ih_" in name else name.replace("_hh_", "_ih_")
-        if block not in self.blocks(other, directions):
+        twin = name.replace("_ih_", "_hh_") if "_ih_" in name else name.replace("_hh_", "_ih_")
+        if block not in self.blocks(twin, directions):
             return gradient
         size = gradient.shape[0] // len(block.gates)
         if self.joined == X_FIRST:

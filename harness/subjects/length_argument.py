@@ -40,8 +40,8 @@ def _mask(lengths: Sequence[int], T: int, x: torch.Tensor, *, axes: str, counts:
 def _kinds() -> Iterator[tuple[str, Callable[..., Any]]]:
     yield from (("lengths", _lengths), ("a list of lengths", _list))
     for axes, counts, as_bool in product(("NT", "TN", "NT1", "TN1"), (True, False), (True, False)):
-        where, one = ("where a step counts" if counts else "in the padding"), ("True" if as_bool else "1.0")
-        yield f"a mask ({', '.join(axes)}), {one} {where}", partial(_mask, axes=axes, counts=counts, as_bool=as_bool)
+        where, true = ("where a step counts" if counts else "in the padding"), ("True" if as_bool else "1.0")
+        yield f"a mask ({', '.join(axes)}), {true} {where}", partial(_mask, axes=axes, counts=counts, as_bool=as_bool)
 
 
 LENGTH_KINDS: Final = dict(_kinds())
@@ -87,11 +87,11 @@ class LengthTrial:
         sequence changes. So a mask of something else, such as one that resets the state, is none.
         """
         with suppress(Exception):  # whatever the user's code raises for what it does not take
-            if not all(map(_same, self.plain, self._given(valid, [self.T] * self.N))):
+            if not all(map(_same, self.plain, self._called(valid, [self.T] * self.N))):
                 return False
-            found = self._given(valid, [self.T - STEPS_LESS if one == n else self.T for one in range(self.N)])
+            shorter = self._called(valid, [self.T - STEPS_LESS if k == n else self.T for k in range(self.N)])
             ends = False
-            for place, (a, b, end) in enumerate(zip(self.plain, found, self.shorter, strict=True)):
+            for place, (a, b, end) in enumerate(zip(self.plain, shorter, self.shorter, strict=True)):
                 if a is None or b is None or end is None:
                     continue
                 differ = [not _same(mine, its) for mine, its in zip(a.unbind(1), b.unbind(1), strict=True)]
@@ -103,8 +103,8 @@ class LengthTrial:
             return ends
         return False
 
-    def _given(self, valid: tuple[str, str], lengths: Sequence[int]) -> Sequence[torch.Tensor | None]:
-        return self.call(self.T, **given(valid, lengths, self.T, self.x))
+    def _called(self, valid: tuple[str, str], lengths: Sequence[int]) -> Sequence[torch.Tensor | None]:
+        return self.call(self.T, **lengths_by_name(valid, lengths, self.T, self.x))
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
@@ -113,7 +113,7 @@ def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     return a.shape == b.shape and near(a, b)
 
 
-def given(valid: tuple[str, str], lengths: Sequence[int], T: int, x: torch.Tensor) -> dict[str, Any]:
+def lengths_by_name(valid: tuple[str, str], lengths: Sequence[int], T: int, x: torch.Tensor) -> dict[str, Any]:
     """Return what a call on x is given by name, of an argument's name and kind."""
     name, kind = valid
     return {name: LENGTH_KINDS[kind](lengths, T, x)}

@@ -66,12 +66,12 @@ class BackwardFunction:
     def __call__(self, run: NumpyCall, of_output: Array) -> Any:
         """Return what it returns, a tuple by the names in its one return statement. Raise ``LookupError``."""
         parameters = [*inspect.signature(self.function).parameters.values()][self.is_method :]
-        [_, *others] = [one.name for one in parameters if one.default is one.empty]
-        if len(others) > 1 or not all(_SAVED.search(name) for name in others):
-            raise LookupError(f"{self.name} takes {', '.join(others)}")
+        [_, *rest] = [arg.name for arg in parameters if arg.default is arg.empty]
+        if len(rest) > 1 or not all(_SAVED.search(name) for name in rest):
+            raise LookupError(f"{self.name} takes {', '.join(rest)}")
         saved = run.returned[-1] if isinstance(run.returned, tuple | list) else run.returned
         call = getattr(run.holder, self.name) if self.is_method else self.function
-        returned = call(of_output, *([saved] * len(others)))
+        returned = call(of_output, *([saved] * len(rest)))
         parts = [*_named_parts(self._return, returned)] if isinstance(self._return, ast.Tuple) else []
         distinct = len({name for name, _ in parts} - {""}) == len(parts)
         return dict(parts) if distinct and parts else returned
@@ -89,8 +89,8 @@ class BackwardFunction:
 def _named_parts(node: ast.expr | None, returned: Any) -> Iterator[tuple[str, Any]]:
     """Yield what is returned by the names in the return statement, if it has some, tuples in tuples included."""
     if isinstance(node, ast.Tuple) and isinstance(returned, tuple) and len(returned) == len(node.elts):
-        for one, part in zip(node.elts, returned, strict=True):
-            yield from _named_parts(one, part)
+        for element, part in zip(node.elts, returned, strict=True):
+            yield from _named_parts(element, part)
     else:
         yield getattr(node, "id", getattr(node, "attr", "")), returned
 
@@ -109,7 +109,7 @@ class BackwardRequest(NamedTuple):
 class GradientPlaces(NamedTuple):
     """The paths of the gradients that a way back gives, after a call with some parameters and other arguments."""
 
-    of: frozenset[str]  # the names of the parameters, and the numbers of the other arguments
+    targets: frozenset[str]  # the names of the parameters, and the numbers of the other arguments
     sources: Mapping[str, Path]  # by these
     of_weights: bool  # it gives those by all parameters
     of_states: bool  # it gives those by all states
@@ -132,12 +132,12 @@ class NumpyBackward:
     def lacks(self, config: RNNConfig) -> str:
         """Say which gradients of a config it does not give; nothing if it gives all."""
         stack = config.num_layers, config.num_directions
-        if (given := self.given.get((stack, config.hx))) is None:
+        if (places := self.given.get((stack, config.hx))) is None:
             what = ("num_layers", "bidirectional", "hx")
             return f"anything where {', '.join(f'{name}={getattr(config, name)}' for name in what)}"
-        lacking = [("x", config.wrt != "weights" and X_NUMBER not in given.sources)]
-        lacking.append(("hx", config.wrt != "weights" and config.hx and not given.of_states))
-        lacking.append(("the weights", config.wrt != "inputs" and not given.of_weights))
+        lacking = [("x", config.wrt != "weights" and X_NUMBER not in places.sources)]
+        lacking.append(("hx", config.wrt != "weights" and config.hx and not places.of_states))
+        lacking.append(("the weights", config.wrt != "inputs" and not places.of_weights))
         return " and ".join(name for name, does in lacking if does)
 
     def gradients(self, run: NumpyCall, of_output: Array) -> dict[str, Array]:
@@ -146,21 +146,21 @@ class NumpyBackward:
         made = {**arrays_of({RETURNED_PATH: self.call(run, of_output)})}
         made = {**arrays_of(run.holder), **made}
         targets = _targets(run)
-        sources = next(one.sources for one in self.given.values() if one.of == targets.keys())
-        found = {name: made[path] for name, path in sources.items() if path in made}
-        for name, array in found.items():
+        sources = next(places.sources for places in self.given.values() if places.targets == targets.keys())
+        gradients = {name: made[path] for name, path in sources.items() if path in made}
+        for name, array in gradients.items():
             if array.shape != targets[name].shape:
                 which = f"argument {name}" if name.isdigit() else name
                 shape = targets[name].shape
                 raise ValueError(
                     f"{self.call.name} gives a gradient of shape {array.shape} by {which}, of shape {shape}"
                 )
-        return found
+        return gradients
 
 
 def called(
     run: Callable[[Any, dict[str, Any]], tuple[Any, Any]],
-    given: tuple[Any, ...],
+    arguments: tuple[Any, ...],
     parameters: Mapping[str, torch.Tensor],
     order: str,
     back: NumpyBackward | None,
@@ -171,25 +171,25 @@ def called(
     """
     if back is None or not torch.is_grad_enabled():
         with torch.no_grad():
-            return to_torch(run(to_numpy(given, order), to_numpy(dict(parameters)))[1], order)
+            return to_torch(run(to_numpy(arguments, order), to_numpy(dict(parameters)))[1], order)
     structure = list[Any]()
 
     def forward(tensors: Sequence[torch.Tensor]) -> tuple[NumpyCall, list[torch.Tensor]]:
-        left = iter(tensors)
-        arrays = to_numpy(mapped(given, lambda _: next(left)), order)
-        own = to_numpy(dict(zip(parameters, left, strict=True)))
+        rest = iter(tensors)
+        arrays = to_numpy(mapped(arguments, lambda _: next(rest)), order)
+        own = to_numpy(dict(zip(parameters, rest, strict=True)))
         holder, returned = run(arrays, own)
         structure.append(to_torch(returned, order))
-        return NumpyCall(holder, arrays, own, returned), [one.clone() for one in _tensors(structure[0])]
+        return NumpyCall(holder, arrays, own, returned), [tensor.clone() for tensor in _tensors(structure[0])]
 
     def backward(made: NumpyCall, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
-        found = back.gradients(made, to_numpy(gradients[back.place], order))
-        tensors = {name: torch.tensor(np.asarray(array)) for name, array in found.items()}
-        of_given = [found[number] if (number := str(i)) in found else None for i in range(len(flat))]
-        turned = [None if one is None else to_torch(np.asarray(one), order) for one in of_given]
+        arrays = back.gradients(made, to_numpy(gradients[back.place], order))
+        tensors = {name: torch.tensor(np.asarray(array)) for name, array in arrays.items()}
+        of_arguments = [arrays[number] if (number := str(i)) in arrays else None for i in range(len(flat))]
+        turned = [None if array is None else to_torch(np.asarray(array), order) for array in of_arguments]
         return [*turned, *(tensors.get(name) for name in parameters)]
 
-    flat = [*_tensors(given)]
+    flat = [*_tensors(arguments)]
     results = iter(_Differentiable.apply(forward, backward, *flat, *parameters.values()))  # type: ignore[no-untyped-call]
     return mapped(structure[0], lambda _: next(results))
 
@@ -199,7 +199,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, forward: Any, backward: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        ctx.run, outputs = forward([one.detach() for one in tensors])
+        ctx.run, outputs = forward([tensor.detach() for tensor in tensors])
         ctx.back = backward
         return tuple(outputs)
 
@@ -215,16 +215,16 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
     that are needed, or that by x, must be there. The result is ``None`` where names and shapes do not tell that.
     """
     first = runs[0].call
-    x, arrays = first.given[0], [np.asarray(one) for one in _arrays(first.returned)]
+    x, arrays = first.given[0], [np.asarray(array) for array in _arrays(first.returned)]
     every = tuple(sizes[1] if size == sizes[0] else size for size in x.shape)
-    place = next((k for k, one in enumerate(arrays) if one.shape == every), None)
+    place = next((k for k, a in enumerate(arrays) if a.shape == every), None)
     of_last = place is None
     if place is None:
-        place = next((k for k, one in enumerate(arrays) if one.ndim == x.ndim - 1 and sizes[1] in one.shape), None)
+        place = next((k for k, a in enumerate(arrays) if a.ndim == x.ndim - 1 and sizes[1] in a.shape), None)
     if place is None:
         return None
     for call in calls_back(first.holder, function):
-        given: dict[tuple[Stack, bool], GradientPlaces] = {}
+        by_stack: dict[tuple[Stack, bool], GradientPlaces] = {}
         for run, stack, needed in runs:
             with suppress(Exception), np.errstate(all="ignore"):
                 shape = np.shape([*_arrays(run.returned)][place])
@@ -233,13 +233,13 @@ def way_back_of(runs: Sequence[BackwardRequest], sizes: tuple[int, int], functio
                 targets = _targets(run)
                 sources = _sources(targets, _linear(call, run, of_output))
                 states = {name for name in targets if name.isdigit()} - {X_NUMBER}
-                found = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
-                if found.of_weights or X_NUMBER in sources:
-                    given[stack, bool(states)] = found
-            if not given:
+                places = GradientPlaces(frozenset(targets), sources, needed <= {*sources}, states <= {*sources})
+                if places.of_weights or X_NUMBER in sources:
+                    by_stack[stack, bool(states)] = places
+            if not by_stack:
                 break  # what is not known of a plain layer is not known of a stack
-        if given:
-            return NumpyBackward(call, place, of_last, given)
+        if by_stack:
+            return NumpyBackward(call, place, of_last, by_stack)
     return None
 
 
@@ -249,8 +249,8 @@ def calls_back(holder: Any, function: Any = None) -> Iterator[BackwardFunction]:
         if callable(method := getattr(holder, name, None)):
             yield BackwardFunction(name, method.__func__ if inspect.ismethod(method) else method, True)
     beside, own = getattr(function, "__globals__", {}), getattr(function, "__name__", "")
-    for word, other in FORWARD_WORDS.items():
-        if word in own and callable(back := beside.get(name := own.replace(word, other))):
+    for word, opposite in FORWARD_WORDS.items():
+        if word in own and callable(back := beside.get(name := own.replace(word, opposite))):
             yield BackwardFunction(name, back, False)
 
 
@@ -282,24 +282,24 @@ def _made(call: BackwardFunction, run: NumpyCall, of_output: Array) -> dict[Path
 
 def _sources(targets: Mapping[str, Array], made: Mapping[Path, Array]) -> dict[str, Path]:
     """Return the paths of gradients by what they are of: those of its name, or the only one of its shape."""
-    alike = {name: [path for path, one in made.items() if one.shape == array.shape] for name, array in targets.items()}
-    found = {name: path for name, paths in alike.items() if (path := _named(name, paths)) is not None}
+    alike = {name: [path for path, g in made.items() if g.shape == array.shape] for name, array in targets.items()}
+    chosen = {name: path for name, paths in alike.items() if (path := _named(name, paths)) is not None}
     if all(
-        _same_numbers(name, path) for name, path in found.items() if not name.isdigit()
+        _same_numbers(name, path) for name, path in chosen.items() if not name.isdigit()
     ):  # the first layer comes first
         of_layers = {name: [path for path in paths if _same_numbers(name, path)] for name, paths in alike.items()}
         more = {name: path for name, paths in of_layers.items() if (path := _named(name, paths)) is not None}
-        found = {**more, **found}
-    found |= _in_lists([name for name in targets if name.isdigit() and name != X_NUMBER and name not in found], alike)
+        chosen = {**more, **chosen}
+    chosen |= _in_lists([name for name in targets if name.isdigit() and name != X_NUMBER and name not in chosen], alike)
     for name, array in targets.items():
-        same = [other for other, one in targets.items() if one.shape == array.shape and other not in found]
-        free = [path for path in alike[name] if path not in found.values()]
+        same = [own for own, target in targets.items() if target.shape == array.shape and own not in chosen]
+        free = [path for path in alike[name] if path not in chosen.values()]
         free = [path for path in free if path[0] == RETURNED_PATH] or [
             path for path in free if {part.lower().strip("_") for part in path[:-1]} & _HOLDS
         ]
         if same == [name] and len(free) == 1:
-            found[name] = free[0]
-    return found
+            chosen[name] = free[0]
+    return chosen
 
 
 def _same_numbers(name: str, path: Path) -> bool:
@@ -332,22 +332,22 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _tensors(given: Any) -> Iterator[torch.Tensor]:
-    if isinstance(given, torch.Tensor):
-        yield given
-    elif isinstance(given, Mapping):
-        yield from _tensors([*given.values()])
-    elif isinstance(given, list | tuple):
-        for one in given:
-            yield from _tensors(one)
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors([*value.values()])
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
 
 
-def _arrays(given: Any) -> Iterator[Any]:
+def _arrays(value: Any) -> Iterator[Any]:
     """Yield what ``to_torch`` makes tensors of, in its order."""
-    if isinstance(given, Mapping):
-        yield from _arrays([*given.values()])
-    elif isinstance(given, list | tuple):
-        for one in given:
-            yield from _arrays(one)
-    elif given is not None:
-        yield given if isinstance(given, np.ndarray | np.generic) else np.zeros(0)
+    if isinstance(value, Mapping):
+        yield from _arrays([*value.values()])
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _arrays(part)
+    elif value is not None:
+        yield value if isinstance(value, np.ndarray | np.generic) else np.zeros(0)

@@ -68,10 +68,10 @@ class Roles(NamedTuple):
 
 def unread(shapes: Shapes, sizes: ModuleSizes, name: str, reason: str = "") -> SubjectUnavailable:
     """Return the error that names the parameters of a module that are not one layer's."""
-    said = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
+    text = ", ".join(f"{own} {shape}" for own, shape in shapes.items()) or "none"
     made = f"input_size={sizes.input_size}, hidden_size={sizes.hidden_size}"
     return SubjectUnavailable(
-        f"{name}: {reason or 'its parameters are not those of one recurrent layer'}\nits parameters with {made}: {said}"
+        f"{name}: {reason or 'its parameters are not those of one recurrent layer'}\nits parameters with {made}: {text}"
     )
 
 
@@ -81,10 +81,10 @@ def roles_of(shapes: Shapes, sizes: ModuleSizes, name: str, cell: str = "") -> R
     Raise ``SubjectUnavailable`` if they are not one layer's.
     """
     matrices = _Matrices.of(shapes, sizes)
-    found = [one for one in ([cell] if cell else CELLS) if matrices.are(len(KNOWN[one].gates))]
-    if not found:
+    fits = [choice for choice in ([cell] if cell else CELLS) if matrices.are(len(KNOWN[choice].gates))]
+    if not fits:
         raise unread(shapes, sizes, name, matrices.reason)
-    return _Reading(found[0], matrices).roles(shapes, sizes, name)
+    return _Reading(fits[0], matrices).roles(shapes, sizes, name)
 
 
 class LayerParameters(NamedTuple):
@@ -110,10 +110,10 @@ def _first_layers(shapes: Shapes) -> Iterator[tuple[Shapes, int]]:
     """Yield what is left without the parameters of higher layers, each with one more parameter of some number."""
     numbers = {own: [*map(int, _NUMBER.findall(own))] for own in shapes}
     for place in range(max(map(len, numbers.values()), default=0)):
-        of_layer = {own: of[place] for own, of in numbers.items() if len(of) > place}
-        first, *others = sorted({*of_layer.values()})
-        if others == [*range(first + 1, first + 1 + len(others))] != []:
-            yield {own: shape for own, shape in shapes.items() if of_layer.get(own, first) == first}, 1 + len(others)
+        of_layer = {own: counts[place] for own, counts in numbers.items() if len(counts) > place}
+        first, *higher = sorted({*of_layer.values()})
+        if higher == [*range(first + 1, first + 1 + len(higher))] != []:
+            yield {own: shape for own, shape in shapes.items() if of_layer.get(own, first) == first}, 1 + len(higher)
 
 
 def _directions_of(
@@ -127,10 +127,10 @@ def _directions_of(
                 aside = [own for own in shapes if own not in there and own not in back]
                 rest = {own: shapes[own] for own in aside}
                 roles = roles_of({**{own: shapes[own] for own in there}, **rest}, sizes, name, cell)
-                other = dict(zip(there, back, strict=True))
-                if all(block.own in other for blocks in roles.names.values() for block in blocks):
+                twins = dict(zip(there, back, strict=True))
+                if all(block.own in twins for blocks in roles.names.values() for block in blocks):
                     return roles, {
-                        f"{role}_reverse": tuple(block._replace(own=other[block.own]) for block in blocks)
+                        f"{role}_reverse": tuple(block._replace(own=twins[block.own]) for block in blocks)
                         for role, blocks in roles.names.items()
                     }
         raise
@@ -142,9 +142,9 @@ def _halves(shapes: Shapes) -> Iterator[tuple[list[str], list[str]]]:
     One of them may have no word there.
     """
     words = {own: _PART.findall(own) for own in shapes}
-    every = list(dict.fromkeys(word for of in words.values() for word in of if word[0].isalnum()))
+    every = list(dict.fromkeys(word for parts in words.values() for word in parts if word[0].isalnum()))
     for word in every:
-        back = [own for own, of in words.items() if word in of]
+        back = [own for own, parts in words.items() if word in parts]
         pairs = {
             own: re.sub(rf"^{word}[^A-Za-z0-9]+|[^A-Za-z0-9]+{word}(?![A-Za-z0-9])", "", own, count=1) for own in back
         }
@@ -152,19 +152,19 @@ def _halves(shapes: Shapes) -> Iterator[tuple[list[str], list[str]]]:
         if back and {*pairs.values()} <= {*there} and all(shapes[own] == shapes[pairs[own]] for own in back):
             forward = [pairs[own] for own in back]
             yield (forward, back) if word.lower() in BACKWARD else (back, forward)
-    for one, other in combinations(every, 2):
+    for first, second in combinations(every, 2):
         changed = (
-            (own, "".join([*of[:i], other, *of[i + 1 :]]))
-            for own, of in words.items()
-            for i, word in enumerate(of)
-            if word == one
+            (own, "".join([*parts[:i], second, *parts[i + 1 :]]))
+            for own, parts in words.items()
+            for i, word in enumerate(parts)
+            if word == first
         )
         pairs = {own: twin for own, twin in changed if twin in shapes}
-        others = {own for own, of in words.items() if other in of and own not in pairs}
-        if pairs and {*pairs.values()} == others and all(shapes[own] == shapes[twin] for own, twin in pairs.items()):
-            found = list(pairs), list(pairs.values())
-            turned = one.lower() in BACKWARD and other.lower() not in BACKWARD
-            yield found[::-1] if turned else found
+        names = {own for own, parts in words.items() if second in parts and own not in pairs}
+        if pairs and {*pairs.values()} == names and all(shapes[own] == shapes[twin] for own, twin in pairs.items()):
+            groups = list(pairs), list(pairs.values())
+            turned = first.lower() in BACKWARD and second.lower() not in BACKWARD
+            yield groups[::-1] if turned else groups
 
 
 @dataclass(frozen=True)
@@ -194,12 +194,14 @@ class _Matrices:
         # Beside plain ones, a matrix (I, H) is that of an output layer as wide as x.
         transposed = not (plain[0] or plain[1])
         forms = {form: {tuple(n * H if k < 0 else k for k in form): n for n in range(1, most + 1)} for form in VECTORS}
-        named = [of for own, of in shapes.items() if _BIAS.search(own.rpartition(".")[2])]
-        seen = {form: named if form == VECTORS[-1] else shapes.values() for form in VECTORS}  # (2, H) may be states
-        bias_shape = next((form for form in VECTORS if not forms[form].keys().isdisjoint(seen[form])), (-1,))
+        named = [shape for own, shape in shapes.items() if _BIAS.search(own.rpartition(".")[2])]
+        choices = {form: named if form == VECTORS[-1] else shapes.values() for form in VECTORS}  # (2, H) may be states
+        bias_shape = next((form for form in VECTORS if not forms[form].keys().isdisjoint(choices[form])), (-1,))
         vectors = {shape: n * (2 if bias_shape == VECTORS[-1] else 1) for shape, n in forms[bias_shape].items()}
         # A vector that is called a weight is a factor, such as that of a LayerNorm.
-        biases = {n: vectors[of] for n, of in shapes.items() if of in vectors and n.rpartition(".")[2] != "weight"}
+        biases = {
+            n: vectors[shape] for n, shape in shapes.items() if shape in vectors and n.rpartition(".")[2] != "weight"
+        }
         both, ih, hh = turned if transposed else plain
         return cls(both, ih, hh, biases, transposed, bias_shape)
 
@@ -250,71 +252,71 @@ class _Reading:
 
     def roles(self, shapes: Shapes, sizes: ModuleSizes, name: str) -> Roles:
         """Return the roles. Raise ``SubjectUnavailable`` for vectors that are not its biases."""
-        found = self._matrices
+        matrices = self._matrices
         try:
-            ih = self._gates_of(found.both | found.ih)
-            hh = self._gates_of(found.both | found.hh, {own: ih[own] for own in found.both})
-            both = dict.fromkeys(found.biases, self._all)
-            in_one = found.bias_shape == VECTORS[-1] and [*found.biases.values()] == [2 * len(self._all)]
+            ih = self._gates_of(matrices.both | matrices.ih)
+            hh = self._gates_of(matrices.both | matrices.hh, {own: ih[own] for own in matrices.both})
+            both = dict.fromkeys(matrices.biases, self._all)
+            in_one = matrices.bias_shape == VECTORS[-1] and [*matrices.biases.values()] == [2 * len(self._all)]
             biases = (both, both) if in_one else self._biases(ih, hh)
         except _UntoldError as error:
             raise unread(shapes, sizes, name, str(error)) from None
         if biases is None:
-            own = ", ".join(found.biases)
+            own = ", ".join(matrices.biases)
             raise unread(shapes, sizes, name, f"{own} are not one or two biases for each gate")
         of_biases = self._names_of(*biases)
         names = {"weight_ih": ih, "weight_hh": hh} | of_biases
-        known = {*found.both, *found.ih, *found.hh, *found.biases}
+        used = {*matrices.both, *matrices.ih, *matrices.hh, *matrices.biases}
         return Roles(
             {role: self._blocks(gates) for role, gates in names.items()},
-            Conventions(one_bias=len(of_biases) == 1, transposed=found.transposed, cell=self._cell),
-            bool(found.both),
-            tuple(own for own in shapes if own not in known),
-            () if of_biases else tuple(found.biases),
+            Conventions(one_bias=len(of_biases) == 1, transposed=matrices.transposed, cell=self._cell),
+            bool(matrices.both),
+            tuple(own for own in shapes if own not in used),
+            () if of_biases else tuple(matrices.biases),
             self._taken,
-            found.bias_shape,
+            matrices.bias_shape,
         )
 
     def _blocks(self, gates: Gates) -> tuple[Block, ...]:
-        blocks = [Block(own, of) for own, of in gates.items()]
+        blocks = [Block(own, letters) for own, letters in gates.items()]
         return tuple(sorted(blocks, key=lambda block: self._all.index(block.gates[0])))
 
     def _gates_of(self, blocks: Mapping[str, int], known: Gates | None = None) -> Gates:
         """Return the gates of each parameter of a group, of which some may be known: by their names, or in order."""
         known = known or {}
-        left = [gate for gate in self._all if gate not in "".join(known.values())]
+        free = [gate for gate in self._all if gate not in "".join(known.values())]
         singles = [own for own, several in blocks.items() if several == 1 and own not in known]
         wide = [own for own, several in blocks.items() if several > 1 and own not in known]
         # Under torch's own names, the rows are in torch's order, too.
         self._taken |= any("weight_ih" not in own and "weight_hh" not in own for own in wide)
-        chosen = _by_words(singles, left, self._cell)
+        chosen = _by_words(singles, free, self._cell)
         if chosen is None:
             if wide and len(singles) > 1:
                 raise _UntoldError(f"no name tells which gates {', '.join(singles)} are, beside {', '.join(wide)}")
             self._taken |= len(singles) > 1
             # What stands alone beside one matrix of all others is the candidate, as the others are alike.
-            order = [_CANDIDATES.get(self._cell, self._all[-1])] if wide else left
+            order = [_CANDIDATES.get(self._cell, self._all[-1])] if wide else free
             chosen = dict(zip(singles, order, strict=False))
-        rest = "".join(gate for gate in left if gate not in chosen.values())
+        rest = "".join(gate for gate in free if gate not in chosen.values())
         return {**known, **chosen, **dict.fromkeys(wide, rest)}
 
     def _some_twice(self, ih: Gates) -> tuple[Gates, Gates] | None:
         """Return the biases of single gates, of which some have two, by the matrix that ends as a bias does."""
-        found: tuple[Gates, Gates] = ({}, {})
+        groups: tuple[Gates, Gates] = ({}, {})
         for own in self._matrices.biases:
             matrix = max(ih, key=lambda name: _common([name[::-1], own[::-1]]))
             gate = ih[matrix] if _common([matrix[::-1], own[::-1]]) else self._gate_in(own)
-            group = next((group for group in found if gate not in group.values()), None)
+            group = next((group for group in groups if gate not in group.values()), None)
             if len(gate) != 1 or group is None:
                 return None
             group[own] = gate
-        return found
+        return groups
 
     def _gate_in(self, name: str) -> str:
         """Return the gate that a word in a name means; nothing if there is none, or several."""
         words = {word.lower() for word in _WORD.findall(name)}
-        found = [gate for gate, own in ROLE_WORDS.get(self._cell, {}).items() if words & {*own}]
-        return found[0] if len(found) == 1 else ""
+        gates = [gate for gate, own in ROLE_WORDS.get(self._cell, {}).items() if words & {*own}]
+        return gates[0] if len(gates) == 1 else ""
 
     def _names_of(self, first: Gates, second: Gates) -> dict[str, Gates]:
         """Return the biases by torch's, given those beside W_ih and beside W_hh; none if they cannot hold all of these.
@@ -341,25 +343,25 @@ class _Reading:
             owners.setdefault(own.rpartition(".")[0], []).append(own)
         beside = {own: owners.get(own.rpartition(".")[0], []) for own in vectors}
         if all("." in own and len(beside[own]) == 1 for own in vectors):  # those of Linear
-            of = {own: matrix for own, [matrix] in beside.items()}
-            if any(len((ih | hh)[matrix]) != vectors[own] for own, matrix in of.items()):
+            matrices = {own: matrix for own, [matrix] in beside.items()}
+            if any(len((ih | hh)[matrix]) != vectors[own] for own, matrix in matrices.items()):
                 return None
-            first = {own: ih[matrix] for own, matrix in of.items() if matrix in ih}
-            return first, {own: hh[matrix] for own, matrix in of.items() if own not in first}
+            first = {own: ih[matrix] for own, matrix in matrices.items() if matrix in ih}
+            return first, {own: hh[matrix] for own, matrix in matrices.items() if own not in first}
         if sum(vectors.values()) == every:
             return self._gates_of(vectors) if len(vectors) > 1 else dict.fromkeys(vectors, self._all), {}
         if every < sum(vectors.values()) < 2 * every and {*vectors.values()} == {1}:
             return self._some_twice(ih)
         if sum(vectors.values()) != 2 * every:
             return None
-        pairs = [(own, group, matrix) for own in vectors for group, of in enumerate((ih, hh)) for matrix in of]
-        found: tuple[Gates, Gates] = ({}, {})
+        pairs = [(own, group, matrix) for own in vectors for group, names in enumerate((ih, hh)) for matrix in names]
+        groups: tuple[Gates, Gates] = ({}, {})
         for own, group, matrix in sorted(pairs, key=lambda pair: -_likeness(pair[0], pair[2])):
             gates = (ih, hh)[group][matrix]
-            free = not {*gates} & {*"".join(found[group].values())} and own not in found[0] | found[1]
+            free = not {*gates} & {*"".join(groups[group].values())} and own not in groups[0] | groups[1]
             if free and len(gates) == vectors[own]:
-                found[group][own] = gates
-        return found if len(found[0] | found[1]) == len(vectors) else None
+                groups[group][own] = gates
+        return groups if len(groups[0] | groups[1]) == len(vectors) else None
 
 
 def _by_words(names: Sequence[str], gates: Sequence[str], cell: str) -> Gates | None:
@@ -369,11 +371,11 @@ def _by_words(names: Sequence[str], gates: Sequence[str], cell: str) -> Gates | 
         return None
     words = [{word.lower() for word in _WORD.findall(name)} for name in names]
     common = set.intersection(*words) if len(names) > 1 else set()
-    words = [of - common | {own} for of, own in zip(words, _own_parts(names), strict=True)]
+    words = [terms - common | {own} for terms, own in zip(words, _own_parts(names), strict=True)]
 
     def hits(order: Sequence[str]) -> int:
-        found = [len(of & {*words_of[gate]}) for of, gate in zip(words, order, strict=True)]
-        return sum(found) if found.count(0) <= (len(found) > 2) else 0  # one name alone needs no word
+        counts = [len(terms & {*words_of[gate]}) for terms, gate in zip(words, order, strict=True)]
+        return sum(counts) if counts.count(0) <= (len(counts) > 2) else 0  # one name alone needs no word
 
     orders = sorted(permutations(gates, len(names)), key=hits, reverse=True)
     if not hits(orders[0]) or (len(orders) > 1 and hits(orders[1]) == hits(orders[0])):
@@ -386,17 +388,17 @@ def _own_parts(names: Sequence[str]) -> list[str]:
     if len(names) == 1:
         return [names[0].lower()]
     start = _common(names)
-    left = [name[start:] for name in names]
-    end = _common([name[::-1] for name in left])
-    return [name[: len(name) - end].lower() for name in left]
+    ends = [name[start:] for name in names]
+    end = _common([name[::-1] for name in ends])
+    return [name[: len(name) - end].lower() for name in ends]
 
 
 def _common(names: Sequence[str]) -> int:
     return next((i for i, letters in enumerate(zip(*names, strict=False)) if len({*letters}) > 1), min(map(len, names)))
 
 
-def _likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other).ratio()
+def _likeness(first: str, second: str) -> float:
+    return SequenceMatcher(None, first, second).ratio()
 
 
 def numbered(names: Mapping[str, tuple[Block, ...]]) -> Iterator[tuple[dict[str, tuple[Block, ...]], int, str]]:
@@ -405,12 +407,12 @@ def numbered(names: Mapping[str, tuple[Block, ...]]) -> Iterator[tuple[dict[str,
     The names of both directions may have the same braces, if the numbers are one apart.
     """
     yield dict(names), 0, LAYERS
-    found = {block.own: [*_NUMBER.finditer(block.own)] for blocks in names.values() for block in blocks}
-    for place in range(min(map(len, found.values()))):
-        numbers = {own: matches[place] for own, matches in found.items()}
+    digits = {block.own: [*_NUMBER.finditer(block.own)] for blocks in names.values() for block in blocks}
+    for place in range(min(map(len, digits.values()))):
+        numbers = {own: matches[place] for own, matches in digits.items()}
         braced = {
             role: tuple(
-                block._replace(own=f"{block.own[: (one := numbers[block.own]).start()]}{{}}{block.own[one.end() :]}")
+                block._replace(own=f"{block.own[: (hit := numbers[block.own]).start()]}{{}}{block.own[hit.end() :]}")
                 for block in blocks
             )
             for role, blocks in names.items()
@@ -422,7 +424,7 @@ def numbered(names: Mapping[str, tuple[Block, ...]]) -> Iterator[tuple[dict[str,
 
 def told_of(form: ClassForm, sizes: ModuleSizes, built: Mapping[tuple[int, int], Shapes]) -> set[tuple[int, int]]:
     """Return the numbers of layers and directions whose parameters a form names, each once and with its shape."""
-    told = set()
+    stacks = set()
     for (layers, directions), shapes in built.items():
         config = RNNConfig(
             sizes.input_size,
@@ -435,5 +437,5 @@ def told_of(form: ClassForm, sizes: ModuleSizes, built: Mapping[tuple[int, int],
         with suppress(KeyError):
             specs = {name: spec.shape for name, spec in config.weights.items() if role_of(name) in form.names}
             if form.shapes(specs, directions) == shapes:
-                told.add((layers, directions))
-    return told
+                stacks.add((layers, directions))
+    return stacks

@@ -24,7 +24,7 @@ from harness.subjects.adapter import BuiltClass
 from harness.subjects.capabilities import Recipe
 from harness.subjects.class_form import FLOATS, Block, ClassForm, ModuleSizes
 from harness.subjects.conventions import Conventions, declared_by
-from harness.subjects.length_argument import filled, given, inside
+from harness.subjects.length_argument import filled, inside, lengths_by_name
 from harness.subjects.numpy_back import NumpyBackward
 from harness.subjects.parameters_by_shape import TELLING_SIZES
 from harness.subjects.protocol import SubjectUnavailable
@@ -65,7 +65,7 @@ class OwnFormSubject(TorchSubject):
         usual = self.capabilities.offers
         # A module of fixed T or N is not used at others before.
         aside = (*SINGLY, *["used"] * bool(self.built_for))
-        offers = {"preparation": tuple(one for one in usual["preparation"] if one not in aside)}
+        offers = {"preparation": tuple(way for way in usual["preparation"] if way not in aside)}
         more = {**NO_DROP_IN, **form.offers, **getattr(factory, "offers", {})}
         offers |= {factor: values for factor, values in more.items() if factor not in self._conventions.offers}
         offers |= {"loss": form.offers["loss"]} if "loss" in form.offers else {}
@@ -88,8 +88,8 @@ class OwnFormSubject(TorchSubject):
     def not_returned(self) -> tuple[str, ...]:
         """The results that it never returns."""
         form = self._form
-        known = {*form.returns, *["h_n"] * (form.h_n_is_last or "last" in form.returns)}
-        return () if form.is_cell else tuple(name for name in ("output", *form.cell.final) if name not in known)
+        returned = {*form.returns, *["h_n"] * (form.h_n_is_last or "last" in form.returns)}
+        return () if form.is_cell else tuple(name for name in ("output", *form.cell.final) if name not in returned)
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices that compute."""
@@ -116,7 +116,7 @@ class OwnFormSubject(TorchSubject):
         if config.lengths is None or not self._form.valid[0]:
             return super().of_lengths(x, config)
         mask = inside(config.lengths, config.T, batch_first=config.batch_first).to(x.device)
-        return torch.where(mask, x, x.new_zeros(())), given(self._form.valid, config.lengths, config.T, x)
+        return torch.where(mask, x, x.new_zeros(())), lengths_by_name(self._form.valid, config.lengths, config.T, x)
 
     def padded(self, returned: Any, config: RNNConfig) -> Any:
         """Return the same with zeros in the output after the steps that count."""
@@ -162,12 +162,12 @@ class OwnFormSubject(TorchSubject):
         directions = 1 + any(name.endswith("_reverse") for name in weights)
         own = self._form.merged(weights, directions, torch.cat)
         saved = module.state_dict().keys()
-        kept = {name: buffer for name, buffer in module.named_buffers() if name in saved}
+        tensors = {name: buffer for name, buffer in module.named_buffers() if name in saved}
         parameters = _parameters_of(module)
-        kept |= {name: torch.zeros_like(one) for name, one in parameters.items() if name in self._form.zeros}
+        tensors |= {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if name in self._form.zeros}
         if self._form.beside:
-            kept |= {name: one.detach() for name, one in parameters.items() if name not in own}
-        return kept | own
+            tensors |= {name: parameter.detach() for name, parameter in parameters.items() if name not in own}
+        return tensors | own
 
     def parameters(self, module: torch.nn.Module, config: RNNConfig) -> dict[str, torch.Tensor]:
         """Return the module's parameters by its own names."""
@@ -176,11 +176,11 @@ class OwnFormSubject(TorchSubject):
 
     def gradients_back(self, gradients: Tensors, config: RNNConfig) -> dict[str, torch.Tensor]:
         """Return the gradients by the module's own parameters as those by the parameters of torch's layer."""
-        own = {name.removesuffix(".grad"): one for name, one in gradients.items()}
+        own = {name.removesuffix(".grad"): gradient for name, gradient in gradients.items()}
         names = self._weights_of(config) if config.wrt != "inputs" else []
         parted = self._form.parted(own, names, config.num_directions, torch.cat)
-        others = {name: one for name, one in gradients.items() if name in config.gradients}
-        return others | {f"{name}.grad": one for name, one in parted.items()}
+        rest = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
+        return rest | {f"{name}.grad": gradient for name, gradient in parted.items()}
 
     def _weights_of(self, config: RNNConfig) -> list[str]:
         return [name for name in config.weights if not name.startswith("readout")]
@@ -202,7 +202,7 @@ class AdaptedSubject(OwnFormSubject):
         if built.in_numpy:
             offers["preparation"] = ("new",)
         elif built.adapter.call is not None:  # it calls the module with the module's own parameters
-            offers["preparation"] = tuple(one for one in offers["preparation"] if one != "functional_call")
+            offers["preparation"] = tuple(way for way in offers["preparation"] if way != "functional_call")
         self.capabilities = replace(
             self.capabilities, offers=offers, recipe=None, place=built.adapter.place, check_derivatives=None
         )
@@ -255,16 +255,16 @@ class ModuleOfSubject(OwnFormSubject):
         """Return the gradients by the module's own parameters as those by the parameters that its loader took."""
         if not self._form.loader or config.wrt == "inputs":
             return super().gradients_back(gradients, config)
-        found = {name: one for name, one in gradients.items() if name in config.gradients}
+        results = {name: tensor for name, tensor in gradients.items() if name in config.gradients}
         for name, places in self._loaded_from(structure(config, self.built_for)).items():
-            own = {of: gradients[f"{of}.grad"] for of in places if f"{of}.grad" in gradients}
+            own = {block: gradients[f"{block}.grad"] for block in places if f"{block}.grad" in gradients}
             if own:
                 total = torch.zeros(prod(config.weights[name].shape) + 1, dtype=next(iter(own.values())).dtype)
-                for of, gradient in own.items():
-                    place, factor = places[of]
+                for own_name, gradient in own.items():
+                    place, factor = places[own_name]
                     total.index_add_(0, place, gradient.flatten() * factor.to(gradient.dtype))
-                found[f"{name}.grad"] = total[1:].reshape(config.weights[name].shape)
-        return found
+                results[f"{name}.grad"] = total[1:].reshape(config.weights[name].shape)
+        return results
 
     def _loaded_from(self, config: RNNConfig) -> dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
         """Return which element of each of torch's parameters is in each element of its own, and by which factor.
@@ -273,27 +273,27 @@ class ModuleOfSubject(OwnFormSubject):
         its elements' numbers k, and with their squares: a k and a k**2 tell k.
         """
         if config not in self._places:
-            dtype = next(one for one in ("float64", "float32") if one in self._form.offers["dtype"])
+            dtype = next(choice for choice in ("float64", "float32") if choice in self._form.offers["dtype"])
             module: Any = self.build(config.replace(dtype=dtype))
             shapes = {name: config.weights[name].shape for name in self._weights_of(config)}
             zeros = {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, shape in shapes.items()}
 
             def loaded(**weights: torch.Tensor) -> dict[str, torch.Tensor]:
                 self._load(module, {**zeros, **weights})
-                return {of: one.detach().flatten().clone() for of, one in module.named_parameters()}
+                return {own: parameter.detach().flatten().clone() for own, parameter in module.named_parameters()}
 
-            found, before = dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]](), loaded()
+            places, before = dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]](), loaded()
             for name, shape in shapes.items():
                 numbers = torch.arange(1.0, prod(shape) + 1, dtype=getattr(torch, dtype)).reshape(shape)
                 once, twice = loaded(**{name: numbers}), loaded(**{name: numbers**2})
-                found[name] = {}
-                for of, zero in before.items():
-                    one, other = once[of] - zero, twice[of] - zero
-                    place = torch.where(one == 0, 0, other / one).round()
-                    if not torch.allclose(place * one, other) or (place > prod(shape)).any() or (place < 0).any():
+                places[name] = {}
+                for own, zero in before.items():
+                    linear, square = once[own] - zero, twice[own] - zero
+                    place = torch.where(linear == 0, 0, square / linear).round()
+                    if not torch.allclose(place * linear, square) or (place > prod(shape)).any() or (place < 0).any():
                         raise NotImplementedError(f"its {self._form.loader} mixes elements: no gradients are known")
-                    found[name][of] = place.long(), torch.where(place == 0, 0, one / place)
-            self._places[config] = found
+                    places[name][own] = place.long(), torch.where(place == 0, 0, linear / place)
+            self._places[config] = places
         return self._places[config]
 
     def _load(self, module: Any, weights: Tensors) -> None:
@@ -345,16 +345,16 @@ def _dtypes(subject: OwnFormSubject, form: ClassForm) -> tuple[str, ...]:
     Raise ``SubjectUnavailable`` if each raises an error: it is not known then how the class wants to be called.
     """
     calls = [_plain(form, sizes, hx=hx) for sizes, hx in product(TELLING_SIZES, form.offers.get("hx", (False,)))]
-    outcomes = {dtype: [subject.run(draw(one.replace(dtype=dtype), "normal", 1)) for one in calls] for dtype in FLOATS}
+    results = {dtype: [subject.run(draw(call.replace(dtype=dtype), "normal", 1)) for call in calls] for dtype in FLOATS}
     fine = {
-        dtype: [one.failure is None and {str(a.dtype) for a in one.arrays.values()} <= {dtype} for one in of]
-        for dtype, of in outcomes.items()
+        dtype: [run.failure is None and {str(a.dtype) for a in run.arrays.values()} <= {dtype} for run in runs]
+        for dtype, runs in results.items()
     }
-    some = [any(of) for of in zip(*fine.values(), strict=True)]
-    every = [one for of in outcomes.values() for one in of]
-    if all(one.failure is Failure.RAISED for one in every):
+    some = [any(flags) for flags in zip(*fine.values(), strict=True)]
+    every = [run for runs in results.values() for run in runs]
+    if all(run.failure is Failure.RAISED for run in every):
         raise SubjectUnavailable(f"{subject.name}: each call raises {every[0].message}")
-    return tuple(dtype for dtype, of in fine.items() if of == some)
+    return tuple(dtype for dtype, flags in fine.items() if flags == some)
 
 
 def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) -> ClassForm:
@@ -369,33 +369,33 @@ def _in_its_order(make: Callable[[ClassForm], OwnFormSubject], form: ClassForm) 
     dtype = "float64" if "float64" in form.offers["dtype"] else "float32"
     every = [*_orders(form)]
     for sizes in TELLING_SIZES:
-        left = every
+        candidates = every
         # In a GRU, whose state is made of r, z and n alone, one that is 1 lets another stand for a third.
         gates = range(len(form.cell.gates)) if "cx" in form.cell.hidden else ()
         for gate, (zero, T) in product((None, *gates), SIMPLER):
             drawn = draw(_plain(form, sizes, dtype=dtype, T=T), "normal", 1)
-            arrays = {name: one * (not name.startswith(zero)) for name, one in drawn.arrays.items()}
+            arrays = {name: array * (not name.startswith(zero)) for name, array in drawn.arrays.items()}
             if gate is not None:
                 arrays = _with_open_gate(arrays, gate, drawn.config.hidden_size)
             case = drawn.from_arrays(drawn.config, arrays)
             expected = right.run(case).arrays
-            scores = [_alike(make(other), case, expected) for other in left]
+            scores = [_alike(make(candidate), case, expected) for candidate in candidates]
             if best := max(scores):
-                left = [other for score, other in zip(scores, left, strict=True) if score == best]
-            if len({other.order for other in left}) == 1 and (best or len(left) == 1):
-                return left[0]
-        if len(left) < len(every):  # where a mistake makes two gates alike, the first of them is as in torch
-            return left[0]
+                candidates = [candidate for score, candidate in zip(scores, candidates, strict=True) if score == best]
+            if len({candidate.order for candidate in candidates}) == 1 and (best or len(candidates) == 1):
+                return candidates[0]
+        if len(candidates) < len(every):  # where a mistake makes two gates alike, the first of them is as in torch
+            return candidates[0]
     return form
 
 
 def _with_open_gate(arrays: Mapping[str, Array], gate: int, H: int) -> dict[str, Array]:
     """Return the arrays of a case with a gate that is 1, or constant without biases, by its rows in torch's order."""
-    found = {name: one.copy() for name, one in arrays.items()}
-    for name, one in found.items():
+    copies = {name: array.copy() for name, array in arrays.items()}
+    for name, copy in copies.items():
         if name.startswith(("weight", "bias")):
-            one[gate * H : (gate + 1) * H] = OPEN * name.startswith("bias_ih")
-    return found
+            copy[gate * H : (gate + 1) * H] = OPEN * name.startswith("bias_ih")
+    return copies
 
 
 def _orders(form: ClassForm) -> Iterator[ClassForm]:
@@ -407,33 +407,33 @@ def _orders(form: ClassForm) -> Iterator[ClassForm]:
             role: tuple(block._replace(gates="".join(map(place.__getitem__, block.gates))) for block in blocks)
             for role, blocks in form.names.items()
         }
-        yield (one := replace(form, names=names, order="".join(order) if form.taken else ""))
+        yield (ordered := replace(form, names=names, order="".join(order) if form.taken else ""))
         if form.cell.reset and names.get("bias_hh", names.get("bias_ih")) != names.get("bias_ih"):
-            yield replace(one, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
+            yield replace(ordered, names={exchanged.get(role, role): blocks for role, blocks in names.items()})
 
 
 def _alike(subject: OwnFormSubject, case: Case, expected: Mapping[str, Any]) -> int:
     """Return how many arrays a subject gives as torch does; another order differs in the first digits."""
     arrays = subject.run(case).arrays
-    known = {name: array for name, array in arrays.items() if name in expected and array.shape == expected[name].shape}
-    return sum(np.allclose(array, expected[name], 1e-3, 1e-3) for name, array in known.items())
+    shared = {name: array for name, array in arrays.items() if name in expected and array.shape == expected[name].shape}
+    return sum(np.allclose(array, expected[name], 1e-3, 1e-3) for name, array in shared.items())
 
 
 def flattened(states: Sequence[Any]) -> list[Any]:
     """Return the states of an argument that is a state or a tuple of several; none if there is none."""
-    return [one for part in states for one in (part if isinstance(part, tuple) else [part])]
+    return [state for part in states for state in (part if isinstance(part, tuple) else [part])]
 
 
 def looped(cell: Any, form: ClassForm, stack: Any, x: Any, *hx: Any) -> Any:
     """Call a cell once for each step of x."""
-    state, outputs = [one[0] for one in flattened(hx)], []
+    state, outputs = [initial[0] for initial in flattened(hx)], []
     places = [form.returns.index(name) for name in form.cell.final]
     for step in x:
         returned = form.parts(cell(step, *form.passed(state)))
         state = [returned[place] for place in places]
         outputs.append(state[0])
     output = stack(outputs)
-    return output, output[-1:].clone(), *[one[None] for one in state[1:]]
+    return output, output[-1:].clone(), *[part[None] for part in state[1:]]
 
 
 def _parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

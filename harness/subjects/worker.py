@@ -12,7 +12,7 @@ import sys
 
 # Its neighbours are not to be imported in place of the packages of their names.
 _HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:] = [one for one in sys.path if os.path.abspath(one or ".") != _HERE]
+sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != _HERE]
 
 import importlib
 import importlib.util
@@ -42,18 +42,18 @@ class Unusable(Exception):
 
 def main() -> None:
     """Greet, and then answer cases until there are no more."""
-    told = json.loads(sys.argv[2])
-    UNSENT.update(told["unsent"])
-    OPTIONS.extend(told["options"])
-    LAYERS_NAMES.update(told["layers_names"])
-    CELL_OF.update((int(blocks), cell) for blocks, cell in told["cell_of"].items())
+    facts = json.loads(sys.argv[2])
+    UNSENT.update(facts["unsent"])
+    OPTIONS.extend(facts["options"])
+    LAYERS_NAMES.update(facts["layers_names"])
+    CELL_OF.update((int(blocks), cell) for blocks, cell in facts["cell_of"].items())
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.stdout = sys.stderr
     try:
         np = _numpy()
-        found = _found(sys.argv[1])
-        takes = _taken(found, sys.argv[1])
+        target = _imported(sys.argv[1])
+        takes = _taken(target, sys.argv[1])
     except Unusable as error:
         _say(answers, {"protocol": 1, "error": str(error)})
         return
@@ -62,14 +62,14 @@ def main() -> None:
         software = "torch {}, {}".format(sys.modules["torch"].__version__, software)
     greeting = {"protocol": 1, "takes": takes, "software": software}
     for name in ("offers", "profile", "conventions"):
-        if hasattr(found, name):
-            greeting[name] = getattr(found, name)
+        if hasattr(target, name):
+            greeting[name] = getattr(target, name)
     _say(answers, greeting)
-    function = _called_by_name(found, _positional(found))
+    function = _called_by_name(target, _positional(target))
     for line in iter(sys.stdin.buffer.readline, b""):
-        asked = json.loads(line)
-        raw = sys.stdin.buffer.read(asked["bytes"])
-        header, arrays = _answer(np, function, takes, asked, raw)
+        request = json.loads(line)
+        raw = sys.stdin.buffer.read(request["bytes"])
+        header, arrays = _answer(np, function, takes, request, raw)
         _say(answers, header, *arrays)
 
 
@@ -83,7 +83,7 @@ def _numpy() -> Any:
     return numpy
 
 
-def _found(spec: str) -> Any:
+def _imported(spec: str) -> Any:
     """Return the function that a name stands for; a class becomes one."""
     place, _, name = spec.rpartition(":")
     if spec in OWN:
@@ -98,18 +98,18 @@ def _found(spec: str) -> Any:
         else:
             sys.path.insert(0, os.getcwd())
             module = importlib.import_module(place)
-        found = module
+        target = module
         for part in name.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except BaseException as error:  # a module may raise anything
         frame = traceback.extract_tb(error.__traceback__)[-1]
         at = f" (line {frame.lineno} of {frame.filename})" if frame.filename != __file__ else ""
-        said = "cannot be imported by {}: {}: {}{}"
-        raise Unusable(said.format(sys.executable, type(error).__name__, error, at)) from None
-    kinds = {(type(one).__module__, type(one).__name__) for one in vars(module).values()}
+        reason = "cannot be imported by {}: {}: {}{}"
+        raise Unusable(reason.format(sys.executable, type(error).__name__, error, at)) from None
+    kinds = {(type(value).__module__, type(value).__name__) for value in vars(module).values()}
     if ("harness.space.cells", "Cell") in kinds:
         raise Unusable("its file defines a harness.Cell, which no other interpreter knows: leave the interpreter out")
-    return _of_class(found) if inspect.isclass(found) else found
+    return _of_class(target) if inspect.isclass(target) else target
 
 
 def _positional(function: Any) -> list[str]:
@@ -118,43 +118,43 @@ def _positional(function: Any) -> list[str]:
     Those up to the last that has a name of nn.RNN's own are passed so, too, if all of them are known.
     """
     every = inspect.signature(function).parameters.values()
-    leading = [one for one in every if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    own = max((i for i, one in enumerate(leading, 1) if one.name in LAYERS_NAMES), default=0)
-    called = [LAYERS_NAMES.get(one.name, one.name) for one in leading[:own]]
-    if called and set(called) <= set(GIVEN) and len({*called, *(one.name for one in leading[own:])}) == len(leading):
+    leading = [arg for arg in every if arg.kind in (arg.POSITIONAL_ONLY, arg.POSITIONAL_OR_KEYWORD)]
+    own = max((i for i, arg in enumerate(leading, 1) if arg.name in LAYERS_NAMES), default=0)
+    called = [LAYERS_NAMES.get(arg.name, arg.name) for arg in leading[:own]]
+    if called and set(called) <= set(GIVEN) and len({*called, *(arg.name for arg in leading[own:])}) == len(leading):
         return called
-    only = [one for one in leading if one.kind is one.POSITIONAL_ONLY]
-    required = [one.name for one in only if one.default is one.empty]
-    in_order = len(required) == 4 and all(one == GIVEN[i] or one not in GIVEN for i, one in enumerate(required))
-    names = [one.name for one in only]
+    only = [arg for arg in leading if arg.kind is arg.POSITIONAL_ONLY]
+    required = [arg.name for arg in only if arg.default is arg.empty]
+    in_order = len(required) == 4 and all(name == GIVEN[i] or name not in GIVEN for i, name in enumerate(required))
+    names = [arg.name for arg in only]
     return list(GIVEN[:4]) if in_order and not set(names) <= set(GIVEN) else names
 
 
 def _called_by_name(function: Any, positional: list[str]) -> Any:
-    return (lambda **given: function(*[given.pop(name) for name in positional], **given)) if positional else function
+    return (lambda **values: function(*[values.pop(name) for name in positional], **values)) if positional else function
 
 
 def _taken(function: Any, spec: str) -> list[str]:
     positional = _positional(function)
     every = list(inspect.signature(function).parameters.values())
-    parameters = [one for one in every[len(positional) :] if one.kind is not one.POSITIONAL_ONLY]
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
-        names = {*positional, *(one.name for one in parameters)}
+    parameters = [arg for arg in every[len(positional) :] if arg.kind is not arg.POSITIONAL_ONLY]
+    if any(arg.kind is arg.VAR_KEYWORD for arg in parameters):
+        names = {*positional, *(arg.name for arg in parameters)}
         return [name for name in GIVEN if name in GIVEN[:4] or name in names]
-    unknown = [one.name for one in parameters if one.name not in GIVEN and one.default is one.empty]
+    unknown = [arg.name for arg in parameters if arg.name not in GIVEN and arg.default is arg.empty]
     unknown += [name for name in positional if name not in GIVEN]
-    taken = [*positional, *(one.name for one in parameters if one.name in GIVEN)]
+    taken = [*positional, *(arg.name for arg in parameters if arg.name in GIVEN)]
     if unknown or not taken:
-        said = "{}({}): expected a function of some of {}"
-        raise Unusable(said.format(spec, ", ".join(one.name for one in every), ", ".join(GIVEN)))
+        reason = "{}({}): expected a function of some of {}"
+        raise Unusable(reason.format(spec, ", ".join(arg.name for arg in every), ", ".join(GIVEN)))
     return taken
 
 
-def _answer(np: Any, function: Any, takes: list[str], asked: dict[str, Any], raw: bytes) -> Any:
+def _answer(np: Any, function: Any, takes: list[str], request: dict[str, Any], raw: bytes) -> Any:
     try:
-        given, config = _given(np, asked, raw)
+        arguments, config = _arguments(np, request, raw)
         with np.errstate(all="ignore"):
-            returned = function(**{name: given[name] for name in takes})
+            returned = function(**{name: arguments[name] for name in takes})
         named = _named(returned, FINAL.get(config.cell, ("h_n",)), readout=config.output_size is not None)
         arrays = {name: _array(np, name, value) for name, value in named.items()}
     except NotImplementedError as error:
@@ -163,22 +163,22 @@ def _answer(np: Any, function: Any, takes: list[str], asked: dict[str, Any], raw
         return {"malformed": str(error)}, []
     except BaseException as error:  # whatever the function raises is its answer
         frames = error.__traceback__ and error.__traceback__.tb_next
-        said = "".join(traceback.format_exception(type(error), error, frames))
-        return {"error": str(error), "kind": type(error).__name__, "traceback": said}, []
+        report = "".join(traceback.format_exception(type(error), error, frames))
+        return {"error": str(error), "kind": type(error).__name__, "traceback": report}, []
     shapes = {name: array.shape for name, array in arrays.items()}
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     return {"arrays": shapes, "dtype": dtypes}, list(arrays.values())
 
 
-def _given(np: Any, asked: dict[str, Any], raw: bytes) -> Any:
+def _arguments(np: Any, request: dict[str, Any], raw: bytes) -> Any:
     """Return what a function is given of a case, and its config."""
-    dtype = np.dtype(asked["dtype"]) if asked["dtype"] != "bfloat16" else _bfloat16(np)
+    dtype = np.dtype(request["dtype"]) if request["dtype"] != "bfloat16" else _bfloat16(np)
     arrays, start = {}, 0
-    for name, shape in asked["arrays"].items():
+    for name, shape in request["arrays"].items():
         size = int(np.prod(shape, dtype=np.int64))
         arrays[name] = np.frombuffer(raw, dtype, size, start).reshape(shape).copy()
         start += size * dtype.itemsize
-    config = SimpleNamespace(**dict(UNSENT, **{n: v for n, v in asked.items() if n not in ("arrays", "bytes")}))
+    config = SimpleNamespace(**dict(UNSENT, **{n: v for n, v in request.items() if n not in ("arrays", "bytes")}))
     config.cell = config.cell.upper()
     config.num_directions = 2 if config.bidirectional else 1
     config.drops = config.training and config.dropout > 0 and config.num_layers > 1
@@ -214,9 +214,9 @@ def _named(returned: Any, final: Any, *, readout: bool) -> dict[str, Any]:
     """
     gradients: dict[str, Any] = {}
     if isinstance(returned, (tuple, list)) and returned and isinstance(returned[-1], dict):
-        known = {"h0": "hx", "c0": "cx"}
+        renamed = {"h0": "hx", "c0": "cx"}
         names = {name: str(name).removesuffix(".grad") for name in returned[-1]}
-        gradients = {known.get(names[n], names[n]) + ".grad": value for n, value in returned[-1].items()}
+        gradients = {renamed.get(names[n], names[n]) + ".grad": value for n, value in returned[-1].items()}
         returned = returned[:-1] if len(returned) > 2 else returned[0]
     states = ", ".join(final)
     expected = f"(output, {states}, readout) or (readout, {states})" if readout else f"(output, {states})"
@@ -277,10 +277,10 @@ def _of_class(cls: Any) -> Any:
         module = cls(config.input_size, config.hidden_size, **{name: getattr(config, name) for name in options})
         module = module.to(x.dtype).train(config.training)
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-        module.load_state_dict({name: one for name, one in tensors.items() if not name.startswith("readout.")})
-        given = dict(module.named_parameters())
-        given.update(
-            (name, one.requires_grad_(config.loss is not None)) for name, one in tensors.items() if name not in given
+        module.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("readout.")})
+        own = dict(module.named_parameters())
+        own.update(
+            (name, value.requires_grad_(config.loss is not None)) for name, value in tensors.items() if name not in own
         )
         passed = x
         if lengths is not None:
@@ -292,19 +292,19 @@ def _of_class(cls: Any) -> Any:
             output, final = module(passed, *start)
             if lengths is not None:
                 output, _ = pad_packed_sequence(output, batch_first=config.batch_first)
-            found = dict(zip(("output", "h_n", "c_n"), (output, *([final] if c0 is None else final))))
+            results = dict(zip(("output", "h_n", "c_n"), (output, *([final] if c0 is None else final))))
             if config.output_size is not None:
-                found["readout"] = output @ given["readout.weight"].T + given["readout.bias"]
+                results["readout"] = output @ own["readout.weight"].T + own["readout.bias"]
         if config.loss is None:
-            return tuple(found.values())
+            return tuple(results.values())
         by = dict({"x": x}, **(dict(zip(given_states, states)) if config.hx else {}))
-        by = {"inputs": by, "weights": given, "all": dict(by, **given)}[config.wrt]
+        by = {"inputs": by, "weights": own, "all": dict(by, **own)}[config.wrt]
         read = {name[:-5]: torch.from_numpy(array) for name, array in cotangents.items()}
         gradients = torch.autograd.grad(
-            [found[name] for name in read], list(by.values()), list(read.values()), allow_unused=True
+            [results[name] for name in read], list(by.values()), list(read.values()), allow_unused=True
         )
-        zeros = [torch.zeros_like(one) if g is None else g for one, g in zip(by.values(), gradients)]
-        return tuple(found.values()) + (dict(zip(by, zeros)),)
+        zeros = [torch.zeros_like(tensor) if g is None else g for tensor, g in zip(by.values(), gradients)]
+        return tuple(results.values()) + (dict(zip(by, zeros)),)
 
     def rnn(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, lengths: Any) -> Any:
         return run_layer(x, h0, weights, config, cotangents, lengths)
