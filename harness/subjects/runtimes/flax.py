@@ -43,16 +43,16 @@ def flax_function(D: Any, cell: Any, nonlinearity: Any, batch_first: Any) -> Any
         last, options = [], {"time_major": not batch_first, "return_carry": True, "seq_lengths": lengths}
         for k in range(len(starts[0]) // D):
             ends = [f"_l{k}{end}" for end in ("", "_reverse")[:D]]
-            W, U = ([weights[f"weight_{of}{end}"] for end in ends] for of in ("ih", "hh"))
+            W, U = ([weights[f"weight_{role}{end}"] for end in ends] for role in ("ih", "hh"))
             b = [
                 weights[f"bias_ih{end}"] + weights[f"bias_hh{end}"]
                 if f"bias_ih{end}" in weights
                 else jnp.zeros(len(w), w.dtype)
                 for end, w in zip(ends, W, strict=True)
             ]
-            layers = [layer(*given) for given in zip(W, U, b, strict=True)]
+            layers = [layer(*arrays) for arrays in zip(W, U, b, strict=True)]
             # A carry is h, or (c, h).
-            carries = [tuple(one[k * D + d] for one in starts[::-1]) for d in range(D)]
+            carries = [tuple(state[k * D + d] for state in starts[::-1]) for d in range(D)]
             start = tuple(carries) if cell == "LSTM" else tuple(carry[0] for carry in carries)
             if D == 2:
                 carries, x = nnx.Bidirectional(*layers, rngs=False)(x, initial_carry=start, **options)
@@ -86,9 +86,9 @@ def by_flax(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangents
     if not cotangents:
         return jax.device_get(forward(x, starts, weights, lengths))
     shapes = {"output.grad": (*x.shape[:-1], config.num_directions * config.hidden_size)}
-    shapes |= {name: one.shape for name, one in zip(("h_n.grad", "c_n.grad"), starts, strict=False)}
-    given = tuple(cotangents.get(name, np.zeros(shape, x.dtype)) for name, shape in shapes.items())
-    return jax.device_get(both(x, starts, weights, lengths, given))
+    shapes |= {name: array.shape for name, array in zip(("h_n.grad", "c_n.grad"), starts, strict=False)}
+    heads = tuple(cotangents.get(name, np.zeros(shape, x.dtype)) for name, shape in shapes.items())
+    return jax.device_get(both(x, starts, weights, lengths, heads))
 
 
 @of_each

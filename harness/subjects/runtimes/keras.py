@@ -25,9 +25,9 @@ def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangent
         raise NotImplementedError("a layer of Keras has a batch axis")
     D, H, cell = config.num_directions, config.hidden_size, config.cell
     padded, starts = with_zeros(x, lengths, config.batch_first), h0 if cell == "LSTM" else (h0,)
-    given, *starts = (torch.from_numpy(array).requires_grad_() for array in (padded, *starts))
+    inputs, *starts = (torch.from_numpy(array).requires_grad_() for array in (padded, *starts))
     mask = None if lengths is None else torch.arange(config.T) < torch.from_numpy(lengths)[:, None]
-    sources, parameters, states = [given, *starts], [], []
+    sources, parameters, states = [inputs, *starts], [], []
 
     def rows(array: Any) -> Any:  # those of torch's gates as Keras has them, and back
         blocks = np.split(array, 3) if cell == "GRU" else [array]
@@ -46,22 +46,22 @@ def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangent
             dtype=config.dtype,
         )
 
-    steps = given if config.batch_first else given.transpose(0, 1)
+    steps = inputs if config.batch_first else inputs.transpose(0, 1)
     for k in range(config.num_layers):
-        whole = ran = layer(backwards=False)
+        stage = ran = layer(backwards=False)
         if D == 2:
-            whole = keras.layers.Bidirectional(ran, backward_layer=layer(backwards=True), dtype=config.dtype)
-        whole.build(tuple(steps.shape))
-        made = [whole.forward_layer, whole.backward_layer] if D == 2 else [ran]  # it takes copies of what it is given
-        for one, end in zip(made, ("", "_reverse"), strict=False):
+            stage = keras.layers.Bidirectional(ran, backward_layer=layer(backwards=True), dtype=config.dtype)
+        stage.build(tuple(steps.shape))
+        made = [stage.forward_layer, stage.backward_layer] if D == 2 else [ran]  # it takes copies of what it is given
+        for part, end in zip(made, ("", "_reverse"), strict=False):
             at = f"_l{k}{end}"
             names = [[f"weight_ih{at}"], [f"weight_hh{at}"], *[[f"bias_ih{at}", f"bias_hh{at}"]] * config.bias]
-            held = [[rows(weights[name]).T for name in of] for of in names]
+            held = [[rows(weights[name]).T for name in group] for group in names]
             two = cell == "GRU"  # biases, in one array
-            one.set_weights([np.stack(of) if two and len(of) == 2 else sum(of) for of in held])
-            sources += [variable.value for variable in one.trainable_variables]
+            part.set_weights([np.stack(pair) if two and len(pair) == 2 else sum(pair) for pair in held])
+            sources += [variable.value for variable in part.trainable_variables]
             parameters += names
-        steps, *last = whole(steps, mask=mask, initial_state=[one[k * D + d] for d in range(D) for one in starts])
+        steps, *last = stage(steps, mask=mask, initial_state=[start[k * D + d] for d in range(D) for start in starts])
         states += last
     returned = {"output": steps if config.batch_first else steps.transpose(0, 1)}
     returned |= {name: torch.stack(states[i :: len(starts)]) for i, name in enumerate(("h_n", "c_n")[: len(starts)])}
@@ -70,12 +70,12 @@ def by_keras(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangent
         return arrays
     read = [name for name in returned if f"{name}.grad" in cotangents]
     heads = [torch.from_numpy(cotangents[f"{name}.grad"]) for name in read]
-    found = torch.autograd.grad([returned[name] for name in read], sources, heads, allow_unused=True)
-    gradients = [torch.zeros_like(s) if g is None else g for s, g in zip(sources, found, strict=True)]
+    raw = torch.autograd.grad([returned[name] for name in read], sources, heads, allow_unused=True)
+    gradients = [torch.zeros_like(s) if g is None else g for s, g in zip(sources, raw, strict=True)]
     named: Any = {}
-    for of, g in zip(parameters, gradients[1 + len(starts) :], strict=True):
-        each = g.numpy() if cell == "GRU" and len(of) == 2 else [g.numpy()] * len(of)
-        named |= {name: rows(one.T) for name, one in zip(of, each, strict=True)}
+    for group, g in zip(parameters, gradients[1 + len(starts) :], strict=True):
+        each = g.numpy() if cell == "GRU" and len(group) == 2 else [g.numpy()] * len(group)
+        named |= {name: rows(array.T) for name, array in zip(group, each, strict=True)}
     outer = zip(("x", "h0", "c0"), gradients[: 1 + len(starts)], strict=False)
     return *arrays, {**{name: g.numpy() for name, g in outer}, **named}
 

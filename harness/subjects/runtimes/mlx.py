@@ -29,14 +29,14 @@ def by_mlx(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
 
     starts = {"h0": h0[0], "c0": h0[1]} if config.cell == "LSTM" else {"h0": h0}
 
-    def forward(x: Any, *given: Any) -> Any:
-        named, last = dict(zip((*starts, *names), given, strict=True)), []
+    def forward(x: Any, *tensors: Any) -> Any:
+        named, last = dict(zip((*starts, *names), tensors, strict=True)), []
         x = x.swapaxes(0, 1) if turned else x
         for k in range(config.num_layers):
             layer = getattr(nn, config.cell)(x.shape[-1], config.hidden_size, config.bias, **options)
             ends = ("xh", "hh") if config.cell == "RNN" else ("x", "h")
-            for end, of in zip(ends, ("ih", "hh"), strict=True):
-                setattr(layer, f"W{end}", named[f"weight_{of}_l{k}"])
+            for end, role in zip(ends, ("ih", "hh"), strict=True):
+                setattr(layer, f"W{end}", named[f"weight_{role}_l{k}"])
             if config.bias and config.cell == "GRU":
                 rz, layer.bhn = mx.split(named[f"bias_hh_l{k}"], [2 * config.hidden_size])
                 layer.b = named[f"bias_ih_l{k}"] + mx.concatenate([rz, mx.zeros_like(layer.bhn)])
@@ -44,9 +44,9 @@ def by_mlx(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
                 layer.bias = named[f"bias_ih_l{k}"] + named[f"bias_hh_l{k}"]
             states = layer(x, *(named[start][k] for start in starts))
             states = states if config.cell == "LSTM" else (states,)
-            last.append([one[..., -1, :] for one in states])
+            last.append([state[..., -1, :] for state in states])
             x = states[0]
-        return x.swapaxes(0, 1) if turned else x, *(mx.stack(one) for one in zip(*last, strict=True))
+        return x.swapaxes(0, 1) if turned else x, *(mx.stack(finals) for finals in zip(*last, strict=True))
 
     sources = [mx.array(array) for array in (x, *starts.values(), *weights.values())]
     returned = dict(zip(("output", "h_n", "c_n"), forward(*sources), strict=False))
@@ -54,7 +54,7 @@ def by_mlx(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any) -> Any:
     if not cotangents:
         return arrays
     heads = {name: cotangents.get(f"{name}.grad", np.zeros(array.shape, x.dtype)) for name, array in returned.items()}
-    _, gradients = mx.vjp(lambda *given: list(forward(*given)), sources, [mx.array(head) for head in heads.values()])
+    _, gradients = mx.vjp(lambda *args: list(forward(*args)), sources, [mx.array(head) for head in heads.values()])
     return *arrays, {name: np.array(g) for name, g in zip(("x", *starts, *names), gradients, strict=True)}
 
 

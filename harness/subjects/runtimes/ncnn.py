@@ -22,8 +22,8 @@ def by_ncnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     if config.dtype != "float32":
         raise NotImplementedError("float32 only")
     L, D, H, cell = config.num_layers, config.num_directions, config.hidden_size, config.cell
-    given, G = h0 if cell == "LSTM" else (h0,), {"RNN": 1, "GRU": 3, "LSTM": 4}[cell]
-    S = len(given)
+    initial, G = h0 if cell == "LSTM" else (h0,), {"RNN": 1, "GRU": 3, "LSTM": 4}[cell]
+    S = len(initial)
     inputs = [f"Input input{k}_{s} 0 1 start{k}_{s}" for k in range(L) for s in range(S)]
     lines, arrays = ["Input input 0 1 steps0", *inputs], []
 
@@ -33,14 +33,14 @@ def by_ncnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
 
     for k in range(L):
         ends = [f"_l{k}", f"_l{k}_reverse"][:D]
-        ih, hh = (np.stack([rows(weights[f"weight_{of}{end}"]) for end in ends]) for of in ("ih", "hh"))
+        ih, hh = (np.stack([rows(weights[f"weight_{role}{end}"]) for end in ends]) for role in ("ih", "hh"))
         none, bias = np.zeros(G * H, np.float32), []
         for end in ends:
             b, b_hh = weights.get(f"bias_ih{end}", none), weights.get(f"bias_hh{end}", none)
             bias.append(rows(b + b_hh))
             if cell == "GRU":
                 bias[-1] = np.concatenate([bias[-1][: 2 * H], b[2 * H :], b_hh[2 * H :]])
-        wires = [f"{of}{k}_{s}" for of in ("start", "last") for s in range(S)]
+        wires = [f"{kind}{k}_{s}" for kind in ("start", "last") for s in range(S)]
         wired = " ".join([f"steps{k}", *wires[:S], f"steps{k + 1}", *wires[S:]])
         lines.append(f"{cell} layer{k} {S + 1} {S + 1} {wired} 0={H} 1={ih.size} 2={2 if D == 2 else 0}")
         arrays += [ih, np.stack(bias), hh]
@@ -53,7 +53,7 @@ def by_ncnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
     net.load_param_mem("\n".join(["7767517", f"{len(lines)} {1 + L + 2 * L * S}", *lines, ""]))
     net.load_model_mem(stored)
 
-    def one(steps: Any, starts: Any) -> Any:
+    def returned(steps: Any, starts: Any) -> Any:
         run = net.create_extractor()
         rows_of = {f"start{k}_{s}": starts[s][k * D : k * D + D] for k in range(L) for s in range(S)}
         held = {name: np.ascontiguousarray(array) for name, array in {"steps0": steps, **rows_of}.items()}
@@ -63,13 +63,13 @@ def by_ncnn(x: Any, h0: Any, weights: Any, config: Any, lengths: Any) -> Any:
         return np.array(run.extract(f"steps{L}")[1]), *last
 
     if not config.batched:
-        return one(x, given)
+        return returned(x, initial)
     x = x if config.batch_first else x.swapaxes(0, 1)  # (N, T, I)
     output = np.zeros((*x.shape[:2], D * H), x.dtype)
-    final = [np.zeros_like(start) for start in given]
+    final = [np.zeros_like(start) for start in initial]
     for n, steps in enumerate(x):
         length = len(steps) if lengths is None else lengths[n]
-        output[n, :length], *last = one(steps[:length], [start[:, n] for start in given])
+        output[n, :length], *last = returned(steps[:length], [start[:, n] for start in initial])
         for array, state in zip(final, last, strict=True):
             array[:, n] = state
     return output if config.batch_first else output.swapaxes(0, 1), *final

@@ -83,16 +83,16 @@ def example_of(config: Any, packed: Any, time: Any) -> Any:
     steps, axes = [T, *batch], {0: "T", **axis}
     if config.batched and config.batch_first:
         steps, axes = [N, T], {0: "N", 1: "T"}
-    given = {"x": torch.ones(*steps, config.input_size, dtype=dtype)}
+    inputs = {"x": torch.ones(*steps, config.input_size, dtype=dtype)}
     if config.hx:
         states = config.num_layers * config.num_directions
         for name in ("hx", "cx") if config.cell == "LSTM" else ("hx",):
-            given[name] = torch.ones(states, *batch, config.hidden_size, dtype=dtype)
+            inputs[name] = torch.ones(states, *batch, config.hidden_size, dtype=dtype)
     if packed:
-        given["lengths"] = torch.full(batch, T)
+        inputs["lengths"] = torch.full(batch, T)
     results = {"output": axes, "h_n": axis, **({"c_n": axis} if config.cell == "LSTM" else {})}
-    of = {"x": axes, "hx": axis, "cx": axis, "lengths": {0: "N"}}
-    return given, {**{name: of[name] for name in given}, **results} if dynamic else {}
+    every = {"x": axes, "hx": axis, "cx": axis, "lengths": {0: "N"}}
+    return inputs, {**{name: every[name] for name in inputs}, **results} if dynamic else {}
 
 
 def exported(weights: Any, config: Any, packed: Any, dynamo: Any) -> Any:
@@ -105,14 +105,14 @@ def exported(weights: Any, config: Any, packed: Any, dynamo: Any) -> Any:
 
     import torch
 
-    layer, (given, axes) = layer_of(config), example_of(config, packed, time=not dynamo)
+    layer, (inputs, axes) = layer_of(config), example_of(config, packed, time=not dynamo)
     file: Any = io.BytesIO()
-    tensors, names = {name: torch.from_numpy(array) for name, array in weights.items()}, list(given)
+    tensors, names = {name: torch.from_numpy(array) for name, array in weights.items()}, list(inputs)
     if dynamo:
         batch = {name: {i: torch.export.Dim.DYNAMIC for i, axis in axes[name].items() if axis == "N"} for name in axes}
-        shapes = {name: batch[name] for name in given} | {"weights": dict.fromkeys(weights)} if axes else None
+        shapes = {name: batch[name] for name in inputs} | {"weights": dict.fromkeys(weights)} if axes else None
         options: Any = {"dynamic_shapes": shapes, "verbose": False}
-        given["weights"], names = tensors, [*names, *weights]
+        inputs["weights"], names = tensors, [*names, *weights]
     else:
         layer.rnn.load_state_dict(tensors)
         options = {"dynamic_axes": axes, "training": torch.onnx.TrainingMode.PRESERVE}
@@ -122,7 +122,7 @@ def exported(weights: Any, config: Any, packed: Any, dynamo: Any) -> Any:
         )  # one is deprecated and warns of what is checked here, the other of its own code
         results = ["output", "h_n", *["c_n"] * (config.cell == "LSTM")]
         torch.onnx.export(
-            layer, (), file, kwargs=given, input_names=names, output_names=results, dynamo=dynamo, **options
+            layer, (), file, kwargs=inputs, input_names=names, output_names=results, dynamo=dynamo, **options
         )
     return file.getvalue()
 
@@ -185,14 +185,14 @@ class ExportedSubject(FunctionSubject):
 @contextmanager
 def silenced() -> Iterator[None]:
     """Keep away from standard error what torch's C++ code prints there while it exports."""
-    kept = os.dup(2)
+    saved = os.dup(2)
     try:
         with Path(os.devnull).open("w") as sink:
             os.dup2(sink.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 torchscript = of_each(partial(ExportedSubject, "onnx:torchscript", EXPORTED, dynamo=False))

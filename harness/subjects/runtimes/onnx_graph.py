@@ -35,18 +35,18 @@ def model_of(weights: Any, config: Any, packed: Any) -> Any:
         constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def of(role: Any, layer: Any) -> Any:
+    def stacked(role: Any, layer: Any) -> Any:
         blocks = [np.split(weights[f"{role}_l{layer}{end}"], len(rows)) for end in ["", "_reverse"][:D]]
-        return np.stack([np.concatenate([of[i] for i in rows]) for of in blocks])
+        return np.stack([np.concatenate([parts[i] for i in rows]) for parts in blocks])
 
     for k in range(config.num_layers):
         below = f"output_l{k - 1}" if k else "x"
         output = f"output_l{k}" if k + 1 < config.num_layers else "output"
-        W = constant(f"W_l{k}", of("weight_ih", k))  # (D, G*H, I), with G gates
-        R = constant(f"R_l{k}", of("weight_hh", k))  # (D, G*H, H)
+        W = constant(f"W_l{k}", stacked("weight_ih", k))  # (D, G*H, I), with G gates
+        R = constant(f"R_l{k}", stacked("weight_hh", k))  # (D, G*H, H)
         B = ""
         if config.bias:  # (D, 2*G*H): Wb, then Rb
-            B = constant(f"B_l{k}", np.concatenate([of("bias_ih", k), of("bias_hh", k)], axis=1))
+            B = constant(f"B_l{k}", np.concatenate([stacked("bias_ih", k), stacked("bias_hh", k)], axis=1))
         initial = []
         if config.hx:  # the layer's rows of hx and cx, (L*D, N, H)
             ends = [constant(f"{end}_l{k}", np.array([at])) for end, at in (("from", k * D), ("to", k * D + D))]

@@ -35,18 +35,18 @@ def by_paddle(x: Any, h0: Any, weights: Any, config: Any, lengths: Any, cotangen
     for name, array in weights.items():
         own[name].set_value(array)
     padded, two = with_zeros(x, lengths, config.batch_first), config.cell == "LSTM"
-    given, *starts = (paddle.to_tensor(array, stop_gradient=False) for array in (padded, *(h0 if two else [h0])))
+    inputs, *starts = (paddle.to_tensor(array, stop_gradient=False) for array in (padded, *(h0 if two else [h0])))
     lengths = None if lengths is None else paddle.to_tensor(lengths)
-    output, last = layer(given, tuple(starts) if two else starts[0], lengths)
+    output, last = layer(inputs, tuple(starts) if two else starts[0], lengths)
     returned = {"output": output, **dict(zip(("h_n", "c_n"), last if two else [last], strict=False))}
     arrays = [array.numpy() for array in returned.values()]
     if not cotangents:
         return arrays
     read = [name for name in returned if f"{name}.grad" in cotangents]
     heads = [paddle.to_tensor(cotangents[f"{name}.grad"]) for name in read]
-    sources = {"x": given, **dict(zip(("h0", "c0"), starts, strict=False)), **own}
-    found = paddle.grad([returned[name] for name in read], list(sources.values()), heads, allow_unused=True)
-    gradients = zip(sources.items(), found, strict=True)
+    sources = {"x": inputs, **dict(zip(("h0", "c0"), starts, strict=False)), **own}
+    raw = paddle.grad([returned[name] for name in read], list(sources.values()), heads, allow_unused=True)
+    gradients = zip(sources.items(), raw, strict=True)
     return *arrays, {n: (paddle.zeros_like(s) if g is None else g).numpy() for (n, s), g in gradients}
 
 
