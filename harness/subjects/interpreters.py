@@ -66,7 +66,7 @@ def own_interpreter(spec: str) -> str | None:
     except (OSError, SyntaxError, ValueError):
         return None
     for node in body:
-        named = isinstance(node, ast.Assign) and [one.id for one in node.targets if isinstance(one, ast.Name)]
+        named = isinstance(node, ast.Assign) and [target.id for target in node.targets if isinstance(target, ast.Name)]
         if named == [INTERPRETER_VARIABLE] and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             return os.path.join(path.parent, str(node.value.value))  # noqa: PTH118 - an absolute one stays
     return None
@@ -74,8 +74,8 @@ def own_interpreter(spec: str) -> str | None:
 
 def under(python: str, spec: str, name: str) -> FunctionSubject:
     """Return a subject as an interpreter runs it, under this name."""
-    found = shutil.which(python)
-    if found is None:
+    executable = shutil.which(python)
+    if executable is None:
         raise SubjectUnavailable(f"{name}: {python}: no such interpreter; expected a path such as ../old/bin/python")
     spec, conventions = named_conventions(spec)
     place, colon, inner = spec.rpartition(":")
@@ -88,9 +88,9 @@ def under(python: str, spec: str, name: str) -> FunctionSubject:
             raise SubjectUnavailable(f"{name}: {place}: no such file")
         spec = f"{Path(place).absolute()}:{inner}"
     # A path is made absolute, not resolved: the link in a virtual environment is what chooses its packages.
-    told: dict[str, Any] = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
-    told |= {"cell_of": CELL_OF, "layers_names": LAYERS_NAMES}
-    command = [str(Path(found).absolute()), str(WORKER), spec, json.dumps(told)]
+    facts: dict[str, Any] = {"unsent": {name: PLAIN[name] for name in UNSENT}, "options": OPTIONS}
+    facts |= {"cell_of": CELL_OF, "layers_names": LAYERS_NAMES}
+    command = [str(Path(executable).absolute()), str(WORKER), spec, json.dumps(facts)]
     return subject_of(command, name, _NEEDS, conventions)
 
 
@@ -110,12 +110,12 @@ def portable(spec: str) -> str:
         return spec
     try:
         folder = Path(typed).parent.resolve()
-        root = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), Path.cwd())
+        root = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), Path.cwd())
         path = os.path.relpath(folder / Path(typed).name, root)
     except (OSError, ValueError):  # no such path can be, or it is on another drive
         return spec
-    found = f"{Path(path).as_posix()}:{name}"
-    return f"{before}{shlex.quote(found)}" if before else found
+    relative = f"{Path(path).as_posix()}:{name}"
+    return f"{before}{shlex.quote(relative)}" if before else relative
 
 
 def parted(spec: str) -> tuple[str, str]:

@@ -173,13 +173,13 @@ class IsolatedSubject:
 
     def lines(self, case: Case) -> int:
         """Return how many of its own lines it runs on a case, as ``lines_of`` does."""
-        found = self._ask("lines", case)
-        return found if isinstance(found, int) else 0
+        count = self._ask("lines", case)
+        return count if isinstance(count, int) else 0
 
     def line_runs(self, case: Case) -> list[LineRun]:
         """Return the runs of its own lines on a case, as ``line_runs_of`` does."""
-        found = self._ask("line_runs", case)
-        return [] if isinstance(found, Outcome) else list(found)
+        runs = self._ask("line_runs", case)
+        return [] if isinstance(runs, Outcome) else list(runs)
 
     def _spoken(self, method: str, *arguments: Any) -> str:
         """Return the text that oneDNN prints during a call in a process of its own."""
@@ -200,8 +200,8 @@ class IsolatedSubject:
         self.close()
 
     def _start(self, *, times: int = MOST_STARTS) -> _About:
-        if (found := _digest(self._spec)) != self._digest:
-            what = "changed" if found else "deleted"
+        if (digest := _digest(self._spec)) != self._digest:
+            what = "changed" if digest else "deleted"
             raise ChangedError(f"{self._spec}: its file was {what} while it was checked; start again")
         self._calls.clear()
         self._child = Child(self._spec)
@@ -231,8 +231,8 @@ class IsolatedSubject:
         """Return a method that asks the child for the subject's own."""
 
         def ask(*arguments: Any) -> Any:
-            given = self._ask(name, *arguments)
-            return IF_LOST[name](given) if isinstance(given, Outcome) else given
+            answer = self._ask(name, *arguments)
+            return IF_LOST[name](answer) if isinstance(answer, Outcome) else answer
 
         return lru_cache(256)(ask) if name == "exact_relations" else ask
 
@@ -241,13 +241,13 @@ class IsolatedSubject:
         try:
             try:
                 try:
-                    return self._asked(method, *arguments)
+                    return self._call_child(method, *arguments)
                 except LostError as lost:
                     if lost.code not in OUTSIDE:
                         raise
-                    return self._asked_again(lost, tuple(self._calls), method, *arguments)
+                    return self._call_again(lost, tuple(self._calls), method, *arguments)
             except (FaultError, MemoryError) as fault:
-                return self._asked_afresh(fault, method, *arguments)
+                return self._call_afresh(fault, method, *arguments)
         except KeyboardInterrupt:
             self._abandon()
             raise
@@ -263,37 +263,37 @@ class IsolatedSubject:
             if self._child is not None and self._child.ended:
                 self._child = None
 
-    def _asked(self, method: str, *arguments: Any) -> Any:
+    def _call_child(self, method: str, *arguments: Any) -> Any:
         """Make a call in the process that is there, or in a new one. Raise ``LostError`` if that is lost."""
         if self._child is None or self._child.ended:
             self._start()
         assert self._child is not None
         answer = self._child.call(self._timeout, _call, method, *arguments)
-        if not any(isinstance(one, Case) and one.is_large for one in arguments):
+        if not any(isinstance(argument, Case) and argument.is_large for argument in arguments):
             self._calls.append((method, arguments))
         return answer
 
-    def _asked_afresh(self, fault: FaultError | MemoryError, method: str, *arguments: Any) -> Any:
+    def _call_afresh(self, fault: FaultError | MemoryError, method: str, *arguments: Any) -> Any:
         """Make a call in a fresh process, where the harness failed in one that the subject had changed.
 
         If it fails in ``AFRESH`` of them, it raises that error, which is the harness's own then, unless the subject is
         known to spoil its process.
         """
-        for left in reversed(range(AFRESH)):
+        for remaining in reversed(range(AFRESH)):
             self.restart()
             try:
-                answer = self._asked(method, *arguments)
+                answer = self._call_child(method, *arguments)
                 break
             except (FaultError, MemoryError):
-                if not left and not self.spoiled:
+                if not remaining and not self.spoiled:
                     raise
         else:
             answer = {}
-        said = str(fault).strip().rpartition("\n")[2] or type(fault).__name__
-        self.spoiled = f"it leaves its process unusable: {said}"
+        reason = str(fault).strip().rpartition("\n")[2] or type(fault).__name__
+        self.spoiled = f"it leaves its process unusable: {reason}"
         return answer if method == "environment" else Outcome(failure=Failure.CRASHED, message=self.spoiled)
 
-    def _asked_again(
+    def _call_again(
         self, lost: LostError, before: Sequence[tuple[str, tuple[Any, ...]]], method: str, *arguments: Any
     ) -> Any:
         """Make a call again, alone, then after those before. Raise ``LostError`` if the process dies of it then, too.
@@ -310,7 +310,7 @@ class IsolatedSubject:
         while True:
             time.sleep(random.uniform(0, PAUSE) if died else 0)
             try:
-                answer = self._asked(method, *arguments)
+                answer = self._call_child(method, *arguments)
                 break
             except LostError as again:
                 died, orphaned = died + (not again.orphaned), orphaned + again.orphaned
@@ -318,32 +318,32 @@ class IsolatedSubject:
                 if died == REPEATED_ENDS or self._ends_its_server:
                     raise
         if before:
-            answer = self._asked_after(before, answer, method, *arguments)
+            answer = self._call_after(before, answer, method, *arguments)
         # Before its first call, another subject may have ended the fork server, and it with that.
         self.unrepeated += bool(before) or lost.code != UNTOLD
         return answer
 
-    def _asked_after(
+    def _call_after(
         self, before: Sequence[tuple[str, tuple[Any, ...]]], alone: Any, method: str, *arguments: Any
     ) -> Any:
         """Make a call after others, up to the time that a call may take, and return ``alone`` if one of those ends it.
 
         Raise ``LostError`` if the process dies of the call itself ``REPEATED_ENDS`` times.
         """
-        for left in reversed(range(REPEATED_ENDS)):
+        for remaining in reversed(range(REPEATED_ENDS)):
             self.restart()
-            time.sleep(random.uniform(0, PAUSE) if left < REPEATED_ENDS - 1 else 0)
+            time.sleep(random.uniform(0, PAUSE) if remaining < REPEATED_ENDS - 1 else 0)
             until = time.monotonic() + self._timeout
             try:
-                for one, given in before:
+                for earlier, args in before:
                     if time.monotonic() < until:
-                        self._asked(one, *given)
+                        self._call_child(earlier, *args)
             except LostError:  # of another call than before
                 return alone
             try:
-                return self._asked(method, *arguments)
+                return self._call_child(method, *arguments)
             except LostError:
-                if not left:
+                if not remaining:
                     raise
         return alone
 
@@ -370,7 +370,7 @@ class _About(NamedTuple):
     switchable: bool
 
 
-_found: Final[list[Subject]] = []  # the subject of this process, in a child
+_subjects: Final[list[Subject]] = []  # the subject of this process, in a child
 
 
 def _find(spec: str, switches: tuple[str, ...]) -> _About:
@@ -383,7 +383,7 @@ def _find(spec: str, switches: tuple[str, ...]) -> _About:
         raise SubjectUnavailable(f"{spec}: while it was imported, KeyboardInterrupt") from None
     except UsageError as error:  # such as a declaration of conventions that makes no sense
         raise SubjectUnavailable(str(error)) from None
-    _found[:] = [subject]
+    _subjects[:] = [subject]
     file = trace_file()
     if subject.capabilities.environment and file is not None:
         tell_what_is_awaited(signal.SIGUSR1, file)  # where this process waits says nothing
@@ -394,7 +394,7 @@ def _find(spec: str, switches: tuple[str, ...]) -> _About:
 
 def _call(method: str, *arguments: Any) -> Any:
     """Make a call of this child's subject, or of what its process tells itself."""
-    [subject] = _found
+    [subject] = _subjects
     own: dict[str, Callable[..., Any]] = {"run": subject.run, "environment": _environment, "speak": speak}
     own |= {"lines": partial(lines_of, subject), "line_runs": partial(line_runs_of, subject)}
     try:
@@ -405,7 +405,7 @@ def _call(method: str, *arguments: Any) -> Any:
 
 def _environment(device: str, with_torch: bool) -> dict[str, str]:
     """Return what a subject computes on: what it says itself, or else what this process has."""
-    own = _found[0].capabilities.environment
+    own = _subjects[0].capabilities.environment
     return {**machine(), **own} if own else environment(device, with_torch=with_torch)
 
 

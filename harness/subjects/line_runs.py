@@ -105,7 +105,7 @@ class _Watch:
         self._file, self._folder = str(file), file.resolve().parent
         self._own: dict[str, bool] = {}
         self._lines, self._until = 0, time.perf_counter() + SECONDS
-        self._known: dict[int, tuple[object, bytes]] = {}  # the content of arrays, which are kept so that ids stay
+        self._contents: dict[int, tuple[object, bytes]] = {}  # the content of arrays, which are kept so that ids stay
         self._scalars: set[float] = set()
 
     def __call__(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
@@ -133,23 +133,23 @@ class _Watch:
         """Return the arrays that a frame sees and that are new, or not what they were."""
         changed: dict[int, SourceLineArray] = {}
         try:
-            found = list(_arrays([*frame.f_locals.values(), *returned], NESTED_CONTAINERS, set()))
+            pairs = list(_arrays([*frame.f_locals.values(), *returned], NESTED_CONTAINERS, set()))
         except Exception:  # noqa: BLE001 - whatever an object of the user's raises where it is looked at
             sys.settrace(None)
             return ()
-        names = [id(one) for one, _ in found]
-        for one, array in found:
+        names = [id(value) for value, _ in pairs]
+        for value, array in pairs:
             if array.ndim == 0:
                 if (number := float(array)) not in self._scalars:
                     self._scalars.add(number)
-                    changed[id(one)] = SourceLineArray(array.reshape(1), shared=False)
+                    changed[id(value)] = SourceLineArray(array.reshape(1), shared=False)
                 continue
             content = array.tobytes()
-            old = self._known.get(id(one))
+            old = self._contents.get(id(value))
             if old is None or old[1] != content:
-                self._known[id(one)] = one, content
+                self._contents[id(value)] = value, content
                 flat = np.array(array, np.float64).ravel()
-                changed[id(one)] = SourceLineArray(flat, old is not None and names.count(id(one)) > 1)
+                changed[id(value)] = SourceLineArray(flat, old is not None and names.count(id(value)) > 1)
         return tuple(changed.values())
 
 
@@ -178,29 +178,29 @@ class _FrameWatch:
         return self
 
 
-def _arrays(values: Any, depth: int, met: set[int]) -> Iterator[tuple[object, Array]]:
+def _arrays(values: Any, depth: int, visited: set[int]) -> Iterator[tuple[object, Array]]:
     """Yield arrays, tensors and numbers among values, and in their entries and attributes; a list of numbers is one."""
     for value in values:
         if isinstance(value, _OPAQUE) or value is None:
             continue
         if (array := _array(value)) is not None:
             yield value, array
-        elif depth and id(value) not in met:
-            met.add(id(value))
-            yield from _arrays(_entries(value), depth - 1, met)
+        elif depth and id(value) not in visited:
+            visited.add(id(value))
+            yield from _arrays(_entries(value), depth - 1, visited)
 
 
 def _array(value: Any) -> Array | None:
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         with suppress(Exception):  # of a tensor without numbers, or that torch only follows
-            found = torch.Tensor.detach(value).numpy()
-            return found if found.dtype.kind == "f" else None
+            array = torch.Tensor.detach(value).numpy()
+            return array if array.dtype.kind == "f" else None
         return None
     if isinstance(value, np.ndarray | np.floating | float):
-        found = np.asarray(value)
-        return found if found.dtype.kind == "f" else None
-    if isinstance(value, list) and 0 < len(value) <= ENTRIES_WATCHED and all(isinstance(one, float) for one in value):
+        array = np.asarray(value)
+        return array if array.dtype.kind == "f" else None
+    if isinstance(value, list) and 0 < len(value) <= ENTRIES_WATCHED and all(isinstance(item, float) for item in value):
         return np.array(value)
     return None
 

@@ -137,16 +137,16 @@ class Program:
         self.takes = (*USUAL_ARGUMENTS, *(name for name in self.greeting.takes if name not in USUAL_ARGUMENTS))
         self.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in self.takes])
 
-    def __call__(self, **given: Any) -> Any:
+    def __call__(self, **arguments: Any) -> Any:
         """Ask for a case. Raise ``NotImplementedError``, ``Failed`` or ``Malformed`` for what is no result."""
-        config = given["config"]
+        config = arguments["config"]
         try:
             running = self._started()
         except SubjectUnavailable as error:  # it was started before
             message = f"its process cannot be started again: {error}"
             raise Failed(Outcome(failure=Failure.CRASHED, message=message)) from None
         try:
-            return wire.returned(running.answer(wire.request(given), config), config)
+            return wire.returned(running.answer(wire.request(arguments), config), config)
         except NotImplementedError:
             raise
         except Failed as error:
@@ -155,8 +155,8 @@ class Program:
             raise Failed(replace(error.outcome, traceback=error.outcome.traceback or running.heard())) from None
         except Malformed as error:
             self._kill(running)  # what it writes next would be taken for the next answer
-            said = running.heard()
-            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(error), traceback=said)) from None
+            text = running.heard()
+            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(error), traceback=text)) from None
         except BaseException:  # such as Ctrl-C
             self._kill(running)
             raise
@@ -192,8 +192,8 @@ class _Running:
             self.greeting = wire.Greeting.of(self._line())
         except (Failed, Malformed, UsageError) as error:
             self.end()
-            said = self.heard().strip()
-            last = f" (it said: {said.splitlines()[-1]})" if said else ""
+            text = self.heard().strip()
+            last = f" (it said: {text.splitlines()[-1]})" if text else ""
             why = error.outcome.message if isinstance(error, Failed) else str(error)
             raise SubjectUnavailable(f"{name}: {why}{last}; see docs/other-languages.md") from None
 
@@ -230,10 +230,10 @@ class _Running:
 
     def _write(self, data: bytes) -> None:
         assert self._process.stdin is not None
-        left = memoryview(data)
+        rest = memoryview(data)
         with suppress(OSError, ValueError):  # it has ended, which reading tells
-            while left:
-                left = left[self._process.stdin.write(left) :]
+            while rest:
+                rest = rest[self._process.stdin.write(rest) :]
 
     def _line(self) -> bytes:
         while b"\n" not in self._read:
@@ -249,9 +249,9 @@ class _Running:
             self.awaited = f"{count - have:,} of the {count:,} bytes that its header names"
             parts.append(self._more())
             have += len(parts[-1])
-        whole = b"".join(parts)
-        self._read = whole[count:]
-        return whole[:count]
+        data = b"".join(parts)
+        self._read = data[count:]
+        return data[:count]
 
     def _more(self) -> bytes:
         assert self._process.stdout is not None
@@ -284,24 +284,24 @@ class _Ear:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        self._kept = bytearray()
+        self._tail = bytearray()
         self._thread = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
         self._thread.start()
 
     def forget(self) -> None:
         """Keep only what comes from now on."""
-        self._kept.clear()
+        self._tail.clear()
 
     def text(self, *, wait: bool) -> str:
         """Return what was kept; with ``wait``, after the last of it has come."""
         if wait:
             self._thread.join(GRACE)
-        return bytes(self._kept).decode(errors="replace")
+        return bytes(self._tail).decode(errors="replace")
 
     def _listen(self, pipe: IO[bytes]) -> None:
         while chunk := pipe.read(CHUNK):
-            self._kept += chunk
-            del self._kept[:-HEARD]
+            self._tail += chunk
+            del self._tail[:-HEARD]
             with suppress(OSError, ValueError):
                 os.write(2, chunk)
         pipe.close()

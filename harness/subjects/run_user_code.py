@@ -83,8 +83,8 @@ def filled(number: float) -> Iterator[None]:
 
 
 def _filling(make: Callable[..., Any], number: float) -> Callable[..., Any]:
-    def filling(*given: Any, **named: Any) -> Any:
-        made = make(*given, **named)
+    def filling(*arguments: Any, **named: Any) -> Any:
+        made = make(*arguments, **named)
         if isinstance(made, np.ndarray):
             if made.dtype.kind == "f":
                 made.fill(number)
@@ -112,8 +112,8 @@ def by_name(returned: Any, config: RNNConfig, *, readout: bool | None = None) ->
         raise Malformed(f"returned {_describe(returned)}, expected {expected}")
     if len(final) > 1 and len(returned) > 1 and isinstance(returned[1], tuple | list):
         returned = [returned[0], *returned[1], *returned[2:]]
-    known = [("readout", *final), ("output", *final, "readout")] if readout else [("output", *final)]
-    names = next((one for one in known if len(one) == len(returned)), None)
+    forms = [("readout", *final), ("output", *final, "readout")] if readout else [("output", *final)]
+    names = next((form for form in forms if len(form) == len(returned)), None)
     if names is None:
         raise Malformed(f"returned {len(returned)} things, expected {expected}")
     return dict(zip(names, returned, strict=True))
@@ -143,9 +143,9 @@ def as_array(name: str, value: Any) -> Array:
 
 def named_gradients(gradients: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a subject's gradients under names such as ``x.grad``; ``x`` is accepted, too, and ``h0`` for ``hx``."""
-    known = {"h0": "hx", "c0": "cx"}
+    renamed = {"h0": "hx", "c0": "cx"}
     names = {name: str(name).removesuffix(".grad") for name in gradients}
-    return {f"{known.get(names[n], names[n])}.grad": gradient for n, gradient in gradients.items()}
+    return {f"{renamed.get(names[n], names[n])}.grad": gradient for n, gradient in gradients.items()}
 
 
 def changed(lent: Mapping[str, Array], case: Case) -> tuple[str, ...]:
@@ -195,11 +195,11 @@ def a_or_an(noun: str) -> str:
     return f"{'an' if noun.lower().startswith((*'aeio', 'nd')) else 'a'} {noun}"
 
 
-def place_of(given: Any) -> tuple[str, str] | None:
+def place_of(target: Any) -> tuple[str, str] | None:
     """Return the file of a function or class, and its name there; ``None`` if it can be found under no name."""
-    name = str(getattr(given, "__qualname__", "<unknown>"))
+    name = str(getattr(target, "__qualname__", "<unknown>"))
     try:
-        file = None if "<" in name else inspect.getsourcefile(given)
+        file = None if "<" in name else inspect.getsourcefile(target)
     except (TypeError, OSError):  # it was written in C, or at a prompt
         return None
     return None if file is None else (file, name)

@@ -63,25 +63,25 @@ class Greeting:
     @classmethod
     def of(cls, line: bytes) -> Greeting:
         """Parse a greeting. Raise ``UsageError`` for what is none."""
-        said = _object(line)
-        if said is None:
-            raise UsageError(f"said {_told(line)}, expected {GREETING}")
-        if "error" in said:
-            raise UsageError(" ".join(str(said["error"]).split()))
-        if said.get("protocol") != PROTOCOL_VERSION:
-            raise UsageError(f"protocol={said.get('protocol')!r}: expected {PROTOCOL_VERSION}, in {GREETING}")
-        takes, offers = said.get("takes", []), said.get("offers", {})
-        if not isinstance(takes, list) or not all(isinstance(one, str) and one in FUNCTION_ARGUMENTS for one in takes):
+        message = _object(line)
+        if message is None:
+            raise UsageError(f"said {_quoted(line)}, expected {GREETING}")
+        if "error" in message:
+            raise UsageError(" ".join(str(message["error"]).split()))
+        if message.get("protocol") != PROTOCOL_VERSION:
+            raise UsageError(f"protocol={message.get('protocol')!r}: expected {PROTOCOL_VERSION}, in {GREETING}")
+        takes, offers = message.get("takes", []), message.get("offers", {})
+        if not isinstance(takes, list) or not all(isinstance(arg, str) and arg in FUNCTION_ARGUMENTS for arg in takes):
             raise UsageError(f"takes={takes!r}: expected a list of some of {', '.join(OPENS)}")
-        profile, software = said.get("profile", PORT), said.get("software", "")
+        profile, software = message.get("profile", PORT), message.get("software", "")
         if profile not in PROFILE_WORDS:
             raise UsageError(f"profile={profile!r}: expected {' or '.join(PROFILE_WORDS)}")
         if not isinstance(software, str):
             raise UsageError(f"software={software!r}: expected text, such as a name and a version")
         if not isinstance(offers, dict):
             raise UsageError(f'offers={offers!r}: expected an object such as {{"dtype": ["float64"]}}')
-        conventions = Conventions.of(said.get("conventions", []))
-        values = {name: tuple(of) if isinstance(of, list) else of for name, of in offers.items()}
+        conventions = Conventions.of(message.get("conventions", []))
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in offers.items()}
         Scope().only(**values)  # raises UsageError for a factor that does not exist
         if len(conventions.form.hidden) > 1 and set(takes) <= OPENS.keys():  # its states are h0 and c0
             takes = [*takes, *["c0"] * ("c0" not in takes)]
@@ -90,12 +90,12 @@ class Greeting:
         return cls(tuple(takes), values, profile, conventions, legible(software, 200))
 
 
-def request(given: Mapping[str, Any]) -> bytes:
-    """Return the message that asks for a case; ``given`` is what a function would be given (``function.GIVEN``)."""
-    config: RNNConfig = given["config"]
-    states = {name: given[name] for name in ("h0", "c0") if name in given}
-    arrays = {"x": given["x"], **states, **given["weights"], **(given.get("cotangents") or {})}
-    for layer, mask in enumerate(given.get("masks") or ()):
+def request(arguments: Mapping[str, Any]) -> bytes:
+    """Return the message that asks for a case; ``arguments`` are what a function is given (``function.GIVEN``)."""
+    config: RNNConfig = arguments["config"]
+    states = {name: arguments[name] for name in ("h0", "c0") if name in arguments}
+    arrays = {"x": arguments["x"], **states, **arguments["weights"], **(arguments.get("cotangents") or {})}
+    for layer, mask in enumerate(arguments.get("masks") or ()):
         arrays[f"mask_l{layer}"] = mask.astype(config.dtype)
     raw = [_little(array).tobytes() for array in arrays.values()]
     fields = {name: value for name, value in config.fields.items() if name not in UNSENT}
@@ -118,30 +118,30 @@ class Header:
         Raises ``NotImplementedError`` for a refusal, ``Failed`` for an error that is reported, and ``Malformed`` for
         what is no answer, or one that is too large for the config.
         """
-        said = _object(line)
-        if said is None:
-            _refuse(_told(line), _ANSWER)
-        if "unsupported" in said:
-            raise NotImplementedError(str(said["unsupported"]))
-        if "error" in said:
-            kind, traceback = str(said.get("kind", "RuntimeError")), str(said.get("traceback", ""))
-            message = f"{kind}: {said['error']}"
+        answer = _object(line)
+        if answer is None:
+            _refuse(_quoted(line), _ANSWER)
+        if "unsupported" in answer:
+            raise NotImplementedError(str(answer["unsupported"]))
+        if "error" in answer:
+            kind, traceback = str(answer.get("kind", "RuntimeError")), str(answer.get("traceback", ""))
+            message = f"{kind}: {answer['error']}"
             raise Failed(Outcome(failure=Failure.RAISED, message=message, traceback=traceback, classes=(kind,)))
-        if "malformed" in said:
-            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(said["malformed"])))
-        shapes, dtype = said.get("arrays"), said.get("dtype", config.dtype)
+        if "malformed" in answer:
+            raise Failed(Outcome(failure=Failure.MALFORMED, message=str(answer["malformed"])))
+        shapes, dtype = answer.get("arrays"), answer.get("dtype", config.dtype)
         if not isinstance(shapes, dict):
-            _refuse(_told(line), _ANSWER)
+            _refuse(_quoted(line), _ANSWER)
         for name, shape in shapes.items():
             if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
                 _refuse(f"{name} of shape {shape!r}", "a list of sizes")
         dtypes = {name: _dtype(dtype.get(name) if isinstance(dtype, dict) else dtype) for name in shapes}
-        found = cls({name: tuple(shape) for name, shape in shapes.items()}, dtypes)
+        header = cls({name: tuple(shape) for name, shape in shapes.items()}, dtypes)
         every = config.returned.values()
         most = ANSWER_ROOM * max(sum(spec.size for spec in every), 1) * dtype_named(config.dtype).itemsize
-        if found.size > most:
-            _refuse(f"{found.size:,} bytes", f"about {most // ANSWER_ROOM:,}")
-        return found
+        if header.size > most:
+            _refuse(f"{header.size:,} bytes", f"about {most // ANSWER_ROOM:,}")
+        return header
 
     @property
     def size(self) -> int:
@@ -150,12 +150,12 @@ class Header:
 
     def arrays(self, raw: bytes) -> dict[str, Array]:
         """Return the arrays in the bytes that followed."""
-        found: dict[str, Array] = {}
+        arrays: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():
-            found[name] = _little(np.frombuffer(raw, self.dtypes[name], prod(shape), start).reshape(shape))
-            start += found[name].nbytes
-        return found
+            arrays[name] = _little(np.frombuffer(raw, self.dtypes[name], prod(shape), start).reshape(shape))
+            start += arrays[name].nbytes
+        return arrays
 
 
 def returned(arrays: Mapping[str, Array], config: RNNConfig) -> tuple[Any, ...] | Array:
@@ -167,9 +167,9 @@ def returned(arrays: Mapping[str, Array], config: RNNConfig) -> tuple[Any, ...] 
         fit: list[tuple[str, ...]] = [("output", *final), final]
     else:
         fit = [("readout", *final), ("output", *final, "readout"), ("readout",)]
-    order = next((one for one in fit if names == set(one)), None)
+    order = next((way for way in fit if names == set(way)), None)
     if order is None:
-        wanted = " or ".join(", ".join(one) for one in fit)
+        wanted = " or ".join(", ".join(way) for way in fit)
         _refuse(f"arrays {', '.join(arrays) or 'of no name'}", f"{wanted}, and gradients such as x.grad")
     if not gradients:
         return arrays[order[0]] if len(order) == 1 else tuple(arrays[name] for name in order)
@@ -183,12 +183,12 @@ def dtype_named(name: str) -> np.dtype[Any]:
 
 def _dtype(name: Any) -> np.dtype[Any]:
     """Return a dtype of numbers by its name. Raise ``Malformed`` if there is none."""
-    found = None
+    dtype = None
     with suppress(TypeError, ValueError):
-        found = dtype_named(name) if isinstance(name, str) else None
-    if found is None or not (found.kind in "fiubc" or name == "bfloat16"):
+        dtype = dtype_named(name) if isinstance(name, str) else None
+    if dtype is None or not (dtype.kind in "fiubc" or name == "bfloat16"):
         _refuse(f"dtype {name!r}", f"one of {', '.join(DTYPES)}")
-    return found
+    return dtype
 
 
 def _little(array: Array) -> Array:
@@ -198,15 +198,15 @@ def _little(array: Array) -> Array:
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def _refuse(found: str, expected: str) -> NoReturn:
-    raise Malformed(f"answered {found}, expected {expected}")
+def _refuse(answer: str, expected: str) -> NoReturn:
+    raise Malformed(f"answered {answer}, expected {expected}")
 
 
-def _told(line: bytes) -> str:
+def _quoted(line: bytes) -> str:
     return repr(legible(line.decode(errors="replace").rstrip("\n"), _SHOWN))
