@@ -57,7 +57,7 @@ class Adapter:
     def place(self) -> tuple[str, str] | None:
         """The file that it is made in, and its name there; ``None`` if it has none."""
         place, module = place_of(self.build), sys.modules.get(self.build.__module__)
-        names = [name for name, one in vars(module).items() if one is self] if module else []
+        names = [name for name, value in vars(module).items() if value is self] if module else []
         return (place[0], names[0]) if place and names else None
 
 
@@ -67,9 +67,9 @@ def require_filled(function: Any, name: str) -> None:
     lines: list[str] = []
     with suppress(OSError, UnicodeDecodeError):
         lines = [] if place is None else Path(place[0]).read_text("utf-8").splitlines()
-    left = [f"line {i}: {one.partition('#')[2].strip()}" for i, one in enumerate(lines, 1) if MARK in one]
-    if left:
-        raise SubjectUnavailable("\n".join([f"{name}: not all is filled in", *left]))
+    marked = [f"line {i}: {line.partition('#')[2].strip()}" for i, line in enumerate(lines, 1) if MARK in line]
+    if marked:
+        raise SubjectUnavailable("\n".join([f"{name}: not all is filled in", *marked]))
 
 
 class _Reads:
@@ -113,9 +113,9 @@ def adapt(
 
     Raises ``UsageError`` for an argument that makes no sense. ``rnn-harness adapt file.py:Class`` writes all of it.
     """
-    for name, given in (("build", build), ("call", call)):
-        if not (callable(given) or (given is None and name == "call")):
-            raise UsageError(f"adapt({name}={given!r}): expected a function")
+    for name, function in (("build", build), ("call", call)):
+        if not (callable(function) or (function is None and name == "call")):
+            raise UsageError(f"adapt({name}={function!r}): expected a function")
     if weights is not None and not isinstance(weights, Mapping):
         raise UsageError(f"adapt(weights={weights!r}): expected a dict of the module's own parameters by name")
     offers = dict(offers or {})
@@ -166,10 +166,10 @@ class BuiltClass:
         method: Callable[..., Any] = getattr(type(made), self._method or "forward")
         return with_states_first(method) if self.in_numpy else method
 
-    def call(self, module: Any, *given: Any) -> Any:
+    def call(self, module: Any, *arguments: Any) -> Any:
         """Return what the adapter's own call of a module returns."""
         assert self.adapter.call is not None
-        return module(*given) if self.in_numpy else self.adapter.call(module, *given)
+        return module(*arguments) if self.in_numpy else self.adapter.call(module, *arguments)
 
 
 def built_by(adapter: Adapter) -> Iterator[BuiltClass]:
@@ -216,10 +216,10 @@ def form_of_weights(
 
     Raises ``SubjectUnavailable`` for a text that says nothing, and for parameters that are missing or are not named.
     """
-    said = {own: _terms(own, text) for own, text in weights.items() if text not in (KEPT_WORD, ZERO_WORD)}
+    parsed = {own: _terms(own, text) for own, text in weights.items() if text not in (KEPT_WORD, ZERO_WORD)}
     names, numbers = {}, set()
     for own in weights:
-        number = next((one for one in NUMBER_PLACES if one in own), "")
+        number = next((place for place in NUMBER_PLACES if place in own), "")
         numbers |= {number} - {""}
         names[own] = own.replace(number, "{}") if number else own
     if len(numbers) > 1:
@@ -234,32 +234,32 @@ def form_of_weights(
         raise SubjectUnavailable(
             f"weights: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not named; {_TERMS}"
         )
-    gates = _gates(said, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size, cell)
-    cell = cell or next(name for name, one in CELLS.items() if len(one.gates) == len(gates))
-    _require_shapes(said, {there[name]: shape for name, shape in shapes.items()}, gates, (input_size, hidden_size))
+    gates = _gates(parsed, {there[name]: shape for name, shape in shapes.items()}, input_size, hidden_size, cell)
+    cell = cell or next(name for name, kind in CELLS.items() if len(kind.gates) == len(gates))
+    _require_shapes(parsed, {there[name]: shape for name, shape in shapes.items()}, gates, (input_size, hidden_size))
     roles: dict[str, list[Block]] = {}
-    sums = [own for own, terms in said.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
-    biases = [own for own, terms in said.items() if terms[0][0].startswith("bias")]
-    one_bias = sums == biases != [] and not any(of for own in sums for _, _, of, _ in said[own])
-    for own, terms in said.items():
-        for role, reverse, of, _ in terms:
+    sums = [own for own, terms in parsed.items() if {role for role, *_ in terms} >= {"bias_ih", "bias_hh"}]
+    biases = [own for own, terms in parsed.items() if terms[0][0].startswith("bias")]
+    one_bias = sums == biases != [] and not any(letters for own in sums for _, _, letters, _ in parsed[own])
+    for own, terms in parsed.items():
+        for role, reverse, letters, _ in terms:
             if not (one_bias and role == "bias_hh"):
-                roles.setdefault(role + reverse, []).append(Block(names[own], of or gates))
+                roles.setdefault(role + reverse, []).append(Block(names[own], letters or gates))
     order = {gate: i for i, gate in enumerate(gates)}
-    left = next((terms[0][0] for terms in said.values() if len(terms) > 1 and terms[0][0].startswith("weight")), "")
+    start = next((terms[0][0] for terms in parsed.values() if len(terms) > 1 and terms[0][0].startswith("weight")), "")
     of_bias = next((shapes[name] for name, own in there.items() if own in biases and name in shapes), (0,))
     return replace(
         form,
-        names={role: tuple(sorted(of, key=lambda block: order[block.gates[0]])) for role, of in roles.items()},
+        names={role: tuple(sorted(blocks, key=lambda block: order[block.gates[0]])) for role, blocks in roles.items()},
         first=first,
         places=places,
-        joined={"weight_ih": X_FIRST, "weight_hh": H_FIRST}.get(left, ""),
+        joined={"weight_ih": X_FIRST, "weight_hh": H_FIRST}.get(start, ""),
         zeros=tuple(own for own, text in weights.items() if text == ZERO_WORD),
         kept=tuple(own for own, text in weights.items() if text == KEPT_WORD),
         beside=", ".join(own for own, text in weights.items() if text == KEPT_WORD),
         bias_shape=tuple(-1 if size > 1 else 1 for size in of_bias) if len(of_bias) > 1 else (-1,),
         conventions=Conventions(
-            one_bias=one_bias, transposed=any(turned for terms in said.values() for *_, turned in terms), cell=cell
+            one_bias=one_bias, transposed=any(turned for terms in parsed.values() for *_, turned in terms), cell=cell
         ),
     )
 
@@ -270,41 +270,41 @@ Terms = list[tuple[str, str, str, str]]
 def _terms(own: str, text: Any) -> Terms:
     """Return the role, direction, gates and turn of each parameter of torch's that one of its own holds."""
     sign, kind = (",", "weight") if "," in str(text) else ("+", "bias")
-    found = [_TERM.fullmatch(part.strip()) for part in str(text).split(sign)]
-    if not all(one and (len(found) == 1 or one[1].startswith(kind)) for one in found):
+    matches = [_TERM.fullmatch(part.strip()) for part in str(text).split(sign)]
+    if not all(match and (len(matches) == 1 or match[1].startswith(kind)) for match in matches):
         raise SubjectUnavailable(f"weights[{own!r}]={text!r}: {_TERMS}")
-    return [tuple(part or "" for part in one.groups()) for one in found if one]  # type: ignore[misc]
+    return [tuple(part or "" for part in match.groups()) for match in matches if match]  # type: ignore[misc]
 
 
-def _gates(said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: int, H: int, cell: str) -> str:  # noqa: E741
+def _gates(parsed: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], I: int, H: int, cell: str) -> str:  # noqa: E741
     """Return the gates of the cell: those that are named, or as many as the matrices for the state have."""
-    named = {gate for terms in said.values() for _, _, gates, _ in terms for gate in gates}
+    named = {gate for terms in parsed.values() for _, _, gates, _ in terms for gate in gates}
     rows = 0
-    for own, terms in said.items():
+    for own, terms in parsed.items():
         for role, reverse, gates, _ in terms:
             if role == "weight_hh" and not reverse:
                 rows += len(gates) or prod(shapes[own]) // (H * (H + I * (len(terms) > 1)))
     cells = {cell: KNOWN[cell]} if cell else CELLS
-    for one in cells.values():
-        if len(one.gates) == rows and named <= {*one.gates}:
-            return one.gates
+    for form in cells.values():
+        if len(form.gates) == rows and named <= {*form.gates}:
+            return form.gates
     raise SubjectUnavailable(
         f"weights: {rows} gates, {', '.join(sorted(named))}: expected those of "
-        + ", ".join(f"{layer_named(name)} ({', '.join(one.gates)})" for name, one in cells.items())
+        + ", ".join(f"{layer_named(name)} ({', '.join(form.gates)})" for name, form in cells.items())
     )
 
 
 def _require_shapes(
-    said: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], gates: str, sizes: tuple[int, int]
+    parsed: Mapping[str, Terms], shapes: Mapping[str, tuple[int, ...]], gates: str, sizes: tuple[int, int]
 ) -> None:
     """Raise ``SubjectUnavailable`` for a parameter of another shape than what it is said to hold."""
     I, H = sizes  # noqa: E741 - as in the equations
-    for own, terms in said.items():
+    for own, terms in parsed.items():
         if own not in shapes:
             continue
-        (role, _, some, turned), roles = terms[0], [one for one, *_ in terms]
+        (role, _, some, turned), roles = terms[0], [name for name, *_ in terms]
         rows, is_weight = len(some or gates) * H, role.startswith("weight")
-        expected = (rows, sum(I if one == "weight_ih" else H for one in roles)) if is_weight else (rows,)
+        expected = (rows, sum(I if name == "weight_ih" else H for name in roles)) if is_weight else (rows,)
         expected = expected[::-1] if turned else expected
         if shapes[own] != expected if is_weight else prod(shapes[own]) != rows:
             raise SubjectUnavailable(

@@ -44,7 +44,7 @@ class _Drawn(NamedTuple):
     packed: str = ""  # the class of the one argument that its constructor takes
 
 
-def adapter_of(given: Any, spec: str) -> str:
+def adapter_of(target: Any, spec: str) -> str:
     """Return the text of a file with an adapter for a class or a function, called ``file.py:name`` or ``module:name``.
 
     What could not be found out is marked with ``MARK``.
@@ -52,10 +52,10 @@ def adapter_of(given: Any, spec: str) -> str:
     place, _, name = spec.rpartition(":")
     title = f'"""{name} as torch\'s layer. Check it with: rnn-harness check THIS_FILE.py:layer"""'
     imported = f"from {Path(place).stem if place.endswith('.py') else place} import {name.partition('.')[0]}"
-    if not inspect.isclass(given):
-        return "\n".join([title, "", imported, "", "", *_function(given, name), ""])
-    numpy = not hasattr(given, "named_parameters")
-    drawn, method = _drawn_in_numpy(given, spec) if numpy else (_drawn_of_any(given, spec), "")
+    if not inspect.isclass(target):
+        return "\n".join([title, "", imported, "", "", *_function(target, name), ""])
+    numpy = not hasattr(target, "named_parameters")
+    drawn, method = _drawn_in_numpy(target, spec) if numpy else (_drawn_of_any(target, spec), "")
     form = drawn.form
     imported += f", {drawn.packed.partition('.')[0]}" * bool(drawn.packed)
     torch = ["import torch"] * bool(not numpy and (form.replaced or form.is_cell or form.listed or form.layered))
@@ -73,39 +73,39 @@ def adapter_of(given: Any, spec: str) -> str:
     return "\n".join([*lines, "", "", f"layer = {made}", ""])
 
 
-def _function(given: Any, name: str) -> Iterator[str]:
+def _function(function: Any, name: str) -> Iterator[str]:
     """Write a function that calls one with a signature of its own."""
     yield "def layer(x, h0, weights, config):"
     yield "    # x is (T, N, input_size); h0, (layers * directions, N, hidden_size); an LSTM takes c0, too"
     yield '    # weights["weight_ih_l0"] is (rows, input_size), ["weight_hh_l0"] (rows, hidden_size),'
     yield '    # ["bias_ih_l0"] and ["bias_hh_l0"] (rows,), each as nn.RNN, nn.GRU or nn.LSTM has it'
-    parameters = inspect.signature(given).parameters.values()
-    needed = [one.name for one in parameters if one.default is one.empty]
-    known = {"x": "x", "h0": "h0", "hidden_size": "config.hidden_size", "input_size": "config.input_size"}
+    parameters = inspect.signature(function).parameters.values()
+    needed = [arg.name for arg in parameters if arg.default is arg.empty]
+    meanings = {"x": "x", "h0": "h0", "hidden_size": "config.hidden_size", "input_size": "config.input_size"}
     yield f"    returned = {name}("
     for own in needed:
-        text = known.get(own, "x" if own in X_WORDS else "...")
+        text = meanings.get(own, "x" if own in X_WORDS else "...")
         yield f"        {own}={text}," + f"  {MARK} of x, h0, weights" * (text == "...")
     yield "    )"
     yield f"    output, h_n = returned  {MARK} output (T, N, hidden_size), h_n (layers * directions, N, hidden_size)"
     yield "    return output, h_n"
 
 
-def _drawn_in_numpy(given: Any, spec: str) -> tuple[_Drawn, str]:
+def _drawn_in_numpy(target: Any, spec: str) -> tuple[_Drawn, str]:
     """Return what is known of a NumPy class, and its method that is likeliest the call."""
-    methods = methods_of(given)
+    methods = methods_of(target)
     if not methods:
         raise SubjectUnavailable(f"{spec}: expected a class with one of the methods {', '.join(CALL_METHODS)}")
-    found = [_drawn(factory, spec) for factory in modules_of(given)]
-    return next((one for one in found if one.returned is not None), found[0]), methods[0]
+    choices = [_drawn(factory, spec) for factory in modules_of(target)]
+    return next((choice for choice in choices if choice.returned is not None), choices[0]), methods[0]
 
 
-def _drawn_of_any(given: Any, spec: str) -> _Drawn:
+def _drawn_of_any(factory: Any, spec: str) -> _Drawn:
     """Return what is known of a class of modules, whose constructor may take one object."""
-    drawn = _drawn(given, spec)
-    if not drawn.shapes and (of_fields := by_fields(given)) is not None and of_fields.packed is not None:
-        other = _drawn(of_fields, spec)
-        return other._replace(packed=of_fields.packed.__qualname__) if other.shapes else drawn
+    drawn = _drawn(factory, spec)
+    if not drawn.shapes and (of_fields := by_fields(factory)) is not None and of_fields.packed is not None:
+        packed = _drawn(of_fields, spec)
+        return packed._replace(packed=of_fields.packed.__qualname__) if packed.shapes else drawn
     return drawn
 
 
@@ -113,10 +113,10 @@ def _drawn(factory: Any, spec: str) -> _Drawn:
     try:
         form = constructed(factory, spec)
     except SubjectUnavailable as error:
-        found = constructor(factory)
-        if found is None:
+        reading = constructor(factory)
+        if reading is None:
             raise
-        form, unknown = found
+        form, unknown = reading
         if {*unknown} != {*(needed := may_be_unknown(factory, form))}:  # some of these are no sizes
             form, unknown = replace(form, sizes=(), by_name={}), tuple(needed)
         return _Drawn(form, {}, unknown, str(error).rpartition(": ")[2])
@@ -145,20 +145,20 @@ def _build(drawn: _Drawn, name: str) -> Iterator[str]:
     form = drawn.form
     options = {name: f"config.{name}" for name in OPTIONS if name != "batch_first"}
     first, named = form.given(TEXTS | options)
-    given = [*first, *(f"{own}={text}" for own, text in named.items())]
+    texts = [*first, *(f"{own}={text}" for own, text in named.items())]
     yield "def build(config):"
     if drawn.shapes and not form.replaced:
-        arguments = ", ".join(given)
+        arguments = ", ".join(texts)
         yield f"    return {name}({f'{drawn.packed}({arguments})' if drawn.packed else arguments})"
         return
     if drawn.unknown:
         yield f"    module = {name}("
-        yield from (f"        {one}," for one in given)
-        yield from (f"        {one}=...,  {MARK} {drawn.problem}" for one in drawn.unknown)
+        yield from (f"        {text}," for text in texts)
+        yield from (f"        {own}=...,  {MARK} {drawn.problem}" for own in drawn.unknown)
         yield "    )"
     else:
         wrong = f"  {MARK} {drawn.problem}" * (not drawn.shapes)
-        yield f"    module = {name}({', '.join(given)}){wrong}"
+        yield f"    module = {name}({', '.join(texts)}){wrong}"
     yield from (f"    module.{part} = torch.nn.Identity()" for part in form.replaced)
     yield "    return module"
 
@@ -167,9 +167,9 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
     """Write what each parameter holds, with its shape at input_size=5 and hidden_size=3."""
     texts = weights_of(drawn.form)
     yield "weights = {"
-    known, gone = _names_at_once(drawn.form, texts), tuple(f"{part}." for part in drawn.form.replaced)
+    named, gone = _names_at_once(drawn.form, texts), tuple(f"{part}." for part in drawn.form.replaced)
     for own, shape in drawn.shapes.items():
-        if own in known or own.startswith(gone or "?"):
+        if own in named or own.startswith(gone or "?"):
             continue
         if drawn.returned is not None:
             yield f'    "{own}": "{KEPT_WORD}",'
@@ -181,17 +181,17 @@ def _weights(drawn: _Drawn) -> Iterator[str]:
 
 def _names_at_once(form: ClassForm, texts: Mapping[str, str]) -> set[str]:
     """Return the names of the parameters of the first layer that the texts are about."""
-    found = set()
+    names = set()
     for own in texts:
-        number = next((one for one in NUMBER_PLACES if one in own), "")
-        found.add(own.replace(number, str(form.first)) if number else own)
-    return found
+        number = next((place for place in NUMBER_PLACES if place in own), "")
+        names.add(own.replace(number, str(form.first)) if number else own)
+    return names
 
 
 def weights_of(form: ClassForm) -> dict[str, str]:
     """Return the texts of ``adapt``'s weights for a form."""
     places = form.places if "bidirectional" in form.takes else LAYERS
-    number = next(one for one, at in NUMBER_PLACES.items() if at == (places, form.first))
+    number = next(place for place, at in NUMBER_PLACES.items() if at == (places, form.first))
     turn = ".T" * form.conventions.transposed
     texts: dict[str, list[str]] = {}
     for role, blocks in form.names.items():
@@ -206,8 +206,8 @@ def weights_of(form: ClassForm) -> dict[str, str]:
     for terms in texts.values():
         if form.joined == H_FIRST and len(terms) > 1 and terms[0].startswith("weight"):
             terms.reverse()
-    said = {own: (", " if of[0].startswith("weight") else " + ").join(of) for own, of in texts.items()}
-    return {**said, **dict.fromkeys(form.zeros, ZERO_WORD), **dict.fromkeys(form.kept, KEPT_WORD)}
+    joined = {own: (", " if parts[0].startswith("weight") else " + ").join(parts) for own, parts in texts.items()}
+    return {**joined, **dict.fromkeys(form.zeros, ZERO_WORD), **dict.fromkeys(form.kept, KEPT_WORD)}
 
 
 def _call(drawn: _Drawn, method: str) -> Iterator[str]:
@@ -215,7 +215,7 @@ def _call(drawn: _Drawn, method: str) -> Iterator[str]:
     states = [_SHORT[name] for name in form.cell.final]
     taken = form.offers.get("hx", (True,))
     optional = "=None" * (False in taken and not form.is_cell)
-    arguments = ["x", *(f"{one}{optional}" for one in states)] if True in taken or form.is_cell else ["x"]
+    arguments = ["x", *(f"{state}{optional}" for state in states)] if True in taken or form.is_cell else ["x"]
     yield f"def call(module, {', '.join(arguments)}):"
     batch = "" if form.unbatched else "N, "
     yield f"    # x is (T, {batch}input_size); {' and '.join(states)}, (layers * directions, {batch}hidden_size)"
@@ -233,17 +233,17 @@ def _call(drawn: _Drawn, method: str) -> Iterator[str]:
 
 def _loop(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form = drawn.form
-    yield f"    {', '.join(states)}, outputs = {', '.join(f'{one}[0]' for one in states)}, []"
+    yield f"    {', '.join(states)}, outputs = {', '.join(f'{state}[0]' for state in states)}, []"
     yield "    for step in x:"
-    given = (
+    arguments = (
         ", ".join(["step", *form.passed(states)]) if form.apart or len(states) == 1 else f"step, ({', '.join(states)})"
     )
     if form.state_names:
-        given = ", ".join(["step", *map("{}={}".format, form.state_names, form.passed(states))])
+        arguments = ", ".join(["step", *map("{}={}".format, form.state_names, form.passed(states))])
     names = iter(_SHORT.get(name, "_") for name in form.returns)
-    yield f"        {_targets(drawn.returned, names, form)} = module({given})"
+    yield f"        {_targets(drawn.returned, names, form)} = module({arguments})"
     yield "        outputs.append(h)"
-    yield f"    return torch.stack(outputs), {', '.join(f'{one}[None]' for one in states)}"
+    yield f"    return torch.stack(outputs), {', '.join(f'{state}[None]' for state in states)}"
 
 
 def _at_once(drawn: _Drawn, states: Sequence[str], *, optional: bool) -> Iterator[str]:
@@ -258,15 +258,15 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     form, turned = drawn.form, drawn.form.conventions.batch_first
     x = "x.transpose(0, 1)" if turned else "x"
     directions = 1 + (form.offers.get("bidirectional") == (True,))
-    passed = [to_axes_in_code(one, form.state_axes, directions) for one in states]
-    passed = [f"{one}[0]" if form.flat else f"list({one})" if form.layered else one for one in passed]
+    passed = [to_axes_in_code(state, form.state_axes, directions) for state in states]
+    passed = [f"{state}[0]" if form.flat else f"list({state})" if form.layered else state for state in passed]
     if form.by_layer and states:
         passed = [f"list(zip({', '.join(passed)}))"]
     elif len(passed) > 1 and not form.apart:
         passed = [f"({', '.join(passed)})"]
     names = iter(name or "_" for name in form.returns)
     values = ".values()" * isinstance(drawn.returned, Mapping)
-    passed = [f"{name}={one}" for name, one in zip(form.state_names, passed, strict=False)] or passed
+    passed = [f"{name}={state}" for name, state in zip(form.state_names, passed, strict=False)] or passed
     yield f"    {_targets(drawn.returned, names, form)} = module({', '.join([x, *passed])}){values}"
     output = "output" if "output" in form.returns else "None"
     if form.by_layer:
@@ -281,15 +281,15 @@ def _answer(drawn: _Drawn, states: Sequence[str]) -> Iterator[str]:
     if form.layered:
         yield from (f"    {name} = torch.stack({name})" for name in form.cell.final if name in form.returns)
     if "h_n" in form.returns:
-        known = {name: from_axes_in_code(name, form.final_axes, directions) for name in form.cell.final}
-        found = [f"{known[name]}{rows}" if name in form.returns else "None" for name in form.cell.final]
+        finals = {name: from_axes_in_code(name, form.final_axes, directions) for name in form.cell.final}
+        results = [f"{finals[name]}{rows}" if name in form.returns else "None" for name in form.cell.final]
     elif "last" in form.returns:
-        found = ["last[None]"]
+        results = ["last[None]"]
     elif form.h_n_is_last:
-        found = [f"{output}[-1:]", *["None"] * (len(form.cell.final) - 1)]
+        results = [f"{output}[-1:]", *["None"] * (len(form.cell.final) - 1)]
     else:
-        found = ["None"] * len(form.cell.final)
-    yield f"    return {output}, {', '.join(found)}"
+        results = ["None"] * len(form.cell.final)
+    yield f"    return {output}, {', '.join(results)}"
 
 
 def _targets(returned: Any, names: Iterator[str], form: ClassForm) -> str:
@@ -302,7 +302,7 @@ def _targets(returned: Any, names: Iterator[str], form: ClassForm) -> str:
         and not (form.layered and is_layered(returned))
         and not (form.listed and len(returned) > 3)
     ):
-        parts = [_targets(one, names, form) for one in returned]
+        parts = [_targets(part, names, form) for part in returned]
         return f"({', '.join(parts)})" if len(parts) > 1 else f"[{parts[0]}]"
     return next(names)
 

@@ -168,6 +168,6 @@ class Capabilities:
 
     def with_methods(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Capabilities:
         """Return the same capabilities, each method replaced by ``wrap(name, method)``."""
-        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
-        values |= {name: wrap(name, one) for name, one in values.items() if callable(one)}
+        values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values |= {name: wrap(name, value) for name, value in values.items() if callable(value)}
         return Capabilities(**values)

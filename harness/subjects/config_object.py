@@ -45,7 +45,7 @@ class _Noted(Fields):
         return self.__dict__["answers"].get(name, ANSWERS[0]) if default is _NOTHING else default
 
 
-def _asked_of(factory: Any) -> dict[str, Any]:
+def _fields_of(factory: Any) -> dict[str, Any]:
     """Return the fields that a constructor asks for, with their defaults. One may need another answer than a number."""
     answers: dict[str, Any] = {}
     while True:
@@ -55,13 +55,13 @@ def _asked_of(factory: Any) -> dict[str, Any]:
             failed = False
         defaults: dict[str, Any] = noted.__dict__["defaults"]
         last = next((name for name in reversed(defaults) if defaults[name] is _NOTHING), "")
-        tried = ANSWERS.index(answers.get(last, ANSWERS[0]))
-        if not failed or not last or tried + 1 == len(ANSWERS):
+        place = ANSWERS.index(answers.get(last, ANSWERS[0]))
+        if not failed or not last or place + 1 == len(ANSWERS):
             return defaults
-        answers[last] = ANSWERS[tried + 1]
+        answers[last] = ANSWERS[place + 1]
 
 
-def _class_of(factory: Any, argument: str, asked: Collection[str]) -> Any:
+def _class_of(factory: Any, argument: str, fields: Collection[str]) -> Any:
     """Return the user's own class that an argument of a constructor is annotated with, if that can be built.
 
     All fields without a default must be asked for by the constructor: nothing is known of others.
@@ -69,8 +69,8 @@ def _class_of(factory: Any, argument: str, asked: Collection[str]) -> Any:
     with suppress(Exception):  # an annotation may be of anything
         kind = get_type_hints(factory.__init__)[argument]
         declared = inspect.signature(kind).parameters
-        needed = [name for name, one in declared.items() if one.default is _NOTHING]
-        if inspect.isclass(kind) and kind.__module__ != "builtins" and {*needed} <= {*asked} and declared:
+        needed = [name for name, arg in declared.items() if arg.default is _NOTHING]
+        if inspect.isclass(kind) and kind.__module__ != "builtins" and {*needed} <= {*fields} and declared:
             factory(kind(**dict.fromkeys(needed, ANSWERS[0])))
             return kind
     return None
@@ -79,15 +79,15 @@ def _class_of(factory: Any, argument: str, asked: Collection[str]) -> Any:
 def by_fields(factory: Any) -> Any:
     """Return a subclass that takes by name what the constructor reads of its one argument; ``None`` if that is none."""
     try:
-        needed = [one for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
+        needed = [arg for arg in inspect.signature(factory).parameters.values() if arg.default is arg.empty]
     except (TypeError, ValueError):
         return None
     if len(needed) != 1 or needed[0].kind is not needed[0].POSITIONAL_OR_KEYWORD:
         return None
-    defaults = _asked_of(factory)
+    defaults = _fields_of(factory)
     kind = _class_of(factory, needed[0].name, defaults)
     if kind is not None:
-        defaults = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+        defaults = {name: arg.default for name, arg in inspect.signature(kind).parameters.items()}
     own = {f"{name}_" if iskeyword(name) else name: name for name in defaults}
     if not own or not all(name.isidentifier() for name in own):
         return None
@@ -97,12 +97,12 @@ def by_fields(factory: Any) -> Any:
         packed = kind
 
         def __init__(self, **named: Any) -> None:
-            fields = {name: one for name, one in defaults.items() if one is not _NOTHING}
-            fields |= {own[name]: one for name, one in named.items()}
+            fields = {name: value for name, value in defaults.items() if value is not _NOTHING}
+            fields |= {own[name]: value for name, value in named.items()}
             super().__init__((kind or Fields)(**fields))
 
     by_name = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(name, by_name, default=defaults[of]) for name, of in own.items()]
+    parameters = [inspect.Parameter(name, by_name, default=defaults[field]) for name, field in own.items()]
     ByFields.__signature__ = inspect.Signature(parameters)
     ByFields.__name__, ByFields.__qualname__ = factory.__name__, factory.__qualname__
     return ByFields

@@ -57,9 +57,9 @@ class Conventions:
         }
         for name, value in named.items():
             if name not in CONVENTION_NAMES and name not in cells:
-                known = [*CONVENTION_NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
-                close = get_close_matches(str(name), known, n=1)
-                meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(known)}"
+                names = [*CONVENTION_NAMES, *(cell.lower() for cell in KNOWN if cell != "RNN")]
+                close = get_close_matches(str(name), names, n=1)
+                meant = f"did you mean {close[0]}?" if close else f"expected {', '.join(names)}"
                 raise UsageError(f"{whose}: {str(name)[:80]} is no convention and no layer; {meant}")
             if not isinstance(value, bool):
                 raise UsageError(f"{whose}: {name}={reprlib.repr(value)}: expected True or False")
@@ -128,16 +128,16 @@ class Conventions:
 
         Raises ``UsageError`` if it offers only what it declares not to do.
         """
-        left: dict[str, tuple[Any, ...]] = {}
+        allowed: dict[str, tuple[Any, ...]] = {}
         for factor, values in self.offers.items():
             offered = offers.get(factor, values if factor != "loss" else (None,))
             offered = tuple(offered) if isinstance(offered, list | tuple) else (offered,)
-            left[factor] = tuple(one for one in offered if one in values)
-            if not left[factor]:
+            allowed[factor] = tuple(value for value in offered if value in values)
+            if not allowed[factor]:
                 raise UsageError(
                     f"{name}: offers {factor}={offered!r}, but declares {', '.join(self.names)}; leave one out"
                 )
-        return left
+        return allowed
 
     def passed(self, takes: tuple[str, ...]) -> tuple[str, ...]:
         """Return the arguments of ``mapped``, for a function that takes some."""
@@ -181,27 +181,27 @@ def conventions(**declared: bool) -> Callable[[T], T]:
     """
     Conventions.of(declared)
 
-    def declare(given: T) -> T:
-        given.conventions = declared  # type: ignore[attr-defined]
-        return given
+    def declare(target: T) -> T:
+        target.conventions = declared  # type: ignore[attr-defined]
+        return target
 
     return declare
 
 
-def declared_by(given: Any, name: str) -> Conventions:
+def declared_by(target: Any, name: str) -> Conventions:
     """Return what a function or class declares in an attribute, or the layer that is a word of its name.
 
     A class of one of torch's layers is told by its parameters instead. Where nothing else tells, it is compared with
     the only cell that its file defines. Raises ``UsageError`` for a declaration that makes no sense.
     """
-    if hasattr(given, "conventions") or not (isfunction(given) or isclass(given)):
-        return Conventions.of(getattr(given, "conventions", {}), f"{name}: conventions")
-    words = {given.__name__, *re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])", given.__name__)}
+    if hasattr(target, "conventions") or not (isfunction(target) or isclass(target)):
+        return Conventions.of(getattr(target, "conventions", {}), f"{name}: conventions")
+    words = {target.__name__, *re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])", target.__name__)}
     cells = {cell_named(word.replace("_", "")) for word in words} - {""}
-    there = {one.name for one in vars(sys.modules.get(given.__module__, object)).values() if isinstance(one, Cell)}
+    there = {cell.name for cell in vars(sys.modules.get(target.__module__, object)).values() if isinstance(cell, Cell)}
     own = cells & there or (there if not cells and len(there) == 1 else set())
-    found = own or (cells & {*CELLS} if isfunction(given) else set())
-    return Conventions(cell=found.pop() if len(found) == 1 else "RNN")
+    chosen = own or (cells & {*CELLS} if isfunction(target) else set())
+    return Conventions(cell=chosen.pop() if len(chosen) == 1 else "RNN")
 
 
 def named_conventions(spec: str) -> tuple[str, tuple[str, ...]]:
@@ -219,10 +219,10 @@ def turned(case: Case, *, batch_first: bool) -> Case:
     config = case.config
     if config.batch_first == batch_first or not config.batched:
         return case
-    other = config.replace(batch_first=batch_first, strides="contiguous")
-    same = {name: other.given[name].axes == spec.axes for name, spec in config.given.items()}
+    flipped = config.replace(batch_first=batch_first, strides="contiguous")
+    same = {name: flipped.given[name].axes == spec.axes for name, spec in config.given.items()}
     arrays = {name: array if same[name] else array.swapaxes(0, 1).copy() for name, array in case.arrays.items()}
-    return Case.from_arrays(other, arrays)
+    return Case.from_arrays(flipped, arrays)
 
 
 def as_nn_rnn(
@@ -258,18 +258,18 @@ def as_nn_rnn(
         last = last.reshape(*last.shape[:-1], config.num_directions, config.hidden_size)
         return last.swapaxes(0, 1) if config.batched else last
 
-    def rnn(**given: Any) -> Any:
-        weights = given["weights"]
+    def rnn(**arguments: Any) -> Any:
+        weights = arguments["weights"]
         own = given_weights(weights)
         before = {name: array.copy() for name, array in own.items()}
-        returned = function(**{name: own if name == "weights" else given[name] for name in takes})
+        returned = function(**{name: own if name == "weights" else arguments[name] for name in takes})
         for name, array in before.items():  # what it writes into its weights is to be seen
             if (after := own.get(name, array)).tobytes() != array.tobytes():
                 weights[name][...] = after.T if transposed and array.ndim == 2 else after
         parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         gradients = [returned_gradients(parts.pop())] if parts and isinstance(parts[-1], dict) else []
         if last_output_only and len(parts) == 1 and hasattr(parts[0], "shape"):
-            parts = [None, h_n_of(parts[0], given["config"])]
+            parts = [None, h_n_of(parts[0], arguments["config"])]
         return parts[0] if len(parts) == 1 and not gradients else (*parts, *gradients)
 
     return rnn
@@ -290,11 +290,11 @@ def with_both_biases(conventions: Conventions, parameters: Mapping[str, Any]) ->
     """Return a class's own parameters, its one bias under both names: the loss depends on both in the same way."""
     both = dict(parameters)
     if conventions.one_bias:
-        both |= {name.replace("_ih_", "_hh_"): one for name, one in parameters.items() if name.startswith("bias_ih")}
+        both |= {name.replace("_ih_", "_hh_"): bias for name, bias in parameters.items() if name.startswith("bias_ih")}
     return both
 
 
 def gradients_back(conventions: Conventions, gradients: Mapping[str, Any]) -> dict[str, Any]:
     """Return the gradients by a class's own parameters as nn.RNN has them."""
     turn = "weight" if conventions.transposed else "-"
-    return {name: one.T if name.startswith(turn) else one for name, one in gradients.items()}
+    return {name: gradient.T if name.startswith(turn) else gradient for name, gradient in gradients.items()}

@@ -69,8 +69,8 @@ def line(facts: dict[str, str]) -> str:
     parts = []
     if "ATen" in facts:
         parts.append(f"torch {facts['torch']} on {facts['ATen']}")
-        said = "oneDNN ISA" in facts and not facts["oneDNN"].endswith("off")
-        isa = f" up to {facts['oneDNN ISA']}" if said else ""
+        shown = "oneDNN ISA" in facts and not facts["oneDNN"].endswith("off")
+        isa = f" up to {facts['oneDNN ISA']}" if shown else ""
         parts += [f"oneDNN {facts['oneDNN']}{isa}"] if "oneDNN" in facts else []
         parts += [f"MKL {facts['MKL']}"] if "MKL" in facts else []
         parts += [facts[name] for name in ("device", "cuDNN", "TF32") if name in facts]
@@ -147,8 +147,8 @@ def _torch(device: str) -> dict[str, str]:
     built: str = torch.__config__.show()
     facts = {"ATen": torch.backends.cpu.get_cpu_capability(), "threads": str(torch.get_num_threads())}
     for name, pattern in (("oneDNN", r"MKL-DNN v([\d.]+)"), ("MKL", r"oneAPI Math Kernel Library Version ([\d.]+)")):
-        if found := re.search(pattern, built):
-            facts[name] = found[1]
+        if match := re.search(pattern, built):
+            facts[name] = match[1]
     mkldnn: Any = torch.backends.mkldnn
     if "oneDNN" in facts and not mkldnn.enabled:
         facts["oneDNN"] += " off"

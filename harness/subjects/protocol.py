@@ -24,15 +24,15 @@ class Unsupported(NotImplementedError):
     """Raised by a subject to say that it does not support a config; a plain ``NotImplementedError`` says the same."""
 
 
-def choose_devices(subject: Subject, asked: Sequence[str]) -> tuple[str, ...]:
+def choose_devices(subject: Subject, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the devices asked for under the subject's own names, such as ``cuda:0`` for ``cuda``; by default, all.
 
     With all devices, meta is drawn less often than the others, because it has no values. Raises ``SubjectUnavailable``
     for a device that is not here.
     """
     here = subject.devices()
-    chosen = tuple(device if device in here else f"{device}:0" for device in asked)
-    for device, name in zip(asked, chosen, strict=True):
+    chosen = tuple(device if device in here else f"{device}:0" for device in wanted)
+    for device, name in zip(wanted, chosen, strict=True):
         if name not in here:
             raise SubjectUnavailable(f"device={device!r}: {subject.name} runs here on {', '.join(here)}")
     return chosen or tuple(device for device in here for _ in range(1 if device == "meta" else 15))

@@ -111,14 +111,14 @@ def given_by(spec: str) -> Any:
     place, _, name = spec.rpartition(":")
     if not place or not name:
         raise SubjectUnavailable(f"{spec}: expected path/to/file.py:name or module:name")
-    found: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
+    target: Any = _load_file(spec, Path(place)) if place.endswith(".py") else _load_module(spec, place)
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(target, part):
             close = get_close_matches(spec, registered())
-            instead = f"did you mean {close[0]}?" if close else _offer(found, part)
+            instead = f"did you mean {close[0]}?" if close else _offer(target, part)
             raise SubjectUnavailable(f"{spec}: {place} has no {part}; {instead}")
-        found = getattr(found, part)
-    return found
+        target = getattr(target, part)
+    return target
 
 
 def of_layer(spec: str, layer: str) -> str:
@@ -131,8 +131,8 @@ def of_layer(spec: str, layer: str) -> str:
     before, own = parted(spec)
     if before:
         return f"{before}{shlex.quote(of_layer(own, layer))}"
-    if spec in registered() and (other := of_cell(spec, layer.upper())) in registered():
-        return other
+    if spec in registered() and (variant := of_cell(spec, layer.upper())) in registered():
+        return variant
     if spec.startswith(EXEC):
         raise SubjectUnavailable(f'{spec}: a program says what it is in its greeting: "conventions": ["{layer}"]')
     if spec in registered():
@@ -142,20 +142,20 @@ def of_layer(spec: str, layer: str) -> str:
     return f"{spec}+{layer}"
 
 
-def _declared(given: Any, spec: str, names: Sequence[str]) -> Subject:
+def _declared(target: Any, spec: str, names: Sequence[str]) -> Subject:
     """Return the subject of a function or class with the conventions that it declares and those in its name."""
     if not names:
-        return as_subject(given, spec)
-    if _is_subject(given) or not (callable(given) or isinstance(given, Adapter)):
+        return as_subject(target, spec)
+    if _is_subject(target) or not (callable(target) or isinstance(target, Adapter)):
         raise SubjectUnavailable(
-            f"{spec}: is {a_or_an(type(given).__name__)}; expected a function or class with conventions"
+            f"{spec}: is {a_or_an(type(target).__name__)}; expected a function or class with conventions"
         )
     named = Conventions.of(names, spec)
-    by_its_name = not hasattr(given, "conventions")
-    declared = () if by_its_name and named.cell != "RNN" else declared_by(given, spec).names
-    if isinstance(given, Adapter) and named.forms:
+    by_its_name = not hasattr(target, "conventions")
+    declared = () if by_its_name and named.cell != "RNN" else declared_by(target, spec).names
+    if isinstance(target, Adapter) and named.forms:
         raise SubjectUnavailable(f"{spec}: is an Adapter, whose weights say what differs: expected no {named.forms[0]}")
-    return _made(given, spec, Conventions.of((*declared, *names)))
+    return _made(target, spec, Conventions.of((*declared, *names)))
 
 
 def _named_in(path: str) -> str:
@@ -203,52 +203,52 @@ def as_subject(given: Any, name: str | None = None) -> Subject:
     return _made(given, name or str(getattr(given, "__qualname__", type(given).__name__)))
 
 
-def _made(given: Any, name: str, conventions: Conventions | None = None) -> Subject:
+def _made(target: Any, name: str, conventions: Conventions | None = None) -> Subject:
     try:
         with warnings.catch_warnings(action="ignore"):  # of the calls by which its form is found
-            return _read(given, name, conventions)
+            return _read(target, name, conventions)
     except SubjectUnavailable as error:
         spec = f"{name.partition('+')[0]}"
-        if not (inspect.isclass(given) or inspect.isfunction(given)) or ":" not in spec:
+        if not (inspect.isclass(target) or inspect.isfunction(target)) or ":" not in spec:
             raise
         raise SubjectUnavailable(
             f"{error}\n`rnn-harness adapt {shlex.quote(spec)}` prints an adapter to complete"
         ) from error
 
 
-def _read(given: Any, name: str, conventions: Conventions | None) -> Subject:
-    if isinstance(given, Adapter):
-        require_filled(given.build, name)
-        return _of_modules(given, name, conventions, built_by(given), SubjectUnavailable(f"{name}: cannot be read"))
-    if inspect.isclass(given) and not hasattr(given, "named_parameters"):
+def _read(target: Any, name: str, conventions: Conventions | None) -> Subject:
+    if isinstance(target, Adapter):
+        require_filled(target.build, name)
+        return _of_modules(target, name, conventions, built_by(target), SubjectUnavailable(f"{name}: cannot be read"))
+    if inspect.isclass(target) and not hasattr(target, "named_parameters"):
         from harness.subjects.function_module import modules_of_function
         from harness.subjects.numpy_module import CALL_METHODS, calls_of, modules_of
 
         methods = ", ".join(CALL_METHODS)
         what = f"a class must be a torch.nn.Module, or a NumPy class with one of the methods {methods}"
-        modules = chain(modules_of(given), *map(modules_of_function, calls_of(given)))
-        return _of_modules(given, name, conventions, modules, SubjectUnavailable(f"{name}: {what}"))
-    if inspect.isclass(given):
-        return _of_class(given, name, conventions)
-    if hasattr(given, "named_parameters"):
+        modules = chain(modules_of(target), *map(modules_of_function, calls_of(target)))
+        return _of_modules(target, name, conventions, modules, SubjectUnavailable(f"{name}: {what}"))
+    if inspect.isclass(target):
+        return _of_class(target, name, conventions)
+    if hasattr(target, "named_parameters"):
         raise SubjectUnavailable(
             f"{name}: a module that is already built fits one config only; pass its class, or a function that calls it"
         )
-    if hasattr(given, "devices") and hasattr(given, "run"):
-        raise SubjectUnavailable(f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected {_SUBJECT}")
-    if not callable(given):
+    if hasattr(target, "devices") and hasattr(target, "run"):
+        raise SubjectUnavailable(f"{name}: {a_or_an(type(target).__name__)} is not a subject; expected {_SUBJECT}")
+    if not callable(target):
         raise SubjectUnavailable(
-            f"{name}: {a_or_an(type(given).__name__)} is not a subject; expected a function, a class or {_FORMS}"
+            f"{name}: {a_or_an(type(target).__name__)} is not a subject; expected a function, a class or {_FORMS}"
         )
-    require_filled(given, name)
+    require_filled(target, name)
     try:
-        return FunctionSubject(given, name, conventions=conventions)
+        return FunctionSubject(target, name, conventions=conventions)
     except SubjectUnavailable as error:
-        if not inspect.isfunction(given):
+        if not inspect.isfunction(target):
             raise
         from harness.subjects.function_module import modules_of_function
 
-        return _of_modules(given, name, conventions, modules_of_function(given), error, last=True)
+        return _of_modules(target, name, conventions, modules_of_function(target), error, last=True)
 
 
 def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subject:
@@ -261,7 +261,7 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
     try:
         form = form_of(factory, name, "" if declared.cell == "RNN" else declared.cell)
     except SubjectUnavailable as error:
-        others = [one for one in [by_fields(factory)] if one is not None]
+        others = [subclass for subclass in [by_fields(factory)] if subclass is not None]
         turned = [with_axes(factory, axes) for axes in INPUT_ORDERS[1:]]
         return _of_modules(factory, name, conventions, [*others, *turned], error, last=not others)
     if form is not None and not form.drop_in:
@@ -273,7 +273,7 @@ def _of_class(factory: Any, name: str, conventions: Conventions | None) -> Subje
 
 
 def _of_modules(
-    given: Any,
+    target: Any,
     name: str,
     conventions: Conventions | None,
     modules: Iterable[Any],
@@ -289,7 +289,7 @@ def _of_modules(
     from harness.subjects.torch_form import form_of, form_of_adapter, reads_each_gate, with_loader, with_way_back
     from harness.subjects.torch_own_form import AdaptedSubject, ModuleOfSubject, OwnFormSubject, completed
 
-    declared = declared_by(given, name) if conventions is None else conventions
+    declared = declared_by(target, name) if conventions is None else conventions
     first: SubjectUnavailable | None = None
     for module in modules:
         adapted = isinstance(module, BuiltClass)
@@ -297,8 +297,8 @@ def _of_modules(
             form = (form_of_adapter if adapted else form_of)(
                 module, name, "" if declared.cell == "RNN" else declared.cell
             )
-        except SubjectUnavailable as found:
-            first = first or found
+        except SubjectUnavailable as refusal:
+            first = first or refusal
             continue
         if form is None or (
             form.conventions.batch_first and module.axes != INPUT_ORDERS[0]
@@ -313,14 +313,14 @@ def _of_modules(
             own: Callable[..., OwnFormSubject] = (
                 partial(AdaptedSubject, module, name)
                 if adapted
-                else partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(given))
+                else partial(ModuleOfSubject, module, name, conventions=conventions, place=place_of(target))
             )
             return own(completed(own, form))
     raise error if last or first is None else first
 
 
-def _is_subject(given: object) -> TypeGuard[Subject]:
-    return isinstance(given, Subject) and not inspect.isclass(given) and isinstance(given.capabilities, Capabilities)
+def _is_subject(value: object) -> TypeGuard[Subject]:
+    return isinstance(value, Subject) and not inspect.isclass(value) and isinstance(value.capabilities, Capabilities)
 
 
 def _require_source(path: Path) -> None:
@@ -361,7 +361,9 @@ def _load_module(spec: str, name: str) -> ModuleType:
 def _reason(error: BaseException) -> str:
     """Describe an import's error, with the last line of user code that led to it."""
     own = ("importlib", str(Path(__file__).parent))
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not any(name in one.filename for name in own)]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not any(name in frame.filename for name in own)
+    ]
     at = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
     return f"{type(error).__name__}: {error}{at}"
 
