@@ -40,7 +40,7 @@ def load_model(path: str) -> Any:
     if not isinstance(held, Mapping) or not held:
         what = "no array" if isinstance(held, Mapping) else "an array without a name"
         raise UsageError(f"{path}: holds {what}: expected the weights of a layer, as its state_dict() names them")
-    return {name: one for name, one in held.items() if not _of_a_case(str(name), (*GIVEN_NAMES, *RETURNED_NAMES))}
+    return {name: value for name, value in held.items() if not _of_a_case(str(name), (*GIVEN_NAMES, *RETURNED_NAMES))}
 
 
 def load_array(path: str, *names: str) -> Any:
@@ -48,11 +48,11 @@ def load_array(path: str, *names: str) -> Any:
     held = load(path)
     if not isinstance(held, Mapping):
         return held
-    found = [held[name] for name in (*names, "arr_0") if name in held]
-    if not found:
+    arrays = [held[name] for name in (*names, "arr_0") if name in held]
+    if not arrays:
         listed = " ".join(", ".join(map(str, held)).split())[:200] or "nothing"
         raise UsageError(f"{path}: holds {listed}: expected one array, under the name {' or '.join(names)}")
-    return found[0]
+    return arrays[0]
 
 
 def load_start(path: str) -> Any:
@@ -107,10 +107,10 @@ def load(path: str) -> Any:
                 " expected what torch.save(model.state_dict(), ...) wrote"
             ) from None
         # torch and NumPy advise to read the file in a way in which it can run code: that is left out.
-        said = f"{type(error).__name__}: {error}".partition("\n")[0].partition(" In PyTorch")[0]
-        said = "a pickle, or no file of NumPy's" if "allow_pickle" in said or "unsafely" in said else said
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0].partition(" In PyTorch")[0]
+        reason = "a pickle, or no file of NumPy's" if "allow_pickle" in reason or "unsafely" in reason else reason
         raise UsageError(
-            f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({said})"
+            f"{path}: expected what np.save or np.savez wrote, or torch.save(model.state_dict(), ...) ({reason})"
         ) from None
 
 
@@ -169,15 +169,15 @@ def _of_json(path: Path) -> Any:
 
 def _in_json(path: Path, name: str, held: Any, depth: int) -> Any:
     if isinstance(held, dict) and "data" not in held and depth:
-        return {one: _in_json(path, one, value, depth - 1) for one, value in held.items()}
+        return {key: _in_json(path, key, value, depth - 1) for key, value in held.items()}
     where = f"{path}: {name[:80]!r}" if name else f"{path}: its content"
     if isinstance(held, dict):
         try:
             return np.array(held["data"], JSON_DTYPES[held.get("dtype", "float64")]).reshape(held["shape"])
         except (KeyError, OverflowError, TypeError, ValueError) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             expected = '{"dtype": "float32", "shape": [2, 3], "data": [...]}, or nested lists'
-            raise UsageError(f"{where} is no array ({said}): expected {expected}") from None
+            raise UsageError(f"{where} is no array ({reason}): expected {expected}") from None
     expected = "expected nested lists of numbers, on each level of one length"
     if not isinstance(held, list):
         raise UsageError(f"{where} is {str(held)[:40]!r}: {expected}")

@@ -19,13 +19,13 @@ def in_order(tensor: torch.Tensor, axes: str, *, back: bool = False) -> torch.Te
     return tensor.permute([old.index(axis) for axis in new]) if usual else tensor
 
 
-def mapped(given: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
     """Apply a change to each tensor in whatever tuples, lists and dicts."""
-    if isinstance(given, Mapping):
-        return {name: mapped(one, change) for name, one in given.items()}
-    if isinstance(given, list | tuple):
-        return type(given)(mapped(one, change) for one in given)
-    return change(given) if isinstance(given, torch.Tensor) else given
+    if isinstance(value, Mapping):
+        return {name: mapped(part, change) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(mapped(part, change) for part in value)
+    return change(value) if isinstance(value, torch.Tensor) else value
 
 
 def with_axes(factory: Any, order: str) -> Any:
@@ -37,9 +37,9 @@ def with_axes(factory: Any, order: str) -> Any:
         in_numpy, axes = False, order
 
         @wraps(factory.forward)
-        def forward(self, *given: Any, **named: Any) -> Any:
-            turned = mapped(given, lambda one: in_order(one, order))
-            return mapped(super().forward(*turned, **named), lambda one: in_order(one, order, back=True))
+        def forward(self, *arguments: Any, **named: Any) -> Any:
+            turned = mapped(arguments, lambda tensor: in_order(tensor, order))
+            return mapped(super().forward(*turned, **named), lambda tensor: in_order(tensor, order, back=True))
 
     Turned.__name__, Turned.__qualname__ = factory.__name__, factory.__qualname__
     return Turned

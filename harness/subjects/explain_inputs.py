@@ -42,10 +42,10 @@ def models(module: Any) -> list[WeightsToExplain]:
     Raises ``UsageError`` unless it holds exactly one nn.RNN, or a layer under the names of ``weight_schemes``.
     """
     if isinstance(module, Mapping):
-        given = {name: array(name, value) for name, value in flat(module)}
-        if not any(map(_PARAMETER.fullmatch, given)) and (found := translated(given)):
-            return [_of_weights(one.weights)._replace(words=one.words) for one in found]
-        return [_of_weights(given)]
+        arrays = {name: array(name, value) for name, value in flat(module)}
+        if not any(map(_PARAMETER.fullmatch, arrays)) and (readings := translated(arrays)):
+            return [_of_weights(reading.weights)._replace(words=reading.words) for reading in readings]
+        return [_of_weights(arrays)]
     if not hasattr(module, "named_modules"):
         raise UsageError(f"module is {a_or_an(type(module).__name__)}: {_WANTED}")
     import torch
@@ -74,69 +74,69 @@ def models(module: Any) -> list[WeightsToExplain]:
 def array(name: str, value: Any) -> Array:
     """Return the numbers of an array, a tensor or nested lists. Raise ``UsageError`` if they are none or complex."""
     try:
-        found = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
+        numbers = as_array(name, value if hasattr(value, "__array__") else np.asarray(value))
     except (Malformed, TypeError, ValueError, RuntimeError) as error:
         why = "" if isinstance(error, Malformed) else f" ({error})"
         held = a_or_an(type(value).__name__)
         raise UsageError(f"{name} is {held}: expected an array or a tensor of numbers{why}") from None
-    if found.dtype.kind == "c":
-        raise UsageError(f"{name} is of {found.dtype}: expected real numbers")
-    return found
+    if numbers.dtype.kind == "c":
+        raise UsageError(f"{name} is of {numbers.dtype}: expected real numbers")
+    return numbers
 
 
 def _listed(names: Iterable[str]) -> str:
     return " ".join(", ".join(names).split())[:200]
 
 
-def _of_weights(given: Mapping[str, Array]) -> WeightsToExplain:
+def _of_weights(weights: Mapping[str, Array]) -> WeightsToExplain:
     """Build the model from weights under any prefix, such as ``rnn.weight_ih_l0``; other weights are the readout's."""
-    found, rest = {}, {}
+    own, rest = {}, {}
     prefixes, layers, reverse = set(), [-1], False
-    for name, value in given.items():
+    for name, value in weights.items():
         if match := _PARAMETER.fullmatch(name):
             prefixes.add(match[1])
             layers.append(int(match[3]))
             reverse = reverse or match[4] is not None
-            found[match[2]] = value
+            own[match[2]] = value
         else:
             rest[name] = value
     if len(prefixes) != 1:
-        held = f"the weights of several nn.RNN ({_listed(given)})" if prefixes else "no weight_ih_l0"
-        held += f", only {_listed(given)}" if given and not prefixes else ""
+        held = f"the weights of several nn.RNN ({_listed(weights)})" if prefixes else "no weight_ih_l0"
+        held += f", only {_listed(weights)}" if weights and not prefixes else ""
         raise UsageError(f"module holds {held}: {_WANTED}")
     for name in ("weight_ih_l0", "weight_hh_l0"):
-        if name not in found or found[name].ndim != 2:
+        if name not in own or own[name].ndim != 2:
             raise UsageError(
                 f"{name} is missing or not a matrix: expected (hidden_size, ...); pass nn.RNN's own weights"
             )
     readout = _readout(rest)
-    rows, size = found["weight_hh_l0"].shape
+    rows, size = own["weight_hh_l0"].shape
     cell, proj_size = CELL_OF.get(rows // max(size, 1), "RNN"), 0
-    if "weight_hr_l0" in found:  # which an nn.LSTM alone has
+    if "weight_hr_l0" in own:  # which an nn.LSTM alone has
         cell, proj_size, size = "LSTM", size, rows // len(CELLS["LSTM"].gates)
     config = RNNConfig(
-        found["weight_ih_l0"].shape[1],
+        own["weight_ih_l0"].shape[1],
         size,
-        min(max(layers), len(found)) + 1,  # if there are more layers than weights, some are missing in the first ones
-        bias=any(name.startswith("bias") for name in found),
+        min(max(layers), len(own)) + 1,  # if there are more layers than weights, some are missing in the first ones
+        bias=any(name.startswith("bias") for name in own),
         bidirectional=reverse,
         dtype="float64",
         output_size=len(readout["readout.weight"]) if readout else None,
         cell=cell,
         proj_size=proj_size,
     )
-    found |= readout
+    own |= readout
     for name, spec in config.weights.items():
-        if name not in found:
+        if name not in own:
             raise UsageError(
                 f"{name} is missing: expected ({', '.join(spec.axes)}) = {spec.shape}, as state_dict() has it"
             )
-        if found[name].shape != spec.shape:
-            shape, axes = found[name].shape, ", ".join(spec.axes)
+        if own[name].shape != spec.shape:
+            shape, axes = own[name].shape, ", ".join(spec.axes)
             raise UsageError(f"{name} has shape {shape}: expected ({axes}) = {spec.shape}, as {config.layer} has it")
-    if extra := [name for name in found if name not in config.weights]:
+    if extra := [name for name in own if name not in config.weights]:
         raise UsageError(f"{_listed(extra)}: expected parameters of {config!r} only; leave it out")
-    return WeightsToExplain({name: found[name] for name in config.weights}, config)
+    return WeightsToExplain({name: own[name] for name in config.weights}, config)
 
 
 def _readout(rest: Mapping[str, Array]) -> dict[str, Array]:
@@ -144,8 +144,8 @@ def _readout(rest: Mapping[str, Array]) -> dict[str, Array]:
         return {}
     matches = {name: _READOUT.fullmatch(name) for name in rest}
     named = {match[2]: rest[name] for name, match in matches.items() if match is not None}
-    one = len({match and match[1] for match in matches.values()}) == 1
-    if not one or None in matches.values() or "weight" not in named or named["weight"].ndim != 2:
+    single = len({match and match[1] for match in matches.values()}) == 1
+    if not single or None in matches.values() or "weight" not in named or named["weight"].ndim != 2:
         raise UsageError(
             f"module holds {_listed(rest)} beside the nn.RNN: expected at most the weight and bias of one nn.Linear;"
             " leave out what is not the readout"

@@ -135,15 +135,15 @@ class FunctionSubject:
         outcome, held = self._called(case)
         if held is None:
             return outcome
-        other = with_other_inputs(case)
+        second = with_other_inputs(case)
         with np.errstate(all="ignore"):
-            attempt(partial(self._returned, self._given(other, _lent(other)), case.config))
+            attempt(partial(self._returned, self._arguments(second, _lent(second)), case.config))
         return replace(outcome, overwritten=held.overwritten())
 
     def _called(self, case: Case) -> tuple[Outcome, HeldResults | None]:
         config = case.config
         lent = _lent(case)
-        given = self._given(case, lent)
+        arguments = self._arguments(case, lent)
         if config.preparation == "used":
             self.use(config)
         held: list[HeldResults] = []
@@ -151,7 +151,7 @@ class FunctionSubject:
 
         def call() -> Mapping[str, Array]:
             self._refuse(config)
-            held.append(HeldResults(self._returned(given, config, ignored)))
+            held.append(HeldResults(self._returned(arguments, config, ignored)))
             return held[0].arrays
 
         with np.errstate(all="ignore"):
@@ -160,7 +160,7 @@ class FunctionSubject:
         missing = ("output",) * (self._conventions.last_output_only and "output" not in outcome.arrays)
         return replace(outcome, not_returned=(*missing, *_not_returned(outcome, config))), next(iter(held), None)
 
-    def _given(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
+    def _arguments(self, case: Case, lent: Mapping[str, Array]) -> dict[str, Any]:
         """Return everything that the function may take: facts of the case, and its arrays as they are ``lent``."""
         config = case.config
         rows = (config.num_layers * config.num_directions, *[config.N] * config.batched)
@@ -176,13 +176,13 @@ class FunctionSubject:
         }
 
     def _returned(
-        self, given: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None
+        self, arguments: Mapping[str, Any], config: RNNConfig, ignored: list[str] | None = None
     ) -> dict[str, Any]:
         """Return the function's results by name; names of gradients that nn.RNN does not have go into ``ignored``."""
-        returned = self._function(**{name: given[name] for name in self._passed})
+        returned = self._function(**{name: arguments[name] for name in self._passed})
         gradients: Mapping[str, Any] = {}
         if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], Mapping):
-            gradients = _asked(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
+            gradients = _wanted(named_gradients(returned[-1]), config, [] if ignored is None else ignored)
             returned = returned[:-1] if len(returned) > 2 else returned[0]
         named = by_name(returned, config)
         if self._conventions.last_output_only and named.get("output", 0) is None:
@@ -225,23 +225,23 @@ def _laid_out(array: Array, config: RNNConfig, name: str) -> Array:
         return np.repeat(array, 2, axis=-1)[..., ::2]
     if config.strides == "expanded" and array.size:
         constant = name in config.cotangents
-        one = array.reshape(-1)[0].copy() if constant else array[0].copy()
-        one = np.asarray(one)
-        return as_strided(one, array.shape, (0,) * (array.ndim - one.ndim) + one.strides)
+        part = array.reshape(-1)[0].copy() if constant else array[0].copy()
+        part = np.asarray(part)
+        return as_strided(part, array.shape, (0,) * (array.ndim - part.ndim) + part.strides)
     return array.copy()
 
 
-def _asked(gradients: Mapping[str, Any], config: RNNConfig, ignored: list[str]) -> Mapping[str, Any]:
+def _wanted(gradients: Mapping[str, Any], config: RNNConfig, ignored: list[str]) -> Mapping[str, Any]:
     """Return the gradients that the config asks for.
 
     If it asks for none of them and some of the names are unknown, return all, so that the comparison reports them.
     """
     if config.loss is None:
         return {}
-    asked = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
+    wanted = {name: gradient for name, gradient in gradients.items() if name in config.gradients}
     every = config.replace(wrt="all", hx=True, bias=True).gradients
     ignored += [name.removesuffix(".grad") for name in gradients if name not in every]
-    return asked if asked or not ignored else gradients
+    return wanted if wanted or not ignored else gradients
 
 
 def _not_returned(outcome: Outcome, config: RNNConfig) -> tuple[str, ...]:
@@ -285,7 +285,7 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
         return names
     required = tuple(p.name for p in only if p.default is p.empty)
     if len(required) == len(USUAL_ARGUMENTS) and all(
-        one == USUAL_ARGUMENTS[i] or one not in FUNCTION_ARGUMENTS for i, one in enumerate(required)
+        argument == USUAL_ARGUMENTS[i] or argument not in FUNCTION_ARGUMENTS for i, argument in enumerate(required)
     ):
         return USUAL_ARGUMENTS
     usual = ", ".join(USUAL_ARGUMENTS)
@@ -296,12 +296,12 @@ def _by_position(function: Callable[..., Any], name: str) -> tuple[str, ...]:
 def _called_by_name(function: Callable[..., Any], positional: Sequence[str]) -> Callable[..., Any]:
     if not positional:
         return function
-    return lambda **given: function(*[given.pop(name) for name in positional], **given)
+    return lambda **values: function(*[values.pop(name) for name in positional], **values)
 
 
 def _with_a_pair(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of two states, of one that takes them as nn.LSTM does: in one argument."""
-    return lambda h0, c0, **given: function(h0=(h0, c0), **given)
+    return lambda h0, c0, **rest: function(h0=(h0, c0), **rest)
 
 
 def _taken(function: Callable[..., Any], name: str) -> tuple[str, ...]:

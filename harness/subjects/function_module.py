@@ -93,8 +93,8 @@ class _Signature(NamedTuple):
 def modules_of_function(function: Callable[..., Any]) -> Iterator[type[torch.nn.Module]]:
     """Yield classes of modules that call a function, for NumPy arrays and for tensors, with weights of other shapes."""
     ways = [(signature, tee(_readable(signature), 1)[0]) for signature in _signatures(function)]
-    for axes, (signature, found), numpy in product(INPUT_ORDERS, ways, (True, False)):
-        for shapes, gates in copy(found):  # from its begin, and no further than anybody reads
+    for axes, (signature, readable), numpy in product(INPUT_ORDERS, ways, (True, False)):
+        for shapes, gates in copy(readable):  # from its begin, and no further than anybody reads
             module = _module_of(function, signature, shapes, gates, axes, numpy=numpy)
             if _can_be_called(module, len(signature.states)):
                 yield module
@@ -121,8 +121,8 @@ def _readable(signature: _Signature) -> Iterator[tuple[dict[str, Shape], int]]:
         if signature.zeros and len(CELLS[CELL_OF[gates]].hidden) < 2:
             continue
         with suppress(SubjectUnavailable):
-            found = layers_of(_sized(shapes, gates, TELLING_SIZES[0]), TELLING_SIZES[0], "")
-            if found.roles.conventions.cell == CELL_OF[gates] and found.number == 1:
+            layers = layers_of(_sized(shapes, gates, TELLING_SIZES[0]), TELLING_SIZES[0], "")
+            if layers.roles.conventions.cell == CELL_OF[gates] and layers.number == 1:
                 yield shapes, gates
 
 
@@ -130,8 +130,8 @@ def _sized(shapes: Mapping[str, Shape], gates: int, sizes: ModuleSizes) -> dict[
     alone = sum(shape in _MATRICES for shape in shapes.values()) > 2  # a matrix for each gate
     rows = sizes.hidden_size * (1 if alone else gates)
     both = sizes.input_size + sizes.hidden_size
-    of = {"I": sizes.input_size, "H": sizes.hidden_size, "B": both, "R": rows, "O": sizes.output_size, "1": 1}
-    return {name: tuple(of[size] for size in shape) for name, shape in shapes.items()}
+    values = {"I": sizes.input_size, "H": sizes.hidden_size, "B": both, "R": rows, "O": sizes.output_size, "1": 1}
+    return {name: tuple(values[size] for size in shape) for name, shape in shapes.items()}
 
 
 def _shapes(names: Sequence[str]) -> Iterator[dict[str, Shape]]:
@@ -140,11 +140,11 @@ def _shapes(names: Sequence[str]) -> Iterator[dict[str, Shape]]:
     matrices = [name for name in names if name not in biases]
     yield from _of_layer(matrices, biases)
     for head in product(reversed(matrices), reversed(biases or [""])):
-        for of in _of_layer(*([name for name in names if name not in head] for names in (matrices, biases))):
-            turned = not {*of.values()}.isdisjoint({_MATRICES[1], _MATRICES[5]})
-            vector = next((shape for name, shape in of.items() if name in biases), ("R",))
+        for layer in _of_layer(*([name for name in names if name not in head] for names in (matrices, biases))):
+            turned = not {*layer.values()}.isdisjoint({_MATRICES[1], _MATRICES[5]})
+            vector = next((shape for name, shape in layer.items() if name in biases), ("R",))
             shapes = [("H", "O") if turned else ("O", "H"), tuple("O" if size == "R" else size for size in vector)]
-            yield of | dict(zip(head, shapes, strict=False))
+            yield layer | dict(zip(head, shapes, strict=False))
 
 
 def _of_layer(matrices: Sequence[str], biases: Sequence[str]) -> Iterator[dict[str, Shape]]:
@@ -156,8 +156,8 @@ def _of_layer(matrices: Sequence[str], biases: Sequence[str]) -> Iterator[dict[s
         choices = sorted(product((*_MATRICES, vector), repeat=len(every)), key=lambda chosen: chosen.count(vector))
         for chosen in choices:  # a bias may have another name, which is tried last
             if _is_layer({*chosen} - {vector}):
-                of = dict(zip(every, chosen, strict=True))
-                yield {**{name: of[group] for name, group in groups.items()}, **dict.fromkeys(biases, vector)}
+                by_group = dict(zip(every, chosen, strict=True))
+                yield {**{name: by_group[group] for name, group in groups.items()}, **dict.fromkeys(biases, vector)}
 
 
 def _is_layer(shapes: set[Shape]) -> bool:
@@ -188,33 +188,33 @@ def _signature(function: Callable[..., Any]) -> _Signature | None:
         parameters = [*inspect.signature(function).parameters.values()]
     except (TypeError, ValueError):
         return None
-    words = {one.name: {word.lower() for word in _WORD.findall(one.name)} for one in parameters}
-    needed = [one.name for one in parameters if one.default is one.empty and one.kind in NAMED_KINDS]
+    words = {arg.name: {word.lower() for word in _WORD.findall(arg.name)} for arg in parameters}
+    needed = [arg.name for arg in parameters if arg.default is arg.empty and arg.kind in NAMED_KINDS]
     first = next((name for name in needed if not words[name] & (STATE_WORDS | STATES_OF_C)), "")
     x = next((name for name in needed if words[name] & X_WORDS), first)
-    states = [one.name for one in parameters if words[one.name] & (STATE_WORDS | STATES_OF_C) and one.name != x]
+    states = [arg.name for arg in parameters if words[arg.name] & (STATE_WORDS | STATES_OF_C) and arg.name != x]
     states = [name for name in states if not words[name] & (SIZE | {"w", "u", "b", "bias", "weight"})]
-    left = [name for name in needed if name not in {x, *states}]
-    optional = [one.name for one in parameters if one.default is None and words[one.name] & {"b", "bias"}]
-    sizes = tuple(name for name in left if words[name] & SIZE and words[name] & {"h", "hidden", "units", "size"})
-    left = [name for name in left if name not in sizes]
-    if not x or not left:
+    rest = [name for name in needed if name not in {x, *states}]
+    optional = [arg.name for arg in parameters if arg.default is None and words[arg.name] & {"b", "bias"}]
+    sizes = tuple(name for name in rest if words[name] & SIZE and words[name] & {"h", "hidden", "units", "size"})
+    rest = [name for name in rest if name not in sizes]
+    if not x or not rest:
         return None
-    if len(left) == 1:
-        held, by_key = _held(function, x, states, left[0], sizes)
+    if len(rest) == 1:
+        held, by_key = _held(function, x, states, rest[0], sizes)
         if held:
-            return _Signature(x, tuple(states), held, left[0], by_key, sizes)
-        if words[left[0]] & HELD:
+            return _Signature(x, tuple(states), held, rest[0], by_key, sizes)
+        if words[rest[0]] & HELD:
             return None
-    return _Signature(x, tuple(states), (*left, *optional), sizes=sizes)
+    return _Signature(x, tuple(states), (*rest, *optional), sizes=sizes)
 
 
 def _held(
     function: Callable[..., Any], x: str, states: Sequence[str], name: str, sizes: Sequence[str]
 ) -> tuple[tuple[str, ...], bool]:
     """Return the names of what one argument holds, by the keys that a call asks for, or as the source unpacks it."""
-    given = dict.fromkeys(states, _Anything(2, 3)) | dict.fromkeys(sizes, 3)
-    keys = max((_keys_of(function, name, {**given, x: _Anything(*of_x)}) for of_x in ((4, 2, 5), (4, 5))), key=len)
+    arguments = dict.fromkeys(states, _Anything(2, 3)) | dict.fromkeys(sizes, 3)
+    keys = max((_keys_of(function, name, {**arguments, x: _Anything(*of_x)}) for of_x in ((4, 2, 5), (4, 5))), key=len)
     if keys:
         return tuple(keys), True
     with suppress(OSError, TypeError, SyntaxError):
@@ -222,16 +222,16 @@ def _held(
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == name:
                 [target] = node.targets
                 if isinstance(target, ast.Tuple | ast.List):
-                    return tuple(one.id for one in target.elts if isinstance(one, ast.Name)), False
+                    return tuple(element.id for element in target.elts if isinstance(element, ast.Name)), False
     return (), False
 
 
-def _keys_of(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> list[str]:
+def _keys_of(function: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> list[str]:
     """Return the keys that a call asks an argument for, one after the other."""
     keys: dict[str, Any] = {}
     for _ in range(64):
         try:
-            function(**given, **{name: keys})
+            function(**arguments, **{name: keys})
         except KeyError as error:
             key = error.args[0] if error.args else None
             if not isinstance(key, str) or key in keys:
@@ -266,26 +266,26 @@ def _module_of(
             for name in signature.weights:  # in their order, which may tell which bias is which
                 self.register_parameter(name, torch.nn.Parameter(torch.empty(sized[name])))
 
-        def forward(self, *given: Any, **more: Any) -> Any:
-            if len(given) > 1 + len(signature.states) or not {*more} <= {one.name for one in beside}:
+        def forward(self, *arguments: Any, **more: Any) -> Any:
+            if len(arguments) > 1 + len(signature.states) or not {*more} <= {arg.name for arg in beside}:
                 raise TypeError("more arguments than it takes")
             own = dict(self.named_parameters())
             if numpy:
-                more = {name: one.numpy() if isinstance(one, torch.Tensor) else one for name, one in more.items()}
-                return called(partial(self.run, more=more), given, own, order, self.back)
-            _, returned = self.run(mapped(given, lambda one: in_order(one, order)), own, more)
-            return mapped(returned, lambda one: in_order(one, order, back=True))
+                more = {name: arg.numpy() if isinstance(arg, torch.Tensor) else arg for name, arg in more.items()}
+                return called(partial(self.run, more=more), arguments, own, order, self.back)
+            _, returned = self.run(mapped(arguments, lambda tensor: in_order(tensor, order)), own, more)
+            return mapped(returned, lambda tensor: in_order(tensor, order, back=True))
 
-        def run(self, given: Any, own: dict[str, Any], more: Mapping[str, Any] = NO_ARGUMENTS) -> tuple[Any, Any]:
+        def run(self, arguments: Any, own: dict[str, Any], more: Mapping[str, Any] = NO_ARGUMENTS) -> tuple[Any, Any]:
             """Return the object that is called, if there is one, and what a call returns."""
             named = own
             if signature.held:
                 named = {signature.held: own if signature.by_key else [own[name] for name in signature.weights]}
             named |= dict.fromkeys(signature.sizes, self._size)
             if signature.zeros:
-                given = (*given, self._zeros(given[0]))
-            arguments = (signature.x, *(signature.states or [signature.zeros]))
-            returned = function(**dict(zip(arguments, given, strict=False)), **named, **more)
+                arguments = (*arguments, self._zeros(arguments[0]))
+            names = (signature.x, *(signature.states or [signature.zeros]))
+            returned = function(**dict(zip(names, arguments, strict=False)), **named, **more)
             return getattr(function, "holder", None), returned
 
         def _zeros(self, x: Any) -> Any:
@@ -294,16 +294,16 @@ def _module_of(
             return np.zeros(shape, x.dtype) if numpy else x.new_zeros(shape)
 
     parameters = inspect.signature(function).parameters
-    known = {signature.x, *signature.states, signature.zeros, *signature.weights, signature.held, *signature.sizes}
+    used = {signature.x, *signature.states, signature.zeros, *signature.weights, signature.held, *signature.sizes}
     beside = [
-        one.replace(kind=one.KEYWORD_ONLY)
-        for one in parameters.values()
-        if one.name not in known and one.kind in NAMED_KINDS and one.default is not one.empty
+        arg.replace(kind=arg.KEYWORD_ONLY)
+        for arg in parameters.values()
+        if arg.name not in used and arg.kind in NAMED_KINDS and arg.default is not arg.empty
     ]
     taken = [parameters[name] for name in (signature.x, *signature.states)]
     self_ = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [one.replace(kind=one.POSITIONAL_OR_KEYWORD) for one in taken]
-    needed.sort(key=lambda one: one.default is not one.empty)
+    needed = [arg.replace(kind=arg.POSITIONAL_OR_KEYWORD) for arg in taken]
+    needed.sort(key=lambda arg: arg.default is not arg.empty)
     FunctionModule.forward.__signature__ = inspect.Signature([self_, *needed, *beside])  # type: ignore[attr-defined]
     FunctionModule.function = staticmethod(function)  # type: ignore[attr-defined]
     FunctionModule.__name__, FunctionModule.__qualname__ = function.__name__, function.__qualname__

@@ -26,14 +26,14 @@ def _walked(holder: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
         entries = holder if isinstance(holder, Mapping) else own
         if isinstance(holder, list | tuple):
             entries = dict(enumerate(holder))
-        for name, one in entries.items():
+        for name, entry in entries.items():
             if "." not in str(name):
-                yield from _walked(one, (*path, str(name)))
+                yield from _walked(entry, (*path, str(name)))
 
 
-def to_numpy(given: Any, axes: str = INPUT_ORDERS[0]) -> Any:
+def to_numpy(tensors: Any, axes: str = INPUT_ORDERS[0]) -> Any:
     """Return tensors, in whatever tuples and lists, as NumPy arrays with the axes in an order."""
-    return mapped(given, lambda one: in_order(one, axes).numpy().copy())
+    return mapped(tensors, lambda tensor: in_order(tensor, axes).numpy().copy())
 
 
 def to_torch(returned: Any, axes: str = INPUT_ORDERS[0]) -> Any:
@@ -43,10 +43,10 @@ def to_torch(returned: Any, axes: str = INPUT_ORDERS[0]) -> Any:
     """
     if isinstance(returned, np.ndarray | np.generic):
         array = np.asarray(returned)
-        found = torch.from_numpy(np.ascontiguousarray(array)) if array.dtype.kind == "f" else torch.empty(0)
-        return in_order(found, axes, back=True)
+        tensor = torch.from_numpy(np.ascontiguousarray(array)) if array.dtype.kind == "f" else torch.empty(0)
+        return in_order(tensor, axes, back=True)
     if isinstance(returned, Mapping):
-        return {name: to_torch(one, axes) for name, one in returned.items()}
+        return {name: to_torch(part, axes) for name, part in returned.items()}
     if isinstance(returned, list | tuple):
-        return type(returned)(to_torch(one, axes) for one in returned)
+        return type(returned)(to_torch(part, axes) for part in returned)
     return None if returned is None else torch.empty(0)

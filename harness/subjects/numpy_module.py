@@ -46,26 +46,26 @@ def modules_of(factory: Any) -> Iterator[type[torch.nn.Module]]:
 def calls_of(factory: Any) -> Iterator[Callable[..., Any]]:
     """Yield functions that make an object of weights, which the constructor takes, and call a method of it."""
     try:
-        weights = [one for one in inspect.signature(factory).parameters.values() if one.default is one.empty]
+        weights = [arg for arg in inspect.signature(factory).parameters.values() if arg.default is arg.empty]
     except (TypeError, ValueError):
         return
     for method in methods_of(factory):
-        given = [*inspect.signature(getattr(factory, method)).parameters.values()][1:]
-        if {one.name for one in given} & {one.name for one in weights}:
+        taken = [*inspect.signature(getattr(factory, method)).parameters.values()][1:]
+        if {arg.name for arg in taken} & {arg.name for arg in weights}:
             continue
-        yield _call_of(factory, method, [*given, *weights], {one.name for one in weights})
+        yield _call_of(factory, method, [*taken, *weights], {arg.name for arg in weights})
 
 
 def _call_of(
     factory: Any, method: str, parameters: Sequence[inspect.Parameter], weights: Collection[str]
 ) -> Callable[..., Any]:
     def call(**named: Any) -> Any:
-        layer = factory(**{name: one for name, one in named.items() if name in weights})
+        layer = factory(**{name: value for name, value in named.items() if name in weights})
         call.holder = layer  # type: ignore[attr-defined]  # which may go back
-        return getattr(layer, method)(**{name: one for name, one in named.items() if name not in weights})
+        return getattr(layer, method)(**{name: value for name, value in named.items() if name not in weights})
 
     kind = inspect.Parameter.KEYWORD_ONLY
-    by_name = [one.replace(kind=kind) for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    by_name = [arg.replace(kind=kind) for arg in parameters if arg.kind is arg.POSITIONAL_OR_KEYWORD]
     call.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
     call.__name__, call.__qualname__ = factory.__name__, factory.__qualname__
     return call
@@ -73,10 +73,10 @@ def _call_of(
 
 def methods_of(factory: Any) -> list[str]:
     """Return the names of methods that may be the call, in any capitals, or begin so, the likeliest first."""
-    own = dict.fromkeys(name for base in factory.__mro__ for name, one in vars(base).items() if callable(one))
-    exact = [name for one in CALL_METHODS for name in own if name.lower() == one]
+    own = dict.fromkeys(name for base in factory.__mro__ for name, value in vars(base).items() if callable(value))
+    exact = [name for method in CALL_METHODS for name in own if name.lower() == method]
     return exact + [
-        name for one in CALL_METHODS for name in own if name.lower().startswith(f"{one}_") and name not in exact
+        name for method in CALL_METHODS for name in own if name.lower().startswith(f"{method}_") and name not in exact
     ]
 
 
@@ -101,12 +101,12 @@ class NumpyModule(torch.nn.Module):
                 module = getattr(module, holder)
             module.register_parameter(name, torch.nn.Parameter(torch.tensor(array)))
 
-    def run(self, given: Any, parameters: Mapping[str, Array]) -> tuple[Any, Any]:
+    def run(self, arguments: Any, parameters: Mapping[str, Array]) -> tuple[Any, Any]:
         """Return a new copy of the object, and what a call of it returns."""
         layer = deepcopy(self._layer)
         for name, array in parameters.items():
             _put(layer, name.split("."), array)
-        return layer, self._call(layer, *given)
+        return layer, self._call(layer, *arguments)
 
     def loaders(self) -> Iterator[str]:
         """Yield the names of the object's methods that may take weights by torch's names."""
@@ -114,7 +114,7 @@ class NumpyModule(torch.nn.Module):
             method = getattr(self._layer, name, None)
             if _LOADS.match(name) and callable(method):
                 parameters = inspect.signature(method).parameters.values()
-                if [one.kind for one in parameters if one.default is one.empty] == [
+                if [arg.kind for arg in parameters if arg.default is arg.empty] == [
                     inspect.Parameter.POSITIONAL_OR_KEYWORD
                 ]:
                     yield name
@@ -124,20 +124,20 @@ class NumpyModule(torch.nn.Module):
 
         Raise ``NotImplementedError`` if it rounds them to a narrower dtype.
         """
-        layer, given = deepcopy(self._layer), to_numpy(dict(weights))
-        made = getattr(layer, loader)(given)
+        layer, arrays = deepcopy(self._layer), to_numpy(dict(weights))
+        made = getattr(layer, loader)(arrays)
         holder = made if isinstance(made, type(layer)) else layer
         held = {".".join(path): array for path, array in arrays_of(holder).items()}
-        wide = max(array.dtype.itemsize for array in given.values())
+        wide = max(array.dtype.itemsize for array in arrays.values())
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if held[name].dtype.itemsize < wide:
                     raise NotImplementedError(f"its {loader} makes {held[name].dtype} of the weights")
                 parameter.copy_(torch.tensor(held[name]).broadcast_to(parameter.shape))
 
-    def forward(self, *given: Any) -> Any:
+    def forward(self, *arguments: Any) -> Any:
         """Return what a call returns, as tensors."""
-        return called(self.run, given, dict(self.named_parameters()), self.axes, self.back)
+        return called(self.run, arguments, dict(self.named_parameters()), self.axes, self.back)
 
 
 def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) -> type[torch.nn.Module]:
@@ -159,8 +159,8 @@ def _module_of(factory: Any, method: str, order: str, *, built_by_call: bool) ->
     first = [inspect.Parameter("input_size", inspect.Parameter.POSITIONAL_ONLY)] * built_by_call
     ModuleOfClass.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
 
-    def forward(self: Any, *given: Any) -> Any:
-        return NumpyModule.forward(self, *given)
+    def forward(self: Any, *arguments: Any) -> Any:
+        return NumpyModule.forward(self, *arguments)
 
     forward.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
     ModuleOfClass.forward = forward  # type: ignore[method-assign]
@@ -178,7 +178,7 @@ def with_states_first(call: Callable[..., Any]) -> Callable[..., Any]:
 
     parameters = inspect.signature(call).parameters
     states = [parameters[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    others = [one.replace(kind=one.KEYWORD_ONLY) for name, one in parameters.items() if name not in names]
+    others = [arg.replace(kind=arg.KEYWORD_ONLY) for name, arg in parameters.items() if name not in names]
     first = [*parameters.values()][:2]
     by_place.__signature__ = inspect.Signature([*first, *states, *others[2:]])  # type: ignore[attr-defined]
     return by_place
@@ -186,22 +186,22 @@ def with_states_first(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def parameters_held(layer: Any) -> dict[tuple[str, ...], Array]:
     """Return the arrays that an object holds by their paths, but for states, and for the gradients of others."""
-    found = {
+    arrays = {
         path: array
         for path, array in arrays_of(layer).items()
         if not any(len(part) > 1 and part.lower().strip("_") in OF_OTHERS for part in path[:-1])  # g may be a gate
     }
-    names = {path: "".join(path).lower() for path in found}
-    last = {path: path[-1].lower().strip("_") for path in found}
+    names = {path: "".join(path).lower() for path in arrays}
+    last = {path: path[-1].lower().strip("_") for path in arrays}
     return {
         path: array
-        for path, array in found.items()
+        for path, array in arrays.items()
         if not {last[path], last[path].removesuffix("prev").strip("_")} & (STATE_WORDS | STATES_OF_C)
         and not any(
-            names[other] in names[path]
-            and names[path].replace(names[other], "", 1).strip("_") in OF_OTHERS
-            and found[other].shape == array.shape
-            for other in found
+            names[base] in names[path]
+            and names[path].replace(names[base], "", 1).strip("_") in OF_OTHERS
+            and arrays[base].shape == array.shape
+            for base in arrays
         )
     }
 
