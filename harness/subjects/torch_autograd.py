@@ -60,40 +60,40 @@ class Graph(NamedTuple):
 
 
 def accumulated(
-    one: Graph, cotangents: Sequence[torch.Tensor], other: Graph | None = None
+    graph: Graph, cotangents: Sequence[torch.Tensor], second: Graph | None = None
 ) -> Sequence[torch.Tensor | None]:
     """Return half of what two passes leave in each ``.grad``, ``None`` where there is nothing.
 
-    The second pass goes through the ``other`` graph, or again through the same. Tensors that both share have one
+    The second pass goes through the ``second`` graph, or again through the same. Tensors that both share have one
     ``.grad``; those of others that take the same place are added up.
 
     The sum of two equal numbers and half of it are exact, so that this is what one pass gives, to the bit. Only a sum
     may overflow; the first pass's own gradient stands in for one that does.
     """
-    other = other or one
-    for tensor in (*one.by, *other.by):
+    second = second or graph
+    for tensor in (*graph.by, *second.by):
         tensor.grad = None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract", UserWarning)
             # A copy of a scripted module has parameters that are no leaves.
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
-            torch.autograd.backward(one.roots, cotangents, retain_graph=True)
-            first = [None if tensor.grad is None else tensor.grad.clone() for tensor in one.by]
-            for tensor in (*one.by, *other.by):  # autograd may leave views of one memory, such as parts of a sum's
+            torch.autograd.backward(graph.roots, cotangents, retain_graph=True)
+            first = [None if tensor.grad is None else tensor.grad.clone() for tensor in graph.by]
+            for tensor in (*graph.by, *second.by):  # autograd may leave views of one memory, such as parts of a sum's
                 tensor.grad = None if tensor.grad is None else tensor.grad.clone()
-            torch.autograd.backward(other.roots, cotangents)
-            totals = [_total(*pair) for pair in zip(one.by, other.by, strict=True)]
+            torch.autograd.backward(second.roots, cotangents)
+            totals = [_total(*pair) for pair in zip(graph.by, second.by, strict=True)]
         return [_half(*pair) for pair in zip(totals, first, strict=True)]
     finally:
-        for tensor in (*one.by, *other.by):
+        for tensor in (*graph.by, *second.by):
             tensor.grad = None  # the module is used again for other cases
 
 
-def _total(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
-    if one is other or other.grad is None:
-        return one.grad
-    return other.grad if one.grad is None else one.grad + other.grad
+def _total(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor | None:
+    if first is second or second.grad is None:
+        return first.grad
+    return second.grad if first.grad is None else first.grad + second.grad
 
 
 def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tensor | None:
@@ -105,14 +105,14 @@ def _half(total: torch.Tensor | None, first: torch.Tensor | None) -> torch.Tenso
 
 
 def wrong_derivatives(
-    results: Callable[..., Sequence[torch.Tensor]], given: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+    results: Callable[..., Sequence[torch.Tensor]], inputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
 ) -> str:
     """Return the name of the check by which derivatives of ``results`` differ from differences, or nothing.
 
     Raises ``NotImplementedError`` if there are neither those of forward mode nor those of gradients.
     """
-    forward: partial[bool] = partial(gradcheck, results, given, **DIFFERENCES["gradcheck"])
-    backward: partial[bool] = partial(gradgradcheck, results, given, cotangents, **DIFFERENCES["gradgradcheck"])
+    forward: partial[bool] = partial(gradcheck, results, inputs, **DIFFERENCES["gradcheck"])
+    backward: partial[bool] = partial(gradgradcheck, results, inputs, cotangents, **DIFFERENCES["gradgradcheck"])
     missing: list[NotImplementedError] = []
     for check in (forward, backward):
         try:

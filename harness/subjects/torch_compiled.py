@@ -47,7 +47,7 @@ class CompiledSubject(TorchSubject):
             offers=offers,
             slow=True,
             arithmetic={},
-            stages=tuple(of_cell(stage, cell) for stage in ("torch", *(f"torch:{one}" for one in self._mode.stages))),
+            stages=tuple(of_cell(stage, cell) for stage in ("torch", *(f"torch:{mode}" for mode in self._mode.stages))),
             exact_relations=None,
             masks=None,
             check_derivatives=None,
@@ -119,7 +119,7 @@ class CompiledSubject(TorchSubject):
     def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:
         """Return the configs of the calls before, which differ in the sizes that the mode lets change."""
         before = super().calls_before(config)
-        return tuple(one.replace(T=config.T) for one in before) if self._mode.keeps_time else before
+        return tuple(earlier.replace(T=config.T) for earlier in before) if self._mode.keeps_time else before
 
 
 def _ones(config: RNNConfig) -> list[Any]:

@@ -62,9 +62,9 @@ def positions(factory: Callable[..., torch.nn.Module]) -> tuple[str, ...] | None
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
         return None
-    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+    if any(arg.kind is arg.VAR_POSITIONAL for arg in parameters):
         return None
-    return tuple(one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD})
+    return tuple(arg.name for arg in parameters if arg.kind in {arg.POSITIONAL_ONLY, arg.POSITIONAL_OR_KEYWORD})
 
 
 def facts_of(factory: Callable[..., torch.nn.Module]) -> ClassFacts:
@@ -105,10 +105,10 @@ TORCH: Final = {
 
 def devices() -> tuple[str, ...]:
     """Return the CPU, every accelerator that torch finds here, and ``meta``, which has shapes and dtypes only."""
-    found = ["cpu"]
+    names = ["cpu"]
     for name in _accelerators():
-        found += [name] if name == "mps" else [f"{name}:{i}" for i in range(_count(name))]
-    return (*found, "meta")
+        names += [name] if name == "mps" else [f"{name}:{i}" for i in range(_count(name))]
+    return (*names, "meta")
 
 
 def absent() -> dict[str, str]:

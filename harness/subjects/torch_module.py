@@ -73,7 +73,7 @@ class ForwardPass(NamedTuple):
     named: dict[str, Array]
     results: dict[str, torch.Tensor]
     own: dict[str, torch.Tensor]  # the results as the module itself returned them, still packed if they were packed
-    asked: dict[str, torch.Tensor]
+    sources: dict[str, torch.Tensor]
     aliased: tuple[tuple[str, str], ...]
 
 
@@ -177,9 +177,9 @@ class TorchSubject:
         options = [name for name in OPTIONS if not (config.gated and name == "nonlinearity")]
         options += ["proj_size"] * (config.proj_size > 0)
         named: dict[str, Any] = {name: getattr(config, name) for name in options}
-        given: tuple[Any, ...] = ()
+        positional: tuple[Any, ...] = ()
         if config.positional:
-            given, named = tuple(named.values()), {}
+            positional, named = tuple(named.values()), {}
             self._require_positions()
         dtype = getattr(torch, config.dtype)
         with warnings.catch_warnings():
@@ -187,7 +187,7 @@ class TorchSubject:
             warnings.filterwarnings("ignore", "dropout option adds dropout", UserWarning)
             with seeded(0):  # a module that uses its initial weights must always start from the same ones
                 return self._factory(
-                    config.input_size, config.hidden_size, *given, **named, device=config.device, dtype=dtype
+                    config.input_size, config.hidden_size, *positional, **named, device=config.device, dtype=dtype
                 )
 
     def _require_positions(self) -> None:
@@ -298,7 +298,7 @@ class TorchSubject:
         features = config.num_directions * config.h_size
         ones = torch.ones(config.T, config.N, features)
         pack = None if config.lengths is None else packed(ones, config.replace(batch_first=False))
-        kept: list[Array] = []
+        masks: list[Array] = []
         with seeded(case.seed):
             for _ in range(config.num_layers - 1):
                 if pack is None:
@@ -306,8 +306,8 @@ class TorchSubject:
                 else:
                     data = torch.nn.functional.dropout(pack.data, config.dropout)
                     mask, _ = pad_packed_sequence(pack._replace(data=data), total_length=config.T)
-                kept.append(to_numpy(mask != 0))
-        return kept
+                masks.append(to_numpy(mask != 0))
+        return masks
 
     def perform(self, code: str, dtype: str, device: str) -> Outcome:
         """Run the code of a call, malformed or not, in which ``RNN`` is the class, with a default dtype and device."""
@@ -383,20 +383,20 @@ class TorchSubject:
 
     def _twice(self, case: Case, lent: Tensors, noticed: _Noticed) -> Mapping[str, Array]:
         config = case.config
-        module, other = self._prepared(config, lent), with_other_inputs(case)
+        module, second = self._prepared(config, lent), with_other_inputs(case)
         with grad_mode(config):
             done, gradients = self._results(case, module, lent)
             noticed.aliased = done.aliased
             held = HeldResults({**done.own, **gradients})
-            others = {**lent, **tensors_of(other, (*config.inputs, *config.cotangents))}
-            attempt(lambda: self._results(other, module, others)[0].named)
+            others = {**lent, **tensors_of(second, (*config.inputs, *config.cotangents))}
+            attempt(lambda: self._results(second, module, others)[0].named)
             noticed.overwritten = held.overwritten()
             return done.named | {name: held.arrays[name] for name in gradients}
 
     def _results(self, case: Case, module: torch.nn.Module, lent: Tensors) -> tuple[ForwardPass, Tensors]:
         """Return what the module gives, forward, and backward if there is a loss."""
         done, config = self._outputs(case, module, lent), case.config
-        of_the_form = all(one.shape == config.outputs[name].shape for name, one in done.named.items())
+        of_the_form = all(array.shape == config.outputs[name].shape for name, array in done.named.items())
         if config.loss is None or not of_the_form:
             return done, {}
         beside = self._outputs(case, self._tied(module, config, lent), lent) if config.tied else None
@@ -419,40 +419,40 @@ class TorchSubject:
 
     def _outputs(self, case: Case, module: torch.nn.Module, lent: Tensors) -> ForwardPass:
         config = case.config
-        given = {name: lent[name] for name in config.inputs}
+        inputs = {name: lent[name] for name in config.inputs}
         weights = {name: lent[name] for name in config.weights}
         readout = [tensor for name, tensor in weights.items() if name.startswith("readout")]
         by = set() if config.loss is None else {name.removesuffix(".grad") for name in config.gradients}
         if config.loss is not None:
-            given = {name: tensor.detach().requires_grad_(name in by) for name, tensor in given.items()}
+            inputs = {name: tensor.detach().requires_grad_(name in by) for name, tensor in inputs.items()}
             readout = [tensor.detach().requires_grad_("readout.weight" in by) for tensor in readout]
         with frozen(module, config):
-            raw, own = self._called(module, case, given, weights)
+            raw, own = self._called(module, case, inputs, weights)
             returned = raw if config.lengths is None else self.padded(raw, config)
             with autocast(config):
                 results = self._by_name(returned, config)
                 named = as_arrays(results)
-                own_results = {name: data_of(one) for name, one in self._by_name(raw, config).items()}
+                own_results = {name: data_of(value) for name, value in self._by_name(raw, config).items()}
                 _require_device(results, config)
                 if readout:
                     results["readout"] = torch.nn.functional.linear(torch.as_tensor(returned[0]), *readout)
                     named["readout"] = as_array("readout", results["readout"])
-        known = {**given, **dict(zip((name for name in weights if name.startswith("readout")), readout, strict=True))}
-        of = {f"{name}.grad": one for name, one in {**known, **own}.items()}
-        asked = {name: of[name] for name in config.gradients if name in of}
+        leaves = {**inputs, **dict(zip((name for name in weights if name.startswith("readout")), readout, strict=True))}
+        every = {f"{name}.grad": tensor for name, tensor in {**leaves, **own}.items()}
+        sources = {name: every[name] for name in config.gradients if name in every}
         if config.loss is not None and config.wrt != "inputs":
-            asked |= {f"{name}.grad": one for name, one in own.items()}
-        return ForwardPass(named, results, own_results, asked, _aliased(results, {**given, **own}))
+            sources |= {f"{name}.grad": tensor for name, tensor in own.items()}
+        return ForwardPass(named, results, own_results, sources, _aliased(results, {**inputs, **own}))
 
     def _by_name(self, returned: Any, config: RNNConfig) -> dict[str, Any]:
         named = by_name(returned, config, readout=False)
-        return {name: one for name, one in named.items() if one is not None or name not in self.not_returned}
+        return {name: value for name, value in named.items() if value is not None or name not in self.not_returned}
 
     def _called(
-        self, module: torch.nn.Module, case: Case, given: Tensors, weights: Tensors
+        self, module: torch.nn.Module, case: Case, inputs: Tensors, weights: Tensors
     ) -> tuple[Any, dict[str, torch.Tensor]]:
         config = case.config
-        x, named = self.of_lengths(given["x"], config)
+        x, named = self.of_lengths(inputs["x"], config)
         own: dict[str, torch.Tensor] = {}
         if config.loss is not None:
             own = self.parameters(module, config)
@@ -462,7 +462,7 @@ class TorchSubject:
             own = {name: tensor.detach().requires_grad_(config.wrt != "inputs") for name, tensor in own.items()}
             call = partial(self.call, module, self.renamed(module, own_weights(self._conventions, own)))
         with seeded(case.seed) if config.drops else contextlib.nullcontext(), autocast(config):
-            returned = call(x, *states_of(given, config), **named)
+            returned = call(x, *states_of(inputs, config), **named)
         return returned, own
 
     def calls_before(self, config: RNNConfig) -> tuple[RNNConfig, ...]:
@@ -474,13 +474,13 @@ class TorchSubject:
         dtype = getattr(torch, config.dtype)
         with grad_mode(config), frozen(module, config):
             for before in self.calls_before(config):
-                given = {
+                inputs = {
                     name: torch.ones(spec.shape, device=config.device, dtype=dtype)
                     for name, spec in before.inputs.items()
                 }
                 with autocast(config):
-                    returned = self.call(module, parameters, given["x"], *states_of(given, before))
-                output = next(one for one in returned if one is not None)
+                    returned = self.call(module, parameters, inputs["x"], *states_of(inputs, before))
+                output = next(part for part in returned if part is not None)
                 if config.loss is not None and output.requires_grad:
                     output.sum().backward()
                     module.zero_grad()
@@ -490,15 +490,15 @@ class TorchSubject:
         module = in_mode(self.build(config), config)
 
         def results(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            given = dict(zip(names, tensors, strict=True))
-            own = own_weights(self._conventions, {name: given[name] for name in config.weights})
-            returned = self.call(module, self.renamed(module, own), given["x"], *states_of(given, config))
+            values = dict(zip(names, tensors, strict=True))
+            own = own_weights(self._conventions, {name: values[name] for name in config.weights})
+            returned = self.call(module, self.renamed(module, own), values["x"], *states_of(values, config))
             named = self._by_name(returned, config)
             return tuple(named[name.removesuffix(".grad")] for name in case.cotangents)
 
         with torch.enable_grad():
-            given = {name: lent[name].detach().clone().requires_grad_() for name in (*names, *case.cotangents)}
-            leaves, cotangents = ([given[name] for name in of] for of in (names, case.cotangents))
+            copies = {name: lent[name].detach().clone().requires_grad_() for name in (*names, *case.cotangents)}
+            leaves, cotangents = ([copies[name] for name in group] for group in (names, case.cotangents))
             noticed.wrong = wrong_derivatives(results, leaves, cotangents)
         return {}
 
@@ -518,21 +518,21 @@ class TorchSubject:
         # Nothing flows back from a result that is detached, but autograd raises an error if it is given one.
         attached = [i for i, root in enumerate(roots) if root.requires_grad]
         roots, cotangents = [roots[i] for i in attached], [cotangents[i] for i in attached]
-        gradients: Sequence[torch.Tensor | None] = (None,) * len(done.asked)
-        by = list(done.asked.values())
+        gradients: Sequence[torch.Tensor | None] = (None,) * len(done.sources)
+        by = list(done.sources.values())
         if attached and (case.config.tied or case.config.grad_mode == "accumulate"):
-            other = None
+            second = None
             if beside is not None:
-                other = Graph([beside.results[names[i]] for i in attached], list(beside.asked.values()))
-            gradients = accumulated(Graph(roots, by), cotangents, other)
+                second = Graph([beside.results[names[i]] for i in attached], list(beside.sources.values()))
+            gradients = accumulated(Graph(roots, by), cotangents, second)
         elif attached:
             gradients = self.differentiate(roots, by, cotangents)
-        found = dict(zip(done.asked, gradients, strict=True))
+        raw = dict(zip(done.sources, gradients, strict=True))
         if "readout.grad" not in case.cotangents:  # a readout that no loss reads has no gradient, which counts as zero
-            found |= {n: torch.zeros_like(t) for n, t in done.asked.items() if n.startswith("readout")}
-        known = {name: gradient for name, gradient in found.items() if gradient is not None}
+            raw |= {n: torch.zeros_like(t) for n, t in done.sources.items() if n.startswith("readout")}
+        present = {name: gradient for name, gradient in raw.items() if gradient is not None}
         config = case.config
-        return known if config.preparation == "functional_call" else self.gradients_back(known, config)
+        return present if config.preparation == "functional_call" else self.gradients_back(present, config)
 
     def _keeping(self) -> Callable[[RNNConfig], torch.nn.Module]:
         """Return a function that gives a config's module.
@@ -571,9 +571,9 @@ def _without_advice(config: RNNConfig) -> Iterator[None]:
         yield
 
 
-def states_of(given: Tensors, config: RNNConfig) -> list[Any]:
+def states_of(inputs: Tensors, config: RNNConfig) -> list[Any]:
     """Return the argument for the initial states: none, a tensor, or a tuple of tensors."""
-    states = [given[name] for name in config.hidden]
+    states = [inputs[name] for name in config.hidden]
     return states if len(states) < 2 else [tuple(states)]
 
 
@@ -594,17 +594,17 @@ def _require_device(results: Tensors, config: RNNConfig) -> None:
             raise Malformed(f"returned {name} on {there}, expected it on {here}, where x is")
 
 
-def _aliased(results: Tensors, given: Tensors) -> tuple[tuple[str, str], ...]:
+def _aliased(results: Tensors, inputs: Tensors) -> tuple[tuple[str, str], ...]:
     """Return which results share memory with what was given, or with each other."""
-    seen: dict[int, str] = {_storage(tensor): name for name, tensor in given.items() if tensor.numel()}
-    found: list[tuple[str, str]] = []
+    owners: dict[int, str] = {_storage(tensor): name for name, tensor in inputs.items() if tensor.numel()}
+    pairs: list[tuple[str, str]] = []
     for name, tensor in results.items():
         if not isinstance(tensor, torch.Tensor) or tensor.device.type == "meta" or not tensor.numel():
             continue
-        other = seen.setdefault(_storage(tensor), name)
-        if other != name:
-            found.append((name, other))
-    return tuple(found)
+        owner = owners.setdefault(_storage(tensor), name)
+        if owner != name:
+            pairs.append((name, owner))
+    return tuple(pairs)
 
 
 def _storage(tensor: torch.Tensor) -> int:

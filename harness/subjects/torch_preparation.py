@@ -29,8 +29,8 @@ def structure(config: RNNConfig, more: Collection[str] = ()) -> RNNConfig:
 
     Of those of a call, it sees ``more``.
     """
-    seen = (*LAYER, "device", "dtype", "positional", "cell", "proj_size", *more)
-    return RNNConfig(**{name: getattr(config, name) for name in seen})
+    fields = (*LAYER, "device", "dtype", "positional", "cell", "proj_size", *more)
+    return RNNConfig(**{name: getattr(config, name) for name in fields})
 
 
 def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -47,7 +47,7 @@ def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 def others(module: torch.nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
     """Return other weights than these, under the same names; a module's buffers stay as they are."""
     buffers = {name for name, _ in module.named_buffers()}
-    return {name: one if name in buffers else torch.full_like(one, OTHER) for name, one in weights.items()}
+    return {name: tensor if name in buffers else torch.full_like(tensor, OTHER) for name, tensor in weights.items()}
 
 
 def renew(module: torch.nn.Module, weights: Weights) -> None:
@@ -58,7 +58,7 @@ def renew(module: torch.nn.Module, weights: Weights) -> None:
     own = {_name_of(name): (name, parameter) for name, parameter in module.named_parameters()}
     with torch.no_grad():
         if not module.training:
-            module.load_state_dict({own[name][0] if name in own else name: one for name, one in weights.items()})
+            module.load_state_dict({own[name][0] if name in own else name: tensor for name, tensor in weights.items()})
             return
         for name, (_, parameter) in own.items():
             parameter.copy_(weights[name])
@@ -85,12 +85,12 @@ def prepared_in_place(module: torch.nn.Module, config: RNNConfig, weights: Weigh
     Its own parameters are changed. Another module is parametrized if it is, so that both have the same names.
     """
 
-    def made(of: RNNConfig) -> torch.nn.Module:
+    def made(changed: RNNConfig) -> torch.nn.Module:
         if config.preparation in {"replaced", "parametrize"}:
             return module
-        other = build(of)
-        _parametrize_like(other, module)
-        return other
+        twin = build(changed)
+        _parametrize_like(twin, module)
+        return twin
 
     with torch.no_grad():
         return prepared(module, config, weights, made)
@@ -110,29 +110,29 @@ def _pickle(module: torch.nn.Module, _config: RNNConfig, _weights: Weights, _bui
 
 
 def _state_dict(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
-    other = build(config)
-    other.load_state_dict(module.state_dict())
-    return other
+    twin = build(config)
+    twin.load_state_dict(module.state_dict())
+    return twin
 
 
 def _assign(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
-    other = build(config)
-    other.load_state_dict({name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True)
-    return other
+    twin = build(config)
+    twin.load_state_dict({name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True)
+    return twin
 
 
 def _to_dtype(module: torch.nn.Module, config: RNNConfig, _weights: Weights, build: Build) -> torch.nn.Module:
-    other = build(config.replace(dtype="float32" if config.dtype == "float64" else "float64", autocast=None))
-    other = other.to(getattr(torch, config.dtype))
-    other.load_state_dict(module.state_dict())
-    return other
+    twin = build(config.replace(dtype="float32" if config.dtype == "float64" else "float64", autocast=None))
+    twin = twin.to(getattr(torch, config.dtype))
+    twin.load_state_dict(module.state_dict())
+    return twin
 
 
 def _replaced(_module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
-    other = build(config)
+    twin = build(config)
     for name, tensor in weights.items():
-        setattr(other, name, torch.nn.Parameter(tensor.clone()))
-    return other
+        setattr(twin, name, torch.nn.Parameter(tensor.clone()))
+    return twin
 
 
 class _Same(torch.nn.Module):
@@ -143,13 +143,13 @@ class _Same(torch.nn.Module):
 
 
 def _parametrize(_module: torch.nn.Module, config: RNNConfig, weights: Weights, build: Build) -> torch.nn.Module:
-    other = build(config)
+    twin = build(config)
     with torch.no_grad():
         for name, tensor in weights.items():
-            parametrize.register_parametrization(other, name, _Same())
-            originals: Any = other.parametrizations
+            parametrize.register_parametrization(twin, name, _Same())
+            originals: Any = twin.parametrizations
             originals[name].original.copy_(tensor)
-    return other
+    return twin
 
 
 def tie(module: torch.nn.Module, to: torch.nn.Module) -> None:
@@ -160,9 +160,9 @@ def tie(module: torch.nn.Module, to: torch.nn.Module) -> None:
         setattr(module.get_submodule(place), own, parameter)
 
 
-def _parametrize_like(module: torch.nn.Module, other: torch.nn.Module) -> None:
+def _parametrize_like(module: torch.nn.Module, template: torch.nn.Module) -> None:
     """Parametrize each parameter that is parametrized in another module, and not yet in this one."""
-    for name in getattr(other, "parametrizations", ()):
+    for name in getattr(template, "parametrizations", ()):
         if not parametrize.is_parametrized(module, name):
             parametrize.register_parametrization(module, name, _Same())
 

@@ -34,10 +34,10 @@ class SwitchedSubject(TorchSubject):
 def devices_of(spec: str) -> tuple[str, ...]:
     """Return the devices that a subject's switch affects. Raise ``SubjectUnavailable`` if there are none."""
     kind = KERNEL_SWITCHES[SWITCHED[spec][1]].on
-    found = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
-    if not found:
+    devices = tuple(device for device in torch_facts.devices() if device.partition(":")[0] == kind)
+    if not devices:
         raise SubjectUnavailable(f"{spec}: needs {kind.upper()}; {torch_facts.absent().get(kind, 'torch finds none')}")
-    return found
+    return devices
 
 
 def _switched(spec: str) -> Subject:

@@ -62,8 +62,8 @@ def laid_out(tensor: torch.Tensor, strides: str, *, constant: bool = False) -> t
     if strides == "stepped":
         return torch.stack([tensor, tensor], dim=-1).flatten(-2)[..., ::2]
     if strides == "expanded" and tensor.numel():
-        one = tensor.reshape(-1)[0].clone() if constant else tensor[:1].clone()
-        return one.expand(tensor.shape)
+        part = tensor.reshape(-1)[0].clone() if constant else tensor[:1].clone()
+        return part.expand(tensor.shape)
     return tensor
 
 
@@ -104,9 +104,9 @@ def padded(returned: Any, config: RNNConfig) -> Any:
     return (output, *returned[1:])
 
 
-def near(one: torch.Tensor, other: torch.Tensor) -> bool:
+def near(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Tell whether two results of float32 are the same up to another order of sums.
 
     States are below 1, and their sums, of up to 80 terms, are off by at most some 80 u, or 5e-6, of their size.
     """
-    return torch.allclose(one, other, 1e-4, 1e-5)
+    return torch.allclose(first, second, 1e-4, 1e-5)

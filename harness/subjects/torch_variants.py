@@ -210,6 +210,6 @@ TRANSFORMED: Final = variants(MODES)
 RECIPES: Final = {
     **{spec: _layer(cell) for cell, spec in TORCH_LAYERS.items()},
     "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
-    **{spec: _switched(*of) for spec, of in SWITCHED.items()},
-    **{spec: _transformed(*of) for spec, of in TRANSFORMED.items()},
+    **{spec: _switched(*pair) for spec, pair in SWITCHED.items()},
+    **{spec: _transformed(*pair) for spec, pair in TRANSFORMED.items()},
 }
