@@ -595,12 +595,12 @@ def test_a_process_that_loses_its_server_in_most_calls_is_the_cause_even_if_the_
         answer = subject.run(case)
         subject._calls.clear()
 
-        def asked(*_: Any) -> Any:
+        def call_child(*_: Any) -> Any:
             if next(calls) % (every + 1) == 0:
                 raise LostError("", code=UNTOLD, orphaned=True)
             return answer
 
-        monkeypatch.setattr(subject, "_asked", asked)
+        monkeypatch.setattr(subject, "_call_child", call_child)
         outcomes = [subject.run(case) for _ in range(2 * MOST_STARTS * every)]
 
     assert any(outcome.failure is Failure.CRASHED for outcome in outcomes) is lost
