@@ -19,7 +19,7 @@ def shares_record(searched: SearchedScope) -> dict[str, Any]:
         check: {
             "cases": coverage.cases,
             "configs": coverage.configs,
-            **{name: {"met": met, "of": of} for name, met, of in searched.shares(check)},
+            **{name: {"met": covered, "of": total} for name, covered, total in searched.shares(check)},
         }
         for check, coverage in searched.checks.items()
     }
@@ -33,7 +33,7 @@ def table(searched: SearchedScope) -> Table:
     for name in ("cases", *(share.name for share in none)):
         drawn.add_column(name, justify="right", no_wrap=True)
     for check, coverage in searched.checks.items():
-        shares = [wording.share(met, of) for _, met, of in searched.shares(check)]
+        shares = [wording.share(covered, total) for _, covered, total in searched.shares(check)]
         drawn.add_row(_shown(check), f"{coverage.cases:,}", *shares)
     drawn.add_section()
     drawn.add_row("of", "", *(f"{share.of:,}" for share in none))
@@ -43,29 +43,31 @@ def table(searched: SearchedScope) -> Table:
 def in_short(searched: SearchedScope) -> str:
     """Return the shares of agreement in a sentence, equal ones together, and the cases of every other check."""
     alike: dict[str, list[str]] = {}
-    for name, met, of in searched.shares(AGREEMENT):
-        if of:
-            alike.setdefault(wording.share(met, of), []).append(name)
-    said = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
+    for name, covered, total in searched.shares(AGREEMENT):
+        if total:
+            alike.setdefault(wording.share(covered, total), []).append(name)
+    text = ", ".join(f"{share} of {_listed(names)}" for share, names in alike.items())
     beside = ", ".join(
-        f"{_shown(one)} in {wording.counted(c.cases, 'case')}" for one, c in searched.checks.items() if one != AGREEMENT
+        f"{_shown(check)} in {wording.counted(c.cases, 'case')}"
+        for check, c in searched.checks.items()
+        if check != AGREEMENT
     )
-    return f"{said}; also {beside}" if beside else said
+    return f"{text}; also {beside}" if beside else text
 
 
 def of_whole(searched: SearchedScope) -> str | None:
     """Return the share of nn.RNN's whole space that was met, and what it lacks; ``None`` if it was all met."""
-    _, met, of = searched.of_whole
-    if met == of:
+    _, covered, total = searched.of_whole
+    if covered == total:
         return None
     without = ", without gradients" if "loss" in searched.never_varied else ""
-    said, left = f"{wording.share(met, of)} of its pairs of values{without}", list(searched.never_varied)
-    if not left:
-        return said
-    said = f"{said}; never varied: {left.pop(0)}"
-    while left and len(f"{said}, {left[0]}, …") <= 3 * FACT_CHARACTERS // 2:
-        said += f", {left.pop(0)}"
-    return f"{said}{', …' if left else ''}"
+    text, names = f"{wording.share(covered, total)} of its pairs of values{without}", list(searched.never_varied)
+    if not names:
+        return text
+    text = f"{text}; never varied: {names.pop(0)}"
+    while names and len(f"{text}, {names[0]}, …") <= 3 * FACT_CHARACTERS // 2:
+        text += f", {names.pop(0)}"
+    return f"{text}{', …' if names else ''}"
 
 
 def _shown(check: str) -> str:
@@ -78,15 +80,15 @@ def _listed(names: Sequence[str]) -> str:
 
 def missing_lines(searched: SearchedScope, number: int) -> Iterator[Text]:
     """Yield at most ``number`` interactions that no case had, those of the fewest factors first."""
-    left = number
+    remaining = number
     for strength in (1, *STRENGTH_WORDS):
-        met, of = searched.checks[AGREEMENT].share(searched.scope, strength)
-        if met == of:
+        covered, total = searched.checks[AGREEMENT].share(searched.scope, strength)
+        if covered == total:
             continue
-        yield Text(f"not met: {of - met:,} of {of:,} {STRENGTH_WORDS.get(strength, 'values')}")
-        for one in searched.checks[AGREEMENT].interactions(searched.scope, strength, met=False):
-            if not left:
+        yield Text(f"not met: {total - covered:,} of {total:,} {STRENGTH_WORDS.get(strength, 'values')}")
+        for interaction in searched.checks[AGREEMENT].interactions(searched.scope, strength, met=False):
+            if not remaining:
                 yield Text("  …")
                 return
-            left -= 1
-            yield Text("  " + ", ".join(f"{name}={value}" for name, value in one.items()))
+            remaining -= 1
+            yield Text("  " + ", ".join(f"{name}={value}" for name, value in interaction.items()))

@@ -35,7 +35,7 @@ def examination_facts(done: Examination, findings: Sequence[ReportedFinding], *,
     yield from _of_search(done.hunt, verbose=verbose)
     yield from _vacuous(done, findings)
     yield from _never_given(done)
-    if read := [one for one in done.read_as.split("; ") if one and NEVER_GIVEN not in one]:
+    if read := [reading for reading in done.read_as.split("; ") if reading and NEVER_GIVEN not in reading]:
         yield "read", "; ".join(read)
     if done.equal is not None:
         yield "bits", wording.equal_line(done.equal)
@@ -85,37 +85,37 @@ def _of_search(hunt: SearchRecord, *, verbose: bool) -> Facts:
     configs = f" of {wording.counted(hunt.coverage.configs, 'config')}" if verbose else ""
     checked = f"{wording.counted(hunt.asked, 'case')}{configs} in {hunt.seconds:.1f} s"
     yield "checked", f"{checked}; ended by {hunt.stop.value}; --seed {hunt.seed}"
-    if (said := wording.helpers_line(hunt.helpers)) is not None:
-        yield "workers", said
+    if (text := wording.helpers_line(hunt.helpers)) is not None:
+        yield "workers", text
     passed = bool(hunt.checks) and not hunt.findings
     if passed:
         yield "compared", _methods(hunt, verbose=verbose)
     yield from _gradients(hunt)
-    for one in hunt.accuracy:
-        if one.close and not one.assumed:
-            yield "accuracy", wording.accuracy_line(one)
+    for accuracy in hunt.accuracy:
+        if accuracy.close and not accuracy.assumed:
+            yield "accuracy", wording.accuracy_line(accuracy)
     if hunt.suspicions:
         yield "suspicious", _suspicions(hunt, verbose=verbose)
-    for said in wording.known_lines(hunt.known, hunt.spared, hunt.own, short=not verbose):
-        yield "known", said
-    for said in wording.refused_lines(hunt.unsupported):
-        yield "refused", said
-    for said, names in wording.left_out(hunt.refused).items():
-        yield "left out", f"{', '.join(names)}: {said}"
+    for text in wording.known_lines(hunt.known, hunt.spared, hunt.own, short=not verbose):
+        yield "known", text
+    for text in wording.refused_lines(hunt.unsupported):
+        yield "refused", text
+    for text, names in wording.left_out(hunt.refused).items():
+        yield "left out", f"{', '.join(names)}: {text}"
     yield from _undone(hunt)
     yield from _unfinished(hunt)
     yield from _slow(hunt)
     if passed:
-        yield ("space met", _met(hunt)) if verbose else ("covered", coverage_words.in_short(hunt.searched))
+        yield ("space met", _values_met(hunt)) if verbose else ("covered", coverage_words.in_short(hunt.searched))
     if hunt.environment and (passed or verbose):
         yield "environment", line(hunt.environment)
 
 
 def _gradients(hunt: SearchRecord) -> Facts:
-    if hunt.checks and hunt.scope.cell == ("RNN",) and (said := coverage_words.of_whole(hunt.searched)) is not None:
-        yield "of nn.RNN", said
-    for said in wording.not_compared_lines(hunt.not_compared):
-        yield "not compared", said
+    if hunt.checks and hunt.scope.cell == ("RNN",) and (text := coverage_words.of_whole(hunt.searched)) is not None:
+        yield "of nn.RNN", text
+    for text in wording.not_compared_lines(hunt.not_compared):
+        yield "not compared", text
     if hunt.ignored:
         yield "ignored", f"gradients by {', '.join(sorted(hunt.ignored))}: nn.RNN has none"
 
@@ -123,7 +123,7 @@ def _gradients(hunt: SearchRecord) -> Facts:
 def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
     cases = wording.counted(len(hunt.suspicions), "case")
     if not verbose:
-        untried = any(not one.tried for one in hunt.suspicions)
+        untried = any(not suspicion.tried for suspicion in hunt.suspicions)
         why = "an interrupt came before other values were tried" if untried else "not repeated on other values; see -v"
         return f"{cases}, {why}"
     worst = max(hunt.suspicions, key=lambda suspicion: suspicion.strength)
@@ -134,7 +134,7 @@ def _suspicions(hunt: SearchRecord, *, verbose: bool) -> str:
 
 
 def _never_given(done: Examination) -> Facts:
-    if missing := [one for one in done.read_as.split("; ") if NEVER_GIVEN in one]:
+    if missing := [reading for reading in done.read_as.split("; ") if NEVER_GIVEN in reading]:
         yield "unchecked", "; ".join(missing)
 
 
@@ -144,10 +144,10 @@ def _undone(hunt: SearchRecord, *, cases: bool = False) -> Facts:
     If ``cases`` is true, a case of each failure follows, and what its makers know of it.
     """
     first = {failure_line(result): (case, result) for case, result in reversed(hunt.undone.values())}
-    for said, names in undone_by_failure(hunt).items():
-        yield "fails at", f"{', '.join(names)}: {said}"
+    for failure, names in undone_by_failure(hunt).items():
+        yield "fails at", f"{', '.join(names)}: {failure}"
         if cases:
-            case, result = first[said]
+            case, result = first[failure]
             yield "case", case_words(case)
             if (known := upstream_line(hunt.subject, case.config, result)) is not None:
                 yield "upstream", known
@@ -167,26 +167,26 @@ def _slow(hunt: SearchRecord) -> Facts:
 
 def _vacuous(done: Examination, findings: Sequence[ReportedFinding]) -> Facts:
     """Yield the mistakes that too few cases could have shown."""
-    if not findings and (said := wording.unshown_line(done)) is not None:
-        yield "vacuous", said
+    if not findings and (text := wording.unshown_line(done)) is not None:
+        yield "vacuous", text
 
 
 def _methods(hunt: SearchRecord, *, verbose: bool) -> str:
-    met = [method for method in Comparison if hunt.checks[method]]
+    methods = [method for method in Comparison if hunt.checks[method]]
     if not verbose:
-        return "; ".join(f"{hunt.checks[one]:,} {wording.COMPARISON_WORDS[one]}" for one in met)
-    if len(met) == 1:
-        return met[0].value
-    return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in met)
+        return "; ".join(f"{hunt.checks[method]:,} {wording.COMPARISON_WORDS[method]}" for method in methods)
+    if len(methods) == 1:
+        return methods[0].value
+    return "\n".join(f"{wording.counted(hunt.checks[method], 'case')} {method.value}" for method in methods)
 
 
-def _met(hunt: SearchRecord) -> str:
+def _values_met(hunt: SearchRecord) -> str:
     """Return the values that were met, a line for each factor."""
-    values, known, rows = hunt.scope.values(), hunt.coverage.factors, []
-    for name, (met, of) in hunt.coverage.met(hunt.scope).items():
-        if of > 1 or name not in wording.CALLED:
-            there = wording.values_line(value for value in values[name] if value in known.get(name, {}))
-            rows.append((name, f"{met} of {of}", there))
+    values, counts, rows = hunt.scope.values(), hunt.coverage.factors, []
+    for name, (covered, total) in hunt.coverage.met(hunt.scope).items():
+        if total > 1 or name not in wording.CALLED:
+            there = wording.values_line(value for value in values[name] if value in counts.get(name, {}))
+            rows.append((name, f"{covered} of {total}", there))
     rows.append(("values", f"{len(hunt.coverage.distributions)} distributions", ", ".join(hunt.coverage.distributions)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(f"{name:<{widths[0]}}  {share:<{widths[1]}}  {there}" for name, share, there in rows)

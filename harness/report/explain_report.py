@@ -74,7 +74,7 @@ class ExplainReport:
 
     def _repr_html_(self) -> str:
         fits = bool(self.pieces["shapes"])  # the verdict on shapes that do not has its cause in it
-        said: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "tone": "good" if self.agrees else "bad",
             "verdict": self.lines[0],
             "cause": self.cause if fits else None,
@@ -82,7 +82,7 @@ class ExplainReport:
             "more": [],
             "text": str(self),
         }
-        return piece({**self.pieces, **said})
+        return piece({**self.pieces, **shown})
 
 
 def explain(
@@ -120,120 +120,120 @@ def explain(
         raise UsageError(f"atol={atol!r}: expected a number of at least 0, such as 5e-5 for four printed digits")
     if not isinstance(more, tuple | list):
         raise UsageError(f"more={reprlib.repr(more)}: expected a list of cases, (x, actual) or (x, actual, hx)")
-    for one in more:
-        if not isinstance(one, tuple | list) or len(one) not in {2, 3, 4}:
+    for case in more:
+        if not isinstance(case, tuple | list) or len(case) not in {2, 3, 4}:
             raise UsageError(
-                f"more holds {a_or_an(type(one).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
+                f"more holds {a_or_an(type(case).__name__)}: expected cases, (x, actual) or (x, actual, hx)"
             )
-    for given in (cotangents, *(one[3] for one in more if len(one) == 4)):
-        if given is not None:
-            require_type("cotangents", given, Mapping, "gradients of the loss by outputs, as output.grad")
+    for gradients in (cotangents, *(case[3] for case in more if len(case) == 4)):
+        if gradients is not None:
+            require_type("cotangents", gradients, Mapping, "gradients of the loss by outputs, as output.grad")
     handed = models(module)
-    cases = [GivenCase(x, actual, hx, cotangents), *(GivenCase(*one) for one in more)]
-    found, chosen = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
-    return _answer(found, chosen, others=len(handed) - 1)
+    cases = [GivenCase(x, actual, hx, cotangents), *(GivenCase(*case) for case in more)]
+    answer, chosen = explained(handed, cases, nonlinearity, batch_first=batch_first, atol=float(atol))
+    return _answer(answer, chosen, others=len(handed) - 1)
 
 
-def _answer(found: ArraysExplained, handed: WeightsToExplain, *, others: int) -> ExplainReport:
-    if found.reading is None:
-        said = found.misfit
-        return ExplainReport(False, said, True, (), (f"disagrees with {handed.config.layer} in shape: {said}",))
-    reading, zeros = found.reading, not found.agrees and found.reading.only_zeros
-    causes = [sentence(cause) for cause in found.causes]
-    lines = [_verdict(found), *([] if found.agrees else why(found, causes)), *_taken_as(reading, drops=handed.drops)]
+def _answer(answer: ArraysExplained, handed: WeightsToExplain, *, others: int) -> ExplainReport:
+    if answer.reading is None:
+        misfit = answer.misfit
+        return ExplainReport(False, misfit, True, (), (f"disagrees with {handed.config.layer} in shape: {misfit}",))
+    reading, zeros = answer.reading, not answer.agrees and answer.reading.only_zeros
+    causes = [sentence(cause) for cause in answer.causes]
+    lines = [_verdict(answer), *([] if answer.agrees else why(answer, causes)), *_taken_as(reading, drops=handed.drops)]
     if handed.words:
-        fits = ", which fits" if found.agrees else "; the other way fits no better"
+        fits = ", which fits" if answer.agrees else "; the other way fits no better"
         lines.append(line("", handed.words + fits * bool(others)))
     cause = causes[0] if causes else ALL_ZEROS if zeros else None
-    return ExplainReport(found.agrees, cause, found.certain, tuple(causes[1:]), tuple(lines), _pieces(found))
+    return ExplainReport(answer.agrees, cause, answer.certain, tuple(causes[1:]), tuple(lines), _pieces(answer))
 
 
-def _pieces(found: ArraysExplained) -> dict[str, Any]:
+def _pieces(answer: ArraysExplained) -> dict[str, Any]:
     """Return the parts that a notebook shows, of the first case that is wrong."""
-    assert found.reading is not None
-    wrong = next((i for i, result in enumerate(found.results) if result.mismatches), 0)
-    seen = found.reading.seen[wrong]
-    maps = None if found.agrees else error_maps(seen)
+    assert answer.reading is not None
+    wrong = next((i for i, result in enumerate(answer.results) if result.mismatches), 0)
+    run = answer.reading.seen[wrong]
+    maps = None if answer.agrees else error_maps(run)
     return {
-        "code": dict(_code(found.causes[0])) if found.causes else {},
-        "shapes": shapes_rows(seen.case.config),
+        "code": dict(_code(answer.causes[0])) if answer.causes else {},
+        "shapes": shapes_rows(run.case.config),
         "error_maps": None if maps is None else as_json(maps_record(maps)),
     }
 
 
-def line(word: str, said: str) -> str:
+def line(word: str, text: str) -> str:
     """Return a line of the report, which begins with a word."""
-    return f"{word:<{WORD_COLUMNS}}{said}"
+    return f"{word:<{WORD_COLUMNS}}{text}"
 
 
 def numbers(reading: Interpretation) -> int:
     """Return how many numbers were given."""
-    return sum(array.size for seen in reading.seen for array in seen.outcome.arrays.values())
+    return sum(array.size for run in reading.seen for array in run.outcome.arrays.values())
 
 
-def _verdict(found: ArraysExplained) -> str:
-    assert found.reading is not None
-    total, layer = numbers(found.reading), found.reading.config.layer
-    if found.agrees:
-        rounded = "" if found.digits is None else f" as rounded to {counted(found.digits, 'digit')} after the point"
-        return f"agrees with {layer} in all {counted(total, 'number')}{rounded}, {_how(found)}"
-    wrong = sum(mismatch.count for result in found.results for mismatch in result.mismatches)
-    return f"disagrees with {layer} in {wrong:,} of {counted(total, 'number')}, {_how(found)}"
+def _verdict(answer: ArraysExplained) -> str:
+    assert answer.reading is not None
+    total, layer = numbers(answer.reading), answer.reading.config.layer
+    if answer.agrees:
+        rounded = "" if answer.digits is None else f" as rounded to {counted(answer.digits, 'digit')} after the point"
+        return f"agrees with {layer} in all {counted(total, 'number')}{rounded}, {_how(answer)}"
+    wrong = sum(mismatch.count for result in answer.results for mismatch in result.mismatches)
+    return f"disagrees with {layer} in {wrong:,} of {counted(total, 'number')}, {_how(answer)}"
 
 
-def _how(found: ArraysExplained) -> str:
-    if all(result.method is Comparison.LOCAL for result in found.results):
+def _how(answer: ArraysExplained) -> str:
+    if all(result.method is Comparison.LOCAL for result in answer.results):
         return "step by step"
-    assert found.reading is not None
-    return f"end to end; less than {max(hidden_by_roundings(seen) for seen in found.reading.seen):.1g} may hide"
+    assert answer.reading is not None
+    return f"end to end; less than {max(hidden_by_roundings(run) for run in answer.reading.seen):.1g} may hide"
 
 
-def why(found: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
+def why(answer: ArraysExplained, causes: Sequence[str]) -> Iterator[str]:
     """Yield the lines that say what is wrong, and why."""
-    reading = found.reading
+    reading = answer.reading
     assert reading is not None
     total = counted(numbers(reading), "number")
     every = f"all {total}" if numbers(reading) > 1 else "the number"
     if causes:
         yield line("cause", causes[0])
-        yield from (line(*pair) for pair in _code(found.causes[0]))
-        yield line("certain" if found.certain else "perhaps", _sure(found, f"it reproduces {every}"))
-        yield from (line("", f"or {said}") for said in causes[1:NAMES_LISTED])
+        yield from (line(*pair) for pair in _code(answer.causes[0]))
+        yield line("certain" if answer.certain else "perhaps", _sure(answer, f"it reproduces {every}"))
+        yield from (line("", f"or {cause}") for cause in causes[1:NAMES_LISTED])
         if len(causes) > NAMES_LISTED:
             yield line("", f"or one of {len(causes) - NAMES_LISTED} more")
-        if found.shared:
-            yield line("certain", f"{'; and '.join(found.shared)}, whichever it is")
+        if answer.shared:
+            yield line("certain", f"{'; and '.join(answer.shared)}, whichever it is")
     elif reading.only_zeros:
         yield line("cause", f"{ALL_ZEROS}: they tell nothing of what your code computes, and many mistakes give them")
-    elif found.lost:
+    elif answer.lost:
         yield line(
-            "cause", f"unknown: {found.lost} of {total} are NaN or infinite, where {reading.config.layer}'s are finite"
+            "cause", f"unknown: {answer.lost} of {total} are NaN or infinite, where {reading.config.layer}'s are finite"
         )
-    elif not found.tried and reading.config.proj_size:
+    elif not answer.tried and reading.config.proj_size:
         yield line("cause", "unknown: no mistake is tried with proj_size")
-    elif not found.tried:
+    elif not answer.tried:
         yield line("cause", f"unknown: {total} are too many to try what may explain them: give fewer time steps")
     else:
         yield line("cause", f"unknown: no mistake that was tried reproduces {every}, nor do several at once")
-    wrong = [(i, mismatch) for i, result in enumerate(found.results) for mismatch in result.mismatches]
+    wrong = [(i, mismatch) for i, result in enumerate(answer.results) for mismatch in result.mismatches]
     case, mismatch = wrong[0]
     yield line("first", _first(reading, case, mismatch))
-    case, mismatch = max(wrong, key=lambda one: one[1].sites[0].excess)
+    case, mismatch = max(wrong, key=lambda pair: pair[1].sites[0].excess)
     yield line("worst", _worst(reading, case, mismatch))
-    if not causes and all(one.sort is MismatchKind.VALUE for _, one in wrong):
-        yield line("within", f"atol={max(one.atol for _, one in wrong):.1e} of every expected number")
-    if found.digits is not None:
-        yield line("rounded", f"actual has at most {counted(found.digits, 'digit')} after the point, and is taken so")
+    if not causes and all(error.sort is MismatchKind.VALUE for _, error in wrong):
+        yield line("within", f"atol={max(error.atol for _, error in wrong):.1e} of every expected number")
+    if answer.digits is not None:
+        yield line("rounded", f"actual has at most {counted(answer.digits, 'digit')} after the point, and is taken so")
 
 
-def _sure(found: ArraysExplained, reproduces: str) -> str:
+def _sure(answer: ArraysExplained, reproduces: str) -> str:
     """Return how certain a cause is, and what would make it more certain."""
-    if found.certain:
+    if answer.certain:
         return f"{reproduces}; nothing else as simple does"
-    if len(found.causes) == 1:
+    if len(answer.causes) == 1:
         return f"{reproduces}, but few are wrong: add other inputs with more=[(x, actual)]"
-    others = "so does another" if len(found.causes) == 2 else f"so do {len(found.causes) - 1} others"
-    return f"{reproduces}; {others}: {found.telling} tells, with more=[(x, actual)]"
+    others = "so does another" if len(answer.causes) == 2 else f"so do {len(answer.causes) - 1} others"
+    return f"{reproduces}; {others}: {answer.telling} tells, with more=[(x, actual)]"
 
 
 def sentence(cause: ArrayCause) -> str:
@@ -252,7 +252,7 @@ def _code(cause: ArrayCause) -> list[tuple[str, str]]:
     network, nonlinearity = cause.explanation.network, cause.reading.config.nonlinearity
     layer = cause.reading.config.layer
     mistakes = cause.explanation.mistakes
-    pairs = [step_lines(one.models[0], one.yours, one.right, network, nonlinearity) for one in mistakes]
+    pairs = [step_lines(mistake.models[0], mistake.yours, mistake.right, network, nonlinearity) for mistake in mistakes]
     return [line for pair in dict.fromkeys(pairs) for line in zip(("yours", layer), pair, strict=True) if line[1]]
 
 
@@ -260,33 +260,33 @@ def _first(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
     """Return where the error begins: if all states are known, by comparing each step alone."""
     where = first_departure(reading.seen[case])
     if where is None:
-        site = min(mismatch.sites, key=lambda one: tuple(map(str, one.place.values())))
-        return f"{mismatch.array}[{place(site)}]{_of(reading, case)}"
+        site = min(mismatch.sites, key=lambda element: tuple(map(str, element.place.values())))
+        return f"{mismatch.array}[{place(site)}]{_which_case(reading, case)}"
     at = ", ".join(f"{axis}={index}" for axis, index in where.place.items())
     pattern = f"; {where.wrong} of {where.total} are wrong in themselves" + (f", {where.pattern}" * bool(where.pattern))
     follows = f"; {where.follows} more only follow" if where.follows else ""
-    return f"{where.array}[{at}]{_of(reading, case)}{pattern}{follows}"
+    return f"{where.array}[{at}]{_which_case(reading, case)}{pattern}{follows}"
 
 
 def _worst(reading: Interpretation, case: int, mismatch: Mismatch) -> str:
     site, dtype = mismatch.sites[0], reading.seen[case].arithmetic.dtype
     values = f"{number(site.actual, dtype)}, should be {number(site.expected, dtype)}"
-    return f"{mismatch.array}[{place(site)}]{_of(reading, case)} = {values} (±{site.tolerance:.2g})"
+    return f"{mismatch.array}[{place(site)}]{_which_case(reading, case)} = {values} (±{site.tolerance:.2g})"
 
 
-def _of(reading: Interpretation, case: int) -> str:
+def _which_case(reading: Interpretation, case: int) -> str:
     if reading.names:
         return f" of case {reading.names[case]}"
     return f" of case {case + 1}" if len(reading.seen) > 1 else ""
 
 
 def _taken_as(reading: Interpretation, *, drops: bool) -> Iterator[str]:
-    seen = reading.seen[0]
-    config, arrays = reading.config, seen.outcome.arrays
+    run = reading.seen[0]
+    config, arrays = reading.config, run.outcome.arrays
     names = ", ".join(f"{name} {spec_line(config.returned[name])}" for name in arrays)
     how = f"{config.nonlinearity}, " * (not config.gated) + f"batch_first={config.batch_first}, to the precision of "
-    how += seen.arithmetic.dtype
-    rounded = f" and atol={seen.rounded:g}" if seen.rounded else ""
+    how += run.arithmetic.dtype
+    rounded = f" and atol={run.rounded:g}" if run.rounded else ""
     yield line("taken", f"as {names}; {how}{rounded}")
     if drops:
         yield line("", "without its dropout, as in eval mode")

@@ -35,12 +35,12 @@ class _Explained(NamedTuple):
 
 def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
     """Return what is known of a finding, wherever it is kept and however often it was met."""
-    one = _Explained(finding, explanation)
+    failure = _Explained(finding, explanation)
     if finding.result.method is Comparison.DROPOUT:
         _, wrong = wording.dropout_told(finding.result)
-        return [*(Fact(*one) for one in wrong.items()), *_kernel(one), *_upstream(one)]
+        return [*(Fact(*pair) for pair in wrong.items()), *_kernel(failure), *_upstream(failure)]
     every = (_mistake, _case, _conditions, _kernel, _others, _evidence, _advice, _upstream)
-    return [fact for some in every for fact in some(one)]
+    return [fact for some in every for fact in some(failure)]
 
 
 def is_certain(finding: Finding, explanation: Explanation) -> bool:
@@ -49,23 +49,23 @@ def is_certain(finding: Finding, explanation: Explanation) -> bool:
     return bool(finding.result.inaccurate) or (diagnosis is not None and diagnosis.certain)
 
 
-def next_steps(id_: str, kept: SavedFinding | None, case: Case | None) -> Iterator[Fact]:
+def next_steps(id_: str, saved: SavedFinding | None, case: Case | None) -> Iterator[Fact]:
     """Yield the commands that run a kept finding again, and what there is of it."""
-    if kept is None:
+    if saved is None:
         return
     if case is not None and len(repr(case)) > LONGEST_CASE:
-        yield Fact("load it", f"Case.load({str(kept.folder / 'case.json')!r})", language="python")
-    if kept.script is not None:
-        yield Fact("run it", f"python {shlex.quote(str(kept.folder / kept.script))}", language="sh")
-    elif kept.no_script:
-        yield Fact("run it", f"no script: {kept.no_script}")
-    yield Fact("replay", f"rnn-harness replay {named(id_, kept)}", language="sh")
-    yield Fact("kept", f"{kept.folder}: {', '.join(kept.files)}", detail=True)
+        yield Fact("load it", f"Case.load({str(saved.folder / 'case.json')!r})", language="python")
+    if saved.script is not None:
+        yield Fact("run it", f"python {shlex.quote(str(saved.folder / saved.script))}", language="sh")
+    elif saved.no_script:
+        yield Fact("run it", f"no script: {saved.no_script}")
+    yield Fact("replay", f"rnn-harness replay {named(id_, saved)}", language="sh")
+    yield Fact("kept", f"{saved.folder}: {', '.join(saved.files)}", detail=True)
 
 
-def named(id_: str, kept: SavedFinding) -> str:
+def named(id_: str, saved: SavedFinding) -> str:
     """Return how a command names a kept finding."""
-    return f"{id_} --findings {shlex.quote(str(kept.folder.parent))}" if kept.elsewhere else id_
+    return f"{id_} --findings {shlex.quote(str(saved.folder.parent))}" if saved.elsewhere else id_
 
 
 def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def cause_of(finding: Finding, explanation: Explanation) -> tuple[str, str]:
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) is not None:
         return explained.precision_line(precision), "suspected" if result.verdict is Verdict.SUSPECT else ""
     unproved = result.verdict is Verdict.SUSPECT
-    plain = diagnosis is None and not any(one.sort is MismatchKind.VALUE for one in result.mismatches)
+    plain = diagnosis is None and not any(mismatch.sort is MismatchKind.VALUE for mismatch in result.mismatches)
     unknown = NOT_LOOKED_FOR if explanation.why_unknown else CAUSE_UNKNOWN
     return failure_line(result), "suspected" if unproved else "" if plain else unknown
 
@@ -94,7 +94,7 @@ def failure_line(result: Result) -> str:
 
 def worst_line(result: Result, config: RNNConfig) -> str | None:
     """Return the worst element: its place, its value, the expected value, and what rounding allows."""
-    mismatch = next((one for one in result.mismatches if one.sites), None)
+    mismatch = next((candidate for candidate in result.mismatches if candidate.sites), None)
     if mismatch is None:
         return None
     place = f"[{wording.place(mismatch.sites[0])}]" if mismatch.sites[0].place else ""
@@ -131,18 +131,18 @@ def case_words(case: Case, length: int = LONGEST_CASE) -> str:
     """Return a case in words: its config, and its arrays without zeros, as far as they fit."""
     config = repr(case.config).partition("(")[2].removesuffix(")")
     inner = [f"input_size={case.config.input_size}", f"hidden_size={case.config.hidden_size}"]
-    said = ", ".join([*inner, *config.split(", ")[2:]])
+    head = ", ".join([*inner, *config.split(", ")[2:]])
     arrays = {name: np.asarray(array) for name, array in case.arrays.items()}
     every = [f"{name} {array.tolist()}" for name, array in arrays.items() if array.astype(bool).any()]
 
     def words(shown: list[str]) -> str:
         more = len(every) - len(shown)
         named = [*shown, *([wording.counted(more, "more array" if shown else "array")] if more else [])]
-        return f"{said}; all numbers are 0 but {', '.join(named)}" if every else f"{said}; all numbers are 0"
+        return f"{head}; all numbers are 0 but {', '.join(named)}" if every else f"{head}; all numbers are 0"
 
     shown = list[str]()
-    for one in every:
-        shown += [one] if len(words([*shown, one])) <= length else []
+    for text in every:
+        shown += [text] if len(words([*shown, text])) <= length else []
     return words(shown)
 
 
@@ -156,13 +156,13 @@ def upstream_line(subject: str, config: RNNConfig, result: Result, *, minimal: b
     return f"no report is known; {ISSUE} in its folder is one to send" if subject in registered() else None
 
 
-def _mistake(one: _Explained) -> Iterator[Fact]:
-    result, config, (title, certainty) = one.finding.result, one.finding.case.config, cause_of(*one)
+def _mistake(failure: _Explained) -> Iterator[Fact]:
+    result, config, (title, certainty) = failure.finding.result, failure.finding.case.config, cause_of(*failure)
     if certainty == NOT_LOOKED_FOR:
-        yield Fact("cause", f"not looked for, because {one.explanation.why_unknown}")
-    for name, line in explained.code_lines(one.explanation.diagnosis, config).items():
+        yield Fact("cause", f"not looked for, because {failure.explanation.why_unknown}")
+    for name, line in explained.code_lines(failure.explanation.diagnosis, config).items():
         yield Fact(name, line, language="python")
-    diagnosis = one.explanation.diagnosis
+    diagnosis = failure.explanation.diagnosis
     if diagnosis is not None and (own := diagnosis.line) is not None:
         yield Fact("line", f"{_shortest(own.file)}:{own.number}: {own.text}")
     if diagnosis is not None and isinstance(diagnosis.cause, IdentifiedCause):
@@ -187,9 +187,9 @@ def _own_first(result: Result, arrays: Collection[str]) -> tuple[Mismatch, ...]:
     return tuple(sorted(result.mismatches, key=lambda mismatch: mismatch.array not in arrays))
 
 
-def _case(one: _Explained) -> Iterator[Fact]:
+def _case(failure: _Explained) -> Iterator[Fact]:
     """Yield the case as code if that is short, else in words."""
-    case, name = one.finding.case, "smallest" if one.finding.minimal else "case"
+    case, name = failure.finding.case, "smallest" if failure.finding.minimal else "case"
     code = repr(case)
     if len(code) <= LONGEST_CASE:
         yield Fact(name, code, language="python")
@@ -199,71 +199,73 @@ def _case(one: _Explained) -> Iterator[Fact]:
     yield Fact("config", wording.config_line(case.config), detail=True)
 
 
-def _conditions(one: _Explained) -> Iterator[Fact]:
+def _conditions(failure: _Explained) -> Iterator[Fact]:
     """Yield what the failure needs, what passes, and where it begins."""
-    if one.explanation.answers is not None:
-        yield Fact("fails", explained.answers_line(one.explanation.answers, one.explanation.deterministic))
-    if (factors := one.explanation.factors) is not None:
-        yield Fact("fails", explained.fails_line(factors, ends=one.finding.result.failure is not None))
+    if failure.explanation.answers is not None:
+        yield Fact("fails", explained.answers_line(failure.explanation.answers, failure.explanation.deterministic))
+    if (factors := failure.explanation.factors) is not None:
+        yield Fact("fails", explained.fails_line(factors, ends=failure.finding.result.failure is not None))
         if (passing := explained.passing_line(factors)) is not None:
             yield Fact("passes", passing)
         if free := explained.independent_line(factors):
             yield Fact("whatever", free, detail=True)
-    if (where := one.explanation.where) is not None:
-        yield Fact("where", explained.where_line(where), detail=is_certain(*one) or not where.pattern)
+    if (where := failure.explanation.where) is not None:
+        yield Fact("where", explained.where_line(where), detail=is_certain(*failure) or not where.pattern)
 
 
-def _kernel(one: _Explained) -> Iterator[Fact]:
-    if (kernel := explained.kernels_line(one.explanation.kernels)) is not None:
+def _kernel(failure: _Explained) -> Iterator[Fact]:
+    if (kernel := explained.kernels_line(failure.explanation.kernels)) is not None:
         yield Fact("kernel", kernel)
 
 
-def _others(one: _Explained) -> Iterator[Fact]:
-    if (diagnosis := one.explanation.diagnosis) is not None:
-        for number, other in enumerate(diagnosis.elsewhere):
-            yield Fact("beside", f"it {other.sentence}", detail=number > 0)
+def _others(failure: _Explained) -> Iterator[Fact]:
+    if (diagnosis := failure.explanation.diagnosis) is not None:
+        for number, cause in enumerate(diagnosis.elsewhere):
+            yield Fact("beside", f"it {cause.sentence}", detail=number > 0)
 
 
-def _evidence(one: _Explained) -> Iterator[Fact]:
+def _evidence(failure: _Explained) -> Iterator[Fact]:
     """Yield why the cause and the failure are believed."""
-    if (diagnosis := one.explanation.diagnosis) is not None and diagnosis.cause is not None:
+    if (diagnosis := failure.explanation.diagnosis) is not None and diagnosis.cause is not None:
         yield Fact("evidence", diagnosis.cause.evidence, detail=True)
-    if one.finding.result.verdict is Verdict.SUSPECT:
+    if failure.finding.result.verdict is Verdict.SUSPECT:
         unproved = "no bound proves it wrong, but it exceeds usual roundings, and repeats on other values"
         yield Fact("suspect", unproved, detail=True)
-    if one.explanation.judgement is not None:
-        yield Fact("judge", wording.judgement_line(one.explanation.judgement), detail=True)
-    if _may_be_rounding(one) and (enough := wording.enough_line(one.finding.result)) is not None:
+    if failure.explanation.judgement is not None:
+        yield Fact("judge", wording.judgement_line(failure.explanation.judgement), detail=True)
+    if _may_be_rounding(failure) and (enough := wording.enough_line(failure.finding.result)) is not None:
         yield Fact("to accept", enough, detail=True)
-    if any(mismatch.sites for mismatch in one.finding.result.mismatches):
-        yield Fact("compared", one.finding.result.method.value, detail=True)
-    yield Fact("minimal", "\n".join(explained.minimal_lines(one.finding.certificate)), detail=True)
+    if any(mismatch.sites for mismatch in failure.finding.result.mismatches):
+        yield Fact("compared", failure.finding.result.method.value, detail=True)
+    yield Fact("minimal", "\n".join(explained.minimal_lines(failure.finding.certificate)), detail=True)
 
 
-def _may_be_rounding(one: _Explained) -> bool:
+def _may_be_rounding(failure: _Explained) -> bool:
     """Return whether some named tolerance would accept the difference, or no bound proves it wrong."""
-    precision = None if one.explanation.diagnosis is None else one.explanation.diagnosis.precision
+    precision = None if failure.explanation.diagnosis is None else failure.explanation.diagnosis.precision
     accepted = precision is not None and precision.accepted_by is not None
-    return accepted or one.finding.result.verdict is Verdict.SUSPECT
+    return accepted or failure.finding.result.verdict is Verdict.SUSPECT
 
 
-def _advice(one: _Explained) -> Iterator[Fact]:
+def _advice(failure: _Explained) -> Iterator[Fact]:
     """Yield what to do, the most telling advice first."""
-    diagnosis = one.explanation.diagnosis
-    every = [one.finding.result.advice if cause_of(*one)[1] == "measured" else None]
+    diagnosis = failure.explanation.diagnosis
+    every = [failure.finding.result.advice if cause_of(*failure)[1] == "measured" else None]
     if diagnosis is not None and isinstance(diagnosis.cause, Roundings):
         every.append(HINT)
     if diagnosis is not None and (precision := explained.coarse(diagnosis)) and precision.accepted_by is not None:
         every.append(f"--tolerance {precision.accepted_by} would accept that")
-    needs = one.explanation.factors.needs if one.explanation.factors is not None else {}
-    every += [wording.leave_out_line(one.finding.case.config, needs)] if one.finding.minimal else []
-    every += wording.hints(one.finding.result.mismatches[:1], one.finding.case.config)
+    needs = failure.explanation.factors.needs if failure.explanation.factors is not None else {}
+    every += [wording.leave_out_line(failure.finding.case.config, needs)] if failure.finding.minimal else []
+    every += wording.hints(failure.finding.result.mismatches[:1], failure.finding.case.config)
     for number, advice in enumerate(filter(None, every)):
         yield Fact("advice", advice, detail=number > 0)
 
 
-def _upstream(one: _Explained) -> Iterator[Fact]:
-    known = upstream_line(one.finding.subject, one.finding.case.config, one.finding.result, minimal=one.finding.minimal)
+def _upstream(failure: _Explained) -> Iterator[Fact]:
+    known = upstream_line(
+        failure.finding.subject, failure.finding.case.config, failure.finding.result, minimal=failure.finding.minimal
+    )
     if known is not None:
         yield Fact("upstream", known)
 

@@ -69,12 +69,14 @@ class Upgrade:
     def worst(self) -> DefectInterpreters:
         """The standing that decides: the new interpreter's defects first."""
         return min(
-            (one.standing for one in self.defects), key=list(DefectInterpreters).index, default=DefectInterpreters.GONE
+            (defect.standing for defect in self.defects),
+            key=list(DefectInterpreters).index,
+            default=DefectInterpreters.GONE,
         )
 
     def of(self, standing: DefectInterpreters) -> list[Defect]:
         """Return the defects of a standing."""
-        return [one for one in self.defects if one.standing is standing]
+        return [defect for defect in self.defects if defect.standing is standing]
 
 
 def compared(old: Summary, new: Summary, behaviour: Sequence[Behaviour], shows: tuple[Shows, Shows]) -> Upgrade:
@@ -82,8 +84,8 @@ def compared(old: Summary, new: Summary, behaviour: Sequence[Behaviour], shows: 
     earlier, later = old.examination.hunt, new.examination.hunt
     bits: list[tuple[str, str]] = []
     if (earlier.scope, earlier.log.planned) == (later.scope, later.log.planned):  # else their plans are not the same
-        before = {one.number: one.bits for one in earlier.log.cases}
-        pairs = ((before.get(one.number, ""), one.bits) for one in later.log.cases)
+        before = {case.number: case.bits for case in earlier.log.cases}
+        pairs = ((before.get(case.number, ""), case.bits) for case in later.log.cases)
         bits = [both for both in pairs if all(both)]
     return Upgrade(
         old,
@@ -91,7 +93,7 @@ def compared(old: Summary, new: Summary, behaviour: Sequence[Behaviour], shows: 
         (*_findings(old.findings, new.findings, shows), *_undone(earlier, later)),
         (*behaviour, *_gradients(earlier, later)),
         len(bits),
-        sum(one == other for one, other in bits),
+        sum(first == second for first, second in bits),
     )
 
 
@@ -99,21 +101,21 @@ def _findings(
     old: Sequence[ReportedFinding], new: Sequence[ReportedFinding], shows: tuple[Shows, Shows]
 ) -> Iterator[Defect]:
     pairs: set[str] = set()
-    for one in new:
-        twins = {other.id for other in old if other.id == one.id or one_cause(other.identity, one.identity)}
+    for later in new:
+        twins = {twin.id for twin in old if twin.id == later.id or one_cause(twin.identity, later.identity)}
         pairs |= twins
-        yield _defect(one, DefectInterpreters.BOTH if twins or shows[0](one.finding) else DefectInterpreters.NEW)
-    for one in old:
-        if one.id in pairs:
+        yield _defect(later, DefectInterpreters.BOTH if twins or shows[0](later.finding) else DefectInterpreters.NEW)
+    for earlier in old:
+        if earlier.id in pairs:
             continue
-        if not shows[1](one.finding):
-            yield _defect(one, DefectInterpreters.GONE)
-        elif not any(other.identity.like == one.identity.like for other in new):  # else it is one of those
-            yield _defect(one, DefectInterpreters.BOTH)
+        if not shows[1](earlier.finding):
+            yield _defect(earlier, DefectInterpreters.GONE)
+        elif not any(twin.identity.like == earlier.identity.like for twin in new):  # else it is one of those
+            yield _defect(earlier, DefectInterpreters.BOTH)
 
 
-def _defect(one: ReportedFinding, standing: DefectInterpreters) -> Defect:
-    return Defect(standing, f"{one.id}  {entry_of(one).headline}", one.finding.result.kind, one.id)
+def _defect(finding: ReportedFinding, standing: DefectInterpreters) -> Defect:
+    return Defect(standing, f"{finding.id}  {entry_of(finding).headline}", finding.finding.result.kind, finding.id)
 
 
 def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
@@ -130,28 +132,28 @@ def _undone(old: SearchRecord, new: SearchRecord) -> Iterator[Defect]:
 
 
 def _gradients(old: SearchRecord, new: SearchRecord) -> Iterator[Behaviour]:
-    said = ("does not return it", "returns it")
+    words = ("does not return it", "returns it")
     for name in sorted(set(old.not_compared) ^ set(new.not_compared)):
         what = "the output" if name == "output" else f"the gradient by {name}"
-        yield Behaviour(what, *(said if name in old.not_compared else said[::-1]))
+        yield Behaviour(what, *(words if name in old.not_compared else words[::-1]))
 
 
 def headline(upgrade: Upgrade) -> str:
     """Return in a sentence what the upgrade brings."""
     new, both, gone = (len(upgrade.of(standing)) for standing in DefectInterpreters)
     rest = [f"{number} {name}" for number, name in ((both, "in both"), (gone, "gone")) if number]
-    found = wording.counted(new, "new finding") if new else "no new finding"
-    return "; ".join([f"the upgrade brings {found}", *rest])
+    news = wording.counted(new, "new finding") if new else "no new finding"
+    return "; ".join([f"the upgrade brings {news}", *rest])
 
 
 def upgrade_facts(upgrade: Upgrade) -> Iterator[tuple[str, str]]:
     """Yield the facts, each with its name: what is new first."""
     for standing in DefectInterpreters:
-        for said in _some([one.text for one in upgrade.of(standing)]):
-            yield standing.value, said
-    values = {one.what: _each(one) for one in upgrade.behaviour}
-    for said in _some([f"{', '.join(names)}: {each}" for each, names in wording.left_out(values).items()]):
-        yield "behaviour", said
+        for text in _some([defect.text for defect in upgrade.of(standing)]):
+            yield standing.value, text
+    values = {difference.what: _each(difference) for difference in upgrade.behaviour}
+    for text in _some([f"{', '.join(names)}: {each}" for each, names in wording.left_out(values).items()]):
+        yield "behaviour", text
     yield "equal", equal_line(upgrade)
     for name, summary in (("from", upgrade.old), ("to", upgrade.new)):
         environment = summary.examination.hunt.environment
@@ -163,13 +165,13 @@ def equal_line(upgrade: Upgrade) -> str:
     return f"{upgrade.equal:,} of {wording.counted(upgrade.compared, 'case')} that agree under both, to the bit"
 
 
-def behaviour_line(one: Behaviour) -> str:
+def behaviour_line(difference: Behaviour) -> str:
     """Return in a line what each of the two interpreters does."""
-    return f"{one.what}: {_each(one)}"
+    return f"{difference.what}: {_each(difference)}"
 
 
-def _each(one: Behaviour) -> str:
-    return f"the old one {one.old}; the new one {one.new}"
+def _each(difference: Behaviour) -> str:
+    return f"the old one {difference.old}; the new one {difference.new}"
 
 
 def _some(lines: Sequence[str]) -> list[str]:
@@ -185,7 +187,7 @@ def upgrade_report(upgrade: Upgrade, *, quiet: bool = False) -> RenderableType:
 
 def upgrade_markdown(upgrade: Upgrade) -> str:
     """Return the same as a section of the summary for CI."""
-    rows = (f"- {name}: {code(said)}" for name, said in upgrade_facts(upgrade))
+    rows = (f"- {name}: {code(text)}" for name, text in upgrade_facts(upgrade))
     return "\n".join([f"\n### {plain(headline(upgrade))}\n", *rows, ""])
 
 
@@ -201,10 +203,12 @@ def upgrade_record(upgrade: Upgrade) -> dict[str, Any]:
         "new": upgrade.new.subject,
         "text": headline(upgrade),
         "findings": {
-            standing.name.lower(): [{"id": one.id, "text": one.text, "kind": one.kind} for one in upgrade.of(standing)]
+            standing.name.lower(): [
+                {"id": defect.id, "text": defect.text, "kind": defect.kind} for defect in upgrade.of(standing)
+            ]
             for standing in DefectInterpreters
         },
-        "behaviour": [{**one._asdict(), "text": behaviour_line(one)} for one in upgrade.behaviour],
+        "behaviour": [{**difference._asdict(), "text": behaviour_line(difference)} for difference in upgrade.behaviour],
         "compared": upgrade.compared,
         "equal": upgrade.equal,
     }
