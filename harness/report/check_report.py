@@ -62,17 +62,17 @@ class CheckReport:
         return piece(self._pieces())
 
     def _pieces(self) -> dict[str, Any]:
-        said = {
+        shown = {
             "tone": wording.tone(self.verdict),
             "verdict": headline(self.summary),
-            "more": [one.cause for one in self.findings[1:]],
+            "more": [finding.cause for finding in self.findings[1:]],
             "text": str(self),
         }
         if not self.findings:
-            return {**said, "cause": None, "sure": "", "code": {}, "error_maps": None, "shapes": []}
+            return {**shown, "cause": None, "sure": "", "code": {}, "error_maps": None, "shapes": []}
         first = self.findings[0]
         return {
-            **said,
+            **shown,
             "cause": first.cause,
             "sure": first.certainty,
             "code": {fact.name: fact.text for fact in first.facts if fact.name in CODE},

@@ -42,15 +42,15 @@ _LEFT_OUT: Final[dict[type, tuple[str, ...]]] = {
     Site: ("equation",),
     Accuracy: ("alone",),
     KnownFailure: ("where",),
-    Log: tuple(one.name for one in fields(Log) if one.name.startswith("_")),
+    Log: tuple(field.name for field in fields(Log) if field.name.startswith("_")),
     ReportedFinding: ("also",),
-    SearchRecord: tuple(one.name for one in fields(SearchRecord) if one.name not in _SEARCH),
+    SearchRecord: tuple(field.name for field in fields(SearchRecord) if field.name not in _SEARCH),
 }
 
 
-def encode(given: Any, kind: Any) -> Any:
+def encode(value: Any, kind: Any) -> Any:
     """Return an object of a type as plain data."""
-    return _converter().unstructure(given, unstructure_as=kind)
+    return _converter().unstructure(value, unstructure_as=kind)
 
 
 def decode(data: Any, kind: type[_T]) -> _T:
@@ -58,11 +58,11 @@ def decode(data: Any, kind: type[_T]) -> _T:
     try:
         return _converter().structure(data, kind)
     except cattrs.BaseValidationError as error:
-        said = cattrs.transform_error(error)[0]
+        text = cattrs.transform_error(error)[0]
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        said = f"{type(error).__name__}: {error}"
-    said = " ".join(said.split())
-    raise UsageError(said if len(said) <= LONGEST_ERROR else f"{said[: LONGEST_ERROR - 1]}…")
+        text = f"{type(error).__name__}: {error}"
+    text = " ".join(text.split())
+    raise UsageError(text if len(text) <= LONGEST_ERROR else f"{text[: LONGEST_ERROR - 1]}…")
 
 
 @cache
@@ -76,31 +76,31 @@ def _converter() -> JsonConverter:
     plain(int, int, int)
     plain(bool, bool, _bool)
     plain(float, _float, float)
-    plain(Case, lambda one: json.loads(to_json(one)), lambda data: from_json(json.dumps(data))[0])
+    plain(Case, lambda case: json.loads(to_json(case)), lambda data: from_json(json.dumps(data))[0])
     plain(RNNConfig, RNNConfig.to_dict, RNNConfig.from_dict)
     plain(Scope, Scope.record, Scope.of_record)
-    plain(Comparison, lambda one: one.name.lower(), lambda data: Comparison[data.upper()])
+    plain(Comparison, lambda method: method.name.lower(), lambda data: Comparison[data.upper()])
     made.register_unstructure_hook_factory(is_namedtuple, lambda kind: partial(_in_order, made, kind))
     made.register_structure_hook_factory(is_namedtuple, lambda kind: partial(_from_order, made, kind))
     plain(LoggedOutcome, str, LoggedOutcome.of_text)
     plain(Shard, str, Shard.of_text)
-    plain(Stop, lambda one: one.name.lower(), lambda data: Stop[data.upper()])
+    plain(Stop, lambda stop: stop.name.lower(), lambda data: Stop[data.upper()])
     plain(Path, str, Path)
     for kind, names in _LEFT_OUT.items():
         without = {name: override(omit=True) for name in names}
-        whole = kind not in {SearchRecord, Log, ReportedFinding}  # what readers look for is there, also if it is usual
+        omits = kind not in {SearchRecord, Log, ReportedFinding}  # what readers look for is there, also if it is usual
         made.register_unstructure_hook(
             kind,
-            make_dict_unstructure_fn(kind, made, _cattrs_omit_if_default=whole, **without),  # type: ignore[arg-type]
+            make_dict_unstructure_fn(kind, made, _cattrs_omit_if_default=omits, **without),  # type: ignore[arg-type]
         )
         made.register_structure_hook(kind, make_dict_structure_fn(kind, made, **without))  # type: ignore[arg-type]
     return made
 
 
-def _in_order(made: JsonConverter, kind: Any, one: Any) -> list[Any]:
+def _in_order(made: JsonConverter, kind: Any, value: Any) -> list[Any]:
     """Return the fields of a named tuple; cattrs does not know the types of one in a module with lazy annotations."""
     kinds = get_type_hints(kind).values()
-    return [made.unstructure(part, unstructure_as=its) for part, its in zip(one, kinds, strict=True)]
+    return [made.unstructure(part, unstructure_as=its) for part, its in zip(value, kinds, strict=True)]
 
 
 def _from_order(made: JsonConverter, kind: Any, data: Any, _: Any) -> Any:
@@ -114,6 +114,6 @@ def _bool(data: Any) -> bool:
     return data
 
 
-def _float(one: float) -> float | str:
+def _float(number: float) -> float | str:
     """Return a number as JSON has it: one that is not finite is text."""
-    return float(one) if math.isfinite(one) else str(float(one))
+    return float(number) if math.isfinite(number) else str(float(number))

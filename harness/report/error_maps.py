@@ -37,29 +37,29 @@ def maps_record(maps: ErrorMaps) -> MapsRecord:
     config, more = maps.config, maps.more
     sizes = f"T={config.T}, N={config.N}, input_size={config.input_size}, hidden_size={config.hidden_size}"
     whose = "made at each step from your own state before it" if maps.local else "of the whole run"
-    said = f"Errors over tolerance, {whose}, in a case of {sizes}. More than 1 is wrong."
+    text = f"Errors over tolerance, {whose}, in a case of {sizes}. More than 1 is wrong."
     if more:
-        said += f" {counted(more, 'more array')} {'is' if more == 1 else 'are'} wrong."
-    return {"text": said, "maps": [_map(one, config) for one in maps.maps]}
+        text += f" {counted(more, 'more array')} {'is' if more == 1 else 'are'} wrong."
+    return {"text": text, "maps": [_map(grid, config) for grid in maps.maps]}
 
 
-def _map(one: ErrorMap, config: RNNConfig) -> ErrorMapRecord:
-    what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(one.array, one.array)
-    parts = [what] + ([f"layer {one.layer}"] if one.layer is not None and config.num_layers > 1 else [])
-    parts += [one.direction] if one.direction is not None else []
-    parts += [f"sequence n={one.sequence}"] if one.sequence is not None and config.N > 1 else []
-    place = ", ".join(f"{name}={index}" for name, index in one.place.items())
+def _map(grid: ErrorMap, config: RNNConfig) -> ErrorMapRecord:
+    what = {"output": "states", PREACTIVATION: "gradients by preactivations"}.get(grid.array, grid.array)
+    parts = [what] + ([f"layer {grid.layer}"] if grid.layer is not None and config.num_layers > 1 else [])
+    parts += [grid.direction] if grid.direction is not None else []
+    parts += [f"sequence n={grid.sequence}"] if grid.sequence is not None and config.N > 1 else []
+    place = ", ".join(f"{name}={index}" for name, index in grid.place.items())
     cut = "".join(
         f"; {axis.name} {axis.labels[0]} to {axis.labels[-1]} of {axis.size}"
-        for axis in (one.columns, one.rows)
+        for axis in (grid.columns, grid.rows)
         if len(axis.labels) < axis.size
     )
     return {
         "text": f"{', '.join(parts)}: first wrong at {place}{cut}",
-        "columns": _axis(one.columns),
-        "rows": _axis(one.rows),
-        "first": one.first,
-        "errors": [[float(f"{error:.3g}") for error in column] for column in one.errors.tolist()],
+        "columns": _axis(grid.columns),
+        "rows": _axis(grid.rows),
+        "first": grid.first,
+        "errors": [[float(f"{error:.3g}") for error in column] for column in grid.errors.tolist()],
     }
 
 

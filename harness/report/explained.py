@@ -34,19 +34,19 @@ def coarse(diagnosis: Diagnosis) -> ShownPrecision | None:
 
 def precision_line(precision: ShownPrecision) -> str:
     """Return how coarse a subject's arithmetic is."""
-    said = []
+    parts = []
     if precision.rounds_results:
-        said.append(
+        parts.append(
             f"its {precision.of} have {_bits(precision.returned_bits)} where the dtype has {precision.dtype_bits}"
         )
     elif precision.coarse_sums and not precision.coarse_activation and precision.sum_bits is not None:
-        said.append(f"its sums err as if their operands had {_bits(round(precision.sum_bits))}")
+        parts.append(f"its sums err as if their operands had {_bits(round(precision.sum_bits))}")
     if precision.coarse_activation and not precision.rounds_results:
         error, units = f"{precision.activation_error:.2g}", f"{precision.activation_units:.3g}"
-        said.append(
+        parts.append(
             f"its activation is off by up to {error} where its argument is exact, {units} times what is assumed"
         )
-    return f"precision: {'; '.join(said)}"
+    return f"precision: {'; '.join(parts)}"
 
 
 def where_line(where: FirstDeparture) -> str:
@@ -64,12 +64,12 @@ def where_line(where: FirstDeparture) -> str:
 def fails_line(factors: Factors, *, ends: bool = False) -> str:
     """Return what the failure needs, in a few words; ``ends`` says that it is the end of a process, which repeats."""
     condition, numbers = _condition(factors), "" if factors.numbers is None else _numbers(factors.numbers)
-    said = [f"with {condition}"] * bool(condition) + [numbers] * bool(numbers)
+    parts = [f"with {condition}"] * bool(condition) + [numbers] * bool(numbers)
     irregular = [name for name, size in factors.sizes.items() if size.pattern == IRREGULAR]
     if irregular and not numbers:
         perhaps = "" if ends else ": perhaps not deterministic, or memory read before it is written"
-        said.append(f"irregular in {', '.join(irregular)}{perhaps}")
-    return ", ".join(said) or "at every size, whatever the other factors are"
+        parts.append(f"irregular in {', '.join(irregular)}{perhaps}")
+    return ", ".join(parts) or "at every size, whatever the other factors are"
 
 
 def _numbers(numbers: NumbersNeeded) -> str:
@@ -86,13 +86,16 @@ def _numbers(numbers: NumbersNeeded) -> str:
 
 def answers_line(answers: int, deterministic: Mapping[str, tuple[Any, ...]]) -> str:
     """Return how often the answer of a flaky subject changes, and with what it does not."""
-    said = (
+    text = (
         f"{counted(answers, 'different answer')} in {FLAKY_RUNS} runs"
         if answers > 1
         else f"not again in {FLAKY_RUNS} runs"
     )
-    one = (f"{name} in ({_values(of)})" if len(of) > 1 else _named(name, of[0]) for name, of in deterministic.items())
-    return "; ".join([said, *(f"one answer with {some}" for some in one)])
+    conditions = (
+        f"{name} in ({_values(values)})" if len(values) > 1 else _named(name, values[0])
+        for name, values in deterministic.items()
+    )
+    return "; ".join([text, *(f"one answer with {some}" for some in conditions)])
 
 
 def independent_line(factors: Factors) -> str:
@@ -132,13 +135,13 @@ def minimal_lines(certificate: Certificate) -> list[str]:
     """Return what "minimal" rests on."""
     if not certificate.complete:
         return list(certificate.untried)
-    tried = []
+    counts = []
     if certificate.configs:
-        tried.append(f"{counted(certificate.configs, 'plainer config')} ({counted(certificate.cases, 'case')})")
+        counts.append(f"{counted(certificate.configs, 'plainer config')} ({counted(certificate.cases, 'case')})")
     if certificate.numbers:
-        tried.append(counted(certificate.numbers, "plainer number"))
+        counts.append(counted(certificate.numbers, "plainer number"))
     passes = "no plainer neighbour fails so" if certificate.otherwise else "every plainer neighbour passes"
-    lines = [f"{passes}: {', '.join(tried)}" if tried else "no config and no number is plainer"]
+    lines = [f"{passes}: {', '.join(counts)}" if counts else "no config and no number is plainer"]
     if certificate.otherwise:
         lines.append(f"some fail for another reason: {'; '.join(certificate.otherwise)}")
     if certificate.refused:
@@ -155,8 +158,8 @@ def _condition(factors: Factors) -> str:
     needs = [_need(name, value) for name, value in factors.needs.items()]
     needs += [f"{name} in ({_values(several)})" for name, several in factors.partly.items()]
     needs += [_need(name, size) for name, size in factors.sizes.items() if size.pattern not in {"", IRREGULAR}]
-    needs += [f"{one} {_SIGNS[sign]} {other}" for one, sign, other in factors.relations]
-    either = [" or ".join(_need(*one) for one in several) for several in factors.either if len(several) > 1]
+    needs += [f"{first} {_SIGNS[sign]} {second}" for first, sign, second in factors.relations]
+    either = [" or ".join(_need(*pair) for pair in several) for several in factors.either if len(several) > 1]
     return ", and ".join(filter(None, [", ".join(needs), *either]))
 
 

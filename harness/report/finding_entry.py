@@ -101,26 +101,30 @@ class Summary:
 
 def verdict_on_all(summaries: Sequence[Summary]) -> str:
     """Return how many of several subjects agree."""
-    right = sum(not one.entries and not one.shortfall for one in summaries)
-    layers = " or ".join(sorted({layer_named(cell) for one in summaries for cell in one.examination.hunt.scope.cell}))
+    right = sum(not summary.entries and not summary.shortfall for summary in summaries)
+    layers = " or ".join(
+        sorted({layer_named(cell) for summary in summaries for cell in summary.examination.hunt.scope.cell})
+    )
     return f"{right} of {wording.counted(len(summaries), 'subject')} agree with {layers}"
 
 
-def entry_of(one: ReportedFinding) -> FindingEntry:
+def entry_of(finding: ReportedFinding) -> FindingEntry:
     """Return a finding with its facts."""
-    at, kept = one.finding.result.raised_at or one.line, one.saved
+    at, saved = finding.finding.result.raised_at or finding.line, finding.saved
     place = None if at is None or not Path(at[0]).is_file() else (at[0], int(at[1]))
-    folder = None if kept is None else kept.folder
-    kind, facts = one.finding.result.kind, tuple(one.all_facts)
-    check = check_names.failed_check(one.finding.result, one.finding.case.config.dtype)
-    return FindingEntry(one.cause, kind, facts, one.certainty, one.id, place, one.error_maps, folder, check)
+    folder = None if saved is None else saved.folder
+    kind, facts = finding.finding.result.kind, tuple(finding.all_facts)
+    check = check_names.failed_check(finding.finding.result, finding.finding.case.config.dtype)
+    return FindingEntry(
+        finding.cause, kind, facts, finding.certainty, finding.id, place, finding.error_maps, folder, check
+    )
 
 
 def entry_of_stored(stored: Stored) -> FindingEntry:
     """Return a finding that was kept earlier."""
     files = tuple(sorted(path.name for path in stored.path.iterdir())) if stored.path.is_dir() else ()
-    kept = SavedFinding(stored.path, files, SCRIPT if SCRIPT in files else None)
-    every = [*stored.facts, *next_steps(stored.name, kept, stored.found)]
+    saved = SavedFinding(stored.path, files, SCRIPT if SCRIPT in files else None)
+    every = [*stored.facts, *next_steps(stored.name, saved, stored.found)]
     every += [Fact("damaged", stored.damage)] if stored.damage else []
     title = stored.cause or stored.kind or CAUSE_UNKNOWN
     return FindingEntry(
@@ -140,7 +144,7 @@ def dropout_problem(done: Examination, findings: Sequence[ReportedFinding]) -> F
         return None
     cause, wrong = wording.dropout_told(done.dropout)
     rows = {**wrong, **done.dropout_facts}
-    every = (Fact(name, said, language="sh" if name in _COMMANDS else "") for name, said in rows.items())
+    every = (Fact(name, text, language="sh" if name in _COMMANDS else "") for name, text in rows.items())
     return FindingEntry(cause, done.dropout.kind, tuple(every), check=check_names.DROPOUT_STATISTICS)
 
 
@@ -148,14 +152,14 @@ def _problems(done: Examination, findings: Sequence[ReportedFinding]) -> Iterato
     yield from map(entry_of, findings)
     if (dropout := dropout_problem(done, findings)) is not None:
         yield dropout
-    for said, names in undone_by_failure(done.hunt).items():
+    for failure, names in undone_by_failure(done.hunt).items():
         advice = "if it need not support this: raise NotImplementedError there, or leave it out with --only"
-        title = f"fails at {', '.join(names)}: {said}"
+        title = f"fails at {', '.join(names)}: {failure}"
         facts = (Fact("advice", advice),)
         yield FindingEntry(title, "not supported and not refused", facts, check=check_names.SUPPORTED)
     if done.refusals is not None:
         for lapse, rules in by_lapse(done.refusals.findings).items():
-            said = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
+            calls = f"{wording.counted(len(rules), 'kind')}: {'; '.join(rules)}"
             yield FindingEntry(
-                f"malformed calls {lapse}", lapse, (Fact("calls", said),), check=check_names.MALFORMED_REFUSED
+                f"malformed calls {lapse}", lapse, (Fact("calls", calls),), check=check_names.MALFORMED_REFUSED
             )

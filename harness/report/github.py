@@ -28,14 +28,14 @@ def upgrade_commands(upgrade: Upgrade) -> Iterator[str]:
 
     What is in both is a warning, because the new one has it, and what the old one has is a notice.
     """
-    both = {one.id for one in upgrade.of(DefectInterpreters.BOTH)}
-    before = {(one.title, one.kind) for one in upgrade.old.entries}
+    both = {defect.id for defect in upgrade.of(DefectInterpreters.BOTH)}
+    before = {(entry.title, entry.kind) for entry in upgrade.old.entries}
 
     def level(entry: FindingEntry | None) -> str:
         if entry is None:
             return "error"
-        known = entry.id in both if entry.id else (entry.title, entry.kind) in before
-        return "warning" if known else "error"
+        shared = entry.id in both if entry.id else (entry.title, entry.kind) in before
+        return "warning" if shared else "error"
 
     yield from _commands(upgrade.old, lambda _entry: "notice")
     yield from _commands(upgrade.new, level)
@@ -66,10 +66,10 @@ def line_of(file: str, name: str) -> int | None:
         return None
     line = None
     for part in name.split("."):
-        found = [one for one in body if getattr(one, "name", None) == part]
-        if not found:
+        nodes = [node for node in body if getattr(node, "name", None) == part]
+        if not nodes:
             return None
-        line, body = found[-1].lineno, found[-1].body  # type: ignore[attr-defined]
+        line, body = nodes[-1].lineno, nodes[-1].body  # type: ignore[attr-defined]
     return line
 
 

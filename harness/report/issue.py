@@ -20,12 +20,12 @@ from harness.space.case import Case
 LONG_CASE: Final = 4_000  # The number of characters beyond which a case that no seed gives is not written out
 
 
-def issue_of(one: ReportedFinding, script: str | None) -> str:
+def issue_of(report: ReportedFinding, script: str | None) -> str:
     """Return the bug report of an explained finding; ``script`` is the text of the one that was seen to fail."""
-    finding, entry = one.finding, entry_of(one)
+    finding, entry = report.finding, entry_of(report)
     facts = [fact for fact in entry.facts if fact.name != "upstream" and len(fact.text) <= LONG_CASE]
     facts.insert(0, Fact("cause", entry.headline))
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in one.environment.items())
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in report.environment.items())
     parts = [
         f"# {title(finding)}",
         _expectation(finding.result, finding.case.config.layer),
@@ -48,8 +48,8 @@ def issue_of(one: ReportedFinding, script: str | None) -> str:
 def title(finding: Finding) -> str:
     """Return what is wrong, in one line."""
     of_dropout = finding.result.method is Comparison.DROPOUT
-    said = wording.dropout_told(finding.result)[0] if of_dropout else failure_line(finding.result)
-    return _one_line(f"{title_of(finding.subject)}: {_own_name(said)}")
+    text = wording.dropout_told(finding.result)[0] if of_dropout else failure_line(finding.result)
+    return _one_line(f"{title_of(finding.subject)}: {_own_name(text)}")
 
 
 def regression_test(finding: Finding) -> str:
@@ -63,8 +63,8 @@ def regression_test(finding: Finding) -> str:
         written = wrapped(repr(case), 4)
         imports = ["import numpy as np", ""] if "np." in written else []
     names = sorted([*re.findall(r"\b[A-Z]+Config(?=\()", written)[:1], "assert_agrees"])
-    asked = with_measured("derived", finding.accepted, case.config.plain.dtype)
-    tolerance = "" if asked == "derived" else f", tolerance={quoted(asked)}"
+    option = with_measured("derived", finding.accepted, case.config.plain.dtype)
+    tolerance = "" if option == "derived" else f", tolerance={quoted(option)}"
     lines = [
         f'"""{finding.subject} on a case on which it once failed: {title(finding).partition(": ")[2]}."""',
         "",

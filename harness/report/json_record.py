@@ -34,14 +34,14 @@ class RunOptions:
     versions: dict[str, str]
     shard: Shard | None = None
 
-    def difference(self, other: RunOptions) -> str | None:
+    def difference(self, run: RunOptions) -> str | None:
         """Return the first thing that is different in another run, and what is expected; ``None`` if nothing is."""
-        for one in fields(self):
-            here, there = getattr(self, one.name), getattr(other, one.name)
-            if one.name == "shard":
+        for field in fields(self):
+            here, there = getattr(self, field.name), getattr(run, field.name)
+            if field.name == "shard":
                 here, there = here and here.of, there and there.of
             if here != there:
-                return f"{one.name}={here!r}: expected {there!r}"
+                return f"{field.name}={here!r}: expected {there!r}"
         return None
 
 
@@ -69,13 +69,13 @@ def subject_record(summary: Summary) -> dict[str, Any]:
         "equal": None if done.equal is None else done.equal._asdict(),
         "vacuous": {mistake: hunt.vacuous[mistake] for mistake in MISTAKES},
         "unshown": wording.unshown_line(done),
-        "findings": [finding_record(one) for one in summary.found],
+        "findings": [finding_record(finding) for finding in summary.found],
     }
 
 
 def _counts(hunt: SearchRecord) -> dict[str, Any]:
     """Return what follows from the cases of a search."""
-    findings = {one.id for one in hunt.findings}
+    findings = {finding.id for finding in hunt.findings}
     return {
         "checks": hunt.total,
         "checks_by_method": {method.name.lower(): number for method, number in hunt.checks.items()},
@@ -101,27 +101,27 @@ def _counts(hunt: SearchRecord) -> dict[str, Any]:
 def _workers(helpers: Helpers | None) -> dict[str, Any] | None:
     if wording.helpers_line(helpers) is None or helpers is None:
         return None
-    told = {"scheduler": helpers.scheduler or None, "number": helpers.number}
-    return {**told, "lost": helpers.lost, "alone": helpers.alone or None}
+    record = {"scheduler": helpers.scheduler or None, "number": helpers.number}
+    return {**record, "lost": helpers.lost, "alone": helpers.alone or None}
 
 
-def _share(met: int, of: int) -> dict[str, int]:
-    return {"met": met, "of": of}
+def _share(covered: int, total: int) -> dict[str, int]:
+    return {"met": covered, "of": total}
 
 
-def finding_record(one: ReportedFinding) -> dict[str, Any]:
+def finding_record(finding: ReportedFinding) -> dict[str, Any]:
     """Return a finding."""
-    result, config = one.finding.result, one.finding.case.config
+    result, config = finding.finding.result, finding.finding.case.config
     return {
-        "id": one.id,
-        "subject": one.finding.subject,
+        "id": finding.id,
+        "subject": finding.finding.subject,
         "kind": result.kind,
         "method": result.method.name.lower(),
         "nondeterministic": result.nondeterministic,
-        "minimal": one.finding.minimal,
+        "minimal": finding.finding.minimal,
         "config": config.to_dict(),
-        "code": repr(one.finding.case),
-        **encode(one, ReportedFinding),
+        "code": repr(finding.finding.case),
+        **encode(finding, ReportedFinding),
     }
 
 
@@ -148,9 +148,9 @@ def result_record(result: Result) -> dict[str, Any]:
 def as_json(value: Any) -> Any:
     """Return the same data with numbers as JSON supports them."""
     if isinstance(value, dict):
-        return {str(key): as_json(one) for key, one in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(one) for one in value]
+        return [as_json(item) for item in value]
     return _json_number(value) if isinstance(value, float) and not isinstance(value, int) else value
 
 

@@ -18,14 +18,14 @@ def judged_lines(judged: JudgedCases) -> list[str]:
 
 def judged_record(judged: JudgedCases, names: Sequence[str]) -> dict[str, Any]:
     """Return the same as data, with the result of each case in the order of ``names``."""
-    found = judged.found
+    answer = judged.found
     results = {**judged.results, **judged.unfit}
-    causes = [] if found is None or not judged.wrong else [sentence(cause) for cause in found.causes]
+    causes = [] if answer is None or not judged.wrong else [sentence(cause) for cause in answer.causes]
     came = {name: result_record(results[name]) if name in results else None for name in names}
     record = {
         "agrees": judged.agrees,
         "cause": causes[0] if causes else None,
-        "certain": bool(causes) and found is not None and found.certain,
+        "certain": bool(causes) and answer is not None and answer.certain,
         "others": causes[1:],
         "cases": came,
         "lines": judged_lines(judged),
@@ -34,22 +34,22 @@ def judged_record(judged: JudgedCases, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _lines(judged: JudgedCases) -> Iterator[str]:
-    found = judged.found
-    came = len(judged.unfit) + (0 if found is None or found.reading is None else len(found.reading.seen))
+    answer = judged.found
+    came = len(judged.unfit) + (0 if answer is None or answer.reading is None else len(answer.reading.seen))
     bad = len(judged.unfit) + len(judged.wrong)
     if not came:
         yield "not enough seen: no case has a result"
     elif not bad:
-        assert found is not None
-        assert found.reading is not None
-        total = counted(numbers(found.reading), "number")
+        assert answer is not None
+        assert answer.reading is not None
+        total = counted(numbers(answer.reading), "number")
         yield f"agrees with {judged.layer} in all {counted(came, 'case')}, {total}"
     else:
         yield f"disagrees with {judged.layer} in {bad} of {counted(came, 'case')}"
-    if found is not None and judged.wrong:
-        yield from why(found, [sentence(cause) for cause in found.causes])
-        assert found.reading is not None
-        first = found.reading.seen[found.reading.names.index(judged.wrong[0])]
+    if answer is not None and judged.wrong:
+        yield from why(answer, [sentence(cause) for cause in answer.causes])
+        assert answer.reading is not None
+        first = answer.reading.seen[answer.reading.names.index(judged.wrong[0])]
         yield line("case", f"{judged.wrong[0]}: {config_line(first.case.config)}")
         yield line("wrong", _some(judged.wrong))
     for name, result in list(judged.unfit.items())[:NAMES_SHOWN]:

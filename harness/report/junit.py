@@ -30,13 +30,13 @@ def junit(summaries: Sequence[Summary], upgrade: Upgrade | None = None) -> str:
     from junitparser import JUnitXml
 
     report = JUnitXml("rnn-harness")
-    for number, one in enumerate(summaries):
-        report.add_testsuite(_suite(one, old=upgrade is not None and number == 0))
+    for number, summary in enumerate(summaries):
+        report.add_testsuite(_suite(summary, old=upgrade is not None and number == 0))
     if upgrade is not None:
         report.add_testsuite(_upgrade_suite(upgrade))
     report.update_statistics()  # type: ignore[no-untyped-call] # it sums times, too, which no test case has
-    for suite, one in zip(report, summaries, strict=False):  # an upgrade's suite has no time of its own
-        suite.time = round(one.examination.hunt.seconds, 3)
+    for suite, summary in zip(report, summaries, strict=False):  # an upgrade's suite has no time of its own
+        suite.time = round(summary.examination.hunt.seconds, 3)
     report.time = round(sum(suite.time for suite in report), 3)
     text: str = report.tostring().decode()  # type: ignore[no-untyped-call]
     return text + "\n"
@@ -56,7 +56,7 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
     for entry in summary.entries:
         failed.setdefault(entry.check, []).append(entry)
     for dtype in done.hunt.failing if failed else ():  # for the same causes as in the dtypes of the findings
-        of_values = [one for one in summary.entries if one.check.startswith(check_names.agreement(""))]
+        of_values = [problem for problem in summary.entries if problem.check.startswith(check_names.agreement(""))]
         failed.setdefault(check_names.agreement(dtype), of_values or [summary.entries[0]])
     cases = _cases(done)
     each = done.hunt.seconds / max(1, sum(cases.values()))
@@ -65,13 +65,13 @@ def _suite(summary: Summary, *, old: bool = False) -> TestSuite:
         if name not in failed:
             _add(suite, name, seconds=seconds)
             continue
-        said = "; ".join(one.headline for one in failed[name])
-        failure = Failure(_xml(said), _xml(failed[name][0].kind))
-        failure.text = _xml("\n\n".join(one.text for one in failed[name]))
-        _add(suite, name, Skipped(_xml(f"in the old interpreter: {said}")) if old else failure, seconds=seconds)
-    if said := _xml(summary.shortfall):
-        error = Error(said, "not enough seen")
-        _add(suite, "enough was seen", Skipped(f"in the old interpreter: {said}") if old else error)
+        headlines = "; ".join(problem.headline for problem in failed[name])
+        failure = Failure(_xml(headlines), _xml(failed[name][0].kind))
+        failure.text = _xml("\n\n".join(problem.text for problem in failed[name]))
+        _add(suite, name, Skipped(_xml(f"in the old interpreter: {headlines}")) if old else failure, seconds=seconds)
+    if shortfall := _xml(summary.shortfall):
+        error = Error(shortfall, "not enough seen")
+        _add(suite, "enough was seen", Skipped(f"in the old interpreter: {shortfall}") if old else error)
     for shard in done.hunt.missing:
         _add(suite, f"shard {shard}", Error("it is missing", "not enough seen"))
     for name, why in _left_out(done.hunt):
@@ -86,13 +86,13 @@ def _upgrade_suite(upgrade: Upgrade) -> TestSuite:
     name = f"the upgrade of {upgrade.old.subject} to {upgrade.new.subject}"
     suite = TestSuite(_xml(name))
     suite.add_property("equal", equal_line(upgrade))
-    for one in upgrade.defects:
-        said = _xml(one.text)
+    for defect in upgrade.defects:
+        text = _xml(defect.text)
         ends = {
-            DefectInterpreters.NEW: Failure(said, _xml(one.kind)),
+            DefectInterpreters.NEW: Failure(text, _xml(defect.kind)),
             DefectInterpreters.BOTH: Skipped("it is no news: it is under both interpreters"),
         }
-        _add(suite, f"{one.standing.value}: {said}", ends.get(one.standing))
+        _add(suite, f"{defect.standing.value}: {text}", ends.get(defect.standing))
     for behaviour in upgrade.behaviour:
         _add(suite, f"behaviour: {behaviour.what}", Skipped(_xml(behaviour_line(behaviour))))
     if not upgrade.of(DefectInterpreters.NEW):
@@ -134,7 +134,7 @@ def _left_out(hunt: SearchRecord) -> Iterator[tuple[str, str]]:
             name if name == "output" else f"gradients by {name}",
             f"not returned, in {wording.counted(number, 'case')}",
         )
-    findings = {one.id for one in hunt.findings}
+    findings = {finding.id for finding in hunt.findings}
     for name, number in hunt.known.items():
         if name not in findings:
             yield name, f"a known issue, met in {wording.counted(number, 'case')}"
@@ -142,4 +142,4 @@ def _left_out(hunt: SearchRecord) -> Iterator[tuple[str, str]]:
 
 def _xml(text: str) -> str:
     """Return the text with code in place of the characters that XML cannot hold."""
-    return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _NOT_XML.sub(lambda match: ascii(match[0])[1:-1], text)

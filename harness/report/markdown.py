@@ -22,48 +22,48 @@ _FULL: Final = 5
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """Return the report: the verdict with the first cause, a table of subjects, and each thing that is wrong."""
-    wrong = [one for one in summaries if one.entries]
+    wrong = [summary for summary in summaries if summary.entries]
     parts = [f"## rnn-harness: {_title(summaries)}"]
     if wrong:
         first = wrong[0].entries[0]
         sure = f" ({first.sure})" if first.sure else ""
         parts.append(f"**{plain(first.title)}**{sure} in {code(wrong[0].subject)}")
     parts += ["\n".join(_table(summaries)), "\n".join(_left_out(summaries))]
-    left = _FULL
-    for one in wrong:
-        for number, entry in enumerate(one.entries, 1):
-            parts += _shown(number, one, entry, in_full=left > 0)
-            left -= 1
+    room = _FULL
+    for summary in wrong:
+        for number, entry in enumerate(summary.entries, 1):
+            parts += _shown(number, summary, entry, in_full=room > 0)
+            room -= 1
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _title(summaries: Sequence[Summary]) -> str:
     if len(summaries) == 1:
-        (one,) = summaries
-        said = one.headline.removeprefix(one.subject)
-        return f"{code(one.subject)} {plain(said)}" if said != one.headline else plain(said)
+        (summary,) = summaries
+        verdict = summary.headline.removeprefix(summary.subject)
+        return f"{code(summary.subject)} {plain(verdict)}" if verdict != summary.headline else plain(verdict)
     return verdict_on_all(summaries)
 
 
 def _table(summaries: Sequence[Summary]) -> Iterator[str]:
     yield "| subject | verdict | covered | wrong | cases | seconds |"
     yield "|---|---|--:|--:|--:|--:|"
-    for one in summaries:
-        hunt, said = one.examination.hunt, one.shortfall or one.verdict
+    for summary in summaries:
+        hunt, verdict = summary.examination.hunt, summary.shortfall or summary.verdict
         share = wording.share(*hunt.searched.of_whole[1:])
-        counts = f"{share} | {len(one.entries)} | {hunt.total:,} | {hunt.seconds:.1f}"
-        yield f"| {cell(one.subject)} | {plain(said)} | {counts} |"
+        counts = f"{share} | {len(summary.entries)} | {hunt.total:,} | {hunt.seconds:.1f}"
+        yield f"| {cell(summary.subject)} | {plain(verdict)} | {counts} |"
 
 
 def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
     """Yield what each subject was not asked: what it does not support, and what missing shards would have asked."""
-    for one in summaries:
-        if missing := one.examination.hunt.missing:
-            yield f"- {code(one.subject)}: {wording.missing_line(missing)}"
-        if not one.entries and (said := wording.unshown_line(one.examination)) is not None:
-            yield f"- vacuous in {code(one.subject)}: {plain(said)}"
-        for why, names in wording.left_out(one.examination.hunt.refused).items():
-            yield f"- left out of {code(one.subject)}: {code(', '.join(names))}: {plain(why)}"
+    for summary in summaries:
+        if missing := summary.examination.hunt.missing:
+            yield f"- {code(summary.subject)}: {wording.missing_line(missing)}"
+        if not summary.entries and (unshown := wording.unshown_line(summary.examination)) is not None:
+            yield f"- vacuous in {code(summary.subject)}: {plain(unshown)}"
+        for why, names in wording.left_out(summary.examination.hunt.refused).items():
+            yield f"- left out of {code(summary.subject)}: {code(', '.join(names))}: {plain(why)}"
 
 
 def _shown(number: int, summary: Summary, entry: FindingEntry, *, in_full: bool) -> Iterator[str]:
@@ -76,8 +76,8 @@ def facts_in_markdown(facts: Sequence[Fact]) -> Iterator[str]:
     code_lines = {fact.name: fact.text for fact in facts if fact.name in CODE}
     if code_lines:
         yield fenced("\n".join(f"{CODE[name]} {_one_line(text)}" for name, text in code_lines.items()), "diff")
-    if said := [f"- {fact.name}: {code(fact.text)}" for fact in facts if not _is_block(fact)]:
-        yield "\n".join(said)
+    if items := [f"- {fact.name}: {code(fact.text)}" for fact in facts if not _is_block(fact)]:
+        yield "\n".join(items)
     for fact in facts:
         if _is_block(fact) and fact.name not in CODE:
             yield f"{fact.name}:"
@@ -90,7 +90,7 @@ def _is_block(fact: Fact) -> bool:
 
 def plain(text: str) -> str:
     """Return text that Markdown shows as it is, within a line."""
-    return _MARKS.sub(lambda found: f"&#{ord(found[0])};", _one_line(text))
+    return _MARKS.sub(lambda match: f"&#{ord(match[0])};", _one_line(text))
 
 
 def code(text: str) -> str:

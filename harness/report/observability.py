@@ -15,22 +15,22 @@ from harness.search.checker import CheckedCase
 from harness.space.scope import factors_of
 
 
-def observation(seen: CheckedCase, subject: str, seed: int, run_start: float) -> str:
+def observation(checked: CheckedCase, subject: str, seed: int, run_start: float) -> str:
     """Return a case of a subject's search as a line of JSON; ``run_start`` is when the search began, as Unix time."""
-    asked, result = seen.planned, seen.result
+    planned, result = checked.planned, checked.result
     status, reason = _status(result)
-    values = {"distribution": asked.distribution, "seed": asked.seed}
+    values = {"distribution": planned.distribution, "seed": planned.seed}
     record = {
         "type": "test_case",
         "run_start": run_start,
         "property": subject,
         "status": status,
         "status_reason": reason,
-        "representation": f"draw({asked.config!r}, distribution={asked.distribution!r}, seed={asked.seed})",
-        "arguments": {"config": asked.config.to_dict(), **values},
+        "representation": f"draw({planned.config!r}, distribution={planned.distribution!r}, seed={planned.seed})",
+        "arguments": {"config": planned.config.to_dict(), **values},
         "how_generated": f"by the plan of a search, --seed {seed}",
-        "features": {**factors_of(asked.config), "distribution": asked.distribution, **_seen(result)},
-        "timing": {"execute:test": seen.seconds},
+        "features": {**factors_of(planned.config), "distribution": planned.distribution, **_comparison(result)},
+        "timing": {"execute:test": checked.seconds},
         "coverage": None,
         "metadata": {"traceback": result.traceback or None},
     }
@@ -48,9 +48,9 @@ def _status(result: Result) -> tuple[str, str]:
     return "passed", ""
 
 
-def _seen(result: Result) -> dict[str, Any]:
+def _comparison(result: Result) -> dict[str, Any]:
     """Return how a case was compared, what else was asked of it, and the known issue that it shows."""
     if result.verdict is Verdict.UNSUPPORTED:
         return {}
     known = {} if result.known_as is None or is_id(result.known_as) else {"known issue": result.known_as}
-    return {"compared": COMPARISON_WORDS[result.method], **{f"also: {one}": True for one in result.also}, **known}
+    return {"compared": COMPARISON_WORDS[result.method], **{f"also: {check}": True for check in result.also}, **known}

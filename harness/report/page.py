@@ -45,7 +45,7 @@ def page_of_run(
 
     ``rows`` are those of the table of ``check --all``; an ``upgrade`` is told first.
     """
-    verdicts = [(wording.tone(one.examination.verdict), headline(one)) for one in summaries]
+    verdicts = [(wording.tone(summary.examination.verdict), headline(summary)) for summary in summaries]
     [tone, title] = verdicts[0] if len(verdicts) == 1 else (_worst(verdicts), verdict_on_all(summaries))
     between = None if upgrade is None else upgrade_data(upgrade)
     return _page(
@@ -54,8 +54,11 @@ def page_of_run(
         verdicts=verdicts if len(verdicts) > 1 else [],
         upgrade=between,
         table=None if rows is None else table_data(rows),
-        findings=[_finding(one.subject, entry) for one in summaries for entry in one.entries],
-        checked={one.subject: [*examination_facts(one.examination, one.findings, verbose=True)] for one in summaries},
+        findings=[_finding(summary.subject, entry) for summary in summaries for entry in summary.entries],
+        checked={
+            summary.subject: [*examination_facts(summary.examination, summary.findings, verbose=True)]
+            for summary in summaries
+        },
         command=command,
         version=version,
     )
@@ -69,7 +72,7 @@ def page_of_findings(stored: Sequence[Stored], *, command: str, version: str) ->
         verdicts=[],
         upgrade=None,
         table=None,
-        findings=[_finding(one.subject or "", entry_of_stored(one)) for one in stored],
+        findings=[_finding(finding.subject or "", entry_of_stored(finding)) for finding in stored],
         checked={},
         command=command,
         version=version,
@@ -92,30 +95,30 @@ def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
 
 
 def _finding(subject: str, entry: FindingEntry) -> dict[str, Any]:
-    said = [fact for fact in entry.facts if fact.name not in CODE]
+    facts = [fact for fact in entry.facts if fact.name not in CODE]
     return {
         "subject": subject,
         "title": entry.title,
         "sure": entry.sure,
         "id": entry.id,
         "code": {fact.name: fact.text for fact in entry.facts if fact.name in CODE},
-        "facts": [(fact.name, fact.text) for fact in said if not fact.detail and not fact.language],
-        "copied": [(fact.name, fact.text) for fact in said if not fact.detail and fact.language],
-        "details": [(fact.name, fact.text) for fact in said if fact.detail],
+        "facts": [(fact.name, fact.text) for fact in facts if not fact.detail and not fact.language],
+        "copied": [(fact.name, fact.text) for fact in facts if not fact.detail and fact.language],
+        "details": [(fact.name, fact.text) for fact in facts if fact.detail],
         "error_maps": entry.error_maps,
         "texts": {} if entry.folder is None else _files(entry.folder),
     }
 
 
 def _files(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name in FILES:
         with suppress(UsageError):
             text = read_bytes(folder / name).decode(errors="replace")
-            found[name] = (
+            texts[name] = (
                 text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}\n… the rest is in {folder / name}"
             )
-    return found
+    return texts
 
 
 def _cell(error: float | str) -> tuple[str, str] | None:
@@ -125,8 +128,8 @@ def _cell(error: float | str) -> tuple[str, str] | None:
         return "pad", "pad"
     if error <= 1:
         return None
-    said = "∞" if math.isinf(error) else f"{error:.2g}" if error < 99 else f"{error:.0e}".replace("e+0", "e")
-    return next(level for most, level in ERROR_LEVELS if error <= most), said
+    text = "∞" if math.isinf(error) else f"{error:.2g}" if error < 99 else f"{error:.0e}".replace("e+0", "e")
+    return next(level for most, level in ERROR_LEVELS if error <= most), text
 
 
 @cache

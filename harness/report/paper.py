@@ -17,8 +17,8 @@ def fact_table(facts: Iterable[tuple[str, str]] = ()) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, said in facts:
-        table.add_row(name, Text(said))
+    for name, text in facts:
+        table.add_row(name, Text(text))
     return table
 
 

@@ -77,20 +77,20 @@ def progress_line(hunt: SearchRecord, rate: float | None) -> str:
         parts.append(f"making a failure smaller: {hunt.shrink_checks:,} tried; {wording.sizes_line(hunt.smallest)}")
     elif not hunt.total:
         parts.append("finding out what it supports, and how precise it is")
-    if (left := _left(hunt, rate)) is not None:
-        parts.append(left)
+    if (remaining := _remaining(hunt, rate)) is not None:
+        parts.append(remaining)
     return "; ".join(parts)
 
 
-def _left(hunt: SearchRecord, rate: float | None) -> str | None:
+def _remaining(hunt: SearchRecord, rate: float | None) -> str | None:
     """Return the time that is left where the search has a limit of time, or else the cases; ``None`` if unknown."""
     if hunt.until < math.inf:
         return f"{max(hunt.until - time.perf_counter(), 0):.0f} s left"
     busy = hunt.explaining or hunt.smallest is not None
     if hunt.limit is None or not rate or busy:
         return None
-    left = max(hunt.limit - hunt.total, 0)
-    return f"{left:,} to go, some {left / rate:.0f} s"
+    cases = max(hunt.limit - hunt.total, 0)
+    return f"{cases:,} to go, some {cases / rate:.0f} s"
 
 
 class _Line:

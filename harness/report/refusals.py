@@ -18,8 +18,8 @@ TWO_LINES: Final = 140  # the characters of two lines on 80 columns, less some t
 def refusals_facts(refusals: Refusals) -> Iterator[tuple[str, str]]:
     """Yield how many malformed calls were refused, and which rules could not be asked for."""
     yield "refusals", refusals_line(refusals)
-    for said, number in wording.alike(refusals.left_out).items():
-        yield "", f"{wording.counted(number, 'kind')} left out, whose well-formed call fails: {said}"
+    for reason, number in wording.alike(refusals.left_out).items():
+        yield "", f"{wording.counted(number, 'kind')} left out, whose well-formed call fails: {reason}"
 
 
 def refusals_line(refusals: Refusals) -> str:
@@ -34,7 +34,7 @@ def refusals_line(refusals: Refusals) -> str:
 
 def refusals_findings(refusals: Refusals) -> RenderableType:
     """Return every finding."""
-    return Group(*(part for one in refusals.findings for part in ("", _finding(one))))
+    return Group(*(part for finding in refusals.findings for part in ("", _finding(finding))))
 
 
 def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
@@ -51,8 +51,8 @@ def refusals_findings_in_short(refusals: Refusals) -> RenderableType:
 def by_lapse(findings: Sequence[NotRefused]) -> dict[str, list[str]]:
     """Return the rules that are broken, by the wrong way to answer a call."""
     names: dict[str, list[str]] = {}
-    for one in findings:
-        names.setdefault(one.lapse.value, []).append(one.rule)
+    for finding in findings:
+        names.setdefault(finding.lapse.value, []).append(finding.rule)
     return names
 
 
@@ -61,20 +61,20 @@ def _some(names: Sequence[str], length: int) -> str:
     shown = "; ".join(names)
     if len(shown) <= length:
         return shown
-    kept = shown[: length - len("; ... and 10 more: -v")].split("; ")[:-1]
-    return f"{'; '.join(kept)}; ... and {len(names) - len(kept)} more: -v"
+    fitting = shown[: length - len("; ... and 10 more: -v")].split("; ")[:-1]
+    return f"{'; '.join(fitting)}; ... and {len(names) - len(fitting)} more: -v"
 
 
-def refusal_head(one: NotRefused) -> str:
+def refusal_head(finding: NotRefused) -> str:
     """Return the kind of a malformed call, and the wrong way in which it was answered."""
-    return f"{one.rule}: {one.lapse.value}"
+    return f"{finding.rule}: {finding.lapse.value}"
 
 
-def refusal_facts(one: NotRefused) -> dict[str, str]:
+def refusal_facts(finding: NotRefused) -> dict[str, str]:
     """Return what should have happened, what happened, and the call as code."""
-    return {"expected": " or ".join(one.raises), "happened": one.happened, "code": one.code}
+    return {"expected": " or ".join(finding.raises), "happened": finding.happened, "code": finding.code}
 
 
-def _finding(one: NotRefused) -> RenderableType:
-    facts = fact_table(refusal_facts(one).items())
-    return Group(Text(refusal_head(one), "bold red"), Padding(facts, (0, 0, 0, 2)))
+def _finding(finding: NotRefused) -> RenderableType:
+    facts = fact_table(refusal_facts(finding).items())
+    return Group(Text(refusal_head(finding), "bold red"), Padding(facts, (0, 0, 0, 2)))

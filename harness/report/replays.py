@@ -42,8 +42,8 @@ class Replayed:
         if self.fate is RerunOutcome.ERROR and self.result.verdict is Verdict.AGREES:
             return self.unknown
         refused = f"{self.unknown}: " if self.fate is RerunOutcome.ERROR else ""
-        other = "in another way than before: " if self.fate is RerunOutcome.FAILED and self.again is False else ""
-        return refused + other + failure_line(self.result)
+        changed = "in another way than before: " if self.fate is RerunOutcome.FAILED and self.again is False else ""
+        return refused + changed + failure_line(self.result)
 
     @property
     def unknown(self) -> str:
@@ -53,11 +53,11 @@ class Replayed:
         return "the subject now refuses the case"
 
 
-def replayed_line(one: Replayed) -> Text:
+def replayed_line(replayed: Replayed) -> Text:
     """Return the finding, its fate, its subject, and what is wrong."""
-    words = Text(f"{one.stored.name}  ")
-    words.append(f"{one.fate.value:6}", STYLES[one.fate])
-    return words.append("".join(f"  {said}" for said in (one.subject, one.said) if said))
+    words = Text(f"{replayed.stored.name}  ")
+    words.append(f"{replayed.fate.value:6}", STYLES[replayed.fate])
+    return words.append("".join(f"  {text}" for text in (replayed.subject, replayed.said) if text))
 
 
 def replays_line(every: Sequence[Replayed], directory: str) -> str:
@@ -65,26 +65,29 @@ def replays_line(every: Sequence[Replayed], directory: str) -> str:
     if not every:
         return f"no findings in {directory}"
     counts = _counts(every)
-    said = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in RerunOutcome)
-    return f"{wording.counted(len(every), 'finding')}: {said}"
+    text = ", ".join(f"{counts[fate]:,} {fate.value}" for fate in RerunOutcome)
+    return f"{wording.counted(len(every), 'finding')}: {text}"
 
 
 def replays_record(every: Sequence[Replayed]) -> dict[str, Any]:
     """Return all findings that were run again, and how many have which fate."""
     counts = _counts(every)
-    return {"replays": [_record(one) for one in every], "counts": {fate.value: counts[fate] for fate in RerunOutcome}}
-
-
-def _record(one: Replayed) -> dict[str, Any]:
     return {
-        "finding": one.stored.name,
-        "subject": one.subject,
-        "fate": one.fate.value,
-        "same_kind": one.again,
-        "said": one.said,
-        "result": None if one.result is None else result_record(one.result),
+        "replays": [_record(replayed) for replayed in every],
+        "counts": {fate.value: counts[fate] for fate in RerunOutcome},
+    }
+
+
+def _record(replayed: Replayed) -> dict[str, Any]:
+    return {
+        "finding": replayed.stored.name,
+        "subject": replayed.subject,
+        "fate": replayed.fate.value,
+        "same_kind": replayed.again,
+        "said": replayed.said,
+        "result": None if replayed.result is None else result_record(replayed.result),
     }
 
 
 def _counts(every: Sequence[Replayed]) -> Counter[RerunOutcome]:
-    return Counter(one.fate for one in every)
+    return Counter(replayed.fate for replayed in every)

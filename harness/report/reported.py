@@ -55,9 +55,9 @@ class ReportedFinding:
 
     def _others(self) -> list[Fact]:
         own = failure_line(self.finding.result)
-        said = dict.fromkeys(line for one in self.also if (line := failure_line(one.result)) != own)
-        said = said or dict.fromkeys(f"on {one.case.config!r}" for one in self.also[:1])
-        return [Fact("also", line, detail=number > 0) for number, line in enumerate(said)]
+        lines = dict.fromkeys(line for finding in self.also if (line := failure_line(finding.result)) != own)
+        lines = lines or dict.fromkeys(f"on {finding.case.config!r}" for finding in self.also[:1])
+        return [Fact("also", line, detail=number > 0) for number, line in enumerate(lines)]
 
 
 def _mistakes(finding: Finding, explanation: Explanation) -> int:
@@ -69,7 +69,7 @@ def _mistakes(finding: Finding, explanation: Explanation) -> int:
 
 
 def reported(
-    finding: Finding, explanation: Explanation | None = None, kept: SavedFinding | None = None, further: int = 0
+    finding: Finding, explanation: Explanation | None = None, saved: SavedFinding | None = None, further: int = 0
 ) -> ReportedFinding:
     """Return a finding with what an explanation says of it."""
     explanation = explanation or Explanation()
@@ -87,7 +87,7 @@ def reported(
         error_maps=None if explanation.error_maps is None else maps_record(explanation.error_maps),
         line=None if diagnosis is None or diagnosis.line is None else diagnosis.line[:2],
         environment=dict(explanation.environment),
-        saved=kept,
+        saved=saved,
         further=further,
     )
 
@@ -99,12 +99,17 @@ def in_order(findings: Sequence[ReportedFinding]) -> list[ReportedFinding]:
     A wrong declaration comes before everything, because it may show in any way.
     """
     groups: dict[Any, list[ReportedFinding]] = {}
-    for one in findings:
-        groups.setdefault(one.finding.result.error or one.id, []).append(one)
+    for finding in findings:
+        groups.setdefault(finding.finding.result.error or finding.id, []).append(finding)
     places = list(Severity)
     return sorted(
         map(_together, groups.values()),
-        key=lambda one: (not one.misdeclared, places.index(one.severity), not one.certain, -one.further),
+        key=lambda finding: (
+            not finding.misdeclared,
+            places.index(finding.severity),
+            not finding.certain,
+            -finding.further,
+        ),
     )
 
 
@@ -113,16 +118,18 @@ def _together(group: Sequence[ReportedFinding]) -> ReportedFinding:
     *others, last = group
     if not others:
         return last
-    gravest = min((one.severity for one in group), key=list(Severity).index)
-    further = sum({one.id: one.further for one in group}.values())
-    return replace(last, severity=gravest, further=further, also=tuple(one.finding for one in others))
+    gravest = min((finding.severity for finding in group), key=list(Severity).index)
+    further = sum({finding.id: finding.further for finding in group}.values())
+    return replace(last, severity=gravest, further=further, also=tuple(finding.finding for finding in others))
 
 
 def dropout_alone(done: Examination, findings: Sequence[ReportedFinding]) -> bool:
     """Tell if dropout's statistics are wrong, and no finding explains that: wrong numbers show in any run."""
     explained_by = {Severity.VALUES, Severity.GRADIENTS}
     return (
-        done.dropout is not None and done.dropout.failed and explained_by.isdisjoint(one.severity for one in findings)
+        done.dropout is not None
+        and done.dropout.failed
+        and explained_by.isdisjoint(finding.severity for finding in findings)
     )
 
 

@@ -37,9 +37,9 @@ class SubjectRow:
 
 def row_of(summary: Summary, seconds: float) -> SubjectRow:
     """Return the row of a subject that was checked."""
-    hunt, said = summary.examination.hunt, summary.verdict
-    why = summary.shortfall.removeprefix(f"{hunt.subject} ").removeprefix(f"{said}: ")
-    return SubjectRow(hunt.subject, said, hunt.searched.of_whole, len(summary.entries), seconds, why)
+    hunt, verdict = summary.examination.hunt, summary.verdict
+    why = summary.shortfall.removeprefix(f"{hunt.subject} ").removeprefix(f"{verdict}: ")
+    return SubjectRow(hunt.subject, verdict, hunt.searched.of_whole, len(summary.entries), seconds, why)
 
 
 def table(rows: Sequence[SubjectRow]) -> RenderableType:
@@ -50,15 +50,15 @@ def table(rows: Sequence[SubjectRow]) -> RenderableType:
     drawn.add_column(COLUMNS[1])
     for name in COLUMNS[2:]:
         drawn.add_column(name, justify="right", no_wrap=True)
-    *asked, total = _lines(rows)
-    for line in asked:
+    *lines, total = _lines(rows)
+    for line in lines:
         drawn.add_row(*map(Text, line))
     drawn.add_section()
     drawn.add_row(*total)
-    said = Table.grid(Column(overflow="fold"), Column(), padding=(0, 2))
+    reasons = Table.grid(Column(overflow="fold"), Column(), padding=(0, 2))
     for why, names in _reasons(rows).items():
-        said.add_row(Text(", ".join(names)), Text(why))
-    return Group("", drawn, *([Padding(said, (1, 0, 0, 0))] if said.row_count else []))
+        reasons.add_row(Text(", ".join(names)), Text(why))
+    return Group("", drawn, *([Padding(reasons, (1, 0, 0, 0))] if reasons.row_count else []))
 
 
 def table_data(rows: Sequence[SubjectRow]) -> dict[str, Any]:
@@ -68,13 +68,13 @@ def table_data(rows: Sequence[SubjectRow]) -> dict[str, Any]:
 
 def _lines(rows: Sequence[SubjectRow]) -> list[tuple[str, ...]]:
     """Return the cells of each subject that was asked, and then those of all together."""
-    asked = [(row, row.covered) for row in rows if row.covered is not None]
+    pairs = [(row, row.covered) for row in rows if row.covered is not None]
     lines = [
         (row.subject, row.verdict or "", wording.share(covered.met, covered.of), *_counts(row.findings, row.seconds))
-        for row, covered in asked
+        for row, covered in pairs
     ]
-    found, seconds = sum(row.findings for row, _ in asked), sum(row.seconds for row, _ in asked)
-    return [*lines, (wording.counted(len(asked), "subject"), "", "", *_counts(found, seconds))]
+    findings, seconds = sum(row.findings for row, _ in pairs), sum(row.seconds for row, _ in pairs)
+    return [*lines, (wording.counted(len(pairs), "subject"), "", "", *_counts(findings, seconds))]
 
 
 def _counts(findings: int, seconds: float) -> tuple[str, str]:
@@ -83,11 +83,11 @@ def _counts(findings: int, seconds: float) -> tuple[str, str]:
 
 def _reasons(rows: Sequence[SubjectRow]) -> dict[str, list[str]]:
     """Return why subjects were not asked, or are not said to agree, each reason with the subjects."""
-    said: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.why:
-            said.setdefault(row.why, []).append(row.subject)
-    return said
+            reasons.setdefault(row.why, []).append(row.subject)
+    return reasons
 
 
 def rows_record(rows: Sequence[SubjectRow]) -> list[dict[str, Any]]:

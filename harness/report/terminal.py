@@ -51,7 +51,7 @@ VERDICT_MEANINGS: Final = {
     "c_n": "c_t of every layer after its last step",
     "readout": "y_t = W h_t + b",
 }  # what each array is, by how its name begins
-_WORD: Final = max(len(one.value) for one in Severity)
+_WORD: Final = max(len(severity.value) for severity in Severity)
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 
@@ -62,8 +62,8 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
     """
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
-    for number, one in enumerate(findings if verbose else findings[:1], 1):
-        shown.append(finding_report(str(number), entry_of(one), verbose=verbose))
+    for number, finding in enumerate(findings if verbose else findings[:1], 1):
+        shown.append(finding_report(str(number), entry_of(finding), verbose=verbose))
     if not verbose and len(findings) > 1:
         shown += ["", _one_line_each(findings[1 : LISTED + 1], first=2)]
         if (more := len(findings) - 1 - LISTED) > 0:
@@ -72,8 +72,8 @@ def subject_report(summary: Summary, *, verbose: bool = False) -> RenderableType
         shown.append("")
     facts = list(examination_facts(done, findings, verbose=verbose))
     if findings and not verbose:
-        kept = findings[0].saved
-        also = "" if kept is None else f", or rnn-harness findings {named(findings[0].finding.id, kept)}"
+        saved = findings[0].saved
+        also = "" if saved is None else f", or rnn-harness findings {named(findings[0].finding.id, saved)}"
         facts.append(("more", f"-v{also}"))
     shown.append(Padding(fact_table(facts), (0, 0, 0, 2)))
     if verbose and done.hunt.checks and not done.hunt.findings:
@@ -87,7 +87,7 @@ def findings_report(summary: Summary) -> RenderableType:
     """Return a subject's verdict, every finding in a dozen lines, and what makes a pass mean less."""
     done, findings = summary.examination, summary.findings
     shown = _dropout(done, findings)
-    shown += [finding_report(str(number), entry_of(one)) for number, one in enumerate(findings, 1)]
+    shown += [finding_report(str(number), entry_of(finding)) for number, finding in enumerate(findings, 1)]
     if done.refusals is not None:
         shown.append(refusals_findings(done.refusals))
     facts = list(gaps(done, findings))
@@ -104,8 +104,8 @@ def finding_report(sign: str, entry: FindingEntry, *, verbose: bool = False) -> 
     head.add_row(Text(sign, "bold"), Text(entry.title, "bold red"), Text(entry.sure, "dim"))
     facts = entry.facts if verbose else entry.main_facts
     # A case is as short as it is told already (``facts.case_words``).
-    whole = (verbose or fact.language or fact.name in {"smallest", "case"} for fact in facts)
-    rows = ((fact.name, fact.text if one else cut(fact.text)) for fact, one in zip(facts, whole, strict=True))
+    uncut = (verbose or fact.language or fact.name in {"smallest", "case"} for fact in facts)
+    rows = ((fact.name, fact.text if full else cut(fact.text)) for fact, full in zip(facts, uncut, strict=True))
     # The head is no wider than the facts, so that the words stay near each other.
     return Group("", Constrain(head, 2 * FACT_CHARACTERS), Padding(fact_table(rows), (0, 0, 0, 3)))
 
@@ -115,9 +115,9 @@ def cut(text: str, length: int = 2 * FACT_CHARACTERS) -> str:
     if len(text) <= length:
         return text
     words = text[: length - 2].rsplit(" ", 1)[0]
-    ends = [one.end() - 1 for one in re.finditer("[,;] ", words)]
-    whole = [end for end in ends if 2 * end >= length and words.count("(", 0, end) == words.count(")", 0, end)]
-    return f"{words[: whole[-1]] if whole else words} …"
+    ends = [match.end() - 1 for match in re.finditer("[,;] ", words)]
+    cuts = [end for end in ends if 2 * end >= length and words.count("(", 0, end) == words.count(")", 0, end)]
+    return f"{words[: cuts[-1]] if cuts else words} …"
 
 
 def _one_line_each(findings: Sequence[ReportedFinding], first: int = 1) -> RenderableType:
@@ -126,17 +126,17 @@ def _one_line_each(findings: Sequence[ReportedFinding], first: int = 1) -> Rende
     for name in ("number", "id", "concerns"):
         lines.add_column(name, no_wrap=True)
     lines.add_column("cause", overflow="fold")
-    for number, one in enumerate(findings, first):
-        lines.add_row(str(number), one.finding.id, one.severity.value, Text(_in_a_line(one)))
+    for number, finding in enumerate(findings, first):
+        lines.add_row(str(number), finding.finding.id, finding.severity.value, Text(_in_a_line(finding)))
     return lines
 
 
-def _in_a_line(one: ReportedFinding) -> str:
+def _in_a_line(finding: ReportedFinding) -> str:
     """Return the cause, or else what is wrong and on what condition, just long enough to tell findings apart."""
-    if one.certainty in {"certain", "possibly"}:
-        return f"possibly {one.cause}" if one.certainty == "possibly" else f"{one.cause} (certain)"
-    fails = (fact.text for fact in one.facts if fact.name == "fails")
-    return " ".join([_SHARE.sub("", one.cause), *fails])
+    if finding.certainty in {"certain", "possibly"}:
+        return f"possibly {finding.cause}" if finding.certainty == "possibly" else f"{finding.cause} (certain)"
+    fails = (fact.text for fact in finding.facts if fact.name == "fails")
+    return " ".join([_SHARE.sub("", finding.cause), *fails])
 
 
 def quiet_report(summary: Summary) -> RenderableType:
@@ -167,8 +167,8 @@ def _failing(done: Examination) -> str:
     swept = sum(bool(finding.result.inaccurate) for finding in hunt.findings)
     failed = sum(hunt.known[id_] for id_ in {finding.id for finding in hunt.findings}) + len(hunt.findings)
     failed -= swept + hunt.beyond
-    said = f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {'fails' if failed == 1 else 'fail'}"
-    return said + f" beyond the error of its {' and '.join(hunt.inaccurate)}" * bool(hunt.inaccurate)
+    text = f"{failed:,} of {wording.counted(max(hunt.asked, failed), 'case')} {'fails' if failed == 1 else 'fail'}"
+    return text + f" beyond the error of its {' and '.join(hunt.inaccurate)}" * bool(hunt.inaccurate)
 
 
 def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[RenderableType]:
@@ -180,14 +180,14 @@ def _dropout(done: Examination, findings: Sequence[ReportedFinding]) -> list[Ren
 def _tally(done: Examination, findings: Sequence[ReportedFinding]) -> list[str]:
     """Return what stands after the verdict: the numbers of bugs, of failing cases, and of wrong refusals."""
     hunt, parts = done.hunt, []
-    wrong = [one for one in findings if one.finding.result.verdict is not Verdict.SUSPECT]
+    wrong = [finding for finding in findings if finding.finding.result.verdict is not Verdict.SUSPECT]
     suspected = len(findings) - len(wrong)
     if wrong:
         # Without a certain cause, two findings may come from one bug, and one of them from two.
-        certain = max(1, sum(one.mistakes for one in wrong))
-        known = all(one.certain for one in wrong) or (len(wrong) == 1 and not wrong[0].certainty)
+        certain = max(1, sum(finding.mistakes for finding in wrong))
+        sure = all(finding.certain for finding in wrong) or (len(wrong) == 1 and not wrong[0].certainty)
         among = f" in {wording.counted(len(wrong), 'finding')}" if len(wrong) > certain else ""
-        parts.append(f"{'' if known else 'at least '}{wording.counted(certain, 'bug')}{among}")
+        parts.append(f"{'' if sure else 'at least '}{wording.counted(certain, 'bug')}{among}")
     if suspected:
         parts.append(wording.counted(suspected, "suspicion"))
     if findings:
@@ -269,12 +269,12 @@ def findings_table(stored: Sequence[Stored], directory: str) -> RenderableType:
     table.add_column("id", no_wrap=True)
     table.add_column("subject", overflow="fold")
     table.add_column("cause", overflow="fold")
-    for one in stored:
-        said = Text(one.damage, "bold yellow") if one.damage else Text(one.cause or one.kind or "")
-        table.add_row(one.name, Text((one.subject or "").rpartition("/")[2]), said)
+    for finding in stored:
+        text = Text(finding.damage, "bold yellow") if finding.damage else Text(finding.cause or finding.kind or "")
+        table.add_row(finding.name, Text((finding.subject or "").rpartition("/")[2]), text)
     return Group(table, Text("rnn-harness replay --all tells which of them are fixed.", "dim"))
 
 
 def stored_report(stored: Sequence[Stored]) -> RenderableType:
     """Return everything that is known about findings that were kept."""
-    return Group(*(finding_report(one.name, entry_of_stored(one), verbose=True) for one in stored))
+    return Group(*(finding_report(finding.name, entry_of_stored(finding), verbose=True) for finding in stored))

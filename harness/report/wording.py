@@ -40,7 +40,7 @@ CALLED: Final = lacking("said")  # factors of the way a layer is called, which m
 
 def verdict_on(hunt: SearchRecord, verdict: Verdict | None, end: str = "") -> str:
     """Return the verdict on the subject of a search as a sentence, and how it ended, and of what the verdict is."""
-    known = verdict is Verdict.AGREES and any(hunt.known[one.name] for one in hunt.own)
+    known = verdict is Verdict.AGREES and any(hunt.known[failure.name] for failure in hunt.own)
     layer = PLAINEST.replace(cell=hunt.scope.cell[0]).layer
     part = of_scope(hunt.scope) if verdict is Verdict.AGREES else ""
     if verdict is Verdict.AGREES and (missing := [*_missing(hunt)]):
@@ -61,14 +61,14 @@ def of_scope(scope: Scope) -> str:
     """Return what of torch's layer a search was about, such as ``: one tanh layer``; nothing if it was about all."""
     layers, kinds = ({*scope.num_layers}, {*scope.nonlinearity})
     kind = f"{scope.nonlinearity[0]} " * (scope.cell == ("RNN",) and len(kinds) == 1)
-    said = [f"{kind}layers" * bool(kind)]
+    parts = [f"{kind}layers" * bool(kind)]
     if len(layers) == 1:
-        said = [f"one {kind}layer" if layers == {1} else f"{scope.num_layers[0]} {kind}layers"]
+        parts = [f"one {kind}layer" if layers == {1} else f"{scope.num_layers[0]} {kind}layers"]
     if len({*scope.bidirectional}) == 1:
-        said.append("two directions" if scope.bidirectional[0] else "one direction")
-    said.append("from zeros" * (not any(scope.hx)))
-    said.append("forward only" * (not any(scope.loss)))
-    return ": " * any(said) + ", ".join(filter(None, said))
+        parts.append("two directions" if scope.bidirectional[0] else "one direction")
+    parts.append("from zeros" * (not any(scope.hx)))
+    parts.append("forward only" * (not any(scope.loss)))
+    return ": " * any(parts) + ", ".join(filter(None, parts))
 
 
 def headline(subject: str, verdict: Verdict | None, layer: str) -> str:
@@ -221,8 +221,8 @@ def leave_out_line(config: RNNConfig, needs: Mapping[str, Any]) -> str | None:
     Many users do not want to support it.
     """
     plain, here = factors_of(PLAINEST.replace(cell=config.cell)), factors_of(config)
-    left = {*CALLED, *({"nonlinearity"} & needs.keys())}
-    pins = [f"--only {name}={plain[name]}" for name in here if name in left and here[name] != plain[name]]
+    names = {*CALLED, *({"nonlinearity"} & needs.keys())}
+    pins = [f"--only {name}={plain[name]}" for name in here if name in names and here[name] != plain[name]]
     pins = [pin for pin in pins if "enforce_sorted" not in pin]  # it comes with packing only
     return f"if it need not support this: raise NotImplementedError, or {' '.join(pins)}" if pins else None
 
@@ -259,7 +259,7 @@ def _rounded_up(value: float) -> str:
 
 def hints(mismatches: Iterable[Mismatch], config: RNNConfig) -> list[str]:
     """Return what to do about mismatches of a layer."""
-    return [said.replace(PLAINEST.layer, config.layer) for said in map(_hint, mismatches) if said]
+    return [hint.replace(PLAINEST.layer, config.layer) for hint in map(_hint, mismatches) if hint]
 
 
 def _hint(mismatch: Mismatch) -> str | None:
@@ -286,9 +286,9 @@ def not_compared_lines(names: Iterable[str]) -> list[str]:
     """Return what was not compared, because the subject does not return it: the output, and gradients."""
     finals = [name for name in ("h_n", "c_n") if name in names]
     gradients = sorted({*names} - {"output", *finals})
-    said = ["output: h_n is compared in its place (last_output_only)"] * ("output" in names)
-    said += [f"{' and '.join(finals)}: nothing that a call returns has that shape"] * bool(finals)
-    return [*said, *[f"gradients by {', '.join(gradients)}: not returned"] * bool(gradients)]
+    lines = ["output: h_n is compared in its place (last_output_only)"] * ("output" in names)
+    lines += [f"{' and '.join(finals)}: nothing that a call returns has that shape"] * bool(finals)
+    return [*lines, *[f"gradients by {', '.join(gradients)}: not returned"] * bool(gradients)]
 
 
 def counted(number_of: int, what: str) -> str:
@@ -329,12 +329,12 @@ def known_lines(
     """
     every: tuple[KnownIssue | KnownFailure, ...] = (*KNOWN_ISSUES, *own)
     lines = [
-        f"{counted(known[one.name], 'case')}: {one.name} ({one.whose})"
-        + ("" if short and isinstance(one, KnownIssue) else f": {one.reason}")
-        for one in every
-        if known.get(one.name)
+        f"{counted(known[issue.name], 'case')}: {issue.name} ({issue.whose})"
+        + ("" if short and isinstance(issue, KnownIssue) else f": {issue.reason}")
+        for issue in every
+        if known.get(issue.name)
     ]
-    gone = [one.name for one in every if spared.get(one.name) and not known.get(one.name)]
+    gone = [issue.name for issue in every if spared.get(issue.name) and not known.get(issue.name)]
     return lines + ([f"expected and not seen: {', '.join(gone)}"] if gone else [])
 
 
@@ -346,26 +346,26 @@ _DTYPES: Final = re.compile(r"\bb?float\b")
 
 def left_out(refused: Mapping[str, str]) -> dict[str, list[str]]:
     """Return what a subject refuses, by what it says; sentences that differ only in numbers share the first of them."""
-    said: dict[str, str] = {}
+    first: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for what, why in refused.items():
         key = _DTYPES.sub("", _NUMBERS.sub("", why))
-        names.setdefault(said.setdefault(key, why), []).append(what)
+        names.setdefault(first.setdefault(key, why), []).append(what)
     return {why: _together(whats) for why, whats in names.items()}
 
 
 def refused_lines(refused: Mapping[str, int]) -> list[str]:
     """Return how many cases a subject refused, for each reason that it gave, the most frequent first."""
-    return [f"{counted(number, 'case')}: {said}" for said, number in Counter(alike(refused)).most_common()]
+    return [f"{counted(number, 'case')}: {reason}" for reason, number in Counter(alike(refused)).most_common()]
 
 
-def alike(said: Mapping[str, int]) -> dict[str, int]:
+def alike(sentences: Mapping[str, int]) -> dict[str, int]:
     """Count how often each sentence was said; sentences that differ only in numbers count as the first of them."""
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
-    for sentence, number_of in said.items():
-        one = first.setdefault(_NUMBERS.sub("", sentence), sentence)
-        counts[one] = counts.get(one, 0) + number_of
+    for sentence, number_of in sentences.items():
+        key = first.setdefault(_NUMBERS.sub("", sentence), sentence)
+        counts[key] = counts.get(key, 0) + number_of
     return counts
 
 
@@ -381,11 +381,11 @@ def _together(whats: Iterable[str]) -> list[str]:
     ]
 
 
-def share(met: int, of: int) -> str:
+def share(covered: int, total: int) -> str:
     """Format a share: ``100 %`` only for all, at least ``0.1 %`` if there are any, and ``-`` of nothing."""
-    if not of:
+    if not total:
         return "-"
-    return "100 %" if met == of else f"{max(math.floor(1000 * met / of), min(met, 1)) / 10:.1f} %"
+    return "100 %" if covered == total else f"{max(math.floor(1000 * covered / total), min(covered, 1)) / 10:.1f} %"
 
 
 def values_line(values: Iterable[Any]) -> str:
