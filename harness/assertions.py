@@ -62,8 +62,8 @@ def assert_agrees(subject: Any, case: Case, *, tolerance: str = "derived") -> No
     """
     __tracebackhide__ = True
     require_type("case", case, Case, "draw(config) makes one")
-    given, subject = subject, _subject(subject)
-    check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_relations_of(given))
+    original, subject = subject, _subject(subject)
+    check = partial(check_everything, subject, accepted=accepted(tolerance), scope=_relations_of(original))
     result = check(case)
     if result.verdict is Verdict.UNSUPPORTED:
         if currently_in_test_context():
@@ -109,15 +109,15 @@ def assert_agrees_on(
         raise Disagreement(subject, *next(iter(record.undone.values())))
     nothing_to_do = record.shard is not None and record.verdict is None
     if record.verdict is not Verdict.AGREES and not nothing_to_do:
-        said = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
-        said = f"{subject.name} supports nothing in this scope: {said}"
+        reason = "; ".join(dict.fromkeys(record.refused.values())) or "it refused every case"
+        reason = f"{subject.name} supports nothing in this scope: {reason}"
         if isinstance(scope, Stratum) and "PYTEST_CURRENT_TEST" in os.environ:
-            sys.modules["pytest"].skip(said)
-        raise Unsupported(said)
+            sys.modules["pytest"].skip(reason)
+        raise Unsupported(reason)
 
 
-def _subject(given: Any) -> Subject:
-    return _kept(given) if isinstance(given, str | type) else as_subject(given)
+def _subject(original: Any) -> Subject:
+    return _cached(original) if isinstance(original, str | type) else as_subject(original)
 
 
 def _everywhere(subject: Subject) -> Scope:
@@ -125,31 +125,31 @@ def _everywhere(subject: Subject) -> Scope:
     return scope_of(subject).only(device=choose_devices(subject, ()))
 
 
-def _relations_of(given: Any) -> Scope | None:
+def _relations_of(original: Any) -> Scope | None:
     """Return the part of the space on which relations may run a subject: what it supports, without errors and refusals.
 
     For a ``Subject``, which says what it offers, this is ``None``: all of its offers.
     """
-    if isinstance(given, Subject) and not isinstance(given, type):
+    if isinstance(original, Subject) and not isinstance(original, type):
         return None
-    parts = _parts(given)
+    parts = _parts(original)
     key = tuple(map(id, parts))
     if key not in _RELATIONS:
-        subject = _subject(given)
+        subject = _subject(original)
         _RELATIONS[key] = parts, narrow(subject, _everywhere(subject)).scope
         if len(_RELATIONS) > MOST_SUBJECTS:
             _RELATIONS.pop(next(iter(_RELATIONS)))
     return _RELATIONS[key][1]
 
 
-def _parts(given: Any) -> tuple[Any, ...]:
+def _parts(original: Any) -> tuple[Any, ...]:
     """Return what a function computes with, which stays the same when the function is made again; else the object."""
-    if inspect.ismethod(given):
-        return (given.__self__, *_parts(given.__func__))
-    if not inspect.isfunction(given):
-        return (given,)
-    defaults = (*(given.__defaults__ or ()), *(given.__kwdefaults__ or {}).values())
-    return (given.__code__, *defaults, *(given.__closure__ or ()))
+    if inspect.ismethod(original):
+        return (original.__self__, *_parts(original.__func__))
+    if not inspect.isfunction(original):
+        return (original,)
+    defaults = (*(original.__defaults__ or ()), *(original.__kwdefaults__ or {}).values())
+    return (original.__code__, *defaults, *(original.__closure__ or ()))
 
 
 MOST_SUBJECTS: Final = 32  # The number of subjects that are kept; few test runs have more
@@ -160,4 +160,4 @@ identities.
 """
 
 # The subjects of names and classes, so that torch modules are not built again for every example.
-_kept = lru_cache(MOST_SUBJECTS)(as_subject)
+_cached = lru_cache(MOST_SUBJECTS)(as_subject)

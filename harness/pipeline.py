@@ -94,17 +94,17 @@ def run_pipeline(
         drawn = {} if options.weights is not None else bits  # the first stage would have other weights
         same = attempt(partial(same_as_the_first_stage, subject, drawn, search.record)) or {}
         done.equal = equal_of(subject.capabilities.stages, same.values())
-        search.record.log.same = {number: same[asked] for number, asked in enumerate(bits) if asked in same}
-        found = []
+        search.record.log.same = {number: same[planned] for number, planned in enumerate(bits) if planned in same}
+        findings = []
         for finding in done.hunt.findings:
             explanation = investigation.known_of(finding)
             if finding.id not in keeping.places:  # the search ended before it was explained, or while it was kept
                 attempt(partial(keeping, finding, explanation))
             if finding.id not in keeping.places:
                 keeping(finding, explanation, with_script=False)
-            found.append(reported(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
+            findings.append(reported(finding, explanation, keeping.places[finding.id], done.hunt.known[finding.id]))
     about = subject.capabilities
-    return Summary(done, tuple(found), about.place, of_dropout, about.stages, about.source)
+    return Summary(done, tuple(findings), about.place, of_dropout, about.stages, about.source)
 
 
 def same_as_the_first_stage(
@@ -114,13 +114,13 @@ def same_as_the_first_stage(
 
     These are the cases whose bits are known.
     """
-    known = {asked: seen for asked, seen in bits.items() if seen}
+    known = {planned: value for planned, value in bits.items() if value}
     for name in subject.capabilities.stages[:1] if known else ():
         hunt.unfinished.append(what := f"the comparison with {name}")
         with suppress(UsageError, Hang, TimeOver), IsolatedSubject(name) as process:
             first = DeadlineSubject(process, hunt.until)
-            outcomes = ((asked, plain_outcome(asked.config, first.run(asked.case()))) for asked in known)
-            same = {asked: bits_of(outcome.arrays) == known[asked] for asked, outcome in outcomes}
+            outcomes = ((planned, plain_outcome(planned.config, first.run(planned.case()))) for planned in known)
+            same = {planned: bits_of(outcome.arrays) == known[planned] for planned, outcome in outcomes}
             hunt.unfinished.remove(what)
             return same
     return {}
@@ -133,8 +133,8 @@ def reported_dropout(subject: Subject, done: Examination, keeping: FindingKeeper
         return None
     finding = Finding(subject.name, net(result.net), result)
 
-    def check(other: Subject, case: Case) -> Result:
-        return check_net(other, case.config, done.hunt.seed)
+    def check(part: Subject, case: Case) -> Result:
+        return check_net(part, case.config, done.hunt.seed)
 
     stage = failing_stage(subject, finding.case, result, check)
     kernels, environment = NONE if stage is None else Kernels(stage=stage), environment_of(subject, result.net.device)
@@ -218,15 +218,15 @@ def check(
     fixed = None if weights is None else load_weights(os.fspath(weights))
     scope = asked_scope(subject, (), {**only, **({} if fixed is None else fixed.pins)}, held)
     own, idle = ([], []) if known is None else known_failures.parse(read_text(Path(known), MOST_WRITTEN), str(known))
-    for said in idle:
-        warnings.warn(said, stacklevel=2)
+    for text in idle:
+        warnings.warn(text, stacklevel=2)
     with shown(subject.name, Console(stderr=True, quiet=quiet)) as progress:
         done = run_pipeline(
             subject,
             scope,
             Options(cases, seconds, seed, held, tolerance, tuple(own), weights=fixed, slow=slow),
             folder=findings,
-            warn=lambda said: warnings.warn(said, stacklevel=3),
+            warn=lambda text: warnings.warn(text, stacklevel=3),
             progress=progress,
         )
     return CheckReport(done)

@@ -69,10 +69,10 @@ def pytest_runtest_makereport(
 
 def _profile(config: pytest.Config) -> str:
     """Return the profile that was asked for; an ini file's gives way to Hypothesis's own option."""
-    asked: str | None = config.getoption("rnn_profile")
-    if asked is None and not config.getoption("hypothesis_profile", None):
-        asked = config.getini("rnn_profile")
-    return asked or ""
+    profile: str | None = config.getoption("rnn_profile")
+    if profile is None and not config.getoption("hypothesis_profile", None):
+        profile = config.getini("rnn_profile")
+    return profile or ""
 
 
 def _load_profile(name: str, *, seeded: bool) -> None:
@@ -104,7 +104,7 @@ def _disagreements(error: BaseException) -> list[Disagreement]:
     if assertions is None:
         return []
     if isinstance(error, BaseExceptionGroup):
-        return [found for inner in error.exceptions for found in _disagreements(inner)]
+        return [disagreement for inner in error.exceptions for disagreement in _disagreements(inner)]
     return [error] if isinstance(error, assertions.Disagreement) else []
 
 
@@ -119,14 +119,17 @@ def _explained(disagreement: Disagreement, config: pytest.Config) -> str:
     subject, spec = disagreement.subject, spec_of(disagreement.subject)
     finding = Finding(spec or subject.name, disagreement.case, disagreement.result)
     diagnosis, trouble = _diagnosis(disagreement, finding)
-    one = reported(finding, Explanation(diagnosis))
-    kept, unkept = _kept(one, config)
-    entry = entry_of(replace(one, saved=kept))
-    said = [(fact.name, fact.text) for fact in entry.main_facts]
-    if kept is not None and spec is None:
-        said[-1] = ("kept", f"{kept.folder}; a local function has no name: to replay it, name a subject with --subject")
-    said += [("trouble", one) for one in (trouble, unkept) if one]
-    return "\n".join([f"{subject.name}: {entry.headline}", *(f"{name:<8}  {text}" for name, text in said)])
+    report = reported(finding, Explanation(diagnosis))
+    saved, unkept = _saved(report, config)
+    entry = entry_of(replace(report, saved=saved))
+    facts = [(fact.name, fact.text) for fact in entry.main_facts]
+    if saved is not None and spec is None:
+        facts[-1] = (
+            "kept",
+            f"{saved.folder}; a local function has no name: to replay it, name a subject with --subject",
+        )
+    facts += [("trouble", text) for text in (trouble, unkept) if text]
+    return "\n".join([f"{subject.name}: {entry.headline}", *(f"{name:<8}  {text}" for name, text in facts)])
 
 
 def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis | None, str]:
@@ -141,7 +144,7 @@ def _diagnosis(disagreement: Disagreement, finding: Finding) -> tuple[Diagnosis 
         return None, f"the search for the cause failed: {type(error).__name__}: {error}"
 
 
-def _kept(one: ReportedFinding, config: pytest.Config) -> tuple[SavedFinding | None, str]:
+def _saved(report: ReportedFinding, config: pytest.Config) -> tuple[SavedFinding | None, str]:
     """Keep a finding, unless a search has kept it, which says more; return where, or why that failed."""
     from harness.report.json_record import finding_record
     from harness.report.saved_finding import SavedFinding
@@ -151,8 +154,8 @@ def _kept(one: ReportedFinding, config: pytest.Config) -> tuple[SavedFinding | N
 
     store = Store(Path(config.rootpath, config.getoption("rnn_findings")))
     try:
-        if one.id not in store.ids():
-            store.save(one.finding, finding_record(one))
+        if report.id not in store.ids():
+            store.save(report.finding, finding_record(report))
     except (OSError, UsageError) as error:
         return None, f"the case could not be kept: {error}"
-    return SavedFinding(Path(near(store.directory / one.id))), ""
+    return SavedFinding(Path(near(store.directory / report.id))), ""

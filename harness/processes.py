@@ -140,14 +140,14 @@ class Child:
         if self._connection not in ready:
             self._died()
         try:
-            given, error = pickle.loads(self._connection.recv_bytes(LARGEST_ANSWER))  # noqa: S301 - from our own child
+            answer, error = pickle.loads(self._connection.recv_bytes(LARGEST_ANSWER))  # noqa: S301 - from our own child
         except Exception:  # noqa: BLE001 - it ended, or what it wrote is no answer
             self._died()
         if error is not None:
             raise error
         if self._process.sentinel in ready and self._was_orphaned():
             self._died()
-        return given
+        return answer
 
     def _interrogate(self) -> None:
         """Have a hanging process write down where it hangs."""
@@ -303,12 +303,12 @@ def _write_traces(traces: Connection[Any, Any]) -> None:
 
 def _text_in(traces: Connection[Any, Any]) -> str:
     """Return what a child has written, of which others may still hold the end."""
-    found = b""
+    content = b""
     with suppress(OSError):
         os.set_blocking(traces.fileno(), False)
         while text := os.read(traces.fileno(), 2**16):
-            found += text
-    return found.decode(errors="replace")
+            content += text
+    return content.decode(errors="replace")
 
 
 def _fork_from_here() -> None:
@@ -388,12 +388,12 @@ def _safely() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
     # A user's random.py must not replace the one that multiprocessing imports.
     changed = {"PYTHONSAFEPATH": "1", **_temporary()}
-    given = {name: os.environ.get(name) for name in changed}
+    previous = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
         yield
     finally:
-        for name, value in given.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:

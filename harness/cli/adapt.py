@@ -37,11 +37,11 @@ def _text(spec: str) -> str:
     from harness.subjects.registry import given_by
 
     captured_output.redirect(spec)
-    given = given_by(spec)
-    if not callable(given):
-        raise SubjectUnavailable(f"{spec}: is of type {type(given).__name__}; expected a class or a function")
+    target = given_by(spec)
+    if not callable(target):
+        raise SubjectUnavailable(f"{spec}: is of type {type(target).__name__}; expected a class or a function")
     try:
-        return adapter_of(given, spec)
+        return adapter_of(target, spec)
     except SubjectUnavailable:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the user's code raises

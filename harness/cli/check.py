@@ -60,13 +60,13 @@ def _workers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 
 
 def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
-    found = {}
+    resources = {}
     for text in texts:
         match = re.fullmatch(r"([^=]+)=(\d+(?:\.\d+)?)", text)
         if match is None or not float(match[2]):
             raise click.BadParameter(f"{text!r}: expected NAME=NUMBER, such as GPU=1")
-        found[match[1]] = float(match[2])
-    return found
+        resources[match[1]] = float(match[2])
+    return resources
 
 
 @click.command(epilog=EXIT_CODES, short_help="Search for a case on which a subject fails, and say why.")
@@ -180,14 +180,14 @@ def _resources(_context: click.Context, _parameter: click.Parameter, texts: Sequ
     "-q", "--quiet", is_flag=True, help="Print a line for each subject and for each finding, and no progress."
 )
 @output_options()
-def check(**given: Any) -> int:
+def check(**args: Any) -> int:
     """Search for a case on which a SUBJECT fails; without a SUBJECT, check torch's own nn.RNN.
 
     A SUBJECT is a name that `rnn-harness subjects` lists, path/to/file.py:name or module:name, where name is a
     function rnn(x, h0, weights, config) -> (output, h_n), or a class of a recurrent layer in torch or NumPy. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
-    return _checked(_Given(**given))
+    return _checked(_Given(**args))
 
 
 @dataclass(frozen=True)
@@ -222,24 +222,24 @@ class _Given:
     quiet: bool
 
 
-def _checked(given: _Given) -> int:
+def _checked(args: _Given) -> int:
     """Search as the command line asks, and return the exit code."""
     from harness.subjects import captured_output
     from harness.subjects.isolated import ahead
 
     began = time.perf_counter()
-    _require_compatible(given)
-    if given.capture == "yes":
+    _require_compatible(args)
+    if args.capture == "yes":
         click.get_current_context().with_resource(captured_output.folder())  # before a process of a subject is started
-    specs = tuple(dict.fromkeys(given.subjects)) or ("torch",)
-    if given.layer is not None and given.all_here and cell_named(given.layer) not in CELLS:
-        raise UsageError(f"layer={given.layer!r} with --all: expected gru or lstm, whose subjects are here")
-    if given.layer is not None and not given.all_here:
+    specs = tuple(dict.fromkeys(args.subjects)) or ("torch",)
+    if args.layer is not None and args.all_here and cell_named(args.layer) not in CELLS:
+        raise UsageError(f"layer={args.layer!r} with --all: expected gru or lstm, whose subjects are here")
+    if args.layer is not None and not args.all_here:
         from harness.subjects.registry import of_layer
 
-        specs = tuple(of_layer(spec, given.layer) for spec in specs)
-    subjects, upgrades = _under(specs, given.pythons, sharded=given.shard_text is not None)
-    shard = _shard(given)
+        specs = tuple(of_layer(spec, args.layer) for spec in specs)
+    subjects, upgrades = _under(specs, args.pythons, sharded=args.shard_text is not None)
+    shard = _shard(args)
     ahead(subjects)  # before the harness's own imports, which take as long
     from harness.cli.all_subjects import AvailableSubjects, check_all
     from harness.pipeline import Upgrading
@@ -247,38 +247,38 @@ def _checked(given: _Given) -> int:
     from harness.search.search_options import Options
     from harness.space.scope import WHOLE
 
-    quiet, verbose = given.quiet, given.verbose
-    options = Options(given.examples, given.seconds, given.seed, tolerance=given.tolerance, slow=given.slow)
-    options = replace(options, own=_own(given.known_file))
-    console = given.outputs.required()
-    workers = workers_of(given.workers, given.examples, 1 if shard is None else shard.of, _cluster(given))
+    quiet, verbose = args.quiet, args.verbose
+    options = Options(args.examples, args.seconds, args.seed, tolerance=args.tolerance, slow=args.slow)
+    options = replace(options, own=_own(args.known_file))
+    console = args.outputs.required()
+    workers = workers_of(args.workers, args.examples, 1 if shard is None else shard.of, _cluster(args))
     options = replace(options, shard=shard, workers=workers)
-    pinned = pinned_by(given.pins, given.dtypes, given.output_size)
-    if given.weights_file is not None:
+    pinned = pinned_by(args.pins, args.dtypes, args.output_size)
+    if args.weights_file is not None:
         from harness.search.own_weights import load_weights
 
-        weights = load_weights(given.weights_file)
+        weights = load_weights(args.weights_file)
         options, pinned = replace(options, weights=weights), {**pinned, **weights.pins}
-    ask = partial(_target, options=options, devices=given.devices, pinned=pinned, profile=given.profile)
-    found = [] if given.all_here else _found(subjects, ask, given.timeout)
-    run = _run(found, options, given.timeout)
-    budget = given.examples, given.seconds
-    upgrading = Upgrading(found[0][:2], found[1][:2], *budget, slow=given.slow) if upgrades else None
-    search = partial(_searched, given, upgrading, None if given.all_here else began)
-    if given.all_here:
+    ask = partial(_target, options=options, devices=args.devices, pinned=pinned, profile=args.profile)
+    targets = [] if args.all_here else _targets(subjects, ask, args.timeout)
+    run = _run(targets, options, args.timeout)
+    budget = args.examples, args.seconds
+    upgrading = Upgrading(targets[0][:2], targets[1][:2], *budget, slow=args.slow) if upgrades else None
+    search = partial(_searched, args, upgrading, None if args.all_here else began)
+    if args.all_here:
         WHOLE.only(**pinned)  # pins that no subject could have are refused before any is started
-        here = AvailableSubjects(ask, given.timeout, (given.layer or "rnn").upper())
-        code = check_all(here, search, console, given.outputs, run, quiet=quiet, verbose=verbose)
+        here = AvailableSubjects(ask, args.timeout, (args.layer or "rnn").upper())
+        code = check_all(here, search, console, args.outputs, run, quiet=quiet, verbose=verbose)
         _show_prints(quiet=quiet)
         return code
     show = partial(print_summary, console, quiet=quiet, verbose=verbose)
-    done = _one_after_the_other(found, search, show)
+    done = _one_after_the_other(targets, search, show)
     _show_prints(quiet=quiet)
     if not done.every:
         return MISUSE
     upgrade = None if upgrading is None else _compared(console, upgrading, done.every, quiet=quiet)
-    given.outputs.write(done.every, run, upgrade)
-    code = exit_code([one.examination for one in done.every], upgrade)
+    args.outputs.write(done.every, run, upgrade)
+    code = exit_code([summary.examination for summary in done.every], upgrade)
     return max(code, MISUSE) if done.lost and code != FINDING else code
 
 
@@ -297,25 +297,25 @@ class _Done(NamedTuple):
 
 
 def _searched(
-    given: _Given, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
+    args: _Given, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
 ) -> Summary:
     """Search a subject, of an upgrade the old one (0) or the new one (1). The first has the time from ``began`` on."""
     from harness.pipeline import run_pipeline
     from harness.search.deadline import uninterrupted
 
     name, options = target.subject.name, target.options
-    observe = given.outputs.observing(name, options.seed)
+    observe = args.outputs.observing(name, options.seed)
     if number == 0 and began is not None and (seconds := options.seconds) is not None:
         options = replace(options, seconds=max(seconds - (time.perf_counter() - began), seconds / 2))
     if upgrading is not None:
         options = replace(options, narrowed=upgrading.narrowed(number))
-    with _progress(name, quiet=given.quiet) as progress:
+    with _progress(name, quiet=args.quiet) as progress:
         done = run_pipeline(
             target.subject,
             target.scope,
             options,
-            folder=given.folder,
-            warn=lambda said: complain(f"Warning: {said}"),
+            folder=args.folder,
+            warn=lambda text: complain(f"Warning: {text}"),
             progress=progress,
             observe=observe,
         )
@@ -327,22 +327,22 @@ def _searched(
 
 
 def _one_after_the_other(
-    found: Sequence[Target], search: Callable[[Target, int], Summary], show: Callable[[Summary], None]
+    targets: Sequence[Target], search: Callable[[Target, int], Summary], show: Callable[[Summary], None]
 ) -> _Done:
     """Search the subjects and show what was found, until an interrupt."""
     from harness.subjects.protocol import SubjectUnavailable
 
     done = _Done([], lost=False)
-    for number, target in enumerate(found):
+    for number, target in enumerate(targets):
         try:
-            one = search(target, number)
+            summary = search(target, number)
         except SubjectUnavailable as error:  # such as its file that was changed meanwhile; the next one can be checked
             complain(f"Error: {error}")
             done = done._replace(lost=True)
             continue
-        done.every.append(one)
-        show(one)
-        if one.examination.interrupted:
+        done.every.append(summary)
+        show(summary)
+        if summary.examination.interrupted:
             break
     return done
 
@@ -359,7 +359,7 @@ def _under(specs: tuple[str, ...], pythons: tuple[str, ...], *, sharded: bool = 
     under = tuple(str(OtherInterpreter(python, spec)) for python in pythons for spec in specs)
     upgrades = (len(specs), len(pythons)) == (1, 2)
     if len(pythons) > 2:
-        several = " ".join(f"--python {one}" for one in pythons)
+        several = " ".join(f"--python {interpreter}" for interpreter in pythons)
         raise UsageError(f"{several}: expected one, or an old and a new one; compare more of them two by two")
     if upgrades and sharded:
         raise UsageError("--shard with two --python: expected one of them; an upgrade is compared in one run only")
@@ -378,39 +378,39 @@ def _compared(console: Console, upgrading: Upgrading, every: Sequence[Summary], 
     return upgrade
 
 
-def _shard(given: _Given) -> Shard | None:
+def _shard(args: _Given) -> Shard | None:
     from harness.search.shards import Shard
 
-    text = given.shard_text
-    if text is not None and given.outputs.json is None:
+    text = args.shard_text
+    if text is not None and args.outputs.json is None:
         raise UsageError("--shard without --json: expected both, such as --shard 3/8 --json shard-3.json, to be merged")
     return None if text is None else Shard.of_text(text)
 
 
-def _run(found: Sequence[Target], options: Options, timeout: float) -> RunOptions:
+def _run(targets: Sequence[Target], options: Options, timeout: float) -> RunOptions:
     """Return what all subjects have in common, as it is before the search."""
     from harness.report.json_record import RunOptions
     from harness.subjects.environment import versions
 
-    names = tuple(one.subject.name for one in found)
+    names = tuple(target.subject.name for target in targets)
     limits = options.seed, options.cases, options.seconds, options.tolerance
     return RunOptions(names, *limits, timeout, versions(), options.shard)
 
 
-def _cluster(given: _Given) -> Workers | None:
+def _cluster(args: _Given) -> Workers | None:
     from harness.search.cluster import Cluster
 
     context = click.get_current_context()
-    if given.scheduler is None:
-        if given.resources:
+    if args.scheduler is None:
+        if args.resources:
             raise UsageError("--resource without --scheduler: expected both, because only a cluster's workers have any")
         return None
     if context.get_parameter_source("workers") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("-n with --scheduler: expected one of them, because the cluster's workers do the work")
-    return context.with_resource(Cluster(given.scheduler, given.resources))
+    return context.with_resource(Cluster(args.scheduler, args.resources))
 
 
-def _found(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: float) -> list[Target]:
+def _targets(specs: Sequence[str], ask: Callable[[Subject], Target], timeout: float) -> list[Target]:
     """Return the subjects, each in a process of its own, which ends with the command."""
     from harness.subjects.isolated import IsolatedSubject
 
@@ -428,12 +428,12 @@ def _target(
     return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, profile=held))
 
 
-def _require_compatible(given: _Given) -> None:
+def _require_compatible(args: _Given) -> None:
     """Refuse options that exclude each other, and beside --all what needs the names of subjects."""
-    if given.quiet and given.verbose:
+    if args.quiet and args.verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
     for name, shown in _NAMED.items():
-        if given.all_here and getattr(given, name):
+        if args.all_here and getattr(args, name):
             raise UsageError(f"--all with {shown}: expected one of them; name the subjects instead of --all")
 
 
@@ -444,8 +444,8 @@ def _own(file: str | None) -> tuple[KnownFailure, ...]:
     from harness.store.document import read_text
 
     own, idle = ([], []) if file is None else parse(read_text(Path(file), MOST_WRITTEN), file)
-    for said in idle:
-        complain(f"Warning: {said}")
+    for warning in idle:
+        complain(f"Warning: {warning}")
     return tuple(own)
 
 

@@ -25,13 +25,15 @@ def coverage(files: tuple[Path, ...], missing: int, json_to: str | None) -> int:
     from harness.report.coverage_words import missing_lines, shares_record, table
     from harness.store.reports import met_together
 
-    found = met_together(files)
+    scopes = met_together(files)
     console = console_for(json_to)
-    for one in found:
-        console.print(one.subject, markup=False)
-        console.print(table(one))
-        for line in missing_lines(one, missing) if missing else ():
+    for scope in scopes:
+        console.print(scope.subject, markup=False)
+        console.print(table(scope))
+        for line in missing_lines(scope, missing) if missing else ():
             console.print(line)
-    shares = [{"subject": one.subject, "checks": shares_record(one), "relations": one.relations} for one in found]
+    shares = [
+        {"subject": scope.subject, "checks": shares_record(scope), "relations": scope.relations} for scope in scopes
+    ]
     write_json("coverage", {"subjects": shares}, json_to)
     return AGREES

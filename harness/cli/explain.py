@@ -66,9 +66,9 @@ def explain(
         batch_first=batch_first,
         atol=atol,
     )
-    for said in answer.lines:
+    for line in answer.lines:
         console.print(
-            fill(said, console.width, subsequent_indent=" " * explain_report.WORD_COLUMNS, **WHOLE_WORDS), markup=False
+            fill(line, console.width, subsequent_indent=" " * explain_report.WORD_COLUMNS, **WHOLE_WORDS), markup=False
         )
     write_json("explain", asdict(answer), json_to)
     return AGREES if answer.agrees else FINDING

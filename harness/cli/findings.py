@@ -36,7 +36,7 @@ def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: 
         return AGREES
     stored = [store.open(id_) for id_ in ids] if ids else store.list()
     console.print(terminal.stored_report(stored) if ids else terminal.findings_table(stored, folder))
-    write_json("findings", {"findings": [json_record.stored_record(one) for one in stored]}, json_to)
+    write_json("findings", {"findings": [json_record.stored_record(finding) for finding in stored]}, json_to)
     if report_to is not None:
         from harness.report.page import page_of_findings
 
@@ -44,8 +44,8 @@ def findings(ids: tuple[str, ...], folder: str, report_to: str | None, json_to: 
     return AGREES
 
 
-def _removed(store: Store, given: str) -> str:
+def _removed(store: Store, name: str) -> str:
     try:
-        return store.remove(given)
+        return store.remove(name)
     except OSError as error:
-        raise UsageError(f"{given}: could not be removed: {error}") from None
+        raise UsageError(f"{name}: could not be removed: {error}") from None

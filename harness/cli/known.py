@@ -16,20 +16,24 @@ def known(name: str | None, json_to: str | None) -> int:
     from harness.checks.known_issues import KNOWN_ISSUES
     from harness.report import terminal
 
-    reports = {one.name: one.report() for one in KNOWN_ISSUES if one.report()}
+    reports = {issue.name: issue.report() for issue in KNOWN_ISSUES if issue.report()}
     if name is not None:
         if name not in reports:
             raise UsageError(f"{name}: no known issue with a report; expected {' or '.join(map(repr, reports))}")
         click.echo(reports[name], nl=False)
         return AGREES
     rows = [
-        (one.name, one.whose, f"{one.reason} {one.link}".rstrip() if one.name not in reports else one.reason)
-        for one in KNOWN_ISSUES
+        (
+            issue.name,
+            issue.whose,
+            f"{issue.reason} {issue.link}".rstrip() if issue.name not in reports else issue.reason,
+        )
+        for issue in KNOWN_ISSUES
     ]
     console = console_for(json_to)
     console.print(terminal.known_table(rows))
-    for one in reports:
-        console.print(f'The report to send upstream: rnn-harness known "{one}"', highlight=False, markup=False)
+    for title in reports:
+        console.print(f'The report to send upstream: rnn-harness known "{title}"', highlight=False, markup=False)
     columns = ("name", "whose", "reason")
     write_json("known", {"known": [dict(zip(columns, row, strict=True)) for row in rows]}, json_to)
     return AGREES

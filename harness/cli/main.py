@@ -36,9 +36,9 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     """Print the version, those of what verdicts rest on, and the CPU."""
-    if not asked or context.resilient_parsing:
+    if not value or context.resilient_parsing:
         return
     from harness.subjects.environment import machine
 

@@ -33,8 +33,8 @@ def merge(reports: tuple[Path, ...], folder: str, outputs: Outputs, *, verbose: 
     console = outputs.required()
     shards = read_shards(reports)
     every = []
-    for summary in add_up(shards, folder, lambda said: complain(f"Warning: {said}")):
+    for summary in add_up(shards, folder, lambda text: complain(f"Warning: {text}")):
         every.append(summary)
         print_summary(console, summary, quiet=quiet, verbose=verbose)
     outputs.write(every, replace(shards[0].run, shard=None))
-    return exit_code([one.examination for one in every])
+    return exit_code([result.examination for result in every])

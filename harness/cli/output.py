@@ -43,19 +43,19 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def complain(said: str) -> None:
+def complain(text: str) -> None:
     """Write an error or a warning to standard error, without terminal control: its parts may be of foreign origin.
 
     A terminal shows a line broken between words.
     """
     from harness.space.outcome import printable
 
-    said = printable(said)
-    if sys.stderr.isatty() and "\n" not in said:
+    text = printable(text)
+    if sys.stderr.isatty() and "\n" not in text:
         width = shutil.get_terminal_size().columns
-        said = textwrap.fill(said, width, **WHOLE_WORDS)
+        text = textwrap.fill(text, width, **WHOLE_WORDS)
     with suppress(OSError):  # there is nobody else to tell
-        click.echo(said, err=True)
+        click.echo(text, err=True)
 
 
 @contextmanager
@@ -66,8 +66,8 @@ def attempted(target: str) -> Iterator[None]:
     except BrokenPipeError:
         click.get_current_context().meta[_UNREAD] = True
     except OSError as error:
-        said = f"{target}: cannot be written: {error}"
-        click.get_current_context().meta.setdefault(_UNWRITTEN, {})[said] = None
+        text = f"{target}: cannot be written: {error}"
+        click.get_current_context().meta.setdefault(_UNWRITTEN, {})[text] = None
 
 
 @contextmanager
@@ -88,8 +88,8 @@ def ended(code: int) -> int:
     with _printing():
         pass
     unwritten = click.get_current_context().meta.get(_UNWRITTEN, {})
-    for said in unwritten:
-        complain(f"{'Warning' if code == FINDING else 'Error'}: {said}")
+    for text in unwritten:
+        complain(f"{'Warning' if code == FINDING else 'Error'}: {text}")
     if code == FINDING:
         return FINDING
     return MISUSE if unwritten else READER_GONE if _UNREAD in click.get_current_context().meta else code

@@ -59,7 +59,7 @@ class Outputs:
         start = time.time()
         if self._write_line is None:
             return None
-        return lambda seen: self._observed(observation(seen, subject, seed, start))
+        return lambda checked: self._observed(observation(checked, subject, seed, start))
 
     def _observed(self, line: str) -> None:
         """Write a line, unless one before could not be written: then there is no file."""
@@ -93,7 +93,7 @@ class Outputs:
         if self.json is not None:
             between = None if upgrade is None else upgrade_record(upgrade)
             table = None if rows is None else rows_record(rows)
-            subjects = [json_record.subject_record(one) for one in summaries]
+            subjects = [json_record.subject_record(summary) for summary in summaries]
             document = {**json_record.run_record(run), "subjects": subjects, "upgrade": between, "table": table}
             write_json("check", document, self.json)
         if self.junit is not None:
@@ -103,9 +103,9 @@ class Outputs:
             section += absent_markdown(rows or ())
             put(markdown.markdown(summaries) + section, self.markdown, "--markdown")
         if self.annotations:
-            whole = chain.from_iterable(map(github.workflow_commands, summaries))
+            lines = chain.from_iterable(map(github.workflow_commands, summaries))
             with attempted("the annotations"):
-                for line in whole if upgrade is None else github.upgrade_commands(upgrade):
+                for line in lines if upgrade is None else github.upgrade_commands(upgrade):
                     click.echo(line, err=self._piped)
         if self.report is not None:
             shown = page.page_of_run(summaries, command=typed(), version=__version__, rows=rows, upgrade=upgrade)
@@ -141,15 +141,15 @@ _annotations_option = click.option(
 def output_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of the documents, but for some, which it takes together, as ``outputs``."""
 
-    def given(command: Callable[..., Any]) -> Callable[..., Any]:
+    def decorator(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
         def together(*, annotations: bool, **others: Any) -> Any:
             targets = {name: others.pop(f"{name}_to", None) for name in _OPTIONS}
             return command(outputs=Outputs(**targets, annotations=annotations), **others)
 
-        whole: Callable[..., Any] = _annotations_option(together)
+        wrapped: Callable[..., Any] = _annotations_option(together)
         for name in reversed(_OPTIONS):
-            whole = whole if name in left_out else _OPTIONS[name](whole)
-        return whole
+            wrapped = wrapped if name in left_out else _OPTIONS[name](wrapped)
+        return wrapped
 
-    return given
+    return decorator

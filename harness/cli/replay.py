@@ -71,22 +71,22 @@ def _all(spec: str | None, tolerance: str | None, folder: str, timeout: float, j
 
     console = console_for(json_to)
     accepted(tolerance or "derived")  # nothing is run if it is none
-    kept, every = [], []
+    readable, every = [], []
     for stored in Store(folder).list():
         if stored.found is None:
             complain(f"Warning: {stored.path}: left out: {stored.damage}")
         else:
-            kept.append(stored)
-    ahead([one for stored in kept if (one := spec or stored.subject)])
-    for stored in kept:
-        every.append(_tried(stored, spec, tolerance, timeout))
+            readable.append(stored)
+    ahead([name for stored in readable if (name := spec or stored.subject)])
+    for stored in readable:
+        every.append(_outcome(stored, spec, tolerance, timeout))
         console.print(replayed_line(every[-1]), soft_wrap=not console.is_terminal)  # a terminal breaks between words
     console.print(replays_line(every, folder), markup=False, highlight=False)
     write_json("replays", replays_record(every), json_to)
     return _code(every)
 
 
-def _tried(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
+def _outcome(stored: Stored, spec: str | None, tolerance: str | None, timeout: float) -> Replayed:
     """Run a finding again, or say why that is not possible."""
     from harness.report.replays import Replayed
     from harness.search.rerun import RerunOutcome

@@ -32,7 +32,7 @@ def subjects(json_to: str | None) -> int:
         not_on = "; ".join(f"{device}: {why}" for device, why in absent.items())
         others = (of_cell(name, cell) for cell in CELLS)  # which run where nn.RNN's does
         package = entry.dist.name if entry.dist else "rnn-harness"
-        rows += [(one, devices, not_on, package) for one in others if one in offered]
+        rows += [(variant, devices, not_on, package) for variant in others if variant in offered]
     console = console_for(json_to)
     console.print(terminal.subjects_list([row for row in rows if cell_of(row[0]) == "RNN"]))
     console.print(

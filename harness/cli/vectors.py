@@ -52,8 +52,8 @@ def vectors(
         listed = store.write(Path(folder), cases)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    said = f"{len(listed)} cases in {folder}; rnn-harness judge {folder} RESULTS judges what comes back"
-    console.print(said, markup=False, soft_wrap=True)
+    text = f"{len(listed)} cases in {folder}; rnn-harness judge {folder} RESULTS judges what comes back"
+    console.print(text, markup=False, soft_wrap=True)
     write_json("vectors", {"folder": folder, "cases": listed}, json_to)
     return AGREES
 
@@ -82,9 +82,9 @@ def judge(folder: str, results: str, tolerance: str, json_to: str | None) -> int
     within, console = accepted(tolerance), console_for(json_to)
     every = store.read(Path(folder))
     came = store.results(Path(results), every)
-    found = judged(((vector.name, vector.case, arrays) for vector, arrays in came), within)
-    console.print("\n".join(judged_lines(found)), markup=False)
-    write_json("judge", judged_record(found, [vector.name for vector in every]), json_to)
-    if found.found is None and not found.unfit:
+    outcome = judged(((vector.name, vector.case, arrays) for vector, arrays in came), within)
+    console.print("\n".join(judged_lines(outcome)), markup=False)
+    write_json("judge", judged_record(outcome, [vector.name for vector in every]), json_to)
+    if outcome.found is None and not outcome.unfit:
         return MISUSE
-    return AGREES if found.agrees else FINDING
+    return AGREES if outcome.agrees else FINDING
