@@ -54,8 +54,8 @@ def read_as(path: Path, name: str, kind: type[T]) -> T:
     try:
         return _converter().structure(document, kind)
     except cattrs.BaseValidationError as error:
-        said = cattrs.transform_error(error)[0]
-    raise UsageError(f"{path}: {said if len(said) <= 200 else f'{said[:199]}…'}")
+        text = cattrs.transform_error(error)[0]
+    raise UsageError(f"{path}: {text if len(text) <= 200 else f'{text[:199]}…'}")
 
 
 @cache

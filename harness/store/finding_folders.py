@@ -87,19 +87,19 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
         return place
 
-    def open(self, given: str) -> Stored:
+    def open(self, prefix: str) -> Stored:
         """Return the finding with an id, or with an id that begins with at least four given digits.
 
         Raises ``UsageError`` if there is none or more than one, and ``CaseError`` if its case is damaged.
         """
-        stored = self._read(self.resolve(given))
+        stored = self._read(self.resolve(prefix))
         if stored.found is None:
             raise CaseError(stored.damage)
         return stored
 
-    def remove(self, given: str) -> str:
+    def remove(self, prefix: str) -> str:
         """Remove a finding by its id or a prefix of it, and return the id. Raise as ``open`` does, and ``OSError``."""
-        id_ = self.resolve(given)
+        id_ = self.resolve(prefix)
         place = self.directory / id_
         if place.is_dir() and not place.is_symlink():
             removed = self.directory / f".{id_}.{uuid4().hex}"
@@ -109,19 +109,19 @@ class Store:
             place.unlink()
         return id_
 
-    def resolve(self, given: str) -> str:
+    def resolve(self, prefix: str) -> str:
         """Return the id meant by an id or its first four digits or more. Raise ``UsageError`` as ``open`` does."""
-        if not _PREFIX.fullmatch(given.lower()):
+        if not _PREFIX.fullmatch(prefix.lower()):
             raise UsageError(
-                f"{given!r}: expected a finding's id, 8 hex digits, or its first 4 or more; {self._how_to_list()}"
+                f"{prefix!r}: expected a finding's id, 8 hex digits, or its first 4 or more; {self._how_to_list()}"
             )
         ids = self.ids()
-        matching = [id_ for id_ in ids if id_.startswith(given.lower())]
+        matching = [id_ for id_ in ids if id_.startswith(prefix.lower())]
         if not matching:
-            raise UsageError(self._unknown(given, ids))
+            raise UsageError(self._unknown(prefix, ids))
         if len(matching) > 1:
             raise UsageError(
-                f"{given}: {len(matching)} findings begin with it: {', '.join(matching)}; give more digits"
+                f"{prefix}: {len(matching)} findings begin with it: {', '.join(matching)}; give more digits"
             )
         return matching[0]
 
@@ -138,12 +138,12 @@ class Store:
     def _read(self, id_: str) -> Stored:
         return _read(self.directory / id_, id_)
 
-    def _unknown(self, given: str, ids: tuple[str, ...]) -> str:
+    def _unknown(self, prefix: str, ids: tuple[str, ...]) -> str:
         if not ids:
-            return f"{given}: no such finding; {self.directory} has no findings"
-        close = get_close_matches(given.lower(), ids, cutoff=0.5)
+            return f"{prefix}: no such finding; {self.directory} has no findings"
+        close = get_close_matches(prefix.lower(), ids, cutoff=0.5)
         closest = f"the closest: {', '.join(close)}; " if close else ""
-        return f"{given}: no such finding in {self.directory}; {closest}{self._how_to_list()}"
+        return f"{prefix}: no such finding in {self.directory}; {closest}{self._how_to_list()}"
 
     def _how_to_list(self) -> str:
         elsewhere = "" if self.directory == Path(DIRECTORY) else f" --findings {shlex.quote(str(self.directory))}"

@@ -65,10 +65,10 @@ def read_report(path: Path) -> RunReport:
     """Read a report that ``check --json`` wrote. Raise ``UsageError`` in one line for anything else."""
     try:
         document = decode(read(path, "check"), _Document)
-        subjects = [_subject(one) for one in document.subjects]
+        subjects = [_subject(record) for record in document.subjects]
     except UsageError as error:
-        said = str(error).removeprefix(f"{path}: ")
-        raise UsageError(f"{path}: {said}; write it again with `rnn-harness check --json`") from None
+        text = str(error).removeprefix(f"{path}: ")
+        raise UsageError(f"{path}: {text}; write it again with `rnn-harness check --json`") from None
     return RunReport(path, document.run, subjects)
 
 
@@ -76,11 +76,11 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
     search = decode(record, SearchRecord)
     search.log.require_sound()
     findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
-    search.findings += [one.finding for one in findings]
+    search.findings += [finding.finding for finding in findings]
     rest = decode(record, _Rest)
     if rest.profile not in PROFILE_WORDS:
         raise UsageError(f"profile={rest.profile!r}: expected one of {', '.join(PROFILE_WORDS)}")
-    for facts in filter(None, (search.environment, *(one.environment for one in findings))):
+    for facts in filter(None, (search.environment, *(finding.environment for finding in findings))):
         try:
             line(dict(facts))
             kernels(dict(facts))
@@ -91,21 +91,21 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
 
 def met_together(paths: Sequence[Path]) -> list[SearchedScope]:
     """Return what the runs that wrote these reports met together, by subject. A file counts once."""
-    found: dict[str, SearchedScope] = {}
+    scopes: dict[str, SearchedScope] = {}
     for path in _once(paths):
-        for one in read_report(path).subjects:
-            searched = _counted(one.search).searched
-            if searched.subject in found:
-                found[searched.subject].add(searched)
+        for report in read_report(path).subjects:
+            searched = _counted(report.search).searched
+            if searched.subject in scopes:
+                scopes[searched.subject].add(searched)
             else:
-                found[searched.subject] = searched
-    return list(found.values())
+                scopes[searched.subject] = searched
+    return list(scopes.values())
 
 
 def _counted(search: SearchRecord) -> SearchRecord:
     again = SearchRecord(search.subject, search.seed, search.scope)
-    for one in logged_cases([search]):
-        again.take(one.asked, one.result)
+    for case in logged_cases([search]):
+        again.take(case.asked, case.result)
     return again
 
 
@@ -118,20 +118,20 @@ def read_shards(paths: Sequence[Path]) -> list[RunReport]:
 
     Raises ``UsageError`` for damaged files, for shards of another search, and for a shard that is there twice.
     """
-    found: dict[int, RunReport] = {}
+    shards: dict[int, RunReport] = {}
     for path in _once(paths):
-        one = read_report(path)
-        first, shard = next(iter(found.values()), one), one.run.shard
+        report = read_report(path)
+        first, shard = next(iter(shards.values()), report), report.run.shard
         if shard is None:
             raise UsageError(f"{path}: a report of a whole run; expected those of `rnn-harness check --shard K/N`")
-        if (other := one.run.difference(first.run)) is not None:
-            raise UsageError(f"{path}: {other}, as in {first.path}; only shards of one search add up")
-        if shard.number in found:
-            raise UsageError(f"{path}: shard {shard}, as {found[shard.number].path}; name each shard once")
-        if any(part.search.shard != shard for part in one.subjects):
+        if (difference := report.run.difference(first.run)) is not None:
+            raise UsageError(f"{path}: {difference}, as in {first.path}; only shards of one search add up")
+        if shard.number in shards:
+            raise UsageError(f"{path}: shard {shard}, as {shards[shard.number].path}; name each shard once")
+        if any(part.search.shard != shard for part in report.subjects):
             raise UsageError(f"{path}: its subjects are not all of shard {shard}, which its run is of")
-        found[shard.number] = one
-    return [found[number] for number in sorted(found)]
+        shards[shard.number] = report
+    return [shards[number] for number in sorted(shards)]
 
 
 def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]) -> Iterator[Summary]:
@@ -140,7 +140,7 @@ def add_up(shards: Sequence[RunReport], folder: str, warn: Callable[[str], None]
     ``warn`` hears of those that cannot be. Raises ``UsageError`` for shards that do not fit together.
     """
     for name in shards[0].run.subjects:
-        parts = [(one.path, part) for one in shards for part in one.subjects if part.search.subject == name]
+        parts = [(report.path, part) for report in shards for part in report.subjects if part.search.subject == name]
         if not parts:
             raise UsageError(f"{name}: no shard has come to it")
         yield _added_up(parts, shards[0].run, folder, warn)
@@ -150,25 +150,25 @@ def _added_up(
     parts: Sequence[tuple[Path, SubjectReport]], run: RunOptions, folder: str, warn: Callable[[str], None]
 ) -> Summary:
     (path, first), *others = parts
-    for place, one in others:
-        for what, here, there in _alike(one, first):
+    for place, report in others:
+        for what, here, there in _alike(report, first):
             if here != there:
-                raise UsageError(f"{place}: {one.search.subject}: {what} than in {path}")
-    owners = {id(one.finding): (place, one) for place, part in parts for one in part.findings}
+                raise UsageError(f"{place}: {report.search.subject}: {what} than in {path}")
+    owners = {id(finding.finding): (place, finding) for place, part in parts for finding in part.findings}
 
     def same(earlier: Finding, later: Finding) -> bool:
-        return one_cause(*(owners[id(one)][1].identity for one in (earlier, later)))
+        return one_cause(*(owners[id(finding)][1].identity for finding in (earlier, later)))
 
-    def saved(place: Path, one: ReportedFinding) -> ReportedFinding:
+    def saved(place: Path, finding: ReportedFinding) -> ReportedFinding:
         """Return a finding that is kept with those of the merge, if its folder lies beside its report."""
-        if one.saved is None:
-            return one
-        source = place.parent / one.saved.folder.parent.name / one.id
+        if finding.saved is None:
+            return finding
+        source = place.parent / finding.saved.folder.parent.name / finding.id
         try:
-            return replace(one, saved=replace(one.saved, folder=Store(folder).copy(source, one.id)))
+            return replace(finding, saved=replace(finding.saved, folder=Store(folder).copy(source, finding.id)))
         except (OSError, UsageError) as error:  # the report has all of it, but for what runs it again
             warn(f"--findings {folder}: the finding could not be kept: {error}")
-            return replace(one, saved=None)
+            return replace(finding, saved=None)
 
     hunt = merged([part.search for _, part in parts], cases=run.examples, seconds=run.time, same=same)
     rest, of_dropout = first.rest, first.rest.of_dropout
@@ -176,15 +176,15 @@ def _added_up(
     done.equal = equal_of(rest.stages, hunt.log.same.values())
     if of_dropout is not None:
         done.dropout_facts = dropout_facts(saved(path, of_dropout))
-    findings = [replace(saved(*owners[id(one)]), further=hunt.known[one.id]) for one in hunt.findings]
+    findings = [replace(saved(*owners[id(finding)]), further=hunt.known[finding.id]) for finding in hunt.findings]
     return Summary(done, tuple(findings), rest.place, of_dropout, rest.stages, rest.source)
 
 
-def _alike(one: SubjectReport, other: SubjectReport) -> Iterator[tuple[str, Any, Any]]:
+def _alike(report: SubjectReport, first: SubjectReport) -> Iterator[tuple[str, Any, Any]]:
     """Yield what must be the same in two shards, with the words for one that is not."""
-    yield "it refuses other things", one.search.scope, other.search.scope
-    yield "--weights are others", one.search.weights, other.search.weights
-    yield "--known names other failures", one.search.own, other.search.own
+    yield "it refuses other things", report.search.scope, first.search.scope
+    yield "--weights are others", report.search.weights, first.search.weights
+    yield "--known names other failures", report.search.own, first.search.own
     for part in fields(_Rest):
         if part.name in {"profile", "source", "stages", "read_as"}:
-            yield f"another {part.name}", getattr(one.rest, part.name), getattr(other.rest, part.name)
+            yield f"another {part.name}", getattr(report.rest, part.name), getattr(first.rest, part.name)

@@ -45,15 +45,15 @@ def keep(
     The script may run up to ``until`` (``time.perf_counter``). Raises ``OSError`` if that fails.
     """
     with TemporaryDirectory(prefix="rnn-harness-") as place:
-        folder, reason, left = Path(place), "an interrupt came before it was run", until - time.perf_counter()
+        folder, reason, remaining = Path(place), "an interrupt came before it was run", until - time.perf_counter()
         try:
-            if with_script and left > 0:
+            if with_script and remaining > 0:
                 offered = offer(
                     *(finding, subject, folder),
                     accepted=accepted,
                     tolerance=tolerance,
                     outcome=explanation.outcome,
-                    timeout=min(left, SCRIPT_SECONDS),
+                    timeout=min(remaining, SCRIPT_SECONDS),
                 )
                 reason = offered.reason
             elif with_script:
@@ -62,14 +62,14 @@ def keep(
             reason = "it hangs, and a script would hang, too"
         files = {name: (folder / name).read_bytes() for name in (NAME, ARRAYS_FILE) if (folder / name).exists()}
     script = files.get(NAME)
-    one = reported(finding, explanation)
-    said = issue_of(one, None if script is None else script.decode())
-    texts: dict[str, str | bytes] = {**files, ISSUE: said}
+    report = reported(finding, explanation)
+    issue = issue_of(report, None if script is None else script.decode())
+    texts: dict[str, str | bytes] = {**files, ISSUE: issue}
     # A test that hangs, or ends its process, would take all others with it; and one call shows no relation of chance. A
     # large case is no test that anyone runs each time.
     if finding.result.failure is None and finding.result.method is not Comparison.DROPOUT and not finding.case.is_large:
         texts[TEST] = regression_test(finding)
-    saved = Store(directory).save(finding, finding_record(one), texts, tolerance=tolerance)
+    saved = Store(directory).save(finding, finding_record(report), texts, tolerance=tolerance)
     return SavedFinding(saved, ("case.json", "finding.json", *texts), NAME if script is not None else None, reason)
 
 
@@ -92,7 +92,7 @@ class FindingKeeper:
         within = self.accepted if finding.accepted is None else finding.accepted
         tolerance = with_measured(self.tolerance, within, finding.case.config.plain.dtype)
         try:
-            kept = keep(
+            saved = keep(
                 *(finding, explanation, subject, self.folder),
                 accepted=within,
                 tolerance=tolerance,
@@ -100,9 +100,9 @@ class FindingKeeper:
                 until=self.until,
             )
         except OSError as error:
-            kept = None
+            saved = None
             self.warn(f"--findings {self.folder}: the finding could not be kept: {error}")
-        self.places[finding.id] = kept
+        self.places[finding.id] = saved
 
     def refusals(self, refusals: Refusals) -> None:
         """Write a script that makes the malformed calls that are not refused, if one can."""

@@ -59,20 +59,20 @@ def offer(
     once more only if its ``outcome`` is not known. Raises ``OSError`` where the folder cannot be written.
     """
     alone = script(finding, subject, accepted=accepted, outcome=outcome)
-    reason = _tried(alone, folder, timeout)
+    reason = _objection(alone, folder, timeout)
     if not reason:
         return Offer(folder / NAME, alone)
     if finding.case.is_large or finding.result.failure is not None or finding.result.method is Comparison.DROPOUT:
         return Offer(script=alone, reason=reason)
     (folder / CASE).write_text(to_json(finding.case))
     with_harness = script_with_harness(finding, reason, tolerance, CASE)
-    if _tried(with_harness, folder, timeout):
+    if _objection(with_harness, folder, timeout):
         (folder / CASE).unlink()
         return Offer(script=alone, reason=reason)
     return Offer(folder / NAME, with_harness)
 
 
-def _tried(made: Script, folder: Path, timeout: float) -> str:
+def _objection(made: Script, folder: Path, timeout: float) -> str:
     """Write and run a script. If it does not say FAILED, remove it, and return the reason why it is not offered."""
     if made.text is None:
         return made.reason

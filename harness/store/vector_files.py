@@ -62,15 +62,15 @@ def _arrays(case: Case) -> dict[str, Array]:
     config = case.config
     zeros = {name: np.zeros(spec.shape, config.dtype) for name, spec in config.replace(hx=True).inputs.items()}
     states = {FILE_STATES[name]: case.arrays.get(name, zeros[name]) for name in config.form.hidden}
-    given = {"x": case.x, **states, **case.weights, **case.cotangents}
+    inputs = {"x": case.x, **states, **case.weights, **case.cotangents}
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(case.plain(), Arithmetic(config.dtype)))
-    found: dict[str, Array] = {}
-    for name, one in expected.items():
+    outputs: dict[str, Array] = {}
+    for name, expectation in expected.items():
         alone = not config.batched and name.removesuffix(".grad") in _UNBATCHED
-        for label, array in ((name, one.values), (f"{name}{TOLERANCE}", one.tolerance)):
-            found[label] = np.ascontiguousarray((array[:, 0] if alone else array).astype(np.float64))
-    return given | found
+        for label, array in ((name, expectation.values), (f"{name}{TOLERANCE}", expectation.tolerance)):
+            outputs[label] = np.ascontiguousarray((array[:, 0] if alone else array).astype(np.float64))
+    return inputs | outputs
 
 
 def read(folder: Path) -> list[Vector]:
@@ -80,9 +80,9 @@ def read(folder: Path) -> list[Vector]:
     if document.get("format") != INDEX_VERSION:
         raise UsageError(f"{index}: format={document.get('format')!r}: expected {INDEX_VERSION}")
     listed = document.get("cases")
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise UsageError(f"{index}: expected a list of cases, as `rnn-harness vectors` writes it")
-    return [_read(folder, one) for one in listed]
+    return [_read(folder, entry) for entry in listed]
 
 
 def _read(folder: Path, about: dict[str, Any]) -> Vector:
@@ -120,8 +120,8 @@ def results(folder: Path, vectors: Iterable[Vector]) -> Iterator[tuple[Vector, d
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; expected one with results, 001.safetensors or 001.npz")
     for vector in vectors:
-        found = [path for suffix in (".safetensors", ".npz") if (path := folder / f"{vector.name}{suffix}").is_file()]
-        yield vector, _returned(found[0], vector.case.config) if found else None
+        paths = [path for suffix in (".safetensors", ".npz") if (path := folder / f"{vector.name}{suffix}").is_file()]
+        yield vector, _returned(paths[0], vector.case.config) if paths else None
 
 
 def _returned(path: Path, config: RNNConfig) -> dict[str, Array]:
