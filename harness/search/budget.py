@@ -57,8 +57,8 @@ class Budget:
         if seconds is not None:
             require_seconds("seconds", seconds)
         usual = BRIEF if slow else USUAL_CASES
-        self._given = usual if cases is None and seconds is None else cases
-        self.cases = self._given  # the number of cases at which the search ends; ``None`` if only time ends it
+        self._limit = usual if cases is None and seconds is None else cases
+        self.cases = self._limit  # the number of cases at which the search ends; ``None`` if only time ends it
         self._seconds = seconds
         self._start = time.perf_counter()
         self.searching_until = self.moment(BEFORE_MORE if with_more else SEARCHING)
@@ -75,8 +75,8 @@ class Budget:
     def extend(self, total: int) -> None:
         """Allow ``AFTER`` more cases than the ``total`` so far, within what was given."""
         last = total + AFTER
-        self._beyond = self._given is None or last < self._given
-        self.cases = last if self._beyond else self._given
+        self._beyond = self._limit is None or last < self._limit
+        self.cases = last if self._beyond else self._limit
 
     def end(self, record: SearchRecord) -> Stop | None:
         """Return which limit the search has reached; ``None`` if it may go on."""

@@ -73,12 +73,12 @@ def narrow(
     state by lines of its own. That is counted and not timed: the same search has the same cases on a busy machine, too.
     After ``until`` (``time.perf_counter``) nothing more is asked, and the remaining values count as supported.
     """
-    whole, (unseen, scope) = scope, _without_unseen(subject, scope)
+    full, (unseen, scope) = scope, _without_unseen(subject, scope)
     factors = _asked_for(scope)
     base, supported = _accepted(subject, scope, factors)
     if base is None:
         refusal = _refusal(subject, plainest(scope), {})
-        return DiscoveredScope(whole, {repr(plainest(scope)): refusal or ""}, accepted=False)
+        return DiscoveredScope(full, {repr(plainest(scope)): refusal or ""}, accepted=False)
     if slow and (layers := tuple(number for number in scope.num_layers if number <= FEW_LAYERS)):
         scope = scope.only(num_layers=layers)
         factors = _asked_for(scope)
@@ -92,29 +92,29 @@ def narrow(
     undone: list[tuple[str, Case, Result]] = []
     rules: list[FactorRule] = []
     for name, values in factors.items():
-        kept: dict[Any, bool] = {}
+        offered: dict[Any, bool] = {}
         opened: dict[str, FactorRule | None] = {}
         for value in values:
             if time.perf_counter() > until:
-                kept[value] = True
+                offered[value] = True
                 continue
-            said = _refusal(subject, base, {name: value})
-            if said is None:
-                asked = supported and name in FEATURE_FACTORS and not refused_only
-                bad = _not_done(subject, base, {name: value}) if asked else None
-                kept[value] = bad is None
+            reason = _refusal(subject, base, {name: value})
+            if reason is None:
+                tested = supported and name in FEATURE_FACTORS and not refused_only
+                bad = _not_done(subject, base, {name: value}) if tested else None
+                offered[value] = bad is None
                 undone += [(f"{name}={value}", *bad)] if bad is not None else []
                 continue
-            if said not in opened:
-                opened[said] = _opening(subject, base, name, value, whole)
-            rule = opened[said]
-            kept[value] = rule is not None
+            if reason not in opened:
+                opened[reason] = _opening(subject, base, name, value, full)
+            rule = opened[reason]
+            offered[value] = rule is not None
             if rule is None:
-                refused[f"{name}={value}"] = said
+                refused[f"{name}={value}"] = reason
             else:
                 rules.append(rule._replace(value=value))
-                refused[f"{name}={value} except with {rule.words}"] = said
-        scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if kept[value])})
+                refused[f"{name}={value} except with {rule.words}"] = reason
+        scope = scope.only(**{name: tuple(value for value in getattr(scope, name) if offered[value])})
     scope = scope.ruled(rules)
     if product_edges(scope) and time.perf_counter() < until and _is_by_state(subject, base):
         scope = scope.only(products=False)
@@ -155,7 +155,7 @@ def _fits(subject: Subject, config: RNNConfig) -> int:
     case = draw(config, "normal")
     if unfit(case, subject.run(case)) is not None:
         return -1
-    return sum(check_agreement(subject, one).verdict is Verdict.AGREES for one in _with_zeros(case))
+    return sum(check_agreement(subject, variant).verdict is Verdict.AGREES for variant in _with_zeros(case))
 
 
 def _with_zeros(case: Case) -> Iterator[Case]:
@@ -224,12 +224,12 @@ def _near(scope: Scope, factors: Mapping[str, tuple[Any, ...]]) -> Iterator[RNNC
 
 def _opening(subject: Subject, base: RNNConfig, name: str, value: Any, scope: Scope) -> FactorRule | None:
     """Return the rule by which another factor's values open a value that is refused at the plainest, or ``None``."""
-    for other in OPENING:
-        if other != name:
-            values = [one for one in scope.values()[other] if one != factors_of(base)[other]]
-            opening = tuple(one for one in values if _opens(subject, base, {name: value, other: one}))
+    for opener in OPENING:
+        if opener != name:
+            values = [choice for choice in scope.values()[opener] if choice != factors_of(base)[opener]]
+            opening = tuple(choice for choice in values if _opens(subject, base, {name: value, opener: choice}))
             if opening:
-                return FactorRule(name, value, other, opening)
+                return FactorRule(name, value, opener, opening)
     return None
 
 
@@ -260,7 +260,7 @@ def _misdeclared(subject: Subject, case: Case) -> bool:
     if run_as is None:
         return False
     others = (declared.switched(name) for name in declared.forms if name != "batch_first")
-    return any(unfit(case, run_as(case, other)) is None for other in others)
+    return any(unfit(case, run_as(case, conventions)) is None for conventions in others)
 
 
 def _not_done(subject: Subject, base: RNNConfig, changes: Mapping[str, Any]) -> tuple[Case, Result] | None:

@@ -37,9 +37,9 @@ def with_tame_values(case: Case, result: Result, check: Check) -> tuple[Case, Re
         return case, result
     for distribution, seed in product(TAME, range(TAMELY)):
         tame = draw(case.config, distribution, seed)
-        seen = check(tame, relations=())
-        if seen.known_as is not None or (seen.failed and seen.mismatches[:1] and seen.mismatches[0].sites):
-            return tame, seen
+        answer = check(tame, relations=())
+        if answer.known_as is not None or (answer.failed and answer.mismatches[:1] and answer.mismatches[0].sites):
+            return tame, answer
     return case, result
 
 
@@ -51,10 +51,10 @@ def without_its_relation(
     A case with a known issue counts, too.
     """
     for relation in relations_of(result) if result.failure is None else ():
-        for other in asked_by(subject, case, relation, scope):
-            alone = check(other, relations=())
+        for candidate in asked_by(subject, case, relation, scope):
+            alone = check(candidate, relations=())
             if alone.failed or alone.known_as is not None:
-                return other, alone
+                return candidate, alone
     return case, result
 
 
@@ -70,9 +70,9 @@ def in_the_forward_pass(case: Case, result: Result, check: Check, scope: Scope) 
     plain = {"loss": None, "autocast": scope.autocast[0], "dtype": scope.dtype[0]}
     there = configure(factors_of(case.config) | plain, 0 if case.origin is None else case.origin.seed)
     for seed in range(FORWARDS):
-        seen = check(candidate := draw(there, TAME[0], seed), relations=(), with_probes=False)
-        if seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_VALUE:
-            return candidate, seen
+        answer = check(candidate := draw(there, TAME[0], seed), relations=(), with_probes=False)
+        if answer.failed and answer.mismatches and answer.mismatches[0].sort in OF_VALUE:
+            return candidate, answer
     return case, result
 
 
@@ -85,7 +85,7 @@ def in_memory_of_their_own(case: Case, result: Result, check: Check, scope: Scop
     if config.strides != "expanded" or "contiguous" not in scope.strides or not first or first[0].sort not in OF_VALUE:
         return case, result
     alone = Case.from_arrays(config.replace(strides="contiguous"), case.arrays)
-    seen = check(alone, relations=())
-    if seen.known_as is not None or (seen.failed and seen.mismatches and seen.mismatches[0].sort in OF_EFFECT):
-        return alone, seen
+    answer = check(alone, relations=())
+    if answer.known_as is not None or (answer.failed and answer.mismatches and answer.mismatches[0].sort in OF_EFFECT):
+        return alone, answer
     return case, result

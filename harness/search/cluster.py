@@ -43,7 +43,7 @@ class Cluster:
 
     def __init__(self, scheduler: str, resources: Mapping[str, float] | None = None) -> None:
         self._scheduler, self._resources = scheduler, dict(resources or {})
-        self._given: WeakSet[Future[Any]] = WeakSet()
+        self._futures: WeakSet[Future[Any]] = WeakSet()
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
@@ -64,13 +64,13 @@ class Cluster:
         self._watch.join()
 
     def _executor(self, _number: int) -> Executor:
-        return _Bytes(self._client.get_executor(pure=False, resources=self._resources or None), self._given)
+        return _Bytes(self._client.get_executor(pure=False, resources=self._resources or None), self._futures)
 
     def _fitting(self) -> int:
         """Return the number of workers that have what a unit takes."""
-        known: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         needed = self._resources.items()
-        return sum(all(one["resources"].get(name, 0) >= least for name, least in needed) for one in known.values())
+        return sum(all(info["resources"].get(name, 0) >= least for name, least in needed) for info in workers.values())
 
     def _no_worker(self) -> str:
         needed = " ".join(f"{name}={number:g}" for name, number in self._resources.items())
@@ -88,7 +88,7 @@ class Cluster:
                 if self._client.status == "running" and self._fitting():
                     last = time.monotonic()
             if self._client.status == "closed" or time.monotonic() - last > self._patience:
-                for future in list(self._given):  # Dask itself may leave them as they are
+                for future in list(self._futures):  # Dask itself may leave them as they are
                     with suppress(InvalidStateError):
                         future.set_exception(BrokenExecutor("the workers were lost"))
 
@@ -96,14 +96,14 @@ class Cluster:
 class _Bytes(Executor):
     """Dask's executor, which is given bytes."""
 
-    def __init__(self, inner: Executor, given: WeakSet[Future[Any]]) -> None:
-        self._inner, self._given = inner, given
+    def __init__(self, inner: Executor, futures: WeakSet[Future[Any]]) -> None:
+        self._inner, self._futures = inner, futures
         self._order = str(Path.cwd()), tuple(alike().items())
 
     def submit(self, _function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:  # type: ignore[override] # no keywords
         """Have a worker go through a unit."""
         future = self._inner.submit(pickle.loads, pickle.dumps(_Call(do, (*self._order, *arguments))))
-        self._given.add(future)
+        self._futures.add(future)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:  # noqa: ARG002 - Dask knows no more
@@ -136,18 +136,20 @@ def do(folder: str, facts: tuple[tuple[str, str], ...], task: WorkerTask, unit: 
         here = worker.state.tasks.get(key)
         return here is not None and here.state == "executing"
 
-    other = difference({**alike(), "nthreads": str(worker.state.nthreads)}, {**dict(facts), "nthreads": "1"})
-    if other is not None:
-        return WorkerAnswer(worker.address, error=UsageError(f"worker {worker.address} has {other}; give all the same"))
+    differing = difference({**alike(), "nthreads": str(worker.state.nthreads)}, {**dict(facts), "nthreads": "1"})
+    if differing is not None:
+        return WorkerAnswer(
+            worker.address, error=UsageError(f"worker {worker.address} has {differing}; give all the same")
+        )
     current_process().daemon = False  # a nanny starts its worker as one, which may have no processes of its own
     one_thread_a_process()
     if Path(folder).is_dir():
         os.chdir(folder)
-    given = answer(task, unit, wanted)
-    if isinstance(given.error, UsageError):
-        said = f"{given.error} (worker {worker.address}, which must have the same files as {folder} has here)"
-        given = given._replace(error=UsageError(said))
-    return given._replace(worker=worker.address)
+    reply = answer(task, unit, wanted)
+    if isinstance(reply.error, UsageError):
+        text = f"{reply.error} (worker {worker.address}, which must have the same files as {folder} has here)"
+        reply = reply._replace(error=UsageError(text))
+    return reply._replace(worker=worker.address)
 
 
 def difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
@@ -165,8 +167,8 @@ def _connected(scheduler: str) -> tuple[Client, float]:
         from dask.utils import parse_timedelta
         from distributed import Client
     except ImportError:
-        said = f"scheduler={scheduler}: needs one more package: pip install 'rnn-harness[cluster]'"
-        raise UsageError(said) from None
+        text = f"scheduler={scheduler}: needs one more package: pip install 'rnn-harness[cluster]'"
+        raise UsageError(text) from None
     for name in ("distributed", "distributed.client"):  # all that matters is said in the report
         logging.getLogger(name).setLevel(logging.CRITICAL)
     patience = float(parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
@@ -174,10 +176,10 @@ def _connected(scheduler: str) -> tuple[Client, float]:
         asyncio.run(asyncio.wait_for(_greet(scheduler), patience))  # which ends in time, as a client does not
         return Client(scheduler, timeout=patience, set_as_default=False), patience
     except Exception as error:  # noqa: BLE001 - what the kinds of connections raise
-        said = " ".join(str(error).split()) or "no answer"
-        said = f"scheduler={scheduler}: cannot be reached within {patience:g} s ({said})"
+        text = " ".join(str(error).split()) or "no answer"
+        text = f"scheduler={scheduler}: cannot be reached within {patience:g} s ({text})"
         raise UsageError(
-            f"{said}; expected the address that `dask scheduler` prints, such as tcp://10.0.0.1:8786"
+            f"{text}; expected the address that `dask scheduler` prints, such as tcp://10.0.0.1:8786"
         ) from None
 
 

@@ -38,26 +38,28 @@ def joint_scope(
     ``slow`` and ``until`` are as in ``narrow``.
     """
     try:
-        one, other = (narrow(DeadlineSubject(subject), scope, slow=slow, until=until) for subject, scope in (old, new))
+        earlier, later = (
+            narrow(DeadlineSubject(subject), scope, slow=slow, until=until) for subject, scope in (old, new)
+        )
     except Hang:
         return JointScope(None, None)
-    behaviour = tuple(_behaviour(one, other))
-    scope = _of_both(one.scope, other.scope) if one.accepted and other.accepted else None
+    behaviour = tuple(_behaviour(earlier, later))
+    scope = _of_both(earlier.scope, later.scope) if earlier.accepted and later.accepted else None
     if scope is None:
         return JointScope(None, None, behaviour)
-    return JointScope(one._replace(scope=scope), other._replace(scope=scope), behaviour)
+    return JointScope(earlier._replace(scope=scope), later._replace(scope=scope), behaviour)
 
 
 def _of_both(old: Scope, new: Scope) -> Scope | None:
     """Return the scope of all that is in both; ``None`` if nothing is."""
-    names = [one.name for one in fields(Scope) if one.name not in {*SCOPE_FLAGS, "rules"}]
-    kept: dict[str, Any] = {
+    names = [field.name for field in fields(Scope) if field.name not in {*SCOPE_FLAGS, "rules"}]
+    common: dict[str, Any] = {
         name: tuple(value for value in getattr(old, name) if value in getattr(new, name)) for name in names
     }
     rules = tuple(dict.fromkeys((*old.rules, *new.rules)))
     switches = {name: getattr(old, name) and getattr(new, name) for name in SCOPE_FLAGS}
-    scope = replace(old, rules=rules, **kept | switches)
-    return scope if all(kept.values()) and scope.modes else None
+    scope = replace(old, rules=rules, **common | switches)
+    return scope if all(common.values()) and scope.modes else None
 
 
 def _behaviour(old: DiscoveredScope, new: DiscoveredScope) -> Iterator[Behaviour]:
@@ -66,27 +68,27 @@ def _behaviour(old: DiscoveredScope, new: DiscoveredScope) -> Iterator[Behaviour
         if old.accepted or new.accepted:
             yield Behaviour("every plain config", _of_all(old), _of_all(new))
         return
-    values = [_values(one) for one in (old, new)]
+    values = [_values(discovered) for discovered in (old, new)]
     for what in dict.fromkeys((*values[0], *values[1], *old.refused, *new.refused)):
-        said = _said(old, values[0], what), _said(new, values[1], what)
-        if None not in said and said[0] != said[1] and SUPPORTS in said:
-            yield Behaviour(what, str(said[0]), str(said[1]))
+        answers = _answer(old, values[0], what), _answer(new, values[1], what)
+        if None not in answers and answers[0] != answers[1] and SUPPORTS in answers:
+            yield Behaviour(what, str(answers[0]), str(answers[1]))
 
 
-def _of_all(one: DiscoveredScope) -> str:
-    return SUPPORTS if one.accepted else f"refuses: {next(iter(one.refused.values()))}"
+def _of_all(discovered: DiscoveredScope) -> str:
+    return SUPPORTS if discovered.accepted else f"refuses: {next(iter(discovered.refused.values()))}"
 
 
-def _values(one: DiscoveredScope) -> dict[str, None]:
-    return {f"{name}={value}": None for name, values in one.scope.values().items() for value in values}
+def _values(discovered: DiscoveredScope) -> dict[str, None]:
+    return {f"{name}={value}": None for name, values in discovered.scope.values().items() for value in values}
 
 
-def _said(one: DiscoveredScope, values: dict[str, None], what: str) -> str | None:
+def _answer(discovered: DiscoveredScope, values: dict[str, None], what: str) -> str | None:
     """Return what a subject does with a value, or a value under a condition; ``None`` if that is no behaviour."""
-    if what in one.refused:
-        return f"refuses: {one.refused[what]}"
+    if what in discovered.refused:
+        return f"refuses: {discovered.refused[what]}"
     if what.partition(" except with ")[0] in values:
         return SUPPORTS
-    failing = any(what == undone for undone, _, _ in one.undone)
+    failing = any(what == undone for undone, _, _ in discovered.undone)
     # Both are asked for the same values, and sizes that nobody refuses are only not asked for.
     return None if failing or what.partition("=")[0] in SIZE_FACTORS else "does not offer it"

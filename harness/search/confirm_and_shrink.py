@@ -52,7 +52,7 @@ class FailureMinimiser:
         Returns ``None``, and counts in the record why, if it is not worth a finding. Raises ``ShrinkingCutShort`` or
         ``Hang`` with the failure in ``failing``, which is then not reported.
         """
-        given = case
+        original = case
         if result.verdict is Verdict.SUSPECT:
             suspicion = self._weigh(case, result)
             if not suspicion.repeats:
@@ -69,7 +69,7 @@ class FailureMinimiser:
             self._clear()
             return None
         case, result = in_the_forward_pass(case, result, self._checker, self._record.scope)
-        return self._confirm_and_shrink(case, result, with_probes=with_probes or case is not given)
+        return self._confirm_and_shrink(case, result, with_probes=with_probes or case is not original)
 
     def _weigh(self, case: Case, result: Result) -> Suspicion:
         """Weigh a suspicion, and note it in the record if it does not repeat, or an interrupt comes."""
@@ -94,11 +94,11 @@ class FailureMinimiser:
         assert self.failing is not None
         if result.failure is Failure.CRASHED:
             self._until = time.perf_counter() + CRASHES
-        given = self.failing[0]
+        original = self.failing[0]
         certificate = self._shrink()
         if self._broken_by_a_part():  # which did not fail by itself before
             certificate = self._shrink()
-        if self.failing[0] is given and self._budget.too_late_to_shrink():  # it was confirmed a moment ago
+        if self.failing[0] is original and self._budget.too_late_to_shrink():  # it was confirmed a moment ago
             return self._report(certificate)
         if (process := self._subject.capabilities.process) is not None:
             process.restart()
@@ -136,7 +136,7 @@ class FailureMinimiser:
 
     def _report_nondeterministic(self) -> Finding | None:
         """Report once that the subject is nondeterministic."""
-        before = next((one for one in self._record.findings if one.result.nondeterministic), None)
+        before = next((finding for finding in self._record.findings if finding.result.nondeterministic), None)
         if before is None:
             return self._report(Certificate().but_for("not made smaller, because the subject is flaky"))
         self._record.known[before.id] += 1
@@ -176,7 +176,7 @@ class FailureMinimiser:
         if result.verdict is Verdict.SUSPECT:
             suspicion = weigh(case, result, self._checker)
             return result if suspicion.repeats and not self._proved else Result(Verdict.AGREES)
-        flaky = any(one.result.nondeterministic for one in self._record.findings)
+        flaky = any(finding.result.nondeterministic for finding in self._record.findings)
         if flaky and against(result) and masks_of(self._subject, case) is not None:
             unsteady = check_repeatability(self._subject, case)  # another failure, which is reported already
             return unsteady if unsteady.failed else result

@@ -84,13 +84,13 @@ class _Rows:
         # Each prefix has a line of the numbers that complete it to an interaction. Anything else has the last line,
         # which is empty.
         self._line = np.full((number,) * prefixes.shape[1], len(prefixes), dtype=np.int64)
-        self._left = np.zeros((len(prefixes) + 1, number), dtype=np.int16)
+        self._unmet = np.zeros((len(prefixes) + 1, number), dtype=np.int16)
         if strength > 1:
             for order in permutations(range(strength - 1)):
                 self._line[tuple(prefixes[:, order].T)] = np.arange(len(prefixes))
             for last in range(strength):
                 rest = np.delete(self._wanted, last, 1)
-                self._left[self._line[tuple(rest.T)], self._wanted[:, last]] = 1
+                self._unmet[self._line[tuple(rest.T)], self._wanted[:, last]] = 1
         self._begin()
 
     def unmet(self) -> Iterator[list[int]]:
@@ -102,7 +102,7 @@ class _Rows:
         score = np.log(many)[self._wanted].sum(1) + self._noise.random(len(self._wanted)) / 100
         lines = self._line[tuple(self._wanted[:, :-1].T)]
         for place in np.argsort(-score, kind="stable").tolist():
-            if self._left[lines[place], self._wanted[place, -1]]:
+            if self._unmet[lines[place], self._wanted[place, -1]]:
                 yield self._wanted[place].tolist()
 
     def row(self, begun: Sequence[int]) -> list[int]:
@@ -114,7 +114,7 @@ class _Rows:
 
     def around(self, fixed: dict[str, int]) -> list[int] | None:
         """Return an affordable row with these sizes, which are not the smallest of their classes, or ``None``."""
-        space, known = self._space, dict(fixed)
+        space, sizes = self._space, dict(fixed)
         self._begin()
         if fixed.get("T", 0) > smallest(space.scope)["T"] and "meta" in space.numbers["device"]:
             self._gain[space.number("device", "meta")] = IMPOSSIBLE_GAIN
@@ -128,12 +128,12 @@ class _Rows:
                 (self._gain[number], name, number)
                 for name in rest
                 for number in can[name]
-                if affords(space.scope, cheapest | known | {name: space.least[name][number]})
+                if affords(space.scope, cheapest | sizes | {name: space.least[name][number]})
             ]
             if not paid:
                 return None
             _gain, name, number = max(paid)
-            known[name] = space.least[name][number]
+            sizes[name] = space.least[name][number]
             rest.remove(name)
             self._take(number)
         return self._completed()
@@ -152,7 +152,7 @@ class _Rows:
     def _take(self, number: int) -> None:
         """Give a factor its class, and count what each other class would now complete."""
         if (lines := self._lines(number)) is not None:
-            self._gain += np.add.reduce(self._left.take(lines, 0), 0, dtype=np.int16)
+            self._gain += np.add.reduce(self._unmet.take(lines, 0), 0, dtype=np.int16)
         self._gain += self._demand[number]
         self._chosen.append(number)
         self._gain[~self._others[number]] = IMPOSSIBLE_GAIN
@@ -176,15 +176,15 @@ class _Rows:
         row = np.array(sorted(self._chosen))
         if self._strength > 1:
             prefixes = row[_combinations(len(row), self._strength - 1)]
-            self._left[np.ix_(self._line[tuple(prefixes.T)], row)] = 0
-        found: list[int] = row.tolist()
-        return found
+            self._unmet[np.ix_(self._line[tuple(prefixes.T)], row)] = 0
+        numbers: list[int] = row.tolist()
+        return numbers
 
 
 @lru_cache(128)
-def _combinations(of: int, length: int) -> Ints:
-    """Return every combination of ``length`` of the first ``of`` numbers, in order."""
-    return np.array(list(combinations(range(of), length)), dtype=np.int64).reshape(-1, length)
+def _combinations(total: int, length: int) -> Ints:
+    """Return every combination of ``length`` of the first ``total`` numbers, in order."""
+    return np.array(list(combinations(range(total), length)), dtype=np.int64).reshape(-1, length)
 
 
 class _Sizes:
@@ -217,11 +217,11 @@ class _Sizes:
     def demand(self) -> Floats:
         """Return the weight of each two classes, given by how many of their boundaries are still to meet."""
         numbers = self._space.numbers
-        found = np.zeros((len(self._space.names),) * 2)
+        weights = np.zeros((len(self._space.names),) * 2)
         for (f, g), todo in self._todo.items():
             for (a, i), (b, j) in product(numbers[f].items(), numbers[g].items()):
-                found[i, j] = found[j, i] = todo[np.ix_(self._slots[f, a], self._slots[g, b])].sum() / 36
-        return found * DEMAND
+                weights[i, j] = weights[j, i] = todo[np.ix_(self._slots[f, a], self._slots[g, b])].sum() / 36
+        return weights * DEMAND
 
     def unmet(self, *, dear: bool = False) -> Iterator[dict[str, int]]:
         """Yield boundaries that have not met, in pairs or alone; with ``dear``, only pairs that few rows can afford."""

@@ -75,9 +75,9 @@ def weigh(case: Case, result: Result, check: Callable[[Case], Result]) -> Suspic
     distribution, own = case.origin or ("normal", OTHER_SEEDS)
     again = 0
     for seed in range(OTHER_SEEDS):
-        other = draw(case.config, distribution, seed + (seed >= own))
-        seen = check(other)
-        if seen.failed:
-            return Suspicion(other, seen, again, seed + 1)
-        again += seen.verdict is Verdict.SUSPECT
+        candidate = draw(case.config, distribution, seed + (seed >= own))
+        answer = check(candidate)
+        if answer.failed:
+            return Suspicion(candidate, answer, again, seed + 1)
+        again += answer.verdict is Verdict.SUSPECT
     return Suspicion(case, result, again, OTHER_SEEDS)

@@ -73,7 +73,7 @@ class Examination:
         if self.dropout is not None and self.dropout.failed:
             return self.dropout.verdict
         if self.refusals is not None and self.refusals.findings:
-            lapses = {one.lapse for one in self.refusals.findings}
+            lapses = {finding.lapse for finding in self.refusals.findings}
             return Verdict.BROKEN if lapses <= {RefusalDefect.CRASHED, RefusalDefect.HUNG} else Verdict.DISAGREES
         little = self.hunt.verdict is Verdict.AGREES and not self.interrupted and self.lacking
         return Verdict.NOT_ENOUGH if little else self.hunt.verdict
@@ -95,9 +95,9 @@ class Examination:
         losses = dict(hunt.coverage.factors.get("loss", {}))
         if any(hunt.scope.loss) and (gradients := sum(n for loss, n in losses.items() if loss)) < LEAST_WITH_GRADIENTS:
             lacking.append(f"{gradients} of {LEAST_WITH_GRADIENTS} cases with gradients")
-        met, of = (_pairs(hunt, met=True), _pairs(hunt, met=False))
-        if met < LEAST_PAIRS * (met + of):
-            lacking.append(f"{met / (met + of):.0%} of pairs of values")
+        covered, missing = (_pairs(hunt, met=True), _pairs(hunt, met=False))
+        if covered < LEAST_PAIRS * (covered + missing):
+            lacking.append(f"{covered / (covered + missing):.0%} of pairs of values")
         return lacking
 
     @property
@@ -109,10 +109,10 @@ class Examination:
         compared = self.hunt.total - self.hunt.checks[Comparison.FORM]
         if not compared or self.hunt.total < LEAST_CASES:
             return {}
-        scope, asked = self.hunt.scope, dict.fromkeys(MISTAKES, True)
-        asked[NO_GRADIENT] = any(scope.loss)
-        asked[NO_RECURRENT] = any(scope.loss) and {*scope.wrt} != {"inputs"}
-        shown = {mistake: compared - self.hunt.vacuous[mistake] for mistake in MISTAKES if asked[mistake]}
+        scope, applicable = self.hunt.scope, dict.fromkeys(MISTAKES, True)
+        applicable[NO_GRADIENT] = any(scope.loss)
+        applicable[NO_RECURRENT] = any(scope.loss) and {*scope.wrt} != {"inputs"}
+        shown = {mistake: compared - self.hunt.vacuous[mistake] for mistake in MISTAKES if applicable[mistake]}
         return {mistake: number for mistake, number in shown.items() if number < min(LEAST_WITH_GRADIENTS, compared)}
 
     @property
@@ -183,5 +183,5 @@ def _dropout(subject: Subject, done: SearchRecord, cases: int | None, until: flo
             results.append(hang.result)
         except TimeOver:
             done.unfinished.append("the statistics of dropout")
-    told = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
-    return next((result for result in told if result.failed), told[0] if told else None)
+    answered = [result for result in results if result.verdict is not Verdict.UNSUPPORTED]
+    return next((result for result in answered if result.failed), answered[0] if answered else None)

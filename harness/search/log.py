@@ -81,7 +81,7 @@ class Log:
     _findings: int = 0
     _explained: bool = False
 
-    def add(self, asked: PlannedCase, result: Result) -> None:
+    def add(self, planned: PlannedCase, result: Result) -> None:
         """Note the result of a case."""
         plain = Result(result.verdict, **{name: getattr(result, name) for name in COUNTED})
         if result.verdict is Verdict.UNSUPPORTED:  # the reasons are counted
@@ -89,7 +89,7 @@ class Log:
         if plain not in self._places:
             self._places[plain] = len(self.results)
             self.results.append(plain)
-        self.cases.append(LoggedOutcome(asked.number, self._places[plain], power(result.margin), result.bits))
+        self.cases.append(LoggedOutcome(planned.number, self._places[plain], power(result.margin), result.bits))
 
     def explained(self) -> None:
         """Note that the failure of the last case was explained."""
@@ -104,27 +104,29 @@ class Log:
         """Note what became of the last case."""
         known = Counter(record.known)
         known.subtract(self._known)
-        found = tuple(one.id for one in record.findings[self._findings :])
+        findings = tuple(finding.id for finding in record.findings[self._findings :])
         suspicions = tuple(record.suspicions[self._suspicions :])
         changed = {name: number for name, number in known.items() if number}
-        if changed or found or suspicions:
-            self.events[len(self.cases)] = Event(changed, suspicions, found, self._explained)
+        if changed or findings or suspicions:
+            self.events[len(self.cases)] = Event(changed, suspicions, findings, self._explained)
 
     def require_sound(self) -> None:
         """Raise ``UsageError`` for a log that no search has written."""
         last, powers = -1, {None, *range(MARGINS, 1)}
-        for one in self.cases:
-            if one.number <= last or not 0 <= one.result < len(self.results) or one.margin not in powers:
-                raise UsageError(f"log: no search has a case such as {str(one)!r} after the case {last}")
-            last = one.number
+        for outcome in self.cases:
+            if outcome.number <= last or not 0 <= outcome.result < len(self.results) or outcome.margin not in powers:
+                raise UsageError(f"log: no search has a case such as {str(outcome)!r} after the case {last}")
+            last = outcome.number
         if last >= CASES_A_LOG * (len(self.cases) + 1):
             raise UsageError(f"log: {len(self.cases)} cases, and one numbered {last}")
 
     def result(self, place: int) -> Result:
         """Return the result of a case, without its evidence."""
-        one = self.cases[place]
+        outcome = self.cases[place]
         return replace(
-            self.results[one.result], margin=None if one.margin is None else math.ldexp(0.5, one.margin), bits=one.bits
+            self.results[outcome.result],
+            margin=None if outcome.margin is None else math.ldexp(0.5, outcome.margin),
+            bits=outcome.bits,
         )
 
 
@@ -157,18 +159,18 @@ def logged_cases(parts: Sequence[SearchRecord]) -> Iterator[LoggedCase]:
     """Yield the cases of all parts of one plan in its order. Raise ``UsageError`` if they are not of that plan."""
     owners: dict[int, tuple[SearchRecord, int]] = {}
     for part in parts:
-        for place, one in enumerate(part.log.cases):
-            if one.number in owners:
-                raise UsageError(f"{part.subject}: case {one.number} of the plan is in the log twice")
-            owners[one.number] = part, place
+        for place, outcome in enumerate(part.log.cases):
+            if outcome.number in owners:
+                raise UsageError(f"{part.subject}: case {outcome.number} of the plan is in the log twice")
+            owners[outcome.number] = part, place
     if not owners:
         return
     first, last = parts[0], max(owners)
     for unit in units(first.scope, first.seed, first.log.planned):
-        for asked in unit.planned():
-            if asked.number in owners:
-                yield LoggedCase(*owners.pop(asked.number), asked)
-        if not owners or asked.number > last:
+        for planned in unit.planned():
+            if planned.number in owners:
+                yield LoggedCase(*owners.pop(planned.number), planned)
+        if not owners or planned.number > last:
             break
     if owners:
         raise UsageError(f"{first.subject}: its log has a case {min(owners)}, which its plan does not have")

@@ -31,7 +31,7 @@ def merged(parts: Sequence[SearchRecord], *, cases: int | None, seconds: float |
     causes, every = _Causes(same), list(logged_cases(parts))
     for part in parts:
         causes.take(part, part.log.events.get(0))
-    new = [place for place, one in enumerate(every) if causes.take(one.part, one.event)]
+    new = [place for place, case in enumerate(every) if causes.take(case.part, case.event)]
     count = _Count(_begun(parts), budget, causes)
     count.hunt.stop = count.all(parts, every, max(new, default=-1))
     count.hunt.log.close(count.hunt)
@@ -48,7 +48,7 @@ class _Causes:
 
     def __init__(self, same: Same) -> None:
         self._same = same
-        self._found: list[Finding] = []  # the finding that stands for each cause
+        self._findings: list[Finding] = []  # the finding that stands for each cause
         self._places: dict[tuple[int, str], int] = {}
 
     def take(self, part: SearchRecord, event: Event | None) -> bool:
@@ -56,28 +56,30 @@ class _Causes:
 
         The first finding of a cause stands for it, as in a single run, unless only a later one is as small as can be.
         """
-        before, own = len(self._found), {one.id: one for one in part.findings}
+        before, own = len(self._findings), {finding.id: finding for finding in part.findings}
         for id_ in () if event is None else event.findings:
             if id_ not in own:
                 raise UsageError(f"{part.subject}: its findings are not those that its log names")
-            alike = (at for at, one in enumerate(self._found) if one.id == id_ or self._same(one, own[id_]))
-            at = next(alike, len(self._found))
-            if at == len(self._found):
-                self._found.append(own[id_])
-            elif own[id_].minimal and not self._found[at].minimal:
-                self._found[at] = own[id_]
+            alike = (
+                at for at, finding in enumerate(self._findings) if finding.id == id_ or self._same(finding, own[id_])
+            )
+            at = next(alike, len(self._findings))
+            if at == len(self._findings):
+                self._findings.append(own[id_])
+            elif own[id_].minimal and not self._findings[at].minimal:
+                self._findings[at] = own[id_]
             self._places[_number(part), id_] = at
-        return len(self._found) > before
+        return len(self._findings) > before
 
     def finding(self, part: SearchRecord, name: str) -> Finding | None:
         """Return the finding that stands for one of a part; ``None`` if that name is of a known issue."""
         at = self._places.get((_number(part), name))
-        return None if at is None else self._found[at]
+        return None if at is None else self._findings[at]
 
     def name(self, part: SearchRecord, name: str) -> str:
         """Return the name of what explains a part's cases."""
-        one = self.finding(part, name)
-        return name if one is None else one.id
+        finding = self.finding(part, name)
+        return name if finding is None else finding.id
 
 
 class _Count(NamedTuple):
@@ -92,39 +94,39 @@ class _Count(NamedTuple):
         ended = next((part.stop for part in parts if _ended(part, 0)), None)
         for part in parts:
             self._note(part, part.log.events.get(0), counted=part is parts[0])
-        for number, one in enumerate(every):
+        for number, case in enumerate(every):
             if number > last and (stop := ended or self._end()) is not None:
                 return stop
-            self._take(one)
-            if _ended(one.part, one.place + 1):
-                ended = one.part.stop
+            self._take(case)
+            if _ended(case.part, case.place + 1):
+                ended = case.part.stop
         stops = {part.stop for part in parts}
-        early = (one for one in (Stop.INTERRUPTED, Stop.TIME, Stop.REFUSED) if one in stops)
+        early = (ending for ending in (Stop.INTERRUPTED, Stop.TIME, Stop.REFUSED) if ending in stops)
         return ended or self._end() or next(early, Stop.BUDGET)
 
-    def _take(self, one: LoggedCase) -> None:
+    def _take(self, case: LoggedCase) -> None:
         """Count a case as a single run would, which knows the causes that other parts have met."""
-        hunt, result = self.hunt, one.result
-        found = None if one.event is None else next(iter(one.event.findings), None)
-        standing = None if found is None else self.causes.finding(one.part, found)
+        hunt, result = self.hunt, case.result
+        id_ = None if case.event is None else next(iter(case.event.findings), None)
+        standing = None if id_ is None else self.causes.finding(case.part, id_)
         if result.known_as is not None:
-            result = replace(result, known_as=self.causes.name(one.part, result.known_as))
-        elif standing is not None and standing.id in {other.id for other in hunt.findings}:
+            result = replace(result, known_as=self.causes.name(case.part, result.known_as))
+        elif standing is not None and standing.id in {finding.id for finding in hunt.findings}:
             result = Result(Verdict.AGREES, method=result.method, known_as=standing.id)
         hunt.log.close(hunt)
-        hunt.take(one.asked, result)
+        hunt.take(case.asked, result)
         hunt.log.begin(hunt)
-        if one.place in one.part.log.same:
-            hunt.log.same[len(hunt.log.cases) - 1] = one.part.log.same[one.place]
-        self._note(one.part, one.event, counted=True)
+        if case.place in case.part.log.same:
+            hunt.log.same[len(hunt.log.cases) - 1] = case.part.log.same[case.place]
+        self._note(case.part, case.event, counted=True)
 
     def _note(self, part: SearchRecord, event: Event | None, *, counted: bool) -> None:
         """Note what became of a failure; what comes before the first case is the same in all parts and counts once."""
         if event is None:
             return
-        standing = [one for id_ in event.findings if (one := self.causes.finding(part, id_)) is not None]
-        known = {one.id for one in self.hunt.findings}
-        new = [one for one in standing if one.id not in known]
+        standing = [finding for id_ in event.findings if (finding := self.causes.finding(part, id_)) is not None]
+        known = {finding.id for finding in self.hunt.findings}
+        new = [finding for finding in standing if finding.id not in known]
         self.hunt.findings += new
         if counted:
             for name, number in event.known.items():
@@ -153,9 +155,9 @@ def _begun(parts: Sequence[SearchRecord]) -> SearchRecord:
         hunt.environment[name] = " | ".join(
             dict.fromkeys(part.environment[name] for part in parts if name in part.environment)
         )
-    hunt.unfinished = list(dict.fromkeys(one for part in parts for one in part.unfinished))
+    hunt.unfinished = list(dict.fromkeys(work for part in parts for work in part.unfinished))
     hunt.unrepeated = sum(part.unrepeated for part in parts)
     hunt.seconds = sum(part.seconds for part in parts)
-    done, of = set(map(_number, parts)), 1 if first.shard is None else first.shard.of
-    hunt.missing = tuple(Shard(number, of) for number in range(1, of + 1) if number not in done)
+    done, total = set(map(_number, parts)), 1 if first.shard is None else first.shard.of
+    hunt.missing = tuple(Shard(number, total) for number in range(1, total + 1) if number not in done)
     return hunt

@@ -28,20 +28,21 @@ class OwnWeights:
         if seed % 2:
             rng = np.random.default_rng(seed)
             weights = {
-                name: one * (1 + rng.uniform(-NEAR_WEIGHTS, NEAR_WEIGHTS, one.shape)) for name, one in weights.items()
+                name: array * (1 + rng.uniform(-NEAR_WEIGHTS, NEAR_WEIGHTS, array.shape))
+                for name, array in weights.items()
             }
-        cast = {name: one.astype(case.config.dtype) for name, one in weights.items()}
+        cast = {name: array.astype(case.config.dtype) for name, array in weights.items()}
         return Case.from_arrays(case.config, {**case.arrays, **cast})
 
 
 def load_weights(path: str) -> OwnWeights:
     """Load the weights of one layer, and of a linear layer after it. Raise ``UsageError`` in one line otherwise."""
     try:
-        found = models(load_model(path))
+        layers = models(load_model(path))
     except UsageError as error:
         raise UsageError(f"--weights {path}: {str(error).removeprefix(f'{path}: ')}") from None
-    if len(found) > 1:
+    if len(layers) > 1:
         raise UsageError(f"--weights {path}: its square matrices may be transposed or not: name them as nn.RNN does")
-    (model,), names = found, ("input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "cell")
+    (model,), names = layers, ("input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "cell")
     pins = {name: (getattr(model.config, name),) for name in (*names, "output_size")}
-    return OwnWeights(path, {name: np.asarray(one, np.float64) for name, one in model.weights.items()}, pins)
+    return OwnWeights(path, {name: np.asarray(array, np.float64) for name, array in model.weights.items()}, pins)

@@ -108,7 +108,7 @@ class Planned:
             random = Random(f"{self.seed}/covering/{number}")
             values = random.randrange(2**32)
             distribution, config = random.choice(self.scope.distributions), self.scope.abiding(config, number)
-            yield _asked(config, distribution, values, 0, self.probing, place=number)
+            yield _case(config, distribution, values, 0, self.probing, place=number)
 
     @property
     def cases(self) -> int:
@@ -137,7 +137,7 @@ class Sampled:
             chosen = sorted((first + i) % len(names) for i in range(CASES_PER_CONFIG))
             for number, index in enumerate(chosen):
                 here = self.first + place * CASES_PER_CONFIG + number
-                yield _asked(config, names[index], values + number // len(names), number, self.probing, place=here)
+                yield _case(config, names[index], values + number // len(names), number, self.probing, place=here)
 
     @property
     def cases(self) -> int:
@@ -151,11 +151,11 @@ def units(scope: Scope, seed: int, cases: int | None) -> Iterator[Unit]:
     The covering array is the stronger of those of three and of two factors that leaves enough of the budget.
     """
     probing = min(1, 1 / (THOROUGH * _plain_share(scope)))
-    left, place = inf if cases is None else COVERED * cases, 0
+    remaining, place = inf if cases is None else COVERED * cases, 0
     for arrays in (small(scope), (covering(scope, strength) for strength in ARRAY_STRENGTHS)):
-        planned = next((array for array in arrays if len(array) <= left), [])
+        planned = next((array for array in arrays if len(array) <= remaining), [])
         yield from _planned(seed, probing, place, planned, scope)
-        left, place = left - len(planned), place + len(planned)
+        remaining, place = remaining - len(planned), place + len(planned)
     if place:
         planned = differentiated(scope)
         tame = scope.only(distributions="default") if "default" in scope.distributions else scope
@@ -207,9 +207,7 @@ def differentiated(scope: Scope) -> list[RNNConfig]:
     ]
 
 
-def _asked(
-    config: RNNConfig, distribution: str, values: int, number: int, probing: float, *, place: int
-) -> PlannedCase:
+def _case(config: RNNConfig, distribution: str, values: int, number: int, probing: float, *, place: int) -> PlannedCase:
     """Return a config's case with this number; the seed of values decides which cases get more checks."""
     with_relation = (values // THOROUGH + number) % RELATED == 0
     thorough = number == values % THOROUGH

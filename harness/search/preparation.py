@@ -38,10 +38,10 @@ def asked_scope(
     ``SubjectUnavailable`` for a device that is not here.
     """
     pinned = singular(pinned or {})
-    asked = tuple(devices) or pinned.get("device", ())
-    scope = scope_of(subject, profile).only(**{**pinned, "device": choose_devices(subject, asked)})
+    wanted = tuple(devices) or pinned.get("device", ())
+    scope = scope_of(subject, profile).only(**{**pinned, "device": choose_devices(subject, wanted)})
     _require_feasible(scope)
-    if lost := lost_pin(scope, pinned | ({"device": asked} if asked else {})):
+    if lost := lost_pin(scope, pinned | ({"device": wanted} if wanted else {})):
         beside = (f"{name}={', '.join(map(str, values))}" for name, values in scope.beside(*lost).items())
         others = ", ".join(beside) or "the other pins"
         name, value = lost

@@ -85,13 +85,13 @@ class Search:
     def __init__(self, subject: Any, scope: Scope | None = None, options: Options = Options()) -> None:  # noqa: B008
         if scope is not None:
             require_type("scope", scope, Scope, "Scope() is all of the space, and Scope().only(T=1) a part of it")
-        self._given, self._options = as_subject(subject), options
-        subject, workers = self._given, options.workers
+        self._subject, self._options = as_subject(subject), options
+        subject, workers = self._subject, options.workers
         slow = options.slow or subject.capabilities.slow
         self._budget = Budget(options.cases, options.seconds, slow=slow, with_more=has_more(subject))
         scope = (scope or scope_of(subject)).only(device=choose_devices(subject, () if scope is None else scope.device))
         self.record = SearchRecord(subject.name, options.seed, scope, accepted=options.accepted)
-        self.record.own = tuple(one for one in options.own if one.of(subject.name))
+        self.record.own = tuple(failure for failure in options.own if failure.of(subject.name))
         self.record.until, self.record.explaining_until = map(self._budget.moment, (1, EXPLAINING))
         self.record.shard, self.record.slow = options.shard, slow
         self.record.helpers = None if workers is None else Helpers(workers.number, workers.scheduler)
@@ -171,10 +171,10 @@ class Search:
             record.log.close(record)
             record.seconds = self._budget.elapsed()
             device = next((d for d in record.scope.device if d != "meta"), "meta")
-            record.environment = attempt(partial(environment_of, self._given, device)) or {}
-            own = unrepeated_of(self._given) - self._before[0]
+            record.environment = attempt(partial(environment_of, self._subject, device)) or {}
+            own = unrepeated_of(self._subject) - self._before[0]
             record.unrepeated = own + (record.unrepeated if record.helpers is not None else 0)
-            spoiled = spoiled_by(self._given)
+            spoiled = spoiled_by(self._subject)
             if spoiled != self._before[1] and not record.findings:
                 last = Result(Verdict.BROKEN, failure=Failure.CRASHED, message=spoiled)
                 record.report(draw(plainest(record.scope)), last, Certificate().but_for("it shows after the last case"))
@@ -203,8 +203,8 @@ class Search:
                 if (finding := self._minimised(checked)) is None:
                     continue
                 self.record.log.explained()
-                known = yield from self._reported(finding)
-                if not known and not finding.result.nondeterministic:
+                recognised = yield from self._reported(finding)
+                if not recognised and not finding.result.nondeterministic:
                     return Stop.FINDING
                 if self.record.shard is None:
                     self._budget.extend(self.record.total)
@@ -220,7 +220,7 @@ class Search:
                 return
             result = self._checker(case)
             stop_at_hang(case, result)
-            if against(result) and (finding := self._found(case, result, with_probes=True)) is not None:
+            if against(result) and (finding := self._finding(case, result, with_probes=True)) is not None:
                 yield from self._reported(finding)
                 self.record.beyond += finding in self.record.findings
 
@@ -237,7 +237,7 @@ class Search:
         record.log.planned = self._budget.cases
         planned = units(record.scope, record.seed, self._budget.cases)
         if record.shard is not None:
-            planned = record.shard.units(planned, self._budget.cases, aside=self._given.capabilities.call is not None)
+            planned = record.shard.units(planned, self._budget.cases, aside=self._subject.capabilities.call is not None)
         if options.workers is None or self._task is None or record.helpers is None:
             for unit in planned:
                 yield from self._checker.unit(unit)
@@ -252,7 +252,7 @@ class Search:
             stop_at_hang(checked.case, checked.result)
             checked = self._checker.known_or_not(checked)
         if checked.result.known_as is None and not against(checked.result):
-            names = tuple(one.name for one in self.record.own if one.concerns(checked.planned.config))
+            names = tuple(failure.name for failure in self.record.own if failure.concerns(checked.planned.config))
             checked = checked._replace(result=replace(checked.result, spared=(*checked.result.spared, *names)))
         self.record.log.close(self.record)
         self.record.take(checked.planned, checked.result)
@@ -264,9 +264,9 @@ class Search:
         """Make a finding of a case that fails, if it is one."""
         if checked.case is None or not against(checked.result):
             return None
-        return self._found(checked.case, checked.result, with_probes=checked.planned.with_probes)
+        return self._finding(checked.case, checked.result, with_probes=checked.planned.with_probes)
 
-    def _found(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
+    def _finding(self, case: Case, result: Result, *, with_probes: bool) -> Finding | None:
         """Make a finding of a case that fails, if it is one. When the time is over, it is reported as it is then."""
         self._minimiser = minimiser = FailureMinimiser(self._checker, self.record, self._budget)
         try:
@@ -278,12 +278,12 @@ class Search:
 
     def _reported(self, finding: Finding) -> Generator[Finding, None, bool]:
         """Yield a finding, and return whether its reader knows now how to recognise its cause."""
-        known, self.record.explaining = len(self._checker.known), True
+        before, self.record.explaining = len(self._checker.known), True
         try:
             yield finding
         finally:
             self.record.explaining = False
-        return len(self._checker.known) > known
+        return len(self._checker.known) > before
 
     def _narrow(self) -> bool:
         """Leave out what the subject refuses, and return whether anything is left."""
@@ -301,7 +301,7 @@ class Search:
         They are accepted together: an error of one hides that of another in the case that shows it alone.
         """
         record, within = self.record, []
-        subject = DeadlineSubject(self._given, self._budget.moment(MEASURING))
+        subject = DeadlineSubject(self._subject, self._budget.moment(MEASURING))
         try:
             for accuracy in measure(subject, record.scope, record.accepted):
                 record.accuracy.append(accuracy)
@@ -322,24 +322,28 @@ class Search:
         the subject is nondeterministic: cases of the plan show that.
         """
         alone = partial(self._checker, relations=(), with_probes=False)
-        seen = alone(case)
+        result = alone(case)
         if (
-            seen.verdict is not Verdict.DISAGREES
-            or confirmed(self._checker.subject, case, seen, alone).nondeterministic
+            result.verdict is not Verdict.DISAGREES
+            or confirmed(self._checker.subject, case, result, alone).nondeterministic
         ):
             return False
-        record, lost = self.record, seen.mismatches[0].sort is MismatchKind.FINITENESS
-        said = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
+        record, lost = self.record, result.mismatches[0].sort is MismatchKind.FINITENESS
+        text = f"NaN from |x| = {accuracy.nan_from:.3g} on" if lost else accuracy.error_line
         tolerance = None if lost else accuracy.tolerance
         advice = "" if tolerance is None else f"--tolerance {tolerance} would accept that"
-        kind, function = seen.mismatches[0].kind, accuracy.function
-        alike = (one for one in record.findings if (one.result.inaccurate, one.result.kind) == (function, kind))
+        kind, function = result.mismatches[0].kind, accuracy.function
+        alike = (
+            finding
+            for finding in record.findings
+            if (finding.result.inaccurate, finding.result.kind) == (function, kind)
+        )
         before = next(alike, None)
         if before is None:
             worst = Certificate().but_for(f"it holds the worst of {accuracy.points:,} arguments alone")
-            measured = replace(seen, message=f"its {function} is {said}", inaccurate=function, advice=advice)
-            known = yield from self._reported(record.report(case, measured, worst))
-            if known:
+            measured = replace(result, message=f"its {function} is {text}", inaccurate=function, advice=advice)
+            recognised = yield from self._reported(record.report(case, measured, worst))
+            if recognised:
                 return False
             before = record.findings[-1]
         if lost:

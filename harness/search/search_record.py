@@ -180,46 +180,48 @@ class SearchRecord:
         self.findings.append(finding)
         return finding
 
-    def take(self, asked: PlannedCase, result: Result) -> None:
+    def take(self, planned: PlannedCase, result: Result) -> None:
         """Count a case with its result, and log it."""
-        self.log.add(asked, result)
+        self.log.add(planned, result)
         if result.verdict is Verdict.UNSUPPORTED:
             self.unsupported[result.message] += 1
             return
         answered = result.verdict is not Verdict.BROKEN or result.nondeterministic
         self.checks[result.method if answered else Comparison.NONE] += 1
-        self._count(asked, result)
+        self._count(planned, result)
         self.known.update([result.known_as] if result.known_as else [])
         self.spared.update(result.spared)
         fails = result.failed or result.verdict is Verdict.SUSPECT
-        if fails or result.known_as in {one.id for one in self.findings}:  # also where a finding explains it
-            self.failing[asked.config.dtype] += 1
+        if fails or result.known_as in {finding.id for finding in self.findings}:  # also where a finding explains it
+            self.failing[planned.config.dtype] += 1
 
     @property
     def inaccurate(self) -> tuple[str, ...]:
         """The functions whose errors are a finding, and are allowed for in its cases."""
-        wrong = [one for one in self.accuracy if not one.close and one.accepted in self.accepted.measured]
-        return tuple(dict.fromkeys(one.function for one in wrong))
+        wrong = [
+            accuracy for accuracy in self.accuracy if not accuracy.close and accuracy.accepted in self.accepted.measured
+        ]
+        return tuple(dict.fromkeys(accuracy.function for accuracy in wrong))
 
     @property
     def deaths(self) -> int:
         """The number of further deaths of the subject's process, after those that are findings."""
-        return sum(self.known[one.id] for one in self.findings if one.result.failure is Failure.CRASHED)
+        return sum(self.known[finding.id] for finding in self.findings if finding.result.failure is Failure.CRASHED)
 
-    def _count(self, asked: PlannedCase, result: Result) -> None:
+    def _count(self, planned: PlannedCase, result: Result) -> None:
         """Count a case that was compared, and the checks made in addition to agreement."""
-        self.coverage.add(asked.config, asked.distribution, new_config=asked.first)
+        self.coverage.add(planned.config, planned.distribution, new_config=planned.first)
         self.not_compared.update({role_of(name) for name in result.not_compared})
         self.ignored.update(result.ignored)
         self.vacuous.update(result.vacuous)
         if result.margin is not None:
-            self.margins.setdefault(asked.config.plain.dtype, Counter())[power(result.margin) or 0] += 1
+            self.margins.setdefault(planned.config.plain.dtype, Counter())[power(result.margin) or 0] += 1
         for what in result.also:
             check = what if what in BESIDE else RELATIONS_COUNT
             self.relations.update([what] if check is RELATIONS_COUNT else [])
             if check not in self.beside:
                 self.beside[check] = Coverage()
-            self.beside[check].add(asked.config, asked.distribution)
+            self.beside[check].add(planned.config, planned.distribution)
 
     @property
     def searched(self) -> SearchedScope:

@@ -28,13 +28,13 @@ class Shard(NamedTuple):
     @classmethod
     def of_text(cls, text: object) -> Self:
         """Return the shard that a text such as ``3/8`` means. Raise ``UsageError`` for other texts."""
-        found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(text), re.ASCII)
-        number, of = map(int, found.groups()) if found else (0, 0)
-        if not 1 <= number <= of <= MOST_SHARDS:
+        match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(text), re.ASCII)
+        number, total = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= number <= total <= MOST_SHARDS:
             raise UsageError(
                 f"shard={text!r}: expected K/N, such as 3/8 for the third of eight, and N at most {MOST_SHARDS:,}"
             )
-        return cls(number, of)
+        return cls(number, total)
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
@@ -44,19 +44,19 @@ class Shard(NamedTuple):
         return (unit for number, unit in parted(planned, cases, self.of, aside=aside) if number == self.number)
 
 
-def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) -> Iterator[tuple[int, Unit]]:
+def parted(planned: Iterable[Unit], cases: int | None, shards: int, *, aside: bool) -> Iterator[tuple[int, Unit]]:
     """Yield the units that hold the first ``cases`` cases of a plan, or all units, each with the number of its shard.
 
     Each unit goes to the shard with the least predicted cost so far. So every shard knows the part of every other one,
     and no two differ by more than a unit. ``aside`` tells whether the first shard makes other checks, too.
     """
-    costs = [OTHER_CHECKS_COST if aside else 0, *[0] * (of - 1)]
-    left = math.inf if cases is None else cases
+    costs = [OTHER_CHECKS_COST if aside else 0, *[0] * (shards - 1)]
+    remaining = math.inf if cases is None else cases
     for unit in planned:
-        if left <= 0:
+        if remaining <= 0:
             return
-        left -= unit.cases
-        shard = min(range(of), key=costs.__getitem__)
+        remaining -= unit.cases
+        shard = min(range(shards), key=costs.__getitem__)
         costs[shard] += cost(unit)
         yield shard + 1, unit
 
@@ -64,6 +64,6 @@ def parted(planned: Iterable[Unit], cases: int | None, of: int, *, aside: bool) 
 def cost(unit: Unit) -> int:
     """Return the predicted cost of a unit, in plain cases."""
     return sum(
-        1 + GRADIENTS_COST * (asked.config.loss is not None) + asked.with_probes + asked.with_relation
-        for asked in unit.planned()
+        1 + GRADIENTS_COST * (case.config.loss is not None) + case.with_probes + case.with_relation
+        for case in unit.planned()
     )

@@ -97,7 +97,7 @@ class CaseShrinker:
             f"{result.mismatches[0].array}: {MismatchKind.VALUE.value}" if unlike and not self._wild else None
         )
         """The kind of a failure of the same array among finite numbers, which tells more than an overflow."""
-        self._unlimited, self._limit, self._left = check, limit, limit
+        self._unlimited, self._limit, self._remaining = check, limit, limit
         self._refused: dict[str, None] = {}
         self._otherwise: set[str] = set()  # the failures of another kind among the neighbours, and the known ones
         self._leapt: list[dict[str, Any]] = []  # the flags with which small sizes were tried
@@ -118,16 +118,16 @@ class CaseShrinker:
     def _down(self) -> Iterator[Simpler]:
         plainest, otherwise = 0, set[str]()
         for large in (self._in_sequences, self._at_threshold):
-            while (found := large()) is not None:
-                yield self._take(found)
+            while (simpler := large()) is not None:
+                yield self._take(simpler)
         while True:
             for search in (self._at_first_sight, self._in_one_leap, self._at_first_sight, self._plainer):
-                while (found := search()) is not None:
-                    yield self._take(found)
+                while (simpler := search()) is not None:
+                    yield self._take(simpler)
             if self._numbers:
                 numbers = ValueSimplifier(self._case, self._kind, self._check)
-                for found in numbers:
-                    yield self._take(found)
+                for simpler in numbers:
+                    yield self._take(simpler)
                 plainest, otherwise = numbers.tried, numbers.otherwise
             if (smaller := self._cut()) is None:
                 break
@@ -139,20 +139,20 @@ class CaseShrinker:
             if (size := getattr(self._case.config, name)) > LARGEST_SIZE and self._scope.is_free(name):
                 self.certificate = self.certificate.but_for(f"{name}={size}: only some of the smaller sizes were tried")
 
-    def _take(self, found: Simpler) -> Simpler:
-        self._case = found[0]
-        self._numbers |= found[1].failed
-        if self._finite is not None and found[1].shows(self._finite):
+    def _take(self, simpler: Simpler) -> Simpler:
+        self._case = simpler[0]
+        self._numbers |= simpler[1].failed
+        if self._finite is not None and simpler[1].shows(self._finite):
             self._kind, self._finite = self._finite, None
-        return found
+        return simpler
 
     def _shows(self, result: Result) -> bool:
         return result.shows(self._kind) or (self._finite is not None and result.shows(self._finite))
 
     def _check(self, case: Case) -> Result:
-        if self._left <= 0:
+        if self._remaining <= 0:
             raise ShrinkBudgetSpent(f"{self._limit:,} cases were checked")
-        self._left -= max(1, case.config.states // LARGE_STATES)
+        self._remaining -= max(1, case.config.states // LARGE_STATES)
         return self._unlimited(case)
 
     def _in_sequences(self) -> Simpler | None:
@@ -166,8 +166,8 @@ class CaseShrinker:
             if name == "N" or size == 1 or 1 not in _plainer_values(name, size, self._scope):
                 continue
             traded = _changed(config, name, 1).replace(N=config.N * size)
-            seen = ((c, r) for c in _few(self._case, traded, "normal") if self._shows(r := self._check(c)))
-            if (shown := next(seen, None)) is not None:
+            failing = ((c, r) for c in _few(self._case, traded, "normal") if self._shows(r := self._check(c)))
+            if (shown := next(failing, None)) is not None:
                 return shown
         return None
 
@@ -180,18 +180,18 @@ class CaseShrinker:
             here = getattr(self._case.config, name)
             if here <= LARGEST_SIZE or not self._scope.is_free(name):
                 continue
-            passes, found = 0, None
+            passes, smallest = 0, None
             fails = here
             while fails - passes > 1:
                 size = (fails + passes) // 2
                 config = _changed(self._case.config, name, size)
-                seen = ((c, r) for c in _few(self._case, config, "normal") if self._shows(r := self._check(c)))
-                if (shown := next(seen, None)) is not None:
-                    fails, found = size, shown
+                failing = ((c, r) for c in _few(self._case, config, "normal") if self._shows(r := self._check(c)))
+                if (shown := next(failing, None)) is not None:
+                    fails, smallest = size, shown
                 else:
                     passes = size
-            if found is not None:
-                return found
+            if smallest is not None:
+                return smallest
         return None
 
     def _in_one_leap(self) -> Simpler | None:
@@ -214,8 +214,8 @@ class CaseShrinker:
                 if config.proj_size not in self._scope.proj_size:
                     continue
                 candidate = draw(config, WILD if self._wild else "normal", seed)
-                if self._shows(seen := self._check(candidate)):
-                    return candidate, seen
+                if self._shows(result := self._check(candidate)):
+                    return candidate, result
         return None
 
     def _small(self, name: str) -> Iterable[int]:
@@ -227,17 +227,17 @@ class CaseShrinker:
         """Return what still fails after one round through the factors, each made as plain as a few tries allow."""
         if self._done == self._case.config:
             return None
-        case, found = self._case, None
+        case, simpler = self._case, None
         for name in _factors(self._scope):
             for config in _spread(list(_with_plainer(name, case.config, self._scope))):
                 tries = _few(case, config, WILD if self._wild else "normal")
-                seen = next(((c, r) for c in tries if self._shows(r := self._check(c))), None)
-                if seen is not None:
-                    case, found = seen[0], seen
-                    self._in_passing = seen
+                shown = next(((c, r) for c in tries if self._shows(r := self._check(c))), None)
+                if shown is not None:
+                    case, simpler = shown[0], shown
+                    self._in_passing = shown
                     break
         self._in_passing = None
-        return found
+        return simpler
 
     def _plainer(self) -> Simpler | None:
         """Return the first failing case of a plainer config, or of this config with a plainer distribution."""
@@ -252,13 +252,13 @@ class CaseShrinker:
             for config in configs:
                 few = len(configs) <= FEW_VALUES or config is configs[-1]
                 for candidate in self._drawn(config, few=few):
-                    if (found := self._neighbour(candidate)) is not None:
-                        return found
+                    if (simpler := self._neighbour(candidate)) is not None:
+                        return simpler
         for candidate in self._drawn(case.config, few=True) if case.origin is not None else ():
             if candidate.origin == case.origin:
                 break
-            if self._shows(seen := self._check(candidate)):
-                return candidate, seen
+            if self._shows(result := self._check(candidate)):
+                return candidate, result
         self._done = case.config
         return None
 
@@ -279,12 +279,12 @@ class CaseShrinker:
             if name in NUMERIC_FACTORS:
                 few = NEAREST if (getattr(case.config, name) or 0) > LARGEST_SIZE else None
                 for candidate in islice(without_one(case, name), few):
-                    if self._in_scope(candidate.config, name) and (found := self._neighbour(candidate)) is not None:
-                        return found
+                    if self._in_scope(candidate.config, name) and (simpler := self._neighbour(candidate)) is not None:
+                        return simpler
             if name not in NUMERIC_FACTORS or None in getattr(self._scope, name):
                 for config in _with_plainer(name, case.config, self._scope):
-                    if (found := self._neighbour(fitted(case, config))) is not None:
-                        return found
+                    if (simpler := self._neighbour(fitted(case, config))) is not None:
+                        return simpler
         return None
 
     def _in_scope(self, config: RNNConfig, name: str) -> bool:
@@ -293,11 +293,11 @@ class CaseShrinker:
 
     def _neighbour(self, candidate: Case) -> Simpler | None:
         self._cases += 1
-        seen = self._check(candidate)
-        if self._shows(seen):
-            return candidate, seen
-        self._otherwise.update(failure_of(seen))
-        if seen.verdict is Verdict.UNSUPPORTED:
+        result = self._check(candidate)
+        if self._shows(result):
+            return candidate, result
+        self._otherwise.update(failure_of(result))
+        if result.verdict is Verdict.UNSUPPORTED:
             here, there = factors_of(self._case.config), factors_of(candidate.config)
             self._refused[", ".join(f"{name}={there[name]}" for name in there if there[name] != here[name])] = None
         return None
@@ -384,11 +384,11 @@ def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
     The kind of lengths stays, or becomes a plainer one; if two steps could undo each other, shrinking would not end.
     """
-    given = config.lengths or ()
+    before = config.lengths or ()
     sorts = {config.packing, *_plainer_values("lengths", config.packing, scope)}
-    for n, length in enumerate(given):
-        for other in (config.T, *range(1, length)) if length < config.T else ():
-            lengths = (*given[:n], other, *given[n + 1 :])
+    for n, length in enumerate(before):
+        for replacement in (config.T, *range(1, length)) if length < config.T else ():
+            lengths = (*before[:n], replacement, *before[n + 1 :])
             plainer = config.replace(lengths=lengths, enforce_sorted=config.enforce_sorted and never_rise(lengths))
             if plainer.packing in sorts:
                 yield plainer
@@ -396,11 +396,11 @@ def _plainer_lengths(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
 
 def _plainer_ties(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     """Yield the config with two equal sizes both smaller, or the input size and the equal size of a layer's output."""
-    for one, other in combinations(SIZE_FACTORS, 2):
-        if getattr(config, one) == getattr(config, other):
-            for size in _plainer_values(one, getattr(config, one), scope):
-                if size in set(_plainer_values(other, getattr(config, other), scope)):
-                    yield from _with_h(config, scope, **{one: size, other: size})
+    for first, second in combinations(SIZE_FACTORS, 2):
+        if getattr(config, first) == getattr(config, second):
+            for size in _plainer_values(first, getattr(config, first), scope):
+                if size in set(_plainer_values(second, getattr(config, second), scope)):
+                    yield from _with_h(config, scope, **{first: size, second: size})
     if config.bidirectional and config.input_size == 2 * config.hidden_size:
         for size in _plainer_values("hidden_size", config.hidden_size, scope):
             if 2 * size in set(_plainer_values("input_size", config.input_size, scope)):
@@ -428,7 +428,7 @@ def _plainer_values(name: str, value: Any, scope: Scope) -> Iterable[Any]:
     if scope.is_free(name):
         return range(1, value) if value <= LARGEST_SIZE else _spread(range(1, value))
     if name in NUMERIC_FACTORS:
-        smaller = sorted(other for other in set(allowed) if None not in {other, value} and other < value)
+        smaller = sorted(choice for choice in set(allowed) if None not in {choice, value} and choice < value)
         return [None, *smaller] if None in allowed and value is not None else smaller
     ordered = list(dict.fromkeys(allowed))
     return ordered[: ordered.index(value)] if value in ordered else []

@@ -51,9 +51,9 @@ class ValueSimplifier:
             for cell in self._cells:
                 for value in plainer(self._value(cell)):
                     self.tried += 1
-                    if (found := self._try(self._with([(cell, value)]))) is not None:
+                    if (simpler := self._try(self._with([(cell, value)]))) is not None:
                         moved = True
-                        yield found
+                        yield simpler
                         break
 
     def _zeros(self) -> Iterator[Simpler]:
@@ -65,12 +65,12 @@ class ValueSimplifier:
         size = len(self._nonzero()) // 2
         while size:
             start = 0
-            while start < len(left := self._nonzero()):
-                found = self._try(self._zeroed(left[start : start + size]))
-                if found is None:
+            while start < len(nonzero := self._nonzero()):
+                simpler = self._try(self._zeroed(nonzero[start : start + size]))
+                if simpler is None:
                     start += size
                 else:
-                    yield found
+                    yield simpler
             size //= 2
 
     def _all_at_once(self) -> Iterator[Case]:
@@ -81,8 +81,8 @@ class ValueSimplifier:
 
     def _first(self, candidates: Sequence[Case] | Iterator[Case]) -> Iterator[Simpler]:
         for candidate in candidates:
-            if (found := self._try(candidate)) is not None:
-                yield found
+            if (simpler := self._try(candidate)) is not None:
+                yield simpler
                 return
 
     def _try(self, candidate: Case) -> Simpler | None:
@@ -155,7 +155,7 @@ def plainer(number: float) -> Iterator[float]:
     if math.isfinite(number):
         own = _bits(number)
         rounded = (_rounded(number, bits) for bits in range(1, own))
-        shorter = (one for one in rounded if one not in PLAIN_NUMBERS and _bits(one) < own)
+        shorter = (value for value in rounded if value not in PLAIN_NUMBERS and _bits(value) < own)
         yield from dict.fromkeys((*_nearer(number), *shorter))
 
 

@@ -24,7 +24,7 @@ def cases_of(pinned: Mapping[str, Any], seed: int, layer: str = "rnn") -> list[C
     scope = asked_scope(function, (), {**usual, **pinned}, PORT)
     configs = [*next(small(scope), []), *covering(scope, 2)]
     in_order = tuple(sorted(dict.fromkeys(configs), key=lambda config: (config.cost, config.given["x"].size)))
-    return [asked.case() for asked in Planned(seed, 0.0, 0, in_order, scope).planned()]
+    return [planned.case() for planned in Planned(seed, 0.0, 0, in_order, scope).planned()]
 
 
 def _none(x: Any, h0: Any, weights: Any, config: Any) -> None:

@@ -76,8 +76,8 @@ class Processes(Executor):
 
     def _make_calls(self, number: int) -> None:
         """Make one call after the other in a process, and in another one if that has died."""
-        while (one := self._calls.get()) is not None:
-            future, function, arguments = one
+        while (call := self._calls.get()) is not None:
+            future, function, arguments = call
             if self._over:
                 future.cancel()
             if not future.set_running_or_notify_cancel():
@@ -162,7 +162,7 @@ class Workers:
         try:
             while lost < MOST_UNITS_LOST:
                 for unit in islice(units, AHEAD * self.number - len(pending)):
-                    pending.append((unit, _given(executor, task, unit)))
+                    pending.append((unit, _submitted(executor, task, unit)))
                 while own:
                     yield from checker.unit(own.pop(0))
                 if not pending:
@@ -183,7 +183,7 @@ class Workers:
             yield from checker.unit(unit)
 
 
-def _given(executor: Executor, task: WorkerTask, unit: Unit) -> Future[WorkerAnswer]:
+def _submitted(executor: Executor, task: WorkerTask, unit: Unit) -> Future[WorkerAnswer]:
     try:
         return executor.submit(answer, task, unit)
     except Exception as error:  # noqa: BLE001 - executors raise several when they are broken
@@ -221,12 +221,12 @@ def answer(task: WorkerTask, unit: Unit, wanted: Callable[[], bool] = lambda: Tr
     here = f"{gethostname()}/{os.getpid()}"
     try:
         subject = DeadlineSubject(_subject(task.subject, task.source))
-        seen = []
-        for one in Checker(subject, task.accepted, task.scope, weights=task.weights).unit(unit):
-            seen.append(one)
+        checked = []
+        for case in Checker(subject, task.accepted, task.scope, weights=task.weights).unit(unit):
+            checked.append(case)
             if not wanted():
                 break
-        return WorkerAnswer(here, tuple(seen))
+        return WorkerAnswer(here, tuple(checked))
     except UsageError as error:
         return WorkerAnswer(here, error=error)
     except Exception:  # noqa: BLE001 - it is raised where the unit was given
@@ -234,10 +234,10 @@ def answer(task: WorkerTask, unit: Unit, wanted: Callable[[], bool] = lambda: Tr
 
 
 @lru_cache(1)
-def _subject(of: bytes, source: str) -> Subject:
+def _subject(data: bytes, source: str) -> Subject:
     """Return the subject of the current search; the previous one is dropped."""
     try:
-        made = pickle.loads(of)  # noqa: S301 - it comes from the search itself
+        made = pickle.loads(data)  # noqa: S301 - it comes from the search itself
         subject: Subject = made() if isinstance(made, partial) else made
     except SubjectUnavailable:  # such as its file that was changed meanwhile
         raise
