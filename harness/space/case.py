@@ -80,10 +80,10 @@ class Case:
         for name in ("weights", "cotangents"):
             require_type(name, getattr(self, name), Mapping, "arrays by name")
         for name in ("hx", "cx"):
-            given, expected = getattr(self, name) is not None, name in self.config.hidden
-            if given != expected:
+            present, expected = getattr(self, name) is not None, name in self.config.hidden
+            if present != expected:
                 says = f"hx={self.config.hx}" if name == "hx" else f"hx={self.config.hx}, cell={self.config.cell!r}"
-                raise CaseError(f"{name} is {'' if given else 'not '}given, but the config says {says}")
+                raise CaseError(f"{name} is {'' if present else 'not '}given, but the config says {says}")
         if list(self.weights) != list(self.config.weights):
             raise CaseError(f"weights are {list(self.weights)}, expected {list(self.config.weights)} in this order")
         if list(self.cotangents) != list(self.config.cotangents):
@@ -137,7 +137,9 @@ class Case:
         require_type("config", config, RNNConfig, "RNNConfig(input_size, hidden_size) makes one")
         require_type("arrays", arrays, Mapping, "it is a dict of arrays by name")
         try:
-            weights, cotangents = ({name: arrays[name] for name in of} for of in (config.weights, config.cotangents))
+            weights, cotangents = (
+                {name: arrays[name] for name in names} for names in (config.weights, config.cotangents)
+            )
             inputs: Mapping[str, Any] = {name: arrays[name] for name in config.inputs}
         except KeyError as missing:
             raise CaseError(f"arrays: no {missing}; expected {', '.join(config.given)}") from None
@@ -301,15 +303,15 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]
     try:
         arrays = read_npz(path)
     except UsageError as error:
-        said = "not a case file; expected one that Case.save wrote"
-        raise CaseError(str(error).replace("expected what np.savez wrote", said)) from None
+        text = "not a case file; expected one that Case.save wrote"
+        raise CaseError(str(error).replace("expected what np.savez wrote", text)) from None
     try:
         header = parsed(str(arrays.pop("header")))
     except (KeyError, ValueError):
         raise CaseError(f"{path}: not a case file; expected one that Case.save wrote") from None
-    found = header.get("format") if isinstance(header, dict) else None
-    if found not in range(1, CASE_FILE_VERSION + 1):
-        raise CaseError(f"{path}: case format {found!r}, but this version reads formats up to {CASE_FILE_VERSION}")
+    version = header.get("format") if isinstance(header, dict) else None
+    if version not in range(1, CASE_FILE_VERSION + 1):
+        raise CaseError(f"{path}: case format {version!r}, but this version reads formats up to {CASE_FILE_VERSION}")
     try:
         config = RNNConfig.from_dict(header["config"])
         if config.num_layers > max(len(arrays), 1):

@@ -145,9 +145,9 @@ class _Reader:
         for name in _REQUIRED:
             if name not in document:
                 self._refuse(f"no {name!r}; expected a case: an object of {', '.join(sorted(_KEYS))}")
-        found = document["format"]
-        if type(found) is not int or not 1 <= found <= CASE_JSON_VERSION:
-            self._refuse(f"case format {_shown(found)}, but this version reads formats up to {CASE_JSON_VERSION}")
+        version = document["format"]
+        if type(version) is not int or not 1 <= version <= CASE_JSON_VERSION:
+            self._refuse(f"case format {_shown(version)}, but this version reads formats up to {CASE_JSON_VERSION}")
         if unknown := sorted(set(document) - _KEYS):
             self._refuse(f"unknown {', '.join(map(repr, unknown))}; expected some of {', '.join(sorted(_KEYS))}")
         return document
@@ -175,13 +175,13 @@ class _Reader:
         except (ConfigError, TypeError) as error:
             self._refuse(f"config: {error}")
 
-    def _arrays(self, config: RNNConfig, given: dict[str, Any]) -> dict[str, Array]:
+    def _arrays(self, config: RNNConfig, arrays: dict[str, Any]) -> dict[str, Array]:
         specs = config.given
-        if missing := [name for name in specs if name not in given]:
+        if missing := [name for name in specs if name not in arrays]:
             self._refuse(f"arrays: no {', '.join(missing)}; expected {', '.join(specs)}")
-        if unknown := [name for name in given if name not in specs]:
+        if unknown := [name for name in arrays if name not in specs]:
             self._refuse(f"arrays: unknown {', '.join(map(_shown, unknown))}; expected {', '.join(specs)}")
-        return {name: self._array(name, given[name], spec, config) for name, spec in specs.items()}
+        return {name: self._array(name, arrays[name], spec, config) for name, spec in specs.items()}
 
     def _array(self, name: str, value: Any, spec: ArraySpec, config: RNNConfig) -> Array:
         shape, axes, dtype = spec.shape, spec.axes, np.dtype(config.dtype)
@@ -212,14 +212,14 @@ class _Reader:
             doubles[list(words)] = list(words.values())
             return doubles.astype(dtype)
 
-    def _origin(self, given: Any) -> ValuesOrigin | None:
-        if given is None:
+    def _origin(self, data: Any) -> ValuesOrigin | None:
+        if data is None:
             return None
-        if not isinstance(given, dict) or set(given) != set(ValuesOrigin._fields):
-            self._refuse(f"origin: {_shown(given)}, expected null or an object of {' and '.join(ValuesOrigin._fields)}")
-        origin = ValuesOrigin(**given)
+        if not isinstance(data, dict) or set(data) != set(ValuesOrigin._fields):
+            self._refuse(f"origin: {_shown(data)}, expected null or an object of {' and '.join(ValuesOrigin._fields)}")
+        origin = ValuesOrigin(**data)
         if not isinstance(origin.distribution, str) or type(origin.seed) is not int or origin.seed < 0:
-            self._refuse(f"origin: {_shown(given)}, expected a distribution's name and a seed, an int of at least 0")
+            self._refuse(f"origin: {_shown(data)}, expected a distribution's name and a seed, an int of at least 0")
         return origin
 
 

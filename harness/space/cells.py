@@ -158,8 +158,8 @@ class _Equations:
         try:
             self._read_all(text)
         except SyntaxError as error:
-            said = f"line {error.lineno}: {(error.text or '').strip()}: {error.msg}"
-            raise UsageError(f"equations: {said}: expected lines of Python") from None
+            reason = f"line {error.lineno}: {(error.text or '').strip()}: {error.msg}"
+            raise UsageError(f"equations: {reason}: expected lines of Python") from None
         except (RecursionError, MemoryError):
             raise self._error("expected a plainer expression") from None
 
@@ -202,17 +202,17 @@ class _Equations:
     # A gate.
 
     def _gate(self, letter: str, function: str, value: ast.expr) -> Gate:
-        found: dict[str, tuple[str, str]] = {}
+        terms: dict[str, tuple[str, str]] = {}
         for term, operand, factor in self._terms(letter, value, ""):
-            if term in found:
+            if term in terms:
                 raise self._error(f"{term}{letter}: expected it once")
-            found[term] = operand, factor
+            terms[term] = operand, factor
         wanted = f"W_i{letter} @ x + b_i{letter} + W_h{letter} @ h + b_h{letter}"
-        if set(found) != {*TERMS} or found["W_i"][1] or found["b_i"][1] or found["W_h"][1] != found["b_h"][1]:
+        if set(terms) != {*TERMS} or terms["W_i"][1] or terms["b_i"][1] or terms["W_h"][1] != terms["b_h"][1]:
             raise self._error(
                 f"expected {function}({wanted}), where a gate may multiply h, or (W_h{letter} @ h + b_h{letter})"
             )
-        return Gate(letter, function, *found["W_h"])
+        return Gate(letter, function, *terms["W_h"])
 
     def _terms(self, letter: str, value: ast.expr, factor: str) -> Iterator[tuple[str, str, str]]:
         """Yield the terms of a sum, each with what a matrix is multiplied by, and with the gate that multiplies it."""
@@ -239,9 +239,9 @@ class _Equations:
         match value:
             case ast.Name(id="x" | "h" as name):
                 return name
-            case ast.BinOp(op=ast.Mult(), left=ast.Name(id=one), right=ast.Name(id=other)):
-                gate = next((name for name in (one, other) if name in self._gates), "")
-                if gate and {one, other} == {gate, "h"}:
+            case ast.BinOp(op=ast.Mult(), left=ast.Name(id=first), right=ast.Name(id=second)):
+                gate = next((name for name in (first, second) if name in self._gates), "")
+                if gate and {first, second} == {gate, "h"}:
                     return f"{gate} * h"
         raise self._error(f"{ast.unparse(value)}: expected x, h, or a gate times h, whose line is above")
 
@@ -267,22 +267,22 @@ class _Equations:
             case ast.UnaryOp(op=ast.USub(), operand=inner):
                 return {names: -coef for names, coef in self._expanded(inner, old, new=new).items()}
             case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() as op, left=a, right=b):
-                return self._combined(op, *(self._expanded(one, old, new=new) for one in (a, b)))
+                return self._combined(op, *(self._expanded(part, old, new=new) for part in (a, b)))
         raise self._error(f"{ast.unparse(value)}: expected gates and states with lines above, numbers, +, - and *")
 
     def _combined(self, op: ast.operator, left: _Products, right: _Products) -> _Products:
         """Return the products of a sum, a difference or a product of two sums."""
-        found = {} if isinstance(op, ast.Mult) else dict(left)
+        products = {} if isinstance(op, ast.Mult) else dict(left)
         if isinstance(op, ast.Mult):
-            for (one, p), (other, q) in product(left.items(), right.items()):
-                if not {*one}.isdisjoint(other):  # so that there are at most 2**6 products
+            for (first, p), (second, q) in product(left.items(), right.items()):
+                if not {*first}.isdisjoint(second):  # so that there are at most 2**6 products
                     raise self._error("expected a sum of products, each with a gate or state once at most")
-                names = tuple(sorted((*one, *other)))
-                found[names] = found.get(names, 0.0) + p * q
-            return found
+                names = tuple(sorted((*first, *second)))
+                products[names] = products.get(names, 0.0) + p * q
+            return products
         for names, coef in right.items():
-            found[names] = found.get(names, 0.0) + (coef if isinstance(op, ast.Add) else -coef)
-        return found
+            products[names] = products.get(names, 0.0) + (coef if isinstance(op, ast.Add) else -coef)
+        return products
 
 
 KNOWN: Final[dict[str, CellForm]] = {"RNN": _Elman()}  # all cells by their names, those of users, too

@@ -233,8 +233,8 @@ class RNNConfig(
         specs: dict[str, ArraySpec] = {}
         for layer in range(self.num_layers):
             below = "I" if layer == 0 else f"D*{self._h}"
-            axes = {role: of.format(rows=self._rows, below=below, h=self._h) for role, of in PARAMETERS.items()}
-            own = {role: _spec(of, sizes) for role, of in {**axes, PROJECTION: "P H"}.items()}
+            axes = {role: form.format(rows=self._rows, below=below, h=self._h) for role, form in PARAMETERS.items()}
+            own = {role: _spec(form, sizes) for role, form in {**axes, PROJECTION: "P H"}.items()}
             for direction in range(self.num_directions):
                 names = weight_names(layer, direction, bias=self.bias, projected=self.proj_size > 0)
                 specs |= {name: own[role_of(name)] for name in names}

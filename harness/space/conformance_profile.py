@@ -27,6 +27,6 @@ def under(scope: Scope, profile: str) -> Scope:
         return scope
     return scope.only(
         N=[size for size in scope.N if size] or scope.N,
-        strides=[one for one in scope.strides if one == "contiguous"] or scope.strides,
+        strides=[layout for layout in scope.strides if layout == "contiguous"] or scope.strides,
         distributions=[distribution for distribution in scope.distributions if distribution != "special"],
     )

@@ -70,12 +70,12 @@ on: Final = operator.truth
 
 def settled(factors: Mapping[str, Any], constraints: Iterable[Constraint]) -> dict[str, Any]:
     """Return the factors after some have given way, so that none exclude each other."""
-    found = dict(factors)
+    result = dict(factors)
     for constraint in constraints:
-        if constraint.way_out is not None and constraint.excludes(found):
+        if constraint.way_out is not None and constraint.excludes(result):
             name, value = constraint.way_out
-            found[name] = value
-    return found
+            result[name] = value
+    return result
 
 
 def excluded(factor: str, value: Any, values: Mapping[str, Sequence[Any]], constraints: Iterable[Constraint]) -> bool:
@@ -84,9 +84,9 @@ def excluded(factor: str, value: Any, values: Mapping[str, Sequence[Any]], const
     It would mend it if the factor were the one that gives way.
     """
     return any(
-        one.forbids(factor, value, values)
-        for one in constraints
-        if one.way_out is not None and one.way_out[0] != factor
+        constraint.forbids(factor, value, values)
+        for constraint in constraints
+        if constraint.way_out is not None and constraint.way_out[0] != factor
     )
 
 

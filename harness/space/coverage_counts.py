@@ -82,7 +82,7 @@ class _Met:
 
     def merge(self, other: _Met) -> None:
         """Record everything that has met in another record."""
-        here = np.array([0, *(self.number(*known) for known in other.numbers)])
+        here = np.array([0, *(self.number(*key) for key in other.numbers)])
         two, three, there = self.by_two(), self.by_three(), len(here)
         two[np.ix_(here, here)] |= other.by_two()[:there, :there]
         three[np.ix_(here, here, here)] |= other.by_three()[:there, :there, :there]
@@ -114,14 +114,14 @@ class Coverage:
         """Count a config."""
         self.configs += 1
         row = []
-        for name, known in self._met.known.items():
+        for name, numbers in self._met.known.items():
             value = config.packing if name == "lengths" else getattr(config, name)
             if name not in self.factors:
                 self.factors[name] = Counter()
             self.factors[name][value] += 1
-            if value not in known:
-                known[value] = self._met.number(name, class_of(name, value))
-            row.append(known[value])
+            if value not in numbers:
+                numbers[value] = self._met.number(name, class_of(name, value))
+            row.append(numbers[value])
         self._met.add(row)
         for name in APART:
             self.factors.setdefault(name, Counter())[getattr(config, name)] += 1
@@ -154,18 +154,18 @@ class Coverage:
         An interaction is one class (``interactions.class_of``) of each of the factors; only factors with several
         classes in the scope count.
         """
-        met = self._which(interactions_of(scope), strength)
-        return int(met.sum()), len(met)
+        covered = self._which(interactions_of(scope), strength)
+        return int(covered.sum()), len(covered)
 
     def pairs(self, scope: Scope) -> dict[tuple[str, str], tuple[int, int]]:
         """Return, for each two factors, how many of their interactions were met, and how many can be met."""
-        space, met = interactions_of(scope), self._which(interactions_of(scope), 2)
+        space, covered = interactions_of(scope), self._which(interactions_of(scope), 2)
         factors, names = space.factor[space.of(2)], list(space.values)
-        found: dict[tuple[str, str], tuple[int, int]] = {}
+        shares: dict[tuple[str, str], tuple[int, int]] = {}
         for f, g in np.unique(factors, axis=0).tolist():
             both = (factors == (f, g)).all(axis=1)
-            found[names[f], names[g]] = int(met[both].sum()), int(both.sum())
-        return found
+            shares[names[f], names[g]] = int(covered[both].sum()), int(both.sum())
+        return shares
 
     def interactions(self, scope: Scope, strength: int, *, met: bool) -> Iterator[dict[str, Any]]:
         """Yield the interactions that were met, or those that were not, as factors and classes."""
@@ -189,5 +189,5 @@ class Coverage:
             raise UsageError(f"strength={strength!r}: expected 1, 2 or 3")
         here: NDArray[np.int64] = np.array([self._met.numbers.get(name, 0) for name in space.names], dtype=np.int64)
         columns = here[space.of(strength)].T
-        met = self._met.by_three()[tuple(columns)] if strength == 3 else self._met.by_two()[columns[0], columns[-1]]
-        return np.asarray(met, dtype=np.bool_)
+        covered = self._met.by_three()[tuple(columns)] if strength == 3 else self._met.by_two()[columns[0], columns[-1]]
+        return np.asarray(covered, dtype=np.bool_)

@@ -339,7 +339,7 @@ def offers_of(cell: str) -> dict[str, tuple[Any, ...]]:
 CONFIG_PARTS: Final[tuple[type[Any], ...]] = (LayerConfig, CallConfig, ResultConfig, WayConfig, CellConfig)
 
 # The rows of the table, by the factor's name, in the order of a config's fields.
-FACTORS: Final[dict[str, Factor]] = {one.name: one.metadata[ROW] for part in CONFIG_PARTS for one in fields(part)}
+FACTORS: Final[dict[str, Factor]] = {field.name: field.metadata[ROW] for part in CONFIG_PARTS for field in fields(part)}
 
 
 def having(column: str, names: Iterable[str] = tuple(FACTORS)) -> tuple[str, ...]:
@@ -353,13 +353,13 @@ def lacking(column: str, names: Iterable[str] = tuple(FACTORS)) -> tuple[str, ..
 
 
 def _names(part: type[Any]) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(part))
+    return tuple(field.name for field in fields(part))
 
 
 LAYER: Final = _names(LayerConfig)  # The names of the layer's fields, in the order of the constructor's arguments
 
 # The layer's fields without a default, which are its sizes; no other part has any.
-REQUIRED: Final = tuple(one.name for one in fields(LayerConfig) if one.default is MISSING)
+REQUIRED: Final = tuple(field.name for field in fields(LayerConfig) if field.default is MISSING)
 
 OPTIONS: Final = tuple(name for name in LAYER if name not in REQUIRED)  # The layer's fields with a default
 
@@ -373,7 +373,7 @@ value: no interaction of them is planned, because their many values would double
 """
 
 # The plainest value of each factor, which is nn.RNN's default where it has one.
-PLAIN: Final = {name: one.usual[0] for name, one in FACTORS.items()}
+PLAIN: Final = {name: row.usual[0] for name, row in FACTORS.items()}
 
 # The constraints, in the order in which factors give way.
 CONSTRAINTS: Final = tuple(chain.from_iterable(FACTORS[name].excluded for name in lacking("apart")))
@@ -390,7 +390,7 @@ def require_value(name: str, value: object) -> None:
     beside = {"preparation": next((then for first, then in sorted(PREPARATION_PAIRS) if first == value), "new")}
     for part in CONFIG_PARTS:
         if name in _names(part):
-            needed = beside if name == "after" else {one: 1 for one in REQUIRED if part is LayerConfig}
+            needed = beside if name == "after" else {field: 1 for field in REQUIRED if part is LayerConfig}
             part(**needed | {name: value})
 
 

@@ -97,16 +97,16 @@ class Interactions:
     @cached_property
     def values(self) -> dict[str, dict[Any, tuple[Any, ...]]]:
         """The scope's values by factor and class, sizes in order, but not of the factors apart."""
-        found: dict[str, dict[Any, tuple[Any, ...]]] = {}
+        by_factor: dict[str, dict[Any, tuple[Any, ...]]] = {}
         for name, values in self.scope.present().items():
             if name in APART:
                 continue
             ordered = sorted(values) if name in (*SIZE_FACTORS, "num_layers") else values
-            classes = found.setdefault(name, {})
+            classes = by_factor.setdefault(name, {})
             for value in ordered:
                 which = class_of(name, value)
                 classes[which] = (*classes.get(which, ()), value)
-        return found
+        return by_factor
 
     @cached_property
     def numbers(self) -> dict[str, dict[Any, int]]:
@@ -170,15 +170,15 @@ class Interactions:
             for column in tuples.T:
                 place += step[column]
             fits &= table[place]
-        found: Bools = fits != 0
-        return found
+        possible: Bools = fits != 0
+        return possible
 
     def of(self, strength: int) -> Ints:
         """Return every interaction of ``strength`` factors, one per row, in order."""
-        return self._found[strength] if strength in self._found else self._find(strength)
+        return self._tuples[strength] if strength in self._tuples else self._find(strength)
 
     @cached_property
-    def _found(self) -> dict[int, Ints]:
+    def _tuples(self) -> dict[int, Ints]:
         return {0: np.zeros((1, 0), dtype=np.int16)}
 
     def _find(self, strength: int) -> Ints:
@@ -188,8 +188,8 @@ class Interactions:
         last = later[fewer[:, -1]] if strength > 1 else np.isin(self.factor, places)[None, :]
         row, number = np.nonzero(last)
         tuples = np.column_stack([fewer[row], number.astype(np.int16)])
-        self._found[strength] = tuples[self.feasible(tuples)]
-        return self._found[strength]
+        self._tuples[strength] = tuples[self.feasible(tuples)]
+        return self._tuples[strength]
 
     @cached_property
     def tables(self) -> tuple[tuple[NDArray[np.uint64], int, Ints], ...]:
@@ -198,7 +198,7 @@ class Interactions:
         The start is the entry for a row without any value of the group; each value moves the index by its step. The
         last group is that of the sizes, layers and directions, whose only constraint is the cost.
         """
-        found = []
+        tables = []
         for group, constraints in [*self._grouped, (self.costly, ())]:
             first = {name: [values[0] for values in self.values[name].values()] for name in group}
             most = [values[-1] for values in self.values["hidden_size"].values()]
@@ -210,8 +210,8 @@ class Interactions:
             for name, size in zip(group, fits.shape, strict=True):
                 stride //= size
                 step[list(self.numbers[name].values())] = (np.arange(size - 1) - (size - 1)) * stride
-            found.append((fits.ravel(), fits.size - 1, step))
-        return tuple(found)
+            tables.append((fits.ravel(), fits.size - 1, step))
+        return tuple(tables)
 
     @cached_property
     def _grouped(self) -> list[tuple[tuple[str, ...], list[Constraint]]]:
@@ -253,7 +253,7 @@ class Interactions:
         states = [
             state
             for state in states
-            if not any(all(state.get(one) for one in each.excluded.items()) for each in self.scope.constraints)
+            if not any(all(state.get(on) for on in each.excluded.items()) for each in self.scope.constraints)
         ]
         if len(states) > MASK_BITS:
             raise ValueError(
@@ -273,16 +273,16 @@ class Interactions:
         def in_states(on: _On) -> Bools:
             return np.array([state[on] for state in self._states], dtype=np.bool_)
 
-        def met(name: str, holds: Condition) -> Bools:
+        def where_met(name: str, holds: Condition) -> Bools:
             """Return where a condition is met, along the factor's axis, or along the states if it has none here."""
             return np.vectorize(holds, [bool])(along[name]) if name in along else in_states((name, holds))
 
         fits = np.full(len(self._states), fill_value=True)
         for on in self._shared:
             if on[0] in along:
-                fits = fits & (met(*on) == in_states(on))
+                fits = fits & (where_met(*on) == in_states(on))
         for constraint in constraints:
-            fits = fits & ~reduce(np.logical_and, (met(*on) for on in constraint.excluded.items()))
+            fits = fits & ~reduce(np.logical_and, (where_met(*on) for on in constraint.excluded.items()))
         if along.keys() == set(self.costly):
             H = along["hidden_size"]
             widest = np.array(most).reshape(H.shape) if most else H
@@ -302,12 +302,12 @@ class Interactions:
         They are ``EDGES``, ``RARE_SIZES``, and the scope's smallest and largest, as far as some config has them: long
         sequences on meta, for example, have none.
         """
-        found = {}
+        bounds = {}
         for name in SIZE_FACTORS:
             sizes = set(getattr(self.scope, name))
             edges = sorted(sizes & (EDGES | RARE_SIZES) | {min(sizes), max(sizes)})
-            found[name] = tuple(size for size, met in zip(edges, self._meet({name: edges}), strict=True) if met)
-        return found
+            bounds[name] = tuple(size for size, fits in zip(edges, self._meet({name: edges}), strict=True) if fits)
+        return bounds
 
     @cached_property
     def paired(self) -> dict[str, tuple[int, ...]]:
@@ -340,8 +340,8 @@ class Interactions:
         for table, start, _step in self.tables[:-1]:
             fits = fits & table[start]
         rest = tuple(axis for axis, name in enumerate(self.costly) if name not in sizes)
-        found: Bools = (fits != 0).any(rest)
-        return found
+        possible: Bools = (fits != 0).any(rest)
+        return possible
 
 
 def _along(axis: int, axes: int, values: Sequence[Any]) -> NDArray[Any]:

@@ -90,8 +90,8 @@ def printable(text: str) -> str:
     return _CONTROL.sub(_escaped, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    before, last = found[0][:-1], found[0][-1]
+def _escaped(match: re.Match[str]) -> str:
+    before, last = match[0][:-1], match[0][-1]
     return before + (f"\\x{ord(last):02x}" if last in ":#" else last.encode("unicode_escape").decode())
 
 

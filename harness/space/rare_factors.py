@@ -32,7 +32,7 @@ _DRAWN: Final = tuple("mode" if name == "training" else name for name in having(
 def apart(scope: Scope, seed: int) -> list[RNNConfig]:
     """Return the configs of the factors apart in a scope: by position, tied, and the rest in an order by ``seed``."""
     values, random = factors_to_draw(scope), Random(f"{seed}/apart")
-    plain = {name: of[0] for name, of in values.items()} | _sizes(scope)
+    plain = {name: choices[0] for name, choices in values.items()} | _sizes(scope)
     if plain["device"] == "meta":  # where nothing has numbers
         return []
 
@@ -42,20 +42,20 @@ def apart(scope: Scope, seed: int) -> list[RNNConfig]:
     def drawn() -> dict[str, Any]:
         return {name: random.choice(values[name]) for name in _DRAWN}
 
-    found = []
+    configs = []
     if True in scope.positional:
         others = {name: values[name][-1] for name in _DRAWN if name in {*OPTIONS, "mode"}}
-        found = [made(one | {"positional": True}) for one in (others, *(drawn() for _ in range(POSITIONAL)))]
+        configs = [made(factors | {"positional": True}) for factors in (others, *(drawn() for _ in range(POSITIONAL)))]
     losses = [loss for loss in dict.fromkeys(values["loss"]) if loss is not None]
     if losses and True in scope.tied:
-        found += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED_PAIRS)]
-    known = [name for name in PREPARATIONS if name in scope.preparation]
+        configs += [made(drawn() | {"tied": True, "loss": losses[i % len(losses)]}) for i in range(TIED_PAIRS)]
+    lasts = [name for name in PREPARATIONS if name in scope.preparation]
     firsts = [name for name in PREPARATIONS if name in scope.after]
     if len(firsts) > 1:  # a single one is asked for by a pin, or by a mode of torch that does not have it alone
-        firsts = [name for name in firsts if name in known]
-    pairs = [(a, b) for a in firsts for b in known if (a, b) in PREPARATION_PAIRS]
+        firsts = [name for name in firsts if name in lasts]
+    pairs = [(a, b) for a in firsts for b in lasts if (a, b) in PREPARATION_PAIRS]
     random.shuffle(pairs)
-    return [*found, *(made(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
+    return [*configs, *(made(drawn() | {"after": first, "preparation": then}) for first, then in pairs)]
 
 
 def _sizes(scope: Scope) -> dict[str, int]:

@@ -46,16 +46,16 @@ def size_of(path: Place, most: int) -> int:
     """Return the size of a regular file. Raise ``UsageError`` in one line if there is none, or a larger one."""
     require_path("path", path)
     try:
-        found = os.stat(path)  # noqa: PTH116 - of what may be no Path
+        status = os.stat(path)  # noqa: PTH116 - of what may be no Path
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{path}: expected a file")
-    if found.st_size > most:
-        raise UsageError(f"{path}: holds {found.st_size:,} bytes, expected at most {most:,}")
-    return found.st_size
+    if status.st_size > most:
+        raise UsageError(f"{path}: holds {status.st_size:,} bytes, expected at most {most:,}")
+    return status.st_size
 
 
 def read_bytes(path: Place, most: int = TEXT) -> bytes:
@@ -87,8 +87,8 @@ def read_npz(path: Place) -> dict[str, NDArray[Any]]:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except Exception as error:  # noqa: BLE001 - unpacking an unknown file may raise anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:100]
-        raise UsageError(f"{path}: expected what np.savez wrote ({said})") from None
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        raise UsageError(f"{path}: expected what np.savez wrote ({text})") from None
 
 
 def require_archive(path: Place) -> None:

@@ -38,26 +38,28 @@ def without_one(case: Case, factor: str) -> Iterator[Case]:
         yield fitted(case, config, {letter: stays})
 
 
-def fitted(case: Case, config: RNNConfig, kept: Staying | None = None) -> Case:
+def fitted(case: Case, config: RNNConfig, staying: Staying | None = None) -> Case:
     """Return the case fitted to another config. Entries that the case does not have are zero.
 
     A loss that reads the output has the same value as one that reads the top layer's h_n, if it reads the same states.
     """
     here = case.config.given
     sizes = _axes(case.config), _axes(config)
-    given = _unpadded(case)
+    unpadded = _unpadded(case)
     arrays: dict[str, Array] = {}
     for name, spec in config.given.items():
-        source = _source(name, kept or {})
+        source = _source(name, staying or {})
         if source in here:
-            found = _Fitting(sizes[0], sizes[1], kept or {}).of(given[source], here[source], spec)
+            array = _Fitting(sizes[0], sizes[1], staying or {}).fit(unpadded[source], here[source], spec)
         elif name == "output.grad" and "h_n.grad" in here and config.lengths is None:
             rows = config.outputs["h_n"]
-            found = _at_the_ends(_Fitting(*sizes, kept or {}).of(given["h_n.grad"], here["h_n.grad"], rows), config)
+            array = _at_the_ends(
+                _Fitting(*sizes, staying or {}).fit(unpadded["h_n.grad"], here["h_n.grad"], rows), config
+            )
         else:
-            found = np.zeros(spec.shape)
+            array = np.zeros(spec.shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            arrays[name] = np.ascontiguousarray(found.astype(config.dtype))
+            arrays[name] = np.ascontiguousarray(array.astype(config.dtype))
     prescribe(config, arrays)
     return Case.from_arrays(config, arrays)
 
@@ -79,23 +81,23 @@ def _axes(config: RNNConfig) -> dict[str, int]:
     return form | {"H": config.hidden_size, "P": config.proj_size}
 
 
-def _source(name: str, kept: Staying) -> str:
+def _source(name: str, staying: Staying) -> str:
     """Return the name that a parameter had before layers were left out; the name of any other array stays."""
     head, mark, tail = name.rpartition("_l")
-    if not mark or "L" not in kept:
+    if not mark or "L" not in staying:
         return name
     layer, _, end = tail.partition("_")
-    return f"{head}_l{kept['L'][int(layer)]}" + (f"_{end}" if end else "")
+    return f"{head}_l{staying['L'][int(layer)]}" + (f"_{end}" if end else "")
 
 
 class _Fitting:
     """A change of the axes of arrays; an axis of two letters, such as D*H, is split into both."""
 
-    def __init__(self, here: Mapping[str, int], there: Mapping[str, int], kept: Staying) -> None:
-        self._here, self._there, self._kept = here, there, kept
+    def __init__(self, here: Mapping[str, int], there: Mapping[str, int], staying: Staying) -> None:
+        self._here, self._there, self._staying = here, there, staying
         self._h = "P" if here["P"] and there["P"] else "H"  # the letter of h, whose units stay as far as there are
 
-    def of(self, array: Array, old: ArraySpec, new: ArraySpec) -> Array:
+    def fit(self, array: Array, old: ArraySpec, new: ArraySpec) -> Array:
         """Return an array in the axes and sizes of a new spec."""
         letters, shape = self._apart(old, self._here)
         wanted, sizes = self._apart(new, self._there)
@@ -107,8 +109,8 @@ class _Fitting:
             array, letters = array[None], [letter, *letters]
         array = array.transpose([letters.index(letter) for letter in wanted])
         for axis, (letter, size) in enumerate(zip(wanted, sizes, strict=True)):
-            kept = self._kept.get(letter.rstrip("'"), range(size))[:size]
-            places = [place for place in kept if place < array.shape[axis]]
+            staying = self._staying.get(letter.rstrip("'"), range(size))[:size]
+            places = [place for place in staying if place < array.shape[axis]]
             array = array.take(places, axis) if array.shape[axis] else array
             if (short := size - array.shape[axis]) > 0:
                 array = np.concatenate([array, np.zeros_like(array, shape=_with(array.shape, axis, short))], axis)

@@ -37,17 +37,18 @@ def read(path: Path) -> dict[str, Array]:
     try:
         content = read_bytes(path, MOST_ARRAY_BYTES)
         if (names := int.from_bytes(content[:8], "little")) > LONGEST_NAMES:
-            said = f"its header has {names:,} bytes, expected at most {LONGEST_NAMES:,}"
-            raise UsageError(f"{path}: expected a file of safetensors ({said})")
-        found = safetensors.deserialize(content)
+            text = f"its header has {names:,} bytes, expected at most {LONGEST_NAMES:,}"
+            raise UsageError(f"{path}: expected a file of safetensors ({text})")
+        entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
         raise UsageError(f"{path}: expected a file of safetensors ({' '.join(str(error).split())[:200]})") from None
-    unknown = sorted({about["dtype"] for _, about in found} - set(FORMAT_DTYPES))
+    unknown = sorted({about["dtype"] for _, about in entries} - set(FORMAT_DTYPES))
     if unknown:
         raise UsageError(f"{path}: holds {', '.join(unknown)}: expected the dtypes {', '.join(FORMAT_DTYPES)}")
     try:
         return {
-            name: np.frombuffer(one["data"], FORMAT_DTYPES[one["dtype"]]).reshape(one["shape"]) for name, one in found
+            name: np.frombuffer(entry["data"], FORMAT_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            for name, entry in entries
         }
     except (ValueError, OverflowError) as error:  # more axes, or longer ones, than NumPy has
         raise UsageError(f"{path}: holds what is no array ({' '.join(str(error).split())[:200]})") from None

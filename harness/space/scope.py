@@ -87,8 +87,8 @@ class Scope(_Values):
     def around(cls, config: RNNConfig) -> Scope:
         """Return a scope with any sizes and everything else as in ``config``."""
         require_type("config", config, RNNConfig, "RNNConfig(3, 4, T=5, N=2) is one")
-        kept = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
-        return cls(masks=config.drops).only(**kept)
+        pins = {name: (value,) for name, value in factors_of(config).items() if name not in SIZE_FACTORS}
+        return cls(masks=config.drops).only(**pins)
 
     def only(self, **pins: Any) -> Scope:
         """Return this scope with some factors pinned, to one value or to several given as a collection.
@@ -97,10 +97,10 @@ class Scope(_Values):
         have, and ``UsageError`` for an unknown factor or an empty collection.
         """
         named = singular(pins)
-        known = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
-        if unknown := sorted(set(named) - set(known)):
-            names = [name for name in known if name not in SCOPE_FLAGS]
-            close = [one for name in unknown for one in get_close_matches(name, names, n=1, cutoff=0.8)]
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "rules"]  # which ``ruled`` adds
+        if unknown := sorted(set(named) - set(fields)):
+            names = [name for name in fields if name not in SCOPE_FLAGS]
+            close = [match for name in unknown for match in get_close_matches(name, names, n=1, cutoff=0.8)]
             forms = f"did you mean {', '.join(close)}?" if close else f"expected some of {', '.join(names)}"
             raise UsageError(f"unknown factor {', '.join(unknown)}: {forms}")
         pinned: dict[str, Any] = {
@@ -132,7 +132,7 @@ class Scope(_Values):
         for rule in self.rules:
             factors = factors_of(config)
             if rule.excludes(factors):
-                plain = [one for one in getattr(self, rule.factor) if not self._ruled(rule.factor, one)]
+                plain = [value for value in getattr(self, rule.factor) if not self._ruled(rule.factor, value)]
                 way_out = {rule.factor: plain[0]} if number % 2 and plain else {rule.beside: rule.opening[0]}
                 config = self.config(factors | way_out, number)
         return config
@@ -166,13 +166,13 @@ class Scope(_Values):
 
     def beside(self, name: str, value: Any) -> dict[str, tuple[Any, ...]]:
         """Return the factors whose values exclude a value of another factor, with these values."""
-        values, found = self.values(), dict[str, tuple[Any, ...]]()
+        values, exclusions = self.values(), dict[str, tuple[Any, ...]]()
         if name == "proj_size" and value >= (largest := max(self.hidden_size)):
-            found["hidden_size"] = (largest,)
-        for one in (*self.constraints, *OF_APART):
-            if one.forbids(name, value, values):
-                found |= {other: values[other] for other in one.excluded if other != name}
-        return found
+            exclusions["hidden_size"] = (largest,)
+        for constraint in (*self.constraints, *OF_APART):
+            if constraint.forbids(name, value, values):
+                exclusions |= {factor: values[factor] for factor in constraint.excluded if factor != name}
+        return exclusions
 
     @cached_property
     def ways_out(self) -> tuple[Constraint, ...]:
@@ -232,14 +232,14 @@ class Scope(_Values):
 
     def record(self) -> dict[str, Any]:
         """Return all of the scope as plain data."""
-        return dataclasses.asdict(self) | {"cell": [data_of(one) for one in self.cell]}
+        return dataclasses.asdict(self) | {"cell": [data_of(cell) for cell in self.cell]}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Scope:
         """Return the scope that ``record`` wrote. Raise ``UsageError`` or ``ConfigError`` for anything else."""
         require_type("record", record, Mapping, "Scope().record() is one")
         pins = {name: value for name, value in record.items() if name != "rules"}
-        pins |= {"cell": [cell_of_data(one) for one in pins["cell"]]} if "cell" in pins else {}
+        pins |= {"cell": [cell_of_data(cell) for cell in pins["cell"]]} if "cell" in pins else {}
         listed = record.get("rules", ())
         rules = (FactorRule(factor, value, beside, tuple(opening)) for factor, value, beside, opening in listed)
         return cls().only(**pins).ruled(rules)
@@ -314,10 +314,12 @@ def _without_excluded(scope: Scope) -> Scope:
         before = scope
         for name in scope.values():
             values, rules = scope.values(), (*scope.constraints, *OF_APART)
-            gone = {one for one in values[name] if name not in SIZE_FACTORS and excluded(name, one, values, rules)}
+            gone = {
+                value for value in values[name] if name not in SIZE_FACTORS and excluded(name, value, values, rules)
+            }
             if gone and gone < set(values[name]):  # if none were left, the pins exclude each other (``lost_pin``)
-                kept: dict[str, Any] = {name: tuple(one for one in getattr(scope, name) if one not in gone)}
-                scope = dataclasses.replace(scope, **kept)
+                remaining: dict[str, Any] = {name: tuple(value for value in getattr(scope, name) if value not in gone)}
+                scope = dataclasses.replace(scope, **remaining)
     return scope
 
 
@@ -327,10 +329,10 @@ def lost_pin(scope: Scope, pins: Mapping[str, Any]) -> tuple[str, Any] | None:
     ``scope`` has these pins.
     """
     values = scope.values()
-    made = factors_of(scope.config({name: of[0] for name, of in values.items()}))
+    made = factors_of(scope.config({name: choices[0] for name, choices in values.items()}))
     for name, value in singular(pins).items():
         if name not in FIXED_BESIDE:
-            gone = [one for one in _values(name, value) if one not in values[name]]
+            gone = [choice for choice in _values(name, value) if choice not in values[name]]
             if gone or made[name] not in values[name]:
                 return name, [*gone, values[name][0]][0]
     return None
@@ -376,7 +378,7 @@ def affordable(factors: Mapping[str, Any], cost: int = HIGHEST_COST, scope: Scop
 def _distributions(value: Any) -> tuple[str, ...]:
     distributions = tuple(value) if _is_several(value) else (value,)
     if not distributions or (
-        unknown := [one for one in distributions if not isinstance(one, str) or one not in DISTRIBUTIONS]
+        unknown := [name for name in distributions if not isinstance(name, str) or name not in DISTRIBUTIONS]
     ):
         raise UsageError(
             f"distributions={unknown if distributions else value!r}: expected some of {', '.join(DISTRIBUTIONS)}"
@@ -392,11 +394,11 @@ def _values(name: str, value: Any) -> tuple[Any, ...]:
     values = tuple(value) if _is_several(value) else (value,)
     if not values:
         raise UsageError(f"{name}={value!r}: expected at least one value")
-    for one in values:
+    for choice in values:
         if name != "lengths":
-            require_value(name, one)
-        elif one not in PACKINGS:
-            raise ConfigError(f"lengths={one!r}: expected one of {', '.join(map(repr, PACKINGS))}")
+            require_value(name, choice)
+        elif choice not in PACKINGS:
+            raise ConfigError(f"lengths={choice!r}: expected one of {', '.join(map(repr, PACKINGS))}")
     return values
 
 

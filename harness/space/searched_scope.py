@@ -54,8 +54,8 @@ class SearchedScope:
     @property
     def never_varied(self) -> list[str]:
         """The factors of nn.RNN that had the same value in all these cases, or none because another factor did."""
-        met = self.checks[AGREEMENT].factors
-        return [name for name, values in WHOLE.values().items() if len(values) > 1 and len(met.get(name, {})) < 2]
+        factors = self.checks[AGREEMENT].factors
+        return [name for name, values in WHOLE.values().items() if len(values) > 1 and len(factors.get(name, {})) < 2]
 
     def none(self) -> list[Share]:
         """Return the shares of a check that met nothing."""
@@ -63,10 +63,10 @@ class SearchedScope:
 
     def _shares(self, coverage: Coverage) -> list[Share]:
         boundaries = coverage.boundaries(self.scope).values()
-        met, of = (sum(counts) for counts in zip(*coverage.met(self.scope).values(), strict=True))
+        covered, total = (sum(counts) for counts in zip(*coverage.met(self.scope).values(), strict=True))
         return [
-            Share("values", met, of),
+            Share("values", covered, total),
             *(Share(name, *coverage.share(self.scope, few)) for few, name in STRENGTH_WORDS.items()),
-            Share("edges", sum(met for met, _ in boundaries), sum(of for _, of in boundaries)),
+            Share("edges", sum(covered for covered, _ in boundaries), sum(total for _, total in boundaries)),
             Share("edge pairs", *coverage.boundary_pairs(self.scope)),
         ]

@@ -47,16 +47,16 @@ def strata(scope: Scope | None = None) -> list[Stratum]:
         def test_my_kernel(stratum):
             assert_agrees_on(my_rnn, stratum, cases=100)
     """
-    whole = whole_or(scope)
+    space = whole_or(scope)
     split: list[list[tuple[str, str, tuple[Any, ...]]]] = []
     for name in having("halves"):
-        plain, other = FACTORS[name].halves or ("", "")
-        values = getattr(whole, name)
-        some, rest = ([one for one in values if (one == PLAIN[name]) is is_plain] for is_plain in (True, False))
+        plain, unusual = FACTORS[name].halves or ("", "")
+        values = getattr(space, name)
+        some, rest = ([value for value in values if (value == PLAIN[name]) is is_plain] for is_plain in (True, False))
         if some and rest:
-            split.append([(plain, name, tuple(some)), (other, name, tuple(rest))])
+            split.append([(plain, name, tuple(some)), (unusual, name, tuple(rest))])
     return [
-        Stratum("-".join(word for word, *_ in parts) or "all", whole.only(**{name: kept for _, name, kept in parts}))
+        Stratum("-".join(word for word, *_ in parts) or "all", space.only(**{name: half for _, name, half in parts}))
         for parts in product(*split)
     ]
 
