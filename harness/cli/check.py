@@ -187,11 +187,11 @@ def check(**args: Any) -> int:
     function rnn(x, h0, weights, config) -> (output, h_n), or a class of a recurrent layer in torch or NumPy. It may
     be exec:PROGRAM, too, which docs/other-languages.md explains.
     """
-    return _checked(_Given(**args))
+    return _checked(_Arguments(**args))
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Arguments:
     """The options of the command line, by the names of click's parameters."""
 
     subjects: tuple[str, ...]
@@ -222,7 +222,7 @@ class _Given:
     quiet: bool
 
 
-def _checked(args: _Given) -> int:
+def _checked(args: _Arguments) -> int:
     """Search as the command line asks, and return the exit code."""
     from harness.subjects import captured_output
     from harness.subjects.isolated import ahead
@@ -297,7 +297,7 @@ class _Done(NamedTuple):
 
 
 def _searched(
-    args: _Given, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
+    args: _Arguments, upgrading: Upgrading | None, began: float | None, target: Target, number: int = 0
 ) -> Summary:
     """Search a subject, of an upgrade the old one (0) or the new one (1). The first has the time from ``began`` on."""
     from harness.pipeline import run_pipeline
@@ -378,7 +378,7 @@ def _compared(console: Console, upgrading: Upgrading, every: Sequence[Summary], 
     return upgrade
 
 
-def _shard(args: _Given) -> Shard | None:
+def _shard(args: _Arguments) -> Shard | None:
     from harness.search.shards import Shard
 
     text = args.shard_text
@@ -397,7 +397,7 @@ def _run(targets: Sequence[Target], options: Options, timeout: float) -> RunOpti
     return RunOptions(names, *limits, timeout, versions(), options.shard)
 
 
-def _cluster(args: _Given) -> Workers | None:
+def _cluster(args: _Arguments) -> Workers | None:
     from harness.search.cluster import Cluster
 
     context = click.get_current_context()
@@ -428,7 +428,7 @@ def _target(
     return Target(subject, asked_scope(subject, devices, pinned, held), replace(options, profile=held))
 
 
-def _require_compatible(args: _Given) -> None:
+def _require_compatible(args: _Arguments) -> None:
     """Refuse options that exclude each other, and beside --all what needs the names of subjects."""
     if args.quiet and args.verbose:
         raise UsageError("--quiet with --verbose: expected one of them")
