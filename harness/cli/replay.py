@@ -122,5 +122,5 @@ def _code(every: Sequence[Replayed]) -> int:
     """Return the exit code: a failure counts more than what could not be run."""
     from harness.search.rerun import RerunOutcome
 
-    fates = {one.fate for one in every}
+    fates = {replayed.fate for replayed in every}
     return FINDING if RerunOutcome.FAILED in fates else MISUSE if RerunOutcome.ERROR in fates else AGREES
