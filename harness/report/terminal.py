@@ -20,7 +20,6 @@ from harness.report.refusals import refusals_findings, refusals_findings_in_shor
 from harness.report.replays import STYLES, Replayed
 from harness.report.reported import ReportedFinding, dropout_alone
 from harness.report.saved_finding import Stored
-from harness.report.severity import Severity
 from harness.search.examination import Examination
 from harness.search.rerun import RerunOutcome
 from harness.space.config import RNNConfig
@@ -35,7 +34,7 @@ _STYLES = {
     Verdict.BROKEN: "bold magenta",
 }
 LISTED: Final = 8  # findings beside the first that a summary lists
-VERDICT_MEANINGS: Final = {
+ARRAY_MEANINGS: Final = {
     "x": "the input",
     "hx": "the initial state of every layer and direction",
     "cx": "the initial c of every layer and direction",
@@ -51,7 +50,6 @@ VERDICT_MEANINGS: Final = {
     "c_n": "c_t of every layer after its last step",
     "readout": "y_t = W h_t + b",
 }  # what each array is, by how its name begins
-_WORD: Final = max(len(severity.value) for severity in Severity)
 _SHARE: Final = re.compile(r",? in \d+ of \d+ elements \(.*\)$")
 
 
@@ -226,7 +224,7 @@ def shapes_table(config: RNNConfig) -> RenderableType:
 
 
 def _meaning(name: str) -> str:
-    return next(text for role, text in VERDICT_MEANINGS.items() if name.startswith(role))
+    return next(text for role, text in ARRAY_MEANINGS.items() if name.startswith(role))
 
 
 def subjects_list(rows: list[tuple[str, ...]]) -> RenderableType:
