@@ -79,11 +79,11 @@ def _sum_moves(gates: Mapping[str, GateFunction]) -> Iterator[Move]:
                 yield tuple((("sum", letter, part.name, to), choice) for letter, part, to in both if to in tos)
 
     every = [(letter, part) for letter, gate in gates.items() for part in gate.parts if part.name != "1"]
-    recurrent = [one for one in every if one[1].name == OWN_TERMS[2]]
-    reset = [one for one in every if one[1].factor]
-    for one in every:
-        yield from moves([one], (CUT_EDGE, "open") if one[1].factor else (CUT_EDGE,))
-    for several in (reset, *([one] for one in reset)):
+    recurrent = [pair for pair in every if pair[1].name == OWN_TERMS[2]]
+    reset = [pair for pair in every if pair[1].factor]
+    for term in every:
+        yield from moves([term], (CUT_EDGE, "open") if term[1].factor else (CUT_EDGE,))
+    for several in (reset, *([pair] for pair in reset)):
         yield from moves(several, ("open",) if len(several) > 1 else ())
         yield tuple((("sum", letter, part.name, "factor"), CUT_EDGE) for letter, part in several)
     yield tuple((("sum", letter, part.name, "operand"), CUT_EDGE) for letter, part in recurrent)
@@ -95,12 +95,12 @@ def _product_moves(model: GatedModel) -> Iterator[Move]:
     """Yield what a product's gradient may be multiplied by for that of a factor: less, or another state or gate."""
     exchanged = [("c", "c'"), ("h", "h'"), ("t", "c'"), ("c'", "t"), ("c", "t"), ("c", "c_n"), ("h", "h_n")]
     for gate in dict(model.gates):
-        exchanged += [(gate, COMPLEMENT + gate), *((gate, other) for other in dict(model.gates) if other != gate)]
+        exchanged += [(gate, COMPLEMENT + gate), *((gate, second) for second in dict(model.gates) if second != gate)]
     for state, terms in (("c'", model.memory), ("h'", model.mix)):
-        for names, name in ((several, one) for several, _ in terms for one in several):
-            left = tuple(one for one in names if one != name)
-            others = [tuple(one for one in left if one != out) for out in left]
-            others += [tuple(new if one == old else one for one in left) for old, new in exchanged if old in left]
+        for names, name in ((several, factor) for several, _ in terms for factor in several):
+            rest = tuple(part for part in names if part != name)
+            others = [tuple(part for part in rest if part != out) for out in rest]
+            others += [tuple(new if part == old else part for part in rest) for old, new in exchanged if old in rest]
             edge = ("by", state, names, name)
             yield from (((edge, choice),) for choice in (CUT_EDGE, *dict.fromkeys(others)))
 
@@ -120,11 +120,11 @@ def find_back(asker: Asker, network: Network) -> Network:
     def continued(start: Network) -> Network:
         return _search(asker, _search(asker, start, [*first, *second]), [*first, *second, *third])
 
-    asked = [*first, *second, *third]
-    found = continued(_cut(asker, network))
-    if found.first.passes != network.first.passes and not _all_given(asker, found, asked):  # it may be c's alone
-        found = max((found, continued(network)), key=lambda one: sum(_matched(asker, one, a) for a in asked))
-    return _limited(asker, _uncut(asker, _pruned(asker, found, asked)))
+    answers = [*first, *second, *third]
+    result = continued(_cut(asker, network))
+    if result.first.passes != network.first.passes and not _all_given(asker, result, answers):  # it may be c's alone
+        result = max((result, continued(network)), key=lambda choice: sum(_matched(asker, choice, a) for a in answers))
+    return _limited(asker, _uncut(asker, _pruned(asker, result, answers)))
 
 
 def _all_given(asker: Asker, network: Network, answers: Sequence[Response]) -> bool:
@@ -141,7 +141,7 @@ def _pruned(asker: Asker, network: Network, answers: Sequence[Response]) -> Netw
 
 
 def _without(model: Any, edge: Edge) -> Any:
-    return replace(model, back=tuple(one for one in model.back if one[0] != edge))
+    return replace(model, back=tuple(pair for pair in model.back if pair[0] != edge))
 
 
 def _cut(asker: Asker, network: Network) -> Network:
@@ -149,7 +149,7 @@ def _cut(asker: Asker, network: Network) -> Network:
     long = _long(asker)
     ways = (TermSteps(), TermSteps("never"), *(TermSteps("but every", k) for k in range(2, CUT_STEPS)))
     cut = [replace(network, first=replace(network.first, passes=when)) for when in ways]
-    return max(cut, key=lambda one: sum(_matched(asker, one, a) for a in long))
+    return max(cut, key=lambda candidate: sum(_matched(asker, candidate, a) for a in long))
 
 
 def _uncut(asker: Asker, network: Network) -> Network:
@@ -166,9 +166,9 @@ def _long(asker: Asker) -> list[Response]:
 
 
 def _answers(asker: Asker, sizes: Sequence[CaseSizes], loss: str, scale: float = 1.0) -> list[Response]:
-    given = (True, False) if asker.has_hx else (False,)
-    found = (asker.ask(one, 7, hx=hx, loss=loss, scale=scale) for one in sizes for hx in given)
-    return [a for a in found if a is not None]
+    with_hx = (True, False) if asker.has_hx else (False,)
+    answers = (asker.ask(size, 7, hx=hx, loss=loss, scale=scale) for size in sizes for hx in with_hx)
+    return [a for a in answers if a is not None]
 
 
 def _search(asker: Asker, network: Network, answers: Sequence[Response], longer: Sequence[Response] = ()) -> Network:
@@ -183,31 +183,31 @@ def _search(asker: Asker, network: Network, answers: Sequence[Response], longer:
             return network
         shown = [*wrong[:1], *wrong[1:][-1:]]
         least = [_matched(asker, network, a) for a in shown]
-        several = ((_matched(asker, one, shown[0]), one) for one in _choices(network, model))
-        tried = [  # most bring less of the first case out right, and are tried on no other one
-            (matched + sum(_matched(asker, one, a) for a in shown[1:]), one)
-            for matched, one in several
+        several = ((_matched(asker, choice, shown[0]), choice) for choice in _choices(network, model))
+        scored = [  # most bring less of the first case out right, and are tried on no other one
+            (matched + sum(_matched(asker, choice, a) for a in shown[1:]), choice)
+            for matched, choice in several
             if matched >= least[0]
         ]
-        most = max((matched for matched, _ in tried), default=0)
+        most = max((matched for matched, _ in scored), default=0)
         if most <= sum(least):
             return network
-        best = [one for matched, one in tried if matched == most]
+        best = [choice for matched, choice in scored if matched == most]
         if len(best) > 1:
-            best.sort(key=lambda one: sum(_matched(asker, one, a) for a in (*answers, *longer)), reverse=True)
+            best.sort(key=lambda choice: sum(_matched(asker, choice, a) for a in (*answers, *longer)), reverse=True)
         network = best[0]
     return network
 
 
 def _choices(network: Network, model: GatedModel) -> Iterator[Network]:
     for move in moves_of(model):
-        kept = tuple(one for one in model.back if one[0] not in {edge for edge, _ in move})
-        yield replace(network, first=replace(model, back=(*kept, *move)))
+        rest = tuple(pair for pair in model.back if pair[0] not in {edge for edge, _ in move})
+        yield replace(network, first=replace(model, back=(*rest, *move)))
     yield from (network.map(partial(_without, edge=edge)) for edge, _ in model.back)
     back = network.back or network.wiring
     for time in TIMES:  # the output's gradients may be taken at other steps, and h_n's with them, as its last row
         moved = back.put(("forward", "writes"), time)
-        yield from (replace(network, back=one) for one in (moved, moved.put(("forward", "final"), "T - 1")))
+        yield from (replace(network, back=wiring) for wiring in (moved, moved.put(("forward", "final"), "T - 1")))
 
 
 def _matched(asker: Asker, network: Network, a: Response) -> int:
@@ -219,8 +219,8 @@ def _matched(asker: Asker, network: Network, a: Response) -> int:
 def _limited(asker: Asker, network: Network) -> Network:
     """Return a network with what cuts large gradients off, element by element."""
     loss = "both" if "both" in asker.losses else asker.losses[0]
-    if (found := _limited_at_steps(asker, network, loss)) is not None:
-        return found
+    if (limited := _limited_at_steps(asker, network, loss)) is not None:
+        return limited
     limits: dict[str, Limit] = {}
     for a in _answers(asker, (CaseSizes(3, 2, 3, 2),), loss, LARGE_GRADIENT):
         for name in departing(network, a, asker.rounding):
@@ -246,18 +246,18 @@ def _limited_at_steps(asker: Asker, network: Network, loss: str) -> Network | No
 
     first = large[0]
     for letters in ("h", "c", "hc") if model.memory else ("h",):
-        one, two = (
+        ones, twos = (
             run(network, first.case, None, states_of(network, first))
             for network in (limits(letters, 1), limits(letters, 2))
         )
-        names = [name for name in one if name.endswith(".grad") and name in first.arrays]
-        by_one, by_two, given = (
-            np.concatenate([np.ravel(values_of(of[name])) for name in names]) for of in (one, two, first.arrays)
+        names = [name for name in ones if name.endswith(".grad") and name in first.arrays]
+        by_one, by_two, actual = (
+            np.concatenate([np.ravel(values_of(made[name])) for name in names]) for made in (ones, twos, first.arrays)
         )
         more = by_two - by_one
         at = np.abs(more).argmax()
         if more[at]:
-            found = limits(letters, plainest(float(1 + (given[at] - by_one[at]) / more[at]), asker.noise))
-            if not any(departing(found, a, asker.rounding) for a in large):
-                return found
+            limited = limits(letters, plainest(float(1 + (actual[at] - by_one[at]) / more[at]), asker.noise))
+            if not any(departing(limited, a, asker.rounding) for a in large):
+                return limited
     return None

@@ -47,8 +47,8 @@ def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool,
     right = step_of(config.cell)
     for plain, change in (*_rows(right), *_functions(right), *_sums(right), *_states(right), *_moved(right)):
         yield False, plain, change
-    for other in (*["below"] * (config.num_layers > 1), *["beside"] * config.bidirectional):
-        ends = tuple(f"{letter}_{other}" for letter in ("h", "c")[: len(right.starts)])
+    for source in (*["below"] * (config.num_layers > 1), *["beside"] * config.bidirectional):
+        ends = tuple(f"{letter}_{source}" for letter in ("h", "c")[: len(right.starts)])
         yield False, True, partial(_model_with, starts=ends)
         for k, end in enumerate(ends if len(ends) > 1 else ()):
             yield False, True, _at("starts", k, end)
@@ -58,7 +58,7 @@ def gate_choices(config: RNNConfig, *, back: bool) -> Iterator[tuple[bool, bool,
 
 def _going_back(move: Any) -> Change:
     edges = {edge for edge, _ in move}
-    return lambda model: replace(model, back=(*(one for one in model.back if one[0] not in edges), *move))
+    return lambda model: replace(model, back=(*(pair for pair in model.back if pair[0] not in edges), *move))
 
 
 def _changing(letters: Sequence[str], change: Callable[[GateFunction], GateFunction]) -> Change:
@@ -80,9 +80,9 @@ def _rows(right: GatedModel) -> Iterator[tuple[bool, Change]]:
         if order != tuple(range(len(letters))):
             known = "".join(letters[order.index(k)] for k in range(len(letters))) in GATE_ORDERS
             yield from ((known and names == OWN_TERMS, _ordered(letters, order, names)) for names in ROW_GROUPS)
-    for (k, letter), other, names in product(enumerate(letters), range(len(letters)), ROW_GROUPS):
-        if other != k:  # one gate alone reads those of another one
-            yield False, _parted_in((letter,), names, block=other)
+    for (k, letter), block, names in product(enumerate(letters), range(len(letters)), ROW_GROUPS):
+        if block != k:  # one gate alone reads those of another one
+            yield False, _parted_in((letter,), names, block=block)
 
 
 def _ordered(letters: Sequence[str], order: Sequence[int], names: Sequence[str]) -> Change:
@@ -133,18 +133,18 @@ def _model_with(model: GatedModel, /, **changes: Any) -> GatedModel:
     return replace(model, **changes)
 
 
-def _with_parts(gate: GateFunction, of: str, /, **changes: Any) -> GateFunction:
+def _with_parts(gate: GateFunction, name: str, /, **changes: Any) -> GateFunction:
     """Return a gate whose terms of a name are changed; without changes, it has none of them."""
-    parts = (p._replace(**changes) if p.name == of else p for p in gate.parts if changes or p.name != of)
+    parts = (p._replace(**changes) if p.name == name else p for p in gate.parts if changes or p.name != name)
     return gate._replace(parts=tuple(parts))
 
 
-def _parted(letters: Sequence[str], of: str, /, **changes: Any) -> Change:
-    return _changing(letters, lambda gate: _with_parts(gate, of, **changes))
+def _parted(letters: Sequence[str], name: str, /, **changes: Any) -> Change:
+    return _changing(letters, lambda gate: _with_parts(gate, name, **changes))
 
 
 def _parted_in(letters: Sequence[str], names: Sequence[str], /, **changes: Any) -> Change:
-    return _changing(letters, lambda gate: reduce(lambda g, of: _with_parts(g, of, **changes), names, gate))
+    return _changing(letters, lambda gate: reduce(lambda g, name: _with_parts(g, name, **changes), names, gate))
 
 
 def _reset(letters: Sequence[str], names: Sequence[str], factor: str) -> Change:
@@ -170,10 +170,10 @@ def _states(right: GatedModel) -> Iterator[tuple[bool, Change]]:
                 less = (*factors[:j], *factors[j + 1 :])
                 if less:
                     yield True, _made_of(name, (*rest, (less, coef)))
-                for other in others if name == "mix" or not right.memory else (*letters, "h", "c", "tanh(c)"):
-                    if other not in factors:
-                        made = tuple(sorted((*less, other)))
-                        yield factor == "t" and other == "c'", _made_of(name, (*rest, (made, coef)))
+                for new in others if name == "mix" or not right.memory else (*letters, "h", "c", "tanh(c)"):
+                    if new not in factors:
+                        made = tuple(sorted((*less, new)))
+                        yield factor == "t" and new == "c'", _made_of(name, (*rest, (made, coef)))
     sigmoids = [letter for letter, gate in right.gates if gate.activation == SIGMOID]
     for name in ("memory", "mix"):
         yield from ((True, _made_of(name, made)) for _, _, made in complements(getattr(right, name), sigmoids))
@@ -190,9 +190,9 @@ def _moved(right: GatedModel) -> Iterator[tuple[bool, Change]]:
     new = ("h'", "c'", "t", "h", "c", "zero") if right.memory else ("h'", "h", "zero")
     for name, others in (("starts", (*right.starts, "zero")), ("carried", new), ("returned", new)):
         own: tuple[str, ...] = getattr(right, name)
-        for k, other in product(range(len(own)), others):
-            if other != own[k]:
-                yield other == "zero" and name != "returned", _at(name, k, other)
+        for k, value in product(range(len(own)), others):
+            if value != own[k]:
+                yield value == "zero" and name != "returned", _at(name, k, value)
         if right.memory:
             swapped: dict[str, Any] = {name: (*own[:-2], *own[:-3:-1])}
             yield True, partial(_model_with, **swapped)

@@ -46,16 +46,16 @@ def lines(model: GatedModel) -> dict[str, str]:
     there = model.there
     if there is None:
         return _lines(model, model)
-    own, other = _lines(model, there), _lines(there, model)  # of the same keys
-    order = other if len(_late(there)) > len(_late(model)) else own
+    own, others = _lines(model, there), _lines(there, model)  # of the same keys
+    order = others if len(_late(there)) > len(_late(model)) else own
     return {
-        key: own[key] if own[key] == other[key] else _either(own[key], other[key], model.when.line) for key in order
+        key: own[key] if own[key] == others[key] else _either(own[key], others[key], model.when.line) for key in order
     }
 
 
-def _either(own: str, other: str, condition: str) -> str:
+def _either(own: str, alternative: str, condition: str) -> str:
     """Return a line that computes what another one does where a condition holds."""
-    return f"{other} if {condition} else {own.partition(' = ')[2]}"
+    return f"{alternative} if {condition} else {own.partition(' = ')[2]}"
 
 
 def _late(model: GatedModel) -> list[str]:
@@ -68,43 +68,43 @@ def _lines(model: GatedModel, beside: GatedModel) -> dict[str, str]:
     gates = dict(model.gates)
     late = _late(model)
     names = final_names(model)
-    found = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
-    found |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(one) for one in model.starts)}"}
-    found["steps"] = "for t in range(T):"
+    texts = _rows_lines(model, "({role}[k::{G}] for k in range({G}))")
+    texts |= {"start": f"{', '.join(letters_of(model))} = {', '.join(_start(state) for state in model.starts)}"}
+    texts["steps"] = "for t in range(T):"
     if {model.input, beside.input} != {"t"}:
-        found["input"] = f"    x = inputs[{model.input}]"
-    for letter, own, other in zip(letters_of(model), model.reads, beside.reads, strict=False):
-        if {own, other} != {letter}:
-            found[f"read {letter}"] = f"    {letter} = {_begun(model, letter, own)}"
+        texts["input"] = f"    x = inputs[{model.input}]"
+    for letter, own, theirs in zip(letters_of(model), model.reads, beside.reads, strict=False):
+        if {own, theirs} != {letter}:
+            texts[f"read {letter}"] = f"    {letter} = {_begun(model, letter, own)}"
     old = [name for name in letters_of(model) if _is_overwritten(model, name) or _is_overwritten(beside, name)]
     if old:
-        found["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
-    found |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
+        texts["before"] = f"    {', '.join(f'{name}_before' for name in old)} = {', '.join(old)}"
+    texts |= {name: f"    {_gate_line(model, name)}" for name in gates if name not in late}
     if model.memory:
         c = polynomial_text(model, model.memory, step_of(model.cell).memory)
         c = _within(model, "c", c)
-        found["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
-    found |= {name: f"    {_gate_line(model, name)}" for name in late}
+        texts["c"] = f"    c_new = {c}" if model.carried[1] != "c'" else f"    c = {c}"
+    texts |= {name: f"    {_gate_line(model, name)}" for name in late}
     h = _within(model, "h", _mix_text(model))
-    found["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
+    texts["h"] = f"    h_new = {h}" if model.carried[0] != "h'" else f"    h = {h}"
     new = {
-        "h'": found["h"].split()[0],
-        "c'": found.get("c", "c").split()[0],
+        "h'": texts["h"].split()[0],
+        "c'": texts.get("c", "c").split()[0],
         **{name: f"{name}_before" for name in old},
     }
-    found |= {"h": found["h"].replace("c_after", new["c'"])}
-    late_names = {name: found[name].replace("c_after", new["c'"]) for name in late}
-    found |= late_names
-    carried = [(name, _value(model, one, new)) for name, one in zip(letters_of(model), model.carried, strict=True)]
+    texts |= {"h": texts["h"].replace("c_after", new["c'"])}
+    late_names = {name: texts[name].replace("c_after", new["c'"]) for name in late}
+    texts |= late_names
+    carried = [(name, _value(model, state, new)) for name, state in zip(letters_of(model), model.carried, strict=True)]
     changed = [(name, value) for name, value in carried if name != value]
     if changed:
-        found["carried"] = f"    {', '.join(n for n, _ in changed)} = {', '.join(v for _, v in changed)}"
-    values = [_value(model, one, new) for one in model.returned]
-    found["output"] = f"    output[t] = {values[0]}"
+        texts["carried"] = f"    {', '.join(n for n, _ in changed)} = {', '.join(v for _, v in changed)}"
+    values = [_value(model, state, new) for state in model.returned]
+    texts["output"] = f"    output[t] = {values[0]}"
     if model.written != LayerModel().written:
-        found["written"] = f"output = output[[{model.written[2:-1]} for t in range(T)]]"
-    found["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
-    return found
+        texts["written"] = f"output = output[[{model.written[2:-1]} for t in range(T)]]"
+    texts["returned"] = f"{', '.join(names)} = {', '.join(values[1:])}"
+    return texts
 
 
 def _mix_text(model: GatedModel) -> str:
@@ -119,18 +119,18 @@ def _within(model: GatedModel, state: str, text: str) -> str:
 
 def _rows_lines(model: GatedModel, rows: str) -> dict[str, str]:
     """Return lines for the rows of each gate, of the parameters that have them unit by unit."""
-    letters, found = [name for name, _ in step_of(model.cell).gates], {}
-    for role, of in zip(PARAMETER_ROLES, ("W_i", "W_h", "b_i", "b_h"), strict=True):
+    letters, texts = [name for name, _ in step_of(model.cell).gates], {}
+    for role, stem in zip(PARAMETER_ROLES, ("W_i", "W_h", "b_i", "b_h"), strict=True):
         if role in model.arranged:
-            found[role] = f"{', '.join(of + letter for letter in letters)} = {rows.format(role=role, G=len(letters))}"
-    return found
+            texts[role] = f"{', '.join(stem + letter for letter in letters)} = {rows.format(role=role, G=len(letters))}"
+    return texts
 
 
 def right_lines(model: GatedModel) -> dict[str, str]:
     """Return torch's lines by what they compute, with those that a model's stand beside."""
-    found = _rows_lines(model, "np.split({role}, {G})") | lines(step_of(model.cell))
-    of_input = {"t"} != {one.input for one in (model, model.there) if one is not None}
-    return found | ({"input": "    x = inputs[t]"} if of_input else {})
+    texts = _rows_lines(model, "np.split({role}, {G})") | lines(step_of(model.cell))
+    of_input = {"t"} != {variant.input for variant in (model, model.there) if variant is not None}
+    return texts | ({"input": "    x = inputs[t]"} if of_input else {})
 
 
 def letters_of(model: GatedModel) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def _is_overwritten(model: GatedModel, name: str) -> bool:
     """Tell whether a state's value before a step is read after the line that overwrites it."""
     k = letters_of(model).index(name)
     others = {*model.returned, *model.carried[:k], *model.carried[k + 1 :]}
-    in_h = {one for names, _ in model.mix for one in names} if name == "c" else set()
+    in_h = {factor for names, _ in model.mix for factor in names} if name == "c" else set()
     return (model.carried[k] != name and name in others) or not in_h.isdisjoint({"c", "tanh(c)"})
 
 
@@ -188,11 +188,11 @@ def _times(coef: float, text: str) -> str:
 
 def sum_text(model: GatedModel, parts: Sequence[Part]) -> str:
     """Return the sum of a gate; what one gate multiplies stands together."""
-    found = []
+    texts = []
     for factor in dict.fromkeys(p.factor for p in parts):
         inner = joined(part_text(model, p) for p in parts if p.factor == factor)
-        found.append(f"{factor} * ({inner})" if factor else inner)
-    return joined(found) or "0"
+        texts.append(f"{factor} * ({inner})" if factor else inner)
+    return joined(texts) or "0"
 
 
 def joined(terms: Iterable[str]) -> str:
@@ -223,17 +223,17 @@ def polynomial_text(model: GatedModel, terms: Polynomial, right: Polynomial) -> 
     rest = {frozenset(names): (names, coef) for names, coef in terms}
     letters = [name for name, _ in model.gates]
     order = [*(frozenset(names) for names, _ in right), *rest]
-    found = []
+    texts = []
     for key in order:
         if key not in rest:
             continue
         pairs = ((gate, key - {gate}, key | {gate}) for gate in letters)
-        opposite = (one for one in pairs if all(k in rest for k in one[1:]) and rest[one[1]][1] == -rest[one[2]][1])
+        opposite = (row for row in pairs if all(k in rest for k in row[1:]) and rest[row[1]][1] == -rest[row[2]][1])
         gate, without, with_it = next(opposite, (None, key, key))
         names, coef = rest.pop(without)
         rest.pop(with_it, None)
-        found.append(_product_text(model, names, coef, gate, in_h=terms is model.mix))
-    return joined(found) or "0 * h"
+        texts.append(_product_text(model, names, coef, gate, in_h=terms is model.mix))
+    return joined(texts) or "0 * h"
 
 
 def _product_text(model: GatedModel, names: Sequence[str], coef: float, gate: str | None, *, in_h: bool) -> str:
@@ -255,24 +255,24 @@ def differences(model: GatedModel) -> Iterator[GateDifference]:
     if there is None:
         yield from _differences(model)
         return
-    own, others = [*_differences(model)], {one.sentence: one for one in _differences(there)}
-    for one in own:
-        if (same := others.pop(one.sentence, None)) is not None:
-            yield one._replace(mend=partial(_mended, own=one.mend, there=same.mend))
+    own, others = [*_differences(model)], {change.sentence: change for change in _differences(there)}
+    for difference in own:
+        if (same := others.pop(difference.sentence, None)) is not None:
+            yield difference._replace(mend=partial(_mended, own=difference.mend, there=same.mend))
         else:
             rest = model.when.others
-            said = f"{one.sentence}, {'at some steps' if rest is None else rest.words}"
-            yield one._replace(sentence=said, mend=partial(_mended, own=one.mend))
-    for one in others.values():
-        mend = partial(_mended, there=one.mend)
-        yield one._replace(sentence=f"{one.sentence}, {model.when.words}", mend=mend)
+            words = f"{difference.sentence}, {'at some steps' if rest is None else rest.words}"
+            yield difference._replace(sentence=words, mend=partial(_mended, own=difference.mend))
+    for difference in others.values():
+        mend = partial(_mended, there=difference.mend)
+        yield difference._replace(sentence=f"{difference.sentence}, {model.when.words}", mend=mend)
 
 
 def _mended(model: GatedModel, own: Any = lambda m: m, there: Any = lambda m: m) -> GatedModel:
     """Return a model that is mended at some of its steps, or at all; where all are alike then, it has no others."""
     plain: GatedModel = own(replace(model, there=None, when=NO_STEP))
-    other: GatedModel = replace(there(model.there), back=plain.back)
-    return plain if plain == other else replace(plain, there=other, when=model.when)
+    elsewhere: GatedModel = replace(there(model.there), back=plain.back)
+    return plain if plain == elsewhere else replace(plain, there=elsewhere, when=model.when)
 
 
 def _differences(model: GatedModel) -> Iterator[GateDifference]:
@@ -288,28 +288,28 @@ def _differences(model: GatedModel) -> Iterator[GateDifference]:
     if read:
         starts = dict(zip(("hx", "cx"), model.starts, strict=False))
         at = [(s, starts.get(name, name)) for s, name in read]
-        said = listed([f"{s} anew at {'zeros' if name == 'zero' else LAST_STATES.get(name, name)}" for s, name in at])
-        yield GateDifference(f"read {read[0][0]}", f"starts {said}", lambda m: replace(m, reads=right.reads))
+        words = listed([f"{s} anew at {'zeros' if name == 'zero' else LAST_STATES.get(name, name)}" for s, name in at])
+        yield GateDifference(f"read {read[0][0]}", f"starts {words}", lambda m: replace(m, reads=right.reads))
     if model.input != right.input:
-        said = f"reads x of step {model.input}, not of step t"
-        yield GateDifference("input", said, lambda m: replace(m, input=right.input))
+        words = f"reads x of step {model.input}, not of step t"
+        yield GateDifference("input", words, lambda m: replace(m, input=right.input))
     rows = [*_rows(model, right)]
     yield from rows
     mended = model
-    for one in rows:
-        mended = one.mend(mended)
+    for difference in rows:
+        mended = difference.mend(mended)
     yield from _functions(mended, right)
     yield from _sums(mended, right)
     if {*model.memory} != {*right.memory}:
         yield GateDifference("c", _memory_sentence(model, right), lambda m: replace(m, memory=right.memory))
     if model.limit:
-        said = f"clips {model.kept} to ±{model.limit:.6g}"
-        yield GateDifference(model.kept, said, lambda m: replace(m, limit=0.0))
+        words = f"clips {model.kept} to ±{model.limit:.6g}"
+        yield GateDifference(model.kept, words, lambda m: replace(m, limit=0.0))
     if model.memory and model.read != right.read and any("t" in names for names, _ in model.mix):
         yield GateDifference("h", f"applies {_name(model.read)} to c, not tanh", lambda m: replace(m, read=right.read))
     if {*model.mix} != {*right.mix} or model.outer != right.outer:
-        said = _mix_sentence(model, right)
-        yield GateDifference("h", said, lambda m: replace(m, mix=right.mix, outer=right.outer))
+        words = _mix_sentence(model, right)
+        yield GateDifference("h", words, lambda m: replace(m, mix=right.mix, outer=right.outer))
     yield from _moved(model, right)
 
 
@@ -317,20 +317,20 @@ def _starts(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     if model.starts == right.starts[::-1] and len(right.starts) > 1:
         yield GateDifference("start", "exchanges hx and cx: h starts at cx, and c at hx", _set("starts", right))
         return
-    for of in ("below", "beside"):
-        if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{of}" for letter in letters_of(model)):
-            said = f"starts at the last states{LAST_STATES[f'h_{of}'].removeprefix('the last h')}, not at hx and cx"
-            yield GateDifference("start", said, _set("starts", right))
+    for where in ("below", "beside"):
+        if len(model.starts) > 1 and model.starts == tuple(f"{letter}_{where}" for letter in letters_of(model)):
+            words = f"starts at the last states{LAST_STATES[f'h_{where}'].removeprefix('the last h')}, not at hx and cx"
+            yield GateDifference("start", words, _set("starts", right))
             return
-    for k, (own, other) in enumerate(zip(model.starts, right.starts, strict=True)):
-        if own != other:
+    for k, (own, wanted) in enumerate(zip(model.starts, right.starts, strict=True)):
+        if own != wanted:
             letter = letters_of(model)[k]
-            said = (
-                f"ignores {other}: {letter} starts at zeros"
+            words = (
+                f"ignores {wanted}: {letter} starts at zeros"
                 if own == "zero"
-                else f"starts {letter} at {LAST_STATES.get(own, own)}, not {other}"
+                else f"starts {letter} at {LAST_STATES.get(own, own)}, not {wanted}"
             )
-            yield GateDifference("start", said, partial(_at, name="starts", k=k, value=other))
+            yield GateDifference("start", words, partial(_at, name="starts", k=k, value=wanted))
 
 
 def _set(name: str, right: GatedModel) -> Callable[[GatedModel], GatedModel]:
@@ -350,19 +350,19 @@ def _rows(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     orders: dict[str, list[str]] = {}
     for name in OWN_TERMS:
         blocks = [{p.block for p in gate.parts if _of_parameter(p, [name])} for _, gate in model.gates]
-        known = [next(iter(one)) if len(one) == 1 else -1 for one in blocks]
-        rest = [k for k in range(len(letters)) if k not in known]
-        if known.count(-1) <= 1 and len(rest) <= 1:  # a gate that does not read it has the rows that are left
-            known = [rest[0] if k == -1 else k for k in known]
-        if sorted(known) == [*range(len(letters))] and known != sorted(known):
-            order = "".join(letters[known.index(k)] for k in range(len(letters)))
+        block_of = [next(iter(options)) if len(options) == 1 else -1 for options in blocks]
+        rest = [k for k in range(len(letters)) if k not in block_of]
+        if block_of.count(-1) <= 1 and len(rest) <= 1:  # a gate that does not read it has the rows that are left
+            block_of = [rest[0] if k == -1 else k for k in block_of]
+        if sorted(block_of) == [*range(len(letters))] and block_of != sorted(block_of):
+            order = "".join(letters[block_of.index(k)] for k in range(len(letters)))
             orders.setdefault(order, []).append(name)
     for order, names in orders.items():
         absent = [name for name in OWN_TERMS if name not in names and _reads(model, name)]
-        of = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
-        said = f"reads {of} in the order {', '.join(order)}"
-        said += f", {_whose(GATE_ORDERS[order])}" if order in GATE_ORDERS else f", not {', '.join(letters)}"
-        yield GateDifference(_first_moved(order, letters), said, partial(_reordered, names=names, right=right))
+        rows = "its rows" if not absent else f"the rows of {listed([PARAMETER_OF[name] for name in names])}"
+        words = f"reads {rows} in the order {', '.join(order)}"
+        words += f", {_whose(GATE_ORDERS[order])}" if order in GATE_ORDERS else f", not {', '.join(letters)}"
+        yield GateDifference(_first_moved(order, letters), words, partial(_reordered, names=names, right=right))
 
 
 def _of_parameter(part: Part, names: Sequence[str]) -> bool:
@@ -417,11 +417,11 @@ def _functions(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]
         if gate[::2] != rights[letter][::2]:
             wrong.setdefault((gate.activation, gate.inside, rights[letter].activation), []).append(letter)
     for (kind, inside, own), letters in wrong.items():
-        said = f"applies {_name(kind)} to the sum of {listed(letters)}, not {own.name}"
+        words = f"applies {_name(kind)} to the sum of {listed(letters)}, not {own.name}"
         if inside != 1:
-            of = f"{number(inside)} times the sum of {listed(letters)}"
-            said = f"applies {_name(kind)} to {of}, not {own.name} to the sum"
-        yield GateDifference(letters[0], said, partial(_refunctioned, letters=letters, right=right))
+            argument = f"{number(inside)} times the sum of {listed(letters)}"
+            words = f"applies {_name(kind)} to {argument}, not {own.name} to the sum"
+        yield GateDifference(letters[0], words, partial(_refunctioned, letters=letters, right=right))
 
 
 def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) -> GatedModel:
@@ -439,16 +439,16 @@ def _refunctioned(model: GatedModel, letters: Sequence[str], right: GatedModel) 
 def _sums(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     """Yield what is wrong in the sums of gates; what is the same in several is said once."""
     rights = dict(right.gates)
-    found: dict[str, list[str]] = {}
+    wrong: dict[str, list[str]] = {}
     for letter, gate in model.gates:
         more = [p for p in gate.parts if p not in rights[letter].parts]
         less = [p for p in rights[letter].parts if p not in gate.parts]
         if more or less:
             words = _sum_sentence(model, letter, more, less)
-            found.setdefault(
+            wrong.setdefault(
                 re.sub(rf"\b([Wb]_[ih]){letter}\b|\b{letter}$|\b{letter}(?=, not)", r"\1*", words), []
             ).append(letter)
-    for words, letters in found.items():
+    for words, letters in wrong.items():
         yield GateDifference(
             letters[0], _of_all(words, letters, right), partial(_resummed, letters=letters, right=right)
         )
@@ -462,11 +462,11 @@ def _of_all(words: str, letters: Sequence[str], right: GatedModel) -> str:
     many = re.sub(r"sum of \*", f"sums of {listed(letters)}", many)
     if len(letters) == len(right.gates):
         every = f" in the sums of {listed(letters)}"
-        for one, other in (("ih", "hh"), ("hh", "ih")):
-            if many == f"takes 2 * bias_{one}{every}, not bias_ih + bias_hh":
-                return f"adds bias_{one} twice, and bias_{other} never"
-            if many == f"leaves bias_{one} out of the sums of {listed(letters)}":
-                return f"ignores bias_{one}: it is never added"
+        for side, opposite in (("ih", "hh"), ("hh", "ih")):
+            if many == f"takes 2 * bias_{side}{every}, not bias_ih + bias_hh":
+                return f"adds bias_{side} twice, and bias_{opposite} never"
+            if many == f"leaves bias_{side} out of the sums of {listed(letters)}":
+                return f"ignores bias_{side}: it is never added"
         return many.replace(every, "") if many.startswith("takes") else many
     return many
 
@@ -481,16 +481,16 @@ def _resummed(model: GatedModel, letters: Sequence[str], right: GatedModel) -> G
 def _sum_sentence(model: GatedModel, letter: str, more: Sequence[Part], less: Sequence[Part]) -> str:
     """Return what is wrong in a gate's sum."""
     own = list(step_of(model.cell).gates).index((letter, dict(step_of(model.cell).gates)[letter]))
-    if all(p.coef == 1 and p.block == own for p in more) and (said := _reset_sentence(letter, more, less)):
-        return said
+    if all(p.coef == 1 and p.block == own for p in more) and (words := _reset_sentence(letter, more, less)):
+        return words
 
-    def of(parts: Sequence[Part]) -> str:
+    def text_of(parts: Sequence[Part]) -> str:
         return listed([part_text(model, p) for p in parts]).replace("c_after", "the new c")
 
     if not more:
-        return f"leaves {of(less)} out of the sum of {letter}"
+        return f"leaves {text_of(less)} out of the sum of {letter}"
     if not less:
-        return f"adds {of(more)} to the sum of {letter}"
+        return f"adds {text_of(more)} to the sum of {letter}"
     wanted, instead = (sum_text(model, parts).replace("c_after", "c") for parts in (less, more))
     return f"takes {instead} in the sum of {letter}, not {wanted}"
 
@@ -521,22 +521,22 @@ def _memory_sentence(model: GatedModel, right: GatedModel) -> str:
     own = polynomial_text(model, model.memory, right.memory)
     if not any({"c", "tanh(c)"} & {*names} for names, _ in model.memory):
         return f"does not carry c: it makes c of {own}"
-    if said := _complement_words(model.memory, right.memory, right):
-        return said
+    if words := _complement_words(model.memory, right.memory, right):
+        return words
     return f"makes c of {own}, not of {polynomial_text(right, right.memory, right.memory)}"
 
 
 def _complement_words(own: Polynomial, terms: Polynomial, right: GatedModel) -> str:
     """Return what is said of a sum that has 1 - a gate in the place of one; nothing of another sum."""
-    for gate, other, made in complements(terms, dict(right.gates)):
+    for gate, complemented, made in complements(terms, dict(right.gates)):
         if {*made} == {*own}:
             both = any(
-                tuple(one for one in names if one != gate) in dict(terms) for names in dict(terms) if gate in names
+                tuple(name for name in names if name != gate) in dict(terms) for names in dict(terms) if gate in names
             )
             return (
                 f"exchanges {gate} and 1 - {gate}"
-                if gate == other and both
-                else f"takes 1 - {other} in the place of {gate}"
+                if gate == complemented and both
+                else f"takes 1 - {complemented} in the place of {gate}"
             )
     return ""
 
@@ -544,30 +544,30 @@ def _complement_words(own: Polynomial, terms: Polynomial, right: GatedModel) -> 
 def _mix_sentence(model: GatedModel, right: GatedModel) -> str:
     own, wanted = map(_mix_text, (model, right))
     after = "c[t]" if "c_before" in own else "c"
-    if model.outer == right.outer and (said := _complement_words(model.mix, right.mix, right)):
-        return said
-    said = f"makes h of {own}, not of {wanted}"
-    return said.replace("c_before", "c[t-1]").replace("c_after", after)
+    if model.outer == right.outer and (words := _complement_words(model.mix, right.mix, right)):
+        return words
+    words = f"makes h of {own}, not of {wanted}"
+    return words.replace("c_before", "c[t-1]").replace("c_after", after)
 
 
 def _moved(model: GatedModel, right: GatedModel) -> Iterator[GateDifference]:
     new = {"h'": "h", "c'": "c", "h": "the h before the step", "c": "the c before the step"}
-    for k, (own, other) in enumerate(zip(model.carried, right.carried, strict=True)):
-        if own != other:
+    for k, (own, wanted) in enumerate(zip(model.carried, right.carried, strict=True)):
+        if own != wanted:
             letter, value = letters_of(model)[k], _value(model, own, new)
-            said = (
+            words = (
                 f"carries no {letter} to the next step"
                 if own == "zero"
                 else f"carries {value} to the next step as {letter}"
             )
-            yield GateDifference("carried", said, partial(_at, name="carried", k=k, value=other))
+            yield GateDifference("carried", words, partial(_at, name="carried", k=k, value=wanted))
     names = ("output", *final_names(model))
     if model.returned[1:] == right.returned[:0:-1] and len(right.starts) > 1:
         yield GateDifference(
             "returned", "exchanges h_n and c_n", lambda m: replace(m, returned=(m.returned[0], *right.returned[1:]))
         )
         return
-    for k, (own, other) in enumerate(zip(model.returned, right.returned, strict=True)):
-        if own != other:
-            said = f"returns {_value(model, own, new)} as {names[k]}, not {new[other]}"
-            yield GateDifference("returned" if k else "output", said, partial(_at, name="returned", k=k, value=other))
+    for k, (own, wanted) in enumerate(zip(model.returned, right.returned, strict=True)):
+        if own != wanted:
+            words = f"returns {_value(model, own, new)} as {names[k]}, not {new[wanted]}"
+            yield GateDifference("returned" if k else "output", words, partial(_at, name="returned", k=k, value=wanted))

@@ -35,32 +35,32 @@ ABOVE: Final = ("l > 0", "l < L - 1", "0 < l == L - 1")  # the layers that may h
 def identify_gated(asker: Asker, config: RNNConfig, before: Identification | None = None) -> Identification:
     """Return what a subject computes whose cell has gates, as ``identify.identify`` does."""
     with np.errstate(all="ignore"):
-        known = None if before is None else before.network
-        if known is None or not _all(known, fresh_answers(asker, (None,)), asker):
-            known = _forward(asker, config.cell)
-        fresh, at_first = list(fresh_answers(asker)), known
-        each = [departing(known, a, asker.rounding) for a in fresh]
+        network = None if before is None else before.network
+        if network is None or not _all(network, fresh_answers(asker, (None,)), asker):
+            network = _forward(asker, config.cell)
+        fresh, at_first = list(fresh_answers(asker)), network
+        each = [departing(network, a, asker.rounding) for a in fresh]
         alone = asker.allows("bidirectional", False)
         # of two directions at once, their wiring may be wrong
-        forward = _left(fresh, each) <= known.transforms.keys() or not alone
+        forward = _missed(fresh, each) <= network.transforms.keys() or not alone
         if forward and alone and any(each):
-            known = find_back(asker, known)
+            network = find_back(asker, network)
         if forward:
             # the step of the reverse direction alone, which takes long to find, and does not depend on the view
             reverse = cache(lambda: _forward(one_way(asker, 1), config.cell).first)
             for view in views_of(config, asker):
-                known, answers = seen_in(asker, view, known, partial(_elsewhere, asker, reverse))
+                network, answers = seen_in(asker, view, network, partial(_elsewhere, asker, reverse))
                 fresh += answers
-        each = each if known is at_first else []
-        each += [departing(known, a, asker.rounding) for a in fresh[len(each) :]]
-        wrong, left = {name for names in each for name in names}, _left(fresh, each)
-        unknown = sorted(left) if forward else ["the step"]
+        each = each if network is at_first else []
+        each += [departing(network, a, asker.rounding) for a in fresh[len(each) :]]
+        wrong, missed = {name for names in each for name in names}, _missed(fresh, each)
+        unknown = sorted(missed) if forward else ["the step"]
         unknown += sorted({role_of(name) for name in wrong if name.endswith(".grad")})
         roles = {role_of(name) for a in fresh for name in a.arrays if name.endswith(".grad")}
-        return Identification(known, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
+        return Identification(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
 
 
-def _left(answers: Iterable[Response], departures: Iterable[set[str]]) -> set[str]:
+def _missed(answers: Iterable[Response], departures: Iterable[set[str]]) -> set[str]:
     """Return the arrays that a network does not give where no gradients are asked for."""
     pairs = zip(answers, departures, strict=True)
     return {name for a, names in pairs for name in names if a.case.config.loss is None}
@@ -73,27 +73,27 @@ def _forward(asker: Asker, cell: str) -> Network:
     if not asker.allows("bidirectional", False):  # both directions are taken to make the same step
         return right if not wrong else _forward(one_way(asker), cell)
     if len(KNOWN[cell].final) > 1 and _exchanges(generic):
-        other = _forward(with_exchanged_states(asker), cell)
-        own: Any = other.first
-        exchanged = replace(other, first=replace(own, returned=(own.returned[0], *own.returned[:0:-1])))
+        swapped = _forward(with_exchanged_states(asker), cell)
+        own: Any = swapped.first
+        exchanged = replace(swapped, first=replace(own, returned=(own.returned[0], *own.returned[:0:-1])))
         if _all(exchanged, generic, asker):
             return exchanged
     if not wrong:
         return Network(_limited(GateInquiry(asker, cell, [StepToRead(1, hx=True)]), step_of(cell)), derived=True)
     for name in transformable(generic) if len(generic[0].arrays) > 1 else ():
         # The step is right, and one array that is returned of it is not: it is another state, or a transform.
-        if (found := with_transform(asker, right, name, generic)) is not None:
+        if (transformed := with_transform(asker, right, name, generic)) is not None:
             model = _returning(asker, step_of(cell), generic, step_of(cell))
-            return found if model is None else Network(model, derived=True)
+            return transformed if model is None else Network(model, derived=True)
     coarse = nearly(right, generic)  # what only rounds more is looked at once
     model = _layer(asker, cell, ways=1 if coarse else 3)
-    known = right if model is None else Network(model, derived=True)
-    if coarse or _all(known, generic, asker):
-        return known
-    starts = (known, right)[: 1 + (model is not None)]
-    at_steps = (network for one in starts for network in _at_some_steps(asker, one, generic))
+    best = right if model is None else Network(model, derived=True)
+    if coarse or _all(best, generic, asker):
+        return best
+    starts = (best, right)[: 1 + (model is not None)]
+    at_steps = (network for start in starts for network in _at_some_steps(asker, start, generic))
     near = chain(_one_choice_away(starts, generic, asker), at_steps)
-    return next(chain(near, _without_one_array(asker, cell, generic)), known)
+    return next(chain(near, _without_one_array(asker, cell, generic)), best)
 
 
 def _exchanges(answers: Sequence[Response]) -> bool:
@@ -108,13 +108,13 @@ def _exchanges(answers: Sequence[Response]) -> bool:
     return bool(answers)
 
 
-def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) -> Iterator[Network]:
+def _at_some_steps(asker: Asker, base: Network, generic: Sequence[Response]) -> Iterator[Network]:
     """Yield networks that give some answers, and whose step differs in one choice at the steps of a pattern."""
-    model: Any = known.first
+    model: Any = base.first
     config = generic[0].case.config
     for T in range(1, asker.long[-1] + 1):
-        seen = [a for seed in range(2) if (a := asker.ask(CaseSizes(T, 2, 3, 4), seed, loss=None)) is not None]
-        if not _all(known, seen, asker):
+        answers = [a for seed in range(2) if (a := asker.ask(CaseSizes(T, 2, 3, 4), seed, loss=None)) is not None]
+        if not _all(base, answers, asker):
             break
     else:
         return
@@ -125,20 +125,20 @@ def _at_some_steps(asker: Asker, known: Network, generic: Sequence[Response]) ->
             alike.setdefault(hits, []).append(when)
     others = product(*((s, f"{s}x", "zero") for s in "hc"[: len(model.starts)]))
     every = [replace(model, reads=names) for names in islice(others, 1, None)]
-    every += [choice.apply(known).first for choice in choices(config, {}) if not choice.back]
+    every += [choice.apply(base).first for choice in choices(config, {}) if not choice.back]
     moves = ("starts", "carried", "returned")
-    there = [one for one in every if one != model and all(getattr(one, n) == getattr(model, n) for n in moves)]
-    for whens, one in product(alike.values(), there):
-        several = [replace(known, first=replace(model, there=one, when=when)) for when in whens]
-        if nearly(several[0], seen) and _all(several[0], seen, asker):
+    there = [step for step in every if step != model and all(getattr(step, n) == getattr(model, n) for n in moves)]
+    for whens, variant in product(alike.values(), there):
+        several = [replace(base, first=replace(model, there=variant, when=when)) for when in whens]
+        if nearly(several[0], answers) and _all(several[0], answers, asker):
             yield from (network for network in several if _all(network, generic, asker))
 
 
-def _one_choice_away(known: Iterable[Network], generic: Sequence[Response], asker: Asker) -> Iterator[Network]:
+def _one_choice_away(networks: Iterable[Network], generic: Sequence[Response], asker: Asker) -> Iterator[Network]:
     """Yield networks that give some answers, and differ in one choice from what is known."""
     config = generic[0].case.config
-    made = (choice.apply(one) for one in known for choice in choices(config, {}) if not choice.back)
-    return (one for one in made if _all(one, generic, asker))
+    made = (choice.apply(network) for network in networks for choice in choices(config, {}) if not choice.back)
+    return (network for network in made if _all(network, generic, asker))
 
 
 def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network, inquiry: WiringInquiry) -> Network:
@@ -151,10 +151,10 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
     layers = inquiry.view.name == "layers"
     made = [choice.apply(network) for choice in choices(config, {}) if not choice.back]
 
-    def found() -> Iterator[Network]:
+    def candidates() -> Iterator[Network]:
         where = "above" if layers else "reverse"
         yield replace(network, above=right) if layers else replace(network, reverse=right)
-        yield from (one for one in made if getattr(one, where) is not None)
+        yield from (variant for variant in made if getattr(variant, where) is not None)
         if not layers:  # it takes long not to find a step, so that is left for the end
             yield replace(network, reverse=reverse())
 
@@ -162,8 +162,8 @@ def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network
     first = asker.ask(CaseSizes(1 if asker.has_hx else 2, 1, 3, 2), hx=asker.has_hx, loss=None, **stack)
     small = [] if first is None else [first]  # which rules most out in a tenth of the time
     for where in ABOVE if layers else ABOVE[:1]:
-        for one in found():
-            wired: Network = replace(one, wiring=replace(one.wiring, above=where))
+        for candidate in candidates():
+            wired: Network = replace(candidate, wiring=replace(candidate.wiring, above=where))
             if nearly(wired, small) and inquiry.explained(wired, inquiry.forward):
                 return wired
     return network
@@ -174,8 +174,8 @@ def _without_one_array(asker: Asker, cell: str, generic: Sequence[Response]) -> 
     for name in transformable(generic):
         model = _layer(asker.without(name), cell)
         network = None if model is None else Network(model, derived=True)
-        if network is not None and (found := with_transform(asker, network, name, generic)) is not None:
-            yield found
+        if network is not None and (transformed := with_transform(asker, network, name, generic)) is not None:
+            yield transformed
 
 
 def _all(network: Network, answers: Iterable[Response], asker: Asker) -> bool:
@@ -191,10 +191,10 @@ def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
         inquiry = GateInquiry(asker, cell, settings)
         inquiry.find_observations()
         if inquiry.observations and inquiry.find_sums() and (step := inquiry.find_states()) is not None:
-            moved, whole = _moved(asker, step)
-            if not whole and (limited := _limited(inquiry, moved)) != moved:  # what is cut off hides where it moves
-                moved, whole = _moved(asker, limited)
-            if whole:
+            moved, explained = _moved(asker, step)
+            if not explained and (limited := _limited(inquiry, moved)) != moved:  # what is cut off hides where it moves
+                moved, explained = _moved(asker, limited)
+            if explained:
                 return _limited(inquiry, moved)
             first = first or moved
     return first
@@ -202,43 +202,43 @@ def _layer(asker: Asker, cell: str, ways: int = 3) -> GatedModel | None:
 
 def _moved(asker: Asker, model: GatedModel) -> tuple[GatedModel, bool]:
     def answers(T: int, hx: bool) -> list[Response]:
-        asked = (asker.ask(CaseSizes(T, 2, 3, 4), seed, hx=hx, loss=None) for seed in range(2))
-        return [a for a in asked if a is not None]
+        responses = (asker.ask(CaseSizes(T, 2, 3, 4), seed, hx=hx, loss=None) for seed in range(2))
+        return [a for a in responses if a is not None]
 
     right, states = step_of(model.cell), len(model.starts)
     starts = [model.starts, *product((*right.starts, "zero"), repeat=states)]
     carried = [model.carried, *product(STATE_TERMS, repeat=states)]
-    first, given = answers(1, False), answers(1, True)
+    first, started = answers(1, False), answers(1, True)
     best = model
-    for start in dict.fromkeys(starts if given else starts[:1]):
-        tried = _returning(asker, replace(model, starts=start), [*first, *given], right)
-        if tried is not None:
-            best = tried
+    for start in dict.fromkeys(starts if started else starts[:1]):
+        candidate = _returning(asker, replace(model, starts=start), [*first, *started], right)
+        if candidate is not None:
+            best = candidate
             break
     later = [a for T in (2, 3) for hx in (False, True) for a in answers(T, hx)]
     for some in dict.fromkeys(carried):
-        for tried in (replace(best, carried=some), _returning(asker, replace(best, carried=some), later, right)):
-            if tried is not None and _all(Network(tried, derived=True), later, asker):
-                return tried, True
+        for candidate in (replace(best, carried=some), _returning(asker, replace(best, carried=some), later, right)):
+            if candidate is not None and _all(Network(candidate, derived=True), later, asker):
+                return candidate, True
     return best, False
 
 
 def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], right: GatedModel) -> GatedModel | None:
     names = ("output", *("h_n", "c_n")[: len(model.starts)])
-    found, written = list(right.returned), right.written
+    returned, written = list(right.returned), right.written
     for k, name in enumerate(names):
         choices_of = [(choice, right.written) for choice in (right.returned[k], *STATE_TERMS, *dict(model.gates))]
         choices_of += [(right.returned[k], steps) for steps in STEPS_WRITTEN] if k == 0 else []
         for choice, steps in choices_of:
             if len(model.starts) == 1 and choice in ("c'", "t", "c", "tanh(c)"):
                 continue
-            found[k], written = choice, steps if k == 0 else written
-            network = Network(replace(model, returned=tuple(found), written=written), derived=True)
+            returned[k], written = choice, steps if k == 0 else written
+            network = Network(replace(model, returned=tuple(returned), written=written), derived=True)
             if not any(name in departing(network, a, asker.rounding) for a in answers):
                 break
         else:
             return None
-    return replace(model, returned=tuple(found), written=written)
+    return replace(model, returned=tuple(returned), written=written)
 
 
 def _limited(inquiry: GateInquiry, model: GatedModel) -> GatedModel:

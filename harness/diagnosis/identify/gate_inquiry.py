@@ -57,7 +57,7 @@ WEAK: Final = 1e-3  # of a gate's reach over the largest, from which little is s
 
 
 # The functions of a state that can be undone.
-OUTERS: Final = tuple(one for one in ACTIVATIONS.values() if one != IDENTITY and one.family.inverse is not None)
+OUTERS: Final = tuple(kind for kind in ACTIVATIONS.values() if kind != IDENTITY and kind.family.inverse is not None)
 
 
 def undone(outer: Activation, v: Floats) -> Floats:
@@ -148,14 +148,14 @@ class GateInquiry:
         self, setting: StepToRead, seed: int, drives: Floats, weights: Weights = NO_WEIGHTS
     ) -> ObservedSteps | None:
         """Return the last step of sequences whose gates are driven to some sums (n, G) there."""
-        every = [self._asked(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
-        seen = [one for one in every if one is not None]
-        if len(seen) < len(every) or not seen:
+        every = [self._run(setting, seed, drives[k : k + self.N], k, weights) for k in range(0, len(drives), self.N)]
+        observed = [steps for steps in every if steps is not None]
+        if len(observed) < len(every) or not observed:
             return None
-        before, after = (_beside([getattr(one, name) for one in seen]) for name in ("before", "after"))
-        return ObservedSteps(seen[0].case, np.concatenate([one.x for one in seen]), before, after)
+        before, after = (_beside([getattr(steps, name) for steps in observed]) for name in ("before", "after"))
+        return ObservedSteps(observed[0].case, np.concatenate([steps.x for steps in observed]), before, after)
 
-    def _asked(self, setting: StepToRead, seed: int, drives: Floats, first: int, of: Weights) -> ObservedSteps | None:
+    def _run(self, setting: StepToRead, seed: int, drives: Floats, first: int, draw: Weights) -> ObservedSteps | None:
         N, G, T, H = len(drives), self.G, setting.T, GATE_UNITS + (setting.by_h is not None)
         config = self._config(T, N, setting.hx, H)
         if config is None:
@@ -166,25 +166,25 @@ class GateInquiry:
         ih[:, :G] = np.repeat(np.eye(G), H, 0)
         hh = random.uniform(-1, 1, (G * H, H)) * 2 * largest
         biases = [random.uniform(-largest, largest, G * H) for _ in range(2)]
-        if of.diagonal is not None:
-            hh[of.diagonal * H : (of.diagonal + 1) * H] *= np.eye(H)
-        if of.quiet is not None:
-            hh, biases = np.tile(of.quiet * np.eye(H), (G, 1)), [0 * b for b in biases]
+        if draw.diagonal is not None:
+            hh[draw.diagonal * H : (draw.diagonal + 1) * H] *= np.eye(H)
+        if draw.quiet is not None:
+            hh, biases = np.tile(draw.quiet * np.eye(H), (G, 1)), [0 * b for b in biases]
         if setting.by_h is not None:
             ih[:, setting.by_h] = 0
             by_block = hh.reshape(G, H, H)  # by the last column, or by the last row if it is read the other way round
             by_block[:, :, GATE_UNITS], by_block[:, GATE_UNITS, :] = 0, 0
-            by_block[setting.by_h] *= of.quiet is None
+            by_block[setting.by_h] *= draw.quiet is None
             by_block[setting.by_h, :, GATE_UNITS], by_block[setting.by_h, GATE_UNITS, :] = 1, 1
-        rows = (first + np.arange(N)) // of.each  # where these are equal, sequences are the same but for their drives
+        rows = (first + np.arange(N)) // draw.each  # where these are equal, sequences are the same but for their drives
         own = [np.random.default_rng([seed, int(row)]) for row in rows]
         x = np.stack([r.uniform(-1, 1, (T, G + FREE_FEATURES)) for r in own], 1)
-        x = x if of.quiet is None else 0 * x
+        x = x if draw.quiet is None else 0 * x
         x[:-1, :, :G] = STATE_LEVELS[:G]
         x[-1, :, :G] = drives
         hidden = config.form.hidden
         starts = {name: np.stack([r.uniform(-1, 1, H) for r in own]) for name in hidden}
-        if of.quiet is not None:
+        if draw.quiet is not None:
             starts = {name: np.full((N, H), 0.6 + 0.1 * k) for k, name in enumerate(hidden)}
         starts |= {name: v * SMALL_DRIVE for name, v in starts.items() if name == "cx"}
         if setting.by_h is not None:
@@ -196,11 +196,11 @@ class GateInquiry:
         before = starts if setting.hx and T == 1 else {}
         if T > 1:
             prefix = self._config(T - 1, N, setting.hx)
-            one = None if prefix is None else self._answer(prefix, x[:-1], starts, weights)[1]
-            if one is None or not arrays_of(one):
+            response = None if prefix is None else self._answer(prefix, x[:-1], starts, weights)[1]
+            if response is None or not arrays_of(response):
                 return None
-            before = dict(zip(hidden, (self._state(one, k) for k in range(len(hidden))), strict=True))
-        states = {name: before[given] for name, given in zip("hc", hidden, strict=False)}
+            before = dict(zip(hidden, (self._state(response, k) for k in range(len(hidden))), strict=True))
+        states = {name: before[start] for name, start in zip("hc", hidden, strict=False)}
         states |= {name: v if setting.hx else 0 * v for name, v in starts.items()}
         last = case.x[:, -1] if config.batch_first and config.batched else case.x[-1]
         return ObservedSteps(case, np.asarray(last, np.float64).reshape(N, -1), states, arrays_of(a))
@@ -250,8 +250,8 @@ class GateInquiry:
     @property
     def _shows_h(self) -> str:
         # Beside c, which all gates but one add up to, h shows one gate alone.
-        one = len(self.right.starts) == 1
-        arrays = Counter(s.array for s in self.observations.values() if one or s.outer == IDENTITY)
+        single = len(self.right.starts) == 1
+        arrays = Counter(s.array for s in self.observations.values() if single or s.outer == IDENTITY)
         return min(("output", "h_n"), key=lambda name: arrays.get(name, math.inf))
 
     @property
@@ -282,11 +282,11 @@ class GateInquiry:
         outers = tuple(dict.fromkeys((TANH, *OUTERS)))
         names = ("c_n", "h_n", "output") if two else ("output", "h_n")
         views = [(name, outer) for outer in (IDENTITY, *outers) for name in names]
-        seen = self._steps(self.settings[0], 1, np.asarray([STATE_LEVELS[: self.G]])) if self.settings else None
-        if seen is not None:  # an array that is the same as another one shows nothing more
-            known = [name for name in ("output", "c_n", "h_n") if name in seen.after]
-            same = {b for a, b in combinations(known, 2) if np.array_equal(seen.after[a], seen.after[b])}
-            views = [(name, outer) for name, outer in views if name in known and name not in same]
+        steps = self._steps(self.settings[0], 1, np.asarray([STATE_LEVELS[: self.G]])) if self.settings else None
+        if steps is not None:  # an array that is the same as another one shows nothing more
+            arrays = [name for name in ("output", "c_n", "h_n") if name in steps.after]
+            same = {b for a, b in combinations(arrays, 2) if np.array_equal(steps.after[a], steps.after[b])}
+            views = [(name, outer) for name, outer in views if name in arrays and name not in same]
         for plain in (True, False):
             for setting, (array, outer) in product(self.settings, views):
                 for k in range(self.G):
@@ -320,8 +320,8 @@ class GateInquiry:
         others = [j for j in range(self.G) if j != k]
         yield level
         for far in others:
-            yield tuple(SATURATING_DRIVE if j == far else one for j, one in enumerate(level))
-        yield tuple(SATURATING_DRIVE if j in others else one for j, one in enumerate(level))
+            yield tuple(SATURATING_DRIVE if j == far else drive for j, drive in enumerate(level))
+        yield tuple(SATURATING_DRIVE if j in others else drive for j, drive in enumerate(level))
 
     def _driven(self, k: int, others: Sequence[float], values: Floats) -> Floats:
         drives = np.tile(np.asarray(others, np.float64), (len(values), 1))
@@ -334,13 +334,13 @@ class GateInquiry:
             if (k, setting, others) not in self._looks:
                 weights = Weights(0.0 if setting.by_h is None else 0.5)
                 self._looks[k, setting, others] = self._steps(setting, 1, self._driven(k, others, s), weights)
-            seen = self._looks[k, setting, others]
-            if seen is None or array not in seen.after:
+            steps = self._looks[k, setting, others]
+            if steps is None or array not in steps.after:
                 continue
-            found = self._function(s, undone(outer, seen.after[array][:, 0]))
-            if found is not None and (not plain or found[1] in ARGUMENTS):
+            function = self._function(s, undone(outer, steps.after[array][:, 0]))
+            if function is not None and (not plain or function[1] in ARGUMENTS):
                 self.observations[k] = GateObservation(
-                    setting, array, outer, others, activation=found[0], inside=found[1]
+                    setting, array, outer, others, activation=function[0], inside=function[1]
                 )
                 return
 
@@ -358,12 +358,12 @@ class GateInquiry:
             SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
         )
         for quiet in (0.5, -0.5):
-            seen = self._steps(setting, 1, drives, Weights(quiet=quiet))
-            if seen is None:
+            steps = self._steps(setting, 1, drives, Weights(quiet=quiet))
+            if steps is None:
                 continue
-            found = self._function(s, self._undone(observation, seen)[0][:, 0])
-            if found is not None:
-                activation, inside = found
+            function = self._function(s, self._undone(observation, steps)[0][:, 0])
+            if function is not None:
+                activation, inside = function
                 return observation._replace(through=m, open=opened, activation=activation, inside=inside)
         return None
 
@@ -389,18 +389,18 @@ class GateInquiry:
         if between.sum() < 4:
             return None
         inner, noise = s[between], self.noise * 1e3
-        for own, of in ((np.log(y[between] / (1 - y[between])), None), (y[between], "hard")):
+        for own, form in ((np.log(y[between] / (1 - y[between])), None), (y[between], "hard")):
             steep = np.polyfit(inner, own, 1)
             if np.abs(np.polyval(steep, inner) - own).max() <= 64 * noise * (1 + np.abs(own).max()):
                 a = plainest(float(steep[0]), self.noise)
-                if of is None:
+                if form is None:
                     return (TANH, a / 2) if _simple(a / 2) and not _simple(a) else (SIGMOID, a)
                 return (Activation("clip", (-1.0, 1.0)), 1.0) if a == 0.5 else (Activation("hard sigmoid", (a,)), 1.0)
         return None
 
-    def _undone(self, observation: GateObservation, seen: ObservedSteps) -> tuple[Floats, Floats]:
+    def _undone(self, observation: GateObservation, steps: ObservedSteps) -> tuple[Floats, Floats]:
         """Return the sum of a gate in every third step, given its ends in the others, and how well it is known."""
-        return self._from_ends(observation, undone(observation.outer, seen.after[observation.array][:, :GATE_UNITS]))
+        return self._from_ends(observation, undone(observation.outer, steps.after[observation.array][:, :GATE_UNITS]))
 
     def _from_ends(self, observation: GateObservation, v: Floats) -> tuple[Floats, Floats]:
         main, high, low = v[0::3], v[1::3], v[2::3]
@@ -428,12 +428,12 @@ class GateInquiry:
         """Find the sum of each gate that is seen; tell whether all of these are known."""
         while self._find_sum(held=False) or self._find_sum(held=True):
             pass
-        seen = {*self.observations, *(k for (k, *_), observation in self._through.items() if observation is not None)}
-        return seen <= {*self.gates}
+        blocks = {*self.observations, *(k for (k, *_), observation in self._through.items() if observation is not None)}
+        return blocks <= {*self.gates}
 
     def _find_sum(self, *, held: bool) -> bool:
         """Find the sums of further gates, by what is known of others; tell whether there is one."""
-        known = len(self.gates)
+        number = len(self.gates)
         # What W_hh drives may be a gate whose rows of W_ih are other ones, which x drives.
         order = sorted(
             range(self.G), key=lambda k: k in self.observations and self.observations[k].setting.by_h is not None
@@ -444,12 +444,12 @@ class GateInquiry:
                 continue
             observations = self._observations_of(k, held=held)
             gates = (self._sum(k, observation) for observation in observations)
-            gate = next((one for one in gates if one is not None and one not in self.gates.values()), None)
+            gate = next((choice for choice in gates if choice is not None and choice not in self.gates.values()), None)
             if gate is not None:
                 self.gates[k] = gate
                 if held:
                     break
-        return len(self.gates) > known
+        return len(self.gates) > number
 
     def _observed(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
         """Return steps, and the sum of a gate in each and how well it is known."""
@@ -458,7 +458,7 @@ class GateInquiry:
         return self._sums[k, observation]
 
     def _observe(self, k: int, observation: GateObservation) -> list[tuple[ObservedSteps, Floats, Floats]] | None:
-        found, number, m = [], self.N if self.N > 1 else GATE_SEQUENCES, observation.through
+        observed, number, m = [], self.N if self.N > 1 else GATE_SEQUENCES, observation.through
         held = observation.held or (observation.array, observation.outer) == ("output", TANH)
         others = observation.others if held else STATE_LEVELS[: self.G]
         each = 3 if m < 0 else 9
@@ -473,17 +473,17 @@ class GateInquiry:
             drives[ends, k] = far if observation.open else drives[ends, k]
         for seed in range(GATE_SEEDS):
             diagonal = m if observation.diagonal else None
-            seen = self._steps(observation.setting, seed, drives, Weights(each=each, diagonal=diagonal))
-            if seen is None:
+            steps = self._steps(observation.setting, seed, drives, Weights(each=each, diagonal=diagonal))
+            if steps is None:
                 return None
             if m < 0:
-                s, weight = self._undone(observation, seen)
+                s, weight = self._undone(observation, steps)
             else:
-                inner, sure = self._undone(self.observations[m], seen)
+                inner, sure = self._undone(self.observations[m], steps)
                 s, weight = self._from_ends(observation, inner)
                 weight = weight * np.minimum.reduce([np.abs(sure[j::3]) for j in range(3)])
-            found.append((_every(seen, each), s, weight))
-        return found
+            observed.append((_every(steps, each), s, weight))
+        return observed
 
     def _sum(self, k: int, observation: GateObservation) -> GateFunction | None:
         observed = self._observed(k, observation)
@@ -499,20 +499,22 @@ class GateInquiry:
             columns: dict[Any, Floats] = {part: self._column(part, observed)[rows] for part in parts}
             columns = {part: c * weight[rows] for part, c in columns.items()} | beside
             own = [part for part in parts if part.block == k and not part.factor and part.name in OWN_TERMS]
-            found = solve(columns, y[rows], self.noise, own)
-            if found is not None:
-                kept = [p._replace(coef=plainest(c, self.noise)) for p, c in found.items() if p in parts]
-                return GateFunction(observation.activation, tuple(p for p in kept if p.coef), observation.inside)
+            fit = solve(columns, y[rows], self.noise, own)
+            if fit is not None:
+                summands = [p._replace(coef=plainest(c, self.noise)) for p, c in fit.items() if p in parts]
+                return GateFunction(observation.activation, tuple(p for p in summands if p.coef), observation.inside)
         return None
 
     def _beside(self, observed: Sequence[tuple[ObservedSteps, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
         """Return what may be added to a product with a gate: products of other gates and states."""
         gates, states = [str(m) for m in self.gates], [(), ("h",), ("c",)][: 1 + len(self.right.starts)]
-        some = [(*names, *one) for n in range(3) for names in combinations(gates, n) for one in states if names or one]
+        some = [
+            (*names, *state) for n in range(3) for names in combinations(gates, n) for state in states if names or state
+        ]
         return {
-            names: np.concatenate([self._unit_rows(seen, self._step(seen).monomial(names)) for seen, _, _ in observed])[
-                rows
-            ]
+            names: np.concatenate(
+                [self._unit_rows(steps, self._step(steps).monomial(names)) for steps, _, _ in observed]
+            )[rows]
             for names in some
         }
 
@@ -541,25 +543,25 @@ class GateInquiry:
         return [*parts, *beside, *(part._replace(factor=by) for part in parts if not part.factor), *inner]
 
     def _column(self, part: Part, observed: Sequence[tuple[ObservedSteps, Floats, Floats]]) -> Floats:
-        return np.concatenate([self._unit_rows(seen, self._step(seen).part(part)) for seen, _, _ in observed])
+        return np.concatenate([self._unit_rows(steps, self._step(steps).part(part)) for steps, _, _ in observed])
 
-    def _unit_rows(self, seen: ObservedSteps, v: Any) -> Floats:
+    def _unit_rows(self, steps: ObservedSteps, v: Any) -> Floats:
         """Return a quantity of steps, of the units that drive nothing."""
-        return np.broadcast_to(v, seen.before["h"].shape)[:, :GATE_UNITS].ravel()
+        return np.broadcast_to(v, steps.before["h"].shape)[:, :GATE_UNITS].ravel()
 
-    def _step(self, seen: ObservedSteps, model: GatedModel | None = None, *, known: bool = True) -> StepEvaluation:
+    def _step(self, steps: ObservedSteps, model: GatedModel | None = None, *, known: bool = True) -> StepEvaluation:
         """Return the quantities of steps, as far as gates are known, by their blocks, c' as it is seen if ``known``."""
-        weights = [np.asarray(v, np.float64) for v in seen.case.weights.values()]
+        weights = [np.asarray(v, np.float64) for v in steps.case.weights.values()]
         if len(weights) < 4 or weights[2].ndim != 1:
             weights = [*weights[:2], *[np.zeros(len(weights[0]))] * 2]
-        states = dict(seen.before)
+        states = dict(steps.before)
         if len(self.right.starts) > 1 and known:
             name, outer = self.carries
-            after = seen.after.get(name, np.zeros_like(states["h"]))
+            after = steps.after.get(name, np.zeros_like(states["h"]))
             states["c'"] = undone(outer, after)
         gates = tuple((str(k), gate) for k, gate in self.gates.items())
         return StepEvaluation(
-            replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), seen.x, states
+            replace(model or self.right, gates=gates), blocks_of(self.right, *weights[:4]), steps.x, states
         )
 
     # What the states are made of.
@@ -577,7 +579,7 @@ class GateInquiry:
             odd = [(*names, *state) for names in some for state in begun]
             wide = [(*names, *state) for names in combinations(gates, 3) for state in ((), ("c",))]
             several = ([*columns, *beside] for beside in ((), odd, wide))
-            memory = next(filter(None, (self._polynomial(one, others, "c'", model) for one in several)), None)
+            memory = next(filter(None, (self._polynomial(terms, others, "c'", model) for terms in several)), None)
             if memory is None:
                 return None
             model = replace(model, memory=memory)
@@ -591,7 +593,7 @@ class GateInquiry:
             ]
             odd = [(*names, *state) for names in some for state in begun] if outer == IDENTITY and kind in plain else []
             several = ([*columns, *beside] for beside in ((), odd)[: 1 + bool(odd)])
-            mix = next(filter(None, (self._polynomial(one, STATE_LEVELS, "h'", model) for one in several)), None)
+            mix = next(filter(None, (self._polynomial(terms, STATE_LEVELS, "h'", model) for terms in several)), None)
             if mix is not None:
                 read = kind if any("t" in names for names, _ in mix) else TANH  # what is not used is not wrong
                 return self._named(replace(model, read=read, mix=mix))
@@ -611,16 +613,16 @@ class GateInquiry:
                     self._steps(setting, 100 + k, drives) for k in range(GATE_SEEDS)
                 ]
             every = self._driven_so[setting, (*others,)]
-            steps.append([(seen, self._step(seen, model, known=name == "c'")) for seen in every if seen is not None])
+            steps.append([(run, self._step(run, model, known=name == "c'")) for run in every if run is not None])
         for some in dict.fromkeys([len(steps), 1]):
-            pairs = [pair for one in steps[:some] for pair in one]
+            pairs = [pair for group in steps[:some] for pair in group]
             if not pairs:
                 return None
             shape = (len(pairs[0][0].before["h"]), GATE_UNITS)
             shown = self._shows_h
-            if name == "h'" and not all(shown in seen.after for seen, _ in pairs):  # no array that is returned shows h
+            if name == "h'" and not all(shown in run.after for run, _ in pairs):  # no array that is returned shows h
                 return None
-            y = np.concatenate([(s.of("c'") if name == "c'" else seen.after[shown]).ravel() for seen, s in pairs])
+            y = np.concatenate([(s.of("c'") if name == "c'" else run.after[shown]).ravel() for run, s in pairs])
             y, known = (y, np.full(y.shape, True)) if name == "c'" else model.outer.inverse(y)
             if known.sum() < EQUATIONS_AN_UNKNOWN * len(columns):
                 continue
@@ -629,8 +631,8 @@ class GateInquiry:
                 for names in columns
             }
             values, y = {names: column[known] for names, column in values.items()}, y[known]
-            if (found := solve(values, y, self.noise)) is not None:
-                return tuple((names, plainest(c, self.noise)) for names, c in found.items())
+            if (fit := solve(values, y, self.noise)) is not None:
+                return tuple((names, plainest(c, self.noise)) for names, c in fit.items())
         return None
 
     def _named(self, model: GatedModel) -> GatedModel:
@@ -639,14 +641,14 @@ class GateInquiry:
         reads = {name for g in own.values() for p in g.parts for name in f"{p.factor} {p.operand}".split()}
         forms: list[list[tuple[GateFunction, float, float]]] = []
         for k, gate in own.items():
-            others = (one for one in forms_of(gate) if str(k) not in reads or one[1:] == (0.0, 1.0))
+            others = (form for form in forms_of(gate) if str(k) not in reads or form[1:] == (0.0, 1.0))
             forms.append([(gate, 0.0, 1.0), *others])
         for some in product(*forms):
             self.gates, memory, mix = {}, model.memory, model.mix
             for k, (gate, base, factor) in zip(own, some, strict=True):
                 self.gates[k] = gate
                 memory, mix = (replaced(terms, str(k), base, factor) for terms in (memory, mix))
-            best = min(best, self._nearest(replace(model, memory=memory, mix=mix)), key=lambda one: one[0])
+            best = min(best, self._nearest(replace(model, memory=memory, mix=mix)), key=lambda pair: pair[0])
         return best[1]
 
     def _nearest(self, model: GatedModel) -> tuple[tuple[int, ...], GatedModel]:
@@ -670,10 +672,10 @@ def forms_of(gate: GateFunction) -> Iterator[tuple[GateFunction, float, float]]:
     """
     usual = next((coef for coef, _ in Counter(p.coef for p in gate.parts).most_common() if coef), 1.0)
     inside, kind = gate.inside * usual, gate.activation
-    whole = {"sigmoid": 1.0, "tanh": 0.0}.get(kind.name)  # what f(-s) and f(s) add up to
-    if whole is None:
+    total = {"sigmoid": 1.0, "tanh": 0.0}.get(kind.name)  # what f(-s) and f(s) add up to
+    if total is None:
         return
-    base, factor = (whole, -1.0) if inside < 0 else (0.0, 1.0)
+    base, factor = (total, -1.0) if inside < 0 else (0.0, 1.0)
     parts = tuple(p._replace(coef=plainest(p.coef / usual, ROUNDED)) for p in gate.parts)
     plain = GateFunction(kind, parts, abs(inside))
     yield plain, base, factor
@@ -685,12 +687,12 @@ def forms_of(gate: GateFunction) -> Iterator[tuple[GateFunction, float, float]]:
 
 def replaced(terms: Polynomial, old: str, base: float, factor: float) -> Polynomial:
     """Return a polynomial with ``base + factor * old`` in the place of a quantity."""
-    found: dict[tuple[str, ...], float] = {}
+    products: dict[tuple[str, ...], float] = {}
     for names, coef in terms:
         rest = tuple(name for name in names if name != old)
         for some, c in {rest: base, names: factor}.items() if rest != names else ((names, 1.0),):
-            found[some] = found.get(some, 0.0) + c * coef
-    return tuple((names, coef) for names, coef in found.items() if coef)
+            products[some] = products.get(some, 0.0) + c * coef
+    return tuple((names, coef) for names, coef in products.items() if coef)
 
 
 def renamed(
@@ -699,13 +701,13 @@ def renamed(
     """Return a model whose gates have their letters; a gate that is not known, or a ``bias``, is as torch has it."""
 
     def name(text: str) -> str:
-        left, star, rest = text.partition(" * ")
-        return letters.get(left, left) + star + rest
+        operand, star, rest = text.partition(" * ")
+        return letters.get(operand, operand) + star + rest
 
-    def of(terms: Polynomial) -> Polynomial:
+    def lettered(terms: Polynomial) -> Polynomial:
         return tuple((tuple(sorted(map(name, names))), coef) for names, coef in terms)
 
-    found = {
+    by_letter = {
         letters[str(k)]: gate._replace(
             parts=tuple(p._replace(operand=name(p.operand), factor=name(p.factor)) for p in gate.parts)
         )
@@ -715,39 +717,39 @@ def renamed(
     every = []
     for k, (letter, gate) in enumerate(right.gates):
         own = gate._replace(parts=tuple(p._replace(block=blocks[letter]) for p in gate.parts))
-        known = found.get(letter, own if k != blocks[letter] else gate)
-        biases = () if bias or known is gate else tuple(p for p in own.parts if p.name.startswith("b_"))
-        parts = in_order((*known.parts, *(p for p in biases if p not in known.parts)))
-        every.append((letter, known._replace(parts=parts)))
-    return replace(model, gates=tuple(every), memory=of(model.memory), mix=of(model.mix))
+        choice = by_letter.get(letter, own if k != blocks[letter] else gate)
+        biases = () if bias or choice is gate else tuple(p for p in own.parts if p.name.startswith("b_"))
+        parts = in_order((*choice.parts, *(p for p in biases if p not in choice.parts)))
+        every.append((letter, choice._replace(parts=parts)))
+    return replace(model, gates=tuple(every), memory=lettered(model.memory), mix=lettered(model.mix))
 
 
-def distance(one: GatedModel, other: GatedModel) -> int:
+def distance(model: GatedModel, reference: GatedModel) -> int:
     """Return how many numbers and functions of two models are not the same."""
-    apart = int(one.outer != other.outer)
-    for a, b in ((one.memory, other.memory), (one.mix, other.mix)):
+    apart = int(model.outer != reference.outer)
+    for a, b in ((model.memory, reference.memory), (model.mix, reference.mix)):
         apart += 2 * len({*a} ^ {*b})
-    rights = dict(other.gates)
-    for letter, gate in one.gates:
+    rights = dict(reference.gates)
+    for letter, gate in model.gates:
         apart += (gate.activation, gate.inside) != (rights[letter].activation, rights[letter].inside)
-        own, wanted = ({p._replace(block=0) for p in one.parts} for one in (gate, rights[letter]))
+        own, wanted = ({p._replace(block=0) for p in function.parts} for function in (gate, rights[letter]))
         apart += len(own ^ wanted)
     return apart
 
 
 def arrays_of(a: Response) -> dict[str, Floats]:
     """Return what an answer shows of its last step: each array (N, H)."""
-    found = {name: np.asarray(a.arrays[name][-1], np.float64) for name in ("h_n", "c_n") if name in a.arrays}
-    return found if a.returned is None else found | {"output": np.asarray(a.returned[-1], np.float64)}
+    arrays = {name: np.asarray(a.arrays[name][-1], np.float64) for name in ("h_n", "c_n") if name in a.arrays}
+    return arrays if a.returned is None else arrays | {"output": np.asarray(a.returned[-1], np.float64)}
 
 
-def _beside(of: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
-    return {name: np.concatenate([one[name] for one in of]) for name in of[0]}
+def _beside(several: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([arrays[name] for arrays in several]) for name in several[0]}
 
 
-def _every(seen: ObservedSteps, k: int) -> ObservedSteps:
-    before, after = ({name: v[::k] for name, v in of.items()} for of in (seen.before, seen.after))
-    return ObservedSteps(seen.case, seen.x[::k], before, after)
+def _every(steps: ObservedSteps, k: int) -> ObservedSteps:
+    before, after = ({name: v[::k] for name, v in states.items()} for states in (steps.before, steps.after))
+    return ObservedSteps(steps.case, steps.x[::k], before, after)
 
 
 def _simple(value: float) -> bool:

@@ -49,7 +49,7 @@ HALF: Final = 0.5
 CUT_EDGE: Final = "cut"  # of an edge along which nothing goes
 
 # The steps of x that may be read; a list counts from its end, but not beyond it.
-X_STEPS: Final = {name: of for name, of in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
+X_STEPS: Final = {name: index for name, index in INDICES.items() if name not in ("t+1", "t-2")} | OTHER_STEPS
 X_STEPS["(t + 1) % T"] = lambda t, T: (t + 1) % T
 LAST: Final = {"h_n": "h", "c_n": "c"}  # the states after the last step, which only the way back can read
 COMPLEMENT: Final = "1 - "  # of a gate, in the name of a quantity
@@ -119,8 +119,8 @@ def _step(own: Any) -> GatedModel:
         return Part(x, block), Part(b_ih, block), Part(h, block, operand, factor), Part(b_hh, block, factor=factor)
 
     gates = [
-        (letter, GateFunction(functions[function], parts(k, *of)))
-        for k, (letter, function, *of) in enumerate(own.lines)
+        (letter, GateFunction(functions[function], parts(k, *rest)))
+        for k, (letter, function, *rest) in enumerate(own.lines)
     ]
     states = ("h'", "c'")[: len(own.final)]
     return GatedModel(
@@ -137,17 +137,17 @@ def _step(own: Any) -> GatedModel:
 def complements(terms: Polynomial, gates: Iterable[str]) -> Iterator[tuple[str, str, Polynomial]]:
     """Yield a gate in a sum of products, another one or itself, and the sum with 1 - the other in its place."""
     gates = tuple(gates)
-    for gate, other in product((one for one in gates if any(one in names for names, _ in terms)), gates):
+    for gate, second in product((name for name in gates if any(name in names for names, _ in terms)), gates):
         made: dict[tuple[str, ...], float] = {}
         for names, coef in terms:
-            left = tuple(one for one in names if one != gate)
+            rest = tuple(name for name in names if name != gate)
             for some, c in (
-                ((left, coef), (tuple(sorted((*left, other))), -coef)) if gate in names else ((names, coef),)
+                ((rest, coef), (tuple(sorted((*rest, second))), -coef)) if gate in names else ((names, coef),)
             ):
                 made[some] = made.get(some, 0.0) + c
-        found = tuple((names, coef) for names, coef in made.items() if coef)
-        if found and not any(len({*names}) < len(names) for names, _ in found):
-            yield gate, other, found
+        exchanged = tuple((names, coef) for names, coef in made.items() if coef)
+        if exchanged and not any(len({*names}) < len(names) for names, _ in exchanged):
+            yield gate, second, exchanged
 
 
 def right_of(config: RNNConfig) -> Network:
@@ -256,10 +256,10 @@ class StepEvaluation:
             return self.monomial(names, coef)
 
         def along(name: str) -> Callable[[Any], Any]:
-            left = list(names)
-            left.remove(name)
-            by: Any = left if others[name] is None else others[name]
-            return lambda g: reduce(mul, [self.of(one).value for one in by], g * coef)  # c' itself is not made yet
+            rest = list(names)
+            rest.remove(name)
+            by: Any = rest if others[name] is None else others[name]
+            return lambda g: reduce(mul, [self.of(key).value for key in by], g * coef)  # c' itself is not made yet
 
         made = tuple((self.of(name), along(name)) for name in names if others[name] != CUT_EDGE)
         return Var(self.monomial(names, coef).value, made)
@@ -317,12 +317,12 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None, *, forward_only: bool =
     blocks = blocks_of(model, f.W_ih, f.W_hh, f.b_ih, f.b_hh)
     H = blocks[0][0].shape[0]
     P = H if f.W_hr is None else f.W_hr.shape[0]
-    given = dict(zip(("hx", "cx")[: len(letters)], (f.hx[:, :P], f.hx[:, P : P + H]), strict=False))
+    starts = dict(zip(("hx", "cx")[: len(letters)], (f.hx[:, :P], f.hx[:, P : P + H]), strict=False))
     others = {"below": f.below, "beside": f.beside}
-    ended = {f"{s}_{of}": other.ends[s] for of, other in others.items() if other is not None for s in letters}
+    ended = {f"{s}_{place}": flow.ends[s] for place, flow in others.items() if flow is not None for s in letters}
     states = {
-        letter: (given | ended).get(name, own_start * (name != "zero"))
-        for letter, name, own_start in zip(letters, model.starts, given.values(), strict=True)
+        letter: (starts | ended).get(name, own_start * (name != "zero"))
+        for letter, name, own_start in zip(letters, model.starts, starts.values(), strict=True)
     }
     if forward_only and own is not None and f.W_hr is None and steps_are_apart(model):
         return _steps_at_once(replace(model, back=()), f, [tuple(map(value_of, of)) for of in blocks], states, own)
@@ -330,22 +330,22 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None, *, forward_only: bool =
     reached: TermSteps = back.get(("steps",), TermSteps())
     states |= {name: Var(v.value) for name, v in states.items() if ("start", name) in back}
     begun = {f"{letter}x": v for letter, v in states.items()}
-    found, ends, last = [], list[Any](), dict[str, Any]()
+    rows, ends, last = [], list[Any](), dict[str, Any]()
     for t in range(f.T):
         here = model.at_step(t, f.T)
         if t and not f.continues_tape(t - 1):
             states = {name: Var(v.value) for name, v in states.items()}
         states |= {name: Var(v.value) for name, v in states.items() if t and ("carry", name) in back}
         uncounted = {edge[1] for edge, when in model.back if edge[0] == "counted" and not when.at(t, f.T)}
-        known = {**states, **begun}
+        sources = {**states, **begun}
         read = {
-            letter: known.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
+            letter: sources.get(name, states[letter] * 0.0) for letter, name in zip(letters, here.reads, strict=False)
         }
         x = f.x[X_STEPS[here.input](t, f.T)]
         step, before = StepEvaluation(here, _detached(blocks, uncounted), x, {**begun, **read}), states
         output, new, ends = (
-            [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(of)]
-            for of in (here.returned[:1], here.carried, here.returned[1:])
+            [_placed(step, name, None if k else f.W_hr) for k, name in enumerate(names)]
+            for names in (here.returned[:1], here.carried, here.returned[1:])
         )
         if not reached.at(t, f.T):  # what reaches its states goes on to those before
             output, ends = (
@@ -356,12 +356,12 @@ def rows_of(model: GatedModel, f: Flow, own: Any = None, *, forward_only: bool =
         step.ends = last
         states = dict(zip(letters, new, strict=True))
         states |= {} if own is None else {"h": Var(own[t], ((states["h"], lambda g: g),))}
-        found.append(joined([*output, *new[1:]]))
-    found = [found[STATES_RETURNED[model.written](t, f.T)] for t in range(f.T)]
-    found.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
+        rows.append(joined([*output, *new[1:]]))
+    rows = [rows[STATES_RETURNED[model.written](t, f.T)] for t in range(f.T)]
+    rows.append(joined([Var(v.value) if ("final", k) in back else v for k, v in enumerate(ends)]))
     last |= states
     f.ends = states
-    return stack(found)
+    return stack(rows)
 
 
 def steps_are_apart(model: GatedModel) -> bool:
@@ -408,9 +408,10 @@ def _steps_at_once(
             c.append(StepEvaluation(model, blocks, None, {**step, "c": c[-1], "cx": c[0], "hx": start["h"]}).of("c'"))
         steps |= {"c": together(c[:-1]), "c'": together(c[1:])}
     whole = StepEvaluation(model, blocks, x, steps)
-    found = together([whole.of(name) for name in model.carried], lambda parts: np.concatenate(parts, -1))
+    states_after = together([whole.of(name) for name in model.carried], lambda parts: np.concatenate(parts, -1))
     f.ends = {"h": Var(own[T - 1])} | ({"c": Var(at(steps["c'"], T - 1))} if model.memory else {})
-    return Var(each(together([found, at(found, T - 1)]), lambda array: array.reshape(T + 1, N, -1)))
+    last = at(states_after, T - 1)
+    return Var(each(together([states_after, last]), lambda array: array.reshape(T + 1, N, -1)))
 
 
 def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tuple[Any, ...]]:
@@ -419,7 +420,7 @@ def _detached(blocks: list[tuple[Any, ...]], roles: Collection[str]) -> list[tup
     def of_role(role: str, v: Any) -> Any:
         return Var(v.value) if role in roles and isinstance(v, Var) else v
 
-    return [tuple(map(of_role, PARAMETER_ROLES, of)) for of in blocks] if roles else blocks
+    return [tuple(map(of_role, PARAMETER_ROLES, block)) for block in blocks] if roles else blocks
 
 
 def _placed(step: StepEvaluation, name: str, W_hr: Any) -> Any:
@@ -435,4 +436,4 @@ def _moved(v: Any, to: Var) -> Var:
 
 def joined(parts: list[Any]) -> Var:
     """Return numbers side by side, on the tape."""
-    return concatenated([one if isinstance(one, Var) else Var(one) for one in parts], -1)
+    return concatenated([part if isinstance(part, Var) else Var(part) for part in parts], -1)
