@@ -34,11 +34,11 @@ class OneDirection:
             else:
                 arrays[name.replace("_l0", "_l0_reverse") if d else name] = self._turned(config, name, array)
         outcome = self._subject.run(Case.from_arrays(config, arrays))
-        found = {
+        outputs = {
             name: self._turned(config, name, _half(array, d) if name == "output" else array[d : d + 1])
             for name, array in outcome.arrays.items()
         }
-        return replace(outcome, arrays=found)
+        return replace(outcome, arrays=outputs)
 
     def _turned(self, config: RNNConfig, name: str, array: Any) -> Any:
         """Return x or an output with its steps in the order of the direction."""
@@ -62,8 +62,8 @@ class StateExchange:
     def run(self, case: Case) -> Outcome:
         """Run a case, and return h_n as c_n, and c_n as h_n."""
         outcome = self._subject.run(case)
-        other = {"h_n": "c_n", "c_n": "h_n"}
-        return replace(outcome, arrays={other.get(name, name): array for name, array in outcome.arrays.items()})
+        names = {"h_n": "c_n", "c_n": "h_n"}
+        return replace(outcome, arrays={names.get(name, name): array for name, array in outcome.arrays.items()})
 
 
 def with_exchanged_states(asker: Asker) -> Asker:

@@ -71,21 +71,21 @@ class Transform(NamedTuple):
     def line(self, name: str) -> str:
         """Return it as an expression of NumPy, of an array by its name."""
         if self.when == EVERY_STEP:
-            return self._whole(name)
+            return self._expression(name)
         place, _, part, _ = TRANSFORM_AXES[self.axis]
         part, size = part.format(name), "T" if place == "t" else f"{name}.shape[{self.axis}]"
         where = re.sub(r"\bT\b", size, re.sub(r"\bt\b", place, self.when.line))
-        return f"np.stack([{self._whole(part)} if {where} else {part} for {place} in range({size})], {self.axis})"
+        return f"np.stack([{self._expression(part)} if {where} else {part} for {place} in range({size})], {self.axis})"
 
-    def _whole(self, name: str) -> str:
+    def _expression(self, name: str) -> str:
         line = AXIS_MATRICES[self.matrix].line.format(name, self.axis)
         return times(self.factor, line if self.function == IDENTITY else self.function.line(in_product(line)))
 
     def words(self, name: str) -> str:
         """Return in words what is returned as an array."""
         _, size, _, word = TRANSFORM_AXES[self.axis]
-        said = re.sub(r"\bT\b", size, re.sub(r"\bstep(?=s?\b)", word, self.when.words))
-        return f"returns {self._whole(name)} as {name}{f' {said}' if said else ''}"
+        words = re.sub(r"\bT\b", size, re.sub(r"\bstep(?=s?\b)", word, self.when.words))
+        return f"returns {self._expression(name)} as {name}{f' {words}' if words else ''}"
 
     def of(self, v: Var) -> Var:
         """Return the transform of an array."""

@@ -44,7 +44,7 @@ def with_transform(asker: Asker, network: Network, name: str, generic: Sequence[
     way = transform_of(pairs, asker.noise, [axis for axis in TRANSFORM_AXES if axis or name in STEPWISE])
     several = [replace(network, transforms={name: way._replace(derived=derived)}) for derived in (True, False)]
     fresh = list(fresh_answers(asker))
-    return next((one for one in several if all(explains(one, a, asker.rounding) for a in fresh)), several[0])
+    return next((choice for choice in several if all(explains(choice, a, asker.rounding) for a in fresh)), several[0])
 
 
 def transform_of(pairs: Pairs, noise: float, axes: Sequence[int]) -> Transform:
@@ -65,13 +65,13 @@ def _function_of(pairs: Pairs, noise: float, *, known: bool) -> Transform | None
     """Return the factor of each number, or of a function of it that is ``known``."""
     if not pairs:
         return None
-    v, given = (np.concatenate([one.ravel() for one in several]) for several in zip(*pairs, strict=True))
-    for function in (IDENTITY, *(kind for kind, _ in (recognised(v, given, noise) if known else ()))):
+    v, actual = (np.concatenate([array.ravel() for array in several]) for several in zip(*pairs, strict=True))
+    for function in (IDENTITY, *(kind for kind, _ in (recognised(v, actual, noise) if known else ()))):
         value = function.value(v)
         if not (size := float(value @ value)):
             continue
-        factor = plainest(float(value @ given) / size, noise)
-        if _equal(factor * value, given, noise):
+        factor = plainest(float(value @ actual) / size, noise)
+        if _equal(factor * value, actual, noise):
             return Transform(factor, function)
     return None
 
@@ -81,19 +81,19 @@ def _in_places(pairs: Pairs, noise: float, axis: int) -> Transform | None:
 
     A function may leave all numbers of a place as they are, too.
     """
-    several = [(np.moveaxis(v, axis, 0), np.moveaxis(given, axis, 0)) for v, given in pairs]
-    places = [(len(v), i, v[i], given[i]) for v, given in several for i in range(len(v))]
-    changed = [(v, given) for *_, v, given in places if not _equal(v, given, noise)]
+    several = [(np.moveaxis(v, axis, 0), np.moveaxis(actual, axis, 0)) for v, actual in pairs]
+    places = [(len(v), i, v[i], actual[i]) for v, actual in several for i in range(len(v))]
+    changed = [(v, actual) for *_, v, actual in places if not _equal(v, actual, noise)]
     if (way := _function_of(changed, noise, known=True)) is None:
         return None
     hits = [
-        (size, i, not _equal(v, given, noise))
-        for size, i, v, given in places
-        if _equal(v, given, noise) != _equal(way.factor * way.function.value(v), given, noise)
+        (size, i, not _equal(v, actual, noise))
+        for size, i, v, actual in places
+        if _equal(v, actual, noise) != _equal(way.factor * way.function.value(v), actual, noise)
     ]
     when = fitting_pattern(hits)
     return None if when is None or when == EVERY_STEP else way._replace(axis=axis, when=when)
 
 
-def _equal(one: Floats, other: Floats, noise: float) -> bool:
-    return bool(np.abs(one - other).max(initial=0) <= 1024 * noise * (1 + np.abs(other).max(initial=0)))
+def _equal(first: Floats, second: Floats, noise: float) -> bool:
+    return bool(np.abs(first - second).max(initial=0) <= 1024 * noise * (1 + np.abs(second).max(initial=0)))

@@ -33,16 +33,16 @@ TWO_BY_TWO: Final = StackSizes(2, 2)
 
 
 _LAYERS: Final[dict[str, Callable[[int, int], int]]] = {
-    "l": lambda of, L: of,
-    "L - 1 - l": lambda of, L: L - 1 - of,
-    "0": lambda of, L: 0,
-    "L - 1": lambda of, L: L - 1,
-    "max(l - 1, 0)": lambda of, L: max(of - 1, 0),
-    "min(l, 1)": lambda of, L: min(of, 1),
-    "(L - 1) * (l > 0)": lambda of, L: (L - 1) * (of > 0),
-    "l % 2": lambda of, L: of % 2,
-    "(l + 1) % L": lambda of, L: (of + 1) % L,
-    "(l - 1) % L": lambda of, L: (of - 1) % L,
+    "l": lambda layer, L: layer,
+    "L - 1 - l": lambda layer, L: L - 1 - layer,
+    "0": lambda layer, L: 0,
+    "L - 1": lambda layer, L: L - 1,
+    "max(l - 1, 0)": lambda layer, L: max(layer - 1, 0),
+    "min(l, 1)": lambda layer, L: min(layer, 1),
+    "(L - 1) * (l > 0)": lambda layer, L: (L - 1) * (layer > 0),
+    "l % 2": lambda layer, L: layer % 2,
+    "(l + 1) % L": lambda layer, L: (layer + 1) % L,
+    "(l - 1) % L": lambda layer, L: (layer - 1) % L,
 }
 _DIRECTIONS: Final[dict[str, Callable[[int, int], int]]] = {
     "d": lambda d, D: d,
@@ -53,7 +53,7 @@ _DIRECTIONS: Final[dict[str, Callable[[int, int], int]]] = {
 
 
 def _place(of_layer: str, of_direction: str) -> Callable[[Place, StackSizes], Place]:
-    return lambda at, of: (_LAYERS[of_layer](at[0], of.L), _DIRECTIONS[of_direction](at[1], of.D))
+    return lambda at, sizes: (_LAYERS[of_layer](at[0], sizes.L), _DIRECTIONS[of_direction](at[1], sizes.D))
 
 
 # A layer and direction, as an expression of another one.
@@ -71,18 +71,18 @@ def _sum(left: str | bool, right: str) -> str:
 def _rows() -> Iterator[tuple[str, Callable[[Place, StackSizes], int]]]:
     for layer_text, d in product(_LAYERS, _DIRECTIONS):
         at = _place(layer_text, d)
-        left, right = (f"({one})" if " " in one and not one.startswith("m") else one for one in (layer_text, d))
+        left, right = (f"({text})" if " " in text and not text.startswith("m") else text for text in (layer_text, d))
 
-        def by_layer(place: Place, of: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
-            layer, direction = at(place, of)
-            return layer * of.D + direction
+        def by_layer(place: Place, sizes: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
+            layer, direction = at(place, sizes)
+            return layer * sizes.D + direction
 
-        def by_direction(place: Place, of: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
-            layer, direction = at(place, of)
-            return direction * of.L + layer
+        def by_direction(place: Place, sizes: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
+            layer, direction = at(place, sizes)
+            return direction * sizes.L + layer
 
-        def summed(place: Place, of: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
-            return min(sum(at(place, of)), of.L * of.D - 1)
+        def summed(place: Place, sizes: StackSizes, at: Callable[[Place, StackSizes], Place] = at) -> int:
+            return min(sum(at(place, sizes)), sizes.L * sizes.D - 1)
 
         yield _sum(layer_text != "0" and f"{left} * D", d), by_layer
         yield _sum(d != "0" and f"{right} * L", layer_text), by_direction
@@ -93,18 +93,18 @@ def _rows() -> Iterator[tuple[str, Callable[[Place, StackSizes], int]]]:
 STATE_ROWS: Final[dict[str, Callable[[Place, StackSizes], int]]] = dict(_rows())
 # Layers and directions.
 WHERE: Final[dict[str, Callable[[Place, StackSizes], bool]]] = {
-    "True": lambda at, of: True,
-    "l == L - 1": lambda at, of: at[0] == of.L - 1,
-    "0 < l == L - 1": lambda at, of: 0 < at[0] == of.L - 1,
-    "l == 0": lambda at, of: at[0] == 0,
-    "l == 0 < L - 1": lambda at, of: at[0] == 0 < of.L - 1,
-    "l > 0": lambda at, of: at[0] > 0,
-    "l < L - 1": lambda at, of: at[0] < of.L - 1,
-    "l == 1": lambda at, of: at[0] == 1,
-    "l > 1": lambda at, of: at[0] > 1,
-    "l % 2 == 1": lambda at, of: at[0] % 2 == 1,
-    "d == 0": lambda at, of: at[1] == 0,
-    "d == 1": lambda at, of: at[1] == 1,
+    "True": lambda at, sizes: True,
+    "l == L - 1": lambda at, sizes: at[0] == sizes.L - 1,
+    "0 < l == L - 1": lambda at, sizes: 0 < at[0] == sizes.L - 1,
+    "l == 0": lambda at, sizes: at[0] == 0,
+    "l == 0 < L - 1": lambda at, sizes: at[0] == 0 < sizes.L - 1,
+    "l > 0": lambda at, sizes: at[0] > 0,
+    "l < L - 1": lambda at, sizes: at[0] < sizes.L - 1,
+    "l == 1": lambda at, sizes: at[0] == 1,
+    "l > 1": lambda at, sizes: at[0] > 1,
+    "l % 2 == 1": lambda at, sizes: at[0] % 2 == 1,
+    "d == 0": lambda at, sizes: at[1] == 0,
+    "d == 1": lambda at, sizes: at[1] == 1,
 }
 
 
@@ -162,7 +162,7 @@ STEP_ORDERS: Final[dict[str, Callable[[Ints, int], Ints]]] = {
     "lengths[n] - 1": lambda lengths, T: lengths - 1,
     "min(lengths[n] + 1, T)": lambda lengths, T: np.minimum(lengths + 1, T),
     "min(lengths)": lambda lengths, T: np.full(len(lengths), lengths.min(initial=T)),
-    **{f"lengths[{one}]": _length_of(one) for one in SEQUENCE_ORDERS if one != "n"},
+    **{f"lengths[{sequence}]": _length_of(sequence) for sequence in SEQUENCE_ORDERS if sequence != "n"},
     "lengths[n] if n == 0 else 0": lambda lengths, T: _at(lengths, lambda n: n == 0),
     "lengths[n] if n == N - 1 else 0": lambda lengths, T: _at(lengths, lambda n: n == len(lengths) - 1),
     "lengths[n] if n < N - 1 else 0": lambda lengths, T: _at(lengths, lambda n: n < len(lengths) - 1),
@@ -193,7 +193,7 @@ def _halves(*which: int | None) -> Callable[[int, int, int], Ints]:
     def features(H: int, D: int, _d: int) -> Ints:
         if D == 1:
             return np.arange(H)
-        return np.concatenate([np.full(H, -1) if one is None else one * H + np.arange(H) for one in which])
+        return np.concatenate([np.full(H, -1) if half is None else half * H + np.arange(H) for half in which])
 
     return features
 
@@ -285,8 +285,8 @@ def _other_order(ih: Ints, hh: Ints) -> tuple[Ints, Ints]:
 MATRICES: Final[dict[str, Callable[[Ints, Ints], tuple[Ints, Ints]]]] = {
     "W_ih, W_hh": lambda ih, hh: (ih, hh),
     "np.split(np.hstack([W_ih, W_hh]), [H], 1)[::-1]": _other_order,
-    **{flip.format(W): _flipped(W, of) for flip, of in _FLIPS.items() for W in ("W_ih", "W_hh")},
-    **{f"{flip.format('W_ih')}, {flip.format('W_hh')}": _flipped("both", of) for flip, of in _FLIPS.items()},
+    **{flip.format(W): _flipped(W, turn) for flip, turn in _FLIPS.items() for W in ("W_ih", "W_hh")},
+    **{f"{flip.format('W_ih')}, {flip.format('W_hh')}": _flipped("both", turn) for flip, turn in _FLIPS.items()},
 }
 GRADIENT_LOSSES: Final = (
     "from layer to layer",
@@ -371,16 +371,16 @@ class Wiring:
         """Return the way of a direction."""
         return self.reverse if d else self.forward
 
-    def changes(self, other: Wiring) -> list[tuple[str, ...]]:
+    def changes(self, wiring: Wiring) -> list[tuple[str, ...]]:
         """Return the slots in which this wiring is not another one; those of a direction as ``forward.steps``."""
-        found: list[tuple[str, ...]] = []
+        slots: list[tuple[str, ...]] = []
         for name, value in vars(self).items():
             if name in ("forward", "reverse"):
-                of = vars(getattr(other, name))
-                found += [(name, slot) for slot, choice in vars(value).items() if choice != of[slot]]
-            elif value != getattr(other, name):
-                found.append((name,))
-        return found
+                choices = vars(getattr(wiring, name))
+                slots += [(name, slot) for slot, choice in vars(value).items() if choice != choices[slot]]
+            elif value != getattr(wiring, name):
+                slots.append((name,))
+        return slots
 
     def put(self, slot: tuple[str, ...], value: Any) -> Wiring:
         """Return the wiring with another choice in a slot."""

@@ -122,17 +122,17 @@ def _grouped(wiring: Wiring, right: Wiring) -> list[tuple[Slot, ...]]:
         if slot[0] == "reverse" and any(slot[-1] in flip for flip in flips):
             key = "flips", "N - 1 - n"
         if slot == ("padding",):  # what was written there is a part of the mistake that wrote it
-            key = next((one for one in groups if one[0] == "steps"), key)
+            key = next((group for group in groups if group[0] == "steps"), key)
         groups.setdefault(key, []).append(slot)
-    found: list[tuple[Slot, ...]] = []
+    sets: list[tuple[Slot, ...]] = []
     for slots in groups.values():
         by_way = [slot for slot in slots if len(slot) > 1]
         names, ways = ({slot[at] for slot in by_way} for at in (-1, 0))
         if len(by_way) < len(names) * len(ways & {"forward", "reverse"}):  # not the same in both directions
-            found += [tuple(slot for slot in slots if slot[-1] == name) for name in dict.fromkeys(s[-1] for s in slots)]
+            sets += [tuple(slot for slot in slots if slot[-1] == name) for name in dict.fromkeys(s[-1] for s in slots)]
         else:
-            found.append(tuple(slots))
-    return found
+            sets.append(tuple(slots))
+    return sets
 
 
 def _where(slots: tuple[Slot, ...]) -> str:
@@ -176,7 +176,7 @@ def _ordered(line: str) -> str:
 def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
     """Return what is said of a slot of a direction."""
     if "steps" in names:
-        said = {
+        words = {
             "T": "runs on through the padding of a packed batch to step T",
             "lengths[order[n]]": "sorts the lengths of a packed batch, but not its sequences",
             "lengths[n] if n == 0 else 0": "computes the first sequence only: the others are 0",
@@ -184,7 +184,7 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
             "lengths[n] if n < N - 1 else 0": "leaves out the last sequence, which is 0",
             "lengths[n] if n > 0 else 0": "leaves out the first sequence, which is 0",
         }.get(choice, f"runs {choice} steps of sequence n of a packed batch, not lengths[n]")
-        return said, f"steps = {choice}", "steps = lengths[n]"
+        return words, f"steps = {choice}", "steps = lengths[n]"
     if flipped := [array for array, flip in FLIPS.items() if flip.keys() <= names]:
         yours, own = (", ".join(f"{array}[{index}]" for array in flipped) for index in (":, ::-1", "::-1"))
         return f"flips {' and '.join(flipped)} along the batch, not along the steps", yours, own
@@ -194,23 +194,23 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
     if "reads" in names:
         return f"reads step {choice} at its own step k, not step {right}", f"x[{choice}, n]", f"x[{right}, n]"
     if "writes" in names:
-        said = {"k": "leaves its output in the order in which it was computed"}.get(
+        words = {"k": "leaves its output in the order in which it was computed"}.get(
             choice, f"writes its own step k to step {choice} of the output, not to step {right}"
         )
-        return said, f"output[{choice}, n] = h", f"output[{right}, n] = h"
+        return words, f"output[{choice}, n] = h", f"output[{right}, n] = h"
     if "final" in names:
-        said = f"returns the output at step {choice} as h_n, not the state after the last step"
-        return said, f"h_n[l * D + d, n] = output[{choice}, n]", "h_n[l * D + d, n] = h"
+        words = f"returns the output at step {choice} as h_n, not the state after the last step"
+        return words, f"h_n[l * D + d, n] = output[{choice}, n]", "h_n[l * D + d, n] = h"
     sequence = _SEQUENCES.get(choice, f"sequence {choice}")
     if names <= {"output_of", "h_n_of"}:
         what = " and ".join(name for name in ("output", "h_n") if f"{name}_of" in names)
-        said = {
+        words = {
             "order[n]": f"leaves {what} of a packed batch sorted, the longest sequence first",
             "order[order[n]]": f"puts {what} of a packed batch in order by the permutation that sorts it, not by its "
             "inverse",
         }.get(choice, f"returns {sequence} as sequence n of {what}")
         result = {"output": "output[:, n]", "h_n": "h_n[:, n]"}[what.split(" and ")[0]]
-        return said, f"{result} = result_of({choice})", f"{result} = result_of(n)"
+        return words, f"{result} = result_of({choice})", f"{result} = result_of(n)"
     if "started" in names:
         which = {
             "lengths[n] == max(lengths)": "the longest sequences",
@@ -224,12 +224,12 @@ def _of_way(names: set[str], choice: str, right: str) -> tuple[str, str, str]:
             "h = hx[l * D + d, n]",
         )
     if "hx_of" in names:
-        said = {
+        words = {
             "np.argsort(order)[n]": (
                 "does not sort hx along with a packed batch: the longest sequence starts from the first sequence's hx"
             )
         }.get(choice, f"starts sequence n from hx of {sequence}")
-        return said, f"h = hx[l * D + d, {choice}]", "h = hx[l * D + d, n]"
+        return words, f"h = hx[l * D + d, {choice}]", "h = hx[l * D + d, n]"
     return f"reads x of {sequence} in sequence n", f"x[t, {choice}]", "x[t, n]"
 
 
@@ -244,7 +244,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             "min(l, 1), d": " in all layers above it",
             "(L - 1) * (l > 0), d": " in all layers above the first",
         }.get(place, "")
-        yours, right = (", ".join(f"{role}[{of}]" for role in roles) for of in (place, "l, d"))
+        yours, right = (", ".join(f"{role}[{index}]" for role in roles) for index in (place, "l, d"))
         said_of = f"computes with {of_roles(roles)} of {whose}{above}, not with those of each layer and direction"
         return said_of, yours, right
     if name == "matrices":
@@ -257,11 +257,11 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
     last = name[:3] if name.startswith("c_n") else "h_n"
     of_last = "c" if last == "c_n" else "state"
 
-    def halves(of: str) -> tuple[str, str]:
-        yours, right = (f"{of} = np.concatenate({each}, -1)" for each in (features, "[forward, reverse]"))
+    def halves(array: str) -> tuple[str, str]:
+        yours, right = (f"{array} = np.concatenate({each}, -1)" for each in (features, "[forward, reverse]"))
         return (yours, right) if features.startswith("[") else ("", "")
 
-    said: dict[str, tuple[str, str, str]] = {
+    words: dict[str, tuple[str, str, str]] = {
         "hx_row": (f"starts from {row} of hx, not from row l * D + d", f"h = hx[{choice}]", "h = hx[l * D + d]"),
         "cx_row": (f"starts from {row} of cx, not from row l * D + d", f"c = cx[{choice}]", "c = cx[l * D + d]"),
         f"{last}_row": (
@@ -372,19 +372,19 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             "",
         ),
     }
-    return said[name]
+    return words[name]
 
 
 def _matrices(choice: str) -> tuple[str, str, str]:
     if "hstack" in choice:
-        said = "multiplies [h, x] by [W_ih, W_hh], whose order is another one"
+        words = "multiplies [h, x] by [W_ih, W_hh], whose order is another one"
     else:
         names = [name for name in ("W_ih", "W_hh") if name in choice]
         form = choice.partition(", np." if choice.startswith("np.") else ", W_hh")[0].strip()
         order = {"[::-1]": "the rows of {} in reverse order", "[:, ::-1]": "the columns of {} in reverse order"}
         named = order.get(form.removeprefix(names[0]), "")
-        said = f"reads {named.format(of_roles(names))}" if named else f"takes {choice} for {of_roles(names)}"
-    return said, f"W_ih, W_hh = {choice}" if "hstack" in choice else choice, ""
+        words = f"reads {named.format(of_roles(names))}" if named else f"takes {choice} for {of_roles(names)}"
+    return words, f"W_ih, W_hh = {choice}" if "hstack" in choice else choice, ""
 
 
 def _layout(name: str, choice: str) -> str:
@@ -410,7 +410,7 @@ def _layout(name: str, choice: str) -> str:
 
 def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[str, str, str]:
     name, choice = slots[0][-1], back.at(slots[0])
-    said = {
+    words = {
         ("factor", "1"): "forgets dropout on the way back: what was dropped gets a gradient, and nothing is scaled",
         ("factor", "mask"): "does not divide what dropout keeps by 1 - p on the way back",
         **{
@@ -436,14 +436,14 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         whose = _PLACES.get(place, f"layer and direction {place}")
         if name == "weights":
             return f"gives the gradients by {of_roles(roles)} to {whose}, not each to its own", "", ""
-        yours, right = (", ".join(f"d{role}[{of}]" for role in roles) for of in (place, "l, d"))
-        said = f"returns the gradients by {of_roles(roles)} of {whose} in the place of each one's own"
-        return said, yours, right
+        yours, right = (", ".join(f"d{role}[{index}]" for role in roles) for index in (place, "l, d"))
+        words = f"returns the gradients by {of_roles(roles)} of {whose} in the place of each one's own"
+        return words, yours, right
     if name in ("hx_row", "cx_row"):
-        of, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])
+        array, choice, read = name[:2], _choice(back, slots[0]), _choice(forth, slots[0])
         started = "" if read == _choice(OWN_WIRING, slots[0]) else ", from which it starts"
-        moved = f"writes the gradient by {of} to row {choice}, not to row {read}{started}"
-        return moved, f"d{of}[{choice}] = dh_next", f"d{of}[l * D + d] = dh_next"
+        moved = f"writes the gradient by {array} to row {choice}, not to row {read}{started}"
+        return moved, f"d{array}[{choice}] = dh_next", f"d{array}[l * D + d] = dh_next"
     if name == "final":
         step = choice or "of the last state"
         at = f"time step {step}" if choice else "the state after the last step"
@@ -451,8 +451,8 @@ def _back_words(slots: tuple[Slot, ...], back: Wiring, forth: Wiring) -> tuple[s
         lost = ", not to the first" if first else ": that of a shorter sequence is lost in the padding"
         lost = lost if choice == "T - 1" else ""
         return f"gives the gradient of h_n to {at}{lost}{_where(slots)}", f"d_output[{choice or 't'}, n] += dh_n", ""
-    if said is not None:
-        return f"{said}{_where(slots)}", "", ""
+    if words is not None:
+        return f"{words}{_where(slots)}", "", ""
     if choice == OWN_WIRING.at(slots[0]):
         return f"goes back as nn.RNN does, where on the way forward it {_words(slots, forth)[0]}", "", ""
     from_place = _moved_back(name, str(choice), str(OWN_WIRING.at(slots[0])))
@@ -466,16 +466,16 @@ def _moved_back(name: str, choice: str, right: str) -> tuple[str, str, str] | No
     """Return what is said of a gradient that is taken from another place, or written to one, and how."""
     last, d = name[:3], f"d{name[0]}_next"
     if name in ("h_n_row", "c_n_row"):
-        said = f"takes row {choice} of the gradient of {last}, not row l * D + d"
-        return said, f"{d} = {last}_grad[{choice}]", f"{d} = {last}_grad[l * D + d]"
+        words = f"takes row {choice} of the gradient of {last}, not row l * D + d"
+        return words, f"{d} = {last}_grad[{choice}]", f"{d} = {last}_grad[l * D + d]"
     if name in ("h_n_place", "c_n_place"):
-        said = (
+        words = (
             f"gives row l * D + d of the gradient of {last} to {_PLACES.get(choice, f'layer and direction {choice}')}"
         )
-        return said, f"{d}[{choice}] = {last}_grad[l * D + d]", f"{d}[l, d] = {last}_grad[l * D + d]"
+        return words, f"{d}[{choice}] = {last}_grad[l * D + d]", f"{d}[l, d] = {last}_grad[l * D + d]"
     if name == "reads":
-        said = f"writes the gradient by x of its own step k to step {choice}, not to step {right}"
-        return said, f"dx[{choice}] += da[k] @ W_ih", f"dx[{right}] += da[k] @ W_ih"
+        words = f"writes the gradient by x of its own step k to step {choice}, not to step {right}"
+        return words, f"dx[{choice}] += da[k] @ W_ih", f"dx[{right}] += da[k] @ W_ih"
     sequence = _SEQUENCES.get(choice, f"sequence {choice}")
     if name in ("x_of", "hx_of"):
         return f"writes the gradient by {name.removesuffix('_of')} of sequence n to {sequence}", "", ""

@@ -86,7 +86,7 @@ class WiringCases:
     moves: tuple[Move, ...]
 
 
-def one(slot: str, choices: Iterable[Any]) -> Iterator[Move]:
+def moves_of(slot: str, choices: Iterable[Any]) -> Iterator[Move]:
     """Yield the choices of a slot."""
     return ((((slot,), choice),) for choice in choices)
 
@@ -94,9 +94,9 @@ def one(slot: str, choices: Iterable[Any]) -> Iterator[Move]:
 def both(slot: str, choices: Iterable[str]) -> Iterator[Move]:
     """Yield the choices of a slot of both directions, and of each."""
     for choice in choices:
-        of = (("forward", slot), choice), (("reverse", slot), choice)
-        yield of
-        yield from ((one,) for one in of)
+        move = (("forward", slot), choice), (("reverse", slot), choice)
+        yield move
+        yield from ((part,) for part in move)
 
 
 def _sequences(*, packed: bool) -> list[str]:
@@ -110,7 +110,7 @@ def _batch_moves() -> Iterator[Move]:
     yield from both("started", FROM_HX)
     yield ((("carries",), True),)
     for slot in ("x_layout", "output_layout"):
-        yield from one(slot, ("always batch first",))
+        yield from moves_of(slot, ("always batch first",))
 
 
 def _time_moves() -> Iterator[Move]:
@@ -125,39 +125,39 @@ def _final_moves() -> Iterator[Move]:
 
 def _own_moves() -> Iterator[Move]:
     """Yield the choices that show in a single layer and sequence."""
-    yield from one("matrices", MATRICES)
-    yield from one("skip", ("x", "every layer"))
+    yield from moves_of("matrices", MATRICES)
+    yield from moves_of("skip", ("x", "every layer"))
     yield from _time_moves()
     yield from both("final", FINALS)
 
 
 def _row_moves() -> Iterator[Move]:
-    yield from one("h_n_where", WHERE)
-    yield from one("h_n_place", MOVED_PLACES)
-    yield from one("h_n_row", STATE_ROWS)
-    yield from one("hx_row", STATE_ROWS)
-    yield from (move for slot in ("hx_layout", "h_n_layout") for move in one(slot, ("always the other",)))
-    yield from (move for slot, choices in OF_C.items() for move in one(slot, choices))
+    yield from moves_of("h_n_where", WHERE)
+    yield from moves_of("h_n_place", MOVED_PLACES)
+    yield from moves_of("h_n_row", STATE_ROWS)
+    yield from moves_of("hx_row", STATE_ROWS)
+    yield from (move for slot in ("hx_layout", "h_n_layout") for move in moves_of(slot, ("always the other",)))
+    yield from (move for slot, choices in OF_C.items() for move in moves_of(slot, choices))
     yield from (((("hx_row",), row), (("h_n_row",), row)) for row in STATE_ROWS)
-    yield from one("weights", (OWN_WIRING.weights, *OTHER_PLACES))
-    yield from one("above", WHERE)
-    yield from one("turned", WHERE)
+    yield from moves_of("weights", (OWN_WIRING.weights, *OTHER_PLACES))
+    yield from moves_of("above", WHERE)
+    yield from moves_of("turned", WHERE)
     for where, kind in product(WHERE, ACTIVATIONS):
         yield (("activation",), kind), (("activation_where",), where)
 
 
 def _layer_moves() -> Iterator[Move]:
-    yield from one("layers", ("1", "L - 1"))
-    yield from one("input", INPUTS)
-    yield from one("skip", SKIPS)
+    yield from moves_of("layers", ("1", "L - 1"))
+    yield from moves_of("input", INPUTS)
+    yield from moves_of("skip", SKIPS)
     yield from _row_moves()
 
 
 def _direction_moves() -> Iterator[Move]:
     for slot in ("joined", "output", "inner"):
-        yield from one(slot, FEATURE_ORDERS)
-    yield from one("directions", ("1",))
-    yield from one("inner_reverse", ("T - 1 - t",))
+        yield from moves_of(slot, FEATURE_ORDERS)
+    yield from moves_of("directions", ("1",))
+    yield from moves_of("inner_reverse", ("T - 1 - t",))
     yield from _time_moves()
     yield from _final_moves()
     for arrays in (("x",), ("output",), tuple(FLIPS)):
@@ -175,13 +175,13 @@ def _length_moves() -> Iterator[Move]:
     for slot in ("hx_of", "h_n_of", "output_of", "x_of"):
         yield from both(slot, _sequences(packed=True))
     yield from both("started", FROM_HX)
-    yield from one("padding", ("0", "held"))
+    yield from moves_of("padding", ("0", "held"))
 
 
 def _lost_moves() -> Iterator[Move]:
-    yield from one("lost", GRADIENT_LOSSES)
-    yield from one("h_n_where", WHERE)
-    yield from one("gradients_of", OTHER_PLACES)
+    yield from moves_of("lost", GRADIENT_LOSSES)
+    yield from moves_of("h_n_where", WHERE)
+    yield from moves_of("gradients_of", OTHER_PLACES)
 
 
 MOVES: Final = {
@@ -190,18 +190,18 @@ MOVES: Final = {
     "layout": tuple(
         move
         for slot in ("x_layout", "output_layout", "hx_layout", "h_n_layout")
-        for move in one(slot, (name for name in LAYOUTS if name != "always the other"))
+        for move in moves_of(slot, (name for name in LAYOUTS if name != "always the other"))
     ),
     "layers": tuple(_layer_moves()),
     "directions": tuple(_direction_moves()),
     "lengths": tuple(_length_moves()),
-    "dropout": (*one("factor", DROPOUT_SCALES), *one("mask", DROPOUT_MASKS), *one("drops_last", DROPS)),
-    "evaluation": tuple(one("evaluation", EVALUATION)),
+    "dropout": (*moves_of("factor", DROPOUT_SCALES), *moves_of("mask", DROPOUT_MASKS), *moves_of("drops_last", DROPS)),
+    "evaluation": tuple(moves_of("evaluation", EVALUATION)),
     "readout": (
-        *one("readout", FEATURE_ORDERS),
-        *one("readout_step", READ_STEPS),
-        *one("readout_where", ("t == T - 1",)),
-        *one("readout_bias", (False,)),
+        *moves_of("readout", FEATURE_ORDERS),
+        *moves_of("readout_step", READ_STEPS),
+        *moves_of("readout_where", ("t == T - 1",)),
+        *moves_of("readout_bias", (False,)),
     ),
 }
 LOST_MOVES: Final = tuple(_lost_moves())
@@ -253,14 +253,14 @@ def own_view(asker: Asker, *, readout: bool) -> WiringCases:
     """Return the view of a single layer and sequence, of a batch, and of a readout that is always there."""
     sizes = ((3, 1, 4, 4), (3, 3, 3, 4))
     starts = (False, True) if asker.has_hx else (False,)
-    probes = tuple(Probe(CaseSizes(*of), {"hx": hx}) for of in sizes for hx in starts)
+    probes = tuple(Probe(CaseSizes(*size), {"hx": hx}) for size in sizes for hx in starts)
     return WiringCases("own", probes, (), (*MOVES["own"], *MOVES["batch"], *(MOVES["readout"] if readout else ())))
 
 
 def shown_by(config: RNNConfig) -> tuple[Any, ...]:
     """Return what of a config decides its views."""
-    of = config.num_layers > 1, config.bidirectional, config.N > 1, config.batch_first and config.batched
-    return *of, config.lengths is not None, config.drops, config.dropout > 0, config.output_size
+    flags = config.num_layers > 1, config.bidirectional, config.N > 1, config.batch_first and config.batched
+    return *flags, config.lengths is not None, config.drops, config.dropout > 0, config.output_size
 
 
 def _dropout(asker: Asker) -> float:
@@ -272,13 +272,11 @@ def _dropout(asker: Asker) -> float:
 def answers_of(asker: Asker, probes: Iterable[Probe], **factors: Any) -> list[Response]:
     """Return what a subject gives on some cases; of relu, whose stacks soon give 0, on positive ones, too."""
     ways = (False, True) if asker.nonlinearity == "relu" else (False,)
-    found = (
-        asker.ask(
-            sizes, WIRING_SEED, scale=1.0, positive=way, plain_readout=False, **({"loss": None} | other | factors)
-        )
-        for (sizes, other), way in product(probes, ways)
+    answers = (
+        asker.ask(sizes, WIRING_SEED, scale=1.0, positive=way, plain_readout=False, **({"loss": None} | own | factors))
+        for (sizes, own), way in product(probes, ways)
     )
-    return [a for a in found if a is not None]
+    return [a for a in answers if a is not None]
 
 
 class WiringInquiry:
@@ -305,11 +303,11 @@ class WiringInquiry:
         moves = (*LOST_MOVES, *self.view.moves)
         for start in dict.fromkeys(filter(None, (network.back, network.wiring, Wiring()))):
             begun = replace(network, back=start)
-            found = self._search(begun, self.backward, moves, 2, back=True)
+            networks = self._search(begun, self.backward, moves, 2, back=True)
             if self.explained(begun, self.backward):
-                found = [begun]
+                networks = [begun]
             wider = [a for loss in self._asker.losses for a in answers_of(self._asker, self.view.wider, loss=loss)]
-            if (best := self._widest(found, wider)) is not None:
+            if (best := self._widest(networks, wider)) is not None:
                 return best
         return None
 
@@ -323,11 +321,11 @@ class WiringInquiry:
         self, network: Network, answers: Sequence[Response], moves: Sequence[Move], depth: int, *, back: bool
     ) -> list[Network]:
         """Return the networks that explain all answers with the fewest choices that are not those of a network."""
-        beam, tried = [network], {(network.wiring, network.back)}
+        beam, wirings = [network], {(network.wiring, network.back)}
         alike = _alike(moves, {StackSizes(a.case.config.num_layers, a.case.config.num_directions) for a in answers})
         helped, runs = list[list[Move]](), Counter[int]()
         for _ in range(depth):
-            found: list[tuple[int, list[Network]]] = []
+            gains: list[tuple[int, list[Network]]] = []
             for start in beam:
                 shown = next((i for i, a in enumerate(answers) if not explains(start, a, self._asker.rounding)), None)
                 if shown is None:
@@ -336,22 +334,22 @@ class WiringInquiry:
                 least = self._matched(start, wrong)
                 for several in alike if runs[shown] <= MOST_CANDIDATES else list(helped):
                     changed = [moved(start, move, back=back) for move in several]
-                    if (wired := (changed[0].wiring, changed[0].back)) in tried or _all_batch_first(wired[0]):
+                    if (wired := (changed[0].wiring, changed[0].back)) in wirings or _all_batch_first(wired[0]):
                         continue
-                    tried.add(wired)
+                    wirings.add(wired)
                     runs[shown] += 1
                     if (number := self._matched(changed[0], wrong)) > least:
-                        found.append((number, changed))
+                        gains.append((number, changed))
                         helped += [several] if several not in helped else []
-            found.sort(key=lambda one: -one[0])
-            best = [changed for number, changed in found if number == found[0][0]]
-            if whole := [one for changed in best if self.explained(changed[0], answers) for one in changed]:
-                return whole
+            gains.sort(key=lambda gain: -gain[0])
+            best = [changed for number, changed in gains if number == gains[0][0]]
+            if solved := [variant for changed in best if self.explained(changed[0], answers) for variant in changed]:
+                return solved
             if not (back or self.nearest):
                 self.nearest = [changed[0] for changed in best][:WIRING_BEAM]
-            scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in found[: 8 * WIRING_BEAM]]
+            scores = [(self._all_matched(changed[0], answers), changed[0]) for _, changed in gains[: 8 * WIRING_BEAM]]
             highest = max((score for score, _ in scores), default=0)
-            beam = [one for score, one in scores if score == highest][:WIRING_BEAM]
+            beam = [candidate for score, candidate in scores if score == highest][:WIRING_BEAM]
         return []
 
     def _all_matched(self, network: Network, answers: Sequence[Response]) -> int:
@@ -388,15 +386,15 @@ _OF_PLACES: Final[dict[str, Any]] = {
 
 def _alike(moves: Sequence[Move], sizes: Iterable[StackSizes]) -> list[list[Move]]:
     """Return the moves, together those that are the same in stacks of some sizes."""
-    found: dict[Any, list[Move]] = {}
+    groups: dict[Any, list[Move]] = {}
     for move in moves:
-        found.setdefault(tuple(_effect(slot, choice, sizes) for slot, choice in move), []).append(move)
-    return list(found.values())
+        groups.setdefault(tuple(_effect(slot, choice, sizes) for slot, choice in move), []).append(move)
+    return list(groups.values())
 
 
 def _effect(slot: Slot, choice: Any, sizes: Iterable[StackSizes]) -> Any:
-    def values(of: Any) -> tuple[Any, ...]:
-        return tuple(of(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
+    def values(function: Any) -> tuple[Any, ...]:
+        return tuple(function(at, size) for size in sizes for at in product(range(size.L), range(size.D)))
 
     if slot in (("weights",), ("gradients_of",)):
         return slot, tuple((role, values(MOVED_PLACES[place])) for role, place in choice)
