@@ -69,8 +69,8 @@ class Activation(NamedTuple):
     def line(self, s: str) -> str:
         """Return the function of an expression as a line of NumPy."""
         if self.dead_zone:
-            whole = self._replace(dead_zone=0.0).line(s)
-            return f"(lambda v: np.where(np.abs(v) < {number(self.dead_zone)}, 0, v))({whole})"
+            text = self._replace(dead_zone=0.0).line(s)
+            return f"(lambda v: np.where(np.abs(v) < {number(self.dead_zone)}, 0, v))({text})"
         line = self.family.line
         numbers = [number(p) for p in self.parameters]
         ends = (self.low, self.high)
@@ -208,10 +208,10 @@ def _inner(s: Any, low: float, high: float) -> Any:
 
 
 def _polynomial(coefficients: Parameters, s: Any, derivative: int = 0) -> Any:
-    whole = s * 0.0
+    value = s * 0.0
     for power in reversed(range(derivative, len(coefficients))):
-        whole = whole * s + coefficients[power] * (power if derivative else 1)
-    return whole
+        value = value * s + coefficients[power] * (power if derivative else 1)
+    return value
 
 
 def _parts(parameters: Parameters) -> tuple[float, Parameters, Parameters]:
@@ -239,17 +239,17 @@ def _quotient_line(s: str, *parameters: float) -> str:
     v = "v" if cut else s
 
     def term(c: float, power: int) -> str:
-        of = [f"{c:.6g}", v, f"{v}**{power}"][min(power, 2)]
+        text = [f"{c:.6g}", v, f"{v}**{power}"][min(power, 2)]
         if not power or abs(c) == 1:
-            return of if not power or c > 0 else f"-{of}"
-        return f"{of} / {1 / c:.0f}" if abs(1 / c - round(1 / c)) < 1e-12 else f"{c:.6g} * {of}"
+            return text if not power or c > 0 else f"-{text}"
+        return f"{text} / {1 / c:.0f}" if abs(1 / c - round(1 / c)) < 1e-12 else f"{c:.6g} * {text}"
 
-    def of(coefficients: Parameters) -> str:
+    def polynomial(coefficients: Parameters) -> str:
         terms = [term(c, power) for power, c in enumerate(coefficients) if c]
         return re.sub(r"\+ (\S+) / -", r"- \1 / ", " + ".join(terms)).replace("+ -", "- ")
 
-    whole = of(above) if below == (1.0,) else f"({of(above)}) / ({of(below)})"
-    return f"(lambda v: {whole})(np.clip({s}, -{limit:.6g}, {limit:.6g}))" if cut else whole
+    line = polynomial(above) if below == (1.0,) else f"({polynomial(above)}) / ({polynomial(below)})"
+    return f"(lambda v: {line})(np.clip({s}, -{limit:.6g}, {limit:.6g}))" if cut else line
 
 
 def _plain(value: float) -> float:
@@ -260,9 +260,9 @@ def _between(low: float, high: float) -> Iterator[Parameters]:
     """Yield the plain numbers between two: 0.5 is what most write."""
     for digits in (1, 2, 4):
         value = round((low + high) / 2 * 10**digits) / 10**digits if high < math.inf and low > -math.inf else math.inf
-        for one in (0.5, 0.0, value):
-            if low <= one < high:
-                yield (one,)
+        for plain in (0.5, 0.0, value):
+            if low <= plain < high:
+                yield (plain,)
                 return
 
 
@@ -285,12 +285,12 @@ def _quotients(s: Floats, h: Floats, noise: float) -> Iterator[Parameters]:
         columns |= {f"b{p}": -h[inner] * s[inner] ** p for p in range(each, below + 1, each)}
         if inner.sum() < 2 * len(columns):
             continue
-        found = solve(columns, h[inner], noise)
-        if found is None:
+        coefs = solve(columns, h[inner], noise)
+        if coefs is None:
             continue
-        found = {name: plainest(c, noise) for name, c in found.items()}
-        P = tuple(found.get(f"a{p}", 0.0) for p in range(above + 1))
-        Q = (1.0, *(found.get(f"b{p}", 0.0) for p in range(1, below + 1)))
+        coefs = {name: plainest(c, noise) for name, c in coefs.items()}
+        P = tuple(coefs.get(f"a{p}", 0.0) for p in range(above + 1))
+        Q = (1.0, *(coefs.get(f"b{p}", 0.0) for p in range(1, below + 1)))
         for limit in _limits(h, (math.inf, float(len(P)), *P, *Q)):
             yield (limit, float(len(P)), *P, *Q)
 
@@ -303,7 +303,7 @@ def _limits(h: Floats, parameters: Parameters) -> Iterator[float]:
     for k in np.flatnonzero((np.sign(v[1:]) != np.sign(v[:-1])) | (np.abs(v[1:]) < 1e-6)):
         low, high = grid[k], grid[k + 1]
         near = [round(float(grid[k + 1]) * by) / by for by in (1, 2, 10)]  # a plain limit, at which it may have its top
-        yield from (one for one in near if abs(float(_quotient(np.array(one), *parameters)) - h[-1]) < 1e-9)
+        yield from (cut for cut in near if abs(float(_quotient(np.array(cut), *parameters)) - h[-1]) < 1e-9)
         for _ in range(60):
             middle = (low + high) / 2
             same = np.sign(_quotient(np.array(middle), *parameters) - h[-1]) == np.sign(v[k])
@@ -486,7 +486,7 @@ def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, flo
         return []
     tops = dict.fromkeys([1.0, _plain(h[-1] / s[-1]), _plain(np.abs(h).max())])
     for argument in ARGUMENTS:
-        found: list[tuple[Activation, float]] = []
+        fits: list[tuple[Activation, float]] = []
         for name, family in FAMILIES.items():
             guesses: list[tuple[Parameters, float]] = []
             with np.errstate(all="ignore"):
@@ -501,10 +501,10 @@ def recognised(s: Floats, h: Floats, noise: float) -> list[tuple[Activation, flo
                     near = 256 * noise * (1 + np.abs(s) + np.abs(v))
                     if factor and math.isfinite(factor) and (np.abs(h - v) <= near).all():
                         factor = math.copysign(1.0, factor) if name in HOMOGENEOUS else factor
-                        found.append((Activation(name, parameters), factor))
+                        fits.append((Activation(name, parameters), factor))
                         break
-        if found:
-            return [one for one in found if not one[0].parameters] or found
+        if fits:
+            return [fit for fit in fits if not fit[0].parameters] or fits
     return [(kind, 1.0) for kind in _clipped(s, h, noise)]
 
 
@@ -527,4 +527,4 @@ def _clipped(s: Floats, h: Floats, noise: float) -> Iterator[Activation]:
 def _limit(kind: Activation, end: float, value: float) -> float:
     """Return a limit of an argument: a plain number, if that has the value that a function ends with."""
     near = [round(end, digits) for digits in range(4)]
-    return next((one for one in near if abs(float(kind.value(np.array(one))) - value) <= 4 * U64 * abs(value)), end)
+    return next((cut for cut in near if abs(float(kind.value(np.array(cut))) - value) <= 4 * U64 * abs(value)), end)

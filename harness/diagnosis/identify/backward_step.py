@@ -63,25 +63,25 @@ class ChainInquiry(StepInquiry):
         for T, at, reached in ((1, 0, TermSteps()), (2, 0, TermSteps("but last", 1)), (2, 1, TermSteps("from", 1))):
             # Longer sequences show which step's slope is taken, and at which steps one is.
             numbers = ((T, number), (T + 1, number // 2), (T + 2, number // 2))
-            several = [asked for length, some in numbers if (asked := self._back(length, some, at, N=1))]
-            shown = [asked for asked in several if any(self._vector(anchor, a).any() for a, _ in asked)]
+            several = [answers for length, some in numbers if (answers := self._back(length, some, at, N=1))]
+            shown = [pairs for pairs in several if any(self._vector(anchor, a).any() for a, _ in pairs)]
             if not several or several[0] not in shown:
                 continue
             right = RIGHT_SLOPE[self.asker.nonlinearity]
-            found = [slope for asked in shown if (slope := self._slope(anchor, asked, at))]
-            found = [*dict.fromkeys([*found, right])]
+            fits = [slope for pairs in shown if (slope := self._slope(anchor, pairs, at))]
+            fits = [*dict.fromkeys([*fits, right])]
             flat: Slope = (("1", 1.0),)  # one slope at all steps
             ends = (TermSteps("last", 1), TermSteps("but last", 1), TermSteps("only", 0), TermSteps("from", 1))
             candidates: list[tuple[Slope, str, bool, TermSteps]] = (
-                [(flat, "t", True, TermSteps())] if flat in found else []
+                [(flat, "t", True, TermSteps())] if flat in fits else []
             )
-            found = [slope for slope in found if slope != flat]
+            fits = [slope for slope in fits if slope != flat]
             places = {
-                slope: ("t",) if any(part in name for name, _ in slope for part in SUM_PARTS) else AT for slope in found
+                slope: ("t",) if any(part in name for name, _ in slope for part in SUM_PARTS) else AT for slope in fits
             }
-            candidates += [(slope, where, True, TermSteps()) for slope in found for where in places[slope]]
+            candidates += [(slope, where, True, TermSteps()) for slope in fits for where in places[slope]]
             candidates += [(right, where, False, TermSteps()) for where in AT]
-            candidates += [(slope, where, True, when) for slope in found for when in ends for where in places[slope]]
+            candidates += [(slope, where, True, when) for slope in fits for when in ends for where in places[slope]]
             for slope, where, sloped, taken in candidates:
                 model = replace(
                     self.model,
@@ -92,41 +92,41 @@ class ChainInquiry(StepInquiry):
                     links=(),
                     reached=reached,
                 )
-                if all(self._owns(anchor, model, asked, at) for asked in shown):
+                if all(self._owns(anchor, model, pairs, at) for pairs in shown):
                     yield model, reached
             return
 
-    def _slope(self, anchor: str, asked: Sequence[tuple[Response, Flow]], at: int) -> Slope:
+    def _slope(self, anchor: str, pairs: Sequence[tuple[Response, Flow]], at: int) -> Slope:
         """Return what may be the slope of a step, which alone is given a gradient; nothing if it is no sum."""
         right = RIGHT_SLOPE[self.asker.nonlinearity]
         names = sorted(SLOPES, key=lambda name: name not in dict(right))
-        names = [name for name in names if asked[0][1].square or name not in OF_INPUT]
+        names = [name for name in names if pairs[0][1].square or name not in OF_INPUT]
         columns = {
             name: np.concatenate(
                 [
                     self._readout(anchor, f, {at: slope_term(name, f, at, f.x[at], f.g[at]) * f.g[at]}, a)
-                    for a, f in asked
+                    for a, f in pairs
                 ]
             )
             for name in names
         }
-        y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
-        found = fewest(columns, y, self.noise, dict(right))
-        if not found:
+        y = np.concatenate([self._vector(anchor, a) for a, _ in pairs])
+        coefs = fewest(columns, y, self.noise, dict(right))
+        if not coefs:
             return ()
-        least = min(abs(c) for c in found.values())  # a factor of all of it may be the gradient's own
-        slope = tuple((name, plainest(c / least, self.noise)) for name, c in found.items())
+        least = min(abs(c) for c in coefs.values())  # a factor of all of it may be the gradient's own
+        slope = tuple((name, plainest(c / least, self.noise)) for name, c in coefs.items())
         leading = slope[0][1]
         return right if same_slope([(name, c / leading) for name, c in slope], right) else slope
 
-    def _owns(self, anchor: str, model: LayerModel, asked: Sequence[tuple[Response, Flow]], at: int) -> bool:
+    def _owns(self, anchor: str, model: LayerModel, pairs: Sequence[tuple[Response, Flow]], at: int) -> bool:
         """Tell whether the own term of a model's da makes a gradient, up to a factor."""
         parts = []
-        for a, f in asked:
+        for a, f in pairs:
             slopes(model, f, self.asker.nonlinearity)
             da = f.sloped(at, f.g[at]) if model.own[0][0] else f.g[at]
             parts.append(self._readout(anchor, f, {at: da}, a))
-        y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
+        y = np.concatenate([self._vector(anchor, a) for a, _ in pairs])
         return bool(solve({"da": np.concatenate(parts)}, y, self.noise))
 
     def _linked(self, anchor: str, own: LayerModel, reached: TermSteps) -> Iterator[LayerModel]:
@@ -137,13 +137,13 @@ class ChainInquiry(StepInquiry):
         if reached.kind == "but last":
             later = 1
         number = 24 if anchor.startswith("bias") else 12
-        asked = self._back(length, number, later, N=1) or self._back(length + 1, number, later, N=1)
-        if not asked:
+        pairs = self._back(length, number, later, N=1) or self._back(length + 1, number, later, N=1)
+        if not pairs:
             yield own
             return
-        y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
+        y = np.concatenate([self._vector(anchor, a) for a, _ in pairs])
         columns: dict[str, list[Floats]] = {}
-        for a, f in asked:
+        for a, f in pairs:
             slopes(own, f, self.asker.nonlinearity)
             sloped = own.own[0][0]
             f.dh = {later: f.g[later]}
@@ -160,18 +160,18 @@ class ChainInquiry(StepInquiry):
                 columns.setdefault(name, []).append(part)
         plain = [name for name in LINK if name not in ARRANGED_BACK["link"]]
         several = [["own", *(f"{kind} {name}" for kind in "sp" for name in plain)]]
-        if asked[0][1].slope_by is not None:  # then da is no sum
+        if pairs[0][1].slope_by is not None:  # then da is no sum
             several = [["own", f"s {name}"] for name in plain]
         several += [["own", f"s {name}"] for name in ARRANGED_BACK["link"]]
         solved = (
             solve({n: np.concatenate(columns[n]) for n in some if n in columns}, y, self.noise) for some in several
         )
-        found = next((by for by in solved if by is not None), None)
-        if found is None:
+        solution = next((by for by in solved if by is not None), None)
+        if solution is None:
             return
-        found.pop("own", None)
+        solution.pop("own", None)
         base = self._factor(anchor, own, first)
-        coefs = {name: plainest(c / base, self.noise) for name, c in found.items()}  # 0 where only roundings make it
+        coefs = {name: plainest(c / base, self.noise) for name, c in solution.items()}  # 0 where only roundings make it
         links = [StateGradientTerm(name[2:], name.startswith("s "), Coef(c)) for name, c in coefs.items() if c]
         model = replace(own, links=tuple(links))
         yield model
@@ -187,21 +187,21 @@ class ChainInquiry(StepInquiry):
         if model.horizon or model.own != ((model.own[0][0], ONE),):
             return None
         for role in (role for role in self.roles() if role != "hx"):
-            seen = []
+            runs = []
             for T in (SHORT_TIME, 7):
-                asked = self._back(T, 6)  # of H numbers each at least: twice as many as there are steps
-                self._chained(model, asked)
-                zeros = {f: dict.fromkeys(range(f.T), np.zeros((f.N, f.H))) for _, f in asked}
+                pairs = self._back(T, 6)  # of H numbers each at least: twice as many as there are steps
+                self._chained(model, pairs)
+                zeros = {f: dict.fromkeys(range(f.T), np.zeros((f.N, f.H))) for _, f in pairs}
                 columns = {
-                    t: np.concatenate([self._readout(role, f, zeros[f] | f.sources()[t], a) for a, f in asked])
-                    for t in range(T if asked else 0)
+                    t: np.concatenate([self._readout(role, f, zeros[f] | f.sources()[t], a) for a, f in pairs])
+                    for t in range(T if pairs else 0)
                 }
-                y = np.concatenate([self._vector(role, a) for a, _ in asked]) if asked else np.zeros(0)
-                seen.append((asked, solve(columns, y, self.noise)))
-            if not all(asked and by and len(by) == asked[0][1].T for asked, by in seen):
+                y = np.concatenate([self._vector(role, a) for a, _ in pairs]) if pairs else np.zeros(0)
+                runs.append((pairs, solve(columns, y, self.noise)))
+            if not all(answers and by and len(by) == answers[0][1].T for answers, by in runs):
                 continue  # which steps count at all is another field
-            usual, _ = Counter(plainest(c, self.noise) for _, by in seen for c in (by or {}).values()).most_common(1)[0]
-            steps = [(f, {t: (by or {}).get(t, 0.0) / usual for t in range(f.T)}) for [(_, f), *_], by in seen]
+            usual, _ = Counter(plainest(c, self.noise) for _, by in runs for c in (by or {}).values()).most_common(1)[0]
+            steps = [(f, {t: (by or {}).get(t, 0.0) / usual for t in range(f.T)}) for [(_, f), *_], by in runs]
             coefs = named(steps, self.noise)
             if coefs is not None and coefs != (ONE,):
                 return replace(model, own=tuple((model.own[0][0], coef) for coef in coefs))
@@ -209,19 +209,19 @@ class ChainInquiry(StepInquiry):
 
     def _factor(self, anchor: str, own: LayerModel, first: int) -> float:
         """Return what multiplies the part of the first step in a gradient."""
-        asked = self._back(first + 1, 4, first, N=1) or self._back(2, 4, first, N=1)
-        if not asked:
+        pairs = self._back(first + 1, 4, first, N=1) or self._back(2, 4, first, N=1)
+        if not pairs:
             return 1.0
-        y = np.concatenate([self._vector(anchor, a) for a, _ in asked])
+        y = np.concatenate([self._vector(anchor, a) for a, _ in pairs])
         parts = []
-        for a, f in asked:
+        for a, f in pairs:
             slopes(own, f, self.asker.nonlinearity)
             da = f.sloped(first, f.g[first]) if own.own[0][0] else f.g[first]
             parts.append(self._readout(anchor, f, {first: da}, a))
-        found = solve({"da": np.concatenate(parts)}, y, self.noise)
-        return found["da"] if found else 1.0
+        fit = solve({"da": np.concatenate(parts)}, y, self.noise)
+        return fit["da"] if fit else 1.0
 
 
-def same_slope(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, float]]) -> bool:
+def same_slope(first: Sequence[tuple[str, float]], second: Sequence[tuple[str, float]]) -> bool:
     """Tell whether two slopes have the same terms."""
-    return dict(one) == dict(other)
+    return dict(first) == dict(second)

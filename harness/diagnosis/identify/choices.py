@@ -70,17 +70,17 @@ class Choice(NamedTuple):
     apply: Callable[[Network], Network]
 
 
-def choices(config: RNNConfig, given: Mapping[str, Floats]) -> list[Choice]:
+def choices(config: RNNConfig, arrays: Mapping[str, Floats]) -> list[Choice]:
     """Return the choices that may show in the given arrays of a config, the plainest first."""
-    every: list[tuple[bool, bool, Any]] = [(False, *one) for one in _forward(config)] if not config.gated else []
-    every += [(True, *one) for one in _back(config, given)] if config.loss is not None and not config.gated else []
+    every: list[tuple[bool, bool, Any]] = [(False, *pair) for pair in _forward(config)] if not config.gated else []
+    every += [(True, *pair) for pair in _back(config, arrays)] if config.loss is not None and not config.gated else []
     every += gate_choices(config, back=config.loss is not None) if config.gated else []
-    found = [Choice(back, plain, _everywhere(change)) for back, plain, change in every]
+    result = [Choice(back, plain, _everywhere(change)) for back, plain, change in every]
     for place in _places(config):
-        found += [Choice(back, plain, _in_place(change, place)) for back, plain, change in every]
+        result += [Choice(back, plain, _in_place(change, place)) for back, plain, change in every]
     if config.bidirectional and not config.gated:
-        found.append(Choice(False, True, _in_place(_setting("written", "h[T-1-t]"), "reverse")))
-    return sorted(found, key=lambda choice: not choice.plain)
+        result.append(Choice(False, True, _in_place(_setting("written", "h[T-1-t]"), "reverse")))
+    return sorted(result, key=lambda choice: not choice.plain)
 
 
 def _everywhere(change: Change) -> Callable[[Network], Network]:
@@ -100,9 +100,9 @@ def _in_place(change: Change, place: str) -> Callable[[Network], Network]:
             return replace(network, above=change(network.above or network.first))
         if place == "reverse":
             return replace(network, reverse=change(network.reverse or network.first))
-        other = "above" if place == "first layer" else "reverse"
-        kept: dict[str, Any] = {other: getattr(network, other) or network.first}
-        return replace(network, first=change(network.first), **kept)
+        sibling = "above" if place == "first layer" else "reverse"
+        rest: dict[str, Any] = {sibling: getattr(network, sibling) or network.first}
+        return replace(network, first=change(network.first), **rest)
 
     return made
 
@@ -128,8 +128,8 @@ def _fits(name: str, table: Mapping[str, Any], config: RNNConfig) -> bool:
     term = table[name]
     if term.square and config.input_size != config.hidden_size:
         return False
-    other = getattr(term, "other", "").partition(" ")[0]
-    return not other or (config.bidirectional if other == "beside" else config.num_layers > 1)
+    source = getattr(term, "other", "").partition(" ")[0]
+    return not source or (config.bidirectional if source == "beside" else config.num_layers > 1)
 
 
 def _forward(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
@@ -197,11 +197,11 @@ def _parted(belongs: Any, terms: Sum) -> Change:
     """Return what gives one part of the step's sum other terms."""
 
     def part(name: str) -> int:
-        return next((i for i, (_, of) in enumerate(SUM_PARTS) if of.search(name)), len(SUM_PARTS))
+        return next((i for i, (_, pattern) in enumerate(SUM_PARTS) if pattern.search(name)), len(SUM_PARTS))
 
     def made(model: LayerModel) -> LayerModel:
-        rest = [one for one in model.step if not belongs.search(one[0])]
-        return replace(model, step=tuple(sorted([*rest, *terms], key=lambda one: part(one[0]))))
+        rest = [term for term in model.step if not belongs.search(term[0])]
+        return replace(model, step=tuple(sorted([*rest, *terms], key=lambda term: part(term[0]))))
 
     return made
 
@@ -210,7 +210,7 @@ def _outside(names: Sequence[str]) -> Change:
     """Return what moves terms of the sum behind the activation."""
 
     def made(model: LayerModel) -> LayerModel:
-        step = tuple(one for one in model.step if one[0] not in names)
+        step = tuple(term for term in model.step if term[0] not in names)
         return replace(model, step=step, added=(*model.added, *((name, ONE) for name in names)))
 
     return made
@@ -220,7 +220,7 @@ def _leaking(added: Sum, factor: float) -> Change:
     return lambda model: replace(model, added=(*model.added, *added), activated=factor)
 
 
-def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool, Change]]:
+def _back(config: RNNConfig, arrays: Mapping[str, Floats]) -> Iterator[tuple[bool, Change]]:
     square = config.input_size == config.hidden_size
     yield from _slopes(config)
     yield True, _setting("links", ())
@@ -241,12 +241,12 @@ def _back(config: RNNConfig, given: Mapping[str, Floats]) -> Iterator[tuple[bool
             yield False, _setting("entry", (Entry(how, Coef(when=when)),))
         yield False, _setting("entry", ())
     roles = [
-        role for role in RIGHT_GRADIENT_SUMS if any(name.startswith(role) and name.endswith(".grad") for name in given)
+        role for role in RIGHT_GRADIENT_SUMS if any(name.startswith(role) and name.endswith(".grad") for name in arrays)
     ]
     for some in (("bias_ih", "bias_hh"), *((role,) for role in roles)):
         if set(some) <= set(roles):
             yield from _readouts(some, config)
-    yield from _limits(given, roles)
+    yield from _limits(arrays, roles)
 
 
 def _slopes(config: RNNConfig) -> Iterator[tuple[bool, Change]]:
@@ -289,10 +289,10 @@ def _reading(roles: Sequence[str], terms: Sum) -> Change:
     return lambda model: replace(model, gradient_sums={**model.gradient_sums, **dict.fromkeys(roles, terms)})
 
 
-def _limits(given: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tuple[bool, Change]]:
+def _limits(arrays: Mapping[str, Floats], roles: Sequence[str]) -> Iterator[tuple[bool, Change]]:
     """Yield the clips that show as one size which several elements of a gradient have, and none more."""
     tops: dict[str, float] = {}
-    for name, array in given.items():
+    for name, array in arrays.items():
         sizes = abs(array).ravel()
         if name.endswith(".grad") and sizes.size > 1 and sizes.max() and (sizes == sizes.max()).sum() > 1:
             tops[name] = float(sizes.max())

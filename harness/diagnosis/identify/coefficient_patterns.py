@@ -22,44 +22,44 @@ class LinearSystem(NamedTuple):
 
     def solved(self, names: Sequence[str], noise: float) -> dict[int, dict[str, float]] | None:
         """Return the coefficients by step of some terms, if they explain everything; NaN where one cannot show."""
-        found: dict[int, dict[str, float]] = {}
+        coefs: dict[int, dict[str, float]] = {}
         if isinstance(self.y, Mapping):
             for t, y in self.y.items():
                 by = solve({name: self.columns[t][name] for name in names}, y, noise)
                 if by is None:
                     return None
                 doubt = unsure(by, self.columns[t], y, noise)
-                found[t] = by | dict.fromkeys(doubt, math.nan)
+                coefs[t] = by | dict.fromkeys(doubt, math.nan)
         else:
             flat = {f"{t}|{name}": by[name] for t, by in self.columns.items() for name in names}
-            if (whole := solve(flat, self.y, noise)) is None:
+            if (solution := solve(flat, self.y, noise)) is None:
                 return None
-            whole |= dict.fromkeys(unsure(whole, flat, self.y, noise), math.nan)
-            found = {t: {} for t in self.columns}
-            for key, c in whole.items():
+            solution |= dict.fromkeys(unsure(solution, flat, self.y, noise), math.nan)
+            coefs = {t: {} for t in self.columns}
+            for key, c in solution.items():
                 step, _, name = key.partition("|")
-                found[int(step)][name] = c
-        used = {name for by in found.values() for name in by}
-        for t, by in found.items():
+                coefs[int(step)][name] = c
+        used = {name for by in coefs.values() for name in by}
+        for t, by in coefs.items():
             y = self.y[t] if isinstance(self.y, Mapping) else self.y
             least = noise / accuracy(noise) * float(np.abs(y).max(initial=0))  # smaller columns show no coefficient
             by |= {n: math.nan for n in names if n in used and np.abs(self.columns[t][n]).max(initial=0) <= least}
-        return found
+        return coefs
 
 
 def named(
-    seen: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[TermSteps] | None = None
+    runs: Sequence[tuple[Flow, Vector]], noise: float, some: Sequence[TermSteps] | None = None
 ) -> tuple[Coef, ...] | None:
     """Return the coefficient that has these values at the steps of some flows, as few ``Coef`` as will do.
 
     The steps are those of ``some`` patterns, or of any.
     """
-    steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in seen]
-    longest = max((f.T for f, _ in seen), default=1)
+    steps = [(f, {t: plainest(c, noise) for t, c in by.items() if not math.isnan(c)}) for f, by in runs]
+    longest = max((f.T for f, _ in runs), default=1)
     for scale, divides in ((scale, divides) for scale in LOSS_SCALES for divides in (True, False)):
         scaled = [
-            (f.T, {t: plainest(c * of(f, t) if divides else c / of(f, t), noise) for t, c in by.items()})
-            for of in (LOSS_SCALES[scale],)
+            (f.T, {t: plainest(c * factor(f, t) if divides else c / factor(f, t), noise) for t, c in by.items()})
+            for factor in (LOSS_SCALES[scale],)
             for f, by in steps
         ]
         values = {round(c, 9): c for _, by in scaled for c in by.values() if c}
@@ -69,64 +69,64 @@ def named(
                 if all(bool(c) == when.at(t, T) for T, by in scaled for t, c in by.items()):
                     return (Coef(value, scale, divides, when),)
         if 1 < len(values) <= 2 and not scale:  # one value at some steps, another elsewhere
-            found: list[Coef] = []
+            coefs: list[Coef] = []
             for value in sorted(values, reverse=True):
                 hits = [(T, {t: round(c, 9) == value for t, c in by.items()}) for T, by in scaled]
                 every = some or patterns(longest)
                 fits = (w for w in every if all(hit == w.at(t, T) for T, at in hits for t, hit in at.items()))
                 if (there := next(fits, None)) is None:
                     break
-                found.append(Coef(values[value], when=there))
+                coefs.append(Coef(values[value], when=there))
             else:
-                return tuple(found)
+                return tuple(coefs)
     return _changing(steps, noise)
 
 
-def _changing(seen: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
+def _changing(runs: Sequence[tuple[Flow, Vector]], noise: float) -> tuple[Coef, ...] | None:
     """Return the coefficient that is a power of t, or a straight line over the steps; ``None`` if it is neither."""
-    first = next((by[0] for _, by in seen if by.get(0)), 0.0)
-    later = [(f, t, c / first) for f, by in seen for t, c in by.items() if t > 0] if first else []
+    first = next((by[0] for _, by in runs if by.get(0)), 0.0)
+    later = [(f, t, c / first) for f, by in runs for t, c in by.items() if t > 0] if first else []
     if len({t for _, t, _ in later}) < 3:  # of one or two, several would do
         return None
     f, t, c = later[-1]
-    lines = ((over, of, plainest((c - 1) / of(t, f.T), noise)) for over, of in PROGRESS.items())
+    lines = ((over, progress, plainest((c - 1) / progress(t, f.T), noise)) for over, progress in PROGRESS.items())
     scales = [f"(1 {'-' if by < 0 else '+'} {abs(by):.9g} * {over})" for over, _, by in lines]
     scales += [f"{plainest(c ** (1 / t), noise):.9g}**t"] if c > 0 else []
 
     def holds(scale: str) -> bool:
-        of = scale_of(scale)
-        return all(abs(c - of(f, t)) <= accuracy(noise) * max(1.0, abs(c)) for f, t, c in later)
+        factor = scale_of(scale)
+        return all(abs(c - factor(f, t)) <= accuracy(noise) * max(1.0, abs(c)) for f, t, c in later)
 
     return next(((Coef(first, scale, divides=False),) for scale in scales if holds(scale)), None)
 
 
-def gathered(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+def gathered(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
     """Return the sum whose coefficients were found at each step of some flows; ``None`` if they follow no pattern."""
     names = dict.fromkeys(
-        name for _, steps in seen for by in steps.values() for name, c in by.items() if not math.isnan(c)
+        name for _, steps in runs for by in steps.values() for name, c in by.items() if not math.isnan(c)
     )
     terms: list[tuple[str, Coef]] = []
     for name in names:
-        found = named([(f, {t: by.get(name, 0.0) for t, by in steps.items()}) for f, steps in seen], noise)
-        if found is None:
+        coefs = named([(f, {t: by.get(name, 0.0) for t, by in steps.items()}) for f, steps in runs], noise)
+        if coefs is None:
             return None
-        terms += [(name, coef) for coef in found]
+        terms += [(name, coef) for coef in coefs]
     return tuple(terms)
 
 
-def gathered_at_start(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
+def gathered_at_start(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]], noise: float) -> Sum | None:
     """Return the sum of hx's gradient, which has one step only."""
     terms: list[tuple[str, Coef]] = []
-    for name in used(seen):
-        found = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in seen], noise, [TermSteps()])
-        if found is None or found[0].when != TermSteps():
+    for name in used(runs):
+        coefs = named([(f, {0: steps[0].get(name, 0.0)}) for f, steps in runs], noise, [TermSteps()])
+        if coefs is None or coefs[0].when != TermSteps():
             return None
-        terms.append((name, found[0]))
+        terms.append((name, coefs[0]))
     return tuple(terms)
 
 
-def used(seen: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]) -> list[str]:
+def used(runs: Sequence[tuple[Flow, Mapping[int, Mapping[str, float]]]]) -> list[str]:
     """Return the names of all terms that have a coefficient at some step."""
     return list(
-        dict.fromkeys(name for _, steps in seen for by in steps.values() for name, c in by.items() if not math.isnan(c))
+        dict.fromkeys(name for _, steps in runs for by in steps.values() for name, c in by.items() if not math.isnan(c))
     )

@@ -48,34 +48,34 @@ def solve(
     if size == 0:
         return {}
     for some in likely:
-        if (found := solve({n: columns[n] for n in columns if n in some}, y, noise)) is not None:
-            return found
+        if (coefs := solve({n: columns[n] for n in columns if n in some}, y, noise)) is not None:
+            return coefs
     if accuracy(noise) >= 1 or (
         len(columns) * EQUATIONS_AN_UNKNOWN <= y.size and not _reach(list(columns.values()), y, noise)
     ):
         return None  # of 16 bits, no coefficient can be told from 0
     names: list[Name] = []
-    kept: list[Floats] = []
+    independent: list[Floats] = []
     basis = np.empty((len(columns), y.size))
     for name, column in columns.items():
         norm = float(np.linalg.norm(column))
         if norm == 0 or not np.isfinite(norm):
             continue
         rest = column / norm
-        known = basis[: len(names)]
+        span = basis[: len(names)]
         for _ in range(2):  # once more for what rounding left
-            rest = rest - (known @ rest) @ known
+            rest = rest - (span @ rest) @ span
         apart = float(np.linalg.norm(rest))
         if apart < max(1e-6, 256 * noise):
             continue
         basis[len(names)] = rest / apart
         names.append(name)
-        kept.append(column)
+        independent.append(column)
     if not names:
         return None
     if len(names) * EQUATIONS_AN_UNKNOWN > y.size:
-        return sparsest(dict(zip(names, kept, strict=True)), y, noise)
-    return settled(names, kept, y, noise)
+        return sparsest(dict(zip(names, independent, strict=True)), y, noise)
+    return settled(names, independent, y, noise)
 
 
 def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
@@ -89,39 +89,39 @@ def _reach(columns: list[Floats], y: Floats, noise: float) -> bool:
     return bool(np.abs(Q @ (Q.T @ y) - y).max() <= FAR_FROM_NOISE * noise * np.abs(y).max())
 
 
-def settled(names: list[Name], kept: list[Floats], y: Floats, noise: float) -> dict[Name, float] | None:
+def settled(names: list[Name], columns: list[Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the coefficients of independent columns, those that are nothing but noise left out."""
     size = float(np.abs(y).max(initial=0))
     before: dict[Name, float] | None = None
     while names:
-        A = np.stack(kept, 1)
+        A = np.stack(columns, 1)
         scale = np.linalg.norm(A, axis=0)
         Q, R = np.linalg.qr(A / scale)
-        found = np.linalg.solve(R, Q.T @ y) / scale
-        if not np.abs(A @ found - y).max() <= 64 * noise * (size + np.abs(A * found).max(initial=0)):
+        coefs = np.linalg.solve(R, Q.T @ y) / scale
+        if not np.abs(A @ coefs - y).max() <= 64 * noise * (size + np.abs(A * coefs).max(initial=0)):
             return before
-        parts = np.abs(A * found).max(0)
+        parts = np.abs(A * coefs).max(0)
         weak = parts < 4096 * noise * size
         if not weak.any():
-            return {name: float(c) for name, c in zip(names, found, strict=True)}
+            return {name: float(c) for name, c in zip(names, coefs, strict=True)}
         if weak.all():
             return None
-        before = {name: float(c) for name, c in zip(names, found, strict=True)}  # many weak parts may not be noise
+        before = {name: float(c) for name, c in zip(names, coefs, strict=True)}  # many weak parts may not be noise
         names = [name for name, gone in zip(names, weak, strict=True) if not gone]
-        kept = [column for column, gone in zip(kept, weak, strict=True) if not gone]
+        columns = [column for column, gone in zip(columns, weak, strict=True) if not gone]
     return {}
 
 
-def unsure(found: Mapping[Name, float], columns: Mapping[Name, Floats], y: Floats, noise: float) -> set[Name]:
+def unsure(coefs: Mapping[Name, float], columns: Mapping[Name, Floats], y: Floats, noise: float) -> set[Name]:
     """Return the names of coefficients that may be off by more than ``accuracy``, by what is left of ``y``."""
-    if not found:
+    if not coefs:
         return set()
-    A = np.stack([columns[name] for name in found], 1)
-    left = float(np.linalg.norm(A @ np.array([*found.values()]) - y))
+    A = np.stack([columns[name] for name in coefs], 1)
+    residual = float(np.linalg.norm(A @ np.array([*coefs.values()]) - y))
     scale = np.linalg.norm(A, axis=0)
     reach = np.linalg.norm(np.linalg.inv(np.linalg.qr(A / scale, mode="r")), axis=1)  # of a coefficient with y
-    off = max(left, noise * float(np.abs(y).max())) * reach / scale
-    return {name for name, one in zip(found, off, strict=True) if not one <= accuracy(noise)}
+    off = max(residual, noise * float(np.abs(y).max())) * reach / scale
+    return {name for name, error in zip(coefs, off, strict=True) if not error <= accuracy(noise)}
 
 
 def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Collection[str]) -> dict[str, float] | None:
@@ -130,15 +130,15 @@ def fewest(columns: Mapping[str, Floats], y: Floats, noise: float, likely: Colle
     near = _pairs(columns, y, noise) if y.any() and len(columns) > 1 else ()
     sets = chain([[*likely]], combinations(columns, 1), near, [[*columns]])
     solved = (solve({name: columns[name] for name in some if name in columns}, y, noise) for some in sets)
-    return next((found for found in solved if found is not None), None)
+    return next((coefs for coefs in solved if coefs is not None), None)
 
 
 def sparsest(columns: Mapping[Name, Floats], y: Floats, noise: float) -> dict[Name, float] | None:
     """Return the one or two columns that add up to ``y``, if few equations are at hand."""
     singles = ((name,) for name in columns)
     for names in chain(singles, _pairs(columns, y, noise) if y.size >= ENOUGH_EQUATIONS else ()):
-        if (found := settled([*names], [columns[name] for name in names], y, noise)) is not None:
-            return found
+        if (coefs := settled([*names], [columns[name] for name in names], y, noise)) is not None:
+            return coefs
     return None
 
 
@@ -149,8 +149,8 @@ def _pairs(columns: Mapping[Name, Floats], y: Floats, noise: float) -> Iterator[
     size = float(np.linalg.norm(y))
     along, cosines = unit.T @ y / size, unit.T @ unit
     apart = np.maximum(1 - cosines**2, np.finfo(float).tiny)
-    left = 1 - (along[:, None] ** 2 + along**2 - 2 * cosines * along[:, None] * along) / apart
-    near = left <= max(1e-9, (FAR_FROM_NOISE * noise) ** 2)  # squares, whose own roundings are some 1e-16
+    residual = 1 - (along[:, None] ** 2 + along**2 - 2 * cosines * along[:, None] * along) / apart
+    near = residual <= max(1e-9, (FAR_FROM_NOISE * noise) ** 2)  # squares, whose own roundings are some 1e-16
     yield from ((names[i], names[j]) for i, j in np.argwhere(np.triu(near, 1)))
 
 

@@ -111,8 +111,8 @@ class Inquiry:
         sizes = CaseSizes(T, named.pop("N"), input_size or self._input_size + more, hidden_size or self.size)
         for hx in (True, False) if named["hx"] else (False,):  # there may be no gradients where a state is given
             named["hx"] = hx
-            if found := [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]:
-                return found
+            if answers := [a for seed in range(number) if (a := self.asker.ask(sizes, seed, **named)) is not None]:
+                return answers
         return []
 
     def _steps_of(self, a: Response, model: LayerModel | None = None) -> Floats | None:
@@ -161,8 +161,8 @@ class Inquiry:
             return self._pairs(self.answers(T, number, loss=loss, **factors))
         if loss == "h_n":
             return self._pairs(self.answers(T, number, loss=loss, **factors)) if at == T - 1 else []
-        model, of = self.model, STATES_RETURNED[self.model.written]
-        steps = [t for t in range(T) if of(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
+        model, index = self.model, STATES_RETURNED[self.model.written]
+        steps = [t for t in range(T) if index(t, T) == at and model.shown.at(t, T) and model.counted.at(t, T)]
         times = tuple(T - 1 - t if self.place[1] else t for t in steps)
         answers = self.answers(T, number, loss=loss, at=times, **factors) if times else []
         return self._pairs([a for a in answers if at < a.case.config.T])  # the subject may take a few T only
@@ -182,27 +182,27 @@ class Inquiry:
         return {"zero": ("h_n.grad",)} if self.loss == "both" else {}
 
     def _pairs(self, answers: Sequence[Response]) -> list[tuple[Response, Flow]]:
-        found = []
+        pairs = []
         for a, f in zip(answers, self._flows(answers), strict=True):
             forward(self.model, f, self.asker.nonlinearity, np.stack(list(f.out.values())) if f.out else None)
-            f.g = self._given(a, f)
-            found.append((a, f))
-        return found
+            f.g = self._upstream(a, f)
+            pairs.append((a, f))
+        return pairs
 
-    def _given(self, a: Response, f: Flow) -> dict[int, Floats]:
+    def _upstream(self, a: Response, f: Flow) -> dict[int, Floats]:
         """Return the gradient by each state, as the loss gives it, in the order of the steps."""
         config, arrays, d = a.case.config, a.case.arrays, self.place[1]
         T, H = config.T, config.hidden_size
         g = np.zeros((T, config.N, H))
         if "output.grad" in arrays:
-            given = time_major(arrays["output.grad"], a.case.config)[..., d * H : (d + 1) * H]
-            g = g + (given if d == 0 else given[::-1])
+            upstream = time_major(arrays["output.grad"], a.case.config)[..., d * H : (d + 1) * H]
+            g = g + (upstream if d == 0 else upstream[::-1])
         if "readout.grad" in arrays:
-            given = time_major(arrays["readout.grad"], a.case.config) @ np.asarray(
+            upstream = time_major(arrays["readout.grad"], a.case.config) @ np.asarray(
                 a.case.weights["readout.weight"], np.float64
             )
-            given = given[..., d * H : (d + 1) * H]
-            g = g + (given if d == 0 else given[::-1])
+            upstream = upstream[..., d * H : (d + 1) * H]
+            g = g + (upstream if d == 0 else upstream[::-1])
         if "h_n.grad" in arrays:
             entered = np.asarray(arrays["h_n.grad"][self._row], np.float64)
             return {t: v + entered * (t == T - 1) for t, v in by_states(self.model, f, dict(enumerate(g))).items()}
@@ -215,17 +215,17 @@ class Inquiry:
 
     def roles(self) -> list[str]:
         """Return the roles of the gradients that the subject returns of this layer and direction."""
-        if not self.asker.losses or self._base is None or not (asked := self._back(SHORT_TIME, 1)):
+        if not self.asker.losses or self._base is None or not (pairs := self._back(SHORT_TIME, 1)):
             return []
-        returned = asked[0][0].arrays
+        returned = pairs[0][0].arrays
         return [r for r in RIGHT_GRADIENT_SUMS if self._name(r) in returned and (r != "x" or self.place == (0, 0))]
 
     def _vector(self, role: str, a: Response) -> Floats:
         array = a.arrays[self._name(role)]
         return (array[self._row] if role == "hx" else array).ravel()
 
-    def _chained(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> None:
-        for a, f in asked:
+    def _chained(self, model: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> None:
+        for a, f in pairs:
             slopes(model, f, self.asker.nonlinearity)
             if self.derived:
                 taped = derived_flow(self._with(model), a.case, self.place)
@@ -236,8 +236,8 @@ class Inquiry:
     def _expected(self, model: LayerModel, a: Response) -> dict[str, Floats]:
         with np.errstate(all="ignore"):
             states = self._steps_of(a)
-            known = None if states is None else {self.place: states}
-            return {name: values_of(v) for name, v in run(self._with(model), a.case, states=known).items()}
+            by_place = None if states is None else {self.place: states}
+            return {name: values_of(v) for name, v in run(self._with(model), a.case, states=by_place).items()}
 
     def _with(self, model: LayerModel) -> Network:
         """Return the network with the model of this layer and direction."""
@@ -246,19 +246,19 @@ class Inquiry:
             return replace(self.network, above=model)
         return replace(self.network, reverse=model) if d else replace(self.network, first=model)
 
-    def _differing(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> list[str]:
+    def _differing(self, model: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> list[str]:
         """Return the roles whose gradients are not the model's."""
         wrong: list[str] = []
-        for a, _ in asked:
+        for a, _ in pairs:
             made = self._expected(model, a)
             for role in self.roles():
                 if role not in wrong and role not in self.found.unknown:
-                    given, expected = (
+                    actual, expected = (
                         v[self._row] if role == "hx" else v
                         for v in (a.arrays[self._name(role)], made[self._name(role)])
                     )
                     size = np.abs(expected).max(initial=0)
-                    if not np.abs(given - expected).max(initial=0) <= 1024 * self.noise * size:
+                    if not np.abs(actual - expected).max(initial=0) <= 1024 * self.noise * size:
                         wrong.append(role)
         return wrong
 
@@ -288,7 +288,7 @@ def nearly(network: Network, answers: Iterable[Response]) -> bool:
 def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> set[str]:
     """Return the arrays of an answer that are not those which a network gives."""
     largest = FORMATS[a.case.config.plain.dtype].largest
-    found: set[str] = set()
+    wrong: set[str] = set()
     with np.errstate(all="ignore"):
         # NaN is within nothing
         overflows = not all(np.abs(values_of(v)).max(initial=0) <= OVERFLOWS * largest for v in made.values())
@@ -300,15 +300,15 @@ def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> s
             close = (np.abs(array - value) <= error + rounding.eta + a.rounded) | ~np.isfinite(error + np.abs(value))
             beyond = ~np.isfinite(array) | (np.abs(value) > OVERFLOWS * largest)  # relu may make 0 of inf - inf
             if not (close | (beyond & overflows)).all():
-                found.add(name)
-    return found
+                wrong.add(name)
+    return wrong
 
 
 def matched(made: Mapping[str, Numbers], a: Response, noise: float) -> int:
     """Return how many of an answer's numbers a network makes; among far too large ones, small numbers match nothing."""
     pairs = [(array, values_of(made[name])) for name, array in a.arrays.items() if name in made]
     near = (np.abs(array - value) <= 1024 * noise * np.abs(array).max(initial=0) for array, value in pairs)
-    return sum(int(np.count_nonzero(one)) for one in near)
+    return sum(int(np.count_nonzero(array)) for array in near)
 
 
 def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
@@ -322,8 +322,8 @@ def states_of(network: Network, a: Response) -> dict[Place, Floats] | None:
     if a.shorter is None and all(
         all(getattr(model, name) == getattr(before, name) for name in RETURN_FIELDS) for model in models
     ):
-        found = a.states if in_place and not network.transforms and "h_n" in a.arrays else None
-        return found and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in found.items()}
+        states = a.states if in_place and not network.transforms and "h_n" in a.arrays else None
+        return states and {(0, d): np.concatenate([h[1:], a.arrays["h_n"][[d]]]) for (_, d), h in states.items()}
     plain = all(model.written in ("h[t]", "s[t]") and model.shown == TermSteps() for model in models)
     plain = plain and not any(model.at_zero is not None and model.at_zero.silent for model in models)
     plain = (plain or a.shorter is not None) and in_place and "output" not in network.transforms

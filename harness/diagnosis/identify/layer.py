@@ -44,8 +44,8 @@ def product(name: str, f: Flow, *steps: int) -> Numbers:
     if name.startswith(OF_ONE_STEP):
         return added([_of_step(name, f, t) for t in steps])
     if name.startswith("masked "):
-        of, _, rest = name.removeprefix("masked ").partition(": ")
-        return product(rest, f, *steps) * GRADIENT_MASKS[of](f.H)
+        mask, _, rest = name.removeprefix("masked ").partition(": ")
+        return product(rest, f, *steps) * GRADIENT_MASKS[mask](f.H)
     if name.startswith("transposed "):
         return product(name.removeprefix("transposed "), f, *steps).T
     if name.startswith("summed over units "):
@@ -62,9 +62,9 @@ def _of_step(name: str, f: Flow, t: int) -> Numbers:
     if name in ("W_ih", "W_hh", "b_ih", "b_hh"):
         return getattr(f, name) * 1.0
     if name.startswith("by source . "):
-        of = f.x if name.endswith("x") else [f.state(k - 1) for k in range(f.T)]
-        parts = [by_step[t].T @ of[source] for source, by_step in f.sources().items() if t in by_step]
-        return added(parts) if parts else np.zeros((f.H, of[0].shape[1]))
+        operands = f.x if name.endswith("x") else [f.state(k - 1) for k in range(f.T)]
+        parts = [by_step[t].T @ operands[source] for source, by_step in f.sources().items() if t in by_step]
+        return added(parts) if parts else np.zeros((f.H, operands[0].shape[1]))
     if name.startswith("sums "):
         left, _, right = name.removeprefix("sums ").partition(" . ")
         rows, others = LEFT[left].value(f, t).sum(0), OPERANDS[right].value(f, t).sum(0)
@@ -73,28 +73,28 @@ def _of_step(name: str, f: Flow, t: int) -> Numbers:
     n = {"first": 0, "last": f.N - 1}.get(number, 0)
     left, _, right = rest.partition(" . ")
     row = LEFT[left].value(f, t)[n : n + 1]
-    other = OPERANDS[right].value(f, t)
-    return row.sum(0) if other is None else row.T @ other[n : n + 1]
+    operand = OPERANDS[right].value(f, t)
+    return row.sum(0) if operand is None else row.T @ operand[n : n + 1]
 
 
 def added(parts: Any) -> Any:
     """Return the sum of some numbers."""
-    whole = parts[0]
+    result = parts[0]
     for part in parts[1:]:
-        whole = whole + part
-    return whole
+        result = result + part
+    return result
 
 
 def total(terms: Sum, table: Mapping[str, Any], f: Flow, t: int) -> Numbers | None:
     """Return a sum at a step; ``None`` if it has no term there."""
-    found: Numbers | None = None
+    result: Numbers | None = None
     for name, coef in terms:
         c = coef.of(f, t)
         if c:
             value = table[name].value(f, t)
             value = value if c == 1 else value * c
-            found = value if found is None else found + value
-    return found
+            result = value if result is None else result + value
+    return result
 
 
 def cut_off(model: LayerModel, f: Flow) -> None:
@@ -119,8 +119,8 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     cut_off(model, f)
     f.given_hx = f.hx
     f.hx = SEQUENCE_STARTS[model.start](f)
-    given = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
-    f.h = dict(enumerate(given))
+    returned = [] if states is None else [activation.of(o) for o in states] if model.written == "s[t]" else states
+    f.h = dict(enumerate(returned))
     step = model.step if all(STEP_TERMS[name].fits(f) for name, _ in model.step) else LayerModel().step
     added_here = model.added if all(ADDED[name].fits(f) for name, _ in model.added) else ()
     in_place = any(name.startswith("h[t] @") for name, _ in step)  # a unit reads the new states of those before it
@@ -131,7 +131,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
     for t in range(f.T):
         if f.reads is not None:
             f.W_ih, f.W_hh, f.b_ih, f.b_hh = f.reads(t, parameters)
-        other = next((kind for kind, when in model.otherwise if when.at(t, f.T)), activation)
+        function = next((kind for kind, when in model.otherwise if when.at(t, f.T)), activation)
         if not model.visited.at(t, f.T):
             f.s[t], f.h[t], f.step_output[t] = zeros, f.state(t - 1), f.state(t - 1)
             f.skipped.add(t)
@@ -141,9 +141,9 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
         for _ in range(f.H if in_place and states is None else 1):
             s = total(step, STEP_TERMS, f, t)
             f.s[t] = zeros if s is None else s
-            h = other.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
-            if states is not None and isinstance(h, Var) and plain and other.name in SLOPE_AT:
-                h = _with_slope_at(states[t], h, other.name)
+            h = function.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
+            if states is not None and isinstance(h, Var) and plain and function.name in SLOPE_AT:
+                h = _with_slope_at(states[t], h, function.name)
             h = h if model.activated == 1 else h * model.activated
             added = total(added_here, ADDED, f, t)
             h = h if added is None else h + added
@@ -244,15 +244,15 @@ def backward(model: LayerModel, f: Flow) -> None:
 
 def by_source(model: LayerModel, f: Flow) -> dict[int, dict[int, Numbers]]:
     """Return da by the step whose output's gradient it is part of, and by step."""
-    found: dict[int, dict[int, Numbers]] = {}
+    parts: dict[int, dict[int, Numbers]] = {}
     for source in range(f.T):
-        one = copy(f)
-        one.da, one.dh, one.from_next, one.h_n_gradient, one.slope = {}, {}, {}, {}, dict(f.slope)
-        one.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
+        flow = copy(f)
+        flow.da, flow.dh, flow.from_next, flow.h_n_gradient, flow.slope = {}, {}, {}, {}, dict(f.slope)
+        flow.g = {t: g if t == source else g * 0.0 for t, g in f.g.items()}
         first = max(0, source - model.horizon) if model.horizon else 0
-        go_back(model, one, range(first, source + 1))
-        found[source] = one.da
-    return found
+        go_back(model, flow, range(first, source + 1))
+        parts[source] = flow.da
+    return parts
 
 
 def go_back(model: LayerModel, f: Flow, steps: range) -> None:
@@ -302,7 +302,7 @@ def enter(model: LayerModel, f: Flow, g: Numbers) -> None:
 
 def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:
     """Return what is returned of each step, in the order of the steps."""
-    found: list[Numbers] = []
+    outputs: list[Numbers] = []
     for t in range(f.T):
         k = STATES_RETURNED[model.written](t, f.T)
         of_step = f.s[t] if model.written == "s[t]" else f.step_output[k] if k >= 0 else f.hx
@@ -310,8 +310,8 @@ def written_of(model: LayerModel, f: Flow, nonlinearity: str) -> list[Numbers]:
             of_step = (model.activation or Activation(nonlinearity)).of(of_step)
         if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
             of_step = of_step * (1 - f.blank[t])
-        found.append(of_step if _writes(model, t, f.T) else np.zeros((f.N, f.H)))
-    return found
+        outputs.append(of_step if _writes(model, t, f.T) else np.zeros((f.N, f.H)))
+    return outputs
 
 
 def _writes(model: LayerModel, t: int, T: int) -> bool:
@@ -320,14 +320,14 @@ def _writes(model: LayerModel, t: int, T: int) -> bool:
 
 def by_states(model: LayerModel, f: Flow, g: Mapping[int, Numbers]) -> dict[int, Numbers]:
     """Return the gradient by each state, given that by what is returned of each step."""
-    found = {t: v * 0.0 for t, v in g.items()}
+    gradients = {t: v * 0.0 for t, v in g.items()}
     for t, v in g.items():
         k = STATES_RETURNED[model.written](t, len(g))
         if model.at_zero is not None and model.at_zero.silent and f.blank[t].any():
             v = v * (1 - f.blank[t])
         if k >= 0 and _writes(model, t, len(g)) and model.counted.at(t, len(g)):
-            found[k] = found[k] + v
-    return found
+            gradients[k] = gradients[k] + v
+    return gradients
 
 
 def gradient(model: LayerModel, role: str, f: Flow) -> Any:
@@ -337,31 +337,31 @@ def gradient(model: LayerModel, role: str, f: Flow) -> Any:
         terms = RIGHT_GRADIENT_SUMS[role]
     if role == "x":
         zeros = np.zeros((f.N, f.F))
-        return [found if (found := total(terms, INPUT, f, t)) is not None else zeros for t in range(f.T)]
+        return [value if (value := total(terms, INPUT, f, t)) is not None else zeros for t in range(f.T)]
     if role == "hx":
-        found = total(terms, START, f, 0)
-        found = np.zeros((f.N, f.H)) if found is None else found
-        return found + f.h_n_gradient[-1] if -1 in f.h_n_gradient else found
+        value = total(terms, START, f, 0)
+        value = np.zeros((f.N, f.H)) if value is None else value
+        return value + f.h_n_gradient[-1] if -1 in f.h_n_gradient else value
     shape = {"weight_ih": (f.H, f.F), "weight_hh": (f.H, f.H)}.get(role, (f.H,))
-    whole: Numbers = np.zeros(shape)
+    result: Numbers = np.zeros(shape)
     limit = model.limits.get(role)
     steps = [t for t in reversed(range(f.T)) if model.reached.at(t, f.T)]
     clips = limit is not None and limit.kind == "running sum"
     for run in [[t] for t in steps] if clips else [steps]:
         for name, coef in terms:
-            for c, of in _by_coefficient(coef, f, run):
-                part = product(name, f, *of)
-                whole = whole + (part if c == 1 else part * c)
+            for c, group in _by_coefficient(coef, f, run):
+                part = product(name, f, *group)
+                result = result + (part if c == 1 else part * c)
         if limit is not None and clips:
-            whole = clipped(whole, limit.most)
-    return whole
+            result = clipped(result, limit.most)
+    return result
 
 
 def _by_coefficient(coef: Coef, f: Flow, steps: Sequence[int]) -> Iterator[tuple[float, list[int]]]:
-    found: dict[float, list[int]] = {}
+    groups: dict[float, list[int]] = {}
     for t in steps:
-        found.setdefault(coef.of(f, t), []).append(t)
-    yield from ((c, of) for c, of in found.items() if c)
+        groups.setdefault(coef.of(f, t), []).append(t)
+    yield from ((c, group) for c, group in groups.items() if c)
 
 
 def _mapped_last(function: Any, slope: Any) -> Callable[[Flow], Numbers]:

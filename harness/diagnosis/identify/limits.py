@@ -32,25 +32,25 @@ class LimitInquiry(ReadoutInquiry):
             (1e4, LARGE_WEIGHTS),
             (1e4, LARGE_WEIGHTS**2),
         )
-        asked = [pair for scale, weights in scales for pair in self._back(SHORT_TIME, 4, scale=scale, weights=weights)]
-        asked += self._back(1, 2, scale=1e4)  # where the way back does not go far, hx has a gradient here alone
-        asked = [(a, f) for a, f in asked if all(np.isfinite(array).all() for array in a.arrays.values())]
-        if not asked:
+        pairs = [pair for scale, weights in scales for pair in self._back(SHORT_TIME, 4, scale=scale, weights=weights)]
+        pairs += self._back(1, 2, scale=1e4)  # where the way back does not go far, hx has a gradient here alone
+        pairs = [(a, f) for a, f in pairs if all(np.isfinite(array).all() for array in a.arrays.values())]
+        if not pairs:
             return
-        wrong = self._differing(self.model, asked)
+        wrong = self._differing(self.model, pairs)
         if not wrong:
             return
-        asked += self._near(asked, wrong)
+        pairs += self._near(pairs, wrong)
         for model in (self.model, *self._step_limits()):
-            limits = self._limits(model, asked)
+            limits = self._limits(model, pairs)
             if limits is not None:
                 self.model = replace(model, limits=limits)
                 return
         self.found.unknown += [f"large {role}" for role in wrong if role not in self.found.unknown]
 
-    def _near(self, asked: Sequence[tuple[Response, Flow]], wrong: Sequence[str]) -> list[tuple[Response, Flow]]:
+    def _near(self, pairs: Sequence[tuple[Response, Flow]], wrong: Sequence[str]) -> list[tuple[Response, Flow]]:
         """Return answers with gradients that are not far from a limit, so that some are cut off and others are not."""
-        a = asked[0][0]
+        a = pairs[0][0]
         made = self._expected(self.model, a)
         sizes = [float(np.abs(made[self._name(role)]).max(initial=0)) for role in wrong]
         tops = [self._top(role, a) for role in wrong]
@@ -59,35 +59,35 @@ class LimitInquiry(ReadoutInquiry):
         }
         return [pair for scale in sorted(scales) for pair in self._back(self.asker.long[0], 4, scale=scale)]
 
-    def _limits(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]]) -> dict[str, Limit] | None:
+    def _limits(self, model: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> dict[str, Limit] | None:
         """Return the clips of returned gradients that explain what large ones are; ``None`` if none do."""
-        wrong = self._differing(replace(model, limits={}), asked)
-        found: dict[str, Limit] = {}
+        wrong = self._differing(replace(model, limits={}), pairs)
+        limits: dict[str, Limit] = {}
         unexplained = []
         for role in wrong:
-            tops = {self._top(role, a) for a, _ in asked}
+            tops = {self._top(role, a) for a, _ in pairs}
             top = plainest(max(tops), self.noise)
-            one = replace(model, limits={role: Limit("elements", top)})
-            norms = [float(np.linalg.norm(self._vector(role, a))) for a, _ in asked]
+            candidate = replace(model, limits={role: Limit("elements", top)})
+            norms = [float(np.linalg.norm(self._vector(role, a))) for a, _ in pairs]
             norm = plainest(max(norms), self.noise)
-            other = replace(model, limits={role: Limit("norm", norm)})
-            if role not in self._differing(one, asked):
-                found[role] = Limit("elements", top)
-            elif role not in self._differing(other, asked):
-                found[role] = Limit("norm", norm)
-            elif role not in self._differing(replace(model, limits={role: Limit("running sum", top)}), asked):
-                found[role] = Limit("running sum", top)
+            by_norm = replace(model, limits={role: Limit("norm", norm)})
+            if role not in self._differing(candidate, pairs):
+                limits[role] = Limit("elements", top)
+            elif role not in self._differing(by_norm, pairs):
+                limits[role] = Limit("norm", norm)
+            elif role not in self._differing(replace(model, limits={role: Limit("running sum", top)}), pairs):
+                limits[role] = Limit("running sum", top)
             else:
                 unexplained.append(role)
         if unexplained:
-            limit = self._joint_norm(replace(model, limits=found), asked, unexplained)
-            one = replace(model, limits=found | dict.fromkeys(unexplained, limit))
-            if self._differing(one, asked):
+            limit = self._joint_norm(replace(model, limits=limits), pairs, unexplained)
+            candidate = replace(model, limits=limits | dict.fromkeys(unexplained, limit))
+            if self._differing(candidate, pairs):
                 return None
-            found |= dict.fromkeys(unexplained, limit)
-        return found
+            limits |= dict.fromkeys(unexplained, limit)
+        return limits
 
-    def _joint_norm(self, model: LayerModel, asked: Sequence[tuple[Response, Flow]], roles: Sequence[str]) -> Limit:
+    def _joint_norm(self, model: LayerModel, answers: Sequence[tuple[Response, Flow]], roles: Sequence[str]) -> Limit:
         """Return the norm that some gradients have together, and what was added to the norm that divided them.
 
         With n the norm before, it is most * n / (n + beside) after. Its inverse is linear in 1 / n.
@@ -96,19 +96,19 @@ class LimitInquiry(ReadoutInquiry):
         def norm(arrays: Mapping[str, Floats], over: Sequence[str]) -> float:
             return math.sqrt(sum(float(np.sum(np.square(arrays[self._name(role)]))) for role in over))
 
-        made = [self._expected(model, a) for a, _ in asked]
+        made = [self._expected(model, a) for a, _ in answers]
         for count in range(len(roles), 0, -1):
             for over in combinations(roles, count):
-                pairs = [(norm(m, over), norm(a.arrays, over)) for m, (a, _) in zip(made, asked, strict=True)]
+                pairs = [(norm(m, over), norm(a.arrays, over)) for m, (a, _) in zip(made, answers, strict=True)]
                 norms = [(before, after) for before, after in pairs if 0 < after < before * (1 - 64 * self.noise)]
                 if len(norms) < ENOUGH_NORMS:
                     continue
                 A = np.array([[1.0, 1 / before] for before, _ in norms])
                 y = np.array([1 / after for _, after in norms])
-                found = np.linalg.lstsq(A, y, rcond=None)[0]
-                if np.abs(A @ found - y).max() <= 4096 * self.noise * np.abs(y).max():
-                    beside = float(f"{found[1] / found[0]:.2g}")
-                    most = plainest(float(1 / found[0]), self.noise)
+                fit = np.linalg.lstsq(A, y, rcond=None)[0]
+                if np.abs(A @ fit - y).max() <= 4096 * self.noise * np.abs(y).max():
+                    beside = float(f"{fit[1] / fit[0]:.2g}")
+                    most = plainest(float(1 / fit[0]), self.noise)
                     return Limit(
                         "joint norm",
                         most,
@@ -126,8 +126,8 @@ class LimitInquiry(ReadoutInquiry):
         Each role shows one: some are clipped themselves, at smaller gradients.
         """
         lowest, highest = 1e-2, 1e4
-        asked = self._back(2, 1, scale=lowest)
-        if self.derived or not asked or self._differing(self.model, asked):
+        pairs = self._back(2, 1, scale=lowest)
+        if self.derived or not pairs or self._differing(self.model, pairs):
             return
         for role in self._differing(self.model, self._back(2, 1, scale=highest)):
             low, high = lowest, highest
@@ -135,8 +135,8 @@ class LimitInquiry(ReadoutInquiry):
                 middle = math.sqrt(low * high)
                 differs = role in self._differing(self.model, self._back(2, 1, scale=middle))
                 low, high = (low, middle) if differs else (middle, high)
-            [(_, f)] = asked = self._back(2, 1, scale=low)
-            self._chained(self.model, asked)
+            [(_, f)] = pairs = self._back(2, 1, scale=low)
+            self._chained(self.model, pairs)
             links = [LINK[link.term].value(f, 0) * link.coef.of(f, 0) for link in self.model.links]
             quantities = {"da": list(f.da.values()), "dh": list(f.dh.values()), "dh_next": links}
             for where, values in quantities.items():

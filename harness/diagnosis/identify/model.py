@@ -204,12 +204,12 @@ class Network:
         reverse = self.reverse if WHERE[self.wiring.turned](at, sizes) else None
         if above is None or reverse is None:
             return above or reverse or self.first
-        names = [one.name for one in fields(self.first) if getattr(reverse, one.name) != getattr(self.first, one.name)]
+        names = [key.name for key in fields(self.first) if getattr(reverse, key.name) != getattr(self.first, key.name)]
         return replace(above, **{name: getattr(reverse, name) for name in names})
 
     def map(self, change: Callable[[LayerModel], LayerModel]) -> Network:
         """Return the network with each model changed."""
-        above, reverse = (None if one is None else change(one) for one in (self.above, self.reverse))
+        above, reverse = (None if model is None else change(model) for model in (self.above, self.reverse))
         return replace(self, first=change(self.first), above=above, reverse=reverse)
 
 
@@ -260,7 +260,7 @@ def in_order(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     operands = [OPERAND.findall(name)[0] for name in right]
 
     def place(term: Term) -> tuple[int, bool]:
-        first = next((one for one in OPERAND.findall(term[0]) if one in operands), None)
+        first = next((operand for operand in OPERAND.findall(term[0]) if operand in operands), None)
         return len(right) if first is None else operands.index(first), term[0] not in right
 
     return tuple(sorted(terms, key=place))

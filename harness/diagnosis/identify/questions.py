@@ -112,8 +112,8 @@ class Asker:
     def __init__(self, observations: Observations, scope: Scope, nonlinearity: str) -> None:
         self._observations, self.scope, self.nonlinearity = observations, scope, nonlinearity
         values = scope.values()
-        self.dtype = next((one for one in EXACT_FIRST if one in values["dtype"]), values["dtype"][0])
-        self.losses = tuple(one for one in ("output", "both", "h_n") if one in values["loss"])
+        self.dtype = next((dtype for dtype in EXACT_FIRST if dtype in values["dtype"]), values["dtype"][0])
+        self.losses = tuple(loss for loss in ("output", "both", "h_n") if loss in values["loss"])
         self.has_hx = True in values["hx"]
         self.has_bias = True in values["bias"]
         self.long: tuple[int, ...] = LONG_TIMES
@@ -141,10 +141,10 @@ class Asker:
 
     def without(self, name: str) -> Asker:
         """Return one that is not answered with an array, the output or h_n, nor asks for gradients by it."""
-        other = Asker(self._observations, self.scope, self.nonlinearity)
-        other.excluded, other.long, other.periods = self.excluded | {name}, self.long, self.periods
-        other.losses = tuple(loss for loss in other.losses if loss not in ("both", name))
-        return other
+        asker = Asker(self._observations, self.scope, self.nonlinearity)
+        asker.excluded, asker.long, asker.periods = self.excluded | {name}, self.long, self.periods
+        asker.losses = tuple(loss for loss in asker.losses if loss not in ("both", name))
+        return asker
 
     @property
     def subject(self) -> Subject:
@@ -232,13 +232,13 @@ class Asker:
         key = (*sizes, *numbers, self.shorter, *sorted(factors.items()))
         if key not in self._answers:
             config = self.config(**sizes._asdict(), **factors)
-            asked = partial(
-                self._asked, seed=seed, scale=scale, weights=weights, at=at, zero=zero, plain_readout=plain_readout
+            question = partial(
+                self._response, seed=seed, scale=scale, weights=weights, at=at, zero=zero, plain_readout=plain_readout
             )
-            self._answers[key] = None if config is None else asked(config, positive=positive, blank=blank)
+            self._answers[key] = None if config is None else question(config, positive=positive, blank=blank)
         return self._answers[key]
 
-    def _asked(
+    def _response(
         self,
         config: RNNConfig,
         *,
@@ -303,8 +303,8 @@ class Asker:
             arrays[name] = array.astype(np.dtype(config.dtype))
         if (a := self.of(Case.from_arrays(config, arrays))) is None or a.steps is None:
             return None
-        given = arrays[through][layer * config.num_directions + d] if through == "hx" else arrays[through]
-        s, H = np.asarray(given, np.float64).ravel(), config.hidden_size
+        sums = arrays[through][layer * config.num_directions + d] if through == "hx" else arrays[through]
+        s, H = np.asarray(sums, np.float64).ravel(), config.hidden_size
         number = min(len(s), H)
         return s[:number], a.steps[0, 0, d * H :][:number]
 
@@ -318,7 +318,7 @@ class Asker:
         """Return what the subject gives on a case."""
         self.questions += 1
         start = time.perf_counter()
-        seen = self._observations.of(case, with_probes=False)
+        observation = self._observations.of(case, with_probes=False)
         self._seconds.append(time.perf_counter() - start)
         if (
             self.questions % ENOUGH_QUESTIONS == 0 and median(self._seconds) > QUESTION_SECONDS
@@ -326,20 +326,20 @@ class Asker:
             raise SubjectTooSlow("that takes hundreds of calls, and each takes long")
         arrays = {
             n: np.asarray(array, np.float64)
-            for n, array in seen.outcome.arrays.items()
+            for n, array in observation.outcome.arrays.items()
             if role_of(n) not in self.excluded
         }
-        if seen.outcome.failure is not None or seen.unfit is not None:
-            wrong = () if seen.unfit is None else seen.unfit.mismatches
+        if observation.outcome.failure is not None or observation.unfit is not None:
+            wrong = () if observation.unfit is None else observation.unfit.mismatches
             missing = [m.array for m in wrong if m.sort is MismatchKind.MISSING and m.array.endswith(".grad")]
             if not wrong or len(missing) < len(wrong):
                 return None
             arrays |= {name: np.zeros(case.config.gradients[name].shape) for name in missing}  # autograd has none
-        whole = Response(seen.case, arrays)
-        if case.config.bidirectional or (whole.steps is not None and not self.shorter):
-            return whole
-        last = last_state(whole, self.shorter)
-        return whole if last is None else whole._replace(shorter=self._last_states(seen.case.forward(), last))
+        answer = Response(observation.case, arrays)
+        if case.config.bidirectional or (answer.steps is not None and not self.shorter):
+            return answer
+        last = last_state(answer, self.shorter)
+        return answer if last is None else answer._replace(shorter=self._last_states(observation.case.forward(), last))
 
     def _last_states(self, case: Case, last: Floats) -> Floats | None:
         """Return the states of the last layer (T, N, H), each the last one of a run that ends with its step."""
@@ -350,20 +350,20 @@ class Asker:
             if not self.allows("T", T):
                 return None
             self.questions += 1
-            seen = self._observations.of(Case.from_arrays(config, {**case.arrays, "x": x}), with_probes=False)
-            state = last_state(Response(seen.case, seen.outcome.arrays), self.shorter) if seen.unfit is None else None
+            run = self._observations.of(Case.from_arrays(config, {**case.arrays, "x": x}), with_probes=False)
+            state = last_state(Response(run.case, run.outcome.arrays), self.shorter) if run.unfit is None else None
             if state is None:
                 return None
             states.append(state)
         return np.stack([*states, last])
 
 
-def last_state(a: Response, of: str = "") -> Floats | None:
-    """Return the state (N, H) with which an answer ends: h_n, or the last output, as ``of`` says; else either.
+def last_state(a: Response, name: str = "") -> Floats | None:
+    """Return the state (N, H) with which an answer ends: h_n, or the last output, as ``name`` says; else either.
 
     An output may be 0 where it is not written.
     """
     last = None if a.returned is None else np.asarray(a.returned[-1], np.float64)
-    if "h_n" in a.arrays and (of != "output" or last is None or not last.any()):
+    if "h_n" in a.arrays and (name != "output" or last is None or not last.any()):
         return np.asarray(a.arrays["h_n"][-1], np.float64)
     return last

@@ -65,15 +65,15 @@ class ReadoutInquiry(ChainInquiry):
         """Return the terms of a role's gradient that a flow can have."""
         if names is not None:
             return dict.fromkeys(names)
-        found = terms_of_da(role, f)
-        return dict.fromkeys([DERIVATIVE, *found] if self.derived else found)
+        terms = terms_of_da(role, f)
+        return dict.fromkeys([DERIVATIVE, *terms] if self.derived else terms)
 
     def _solved(
-        self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str] | None = None
+        self, role: str, pairs: Sequence[tuple[Response, Flow]], names: Sequence[str] | None = None
     ) -> dict[int, dict[str, float]] | None:
         """Return the coefficients of a gradient's terms by step, if some explain it: of as few terms as will do."""
-        columns = list(self._columns(role, asked[0][1], names))
-        system = self._system_back(role, asked, columns)
+        columns = list(self._columns(role, pairs[0][1], names))
+        system = self._system_back(role, pairs, columns)
         own = self._own_term(role)
 
         def fits(some: Collection[str]) -> dict[int, dict[str, float]] | None:
@@ -84,75 +84,75 @@ class ReadoutInquiry(ChainInquiry):
             if role == "hx" and by == {0: {}}:  # a gradient of 0 shows no coefficient of a term that is 0, too
                 by[0] = {name: math.nan for name in columns if not system.columns[0][name].any()}
             return by
-        for one in sorted(columns, key=lambda name: name != own):
-            if (by := fits([one])) is not None:
+        for term in sorted(columns, key=lambda name: name != own):
+            if (by := fits([term])) is not None:
                 return by
         masked = (
             [f"masked {mask}: {RIGHT_GRADIENT_SUMS[role][0][0]}" for mask in GRADIENT_MASKS]
             if role == "weight_hh"
             else []
         )
-        for one in (*masked, *ARRANGED_BACK.get(role, ())):
-            if (by := self._system_back(role, asked, [one]).solved([one], self.noise)) is not None:
+        for term in (*masked, *ARRANGED_BACK.get(role, ())):
+            if (by := self._system_back(role, pairs, [term]).solved([term], self.noise)) is not None:
                 return by
-        if (whole := fits(columns)) is None:
+        if (solution := fits(columns)) is None:
             return None
-        T = len(whole)
-        middle = {name for t, by in whole.items() if T // 2 <= t < T - 1 for name in by}
+        T = len(solution)
+        middle = {name for t, by in solution.items() if T // 2 <= t < T - 1 for name in by}
         if middle and (by := fits(middle)) is not None:
             return by
-        several = [numbered] if role in PAIRED and (numbered := self._numbered(role, asked)) else []
-        several += [{one, other} for one in (own, *middle) for other in columns if one != other]
-        return next((by for pair in several if (by := fits(pair)) is not None), whole)
+        several = [numbered] if role in PAIRED and (numbered := self._numbered(role, pairs)) else []
+        several += [{first, second} for first in (own, *middle) for second in columns if first != second]
+        return next((by for pair in several if (by := fits(pair)) is not None), solution)
 
-    def _numbered(self, role: str, asked: Sequence[tuple[Response, Flow]]) -> set[str]:
+    def _numbered(self, role: str, answers: Sequence[tuple[Response, Flow]]) -> set[str]:
         """Return the one or two terms by which da of each step is paired with x, or h, of the step that it is."""
-        of_x, indices, T = role == "weight_ih", PAIRED[role], asked[0][1].T
+        of_x, indices, T = role == "weight_ih", PAIRED[role], answers[0][1].T
         value = QUANTITIES["x" if of_x else "h"]
         pairs = [(t, k) for t in range(T) for k in range(0 if of_x else -1, T)]
 
         def column(pair: tuple[int, int]) -> Floats:
-            return np.concatenate([np.ravel(f.back(f.da, pair[0]).T @ value(f, pair[1])) for _, f in asked])
+            return np.concatenate([np.ravel(f.back(f.da, pair[0]).T @ value(f, pair[1])) for _, f in answers])
 
-        y = np.concatenate([self._vector(role, a) for a, _ in asked])
-        found = solve(TermColumns(dict.fromkeys(pairs), column), y, self.noise)
-        fits = [{t for t, k in found or () if index(t, T) == k} for index in indices.values()]
+        y = np.concatenate([self._vector(role, a) for a, _ in answers])
+        fit = solve(TermColumns(dict.fromkeys(pairs), column), y, self.noise)
+        fits = [{t for t, k in fit or () if index(t, T) == k} for index in indices.values()]
         named = [{f"da[t] . {name}" for name in some} for n in (1, 2) for some in combinations(indices, n)]
         steps = [set().union(*some) for n in (1, 2) for some in combinations(fits, n)]
-        return next((some for some, at in zip(named, steps, strict=True) if found and at == {*range(T)}), set())
+        return next((some for some, at in zip(named, steps, strict=True) if fit and at == {*range(T)}), set())
 
-    def _system_back(self, role: str, asked: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> LinearSystem:
+    def _system_back(self, role: str, pairs: Sequence[tuple[Response, Flow]], names: Sequence[str]) -> LinearSystem:
         """Return the equations of a gradient: one system for all steps, or one for each step where it has steps."""
-        steps = range(1 if role == "hx" else asked[0][1].T)
+        steps = range(1 if role == "hx" else pairs[0][1].T)
 
         @cache
         def operands(side: str, name: str, t: int) -> Floats:
             value = {"left": LEFT, "right": RIGHT_TERMS}[side][name].value
-            return np.stack([value(f, t) for _, f in asked])
+            return np.stack([value(f, t) for _, f in pairs])
 
         def column(t: int, name: str) -> Floats:
             if name == DERIVATIVE:
-                return np.concatenate([np.ravel(f.derivative[role][t]) for _, f in asked])
+                return np.concatenate([np.ravel(f.derivative[role][t]) for _, f in pairs])
             left, _, right = name.partition(" . ")
             if left in LEFT and (right == "1" or right in RIGHT_TERMS):  # one product for all cases
                 row = operands("left", left, t)
                 products = row.sum(1) if right == "1" else row.swapaxes(1, 2) @ operands("right", right, t)
                 return np.ravel(products)
             value = partial(product, name) if role not in ("x", "hx") else (INPUT if role == "x" else START)[name].value
-            return np.concatenate([np.ravel(value(f, t)) for _, f in asked])
+            return np.concatenate([np.ravel(value(f, t)) for _, f in pairs])
 
         columns = {t: TermColumns(names, partial(column, t)) for t in steps}
         if role == "x":
-            given = [time_major(a.arrays["x.grad"], a.case.config) for a, _ in asked]
-            return LinearSystem(columns, {t: np.concatenate([g[t].ravel() for g in given]) for t in steps})
-        y = np.concatenate([self._vector(role, a) for a, _ in asked])
+            gradients = [time_major(a.arrays["x.grad"], a.case.config) for a, _ in pairs]
+            return LinearSystem(columns, {t: np.concatenate([g[t].ravel() for g in gradients]) for t in steps})
+        y = np.concatenate([self._vector(role, a) for a, _ in pairs])
         return LinearSystem(columns, {0: y} if role == "hx" else y)
 
     def _is_right_chain(self) -> bool:
-        asked = self._back(SHORT_TIME, 26)
-        self._chained(self.model, asked)
-        own = ((role, [RIGHT_GRADIENT_SUMS[role][0][0]]) for role in self.roles() if role != "hx" and asked)
-        return any((by := self._solved(role, asked, names)) is not None and all(by.values()) for role, names in own)
+        pairs = self._back(SHORT_TIME, 26)
+        self._chained(self.model, pairs)
+        own = ((role, [RIGHT_GRADIENT_SUMS[role][0][0]]) for role in self.roles() if role != "hx" and pairs)
+        return any((by := self._solved(role, pairs, names)) is not None and all(by.values()) for role, names in own)
 
     def _readouts(self, model: LayerModel, most: int, roles: Sequence[str] = ()) -> tuple[LayerModel, list[str]]:
         """Return the model with the gradients, or some, that it explains, and the roles of those that it does not.
@@ -162,7 +162,7 @@ class ReadoutInquiry(ChainInquiry):
         assert self._base is not None
         N = self._base["N"]
         roles, unknown = roles or self.roles(), list[str]()
-        seen: dict[str, list[Seen]] = {role: [] for role in roles}
+        by_role: dict[str, list[Seen]] = {role: [] for role in roles}
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
             (SHORT_TIME, {}),
@@ -170,50 +170,50 @@ class ReadoutInquiry(ChainInquiry):
             (SHORT_TIME + 1, {"N": 3 if N > 1 else 1, "input_size": 3, "hidden_size": 5}),
         ]
         for i, (T, sizes) in enumerate(cases):
-            asked = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
-            if not asked or (sizes and asked[0][1].square):
+            pairs = self._back(T, 26 if i == 0 else 2 * T + 4, **sizes)
+            if not pairs or (sizes and pairs[0][1].square):
                 continue
-            names = {role: used(seen[role]) if seen[role] else None for role in seen}
+            names = {role: used(by_role[role]) if by_role[role] else None for role in by_role}
             if sizes:
-                names = {role: [n for n in of or () if not needs_square(role, n)] for role, of in names.items()}
-            own = {role: [self._own_term(role)] for role in seen}
-            known = {role: of for role, of in (names if i else own).items() if role != "hx"}
-            whole = model
-            model = self._cut(model, [*earlier, asked], known) if i or self.cut_short else model
-            if unknown and model != whole and (whole.passes, whole.horizon) == (TermSteps(), 0):
+                names = {role: [n for n in terms or () if not needs_square(role, n)] for role, terms in names.items()}
+            own = {role: [self._own_term(role)] for role in by_role}
+            wanted = {role: terms for role, terms in (names if i else own).items() if role != "hx"}
+            uncut = model
+            model = self._cut(model, [*earlier, pairs], wanted) if i or self.cut_short else model
+            if unknown and model != uncut and (uncut.passes, uncut.horizon) == (TermSteps(), 0):
                 return self._readouts(model, most, roles)  # what a short case did not explain, it may explain cut
-            earlier.append(asked)
-            self._chained(model, asked)
-            solved = self._all_solved(model, asked, seen, names, again=i > 0 and not sizes)
+            earlier.append(pairs)
+            self._chained(model, pairs)
+            solved = self._all_solved(model, pairs, by_role, names, again=i > 0 and not sizes)
             some = any(by is not None for by in solved.values())  # else the chain is wrong
             for role, by in solved.items():
                 if by is not None:
-                    seen[role].append((asked[0][1], by))
+                    by_role[role].append((pairs[0][1], by))
                 elif not sizes:
                     unknown.append(role)
-                    del seen[role]
+                    del by_role[role]
                 elif role != "hx" and some and (others := self._of_any_size(role, earlier)) is not None:
-                    seen[role] = others
-            if len(unknown) > most or not seen:
+                    by_role[role] = others
+            if len(unknown) > most or not by_role:
                 return model, unknown
         # A gradient that is not known may count the steps that the others leave out.
-        return self._gathered(model if unknown else self._reached(model, seen), seen, unknown)
+        return self._gathered(model if unknown else self._reached(model, by_role), by_role, unknown)
 
-    def _of_any_size(self, role: str, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> list[Seen] | None:
+    def _of_any_size(self, role: str, batches: Sequence[Sequence[tuple[Response, Flow]]]) -> list[Seen] | None:
         """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.
 
         Where input_size is hidden_size, another term may be equal.
         """
-        if (by := self._solved(role, asked[-1])) is None:
+        if (by := self._solved(role, batches[-1])) is None:
             return None
-        found = [(pairs[0][1], self._solved(role, pairs, used([(pairs[0][1], by)]))) for pairs in asked]
-        return [(f, of) for f, of in found if of is not None] if all(of for _, of in found) else None
+        solved = [(pairs[0][1], self._solved(role, pairs, used([(pairs[0][1], by)]))) for pairs in batches]
+        return [(f, coefs) for f, coefs in solved if coefs is not None] if all(coefs for _, coefs in solved) else None
 
     def _all_solved(
         self,
         model: LayerModel,
-        asked: Sequence[tuple[Response, Flow]],
-        seen: Mapping[str, Sequence[Seen]],
+        pairs: Sequence[tuple[Response, Flow]],
+        by_role: Mapping[str, Sequence[Seen]],
         names: Mapping[str, Sequence[str] | None],
         *,
         again: bool,
@@ -222,22 +222,22 @@ class ReadoutInquiry(ChainInquiry):
 
         Where no gradient is made of the terms named, the chain is wrong, and others are not tried.
         """
-        found = {role: self._solved(role, asked, names[role]) for role in seen if role != "hx"}
-        again = again and any(by is not None for by in found.values())
-        found |= {role: self._solved(role, asked) for role, by in found.items() if by is None and again}
-        if "hx" in seen:  # the first step that is reached; which ones they are, only several lengths tell
-            known = {role: [*seen[role], (asked[0][1], by)] for role, by in found.items() if by is not None}
-            self._chained(self._reached(model, known), asked)
-            by = self._solved("hx", asked, names["hx"])
-            found["hx"] = self._solved("hx", asked) if by is None and again else by
-        return found
+        solved = {role: self._solved(role, pairs, names[role]) for role in by_role if role != "hx"}
+        again = again and any(by is not None for by in solved.values())
+        solved |= {role: self._solved(role, pairs) for role, by in solved.items() if by is None and again}
+        if "hx" in by_role:  # the first step that is reached; which ones they are, only several lengths tell
+            so_far = {role: [*by_role[role], (pairs[0][1], by)] for role, by in solved.items() if by is not None}
+            self._chained(self._reached(model, so_far), pairs)
+            by = self._solved("hx", pairs, names["hx"])
+            solved["hx"] = self._solved("hx", pairs) if by is None and again else by
+        return solved
 
     def _gathered(
-        self, model: LayerModel, seen: Mapping[str, Sequence[Seen]], unknown: list[str]
+        self, model: LayerModel, by_role: Mapping[str, Sequence[Seen]], unknown: list[str]
     ) -> tuple[LayerModel, list[str]]:
         """Return a model with the gradients of coefficients that follow a pattern, and the roles of the others."""
         readouts: dict[str, Sum] = {}
-        for role, steps in seen.items():
+        for role, steps in by_role.items():
             of_steps = [(f, {t: by for t, by in at.items() if model.reached.at(t, f.T)}) for f, at in steps]
             terms = gathered_at_start(steps, self.noise) if role == "hx" else gathered(of_steps, self.noise)
             if terms is None:
@@ -252,26 +252,26 @@ class ReadoutInquiry(ChainInquiry):
         for term in (f"da[0] @ W_hh, if {how}" for how, where in cut.items() if where):
             if readouts.get("hx") != () and "hx" not in unknown:
                 break
-            other = replace(model, gradient_sums=readouts | {"hx": ((term, Coef()),)})
-            asked = [pair for T in (1, 2, SHORT_TIME, *LONG_TIMES) for pair in self._back(T, 1)]
-            if "hx" not in self._differing(other, asked):
-                model, unknown = other, [role for role in unknown if role != "hx"]
+            candidate = replace(model, gradient_sums=readouts | {"hx": ((term, Coef()),)})
+            pairs = [pair for T in (1, 2, SHORT_TIME, *LONG_TIMES) for pair in self._back(T, 1)]
+            if "hx" not in self._differing(candidate, pairs):
+                model, unknown = candidate, [role for role in unknown if role != "hx"]
                 break
         return model, unknown
 
     def _cut(
         self,
         model: LayerModel,
-        asked: Sequence[Sequence[tuple[Response, Flow]]],
+        batches: Sequence[Sequence[tuple[Response, Flow]]],
         names: Mapping[str, Sequence[str] | None],
     ) -> LayerModel:
         """Return the model with the steps between which a long way back is cut, if it is."""
 
-        def explained(one: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> bool:
-            self._chained(one, pairs)
-            return any(self._solved(role, pairs, of) is not None for role, of in names.items())
+        def explained(candidate: LayerModel, pairs: Sequence[tuple[Response, Flow]]) -> bool:
+            self._chained(candidate, pairs)
+            return any(self._solved(role, pairs, terms) is not None for role, terms in names.items())
 
-        if self.derived or not model.links or not names or explained(model, asked[-1]):
+        if self.derived or not model.links or not names or explained(model, batches[-1]):
             return model
         kinds = ("but every", "but every from the end", "but last but", "from", "but last", "first", "last")
         cut = [replace(model, passes=TermSteps("but every", k)) for k in range(2, LONG_TIMES[-1])]
@@ -282,14 +282,14 @@ class ReadoutInquiry(ChainInquiry):
             if self.cut_short and (k > 1 or "ev" not in kind)
         ]
         cut += [replace(model, horizon=k) for k in range(1, LONG_TIMES[-1])]  # of which each takes T times as long
-        return next((one for one in cut if all(explained(one, pairs) for pairs in asked)), model)
+        return next((candidate for candidate in cut if all(explained(candidate, pairs) for pairs in batches)), model)
 
-    def _reached(self, model: LayerModel, seen: Mapping[str, Sequence[Seen]]) -> LayerModel:
+    def _reached(self, model: LayerModel, by_role: Mapping[str, Sequence[Seen]]) -> LayerModel:
         """Say of steps that count in no gradient that the way back does not reach them."""
         if self.derived or model.reached != TermSteps():
             return model
         counted: dict[tuple[int, int], bool] = {}
-        for role, steps in seen.items():
+        for role, steps in by_role.items():
             for f, at in steps if role != "hx" else ():
                 for t, by in at.items():
                     shown = [c for c in by.values() if not math.isnan(c)]
@@ -305,9 +305,9 @@ class ReadoutInquiry(ChainInquiry):
         hits = []
         for T in (SHORT_TIME, 7) if self.asker.losses[0] != "h_n" else ():
             for t in range(T):
-                asked = self.answers(T, 1, loss=self.asker.losses[0], at=(t,), **self.alone)
+                answers = self.answers(T, 1, loss=self.asker.losses[0], at=(t,), **self.alone)
                 arrays = [
-                    array for a in asked for name, array in a.arrays.items() if role_of(name) in RIGHT_GRADIENT_SUMS
+                    array for a in answers for name, array in a.arrays.items() if role_of(name) in RIGHT_GRADIENT_SUMS
                 ]
                 hits.append((T, t, any(array.any() for array in arrays)))
         if hits and not any(hit for *_, hit in hits):
@@ -334,38 +334,38 @@ class ReadoutInquiry(ChainInquiry):
         known = [role for role in self.roles() if role not in unknown]
         if loss["loss"] not in self.asker.losses or not known:
             return model, unknown
-        asked = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT_TIME, self.asker.long[0], 1, 2)]
-        asked += [self._pairs(self.answers(SHORT_TIME, 2, loss="both"))] if "both" in self.asker.losses else []
-        asked = [pairs for pairs in asked if pairs]
+        batches = [self._pairs(self.answers(T, 3, scale=1e-2, **loss)) for T in (SHORT_TIME, self.asker.long[0], 1, 2)]
+        batches += [self._pairs(self.answers(SHORT_TIME, 2, loss="both"))] if "both" in self.asker.losses else []
+        batches = [pairs for pairs in batches if pairs]
         simple = [(Entry(how, Coef(when=TermSteps("last", 1))),) for how in ("g", "passed", "instead")]
-        for entry in (*simple, self._entry(model, asked[:2])):
-            one = model if entry is None else replace(model, entry=entry)
-            if entry is not None and not any(self._differing(one, pairs) for pairs in asked):
-                return (without_last(one) if entry == () else one), unknown
+        for entry in (*simple, self._entry(model, batches[:2])):
+            candidate = model if entry is None else replace(model, entry=entry)
+            if entry is not None and not any(self._differing(candidate, pairs) for pairs in batches):
+                return (without_last(candidate) if entry == () else candidate), unknown
         return model, [*unknown, ENTRY]
 
     def _find_tiles(self) -> None:
         """Find what is left out of a gradient where it is too wide for a single block."""
-        asked = self._back(2, 1, input_size=WIDE, hidden_size=WIDE)
-        if not (wrong := self._differing(self.model, asked)):
+        pairs = self._back(2, 1, input_size=WIDE, hidden_size=WIDE)
+        if not (wrong := self._differing(self.model, pairs)):
             return
         own = RIGHT_GRADIENT_SUMS["weight_hh"][0][0]
         for mask in GRADIENT_MASKS if self.model.readout("weight_hh") == ((own, ONE),) else ():
             model = replace(
                 self.model, gradient_sums={**self.model.gradient_sums, "weight_hh": ((f"masked {mask}: {own}", ONE),)}
             )
-            if not self._differing(model, asked):
+            if not self._differing(model, pairs):
                 self.model = model
                 return
         self.found.unknown += wrong
 
     def _find_periods(self) -> None:
         """Find what the way back leaves out at some steps of long cases, and of no shorter ones."""
-        asked = self._back(self.asker.long[-1], 2) if self.asker.periods else ()
-        if wrong := self._differing(self.model, asked):
-            found = next((one for one in self._periodic() if not self._differing(one, asked)), None)
-            self.model = found or self.model
-            self.found.unknown += [] if found else wrong
+        pairs = self._back(self.asker.long[-1], 2) if self.asker.periods else ()
+        if wrong := self._differing(self.model, pairs):
+            periodic = next((model for model in self._periodic() if not self._differing(model, pairs)), None)
+            self.model = periodic or self.model
+            self.found.unknown += [] if periodic else wrong
 
     def _periodic(self) -> Iterator[LayerModel]:
         """Yield the model with what is left out after so many steps as only long cases have."""
@@ -375,30 +375,30 @@ class ReadoutInquiry(ChainInquiry):
             for name in ("passes", "reached"):
                 if getattr(model, name) == TermSteps():
                     changed: dict[str, Any] = {name: when}
-                    one = replace(model, **changed)
-                    yield one
+                    candidate = replace(model, **changed)
+                    yield candidate
                     for how in ("reached", "passed") if hx is None else ():
                         term = (f"da[0] @ W_hh, if {how}", ONE)
-                        yield replace(one, gradient_sums={**model.gradient_sums, "hx": (term,)})
+                        yield replace(candidate, gradient_sums={**model.gradient_sums, "hx": (term,)})
             for role in self.roles():
                 terms = tuple((name, coef._replace(when=when)) for name, coef in model.readout(role))
                 yield replace(model, gradient_sums={**model.gradient_sums, role: terms})
         yield from (replace(model, horizon=k) for k in self.asker.periods)
 
-    def _entry(self, model: LayerModel, asked: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
+    def _entry(self, model: LayerModel, batches: Sequence[Sequence[tuple[Response, Flow]]]) -> tuple[Entry, ...] | None:
         """Return the entries by which h_n's gradient makes up all others, if there are some."""
-        seen = []
-        for pairs in asked:
+        solved = []
+        for pairs in batches:
             T = pairs[0][1].T
             columns: dict[int, dict[str, Floats]] = {t: {} for t in range(T)}
             for how, t in product_of(("g", "passed"), range(T)):
-                one = replace(model, entry=(Entry(how, Coef(when=TermSteps("only", t))),))
-                columns[t][how] = self._all([self._expected(one, a) for a, _ in pairs])
+                candidate = replace(model, entry=(Entry(how, Coef(when=TermSteps("only", t))),))
+                columns[t][how] = self._all([self._expected(candidate, a) for a, _ in pairs])
             system = LinearSystem(columns, self._all([a.arrays for a, _ in pairs]))
             if (by := system.solved(("g", "passed"), self.noise)) is None:
                 return None
-            seen.append((pairs[0][1], by))
-        terms = gathered(seen, self.noise)
+            solved.append((pairs[0][1], by))
+        terms = gathered(solved, self.noise)
         return None if terms is None else tuple(Entry(how, coef) for how, coef in terms)
 
     def _all(self, several: Sequence[Mapping[str, Floats]]) -> Floats:
@@ -433,12 +433,12 @@ def terms_of_da(role: str, f: Flow) -> list[str]:
     wide = [name for name in RIGHT_TERMS if name not in of_x and name != "1"]
     fits = (of_x if role == "weight_ih" else wide) if not f.square else [*of_x, *wide]
     rights = sorted(fits, key=lambda name: (name != own, name not in (of_x if role == "weight_ih" else wide)))
-    found = [f"da[t] . {right}" for right in rights]
-    found += [f"{left} . {own}" for left in LEFT if left != "da[t]"]
-    found += [f"sequence {n}: da[t] . {own}" for n in ("first", "last")] if f.N > 1 else []
-    found += [f"sums da[t] . {own}"] if f.N > 1 else []
-    found += [f"by source . {'x' if role == 'weight_ih' else 'h'}"]
-    found += ["W_ih" if role == "weight_ih" else "W_hh"]
+    terms = [f"da[t] . {right}" for right in rights]
+    terms += [f"{left} . {own}" for left in LEFT if left != "da[t]"]
+    terms += [f"sequence {n}: da[t] . {own}" for n in ("first", "last")] if f.N > 1 else []
+    terms += [f"sums da[t] . {own}"] if f.N > 1 else []
+    terms += [f"by source . {'x' if role == 'weight_ih' else 'h'}"]
+    terms += ["W_ih" if role == "weight_ih" else "W_hh"]
     if f.square or role == "weight_hh":
-        found += [f"transposed da[t] . {right}" for right in rights[:3]]
-    return found
+        terms += [f"transposed da[t] . {right}" for right in rights[:3]]
+    return terms

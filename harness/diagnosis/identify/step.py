@@ -106,35 +106,35 @@ class StepInquiry(Inquiry):
         self.weights = 1.0 if np.ptp(kinds[0][0].value(USUAL_SUMS)) else self._shown_by()
         terms = [term for term in GENERAL.values() if self.place != (0, 0) or not term.other]
         several = math.ceil(len(terms) * EQUATIONS_AN_UNKNOWN / SHARE / (self._base["N"] * SQUARE)) + 2
-        seen: dict[tuple[bool, str], list[list[Flow]]] = {}
+        cases: dict[tuple[bool, str], list[list[Flow]]] = {}
 
-        def of(*, positive: bool = False) -> list[list[Flow]]:
-            if (positive, self.asker.shorter) not in seen:
+        def observed(*, positive: bool = False) -> list[list[Flow]]:
+            if (positive, self.asker.shorter) not in cases:
                 every = [self._observed(T, several, positive=positive) for T in (SHORT_TIME, MIDDLE, *self.asker.long)]
                 wide = self._observed(SHORT_TIME, several, **self._wide, positive=positive)
                 every += [wide] if wide and not wide[0].square else []
-                seen[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
-            return seen[positive, self.asker.shorter]
+                cases[positive, self.asker.shorter] = [flows for flows in every if flows and flows[0].out]
+            return cases[positive, self.asker.shorter]
 
-        if not of():
+        if not observed():
             return False
         first: LayerModel | None = None
-        found: list[tuple[int, LayerModel, str]] = []  # with the number of mistakes, of which two are nearly always few
-        for form in self._forms(kinds, of()):
+        fits: list[tuple[int, LayerModel, str]] = []  # with the number of mistakes, of which two are nearly always few
+        for form in self._forms(kinds, observed()):
             self.asker.shorter = form.shorter
-            model = self._formed(form, of(positive=form.kind.positive))
+            model = self._formed(form, observed(positive=form.kind.positive))
             if model is not None and (final := self._final(model)) is not None:
                 model = replace(model, final=final)
                 if self._holds(model):
                     model = self._shortened(model)
                     number = len(mistakes_of(Network(model), self.asker.nonlinearity))
-                    found.append((number, model, form.shorter))
+                    fits.append((number, model, form.shorter))
                     if number <= FEW_MISTAKES:
                         break
             first = first or model
-        if found:
-            beyond = found if len(found) == 1 else [one for one in found if self._holds_beyond(*one[1:])]
-            _, self.model, self.asker.shorter = min(beyond or found, key=lambda one: one[0])
+        if fits:
+            beyond = fits if len(fits) == 1 else [fit for fit in fits if self._holds_beyond(*fit[1:])]
+            _, self.model, self.asker.shorter = min(beyond or fits, key=lambda fit: fit[0])
             self._find_tied()
             self._find_blank()
             return True
@@ -164,10 +164,10 @@ class StepInquiry(Inquiry):
 
         return next((weights for weights in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if share(weights) >= SHARE), LARGE_WEIGHTS)
 
-    def _forms(self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
+    def _forms(self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[Flow]]) -> Iterator[StepForm]:
         """Yield the forms that a step may have, the plainest first."""
         readings = list[StepForm]()
-        for reading in self._readings(kinds, seen):
+        for reading in self._readings(kinds, cases):
             readings.append(reading)
             yield reading
         for reading in readings:
@@ -189,15 +189,15 @@ class StepInquiry(Inquiry):
                         yield reading._replace(kind=kind, factor=factor, added=added)
 
     def _readings(
-        self, kinds: Sequence[tuple[Activation, float]], seen: Sequence[Sequence[Flow]]
+        self, kinds: Sequence[tuple[Activation, float]], cases: Sequence[Sequence[Flow]]
     ) -> Iterator[StepForm]:
         """Yield the forms of nn.RNN's terms: what may be the activation, and what is returned of each step."""
-        if all((np.asarray(f.raw[0]) == f.given_hx).all() for flows in seen for f in flows):
+        if all((np.asarray(f.raw[0]) == f.given_hx).all() for flows in cases for f in flows):
             yield from (StepForm(kind, factor, written="h[t-1]") for kind, factor in self._kinds_by("h_n"))
         plain = [StepForm(kind, factor) for kind, factor in kinds]
         sums = [StepForm(kind, written="s[t]") for kind in self._kinds_of_sums(kinds)]
         yield from (*sums, *plain) if plain[0].kind == ACTIVATIONS["identity"] else (*plain, *sums)
-        if (visited := self._visited(seen)) is not None:
+        if (visited := self._visited(cases)) is not None:
             for kind, factor in kinds:
                 yield StepForm(kind, factor, visited=visited)
         yield StepForm(self._nonlinearity, written="phi(h[t])")
@@ -232,14 +232,14 @@ class StepInquiry(Inquiry):
         """
         if {"x[0] @ W_ih.T", "hx @ W_hh.T"} <= {name for name, _ in model.step}:
             step = tuple((FROM_FIRST.get(name, name), coef) for name, coef in model.step)
-            if self._holds(other := replace(model, step=in_order(step), final="h[0]")):
-                return other
+            if self._holds(plainer := replace(model, step=in_order(step), final="h[0]")):
+                return plainer
         for right in ("x[t] @ W_ih.T", "h[t-1] @ W_hh.T"):
-            rest = tuple(one for one in model.step if not _of_part(right, one[0]))
+            rest = tuple(term for term in model.step if not _of_part(right, term[0]))
             for name in ARRANGED_TERMS if len(model.step) - len(rest) > 1 else ():
-                other = replace(model, step=in_order((*rest, (name, ONE))))
-                if _of_part(right, name) and self._holds(other):
-                    return other
+                plainer = replace(model, step=in_order((*rest, (name, ONE))))
+                if _of_part(right, name) and self._holds(plainer):
+                    return plainer
         return model
 
     def _holds(self, model: LayerModel) -> bool:
@@ -262,7 +262,7 @@ class StepInquiry(Inquiry):
 
     def _arranged(self, form: StepForm) -> tuple[str, ...]:
         """Return the terms of a step by what x, hx and the biases each make alone; none if one of these is no term."""
-        found: list[str] = []
+        terms: list[str] = []
         for part, zero in (("x", ("hx", "bias")), ("h", ("x", "bias")), ("b", ("x", "hx"))):
             flows = self._observed(1, 8, zero=zero, positive=form.kind.positive, **self._wide)
             if not flows or not flows[0].out or (part == "h" and not (self._base or {}).get("hx")):
@@ -272,10 +272,10 @@ class StepInquiry(Inquiry):
             own = [name for name, _ in LayerModel().step if name.startswith(part)]
             system = self._system(flows, form, names, 0)
             some = [own, *([name] for name in names if part != "b"), [name for name in names if name.startswith("b_")]]
-            fits = (solve({name: system[0][name] for name in one}, system[1], self.noise) for one in some if system)
-            found += next((by for by in fits if by is not None), {})
-            found += own if part == "h" else []  # what is made of hx may be the start's
-        return tuple(dict.fromkeys(found)) if found else ()
+            fits = (solve({name: system[0][name] for name in group}, system[1], self.noise) for group in some if system)
+            terms += next((by for by in fits if by is not None), {})
+            terms += own if part == "h" else []  # what is made of hx may be the start's
+        return tuple(dict.fromkeys(terms)) if terms else ()
 
     def _find_extents(self) -> None:
         """Find how much of each axis counts, by unit matrices, and sequences, of many sizes."""
@@ -285,32 +285,32 @@ class StepInquiry(Inquiry):
             "units": partial(self._reaches, "bias_ih_l0"),
             "sequences": lambda size: counting(self.asker.sequences(size), size),
         }
-        found: dict[str, Extent] = {}
+        extents: dict[str, Extent] = {}
         for axis, way in ways.items():
-            if (axis == "units" and not found) or len({*(mask := way(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
+            if (axis == "units" and not extents) or len({*(mask := way(SUM_SIZES[-1])).tolist()}) < len((0, 1)):
                 continue
             masks = [mask, *(way(size) for size in SUM_SIZES[:-1])]
             several = (Extent(axis, kind, k) for k in range(1, SUM_SIZES[-1]) for kind in COUNT_KINDS)
-            fits = (one for one in several if all(np.array_equal(one.mask(len(mask)), mask) for mask in masks))
+            fits = (choice for choice in several if all(np.array_equal(choice.mask(len(mask)), mask) for mask in masks))
             if (extent := next(fits, None)) is not None:
-                found[axis] = extent
-        if "units" not in found and "inputs" in found and found["inputs"][1:] == found.get("states", (0,))[1:]:
-            found["units"] = found["inputs"]._replace(axis="units")
-        if "units" in found:
-            found = {axis: one for axis, one in found.items() if one[1:] != found["units"][1:] or axis == "units"}
-        self.model = replace(self.model, extents=tuple(found.values()))
-        most = [extent.least for extent in found.values() if extent.axis == "sequences"]
+                extents[axis] = extent
+        if "units" not in extents and "inputs" in extents and extents["inputs"][1:] == extents.get("states", (0,))[1:]:
+            extents["units"] = extents["inputs"]._replace(axis="units")
+        if "units" in extents:
+            extents = {axis: ext for axis, ext in extents.items() if ext[1:] != extents["units"][1:] or axis == "units"}
+        self.model = replace(self.model, extents=tuple(extents.values()))
+        most = [extent.least for extent in extents.values() if extent.axis == "sequences"]
         if most:
             self._base = self._shape(max(most))
 
     def _reaches(self, through: str, size: int) -> Floats:
         """Return 1 for units that are not 0, if one number reaches each; for all if there is no such case."""
-        seen = self.asker.unit(np.linspace(0.6, 1.9, size), through)
-        return counting(None if seen is None else seen[1], size)
+        table = self.asker.unit(np.linspace(0.6, 1.9, size), through)
+        return counting(None if table is None else table[1], size)
 
-    def _visited(self, seen: Sequence[Sequence[Flow]]) -> TermSteps | None:
+    def _visited(self, cases: Sequence[Sequence[Flow]]) -> TermSteps | None:
         """Return the steps whose output is not 0, if others are, and they follow a pattern."""
-        hits = [(f.T, t, bool(f.raw[t].any())) for flows in seen for f in flows[:1] for t in range(f.T)]
+        hits = [(f.T, t, bool(f.raw[t].any())) for flows in cases for f in flows[:1] for t in range(f.T)]
         return None if all(hit for *_, hit in hits) else fitting_pattern(hits)
 
     def _writings(self, by: str) -> Iterator[tuple[str, TermSteps]]:
@@ -321,7 +321,7 @@ class StepInquiry(Inquiry):
         if self.place != (0, 0):
             return
         self.asker.shorter = by
-        found: list[tuple[int, int, list[int]]] = []  # T, t, and the steps with that state; none if all is 0
+        rows: list[tuple[int, int, list[int]]] = []  # T, t, and the steps with that state; none if all is 0
         for a in [a for T in (SHORT_TIME, *self.asker.long) for a in self.answers(T, 1)]:
             if a.returned is None or a.shorter is None:
                 return
@@ -331,14 +331,14 @@ class StepInquiry(Inquiry):
                 alike = [k for k, h in states.items() if np.abs(h - o).max() <= 64 * self.noise]
                 if o.any() and not alike:
                     return
-                found.append((f.T, t, alike if o.any() else []))
-        shown = fitting_pattern([(T, t, bool(alike)) for T, t, alike in found])
-        if shown is None or not any(len(alike) == 1 for T, _, alike in found if T > 1):  # all states may be the same
+                rows.append((f.T, t, alike if o.any() else []))
+        shown = fitting_pattern([(T, t, bool(alike)) for T, t, alike in rows])
+        if shown is None or not any(len(alike) == 1 for T, _, alike in rows if T > 1):  # all states may be the same
             return
         ways: dict[tuple[int, ...], str] = {}  # by the steps, of which several may be the same in short sequences
-        for written, of in STATES_RETURNED.items():
-            if written not in ("s[t]", "phi(h[t])") and all(of(t, T) in alike for T, t, alike in found if alike):
-                ways.setdefault(tuple(of(t, T) for T, t, alike in found if alike), written)
+        for written, index in STATES_RETURNED.items():
+            if written not in ("s[t]", "phi(h[t])") and all(index(t, T) in alike for T, t, alike in rows if alike):
+                ways.setdefault(tuple(index(t, T) for T, t, alike in rows if alike), written)
         yield from ((written, shown) for written in ways.values() if (written, shown) != ("h[t]", TermSteps()))
 
     @property
@@ -357,8 +357,8 @@ class StepInquiry(Inquiry):
             if s.size and np.ptp(h):
                 if _is(own, s, h, self.noise):
                     return [(own._replace(dead_zone=self._dead_zone(own, through)), 1.0)]
-                if found := recognised(*self._table(ACTIVATION_SUMS, through), self.noise):
-                    return [*found, (own, 1.0)]
+                if kinds := recognised(*self._table(ACTIVATION_SUMS, through), self.noise):
+                    return [*kinds, (own, 1.0)]
         return [(own, 1.0)]
 
     def _dead_zone(self, own: Activation, through: str) -> float:
@@ -373,7 +373,7 @@ class StepInquiry(Inquiry):
                 return 0.0
             s = own.inverse(np.geomspace(low, high, 18)[1:-1])[0]
         plain = (float(f"{high:.{digits}g}") for digits in range(1, 9))
-        return next((one for one in plain if low < one <= high * (1 + 1e-9)), high)
+        return next((value for value in plain if low < value <= high * (1 + 1e-9)), high)
 
     def _table(self, rows: Sequence[Floats], through: str) -> tuple[Floats, Floats]:
         """Return values of s, and of what a single step makes of each."""
@@ -384,18 +384,18 @@ class StepInquiry(Inquiry):
         finite = np.isfinite(h)
         return s[finite], h[finite]
 
-    def _formed(self, form: StepForm, seen: Sequence[Sequence[Flow]]) -> LayerModel | None:
+    def _formed(self, form: StepForm, cases: Sequence[Sequence[Flow]]) -> LayerModel | None:
         """Return the model whose step has a form, if there is one."""
         every: Steps = []
         all_terms: dict[str, Any] = {name: STEP_TERMS[name] for name in form.terms} or dict(GENERAL)
         terms = all_terms
-        for flows in seen:
+        for flows in cases:
             if form.written == "h[t-1]" and not self.asker.shorter:
                 flows = [_ended_before(f) for f in flows if f.T > 1]
             self._read(flows, form)
             # a step that no case has had so far may have others
             others = [all_terms] if every and LONG_TIMES[-1] < flows[0].T else []
-            for some, numbered in ((terms, False), *((one, False) for one in others), (terms, True)):
+            for some, numbered in ((terms, False), *((choice, False) for choice in others), (terms, True)):
                 fits = {name: term for name, term in some.items() if term.fits(flows[0])}
                 if (by := self._steps(flows, form, fits, numbered=numbered)) is not None:
                     break
@@ -407,14 +407,14 @@ class StepInquiry(Inquiry):
         every = _indexed(every)
         if not {*used(every)} <= STEP_TERMS.keys():  # other steps that follow no index
             return None
-        step, other = gathered(every, self.noise), self._otherwise(every)
-        if step is None or other is None:
+        step, otherwise = gathered(every, self.noise), self._otherwise(every)
+        if step is None or otherwise is None:
             return None
         [(inside, times)] = Counter(coef.value for _, coef in step if not coef.scale).most_common(1) or [(1.0, 0)]
         if times >= MOST_COMMON_TERMS and inside != 1:  # the argument as a whole is scaled
             step = tuple((name, coef._replace(value=coef.value / inside)) for name, coef in step)
-            return self._model(form, step, other, every[0][0].start, inside)
-        return self._model(form, step, other, every[0][0].start)
+            return self._model(form, step, otherwise, every[0][0].start, inside)
+        return self._model(form, step, otherwise, every[0][0].start)
 
     def _read(self, flows: Sequence[Flow], form: StepForm) -> None:
         """Give flows the states that a form says were returned."""
@@ -453,14 +453,14 @@ class StepInquiry(Inquiry):
     def _otherwise(self, every: Sequence[tuple[Flow, Any]]) -> tuple[tuple[Activation, TermSteps], ...] | None:
         """Return the other activations of some steps, as ``_steps`` noted them; ``None`` if they follow no pattern."""
         kinds = dict.fromkeys(kind for f, _ in every for kind in f.kinds.values())
-        found = []
+        pairs = []
         for kind in kinds:
             hits = [(f.T, t, f.kinds.get(t) == kind) for f, by in every for t in by]
             when = fitting_pattern(hits)
             if when is None or when == TermSteps():  # at every step: that is another form
                 return None
-            found.append((kind, when))
-        return tuple(found)
+            pairs.append((kind, when))
+        return tuple(pairs)
 
     def _observed(self, T: int, number: int, **factors: Any) -> list[Flow]:
         return self._flows(self.answers(T, number, **factors))
@@ -470,18 +470,18 @@ class StepInquiry(Inquiry):
         yield 1.0, ()
         own = tuple(self._name(role).removesuffix(".grad") for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         flows = self._observed(SHORT_TIME, 8, zero=own)
-        found: dict[str, float] | None = {}
+        coefs: dict[str, float] | None = {}
         if flows and flows[0].out:
             rows = [(f, t) for f in flows for t in range(1, f.T)]  # the first step may read another state than hx
             columns = {
-                name: np.concatenate([_filled(one.value(f, t), f) for f, t in rows])
-                for name, one in ADDED_TERMS.items()
-                if one.fits(flows[0])
+                name: np.concatenate([_filled(term.value(f, t), f) for f, t in rows])
+                for name, term in ADDED_TERMS.items()
+                if term.fits(flows[0])
             }
-            found = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
-        found = {name: plainest(c, self.noise) for name, c in (found or {}).items() if name != "1"}
-        base = tuple((name, Coef(c)) for name, c in found.items())
-        factors = dict.fromkeys([1.0, *(plainest(1 - c, self.noise) for c in found.values())])
+            coefs = solve(columns, np.concatenate([f.out[t].ravel() for f, t in rows]), self.noise)
+        coefs = {name: plainest(c, self.noise) for name, c in (coefs or {}).items() if name != "1"}
+        base = tuple((name, Coef(c)) for name, c in coefs.items())
+        factors = dict.fromkeys([1.0, *(plainest(1 - c, self.noise) for c in coefs.values())])
         for count in range(5):
             for some in combinations(("b_hh", "b_ih", "h[t-1] @ W_hh.T", "x[t] @ W_ih.T"), count):
                 for factor in factors:
@@ -496,7 +496,7 @@ class StepInquiry(Inquiry):
         With ``numbered``, a step may read others by their numbers.
         """
         kind = form.kind
-        found: dict[int, dict[str, float]] = {}
+        coefs: dict[int, dict[str, float]] = {}
         systems: dict[int, tuple[TermColumns[str], Floats]] = {}
         flows[0].kinds, flows[0].start = {}, "hx"
         own = [name for name, _ in LayerModel().step]
@@ -504,38 +504,38 @@ class StepInquiry(Inquiry):
         steps = [t for t in range(flows[0].T) if form.visited.at(t, flows[0].T)]
         ends = (0, flows[0].T - 1)
         for t in sorted(steps, key=lambda t: (t in ends, -t)):  # those that rule most out first
-            others = [one for one in OTHER_FUNCTIONS if one != kind and t in ends]
-            for one in (kind, *others):
-                system = self._system(flows, form._replace(kind=one), terms, t)
+            others = [function for function in OTHER_FUNCTIONS if function != kind and t in ends]
+            for activation in (kind, *others):
+                system = self._system(flows, form._replace(kind=activation), terms, t)
                 by = None if system is None else solve(*system, self.noise, *likely)
                 if system is not None and by is not None:
-                    systems[t], found[t] = system, by
-                    flows[0].kinds |= {} if one == kind else {t: one}
+                    systems[t], coefs[t] = system, by
+                    flows[0].kinds |= {} if activation == kind else {t: activation}
                     break
             else:
-                other = self._of_other_step(flows, form, t) if numbered else None
-                if other is not None:
-                    found[t] = other
+                by_number = self._of_other_step(flows, form, t) if numbered else None
+                if by_number is not None:
+                    coefs[t] = by_number
                 elif t > steps[0]:
                     return None
-        if found.keys() - systems.keys():  # of other steps, each by its number, or else of none
-            read = {name for by in found.values() for name in by}.difference(own)
-            return dict(sorted(found.items())) if steps[0] in found and read else None
-        start_at, later = steps[0], found[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
+        if coefs.keys() - systems.keys():  # of other steps, each by its number, or else of none
+            read = {name for by in coefs.values() for name in by}.difference(own)
+            return dict(sorted(coefs.items())) if steps[0] in coefs and read else None
+        start_at, later = steps[0], coefs[steps[min(1, len(steps) - 1)]] if len(steps) > 1 else {}
         only_there = not any("hx" in name or "h[t-2]" in name for name in later)  # hx is read in the first step alone
-        if only_there and len(steps) > 1 and not self._alike(found.get(start_at), later, systems.get(start_at)):
+        if only_there and len(steps) > 1 and not self._alike(coefs.get(start_at), later, systems.get(start_at)):
             # what it starts at shows where states are read
             starts = SEQUENCE_STARTS if form.added or any(map(_reads_state, later)) else ("hx",)
             made = partial(self._system, flows, form, terms, start_at)
             started = self._started(flows, made, later, likely, starts)
             if started is not None:
-                systems[start_at], found[start_at] = started
+                systems[start_at], coefs[start_at] = started
                 flows[0].kinds.pop(start_at, None)
-        if start_at not in found:
+        if start_at not in coefs:
             return None
-        found = dict(sorted(found.items()))
+        coefs = dict(sorted(coefs.items()))
         return self._in_few_words(
-            LinearSystem({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), found
+            LinearSystem({t: c for t, (c, _) in systems.items()}, {t: y for t, (_, y) in systems.items()}), coefs
         )
 
     def _started(
@@ -547,9 +547,9 @@ class StepInquiry(Inquiry):
         starts: Iterable[str],
     ) -> tuple[Any, dict[str, float]] | None:
         """Return the first step's system and coefficients, from what flows start at if it is to be as later ones."""
-        given = [f.hx for f in flows]
+        own = [f.hx for f in flows]
         for start in starts:
-            for f, hx in zip(flows, given, strict=True):
+            for f, hx in zip(flows, own, strict=True):
                 f.hx = hx
                 f.hx = SEQUENCE_STARTS[start](f)
             system = made()
@@ -558,7 +558,7 @@ class StepInquiry(Inquiry):
             if self._alike(by, later, system):
                 flows[0].start = start
                 return system, by or {}
-        for f, hx in zip(flows, given, strict=True):
+        for f, hx in zip(flows, own, strict=True):
             f.hx = hx
         return None
 
@@ -577,33 +577,33 @@ class StepInquiry(Inquiry):
                 return by
         return None
 
-    def _in_few_words(self, system: LinearSystem, found: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+    def _in_few_words(self, system: LinearSystem, coefs: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
         """Return the coefficients of as few terms as will do: nn.RNN's own, with one or two exchanged, or one more.
 
         At the ends of a sequence, and in short ones, several terms are the same.
         """
         right, names = [name for name, _ in LayerModel().step], [*next(iter(system.columns.values()))]
         others = [name for name in names if name not in right]
-        kept = [right] if set(right) <= set(names) else []
+        base = [right] if set(right) <= set(names) else []
         exchanged = [[*(n for n in right if n != old), new] for new in others for old in right if _of_part(old, new)]
-        middle = {name for t, by in found.items() if len(found) // 2 <= t < len(found) - 1 for name in by}
-        seen = {name for by in found.values() for name in by}.difference(right)
+        middle = {name for t, by in coefs.items() if len(coefs) // 2 <= t < len(coefs) - 1 for name in by}
+        read = {name for by in coefs.values() for name in by}.difference(right)
         both = [
             [*(n for n in right if n[0] not in "xh"), x, h]
             for x, h in product((n for n in names if n[0] == "x"), (n for n in names if n[0] == "h"))
-            if {x, h}.isdisjoint(right) and seen & {x, h}
+            if {x, h}.isdisjoint(right) and read & {x, h}
         ]
-        several = [*kept, *exchanged, *both, [*right, *middle.difference(right)]] if kept else []
+        several = [*base, *exchanged, *both, [*right, *middle.difference(right)]] if base else []
         return next((by for some in several if (by := system.solved(some, self.noise)) is not None), None) or (
-            system.solved(names, self.noise) or found
+            system.solved(names, self.noise) or coefs
         )
 
-    def _alike(self, one: Mapping[str, float] | None, other: Mapping[str, float], system: Any) -> bool:
+    def _alike(self, step: Mapping[str, float] | None, later: Mapping[str, float], system: Any) -> bool:
         """Tell whether a step reads states as another one does, as far as that can show there."""
-        if one is None or system is None:
+        if step is None or system is None:
             return False
-        names = {name for name in {*one, *other} if _reads_state(name) and name in system[0] and system[0][name].any()}
-        return all(plainest(one.get(n, 0.0), self.noise) == plainest(other.get(n, 0.0), self.noise) for n in names)
+        names = {name for name in {*step, *later} if _reads_state(name) and name in system[0] and system[0][name].any()}
+        return all(plainest(step.get(n, 0.0), self.noise) == plainest(later.get(n, 0.0), self.noise) for n in names)
 
     def _system(
         self, flows: Sequence[Flow], form: StepForm, terms: Collection[str], t: int
@@ -661,7 +661,7 @@ class StepInquiry(Inquiry):
     def _find_blank(self) -> None:
         """Find what is done at a step at which x is all zeros, which generic numbers never are."""
         answers = self.answers(SHORT_TIME, 1, blank=True) if self.place == (0, 0) else []
-        for blank in (None, *(BlankStep(*one) for one in product(("h[t-1]", "0"), (False, True), (False, True)))):
+        for blank in (None, *(BlankStep(*choice) for choice in product(("h[t-1]", "0"), (False, True), (False, True)))):
             model = replace(self.model, at_zero=blank)
             if all(explains(self._with(model), a._replace(shorter=None), self.asker.rounding) for a in answers):
                 self.model = model
@@ -686,19 +686,19 @@ def _indexed(every: Steps) -> Steps:
         read: list[tuple[int, int, str, int]] = []  # T, t, the term, and the number of the step
         for f, by in every:
             for t, terms in by.items():
-                known = {n: of(t, f.T) % f.T for n, of in NUMBERED[operand].items()} | numbers
-                read += [(f.T, t, name, known[name]) for name in terms if name in known]
+                number_of = {n: step(t, f.T) % f.T for n, step in NUMBERED[operand].items()} | numbers
+                read += [(f.T, t, name, number_of[name]) for name in terms if name in number_of]
         others = {name for *_, name, _ in read}
         if others <= STEP_TERMS.keys():
             continue
         own = {"x": "x[t] @ W_ih.T", "h": "h[t-1] @ W_hh.T"}[operand]
         right = [(f.T, t, own, t) for f, by in every for t, terms in by.items() if own in terms]
-        for some, (index, of) in product(([*read, *right], read), OTHER_STEPS.items()):
-            if read_of(operand, index) in STEP_TERMS and all(of(t, T) == k for T, t, _, k in some):
+        for some, (index, step_at) in product(([*read, *right], read), OTHER_STEPS.items()):
+            if read_of(operand, index) in STEP_TERMS and all(step_at(t, T) == k for T, t, _, k in some):
                 new = read_of(operand, index)
-                said = {name: new for *_, name, _ in some}
+                renamed = {name: new for *_, name, _ in some}
                 every = [
-                    (f, {t: {said.get(n, n): c for n, c in terms.items()} for t, terms in by.items()})
+                    (f, {t: {renamed.get(n, n): c for n, c in terms.items()} for t, terms in by.items()})
                     for f, by in every
                 ]
                 # Which of the two it is does not show where these are the same step: in a loop over what blocks leave,
@@ -709,9 +709,9 @@ def _indexed(every: Steps) -> Steps:
                     else TermSteps()
                 )
                 blocks = rest != TermSteps() and all(rest.at(t, T) for T, t, *_ in some)
-                for f, by in every if own not in said else ():
+                for f, by in every if own not in renamed else ():
                     for t, terms in by.items():
-                        if of(t, f.T) == t and own in terms and (not blocks or rest.at(t, f.T)):
+                        if step_at(t, f.T) == t and own in terms and (not blocks or rest.at(t, f.T)):
                             terms[new] = terms.pop(own) if blocks else math.nan
                             terms |= {} if blocks else {own: math.nan}
                 break
@@ -729,15 +729,15 @@ def _reads_state(name: str) -> bool:
 
 def _filled(v: Any, f: Flow) -> Floats:
     """Return a number for each sequence and unit, in one row."""
-    whole: Floats = v if np.shape(v) == (f.N, f.H) else np.broadcast_to(v, (f.N, f.H))
-    return whole.ravel()
+    full: Floats = v if np.shape(v) == (f.N, f.H) else np.broadcast_to(v, (f.N, f.H))
+    return full.ravel()
 
 
 def _ended_before(f: Flow) -> Flow:
     """Return the flow of the states before each step: that of a sequence that ends a step earlier, without hx."""
-    other = copy(f)
-    other.T, other.x, other.raw = f.T - 1, f.x[:-1], f.raw[1:]
-    return other
+    earlier = copy(f)
+    earlier.T, earlier.x, earlier.raw = f.T - 1, f.x[:-1], f.raw[1:]
+    return earlier
 
 
 def counting(values: Floats | None, size: int) -> Floats:

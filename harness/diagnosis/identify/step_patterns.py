@@ -27,8 +27,8 @@ class TermSteps(NamedTuple):
     def words(self) -> str:
         """The steps in words."""
         ending = "th" if 10 <= self.k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(self.k % 10, "th")
-        said = PATTERNS[self.kind].words.format(k=self.k, next=self.k + 1, nth=f"{self.k}{ending}")
-        return _PLAINER.get(said, said)
+        words = PATTERNS[self.kind].words.format(k=self.k, next=self.k + 1, nth=f"{self.k}{ending}")
+        return _PLAINER.get(words, words)
 
     @property
     def others(self) -> TermSteps | None:

@@ -184,9 +184,9 @@ class Flow:
             self.slope[t] = self.slope_by(t, dh)
         return dh * self.slope[t]
 
-    def back(self, of: dict[int, Numbers], t: int) -> Numbers:
+    def back(self, gradients: dict[int, Numbers], t: int) -> Numbers:
         """Return a gradient at a step; beyond the ends it is 0."""
-        return of.get(t, np.zeros((self.N, self.H)))
+        return gradients.get(t, np.zeros((self.N, self.H)))
 
 
 WHERE_N_IS_H: Final = "N = H"  # of a term that can be where these are equal alone
@@ -210,8 +210,8 @@ class Term(NamedTuple):
         if self.other == "fed":
             return f.below is not None and bool(f.network_input[0].shape[-1] == f.F)
         which, _, read = self.other.partition(" ")
-        other: Flow | None = getattr(f, which)
-        width = None if other is None else {"x": other.F, "h": other.H}.get(read, f.F)
+        flow: Flow | None = getattr(f, which)
+        width = None if flow is None else {"x": flow.F, "h": flow.H}.get(read, f.F)
         return width == f.F
 
 
@@ -250,8 +250,8 @@ def _mapped_operand(function: Any, slope: Any, name: str, W: str) -> Callable[[F
 
 
 def _state_of(which: str, index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
-    other: Flow = getattr(f, which)
-    return other.state(index(t, f.T))
+    flow: Flow = getattr(f, which)
+    return flow.state(index(t, f.T))
 
 
 def _input_at(index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
@@ -261,18 +261,18 @@ def _input_at(index: Callable[[int, int], int], f: Flow, t: int) -> Numbers:
 def _of_other(which: str) -> dict[str, Term]:
     """Return the terms of a step with the parameters, or the states, of another layer or direction."""
 
-    def of(f: Flow) -> Flow:
-        other: Flow = getattr(f, which)
-        return other
+    def source(f: Flow) -> Flow:
+        flow: Flow = getattr(f, which)
+        return flow
 
     return {
-        f"x[t] @ W_ih_{which}.T": Term(lambda f, t: f.x[t] @ of(f).W_ih.T, other=f"{which} x"),
-        f"h_{which}[t-1] @ W_ih.T": Term(lambda f, t: of(f).state(t - 1) @ f.W_ih.T, other=f"{which} h"),
-        f"b_ih_{which}": Term(lambda f, t: of(f).b_ih + np.zeros((f.N, 1)), other=which),
-        f"h[t-1] @ W_hh_{which}.T": Term(lambda f, t: f.state(t - 1) @ of(f).W_hh.T, other=which),
-        f"b_hh_{which}": Term(lambda f, t: of(f).b_hh + np.zeros((f.N, 1)), other=which),
-        f"h_{which}[t] @ W_hh.T": Term(lambda f, t: of(f).state(t) @ f.W_hh.T, other=which),
-        f"h_{which}[t-1] @ W_hh.T": Term(lambda f, t: of(f).state(t - 1) @ f.W_hh.T, other=which),
+        f"x[t] @ W_ih_{which}.T": Term(lambda f, t: f.x[t] @ source(f).W_ih.T, other=f"{which} x"),
+        f"h_{which}[t-1] @ W_ih.T": Term(lambda f, t: source(f).state(t - 1) @ f.W_ih.T, other=f"{which} h"),
+        f"b_ih_{which}": Term(lambda f, t: source(f).b_ih + np.zeros((f.N, 1)), other=which),
+        f"h[t-1] @ W_hh_{which}.T": Term(lambda f, t: f.state(t - 1) @ source(f).W_hh.T, other=which),
+        f"b_hh_{which}": Term(lambda f, t: source(f).b_hh + np.zeros((f.N, 1)), other=which),
+        f"h_{which}[t] @ W_hh.T": Term(lambda f, t: source(f).state(t) @ f.W_hh.T, other=which),
+        f"h_{which}[t-1] @ W_hh.T": Term(lambda f, t: source(f).state(t - 1) @ f.W_hh.T, other=which),
     }
 
 
@@ -286,17 +286,17 @@ def _by_columns(W: Numbers) -> Numbers:
 def _side_by_side(parts: Sequence[tuple[Numbers, Numbers]], f: Flow) -> Numbers:
     """Return the product of operands side by side with the transpose of matrices side by side, of any widths."""
     operands, matrices = zip(*parts, strict=True)
-    found: Numbers = np.zeros((f.N, f.H))
+    result: Numbers = np.zeros((f.N, f.H))
     start = 0
     for v in operands:
         place = 0
         for W in matrices:
             low, high = max(start, place), min(start + v.shape[1], place + W.shape[1])
             if low < high:
-                found = found + v[:, low - start : high - start] @ W[:, low - place : high - place].T
+                result = result + v[:, low - start : high - start] @ W[:, low - place : high - place].T
             place += W.shape[1]
         start += v.shape[1]
-    return found
+    return result
 
 
 # How the transpose of a matrix may be read otherwise, each with how that is written.
@@ -610,7 +610,7 @@ RIGHT_TERMS: Final = {
     "h[t-1]": _operand("h", "t-1"),
     "h[t]": _operand("h", "t"),
     "h[T-t]": Term(lambda f, t: f.state(f.T - t)),  # the states before, in the order of another direction
-    **{f"{one}[{index}]": _operand(one, index) for one in QUANTITIES for index in INDICES},
+    **{f"{quantity}[{index}]": _operand(quantity, index) for quantity in QUANTITIES for index in INDICES},
     "hx": Term(lambda f, t: f.hx),
     **{line: Term(partial(_of_rows, line[0], turned=turned)) for line, turned in ROWS_OVER_TIME.items()},
     "(h[t-1][:1] + 0 * h[t-1])": Term(lambda f, t: f.state(t - 1)[:1] + np.zeros((f.N, 1))),
