@@ -43,9 +43,9 @@ class Var:
                 np.add.at(value, index, g.value)
                 np.add.at(error, index, g.error)
                 return Ball(value, error, g.rounding)
-            whole = np.zeros(shape)
-            np.add.at(whole, index, g)
-            return whole
+            gradient = np.zeros(shape)
+            np.add.at(gradient, index, g)
+            return gradient
 
         return Var(self.value[index], ((self, back),))
 
@@ -124,15 +124,15 @@ def backward(seeds: Mapping[Var, Any], inputs: Mapping[Any, Var]) -> dict[Any, A
         elif id(var) not in done:
             done.add(id(var))
             stack.append((var, True))
-            stack += [(of, False) for of, _ in var.made_of if id(of) not in done]
-    given: Gradients = {}
+            stack += [(operand, False) for operand, _ in var.made_of if id(operand) not in done]
+    gradients: Gradients = {}
     for var, g in seeds.items():
-        given[id(var)] = given[id(var)] + g if id(var) in given else g
+        gradients[id(var)] = gradients[id(var)] + g if id(var) in gradients else g
     for var in reversed(order):
-        g = given.get(id(var))
+        g = gradients.get(id(var))
         if g is None:
             continue
-        for of, back in var.made_of:
+        for source, back in var.made_of:
             part = back(g)
-            given[id(of)] = given[id(of)] + part if id(of) in given else part
-    return {name: given.get(id(var), np.zeros(var.shape)) for name, var in inputs.items()}
+            gradients[id(source)] = gradients[id(source)] + part if id(source) in gradients else part
+    return {name: gradients.get(id(var), np.zeros(var.shape)) for name, var in inputs.items()}

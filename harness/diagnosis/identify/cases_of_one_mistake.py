@@ -36,30 +36,30 @@ def shown_alone(
 
     Most of their arrays are 0, which hides what is multiplied by them.
     """
-    whole, every = identified.network, mistakes_of(identified.network, identified.nonlinearity)
-    known = {*identified.roles} - {*identified.unknown}
-    without = next((one.without(whole) for one in every if one == mistake), whole)
-    without_others = [one.without(whole) for one in every if one in others]
+    network, every = identified.network, mistakes_of(identified.network, identified.nonlinearity)
+    roles = {*identified.roles} - {*identified.unknown}
+    without = next((m.without(network) for m in every if m == mistake), network)
+    without_others = [m.without(network) for m in every if m in others]
 
-    def differs(case: Case, made: Mapping[str, Numbers], other: Network, rounding: Rounding | None) -> bool:
+    def differs(case: Case, made: Mapping[str, Numbers], mended: Network, rounding: Rounding | None) -> bool:
         return any(
             (np.abs(values_of(made[name]) - values_of(value)) > error_of(made[name]) + error_of(value)).any()
-            for name, value in run(other, case, rounding).items()
-            if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
+            for name, value in run(mended, case, rounding).items()
+            if (role_of(name) in roles if name.endswith(".grad") else name not in identified.unknown)
         )
 
-    left = COMPUTED_STATES
+    budget = COMPUTED_STATES
     for case in _mostly_zero(config, scope.only(**identified.pins)):
         plain, rounding = case.plain(), rounding_of(case.config.plain.dtype)
-        left -= case.config.states * len(case.config.form.gates) * (2 + len(without_others))
-        if left < 0:
+        budget -= case.config.states * len(case.config.form.gates) * (2 + len(without_others))
+        if budget < 0:
             return
         with suppress(ValueError):  # it has no shapes there
             # Without bounds, a run takes a third of the time, and every difference counts.
-            made = run(whole, plain)
-            hidden = not any(differs(plain, made, one, None) for one in without_others)
+            made = run(network, plain)
+            hidden = not any(differs(plain, made, mended, None) for mended in without_others)
             if hidden and differs(plain, made, without, None):
-                made = run(whole, plain, rounding)
+                made = run(network, plain, rounding)
                 if differs(plain, made, without, rounding):
                     yield case
 

@@ -67,10 +67,10 @@ _MENDED: Final = _Memory(200)
 
 def _run_on(network: Network, a: Response, rounding: Rounding | None, identified: Network) -> dict[str, Numbers]:
     """Return what a network gives on the case of an answer, at the states that an identified one has there."""
-    found: dict[str, Numbers] = _RUNS.of(
+    numbers: dict[str, Numbers] = _RUNS.of(
         lambda *_: run(network, a.case, rounding, states_of(identified, a)), network, a.case, rounding, identified
     )
-    return found
+    return numbers
 
 
 def _right_on(a: Response) -> dict[str, Numbers]:
@@ -80,8 +80,8 @@ def _right_on(a: Response) -> dict[str, Numbers]:
     def made(*_: Any) -> dict[str, Numbers]:
         return run(network, a.case, None, states_of(network, a) or a.top_states)
 
-    found: dict[str, Numbers] = _RUNS.of(made, network, a.arrays)
-    return found
+    numbers: dict[str, Numbers] = _RUNS.of(made, network, a.arrays)
+    return numbers
 
 
 def _rounding(identified: Identification, a: Response) -> Rounding:
@@ -93,14 +93,14 @@ def _rounding(identified: Identification, a: Response) -> Rounding:
 
 
 def _every(identified: Identification) -> list[Mistake]:
-    found: list[Mistake] = _MENDED.of(mistakes_of, identified.network, identified.nonlinearity)
-    return found
+    mistakes: list[Mistake] = _MENDED.of(mistakes_of, identified.network, identified.nonlinearity)
+    return mistakes
 
 
 def _without(network: Network, mistake: Mistake) -> Network:
     """Return a network in which a mistake is not made."""
-    found: Network = _MENDED.of(lambda mistake, network: mistake.without(network), mistake, network)
-    return found
+    mended: Network = _MENDED.of(lambda mistake, network: mistake.without(network), mistake, network)
+    return mended
 
 
 @dataclass(frozen=True)
@@ -135,23 +135,23 @@ class IdentifiedCause:
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether the identified layer gives what the subject does, and no mistake shows that is unsaid."""
         if of_shapes(result):
-            other = ill_shaped(self.identified, observation, result, self.said)
-            return other is not None and other.new == self.new and other.raised == self.raised
+            cause = ill_shaped(self.identified, observation, result, self.said)
+            return cause is not None and cause.new == self.new and cause.raised == self.raised
         return self._explains(subject, seen_of(subject, observation, result), result)
 
-    def _explains(self, subject: Subject, seen: list[Response], result: Result) -> bool:
-        if not seen or not result.mismatches:
+    def _explains(self, subject: Subject, answers: list[Response], result: Result) -> bool:
+        if not answers or not result.mismatches:
             return False
         try:
-            wide = [] if all(_tight(self.identified, a) for a in seen) else self._in_float64(subject, seen)
+            wide = [] if all(_tight(self.identified, a) for a in answers) else self._in_float64(subject, answers)
         except ValueError:  # it has no shapes there
             return False
-        if wide is None or not reproduced(self.identified, seen, result, wide):
+        if wide is None or not reproduced(self.identified, answers, result, wide):
             return False
-        seen = [*seen, *wide]
+        answers = [*answers, *wide]
 
         def any_shows(some: Iterable[Mistake]) -> bool:
-            return any(shows(self.identified, mistake, a) for mistake in some for a in seen)
+            return any(shows(self.identified, mistake, a) for mistake in some for a in answers)
 
         every = _every(self.identified)
         if any_shows(mistake for mistake in every if mistake not in (*self.said, *self.new)):
@@ -170,29 +170,29 @@ class IdentifiedCause:
         """
         if relations_of(result) or of_shapes(result):
             return result
-        seen, every = seen_of(subject, observation, result), observation.case.config.num_layers
-        unlike = [self._unlike(a) for a in seen]
-        names = {(name, a.case.config.num_layers) for a, several in zip(seen, unlike, strict=True) for name in several}
+        answers, every = seen_of(subject, observation, result), observation.case.config.num_layers
+        unlike = [self._unlike(a) for a in answers]
+        names = {(name, a.case.config.num_layers) for a, arrays in zip(answers, unlike, strict=True) for name in arrays}
         forward = any(layers == every and not name.endswith(".grad") for name, layers in names)
 
         def stays(name: str, layers: int) -> bool:
             unknown = role_of(name) in self.identified.unknown or (forward and name.endswith(".grad"))
             return unknown or (name, layers) in names
 
-        left = tuple(
-            one
-            for one in result.mismatches
-            if (one.probed and names) or stays(one.array, every if one.layer is None else one.layer + 1)
+        remaining = tuple(
+            m
+            for m in result.mismatches
+            if (m.probed and names) or stays(m.array, every if m.layer is None else m.layer + 1)
         )
-        known = tuple(one for one in result.mismatches if one not in left)
-        if not (left and known):
+        covered = tuple(m for m in result.mismatches if m not in remaining)
+        if not (remaining and covered):
             return result
         rest = [
             a._replace(arrays={n: v for n, v in a.arrays.items() if not stays(n, a.case.config.num_layers)})
-            for a in seen
+            for a in answers
         ]
-        explained = self._explains(subject, rest, replace(result, mismatches=known))
-        return replace(result, mismatches=left) if explained else result
+        explained = self._explains(subject, rest, replace(result, mismatches=covered))
+        return replace(result, mismatches=remaining) if explained else result
 
     def _unlike(self, a: Response) -> set[str]:
         """Return the arrays of an answer that the identified layer does not give; all if it has no shapes there."""
@@ -202,12 +202,12 @@ class IdentifiedCause:
         except ValueError:
             return set(a.arrays)
 
-    def _in_float64(self, subject: Subject, seen: list[Response]) -> list[Response] | None:
+    def _in_float64(self, subject: Subject, answers: list[Response]) -> list[Response] | None:
         """Return what the subject gives on the same numbers in float64, if it has that; ``None`` if it fails there."""
-        case = max(seen, key=lambda a: len(a.arrays)).case
+        case = max(answers, key=lambda a: len(a.arrays)).case
         if self.identified.dtype != "float64" or case.config.drops:
             return []
-        config, names = case.config.replace(dtype="float64"), {name for a in seen for name in a.arrays}
+        config, names = case.config.replace(dtype="float64"), {name for a in answers for name in a.arrays}
         wide = Case.from_arrays(config, {name: np.asarray(v, np.float64) for name, v in case.arrays.items()})
         outcome = subject.run(wide)
         if outcome.failure is not None:
@@ -239,7 +239,7 @@ class IdentifiedCause:
         beyond = [name for name, values in identified.pins.items() if getattr(case.config, name) not in values]
         if beyond:
             return None if {*beyond} & NOT_NEEDED else False
-        known = {*identified.roles} - {*identified.unknown}
+        roles = {*identified.roles} - {*identified.unknown}
         # Without bounds, a run takes a third of the time.
         for rounding in (None, rounding_of(plain.config.dtype)) if bounds else (None,):
             with np.errstate(all="ignore"):
@@ -247,23 +247,23 @@ class IdentifiedCause:
                 off = (
                     np.abs(values_of(made[name]) - values_of(right)) > error_of(made[name]) + error_of(right)
                     for name, right in mended.items()
-                    if (role_of(name) in known if name.endswith(".grad") else name not in identified.unknown)
+                    if (role_of(name) in roles if name.endswith(".grad") else name not in identified.unknown)
                 )
-                if not any(one.any() for one in off):
+                if not any(array.any() for array in off):
                     return False if rounding is None else None
         return True
 
-    def placed(self, other: IdentifiedCause) -> IdentifiedCause:
+    def placed(self, cause: IdentifiedCause) -> IdentifiedCause:
         """Return the same cause, with each mistake where another one's identification shows it in more models."""
-        found = {m: m for m in mistakes_of(other.identified.network, other.identified.nonlinearity)}
-        return replace(self, new=tuple(m.placed_as(found.get(m, m)) for m in self.new))
+        mistakes = {m: m for m in mistakes_of(cause.identified.network, cause.identified.nonlinearity)}
+        return replace(self, new=tuple(m.placed_as(mistakes.get(m, m)) for m in self.new))
 
     @property
     def recurrence(self) -> list[str]:
         """The recurrence of the subject as lines of NumPy; torch's own line stands above each that differs."""
-        of = self.identified
-        layer, shown = layer_of(of.network), list[str]()
-        for own, right in recurrence(of.network, of.nonlinearity, of.roles, of.unknown):
+        identified = self.identified
+        layer, shown = layer_of(identified.network), list[str]()
+        for own, right in recurrence(identified.network, identified.nonlinearity, identified.roles, identified.unknown):
             indent = " " * (len(own or right) - len((own or right).lstrip()))
             shown += [] if own == right else [f"{indent}# {layer}: {right.strip() or 'nothing'}"]
             shown += [own] if own else []
@@ -304,27 +304,27 @@ def answers_of(observation: Observation, result: Result) -> list[Response]:
     if observation.case.config.loss is not None and not observation.case.config.gated:
         forward = forward_part(observation)
         pairs.insert(0, (forward.case, forward.outcome))
-    found = []
+    answers = []
     for case, outcome in pairs:
         returned = case.config.returned
         if all(v.shape == returned[n].shape for n, v in outcome.arrays.items() if n in returned):
-            found.append(Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}))
+            answers.append(Response(case, {n: np.asarray(v, np.float64) for n, v in outcome.arrays.items()}))
     for layers, output in (observation.prefixes or {}).items():
-        found.append(Response(observation.case.prefix(layers), {"output": np.asarray(output, np.float64)}))
-    return found
+        answers.append(Response(observation.case.prefix(layers), {"output": np.asarray(output, np.float64)}))
+    return answers
 
 
 def seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
     """Return what was observed of a case, or of the cases of the relation that the result breaks."""
-    found: list[Response] = _SEEN.of(_seen_of, subject, observation, result)
-    return found
+    answers: list[Response] = _SEEN.of(_seen_of, subject, observation, result)
+    return answers
 
 
 def _seen_of(subject: Subject, observation: Observation, result: Result) -> list[Response]:
     if not relations_of(result):
         return answers_of(observation, result)
-    asked = [case for relation in relations_of(result) for case in asked_by(subject, observation.case, relation)]
-    return [one for case in asked for one in answers_of(observe(subject, case, with_probes=False), result)]
+    cases = [case for relation in relations_of(result) for case in asked_by(subject, observation.case, relation)]
+    return [answer for case in cases for answer in answers_of(observe(subject, case, with_probes=False), result)]
 
 
 def _unfading(config: RNNConfig) -> Case:
@@ -344,8 +344,8 @@ def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
     drawn = (
         draw(config, distribution, seed) for distribution, seed in product(("default", "normal"), range(MOST_SEEDS))
     )
-    for one in chain(drawn, [_unfading(config)]):
-        generic = one.plain()
+    for candidate in chain(drawn, [_unfading(config)]):
+        generic = candidate.plain()
         right = run(right_of(generic.config), generic)
         number = sum(name in right and np.abs(values_of(right[name])).max(initial=0) > FADED for name in names)
         if number > best[0]:  # some may always be 0, such as that by W_hh in one step from zeros
@@ -358,7 +358,7 @@ def _without_gradients(case: Case, names: Sequence[str]) -> list[Response]:
 
 @np.errstate(all="ignore")
 def reproduced(
-    identified: Identification, seen: Sequence[Response], result: Result, wide: Sequence[Response] = ()
+    identified: Identification, answers: Sequence[Response], result: Result, wide: Sequence[Response] = ()
 ) -> bool:
     """Tell whether an identified layer gives the numbers of all answers, and is nearer where nn.RNN's are wrong.
 
@@ -366,10 +366,10 @@ def reproduced(
     a number may be wrong which nn.RNN gives, too. A layer that has no shapes beside a projection gives none. Where a
     chain of steps amplifies roundings, the same case in float64 (``wide``) may tell which of the two is nearer.
     """
-    chained = any(a.case.config.T > 1 and states_of(identified.network, a) is None for a in seen)
+    chained = any(a.case.config.T > 1 and states_of(identified.network, a) is None for a in answers)
     try:
-        given = all(_gives(identified, a) for a in chain(seen, wide))
-        return given and any(_is_nearer(identified, of, result) for of in (seen, wide if chained else ()))
+        agrees = all(_gives(identified, a) for a in chain(answers, wide))
+        return agrees and any(_is_nearer(identified, part, result) for part in (answers, wide if chained else ()))
     except ValueError:
         return False
 
@@ -381,16 +381,16 @@ def _gives(identified: Identification, a: Response) -> bool:
     return all(role_of(name) in identified.unknown for name in differing(a, made, rounding))
 
 
-def _is_nearer(identified: Identification, seen: Sequence[Response], result: Result) -> bool:
+def _is_nearer(identified: Identification, answers: Sequence[Response], result: Result) -> bool:
     wrong = {m.array for m in result.mismatches if m.array not in identified.unknown}
     if not wrong or any(role_of(name) in identified.unknown for name in wrong):
         return False
     if wrong == {PREACTIVATION}:
-        return any(_is_nearer_inside(identified, a, result) for a in seen)
+        return any(_is_nearer_inside(identified, a, result) for a in answers)
     plain = {m.array for m in result.mismatches if not m.probed and m.array in wrong}
     # By whether the array is one of the wrong ones, and a gradient.
     compared: defaultdict[tuple[bool, bool], list[tuple[Floats, Numbers, Floats]]] = defaultdict(list)
-    for a in seen:
+    for a in answers:
         rounding, network = _rounding(identified, a), identified.network
         made = _run_on(network, a, rounding, network)
         right = _right_on(a)
@@ -400,12 +400,12 @@ def _is_nearer(identified: Identification, seen: Sequence[Response], result: Res
         returned -= {*identified.unknown}
         for n in returned:
             compared[n in plain, n.endswith(".grad")].append((a.arrays[n], made[n], values_of(right[n])))
-    if not all(np.isfinite(given).all() for given, *_ in chain(*compared.values())):
+    if not all(np.isfinite(array).all() for array, *_ in chain(*compared.values())):
         return True
     # States that are rounded to few bits make gradients that are near to neither, where slopes are nearly 0.
     wrong_ones = any(wrong for wrong, _ in compared)  # what probes show is inside, and not returned
     for gradients, bounded in product((False, True), (True, False)):  # where all bounds are infinite, sizes count
-        counts = [_nearer(*one, bounded=bounded) for one in compared[wrong_ones, gradients]]
+        counts = [_nearer(*triple, bounded=bounded) for triple in compared[wrong_ones, gradients]]
         near, far = np.sum(counts, 0) if counts else (0.0, 0.0)
         if near or far:
             return bool(2 * far < near)
@@ -429,8 +429,8 @@ def _is_nearer_inside(identified: Identification, a: Response, result: Result) -
             return False  # it is of another case
         if at not in flows:
             flows |= {at: derived_flow(network, a.case, at)} if network.derived else run_whole(network, a.case)[0]
-        found = float(values_of(flows[at].da[config.T - 1 - t if at[1] else t])[n, unit])
-        if abs(site.actual - found) >= abs(site.expected - found) / 2:
+        value = float(values_of(flows[at].da[config.T - 1 - t if at[1] else t])[n, unit])
+        if abs(site.actual - value) >= abs(site.expected - value) / 2:
             return False
     return bool(sites)
 
@@ -438,23 +438,23 @@ def _is_nearer_inside(identified: Identification, a: Response, result: Result) -
 @np.errstate(all="ignore")
 def _tight(identified: Identification, a: Response) -> bool:
     """Tell whether the bound of each array given is within its largest number: a larger one lets nearly all pass."""
-    found = _run_on(identified.network, a, _rounding(identified, a), identified.network)
-    given = [v for name, v in found.items() if name in a.arrays]
-    return all(np.max(error_of(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in given)
+    numbers = _run_on(identified.network, a, _rounding(identified, a), identified.network)
+    shown = [v for name, v in numbers.items() if name in a.arrays]
+    return all(np.max(error_of(v), initial=0) <= np.abs(values_of(v)).max(initial=0) for v in shown)
 
 
-def _nearer(given: Floats, found: Numbers, right: Floats, *, bounded: bool) -> tuple[float, float]:
+def _nearer(array: Floats, made: Numbers, right: Floats, *, bounded: bool) -> tuple[float, float]:
     """Return how much of an array is near to what was found, and how much to what is right, where these differ.
 
     Each number counts by the square of how far apart the two are beside what it may be off, as in a likelihood: many
     numbers that are nearer to either by chance do not outweigh one that tells. If it is not ``bounded``, it counts
     beside its size.
     """
-    one = values_of(found)
-    size, half = np.abs(one) + np.abs(right), np.abs(one - right) / 2
-    weights = (half / np.maximum(error_of(found) if bounded else 0.0, U64 * size)) ** 2
-    at = np.isfinite(weights) & np.isfinite(given) & (half > U64 * size)
-    near, far = (float(weights[(np.abs(given - v) < half) & at].sum()) for v in (one, right))
+    values = values_of(made)
+    size, half = np.abs(values) + np.abs(right), np.abs(values - right) / 2
+    weights = (half / np.maximum(error_of(made) if bounded else 0.0, U64 * size)) ** 2
+    at = np.isfinite(weights) & np.isfinite(array) & (half > U64 * size)
+    near, far = (float(weights[(np.abs(array - v) < half) & at].sum()) for v in (values, right))
     return near, far
 
 
@@ -479,8 +479,8 @@ def shown_in(identified: Identification, mistake: Mistake, a: Response) -> list[
 
 def _alone(identified: Identification, mistake: Mistake, every: Sequence[Mistake]) -> Identification:
     network = identified.network
-    for other in every:
-        network = network if other == mistake else other.without(network)
+    for candidate in every:
+        network = network if candidate == mistake else candidate.without(network)
     return replace(identified, network=network)
 
 
@@ -506,27 +506,27 @@ def identified_of(
         asker.excluded = hidden
         asker.choose_dtype()
         asker.lengthen(longest)
-        found = (identify_gated if case.config.gated else identify)(asker, case.config, before)
+        identified = (identify_gated if case.config.gated else identify)(asker, case.config, before)
     except (ValueError, ArithmeticError, IndexError):  # a singular matrix is a ValueError
         return None
-    found = replace(found, unknown=(*found.unknown, *hidden), dtype=asker.dtype)
-    return None if "the step" in found.unknown or found.fresh < LEAST_FRESH else found
+    identified = replace(identified, unknown=(*identified.unknown, *hidden), dtype=asker.dtype)
+    return None if "the step" in identified.unknown or identified.fresh < LEAST_FRESH else identified
 
 
 def _narrow(network: Network) -> set[tuple[str, str]]:
     """Return the terms that have a shape only where input_size = hidden_size, each with the sum that it is in."""
-    found: set[tuple[str, str]] = set()
+    narrow: set[tuple[str, str]] = set()
     for model in (network.first, network.above, network.reverse):
         if isinstance(model, LayerModel):
-            found |= {("step", name) for name, _ in model.step if STEP_TERMS[name].square}
-            found |= {("link", link.term) for link in model.links if LINK[link.term].square}
-            found |= {
+            narrow |= {("step", name) for name, _ in model.step if STEP_TERMS[name].square}
+            narrow |= {("link", link.term) for link in model.links if LINK[link.term].square}
+            narrow |= {
                 (role, name)
                 for role, terms in model.gradient_sums.items()
                 for name, _ in terms
                 if needs_square(role, name)
             }
-    return found
+    return narrow
 
 
 def of_shapes(result: Result) -> bool:
@@ -535,7 +535,7 @@ def of_shapes(result: Result) -> bool:
 
 
 def ill_shaped(
-    identified: Identification, observation: Observation, result: Result, said: Sequence[Mistake]
+    identified: Identification, observation: Observation, result: Result, earlier: Sequence[Mistake]
 ) -> IdentifiedCause | None:
     """Return the mistakes whose terms have no shape where a subject raised an error, or returned another shape."""
     config = observation.case.config
@@ -545,24 +545,24 @@ def ill_shaped(
         return None
     narrow = _narrow(identified.network)
     if result.mismatches:
-        narrow = {one for one in narrow if one[0] == role_of(result.mismatches[0].array)}
+        narrow = {term for term in narrow if term[0] == role_of(result.mismatches[0].array)}
     new = [m for m in _every(identified) if narrow - _narrow(_without(identified.network, m))]
-    return IdentifiedCause(identified, tuple(new), tuple(said), raised=result.raised) if new else None
+    return IdentifiedCause(identified, tuple(new), tuple(earlier), raised=result.raised) if new else None
 
 
 def cause_of(
-    identified: Identification, seen: Sequence[Response], result: Result, said: Sequence[Mistake]
+    identified: Identification, answers: Sequence[Response], result: Result, earlier: Sequence[Mistake]
 ) -> IdentifiedCause | None:
     """Return the mistakes that show on a failing case, if the identified layer reproduces it.
 
     They are those that are not said yet. Only where none of these shows, they are those that are said.
     """
-    if not seen or not reproduced(identified, seen, result):
+    if not answers or not reproduced(identified, answers, result):
         return None
     every = _every(identified)
-    shown = [m for m in every if any(shows(identified, m, a) for a in seen)]
-    new = [m for m in shown if m not in said] or shown
+    shown = [m for m in every if any(shows(identified, m, a) for a in answers)]
+    new = [m for m in shown if m not in earlier] or shown
     if not new:  # each hides the others
-        new = [m for m in every if m not in said and any(shows(_alone(identified, m, every), m, a) for a in seen)]
-    arrays = frozenset(name for m in new for a in seen for name in shown_in(identified, m, a))
-    return IdentifiedCause(identified, tuple(new), tuple(said), arrays) if new else None
+        new = [m for m in every if m not in earlier and any(shows(_alone(identified, m, every), m, a) for a in answers)]
+    arrays = frozenset(name for m in new for a in answers for name in shown_in(identified, m, a))
+    return IdentifiedCause(identified, tuple(new), tuple(earlier), arrays) if new else None

@@ -35,7 +35,7 @@ class Gather:
         self.index = np.asarray(index)
         self.back = self.index if back is None else np.asarray(back)
         plain = np.arange(self.index.size)
-        self.identity = all(np.array_equal(one.ravel(), plain) for one in (self.index, self.back))  # in their order
+        self.identity = all(np.array_equal(array.ravel(), plain) for array in (self.index, self.back))  # in their order
 
 
 def rows(v: Var, gather: Gather, lead: int = 2) -> Var:
@@ -61,9 +61,9 @@ def put(g: Any, index: Any, shape: tuple[int, ...], lead: int) -> Numbers:
     flat = np.asarray(index).ravel()
 
     def added(array: Any) -> Any:
-        whole = np.zeros((count + 1, *rest))
-        np.add.at(whole, flat, array.reshape(len(flat), *rest))
-        return whole[:-1].reshape(shape)
+        padded = np.zeros((count + 1, *rest))
+        np.add.at(padded, flat, array.reshape(len(flat), *rest))
+        return padded[:-1].reshape(shape)
 
     if not isinstance(g, Ball):
         return added(g)
@@ -81,15 +81,15 @@ def columns(v: Var, gather: Gather) -> Var:
     def taken(array: Any) -> Any:
         return np.concatenate([array, np.zeros((*array.shape[:-1], 1))], -1)[..., gather.index]
 
-    def given(g: Any) -> Numbers:
+    def gradient(g: Any) -> Numbers:
         def added(array: Any) -> Any:
-            whole = np.zeros((*array.shape[:-1], width + 1))
-            np.add.at(whole.swapaxes(0, -1), gather.back, np.asarray(array).swapaxes(0, -1))
-            return whole[..., :-1]
+            padded = np.zeros((*array.shape[:-1], width + 1))
+            np.add.at(padded.swapaxes(0, -1), gather.back, np.asarray(array).swapaxes(0, -1))
+            return padded[..., :-1]
 
         return each(g, added)
 
-    return Var(each(v.value, taken), ((v, given),))
+    return Var(each(v.value, taken), ((v, gradient),))
 
 
 def stacked(parts: Sequence[Any]) -> Numbers:
@@ -106,14 +106,14 @@ def together(parts: Sequence[Any], join: Callable[[Any], Any] = np.concatenate) 
     return Ball(join([p.value for p in parts]), join([p.error for p in parts]), balls[0].rounding)
 
 
-def chosen(where: Any, one: Var, other: Var) -> Var:
+def chosen(where: Any, first: Var, second: Var) -> Var:
     """Return the numbers of one where that is true, and those of the other elsewhere."""
-    value = together([one.value, other.value], lambda arrays: np.where(where, *arrays))
+    value = together([first.value, second.value], lambda arrays: np.where(where, *arrays))
 
-    def given(there: Any) -> Callable[[Any], Any]:
+    def gradient_at(there: Any) -> Callable[[Any], Any]:
         return lambda g: each(g, lambda array: np.where(there, array, 0.0))
 
-    return Var(value, ((one, given(where)), (other, given(~where))))
+    return Var(value, ((first, gradient_at(where)), (second, gradient_at(~where))))
 
 
 def stack(parts: Sequence[Any]) -> Var:

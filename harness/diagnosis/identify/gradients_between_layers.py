@@ -40,8 +40,8 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
     several = {a.case.config.T: a for a in every[::-1] if a.case.config.hidden_size > 1}  # which tell matrices apart
 
     def solved(start: Network, where: str, role: str, names: Sequence[str]) -> Sum | None:
-        seen = [_solved(asker, a, start, (where, role), names) for a in several.values()]
-        return None if None in seen else gathered_at_start([one for one in seen if one is not None], asker.noise)
+        cases = [_solved(asker, a, start, (where, role), names) for a in several.values()]
+        return None if None in cases else gathered_at_start([case for case in cases if case is not None], asker.noise)
 
     if layers:
         names = [name for name in every[0].arrays if name.endswith(".grad") and name != "hx.grad"]  # its rows may move
@@ -51,19 +51,19 @@ def otherwise_in_stack(asker: Asker, network: Network, *, layers: bool) -> Netwo
             return _with_sum(network, "l > 0", "x", passed)
     if network.derived:
         return None
-    found = network
+    result = network
     for where, role in product(("l < L - 1",) if layers else ("d == 1", "d == 0"), ROLES[:4]):
         at = (0, int(where == "d == 1"))
         names = [name for name in wrong if role_of(name) == role and place_of(name) == at]
-        if names and (terms := solved(found, where, role, names)) is not None:
-            found = _with_sum(found, where, role, terms)
-    return None if found is network else found
+        if names and (terms := solved(result, where, role, names)) is not None:
+            result = _with_sum(result, where, role, terms)
+    return None if result is network else result
 
 
 def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
     """Return a network with another sum of a gradient in some layers, or in one direction."""
-    of = {"d == 0": network.first, "d == 1": network.reverse}.get(where, network.above) or network.first
-    model = replace(of, gradient_sums={**of.gradient_sums, role: terms})
+    own = {"d == 0": network.first, "d == 1": network.reverse}.get(where, network.above) or network.first
+    model = replace(own, gradient_sums={**own.gradient_sums, role: terms})
     if where == "d == 0":
         return replace(network, first=model, reverse=network.reverse or network.first)
     if where == "d == 1":
@@ -72,10 +72,10 @@ def _with_sum(network: Network, where: str, role: str, terms: Sum) -> Network:
 
 
 def _solved(
-    asker: Asker, a: Response, network: Network, of: tuple[str, str], names: Sequence[str]
+    asker: Asker, a: Response, network: Network, target: tuple[str, str], names: Sequence[str]
 ) -> tuple[Flow, dict[int, dict[str, float]]] | None:
     """Return the coefficients of the terms of a gradient that give some arrays of an answer, if there are some."""
-    where, role = of
+    where, role = target
     names = [name for name in names if name in a.arrays]
 
     def made(terms: Sum) -> Floats:

@@ -86,7 +86,7 @@ class LayerInquiry(LimitInquiry):
             return True
         if self._steps_right():
             return False
-        asked = [
+        answers = [
             a
             for loss in self.asker.losses
             for T in (1, SHORT_TIME, self.asker.long[-1])
@@ -97,7 +97,7 @@ class LayerInquiry(LimitInquiry):
         for when in (TermSteps(), TermSteps("never"), TermSteps("never", 1), *periods):
             model = replace(self.model, passes=when, gradient_sums={})
             network = replace(self._with(model), derived=True)
-            if asked and all(explains(network, a, self.asker.rounding) for a in asked):
+            if answers and all(explains(network, a, self.asker.rounding) for a in answers):
                 self.model, self.derived = model, True
                 return True
         return False
@@ -110,8 +110,8 @@ class LayerInquiry(LimitInquiry):
         before = self.model, self.network, self.derived, self.found.unknown
         self.model, self.network, self.derived = _known_part(self.model, ()), replace(self.network, derived=True), True
         self.found.unknown = []
-        asked = [pair for T in (1, SHORT_TIME, self.asker.long[-1]) for pair in self._back(T, 1)]
-        wrong = self._differing(self.model, asked)
+        pairs = [pair for T in (1, SHORT_TIME, self.asker.long[-1]) for pair in self._back(T, 1)]
+        wrong = self._differing(self.model, pairs)
         if {*self.roles()} - {*wrong, "hx"}:
             self.model, self.found.unknown = self._readouts(self.model, len(wrong), wrong)
             if not self.found.unknown:
@@ -136,7 +136,7 @@ class LayerInquiry(LimitInquiry):
                 if best is not None and not best[2]:
                     break
                 self.model = replace(self.model, counted=when)
-                best = min(filter(None, [best, self._best(most)]), key=lambda one: one[0], default=None)
+                best = min(filter(None, [best, self._best(most)]), key=lambda way: way[0], default=None)
         if best is None:
             self.found.unknown = ["the way back"]
             return
@@ -162,8 +162,8 @@ class LayerInquiry(LimitInquiry):
         for model in islice(chain(right, self._chains()), most):
             solved, unknown = self._readouts(model, len(RIGHT_GRADIENT_SUMS) if best is None else len(best[2]))
             if unknown and (weighed := self._weighed(model)) is not None:
-                other, left = self._readouts(weighed, len(unknown))
-                solved, unknown = (other, left) if len(left) < len(unknown) else (solved, unknown)
+                reweighed, remaining = self._readouts(weighed, len(unknown))
+                solved, unknown = (reweighed, remaining) if len(remaining) < len(unknown) else (solved, unknown)
             if best is None or len(unknown) <= len(best[2]):
                 solved, unknown = self._entered(solved, unknown)
             score = (len(unknown), oddness(solved))
@@ -220,18 +220,18 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         unknown = [] if step_known else ["the step"]
         # Where there always are two directions, the gradients of both are in x's: views tell them, and fresh cases.
         unknown += first.unknown if asker.allows("bidirectional", False) else []
-        known: list[Response] = []
+        viewed: list[Response] = []
         for view in views_of(config, asker) if config is not None and not unknown else ():
             network, answers = seen_in(asker, view, network)
-            known += answers
+            viewed += answers
         for place, stack in (((1, 0), {"num_layers": 2}), ((0, 1), {"bidirectional": True})):
             if unknown or config is not None or not all(asker.allows(name, value) for name, value in stack.items()):
                 continue
             answers = list(fresh_answers(asker, **stack))
             summed = _summed(asker, network, place, answers)
             network = summed if all(explains(summed, a, asker.rounding) for a in answers) else network
-        seen = (role_of(name) for a in known for name in a.arrays if name.endswith(".grad"))
-        roles = inquiry.roles() or list(dict.fromkeys(seen))  # of a subject that always has two directions
+        shown = (role_of(name) for a in viewed for name in a.arrays if name.endswith(".grad"))
+        roles = inquiry.roles() or list(dict.fromkeys(shown))  # of a subject that always has two directions
         fresh = list(fresh_answers(asker))
         wrong = {name for a in fresh for name in departing(network, a, asker.rounding)}
         unknown = [{"the way back": ""}.get(part, part.removeprefix("large ")) for part in unknown]
@@ -240,8 +240,8 @@ def identify(asker: Asker, config: RNNConfig | None = None, before: Identificati
         unknown += roles if "" in unknown else [role_of(name) for name in wrong if name.endswith(".grad")]
         unknown = [part for part in dict.fromkeys(unknown) if part in (*roles, *returned, "the step")]
         proved = [role for role in roles if role not in unknown]
-        network = network.map(partial(_known_part, known=proved))
-        fresh += [a for a in known if explains(network, a, asker.rounding)]
+        network = network.map(partial(_known_part, roles=proved))
+        fresh += [a for a in viewed if explains(network, a, asker.rounding)]
         return Identification(network, asker.nonlinearity, len(fresh), tuple(unknown), tuple(roles), asker.questions)
 
 
@@ -257,14 +257,14 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
         return network, False, first
     # Of a subject that always has several layers or directions, views tell what is wrong in the others.
     single = asker.allows("num_layers", 1) and asker.allows("bidirectional", False)
-    known = step_known and (not single or holds(network))
-    if not known and (near := _right_but_one_array(asker, generic)) is not None:
+    sure = step_known and (not single or holds(network))
+    if not sure and (near := _right_but_one_array(asker, generic)) is not None:
         return near, True, PlaceResult(forward=True)
-    if not known:
+    if not sure:
         network, step_known, first = _otherwise_wired(asker, first, generic)
-        known = step_known and holds(network)
-    if not known or network.first.activated != 1:  # a factor of the states may be one of what is returned
-        others = [*_without_one_array(asker, generic), *([(network, first)] if known else [])]
+        sure = step_known and holds(network)
+    if not sure or network.first.activated != 1:  # a factor of the states may be one of what is returned
+        others = [*_without_one_array(asker, generic), *([(network, first)] if sure else [])]
         network, first = min(others, key=partial(_oddness, asker, generic), default=(network, first))
         step_known = step_known or bool(others)
     return network, step_known, first
@@ -273,8 +273,8 @@ def _single(asker: Asker, first: PlaceResult) -> tuple[Network, bool, PlaceResul
 def _right_but_one_array(asker: Asker, generic: Sequence[Response]) -> Network | None:
     """Return nn.RNN with a transform of one array that is returned, if that is all."""
     several = ((name, with_transform(asker, Network(), name, generic)) for name in transformable(generic))
-    known = (one for name, one in several if one is not None and one.transforms[name] != Transform())
-    return next((one for one in known if all(explains(one, a, asker.rounding) for a in fresh_answers(asker))), None)
+    near = (net for name, net in several if net is not None and net.transforms[name] != Transform())
+    return next((net for net in near if all(explains(net, a, asker.rounding) for a in fresh_answers(asker))), None)
 
 
 def _otherwise_wired(
@@ -282,33 +282,33 @@ def _otherwise_wired(
 ) -> tuple[Network, bool, PlaceResult]:
     """Return the network of a step that is not known with everything in its place, and whether it is known so."""
     own = WiringInquiry(asker, own_view(asker, readout=bool(generic and "readout" in generic[0].arrays)))
-    tried = [PlaceResult(forward=True)]
+    results = [PlaceResult(forward=True)]
     for sequences, input_size in ((1, SQUARE), (2, SQUARE - 1)):  # what is mixed up, or depends on equal sizes
         if first.forward:
             break
-        tried.append(LayerInquiry(asker, sequences=sequences, input_size=input_size).identify())
-    for result in tried:
+        results.append(LayerInquiry(asker, sequences=sequences, input_size=input_size).identify())
+    for result in results:
         if not result.forward:
             continue
         network = Network(result.model, derived=result.derived)
         network = own.forth(network, 2) or network
         if not all(explains(network, a, asker.rounding) for a in generic):
             continue
-        for one in (network, replace(network.map(partial(_known_part, known=())), derived=True)):
-            if own.explained(one, own.backward):
-                return one, True, result
+        for candidate in (network, replace(network.map(partial(_known_part, roles=())), derived=True)):
+            if own.explained(candidate, own.backward):
+                return candidate, True, result
         if result.model != LayerModel():
             return network, True, result
         if (back := own.back(network)) is not None:
             return back, True, result
-    known = next((result for result in tried[1:] if result.forward), first)
-    return Network(known.model, derived=known.derived), known.forward, known
+    best = next((result for result in results[1:] if result.forward), first)
+    return Network(best.model, derived=best.derived), best.forward, best
 
 
-def _oddness(asker: Asker, generic: Sequence[Response], one: tuple[Network, PlaceResult]) -> tuple[bool, int]:
+def _oddness(asker: Asker, generic: Sequence[Response], candidate: tuple[Network, PlaceResult]) -> tuple[bool, int]:
     """Return how far a network is from what is sought: whether it leaves anything, and the number of its mistakes."""
-    whole = all(explains(one[0], a, asker.rounding) for a in generic)
-    return not whole, len(mistakes_of(one[0], asker.nonlinearity))
+    complete = all(explains(candidate[0], a, asker.rounding) for a in generic)
+    return not complete, len(mistakes_of(candidate[0], asker.nonlinearity))
 
 
 def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tuple[Network, PlaceResult]]:
@@ -316,8 +316,8 @@ def _without_one_array(asker: Asker, generic: Sequence[Response]) -> Iterator[tu
     for name in transformable(generic):
         part = LayerInquiry(asker.without(name)).identify()
         network = Network(part.model, derived=part.derived)
-        if part.forward and (found := with_transform(asker, network, name, generic)) is not None:
-            yield found, part
+        if part.forward and (transformed := with_transform(asker, network, name, generic)) is not None:
+            yield transformed, part
 
 
 Elsewhere = Callable[[Network, WiringInquiry], Network]  # finds the steps of other layers, or of another direction
@@ -328,21 +328,21 @@ def seen_in(
 ) -> tuple[Network, list[Response]]:
     """Return a network that explains the cases of a view, and those that it explains."""
     inquiry = WiringInquiry(asker, view)
-    before, of = network, elsewhere or partial(_summed_elsewhere, asker)
+    before, summed = network, elsewhere or partial(_summed_elsewhere, asker)
     layered = view.name in ("layers", "directions")
 
     if not inquiry.explained(network, inquiry.forward):
-        found = inquiry.forth(network, 1)
-        if found is None and layered:
-            one = of(network, inquiry)
-            found = one if inquiry.explained(one, inquiry.forward) else inquiry.forth(one)
-        found = found or inquiry.forth(network)
-        if found is None and layered:
-            several = (of(start, inquiry) for start in inquiry.nearest)
-            found = next((one for one in several if inquiry.explained(one, inquiry.forward)), None)
-        if found is None:
+        wired = inquiry.forth(network, 1)
+        if wired is None and layered:
+            candidate = summed(network, inquiry)
+            wired = candidate if inquiry.explained(candidate, inquiry.forward) else inquiry.forth(candidate)
+        wired = wired or inquiry.forth(network)
+        if wired is None and layered:
+            several = (summed(start, inquiry) for start in inquiry.nearest)
+            wired = next((option for option in several if inquiry.explained(option, inquiry.forward)), None)
+        if wired is None:
             return network, []
-        before, network = network, _pruned(found, network, asker, inquiry)
+        before, network = network, _pruned(wired, network, asker, inquiry)
     both = [*inquiry.forward, *inquiry.backward]
     if inquiry.explained(network, inquiry.backward):
         return network, both
@@ -350,24 +350,24 @@ def seen_in(
         return back, both
     # what a wiring explains on the way forward may be a sum that explains the way back, too
     for start in ([network] if before is network else [network, before]) if layered else ():
-        one = of(start, inquiry)
-        known = one if inquiry.explained(one, both) else inquiry.back(one)
-        if known is not None and inquiry.explained(known, both):
-            return known, both
+        candidate = summed(start, inquiry)
+        result = candidate if inquiry.explained(candidate, both) else inquiry.back(candidate)
+        if result is not None and inquiry.explained(result, both):
+            return result, both
     if layered and asker.losses:
         stacked = otherwise_in_stack(asker, network, layers=view.name == "layers")
         if stacked is not None:
-            whole = stacked if inquiry.explained(stacked, both) else inquiry.back(stacked)
-            if whole is not None:
-                return whole, both
+            rewired = stacked if inquiry.explained(stacked, both) else inquiry.back(stacked)
+            if rewired is not None:
+                return rewired, both
     return network, inquiry.forward
 
 
 def _pruned(network: Network, before: Network, asker: Asker, inquiry: WiringInquiry) -> Network:
     """Return the network without the new differences that others make needless: a sum that a wiring explains."""
-    known = mistakes_of(before, asker.nonlinearity)
-    for one in [one for one in mistakes_of(network, asker.nonlinearity) if one not in known]:
-        less = one.without(network)
+    earlier = mistakes_of(before, asker.nonlinearity)
+    for m in [mistake for mistake in mistakes_of(network, asker.nonlinearity) if mistake not in earlier]:
+        less = m.without(network)
         network = less if inquiry.explained(less, inquiry.forward) else network
     return network
 
@@ -386,31 +386,31 @@ def _summed(asker: Asker, network: Network, place: Place, fresh: list[Response])
     forward = [a for a in fresh if a.case.config.loss is None]
     if all(explains(network, a, asker.rounding) for a in fresh):
         return network
-    found = LayerInquiry(asker, place, network).identify()
-    if not found.forward:
+    result = LayerInquiry(asker, place, network).identify()
+    if not result.forward:
         return network
     # its way back may be that of the first layer, as a whole or in what is not returned alone, the gradient by x
     passed = {role: terms for role, terms in network.first.gradient_sums.items() if role == "x"}
-    of_first = replace(network.first, **{name: getattr(found.model, name) for name in FORWARD_PARTS})
-    models = [replace(found.model, gradient_sums={**found.model.gradient_sums, **more}) for more in ({}, passed)]
-    tried = [(model, found.derived) for model in models if not found.unknown] + [(of_first, network.derived)]
+    of_first = replace(network.first, **{name: getattr(result.model, name) for name in FORWARD_PARTS})
+    models = [replace(result.model, gradient_sums={**result.model.gradient_sums, **more}) for more in ({}, passed)]
+    pairs = [(model, result.derived) for model in models if not result.unknown] + [(of_first, network.derived)]
     parts: list[dict[str, Any]] = [
-        {"above" if place[0] else "reverse": model, "derived": derived} for model, derived in tried
+        {"above" if place[0] else "reverse": model, "derived": derived} for model, derived in pairs
     ]
     several = [replace(network, **part) for part in parts]
     for answers, but in ((fresh, ()), (forward, ()), (forward, ("h_n",))):  # a wiring may explain h_n
-        for whole in several:
-            if all(explains(whole, a, asker.rounding, but) for a in answers):
-                return whole
+        for candidate in several:
+            if all(explains(candidate, a, asker.rounding, but) for a in answers):
+                return candidate
     return network
 
 
-def _known_part(model: LayerModel, known: Sequence[str]) -> LayerModel:
+def _known_part(model: LayerModel, roles: Sequence[str]) -> LayerModel:
     """Return a model without what is not proved: other gradients, and all of the way back if none is known."""
-    if not known:
+    if not roles:
         return replace(LayerModel(), **{name: getattr(model, name) for name in FORWARD_PARTS})
     parts: dict[str, Any] = {
-        name: {role: value for role, value in getattr(model, name).items() if role in known}
+        name: {role: value for role, value in getattr(model, name).items() if role in roles}
         for name in ("gradient_sums", "limits")
     }
     return replace(model, **parts)

@@ -86,11 +86,11 @@ class Mistake:
         changed: dict[str, Any] = {name: self.mend(getattr(network, name)) for name in self.models}
         return replace(network, **changed)
 
-    def placed_as(self, other: Mistake) -> Mistake:
+    def placed_as(self, mistake: Mistake) -> Mistake:
         """Return this mistake where another identification found the same one, if that knows more of the models."""
-        if len(other.models + other.others) <= len(self.models + self.others):
+        if len(mistake.models + mistake.others) <= len(self.models + self.others):
             return self
-        return replace(self, models=other.models, others=other.others, words=other.words)
+        return replace(self, models=mistake.models, others=mistake.others, words=mistake.words)
 
 
 def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
@@ -100,20 +100,20 @@ def mistakes_of(network: Network, nonlinearity: str) -> list[Mistake]:
         for name in ("first", "above", "reverse")
         if (model := getattr(network, name)) is not None
     }
-    found = []
-    for one in dict.fromkeys(chain(*models.values())):
-        made = tuple(name for name, own in models.items() if one in own)
+    mistakes = []
+    for mistake in dict.fromkeys(chain(*models.values())):
+        made = tuple(name for name, own in models.items() if mistake in own)
         others = tuple(name for name in models if name not in made)
-        found.append(replace(one, models=made, others=others, words=_where(made, others, network.wiring)))
+        mistakes.append(replace(mistake, models=made, others=others, words=_where(made, others, network.wiring)))
     for name, way in network.transforms.items():
         if way == Transform():  # it is not known
             continue
-        rest = {n: one for n, one in network.transforms.items() if n != name}
+        rest = {n: transform for n, transform in network.transforms.items() if n != name}
         mended = partial(_with_transforms, transforms=rest)
-        found.append(Mistake(way.words(name), f"{name} = {way.line(name)}", "", rewire=mended))
+        mistakes.append(Mistake(way.words(name), f"{name} = {way.line(name)}", "", rewire=mended))
     for sentence, yours, right, rewire in differences(network):
-        found.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
-    return found
+        mistakes.append(Mistake(sentence.replace("nn.RNN", layer_of(network)), yours, right, rewire=rewire))
+    return mistakes
 
 
 def _with_transforms(network: Network, transforms: Mapping[str, Transform]) -> Network:
@@ -202,35 +202,35 @@ SUM_PARTS: Final = (
 
 def _forward(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.start != "hx":
-        said = (
+        words = (
             "ignores hx: it starts at zeros"
             if model.start == "0 * hx"
             else f"starts at {STARTED.get(model.start, model.start.removesuffix(' + 0 * hx'))}, not at hx"
         )
-        yield Difference("start", said, _set("start"))
+        yield Difference("start", words, _set("start"))
     yield from _sum(model)
     if model.activation is not None:
         none = model.activation.name == "identity"
-        said = f"applies no {nonlinearity}" if none else f"applies {_function(model.activation)}, not {nonlinearity}"
+        words = f"applies no {nonlinearity}" if none else f"applies {_function(model.activation)}, not {nonlinearity}"
         if model.activation == Activation(nonlinearity, dead_zone=model.activation.dead_zone):
             end = number(model.activation.dead_zone)
-            said = f"sets states between -{end} and {end} to 0"
-        yield Difference("h", said, _mended_activation)
+            words = f"sets states between -{end} and {end} to 0"
+        yield Difference("h", words, _mended_activation)
     phi = (model.activation or Activation(nonlinearity)).name
     if model.inside != 1:
-        said = f"applies {phi} to {number(model.inside)} * s, not to s"
-        yield Difference("h", said, _set("inside"))
+        words = f"applies {phi} to {number(model.inside)} * s, not to s"
+        yield Difference("h", words, _set("inside"))
     for kind, when in model.otherwise:
-        said = f"applies {_function(kind)}, not {nonlinearity}, {when.words}"
-        yield Difference("h", said, _set("otherwise"))
+        words = f"applies {_function(kind)}, not {nonlinearity}, {when.words}"
+        yield Difference("h", words, _set("otherwise"))
     moved = _behind(model)
-    rest = replace(model, added=tuple(one for one in model.added if one[0] not in moved))
+    rest = replace(model, added=tuple(pair for pair in model.added if pair[0] not in moved))
     if rest.added or model.activated != 1:
-        said = f"makes its state of {_outside(rest)}, where nn.RNN takes phi(s) alone"
-        yield Difference("h", said, _mended_outside)
+        words = f"makes its state of {_outside(rest)}, where nn.RNN takes phi(s) alone"
+        yield Difference("h", words, _mended_outside)
     if model.visited != TermSteps():
-        said = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
-        yield Difference("steps", said, lambda m: replace(m, visited=TermSteps(), final=LayerModel().final))
+        words = f"{_visited_sentence(model.visited)}: the state stays there, and the output is 0"
+        yield Difference("steps", words, lambda m: replace(m, visited=TermSteps(), final=LayerModel().final))
     yield from _returned(model, nonlinearity)
 
 
@@ -238,35 +238,35 @@ def _returned(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     if model.at_zero is not None:
         state, batch, silent = model.at_zero
         where = " in the whole batch" if batch else ""
-        said = f"skips a step at which x is all zeros{where}: its state stays" if state != "0" else ""
-        said = said or f"sets the state to zero at a step at which x is all zeros{where}"
-        yield Difference("at zero", said + (", and its output is 0" if silent else ""), _set("at_zero"))
+        words = f"skips a step at which x is all zeros{where}: its state stays" if state != "0" else ""
+        words = words or f"sets the state to zero at a step at which x is all zeros{where}"
+        yield Difference("at zero", words + (", and its output is 0" if silent else ""), _set("at_zero"))
     if model.written != LayerModel().written:
-        said = {
+        words = {
             "s[t]": "returns the sum of each step as the output, not its state",
             "phi(h[t])": f"applies {(model.activation or Activation(nonlinearity)).name} to its output once more",
             "h[t-1]": "returns the state before each step as its output, not the one after it",
             "h[T-1-t]": "leaves its output in the order in which it was computed",
         }.get(model.written, f"returns {model.written} as the output of step t, not h[t]")
-        said += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
-        yield Difference("h_n", said, _set("written"))
+        words += f": {model.written[:-1].partition('%')[2]} buffers take turns" if "%" in model.written else ""
+        yield Difference("h_n", words, _set("written"))
     if model.shown != TermSteps():
         yield Difference("h_n", f"writes its output {model.shown.words}: elsewhere it is 0", _set("shown"))
     if model.final != LayerModel().final and model.visited == TermSteps():
-        said = f"returns {model.final} as h_n, not the state after the last step"
-        yield Difference("h_n", said, _set("final"))
+        words = f"returns {model.final} as h_n, not the state after the last step"
+        yield Difference("h_n", words, _set("final"))
 
 
 def _sum(model: LayerModel) -> Iterator[Difference]:
     names, moved = dict(model.step), _behind(model)
     joint = [name for name in names if name.startswith("np.hstack")]
     if joint:
-        said = f"takes {joint[0]} in its step, whose parts do not belong together"
-        yield Difference("s", said, _mended_joint)
+        words = f"takes {joint[0]} in its step, whose parts do not belong together"
+        yield Difference("s", words, _mended_joint)
     if moved:
-        said = f"adds {' + '.join(moved)} to its activation, not to the sum of its step"
-        yield Difference("h", said, _mended_behind)
-    twice = next((b for b, other in (BIASES, BIASES[::-1]) if names.get(b) == Coef(2.0) and other not in names), "")
+        words = f"adds {' + '.join(moved)} to its activation, not to the sum of its step"
+        yield Difference("h", words, _mended_behind)
+    twice = next((b for b, second in (BIASES, BIASES[::-1]) if names.get(b) == Coef(2.0) and second not in names), "")
     if twice:
         roles = ("bias_ih", "bias_hh") if twice == "b_ih" else ("bias_hh", "bias_ih")
         yield Difference("s", f"adds {roles[0]} twice, and {roles[1]} never", _mended_biases)
@@ -276,9 +276,9 @@ def _sum(model: LayerModel) -> Iterator[Difference]:
     if neither:  # most people add them together, in one line
         yield Difference("s", "ignores both biases: neither is ever added", _mended_biases)
     parts = [
-        (right, belongs, tuple(one for one in model.step if belongs.search(one[0]))) for right, belongs in SUM_PARTS
+        (right, belongs, tuple(pair for pair in model.step if belongs.search(pair[0]))) for right, belongs in SUM_PARTS
     ]
-    alike = [tuple((name.replace(right, "b"), coef) for name, coef in of) for right, _, of in parts if right in BIASES]
+    alike = [tuple((name.replace(b, "b"), coef) for name, coef in own) for b, _, own in parts if b in BIASES]
     both = alike[0] == alike[1] != (("b", ONE),)
     for right, belongs, terms in parts:
         if (joint and "@" in right) or right in moved or ((twice or neither) and right in BIASES):
@@ -301,7 +301,7 @@ def _behind(model: LayerModel) -> list[str]:
 
 def _mended_behind(model: LayerModel) -> LayerModel:
     moved = _behind(model)
-    added = tuple(one for one in model.added if one[0] not in moved)
+    added = tuple(pair for pair in model.added if pair[0] not in moved)
     return replace(model, added=added, step=in_order((*model.step, *((name, ONE) for name in moved))))
 
 
@@ -317,17 +317,17 @@ def _mended_activation(model: LayerModel) -> LayerModel:
 
 def _mended_outside(model: LayerModel) -> LayerModel:
     moved = _behind(model)
-    return replace(model, added=tuple(one for one in model.added if one[0] in moved), activated=1.0)
+    return replace(model, added=tuple(pair for pair in model.added if pair[0] in moved), activated=1.0)
 
 
 def _mended_biases(model: LayerModel) -> LayerModel:
-    others = tuple(one for one in model.step if one[0] not in BIASES)
+    others = tuple(pair for pair in model.step if pair[0] not in BIASES)
     return replace(model, step=in_order((*others, *((name, ONE) for name in BIASES))))
 
 
 def _mended_joint(model: LayerModel) -> LayerModel:
-    right = [one for one in LayerModel().step if "@" in one[0]]
-    return replace(model, step=(*right, *(one for one in model.step if not one[0].startswith("np.hstack"))))
+    right = [pair for pair in LayerModel().step if "@" in pair[0]]
+    return replace(model, step=(*right, *(pair for pair in model.step if not pair[0].startswith("np.hstack"))))
 
 
 def _extents(model: LayerModel) -> Iterator[Difference]:
@@ -336,7 +336,7 @@ def _extents(model: LayerModel) -> Iterator[Difference]:
 
 
 def _without_extent(model: LayerModel, extent: Extent) -> LayerModel:
-    return replace(model, extents=tuple(one for one in model.extents if one != extent))
+    return replace(model, extents=tuple(item for item in model.extents if item != extent))
 
 
 def _extent_sentence(extent: Extent) -> str:
@@ -355,7 +355,7 @@ IN_PLACE: Final = {"h[t-1] @ W_hh.T": 1.0, "h[t] @ np.tril(W_hh, -1).T": 1.0, "h
 
 
 def _mended_step(model: LayerModel, right: str, belongs: re.Pattern[str]) -> LayerModel:
-    terms = [one for one in model.step if not belongs.search(one[0])] + ([(right, ONE)] if right else [])
+    terms = [pair for pair in model.step if not belongs.search(pair[0])] + ([(right, ONE)] if right else [])
     return replace(model, step=in_order(tuple(terms)))
 
 
@@ -378,7 +378,7 @@ def _step_sentence(terms: Sum, right: str) -> str:
         return f"adds {right} {terms[0][1].when.words}"
     for end, whose in OF_ANOTHER.items():
         if [(name.replace(end, ""), coef) for name, coef in terms] == [(right, ONE)] and end in terms[0][0]:
-            operand = next(one for one in ("W_ih", "W_hh", "b_ih", "b_hh") if one in right)
+            operand = next(name for name in ("W_ih", "W_hh", "b_ih", "b_hh") if name in right)
             return f"takes {operand} of {whose}, not its own"
     return f"takes {written(terms)} in its step, not {right}{where}"
 
@@ -405,15 +405,15 @@ def _passes(model: LayerModel) -> Iterator[Difference]:
         mend = partial(replace, links=links, passes=right.passes, horizon=right.horizon)
         yield Difference("next", "passes no gradient from a step to the one before it", mend)
     elif model.horizon:
-        said = f"goes back {model.horizon} steps at most from the output of each step"
-        yield Difference("next", said, _set("horizon"))
+        words = f"goes back {model.horizon} steps at most from the output of each step"
+        yield Difference("next", words, _set("horizon"))
     elif model.passes != TermSteps():
-        said = {
+        words = {
             "but every": f"cuts the way back every {model.passes.k} steps",
             "but every from the end": f"cuts the way back every {model.passes.k} steps, counted from the end",
             "but last but": f"cuts the way back once, before the last {model.passes.k} steps",
         }.get(model.passes.kind, f"passes a gradient to the step before {model.passes.words}")
-        yield Difference("next", re.sub(r"last 1 steps", "last step", said), _set("passes"))
+        yield Difference("next", re.sub(r"last 1 steps", "last step", words), _set("passes"))
 
 
 SUMMED: Final = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "x"})  # the gradients made of each da
@@ -438,9 +438,9 @@ def _back(model: LayerModel, nonlinearity: str, derived: frozenset[str]) -> Iter
 def _way_in(model: LayerModel) -> Iterator[Difference]:
     right = LayerModel()
     if model.counted != right.counted:
-        said = f"counts the gradient of the output {model.counted.words}"
-        said = "ignores the gradient of the output" if model.counted.kind == "never" else said
-        yield Difference("counted", said, _set("counted"))
+        words = f"counts the gradient of the output {model.counted.words}"
+        words = "ignores the gradient of the output" if model.counted.kind == "never" else words
+        yield Difference("counted", words, _set("counted"))
     last = Coef(when=TermSteps("last", 1))
     if model.entry not in {(Entry(how, last),) for how in ("g", "passed")}:  # two ways to write one thing
         yield Difference("entry", _entry_sentence(model), _set("entry"))
@@ -468,25 +468,25 @@ def _way_back(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
         behind = not model.links[0].sloped
         passed = " + ".join(term(link.term, link.coef) for link in model.links)
         if passed == right.links[0].term:
-            said = "adds what the next step passes back behind the slope, which does not multiply it"
+            words = "adds what the next step passes back behind the slope, which does not multiply it"
         else:
             where = ", behind the slope" if behind else ""
-            said = f"passes {passed} from step t+1 back to step t{where}, not {right.links[0].term}"
-        yield Difference("da" if passed == right.links[0].term else "next", said, _set("links"))
+            words = f"passes {passed} from step t+1 back to step t{where}, not {right.links[0].term}"
+        yield Difference("da" if passed == right.links[0].term else "next", words, _set("links"))
 
 
 def _slopes(model: LayerModel, nonlinearity: str) -> Iterator[Difference]:
     right = LayerModel()
     if model.slope is not None and not _has_own_slope(model):
-        slopes = [slope_of(one, nonlinearity) for one in (model, right)]
-        said = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
-        yield Difference("slope", said, _set("slope"))
+        slopes = [slope_of(variant, nonlinearity) for variant in (model, right)]
+        words = f"takes {slopes[0]} for the slope of {nonlinearity}, not {slopes[1]}"
+        yield Difference("slope", words, _set("slope"))
     if model.sloped != right.sloped:
-        said = f"takes the slope of {nonlinearity} {model.sloped.words}: elsewhere it is 1"
-        yield Difference("slope", said, _set("sloped"))
+        words = f"takes the slope of {nonlinearity} {model.sloped.words}: elsewhere it is 1"
+        yield Difference("slope", words, _set("sloped"))
     if model.at_kink:
-        said = f"takes {number(model.at_kink)} for the slope of relu where the sum is 0, not 0"
-        yield Difference("slope", said, _set("at_kink"))
+        words = f"takes {number(model.at_kink)} for the slope of relu where the sum is 0, not 0"
+        yield Difference("slope", words, _set("at_kink"))
     if model.at != right.at:
         yield Difference("slope", f"takes the slope of step {model.at} at step t of the way back", _set("at"))
 
@@ -503,18 +503,18 @@ def _entry_sentence(model: LayerModel) -> str:
 
 
 def _visited_sentence(when: TermSteps) -> str:
-    said = _reached_sentence(when).replace(" of the way back", "").replace("goes back", "runs")
-    return re.sub(r"leaves (.*) out$", r"leaves out \1", said)
+    words = _reached_sentence(when).replace(" of the way back", "").replace("goes back", "runs")
+    return re.sub(r"leaves (.*) out$", r"leaves out \1", words)
 
 
 def _reached_sentence(when: TermSteps) -> str:
-    said = {
+    words = {
         "but last": f"leaves the last {when.k} steps out of the way back",
         "from": f"leaves the first {when.k} steps out of the way back",
         "last": f"goes back over the last {when.k} steps only",
         "first": f"goes back over the first {when.k} steps only",
     }.get(when.kind, f"goes back {when.words}")
-    return re.sub(r"the (last|first) 1 steps", r"the \1 step", said)
+    return re.sub(r"the (last|first) 1 steps", r"the \1 step", words)
 
 
 def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Iterator[Difference]:
@@ -532,8 +532,8 @@ def _readouts(model: LayerModel, derived: frozenset[str] = frozenset()) -> Itera
         groups.setdefault((alike, terms[0][1] if factor else terms), []).append(role)
     for (kind, _), roles in groups.items():
         terms = model.gradient_sums[roles[0]]
-        said = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
-        yield Difference(roles[0], said, partial(_mended_readouts, roles=tuple(roles)))
+        words = _factor_sentence(of_roles(roles), terms[0][1]) if kind == "factor" else _sum_sentence(roles, terms)
+        yield Difference(roles[0], words, partial(_mended_readouts, roles=tuple(roles)))
 
 
 def _mended_readouts(model: LayerModel, roles: Sequence[str]) -> LayerModel:
@@ -565,12 +565,12 @@ def _sum_sentence(roles: Sequence[str], terms: Sum) -> str:
     if names == [units + right[0][0]]:
         return f"sums the gradient by {whose} over the units, too"
     decay = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}.get(roles[0], "")
-    if decay in names and [one for one in terms if one[0] != decay] == list(right):
+    if decay in names and [pair for pair in terms if pair[0] != decay] == list(right):
         return f"adds {term(decay, terms[names.index(decay)][1])} to the gradient by {whose}, as weight decay does"
     if names[0].startswith("by source"):
         return f"takes for the gradient by {whose} what the last of the steps read, not what each one read"
-    if len(names) == 1 and (of := sequence.match(names[0])):
-        return f"takes the gradient by {whose} of the {of[1]} sequence alone"
+    if len(names) == 1 and (match := sequence.match(names[0])):
+        return f"takes the gradient by {whose} of the {match[1]} sequence alone"
     made = written(terms).replace(" . 1", "").replace(" . ", " and ")
     return (
         f"makes the gradient by {whose} of {made}, not of {written(right).replace(' . 1', '').replace(' . ', ' and ')}"
@@ -583,14 +583,14 @@ def _limits(model: LayerModel) -> Iterator[Difference]:
         groups.setdefault(limit, []).append(role)
     for limit, roles in groups.items():
         most, whose = number(limit.most), of_roles(roles)
-        said = {
+        words = {
             "elements": f"clips the gradient by {whose} to ±{most}",
             "norm": f"clips the norm of the gradient by {whose} to {most}, each by itself",
             "joint norm": f"clips the norm of the gradients by {whose}, taken together, to {most}",
             "running sum": f"clips the running sum of the gradient by {whose} to ±{most} at each step",
         }[limit.kind]
         key = roles[0] if limit.kind == "running sum" else f"limit of {roles[0]}"
-        yield Difference(key, said, partial(_mended_limits, roles=tuple(roles)))
+        yield Difference(key, words, partial(_mended_limits, roles=tuple(roles)))
 
 
 def _mended_limits(model: LayerModel, roles: Sequence[str]) -> LayerModel:

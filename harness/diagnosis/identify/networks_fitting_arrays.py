@@ -60,7 +60,7 @@ class ArrayExplanation:
     mistakes: tuple[Mistake, ...]
 
 
-class _Found(NamedTuple):
+class _Node(NamedTuple):
     """A network on the way, its choices, and how many of the views it explains."""
 
     network: Network
@@ -77,15 +77,15 @@ def explanations(
     """
     short = [_shortened(a) for a in responses]
     with np.errstate(all="ignore"):
-        every = _Search(short, dtypes).found(most)
-    fewest = min((len(one.mistakes) for one in every), default=0)
+        every = _Search(short, dtypes).explanations(most)
+    fewest = min((len(candidate.mistakes) for candidate in every), default=0)
     different: list[ArrayExplanation] = []
-    for one in [one for one in every if len(one.mistakes) == fewest][:EXPLAINED]:
-        runs = [partial(run, other.network) for other in different]
-        if all(case_apart(partial(run, one.network), other, short[0].case) for other in runs):
-            different.append(one)
+    for explanation in [candidate for candidate in every if len(candidate.mistakes) == fewest][:EXPLAINED]:
+        runs = [partial(run, earlier.network) for earlier in different]
+        if all(case_apart(partial(run, explanation.network), layer, short[0].case) for layer in runs):
+            different.append(explanation)
     pairs = [(a, rounding_of(dtype)) for a, b, dtype in zip(responses, short, dtypes, strict=True) if a is not b]
-    return [one for one in different if all(explains(one.network, a, rounding) for a, rounding in pairs)]
+    return [result for result in different if all(explains(result.network, a, rounding) for a, rounding in pairs)]
 
 
 def _shortened(a: Response) -> Response:
@@ -104,9 +104,9 @@ def _shortened(a: Response) -> Response:
         sizes = {"T": short.T, "N": short.N}
         return array[tuple(slice(sizes.get(axis)) for axis in axes)]
 
-    given = a.case.arrays | {name: cut(name, a.case.arrays[name]) for name in config.inputs}
-    kept = {name: cut(name, array) for name, array in arrays.items()}
-    return Response(Case.from_arrays(short, given), kept, rounded=a.rounded)
+    case_arrays = a.case.arrays | {name: cut(name, a.case.arrays[name]) for name in config.inputs}
+    returned = {name: cut(name, array) for name, array in arrays.items()}
+    return Response(Case.from_arrays(short, case_arrays), returned, rounded=a.rounded)
 
 
 class _Search:
@@ -115,12 +115,12 @@ class _Search:
     def __init__(self, responses: Sequence[Response], dtypes: Sequence[str]) -> None:
         self._responses, self._roundings = responses, [rounding_of(dtype) for dtype in dtypes]
         first = responses[0].case.config
-        config = max((one.case.config for one in responses), key=lambda one: (one.loss is not None, one.T))
+        config = max((a.case.config for a in responses), key=lambda conf: (conf.loss is not None, conf.T))
         self._names = [[name for name in a.case.config.returned if name in a.arrays] for a in responses]
         self._actual = self._joined([a.arrays for a in responses])
         self._right = right_of(first)
         right = [run(self._right, a.case, r, a.states) for a, r in zip(responses, self._roundings, strict=True)]
-        errors = [{n: v.error if isinstance(v, Ball) else 0 * values_of(v) for n, v in of.items()} for of in right]
+        errors = [{n: v.error if isinstance(v, Ball) else 0 * values_of(v) for n, v in made.items()} for made in right]
         units = max(FORMATS[dtype].u for dtype in dtypes) * (first.input_size + first.hidden_size + 2)
         self._relative, self._absolute = SLACK * units, SLACK * self._joined(errors) + responses[0].rounded
         self._views, self._forward = self._in_order()
@@ -133,7 +133,7 @@ class _Search:
 
     def _joined(self, several: Iterable[Mapping[str, Any]]) -> Floats:
         pairs = zip(several, self._names, strict=True)
-        return np.concatenate([np.ravel(values_of(of[name])) for of, names in pairs for name in names])
+        return np.concatenate([np.ravel(values_of(arrays[name])) for arrays, names in pairs for name in names])
 
     def _in_order(self) -> tuple[list[Bits], int]:
         """Return which numbers are seen in each view, the first ones along the flow, then more and more.
@@ -148,9 +148,9 @@ class _Search:
                 index = np.indices(a.arrays[name].shape)
                 zeros = np.zeros(a.arrays[name].shape, int)
                 if name.endswith(".grad"):
-                    of = (GRADIENT_ORDER.index(role_of(name)) if role_of(name) in GRADIENT_ORDER else -1) + zeros
+                    place = (GRADIENT_ORDER.index(role_of(name)) if role_of(name) in GRADIENT_ORDER else -1) + zeros
                     layer = int("".join(filter(str.isdigit, name.rpartition("_l")[2])) or -1)
-                    key = [2 + zeros, -layer + zeros, of]
+                    key = [2 + zeros, -layer + zeros, place]
                 elif name in config.form.final:
                     inner = index[0] < (config.num_layers - 1) * config.num_directions
                     key = [np.where(inner, 0, 1), index[0], T + zeros]
@@ -186,14 +186,14 @@ class _Search:
     def _explains(self, network: Network) -> bool:
         return all(explains(network, a, r) for a, r in zip(self._responses, self._roundings, strict=True))
 
-    def found(self, most: int) -> list[ArrayExplanation]:
+    def explanations(self, most: int) -> list[ArrayExplanation]:
         """Return the networks with fewest choices that explain everything, and those of as few mistakes."""
-        frontier, pending = [self._scored(self._right, ()) or _Found(self._right, (), 0)], list[_Found]()
+        frontier, pending = [self._scored(self._right, ()) or _Node(self._right, (), 0)], list[_Node]()
         if frontier[0].views == len(self._views):
             return []
         explained: list[ArrayExplanation] = []
         for count in range(1, most + 1):
-            if (explained and count > min(len(one.mistakes) for one in explained)) or self._runs <= 0:
+            if (explained and count > min(len(explanation.mistakes) for explanation in explained)) or self._runs <= 0:
                 break
             reached, pending, stuck = pending, [], []
             for base in frontier:
@@ -201,42 +201,42 @@ class _Search:
                 reached += own
                 stuck += [] if own else [base]
             if self._gradients:
-                reached += [self._derived(one) for one in reached if one.views >= self._forward > 0]
-            whole = [one for one in reached if one.views == len(self._views) and self._explains(one.network)]
-            explained += [self._explanation(one.network) for one in self._exchanged(whole)]
-            reached = [one for one in reached if one.views < len(self._views)]
-            if count < most and (not explained or count < min(len(one.mistakes) for one in explained)):
+                reached += [self._derived(node) for node in reached if node.views >= self._forward > 0]
+            complete = [node for node in reached if node.views == len(self._views) and self._explains(node.network)]
+            explained += [self._explanation(node.network) for node in self._exchanged(complete)]
+            reached = [node for node in reached if node.views < len(self._views)]
+            if count < most and (not explained or count < min(len(explanation.mistakes) for explanation in explained)):
                 pending = [pair for base in stuck for pair in self._by_pairs(base)]
-            frontier = sorted(reached, key=lambda one: -one.views)[:NETWORK_BEAM]
+            frontier = sorted(reached, key=lambda node: -node.views)[:NETWORK_BEAM]
         return explained
 
     def _explanation(self, network: Network) -> ArrayExplanation:
         nonlinearity = self._responses[0].case.config.nonlinearity
         return ArrayExplanation(network, tuple(mistakes_of(network, nonlinearity)))
 
-    def _derived(self, found: _Found) -> _Found:
+    def _derived(self, node: _Node) -> _Node:
         """Return a network whose gradients are the derivative of its way forward."""
-        return self._scored(replace(found.network, derived=True), found.choices) or found
+        return self._scored(replace(node.network, derived=True), node.choices) or node
 
-    def _scored(self, network: Network, chosen: tuple[Choice, ...], base: _Found | None = None) -> _Found | None:
+    def _scored(self, network: Network, chosen: tuple[Choice, ...], base: _Node | None = None) -> _Node | None:
         """Return a network with the views that it explains, if these are more than a base explains."""
         row = self._run(network) if self._runs > 0 else None
         if row is None or (views := self._views_of(row)) <= (0 if base is None else base.views):
             return None
-        return _Found(network, chosen, views)
+        return _Node(network, chosen, views)
 
-    def _choices_of(self, base: _Found) -> list[Choice]:
+    def _choices_of(self, base: _Node) -> list[Choice]:
         """Return the choices that may show in the first view that is not explained."""
         if not self._forward:
             return self._choices
         return [choice for choice in self._choices if choice.back == (base.views >= self._forward)]
 
-    def _extended(self, base: _Found) -> list[_Found]:
+    def _extended(self, base: _Node) -> list[_Node]:
         """Return what explains more views with one choice more."""
-        tried = (self._scored(one.apply(base.network), (*base.choices, one), base) for one in self._choices_of(base))
-        return [one for one in tried if one is not None]
+        nodes = (self._scored(pick.apply(base.network), (*base.choices, pick), base) for pick in self._choices_of(base))
+        return [node for node in nodes if node is not None]
 
-    def _by_pairs(self, base: _Found) -> list[_Found]:
+    def _by_pairs(self, base: _Node) -> list[_Node]:
         """Return what explains more views with two choices more, of which each alone explains none.
 
         Of choices that give the same numbers in the first view that is not explained, one stands for all at first.
@@ -248,36 +248,36 @@ class _Search:
         for choice in self._choices_of(base):
             if (row := self._run(choice.apply(base.network))) is not None and not (row == before)[view].all():
                 classes.setdefault(np.round(row[view] / size, 9).tobytes(), []).append(choice)
-        found: list[_Found] = []
+        nodes: list[_Node] = []
         plain = [sum(choice.plain for choice in choices) > 0 for choices in classes.values()]
         pairs = [
-            (i + j, one, other) for (i, one), (j, other) in combinations(zip(plain, classes.values(), strict=True), 2)
+            (i + j, some, more) for (i, some), (j, more) in combinations(zip(plain, classes.values(), strict=True), 2)
         ]
         for how in (2, 1):  # one of the two is plain
-            for _, one, other in () if found else [pair for pair in pairs if pair[0] == how]:
-                row = self._run(other[0].apply(one[0].apply(base.network))) if self._runs > 0 else None
+            for _, firsts, seconds in () if nodes else [pair for pair in pairs if pair[0] == how]:
+                row = self._run(seconds[0].apply(firsts[0].apply(base.network))) if self._runs > 0 else None
                 if row is None or not self._near(row)[view].all():
                     continue
-                tried = (
+                scored = (
                     self._scored(second.apply(first.apply(base.network)), (*base.choices, first, second), base)
-                    for first, second in product(one, other)
+                    for first, second in product(firsts, seconds)
                 )
-                found += [each for each in tried if each is not None]
-        return found
+                nodes += [each for each in scored if each is not None]
+        return nodes
 
-    def _exchanged(self, whole: Sequence[_Found]) -> Iterator[_Found]:
+    def _exchanged(self, nodes: Sequence[_Node]) -> Iterator[_Node]:
         """Yield networks that explain everything, and those which do with one of their choices exchanged."""
-        yield from whole
-        for one in whole[:NETWORK_BEAM]:
-            for i in range(len(one.choices) if len(one.choices) > 1 else 0):
+        yield from nodes
+        for node in nodes[:NETWORK_BEAM]:
+            for i in range(len(node.choices) if len(node.choices) > 1 else 0):
                 for choice in self._choices:
-                    chosen = (*one.choices[:i], choice, *one.choices[i + 1 :])
-                    network = replace(self._right, derived=one.network.derived)
+                    chosen = (*node.choices[:i], choice, *node.choices[i + 1 :])
+                    network = replace(self._right, derived=node.network.derived)
                     for each in chosen:
                         network = each.apply(network)
-                    found = self._scored(network, chosen)
-                    if found is not None and found.views == len(self._views) and self._explains(network):
-                        yield found
+                    exchanged = self._scored(network, chosen)
+                    if exchanged is not None and exchanged.views == len(self._views) and self._explains(network):
+                        yield exchanged
 
 
 # What another case may have that tells two networks apart, in words; the likeliest to be at hand first.
@@ -291,18 +291,18 @@ OTHER_CASES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def case_apart(one: Runs, other: Runs, case: Case) -> str:
+def case_apart(first: Runs, second: Runs, case: Case) -> str:
     """Return what another case must have on which two layers differ; empty if they are the same wherever tried."""
     weights = {name: np.asarray(array, np.float64) for name, array in case.weights.items()}
     for words, change in OTHER_CASES.items():
-        if _differ(one, other, case.config, change, {} if words == "other weights" else weights):
+        if _differ(first, second, case.config, change, {} if words == "other weights" else weights):
             return words
     sizes = {"hidden_size": case.config.hidden_size + 1, "input_size": case.config.input_size + 2}
-    return "another hidden_size" if _differ(one, other, case.config, sizes | {"T": 7, "N": 5}, {}) else ""
+    return "another hidden_size" if _differ(first, second, case.config, sizes | {"T": 7, "N": 5}, {}) else ""
 
 
 def _differ(
-    one: Runs, other: Runs, config: RNNConfig, change: Mapping[str, Any], weights: Mapping[str, Floats]
+    first: Runs, second: Runs, config: RNNConfig, change: Mapping[str, Any], weights: Mapping[str, Floats]
 ) -> bool:
     """Tell whether two layers give other numbers on a random case; not if there is no such config."""
     try:
@@ -312,6 +312,6 @@ def _differ(
     drawn = draw(config, "normal", 11)
     case = Case.from_arrays(config, {**drawn.arrays, **weights}).plain()
     with np.errstate(all="ignore"):
-        given, others = one(case), other(case)
-    pairs = [(values_of(given[name]), values_of(others[name])) for name in given if name in others]
+        arrays, others = first(case), second(case)
+    pairs = [(values_of(arrays[name]), values_of(others[name])) for name in arrays if name in others]
     return any(a.shape != b.shape or not np.allclose(a, b, 1e-9, 1e-12, equal_nan=True) for a, b in pairs)

@@ -30,20 +30,20 @@ class Quantity(NamedTuple):
 class Steps:
     """An array by step: of a flow, or as the line of a step has made it."""
 
-    def __init__(self, T: int, of: Any) -> None:
-        self._T, self._of, self._made = T, of, dict[int, Any]()
+    def __init__(self, T: int, value: Any) -> None:
+        self._T, self._value, self._made = T, value, dict[int, Any]()
 
     def __getitem__(self, t: Any) -> Any:
         if isinstance(t, slice):
-            return np.stack([self._of(k) for k in range(self._T)][t])
-        return self._made[t] if t in self._made else self._of(t)
+            return np.stack([self._value(k) for k in range(self._T)][t])
+        return self._made[t] if t in self._made else self._value(t)
 
     def __setitem__(self, t: int, value: Any) -> None:
         self._made[t] = value
 
     def sum(self, _axis: int) -> Any:
         """Return the sum over the steps."""
-        return sum(map(self._of, range(self._T)))
+        return sum(map(self._value, range(self._T)))
 
     def mean(self, axis: int) -> Any:
         """Return the mean over the steps."""
@@ -63,7 +63,7 @@ def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Float
             if key in SUMS
             else [v for v in _values(taken, names, ast.Subscript, ast.Name) if isinstance(v, np.ndarray)]
         )
-        parts = [one for one in _parts(taken, names) if not any(map(one_like(one), read))]
+        parts = [part for part in _parts(taken, names) if not any(map(one_like(part), read))]
         made.setdefault(Quantity(key, t, result=False), []).extend(parts)
         value = np.asarray(_value(taken, names), np.float64)
         if not any(map(one_like(value), read)):  # another name for a number is no new one
@@ -89,20 +89,20 @@ def quantities_of(text: Mapping[str, str], f: Flow) -> dict[Quantity, list[Float
     return made
 
 
-def equal(one: Floats, other: Floats) -> bool:
+def equal(first: Floats, second: Floats) -> bool:
     """Tell whether two sorted arrays have the same numbers."""
-    return one.size == other.size and bool((np.abs(one - other) <= SAME * np.abs(one)).all())
+    return first.size == second.size and bool((np.abs(first - second) <= SAME * np.abs(first)).all())
 
 
 def one_like(array: Floats) -> Any:
     """Return a function that tells which arrays have an array's numbers, in any order."""
     numbers = np.sort(array.ravel())
-    return lambda other: equal(numbers, np.sort(np.ravel(other)))
+    return lambda second: equal(numbers, np.sort(np.ravel(second)))
 
 
 def _names(f: Flow, t: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
-    found |= {"x": Steps(f.T, f.input), "h": Steps(f.T, f.state), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
+    scope: dict[str, Any] = {"np": np, "t": t, "T": f.T, "N": f.N, "H": f.H, "I": f.F, "hx": f.hx, "first": f.first}
+    scope |= {"x": Steps(f.T, f.input), "h": Steps(f.T, f.state), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
     by_step = {
         "s": f.s,
         "g": f.g,
@@ -112,12 +112,12 @@ def _names(f: Flow, t: int) -> dict[str, Any]:
         "slope": f.slope,
         "passed": f.h_n_gradient,
     }
-    found |= {name: Steps(f.T, lambda t, of=of: f.back(of, t)) for name, of in by_step.items()}
-    for end, of in (("", f), ("_below", f.below), ("_beside", f.beside)):
-        found |= {f"{name}{end}": getattr(of, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
-        if end and of is not None:
-            found |= {f"h{end}": Steps(f.T, of.state), f"hx{end}": of.given_hx}
-    return found
+    scope |= {name: Steps(f.T, lambda t, values=steps: f.back(values, t)) for name, steps in by_step.items()}
+    for end, flow in (("", f), ("_below", f.below), ("_beside", f.beside)):
+        scope |= {f"{name}{end}": getattr(flow, name, None) for name in ("W_ih", "W_hh", "b_ih", "b_hh")}
+        if end and flow is not None:
+            scope |= {f"h{end}": Steps(f.T, flow.state), f"hx{end}": flow.given_hx}
+    return scope
 
 
 @cache
@@ -133,31 +133,31 @@ def _taken(node: ast.expr, names: dict[str, Any]) -> ast.expr:
     """Return an expression with the branches that a step takes."""
 
     class Taken(ast.NodeTransformer):
-        def visit_IfExp(self, one: ast.IfExp) -> Any:
-            return self.visit(one.body if _value(one.test, names) else one.orelse)
+        def visit_IfExp(self, branch: ast.IfExp) -> Any:
+            return self.visit(branch.body if _value(branch.test, names) else branch.orelse)
 
-    found: ast.expr = Taken().visit(ast.parse(ast.unparse(node), mode="eval").body)
-    return found
+    tree: ast.expr = Taken().visit(ast.parse(ast.unparse(node), mode="eval").body)
+    return tree
 
 
 def _values(node: ast.expr, names: dict[str, Any], *kinds: type[ast.expr]) -> list[Any]:
-    return [_value(one, names) for one in _inside(node) if isinstance(one, kinds)]
+    return [_value(part, names) for part in _inside(node) if isinstance(part, kinds)]
 
 
 def _inside(node: ast.AST) -> Iterator[Any]:
     """Yield a node and those in it that have a value here, which the body of a function or of a loop has not."""
     yield node
-    for one in () if isinstance(node, ast.Lambda | ast.ListComp | ast.GeneratorExp) else ast.iter_child_nodes(node):
-        yield from _inside(one)
+    for part in () if isinstance(node, ast.Lambda | ast.ListComp | ast.GeneratorExp) else ast.iter_child_nodes(node):
+        yield from _inside(part)
 
 
 def _parts(node: ast.expr, names: dict[str, Any]) -> Iterator[Floats]:
     """Yield the values of an expression's operations, and of the sums of some of its terms."""
-    found = _values(node, names, ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
-    terms = [sign * _value(one, names) for sign, one in _terms(node, 1)]
+    values = _values(node, names, ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare)
+    terms = [sign * _value(term, names) for sign, term in _terms(node, 1)]
     some = range(2, len(terms)) if len(terms) <= MOST_TERMS else ()
-    found += [sum(chosen) for size in some for chosen in combinations(terms, size)]
-    yield from (np.asarray(one, np.float64) for one in found)
+    values += [sum(chosen) for size in some for chosen in combinations(terms, size)]
+    yield from (np.asarray(value, np.float64) for value in values)
 
 
 def _terms(node: ast.expr, sign: int) -> list[tuple[int, ast.expr]]:

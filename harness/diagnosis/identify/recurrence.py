@@ -48,7 +48,7 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
     Before the first step, h[t] is hx, and beyond the last one every gradient is 0; x is counted as Python counts.
     """
     visits = model.visited != TermSteps()
-    found = {
+    texts = {
         "start": f"h[-1] = {model.start}",
         "steps": loop_line(model.visited).replace("reversed(", "").replace("):", ":")
         if visits
@@ -59,9 +59,9 @@ def lines(model: LayerModel, nonlinearity: str, *, back: bool = True) -> dict[st
     }
     if model.at_zero is not None:
         there = f"(x[t] == 0).all({'' if model.at_zero.batch else '1, keepdims=True'})"
-        found["at zero"] = f"    h[t] = np.where({there}, {model.at_zero.state}, h[t])"
-        found["at zero"] += f"; output[t] *= ~{there}" if model.at_zero.silent else ""
-    return found | (_back(model, nonlinearity) if back else {}) | _limits(model)
+        texts["at zero"] = f"    h[t] = np.where({there}, {model.at_zero.state}, h[t])"
+        texts["at zero"] += f"; output[t] *= ~{there}" if model.at_zero.silent else ""
+    return texts | (_back(model, nonlinearity) if back else {}) | _limits(model)
 
 
 def _output(model: LayerModel, nonlinearity: str) -> str:
@@ -82,24 +82,24 @@ def _state(model: LayerModel, nonlinearity: str) -> str:
 
 
 def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
-    found = {"entry": entry_line(model), "back": loop_line(model.reached)}
+    texts = {"entry": entry_line(model), "back": loop_line(model.reached)}
     slope = slope_of(model, nonlinearity)
     slope += f" + {number(model.at_kink)} * (s[t] == 0)" if model.at_kink else ""
-    found["slope"] = f"    slope[t] = {slope}"
-    found["slope"] += f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != TermSteps() else ""
+    texts["slope"] = f"    slope[t] = {slope}"
+    texts["slope"] += f" if {model.sloped.line} else 1 + 0 * h[t]" if model.sloped != TermSteps() else ""
     if model.counted != TermSteps():
-        found = {"counted": f"for t in range(T): g[t] = g[t] * ({model.counted.line})"} | found
+        texts = {"counted": f"for t in range(T): g[t] = g[t] * ({model.counted.line})"} | texts
     links = [term(link.term, link.coef) for link in model.links]
     links += ["passed[t]"] if any(how == "passed" for how, _ in model.entry) else []
     passed = " + ".join(links) or "0"
     passing = "" if model.passes == TermSteps() or not model.links else f" if {model.passes.line} else 0"
     horizon = f"  # at most {model.horizon} steps back from each output" if model.horizon else ""
-    found["next"] = f"    dh_next = {passed}{passing}{horizon}"
+    texts["next"] = f"    dh_next = {passed}{passing}{horizon}"
     sloped, behind = model.own[0][0], bool(model.links) and not model.links[0].sloped
     own = sum_of(tuple(("g[t]", coef) for _, coef in model.own))
     own = f"({own})" if len(model.own) > 1 else own
     where, limit = model.step_limit or ("", Limit("elements", 0))
-    found["dh"] = f"    dh[t] = {own} + dh_next"
+    texts["dh"] = f"    dh[t] = {own} + dh_next"
     da = {
         (True, False): "dh[t] * slope[t]",
         (True, True): f"{own} * slope[t] + dh_next",
@@ -108,38 +108,38 @@ def _back(model: LayerModel, nonlinearity: str) -> dict[str, str]:
     }[
         (True, False) if where == "dh" or "dh[t]" in slope else (sloped, behind)
     ]  # then dh is all that the slope multiplies
-    found["da"] = f"    da[t] = {da}"
+    texts["da"] = f"    da[t] = {da}"
     if "dh[t]" in slope:
-        found = {key: line for key, line in found.items() if key not in ("slope", "da")} | {
-            key: found[key] for key in ("slope", "da")
+        texts = {key: line for key, line in texts.items() if key not in ("slope", "da")} | {
+            key: texts[key] for key in ("slope", "da")
         }
     if where:
         key = {"dh_next": "next", "dh": "dh", "da": "da"}[where]
         name = {"dh_next": "dh_next", "dh": "dh[t]", "da": "da[t]"}[where]
-        found[key] += f"; {name} = {clipped(name, limit)}"
-    found["gradients"] = loop_line(model.reached)
+        texts[key] += f"; {name} = {clipped(name, limit)}"
+    texts["gradients"] = loop_line(model.reached)
     for role, name in LINE_NAMES.items():
         text = readout_line(model, role)
         limit = model.limits.get(role, Limit("elements", 0))
         if limit.kind == "running sum":
             text += f"; {name} = {clipped(name, limit)}"
-        found[role] = text if role == "hx" else f"    {text}"
-    return found
+        texts[role] = text if role == "hx" else f"    {text}"
+    return texts
 
 
 def _limits(model: LayerModel) -> dict[str, str]:
-    found = {
+    texts = {
         f"limit of {role}": limit_line(role, limit)
         for role, limit in model.limits.items()
         if limit.kind != "running sum"
     }
     joint = next((limit for limit in model.limits.values() if limit.kind == "joint norm"), None)
     if joint is not None:
-        over = joint.over or [role for role, other in model.limits.items() if other == joint]
+        over = joint.over or [role for role, limit in model.limits.items() if limit == joint]
         squares = ", ".join(LINE_NAMES[role].removesuffix("[t]") for role in over)
         beside = f" + {number(joint.beside)}" if joint.beside else ""
-        found = {"norm": f"norm = norm_of({squares}){beside}"} | found
-    return found
+        texts = {"norm": f"norm = norm_of({squares}){beside}"} | texts
+    return texts
 
 
 def entry_line(model: LayerModel) -> str:
@@ -163,17 +163,17 @@ def loop_line(when: TermSteps) -> str:
         "last": f"range(max(0, T - {when.k}), T)",
         "first": f"range(min({when.k}, T))",
     }
-    of = ranges.get(when.kind) or f"[t for t in range(T) if {when.line}]"
-    return f"for t in reversed({of}):"
+    steps = ranges.get(when.kind) or f"[t for t in range(T) if {when.line}]"
+    return f"for t in reversed({steps}):"
 
 
 def slope_of(model: LayerModel, nonlinearity: str) -> str:
     """Return the slope at step t."""
-    terms = sorted(model.slope or RIGHT_SLOPE[nonlinearity], key=lambda one: one[1] < 0)
+    terms = sorted(model.slope or RIGHT_SLOPE[nonlinearity], key=lambda pair: pair[1] < 0)
     text = " + ".join(term(name, Coef(c)) for name, c in terms).replace("+ -", "- ")
     before = {"t": "t-1", "t-1": "t-2", "t+1": "t", "T-1": "T-2", "0": "-1"}
     text = re.sub(r"\bdh\b", "dh[t]", text).replace("h[t-1]", f"h[{before[model.at]}]")
-    return re.sub(r"\b(h|s|x)\b(?!\[|\()", lambda found: f"{found[1]}[{model.at}]", text)
+    return re.sub(r"\b(h|s|x)\b(?!\[|\()", lambda match: f"{match[1]}[{model.at}]", text)
 
 
 def readout_line(model: LayerModel, role: str) -> str:
@@ -203,8 +203,8 @@ def product_line(name: str) -> str:
         left, _, right = name.removeprefix("sums ").partition(" . ")
         return f"np.outer({left}.sum(0), {right}.sum(0))"
     if name.startswith("masked "):
-        of, _, rest = name.removeprefix("masked ").partition(": ")
-        return f"{product_line(rest)} * {of}"
+        mask, _, rest = name.removeprefix("masked ").partition(": ")
+        return f"{product_line(rest)} * {mask}"
     if name.startswith("transposed "):
         return f"({product_line(name.removeprefix('transposed '))}).T"
     if name.startswith("summed over units "):
@@ -237,12 +237,12 @@ def limit_line(role: str, limit: Limit) -> str:
     return f"{name} = {name} * min(1, {number(limit.most)} / norm)"
 
 
-def step_lines(of: str, yours: str, right: str, network: Network, nonlinearity: str) -> tuple[str, str]:
+def step_lines(name: str, yours: str, right: str, network: Network, nonlinearity: str) -> tuple[str, str]:
     """Return the line of a mistake of one of a network's models and nn.RNN's, a step of the way forward as one line.
 
     That is how most people write it.
     """
-    model = getattr(network, of)
+    model = getattr(network, name)
     if not yours.startswith(("s[t] = ", "h[t] = ")) or isinstance(model, GatedModel):
         return yours, right
     return _step_line(model, nonlinearity), _step_line(LayerModel(), nonlinearity)

@@ -83,7 +83,7 @@ class Group(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _gathers(*_of: Any) -> dict[Any, Any]:
+def _gathers(*_key: Any) -> dict[Any, Any]:
     """Return the gathers that were made of the numbers of cases whose wiring and sizes are the same."""
     return {}
 
@@ -142,8 +142,8 @@ class NetworkRun:
     def _gather(self, what: Any, index: Callable[[Wiring], Ints]) -> Gather:
         if what not in self._gathers:
             self._gathers[what] = Gather(index(self.forward_wiring), index(self.backward_wiring))
-        found: Gather = self._gathers[what]
-        return found
+        gather: Gather = self._gathers[what]
+        return gather
 
     # Indices: each is where the numbers of a result lie in what it is made of.
 
@@ -235,8 +235,8 @@ class NetworkRun:
             else:
                 groups = [Group(np.flatnonzero(steps == k), int(k)) for k in np.unique(steps)]
             self._gathers["groups", d] = groups or [Group(every, self.config.T)]
-        found: list[Group] = self._gathers["groups", d]
-        return found
+        cached: list[Group] = self._gathers["groups", d]
+        return cached
 
     def _initial(self, at: Place, g: int, sequences: Ints) -> Var:
         """Return the states that some sequences of a layer and direction start from, side by side."""
@@ -267,10 +267,10 @@ class NetworkRun:
         taped = {"x": xs, "hx": start} | self._weights(at)
         if lost == "through reverse" and d == 1:
             taped = {role: Var(v.value) for role, v in taped.items()}
-        given = taped if self.derived else {role: v.value for role, v in taped.items()}
-        parameters = [given.get(role, np.zeros(R)) for role in ROLES[:4]]
-        f = Flow([given["x"][k] for k in range(group.steps)], given["hx"], *parameters)
-        f.W_hr = given.get(PROJECTION)
+        operands = taped if self.derived else {role: v.value for role, v in taped.items()}
+        parameters = [operands.get(role, np.zeros(R)) for role in ROLES[:4]]
+        f = Flow([operands["x"][k] for k in range(group.steps)], operands["hx"], *parameters)
+        f.W_hr = operands.get(PROJECTION)
         if self.derived and not self.config.gated and (self._by_step or self._model(at)[0].gradient_sums):
             self.taped[layer, d, g] = taped
             f.x = [self._part((layer, d, g), "x", t, v) for t, v in enumerate(f.x)]
@@ -278,9 +278,9 @@ class NetworkRun:
             f.reads = partial(self._parameters, (layer, d, g))
         return f, taped
 
-    def _parameters(self, key: tuple[int, int, int], t: int, given: Sequence[Any]) -> list[Any]:
+    def _parameters(self, key: tuple[int, int, int], t: int, reads: Sequence[Any]) -> list[Any]:
         return [
-            self._part(key, role, t, v) if role in self.taped[key] else v for role, v in zip(ROLES, given, strict=False)
+            self._part(key, role, t, v) if role in self.taped[key] else v for role, v in zip(ROLES, reads, strict=False)
         ]
 
     def _part(self, key: tuple[int, int, int], role: str, t: int, v: Var) -> Var:
@@ -299,29 +299,29 @@ class NetworkRun:
 
     def _weights(self, at: Place) -> dict[str, Var]:
         """Return the parameters of a layer and direction on the tape, by role."""
-        found: dict[str, Var] = {}
+        weights: dict[str, Var] = {}
         for role, own in zip(ROLES, weight_names(*at, bias=self.config.bias), strict=False):
             read, back = (
-                self._leaf(self._other(wiring.weights, own)) for wiring in (self.forward_wiring, self.backward_wiring)
+                self._leaf(self._source(wiring.weights, own)) for wiring in (self.forward_wiring, self.backward_wiring)
             )
-            found[role] = read if read is back else Var(read.value, ((back, lambda g: g),))
+            weights[role] = read if read is back else Var(read.value, ((back, lambda g: g),))
         if self.config.proj_size:
-            found[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
+            weights[PROJECTION] = self._leaf(weight_names(*at, projected=True)[-1])
         if self.forward_wiring.matrices != "W_ih, W_hh":
-            ih, hh = found["weight_ih"], found["weight_hh"]
+            ih, hh = weights["weight_ih"], weights["weight_hh"]
             first = np.arange(int(np.prod(ih.shape))).reshape(ih.shape)
             second = first.size + np.arange(int(np.prod(hh.shape))).reshape(hh.shape)
             both = concatenated([flat(ih), flat(hh)], 0)
             for role, index in zip(ROLES, MATRICES[self.forward_wiring.matrices](first, second), strict=False):
-                found[role] = rows(both, Gather(index), lead=1)
-        return found
+                weights[role] = rows(both, Gather(index), lead=1)
+        return weights
 
-    def _other(self, places: Iterable[tuple[str, str]], own: str) -> str:
+    def _source(self, places: Iterable[tuple[str, str]], own: str) -> str:
         """Return the name of the parameter that takes the place of another one, if that has the same shape."""
-        of = dict(places)
-        if (role := role_of(own)) not in of:
+        by_role = dict(places)
+        if (role := role_of(own)) not in by_role:
             return own
-        name = weight_names(*MOVED_PLACES[of[role]](place_of(own), self.stack), bias=True)[ROLES.index(role)]
+        name = weight_names(*MOVED_PLACES[by_role[role]](place_of(own), self.stack), bias=True)[ROLES.index(role)]
         return name if self.case.arrays[name].shape == self.case.arrays[own].shape else own
 
     def advance(self, layers: int | None = None) -> Var:
@@ -391,16 +391,16 @@ class NetworkRun:
                 rows(output, Gather(self._final(wiring, d))) for wiring in (self.forward_wiring, self.backward_wiring)
             ]
             forth, goes = (
-                other if wiring.way(d).final else columns(final, self._columns(0, H))
-                for wiring, other in zip((self.forward_wiring, self.backward_wiring), others, strict=True)
+                state if wiring.way(d).final else columns(final, self._columns(0, H))
+                for wiring, state in zip((self.forward_wiring, self.backward_wiring), others, strict=True)
             )
             of_h = Var(forth.value, ((goes, lambda g: g),))
             final = concatenated([of_h, columns(final, self._columns(H, self.width))], -1) if self.width > H else of_h
         if self.forward_wiring.drops_last and (factor := self._factor(self.forward_wiring, layer)) is not None:
             t = self.lengths - 1 if d == 0 else 0 * self.lengths
-            kept = factor[t, np.arange(config.N), d * H : (d + 1) * H]
-            ones = np.ones_like(kept)
-            of_each = [kept if name in self.forward_wiring.drops_last else ones for name in config.form.final]
+            last = factor[t, np.arange(config.N), d * H : (d + 1) * H]
+            ones = np.ones_like(last)
+            of_each = [last if name in self.forward_wiring.drops_last else ones for name in config.form.final]
             final = final * np.concatenate(of_each[: self.width // H], -1)
         self._finals[at] = final
         return output
@@ -472,9 +472,9 @@ class NetworkRun:
 
     def _dropped(self, layer: int, output: Var) -> Var:
         factors = [self._factor(wiring, layer) for wiring in (self.forward_wiring, self.backward_wiring)]
-        if all(one is None for one in factors):
+        if all(array is None for array in factors):
             return output
-        factor, back = (1.0 if one is None else one for one in factors)
+        factor, back = (1.0 if array is None else array for array in factors)
         value = output.value * factor
         return Var(value, ((output, lambda g: g * back),))
 
@@ -502,25 +502,25 @@ class NetworkRun:
         for name in results.keys() - {*names}:
             results[name] = rows(results[name], self._gather("output", self._out))
         results |= {name: way.of(results[name]) for name, way in self.network.transforms.items() if name in results}
-        found = {name: value_of(v) for name, v in results.items()}
+        arrays = {name: value_of(v) for name, v in results.items()}
         for name in ("output", "readout"):
-            if config.lengths is not None and name in found:  # where nothing is compared
-                found[name] = each(found[name], lambda array: np.where(padding(config)[..., None], 0.0, array))
+            if config.lengths is not None and name in arrays:  # where nothing is compared
+                arrays[name] = each(arrays[name], lambda array: np.where(padding(config)[..., None], 0.0, array))
         if config.loss is None:
-            return found
+            return arrays
         seeds: dict[Var, Any] = {results[name.removesuffix(".grad")]: g for name, g in case.cotangents.items()}
         seeds = {v: self._number(g) for v, g in seeds.items()}
         for node in self.nodes:  # a term of a gradient may stand where nothing is passed
             seeds.setdefault(node, self._number(np.zeros(node.shape)))
         by = self._differentiated(seeds)
-        by |= {name: by[self._other(self.backward_wiring.gradients_of, name)] for name in case.weights}
-        found |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
-        for (kind, *of), how in getattr(self.network.first, "back", ()):
+        by |= {name: by[self._source(self.backward_wiring.gradients_of, name)] for name in case.weights}
+        arrays |= {f"{name}.grad": g for name, g in by.items() if f"{name}.grad" in config.returned}
+        for (kind, *rest), how in getattr(self.network.first, "back", ()):
             if kind == "scale":
-                names_of = [name for name in found if name.endswith(".grad") and role_of(name) == of[0]]
+                names_of = [name for name in arrays if name.endswith(".grad") and role_of(name) == rest[0]]
                 number, n, t = GRADIENT_SCALE[how]
-                found |= {name: found[name] * (number / (config.N**n * config.T**t)) for name in names_of}
-        return within_limits(self.network, found, self.stack)
+                arrays |= {name: arrays[name] * (number / (config.N**n * config.T**t)) for name in names_of}
+        return within_limits(self.network, arrays, self.stack)
 
     def _differentiated(self, seeds: Mapping[Var, Any]) -> dict[str, Numbers]:
         """Return the gradients by what the network is given, also where those of a derived one are sums of da."""
@@ -528,27 +528,27 @@ class NetworkRun:
         for key in self.taped:
             f = self.flows[key]
             of_steps = [("da", f.s), ("dh", f.step_output)]
-            self.parts |= {(what, key, t): v for what, of in of_steps for t, v in of.items() if isinstance(v, Var)}
-        found = differentiate(seeds, {**leaves, **self.parts})
-        self.of_parts = {key: found[key] for key in self.parts}
+            self.parts |= {(what, key, t): v for what, by_t in of_steps for t, v in by_t.items() if isinstance(v, Var)}
+        gradients = differentiate(seeds, {**leaves, **self.parts})
+        self.of_parts = {key: gradients[key] for key in self.parts}
         sums: dict[Var, Any] = {}
         for key, taped in self.taped.items():
             for role in taped:
-                rest = tuple(one for one in self._sum_of(key, role) or () if one[0] != DERIVATIVE)
+                rest = tuple(pair for pair in self._sum_of(key, role) or () if pair[0] != DERIVATIVE)
                 if rest:
                     made = gradient(replace(LayerModel(), gradient_sums={role: rest}), role, self.numbers(key))
                     sums[taped[role]] = stacked(made) if role == "x" else made
         others = differentiate(sums, leaves) if sums else {}
-        return {name: found[name] + others[name] if others else found[name] for name in leaves}
+        return {name: gradients[name] + others[name] if others else gradients[name] for name in leaves}
 
     def numbers(self, key: tuple[int, int, int]) -> Flow:
         """Return a flow of a derived network on numbers, with the gradients of its steps."""
         f = on_numbers(self.flows[key])
-        given: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
-        for (what, of, t), g in self.of_parts.items():
-            if of == key:
-                given[what][t] = g
-        f.da, f.dh, f.derivative = given["da"], given["dh"], given
+        gradients: dict[str, dict[int, Numbers]] = {what: {} for what in ("da", "dh", *ROLES)}
+        for (what, owner, t), g in self.of_parts.items():
+            if owner == key:
+                gradients[what][t] = g
+        f.da, f.dh, f.derivative = gradients["da"], gradients["dh"], gradients
         model, nonlinearity, _ = self._model(key[:2])
         slopes(model, f, nonlinearity)
         return f
@@ -564,10 +564,10 @@ class NetworkRun:
         R, N = self.stack.L * self.stack.D, self.config.N
 
         def index(wiring: Wiring) -> Ints:
-            found = np.empty(R * N, np.intp)
+            inverse = np.empty(R * N, np.intp)
             place = self._row_laid_out(wiring, "h_n_layout", np.arange(R)[:, None], np.arange(N))
-            found[place.ravel()] = np.arange(R * N)
-            return found.reshape(R, N)
+            inverse[place.ravel()] = np.arange(R * N)
+            return inverse.reshape(R, N)
 
         return rows(h_n, self._gather("rows of h_n", index))
 
@@ -588,9 +588,9 @@ class NetworkRun:
         if (0, 0) in self._states and self.stack == StackSizes(1, 1):  # the states that the subject read out itself
             beside = self._number(self._states[0, 0].reshape(beside.shape))
         made = ((operand, lambda g: g @ W.value), (W, lambda g: g.T @ beside))
-        whole = Var(operand.value @ W.value.T, made)
-        whole = whole + self._leaf("readout.bias") if self.forward_wiring.readout_bias else whole
-        return rows(whole, self._gather("step of readout", written_by), 1)
+        readout = Var(operand.value @ W.value.T, made)
+        readout = readout + self._leaf("readout.bias") if self.forward_wiring.readout_bias else readout
+        return rows(readout, self._gather("step of readout", written_by), 1)
 
 
 class FlowBackward:
@@ -598,36 +598,36 @@ class FlowBackward:
 
     def __init__(self, model: LayerModel, f: Flow, nonlinearity: str, *, enters: bool) -> None:
         self._model, self._flow, self._nonlinearity, self._enters = model, f, nonlinearity, enters
-        self._given: Any = None
+        self._gradient: Any = None
 
     def by(self, role: str, g: Any) -> Numbers:
         """Return the gradient by one of its operands; ``g`` (steps + 1, N, H) is that by what it gives."""
         f, model = self._flow, self._model
-        if g is not self._given:
-            self._given = g
+        if g is not self._gradient:
+            self._gradient = g
             f.da, f.dh, f.from_next, f.h_n_gradient, f.slope = {}, {}, {}, {}, {}
             f.g = by_states(model, f, {t: g[t] for t in range(f.T)})
             if self._enters:
                 enter(model, f, g[f.T])
             slopes(model, f, self._nonlinearity)
             backward(model, f)
-        found = gradient(model, role, f)
-        return stacked(found) if role == "x" else found
+        result = gradient(model, role, f)
+        return stacked(result) if role == "x" else result
 
 
 def on_numbers(f: Flow) -> Flow:
     """Return a flow that is on a tape as one of numbers."""
-    one = copy(f)
+    flow = copy(f)
     for name, v in vars(f).items():
         if isinstance(v, Var):
-            setattr(one, name, v.value)
+            setattr(flow, name, v.value)
         elif isinstance(v, Flow):
-            setattr(one, name, on_numbers(v))
+            setattr(flow, name, on_numbers(v))
         elif isinstance(v, list):
-            setattr(one, name, [value_of(of) for of in v])
+            setattr(flow, name, [value_of(item) for item in v])
         elif isinstance(v, dict):
-            setattr(one, name, {key: value_of(of) for key, of in v.items()})
-    return one
+            setattr(flow, name, {key: value_of(item) for key, item in v.items()})
+    return flow
 
 
 def flat(v: Var, lead: int = 2) -> Var:
@@ -683,20 +683,20 @@ def place_of(name: str) -> Place:
     return (int(layer) if layer.isdigit() else 0), int(base.endswith("_reverse"))
 
 
-def within_limits(network: Network, found: dict[str, Numbers], sizes: StackSizes) -> dict[str, Numbers]:
+def within_limits(network: Network, arrays: dict[str, Numbers], sizes: StackSizes) -> dict[str, Numbers]:
     """Clip the gradients that the network clips."""
 
     def limit_of(name: str) -> Limit | None:
         return network.of(*place_of(name), sizes).limits.get(role_of(name)) if name.endswith(".grad") else None
 
-    joint = [name for name in found if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
+    joint = [name for name in arrays if (limit := limit_of(name)) is not None and limit.kind == "joint norm"]
     over = {name: limit.over for name in joint if (limit := limit_of(name)) is not None}
     counted = [name for name in joint if not over[name] or role_of(name) in over[name]]
-    squares = squares_of(*(found[name] for name in counted))
-    for name in [name for name in found if name.endswith(".grad")]:
+    squares = squares_of(*(arrays[name] for name in counted))
+    for name in [name for name in arrays if name.endswith(".grad")]:
         limit = limit_of(name)
         if limit is not None and limit.kind == "joint norm":
-            found[name] = shrunk(found[name], squares, limit)
+            arrays[name] = shrunk(arrays[name], squares, limit)
         elif limit is not None and limit.kind != "running sum":
-            found[name] = limited(found[name], limit)
-    return found
+            arrays[name] = limited(arrays[name], limit)
+    return arrays
