@@ -366,8 +366,8 @@ def seen_in(
 def _pruned(network: Network, before: Network, asker: Asker, inquiry: WiringInquiry) -> Network:
     """Return the network without the new differences that others make needless: a sum that a wiring explains."""
     earlier = mistakes_of(before, asker.nonlinearity)
-    for m in [mistake for mistake in mistakes_of(network, asker.nonlinearity) if mistake not in earlier]:
-        less = m.without(network)
+    for mistake in [m for m in mistakes_of(network, asker.nonlinearity) if m not in earlier]:
+        less = mistake.without(network)
         network = less if inquiry.explained(less, inquiry.forward) else network
     return network
 

@@ -41,7 +41,7 @@ from harness.oracle.bounded_array import Floats
 from harness.oracle.pinned_numpy import np
 from harness.space.config import role_of
 
-Seen = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
+StepCoefs = tuple[Flow, dict[int, dict[str, float]]]  # a flow, and the coefficients of terms by step
 ENTRY: Final = "h_n.grad's way in"
 
 
@@ -162,7 +162,7 @@ class ReadoutInquiry(ChainInquiry):
         assert self._base is not None
         N = self._base["N"]
         roles, unknown = roles or self.roles(), list[str]()
-        by_role: dict[str, list[Seen]] = {role: [] for role in roles}
+        by_role: dict[str, list[StepCoefs]] = {role: [] for role in roles}
         earlier: list[Sequence[tuple[Response, Flow]]] = []
         cases = [
             (SHORT_TIME, {}),
@@ -199,7 +199,7 @@ class ReadoutInquiry(ChainInquiry):
         # A gradient that is not known may count the steps that the others leave out.
         return self._gathered(model if unknown else self._reached(model, by_role), by_role, unknown)
 
-    def _of_any_size(self, role: str, batches: Sequence[Sequence[tuple[Response, Flow]]]) -> list[Seen] | None:
+    def _of_any_size(self, role: str, batches: Sequence[Sequence[tuple[Response, Flow]]]) -> list[StepCoefs] | None:
         """Return the coefficients of the terms that explain the last cases, whose sizes differ, if they explain all.
 
         Where input_size is hidden_size, another term may be equal.
@@ -213,7 +213,7 @@ class ReadoutInquiry(ChainInquiry):
         self,
         model: LayerModel,
         pairs: Sequence[tuple[Response, Flow]],
-        by_role: Mapping[str, Sequence[Seen]],
+        by_role: Mapping[str, Sequence[StepCoefs]],
         names: Mapping[str, Sequence[str] | None],
         *,
         again: bool,
@@ -233,7 +233,7 @@ class ReadoutInquiry(ChainInquiry):
         return solved
 
     def _gathered(
-        self, model: LayerModel, by_role: Mapping[str, Sequence[Seen]], unknown: list[str]
+        self, model: LayerModel, by_role: Mapping[str, Sequence[StepCoefs]], unknown: list[str]
     ) -> tuple[LayerModel, list[str]]:
         """Return a model with the gradients of coefficients that follow a pattern, and the roles of the others."""
         readouts: dict[str, Sum] = {}
@@ -284,7 +284,7 @@ class ReadoutInquiry(ChainInquiry):
         cut += [replace(model, horizon=k) for k in range(1, LONG_TIMES[-1])]  # of which each takes T times as long
         return next((candidate for candidate in cut if all(explained(candidate, pairs) for pairs in batches)), model)
 
-    def _reached(self, model: LayerModel, by_role: Mapping[str, Sequence[Seen]]) -> LayerModel:
+    def _reached(self, model: LayerModel, by_role: Mapping[str, Sequence[StepCoefs]]) -> LayerModel:
         """Say of steps that count in no gradient that the way back does not reach them."""
         if self.derived or model.reached != TermSteps():
             return model
