@@ -40,7 +40,7 @@ from harness.search.search import Search  # noqa: E402
 from harness.search.search_options import Options  # noqa: E402
 from harness.subjects.torch_module import TorchSubject  # noqa: E402
 
-PREFIXES: Final = agreement._prefixes
+PREFIXES: Final[Callable[..., Any]] = vars(agreement)["_prefixes"]
 AGREES: Final = Result(Verdict.AGREES, method=Comparison.RELATIONS)
 
 

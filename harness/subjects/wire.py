@@ -91,7 +91,7 @@ class Greeting:
 
 
 def request(arguments: Mapping[str, Any]) -> bytes:
-    """Return the message that asks for a case; ``arguments`` are what a function is given (``function.FUNCTION_ARGUMENTS``)."""
+    """Return the message that asks for a case; ``arguments`` are those of ``function.FUNCTION_ARGUMENTS``."""
     config: RNNConfig = arguments["config"]
     states = {name: arguments[name] for name in ("h0", "c0") if name in arguments}
     arrays = {"x": arguments["x"], **states, **arguments["weights"], **(arguments.get("cotangents") or {})}
