@@ -111,9 +111,9 @@ def measured(faults: Sequence[Fault]) -> None:
     for kind, functions in KINDS.items():
         with replaced(functions):
             without = [cases_to_a_kill(fault) for fault in faults]
-        pairs = [pair for pair in zip(counts, without, strict=True) if pair[0] is not None]
-        only = [fault.name for fault, a, b in zip(faults, counts, without, strict=True) if a and not b]
-        later = sum(b is not None and b > a for a, b in pairs)
+        pairs = list(zip(counts, without, strict=True))
+        only = [fault.name for fault, (a, b) in zip(faults, pairs, strict=True) if a and not b]
+        later = sum(a is not None and b is not None and b > a for a, b in pairs)
         print(
             f"{kind:14}{len(only):6}{later:7}{spent[kind]:9.1f}{spent[kind] / total:13.0%}  {' '.join(only)}",
             flush=True,
