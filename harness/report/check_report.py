@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.checks.result import Verdict
 from harness.report import wording
-from harness.report.facts import CODE
+from harness.report.facts import code_of
 from harness.report.finding_entry import Summary
 from harness.report.page import piece
 from harness.report.paper import printed
@@ -75,7 +75,7 @@ class CheckReport:
             **shown,
             "cause": first.cause,
             "sure": first.certainty,
-            "code": {fact.name: fact.text for fact in first.facts if fact.name in CODE},
+            "code": code_of(first.facts),
             "error_maps": first.error_maps,
             "shapes": shapes_rows(first.finding.case.config),
         }

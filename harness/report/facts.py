@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,12 +19,12 @@ from harness.report import explained, wording
 from harness.report.saved_finding import CAUSE_UNKNOWN, ISSUE, NOT_LOOKED_FOR, Fact, SavedFinding
 from harness.search.search_record import Finding
 from harness.space.case import Case
+from harness.space.cells import KNOWN, layer_named
 from harness.space.config import RNNConfig
 from harness.subjects.registry import registered
 
 FACT_CHARACTERS: Final = 64  # characters of a fact's line, on 80 columns
 LONGEST_CASE: Final = 3 * FACT_CHARACTERS  # characters of a case that is shown as code and not in words
-CODE: Final = {"yours": "-", "nn.RNN": "+"}  # the facts that are a line of code, with the signs of a difference
 ARRAYS_SHOWN: Final = 3  # arrays whose differences are shown; later ones mostly follow from the first
 
 
@@ -41,6 +41,12 @@ def facts_of_failure(finding: Finding, explanation: Explanation) -> list[Fact]:
         return [*(Fact(*pair) for pair in wrong.items()), *_kernel(failure), *_upstream(failure)]
     every = (_mistake, _case, _conditions, _kernel, _others, _evidence, _advice, _upstream)
     return [fact for some in every for fact in some(failure)]
+
+
+def code_of(facts: Iterable[Fact]) -> dict[str, str]:
+    """Return the line of code with the mistake, and the layer's own line, by whose they are."""
+    whose = {"yours", *map(layer_named, KNOWN)}
+    return {fact.name: fact.text for fact in facts if fact.name in whose}
 
 
 def is_certain(finding: Finding, explanation: Explanation) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from harness.report import wording
-from harness.report.facts import CODE
+from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, verdict_on_all
 from harness.report.saved_finding import Fact
 
@@ -73,13 +73,14 @@ def _shown(number: int, summary: Summary, entry: FindingEntry, *, in_full: bool)
 
 def facts_in_markdown(facts: Sequence[Fact]) -> Iterator[str]:
     """Yield the mistake as a difference of two lines, then what is said, and then what can be copied."""
-    code_lines = {fact.name: fact.text for fact in facts if fact.name in CODE}
+    code_lines = code_of(facts)
     if code_lines:
-        yield fenced("\n".join(f"{CODE[name]} {_one_line(text)}" for name, text in code_lines.items()), "diff")
+        signed = [f"{'-' if whose == 'yours' else '+'} {_one_line(line)}" for whose, line in code_lines.items()]
+        yield fenced("\n".join(signed), "diff")
     if items := [f"- {fact.name}: {code(fact.text)}" for fact in facts if not _is_block(fact)]:
         yield "\n".join(items)
     for fact in facts:
-        if _is_block(fact) and fact.name not in CODE:
+        if _is_block(fact) and fact.name not in code_lines:
             yield f"{fact.name}:"
             yield fenced(fact.text, fact.language)
 

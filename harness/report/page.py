@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.report import wording
 from harness.report.examination_facts import examination_facts
-from harness.report.facts import CODE
+from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, entry_of_stored, verdict_on_all
 from harness.report.results_table import SubjectRow, table_data
 from harness.report.saved_finding import ISSUE, SCRIPT, Stored
@@ -95,13 +95,14 @@ def _worst(verdicts: Sequence[tuple[str, str]]) -> str:
 
 
 def _finding(subject: str, entry: FindingEntry) -> dict[str, Any]:
-    facts = [fact for fact in entry.facts if fact.name not in CODE]
+    code = code_of(entry.facts)
+    facts = [fact for fact in entry.facts if fact.name not in code]
     return {
         "subject": subject,
         "title": entry.title,
         "sure": entry.sure,
         "id": entry.id,
-        "code": {fact.name: fact.text for fact in entry.facts if fact.name in CODE},
+        "code": code,
         "facts": [(fact.name, fact.text) for fact in facts if not fact.detail and not fact.language],
         "copied": [(fact.name, fact.text) for fact in facts if not fact.detail and fact.language],
         "details": [(fact.name, fact.text) for fact in facts if fact.detail],
