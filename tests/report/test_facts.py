@@ -14,6 +14,7 @@ from harness.diagnosis.factors import Factors
 from harness.diagnosis.investigate import Diagnosis, Explanation
 from harness.diagnosis.kernels import FailingStage, Kernels
 from harness.oracle.compare import Mismatch, MismatchKind
+from harness.report.facts import code_of
 from harness.report.finding_entry import FindingEntry, Summary, entry_of, entry_of_stored
 from harness.report.github import workflow_commands
 from harness.report.issue import issue_of
@@ -246,3 +247,10 @@ def test_the_manual_explains_every_line() -> None:
     for told in (TOLD, INACCURATE, reported(suspected()), reported(broken())):
         for fact in told.all_facts:
             assert f"`{fact.name}`" in lines, fact.name
+
+
+@pytest.mark.parametrize("layer", ["nn.RNN", "nn.GRU", "nn.LSTM"])
+def test_the_lines_of_code_are_the_own_one_and_that_of_the_layer(layer: str) -> None:
+    facts = [Fact("yours", "h = a"), Fact("wrong", "0"), Fact(layer, "h = b"), Fact("replay", "c", language="sh")]
+
+    assert code_of(facts) == {"yours": "h = a", layer: "h = b"}
