@@ -103,40 +103,40 @@ class Balls(NamedTuple):
         self,
         quantities: Mapping[str, WithError],
         terms: Polynomial,
-        given: WithError | None = None,
+        outer: WithError | None = None,
         mixed: Collection[str] = (),
     ) -> WithError:
-        """Return a sum of products of quantities, each of them times ``given``, in any order and with common factors.
+        """Return a sum of products of quantities, each of them times ``outer``, in any order and with common factors.
 
         A number goes through at most one rounding for each operation, of which there are fewer than factors, 1 in 1 - z
         included. Of a ``mixed`` quantity z, which may be taken as 1 - (1 - z), a product is as large as without z, and
         1 - z may be a sigmoid of its own. What the errors of the quantities make of the sum is, up to the products of
         two and more of them, the derivative by each times its error: (1 - z) n moves by 1 - z times what n does.
         """
-        known = quantities if given is None else {**quantities, OUTER_FACTOR: given}
-        more = () if given is None else (OUTER_FACTOR,)
+        operands = quantities if outer is None else {**quantities, OUTER_FACTOR: outer}
+        more = () if outer is None else (OUTER_FACTOR,)
         n = sum(len(names) + (abs(coef) != 1 or not names) for names, coef in terms) + len(more)
         slopes: dict[str, Floats] = {}
-        values, size, moved, reach, alone = np.zeros((5, *next(iter(known.values())).values.shape))
+        values, size, moved, reach, alone = np.zeros((5, *next(iter(operands.values())).values.shape))
         for own, coef in terms:
             names = (*own, *more)
-            v, offs = [known[name].values for name in names], [_off(known[name]) for name in names]
-            sizes, most = [np.abs(one) for one in v], abs(coef)
-            farthest = [one + off for one, off in zip(sizes, offs, strict=True)]
+            v, offs = [operands[name].values for name in names], [_off(operands[name]) for name in names]
+            sizes, most = [np.abs(value) for value in v], abs(coef)
+            farthest = [magnitude + off for magnitude, off in zip(sizes, offs, strict=True)]
             linear = _product(sizes)
             for i, name in enumerate(names):
                 slopes[name] = slopes.get(name, np.zeros(())) + coef * _product([*v[:i], *v[i + 1 :]])
                 linear = linear + offs[i] * _product([*sizes[:i], *sizes[i + 1 :]])
             values, size = values + coef * _product(v), size + most * _product(farthest)
             moved = moved + most * np.maximum(_product(farthest) - linear, 0)
-            reach = reach + max(1.0, most) * _product([1 + one for one in farthest])
+            reach = reach + max(1.0, most) * _product([1 + bound for bound in farthest])
             for i, name in enumerate(own):
                 alone = alone + most * (name in mixed) * _product([*farthest[:i], *farthest[i + 1 :]])
-        moved = moved + sum(np.abs(slope) * _off(known[name]) for name, slope in slopes.items())
+        moved = moved + sum(np.abs(slope) * _off(operands[name]) for name, slope in slopes.items())
         u, eta = self.arithmetic.format.u, self.arithmetic.underflow
         rounded = (gamma(n, u) + 2 * gamma(n + 2, U64)) * (size + alone)
-        other = (self.arithmetic.sigmoid_error + self.arithmetic.sigmoid_absolute) * alone
-        return self._ball(values, moved + rounded + other + 2 * n * eta * reach, reach)
+        of_sigmoid = (self.arithmetic.sigmoid_error + self.arithmetic.sigmoid_absolute) * alone
+        return self._ball(values, moved + rounded + of_sigmoid + 2 * n * eta * reach, reach)
 
     def share(self, z: WithError) -> WithError:
         """Return z as a factor of a product p z, p - p (1 - z) included, whose roundings are relative to p: 2 v."""
@@ -271,9 +271,9 @@ class Balls(NamedTuple):
         error = _off(c)
         first, last = np.maximum(first, c.values - error), np.minimum(last, c.values + error)
         half = (last - first) / 2
-        told = (half >= 0) & (half < error)
-        values = np.where(told, first + half, c.values)
-        return WithError(values, np.where(told, half + 4 * U64 * np.abs(values), error))
+        narrower = (half >= 0) & (half < error)
+        values = np.where(narrower, first + half, c.values)
+        return WithError(values, np.where(narrower, half + 4 * U64 * np.abs(values), error))
 
     def _sum(self) -> Sum:
         return Sum(self.arithmetic, 0, 0, soft=False)
@@ -293,5 +293,5 @@ def _product(factors: Iterable[Floats]) -> Floats:
     return made
 
 
-def _off(known: WithError) -> Floats | float:
-    return 0.0 if known.error is None else known.error
+def _off(ball: WithError) -> Floats | float:
+    return 0.0 if ball.error is None else ball.error

@@ -75,7 +75,7 @@ def expect_local(setting: Setting, states: Sequence[WithError]) -> list[dict[str
     for layer, (x, own) in enumerate(zip(inputs(setting, states), states, strict=True)):
         parts = [_direction(setting, (layer, d), x, own) for d in range(config.num_directions)]
         for d, part in enumerate(parts):
-            final[layer, d] = [at_step(one, final_step(config, d)) for one in part]
+            final[layer, d] = [at_step(state, final_step(config, d)) for state in part]
         outputs.append(joined(config, [part[0] for part in parts]))
     expected = [{"output": laid_out(config, output)} for output in outputs[:-1]]
     return [*expected, _assemble(setting, outputs[-1], final, states[-1])]
@@ -84,10 +84,10 @@ def expect_local(setting: Setting, states: Sequence[WithError]) -> list[dict[str
 def inputs(setting: Setting, states: Sequence[WithError]) -> list[WithError]:
     """Return what each layer reads, (T, N, ..), given the states of each."""
     passed = (between(setting, layer, own) for layer, own in enumerate(states[:-1]))
-    return [_given(setting), *passed]
+    return [_first_input(setting), *passed]
 
 
-def _given(setting: Setting) -> WithError:
+def _first_input(setting: Setting) -> WithError:
     return WithError(time_major(setting.case.x, setting.case.config))
 
 
@@ -107,7 +107,7 @@ def end_to_end_states(setting: Setting) -> list[WithError]:
 
 def _layer_by_layer(setting: Setting, layers: int, states_of: Callable[[int, WithError], WithError]) -> list[WithError]:
     """Return the states of the lowest layers, given those of a layer that reads an input."""
-    x, states = _given(setting), list[WithError]()
+    x, states = _first_input(setting), list[WithError]()
     for layer in range(layers):
         states.append(states_of(layer, x))
         x = between(setting, layer, states[-1])
@@ -155,7 +155,7 @@ def expect_end_to_end(setting: Setting, states: Sequence[WithError]) -> dict[str
         last, part = final_step(config, d), features(config, d)
         values, error = (at_steps(array, last)[..., part] for array in states[layer] if array is not None)
         carried = _carried(setting, (layer, d), read[layer], states[layer])
-        final[layer, d] = [Expected(values, error), *(at_step(one, last) for one in carried)]
+        final[layer, d] = [Expected(values, error), *(at_step(state, last) for state in carried)]
     top = states[-1]
     assert top.error is not None
     return _assemble(setting, Expected(top.values, top.error), final, top)
@@ -175,10 +175,10 @@ def carried_along(setting: Setting, layer: int, x: WithError, own: Floats | None
     reference, case, arithmetic = setting
     config, x = case.config, as_read(x, arithmetic)
     shape = (config.T, config.N, config.num_directions * config.h_size)
-    whole = WithError(np.zeros(shape), np.empty(shape))
+    states = WithError(np.zeros(shape), np.empty(shape))
     for direction in range(config.num_directions):
         part, at = features(config, direction), (layer, direction)
-        values, errors = (array[..., part] for array in whole if array is not None)
+        values, errors = (array[..., part] for array in states if array is not None)
         own_part = None if own is None else own[..., part]
         if isinstance(reference, Gated):
             values[...], errors[...] = reference.run_along(case, at, arithmetic, x, own=own_part)
@@ -188,7 +188,7 @@ def carried_along(setting: Setting, layer: int, x: WithError, own: Floats | None
         along_time(config, direction, (start,), state, (values,))
         off = np.zeros(start.shape)
         along_time(config, direction, (off, norms(off)), error, (errors,))
-    return whole
+    return states
 
 
 def _carrying(setting: Setting, at: Place, x: WithError, own: Floats | None) -> tuple[TakeStep, TakeStep]:
@@ -251,13 +251,13 @@ def usually_apart(setting: Setting, states: Sequence[WithError]) -> list[WithErr
     tolerance. They follow the states where small errors grow, as near a pole of tanh, and where they vanish.
     """
     random = Generator(PCG64(0))
-    exact, *runs = (_inexact_run(setting, len(states) - 1, of) for of in (None, *[random] * RANDOM_RUNS))
-    known: list[WithError] = []
+    exact, *runs = (_inexact_run(setting, len(states) - 1, source) for source in (None, *[random] * RANDOM_RUNS))
+    usual: list[WithError] = []
     for own, values, *others in zip(states[:-1], exact, *runs, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):
-            energy = sum(_distance(other.values, values.values) ** 2 for other in others)
-            known.append(WithError(own.values, LAMBDA * np.sqrt(energy / RANDOM_RUNS)))
-    return [*known, states[-1]]
+            energy = sum(_distance(inexact.values, values.values) ** 2 for inexact in others)
+            usual.append(WithError(own.values, LAMBDA * np.sqrt(energy / RANDOM_RUNS)))
+    return [*usual, states[-1]]
 
 
 def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> list[WithError]:
@@ -265,7 +265,7 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
     (_, case, arithmetic), config = setting, setting.case.config
 
     def states_of(layer: int, x: WithError) -> WithError:
-        whole = WithError(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
+        states = WithError(np.zeros((config.T, config.N, config.num_directions * config.hidden_size)))
         for direction in range(config.num_directions):
             at, part = (layer, direction), features(config, direction)
             steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
@@ -278,8 +278,8 @@ def _inexact_run(setting: Setting, layers: int, random: Generator | None) -> lis
                     off = bounds.tolerance(as_read(WithError(held[0]), arithmetic).error)
                     return (_off(bounds.y, off, random),)
 
-            along_time(config, direction, initial_states(case, at), state, (whole.values[..., part],))
-        return whole
+            along_time(config, direction, initial_states(case, at), state, (states.values[..., part],))
+        return states
 
     return _layer_by_layer(setting, layers, states_of)
 
@@ -315,12 +315,12 @@ def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
         return parts[0]
     slices = [features(config, d) for d in range(len(parts))]
 
-    def whole(arrays: Sequence[Floats | None]) -> Floats | None:
-        known = [array for array in arrays if array is not None]
-        if len(known) < len(parts):
+    def merged(arrays: Sequence[Floats | None]) -> Floats | None:
+        present = [array for array in arrays if array is not None]
+        if len(present) < len(parts):
             return None
-        together = np.zeros((config.T, config.N, len(parts) * config.h_size), known[0].dtype)
-        for array, part in zip(known, slices, strict=True):
+        together = np.zeros((config.T, config.N, len(parts) * config.h_size), present[0].dtype)
+        for array, part in zip(present, slices, strict=True):
             together[..., part] = array
         return together
 
@@ -330,11 +330,11 @@ def joined(config: RNNConfig, parts: Sequence[Expected]) -> Expected:
                 return expected.equation((*index[:2], index[2] - part.start))
         raise IndexError(index)
 
-    values, tolerance = whole([p.values for p in parts]), whole([p.tolerance for p in parts])
+    values, tolerance = merged([p.values for p in parts]), merged([p.tolerance for p in parts])
     assert values is not None
     assert tolerance is not None
     exact = all(part.equation is not None for part in parts)
-    return Expected(values, tolerance, whole([p.floor for p in parts]), equation if exact else None)
+    return Expected(values, tolerance, merged([p.floor for p in parts]), equation if exact else None)
 
 
 def stacked(rows: Sequence[Expected]) -> Expected:
@@ -376,7 +376,7 @@ def _carried(setting: Setting, at: Place, x: WithError, own: WithError) -> list[
     """Return the states (T, N, H) beside h of a layer and direction, of a cell that has some."""
     if not isinstance(setting.reference, Gated):
         return []
-    return [_of_ball(setting, one) for one in walk(setting, at, x, own).states[1:]]
+    return [_of_ball(setting, state) for state in walk(setting, at, x, own).states[1:]]
 
 
 def _of_ball(setting: Setting, ball: WithError) -> Expected:
@@ -393,10 +393,10 @@ def _direction(setting: Setting, at: Place, x: WithError, own: WithError) -> lis
     """
     (reference, case, arithmetic), config, part = setting, setting.case.config, features(setting.case.config, at[1])
     if isinstance(reference, Gated):
-        found = [_of_ball(setting, one) for one in walk(setting, at, x, own).states]
+        expected = [_of_ball(setting, state) for state in walk(setting, at, x, own).states]
         if own.error is not None:
-            found[0] = Expected(found[0].values, found[0].tolerance + own.error[..., part])
-        return found
+            expected[0] = Expected(expected[0].values, expected[0].tolerance + own.error[..., part])
+        return expected
     below = as_read(x, arithmetic)
     previous, error = as_read(previous_known(case, at, own), arithmetic)
     steps = BoundedSteps.of(setting.elman, case, at, arithmetic)
@@ -438,9 +438,9 @@ def hide_padding(config: RNNConfig, values: Floats, tolerance: Floats, floor: Fl
 
 def _blocks(operands: Sequence[Floats | None]) -> Iterator[slice]:
     """Return slices that take the rows of operands a few at a time."""
-    given = [array for array in operands if array is not None]
-    at_once = max(1, BLOCK // max(array.shape[1] for array in given))
-    return (slice(start, start + at_once) for start in range(0, len(given[0]), at_once))
+    arrays = [array for array in operands if array is not None]
+    at_once = max(1, BLOCK // max(array.shape[1] for array in arrays))
+    return (slice(start, start + at_once) for start in range(0, len(arrays[0]), at_once))
 
 
 def _rows(array: Floats) -> Floats:

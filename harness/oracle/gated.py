@@ -128,7 +128,8 @@ class Gated(Unroll):
 
     def step(self, x: Floats, held: State, w: StepWeights, kind: str) -> State:  # noqa: ARG002 - there is one kind
         return tuple(
-            new.values for new in self._step(Balls(EXACT_ARITHMETIC), WithError(x), [WithError(one) for one in held], w)
+            new.values
+            for new in self._step(Balls(EXACT_ARITHMETIC), WithError(x), [WithError(array) for array in held], w)
         )
 
     def _step(self, k: Balls, x: WithError, before: Sequence[WithError], w: StepWeights) -> tuple[WithError, ...]:
@@ -186,10 +187,10 @@ class Gated(Unroll):
 
             def step(t: int, held: State) -> State:
                 new = carry(t, (at_step(previous, t), *_paired(held)))
-                for array, one in zip(before, held, strict=True):
-                    array[t] = one
-                for array, one in zip(after, _flat(new), strict=True):
-                    array[t] = one
+                for array, state in zip(before, held, strict=True):
+                    array[t] = state
+                for array, state in zip(after, _flat(new), strict=True):
+                    array[t] = state
                 return _flat((k.within(new[0], first[t], last[t]),) if shown else new)
 
             along_time(config, at[1], _flat(map(WithError, initial)), step, ())
@@ -197,8 +198,8 @@ class Gated(Unroll):
             inner = self.emitted(k, values, (previous, *_paired(before)), others)  # of all steps at once
             return GatedSteps(values, (previous, *_paired(before)), (self.projected(k, inner, w), *others), inner)
 
-    def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: GatedSteps, given: Sum) -> WayBack:
-        """Return the gradients of one layer and direction; ``given`` is what reaches its states (T, N, H)."""
+    def go_back(self, case: Case, at: Place, arithmetic: Arithmetic, walk: GatedSteps, incoming: Sum) -> WayBack:
+        """Return the gradients of one layer and direction; ``incoming`` is what reaches its states (T, N, H)."""
         k, config, w = Balls(arithmetic), case.config, step_weights(case, at)
         hh, hr = Matrix.of(self.recurrent(w)), None if w.hr is None else Matrix.of(w.hr)
         with np.errstate(all="ignore"):
@@ -206,14 +207,14 @@ class Gated(Unroll):
             final = [WithError(final_gradient(case, at, name)) for name in config.form.final[1:]]
 
             def step(t: int, later: State | None) -> State:
-                dh, carried = given.at(t), [at_step(one, t) for one in final]
+                dh, carried = incoming.at(t), [at_step(gradient, t) for gradient in final]
                 if later is not None:
                     _, _, of_hh, direct, *others = _paired(later)
                     dh.product(of_hh, hh)
                     if self.keeps:
                         dh.plain(direct)
                     carried = [k.total(*pair) for pair in zip(others, carried, strict=True)]
-                here = {name: at_step(one, t) for name, one in slopes.items()}
+                here = {name: at_step(slope, t) for name, slope in slopes.items()}
                 of_h = dh.ball()
                 ih, of_hh, states = self.back(k, here, of_h if hr is None else k.through(of_h, hr), carried, w)
                 return _flat((of_h, ih, of_hh, *states))
@@ -227,7 +228,7 @@ class Gated(Unroll):
             start = Sum(arithmetic, 0, 0, soft=False).product(of_hh.map(lambda a: at_steps(a, first)), hh)
             if self.keeps:
                 start.plain(direct.map(lambda a: at_steps(a, first)))
-            carried = [one.map(lambda a: at_steps(a, first)) for one in others]
+            carried = [gradient.map(lambda a: at_steps(a, first)) for gradient in others]
             return WayBack(of_ih, of_hh, (start.ball(), *carried), of_h)
 
     def carried_final(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
@@ -235,11 +236,13 @@ class Gated(Unroll):
         rows = []
         for at in h_n_order(config):
             walk = self._own_walk(case, at, inputs[at[0]], states[at[0]][..., features(config, at[1])])
-            rows.append([at_steps(one.values, final_step(config, at[1])) for one in walk.states[1:]])
-        return {name: np.stack(of) for name, of in zip(config.form.final[1:], zip(*rows, strict=True), strict=False)}
+            rows.append([at_steps(state.values, final_step(config, at[1])) for state in walk.states[1:]])
+        return {
+            name: np.stack(part) for name, part in zip(config.form.final[1:], zip(*rows, strict=True), strict=False)
+        }
 
     def back_through(
-        self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
+        self, case: Case, at: Place, x: Floats, own: Floats, incoming: tuple[Floats, Floats]
     ) -> LayerGradients:
         walk = self._own_walk(case, at, x, own)
         back = self.go_back(
@@ -247,17 +250,17 @@ class Gated(Unroll):
             at,
             EXACT_ARITHMETIC,
             walk,
-            Sum(EXACT_ARITHMETIC, 0, 0, soft=False).plain(WithError(given[0] + given[1])),
+            Sum(EXACT_ARITHMETIC, 0, 0, soft=False).plain(WithError(incoming[0] + incoming[1])),
         )
         of_ih, of_hh = back.ih.values, back.hh.values
         weights = StepWeights(
             flattened(of_ih).T @ flattened(x),
-            np.concatenate([of.T @ flattened(one.values) for of, one in self._by_operand(of_hh, walk)]),
+            np.concatenate([da.T @ flattened(operand.values) for da, operand in self._by_operand(of_hh, walk)]),
             of_ih.sum((0, 1)),
             of_hh.sum((0, 1)),
             flattened(back.h.values).T @ flattened(walk.inner.values) if case.config.proj_size else None,
         )
-        return LayerGradients(weights, of_ih @ step_weights(case, at).ih, tuple(one.values for one in back.start))
+        return LayerGradients(weights, of_ih @ step_weights(case, at).ih, tuple(state.values for state in back.start))
 
     def _by_operand(self, of_hh: Floats, walk: GatedSteps) -> Iterator[tuple[Floats, WithError]]:
         operands = self.operands(Balls(EXACT_ARITHMETIC), walk)
@@ -355,8 +358,8 @@ def rows_of(w: StepWeights, *groups: int) -> Iterator[Rows]:
     H = len(w.hh) // sum(groups)
     ih, hh, start = Matrix.of_columns(w.ih.T), Matrix.of_columns(w.hh.T), 0
     for gates in groups:
-        of = slice(start * H, (start + gates) * H)
-        yield Rows(ih.part(of), hh.part(of), w.b_ih[of], w.b_hh[of])
+        rows = slice(start * H, (start + gates) * H)
+        yield Rows(ih.part(rows), hh.part(rows), w.b_ih[rows], w.b_hh[rows])
         start += gates
 
 
@@ -364,21 +367,21 @@ def split(of_gates: WithError, gates: int) -> list[WithError]:
     """Return what is of each gate (.., H), of an array of so many (.., G*H)."""
     H = of_gates.values.shape[-1] // gates
     blocks = [slice(i * H, (i + 1) * H) for i in range(gates)]
-    return [WithError(of_gates.values[..., of], _error(of_gates)[..., of]) for of in blocks]
+    return [WithError(of_gates.values[..., block], _error(of_gates)[..., block]) for block in blocks]
 
 
-def at_step(known: WithError, t: int) -> WithError:
+def at_step(ball: WithError, t: int) -> WithError:
     """Return what is of a time step, of (T, N, ..)."""
-    return known.map(lambda array: array[t])
+    return ball.map(lambda array: array[t])
 
 
-def _error(known: WithError) -> Floats:
-    return np.zeros_like(known.values) if known.error is None else known.error
+def _error(ball: WithError) -> Floats:
+    return np.zeros_like(ball.values) if ball.error is None else ball.error
 
 
 def _flat(balls: Iterable[WithError]) -> State:
     """Return the values and errors of balls as arrays that move together."""
-    return tuple(chain.from_iterable((one.values, _error(one)) for one in balls))
+    return tuple(chain.from_iterable((ball.values, _error(ball)) for ball in balls))
 
 
 def _paired(arrays: Sequence[Floats] | Floats) -> tuple[WithError, ...]:
@@ -388,7 +391,7 @@ def _paired(arrays: Sequence[Floats] | Floats) -> tuple[WithError, ...]:
 def joined(*gates: WithError) -> WithError:
     """Return the balls of all gates (.., H) as one (.., G*H)."""
     return WithError(
-        np.concatenate([one.values for one in gates], -1), np.concatenate([_error(one) for one in gates], -1)
+        np.concatenate([gate.values for gate in gates], -1), np.concatenate([_error(gate) for gate in gates], -1)
     )
 
 

@@ -89,7 +89,7 @@ class _Backward:
         self._inputs = inputs(setting, states)
         self._sharp = setting.arithmetic.modelled
         """True if the soft model applies to this arithmetic."""
-        self._found: dict[str, Expected] = {}
+        self._gradients: dict[str, Expected] = {}
         self._rows: dict[Place, list[Expected]] = {}
 
     def run(self) -> Gradients:
@@ -97,18 +97,18 @@ class _Backward:
         inner: list[Expected] = []
         sources = [self._from_loss()]
         for layer in reversed(range(config.num_layers)):
-            given = [self._dropped(layer, sources, features(config, d)) for d in range(config.num_directions)]
+            incoming = [self._dropped(layer, sources, features(config, d)) for d in range(config.num_directions)]
             if isinstance(reference, Gated):
-                sources = [self._through_gates(reference, (layer, d), sums) for d, sums in enumerate(given)]
+                sources = [self._through_gates(reference, (layer, d), sums) for d, sums in enumerate(incoming)]
                 continue
-            expected = [self._back_through((layer, d), sums) for d, sums in enumerate(given)]
+            expected = [self._back_through((layer, d), sums) for d, sums in enumerate(incoming)]
             inner.insert(0, joined(config, expected))
             sources = [self._through_layer((layer, d), da) for d, da in enumerate(expected)]
         x = self._sum_of(sources, slice(None)).expected()
-        self._found["x.grad"] = laid_out(config, x)
+        self._gradients["x.grad"] = laid_out(config, x)
         for i, name in enumerate(config.form.hidden):
-            self._found[f"{name}.grad"] = stacked([self._rows[at][i] for at in h_n_order(config)])
-        return Gradients({name: self._returned(name, self._found[name]) for name in config.gradients}, inner)
+            self._gradients[f"{name}.grad"] = stacked([self._rows[at][i] for at in h_n_order(config)])
+        return Gradients({name: self._returned(name, self._gradients[name]) for name in config.gradients}, inner)
 
     def _returned(self, name: str, expected: Expected) -> Expected:
         """Return a gradient as the caller gets it: unchanged, but for a known issue that makes NaN of some of it."""
@@ -136,18 +136,18 @@ class _Backward:
         over_rows = WithError(flattened(g).T)
         of_weight = self._sum(rounded=1).product(over_rows, Matrix.of(*self._states[-1].map(flattened)))
         of_bias = self._sum().product(over_rows, Matrix.of(np.ones((over_rows.values.shape[1], 1))))
-        self._found["readout.weight.grad"] = of_weight.expected()
-        self._found["readout.bias.grad"] = last_column(of_bias.expected())
+        self._gradients["readout.weight.grad"] = of_weight.expected()
+        self._gradients["readout.bias.grad"] = last_column(of_bias.expected())
         return WithError(g), weight
 
-    def _through_gates(self, reference: Gated, at: Place, given: Sum) -> tuple[WithError, Floats]:
+    def _through_gates(self, reference: Gated, at: Place, incoming: Sum) -> tuple[WithError, Floats]:
         """Record the gradients of a direction of a cell with gates; return what goes to the layer below."""
         steps = walk(self._setting, at, self._inputs[at[0]], self._states[at[0]])
-        given.plain(WithError(final_gradient(self._case, at)))
-        back = reference.go_back(self._case, at, self._arithmetic, steps, given)
+        incoming.plain(WithError(final_gradient(self._case, at)))
+        back = reference.go_back(self._case, at, self._arithmetic, steps, incoming)
         operands = reference.operands(Balls(self._arithmetic), steps)
         self._record_weights(at, back.ih, back.hh, operands, (back.h, steps.inner))
-        self._rows[at] = [self._loosened(one) for one in back.start]
+        self._rows[at] = [self._loosened(ball) for ball in back.start]
         return back.ih, step_weights(self._case, at).ih
 
     def _loosened(self, ball: WithError) -> Expected:
@@ -168,49 +168,51 @@ class _Backward:
         and what W_hr projects to it.
         """
         sides = self._by_rows(ih, [self._inputs[at[0]]]), self._by_rows(hh, previous)
-        found = [change(side) for change in (without_last_column, last_column) for side in sides]
-        found += [] if projected is None else [without_last_column(self._by_rows(projected[0], projected[1:]))]
-        by_role = dict(zip((*PARAMETERS, PROJECTION), found, strict=False))
-        self._found |= {f"{name}.grad": by_role[role_of(name)] for name in names_at(self._config, at)}
+        gradients = [change(side) for change in (without_last_column, last_column) for side in sides]
+        gradients += [] if projected is None else [without_last_column(self._by_rows(projected[0], projected[1:]))]
+        by_role = dict(zip((*PARAMETERS, PROJECTION), gradients, strict=False))
+        self._gradients |= {f"{name}.grad": by_role[role_of(name)] for name in names_at(self._config, at)}
 
-    def _by_rows(self, of: WithError, several: Sequence[WithError]) -> Expected:
+    def _by_rows(self, gradients: WithError, several: Sequence[WithError]) -> Expected:
         """Return the gradients of a weight and of its bias (G*H, K + 1), given those by their sums (T, N, G*H).
 
         All rows of the weight multiply the same operand (T, N, K), or each block of H rows its own.
         """
-        rows = of.map(lambda array: flattened(array).T)
+        rows = gradients.map(lambda array: flattened(array).T)
         H = len(rows.values) // len(several)
         sums = [
             self._sum(self._config.T, rounded=1)
-            .product(rows.map(partial(_rows, first=k * H, last=(k + 1) * H)), Matrix.with_ones(*one.map(flattened)))
+            .product(rows.map(partial(_rows, first=k * H, last=(k + 1) * H)), Matrix.with_ones(*operand.map(flattened)))
             .expected()
-            for k, one in enumerate(several)
+            for k, operand in enumerate(several)
         ]
         if len(sums) == 1:
             return sums[0]
-        return Expected(np.concatenate([one.values for one in sums]), np.concatenate([one.tolerance for one in sums]))
+        return Expected(
+            np.concatenate([part.values for part in sums]), np.concatenate([part.tolerance for part in sums])
+        )
 
-    def _back_through(self, at: Place, given: Sum) -> Expected:
+    def _back_through(self, at: Place, incoming: Sum) -> Expected:
         """Return da (T, N, H) of a direction: all steps at once where it was observed, else one after the other."""
         config, own = self._config, self._own(at)
-        given.plain(WithError(final_gradient(self._case, at)))
+        incoming.plain(WithError(final_gradient(self._case, at)))
         if self._observed is None:
-            return self._without_padding(self._carried_back(at, given))
+            return self._without_padding(self._carried_back(at, incoming))
         order = list(time_order(config, at[1]))
-        da, later = self._seen(at), np.zeros(own.values.shape)
+        da, later = self._da(at), np.zeros(own.values.shape)
         later[order[:-1]] = da[order[1:]]
-        whole = given.product(WithError(later), Matrix.of(step_weights(self._case, at).hh)).expected()
+        dh = incoming.product(WithError(later), Matrix.of(step_weights(self._case, at).hh)).expected()
         exact = (own.values, config.nonlinearity) if own.error is None else None
-        return self._without_padding(through_slope(whole, self._slopes(at), self._arithmetic, exact))
+        return self._without_padding(through_slope(dh, self._slopes(at), self._arithmetic, exact))
 
-    def _carried_back(self, at: Place, given: Sum) -> Expected:
+    def _carried_back(self, at: Place, incoming: Sum) -> Expected:
         """Return da of a direction, one step after the other, with the error of each carried on to the next.
 
         A step's tolerance is affine in what the next step carries to it, a_t + b_t |W_hh|^T e_{t+1}, up to where
         something may overflow. So everything but the two recurrences is computed for all steps at once.
         """
         config, matrix, slopes = self._config, Matrix.of(step_weights(self._case, at).hh), self._slopes(at)
-        dh = np.broadcast_to(given.values, slopes.slope.shape)
+        dh = np.broadcast_to(incoming.values, slopes.slope.shape)
         values, later = np.empty_like(slopes.slope), np.zeros_like(slopes.slope)
 
         def step(t: int, following: State | None) -> State:
@@ -220,12 +222,12 @@ class _Backward:
             return ((dh[t] + later[t] @ matrix.values) * slopes.slope[t],)
 
         back_along_time(config, at[1], step, (values,))
-        alone = through_slope(given.bounded(), slopes, self._arithmetic).tolerance
+        alone = through_slope(incoming.bounded(), slopes, self._arithmetic).tolerance
         if config.T == 1:
             return Expected(values, alone)  # the caller clears the padding in it
-        sums = given.product(WithError(later), matrix).bounded()
+        sums = incoming.product(WithError(later), matrix).bounded()
         uncarried = through_slope(sums, slopes, self._arithmetic).tolerance
-        growth, limit = through_slope_growth(given.growth(), sums, slopes, self._arithmetic)
+        growth, limit = through_slope_growth(incoming.growth(), sums, slopes, self._arithmetic)
         tolerance = np.empty(values.shape)
 
         def bound(t: int, following: State | None) -> State:
@@ -247,7 +249,7 @@ class _Backward:
     def _through_layer(self, at: Place, expected: Expected) -> tuple[WithError, Floats]:
         """Record the gradients of a direction's parameters and initial state; return what goes to the layer below."""
         w = step_weights(self._case, at)
-        da = WithError(expected.values, expected.tolerance) if self._observed is None else WithError(self._seen(at))
+        da = WithError(expected.values, expected.tolerance) if self._observed is None else WithError(self._da(at))
         self._record_weights(at, da, da, [previous_known(self._case, at, self._states[at[0]])])
         first = da.map(partial(at_steps, steps=first_step(self._config, at[1])))
         self._rows[at] = [self._sum().product(first, Matrix.of(w.hh)).expected()]
@@ -267,11 +269,11 @@ class _Backward:
     def _sum_of(self, sources: Sequence[tuple[WithError, Floats | None]], part: slice) -> Sum:
         """Return the sum of the gradients that reach some features of a layer's output (or of x), still open."""
         total = self._sum()
-        for known, matrix in sources:
+        for gradient, matrix in sources:
             if matrix is None:
-                total.plain(known.map(lambda a: a[..., part]))
+                total.plain(gradient.map(lambda a: a[..., part]))
             else:
-                total.product(known, Matrix.of(matrix[:, part]))
+                total.product(gradient, Matrix.of(matrix[:, part]))
         return total
 
     def _sum(self, stored: int = 0, rounded: int = 0) -> Sum:
@@ -281,7 +283,7 @@ class _Backward:
         part = features(self._config, at[1])
         return self._states[at[0]].map(lambda a: a[..., part])
 
-    def _seen(self, at: Place) -> Floats:
+    def _da(self, at: Place) -> Floats:
         assert self._observed is not None
         return self._observed[at[0]][..., features(self._config, at[1])]
 

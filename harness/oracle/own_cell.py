@@ -29,7 +29,7 @@ class OwnCell(Gated):
         self.shows = next((z for z in sigmoids if cell.h == ((tuple(sorted((z, "t"))), 1.0),)), "")
         each = {names for terms in (cell.c, cell.h) for names, _ in terms}
         self._mixed = {
-            z for z in sigmoids if any(z in of and tuple(one for one in of if one != z) in each for of in each)
+            z for z in sigmoids if any(z in names and tuple(y for y in names if y != z) in each for names in each)
         }
 
     def activations(self, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
@@ -46,45 +46,45 @@ class OwnCell(Gated):
     def carry(self, k: Balls, v: Values) -> Carry:
         def states(t: int | None, before: Sequence[WithError]) -> tuple[WithError, ...]:
             here = {name: v[name] if t is None else at_step(v[name], t) for name in self.gates}
-            known = {**here, **dict(zip("hc", before, strict=False))}
-            return (k.polynomial(known, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
+            quantities = {**here, **dict(zip("hc", before, strict=False))}
+            return (k.polynomial(quantities, self._cell.c, mixed=self._mixed),) if self._cell.c else ()
 
         return states
 
     def emitted(self, k: Balls, v: Values, before: Sequence[WithError], carried: Sequence[WithError]) -> WithError:
-        known = {**v, "h": before[0]}
+        quantities = {**v, "h": before[0]}
         for c in carried:
-            known |= {"c'": c, "t": k.tanh(c)}
-        return k.polynomial(known, self._cell.h, mixed=self._mixed)
+            quantities |= {"c'": c, "t": k.tanh(c)}
+        return k.polynomial(quantities, self._cell.h, mixed=self._mixed)
 
     def slopes(self, k: Balls, v: Values, before: Sequence[WithError], states: Sequence[WithError]) -> Values:
-        found = {**v, **dict(zip("hc", before, strict=False))}
+        factors = {**v, **dict(zip("hc", before, strict=False))}
         for gate in self._cell.lines:
             slope = k.sigmoid_slope if gate.function == "sigmoid" else k.tanh_slope
-            found[f"slope_{gate.letter}"] = slope(v[gate.letter])
+            factors[f"slope_{gate.letter}"] = slope(v[gate.letter])
         if self._cell.c:
             t = k.tanh(states[1])
-            found |= {"c'": states[1], "t": t, "slope_t": k.tanh_slope(t)}
-        return found
+            factors |= {"c'": states[1], "t": t, "slope_t": k.tanh_slope(t)}
+        return factors
 
     def back(
         self, k: Balls, v: Values, dh: WithError, later: Sequence[WithError], w: StepWeights
     ) -> tuple[WithError, WithError, tuple[WithError, ...]]:
-        found: dict[str, list[WithError]] = {}
+        gradients: dict[str, list[WithError]] = {}
 
-        def through(terms: Polynomial, given: WithError) -> None:
+        def through(terms: Polynomial, gradient: WithError) -> None:
             for name in dict.fromkeys(name for names, _ in terms for name in names):
-                of = tuple((tuple(one for one in names if one != name), c) for names, c in terms if name in names)
-                found.setdefault(name, []).append(k.polynomial(v, of, given, self._mixed))
+                derivative = tuple((tuple(z for z in names if z != name), c) for names, c in terms if name in names)
+                gradients.setdefault(name, []).append(k.polynomial(v, derivative, gradient, self._mixed))
 
         def total(name: str) -> WithError:
-            return k.total(*found[name]) if name in found else WithError(np.zeros_like(dh.values))
+            return k.total(*gradients[name]) if name in gradients else WithError(np.zeros_like(dh.values))
 
         through(self._cell.h, dh)
         if self._cell.c:
-            found["c'"] = [*found.get("c'", []), *later]
-            if "t" in found:
-                found["c'"].append(k.product(total("t"), v["slope_t"]))
+            gradients["c'"] = [*gradients.get("c'", []), *later]
+            if "t" in gradients:
+                gradients["c'"].append(k.product(total("t"), v["slope_t"]))
             through(self._cell.c, total("c'"))
         of_ih, of_hh = dict[str, WithError](), dict[str, WithError]()
         H = dh.values.shape[-1]
@@ -92,13 +92,13 @@ class OwnCell(Gated):
             s = of_ih[gate.letter] = k.product(total(gate.letter), v[f"slope_{gate.letter}"])
             of_hh[gate.letter] = k.product(s, v[gate.factor]) if gate.factor else s
             if gate.factor:
-                found.setdefault(gate.factor, []).append(k.product(s, v[OF_STATE + gate.letter]))
+                gradients.setdefault(gate.factor, []).append(k.product(s, v[OF_STATE + gate.letter]))
             if gate.operand != "h":
                 of_operand = k.through(of_hh[gate.letter], Matrix.of(w.hh[i * H : (i + 1) * H]))
-                other = gate.operand.partition(" * ")[0]
-                found.setdefault(other, []).append(k.product(of_operand, v["h"]))
-                found.setdefault("h", []).append(k.product(of_operand, v[other]))
-        ih, hh = (joined(*(of[letter] for letter in self.gates)) for of in (of_ih, of_hh))
+                factor = gate.operand.partition(" * ")[0]
+                gradients.setdefault(factor, []).append(k.product(of_operand, v["h"]))
+                gradients.setdefault("h", []).append(k.product(of_operand, v[factor]))
+        ih, hh = (joined(*(by_gate[letter] for letter in self.gates)) for by_gate in (of_ih, of_hh))
         return ih, hh, tuple(total(name) for name in ("h", "c")[: len(self._cell.hidden)])
 
     def recurrent(self, w: StepWeights) -> Floats:

@@ -48,9 +48,9 @@ class Reference(Unroll):
         return (self.activation(self.preactivation(x, held[0], w), kind),)
 
     def back_through(
-        self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
+        self, case: Case, at: Place, x: Floats, own: Floats, incoming: tuple[Floats, Floats]
     ) -> LayerGradients:
-        (g, final), config, w = given, case.config, step_weights(case, at)
+        (g, final), config, w = incoming, case.config, step_weights(case, at)
         slopes, da = slope(own, config.nonlinearity), np.empty(own.shape)
 
         def step(t: int, later: State | None) -> State:

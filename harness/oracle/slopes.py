@@ -53,19 +53,19 @@ def slopes_at(setting: Setting, at: Place, state: WithError, x: Floats) -> Slope
 
 
 def through_slope(
-    given: Expected, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
+    dh: Expected, slopes: Slopes, arithmetic: Arithmetic, exact: tuple[Floats, str] | None = None
 ) -> Expected:
     """Return the product with phi', for rows of both.
 
     ``exact`` holds the states and the name of phi, where the states and the operands of the sum are the subject's own.
     """
-    values = given.values * slopes.slope
-    size, e, off, relative = np.abs(given.values), given.tolerance, slopes.off, slopes.relative
+    values = dh.values * slopes.slope
+    size, e, off, relative = np.abs(dh.values), dh.tolerance, slopes.off, slopes.relative
     under = 2 * arithmetic.underflow
     tolerance = (np.abs(slopes.slope) + off) * e + size * off + (size + e) * relative + under * (2 + size)
     tolerance[np.isnan(tolerance)] = np.inf  # 0 times inf
     tolerance = loosened(tolerance, values, arithmetic)
-    equation = given.equation
+    equation = dh.equation
     if equation is None or exact is None:
         return Expected(values, tolerance)
     h, kind = exact
@@ -73,18 +73,18 @@ def through_slope(
     def with_slope(index: Index) -> Equation:
         return equation(index)._replace(state=float(h[index]), nonlinearity=kind)
 
-    floor = None if given.floor is None else np.where(slopes.off > 0, np.inf, given.floor * slopes.slope)
+    floor = None if dh.floor is None else np.where(slopes.off > 0, np.inf, dh.floor * slopes.slope)
     return Expected(values, tolerance, floor, with_slope)
 
 
 def through_slope_growth(
-    given: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
+    of_sums: tuple[float, Floats], sums: Expected, slopes: Slopes, arithmetic: Arithmetic
 ) -> tuple[Floats, Floats]:
     """Return how much the tolerance of ``through_slope`` grows with what is carried to ``sums``, and up to which limit.
 
-    ``given`` is ``Sum.growth`` of these sums. Where a tolerance is infinite already, the limit is below 0.
+    ``of_sums`` is ``Sum.growth`` of these sums. Where a tolerance is infinite already, the limit is below 0.
     """
-    growth, limit = given
+    growth, limit = of_sums
     loose = 1 + arithmetic.accepted.rtol
     growth, steep = growth * loose, np.abs(slopes.slope) + slopes.off
     grows = (steep + slopes.relative) * (growth * loose)

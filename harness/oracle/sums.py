@@ -84,10 +84,10 @@ class Sum:
         self._exact = True
         self._pieces: list[Callable[[Index], tuple[Floats, Floats]]] = []
 
-    def plain(self, known: WithError) -> Sum:
+    def plain(self, ball: WithError) -> Sum:
         """Add an array itself."""
-        self._add(known.values, np.abs(known.values), known.error, None, 1)
-        self._pieces.append(lambda i: (np.atleast_1d(known.values[i]), np.ones(1)))
+        self._add(ball.values, np.abs(ball.values), ball.error, None, 1)
+        self._pieces.append(lambda i: (np.atleast_1d(ball.values[i]), np.ones(1)))
         return self
 
     def product(self, rows: WithError, matrix: Matrix) -> Sum:

@@ -65,11 +65,11 @@ class Unroll(ABC):
 
     @abstractmethod
     def back_through(
-        self, case: Case, at: Place, x: Floats, own: Floats, given: tuple[Floats, Floats]
+        self, case: Case, at: Place, x: Floats, own: Floats, incoming: tuple[Floats, Floats]
     ) -> LayerGradients:
         """Return the gradients of what one layer and direction read, at its input x and its states ``own`` (T, N, ..).
 
-        ``given`` holds the gradients by its states (T, N, H): those from above, and those from its final state.
+        ``incoming`` holds the gradients by its states (T, N, H): those from above, and those from its final state.
         """
 
     def carried_final(self, case: Case, states: Sequence[Floats]) -> dict[str, Floats]:
@@ -140,31 +140,31 @@ class Unroll(ABC):
         """
         config, inputs = case.config, self.inputs(case, states)
         g = output_gradient(case)
-        found: dict[str, Floats] = {}
+        by_name: dict[str, Floats] = {}
         starts: dict[Place, State] = {}
         for layer in reversed(range(config.num_layers)):
             g_x = np.zeros_like(inputs[layer])
             for d in range(config.num_directions):
                 at, part = (layer, d), features(config, d)
-                given = g[..., part], final_gradient(case, at)
-                back = self.back_through(case, at, inputs[layer], states[layer][..., part], given)
+                incoming = g[..., part], final_gradient(case, at)
+                back = self.back_through(case, at, inputs[layer], states[layer][..., part], incoming)
                 gradients = back.weights.by_role()
-                found |= {
-                    f"{name}.grad": one
+                by_name |= {
+                    f"{name}.grad": gradient
                     for name in names_at(config, at)
-                    for one in [gradients[role_of(name)]]
-                    if one is not None
+                    for gradient in [gradients[role_of(name)]]
+                    if gradient is not None
                 }
                 starts[at] = back.start
                 g_x += back.x
             factors = factors_of(case, layer - 1)
             g = g_x if factors is None else self.dropped(g_x, factors)
-        found["x.grad"] = layout(g, config)
+        by_name["x.grad"] = layout(g, config)
         for i, name in enumerate(config.form.hidden):
-            found[f"{name}.grad"] = np.stack([starts[at][i] for at in h_n_order(config)])
+            by_name[f"{name}.grad"] = np.stack([starts[at][i] for at in h_n_order(config)])
         if config.output_size is not None:
-            found |= readout_gradients(case, states[-1])
-        return {name: self.returned_gradient(config, name, found[name]) for name in config.gradients}
+            by_name |= readout_gradients(case, states[-1])
+        return {name: self.returned_gradient(config, name, by_name[name]) for name in config.gradients}
 
 
 # What a case holds.
@@ -186,8 +186,8 @@ def initial_states(case: Case, at: Place) -> State:
     """Return the initial states (N, H) of one layer and direction, h first: their rows of hx and so on, or zeros."""
     config, row = case.config, at[0] * case.config.num_directions + at[1]
     sizes = (config.h_size, *[config.hidden_size] * (len(config.form.hidden) - 1))
-    given = zip((getattr(case, name) for name in config.form.hidden), sizes, strict=True)
-    return tuple(np.zeros((config.N, size)) if array is None else to_float64(array[row]) for array, size in given)
+    states = zip((getattr(case, name) for name in config.form.hidden), sizes, strict=True)
+    return tuple(np.zeros((config.N, size)) if array is None else to_float64(array[row]) for array, size in states)
 
 
 def factors_of(case: Case, layer: int) -> Floats | None:
@@ -304,4 +304,4 @@ def _partly(config: RNNConfig) -> dict[int, Visited]:
 def _where(mask: Visited, new: State, old: Iterable[Floats | float] | None = None) -> State:
     """Return each array of ``new`` where the mask is true, and elsewhere that of ``old``, or zero."""
     others = [0.0] * len(new) if old is None else old
-    return tuple(np.where(mask, one, other) for one, other in zip(new, others, strict=True))
+    return tuple(np.where(mask, array, before) for array, before in zip(new, others, strict=True))
