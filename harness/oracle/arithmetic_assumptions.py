@@ -72,8 +72,8 @@ class UserTolerance(NamedTuple):
         those that the user accepts and those that were measured in the dtype.
         """
         errors = {name: getattr(self, name) for name in OF_FUNCTIONS}
-        for of, function, *off in self.measured:
-            if of == dtype:
+        for of_dtype, function, *off in self.measured:
+            if of_dtype == dtype:
                 for name, error in zip((function, f"{function}_atol"), off, strict=True):
                     errors[name] = max(errors[name], error)
         alone = self._replace(measured=(), **errors)
@@ -81,10 +81,10 @@ class UserTolerance(NamedTuple):
             return alone._replace(operand_u=0.0, operand_underflow=0.0)
         return alone
 
-    def beside(self, other: UserTolerance) -> UserTolerance:
+    def beside(self, tolerance: UserTolerance) -> UserTolerance:
         """Return the tolerance that accepts whatever either accepts; both are of the same dtype (``in_dtype``)."""
         names = ("operand_u", "operand_underflow", "rtol", "atol", *OF_FUNCTIONS)
-        return self._replace(**{name: max(getattr(self, name), getattr(other, name)) for name in names})
+        return self._replace(**{name: max(getattr(self, name), getattr(tolerance, name)) for name in names})
 
     @property
     def product_error(self) -> float:
@@ -179,34 +179,34 @@ def accepted(text: str) -> UserTolerance:
         raise UsageError(f"tolerance={text!r}: expected text, such as 'derived' or 'rtol=1e-4'")
     named, *others = text.split(",")
     start = TOLERANCES.get(named.strip())
-    given: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for part in text.split(",") if start is None else others:
         name, _, value = (piece.strip() for piece in part.partition("="))
         unit = ULP if name in FUNCTIONS else ""
         try:
-            given[name] = float(value.removesuffix(unit)) if value.endswith(unit) else math.nan
+            numbers[name] = float(value.removesuffix(unit)) if value.endswith(unit) else math.nan
         except ValueError:
-            given[name] = math.nan
-        if name not in {"rtol", "atol", *OF_FUNCTIONS} or not (0 <= given[name] < math.inf):
+            numbers[name] = math.nan
+        if name not in {"rtol", "atol", *OF_FUNCTIONS} or not (0 <= numbers[name] < math.inf):
             raise UsageError(
                 f"tolerance={text!r}: expected {', '.join(TOLERANCES)}, or rtol=R,atol=A with numbers >= 0, or "
                 "tanh=Nulp for the error of tanh, and tanh_atol=A for its error near 0, and so sigmoid and sigmoid_atol"
             )
     for name in FUNCTIONS:
-        if name in given:
-            given[name] *= 2
-    return (start or STRICT)._replace(**given)  # type: ignore[arg-type]  # only fields that are numbers are given
+        if name in numbers:
+            numbers[name] *= 2
+    return (start or STRICT)._replace(**numbers)  # type: ignore[arg-type]  # only fields that are numbers are given
 
 
 def with_measured(tolerance: str, within: UserTolerance | None, dtype: str) -> str:
     """Return the tolerance that a user asked for, with the measured errors of the subject's functions in a dtype."""
-    functions = [] if within is None else [function for of, function, *_ in within.measured if of == dtype]
+    functions = [] if within is None else [function for of_dtype, function, *_ in within.measured if of_dtype == dtype]
     if within is None or not functions:
         return tolerance
     own = within.in_dtype(dtype)
-    kept = [part for part in tolerance.split(",") if not part.strip().startswith(("derived", *functions))]
+    parts = [part for part in tolerance.split(",") if not part.strip().startswith(("derived", *functions))]
     named = dict.fromkeys(functions)
-    return ",".join([*kept, *(function_tolerance(f, getattr(own, f), getattr(own, f"{f}_atol")) for f in named)])
+    return ",".join([*parts, *(function_tolerance(f, getattr(own, f), getattr(own, f"{f}_atol")) for f in named)])
 
 
 def function_tolerance(function: str, relative: float, absolute: float) -> str:

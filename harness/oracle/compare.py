@@ -147,17 +147,19 @@ def suspect(
 
 def check_form(config: RNNConfig, actual: Mapping[str, Array], *, required: tuple[str, ...]) -> list[Mismatch]:
     """Compare names, shapes and dtypes alone, which must be right before any value means something."""
-    found = [
+    mismatches = [
         Mismatch(name, MismatchKind.MISSING, expected=_spec(config, name)) for name in required if name not in actual
     ]
     for name, array in actual.items():
         if name not in config.returned:
-            found.append(Mismatch(name, MismatchKind.UNEXPECTED, actual=f"{array.dtype} {array.shape}"))
+            mismatches.append(Mismatch(name, MismatchKind.UNEXPECTED, actual=f"{array.dtype} {array.shape}"))
         elif array.shape != config.returned[name].shape:
-            found.append(Mismatch(name, MismatchKind.SHAPE, expected=_spec(config, name), actual=str(array.shape)))
+            mismatches.append(Mismatch(name, MismatchKind.SHAPE, expected=_spec(config, name), actual=str(array.shape)))
         elif array.dtype != np.dtype(config.dtype_of(name)):
-            found.append(Mismatch(name, MismatchKind.DTYPE, expected=config.dtype_of(name), actual=str(array.dtype)))
-    return found
+            mismatches.append(
+                Mismatch(name, MismatchKind.DTYPE, expected=config.dtype_of(name), actual=str(array.dtype))
+            )
+    return mismatches
 
 
 def beyond(actual: Floats, expected: Floats, tolerance: Floats) -> NDArray[np.bool_]:
@@ -223,18 +225,18 @@ def _suspicious(
             return None
         beyond = np.flatnonzero(above & np.isfinite(expected.tolerance))
         excess = difference.flat[beyond] / expected.floor.flat[beyond]
-    found: dict[int, float] = {}
+    tolerances: dict[int, float] = {}
     for i in beyond[np.argsort(-excess, kind="stable")][:LOOKED_AT]:
         index = tuple(int(k) for k in np.unravel_index(i, wide.shape))
         off = float(difference.flat[i])
         soft = soft_tolerance(expected.equation(index), float(expected.values[index]), arithmetic, enough=off)
         if off > soft:
-            found[int(i)] = soft
-    if not found:
+            tolerances[int(i)] = soft
+    if not tolerances:
         return None
     tolerance = np.full(wide.shape, np.inf)
-    tolerance.flat[list(found)] = list(found.values())
-    flat = np.array(list(found))
+    tolerance.flat[list(tolerances)] = list(tolerances.values())
+    flat = np.array(list(tolerances))
     atol, rtol = _enough(wide, expected.values, flat)
     sites = _sites(config, name, wide, replace(expected, tolerance=tolerance), flat)
     return Mismatch(name, MismatchKind.SUSPICIOUS, count=flat.size, total=wide.size, atol=atol, rtol=rtol, sites=sites)

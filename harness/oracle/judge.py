@@ -126,11 +126,11 @@ def _reference_bound(equation: Equation, magnitude: arb, operands: arb, y: arb, 
     return bound.upper() if reach < sys.float_info.max else arb(math.inf)
 
 
-def _held(value: arb, given: float, bound: arb) -> _Side:
+def _held(value: arb, number: float, bound: arb) -> _Side:
     """Hold one side against the exact value."""
-    if not math.isfinite(given):
+    if not math.isfinite(number):
         return _Side(bound.is_finite(), math.inf if bound.is_finite() else 0.0, math.inf)
-    low, high = (value - given).abs_lower(), (value - given).abs_upper()
+    low, high = (value - number).abs_lower(), (value - number).abs_upper()
     wrong = True if low > bound else False if high <= bound else None
     if bound == 0:
         return _Side(wrong, math.inf if wrong else 0.0, _rounded_down(low))

@@ -38,19 +38,19 @@ SAME_VALUE: Final = 2.0**-50
 def require_known_values() -> None:
     """Raise ``UsageError`` unless NumPy's functions have their known values."""
     for name, arguments, value in _KNOWN:
-        if not math.isclose(given := float(getattr(_LIVE, name)(*arguments)), value, rel_tol=SAME_VALUE):
-            said = f"numpy.{name}({', '.join(map(str, arguments))})={given!r}: expected {value!r}"
-            raise UsageError(f"{said}; something replaced it before harness was imported, so import harness first")
+        if not math.isclose(result := float(getattr(_LIVE, name)(*arguments)), value, rel_tol=SAME_VALUE):
+            line = f"numpy.{name}({', '.join(map(str, arguments))})={result!r}: expected {value!r}"
+            raise UsageError(f"{line}; something replaced it before harness was imported, so import harness first")
 
 
 def warn_if_replaced() -> None:
     """Warn of functions of NumPy that were replaced after the oracle was imported."""
-    kept = vars(np)
-    names = [name for name, *_ in _KNOWN if getattr(_LIVE, name, None) is not kept[name]]
+    pinned = vars(np)
+    names = [name for name, *_ in _KNOWN if getattr(_LIVE, name, None) is not pinned[name]]
     if names:
-        said = ", ".join(f"numpy.{name}" for name in names)
+        functions = ", ".join(f"numpy.{name}" for name in names)
         warnings.warn(
-            f"{said}: replaced after harness was imported; the reference goes on with NumPy's own", stacklevel=2
+            f"{functions}: replaced after harness was imported; the reference goes on with NumPy's own", stacklevel=2
         )
 
 

@@ -50,21 +50,21 @@ def probed(case: Case) -> Case:
 
     It has no readout: the loss reads the output.
     """
-    given, config = case.config, _wider(case.config)
+    narrow, config = case.config, _wider(case.config)
     arrays = {name: np.zeros(spec.shape) for name, spec in config.given.items()}
-    arrays["x"][..., : given.input_size] = case.x
-    if given.nonlinearity == "relu":
-        arrays["x"][..., given.input_size + given.num_directions * given.hidden_size :] = PILOT
+    arrays["x"][..., : narrow.input_size] = case.x
+    if narrow.nonlinearity == "relu":
+        arrays["x"][..., narrow.input_size + narrow.num_directions * narrow.hidden_size :] = PILOT
     for name, array in case.arrays.items():
         if name in arrays and name != "x":
-            arrays[name][selection(given, name)] = array
+            arrays[name][selection(narrow, name)] = array
     if "readout.grad" in case.cotangents:
         with np.errstate(over="ignore", invalid="ignore"):
             through = case.cotangents["readout.grad"].astype(np.float64) @ case.weights["readout.weight"]
-        arrays["output.grad"][selection(given, "output.grad")] = through
-    for layer in range(given.num_layers):
-        for d in range(given.num_directions):
-            _connect(given, arrays[weight_names(layer, d)[0]], layer, d)
+        arrays["output.grad"][selection(narrow, "output.grad")] = through
+    for layer in range(narrow.num_layers):
+        for d in range(narrow.num_directions):
+            _connect(narrow, arrays[weight_names(layer, d)[0]], layer, d)
     with np.errstate(over="ignore"):
         cast = {name: array.astype(config.dtype) for name, array in arrays.items()}
     return Case.from_arrays(config, cast)
@@ -73,31 +73,31 @@ def probed(case: Case) -> Case:
 def witness(setting: Setting, arrays: Mapping[str, Array]) -> ProbedStates | None:
     """Return what the run of ``probed(setting.case)`` shows; ``None`` where what shows it is not finite."""
     _, case, arithmetic = setting
-    given, config = case.config, _wider(case.config)
+    narrow, config = case.config, _wider(case.config)
     if not all(np.isfinite(arrays[name]).all() for name in ("output", "x.grad")):
         return None
     top = time_major(arrays["output"], config)
-    probes = time_major(arrays["x.grad"], config)[..., given.input_size :]
+    probes = time_major(arrays["x.grad"], config)[..., narrow.input_size :]
     states: list[WithError] = []
     gradients: list[Floats] = []
-    for layer in range(given.num_layers):
+    for layer in range(narrow.num_layers):
         state, error = np.zeros_like(top), np.zeros_like(top)
         da = np.zeros_like(top)
-        hops = given.num_layers - 1 - layer
-        for d in range(given.num_directions):
-            for j in range(given.num_layers):
-                units = _units(given, j, d)
+        hops = narrow.num_layers - 1 - layer
+        for d in range(narrow.num_directions):
+            for j in range(narrow.num_layers):
+                units = _units(narrow, j, d)
                 if j > layer:
-                    state[..., units] = PILOT if given.nonlinearity == "relu" else 0.0
-                elif given.nonlinearity == "relu" or not hops:
+                    state[..., units] = PILOT if narrow.nonlinearity == "relu" else 0.0
+                elif narrow.nonlinearity == "relu" or not hops:
                     state[..., units] = top[..., units]
                 else:
-                    scale = PROBE_SCALE[given.dtype] if j == layer else 1.0
+                    scale = PROBE_SCALE[narrow.dtype] if j == layer else 1.0
                     state[..., units] = top[..., units] / scale
                     error[..., units] = _carried_error(state[..., units], hops, scale, arithmetic)
                 if j >= layer:
-                    start = (j * given.num_directions + d) * given.hidden_size
-                    da[..., units] = probes[..., start : start + given.hidden_size]
+                    start = (j * narrow.num_directions + d) * narrow.hidden_size
+                    da[..., units] = probes[..., start : start + narrow.hidden_size]
         states.append(WithError(state, error if error.any() else None))
         gradients.append(da)
     return ProbedStates(states, gradients)

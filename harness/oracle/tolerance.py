@@ -361,8 +361,8 @@ def sum_growth(products: Products, arithmetic: Arithmetic) -> tuple[float, Float
 def _unit_growth(m: int, stored: int, arithmetic: Arithmetic) -> tuple[float, float]:
     """Return how much both results of ``_sum_error`` grow with every unit carried."""
     nothing = Products(np.zeros(1), m, stored=stored)
-    without, of_one = (_sum_error(given, arithmetic) for given in (nothing, nothing._replace(carried=1.0)))
-    e, reach = (float((one - none)[0]) for one, none in zip(of_one, without, strict=True))
+    without, of_one = (_sum_error(products, arithmetic) for products in (nothing, nothing._replace(carried=1.0)))
+    e, reach = (float((grown - none)[0]) for grown, none in zip(of_one, without, strict=True))
     return e, reach
 
 
