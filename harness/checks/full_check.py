@@ -66,11 +66,11 @@ def check(
 
 def bits_of(arrays: Mapping[str, Array]) -> str:
     """Return 16 hex digits that tell the names, dtypes and bits of a case's results from any others."""
-    told = sha256()
+    digest = sha256()
     for name, array in sorted(arrays.items()):
-        told.update(f"{name} {array.dtype} ".encode())
-        told.update(array.tobytes())  # bfloat16 has no buffer
-    return told.hexdigest()[:16]
+        digest.update(f"{name} {array.dtype} ".encode())
+        digest.update(array.tobytes())  # bfloat16 has no buffer
+    return digest.hexdigest()[:16]
 
 
 def against(result: Result) -> bool:
@@ -97,7 +97,7 @@ class _Rest(NamedTuple):
             if unsteady.failed:
                 return unsteady
             also.append(TWICE)
-        related = check_relations(subject, case, self.accepted, relations=self.relations, scope=self.scope, known=raw)
+        related = check_relations(subject, case, self.accepted, relations=self.relations, scope=self.scope, outcome=raw)
         if related.failed:
             return related
         also += related.also

@@ -88,25 +88,25 @@ def check_relations(
     *,
     relations: Iterable[Relation] | None = None,
     scope: Scope | None = None,
-    known: Outcome | None = None,
+    outcome: Outcome | None = None,
 ) -> Result:
     """Check the first of ``relations_for`` that is possible on ``case``, or all given; return the first broken.
 
     The subject is asked nothing beyond ``scope``, which by default is all that it offers. A relation is skipped if it
-    needs more, if it needs something that the subject refuses, or if it does not apply. ``known`` is what the subject
+    needs more, if it needs something that the subject refuses, or if it does not apply. ``outcome`` is what the subject
     gave on the case.
     """
     if case.config.device == "meta":
         return Result(Verdict.AGREES, method=Comparison.FORM)
-    kept: list[str] = []
+    names: list[str] = []
     for relation in relations_for(case) if relations is None else relations:
-        result = check_relation(subject, case, relation, accepted, scope=scope, known=known)
+        result = check_relation(subject, case, relation, accepted, scope=scope, outcome=outcome)
         if result is not None and result.verdict is not Verdict.AGREES:
             return result
-        kept += [] if result is None else [relation.name]
-        if kept and relations is None:
+        names += [] if result is None else [relation.name]
+        if names and relations is None:
             break
-    return Result(Verdict.AGREES, method=Comparison.RELATIONS, also=tuple(kept))
+    return Result(Verdict.AGREES, method=Comparison.RELATIONS, also=tuple(names))
 
 
 def check_relation(
@@ -116,13 +116,13 @@ def check_relation(
     accepted: UserTolerance = STRICT,
     *,
     scope: Scope | None = None,
-    known: Outcome | None = None,
+    outcome: Outcome | None = None,
 ) -> Result | None:
     """Check one relation on ``case``; return ``None`` if the relation does not apply or asks for too much."""
     if not relation.speaks_of(case):
         return None
     try:
-        return _Application(subject, case, relation, accepted, scope or scope_of(subject), known=known).result()
+        return _Application(subject, case, relation, accepted, scope or scope_of(subject), outcome=outcome).result()
     except _Ended as ended:
         return ended.result
 
@@ -154,40 +154,40 @@ class _Application:
         accepted: UserTolerance,
         scope: Scope,
         *,
-        known: Outcome | None = None,
+        outcome: Outcome | None = None,
     ) -> None:
         self._subject, self._relation, self._accepted, self._scope = subject, relation, accepted, scope
         self._case = relation.about(case)
         self.asked = [self._case]
         """Every case that the subject was run on."""
-        self._known = known if self._case is case else None
+        self._outcome = outcome if self._case is case else None
 
     def result(self) -> Result:
         relation, case = self._relation, self._case
-        returned = relation.other(case, self._run)
+        returned = relation.derive(case, self._run)
         own = self._own()
         names = [name for name in own.arrays if name in returned]
         actual = _plain(case.config, {name: own.arrays[name] for name in names})
-        other = _plain(case.config, {name: returned[name] for name in names})
-        if all(same_numbers(to_float64(actual[name]), to_float64(other[name])) for name in names):
+        derived = _plain(case.config, {name: returned[name] for name in names})
+        if all(same_numbers(to_float64(actual[name]), to_float64(derived[name])) for name in names):
             return Result(Verdict.AGREES, method=Comparison.RELATIONS)
-        found: list[Mismatch] = []
-        for within in self._within(own.arrays, other):
-            expected = {name: Expected(to_float64(other[name]), within[name]) for name in names}
-            if not (found := compare(case.config.plain, actual, expected)):
+        mismatches: list[Mismatch] = []
+        for within in self._within(own.arrays, derived):
+            expected = {name: Expected(to_float64(derived[name]), within[name]) for name in names}
+            if not (mismatches := compare(case.config.plain, actual, expected)):
                 break
-        return self._breaks(found) if found else Result(Verdict.AGREES, method=Comparison.RELATIONS)
+        return self._breaks(mismatches) if mismatches else Result(Verdict.AGREES, method=Comparison.RELATIONS)
 
     def _own(self) -> Outcome:
         """Return what the subject gives on the case itself; it is run only when this is needed."""
-        if self._known is None:
-            self._known = self._subject.run(self._case)
-            if (bad := unfit(self._case, self._known)) is not None:
+        if self._outcome is None:
+            self._outcome = self._subject.run(self._case)
+            if (bad := unfit(self._case, self._outcome)) is not None:
                 raise _Ended(bad)
-        return self._known
+        return self._outcome
 
     def _run(self, case: Case) -> Arrays:
-        if not _asked(self._scope, case.config, self._case.config):
+        if not _in_scope(self._scope, case.config, self._case.config):
             raise _Ended(None)
         self._own()  # otherwise an error of the case itself would be reported for the other run
         self.asked.append(case)
@@ -202,30 +202,32 @@ class _Application:
             raise _Ended(None)
         return outcome.arrays
 
-    def _breaks(self, found: Sequence[Mismatch]) -> Result:
-        named = tuple(replace(one, relation=self._relation.name, others=self._relation.others) for one in found)
+    def _breaks(self, mismatches: Sequence[Mismatch]) -> Result:
+        named = tuple(
+            replace(mismatch, relation=self._relation.name, others=self._relation.others) for mismatch in mismatches
+        )
         return Result(Verdict.DISAGREES, named, method=Comparison.RELATIONS, relation=self._relation.name)
 
-    def _within(self, arrays: Arrays, other: Arrays) -> Iterator[dict[str, Floats]]:
+    def _within(self, arrays: Arrays, derived: Arrays) -> Iterator[dict[str, Floats]]:
         """Yield the allowed differences between the two sides; they are zero for what is declared exact.
 
         The first allows one side's tolerance, which usually is enough; the second allows those of both.
         """
         case, relation = self._case, self._relation
-        exact = self._exact(arrays, other)
-        within = {name: np.zeros(array.shape) for name, array in other.items()}
+        exact = self._exact(arrays, derived)
+        within = {name: np.zeros(array.shape) for name, array in derived.items()}
         if all(exact.values()):
             yield within
             return
-        wide = [name for name in other if not exact[name]]
-        own = _plain(case.config, {name: array for name, array in self._tolerances(case).items() if name in other})
+        wide = [name for name in derived if not exact[name]]
+        own = _plain(case.config, {name: array for name, array in self._tolerances(case).items() if name in derived})
         with np.errstate(over="ignore"):
-            one_side = within | {name: own[name] + _added(other[name]) for name in wide}
+            one_side = within | {name: own[name] + _added(derived[name]) for name in wide}
             yield one_side
             others = own
             if not relation.composed:
-                returned = relation.other(case, self._tolerances)
-                others = _plain(case.config, {name: returned[name] for name in other})
+                returned = relation.derive(case, self._tolerances)
+                others = _plain(case.config, {name: returned[name] for name in derived})
             yield one_side | {name: one_side[name] + others[name] for name in wide}
 
     def _exact(self, arrays: Arrays, names: Iterable[str]) -> dict[str, bool]:
@@ -250,8 +252,8 @@ class _Application:
         setting = Setting.of(replace(case, masks=self._masks(case)).plain(), arithmetic)
         expected = expect_whole_run(setting)
         return {
-            name: np.nan_to_num(one.tolerance, nan=np.inf, posinf=np.inf).reshape(case.config.returned[name].shape)
-            for name, one in expected.items()
+            name: np.nan_to_num(allowed.tolerance, nan=np.inf, posinf=np.inf).reshape(case.config.returned[name].shape)
+            for name, allowed in expected.items()
         }
 
     def _masks(self, case: Case) -> dict[int, Array]:
@@ -272,14 +274,14 @@ def _plain(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     return as_plain(config, arrays)
 
 
-def _asked(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
+def _in_scope(scope: Scope, config: RNNConfig, known: RNNConfig) -> bool:
     """Return whether a scope has a config, ignoring factors that have the same value in a known config.
 
     Sizes are free unless they are pinned, and a config without gradients is always allowed.
     """
     here, there = factors_of(config), factors_of(known)
-    left = _FREE if config.loss is not None else {*_FREE, "loss", "wrt"}
-    return all(name in left or here[name] == there[name] or scope.allows(name, here[name]) for name in here)
+    free = _FREE if config.loss is not None else {*_FREE, "loss", "wrt"}
+    return all(name in free or here[name] == there[name] or scope.allows(name, here[name]) for name in here)
 
 
 _FREE: Final = frozenset({"dropout", "output_size"})  # factors that a relation changes only to their plainest value

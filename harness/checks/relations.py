@@ -32,7 +32,7 @@ class Relation:
     name: str
     others: str  # a phrase for the other runs that completes the sentence "differs from that of ..."
     applies: Callable[[Case], bool]
-    other: Callable[[Case, Run], Arrays]
+    derive: Callable[[Case, Run], Arrays]
     """A function that returns the case's arrays from other runs, as far as the relation covers them.
 
     Except in a composed relation, it is linear in the results of the runs, without subtractions, so that it can carry
@@ -62,10 +62,10 @@ def _relation(
 ) -> Callable[[Callable[..., Arrays]], Relation]:
     """Return a decorator that makes a relation of a function and names the relation after it."""
 
-    def made(other: Callable[..., Arrays]) -> Relation:
-        name = other.__name__.replace("_", " ")
-        given: Callable[[Case], bool] = more.pop("given", lambda _case: True)
-        RELATIONS[name] = Relation(name, others, lambda case: applies(case.config) and given(case), other, **more)
+    def made(function: Callable[..., Arrays]) -> Relation:
+        name = function.__name__.replace("_", " ")
+        premise: Callable[[Case], bool] = more.pop("given", lambda _case: True)
+        RELATIONS[name] = Relation(name, others, lambda case: applies(case.config) and premise(case), function, **more)
         return RELATIONS[name]
 
     return made
@@ -145,8 +145,8 @@ def sorted_or_not(case: Case, run: Run) -> Arrays:
 )
 def unbatched(case: Case, run: Run) -> Arrays:
     """Apply the relation ``rnn(x[:, 0]) == rnn(x)[:, 0]`` for N = 1."""
-    other = case.config.replace(batched=not case.config.batched)
-    arrays = run(_case(other, _reshaped(case.arrays, _specs(other))))
+    config = case.config.replace(batched=not case.config.batched)
+    arrays = run(_case(config, _reshaped(case.arrays, _specs(config))))
     return _reshaped(arrays, _specs(case.config))
 
 
@@ -182,10 +182,10 @@ def time_split(case: Case, run: Run) -> Arrays:
     first, later = (_taken(config, case.arrays, "T", steps) for steps in (range(k), range(k, config.T)))
     before, after = config.replace(T=k, loss=None, wrt="all"), config.replace(T=config.T - k, hx=True, wrt="all")
     start = run(_case(before, first))
-    end = run(_case(after, {**later, **{given: start[last] for given, last in states.items()}}))
+    end = run(_case(after, {**later, **{initial: start[last] for initial, last in states.items()}}))
     if config.loss is not None:
         loss = "h_n" if config.loss == "h_n" else "both"
-        passed = {f"{last}.grad": end[f"{given}.grad"] for given, last in states.items()}
+        passed = {f"{last}.grad": end[f"{initial}.grad"] for initial, last in states.items()}
         start = run(_case(before.replace(loss=loss), {**first, **passed}))
     last = {name: end[name] for name in states.values()}
     return _joined(config, [start, end], "T") | last | {n: a for n, a in start.items() if n in _starts(config)}
@@ -229,10 +229,10 @@ def direction_reversal(case: Case, run: Run) -> Arrays:
 def two_directions(case: Case, run: Run) -> Arrays:
     """Apply the relation ``birnn(x) == [rnn(x), flip(rnn(flip(x)))]`` for one layer."""
     config = case.config
-    one = config.replace(bidirectional=False)
+    way = config.replace(bidirectional=False)
     forward, backward = case.arrays, _mirrored(config, case.arrays)
-    ways = [run(_case(one, _first_direction(config, arrays))) for arrays in (forward, backward)]
-    there, back = (ways[0], {n: _flipped(config, a) if "T" in _specs(one)[n].axes else a for n, a in ways[1].items()})
+    ways = [run(_case(way, _first_direction(config, arrays))) for arrays in (forward, backward)]
+    there, back = (ways[0], {n: _flipped(config, a) if "T" in _specs(way)[n].axes else a for n, a in ways[1].items()})
     joined: dict[str, Array] = {}
     for name, array in there.items():
         axes = _specs(config)[name].axes
@@ -281,13 +281,13 @@ def zero_recurrence(case: Case, run: Run) -> Arrays:
     by_time[:, 1:, 0] = True
     arrays = dict(case.arrays)
     if "h_n.grad" in arrays:
-        given = np.zeros((*final.shape, config.hidden_size), config.dtype)
-        given[final] = arrays["h_n.grad"].reshape(-1, config.hidden_size)
-        arrays["h_n.grad"] = given
-    found = dict(run(_case(folded, _reshaped(arrays, _specs(folded)))))
-    if "h_n" in found:
-        found["h_n"] = found["h_n"].reshape(*final.shape, config.hidden_size)[final]
-    return _reshaped({n: a for n, a in found.items() if not n.startswith("weight_hh")}, _specs(config))
+        gradients = np.zeros((*final.shape, config.hidden_size), config.dtype)
+        gradients[final] = arrays["h_n.grad"].reshape(-1, config.hidden_size)
+        arrays["h_n.grad"] = gradients
+    returned = dict(run(_case(folded, _reshaped(arrays, _specs(folded)))))
+    if "h_n" in returned:
+        returned["h_n"] = returned["h_n"].reshape(*final.shape, config.hidden_size)[final]
+    return _reshaped({n: a for n, a in returned.items() if not n.startswith("weight_hh")}, _specs(config))
 
 
 # Ways of calling
@@ -326,9 +326,9 @@ def wrt(case: Case, run: Run) -> Arrays:
 @_relation("hx of zeros", lambda config: not config.hx, same_masks=True)
 def zero_hx(case: Case, run: Run) -> Arrays:
     """Apply the relation ``rnn(x, None) == rnn(x, zeros)``."""
-    given = case.config.replace(hx=True)
-    zeros = {name: np.zeros(given.inputs[name].shape, given.dtype) for name in given.hidden}
-    return run(Case.from_arrays(given, {**case.arrays, **zeros}))
+    config = case.config.replace(hx=True)
+    zeros = {name: np.zeros(config.inputs[name].shape, config.dtype) for name in config.hidden}
+    return run(Case.from_arrays(config, {**case.arrays, **zeros}))
 
 
 @_relation("the other mode, train or eval", lambda _config: True)
@@ -343,8 +343,8 @@ def training(case: Case, run: Run) -> Arrays:
 @_relation("the loss of the output plus that of h_n", lambda config: config.loss == "both", same_masks=True)
 def loss_sum(case: Case, run: Run) -> Arrays:
     """Apply the relation ``grad(loss of output + loss of h_n) == grad(loss of output) + grad(loss of h_n)``."""
-    one, other = (run(_changed(case, loss=loss)) for loss in ("output", "h_n"))
-    return {n: _sum([a, other[n]]) if n.endswith(".grad") else a for n, a in one.items()}
+    by_output, by_h_n = (run(_changed(case, loss=loss)) for loss in ("output", "h_n"))
+    return {n: _sum([a, by_h_n[n]]) if n.endswith(".grad") else a for n, a in by_output.items()}
 
 
 QUARTER: Final = 0.25
@@ -379,8 +379,8 @@ def _in_range(case: Case, arrays: Arrays) -> bool:
     beside = min(_grain(a, bits) for a in (case.x, arrays["output"], case.arrays.get("hx", case.x)))
     readout = _grain(case.weights["readout.weight"], bits) if config.output_size is not None else 0
     slope = -2 * bits if config.nonlinearity == "tanh" else 0
-    given = min((_grain(a, bits) for a in case.cotangents.values()), default=0)
-    finest = given + math.log2(QUARTER) + readout + config.T * (weights + slope) + min(weights, beside)
+    cotangents = min((_grain(a, bits) for a in case.cotangents.values()), default=0)
+    finest = cotangents + math.log2(QUARTER) + readout + config.T * (weights + slope) + min(weights, beside)
     return finest >= math.log2(FORMATS[config.plain.dtype].underflow)
 
 
@@ -402,9 +402,9 @@ def _grain(array: Array, bits: int) -> float:
 def loss_scale(case: Case, run: Run) -> Arrays:
     """Apply the relation ``grad(loss / 4) * 4 == grad(loss)``, to the bit where nothing underflows or overflows."""
     less = {n: _scaled(a, QUARTER) if n in case.cotangents else a for n, a in case.arrays.items()}
-    found = run(Case.from_arrays(case.config, less))
+    returned = run(Case.from_arrays(case.config, less))
     with np.errstate(over="ignore"):
-        return {n: to_float64(a) / QUARTER if n.endswith(".grad") else a for n, a in found.items()}
+        return {n: to_float64(a) / QUARTER if n.endswith(".grad") else a for n, a in returned.items()}
 
 
 # Helpers
@@ -419,9 +419,9 @@ def _another(case: Case, choices: Sequence[Any], than: Any) -> Any:
     return _random(case).choice([choice for choice in choices if choice != than])
 
 
-def _order(case: Case, of: int) -> list[int]:
+def _order(case: Case, count: int) -> list[int]:
     """Return a permutation that is not the identity."""
-    order = _random(case).sample(range(of), of)
+    order = _random(case).sample(range(count), count)
     return order if order != sorted(order) else order[1:] + order[:1]
 
 
@@ -466,21 +466,21 @@ def _without(arrays: Arrays, name: str) -> dict[str, Array]:
 
 def _taken(config: RNNConfig, arrays: Arrays, axis: str, index: Any) -> dict[str, Array]:
     """Return the arrays with some places taken along every axis that counts ``axis``."""
-    specs, found = _specs(config), dict(arrays)
-    for name in found.keys() & specs.keys():
+    specs, taken = _specs(config), dict(arrays)
+    for name in taken.keys() & specs.keys():
         for place, counted in enumerate(specs[name].axes):
             if counted == axis:
-                found[name] = found[name].take(index, place)
-    return found
+                taken[name] = taken[name].take(index, place)
+    return taken
 
 
 def _joined(config: RNNConfig, parts: Sequence[Arrays], axis: str) -> dict[str, Array]:
     """Join the arrays of several parts along the axis that counts ``axis``, and add up the arrays without it."""
-    found: dict[str, Array] = {}
+    joined: dict[str, Array] = {}
     for name in config.returned.keys() & set.intersection(*map(set, parts)):
         axes, arrays = config.returned[name].axes, [part[name] for part in parts]
-        found[name] = np.concatenate(arrays, axes.index(axis)) if axis in axes else _sum(arrays)
-    return found
+        joined[name] = np.concatenate(arrays, axes.index(axis)) if axis in axes else _sum(arrays)
+    return joined
 
 
 def _sequences(case: Case, index: Sequence[int]) -> Case:
@@ -500,13 +500,13 @@ def _sequences_joined(case: Case, run: Run, parts: Sequence[Case]) -> dict[str, 
     specs = _specs(case.config)
 
     def padded(arrays: Arrays) -> dict[str, Array]:
-        found = dict(arrays)
+        filled = dict(arrays)
         for name, array in arrays.items():
             if "T" in specs[name].axes:
                 axis = specs[name].axes.index("T")
                 shape = (*array.shape[:axis], case.config.T - array.shape[axis], *array.shape[axis + 1 :])
-                found[name] = np.concatenate([array, np.zeros(shape, array.dtype)], axis)
-        return found
+                filled[name] = np.concatenate([array, np.zeros(shape, array.dtype)], axis)
+        return filled
 
     return _joined(case.config, [padded(run(part)) for part in parts], "N")
 
@@ -528,7 +528,7 @@ def _rows(config: RNNConfig, arrays: Arrays, rows: slice) -> dict[str, Array]:
 
 def _renumbered(name: str, by: int) -> str:
     """Return the name of a parameter (or its gradient) some layers up; a negative layer gives an unused name."""
-    return re.sub(r"_l(-?\d+)", lambda found: f"_l{int(found[1]) + by}", name)
+    return re.sub(r"_l(-?\d+)", lambda match: f"_l{int(match[1]) + by}", name)
 
 
 def _other_direction(name: str) -> str:
@@ -551,7 +551,7 @@ def _flipped(config: RNNConfig, array: Array) -> Array:
 
 def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     """Return inputs or outputs with time reversed and the directions exchanged. This is its own inverse."""
-    specs, found = _specs(config), {}
+    specs, mirrored = _specs(config), {}
     for name, array in arrays.items():
         axes = specs[name].axes
         if "T" in axes:
@@ -560,20 +560,20 @@ def _mirrored(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
             array = np.roll(array, config.h_size, axis)
         if "L*D" in axes:
             array = array[[row ^ 1 for row in range(len(array))]]
-        found[_other_direction(name)] = array
-    return found
+        mirrored[_other_direction(name)] = array
+    return mirrored
 
 
 def _first_direction(config: RNNConfig, arrays: Arrays) -> dict[str, Array]:
     """Return the inputs of the forward direction of a single layer."""
     specs = _specs(config)
-    found = {name: array for name, array in arrays.items() if "_reverse" not in name}
-    for name, array in found.items():
+    forward = {name: array for name, array in arrays.items() if "_reverse" not in name}
+    for name, array in forward.items():
         if "L*D" in specs[name].axes:
-            found[name] = array[:1]
+            forward[name] = array[:1]
         if {*BOTH_DIRECTIONS} & {*specs[name].axes}:
-            found[name] = array[..., : config.h_size]
-    return found
+            forward[name] = array[..., : config.h_size]
+    return forward
 
 
 def _reordered(config: RNNConfig, arrays: Arrays, order: Any) -> dict[str, Array]:

@@ -139,7 +139,7 @@ OF_C: list[tuple[str, tuple[TorchSubject, RNNConfig]]] = [
 
 def test_every_relation_has_a_mistake_that_breaks_it() -> None:
     assert PLANTED.keys() == RELATIONS.keys()
-    assert all("``" in (relation.other.__doc__ or "") or name == "wrt" for name, relation in RELATIONS.items())
+    assert all("``" in (relation.derive.__doc__ or "") or name == "wrt" for name, relation in RELATIONS.items())
 
 
 @pytest.mark.parametrize(("name", "planted"), [*PLANTED.items(), *BACKWARDS.items(), *OF_C])
@@ -151,7 +151,7 @@ def test_a_planted_mistake_breaks_its_relation_and_shows_in_no_other_way(
 
     result = check_relation(subject, case, relation)
     removed = check_relation(
-        subject, case, replace(relation, other=lambda case, run: run(case), about=lambda case: case)
+        subject, case, replace(relation, derive=lambda case, run: run(case), about=lambda case: case)
     )
 
     assert result is not None
