@@ -133,13 +133,13 @@ class Accuracy:
     @property
     def error_line(self) -> str:
         """The size of the error and its argument, in words."""
-        said = f"{self.relative:.3g} u ({self.relative / 2:.3g} ulp)"
+        words = f"{self.relative:.3g} u ({self.relative / 2:.3g} ulp)"
         if self.relative > APPROXIMATE:
-            said = f"{self.relative * self.u:.2g} times its value"
-        said += f", at x = {self.at:.9g}"
+            words = f"{self.relative * self.u:.2g} times its value"
+        words += f", at x = {self.at:.9g}"
         if self.absolute:
-            said += f", and near 0 by {self.absolute:.2g} more ({self.absolute / self.u:.2g} u)"
-        return f"off by up to {said}"
+            words += f", and near 0 by {self.absolute:.2g} more ({self.absolute / self.u:.2g} u)"
+        return f"off by up to {words}"
 
 
 def measure(subject: Subject, scope: Scope, accepted: UserTolerance) -> Iterator[Accuracy]:
@@ -156,12 +156,12 @@ def measure(subject: Subject, scope: Scope, accepted: UserTolerance) -> Iterator
     plainest |= {"dropout": 0.0, "training": False}
     plainest |= {"bias": True, "batched": True, "proj_size": 0} if gated else {}
     for dtype, function in product(
-        (one for one in SWEPT_DTYPES if one in scope.dtype), FUNCTIONS if gated else ["tanh"]
+        (dtype for dtype in SWEPT_DTYPES if dtype in scope.dtype), FUNCTIONS if gated else ["tanh"]
     ):
         views = VIEWS.get((cell, function), ()) if gated else (PLAIN_VIEW,)  # of a cell of the user's own, none
         if not views:
             continue
-        view = next(one for one in views if one.hx is None or True in scope.hx)
+        view = next(view for view in views if view.hx is None or True in scope.hx)
         config = configure(plainest | {"dtype": dtype, "hx": view.hx is not None})
         if config.plain.dtype == dtype and config.num_layers == 1 and backend_of(subject, config) is None:
             measured = _Sweep(subject, config, scope, accepted, function=function, view=view).measured()
@@ -232,14 +232,14 @@ class _Sweep:
         errors = self._errors(points)
         if not points.x.size or errors.off.max() >= ANOTHER or significant_bits(points.y) < bits_of(self._u):
             return None
-        found = self._split(points.x, errors)
-        found = replace(
-            found, nan_from=nan_from, points=points.x.size, function=self._function, assumed=self._assumed(errors)
+        accuracy = self._split(points.x, errors)
+        accuracy = replace(
+            accuracy, nan_from=nan_from, points=points.x.size, function=self._function, assumed=self._assumed(errors)
         )
-        if not found.close and self._of_something_else(points.x, errors):
+        if not accuracy.close and self._of_something_else(points.x, errors):
             return None
-        alone = ([] if nan_from == math.inf else [lost]) + ([] if found.close else [found.alone_at])
-        return None if found.assumed and not alone else replace(found, alone=tuple(map(self._alone, alone)))
+        alone = ([] if nan_from == math.inf else [lost]) + ([] if accuracy.close else [accuracy.alone_at])
+        return None if accuracy.assumed and not alone else replace(accuracy, alone=tuple(map(self._alone, alone)))
 
     def _of_something_else(self, x: Floats, errors: _Errors) -> bool:
         """Return whether an argument is right only in some places, or all arguments of few bits are right."""
@@ -286,20 +286,20 @@ class _Sweep:
         measures = (relative, errors.off, np.where(errors.size >= NEAR_ZERO, relative, 0))
         worst = points.x[np.concatenate([np.argsort(-measure)[:ZOOMED] for measure in measures])]
         around = np.linspace(1 - 2.0**-6, 1 + 2.0**-6, AROUND)
-        found = [worst, np.outer(worst, around).ravel()]  # the same ones again, in other places
+        nearby = [worst, np.outer(worst, around).ravel()]  # the same ones again, in other places
         if not finite.all():
             lost = np.abs(first.x[~finite]).min()
             last = np.abs(points.x)[np.abs(points.x) < lost].max(initial=0)
             between = np.linspace(last, lost, POINTS // 10)
-            found += [between, -between]
-        return np.concatenate(found)
+            nearby += [between, -between]
+        return np.concatenate(nearby)
 
     def _first(self, x: Floats) -> _Points | None:
         """Run the first sweep with few units and with many; the second sweep uses the shape of larger errors.
 
         A kernel may compute several units at once, by other formulas.
         """
-        scope, plain, found = self._scope, self._config, list[tuple[float, RNNConfig, _Points]]()
+        scope, plain, sweeps = self._scope, self._config, list[tuple[float, RNNConfig, _Points]]()
         sizes = [(size, size) for size in SQUARES if size in scope.input_size and size in scope.hidden_size]
         for some in dict.fromkeys([tuple(sizes), tuple(sizes[:0:-1])]):
             for config in self._shapes(plain, some):
@@ -308,11 +308,11 @@ class _Sweep:
                 if not isinstance(points, Failure):
                     if points is not None:
                         off = self._errors(points).off.max() if np.isfinite(points.y).all() else math.inf
-                        found.append((float(off), config, points))
+                        sweeps.append((float(off), config, points))
                     break
-        if not found:
+        if not sweeps:
             return None
-        _, self._config, worst = max(found, key=lambda one: one[0])
+        _, self._config, worst = max(sweeps, key=lambda sweep: sweep[0])
         return worst
 
     def _shapes(self, config: RNNConfig, sizes: Sequence[tuple[int, int]]) -> Iterator[RNNConfig]:
@@ -420,8 +420,8 @@ def _errors(points: _Points, u: float, function: str) -> _Errors:
         return _Errors(np.maximum(np.abs(points.y - exact) - least, 0.0), exact)
     before, flint.ctx.prec = flint.ctx.prec, 128
     try:
-        of = arb.tanh if function == "tanh" else lambda s: 1 / (1 + (-s).exp())
-        off = [float(abs(of(arb(x)) - y)) for x, y in zip(points.x.tolist(), points.y.tolist(), strict=True)]
+        formula = arb.tanh if function == "tanh" else lambda s: 1 / (1 + (-s).exp())
+        off = [float(abs(formula(arb(x)) - y)) for x, y in zip(points.x.tolist(), points.y.tolist(), strict=True)]
     finally:
         flint.ctx.prec = before
     return _Errors(np.maximum(np.array(off) - least, 0.0), exact)

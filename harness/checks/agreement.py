@@ -169,24 +169,24 @@ def assess(
     soft = soft and observation.independent
     suspicious: list[Mismatch] = []
     if observation.prefixes is None:
-        found, tight = _end_to_end(observation, setting, with_margin=with_margin)
+        mismatches, tight = _end_to_end(observation, setting, with_margin=with_margin)
         method = Comparison.END_TO_END
     else:
-        found, suspicious, tight = _local(observation, setting, soft=soft, with_margin=with_margin)
+        mismatches, suspicious, tight = _local(observation, setting, soft=soft, with_margin=with_margin)
         method = Comparison.LOCAL
     spoke = False
-    if not found and observation.probed is not None:
+    if not mismatches and observation.probed is not None:
         if (bad := unfit(*observation.probed)) is not None:
             wider = f"run with probes, in {observation.probed[0].config!r}"
-            mismatches = tuple(replace(mismatch, probed=True) for mismatch in bad.mismatches)
-            return replace(bad, message=f"{wider}: {bad.message}" if bad.message else "", mismatches=mismatches)
-        seen = _with_probes(setting, *observation.probed, soft=soft)
-        if seen is not None:
-            found, suspicious, spoke = seen[0], suspicious + seen[1], True
+            with_issue = tuple(replace(mismatch, probed=True) for mismatch in bad.mismatches)
+            return replace(bad, message=f"{wider}: {bad.message}" if bad.message else "", mismatches=with_issue)
+        shown = _with_probes(setting, *observation.probed, soft=soft)
+        if shown is not None:
+            mismatches, suspicious, spoke = shown[0], suspicious + shown[1], True
     if case.config.loss is not None and method is Comparison.LOCAL and not spoke:
         method = Comparison.CARRIED
-    if found:
-        return Result(Verdict.DISAGREES, tuple(found), method=method)
+    if mismatches:
+        return Result(Verdict.DISAGREES, tuple(mismatches), method=method)
     if suspicious:
         return Result(Verdict.SUSPECT, tuple(suspicious), method=method)
     return Result(
@@ -216,37 +216,37 @@ def departures(observation: Observation) -> list[Departure]:
         return []
     case = observation.case
     setting, states = Setting.of(case, observation.arithmetic), _states(observation)
-    found: list[Departure] = []
+    measured: list[Departure] = []
     for layer, (own, expected) in enumerate(zip(states, expect_local(setting, states), strict=True)):
         values, tolerance = (
             time_major(array, case.config) for array in (expected["output"].values, expected["output"].tolerance)
         )
-        found.append(Departure("output", layer, over_tolerance(own.values, values, tolerance)))
+        measured.append(Departure("output", layer, over_tolerance(own.values, values, tolerance)))
     if observation.probed is not None and unfit(*observation.probed) is None:
         wider, outcome = observation.probed
-        seen = probes.witness(setting, outcome.arrays)
-        if seen is not None:
+        witness = probes.witness(setting, outcome.arrays)
+        if witness is not None:
             inside = setting._replace(case=wider)
-            backward = expect_gradients(inside, seen.states, seen.preactivation_gradients).preactivations
+            backward = expect_gradients(inside, witness.states, witness.preactivation_gradients).preactivations
             for layer in reversed(range(case.config.num_layers)):
                 chosen = probes.selection(case.config, PREACTIVATION, layer)
-                one = probes.cut(backward[layer], chosen)
-                da = seen.preactivation_gradients[layer][chosen]
-                found.append(Departure(PREACTIVATION, layer, over_tolerance(da, one.values, one.tolerance)))
-    return found
+                allowed = probes.cut(backward[layer], chosen)
+                da = witness.preactivation_gradients[layer][chosen]
+                measured.append(Departure(PREACTIVATION, layer, over_tolerance(da, allowed.values, allowed.tolerance)))
+    return measured
 
 
 def _prefixes(subject: Subject, case: Case, outcome: Outcome) -> dict[int, Array] | None:
     config, arrays = case.config, outcome.arrays
-    known = "output" in arrays
-    if known and config.num_layers == 1:
+    has_output = "output" in arrays
+    if has_output and config.num_layers == 1:
         return {}
     if not arrays.keys() >= {*config.form.final} or ("output" in outcome.not_returned and config.T > 1):
         return None
-    if config.T == 1 and (not known or holds_output(config, arrays)):
+    if config.T == 1 and (not has_output or holds_output(config, arrays)):
         return {}
     outputs: dict[int, Array] = {}
-    for layers in range(1, config.num_layers + (not known)):
+    for layers in range(1, config.num_layers + (not has_output)):
         prefix = case.prefix(layers)
         if (
             config.gated
@@ -277,10 +277,10 @@ def _probed(subject: Subject, case: Case) -> tuple[Case, Outcome] | None:
     if case.config.loss is None or case.config.gated:  # whose probes are not built
         return None
     wider = probes.probed(case)
-    asked = wider.config.wrt in subject.capabilities.offers.get(
+    offered = wider.config.wrt in subject.capabilities.offers.get(
         "wrt", (wider.config.wrt,)
     )  # probes are read from x's gradient
-    if wider.config.cost > PROBED_COST or not asked:
+    if wider.config.cost > PROBED_COST or not offered:
         return None
     outcome = subject.run(wider)
     if outcome.failure is Failure.UNSUPPORTED or not {"x.grad", "output"}.isdisjoint(outcome.not_returned):
@@ -313,24 +313,24 @@ def _local(
     """Return the disagreements of the case itself, its suspicious differences, and its tightness if it is asked for."""
     case, states = observation.case, _states(observation)
     expected = _expected(observation, setting, states)
-    found = _compared_layers(observation, states, expected)
-    if found and observation.prefixes and not _needs_no_prefix(found[0], case):
+    mismatches = _compared_layers(observation, states, expected)
+    if mismatches and observation.prefixes and not _needs_no_prefix(mismatches[0], case):
         wider = _expected(observation, setting, apart_from_prefixes(setting, states))
         proved = _compared_layers(observation, states, wider)
         if proved or case.config.gated:  # which has no model of what is usual
             return proved, [], _Tightness()
         usual = _expected(observation, setting, usually_apart(setting, states))
         # Where the two runs may differ by any amount, as after an overflow, one says nothing about the other.
-        found = _compared_layers(observation, states, _exempt_as(wider, usual))
-        return [], [replace(mismatch, sort=MismatchKind.SUSPICIOUS) for mismatch in found], _Tightness()
-    if found:
-        return found, [], _Tightness()
+        mismatches = _compared_layers(observation, states, _exempt_as(wider, usual))
+        return [], [replace(mismatch, sort=MismatchKind.SUSPICIOUS) for mismatch in mismatches], _Tightness()
+    if mismatches:
+        return mismatches, [], _Tightness()
     suspicious = _compared_layers(observation, states, expected, soft=True) if soft else []
     if not with_margin:
         return [], suspicious, _Tightness()
     layers = _layers(observation, states, expected)
     margin = _margin((layer.actual, layer.expected) for layer in layers)
-    outputs = [one["output"] for one in expected if "output" in one]
+    outputs = [values["output"] for values in expected if "output" in values]
     return [], suspicious, _Tightness(margin, vacuous_mistakes(case, outputs, expected[-1]))
 
 
@@ -341,8 +341,8 @@ def _exempt_as(
     pairs = zip(wider, expected, strict=True)
     return [
         {
-            name: replace(one, tolerance=np.where(np.isinf(loose[name].tolerance), np.inf, one.tolerance))
-            for name, one in own.items()
+            name: replace(value, tolerance=np.where(np.isinf(loose[name].tolerance), np.inf, value.tolerance))
+            for name, value in own.items()
         }
         for loose, own in pairs
     ]
@@ -363,7 +363,7 @@ def _expected(observation: Observation, setting: Setting, states: Sequence[WithE
 
 
 def _accepting_nan(expected: dict[str, Expected], with_issue: dict[str, Expected]) -> dict[str, Expected]:
-    return {name: or_nan(one, with_issue[name]) for name, one in expected.items()}
+    return {name: or_nan(value, with_issue[name]) for name, value in expected.items()}
 
 
 class _Layer(NamedTuple):
@@ -394,13 +394,13 @@ def _compared_layers(
     *,
     soft: bool = False,
 ) -> list[Mismatch]:
-    found: list[Mismatch] = []
+    mismatches: list[Mismatch] = []
     for config, actual, allowed, layer in _layers(observation, states, expected):
         if soft:
-            found += suspect(config, actual, allowed, observation.arithmetic, layer)
+            mismatches += suspect(config, actual, allowed, observation.arithmetic, layer)
         else:
-            found += compare(config, actual, allowed, layer)
-    return found
+            mismatches += compare(config, actual, allowed, layer)
+    return mismatches
 
 
 def _margin(compared: Iterable[tuple[Mapping[str, Array], Mapping[str, Expected]]]) -> float | None:
@@ -419,30 +419,30 @@ def _with_probes(
 ) -> tuple[list[Mismatch], list[Mismatch]] | None:
     """Return the disagreements that probes show, and the suspicious differences; ``None`` if probes show nothing."""
     config, arithmetic = setting.case.config, setting.arithmetic
-    seen = probes.witness(setting, outcome.arrays)
-    if seen is None:
+    witness = probes.witness(setting, outcome.arrays)
+    if witness is None:
         return None
     inside = setting._replace(case=wider)
-    states = expect_local(inside, seen.states)
-    gradients = expect_gradients(inside, seen.states, seen.preactivation_gradients)
-    found: list[Mismatch] = []
+    states = expect_local(inside, witness.states)
+    gradients = expect_gradients(inside, witness.states, witness.preactivation_gradients)
+    mismatches: list[Mismatch] = []
     suspicious: list[Mismatch] = []
 
     def look(name: str, array: Array, expected: Expected, layer: int | None = None) -> None:
         chosen = probes.selection(config, name, layer)
         actual, allowed = {name: array[chosen]}, {name: probes.cut(expected, chosen)}
-        found.extend(compare(config, actual, allowed, layer, probed=True))
-        if soft and not found:
+        mismatches.extend(compare(config, actual, allowed, layer, probed=True))
+        if soft and not mismatches:
             suspicious.extend(suspect(config, actual, allowed, arithmetic, layer, probed=True))
 
-    for layer, own in enumerate(seen.states):
+    for layer, own in enumerate(witness.states):
         look("output", layout(own.values, wider.config), states[layer]["output"], layer)
     for layer in reversed(range(config.num_layers)):
-        da = seen.preactivation_gradients[layer]
+        da = witness.preactivation_gradients[layer]
         look(PREACTIVATION, da, gradients.preactivations[layer], layer)
     for name in config.gradients.keys() & gradients.arrays.keys() & outcome.arrays.keys():  # it has no readout
         look(name, outcome.arrays[name], gradients.arrays[name])
-    return found, [] if found else suspicious
+    return mismatches, [] if mismatches else suspicious
 
 
 def _end_to_end(observation: Observation, setting: Setting, *, with_margin: bool) -> tuple[list[Mismatch], _Tightness]:
@@ -450,10 +450,12 @@ def _end_to_end(observation: Observation, setting: Setting, *, with_margin: bool
     if observation.or_nan is not None:
         expected = _accepting_nan(expected, expect_whole_run(setting._replace(reference=observation.or_nan)))
     if observation.rounded:
-        expected = {name: replace(one, tolerance=one.tolerance + observation.rounded) for name, one in expected.items()}
-    found = compare(case.config, observation.outcome.arrays, expected)
-    if found or not with_margin:
-        return found, _Tightness()
+        expected = {
+            name: replace(value, tolerance=value.tolerance + observation.rounded) for name, value in expected.items()
+        }
+    mismatches = compare(case.config, observation.outcome.arrays, expected)
+    if mismatches or not with_margin:
+        return mismatches, _Tightness()
     margin = _margin([(observation.outcome.arrays, expected)])
     return [], _Tightness(
         margin, vacuous_mistakes(case, [expected["output"]] if "output" in expected else [], expected)
@@ -496,7 +498,7 @@ def effects_of(outcome: Outcome | None) -> Result | None:
     if outcome is None:
         return None
     found = [Mismatch(name, MismatchKind.CHANGED) for name in outcome.changed_inputs]
-    found += [Mismatch(name, MismatchKind.ALIASED, actual=other) for name, other in outcome.aliased]
+    found += [Mismatch(name, MismatchKind.ALIASED, actual=twin) for name, twin in outcome.aliased]
     return Result(Verdict.DISAGREES, tuple(found)) if found else None
 
 

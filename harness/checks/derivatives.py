@@ -42,10 +42,10 @@ def check_derivatives(subject: Subject, case: Case) -> Result:
 
 def differentiable(case: Case) -> bool:
     """Return whether differences can tell the derivatives on a case."""
-    return _asked(case.config) and all(_moderate(array) for array in case.arrays.values()) and not _near_a_kink(case)
+    return _fits(case.config) and all(_moderate(array) for array in case.arrays.values()) and not _near_a_kink(case)
 
 
-def _asked(config: RNNConfig) -> bool:
+def _fits(config: RNNConfig) -> bool:
     plainly = (
         config.plain is config
         and not config.gated
@@ -53,12 +53,12 @@ def _asked(config: RNNConfig) -> bool:
         and not config.drops
         and config.output_size is None
     )
-    whole = config.loss is not None and config.wrt == "all" and config.dtype == "float64" and config.device != "meta"
+    complete = config.loss is not None and config.wrt == "all" and config.dtype == "float64" and config.device != "meta"
     return (
         plainly
-        and whole
+        and complete
         and config.states <= MOST_STATES
-        and sum(one.size for one in config.given.values()) <= MOST_NUMBERS
+        and sum(spec.size for spec in config.given.values()) <= MOST_NUMBERS
     )
 
 

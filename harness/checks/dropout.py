@@ -174,19 +174,19 @@ def _check(subject: Subject, config: RNNConfig, level: float, seed: int) -> Resu
         if _shows(config):
             case = replace(case, masks=_masks(config, arrays))
             calls.append(case.masks[config.num_layers - 2])
-        seen = Observation(case.plain(), replace(outcome, arrays=arrays), arithmetic_of(subject, case))
-        mismatches = mismatches or assess(seen).mismatches
+        observation = Observation(case.plain(), replace(outcome, arrays=arrays), arithmetic_of(subject, case))
+        mismatches = mismatches or assess(observation).mismatches
     words = _exact(config, mismatches)
     if words and (place := _elsewhere(config, arrays)):  # the rest follows from that
         words = [f"dropout must act between layers only, not on the {place}: {words[0].partition(': ')[2]}"]
     elif calls:
         by_chance = _by_chance(config, np.stack(calls), level)
-        lost = any(one.startswith(NOTHING_DROPPED) for one in by_chance)  # the rest follows from that
+        lost = any(sentence.startswith(NOTHING_DROPPED) for sentence in by_chance)  # the rest follows from that
         words = by_chance if lost else words + by_chance
     if not words:
         return Result(Verdict.AGREES, method=Comparison.DROPOUT)
-    said = f"{'; '.join(words)}; in {config!r}"
-    return Result(Verdict.DISAGREES, message=said, method=Comparison.DROPOUT, net=config)
+    message = f"{'; '.join(words)}; in {config!r}"
+    return Result(Verdict.DISAGREES, message=message, method=Comparison.DROPOUT, net=config)
 
 
 def _shows(config: RNNConfig) -> bool:
@@ -262,7 +262,7 @@ def _elsewhere(config: RNNConfig, arrays: Mapping[str, Array]) -> str:
 
 def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
     """Describe the differences from what the seen masks would give, with one array for each rule that is broken."""
-    found: dict[str, str] = {}
+    broken: dict[str, str] = {}
     of_output = any(mismatch.array == "output" for mismatch in mismatches)
     for mismatch in mismatches:
         site = mismatch.sites[0]
@@ -270,8 +270,8 @@ def _exact(config: RNNConfig, mismatches: Sequence[Mismatch]) -> list[str]:
             continue  # it ends the output
         at = ", ".join(f"{axis}={index}" for axis, index in site.place.items())
         what = f"{mismatch.array} is {site.actual:.4g} at {at}, expected {site.expected:.4g}"
-        found.setdefault(_rule(config, mismatch.array), what)
-    return [f"{rule}: {what}" for rule, what in found.items()]
+        broken.setdefault(_rule(config, mismatch.array), what)
+    return [f"{rule}: {what}" for rule, what in broken.items()]
 
 
 def _rule(config: RNNConfig, name: str) -> str:
@@ -315,38 +315,38 @@ def _wrong_rate(config: RNNConfig, kept: Masks, there: Masks, level: float) -> l
 def _wrong_places(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
     """Return the first place along each axis where the rate is wrong and right everywhere else."""
     expected = share_kept(config)
-    found = []
+    messages = []
     for axis, name in enumerate(MASK_AXES):
-        others = tuple(other for other in range(len(MASK_AXES)) if other != axis)
+        others = tuple(summed for summed in range(len(MASK_AXES)) if summed != axis)
         pairs = list(zip(kept.sum(others).tolist(), there.sum(others).tolist(), strict=True))
-        for i, (count, of) in enumerate(pairs):
-            rest = int(kept.sum()) - count, int(there.sum()) - of
-            if surprising(count, of, expected, level) and rest[1] and not surprising(*rest, expected, level):
+        for i, (count, total) in enumerate(pairs):
+            rest = int(kept.sum()) - count, int(there.sum()) - total
+            if surprising(count, total, expected, level) and rest[1] and not surprising(*rest, expected, level):
                 place = DIRECTIONS[i] if name == "direction" else i
-                share = f"{count:,} of {of:,} elements ({count / of:.4g}) at {name}={place}"
-                found.append(f"{RATE}: {share} are kept, expected {expected:.4g}")
+                share = f"{count:,} of {total:,} elements ({count / total:.4g}) at {name}={place}"
+                messages.append(f"{RATE}: {share} are kept, expected {expected:.4g}")
                 break
-    return found
+    return messages
 
 
 def _dependences(config: RNNConfig, kept: Masks, there: Masks, level: float) -> list[str]:
     """Compare pairs that do not overlap; they are independent of each other, so the number that agree is binomial."""
     rate = share_kept(config)
     expected = rate**2 + (1 - rate) ** 2
-    found = []
+    messages = []
     for axis, name in enumerate(MASK_AXES):
         pairs = kept.shape[axis] // 2
-        one, other = range(0, 2 * pairs, 2), range(1, 2 * pairs, 2)
-        both = there.take(one, axis) & there.take(other, axis)
-        agree = (kept.take(one, axis) == kept.take(other, axis)) & both
+        first, second = range(0, 2 * pairs, 2), range(1, 2 * pairs, 2)
+        both = there.take(first, axis) & there.take(second, axis)
+        agree = (kept.take(first, axis) == kept.take(second, axis)) & both
         if surprising(int(agree.sum()), int(both.sum()), expected, level):
             what = f"the masks of {_NEIGHBOURS[name]} agree in {_share(agree, both)}"
-            found.append(f"dropout's independence: {what}, expected {expected:.4g}")
-    return found
+            messages.append(f"dropout's independence: {what}, expected {expected:.4g}")
+    return messages
 
 
-def _share(some: Masks, of: Masks) -> str:
-    count, total = int(some.sum()), int(of.sum())
+def _share(some: Masks, there: Masks) -> str:
+    count, total = int(some.sum()), int(there.sum())
     return f"{count:,} of {total:,} elements ({count / total:.4g})"
 
 

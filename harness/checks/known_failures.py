@@ -85,7 +85,7 @@ def parse(text: str, source: str, *, today: date | None = None) -> tuple[list[Kn
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: not TOML: {error}") from None
     entries = document.pop("known", None)
-    if document or not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+    if document or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{source}: expected a [[known]] table for each known failure, and nothing else")
     today = today or datetime.now(UTC).date()
     valid: list[KnownFailure] = []
@@ -93,7 +93,7 @@ def parse(text: str, source: str, *, today: date | None = None) -> tuple[list[Kn
     for number, entry in enumerate(entries, 1):
         place = f"{source}: known failure {number}"
         failure = _failure(entry, place)
-        if any(failure.name == one.name for one in valid):
+        if any(failure.name == earlier.name for earlier in valid):
             raise UsageError(f"{place}: name={failure.name!r}: expected a name of its own")
         if failure.until < today:
             idle.append(f"{source}: {failure.name}: expired on {failure.until}, so its cases are findings again")
@@ -123,11 +123,11 @@ def _failure(entry: Mapping[str, Any], place: str) -> KnownFailure:
     return KnownFailure(name, subject, why, link, until, conditions, entry.get("fails", ""))
 
 
-def _values(name: str, given: Any, place: str) -> Container[Any]:
+def _values(name: str, allowed: Any, place: str) -> Container[Any]:
     """Return the values of a factor that a condition allows; ``none`` stands for ``None``."""
-    if isinstance(given, str) and name in _SIZES and (bound := _BOUND.fullmatch(given.strip())):
+    if isinstance(allowed, str) and name in _SIZES and (bound := _BOUND.fullmatch(allowed.strip())):
         return SizeCondition(bound[1], int(bound[2]))
-    values = [None if one == "none" else one for one in (given if isinstance(given, list) else [given])]
+    values = [None if value == "none" else value for value in (allowed if isinstance(allowed, list) else [allowed])]
     try:
         Scope().only(**{name: values})
     except (UsageError, TypeError) as error:
@@ -135,13 +135,13 @@ def _values(name: str, given: Any, place: str) -> Container[Any]:
     return tuple(values)
 
 
-def _other_versions(given: Any, place: str) -> str:
+def _other_versions(table: Any, place: str) -> str:
     """Return which package has a version that an entry is not about, in words; empty if there is none."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-    if not isinstance(given, dict):
-        raise UsageError(f"{place}: versions={given!r}: expected packages with versions, such as {{torch = '<2.14'}}")
-    for package, wanted in given.items():
+    if not isinstance(table, dict):
+        raise UsageError(f"{place}: versions={table!r}: expected packages with versions, such as {{torch = '<2.14'}}")
+    for package, wanted in table.items():
         try:
             versions = SpecifierSet(wanted)
         except (InvalidSpecifier, TypeError, AttributeError):

@@ -82,8 +82,8 @@ class ValueIssue(KnownIssue):
         if observation.unfit is not None:
             return False
         every, right = self.references(observation.case.config), reference_of(observation.case.config)
-        ways = [(observation, one) for one in every]
-        ways += [(replace(observation, or_nan=one), right) for one in every if self.gives_nan]
+        ways = [(observation, reference) for reference in every]
+        ways += [(replace(observation, or_nan=reference), right) for reference in every if self.gives_nan]
         with np.errstate(invalid="ignore", over="ignore"):
             return any(assess(*way).verdict is Verdict.AGREES for way in ways)
 
@@ -203,16 +203,16 @@ def _with_issues(cell: str, *pads: Callable[[Floats], Floats | float], drops: bo
     own: Any = type(GATED[cell])
     changes: dict[str, Any] = {"dropped": _DropoutMultiplies.dropped} if drops else {}
 
-    def padded(one: WithError) -> WithError:
-        return one._replace(values=one.values + sum(pad(one.values) for pad in pads))
+    def padded(operand: WithError) -> WithError:
+        return operand._replace(values=operand.values + sum(pad(operand.values) for pad in pads))
 
     def activations(self: Gated, k: Balls, x: WithError, h: WithError, w: StepWeights) -> Values:
         values: Values = own.activations(self, k, padded(x), padded(h), w)
         return values
 
     def projected(self: Gated, k: Balls, h: WithError, w: StepWeights) -> WithError:
-        found: WithError = own.projected(self, k, h if w.hr is None else padded(h), w)
-        return found
+        state: WithError = own.projected(self, k, h if w.hr is None else padded(h), w)
+        return state
 
     def readout(self: Gated, output: Floats, weight: Floats, bias: Floats) -> Floats:
         behind = either_behind(output) if {*pads} - {_FILLED} else 0.0
@@ -363,4 +363,4 @@ def spared(case: Case) -> tuple[str, ...]:
 
 def reported(subject: str, config: RNNConfig, result: Result) -> ReportedFailure | None:
     """Return the first report that fits a failure."""
-    return next((one for one in REPORTED if one.fits(subject, config, result)), None)
+    return next((report for report in REPORTED if report.fits(subject, config, result)), None)

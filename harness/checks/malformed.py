@@ -63,7 +63,7 @@ def _built(
     name: str, raises: tuple[str, ...], *constructors: str, right: Call = _PLAIN, known: str = ""
 ) -> MalformedRule:
     return MalformedRule(
-        name, raises, right, tuple(right._replace(rnn=f"RNN({given})") for given in constructors), known
+        name, raises, right, tuple(right._replace(rnn=f"RNN({arguments})") for arguments in constructors), known
     )
 
 

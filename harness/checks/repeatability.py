@@ -103,7 +103,7 @@ def answers_of(subject: Subject, case: Case) -> int:
     different: list[Outcome] = []
     for _ in range(FLAKY_RUNS):
         outcome = subject.run(case)
-        if all(_same(case, other, outcome).failed for other in different):
+        if all(_same(case, answer, outcome).failed for answer in different):
             different.append(outcome)
     return len(different)
 

@@ -118,8 +118,8 @@ class Result:
     @property
     def error(self) -> tuple[str, RaisedError] | None:
         """The broken relation, and the error that was raised, if it is known where, or the end of the process."""
-        known = self.raised is not None and (self.raised.place is not None or self.failure is not None)
-        return (self.relation, self.raised) if known and self.raised is not None else None
+        located = self.raised is not None and (self.raised.place is not None or self.failure is not None)
+        return (self.relation, self.raised) if located and self.raised is not None else None
 
     @property
     def kind(self) -> str:
@@ -133,8 +133,8 @@ class Result:
     @classmethod
     def of_two_answers(cls, what: str) -> Result:
         """Return the result of a subject that gave two answers to one question."""
-        said = f"not deterministic: two runs of the same case gave different results: {what}"
-        return cls(Verdict.BROKEN, message=said, nondeterministic=True)
+        message = f"not deterministic: two runs of the same case gave different results: {what}"
+        return cls(Verdict.BROKEN, message=message, nondeterministic=True)
 
     def shows(self, kind: str) -> bool:
         """Return whether this result has a failure of that kind, perhaps among others.

@@ -50,12 +50,12 @@ def vacuous_mistakes(case: Case, layers: Sequence[Expected], expected: Mapping[s
     else:
         mistaken |= {LINEAR: _uncut}
     with np.errstate(all="ignore"):
-        vacuous = [name for name, states in mistaken.items() if all(_passes(one, states) for one in layers)]
-    gradients = {name: one for name, one in expected.items() if name in case.config.gradients}
-    recurrent = {name: one for name, one in gradients.items() if role_of(name) == "weight_hh"}
+        vacuous = [name for name, states in mistaken.items() if all(_passes(layer, states) for layer in layers)]
+    gradients = {name: gradient for name, gradient in expected.items() if name in case.config.gradients}
+    recurrent = {name: gradient for name, gradient in gradients.items() if role_of(name) == "weight_hh"}
     by_gradients = dict(zip(BY_GRADIENTS, (gradients, recurrent), strict=True))
     vacuous += [UNIT_ORDER] if _alike(case) else []
-    vacuous += [name for name, of in by_gradients.items() if all(_passes(one, np.zeros_like) for one in of.values())]
+    vacuous += [name for name, part in by_gradients.items() if all(_passes(g, np.zeros_like) for g in part.values())]
     return tuple(vacuous)
 
 
