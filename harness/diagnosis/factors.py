@@ -102,12 +102,12 @@ class FailingSizes:
 
     def shows(self, size: int) -> bool:
         """Tell whether the failure would show at a size that was not tried, by its pattern; without one, no."""
-        tried = (self.smallest, *self.fails, *self.passes)
+        sizes = (self.smallest, *self.fails, *self.passes)
         for width in WIDTHS:
             rest = self.smallest % width
-            if all((one % width == rest) == (one not in self.passes) for one in tried):
+            if all((tested % width == rest) == (tested not in self.passes) for tested in sizes):
                 return size >= self.smallest and size % width == rest
-            if len(self.passes) > 1 and all((one % width != 0) == (one not in self.passes) for one in tried):
+            if len(self.passes) > 1 and all((tested % width != 0) == (tested not in self.passes) for tested in sizes):
                 return size >= self.smallest and size % width != 0
         if self._but_powers():
             return size >= self.smallest and size & (size - 1) != 0
@@ -120,18 +120,18 @@ class FailingSizes:
 
     def _but_powers(self) -> bool:
         """Tell whether a failure shows at all sizes but powers of 2, as halves of an axis, or pairs, have it."""
-        tried = (self.smallest, *self.fails, *self.passes)
+        sizes = (self.smallest, *self.fails, *self.passes)
         several = sum(size > self.smallest for size in self.passes) > 1
-        return several and all((size & (size - 1) != 0) == (size not in self.passes) for size in tried)
+        return several and all((size & (size - 1) != 0) == (size not in self.passes) for size in sizes)
 
     def _by_width(self, width: int, fails: tuple[int, ...]) -> str | None:
-        tried, rest = (*fails, *self.passes), self.smallest % width
+        sizes, rest = (*fails, *self.passes), self.smallest % width
         bound = "" if self.smallest <= width else f", from {self.smallest} on"
-        if width == 2 and all((size % 2 == rest) == (size in fails) for size in tried):
+        if width == 2 and all((size % 2 == rest) == (size in fails) for size in sizes):
             return ("odd" if rest else "even") + bound
-        if all((size % width == rest) == (size in fails) for size in tried):
+        if all((size % width == rest) == (size in fails) for size in sizes):
             return (f"at {rest} more than multiples of {width}" if rest else f"at multiples of {width}") + bound
-        if len(self.passes) > 1 and all((size % width != 0) == (size in fails) for size in tried):
+        if len(self.passes) > 1 and all((size % width != 0) == (size in fails) for size in sizes):
             return f"from {self.smallest} on, except at multiples of {width}"
         return None
 
@@ -160,12 +160,12 @@ class Factors:
             all(values[name] == value for name, value in self.needs.items())
             and all(values[name] in several for name, several in self.partly.items())
             and all(_has(size, values[name]) for name, size in self.sizes.items())
-            and all(any(_met(values[name], need) for name, need in needs) for needs in self.either)
-            and all(SIZE_ORDERS[sign](values[one], values[other]) for one, sign, other in self.relations)
+            and all(any(_satisfies(values[name], need) for name, need in needs) for needs in self.either)
+            and all(SIZE_ORDERS[sign](values[first], values[second]) for first, sign, second in self.relations)
         )
 
 
-def _met(value: Any, need: Any) -> bool:
+def _satisfies(value: Any, need: Any) -> bool:
     """Tell whether a value is what is needed, or as large as a size that is."""
     return bool(value >= need.smallest) if isinstance(need, FailingSizes) else bool(value == need)
 
@@ -214,7 +214,7 @@ class _Dependence:
     right: Network
     # The configs that fail for what is known, though not for this cause.
     otherwise: set[RNNConfig] = field(default_factory=set)
-    known: dict[RNNConfig, bool | None] = field(default_factory=dict)
+    answers: dict[RNNConfig, bool | None] = field(default_factory=dict)
     rare: list[bool] = field(default_factory=list)  # whether the cause shows on rare numbers alone, once that is known
     own: list[NumbersNeeded] = field(default_factory=list)  # what it needs of the numbers, of the case's own config
 
@@ -228,21 +228,21 @@ class _Dependence:
         units = sizes.get("hidden_size")
         if config.proj_size and units is not None and (units.smallest, units.passes) == (config.proj_size + 1, ()):
             del sizes["hidden_size"]  # no projection of that size has fewer
-        here, found = factors_of(config), self._flipped()
+        here, by_factor = factors_of(config), self._flipped()
         needs: dict[str, Any] = {}
         partly: dict[str, tuple[Any, ...]] = {}
         independent: list[str] = []
-        for name, tried in found.items():
-            if all(tried.values()):
-                independent += [name] * bool(tried)
-            elif any(tried.values()):
-                partly[name] = (here[name], *(value for value, failed in tried.items() if failed))
+        for name, failures in by_factor.items():
+            if all(failures.values()):
+                independent += [name] * bool(failures)
+            elif any(failures.values()):
+                partly[name] = (here[name], *(value for value, failed in failures.items() if failed))
             else:
                 needs[name] = here[name]
-        nearest = self._nearest(sizes, found)
+        nearest = self._nearest(sizes, by_factor)
         relations = tuple(_related(config, sizes, self.scope, fails))
-        for one, sign, another in relations:
-            sizes.pop(one, None)
+        for first, sign, another in relations:
+            sizes.pop(first, None)
             size = sizes.pop(another, None) if sign != "!=" else None
             if size is not None and sign != "==" and size.smallest > 1:
                 sizes[another] = FailingSizes(
@@ -263,30 +263,30 @@ class _Dependence:
 
         Without a loss there are no gradients that could be wrong.
         """
-        config, found = self.finding.case.config, dict[str, dict[Any, bool]]()
+        config, by_factor = self.finding.case.config, dict[str, dict[Any, bool]]()
         here = factors_of(config)
-        for other in flipped(config, self.scope):
-            there = factors_of(other)
+        for neighbour in flipped(config, self.scope):
+            there = factors_of(neighbour)
             differing = [name for name in there if there[name] != here[name]]
             if "proj_size" in differing:  # which may need more units
                 differing = [name for name in differing if name != "hidden_size"]
             if len(differing) != 1 or differing[0] in SIZE_NAMES:
                 continue
-            if other.loss is None and config.loss is not None and like(self.finding.result) == "gradients":
+            if neighbour.loss is None and config.loss is not None and like(self.finding.result) == "gradients":
                 continue
-            if (failed := self.fails(other)) is not None:
-                found.setdefault(differing[0], {})[there[differing[0]]] = failed
-        return found
+            if (failed := self.fails(neighbour)) is not None:
+                by_factor.setdefault(differing[0], {})[there[differing[0]]] = failed
+        return by_factor
 
-    def fails(self, other: RNNConfig) -> bool | None:
+    def fails(self, config: RNNConfig) -> bool | None:
         """Tell whether it fails with other factors; ``None`` if it is refused, or fails in another way."""
-        if other not in self.known:
-            self.known[other] = self._fails(other)
-        return self.known[other]
+        if config not in self.answers:
+            self.answers[config] = self._fails(config)
+        return self.answers[config]
 
-    def _fails(self, other: RNNConfig) -> bool | None:
+    def _fails(self, config: RNNConfig) -> bool | None:
         passed, unsure, shown = True, False, 0
-        for candidate in self._candidates(other):
+        for candidate in self._candidates(config):
             result = self.check(candidate)
             if result.verdict is Verdict.UNSUPPORTED:
                 return None
@@ -298,7 +298,7 @@ class _Dependence:
             # where it answers, it does not crash, whatever else is wrong
             answers = self.finding.result.raised is not None and against(result) and result.raised is None
             if result.known_as is not None or answers:
-                self.otherwise.add(other)
+                self.otherwise.add(config)
             passed &= answers or self._passes(candidate, result)
             shown += 1
             if self.shows is not None and shown == KNOWN_CASES:
@@ -348,29 +348,29 @@ class _Dependence:
         if not needs and not thresholds:
             return
         large = wider(config, self.scope)
-        for one, sign, another in relations:
-            large = changed(large, {another: getattr(large, one)}) if sign == "==" else large
+        for first, sign, another in relations:
+            large = changed(large, {another: getattr(large, first)}) if sign == "==" else large
         for name, value in (("hx", True), ("bias", True)):
             if name not in needs and self.scope.allows(name, value):
                 large = changed(large, {name: value})
         if not self.fails(large):
             return
-        given, wide = factors_of(config), factors_of(large)
-        companions = [name for name in (*SIZE_NAMES, "hx", "bias") if given[name] != wide[name]]
-        met = set[str]()
+        here, wide = factors_of(config), factors_of(large)
+        companions = [name for name in (*SIZE_NAMES, "hx", "bias") if here[name] != wide[name]]
+        covered = set[str]()
         for name, need in {**needs, **thresholds}.items():
             without = self._without(name, need)
-            if name in met or without is None or not self.fails(changed(large, without)):
+            if name in covered or without is None or not self.fails(changed(large, without)):
                 continue
             others: list[tuple[str, Any]] = []
-            for other in (one for one in companions if one != name):
-                values = range(given[other] + 1, given[other] + 4) if other in SIZE_NAMES else (wide[other],)
+            for partner in (factor for factor in companions if factor != name):
+                values = range(here[partner] + 1, here[partner] + 4) if partner in SIZE_NAMES else (wide[partner],)
                 at = next(
-                    (v for v in values if self.scope.allows(other, v) and self._fails_with(without, other, v)), None
+                    (v for v in values if self.scope.allows(partner, v) and self._fails_with(without, partner, v)), None
                 )
                 if at is not None:
-                    others.append((other, FailingSizes(at, (), ()) if other in SIZE_NAMES else at))
-            met |= {name, *(other for other, _ in others)}
+                    others.append((partner, FailingSizes(at, (), ()) if partner in SIZE_NAMES else at))
+            covered |= {name, *(partner for partner, _ in others)}
             yield ((name, need), *others)
 
     def _fails_with(self, without: dict[str, Any], name: str, value: Any) -> bool | None:
@@ -386,15 +386,15 @@ class _Dependence:
     def _numbers(self, factors: Factors) -> NumbersNeeded | None:
         """Return what the failure needs of the numbers: of a wider config, where all that could hide it is rare."""
         config = self.finding.case.config
-        wide, found = wider(config, self.scope), None
+        wide, numbers = wider(config, self.scope), None
         if factors.covers(wide):
-            found = self._numbers_at(wide)
-        if found is None or not found.fails:
-            found = self.own[0] if self.own else self._numbers_at(config)
-        if found is not None and self.shows is not None:
-            borne_out = all(self._fails_on(case) is not False for case in found.failing[:KNOWN_CASES])
-            return found if borne_out else None
-        return found
+            numbers = self._numbers_at(wide)
+        if numbers is None or not numbers.fails:
+            numbers = self.own[0] if self.own else self._numbers_at(config)
+        if numbers is not None and self.shows is not None:
+            borne_out = all(self._fails_on(case) is not False for case in numbers.failing[:KNOWN_CASES])
+            return numbers if borne_out else None
+        return numbers
 
     def _numbers_at(self, config: RNNConfig) -> NumbersNeeded | None:
         """Return what the failure needs of the numbers of a config; ``None`` if they are not varied.
@@ -414,7 +414,7 @@ class _Dependence:
         return False if self._passes(case, result) and result.verdict is not Verdict.UNSUPPORTED else None
 
     def _nearest(
-        self, sizes: Mapping[str, FailingSizes], found: Mapping[str, Mapping[Any, bool]]
+        self, sizes: Mapping[str, FailingSizes], by_factor: Mapping[str, Mapping[Any, bool]]
     ) -> tuple[str, Any] | None:
         """Return the neighbour that passes and differs least: a size one smaller, or larger; else a factor changed.
 
@@ -427,12 +427,12 @@ class _Dependence:
             if smaller != config and self.fails(smaller) is False and smaller not in self.otherwise:
                 return name, size - 1
         others = [(name, min(size.passes)) for name, size in sizes.items() if size.passes]
-        for name, tried in found.items():
+        for name, failures in by_factor.items():
             # Without a loss there are no gradients.
             others += [
-                (name, value) for value, failed in tried.items() if not failed and (name, value) != ("loss", None)
+                (name, value) for value, failed in failures.items() if not failed and (name, value) != ("loss", None)
             ]
-        return next((one for one in others if changed(config, dict([one])) not in self.otherwise), None)
+        return next((change for change in others if changed(config, dict([change])) not in self.otherwise), None)
 
 
 def _tries(case: Case, config: RNNConfig, *, finite: bool) -> Iterator[Case]:
@@ -460,21 +460,21 @@ def _size(name: str, config: RNNConfig, scope: Scope, fails: Callable[[RNNConfig
     allowed = (size for size in smaller if fitting(name, size, scope) == size)
     # The case is minimal for the values that were tried on it; others may show the failure at smaller sizes.
     smallest = next((size for size in allowed if fails(changed(config, {name: size}))), own)
-    tried: dict[int, bool | None] = {} if smallest == own else {own: True}
+    failures: dict[int, bool | None] = {} if smallest == own else {own: True}
     for size in _larger(name, own, scope):
-        if (other := changed(config, {name: size})) != config:
-            tried[size] = fails(other)
-    passes = [size for size, failed in tried.items() if failed is False and size > smallest]
-    for size in sorted({fitting(name, times * one, scope) for one in passes[:1] for times in (2, 3)}):
-        if size not in tried and (other := changed(config, {name: size})) != config:  # its multiples, or its powers
-            tried[size] = fails(other)
-    tried |= _beyond(name, config, scope, fails, tried)
-    if not any(failed is not None for failed in tried.values()):
+        if (larger := changed(config, {name: size})) != config:
+            failures[size] = fails(larger)
+    passes = [size for size, failed in failures.items() if failed is False and size > smallest]
+    for size in sorted({fitting(name, times * base, scope) for base in passes[:1] for times in (2, 3)}):
+        if size not in failures and (larger := changed(config, {name: size})) != config:  # its multiples, or its powers
+            failures[size] = fails(larger)
+    failures |= _beyond(name, config, scope, fails, failures)
+    if not any(failed is not None for failed in failures.values()):
         return None
     return FailingSizes(
         smallest,
-        tuple(size for size, failed in sorted(tried.items()) if failed),
-        tuple(size for size, failed in sorted(tried.items()) if failed is False),
+        tuple(size for size, failed in sorted(failures.items()) if failed),
+        tuple(size for size, failed in sorted(failures.items()) if failed is False),
     )
 
 
@@ -483,7 +483,7 @@ def _beyond(
     config: RNNConfig,
     scope: Scope,
     fails: Callable[[RNNConfig], bool | None],
-    tried: Mapping[int, bool | None],
+    failures: Mapping[int, bool | None],
 ) -> dict[int, bool | None]:
     """Try far sizes, if no nearer one passes, and then sizes down to the last that fails.
 
@@ -494,11 +494,11 @@ def _beyond(
     far: dict[int, bool | None] = {}
     if name == "num_layers":
         return far
-    for size in () if False in tried.values() else (fitting(name, own + step, scope) for step in FAR_SIZES):
-        other = changed(config, {name: size})
-        if size > own and size not in tried and other != config and other.cost <= HIGHEST_COST:
-            far[size] = fails(other)
-    every = {own: True, **tried, **far}
+    for size in () if False in failures.values() else (fitting(name, own + step, scope) for step in FAR_SIZES):
+        candidate = changed(config, {name: size})
+        if size > own and size not in failures and candidate != config and candidate.cost <= HIGHEST_COST:
+            far[size] = fails(candidate)
+    every = {own: True, **failures, **far}
     passes = [size for size, failed in every.items() if failed is False]
     last = max(size for size, failed in every.items() if failed)
     between = [size for size in range(last + 1, min(passes, default=0)) if scope.allows(name, size)]
@@ -515,32 +515,34 @@ def _related(
     config: RNNConfig, sizes: Mapping[str, FailingSizes], scope: Scope, fails: Callable[[RNNConfig], bool | None]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield pairs of sizes that fail only where they are equal, only where they are not, or where one is larger."""
-    for one, other in combinations(sizes, 2):
-        here, there = getattr(config, one), getattr(config, other)
-        if here == there and not sizes[one].fails and not sizes[other].fails:
-            both = [changed(config, {one: size, other: size}) for size in _larger(one, here, scope)]
+    for first, second in combinations(sizes, 2):
+        here, there = getattr(config, first), getattr(config, second)
+        if here == there and not sizes[first].fails and not sizes[second].fails:
+            both = [changed(config, {first: size, second: size}) for size in _larger(first, here, scope)]
             if any(fails(larger) for larger in both if larger != config):
-                yield one, "==", other
-    for one, size in sizes.items():
-        for other in sizes:
-            if other != one and size.fails and size.passes == (getattr(config, other),):
-                yield one, "!=", other
-    for one, other in permutations(sizes, 2):
-        sign = {0: ">=", 1: ">"}.get(getattr(config, one) - getattr(config, other))
-        alone = sizes[one].fails and not sizes[one].passes and sizes[other].passes and not sizes[other].fails
-        if sign is not None and alone and _ordered(config, one, other, scope, fails):
-            yield one, sign, other
+                yield first, "==", second
+    for first, size in sizes.items():
+        for second in sizes:
+            if second != first and size.fails and size.passes == (getattr(config, second),):
+                yield first, "!=", second
+    for first, second in permutations(sizes, 2):
+        sign = {0: ">=", 1: ">"}.get(getattr(config, first) - getattr(config, second))
+        alone = sizes[first].fails and not sizes[first].passes and sizes[second].passes and not sizes[second].fails
+        if sign is not None and alone and _ordered(config, first, second, scope, fails):
+            yield first, sign, second
 
 
-def _ordered(config: RNNConfig, one: str, other: str, scope: Scope, fails: Callable[[RNNConfig], bool | None]) -> bool:
+def _ordered(
+    config: RNNConfig, first: str, second: str, scope: Scope, fails: Callable[[RNNConfig], bool | None]
+) -> bool:
     """Tell whether it fails with both sizes larger by the same steps, and passes where the other is larger by more."""
-    here, there = getattr(config, one), getattr(config, other)
+    here, there = getattr(config, first), getattr(config, second)
     for step in LARGER:
-        if not scope.allows(one, here + step) or not scope.allows(other, there + step + 1):
+        if not scope.allows(first, here + step) or not scope.allows(second, there + step + 1):
             return False
-        if not fails(changed(config, {one: here + step, other: there + step})):
+        if not fails(changed(config, {first: here + step, second: there + step})):
             return False
-        if fails(changed(config, {one: here + step, other: there + step + 1})) is not False:
+        if fails(changed(config, {first: here + step, second: there + step + 1})) is not False:
             return False
     return True
 

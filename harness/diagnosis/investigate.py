@@ -133,7 +133,7 @@ class Investigation:
     _known_causes: list[KnownCause] = field(default_factory=list)
     _identified: dict[tuple[Any, ...], Identification | None] = field(default_factory=dict)  # by what a config shows
     _same_cause: dict[str, str] = field(default_factory=dict)  # the id of an earlier finding, by that of a later one
-    _said: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
+    _mistakes: list[Mistake] = field(default_factory=list)  # the identified mistakes of earlier findings
     _reported: list[Mistake] = field(default_factory=list)  # those that have a finding of their own
     _nondeterministic: bool = False  # True if the subject was seen to give two answers to one question
     # The values of factors with which a nondeterministic subject is deterministic, and its gradients that never are.
@@ -150,15 +150,15 @@ class Investigation:
         self._nondeterministic |= finding.result.nondeterministic
         earlier = record.findings[:-1]
         same = self._same_cause.get(finding.id, finding.id)
-        if (again := next((one for one in earlier if one.id == same), None)) is not None:
+        if (again := next((old for old in earlier if old.id == same), None)) is not None:
             return self._met_again(again)
         explanation = self._explanation(finding, record.scope, record.explaining_until)
         first = next(
             (
-                one
-                for one in earlier
-                if (before := self.explanations.get(one.id)) is not None
-                and one_cause(identity_of(one, before), identity_of(finding, explanation))
+                old
+                for old in earlier
+                if (before := self.explanations.get(old.id)) is not None
+                and one_cause(identity_of(old, before), identity_of(finding, explanation))
             ),
             None,
         )
@@ -167,7 +167,7 @@ class Investigation:
             return RecognisedCause()
         if (
             first is None
-            and len(alike := [one for one in earlier if self._differ_in_sizes_alone(one, finding, explanation)]) > 1
+            and len(alike := [old for old in earlier if self._differ_in_sizes_alone(old, finding, explanation)]) > 1
         ):
             first, explanation = alike[0], _of_any_size(explanation)  # as a third one is
         if first is None:
@@ -186,20 +186,20 @@ class Investigation:
             diagnosis = None if explanation is None else explanation.diagnosis
             if diagnosis is None or (computed := _computed_of(diagnosis)) is None:
                 continue
-            for one in diagnosis.elsewhere:
-                if one not in self._reported:
+            for mistake in diagnosis.elsewhere:
+                if mistake not in self._reported:
                     with _surviving("a case of its own"):
                         config = finding.case.config
                         yield from islice(
-                            shown_alone(computed.identified, one, self._reported, config, record.scope), 1
+                            shown_alone(computed.identified, mistake, self._reported, config, record.scope), 1
                         )
 
     def _differ_in_sizes_alone(self, earlier: Finding, finding: Finding, explanation: Explanation) -> bool:
         """Tell whether two findings of unknown cause differ in the sizes at which they fail alone."""
         if (before := self.explanations.get(earlier.id)) is None:
             return False
-        one, other = (identity_of(of, _of_any_size(of_it)) for of, of_it in ((earlier, before), (finding, explanation)))
-        return not (one.causes or one.error or one.kernels or not one.needs) and one == other
+        old, new = (identity_of(each, _of_any_size(its)) for each, its in ((earlier, before), (finding, explanation)))
+        return not (old.causes or old.error or old.kernels or not old.needs) and old == new
 
     def _met_again(self, earlier: Finding) -> RecognisedCause:
         """Recognise a case that was found once more by its region from now on, which is where it shows.
@@ -208,9 +208,9 @@ class Investigation:
         cannot recognise it, either, which ends the search.
         """
         explanation = self.explanations.get(earlier.id)
-        tried = sum(isinstance(one, FailureSignature) and one.name == earlier.id for one in self._known_causes)
-        explanation = explanation if explanation is None or not tried else _of_any_size(explanation)
-        if explanation is None or explanation.factors is None or tried > 1:
+        tries = sum(isinstance(cause, FailureSignature) and cause.name == earlier.id for cause in self._known_causes)
+        explanation = explanation if explanation is None or not tries else _of_any_size(explanation)
+        if explanation is None or explanation.factors is None or tries > 1:
             return RecognisedCause(None, earlier.id)
         known_cause = FailureSignature(earlier.id, earlier.result, explanation.factors, self._derived)
         self._known_causes.append(known_cause)
@@ -232,18 +232,18 @@ class Investigation:
         if kernels.passes and finding.result.mismatches and process is not None:
             return ByKernel(name, finding.result, process.switched(kernels.passes[0]), self._alone(finding))
         identified = filter(None, self._identified.values())
-        unknown = {array for found in identified for array in found.unknown_of(finding.case.config)}
+        unknown = {array for layer in identified for array in layer.unknown_of(finding.case.config)}
         return FailureSignature(name, finding.result, explanation.factors, self._derived, tuple(sorted(unknown)))
 
     def _known_cause_of(self, name: str, cause: IdentifiedCause) -> ByIdentified:
         """Return the known cause of a cause, whose first mistake has a finding now; others may have one later."""
-        self._said += [one for one in cause.new if one not in self._said]
+        self._mistakes += [mistake for mistake in cause.new if mistake not in self._mistakes]
         self._reported.append(cause.new[0])
         for earlier, explanation in self.explanations.items():
             if (diagnosis := explanation.diagnosis) is not None and earlier != name:
-                elsewhere = tuple(one for one in diagnosis.elsewhere if one != cause.new[0])
+                elsewhere = tuple(mistake for mistake in diagnosis.elsewhere if mistake != cause.new[0])
                 self.explanations[earlier] = replace(explanation, diagnosis=replace(diagnosis, elsewhere=elsewhere))
-        unreported = tuple(one for one in self._said if one not in self._reported)
+        unreported = tuple(mistake for mistake in self._mistakes if mistake not in self._reported)
         return ByIdentified(name, self.subject, replace(cause, unreported=unreported))
 
     def _derived(self, case: Case) -> Mapping[str, Array] | None:
@@ -280,12 +280,12 @@ class Investigation:
         """Return what can be said of a subject that gives two answers to one question."""
         observations = Observations(DeadlineSubject(self.subject, until), self._within(finding), nondeterministic=True)
         question = Question(observations, finding, scope, self._check(observations, finding, scope), until)
-        if (found := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
-            if isinstance(found.cause, StaleState):
-                self._deterministic = found.cause.pins
-            if isinstance(found.cause, Accumulated):
-                self._hidden = frozenset(found.cause.roles)
-            return Explanation(found)
+        if (diagnosis := _first_of(CHECKS_IF_NONDETERMINISTIC, question)) is not None:
+            if isinstance(diagnosis.cause, StaleState):
+                self._deterministic = diagnosis.cause.pins
+            if isinstance(diagnosis.cause, Accumulated):
+                self._hidden = frozenset(diagnosis.cause.roles)
+            return Explanation(diagnosis)
         self._deterministic = _deterministic_with(observations.subject, finding.case.config, scope)
         answers = answers_of(observations.subject, finding.case)
         return Explanation(answers=answers, deterministic=self._deterministic)
@@ -327,10 +327,10 @@ class Investigation:
         The checks before come first because what they look for shows as many mistakes; those after, because many
         mistakes show as what they look for.
         """
-        known = [one for one in reversed(self._identified.values()) if one is not None]
-        question = Question(observations, finding, scope, self._check(observations, finding, scope), until, known)
-        if (found := _first_of(CHECKS_BEFORE, question)) is not None:
-            return found
+        identified = [layer for layer in reversed(self._identified.values()) if layer is not None]
+        question = Question(observations, finding, scope, self._check(observations, finding, scope), until, identified)
+        if (diagnosis := _first_of(CHECKS_BEFORE, question)) is not None:
+            return diagnosis
         cause = self._computed(observations, finding, scope)
         if cause is not None:
             line: SourceLine | None = None
@@ -347,16 +347,16 @@ class Investigation:
         unequal = of_shapes(result) and _fails_if_unequal(observations, finding.case.config, result)
         if not (tells or unequal) or result.nondeterministic:
             return None
-        seen = seen_of(observations.subject, observations.of(finding.case), result)
+        responses = seen_of(observations.subject, observations.of(finding.case), result)
         long = LONG_TIMES[-1] < finding.case.config.T  # then the cases of an identification may be too short to show it
-        tried: list[tuple[dict[str, Any], int]] = [({}, 1), *([({}, finding.case.config.T)] if long else [])]
-        for pins, longest in chain(tried, ((pins, 1) for pins in self._pins(observations, finding, scope))):
-            found = self._identification(observations, finding.case, scope, pins, longest)
-            if found is None:
+        attempts: list[tuple[dict[str, Any], int]] = [({}, 1), *([({}, finding.case.config.T)] if long else [])]
+        for pins, longest in chain(attempts, ((pins, 1) for pins in self._pins(observations, finding, scope))):
+            identified = self._identification(observations, finding.case, scope, pins, longest)
+            if identified is None:
                 continue
-            cause = cause_of(found, seen, result, self._said)
+            cause = cause_of(identified, responses, result, self._mistakes)
             if unequal:
-                cause = ill_shaped(found, observations.of(finding.case), result, self._said)
+                cause = ill_shaped(identified, observations.of(finding.case), result, self._mistakes)
             if cause is not None:
                 self._place(cause)
                 return cause
@@ -368,16 +368,16 @@ class Investigation:
         The way back may depend on the loss, and go from one sequence to the next.
         """
         config, check, values = finding.case.config, self._check(observations, finding, scope), scope.values()
-        before = [dict(found.pins) for found in self._identified.values() if found is not None]
+        before = [dict(layer.pins) for layer in self._identified.values() if layer is not None]
         yield from (pins for pins in before if pins and all(getattr(config, n) in some for n, some in pins.items()))
         for name in PINNED:
             value = getattr(config, name)
-            others = (changed(config, {name: other}) for other in values[name] if other != value)
-            verdicts = [check(draw(other, "normal", 1)).verdict for other in others if other != config]
+            others = (changed(config, {name: alternative}) for alternative in values[name] if alternative != value)
+            verdicts = [check(draw(candidate, "normal", 1)).verdict for candidate in others if candidate != config]
             if verdicts and all(verdict is Verdict.AGREES for verdict in verdicts):
                 yield {name: (value,)}
         longer = [changed(config, {"T": T}) for T in (2, 3, 4) if config.T == 1 and scope.allows("T", T)]
-        if longer and all(check(draw(other, "normal", 1)).verdict is Verdict.AGREES for other in longer):
+        if longer and all(check(draw(candidate, "normal", 1)).verdict is Verdict.AGREES for candidate in longer):
             yield {"T": (1,)}  # a single step may be computed in a way of its own
         if like(finding.result) == "gradients":
             if {*values["loss"]} - {None, config.loss}:
@@ -391,16 +391,16 @@ class Investigation:
         config = case.config
         shown = (config.nonlinearity, *shown_by(config), *pins.items(), longest)
         if shown not in self._identified:
-            known = [found for found in self._identified.values() if found is not None and found.pins == pins]
-            found: Identification | None = None
+            earlier = [layer for layer in self._identified.values() if layer is not None and layer.pins == pins]
+            identified: Identification | None = None
             try:
                 with _surviving("a cause"):
                     taken = scope.only(**{**self._deterministic, **pins})
-                    before = known[-1] if known else None
-                    found = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
+                    before = earlier[-1] if earlier else None
+                    identified = identified_of(observations, taken, case, before, longest=longest, hidden=self._hidden)
             except SubjectTooSlow as slow:
                 self._slow = str(slow)
-            self._identified[shown] = None if found is None else replace(found, pins=pins)
+            self._identified[shown] = None if identified is None else replace(identified, pins=pins)
         return self._identified[shown]
 
     def _place(self, cause: IdentifiedCause) -> None:
@@ -409,7 +409,9 @@ class Investigation:
             if (computed := _computed_of(explanation.diagnosis)) is not None:
                 placed = computed.placed(cause)
                 diagnosis = replace(explanation.diagnosis or Diagnosis(), cause=placed)
-                diagnosis = replace(diagnosis, elsewhere=tuple(one for one in placed.new if one in diagnosis.elsewhere))
+                diagnosis = replace(
+                    diagnosis, elsewhere=tuple(mistake for mistake in placed.new if mistake in diagnosis.elsewhere)
+                )
                 self.explanations[name] = replace(explanation, diagnosis=diagnosis)
 
     def _explains_all(self, observations: Observations, finding: Finding) -> Callable[[Case, str], bool]:
@@ -426,11 +428,11 @@ class Investigation:
 
             return answers
         vague = {
-            one.name
-            for one in self._known_causes
-            if isinstance(one, FailureSignature | ByKernel)
-            or (isinstance(one, ByCheck) and isinstance(one.cause, StaleState) and one.cause.across_cases)
-            or (isinstance(one, ByIdentified) and one.cause.identified.unknown_of(finding.case.config))
+            known.name
+            for known in self._known_causes
+            if isinstance(known, FailureSignature | ByKernel)
+            or (isinstance(known, ByCheck) and isinstance(known.cause, StaleState) and known.cause.across_cases)
+            or (isinstance(known, ByIdentified) and known.cause.identified.unknown_of(finding.case.config))
         }
         return lambda case, name: name not in vague and observations.of(case, with_probes=False).unfit is None
 
@@ -473,8 +475,8 @@ def _surviving(what: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         *_, at = traceback.extract_tb(error.__traceback__)
         place = f"{Path(at.filename).name}, line {at.lineno}"
-        said = f"rnn-harness failed in looking for {what}: {type(error).__name__} in {place}"
-        warnings.warn(said, RuntimeWarning, stacklevel=4)
+        message = f"rnn-harness failed in looking for {what}: {type(error).__name__} in {place}"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Result) -> bool:
@@ -489,23 +491,25 @@ def _fails_if_unequal(observations: Observations, config: RNNConfig, result: Res
 
     unequal = unfit(3, 2), unfit(2, 3)
     return unfit(2, 2) is None and all(
-        one is not None and one.raised == result.raised and like(one) == like(result) for one in unequal
+        answer is not None and answer.raised == result.raised and like(answer) == like(result) for answer in unequal
     )
 
 
-def _declared(asked: Question) -> ExperimentCause | None:
+def _declared(question: Question) -> ExperimentCause | None:
     """Look for another declaration, if there is one."""
-    return _redeclared(asked) if asked.subject.capabilities.conventions.forms else None
+    return _redeclared(question) if question.subject.capabilities.conventions.forms else None
 
 
-def _undeclared(asked: Question) -> ExperimentCause | None:
+def _undeclared(question: Question) -> ExperimentCause | None:
     """Look for a declaration that is missing, if there is none."""
-    declares = asked.subject.capabilities.conventions.forms
-    return None if declares or asked.finding.result.failure is not None else _redeclared(asked)
+    declares = question.subject.capabilities.conventions.forms
+    return None if declares or question.finding.result.failure is not None else _redeclared(question)
 
 
-def _redeclared(asked: Question) -> ExperimentCause | None:
-    return instead_of(asked.subject, asked.finding.case, asked.scope, asked.observations.accepted, asked.until)
+def _redeclared(question: Question) -> ExperimentCause | None:
+    return instead_of(
+        question.subject, question.finding.case, question.scope, question.observations.accepted, question.until
+    )
 
 
 SmallCheck = Callable[[Question], ExperimentCause | None]
@@ -535,9 +539,9 @@ def _deterministic_with(subject: Subject, config: RNNConfig, scope: Scope) -> di
     return {}
 
 
-def _first_of(checks: tuple[SmallCheck, ...], asked: Question) -> Diagnosis | None:
-    found = next((cause for check in checks if (cause := check(asked)) is not None), None)
-    return None if found is None else Diagnosis(found)
+def _first_of(checks: tuple[SmallCheck, ...], question: Question) -> Diagnosis | None:
+    first = next((cause for check in checks if (cause := check(question)) is not None), None)
+    return None if first is None else Diagnosis(first)
 
 
 def _of_derivatives(finding: Finding) -> bool:
@@ -569,21 +573,21 @@ def identity_of(finding: Finding, explanation: Explanation) -> CauseIdentity:
     )
 
 
-def one_cause(one: CauseIdentity, other: CauseIdentity) -> bool:
+def one_cause(first: CauseIdentity, second: CauseIdentity) -> bool:
     """Tell whether two findings share the kind, the cause, and what makes them go away.
 
     Without a cause, they are the same if they go away with the same kernel, or have the same needs, or if one line
     raises errors of one type. A mistake that was identified is the same one however it shows.
     """
-    if other.mistake and other.mistake == one.mistake:
+    if second.mistake and second.mistake == first.mistake:
         return True
-    if one.like != other.like:
+    if first.like != second.like:
         return False
-    if one.error and one.error == other.error:
+    if first.error and first.error == second.error:
         return True
-    if one.causes != other.causes or one.kernels != other.kernels:
+    if first.causes != second.causes or first.kernels != second.kernels:
         return False
-    return bool(one.causes or one.kernels) or one.needs == other.needs
+    return bool(first.causes or first.kernels) or first.needs == second.needs
 
 
 def _mapped(observations: Observations, case: Case, scope: Scope, where: FirstDeparture | None) -> ErrorMaps | None:
@@ -591,7 +595,7 @@ def _mapped(observations: Observations, case: Case, scope: Scope, where: FirstDe
     if where is not None:
         return None if where.observation is None else error_maps(where.observation)
     every = (draw(wider(case.config, scope), "normal", 1), case)
-    return next((found for one in every if (found := error_maps(observations.of(one))) is not None), None)
+    return next((maps for candidate in every if (maps := error_maps(observations.of(candidate))) is not None), None)
 
 
 def _shows(
@@ -640,8 +644,8 @@ def _precision(observations: Observations, finding: Finding) -> Diagnosis | None
     case = nameable(finding)
     if case is None or any(mismatch.sort is MismatchKind.FINITENESS for mismatch in finding.result.mismatches):
         return None
-    found = estimate(observations, case) if case.config.loss is None else None  # of sums, noise tells the bits
-    return Diagnosis(precision=found or estimate_arrays(observations, case))
+    precision = estimate(observations, case) if case.config.loss is None else None  # of sums, noise tells the bits
+    return Diagnosis(precision=precision or estimate_arrays(observations, case))
 
 
 def _of_any_size(explanation: Explanation) -> Explanation:

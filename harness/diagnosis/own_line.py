@@ -68,7 +68,7 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
     """Return the line of a subject that makes a mistake of an identified layer; ``None`` if that is open to doubt."""
     network, mended = identified.network, mistake.without(identified.network)
     place = {"above": (1, 0), "reverse": (0, 1)}.get(mistake.models[0], (0, 0))
-    texts = [lines(one.of(*place), identified.nonlinearity) for one in (network, mended)]
+    texts = [lines(variant.of(*place), identified.nonlinearity) for variant in (network, mended)]
     wrong = {key for text in texts for key in text if texts[0].get(key) != texts[1].get(key)}
     forward = bool(wrong & {"start", *FORWARD_QUANTITIES})
     read = [set(re.findall(r"\b[Wb]_\w+", text["s"])) for text in texts]
@@ -115,7 +115,7 @@ def _cases(
             drawn = draw(config, "normal", zlib.crc32(mistake.yours.encode()))
             sizes = {name: scale if name.endswith(".grad") else WEIGHT for name in drawn.arrays} | {"x": 1, "hx": 1}
             case = Case.from_arrays(config, {name: array * sizes[name] for name, array in drawn.arrays.items()})
-            made, right = (run(one, case.plain()) for one in (network, mended))
+            made, right = (run(variant, case.plain()) for variant in (network, mended))
             if not all(np.allclose(values_of(made[n]), values_of(right[n]), 1e-6, 0) for n in made):
                 yield case
                 break
@@ -132,42 +132,47 @@ class _Search:
         touched = wrong.union(*groups)
         every = quantities_of(lines(network.of(*place), nonlinearity), flows[place])
         own = {q: made for q, made in every.items() if q.key in touched}
-        results = [one for q, made in own.items() if q.result and q.key not in ROLES for one in made]
-        right = {Quantity("given", 0, result=False): [np.asarray(one, np.float64) for one in case.arrays.values()]}
+        results = [array for q, made in own.items() if q.result and q.key not in ROLES for array in made]
+        right = {Quantity("given", 0, result=False): [np.asarray(array, np.float64) for array in case.arrays.values()]}
         for at, f in flows.items():
             for q, made in quantities_of(lines(mended.of(*at), nonlinearity), f).items():
                 # A sum that lacks a term is a part of the right one, and later lines read the wrong quantity itself.
                 if q.key in ROLES or (q.key in wrong and not q.result):
-                    made = [one for one in made if not any(map(one_like(one), results))]
+                    made = [array for array in made if not any(map(one_like(array), results))]
                 right.setdefault(q, []).extend(made)
         if any(key.startswith("limit") for key in wrong):
             limited = Quantity("limit", 0, result=False)
-            right[limited] = [values_of(one) for one in run(mended, case).values()]
-            own = {limited: [values_of(one) for name, one in arrays.items() if name.endswith(".grad")]}
+            right[limited] = [values_of(array) for array in run(mended, case).values()]
+            own = {limited: [values_of(array) for name, array in arrays.items() if name.endswith(".grad")]}
         self._right = _Pool(right)
         self._wrong = _Pool(own, self._right)
         for q in [q for group in groups for q in own if q.key in group and q.key not in wrong]:
             # What follows from a wrong quantity is known by it only where that is a number of its own.
-            if not any(one.key in wrong and one.result and one.t == q.t for one in self._wrong.telling):
+            if not any(
+                quantity.key in wrong and quantity.result and quantity.t == q.t for quantity in self._wrong.telling
+            ):
                 self._wrong.telling.pop(q, None)
 
     def line(self, runs: Sequence[LineRun]) -> SourceLine | None:
         """Return the line that makes the first wrong quantity, if no doubt is left."""
-        held = [{q for value in one.values for q in self._wrong.of(value.array)} for one in runs]
+        held = [{q for value in line_run.values for q in self._wrong.matches(value.array)} for line_run in runs]
         at = next((number for number, some in enumerate(held) if some), None)
         if at is None or not self._begins(held[at]):
             return None
         first, keys = runs[at], {q.key for q in held[at]}
-        before = [({q for v in one.values for q in self._right.of(v.array)}, one.stack[0]) for one in runs[:at]]
+        before = [
+            ({q for v in line_run.values for q in self._right.matches(v.array)}, line_run.stack[0])
+            for line_run in runs[:at]
+        ]
         if keys & {*ROLES} and self._doubted(first, before, keys):
             return None
         parts = {q.key for q in held[at] if not q.result}
-        met: set[Quantity] = set()
-        for some, one in zip(held, runs, strict=True):  # the other steps' are made there, too
-            new = {q for q in some - met if q.key in keys and q.result != (q.key in parts)}
-            if new and one.stack[0] != first.stack[0]:
+        earlier: set[Quantity] = set()
+        for some, line_run in zip(held, runs, strict=True):  # the other steps' are made there, too
+            new = {q for q in some - earlier if q.key in keys and q.result != (q.key in parts)}
+            if new and line_run.stack[0] != first.stack[0]:
                 return None
-            met |= some
+            earlier |= some
         always = [any(q.key in keys for q in some) for some in held]
         depth = _at_fault(runs, always, first.stack)
         return _skipped(runs, at, len(first.stack) - depth) or _shown(first.stack[depth:], keys & {*ROLES})
@@ -184,7 +189,7 @@ class _Search:
 
     def _doubted(self, first: LineRun, before: Sequence[tuple[set[Quantity], CodeSite]], keys: set[str]) -> bool:
         """Tell whether a line may sum rightly what another one spoils."""
-        if any(value.shared and self._wrong.of(value.array) for value in first.values):  # two sums are one array
+        if any(value.shared and self._wrong.matches(value.array) for value in first.values):  # two sums are one array
             return True
         if not any(q.key in BACKWARD_QUANTITIES for some, _ in before for q in some):  # the way back is not seen
             return True
@@ -200,28 +205,28 @@ class _Pool:
 
     def __init__(self, arrays: Mapping[Quantity, list[Floats]], others: _Pool | None = None) -> None:
         self.telling: dict[Quantity, Floats] = {}
-        self.whole: dict[Quantity, list[Floats]] = {}
+        self.ordered: dict[Quantity, list[Floats]] = {}
         self._others = others
         for q, made in arrays.items():
             numbers = _telling(np.concatenate([*map(np.ravel, made), []]))
-            whole = [np.sort(one.ravel()) for one in made if len(_telling(one)) >= ENOUGH_NUMBERS]
+            ordered = [np.sort(array.ravel()) for array in made if len(_telling(array)) >= ENOUGH_NUMBERS]
             if others is not None:  # numbers that are clipped are round, and the others right: the whole array tells
                 numbers = numbers[~_among(numbers, np.sort(np.concatenate([*others.telling.values(), []])))]
-                known = [its for wholes in others.whole.values() for its in wholes]
-                whole = [one for one in whole if not any(equal(one, its) for its in known)]
-            self.whole[q] = whole
-            if len(numbers) or whole:
+                rivals = [its for group in others.ordered.values() for its in group]
+                ordered = [array for array in ordered if not any(equal(array, its) for its in rivals)]
+            self.ordered[q] = ordered
+            if len(numbers) or ordered:
                 self.telling[q] = numbers
 
-    def of(self, array: Floats) -> set[Quantity]:
+    def matches(self, array: Floats) -> set[Quantity]:
         """Return the quantities that an array holds, in any order."""
         held, names = np.sort(array), list(self.telling)
         sizes = np.array([len(self.telling[q]) for q in names], int)
         among = _among(np.concatenate([*self.telling.values(), []]), held)
         counts = np.bincount(np.repeat(np.arange(len(names)), sizes)[among], minlength=len(names))
         enough = np.minimum(np.minimum(sizes, ENOUGH_NUMBERS), array.size)
-        found = {q for q, number, least in zip(names, counts, enough, strict=True) if number >= least > 0}
-        return found | {q for q in names if self._others and any(equal(one, held) for one in self.whole[q])}
+        quantities = {q for q, number, least in zip(names, counts, enough, strict=True) if number >= least > 0}
+        return quantities | {q for q in names if self._others and any(equal(own, held) for own in self.ordered[q])}
 
 
 def _among(numbers: Floats, held: Floats) -> Any:
@@ -234,16 +239,16 @@ def _among(numbers: Floats, held: Floats) -> Any:
 
 def _telling(array: Floats) -> Floats:
     """Return the numbers of an array that are no round ones, such as 0, 1 or a limit."""
-    found = np.unique(array[np.isfinite(array)])
-    return found[np.abs(np.round(found, 9) - found) > SAME * np.abs(found)]
+    numbers = np.unique(array[np.isfinite(array)])
+    return numbers[np.abs(np.round(numbers, 9) - numbers) > SAME * np.abs(numbers)]
 
 
 def _at_fault(runs: Sequence[LineRun], wrong: Sequence[bool], stack: tuple[CodeSite, ...]) -> int:
     """Return where in a stack a line is wrong whoever calls it; if it is right for others, its caller is at fault."""
     for depth, site in enumerate(stack):
         callers: dict[CodeSite, bool] = {}
-        for one, bad in zip(runs, wrong, strict=True):
-            for called, caller in zip(one.stack, one.stack[1:], strict=False):
+        for line_run, bad in zip(runs, wrong, strict=True):
+            for called, caller in zip(line_run.stack, line_run.stack[1:], strict=False):
                 if called[:2] == site[:2]:
                     callers[caller] = callers.get(caller, False) or bad
         if all(callers.values()):
@@ -266,9 +271,9 @@ def _skipped(runs: Sequence[LineRun], at: int, depth: int) -> SourceLine | None:
     pairs = [pair for body in bodies for pair in pairwise(body) if pair[0].lineno == site.line]
     if not pairs or not isinstance(after := pairs[0][1], ast.If) or after.orelse:
         return None
-    if not _assigned(pairs[0][0]) & {name for one in after.body for name in _assigned(one)}:
+    if not _assigned(pairs[0][0]) & {name for statement in after.body for name in _assigned(statement)}:
         return None
-    lines_of = [one.stack[-depth].line if len(one.stack) >= depth else 0 for one in runs]
+    lines_of = [line_run.stack[-depth].line if len(line_run.stack) >= depth else 0 for line_run in runs]
 
     def mended(number: int) -> bool:
         following = next((line for line in lines_of[number + 1 :] if line != site.line), 0)
@@ -280,7 +285,7 @@ def _skipped(runs: Sequence[LineRun], at: int, depth: int) -> SourceLine | None:
 
 
 def _assigned(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
 
 
 def _shown(stack: tuple[CodeSite, ...], roles: set[str]) -> SourceLine | None:
@@ -302,8 +307,8 @@ def _shown(stack: tuple[CodeSite, ...], roles: set[str]) -> SourceLine | None:
             caller = f" (called in line {stack[1].line})"
         if isinstance(node, ast.stmt) and not hasattr(node, "body"):
             end = node.end_lineno or line
-            for one in [one for one in ast.walk(node) if isinstance(one, ast.Dict)]:
-                for key, value in zip(one.keys, one.values, strict=True):
+            for literal in [literal for literal in ast.walk(node) if isinstance(literal, ast.Dict)]:
+                for key, value in zip(literal.keys, literal.values, strict=True):
                     if isinstance(key, ast.Constant) and key.value in named:
                         line, end = key.lineno, value.end_lineno or line
     text = " ".join(" ".join(every[line - 1 : end]).split())
@@ -311,4 +316,6 @@ def _shown(stack: tuple[CodeSite, ...], roles: set[str]) -> SourceLine | None:
 
 
 def _alone(node: ast.AST, nodes: Sequence[ast.AST]) -> bool:
-    return isinstance(node, ast.Lambda) or any(isinstance(one, ast.FunctionDef) and one.body == [node] for one in nodes)
+    return isinstance(node, ast.Lambda) or any(
+        isinstance(function, ast.FunctionDef) and function.body == [node] for function in nodes
+    )
