@@ -93,23 +93,23 @@ class Interpretation(NamedTuple):
         """The arrays that came back, with what they were made of."""
         return [
             Response(
-                one.case,
-                {name: value.astype(np.float64) for name, value in one.outcome.arrays.items()},
-                rounded=one.rounded,
+                observation.case,
+                {name: value.astype(np.float64) for name, value in observation.outcome.arrays.items()},
+                rounded=observation.rounded,
             )
-            for one in self.seen
+            for observation in self.seen
         ]
 
     @property
     def only_zeros(self) -> bool:
         """True if all numbers that came back are zeros, and there are several."""
-        arrays = [array for seen in self.seen for array in seen.outcome.arrays.values()]
+        arrays = [array for observation in self.seen for array in observation.outcome.arrays.values()]
         return sum(array.size for array in arrays) > 1 and not any(np.any(array) for array in arrays)
 
     @property
     def dtypes(self) -> list[str]:
         """The dtype of each case."""
-        return [seen.arithmetic.dtype for seen in self.seen]
+        return [observation.arithmetic.dtype for observation in self.seen]
 
     def reproduced(self, cause: ArrayCause) -> bool:
         """Tell whether mistakes give every number."""
@@ -161,7 +161,7 @@ class ArraysExplained:
     @property
     def wrong(self) -> int:
         """The number of values that are wrong in themselves, of the array that has most of them in each case."""
-        return sum(max((mismatch.count for mismatch in one.mismatches), default=0) for one in self.results)
+        return sum(max((mismatch.count for mismatch in result.mismatches), default=0) for result in self.results)
 
     @property
     def certain(self) -> bool:
@@ -176,7 +176,9 @@ class ArraysExplained:
         """The mistakes that all causes have, if there are several: whichever it is, these are made."""
         if len(self.causes) < 2 or self.wrong < LEAST_FRESH:
             return ()
-        return tuple(one for one in self.causes[0].mistakes if all(one in other.mistakes for other in self.causes))
+        return tuple(
+            mistake for mistake in self.causes[0].mistakes if all(mistake in cause.mistakes for cause in self.causes)
+        )
 
 
 def explained(
@@ -192,10 +194,10 @@ def explained(
     In doubt, that is the first model. Raises what ``_explained`` raises.
     """
     options: dict[str, Any] = {"batch_first": batch_first, "atol": atol}
-    tried = [(_explained(one, cases, nonlinearity, **options, search=len(models) == 1), one) for one in models]
-    if len(models) > 1 and not any(found.agrees for found, _ in tried):  # mistakes are looked for only if none fits
-        tried = [(_explained(one, cases, nonlinearity, **options), one) for one in models]
-    return max(tried, key=lambda one: (one[0].agrees, one[0].certain, not one[0].misfit, -one[0].wrong))
+    answers = [(_explained(model, cases, nonlinearity, **options, search=len(models) == 1), model) for model in models]
+    if len(models) > 1 and not any(answer.agrees for answer, _ in answers):  # mistakes are looked for only if none fits
+        answers = [(_explained(model, cases, nonlinearity, **options), model) for model in models]
+    return max(answers, key=lambda pair: (pair[0].agrees, pair[0].certain, not pair[0].misfit, -pair[0].wrong))
 
 
 def _explained(
@@ -211,7 +213,7 @@ def _explained(
 
     Raises ``UsageError`` for an x or hx that the module cannot read, and for an ``actual`` that nn.RNN cannot return.
     """
-    given = [_as_arrays(case, model.config.form.final) for case in cases]
+    array_cases = [_as_arrays(case, model.config.form.final) for case in cases]
     nonlinearity = model.nonlinearity if nonlinearity is None else nonlinearity
     batch_first = model.batch_first if batch_first is None else batch_first
     phis = NONLINEARITIES if nonlinearity is None else (nonlinearity,)
@@ -221,26 +223,26 @@ def _explained(
         phis = NONLINEARITIES[:1]
     firsts = (False, True) if batch_first is None else (batch_first,)
 
-    def readings(firsts: Iterable[bool], other: str = "") -> Iterator[Interpretation]:
+    def readings(firsts: Iterable[bool], difference: str = "") -> Iterator[Interpretation]:
         for phi, first in product(phis, firsts):
             config = model.config.replace(nonlinearity=phi, batch_first=first)
-            for seen in product(*(_seen(model, config, case, atol) for case in given)):
-                yield Interpretation(seen, other)
+            for observations in product(*(_observed(model, config, case, atol) for case in array_cases)):
+                yield Interpretation(observations, difference)
 
-    found = list(readings(firsts))
-    if not found:
+    fitting = list(readings(firsts))
+    if not fitting:
         config = model.config.replace(batch_first=firsts[-1])
-        return ArraysExplained(None, misfit=next(said for case in given if (said := _misfit(config, case))))
-    for reading in found:
-        if all(is_right(seen) for seen in reading.seen):
+        return ArraysExplained(None, misfit=next(misfit for case in array_cases if (misfit := _misfit(config, case))))
+    for reading in fitting:
+        if all(is_right(observation) for observation in reading.seen):
             return ArraysExplained(reading, results=results_of(reading))
     if not search:
-        return ArraysExplained(found[0])
-    if not atol and (digits := _digits([value for case in given for value in case.values])) is not None:
+        return ArraysExplained(fitting[0])
+    if not atol and (digits := _digits([value for case in array_cases for value in case.values])) is not None:
         rounded = _explained(model, cases, nonlinearity, batch_first=batch_first, atol=0.5 * 10.0**-digits)
         return replace(rounded, digits=digits)
     turned = [] if batch_first is None else list(readings([not batch_first], "batch_first"))
-    return _searched(found, [*turned, *(other for reading in found for other in _taken_otherwise(reading))])
+    return _searched(fitting, [*turned, *(variant for reading in fitting for variant in _taken_otherwise(reading))])
 
 
 def _digits(values: Iterable[Array]) -> int | None:
@@ -267,17 +269,19 @@ def _taken_otherwise(reading: Interpretation) -> Iterator[Interpretation]:
     Something may have been rounded to float32 on the way, the last time step may stand first, and the sequences of the
     batch may have changed places.
     """
-    yield Interpretation(tuple(replace(one, arithmetic=Arithmetic("float32")) for one in reading.seen), "dtype")
+    yield Interpretation(
+        tuple(replace(observation, arithmetic=Arithmetic("float32")) for observation in reading.seen), "dtype"
+    )
 
-    if any(one.case.config.loss is not None for one in reading.seen):
+    if any(observation.case.config.loss is not None for observation in reading.seen):
         return
 
-    def moved(change: Callable[[Case, str, Array], Array], other: str) -> Interpretation:
-        seen = []
-        for one in reading.seen:
-            arrays = {name: change(one.case, name, array) for name, array in one.outcome.arrays.items()}
-            seen.append(replace(one, outcome=replace(one.outcome, arrays=arrays)))
-        return Interpretation(tuple(seen), other)
+    def moved(change: Callable[[Case, str, Array], Array], difference: str) -> Interpretation:
+        observations = []
+        for observation in reading.seen:
+            arrays = {name: change(observation.case, name, array) for name, array in observation.outcome.arrays.items()}
+            observations.append(replace(observation, outcome=replace(observation.outcome, arrays=arrays)))
+        return Interpretation(tuple(observations), difference)
 
     yield moved(_turned, "time")
     yield moved(_with_sequences_in_order, "sequences")
@@ -296,11 +300,11 @@ def _with_sequences_in_order(case: Case, name: str, array: Array) -> Array:
     axis = 0 if case.config.batch_first and name not in case.config.form.final else 1
     with np.errstate(all="ignore"):
         right = reference_of(case.config).run(case)[name]
-    rows = [np.moveaxis(one, axis, 0).reshape(array.shape[axis], -1) for one in (array, right)]
+    rows = [np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1) for values in (array, right)]
     weights = np.random.default_rng(0).standard_normal(rows[0].shape[1])
-    given, expected = (np.argsort(own @ weights) for own in rows)
-    places = np.empty_like(given)
-    places[expected] = given
+    actual, expected = (np.argsort(own @ weights) for own in rows)
+    places = np.empty_like(actual)
+    places[expected] = actual
     return np.take(array, places, axis)
 
 
@@ -310,46 +314,53 @@ def _searched(readings: Sequence[Interpretation], others: Sequence[Interpretatio
     Nothing is looked for if one run of each reading costs too much.
     """
     nearest = min(readings, key=_distance)
-    if nearest.config.proj_size or len(readings) * sum(seen.case.config.cost for seen in readings[0].seen) > MOST_COST:
+    if (
+        nearest.config.proj_size
+        or len(readings) * sum(observation.case.config.cost for observation in readings[0].seen) > MOST_COST
+    ):
         return ArraysExplained(nearest, results=results_of(nearest), tried=False, lost=_lost(nearest))
-    causes = [ArrayCause(reading) for reading in others if all(is_right(seen) for seen in reading.seen)]
+    causes = [ArrayCause(reading) for reading in others if all(is_right(observation) for observation in reading.seen)]
     lost = 0 if causes else _lost(nearest)
     readings = [reading for reading in readings if not reading.only_zeros]  # which many mistakes give
     for reading in () if lost else readings:
         most = 1 if causes else MOST_CHOICES
-        causes += [ArrayCause(reading, one) for one in explanations(reading.responses, reading.dtypes, most)]
+        causes += [ArrayCause(reading, reason) for reason in explanations(reading.responses, reading.dtypes, most)]
     fewest = min((max(len(cause.mistakes), 1) for cause in causes), default=0)
-    plainest = sorted((one for one in causes if len(one.mistakes) <= fewest), key=lambda one: not one.mistakes)
+    plainest = sorted(
+        (cause for cause in causes if len(cause.mistakes) <= fewest), key=lambda cause: not cause.mistakes
+    )
     causes = []
     for cause in plainest:
-        causes += [cause] if all(_apart(cause, other) for other in causes) else []
+        causes += [cause] if all(_apart(cause, rival) for rival in causes) else []
     reading = next((cause.reading for cause in causes if not cause.reading.other), nearest)
-    telling = dict.fromkeys(_apart(causes[0], other) for other in causes[1:])
+    telling = dict.fromkeys(_apart(causes[0], rival) for rival in causes[1:])
     return ArraysExplained(
         reading, results=results_of(reading), causes=tuple(causes), telling=" and ".join(telling), lost=lost
     )
 
 
-def _apart(one: ArrayCause, other: ArrayCause) -> str:
+def _apart(cause: ArrayCause, rival: ArrayCause) -> str:
     """Return what another case must have to tell two causes apart; empty if nothing does."""
-    if one.reading.config.plain != other.reading.config.plain or one.reading.other != other.reading.other:
+    if cause.reading.config.plain != rival.reading.config.plain or cause.reading.other != rival.reading.other:
         return "another x"
-    return case_apart(one.run, other.run, one.reading.seen[0].case)
+    return case_apart(cause.run, rival.run, cause.reading.seen[0].case)
 
 
 def _distance(reading: Interpretation) -> tuple[int, float]:
     """Return how many numbers of a reading are wrong, and by how much at most."""
-    found = ArraysExplained(reading, results=results_of(reading))
-    return found.wrong, max((one.atol for result in found.results for one in result.mismatches), default=0.0)
+    answer = ArraysExplained(reading, results=results_of(reading))
+    return answer.wrong, max(
+        (mismatch.atol for result in answer.results for mismatch in result.mismatches), default=0.0
+    )
 
 
 def _lost(reading: Interpretation) -> int:
     """Return how many values are NaN or infinite where nn.RNN's are finite."""
     count = 0
-    for seen in reading.seen:
+    for observation in reading.seen:
         with np.errstate(all="ignore"):
-            right = reference_of(seen.case.config).run(seen.case)
-        arrays = seen.outcome.arrays
+            right = reference_of(observation.case.config).run(observation.case)
+        arrays = observation.outcome.arrays
         count += sum(int((np.isfinite(right[name]) & ~np.isfinite(value)).sum()) for name, value in arrays.items())
     return count
 
@@ -361,21 +372,21 @@ def found_in(reading: Interpretation) -> ArraysExplained:
 
 def results_of(reading: Interpretation) -> tuple[Result, ...]:
     """Compare each case of a reading with the reference."""
-    return tuple(assess(seen, soft=False) for seen in reading.seen)
+    return tuple(assess(observation, soft=False) for observation in reading.seen)
 
 
-def hidden_by_roundings(seen: Observation) -> float:
+def hidden_by_roundings(observation: Observation) -> float:
     """Return the size below which an error may hide in what is compared end to end."""
     with np.errstate(all="ignore"):
-        expected = expect_whole_run(Setting.of(seen.case, seen.arithmetic))
-    given = [name for name in seen.outcome.arrays if name in seen.case.config.returned]
-    return max(float(expected[name].tolerance.max(initial=0)) for name in given) + seen.rounded
+        expected = expect_whole_run(Setting.of(observation.case, observation.arithmetic))
+    names = [name for name in observation.outcome.arrays if name in observation.case.config.returned]
+    return max(float(expected[name].tolerance.max(initial=0)) for name in names) + observation.rounded
 
 
-def _as_arrays(given: GivenCase, final: tuple[str, ...]) -> _Case:
-    actual: Any = given.actual
+def _as_arrays(case: GivenCase, final: tuple[str, ...]) -> _Case:
+    actual: Any = case.actual
     returned = (*NAMES_RETURNED, *final)
-    cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (given.cotangents or {}).items()}
+    cotangents = {name: array(f"cotangents[{name!r}]", value) for name, value in (case.cotangents or {}).items()}
     expected = [f"{name}.grad" for name in returned]
     if not cotangents.keys() <= set(expected):
         held = ", ".join(map(repr, cotangents))[:200]
@@ -389,7 +400,7 @@ def _as_arrays(given: GivenCase, final: tuple[str, ...]) -> _Case:
             raise UsageError(f"actual holds {held}: expected any of {', '.join(returned)}{hint}")
         ways, values = [names], tuple(actual.values())
     elif isinstance(actual, tuple):
-        values = tuple(one for part in actual for one in (part if isinstance(part, tuple) else (part,)))
+        values = tuple(value for part in actual for value in (part if isinstance(part, tuple) else (part,)))
         ways, labels = ways_of(final, len(values)), tuple(f"actual[{i}]" for i in range(len(values)))
         if not ways:
             many = f"(output, {', '.join(final)})"
@@ -399,97 +410,97 @@ def _as_arrays(given: GivenCase, final: tuple[str, ...]) -> _Case:
     if not any(str(name).endswith(".grad") for name in ways[0]):
         cotangents = {}
     arrays = tuple(array(label, value) for label, value in zip(labels, values, strict=True))
-    several = isinstance(given.hx, tuple | list)
-    states = () if given.hx is None else tuple(given.hx) if several else (given.hx,)
-    if len(states) != len(final) and given.hx is not None:
+    several = isinstance(case.hx, tuple | list)
+    states = () if case.hx is None else tuple(case.hx) if several else (case.hx,)
+    if len(states) != len(final) and case.hx is not None:
         wanted = "one array" if len(final) == 1 else "a tuple (hx, cx)"
         raise UsageError(f"hx is {f'a tuple of {len(states)}' if several else 'one array'}: expected {wanted}")
-    hidden = tuple(array(name, one) for name, one in zip(("hx", "cx"), states, strict=False))
-    return _Case(array("x", given.x), hidden, cotangents, arrays, labels, ways)
+    hidden = tuple(array(name, state) for name, state in zip(("hx", "cx"), states, strict=False))
+    return _Case(array("x", case.x), hidden, cotangents, arrays, labels, ways)
 
 
-def _seen(model: WeightsToExplain, config: RNNConfig, given: _Case, atol: float) -> Iterator[Observation]:
+def _observed(model: WeightsToExplain, config: RNNConfig, case: _Case, atol: float) -> Iterator[Observation]:
     """Yield what is seen of a case, in every way in which its arrays can be nn.RNN's.
 
     Raises ``UsageError`` for an x that the layer cannot read.
     """
-    config = called(config, given)
-    hidden = [shaped(one, config.inputs[name]) for name, one in zip(config.hidden, given.hidden, strict=True)]
-    states = [one for one in hidden if one is not None]
+    config = called(config, case)
+    hidden = [shaped(state, config.inputs[name]) for name, state in zip(config.hidden, case.hidden, strict=True)]
+    states = [state for state in hidden if state is not None]
     if len(states) < len(hidden):
         return
     weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
-    dtype = _coarsest([*model.weights.values(), given.x, *states], given.values)
-    for named in _named(config, given):
-        read = "readout" in named or "readout.grad" in given.cotangents
+    dtype = _coarsest([*model.weights.values(), case.x, *states], case.values)
+    for named in _named(config, case):
+        read = "readout" in named or "readout.grad" in case.cotangents
         of_config = config if read else config.replace(output_size=None)
         own = {name: weights[name] for name in of_config.weights}
         start: dict[str, Any] = {"hx": None}
-        start |= {name: one.astype(np.float64) for name, one in zip(config.hidden, states, strict=True)}
-        cotangents = _cotangents(of_config, given)
-        case = Case(of_config, given.x.astype(np.float64), weights=own, cotangents=cotangents, **start).plain()
+        start |= {name: state.astype(np.float64) for name, state in zip(config.hidden, states, strict=True)}
+        cotangents = _cotangents(of_config, case)
+        plain = Case(of_config, case.x.astype(np.float64), weights=own, cotangents=cotangents, **start).plain()
         outcome = Outcome(as_plain(of_config, named))
         states_known = (of_config.num_layers == 1 and "output" in named) or (of_config.T == 1 and "h_n" in named)
         prefixes: dict[int, Array] | None = {} if states_known and not atol else None
-        yield Observation(case, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol)
+        yield Observation(plain, outcome, Arithmetic(dtype), prefixes=prefixes, rounded=atol)
 
 
-def _cotangents(config: RNNConfig, given: _Case) -> dict[str, Array]:
+def _cotangents(config: RNNConfig, case: _Case) -> dict[str, Array]:
     """Return the gradients of the loss as a config has them. Raises ``UsageError`` if they do not fit."""
-    found: dict[str, Array] = {}
+    cotangents: dict[str, Array] = {}
     for name, spec in config.cotangents.items():
-        if name not in given.cotangents:
+        if name not in case.cotangents:
             raise UsageError(f"cotangents lacks {name}: expected {spec_line(spec)}")
-        value = shaped(given.cotangents[name], spec)
+        value = shaped(case.cotangents[name], spec)
         if value is None:
             raise UsageError(
-                f"cotangents[{name!r}] has shape {given.cotangents[name].shape}: expected {spec_line(spec)}"
+                f"cotangents[{name!r}] has shape {case.cotangents[name].shape}: expected {spec_line(spec)}"
             )
-        found[name] = value.astype(np.float64)
-    return found
+        cotangents[name] = value.astype(np.float64)
+    return cotangents
 
 
-def called(config: RNNConfig, given: _Case) -> RNNConfig:
+def called(config: RNNConfig, case: _Case) -> RNNConfig:
     """Return the layer's config with the sizes of a case. Raises ``UsageError`` for an x that it cannot read."""
-    shape, I = given.x.shape, config.input_size  # noqa: E741 - the published name
+    shape, I = case.x.shape, config.input_size  # noqa: E741 - the published name
     axes = "N, T" if config.batch_first else "T, N"
-    if len(shape) not in {2, 3} or shape[-1] != I or not given.x.size:
+    if len(shape) not in {2, 3} or shape[-1] != I or not case.x.size:
         hint = "; add the last axis: x[..., None]" if I == 1 and len(shape) < 3 else ""
         raise UsageError(f"x has shape {shape}: expected ({axes}, {I}), or (T, {I}) of one sequence{hint}")
     finals = {f"{name}.grad" for name in config.form.final}
-    read = bool(finals & {*given.cotangents}), bool({*given.cotangents} - finals)
+    read = bool(finals & {*case.cotangents}), bool({*case.cotangents} - finals)
     losses = {(True, False): "h_n", (False, True): "output", (True, True): "both"}
-    config = config.replace(hx=bool(given.hidden), loss=losses.get(read))
+    config = config.replace(hx=bool(case.hidden), loss=losses.get(read))
     if len(shape) == 2:
         return config.replace(T=shape[0], batched=False, batch_first=False)
     N, T = shape[:2] if config.batch_first else shape[1::-1]
     return config.replace(T=T, N=N)
 
 
-def _coarsest(given: Sequence[Array], actual: Sequence[Array]) -> str:
+def _coarsest(inputs: Sequence[Array], actual: Sequence[Array]) -> str:
     """Return the coarsest dtype of all arrays.
 
     Integers are exact. A float64 result that holds only numbers of float32 is taken to come from float32.
     """
-    names = [value.dtype.name for value in (*given, *actual)]
+    names = [value.dtype.name for value in (*inputs, *actual)]
     with np.errstate(over="ignore"):
         narrow = (np.array_equal(value, value.astype(np.float32), equal_nan=True) for value in actual)
     names += ["float32"] * any(narrow)
     return max((name for name in names if name in FORMATS), key=lambda name: FORMATS[name].u, default="float64")
 
 
-def _named(config: RNNConfig, given: _Case) -> Iterator[dict[str, Array]]:
+def _named(config: RNNConfig, case: _Case) -> Iterator[dict[str, Array]]:
     """Yield the arrays by name, in every way in which their shapes fit.
 
     Ways that lack an axis count only if no way fits exactly.
     """
     fitting: list[dict[str, Array]] = []
-    for names in given.ways:
-        pairs = [(name, value) for name, value in zip(names, given.values, strict=True) if name in config.returned]
-        named = {name: found for name, value in pairs if (found := shaped(value, config.returned[name])) is not None}
+    for names in case.ways:
+        pairs = [(name, value) for name, value in zip(names, case.values, strict=True) if name in config.returned]
+        named = {name: fit for name, value in pairs if (fit := shaped(value, config.returned[name])) is not None}
         if len(named) == len(names):
             fitting.append(named)
-    shapes = [value.shape for value in given.values]
+    shapes = [value.shape for value in case.values]
     exact = [named for named in fitting if [value.shape for value in named.values()] == shapes]
     yield from exact or fitting
 
@@ -506,26 +517,26 @@ def shaped(value: Array, spec: ArraySpec) -> Array | None:
     return value.reshape(spec.shape) if lacks else None
 
 
-def _misfit(config: RNNConfig, given: _Case) -> str:
+def _misfit(config: RNNConfig, case: _Case) -> str:
     """Return why no reading fits a case, in one sentence; empty where one does. Raises ``UsageError`` if hx is why."""
-    config = called(config, given)
-    for name, one in zip(config.hidden, given.hidden, strict=True):
-        if shaped(one, config.inputs[name]) is None:
-            raise UsageError(f"{name} has shape {one.shape}: expected {spec_line(config.inputs[name])}")
-    if next(_named(config, given), None) is not None:
+    config = called(config, case)
+    for name, state in zip(config.hidden, case.hidden, strict=True):
+        if shaped(state, config.inputs[name]) is None:
+            raise UsageError(f"{name} has shape {state.shape}: expected {spec_line(config.inputs[name])}")
+    if next(_named(config, case), None) is not None:
         return ""
-    for i, (label, value) in enumerate(zip(given.labels, given.values, strict=True)):
-        names = dict.fromkeys(way[i] for way in given.ways)
+    for i, (label, value) in enumerate(zip(case.labels, case.values, strict=True)):
+        names = dict.fromkeys(way[i] for way in case.ways)
         specs = {name: config.returned[name] for name in names if name in config.returned}
         if any(shaped(value, spec) is not None for spec in specs.values()):
             continue
-        said = f"{label} has shape {value.shape}"
+        opening = f"{label} has shape {value.shape}"
         if not specs:
-            return f"{said}, but the module has no readout: expected output, {', '.join(config.form.final)}, or all"
+            return f"{opening}, but the module has no readout: expected output, {', '.join(config.form.final)}, or all"
         for name, spec in specs.items():
             if reason := _reason(config, name, value.shape):
-                return f"{said}, expected {name} {spec_line(spec)}: {reason}"
-        return f"{said}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
+                return f"{opening}, expected {name} {spec_line(spec)}: {reason}"
+        return f"{opening}, expected {' or '.join(f'{name} {spec_line(spec)}' for name, spec in specs.items())}"
     states = ", ".join(config.form.final)
     return f"the arrays do not fit together: expected (output, {states}) or (readout, {states})"
 

@@ -47,7 +47,7 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
     """Compare what came back of cases, by their names, with what nn.RNN computes, and look for the cause."""
     bad: dict[str, Result] = {}
     missing: list[str] = []
-    seen: dict[str, Observation] = {}
+    observed: dict[str, Observation] = {}
     layer = "nn.RNN"
     for name, case, arrays in results:
         layer = case.config.layer
@@ -56,32 +56,32 @@ def judged(results: Iterable[tuple[str, Case, Mapping[str, Array] | None]], acce
         elif (result := unfit(case, Outcome(arrays))) is not None:
             bad[name] = result
         else:
-            seen[name] = _observation(case, arrays, accepted)
-    whole = dict(zip(seen, results_of(Interpretation(tuple(seen.values()))), strict=True))
-    wrong = tuple(name for name, result in whole.items() if result.failed)
+            observed[name] = _observation(case, arrays, accepted)
+    compared = dict(zip(observed, results_of(Interpretation(tuple(observed.values()))), strict=True))
+    wrong = tuple(name for name, result in compared.items() if result.failed)
     # Wrong outputs make wrong gradients: the cause is looked for on the way forward first.
-    forward = {name: forward_part(one) for name, one in seen.items()}
-    first = tuple(name for name, one in forward.items() if not is_right(one))
-    found = _found(forward, first) if first else _found(seen, wrong) if seen else None
-    return JudgedCases(found, whole, bad, tuple(missing), layer)
+    forward = {name: forward_part(observation) for name, observation in observed.items()}
+    first = tuple(name for name, observation in forward.items() if not is_right(observation))
+    answer = _explained(forward, first) if first else _explained(observed, wrong) if observed else None
+    return JudgedCases(answer, compared, bad, tuple(missing), layer)
 
 
 def _observation(case: Case, arrays: Mapping[str, Array], accepted: UserTolerance) -> Observation:
     config, plain = case.config, case.plain()
     with np.errstate(over="ignore", invalid="ignore"):
         own = {name: array.astype(config.dtype) for name, array in as_plain(config, arrays).items()}
-    known = (config.num_layers == 1 and "output" in own) or (config.T == 1 and "h_n" in own)
+    states_known = (config.num_layers == 1 and "output" in own) or (config.T == 1 and "h_n" in own)
     arithmetic = Arithmetic(config.dtype, LEAST_ASSUMED, accepted.in_dtype(config.dtype))
-    return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if known else None)
+    return Observation(plain, Outcome(own), arithmetic, Outcome(arrays), prefixes={} if states_known else None)
 
 
-def _found(seen: Mapping[str, Observation], wrong: tuple[str, ...]) -> ArraysExplained:
-    whole = Interpretation(tuple(seen.values()), names=tuple(seen))
+def _explained(observed: Mapping[str, Observation], wrong: tuple[str, ...]) -> ArraysExplained:
+    reading = Interpretation(tuple(observed.values()), names=tuple(observed))
     if not wrong:
-        return ArraysExplained(whole, results=results_of(whole))
-    cheapest = sorted(seen, key=lambda name: seen[name].case.config.cost)
+        return ArraysExplained(reading, results=results_of(reading))
+    cheapest = sorted(observed, key=lambda name: observed[name].case.config.cost)
     telling = [name for name in cheapest if name in wrong][:TELLING]
     telling += [name for name in cheapest if name not in wrong][:TELLING]
-    found = found_in(Interpretation(tuple(seen[name] for name in telling)))
-    named = tuple(replace(cause, reading=whole) for cause in found.causes if whole.reproduced(cause))
-    return replace(found, reading=whole, results=results_of(whole), causes=named)
+    answer = found_in(Interpretation(tuple(observed[name] for name in telling)))
+    named = tuple(replace(cause, reading=reading) for cause in answer.causes if reading.reproduced(cause))
+    return replace(answer, reading=reading, results=results_of(reading), causes=named)
