@@ -139,13 +139,13 @@ def estimate(observations: Observations, case: Case) -> ShownPrecision | None:
         ]
         rounded = [_see(observations, _of_one_sum(draw(config, "normal", seed))) for seed in range(PRECISION_SEEDS)]
         if None not in exact + rounded:
-            plain, generic = ([seen for seen in cases if seen] for cases in (exact, rounded))
+            plain, generic = ([step for step in cases if step] for cases in (exact, rounded))
             if _passes(plain + generic, observations.accepted):
                 return first
-            found = _estimated(plain, generic, observations.of(case))
-            if found.explains:
-                return found
-            first = first or found  # another mistake may show at larger sizes alone
+            precision = _estimated(plain, generic, observations.of(case))
+            if precision.explains:
+                return precision
+            first = first or precision  # another mistake may show at larger sizes alone
     return first
 
 
@@ -177,33 +177,33 @@ def estimate_arrays(observations: Observations, case: Case) -> ShownPrecision | 
     near = case.config.replace(num_layers=1, dropout=0.0, output_size=None)
     larger = {"input_size": 8, "hidden_size": 8} | ({"N": 8} if near.batched and near.lengths is None else {})
     for config in (near.replace(**larger), near):
-        seen = [observations.of(draw(config, "normal", seed), with_probes=False) for seed in range(PRECISION_SEEDS)]
-        if all(one.unfit is None for one in seen):
+        observed = [observations.of(draw(config, "normal", seed), with_probes=False) for seed in range(PRECISION_SEEDS)]
+        if all(observation.unfit is None for observation in observed):
             break
     else:
         return None
-    bits = bits_of(seen[0].arithmetic.format.u)
+    bits = bits_of(observed[0].arithmetic.format.u)
     with np.errstate(all="ignore"):
-        right = [reference_of(config).run(one.case) for one in seen]
-    found: list[ShownPrecision] = []
-    config = seen[0].case.config
+        right = [reference_of(config).run(observation.case) for observation in observed]
+    precisions: list[ShownPrecision] = []
+    config = observed[0].case.config
     for name in config.outputs if config.loss is None else config.gradients:
-        if any(name not in one.outcome.arrays for one in seen):
+        if any(name not in observation.outcome.arrays for observation in observed):
             continue
-        given = np.concatenate([to_float64(one.outcome.arrays[name]).ravel() for one in seen])
+        actual = np.concatenate([to_float64(observation.outcome.arrays[name]).ravel() for observation in observed])
         expected = np.concatenate([run[name].ravel() for run in right])
-        error = float((np.abs(given - expected) / np.maximum(np.abs(expected), 1)).max(initial=0))
-        of = f"values of {name}" if config.loss is None else "gradients"
-        found.append(ShownPrecision(bits, significant_bits(given), error, 0.0, 0.0, None, None, of))
-    return next((one for one in found if one.rounds_results), None)
+        error = float((np.abs(actual - expected) / np.maximum(np.abs(expected), 1)).max(initial=0))
+        what = f"values of {name}" if config.loss is None else "gradients"
+        precisions.append(ShownPrecision(bits, significant_bits(actual), error, 0.0, 0.0, None, None, what))
+    return next((precision for precision in precisions if precision.rounds_results), None)
 
 
 def _see(observations: Observations, case: Case) -> _SingleStep | None:
-    observation, of, name = observations.of(case), slice(None), "h_n"
+    observation, block, name = observations.of(case), slice(None), "h_n"
     if case.config.gated:
         view, H = VIEWS[case.config.cell, "tanh"][0], case.config.hidden_size
         first = case.config.form.gates.index(view.swept) * H
-        of, name = slice(first, first + H), view.shows.replace("output", "h_n")
+        block, name = slice(first, first + H), view.shows.replace("output", "h_n")
     last = observation.outcome.arrays.get(name)
     if last is None or last.shape != case.config.outputs[name].shape or not np.isfinite(last).all():
         return None
@@ -212,7 +212,7 @@ def _see(observations: Observations, case: Case) -> _SingleStep | None:
     rows = []
     for d in range(case.config.num_directions):
         w, h = step_weights(case, (0, d)), initial_states(case, (0, d))[0]
-        w = StepWeights(*(array[of] for array in w[:4]))
+        w = StepWeights(*(array[block] for array in w[:4]))
         x = time_major(case.x, case.config)[0]
         s = REFERENCE.preactivation(x, h, w)
         q = x**2 @ (w.ih**2).T + h**2 @ (w.hh**2).T + w.b_ih**2 + w.b_hh**2
@@ -221,23 +221,23 @@ def _see(observations: Observations, case: Case) -> _SingleStep | None:
     return _SingleStep(observation, to_float64(last), expected, s, scale)
 
 
-def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], found: Observation) -> ShownPrecision:
+def _estimated(exact: list[_SingleStep], rounded: list[_SingleStep], failing: Observation) -> ShownPrecision:
     arithmetic = exact[0].observation.arithmetic
     narrow = arithmetic.dtype in {"bfloat16", "float16"}  # too narrow for dyadic sums to be exact
     off, units = 0.0, 0.0
-    for seen in exact if not narrow else ():
-        difference = np.abs(seen.actual - seen.expected)
+    for step in exact if not narrow else ():
+        difference = np.abs(step.actual - step.expected)
         off = max(off, float(difference.max()))
-        assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(seen.expected)
+        assumed = (arithmetic.tanh_error + REFERENCE_TANH_ERROR * U64) * np.abs(step.expected)
         assumed += arithmetic.tanh_absolute + TINY_FLOAT64
         units = max(units, float((difference / assumed).max()))
     of_tanh = _tanh_profile(exact, arithmetic) if units > 1 else None
-    observations = [found, *(seen.observation for seen in rounded)]
+    observations = [failing, *(step.observation for step in rounded)]
     looser = [] if of_tanh is None else [of_tanh]
     looser += [n for n, tolerance in TOLERANCES.items() if tolerance.product_error > arithmetic.accepted.product_error]
     tolerances = (name for name in looser if _all_agree(observations, tolerance_of(name)))
-    returned = np.concatenate([seen.actual.ravel() for seen in rounded])
-    right = np.concatenate([seen.expected.ravel() for seen in rounded])
+    returned = np.concatenate([step.actual.ravel() for step in rounded])
+    right = np.concatenate([step.expected.ravel() for step in rounded])
     return ShownPrecision(
         dtype_bits=bits_of(arithmetic.format.u),
         returned_bits=significant_bits(returned),
@@ -253,8 +253,8 @@ def _tanh_profile(exact: list[_SingleStep], arithmetic: Arithmetic) -> str | Non
     """Return the tolerance that the errors of tanh fit into, in whole ulp; ``None`` for another activation."""
     if exact[0].observation.case.config.nonlinearity != "tanh":
         return None
-    off = np.concatenate([np.abs(seen.actual - seen.expected).ravel() for seen in exact])
-    right = np.concatenate([seen.expected.ravel() for seen in exact])
+    off = np.concatenate([np.abs(step.actual - step.expected).ravel() for step in exact])
+    right = np.concatenate([step.expected.ravel() for step in exact])
     relative, absolute = split(off[right != 0], right[right != 0], arithmetic.format.u)
     return function_tolerance("tanh", 2 * math.ceil(relative / 2), absolute)
 
@@ -263,12 +263,12 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
     relu = cases[0].observation.case.config.nonlinearity == "relu"
     noise: list[Floats] = []
     signs: list[Floats] = []
-    for seen in cases:
-        known = seen.expected > 0 if relu else np.abs(seen.expected) < SLOPED
-        slope = np.ones_like(seen.expected) if relu else 1 - seen.expected**2
-        z = (seen.actual - seen.expected) / (slope * seen.scale)
-        noise.append(z[known])
-        signs.append(np.sign(seen.s[known]))
+    for step in cases:
+        sloped = step.expected > 0 if relu else np.abs(step.expected) < SLOPED
+        slope = np.ones_like(step.expected) if relu else 1 - step.expected**2
+        z = (step.actual - step.expected) / (slope * step.scale)
+        noise.append(z[sloped])
+        signs.append(np.sign(step.s[sloped]))
     z, sign = np.concatenate(noise), np.concatenate(signs)
     size = float(np.sqrt((z**2).mean())) if z.size else 0.0
     drift = STANDARD_ERRORS * size / np.sqrt(max(z.size, 1))
@@ -279,7 +279,7 @@ def _sum_bits(cases: list[_SingleStep]) -> float | None:
 
 
 def _passes(cases: list[_SingleStep], tolerance: UserTolerance) -> bool:
-    return _all_agree([seen.observation for seen in cases], tolerance)
+    return _all_agree([step.observation for step in cases], tolerance)
 
 
 def _all_agree(observations: list[Observation], tolerance: UserTolerance) -> bool:

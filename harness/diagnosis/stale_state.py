@@ -78,9 +78,9 @@ class StaleState:
     @property
     def evidence(self) -> str:
         """The reason why that is certain."""
-        these = "that state" if self.roles == STATE else "these"
-        of = "nn.RNN" if self.identified is None else "what it was found to compute"
-        return f"with {these}, {of} gives what the subject does on this case and on {self.fresh} fresh ones"
+        numbers = "that state" if self.roles == STATE else "these"
+        layer = "nn.RNN" if self.identified is None else "what it was found to compute"
+        return f"with {numbers}, {layer} gives what the subject does on this case and on {self.fresh} fresh ones"
 
     def explains(self, subject: Subject, observation: Observation, result: Result) -> bool:
         """Tell whether a subject computes with the parameters of the call before, or some of them.
@@ -88,7 +88,9 @@ class StaleState:
         Gradients are looked at only where the way forward is right, and where they raise an error, the way forward is.
         """
         if self.across_cases and self.roles == STATE:  # the state is not known, so that any number may be of it
-            return not observation.config.hx and {one.sort for one in result.mismatches} == {MismatchKind.VALUE}
+            return not observation.config.hx and {mismatch.sort for mismatch in result.mismatches} == {
+                MismatchKind.VALUE
+            }
         if not had_others(observation.config):
             return False
         first = result.mismatches[0] if result.mismatches else None
@@ -102,7 +104,7 @@ class StaleState:
         return any(goes_on(observation, some, self.identified, one_bias=self.one_bias) for some in parts)
 
 
-def stale_of(asked: Question) -> StaleState | None:
+def stale_of(question: Question) -> StaleState | None:
     """Return the parameters of its first call that a subject goes on with on a case, and on fresh ones.
 
     They are the fewest that explain all of these: a part of them may do on some, because what a module keeps may be a
@@ -110,29 +112,31 @@ def stale_of(asked: Question) -> StaleState | None:
     parameters explain everything, or several sets of as few do. An error that is raised on the way back is explained by
     the way forward.
     """
-    finding = asked.finding
+    finding = question.finding
     case = nameable(finding) or (None if finding.result.mismatches else finding.case.forward())
     if case is None or not had_others(case.config):
         return None
-    found = (_stale_beside(asked, case, identified) for identified in (None, *asked.identified))
-    return next(filter(None, found), None)
+    causes = (_stale_beside(question, case, identified) for identified in (None, *question.identified))
+    return next(filter(None, causes), None)
 
 
-def _stale_beside(asked: Question, case: Case, identified: Identification | None) -> StaleState | None:
+def _stale_beside(question: Question, case: Case, identified: Identification | None) -> StaleState | None:
     """Return it of a subject that computes nn.RNN else, or what it was identified as."""
-    observations, scope = asked.observations, asked.scope
+    observations, scope = question.observations, question.scope
     one_bias = observations.subject.capabilities.conventions.one_bias
     roles = tuple(role for role in PARAMETERS if any(role_of(name) == role for name in case.config.weights))
-    left, hits = [*_parts(roles), STATE], -1
-    for seen in chain(
+    candidates, hits = [*_parts(roles), STATE], -1
+    for observation in chain(
         [observations.of(case, with_probes=False)], islice(_fresh(observations, case.config, scope), MOST_STALE)
     ):
-        explaining = [some for some in (*_parts(roles), STATE) if goes_on(seen, some, identified, one_bias=one_bias)]
-        left = [some for some in left if any({*part} <= {*some} for part in explaining)]
+        explaining = [
+            some for some in (*_parts(roles), STATE) if goes_on(observation, some, identified, one_bias=one_bias)
+        ]
+        candidates = [some for some in candidates if any({*part} <= {*some} for part in explaining)]
         hits += 1
-        if not left:
+        if not candidates:
             return None
-        fewest = [some for some in left if len(some) == len(left[0])]
+        fewest = [some for some in candidates if len(some) == len(candidates[0])]
         if hits >= FRESH_WITH_STALE and len(fewest) == 1:
             return StaleState(fewest[0], one_bias, hits, identified=identified)
     return None
@@ -147,21 +151,21 @@ class _Restarted(DeadlineSubject):
         return super().run(case)
 
 
-def stale_in_fresh_processes(asked: Question) -> StaleState | None:
+def stale_in_fresh_processes(question: Question) -> StaleState | None:
     """Return what a nondeterministic subject goes on with of an earlier call.
 
     Each run is in a fresh process, after calls of known numbers, so that no other case can matter.
     """
-    case, process = asked.finding.case, asked.subject.capabilities.process
-    if process is None or "used" not in asked.scope.preparation:
+    case, process = question.finding.case, question.subject.capabilities.process
+    if process is None or "used" not in question.scope.preparation:
         return None
     used = Case.from_arrays(case.config.replace(preparation="used", loss=None), case.forward().arrays)
-    observations = Observations(_Restarted(asked.subject, asked.until), asked.observations.accepted)
+    observations = Observations(_Restarted(question.subject, question.until), question.observations.accepted)
     differs = Result(Verdict.DISAGREES, (Mismatch("output", MismatchKind.VALUE),))
-    found = stale_of(
-        asked._replace(observations=observations, finding=replace(asked.finding, case=used, result=differs))
+    stale = stale_of(
+        question._replace(observations=observations, finding=replace(question.finding, case=used, result=differs))
     )
-    return None if found is None else replace(found, across_cases=True)
+    return None if stale is None else replace(stale, across_cases=True)
 
 
 @dataclass(frozen=True)
@@ -188,9 +192,9 @@ class Accumulated:
     def left(self, result: Result) -> tuple[Mismatch, ...]:
         """Return the mismatches of other arrays."""
         return tuple(
-            one
-            for one in result.mismatches
-            if not (one.array.endswith(GRADIENT_SUFFIX) and role_of(one.array) in self.roles)
+            mismatch
+            for mismatch in result.mismatches
+            if not (mismatch.array.endswith(GRADIENT_SUFFIX) and role_of(mismatch.array) in self.roles)
         )
 
 
@@ -202,17 +206,17 @@ class ByAccumulated(ByCheck):
 
     def left(self, _observation: Observation, result: Result) -> Result:
         """Return a result without them."""
-        left = self.cause.left(result)
-        return replace(result, mismatches=left) if left else result
+        remaining = self.cause.left(result)
+        return replace(result, mismatches=remaining) if remaining else result
 
 
-def accumulated_of(asked: Question) -> Accumulated | None:
+def accumulated_of(question: Question) -> Accumulated | None:
     """Return the gradients that grow with each call of one case, if nothing else changes."""
-    subject, process = asked.subject, asked.subject.capabilities.process
+    subject, process = question.subject, question.subject.capabilities.process
     if process is None:
         return None
-    cases = (case for case in fresh_cases(asked.finding.case.config, asked.scope) if case.config.loss is not None)
-    found: set[tuple[str, ...]] = set()
+    cases = (case for case in fresh_cases(question.finding.case.config, question.scope) if case.config.loss is not None)
+    grown: set[tuple[str, ...]] = set()
     count = 0
     for case in islice(cases, MOST_STALE):
         process.restart()
@@ -220,10 +224,10 @@ def accumulated_of(asked: Question) -> Accumulated | None:
         roles = _growing(calls)
         if roles is None:
             return None
-        found |= {roles} if roles else set()
+        grown |= {roles} if roles else set()
         count += bool(roles)
         if count == FRESH_WITH_STALE:
-            return Accumulated(found.pop(), count) if len(found) == 1 else None
+            return Accumulated(grown.pop(), count) if len(grown) == 1 else None
     return None
 
 
@@ -242,7 +246,7 @@ def _growing(calls: Sequence[Mapping[str, Array]]) -> tuple[str, ...] | None:
         if not any(apart):
             continue
         off = (np.abs(arrays[name] - times * array) for times, arrays in enumerate(later, start=2))
-        if not name.endswith(GRADIENT_SUFFIX) or any(one.max() >= np.abs(array).max() / 2 for one in off):
+        if not name.endswith(GRADIENT_SUFFIX) or any(difference.max() >= np.abs(array).max() / 2 for difference in off):
             return None
         grown.append(role_of(name))
     return tuple(dict.fromkeys(grown))
@@ -256,9 +260,9 @@ def _fresh(observations: Observations, config: RNNConfig, scope: Scope) -> Itera
     """Yield what was observed of fresh cases that had other weights before, and on which the subject is wrong."""
     for case in fresh_cases(config, scope):
         if had_others(case.config):
-            seen = observations.of(case, with_probes=False)
-            if seen.unfit is None and assess(seen, soft=False).verdict is Verdict.DISAGREES:
-                yield seen
+            observation = observations.of(case, with_probes=False)
+            if observation.unfit is None and assess(observation, soft=False).verdict is Verdict.DISAGREES:
+                yield observation
 
 
 def had_others(config: RNNConfig) -> bool:
@@ -277,10 +281,10 @@ def goes_on(
         return False
     if roles == STATE:
         return _keeps_its_state(observation, identified, one_bias=one_bias)
-    other = {role: 0.0 if one_bias and role == "bias_hh" else OTHER for role in roles}
+    numbers = {role: 0.0 if one_bias and role == "bias_hh" else OTHER for role in roles}
     case = observation.case
     weights = {
-        name: np.full_like(array, other[role_of(name)]) if role_of(name) in other else array
+        name: np.full_like(array, numbers[role_of(name)]) if role_of(name) in numbers else array
         for name, array in case.weights.items()
     }
     return _gives(replace(observation, case=replace(case, weights=weights, origin=None), probed=None), identified)
@@ -304,15 +308,15 @@ def _keeps_its_state(observation: Observation, identified: Identification | None
     case, config = observation.case, observation.case.config
     if config.hx or config.drops or observation.config.preparation != "used":
         return False
-    seen = forward_part(observation)
+    forward = forward_part(observation)
     calls = [call.replace(loss=None, lengths=None) for call in config.calls_before]
     grown = max((np.abs(w).sum(-1).max(initial=0) for n, w in case.weights.items() if "weight_hh" in n), default=0)
     for some in (calls[-1:], calls) if len(calls) > 1 else (calls,):  # the call before may have gone on from another
         values, tolerance = _ended(some, observation, identified, one_bias=one_bias)
-        given = {**seen.case.arrays, "hx": values.astype(config.dtype)}
-        started = Case.from_arrays(seen.case.config.replace(hx=True), given)
+        arrays = {**forward.case.arrays, "hx": values.astype(config.dtype)}
+        started = Case.from_arrays(forward.case.config.replace(hx=True), arrays)
         off = float(np.max(tolerance, initial=0)) * (1 + float(grown))
-        if _gives(replace(seen, case=started, prefixes=None, rounded=off), identified):
+        if _gives(replace(forward, case=started, prefixes=None, rounded=off), identified):
             return True
     return False
 
@@ -330,8 +334,8 @@ def _ended(
     for call in calls:
         before = earlier_case(call, one_bias=one_bias)
         if values.ndim == 3 and values.shape[1] >= call.N and call.batched:
-            given = {**before.arrays, "hx": values[:, : call.N].astype(call.dtype)}
-            before = Case.from_arrays(call.replace(hx=True), given)
+            arrays = {**before.arrays, "hx": values[:, : call.N].astype(call.dtype)}
+            before = Case.from_arrays(call.replace(hx=True), arrays)
         if identified is None:
             ended = expect_whole_run(Setting.of(before, observation.arithmetic))["h_n"]
             values, tolerance = ended.values, ended.tolerance

@@ -97,7 +97,7 @@ _Key = tuple[str, str]  # a quantity, and its statistic
 class _Trial(NamedTuple):
     case: Case
     fails: bool
-    of: Mapping[_Key, float]
+    quantities: Mapping[_Key, float]
 
 
 class _Bracket(NamedTuple):
@@ -127,25 +127,25 @@ def numbers_needed(
     """
     trials: list[_Trial] = []
     for number in range(THRESHOLD_DRAWS):
-        trials += _tried(drawn(config, number), fails, right)
+        trials += _trials(drawn(config, number), fails, right)
         if len(trials) >= FIRST_DRAWS and all(trial.fails for trial in trials):
             break
-    failing, passing = ([one for one in trials if one.fails is how] for how in (True, False))
-    found = NumbersNeeded(len(failing), len(trials), failing=tuple(one.case for one in failing))
+    failing, passing = ([trial for trial in trials if trial.fails is how] for how in (True, False))
+    needed = NumbersNeeded(len(failing), len(trials), failing=tuple(trial.case for trial in failing))
     if min(len(failing), len(passing)) < FEWEST_CASES:
-        return found
-    dividing = [key for key in failing[0].of if _bracket(trials, key) is not None]
-    for one, other in list(zip(failing, passing, strict=False))[:HALVED_LINES]:
+        return needed
+    dividing = [key for key in failing[0].quantities if _bracket(trials, key) is not None]
+    for failed, passed in list(zip(failing, passing, strict=False))[:HALVED_LINES]:
         if not dividing:
             break
-        trials += _halved(one, other, fails, right)
+        trials += _halved(failed, passed, fails, right)
         dividing = [key for key in dividing if _bracket(trials, key) is not None]
-    for one, other in zip(failing, reversed(passing), strict=False):
+    for failed, passed in zip(failing, reversed(passing), strict=False):
         if len(dividing) < 2:
             break
-        trials += _telling(trials, dividing, (one.case, other.case), fails, right)
+        trials += _telling(trials, dividing, (failed.case, passed.case), fails, right)
         dividing = [key for key in dividing if _bracket(trials, key) is not None]
-    return replace(found, threshold=_threshold(trials, dividing))
+    return replace(needed, threshold=_threshold(trials, dividing))
 
 
 def drawn(config: RNNConfig, number: int) -> Case:
@@ -171,13 +171,13 @@ def drawn(config: RNNConfig, number: int) -> Case:
     return Case.from_arrays(config, arrays)
 
 
-def _between(one: Case, other: Case, share: float) -> Case:
+def _between(start: Case, end: Case, share: float) -> Case:
     """Return the case that is a share of the way from one to another."""
     arrays = {
-        name: (to_float64(array) + share * (to_float64(other.arrays[name]) - to_float64(array))).astype(array.dtype)
-        for name, array in one.arrays.items()
+        name: (to_float64(array) + share * (to_float64(end.arrays[name]) - to_float64(array))).astype(array.dtype)
+        for name, array in start.arrays.items()
     }
-    return Case.from_arrays(one.config, arrays)
+    return Case.from_arrays(start.config, arrays)
 
 
 def _halved(failing: _Trial, passing: _Trial, fails: Callable[[Case], bool | None], right: Network) -> Iterator[_Trial]:
@@ -185,7 +185,7 @@ def _halved(failing: _Trial, passing: _Trial, fails: Callable[[Case], bool | Non
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        for trial in _tried(_between(failing.case, passing.case, middle), fails, right):
+        for trial in _trials(_between(failing.case, passing.case, middle), fails, right):
             yield trial
             low, high = (middle, high) if trial.fails else (low, middle)
 
@@ -213,12 +213,12 @@ def _telling(
     if not crossings:
         return
     case = _between(*ends, (min(crossings) + max(crossings)) / 2)
-    of = _quantities(right, case)
-    if len({bracket.foretells(of[key]) for key, bracket in brackets.items()} - {None}) > 1:
-        yield from _tried(case, fails, right)
+    quantities = _quantities(right, case)
+    if len({bracket.foretells(quantities[key]) for key, bracket in brackets.items()} - {None}) > 1:
+        yield from _trials(case, fails, right)
 
 
-def _tried(case: Case, fails: Callable[[Case], bool | None], right: Network) -> Iterator[_Trial]:
+def _trials(case: Case, fails: Callable[[Case], bool | None], right: Network) -> Iterator[_Trial]:
     if (verdict := fails(case)) is not None:
         yield _Trial(case, verdict, _quantities(right, case))
 
@@ -233,7 +233,7 @@ def _quantities(right: Network, case: Case) -> dict[_Key, float]:
             arrays = {name: values_of(v) for name, v in run(right, plain).items()}
             sums = [values_of(f.s[t]).ravel() for f in flows_of(right, plain) for t in range(f.T)]
     gradients = {role_of(name): v.ravel() for name, v in arrays.items() if name.endswith(".grad")}
-    found: dict[str, list[Floats]] = {
+    by_name: dict[str, list[Floats]] = {
         "numbers of x": [to_float64(plain.x).ravel()],
         "numbers of hx": [] if plain.hx is None else [to_float64(plain.hx).ravel()],
         "preactivations": sums,
@@ -244,9 +244,9 @@ def _quantities(right: Network, case: Case) -> dict[_Key, float]:
         "gradients by biases": [v for role, v in gradients.items() if role.startswith("bias")],
         **{f"gradients by {role}": [v] for role, v in gradients.items()},
     }
-    every = {name: np.concatenate(parts) for name, parts in found.items() if parts}
-    known = {name: v[~np.isnan(v)] for name, v in every.items()}  # padding is NaN
-    return {(name, how): of(v) for name, v in known.items() for how, of in CASE_STATISTICS.items() if v.size}
+    every = {name: np.concatenate(parts) for name, parts in by_name.items() if parts}
+    values = {name: v[~np.isnan(v)] for name, v in every.items()}  # padding is NaN
+    return {(name, how): measure(v) for name, v in values.items() for how, measure in CASE_STATISTICS.items() if v.size}
 
 
 def _bracket(trials: Sequence[_Trial], key: _Key) -> _Bracket | None:
@@ -254,8 +254,8 @@ def _bracket(trials: Sequence[_Trial], key: _Key) -> _Bracket | None:
 
     Next to 0 "near" is measured by the usual size: it is the sign that decides there.
     """
-    failing, passing = ([one.of[key] for one in trials if one.fails is how] for how in (True, False))
-    usual = float(np.median([abs(one.of[key]) for one in trials[:FIRST_DRAWS]]))
+    failing, passing = ([trial.quantities[key] for trial in trials if trial.fails is how] for how in (True, False))
+    usual = float(np.median([abs(trial.quantities[key]) for trial in trials[:FIRST_DRAWS]]))
     for above, inner, outer in ((True, max(passing), min(failing)), (False, max(failing), min(passing))):
         size = max(abs(inner), abs(outer))
         signed = key[1] in {"least", "most"} and size <= NARROW * usual
@@ -278,4 +278,4 @@ def _plainest(low: float, high: float) -> float:
     """Return the number of fewest digits between two, or as near to them as they are to each other."""
     middle, width = (low + high) / 2, high - low
     rounded = (float(f"{middle:.{digits}g}") for digits in (1, 2))
-    return next((one for one in rounded if low - width <= one <= high + width), middle)
+    return next((number for number in rounded if low - width <= number <= high + width), middle)
