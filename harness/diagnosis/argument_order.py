@@ -39,17 +39,17 @@ class ArgumentOrder:
         return observation.config.positional
 
 
-def other_order(asked: Question) -> ArgumentOrder | None:
+def other_order(question: Question) -> ArgumentOrder | None:
     """Return the first argument that is in another place, if a finding needs arguments by position and they have names.
 
     The sizes come first whatever they are called, because they are always given by position.
     """
-    case, own = asked.finding.case, asked.subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
+    case, own = question.finding.case, question.subject.capabilities.positions[len(LAYER) - len(OPTIONS) :]
     differing = next((pair for pair in zip(own, OPTIONS, strict=False) if pair[0] != pair[1]), None)
     if differing is None or not case.config.positional:
         return None
-    by_name = asked.check(fitted(case, case.config.replace(positional=False)))
-    if against(by_name) and like(by_name) == like(asked.finding.result):
+    by_name = question.check(fitted(case, case.config.replace(positional=False)))
+    if against(by_name) and like(by_name) == like(question.finding.result):
         return None
     passes = by_name.verdict is Verdict.AGREES and by_name.known_as is None
     return ArgumentOrder(*differing, PASSES if passes else BY_NAME_OTHERWISE)

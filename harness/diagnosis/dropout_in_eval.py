@@ -45,20 +45,20 @@ class DropoutInEval:
         return _does_nothing(observation.case.config)
 
 
-def dropped_in_evaluation(asked: Question) -> DropoutInEval | None:
+def dropped_in_evaluation(question: Question) -> DropoutInEval | None:
     """Return whether dropout acts in evaluation, in a stack of which it makes two values of one."""
-    config = asked.finding.case.config
+    config = question.finding.case.config
     if not _does_nothing(config):
         return None
-    ask = Asker(asked.observations, asked.scope, config.nonlinearity)
+    ask = Asker(question.observations, question.scope, config.nonlinearity)
     hx = not ask.allows("hx", False)  # which is zero
     usual = {**DROPPING_SIZES, "hx": hx, "loss": None, "dropout": config.dropout, "training": False, "lengths": None}
     # One that always has dropout of its own has nothing between layers in a single one.
     without = {"dropout": 0.0} if config.dropout else {"num_layers": 1}
-    several = [ask.config(**one) for one in (usual, {**usual, **without})]
+    several = [ask.config(**factors) for factors in (usual, {**usual, **without})]
     if None in several:
         return None
-    dropped, kept = (_outputs(asked.subject, one) for one in several if one is not None)
+    dropped, kept = (_outputs(question.subject, stack) for stack in several if stack is not None)
     by_chance = [np.unique(v).size == 2 for v in dropped]
     moves = any(not np.array_equal(dropped[0], v) for v in dropped)
     if not (moves and any(by_chance) and {np.unique(v).size for v in kept} == {1}):
@@ -80,5 +80,5 @@ def _outputs(subject: Subject, config: RNNConfig) -> list[Floats]:
             array[...] = np.resize(np.eye(config.hidden_size, array.shape[1]), array.shape)
     case = Case.from_arrays(config, arrays)
     outcomes = [subject.run(case) for _ in range(EVALUATION_CALLS)]
-    found = [np.asarray(one.arrays["output"], np.float64) for one in outcomes if "output" in one.arrays]
-    return [np.round(v, DIGITS) for v in found] if len(found) == EVALUATION_CALLS else [np.zeros(0)]
+    outputs = [np.asarray(outcome.arrays["output"], np.float64) for outcome in outcomes if "output" in outcome.arrays]
+    return [np.round(v, DIGITS) for v in outputs] if len(outputs) == EVALUATION_CALLS else [np.zeros(0)]

@@ -45,11 +45,11 @@ class ErrorMap(NamedTuple):
     @property
     def place(self) -> dict[str, int | str]:
         """The place of the first wrong element."""
-        found: dict[str, int | str] = {"n": self.sequence} if self.sequence is not None else {}
+        place: dict[str, int | str] = {"n": self.sequence} if self.sequence is not None else {}
         for axis, index in zip((self.columns, self.rows), self.first, strict=True):
             if axis.name:
-                found[axis.name] = axis.labels[index]
-        return found
+                place[axis.name] = axis.labels[index]
+        return place
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def error_maps(observation: Observation) -> ErrorMaps | None:
     wrong = wrong or list(_of_whole_run(observation))
     if not wrong:
         return None
-    maps = tuple(_shown(one, observation.case.config) for one in wrong[:MAPS_SHOWN])
+    maps = tuple(_shown(array, observation.case.config) for array in wrong[:MAPS_SHOWN])
     return ErrorMaps(observation.case.config, local, maps, len(wrong) - len(maps))
 
 
@@ -89,11 +89,13 @@ class _Wrong(NamedTuple):
 def _made_at_steps(observation: Observation) -> Iterator[_Wrong]:
     """Yield the states, and the gradients inside the network, that one step gets wrong."""
     config = observation.case.config
-    for one in departures(observation):
-        back = one.array != "output"
-        for direction, over in _by_direction(one.over, config):
+    for departure in departures(observation):
+        back = departure.array != "output"
+        for direction, over in _by_direction(departure.over, config):
             if (over > 1).any():
-                yield _Wrong(one.array, one.layer, direction, over, "t", "unit", backward=back != (direction == 1))
+                yield _Wrong(
+                    departure.array, departure.layer, direction, over, "t", "unit", backward=back != (direction == 1)
+                )
 
 
 def _of_whole_run(observation: Observation) -> Iterator[_Wrong]:

@@ -41,15 +41,15 @@ def _follows(observation: Observation, first: Mismatch, factors: Factors, derive
         drawn = (draw(config, "default", seed) for seed in range(GRADIENT_DRAWS))
         telling = next((case for case in drawn if reference_of(case.config).run(case.plain())[first.array].any()), None)
         return telling is not None and derived(telling) is not None
-    seen = [(observation.case, observation.outcome)]
-    seen += [observation.probed] if first.probed and observation.probed is not None else []
+    runs = [(observation.case, observation.outcome)]
+    runs += [observation.probed] if first.probed and observation.probed is not None else []
     return first.sort is MismatchKind.VALUE and any(
         (wide := derived(case)) is not None and _are(case, outcome.arrays, wide, observation.arithmetic)
-        for case, outcome in seen
+        for case, outcome in runs
     )
 
 
-def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arithmetic: Arithmetic) -> bool:
+def _are(case: Case, arrays: Mapping[str, Array], wide: Mapping[str, Array], arithmetic: Arithmetic) -> bool:
     """Tell whether the gradients of a case are those of the same computation in float64, within the case's tolerances.
 
     A gradient may be wrong in one dtype, or in one way of calling, alone.
@@ -58,8 +58,8 @@ def _are(case: Case, given: Mapping[str, Array], wide: Mapping[str, Array], arit
         return False
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(case, arithmetic))
-    names = [name for name in case.config.gradients if name in given and name in wide and name in expected]
-    return all((abs(given[name] - wide[name]) <= expected[name].tolerance).all() for name in names)
+    names = [name for name in case.config.gradients if name in arrays and name in wide and name in expected]
+    return all((abs(arrays[name] - wide[name]) <= expected[name].tolerance).all() for name in names)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class FailureSignature:
 
     def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether a failure is like the finding's, on a config that has all that the finding needs."""
-        wrong = [one.array for one in result.mismatches if not one.array.endswith(GRADIENT_SUFFIX)]
+        wrong = [mismatch.array for mismatch in result.mismatches if not mismatch.array.endswith(GRADIENT_SUFFIX)]
         if self.arrays and not set(wrong) <= set(self.arrays):
             return False
         if _told_by_relation(result, self.found) or (result.error is not None and result.error == self.found.error):
@@ -99,19 +99,19 @@ def _calls(config: RNNConfig, result: Result) -> Iterator[RNNConfig]:
         yield from config.calls_before
 
 
-def _told_by_relation(result: Result, found: Result) -> bool:
+def _told_by_relation(result: Result, known: Result) -> bool:
     """Tell whether a relation's other run failed as was found: at the same line, or in the form of the same array.
 
     A process may end without a line.
     """
     first = result.mismatches[0] if result.mismatches else None
-    if not result.relation or found.relation:
+    if not result.relation or known.relation:
         return False
     if first is None:
-        if found.failure is not None and found.raised_at is None:
-            return result.raised == found.raised
-        return result.raised_at is not None and result.raised_at == found.raised_at
-    return is_of_form(found) and (first.array, first.sort) == (found.mismatches[0].array, found.mismatches[0].sort)
+        if known.failure is not None and known.raised_at is None:
+            return result.raised == known.raised
+        return result.raised_at is not None and result.raised_at == known.raised_at
+    return is_of_form(known) and (first.array, first.sort) == (known.mismatches[0].array, known.mismatches[0].sort)
 
 
 def is_of_form(result: Result) -> bool:

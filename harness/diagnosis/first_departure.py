@@ -55,27 +55,27 @@ def locate(observations: Observations, case: Case, scope: Scope) -> FirstDepartu
     """
     for config in (wider(case.config, scope), case.config):
         for candidate in (draw(config, "normal", 1), *([case] if config == case.config else [])):
-            if (found := first_departure(observations.of(candidate))) is not None:
-                return found
+            if (departure := first_departure(observations.of(candidate))) is not None:
+                return departure
     return None
 
 
 def first_departure(observation: Observation) -> FirstDeparture | None:
     """Return the first departure in the order of computation: forward, layer by layer; then back, from the last."""
-    found = departures(observation)
+    layers = departures(observation)
     config = observation.case.config
-    first = next((departure for departure in found if departure.bad.any()), None)
+    first = next((departure for departure in layers if departure.bad.any()), None)
     if first is None:
         return None
     bad = _by_direction(first.bad, config)
     direction, t, n, unit = next(_in_order(bad, config, back=first.array != "output"))
     place: dict[str, int | str] = {"direction": DIRECTIONS[direction]} if config.bidirectional else {}
     place |= {"t": t, "n": n, "unit": unit}
-    states = [departure for departure in found if departure.array == "output"]
+    states = [departure for departure in layers if departure.array == "output"]
     wrong = sum(int(departure.bad.sum()) for departure in states)
     total = sum(departure.bad.size for departure in states)
     if first.array != "output":
-        own = [departure for departure in found if departure.array == first.array]
+        own = [departure for departure in layers if departure.array == first.array]
         wrong, total = sum(int(d.bad.sum()) for d in own), sum(d.bad.size for d in own)
         follows = 0
     else:
@@ -108,13 +108,13 @@ def _following(observation: Observation, states: list[Departure]) -> int:
     with np.errstate(all="ignore"):
         expected = end_to_end_states(Setting.of(case, observation.arithmetic))
     config = case.config
-    known = [*observation.prefixes.values(), observation.outcome.arrays.get("output")]
-    if len(known) != len(expected):
+    outputs = [*observation.prefixes.values(), observation.outcome.arrays.get("output")]
+    if len(outputs) != len(expected):
         return 0
     count = 0
-    for own, one, departure in zip(known, expected, states, strict=True):
-        if own is not None and one.error is not None:
-            off = beyond(time_major(own, config), one.values, one.error)
+    for own, state, departure in zip(outputs, expected, states, strict=True):
+        if own is not None and state.error is not None:
+            off = beyond(time_major(own, config), state.values, state.error)
             count += int((off & ~departure.bad).sum())
     return count
 

@@ -40,17 +40,17 @@ def fresh_cases(config: RNNConfig, scope: Scope) -> Iterator[Case]:
     values, and each of its sizes a little larger. Rare values come last. Sizes are never smaller than the config's own,
     at which it fails.
     """
-    seen: set[RNNConfig] = set()
+    earlier: set[RNNConfig] = set()
     wide = wider(config, scope)
     groups = (([wide], 2), (flipped(wide, scope), 1), ([config], 2), (_larger(config, scope), 1))
     for configs, seeds in groups:
-        for number, other in enumerate(configs):
-            if other in seen:
+        for number, variant in enumerate(configs):
+            if variant in earlier:
                 continue
-            seen.add(other)
+            earlier.add(variant)
             for distribution in FRESH_DISTRIBUTIONS:
                 for seed in range(seeds):
-                    yield draw(other, distribution, number + seed)
+                    yield draw(variant, distribution, number + seed)
     for distribution in (distribution for distribution in RARE if distribution in scope.distributions):
         for seed in range(RARELY):
             yield draw(config, distribution, seed)
@@ -112,18 +112,18 @@ def flipped(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
                 changes: dict[str, Any] = {name: value}
                 if name == "proj_size" and value >= config.hidden_size:
                     changes["hidden_size"] = fitting("hidden_size", value + 1, scope)
-                other = changed(config, changes)
-                if other != config and (scope.masks or not other.drops):
-                    yield other
+                variant = changed(config, changes)
+                if variant != config and (scope.masks or not variant.drops):
+                    yield variant
 
 
 def _larger(config: RNNConfig, scope: Scope) -> Iterator[RNNConfig]:
     for name in SIZE_FACTORS:
         size = getattr(config, name)
         # In a large packed batch many sequences have the same length, and may be sorted in one order or another.
-        for other in (size + step for step in NEAR_SIZES if name != "N" or config.lengths is None or step < 8):
-            if fitting(name, other, scope) == other and (name != "N" or config.batched):
-                yield changed(config, {name: other})
+        for larger in (size + step for step in NEAR_SIZES if name != "N" or config.lengths is None or step < 8):
+            if fitting(name, larger, scope) == larger and (name != "N" or config.batched):
+                yield changed(config, {name: larger})
 
 
 def fitting(name: str, size: int, scope: Scope) -> int:
@@ -134,7 +134,7 @@ def fitting(name: str, size: int, scope: Scope) -> int:
     allowed: tuple[int, ...] = getattr(scope, name)
     if scope.is_free(name):
         return size
-    return min((one for one in allowed if one >= size), default=max(allowed))
+    return min((value for value in allowed if value >= size), default=max(allowed))
 
 
 def changed(config: RNNConfig, changes: dict[str, Any]) -> RNNConfig:

@@ -51,9 +51,9 @@ def own_derivative(subject: Subject, case: Case) -> Mapping[str, Array] | None:
         if ends[0] is None or ends[1] is None:
             return None
         slope = (ends[0] - ends[1]) / (2 * DIFFERENCE_STEP)
-        given, expected = (_along(along, gradients) for gradients in (returned, right))
+        actual, expected = (_along(along, gradients) for gradients in (returned, right))
         close = SAME_DERIVATIVE * (1 + abs(ends[0]) + abs(slope))
-        if not abs(given - slope) <= close:
+        if not abs(actual - slope) <= close:
             return None
         differs = differs or abs(expected - slope) > close
     return returned if differs else None
@@ -64,20 +64,20 @@ def _along(along: Mapping[str, Floats], gradients: Mapping[str, Array]) -> float
 
 
 def _moved(case: Case, along: Mapping[str, Floats], by: float) -> Case:
-    moved = {_of(gradient): case.arrays[_of(gradient)] + by * step for gradient, step in along.items()}
+    moved = {_array_of(gradient): case.arrays[_array_of(gradient)] + by * step for gradient, step in along.items()}
     return Case.from_arrays(case.config, {**case.arrays, **moved})
 
 
-def _of(gradient: str) -> str:
+def _array_of(gradient: str) -> str:
     return gradient.removesuffix(GRADIENT_SUFFIX)
 
 
 def _loss(subject: Subject, case: Case) -> float | None:
     """Return the loss that a subject's results have on a case, ``None`` if it does not return all that it reads."""
     returned = _returned(subject, case.forward())
-    if returned is None or any(_of(name) not in returned for name in case.cotangents):
+    if returned is None or any(_array_of(name) not in returned for name in case.cotangents):
         return None
-    return sum(float(np.vdot(g, returned[_of(name)])) for name, g in case.cotangents.items())
+    return sum(float(np.vdot(g, returned[_array_of(name)])) for name, g in case.cotangents.items())
 
 
 def _returned(subject: Subject, case: Case) -> Mapping[str, Array] | None:

@@ -61,12 +61,12 @@ def kernels_of(subject: Subject, case: Case, result: Result, check: SubjectCheck
         with suppress(UsageError, Hang):  # a process that does not start, or does not answer, tells nothing
             switched = process.switched(name)
             try:
-                seen = check(DeadlineSubject(switched), case)
+                answer = check(DeadlineSubject(switched), case)
             finally:
                 switched.close()
-            if seen.verdict is Verdict.AGREES:
+            if answer.verdict is Verdict.AGREES:
                 passes.append(name)
-            elif like(seen) == like(result):
+            elif like(answer) == like(result):
                 fails.append(name)
     return Kernels(tuple(passes), tuple(fails), process.kernels(case), stage)
 
@@ -76,11 +76,11 @@ def failing_stage(subject: Subject, case: Case, result: Result, check: SubjectCh
     passes: dict[str, float | None] = {}
     for name in subject.capabilities.stages:
         with suppress(UsageError, Hang), IsolatedSubject(name) as stage:
-            seen = check(DeadlineSubject(stage), case)
-            if seen.verdict is Verdict.AGREES:
-                passes[name] = seen.margin
+            answer = check(DeadlineSubject(stage), case)
+            if answer.verdict is Verdict.AGREES:
+                passes[name] = answer.margin
                 continue
-            return _failing(name, passes, result) if like(seen) == like(result) else None
+            return _failing(name, passes, result) if like(answer) == like(result) else None
         return None
     return _failing(subject.name, passes, result) if passes else None
 
@@ -97,16 +97,16 @@ def _failing(name: str, passes: Mapping[str, float | None], result: Result) -> F
 class ByKernel:
     """A known cause for failures of a like kind that go away with the same kernel as a finding."""
 
-    def __init__(self, name: str, found: Result, switched: Subject, check: SubjectCheck) -> None:
-        """Excuse failures as ``found``; ``switched`` is the subject under the switch that makes it go away."""
+    def __init__(self, name: str, original: Result, switched: Subject, check: SubjectCheck) -> None:
+        """Excuse failures as ``original``; ``switched`` is the subject under the switch that makes it go away."""
         self.name = name
-        self._found, self._switched, self._check = found, switched, check
+        self._original, self._switched, self._check = original, switched, check
 
     def covers(self, observation: Observation, result: Result) -> bool:
         """Tell whether the failure is of a like kind, and the case that was observed agrees under the switch."""
-        if like(result) != like(self._found) or observation.unfit is not None or not result.mismatches:
+        if like(result) != like(self._original) or observation.unfit is not None or not result.mismatches:
             return False
-        if result.mismatches[0].sort is not self._found.mismatches[0].sort:
+        if result.mismatches[0].sort is not self._original.mismatches[0].sort:
             return False
         with suppress(Hang):
             return self._check(DeadlineSubject(self._switched), observation.case).verdict is Verdict.AGREES

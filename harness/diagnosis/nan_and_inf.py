@@ -50,21 +50,21 @@ class NonFiniteMistake:
         return _agrees(observation, self.reference)
 
 
-def special_of(asked: Question) -> NonFiniteMistake | None:
+def special_of(question: Question) -> NonFiniteMistake | None:
     """Return what a subject makes of numbers that are not finite, if that is all that is wrong with it."""
-    observations, finding = asked.observations, asked.finding
+    observations, finding = question.observations, question.finding
     config, result = finding.case.config, finding.result
     only = result.mismatches and all(
-        one.sort is MismatchKind.FINITENESS and not one.relation for one in result.mismatches
+        mismatch.sort is MismatchKind.FINITENESS and not mismatch.relation for mismatch in result.mismatches
     )
     if not only or config.gated:
         return None
-    wide = changed(wider(config, asked.scope), {"num_layers": config.num_layers})
-    cases = [one for config in (config, wide) for seed in range(SPECIAL_SEEDS) for one in _with_special(config, seed)]
-    seen = [observations.of(case, with_probes=False) for case in (finding.case, *cases)]
-    failing = [one for one in seen if not _agrees(one, None)]
-    for sentence, reference in _candidates(asked):
-        if len(failing) > FAILING_FRESH and all(_agrees(one, reference) for one in seen):
+    wide = changed(wider(config, question.scope), {"num_layers": config.num_layers})
+    cases = [case for config in (config, wide) for seed in range(SPECIAL_SEEDS) for case in _with_special(config, seed)]
+    observed = [observations.of(case, with_probes=False) for case in (finding.case, *cases)]
+    failing = [observation for observation in observed if not _agrees(observation, None)]
+    for sentence, reference in _candidates(question):
+        if len(failing) > FAILING_FRESH and all(_agrees(observation, reference) for observation in observed):
             return NonFiniteMistake(reference, sentence, len(failing) - 1)
     return None
 
@@ -95,10 +95,10 @@ class _Activates(Reference):
         self._values = values
 
     def activation(self, s: Floats, nonlinearity: str) -> Floats:
-        found = super().activation(s, nonlinearity)
+        activated = super().activation(s, nonlinearity)
         for special, value in self._values.items():
-            found = np.where(np.isnan(s) if math.isnan(special) else s == special, value, found)
-        return found
+            activated = np.where(np.isnan(s) if math.isnan(special) else s == special, value, activated)
+        return activated
 
 
 class _FillsUp(Reference):
@@ -111,35 +111,35 @@ class _FillsUp(Reference):
         return np.asarray(super().preactivation(x, h, w) + self._fill(x) + self._fill(h))
 
 
-def _candidates(asked: Question) -> Iterator[tuple[str, Reference]]:
-    if values := _of_special_sums(asked):
-        kind = asked.finding.case.config.nonlinearity
+def _candidates(question: Question) -> Iterator[tuple[str, Reference]]:
+    if values := _of_special_sums(question):
+        kind = question.finding.case.config.nonlinearity
         rights = (float(Reference().activation(np.array(special), kind)) for special in values)
         every = [
             [f"{v:g}".replace("nan", "NaN") for v in three]
             for three in zip(values.values(), values, rights, strict=True)
         ]
-        said = " and ".join(f"{value} of a sum that is {special}, not {right}" for value, special, right in every)
-        yield f"makes {said}", _Activates(values)
+        words = " and ".join(f"{value} of a sum that is {special}, not {right}" for value, special, right in every)
+        yield f"makes {words}", _Activates(values)
     for block in BLOCKS:
         for following, what in ((False, "the last operand"), (True, "the numbers of the next sequence")):
             sentence = f"fills up products to blocks of {block} terms with {what} times 0, which is NaN of an infinity"
             yield sentence, _FillsUp(block, following=following)
 
 
-def _of_special_sums(asked: Question) -> dict[float, float]:
+def _of_special_sums(question: Question) -> dict[float, float]:
     """Return what a step makes of sums that are special, where that is not what nn.RNN makes of them."""
-    config = asked.finding.case.config.replace(T=1, N=1, input_size=1, hidden_size=1, num_layers=1, loss=None)
+    config = question.finding.case.config.replace(T=1, N=1, input_size=1, hidden_size=1, num_layers=1, loss=None)
     config = config.replace(bidirectional=False, dropout=0.0, lengths=None, output_size=None)
-    found: dict[float, float] = {}
-    asks = all(asked.scope.allows(name, value) for name, value in factors_of(config).items())
+    results: dict[float, float] = {}
+    asks = all(question.scope.allows(name, value) for name, value in factors_of(config).items())
     for special in SPECIAL if asks else ():
-        plain = fitted(asked.finding.case, config)
+        plain = fitted(question.finding.case, config)
         ones = {name: np.zeros_like(array) + (name == "weight_ih_l0") for name, array in plain.arrays.items()}
         case = Case.from_arrays(config, ones | {"x": np.full_like(plain.x, special)})
-        outcome = asked.observations.of(case, with_probes=False).outcome
+        outcome = question.observations.of(case, with_probes=False).outcome
         h = next((np.ravel(outcome.arrays[name]) for name in ("output", "h_n") if name in outcome.arrays), None)
         right = Reference().activation(np.array(special), config.nonlinearity)
         if h is not None and h.size == 1 and not np.array_equal(float(h[0]), right, equal_nan=True):
-            found[special] = float(h[0])
-    return found
+            results[special] = float(h[0])
+    return results

@@ -29,9 +29,9 @@ class Observations:
         """Return what ``observe`` gives on a case; without a loss, there is nothing to probe."""
         with_probes = with_probes and case.config.loss is not None
         key = _key(case)
-        known = (self._probed if with_probes else self._known).get(key)
-        if known is not None:
-            return known
+        earlier = (self._probed if with_probes else self._known).get(key)
+        if earlier is not None:
+            return earlier
         made = observe(self.subject, case, self.accepted, with_probes=with_probes)
         if not self.nondeterministic:
             self._known[key] = replace(made, probed=None) if with_probes else made
@@ -41,8 +41,8 @@ class Observations:
 
     def outcome(self, case: Case) -> Outcome | None:
         """Return what the subject returned on a case, if the case was observed."""
-        known = self._known.get(_key(case))
-        return None if known is None else known.raw
+        earlier = self._known.get(_key(case))
+        return None if earlier is None else earlier.raw
 
 
 def nameable(finding: Finding) -> Case | None:

@@ -50,19 +50,19 @@ class ReadPadding:
         return follows is not None and follows <= self.follows  # a matrix of zeros hides what is read
 
 
-def padding_of(asked: Question) -> ReadPadding | None:
+def padding_of(question: Question) -> ReadPadding | None:
     """Return what a subject makes of padding, if NaN there is all that is wrong on a case."""
-    subject, case = asked.subject, asked.finding.case
-    if not _not_finite(asked.finding.result) or _follows(subject, case) is None:
+    subject, case = question.subject, question.finding.case
+    if not _not_finite(question.finding.result) or _follows(subject, case) is None:
         return None
-    packed = (one for one in fresh_cases(case.config, asked.scope) if one.config.lengths is not None)
-    found = [_follows(subject, one) for one in islice(packed, MOST_PADDED)]
-    known = [follows for follows in found if follows is not None]
-    return ReadPadding(any(known), known.count(any(known))) if len(known) >= FRESH_WITH_PADDING else None
+    packed = (fresh for fresh in fresh_cases(case.config, question.scope) if fresh.config.lengths is not None)
+    answers = [_follows(subject, fresh) for fresh in islice(packed, MOST_PADDED)]
+    verdicts = [follows for follows in answers if follows is not None]
+    return ReadPadding(any(verdicts), verdicts.count(any(verdicts))) if len(verdicts) >= FRESH_WITH_PADDING else None
 
 
 def _not_finite(result: Result) -> bool:
-    return bool(result.mismatches) and all(one.sort is MismatchKind.FINITENESS for one in result.mismatches)
+    return bool(result.mismatches) and all(mismatch.sort is MismatchKind.FINITENESS for mismatch in result.mismatches)
 
 
 def _follows(subject: Subject, case: Case) -> bool | None:
@@ -73,12 +73,12 @@ def _follows(subject: Subject, case: Case) -> bool | None:
     config = case.config
     if config.lengths is None or config.drops or not padding(config).any():
         return None
-    found = [subject.run(_filled(case, number)).arrays for number in PADDING_FILLS]
+    runs = [subject.run(_filled(case, number)).arrays for number in PADDING_FILLS]
     specs = config.returned
-    if not all(found) or any(n not in specs or v.shape != specs[n].shape for of in found for n, v in of.items()):
+    if not all(runs) or any(n not in specs or v.shape != specs[n].shape for run in runs for n, v in run.items()):
         return None
-    arrays = [{name: _without_padding(case, name, array) for name, array in of.items()} for of in found]
-    if arrays[0].keys() != arrays[1].keys() or not all(np.isfinite(v).all() for of in arrays for v in of.values()):
+    arrays = [{name: _without_padding(case, name, array) for name, array in run.items()} for run in runs]
+    if arrays[0].keys() != arrays[1].keys() or not all(np.isfinite(v).all() for run in arrays for v in run.values()):
         return None
     return any(not np.array_equal(v, arrays[1][name]) for name, v in arrays[0].items())
 

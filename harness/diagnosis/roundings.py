@@ -76,9 +76,9 @@ class Roundings:
         return all(site.difference <= within for mismatch in result.mismatches for site in mismatch.sites)
 
 
-def roundings_of(asked: Question) -> Roundings | None:
+def roundings_of(question: Question) -> Roundings | None:
     """Return how large a subject's errors are, if they are roundings on a failing case and on fresh ones."""
-    observations, finding, scope = asked.observations, asked.finding, asked.scope
+    observations, finding, scope = question.observations, question.finding, question.scope
     result, config = finding.result, finding.case.config
     dtypes = [dtype for dtype in ROUNDED_DTYPES if scope.allows("dtype", dtype)]
     if result.inaccurate:  # the errors of a tanh are roundings, too, and which they are was measured
@@ -87,44 +87,44 @@ def roundings_of(asked: Question) -> Roundings | None:
         return None
     off, failing = dict[str, float](), 0
     for number, case in enumerate(_cases(finding.case, dtypes, scope)):
-        seen = observations.of(case, with_probes=False)
-        if seen.unfit is not None:
+        observation = observations.of(case, with_probes=False)
+        if observation.unfit is not None:
             continue
-        units = _units(seen)
+        units = _units(observation)
         if not units <= LARGEST_ERROR:
             return None
         dtype = case.config.dtype
         off[dtype] = max(off.get(dtype, 0.0), units)
-        failing += number > 0 and assess(seen, soft=False).verdict is Verdict.DISAGREES
+        failing += number > 0 and assess(observation, soft=False).verdict is Verdict.DISAGREES
     return Roundings(off, failing) if failing >= FRESH_BEYOND_ROUNDING and ROUNDED_DTYPES[-1] in off else None
 
 
 def _cases(case: Case, dtypes: list[str], scope: Scope) -> Iterator[Case]:
     yield case
-    for one in dict.fromkeys((case.config, wider(case.config, scope))):
+    for config in dict.fromkeys((case.config, wider(case.config, scope))):
         for number in range(ROUNDING_SEEDS):
-            generic = drawn(one, number)
+            generic = drawn(config, number)
             for dtype in dtypes:
                 with suppress(ConfigError):  # autocast is of float32 alone
-                    yield fitted(generic, one.replace(dtype=dtype))
+                    yield fitted(generic, config.replace(dtype=dtype))
 
 
 def _of_value(result: Result) -> bool:
     return bool(result.mismatches) and all(
-        one.sort in {MismatchKind.VALUE, MismatchKind.SUSPICIOUS} for one in result.mismatches
+        mismatch.sort in {MismatchKind.VALUE, MismatchKind.SUSPICIOUS} for mismatch in result.mismatches
     )
 
 
-def _units(seen: Observation) -> float:
+def _units(observation: Observation) -> float:
     """Return the largest error of a case, in units of u of its largest number."""
     with np.errstate(all="ignore"):
-        right = reference_of(seen.case.config).run(seen.case)
-    given = {name: to_float64(array) for name, array in seen.outcome.arrays.items() if name in right}
-    largest = _largest({**seen.case.arrays, **{f"right {name}": right[name] for name in given}})
+        right = reference_of(observation.case.config).run(observation.case)
+    arrays = {name: to_float64(array) for name, array in observation.outcome.arrays.items() if name in right}
+    largest = _largest({**observation.case.arrays, **{f"right {name}": right[name] for name in arrays}})
     if not 0 < largest < np.inf:
         return np.inf
-    off = max(float(np.abs(array - right[name]).max(initial=0)) for name, array in given.items())
-    return off / largest / FORMATS[seen.case.config.dtype].u
+    off = max(float(np.abs(array - right[name]).max(initial=0)) for name, array in arrays.items())
+    return off / largest / FORMATS[observation.case.config.dtype].u
 
 
 def _largest(arrays: Mapping[str, Array]) -> float:

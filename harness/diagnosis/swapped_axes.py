@@ -41,14 +41,14 @@ class SwappedAxes:
         return _is_exchanged(subject, observation.case)
 
 
-def exchanged_of(asked: Question) -> SwappedAxes | None:
+def exchanged_of(question: Question) -> SwappedAxes | None:
     """Return that a subject runs along the wrong axis of x; ``None`` if it does not."""
-    subject, case = asked.subject, asked.finding.case
+    subject, case = question.subject, question.finding.case
     if not _is_exchanged(subject, case):
         return None
-    fresh = islice(fresh_cases(case.config, asked.scope), MOST_SWAPPED)
-    seen = sum(_is_exchanged(subject, one) for one in fresh if one.config.T > 1 and one.config.N > 1)
-    return SwappedAxes(seen) if seen >= FRESH_WITH_SWAP else None
+    fresh = islice(fresh_cases(case.config, question.scope), MOST_SWAPPED)
+    hits = sum(_is_exchanged(subject, sample) for sample in fresh if sample.config.T > 1 and sample.config.N > 1)
+    return SwappedAxes(hits) if hits >= FRESH_WITH_SWAP else None
 
 
 def _is_exchanged(subject: Subject, case: Case) -> bool:
@@ -63,9 +63,9 @@ def _is_exchanged(subject: Subject, case: Case) -> bool:
         return False
     steps = config.replace(T=config.N, N=1, batch_first=False, training=False)
     output = last.transpose(1, 0, 2)
-    given = _Answered(subject, replace(outcome, arrays={"output": output, "h_n": output[-1:]}))
-    one = Case.from_arrays(steps, {**case.arrays, "x": case.x[:, -1:]})
-    return check_agreement(given, one, with_probes=False).verdict is Verdict.AGREES
+    answered = _Answered(subject, replace(outcome, arrays={"output": output, "h_n": output[-1:]}))
+    sequence = Case.from_arrays(steps, {**case.arrays, "x": case.x[:, -1:]})
+    return check_agreement(answered, sequence, with_probes=False).verdict is Verdict.AGREES
 
 
 class _Answered:

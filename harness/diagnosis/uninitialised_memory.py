@@ -42,12 +42,14 @@ class UninitialisedMemory:
         return follows_new_arrays(subject, observation.case)
 
 
-def unwritten_of(asked: Question) -> UninitialisedMemory | None:
+def unwritten_of(question: Question) -> UninitialisedMemory | None:
     """Return that a subject reads what it has not written; ``None`` if new arrays change nothing."""
-    subject, case = asked.subject, asked.finding.case
+    subject, case = question.subject, question.finding.case
     if not follows_new_arrays(subject, case):
         return None
-    fresh = sum(follows_new_arrays(subject, one) for one in islice(fresh_cases(case.config, asked.scope), MOST_FILLED))
+    fresh = sum(
+        follows_new_arrays(subject, sample) for sample in islice(fresh_cases(case.config, question.scope), MOST_FILLED)
+    )
     return UninitialisedMemory(fresh) if fresh >= FRESH_WITH_FILL else None
 
 

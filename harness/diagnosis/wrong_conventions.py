@@ -66,12 +66,12 @@ class WrongConventions:
         """The cause for people; it reads on from "the subject"."""
         wrong = [name for name in self.declared.names if name not in self.instead.names]
         missing = [name for name in self.instead.names if name not in self.declared.names]
-        said = [f"declares {name}, but {WRONG[name]}" for name in wrong]
+        parts = [f"declares {name}, but {WRONG[name]}" for name in wrong]
         if missing:
             as_if = MISSING[missing[0]] if len(missing) == 1 else f"works as if it declared {', '.join(missing)}"
             meant = "" if self.declared.forms else ", if that is meant"
-            said.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
-        return "; ".join(said)
+            parts.append(f"{as_if}: declare {missing[0] if len(missing) == 1 else 'them'}{meant}")
+        return "; ".join(parts)
 
     @property
     def evidence(self) -> str:
@@ -80,7 +80,7 @@ class WrongConventions:
 
     def explains(self, subject: Subject, observation: Observation, _result: Result) -> bool:
         """Tell if the subject agrees on the case as if it had declared the other conventions."""
-        case = _asked(observation.case, subject, self.instead)
+        case = _laid_out(observation.case, subject, self.instead)
         with suppress(Hang):
             return check_agreement(_as(subject, self.instead), case).verdict is Verdict.AGREES
         return False
@@ -118,16 +118,16 @@ def instead_of(
     toggled = [name for name in TOGGLED if name != "batch_first" or case.config.strides == "contiguous"]
     with suppress(Hang):
         for count in range(1, len(toggled) + 1):
-            found = []
+            causes = []
             for names in combinations(toggled, count):
-                other = own.switched(*names)
-                if other.batch_first and not _ignores_layout(subject, case, other):
+                conventions = own.switched(*names)
+                if conventions.batch_first and not _ignores_layout(subject, case, conventions):
                     continue
-                as_other = DeadlineSubject(_as(subject, other), until)
-                if fresh := _fits(subject, as_other, other, cases, accepted):
-                    found.append(WrongConventions(own, other, fresh))
-            if found:
-                return found[0] if len(found) == 1 else None
+                as_other = DeadlineSubject(_as(subject, conventions), until)
+                if fresh := _fits(subject, as_other, conventions, cases, accepted):
+                    causes.append(WrongConventions(own, conventions, fresh))
+            if causes:
+                return causes[0] if len(causes) == 1 else None
     return None
 
 
@@ -139,8 +139,8 @@ def _ignores_layout(subject: Subject, case: Case, conventions: Conventions) -> b
     if len(set(subject.capabilities.offers.get("batch_first", (False, True)))) < 2:
         return True
     config = case.config.replace(T=3, N=3, batched=True, batch_first=False, lengths=None, loss=None)
-    one = draw(config, "normal", 0)
-    both = one, Case.from_arrays(config.replace(batch_first=True), one.arrays)
+    plain = draw(config, "normal", 0)
+    both = plain, Case.from_arrays(config.replace(batch_first=True), plain.arrays)
     run = _As(subject, replace(conventions, batch_first=False)).run
     arrays, others = (run(each).arrays for each in both)
     return bool(arrays) and all(name in others and same_numbers(arrays[name], others[name]) for name in arrays)
@@ -151,25 +151,27 @@ def _as(subject: Subject, conventions: Conventions) -> Subject:
 
 
 def _fits(
-    subject: Subject, as_other: Subject, other: Conventions, cases: Iterable[Case], accepted: UserTolerance
+    subject: Subject, as_other: Subject, conventions: Conventions, cases: Iterable[Case], accepted: UserTolerance
 ) -> int:
     """Return on how many fresh cases another declaration makes right what fails; 0 if it does not do so everywhere.
 
     The first of the ``cases`` is the failing one.
     """
 
-    def verdict(of: Case) -> Verdict:
-        return check_agreement(as_other, _asked(of, subject, other), accepted=accepted, with_probes=False).verdict
+    def verdict(candidate: Case) -> Verdict:
+        return check_agreement(
+            as_other, _laid_out(candidate, subject, conventions), accepted=accepted, with_probes=False
+        ).verdict
 
     first, *fresh = cases
     if verdict(first) is not Verdict.AGREES:
         return 0
     hits = 0
-    for one in fresh:
-        here = check_agreement(subject, one, accepted=accepted, with_probes=False).verdict
+    for case in fresh:
+        here = check_agreement(subject, case, accepted=accepted, with_probes=False).verdict
         if here in {Verdict.AGREES, Verdict.UNSUPPORTED}:
             continue
-        there = verdict(one)
+        there = verdict(case)
         if there not in {Verdict.AGREES, Verdict.UNSUPPORTED}:
             return 0
         hits += there is Verdict.AGREES
@@ -178,8 +180,8 @@ def _fits(
     return 0
 
 
-def _asked(case: Case, subject: Subject, other: Conventions) -> Case:
+def _laid_out(case: Case, subject: Subject, conventions: Conventions) -> Case:
     """Return a case in the layout in which another declaration is asked for it."""
-    if other.batch_first:
+    if conventions.batch_first:
         return turned(case, batch_first=True)
     return turned(case, batch_first=False) if subject.capabilities.conventions.batch_first else case

@@ -29,19 +29,21 @@ class ExpectedArrays(NamedTuple):
 
     def wrong(self, actual: Arrays) -> dict[str, Array]:
         """Return a mask of the elements of each array that are off by more."""
-        found = {}
+        masks = {}
         with np.errstate(invalid="ignore"):
             for name, want in self.values.items():
                 got, allowed = to_float64(actual[name]), self.tolerance[name]
                 right = (abs(got - want) <= allowed) | (got == want) | (np.isnan(got) & np.isnan(want))
-                found[name] = ~(right | np.isinf(allowed))
-        return found
+                masks[name] = ~(right | np.isinf(allowed))
+        return masks
 
     def simple_tolerance(self, actual: Arrays) -> Arrays:
         """Return the tolerance, one for all elements of an array where that finds the same ones to be wrong."""
-        most = {name: np.full(one.shape, one.max(initial=0.0)) for name, one in self.tolerance.items()}
+        most = {name: np.full(allowed.shape, allowed.max(initial=0.0)) for name, allowed in self.tolerance.items()}
         exact, rough = self.wrong(actual), self._replace(tolerance=most).wrong(actual)
-        simple = [name for name, one in most.items() if np.isfinite(one).all() and np.all(exact[name] == rough[name])]
+        simple = [
+            name for name, allowed in most.items() if np.isfinite(allowed).all() and np.all(exact[name] == rough[name])
+        ]
         return {**self.tolerance, **{name: most[name] for name in simple}}
 
 
@@ -58,12 +60,12 @@ def wanted(
     with np.errstate(all="ignore"):
         expected = expect_whole_run(Setting.of(plain, arithmetic_of(subject, case, accepted)))
     values, tolerance, states = {}, {}, (*config.form.hidden, *config.form.final)
-    for name, one in expected.items():
+    for name, entry in expected.items():
         unread = name.startswith("readout.") and "readout.grad" not in config.cotangents
         if name not in outcome.arrays or (unread and user.is_class):  # autograd knows nothing of these
             continue
         alone = not config.batched and name.removesuffix(".grad") in {"x", "output", "readout", *states}
-        values[name], allowed = (array[:, 0] if alone else array for array in (one.values, one.tolerance))
+        values[name], allowed = (array[:, 0] if alone else array for array in (entry.values, entry.tolerance))
         if config.lengths is not None and name in {"output", "readout"}:  # the padding may be anything
             allowed = np.where(padding(config)[..., None], np.inf, allowed)
         tolerance[name] = np.vectorize(_up, otypes=[float])(allowed)

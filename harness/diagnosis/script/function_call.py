@@ -24,8 +24,8 @@ def function_call(
     config, takes = case.config, user.takes
     if config.preparation != "new":
         raise NoScript("it was called at another shape before")
-    given = config.replace(hx=True).inputs
-    states = {name: case.arrays.get(name, np.zeros(given[name].shape, config.dtype)) for name in config.form.hidden}
+    specs = config.replace(hx=True).inputs
+    states = {name: case.arrays.get(name, np.zeros(specs[name].shape, config.dtype)) for name in config.form.hidden}
     inputs = {"x": case.x, **{name.replace("x", "0"): array for name, array in states.items()}}
     readout = {name: array for name, array in case.weights.items() if name.startswith("readout")}
     dicts = {"weights": own_parameters(user, config, case.weights) | readout, "cotangents": case.cotangents}

@@ -153,9 +153,9 @@ class _Maker:
             says, imported=imported, file=ARRAYS_FILE, in_file=self.stored, sparse=self.sparse
         )
         environ = "\n".join(f"os.environ[{quoted(name)}] = {quoted(value)}" for name, value in recipe.environ.items())
-        said = f"{body.replace(own, '')}\n{environ}"  # the lines of a recipe import what they need
-        standard = "\n".join(f"import {name}" for name in STANDARD if re.search(rf"\b{name}\.", said))
-        others = "\n".join(f"import {what}" for name, what in IMPORTS.items() if re.search(rf"\b{name}\.", said))
+        text = f"{body.replace(own, '')}\n{environ}"  # the lines of a recipe import what they need
+        standard = "\n".join(f"import {name}" for name in STANDARD if re.search(rf"\b{name}\.", text))
+        others = "\n".join(f"import {what}" for name, what in IMPORTS.items() if re.search(rf"\b{name}\.", text))
         head = _HEAD.format(headline=f"{title_of(self.finding.subject)} {says['headline']}")
         parts = [head, standard, environ, others, body.strip("\n")]
         return re.sub(r"\n{4,}", "\n\n\n", "\n\n".join(filter(None, parts))) + "\n"
@@ -230,11 +230,12 @@ class _Maker:
 
     def _end_of_values(self, code: Code) -> dict[str, Any]:
         case, config, array = self.finding.case, self.finding.case.config, self.finding.result.mismatches[0].array
-        found = wanted(case, self.user, self.subject, self.outcome, self.accepted)
-        if not any(map(np.any, found.wrong(self.outcome.arrays).values())):
+        right = wanted(case, self.user, self.subject, self.outcome, self.accepted)
+        if not any(map(np.any, right.wrong(self.outcome.arrays).values())):
             raise NoScript("over the whole run, rounding could explain it")
         values, tolerance = (
-            in_own_names(self.user, config, of) for of in (found.values, found.simple_tolerance(self.outcome.arrays))
+            in_own_names(self.user, config, part)
+            for part in (right.values, right.simple_tolerance(self.outcome.arrays))
         )
         what = f"gradient by {array.removesuffix('.grad')}" if array.endswith(".grad") else array
         return {
@@ -244,7 +245,7 @@ class _Maker:
             + ", plus the accepted tolerance" * (not self.accepted.derived),
             "compared": {
                 "expected": {name: code(f"expected {name}", want) for name, want in values.items()},
-                "tolerance": {name: _one_or_all(one, code, name) for name, one in tolerance.items()},
+                "tolerance": {name: _one_or_all(allowed, code, name) for name, allowed in tolerance.items()},
             },
         }
 
@@ -274,7 +275,7 @@ class _Maker:
             "ending": "form",
             "headline": f"returns something else than {config.layer} does",
             "forms": {
-                name: f'"{one.dtype} {one.shape}"' for name, one in in_own_names(self.user, config, forms).items()
+                name: f'"{form.dtype} {form.shape}"' for name, form in in_own_names(self.user, config, forms).items()
             },
         }
 

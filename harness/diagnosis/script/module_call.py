@@ -114,8 +114,8 @@ def _made(config: RNNConfig, recipe: Recipe) -> str:
         names = ("bias", "nonlinearity", "device", "dtype") if recipe.is_cell else tuple(options)
         usual = {"device": "cpu", "dtype": "float32"} if config.positional else vars(PLAINEST)
         options = {name: options[name] for name in names if getattr(config, name) != usual.get(name)}
-    given = [text if config.positional and name in OPTIONS else f"{name}={text}" for name, text in options.items()]
-    return f"{recipe.expression}({', '.join([*map(str, first), *given])})"
+    arguments = [text if config.positional and name in OPTIONS else f"{name}={text}" for name, text in options.items()]
+    return f"{recipe.expression}({', '.join([*map(str, first), *arguments])})"
 
 
 def _forward(config: RNNConfig, recipe: Recipe) -> tuple[str, list[str]]:
