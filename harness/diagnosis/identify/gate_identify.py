@@ -12,7 +12,7 @@ from harness.diagnosis.identify.gate_back import find_back
 from harness.diagnosis.identify.gate_inquiry import SATURATING_DRIVE, GateInquiry, StepToRead
 from harness.diagnosis.identify.gates import GatedModel, step_of
 from harness.diagnosis.identify.identify import Identification, seen_in
-from harness.diagnosis.identify.inquiry import departing, explains, fresh_answers, nearly
+from harness.diagnosis.identify.inquiry import departing, distant, explains, fresh_answers, nearly
 from harness.diagnosis.identify.model import LayerModel, Network
 from harness.diagnosis.identify.one_direction import one_way, with_exchanged_states
 from harness.diagnosis.identify.questions import Asker, CaseSizes, Response
@@ -138,7 +138,7 @@ def _one_choice_away(networks: Iterable[Network], generic: Sequence[Response], a
     """Yield networks that give some answers, and differ in one choice from what is known."""
     config = generic[0].case.config
     made = (choice.apply(network) for network in networks for choice in choices(config, {}) if not choice.back)
-    return (network for network in made if _all(network, generic, asker))
+    return (network for network in made if not distant(network, generic[0]) and _all(network, generic, asker))
 
 
 def _elsewhere(asker: Asker, reverse: Callable[[], LayerModel], network: Network, inquiry: WiringInquiry) -> Network:
@@ -234,7 +234,7 @@ def _returning(asker: Asker, model: GatedModel, answers: Sequence[Response], rig
                 continue
             returned[k], written = choice, steps if k == 0 else written
             network = Network(replace(model, returned=tuple(returned), written=written), derived=True)
-            if not any(name in departing(network, a, asker.rounding) for a in answers):
+            if not any(name in distant(network, a) or name in departing(network, a, asker.rounding) for a in answers):
                 break
         else:
             return None

@@ -494,10 +494,17 @@ class GateInquiry:
         rows = weight != 0
         if rows.sum() < weight.size / 4 or not np.isfinite(y).all():
             return None
-        beside = {} if observation.activation.name != "identity" else self._beside(observed, rows)
+        evaluated = [(self._step(steps), steps.before["h"].shape) for steps, _, _ in observed]
+
+        def column(of: Part | tuple[str, ...]) -> Floats:
+            values = [(step.part(of) if isinstance(of, Part) else step.monomial(of), size) for step, size in evaluated]
+            every: Floats = np.concatenate([np.broadcast_to(v, size)[:, :GATE_UNITS].ravel() for v, size in values])
+            return every[rows]
+
+        beside = self._beside() if observation.activation.name == "identity" else []
+        products: dict[Any, Floats] = {names: column(names) for names in beside}
         for parts in self._parts(k, observation):
-            columns: dict[Any, Floats] = {part: self._column(part, observed)[rows] for part in parts}
-            columns = {part: c * weight[rows] for part, c in columns.items()} | beside
+            columns: dict[Any, Floats] = {part: column(part) * weight[rows] for part in parts} | products
             own = [part for part in parts if part.block == k and not part.factor and part.name in OWN_TERMS]
             fit = solve(columns, y[rows], self.noise, own)
             if fit is not None:
@@ -505,18 +512,12 @@ class GateInquiry:
                 return GateFunction(observation.activation, tuple(p for p in summands if p.coef), observation.inside)
         return None
 
-    def _beside(self, observed: Sequence[tuple[ObservedSteps, Floats, Floats]], rows: Floats) -> dict[Any, Floats]:
+    def _beside(self) -> list[tuple[str, ...]]:
         """Return what may be added to a product with a gate: products of other gates and states."""
         gates, states = [str(m) for m in self.gates], [(), ("h",), ("c",)][: 1 + len(self.right.starts)]
-        some = [
+        return [
             (*names, *state) for n in range(3) for names in combinations(gates, n) for state in states if names or state
         ]
-        return {
-            names: np.concatenate(
-                [self._unit_rows(steps, self._step(steps).monomial(names)) for steps, _, _ in observed]
-            )[rows]
-            for names in some
-        }
 
     def _parts(self, k: int, observation: GateObservation) -> Iterator[list[Part]]:
         """Yield what a sum may be made of, ever more."""
@@ -541,13 +542,6 @@ class GateInquiry:
         by = str(m)
         inner = [p._replace(operand=f"{by} * h") for p in parts if " @ W_hh" in p.name and p.operand == "h"]
         return [*parts, *beside, *(part._replace(factor=by) for part in parts if not part.factor), *inner]
-
-    def _column(self, part: Part, observed: Sequence[tuple[ObservedSteps, Floats, Floats]]) -> Floats:
-        return np.concatenate([self._unit_rows(steps, self._step(steps).part(part)) for steps, _, _ in observed])
-
-    def _unit_rows(self, steps: ObservedSteps, v: Any) -> Floats:
-        """Return a quantity of steps, of the units that drive nothing."""
-        return np.broadcast_to(v, steps.before["h"].shape)[:, :GATE_UNITS].ravel()
 
     def _step(self, steps: ObservedSteps, model: GatedModel | None = None, *, known: bool = True) -> StepEvaluation:
         """Return the quantities of steps, as far as gates are known, by their blocks, c' as it is seen if ``known``."""

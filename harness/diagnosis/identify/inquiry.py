@@ -277,12 +277,21 @@ def departing(network: Network, a: Response, rounding: Rounding) -> set[str]:
 
 def nearly(network: Network, answers: Iterable[Response]) -> bool:
     """Tell whether a network gives some answers but for some roundings of the coarsest dtype."""
-    return all(
-        np.abs(a.arrays[name] - values_of(v)).max(initial=0) <= COARSE_ERROR * np.abs(values_of(v)).max(initial=0)
-        for a in answers
-        for name, v in run(network, a.case).items()
-        if name in a.arrays
-    )
+    return not any(_distant(a, run(network, a.case)) for a in answers)
+
+
+def distant(network: Network, a: Response) -> set[str]:
+    """Return arrays that ``departing`` does, too, where they are far off; it takes a third of the time."""
+    return _distant(a, run(network, a.case, None, states_of(network, a)))
+
+
+def _distant(a: Response, made: Mapping[str, Numbers]) -> set[str]:
+    largest = {name: np.abs(values_of(v)).max(initial=0) for name, v in made.items() if name in a.arrays}
+    return {
+        name
+        for name, size in largest.items()
+        if not np.abs(a.arrays[name] - values_of(made[name])).max(initial=0) <= COARSE_ERROR * size + a.rounded
+    }
 
 
 def differing(a: Response, made: Mapping[str, Numbers], rounding: Rounding) -> set[str]:
