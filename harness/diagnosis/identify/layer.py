@@ -128,6 +128,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
         model.inside == model.activated == 1 and model.written == "h[t]" and not added_here and f.update_mask is None
     )
     parameters = f.W_ih, f.W_hh, f.b_ih, f.b_hh
+    sums = None if states is None else _sums_at_once(model, step, f)
     for t in range(f.T):
         if f.reads is not None:
             f.W_ih, f.W_hh, f.b_ih, f.b_hh = f.reads(t, parameters)
@@ -139,7 +140,7 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
         if in_place and states is None:
             f.h[t] = zeros
         for _ in range(f.H if in_place and states is None else 1):
-            s = total(step, STEP_TERMS, f, t)
+            s = total(step, STEP_TERMS, f, t) if sums is None else sums[t * f.N : (t + 1) * f.N]
             f.s[t] = zeros if s is None else s
             h = function.of(f.s[t] if model.inside == 1 else f.s[t] * model.inside)
             if states is not None and isinstance(h, Var) and plain and function.name in SLOPE_AT:
@@ -153,6 +154,16 @@ def forward(model: LayerModel, f: Flow, nonlinearity: str, states: Any = None) -
                 f.h[t] = f.step_output[t]
             elif isinstance(f.step_output[t], Var):
                 f.h[t] = _in_place_of(f.step_output[t], f.h[t])
+
+
+def _sums_at_once(model: LayerModel, step: Sum, f: Flow) -> Numbers | None:
+    """Return the sums of all steps (T*N, H), off the tape, where each is of one x and one given state alone."""
+    own = LayerModel()
+    alone = all(term in own.step for term in step) and model.visited == own.visited
+    if not alone or f.T == 1 or any(isinstance(v, Var) for v in (f.x[0], f.hx, f.W_ih)):
+        return None
+    before = together([f.state(t - 1) for t in range(f.T)])
+    return total(step, STEP_TERMS, Flow([together(f.x)], before, f.W_ih, f.W_hh, f.b_ih, f.b_hh), 0)
 
 
 # The slopes of functions by what they return.

@@ -2,12 +2,15 @@
 
 from itertools import count, repeat
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.composed import STACKS, drawn, drawn_network, executed, stacked
 from harness import RNNConfig, draw
+from harness.diagnosis.identify import layer
+from harness.diagnosis.identify.cause import error_of
 from harness.diagnosis.identify.gather import values_of
 from harness.diagnosis.identify.model import RIGHT_NETWORK, LayerModel, Network
 from harness.diagnosis.identify.model_differences import mistakes_of
@@ -82,3 +85,24 @@ def test_each_mistake_mends_alone_and_all_of_them_give_nn_rnn(seed: int) -> None
     assert not mistakes_of(mended, "tanh")
     assert mended.first.step == LayerModel().step
     assert mended.above is RIGHT_NETWORK.above
+
+
+@pytest.mark.parametrize("rounding", [None, rounding_of("float64")])
+@pytest.mark.parametrize("loss", [None, "both"])
+def test_steps_from_given_states_are_those_made_one_by_one(
+    loss: str | None, rounding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = 0
+    for seed in range(40):
+        model, _ = drawn(Random(f"{seed}"))
+        case = draw(RNNConfig(3, 4, T=4, N=3, hx=True, dtype="float64", loss=loss), "normal", seed)
+        states = {(0, 0): np.random.default_rng(seed).normal(size=(4, 3, 4))}
+        made = run(Network(model), case, rounding, states)
+        with monkeypatch.context() as patched:
+            patched.setattr(layer, "_sums_at_once", lambda *_: None)
+            one_by_one = run(Network(model), case, rounding, states)
+        at_once += all(term in LayerModel().step for term in model.step)
+        for name, array in one_by_one.items():
+            for figures in (values_of, error_of):
+                np.testing.assert_allclose(figures(made[name]), figures(array), rtol=1e-9, atol=1e-12, err_msg=name)
+    assert at_once >= 10
