@@ -154,6 +154,15 @@ def _pairs(columns: Mapping[Name, Floats], y: Floats, noise: float) -> Iterator[
     yield from ((names[i], names[j]) for i, j in np.argwhere(np.triu(near, 1)))
 
 
+def affine(rows: Floats, y: Floats, noise: float) -> list[int]:
+    """Return the rows (n, K) of which some multiple comes near ``y`` (K), up to what is added to each number."""
+    apart, y_apart = rows - rows.mean(1, keepdims=True), y - y.mean()
+    squares = (apart * apart).sum(1)
+    factors = apart @ y_apart / np.where(squares == 0, 1.0, squares)
+    off = np.abs(y_apart - factors[:, None] * apart).max(1)
+    return [int(k) for k in np.flatnonzero(off <= FAR_FROM_NOISE * noise * np.abs(y).max())]
+
+
 def accuracy(noise: float) -> float:
     """Return how far a coefficient may be off, relatively, to be taken for a plain number."""
     return max(1e-7, 4096 * noise)

@@ -11,11 +11,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import combinations, islice, permutations, product
 from typing import Any, Final, NamedTuple
 
 from harness.diagnosis.identify.activations import ACTIVATIONS, ARGUMENTS, IDENTITY, TANH, Activation
-from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, plainest, solve
+from harness.diagnosis.identify.fit import EQUATIONS_AN_UNKNOWN, affine, plainest, solve
 from harness.diagnosis.identify.gates import (
     OWN_TERMS,
     PARAMETER_ROLES,
@@ -47,8 +48,10 @@ STATE_LEVELS: Final = (-2.0, 0.3, 0.2, 0.8)
 SMALL_DRIVE: Final = 0.3
 GATE_SEQUENCES: Final = 8
 GATE_SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
-SUM_TABLE: Final = np.array(
-    [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3]
+# The sums at which a function is looked at, its two ends last.
+SUMS: Final = np.append(
+    [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3],
+    [SATURATING_DRIVE, -SATURATING_DRIVE],
 )
 TERM_NAMES: Final = (*OWN_TERMS, "h[t-1] @ W_hh", "h[t-1] * np.diag(W_hh)", "h[t-1]", "1")
 GROWING: Final = 40  # steps after which a c that only grows is beyond any usual limit
@@ -91,6 +94,14 @@ class GateObservation(NamedTuple):
     open: bool = False  # whether the ends of that gate are those with this one at its upper end
     activation: Activation = SIGMOID
     inside: float = 1.0
+
+
+@cache
+def _function_table() -> tuple[list[tuple[float, Activation]], Floats]:
+    """Return functions, by what multiplies their argument, and what each gives of ``SUMS``."""
+    table = [((a, kind), kind.value(a * SUMS)) for a, kind in product(ARGUMENTS, ACTIVATIONS.values())]
+    finite = [row for row in table if np.isfinite(row[1]).all()]
+    return [of for of, _ in finite], np.stack([values for _, values in finite])
 
 
 def far_of(kind: Activation) -> float:
@@ -329,15 +340,14 @@ class GateInquiry:
         return drives
 
     def _look(self, k: int, setting: StepToRead, array: str, outer: Activation, *, plain: bool) -> None:
-        s = np.concatenate([SUM_TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]])
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
                 weights = Weights(0.0 if setting.by_h is None else 0.5)
-                self._looks[k, setting, others] = self._steps(setting, 1, self._driven(k, others, s), weights)
+                self._looks[k, setting, others] = self._steps(setting, 1, self._driven(k, others, SUMS), weights)
             steps = self._looks[k, setting, others]
             if steps is None or array not in steps.after:
                 continue
-            function = self._function(s, undone(outer, steps.after[array][:, 0]))
+            function = self._function(undone(outer, steps.after[array][:, 0]))
             if function is not None and (not plain or function[1] in ARGUMENTS):
                 self.observations[k] = GateObservation(
                     setting, array, outer, others, activation=function[0], inside=function[1]
@@ -346,13 +356,10 @@ class GateInquiry:
 
     def _look_through(self, k: int, m: int, setting: StepToRead, *, opened: bool) -> GateObservation | None:
         """Look for a gate in the sum of another one, whose ends are known."""
-        s, observation = (
-            np.concatenate([SUM_TABLE, [SATURATING_DRIVE, -SATURATING_DRIVE]]),
-            self.observations[m]._replace(setting=setting),
-        )
-        drives = np.repeat(self._driven(k, observation.others, s), 3, 0)
+        observation = self.observations[m]._replace(setting=setting)
+        drives = np.repeat(self._driven(k, observation.others, SUMS), 3, 0)
         drives[:, m] = np.tile(
-            [STATE_LEVELS[m] / max(1.0, abs(observation.inside)), SATURATING_DRIVE, -SATURATING_DRIVE], len(s)
+            [STATE_LEVELS[m] / max(1.0, abs(observation.inside)), SATURATING_DRIVE, -SATURATING_DRIVE], len(SUMS)
         )
         drives[np.arange(len(drives)) % 3 > 0, k] = (
             SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
@@ -361,7 +368,7 @@ class GateInquiry:
             steps = self._steps(setting, 1, drives, Weights(quiet=quiet))
             if steps is None:
                 continue
-            function = self._function(s, self._undone(observation, steps)[0][:, 0])
+            function = self._function(self._undone(observation, steps)[0][:, 0])
             if function is not None:
                 activation, inside = function
                 return observation._replace(through=m, open=opened, activation=activation, inside=inside)
@@ -372,14 +379,15 @@ class GateInquiry:
             np.isfinite(activation.value(np.array([1e6]))).all() and abs(activation.value(np.array(1e6))) < BOUND
         )
 
-    def _function(self, s: Floats, v: Floats) -> tuple[Activation, float] | None:
-        """Return the function, up to what multiplies it and is added to it, and what multiplies its argument."""
+    def _function(self, v: Floats) -> tuple[Activation, float] | None:
+        """Return the function that gives v of ``SUMS``, up to a factor and a summand, and its argument's factor."""
         if not np.isfinite(v).all() or np.ptp(v) <= 1e3 * self.noise * np.abs(v).max():
             return None
-        ones = np.ones(len(s) - 2)  # the ends, where some functions are large, are not fitted
-        for argument, kind in product(ARGUMENTS, ACTIVATIONS.values()):
-            y = kind.value(argument * s)
-            fit = solve({"1": ones, "y": y[:-2]}, v[:-2], self.noise) if np.isfinite(y).all() else None
+        ones, (kinds, values) = np.ones(len(SUMS) - 2), _function_table()
+        inner = values[:, :-2]  # the ends, where some functions are large, are not fitted
+        for k in affine(inner, v[:-2], self.noise):
+            (argument, kind), y = kinds[k], values[k]
+            fit = solve({"1": ones, "y": inner[k]}, v[:-2], self.noise)
             made = None if fit is None else fit.get("1", 0.0) + fit.get("y", 0.0) * y
             if made is not None and np.allclose(made, v, 1e-3):
                 return kind, argument
@@ -388,7 +396,7 @@ class GateInquiry:
         between = (y > 1e-9) & (y < 1 - 1e-9)
         if between.sum() < 4:
             return None
-        inner, noise = s[between], self.noise * 1e3
+        inner, noise = SUMS[between], self.noise * 1e3
         for own, form in ((np.log(y[between] / (1 - y[between])), None), (y[between], "hard")):
             steep = np.polyfit(inner, own, 1)
             if np.abs(np.polyval(steep, inner) - own).max() <= 64 * noise * (1 + np.abs(own).max()):
@@ -498,8 +506,8 @@ class GateInquiry:
 
         def column(of: Part | tuple[str, ...]) -> Floats:
             values = [(step.part(of) if isinstance(of, Part) else step.monomial(of), size) for step, size in evaluated]
-            every: Floats = np.concatenate([np.broadcast_to(v, size)[:, :GATE_UNITS].ravel() for v, size in values])
-            return every[rows]
+            every = np.concatenate([np.broadcast_to(v, size)[:, :GATE_UNITS].ravel() for v, size in values])
+            return np.asarray(every[rows])
 
         beside = self._beside() if observation.activation.name == "identity" else []
         products: dict[Any, Floats] = {names: column(names) for names in beside}
