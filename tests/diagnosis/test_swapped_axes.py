@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from harness import Verdict, check
+from tests.long import few
 
 
 class WithoutBatchFirst(nn.Module):
@@ -30,7 +31,7 @@ class WithBatchFirst(WithoutBatchFirst):
     batch_first = True
 
 
-@pytest.mark.parametrize("layer", [WithoutBatchFirst, GRUWithoutBatchFirst])
+@pytest.mark.parametrize("layer", few([WithoutBatchFirst, GRUWithoutBatchFirst], 1))
 def test_a_layer_without_batch_first_is_one_finding(layer: Any, tmp_path: Any) -> None:
     done = check(layer, cases=210, quiet=True, findings=tmp_path)
 

@@ -84,7 +84,7 @@ TOLD = (
 )
 
 
-@pytest.mark.parametrize("name", few(reversed(TOLD), 7))
+@pytest.mark.parametrize("name", few(reversed(TOLD), 5))
 def test_each_mistake_of_a_step_is_told_and_nothing_else(name: str) -> None:
     cell, choices, words = MISTAKES[name]
 
@@ -117,7 +117,7 @@ BACK = (
 )
 
 
-@pytest.mark.parametrize("name", few(["two_back", *BACK], 6))
+@pytest.mark.parametrize("name", few(["two_back", *BACK], 4))
 def test_each_mistake_of_a_way_back_is_told_and_nothing_else(name: str) -> None:
     cell, choices, words = WAYS_BACK[name]
 
@@ -311,7 +311,7 @@ def test_the_right_step_gives_what_torch_gives_within_its_bounds(
             (replace(step_of("LSTM"), limit=1.0), "clips c to ±1"),
             (replace(step_of("LSTM"), passes=TermSteps("but every", 2)), "cuts the way back every 2 steps"),
         ],
-        4,
+        2,
     ),
 )
 def test_what_a_layer_computes_is_said_in_one_sentence(model: GatedModel, sentence: str) -> None:

@@ -17,6 +17,7 @@ from harness.diagnosis.observations import Observations
 from harness.subjects.conventions import Conventions
 from harness.subjects.function import FunctionSubject
 from harness.subjects.protocol import scope_of
+from tests.long import few
 
 
 def sigmoid(v: Any) -> Any:
@@ -131,23 +132,26 @@ def executed(model: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("function", "cell", "sentence"),
-    [
-        (
-            in_turns,
-            "GRU",
-            "applies hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1), to the sum of z, not sigmoid, at every 2nd step only",
-        ),
-        (in_pairs, "GRU", "reads x of step t // 2 * 2, not of step t"),
-        (in_chunks, "LSTM", "starts h anew at hx and c anew at cx, at every 3rd step after the first only"),
-        (later, "GRU", "leaves b_hz out of the sum of z, at the first step only"),
-        (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
-        (
-            twice,
-            "GRU",
-            "applies sigmoid of sigmoid, 1 / (1 + np.exp(-1 / (1 + np.exp(-s)))), to the sum of r, not sigmoid",
-        ),
-        (late, "LSTM", "makes h of tanh(o * c), not of o * tanh(c)"),
-    ],
+    few(
+        [
+            (
+                in_turns,
+                "GRU",
+                "applies hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1), to the sum of z, not sigmoid, at every 2nd step only",
+            ),
+            (in_pairs, "GRU", "reads x of step t // 2 * 2, not of step t"),
+            (in_chunks, "LSTM", "starts h anew at hx and c anew at cx, at every 3rd step after the first only"),
+            (later, "GRU", "leaves b_hz out of the sum of z, at the first step only"),
+            (gated_by_z, "GRU", "takes r * ((z * h) @ W_hn.T) in the sum of n, not r * (h @ W_hn.T)"),
+            (
+                twice,
+                "GRU",
+                "applies sigmoid of sigmoid, 1 / (1 + np.exp(-1 / (1 + np.exp(-s)))), to the sum of r, not sigmoid",
+            ),
+            (late, "LSTM", "makes h of tanh(o * c), not of o * tanh(c)"),
+        ],
+        4,
+    ),
 )
 def test_a_step_is_named(function: Any, cell: str, sentence: str) -> None:
     subject = FunctionSubject(function, "mine", conventions=Conventions(cell=cell))
@@ -270,33 +274,36 @@ def test_c_is_seen_through_h_where_nothing_else_is_returned() -> None:
 
 @pytest.mark.parametrize(
     ("cell", "changes", "function", "sentences"),
-    [
-        ("LSTM", {}, ("i", "clip"), ["applies clip, np.clip(s, -1, 1), to the sum of i, not sigmoid"]),
-        ("LSTM", {}, ("f", "identity"), ["applies no function to the sum of f, not sigmoid"]),
-        (
-            "LSTM",
-            {"memory": ((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)), "limit": 1.0},
-            None,
-            ["takes 1 - i in the place of f", "clips c to ±1"],
-        ),
-        ("LSTM", {"read": ACTIVATIONS["relu"]}, None, ["applies relu to c, not tanh"]),
-        ("LSTM", {"returned": ("c'", "h'", "c'")}, None, ["returns c as output, not h"]),
-        (
-            "GRU",
-            {"outer": ACTIVATIONS["sigmoid"], "returned": ("h", "h'")},
-            None,
-            [
-                "makes h of sigmoid((1 - z) * n + z * h), not of (1 - z) * n + z * h",
-                "returns the h before the step as output, not h",
-            ],
-        ),
-        (
-            "LSTM",
-            {"outer": ACTIVATIONS["sigmoid"], "read": SIGMOID},
-            None,
-            ["applies sigmoid to c, not tanh", "makes h of sigmoid(o * sigmoid(c)), not of o * tanh(c)"],
-        ),
-    ],
+    few(
+        [
+            ("LSTM", {}, ("i", "clip"), ["applies clip, np.clip(s, -1, 1), to the sum of i, not sigmoid"]),
+            ("LSTM", {}, ("f", "identity"), ["applies no function to the sum of f, not sigmoid"]),
+            (
+                "LSTM",
+                {"memory": ((("c",), 1.0), (("c", "i"), -1.0), (("g", "i"), 1.0)), "limit": 1.0},
+                None,
+                ["takes 1 - i in the place of f", "clips c to ±1"],
+            ),
+            ("LSTM", {"read": ACTIVATIONS["relu"]}, None, ["applies relu to c, not tanh"]),
+            ("LSTM", {"returned": ("c'", "h'", "c'")}, None, ["returns c as output, not h"]),
+            (
+                "GRU",
+                {"outer": ACTIVATIONS["sigmoid"], "returned": ("h", "h'")},
+                None,
+                [
+                    "makes h of sigmoid((1 - z) * n + z * h), not of (1 - z) * n + z * h",
+                    "returns the h before the step as output, not h",
+                ],
+            ),
+            (
+                "LSTM",
+                {"outer": ACTIVATIONS["sigmoid"], "read": SIGMOID},
+                None,
+                ["applies sigmoid to c, not tanh", "makes h of sigmoid(o * sigmoid(c)), not of o * tanh(c)"],
+            ),
+        ],
+        3,
+    ),
 )
 def test_what_hides_a_gate_or_a_state_is_told(cell: str, changes: Any, function: Any, sentences: list[str]) -> None:
     model = replace(step_of(cell), **changes)
