@@ -40,10 +40,10 @@ from harness.diagnosis.identify.terms import (  # noqa: E402
     ARRANGED_TERMS,
     GRADIENT_MASKS,
     OTHER_STEPS,
+    PARTIAL_SUMS,
     ROWS_OVER_TIME,
     STATES_RETURNED,
     STEP_TERMS,
-    SUM_PARTS,
     read_of,
 )
 from harness.diagnosis.observations import Observations  # noqa: E402
@@ -291,7 +291,7 @@ SLOTS: dict[str, tuple[Callable[[Random, LayerModel], LayerModel], ...]] = {
                     (("h", 1.0), ("h**2", -1.0)),
                     (("np.sqrt(1 - h**2)", 1.0),),
                     (("1", 1.0), ("dh**2", -1.0)),
-                    *((("1", 1.0), (f"np.tanh({part})**2", -1.0)) for part in SUM_PARTS),
+                    *((("1", 1.0), (f"np.tanh({part})**2", -1.0)) for part in PARTIAL_SUMS),
                 ]
             ),
         ),

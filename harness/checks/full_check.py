@@ -52,7 +52,9 @@ def check(
         return result
     if result.method is not Comparison.FORM:
         result = replace(result, bits=bits_of(observation.outcome.arrays))
-    rest = _Rest(subject, case, observation, result, accepted, relations, scope).result(with_probes=with_probes)
+    rest = _FurtherChecks(subject, case, observation, result, accepted, relations, scope).result(
+        with_probes=with_probes
+    )
     if against(rest):
         infinite = bool(rest.relation) and all(mismatch.sort is MismatchKind.FINITENESS for mismatch in rest.mismatches)
         if infinite and subject.capabilities.is_torch and READ_ON in spared(observation.case):
@@ -78,7 +80,7 @@ def against(result: Result) -> bool:
     return result.failed or result.verdict is Verdict.SUSPECT
 
 
-class _Rest(NamedTuple):
+class _FurtherChecks(NamedTuple):
     subject: Subject
     case: Case
     observation: Observation

@@ -87,7 +87,7 @@ def own_line(asker: Asker, identified: Identification, mistake: Mistake) -> Sour
             if not explains(network, a, asker.rounding, identified.unknown):
                 return None
             try:
-                search = _Search(network, mended, case.plain(), identified.nonlinearity, place, wrong)
+                search = _LineSearch(network, mended, case.plain(), identified.nonlinearity, place, wrong)
             except (NameError, TypeError, ValueError, IndexError):  # a line that does not stand for itself
                 return None
             return search.line(runs)
@@ -121,7 +121,7 @@ def _cases(
                 break
 
 
-class _Search:
+class _LineSearch:
     """The wrong quantities of a layer on a case, and the right ones."""
 
     def __init__(  # noqa: PLR0917 - of private use

@@ -56,7 +56,7 @@ def from_json(text: str | bytes, source: str | os.PathLike[str] = "case.json") -
     ``origin`` and ``notes`` may be missing. An origin that does not draw these numbers, because somebody edited them,
     is left out. Raises ``CaseError`` for text that is not a case, and says where it is wrong and what was expected.
     """
-    return _Reader(os.fspath(source)).case(text)
+    return _CaseReader(os.fspath(source)).case(text)
 
 
 def load_json(path: str | os.PathLike[str]) -> tuple[Case, dict[str, Any]]:
@@ -108,7 +108,7 @@ def _readable(array: Array) -> Any:
     return mixed.tolist()
 
 
-class _Reader:
+class _CaseReader:
     """A reader of one file, whose name begins every error."""
 
     def __init__(self, source: str) -> None:

@@ -26,7 +26,7 @@ from harness.subjects.environment import kernels, line
 
 
 @dataclass(frozen=True)
-class _Rest:
+class _ReportFields:
     """The fields of a subject's report that are read, beside its search and its findings."""
 
     profile: str
@@ -44,7 +44,7 @@ class SubjectReport(NamedTuple):
 
     search: SearchRecord
     findings: tuple[ReportedFinding, ...]
-    rest: _Rest
+    rest: _ReportFields
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _subject(record: Mapping[str, Any]) -> SubjectReport:
     search.log.require_sound()
     findings = decode(record.get("findings"), tuple[ReportedFinding, ...])
     search.findings += [finding.finding for finding in findings]
-    rest = decode(record, _Rest)
+    rest = decode(record, _ReportFields)
     if rest.profile not in PROFILE_WORDS:
         raise UsageError(f"profile={rest.profile!r}: expected one of {', '.join(PROFILE_WORDS)}")
     for facts in filter(None, (search.environment, *(finding.environment for finding in findings))):
@@ -185,6 +185,6 @@ def _alike(report: SubjectReport, first: SubjectReport) -> Iterator[tuple[str, A
     yield "it refuses other things", report.search.scope, first.search.scope
     yield "--weights are others", report.search.weights, first.search.weights
     yield "--known names other failures", report.search.own, first.search.own
-    for part in fields(_Rest):
+    for part in fields(_ReportFields):
         if part.name in {"profile", "source", "stages", "read_as"}:
             yield f"another {part.name}", getattr(report.rest, part.name), getattr(first.rest, part.name)

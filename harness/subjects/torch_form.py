@@ -140,10 +140,10 @@ def form_of(factory: Any, name: str, cell: str = "") -> ClassForm | None:
     rows = shapes.get("weight_ih_l0", (0,))[0] // sizes.hidden_size
     if same and rows == 1:
         return None
-    return replace(_read(_Reader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
+    return replace(_read(_FormReader(factory, name, form, sizes, cell), shapes), drop_in=same and rows > 1)
 
 
-def _read(plain: "_Reader", shapes: Shapes) -> ClassForm:
+def _read(plain: "_FormReader", shapes: Shapes) -> ClassForm:
     """Return what a reader finds out of a class as it is, or without those of its arrays that are states."""
     plain.form = replace(plain.form, state_names=states_by_name(plain.factory.forward))
     try:
@@ -171,7 +171,7 @@ def _read(plain: "_Reader", shapes: Shapes) -> ClassForm:
     return _with_valid_steps(plain, _with_axes_of_a_stack(plain, replace(read, never_given=unused)))
 
 
-def _with_axes_of_a_stack(plain: "_Reader", form: ClassForm) -> ClassForm:
+def _with_axes_of_a_stack(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """Return a form with the axes of the states of a stack: of one layer and one direction, several orders are one."""
     layers, directions = _always(form)
     layers = 3 if "num_layers" not in form.offers else layers  # all sizes differ, and from those of x
@@ -201,7 +201,7 @@ def _with_axes_of_a_stack(plain: "_Reader", form: ClassForm) -> ClassForm:
     return form
 
 
-def _with_valid_steps(plain: "_Reader", form: ClassForm) -> ClassForm:
+def _with_valid_steps(plain: "_FormReader", form: ClassForm) -> ClassForm:
     """Return a form with the argument that says how many steps of a sequence count, if there is one."""
     if form.is_cell or form.unbatched or not form.never_given:
         return form
@@ -237,7 +237,7 @@ def _with_valid_steps(plain: "_Reader", form: ClassForm) -> ClassForm:
     return form
 
 
-def _either_way(plain: "_Reader", shapes: Shapes) -> tuple[ClassForm, bool]:
+def _either_way(plain: "_FormReader", shapes: Shapes) -> tuple[ClassForm, bool]:
     """Return what a reader finds out, and whether states keep sequences apart.
 
     x is (N, T, input_size) where the layer is made for such.
@@ -337,7 +337,7 @@ def form_of_adapter(built: BuiltClass, name: str, cell: str = "") -> ClassForm:
         form = form if weights is None else form_of_weights(form, weights, shapes, *sizes[:2], cell=cell)
     except SubjectUnavailable as error:
         raise SubjectUnavailable(f"{name}: {error}") from None
-    return _read(_Reader(built, name, form, sizes, cell), shapes)
+    return _read(_FormReader(built, name, form, sizes, cell), shapes)
 
 
 def _always(form: ClassForm) -> tuple[int, int]:
@@ -484,7 +484,7 @@ def without(module: torch.nn.Module, heads: Sequence[str]) -> torch.nn.Module:
 
 
 @dataclass
-class _Reader:
+class _FormReader:
     """The reader of one class, which finds out its form piece by piece."""
 
     factory: Any
@@ -733,7 +733,7 @@ class _Reader:
         return {}
 
     @property
-    def turned(self) -> "_Reader":
+    def turned(self) -> "_FormReader":
         """The reader of a layer that is made for x (N, T, input_size)."""
         return replace(self, sizes=self.sizes._replace(T=self.sizes.N, N=self.sizes.T))
 

@@ -44,7 +44,7 @@ _DIRECTIONS: Final = "_rnn_harness_directions"  # the attribute of a module with
 # What the names of arrays begin with that are zero in simpler and simpler cases, and T. In one step from zeros without
 # biases, gates stand for others: (1 - r) n is what an nn.GRU makes of n whose r and z are exchanged.
 SIMPLER: Final = ((), 3), ((), 1), (("bias",), 3), (("cx",), 1)
-OPEN: Final = 32.0  # the bias of a gate that is 1: a sigmoid is off by 2e-14, a tanh by less; ``_alike`` sees 1e-3
+OPEN_GATE: Final = 32.0  # the bias of a gate that is 1: a sigmoid is off by 2e-14, a tanh by less; ``_alike`` sees 1e-3
 
 # The preparations that set one parameter after the other on the module itself, where a part of it may have them.
 SINGLY: Final = ("replaced", "parametrize")
@@ -394,7 +394,7 @@ def _with_open_gate(arrays: Mapping[str, Array], gate: int, H: int) -> dict[str,
     copies = {name: array.copy() for name, array in arrays.items()}
     for name, copy in copies.items():
         if name.startswith(("weight", "bias")):
-            copy[gate * H : (gate + 1) * H] = OPEN * name.startswith("bias_ih")
+            copy[gate * H : (gate + 1) * H] = OPEN_GATE * name.startswith("bias_ih")
     return copies
 
 

@@ -175,7 +175,7 @@ MODES: Final = {  # by the last part of the name of the subject that runs in eac
 
 
 _CELL: Final = '''\
-class Cell(torch.nn.RNNCell):
+class RNNCellLoop(torch.nn.RNNCell):
     """An nn.RNNCell, looped over time."""
 
     def forward(self, x, hx=None):
@@ -209,7 +209,7 @@ TRANSFORMED: Final = variants(MODES)
 # They are known by name, because a finding is told of where no such subject can be made.
 RECIPES: Final = {
     **{spec: _layer(cell) for cell, spec in TORCH_LAYERS.items()},
-    "torch:cell": Recipe(expression="Cell", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
+    "torch:cell": Recipe(expression="RNNCellLoop", lines=(_CELL,), is_cell=True, own=True, title="torch.nn.RNNCell"),
     **{spec: _switched(*pair) for spec, pair in SWITCHED.items()},
     **{spec: _transformed(*pair) for spec, pair in TRANSFORMED.items()},
 }

@@ -18,9 +18,9 @@ from harness.diagnosis.identify.terms import (
     AT,
     LINK,
     OF_INPUT,
+    PARTIAL_SUMS,
     RIGHT_SLOPE,
     SLOPES,
-    SUM_PARTS,
     Flow,
     slope_term,
 )
@@ -77,7 +77,8 @@ class ChainInquiry(StepInquiry):
             )
             fits = [slope for slope in fits if slope != flat]
             places = {
-                slope: ("t",) if any(part in name for name, _ in slope for part in SUM_PARTS) else AT for slope in fits
+                slope: ("t",) if any(part in name for name, _ in slope for part in PARTIAL_SUMS) else AT
+                for slope in fits
             }
             candidates += [(slope, where, True, TermSteps()) for slope in fits for where in places[slope]]
             candidates += [(right, where, False, TermSteps()) for where in AT]

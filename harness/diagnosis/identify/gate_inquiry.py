@@ -49,7 +49,7 @@ SMALL_DRIVE: Final = 0.3
 GATE_SEQUENCES: Final = 8
 GATE_SEEDS: Final = 9  # more than a step's kinds of terms that are the same in all sequences: biases by block
 # The sums at which a function is looked at, its two ends last.
-SUMS: Final = np.append(
+FUNCTION_SUMS: Final = np.append(
     [-2.3, -1.7, -1.05, -0.83, -0.47, -0.2, 0.13, 0.38, 0.6, 0.92, 1.21, 1.55, 2.05, 2.6, 3.4, -3.7, 4.6, -5.3],
     [SATURATING_DRIVE, -SATURATING_DRIVE],
 )
@@ -98,8 +98,8 @@ class GateObservation(NamedTuple):
 
 @cache
 def _function_table() -> tuple[list[tuple[float, Activation]], Floats]:
-    """Return functions, by what multiplies their argument, and what each gives of ``SUMS``."""
-    table = [((a, kind), kind.value(a * SUMS)) for a, kind in product(ARGUMENTS, ACTIVATIONS.values())]
+    """Return functions, by what multiplies their argument, and what each gives of ``FUNCTION_SUMS``."""
+    table = [((a, kind), kind.value(a * FUNCTION_SUMS)) for a, kind in product(ARGUMENTS, ACTIVATIONS.values())]
     finite = [row for row in table if np.isfinite(row[1]).all()]
     return [of for of, _ in finite], np.stack([values for _, values in finite])
 
@@ -343,7 +343,9 @@ class GateInquiry:
         for others in self._backgrounds(k):
             if (k, setting, others) not in self._looks:
                 weights = Weights(0.0 if setting.by_h is None else 0.5)
-                self._looks[k, setting, others] = self._steps(setting, 1, self._driven(k, others, SUMS), weights)
+                self._looks[k, setting, others] = self._steps(
+                    setting, 1, self._driven(k, others, FUNCTION_SUMS), weights
+                )
             steps = self._looks[k, setting, others]
             if steps is None or array not in steps.after:
                 continue
@@ -357,9 +359,10 @@ class GateInquiry:
     def _look_through(self, k: int, m: int, setting: StepToRead, *, opened: bool) -> GateObservation | None:
         """Look for a gate in the sum of another one, whose ends are known."""
         observation = self.observations[m]._replace(setting=setting)
-        drives = np.repeat(self._driven(k, observation.others, SUMS), 3, 0)
+        drives = np.repeat(self._driven(k, observation.others, FUNCTION_SUMS), 3, 0)
         drives[:, m] = np.tile(
-            [STATE_LEVELS[m] / max(1.0, abs(observation.inside)), SATURATING_DRIVE, -SATURATING_DRIVE], len(SUMS)
+            [STATE_LEVELS[m] / max(1.0, abs(observation.inside)), SATURATING_DRIVE, -SATURATING_DRIVE],
+            len(FUNCTION_SUMS),
         )
         drives[np.arange(len(drives)) % 3 > 0, k] = (
             SATURATING_DRIVE if opened else drives[np.arange(len(drives)) % 3 > 0, k]
@@ -380,10 +383,10 @@ class GateInquiry:
         )
 
     def _function(self, v: Floats) -> tuple[Activation, float] | None:
-        """Return the function that gives v of ``SUMS``, up to a factor and a summand, and its argument's factor."""
+        """Return the function that gives v, up to a factor and a summand, and what multiplies its argument."""
         if not np.isfinite(v).all() or np.ptp(v) <= 1e3 * self.noise * np.abs(v).max():
             return None
-        ones, (kinds, values) = np.ones(len(SUMS) - 2), _function_table()
+        ones, (kinds, values) = np.ones(len(FUNCTION_SUMS) - 2), _function_table()
         inner = values[:, :-2]  # the ends, where some functions are large, are not fitted
         for k in affine(inner, v[:-2], self.noise):
             (argument, kind), y = kinds[k], values[k]
@@ -396,7 +399,7 @@ class GateInquiry:
         between = (y > 1e-9) & (y < 1 - 1e-9)
         if between.sum() < 4:
             return None
-        inner, noise = SUMS[between], self.noise * 1e3
+        inner, noise = FUNCTION_SUMS[between], self.noise * 1e3
         for own, form in ((np.log(y[between] / (1 - y[between])), None), (y[between], "hard")):
             steep = np.polyfit(inner, own, 1)
             if np.abs(np.polyval(steep, inner) - own).max() <= 64 * noise * (1 + np.abs(own).max()):

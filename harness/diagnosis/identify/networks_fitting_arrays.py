@@ -77,7 +77,7 @@ def explanations(
     """
     short = [_shortened(a) for a in responses]
     with np.errstate(all="ignore"):
-        every = _Search(short, dtypes).explanations(most)
+        every = _NetworkSearch(short, dtypes).explanations(most)
     fewest = min((len(candidate.mistakes) for candidate in every), default=0)
     different: list[ArrayExplanation] = []
     for explanation in [candidate for candidate in every if len(candidate.mistakes) == fewest][:EXPLAINED]:
@@ -109,7 +109,7 @@ def _shortened(a: Response) -> Response:
     return Response(Case.from_arrays(short, case_arrays), returned, rounded=a.rounded)
 
 
-class _Search:
+class _NetworkSearch:
     """The search of networks that explain some arrays."""
 
     def __init__(self, responses: Sequence[Response], dtypes: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ def _root(v: Numbers) -> Numbers:
 
 
 # The parts of a step's sum by how each is written, x for x[t].
-SUM_PARTS: Final[dict[str, Callable[[Any, int], Numbers]]] = {
+PARTIAL_SUMS: Final[dict[str, Callable[[Any, int], Numbers]]] = {
     "x @ W_ih.T + b_ih + b_hh": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih + f.b_hh,
     "x @ W_ih.T + b_ih": lambda f, t: f.x[t] @ f.W_ih.T + f.b_ih,
     "x @ W_ih.T": lambda f, t: f.x[t] @ f.W_ih.T,
@@ -95,8 +95,8 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
     "(x > 0)": lambda h, s, x, dh: jumped(x, lambda v: (v > 0) * 1.0),
     "x": lambda h, s, x, dh: x * 1.0,
     # of a part of the sum, which is s then
-    **{f"({part} > 0)": lambda h, s, x, dh: jumped(s, lambda v: (v > 0) * 1.0) for part in SUM_PARTS},
-    **{f"np.tanh({part})**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8) for part in SUM_PARTS},
+    **{f"({part} > 0)": lambda h, s, x, dh: jumped(s, lambda v: (v > 0) * 1.0) for part in PARTIAL_SUMS},
+    **{f"np.tanh({part})**2": lambda h, s, x, dh: mapped(s, lambda v: np.tanh(v) ** 2, 0.8) for part in PARTIAL_SUMS},
     # of the gradient that the slope multiplies
     "dh**2": lambda h, s, x, dh: dh * dh,
     "(dh > 0)": lambda h, s, x, dh: jumped(dh, lambda v: (v > 0) * 1.0),
@@ -106,8 +106,8 @@ SLOPES: Final[dict[str, Callable[..., Numbers]]] = {
 
 def slope_term(name: str, f: Flow, t: int, x: Numbers, dh: Numbers) -> Numbers:
     """Return a term of the slope of step t, of whose sum it may read a part; ``x`` is its input, or half of it."""
-    part = next((part for part in SUM_PARTS if part in name), None)
-    s = f.back(f.s, t) if part is None else SUM_PARTS[part](f, max(t, 0))
+    part = next((part for part in PARTIAL_SUMS if part in name), None)
+    s = f.back(f.s, t) if part is None else PARTIAL_SUMS[part](f, max(t, 0))
     return SLOPES[name](f.state(t), s, x, dh)
 
 

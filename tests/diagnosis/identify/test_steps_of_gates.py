@@ -137,7 +137,10 @@ def executed(model: Any) -> Any:
             (
                 in_turns,
                 "GRU",
-                "applies hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1), to the sum of z, not sigmoid, at every 2nd step only",
+                (
+                    "applies hard sigmoid, np.clip(0.2 * s + 0.5, 0, 1), to the sum of z, not sigmoid, "
+                    "at every 2nd step only"
+                ),
             ),
             (in_pairs, "GRU", "reads x of step t // 2 * 2, not of step t"),
             (in_chunks, "LSTM", "starts h anew at hx and c anew at cx, at every 3rd step after the first only"),
