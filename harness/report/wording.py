@@ -27,7 +27,7 @@ from harness.space.scope import Scope, factors_of
 HINTS: Final = {
     MismatchKind.SHAPE: "if it need not support this config: raise NotImplementedError, or leave it out with --only",
     MismatchKind.MISSING: "with a readout, return (output, h_n, readout), (readout, h_n) or the readout alone",
-    MismatchKind.DTYPE: "return it in the expected dtype, or leave this out: --dtype with one, or --only autocast=None",
+    MismatchKind.DTYPE: "return it in the expected dtype, or pin the one that it has, such as --dtype float64",
     MismatchKind.MALFORMED: "return what nn.RNN returns, as arrays",
     MismatchKind.CHANGED: "work on a copy: nn.RNN does not write into its inputs",
     MismatchKind.OVERWRITTEN: "return a new array each time: nn.RNN's next call does not change what it returned",

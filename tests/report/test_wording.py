@@ -318,3 +318,19 @@ def test_one_finding_whose_cause_is_unknown_may_be_several_bugs() -> None:
     assert terminal.headline(Summary(Examination(hunt), (unknown,))).endswith(": at least 1 bug; 1 of 1 case fails")
     other = replace(unknown, finding=replace(FINDING, case=draw(CONFIG)))
     assert "at least 1 bug in 2 findings;" in terminal.headline(Summary(Examination(hunt), (TOLD, other)))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], ""),
+        (["h_n"], ", without h_n"),
+        (["hx"], ", without the gradient of hx"),
+        (["h_n", "hx", "cx"], ", without h_n and the gradients of hx and cx"),
+    ],
+)
+def test_the_first_line_says_what_was_never_compared(names: list[str], words: str) -> None:
+    record = SearchRecord("rnn", 0, Scope())
+    record.not_compared.update(names)
+
+    assert wording.verdict_on(record, Verdict.AGREES) == f"rnn agrees with nn.RNN: forward only{words}"
