@@ -245,7 +245,7 @@ def _of_stack(name: str, choice: Any) -> tuple[str, str, str]:
             "(L - 1) * (l > 0), d": " in all layers above the first",
         }.get(place, "")
         yours, right = (", ".join(f"{role}[{index}]" for role in roles) for index in (place, "l, d"))
-        said_of = f"computes with {of_roles(roles)} of {whose}{above}, not with those of each layer and direction"
+        said_of = f"computes with {of_roles(roles)} of {whose}{above}, not with each one's own"
         return said_of, yours, right
     if name == "matrices":
         return _matrices(choice)

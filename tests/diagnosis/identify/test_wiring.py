@@ -33,7 +33,7 @@ SCOPE = Scope().only(nonlinearity="tanh", dropout=0, loss=None)
 MISTAKES = {
     "rows": "starts from row d * L + l of hx, not from row l * D + d",
     "joined": "makes a layer's output of [reverse, forward], not of [forward, reverse]",
-    "shared": "computes with weight_hh of the first layer, not with those of each layer and direction",
+    "shared": "computes with weight_hh of the first layer, not with each one's own",
     "last": "writes h_n in the last layer only: its other rows stay 0",
     "batch": "starts at hx[::-1], not at hx",
     "b_hh": "ignores bias_hh: b_hh is never added",
@@ -154,7 +154,7 @@ def late_below_from_the_top_down(x: Any, h0: Any, weights: Any, config: Any) -> 
             STACK.replace(bidirectional=False),
             {
                 "starts at the last state of the layer below, not at hx, in the layers above the first",
-                "computes with bias_hh of the first layer, not with those of each layer and direction",
+                "computes with bias_hh of the first layer, not with each one's own",
             },
         ),
     ],
@@ -322,7 +322,7 @@ class GoesBackForwards(BothDirections):
                     "writes the last state of the last layer to row l * D + d of h_n",
                     (
                         "computes with weight_ih, weight_hh and the biases of the last layer in all layers above the "
-                        "first, not with those of each layer and direction"
+                        "first, not with each one's own"
                     ),
                 ],
             ),
@@ -392,7 +392,7 @@ def two_directions(x: Any, h0: Any, weights: Any, config: Any, cotangents: Any, 
     [
         ("gradient", "returns the gradients by bias_hh of the forward direction in the place of each one's own"),
         # its way back is nn.RNN's
-        ("bias", "computes with bias_hh of the forward direction, not with those of each layer and direction"),
+        ("bias", "computes with bias_hh of the forward direction, not with each one's own"),
     ],
 )
 def test_one_direction_may_use_what_is_the_other_ones(wrong: str, sentence: str) -> None:
